@@ -61,6 +61,8 @@ class FakeCoordinator:
         self.port = 0
         self.enrolment: str | None = None
         self.websocket = True
+        self.silent = False
+        """Whether calls over the WebSocket are not answered."""
         self.result_answers: deque[Answer] = deque()
         self.heartbeat_seconds = 0.5
         self.commands: list[Any] = []
@@ -68,6 +70,11 @@ class FakeCoordinator:
         self.heartbeat_requested = False
         self.earnings: dict[str, Any] | None = None
         self.excluded = False
+        self.version: str | None = __version__
+        """What a challenge states; None: nothing, as before version 0.2.0."""
+        self.health_version = __version__
+        self.version_problem: str | None = None
+        """Why it refuses the miner's version."""
         self.clock_ahead = 0.0
         self.refused_registrations = 0
         self.session = 0
@@ -128,6 +135,7 @@ class FakeCoordinator:
         jobs = [self._job_route(name) for name in ("result", "fail", "release", "events")]
         return Starlette(
             routes=[
+                Route("/v1/health", self._health),
                 Route("/v1/miners/challenge", self._challenge, methods=["POST"]),
                 Route("/v1/miners/register", self._register, methods=["POST"]),
                 Route("/v1/miners/poll", self._poll, methods=["POST"]),
@@ -209,13 +217,16 @@ class FakeCoordinator:
             return refusal(403, "MINER_EXCLUDED")
         return None if number == self.session else refusal(409, "STALE_SESSION")
 
+    async def _health(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok", "version": self.health_version})
+
     async def _challenge(self, request: Request) -> Response:
         return JSONResponse(
             {
                 "nonce": "n",
                 "origin": self.origin,
                 "expires_at": format_time(time.time() + 60),
-                "version": __version__,
+                **({} if self.version is None else {"version": self.version}),
             }
         )
 
@@ -229,6 +240,10 @@ class FakeCoordinator:
             self.refused_registrations += 1
             await self.notify()
             return _json(refusal(403, "MINER_EXCLUDED", "Excluded."))
+        if self.version_problem is not None:
+            self.refused_registrations += 1
+            await self.notify()
+            return _json(refusal(409, "VERSION_MISMATCH", self.version_problem))
         if self.enrolment not in (None, body["enrolment_token"]):
             return _json(refusal(403, "FORBIDDEN", "An enrolment token is needed."))
         first = self.public_key != public_key
@@ -426,7 +441,9 @@ class FakeCoordinator:
                 status, body = wrong or await self._call(
                     message["call"], message.get("job_id"), message["body"]
                 )
-                await websocket.send_text(json.dumps({"id": message["id"], "status": status, "body": body}))
+                if not self.silent:
+                    answer = {"id": message["id"], "status": status, "body": body}
+                    await websocket.send_text(json.dumps(answer))
         except (WebSocketDisconnect, RuntimeError):
             pass
         finally:

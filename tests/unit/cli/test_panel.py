@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import termios
+import time
 from typing import Any
 
 import pytest
@@ -38,12 +39,27 @@ def job(number: int, **changes: Any) -> dict[str, Any]:
 def status(**changes: Any) -> dict[str, Any]:
     return {
         "miner_id": "miner_vi5bnc3uzdeounve6vhf4s3pzu", "connection": "websocket", "started_at": NOW - 3900,
+        "silent_since": None, "refusal": None, "malformed_leases": None,
         "stopping": False, "drain_seconds_left": None, "paused": None, "pauses": {"miner": None},
         "earned_today": {"amount": "1.25", "jobs": 12}, "gpus": [gpu(0), gpu(1)], "gpu_reason": "No driver.",
         "leases": [], "finished": [], "downloads": [], "placement": {"waiting": []}, "services": ["llm_inference"],
         "now": {"no job that fits is waiting": 2.0},
         "idle": [{"reason": "working", "share": 0.62}, {"reason": "no job that fits is waiting", "share": 0.38}],
     } | changes  # fmt: skip
+
+
+def test_a_refused_miner_and_a_silent_coordinator_are_shown_with_reason_and_time() -> None:
+    """So are leases that the miner did not understand."""
+    since = time.strftime("%H:%M:%S", time.localtime(NOW - 50))
+    silent = lines(200, 50, status(connection="offline", silent_since=NOW - 50))
+    assert silent[1].startswith(f"the coordinator has not answered since {since}")
+    refused = lines(200, 50, status(connection="offline", refusal="Update the miner's agent."))
+    assert refused[1].startswith("refused by the coordinator")
+    assert refused[2] == "Refused: Update the miner's agent."
+    leases = {"count": 2, "at": NOW - 50, "job_id": "job_1", "reason": "Lease: checkpoints"}
+    assert lines(200, 50, status(malformed_leases=leases))[2] == (
+        f"2 leases not understood, the last at {since} (Lease: checkpoints): miner and coordinator may need the same version"
+    )
 
 
 def lines(width: int, height: int, shown: dict[str, Any] | None, **view: Any) -> list[str]:

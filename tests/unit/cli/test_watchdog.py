@@ -183,6 +183,7 @@ def test_a_long_stop_extends_its_time_limit_repeatedly(supervisor: Supervisor) -
         ({"leases": [{}]}, "1 job running, 1 free slot"),
         ({"paused": "by its owner", "leases": [{}, {}]}, "2 jobs running; paused: by its owner"),
         ({"connection": "offline", "outbox": 3}, "the coordinator http://c cannot be reached; 3 unsent results"),
+        ({"connection": "offline", "refusal": "Update."}, "the coordinator http://c refuses this miner: Update."),
         ({"services": []}, "idle: this machine offers no service; see `aitbc-agent doctor`"),
     ],
 )  # fmt: skip
@@ -191,6 +192,7 @@ def test_the_status_line_states_the_activity_or_the_reason_for_none(
 ) -> None:
     status = {
         "leases": [], "outbox": 0, "paused": None, "connection": "websocket", "coordinator": "http://c",
+        "silent_since": None, "refusal": None,
         "services": ["video_transcoding"], "gpus": [], "slots": {"total": 2, "free": 1},
         "now": {"no job that fits is waiting": 2},
     }  # fmt: skip

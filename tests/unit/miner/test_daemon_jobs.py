@@ -118,6 +118,55 @@ async def test_a_changed_spec_is_refused(coordinator: FakeCoordinator, tmp_path:
     assert coordinator.failures[job_id]["code"] == "SPEC_MISMATCH"
 
 
+async def test_a_lease_that_is_not_understood_fails_with_a_reason(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """It is answered, so that its attempt counts, and the owner sees it. One without a job can only be shown."""
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        lease_of = coordinator._lease
+        coordinator._lease = lambda job: {
+            name: value for name, value in lease_of(job).items() if name != "checkpoints"
+        }
+        job_id = await coordinator.submit("echo")
+        await coordinator.until(lambda: job_id in coordinator.failures)
+        shown = daemon.status()["malformed_leases"]
+        coordinator._lease = lambda job: {"lease": lease_of(job)}
+        await coordinator.submit("echo")
+        await until(lambda: daemon.status()["malformed_leases"]["count"] == 2)
+        coordinator._lease = lease_of
+        good = await coordinator.submit("echo")
+        await coordinator.until(lambda: good in coordinator.results)
+        unknown = daemon.status()["malformed_leases"]
+    failure = coordinator.failures[job_id]
+    assert (failure["kind"], failure["code"]) == ("retry", "LEASE_MALFORMED")
+    assert "(Lease: checkpoints)" in failure["message"]
+    assert (shown["count"], shown["job_id"], shown["reason"]) == (1, job_id, "Lease: checkpoints")
+    assert unknown["job_id"] is None
+
+
+async def test_a_miner_of_another_version_keeps_its_results_and_waits_for_an_update(
+    coordinator: FakeCoordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says why it is not connected; when the coordinator has been updated, it registers and sends them."""
+    monkeypatch.setattr("agent.miner.link.client._INCOMPATIBLE_SECONDS", 0.05)
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        job_id = await coordinator.submit("wait", gate=str(tmp_path / "gate"))
+        await coordinator.until(lambda: coordinator.open)
+        coordinator.version_problem = "Update the miner's agent."
+        coordinator.tokens.clear()
+        await coordinator.until(lambda: coordinator.refused_registrations >= 2)
+        (tmp_path / "gate").touch()
+        await until(lambda: daemon.status()["outbox"] == 1)
+        status = daemon.status()
+        assert (status["connection"], status["refusal"]) == ("offline", "Update the miner's agent.")
+        assert job_id not in coordinator.results
+        coordinator.version_problem = None
+        await coordinator.until(lambda: job_id in coordinator.results)
+        await until(lambda: daemon.status()["refusal"] is None)
+
+
 async def test_the_deadline_ends_the_run(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     async with running(make_daemon(settings_for(tmp_path, cancel_seconds=0.1), coordinator.url)):
         job_id = await coordinator.submit("deaf", timeout=1)

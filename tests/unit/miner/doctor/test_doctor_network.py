@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import trustme
 
+from agent import __version__
 from agent.coordinator.operations.accounts import enrolments
 from agent.miner.doctor import _network
 from agent.miner.doctor.diagnostics import Diagnostic
@@ -28,7 +29,11 @@ from miner_support.examined import examined
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served, serve
 
-HEALTHY = {"status": "ok", "services": {"database": "healthy", "blockchain": "healthy"}}
+HEALTHY = {
+    "status": "ok",
+    "version": __version__,
+    "services": {"database": "healthy", "blockchain": "healthy"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +168,11 @@ def test_a_server_that_is_not_a_coordinator_is_reported(data_dir: Path) -> None:
 
 def test_a_degraded_coordinator_is_reported(data_dir: Path) -> None:
     with health(
-        {"status": "degraded", "services": {"database": "healthy", "blockchain": "unhealthy"}}
+        {
+            "status": "degraded",
+            "version": __version__,
+            "services": {"database": "healthy", "blockchain": "unhealthy"},
+        }
     ) as url:
         diagnostic = joining(data_dir, url)["coordinator_degraded"]
     assert diagnostic.message.endswith("do not work: blockchain.")

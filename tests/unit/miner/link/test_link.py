@@ -24,6 +24,7 @@ from agent.miner.link.errors import RegistrationRefused, Unreachable
 from agent.miner.link.http import is_loopback
 from agent.miner.link.websocket import WebSocketRefused, open_websocket
 from miner_support.coordinator import FakeCoordinator
+from miner_support.daemons import until
 
 pytestmark = pytest.mark.anyio
 
@@ -162,8 +163,58 @@ async def test_a_stopped_coordinator_is_unreachable(coordinator: FakeCoordinator
     async with joined(coordinator, tmp_path) as miner:
         await coordinator.stop()
         with pytest.raises(Unreachable, match="does not answer"):
-            await miner.link.call("heartbeat", None, {}, limit=2)
+            await miner.link.call("heartbeat", None, {"leases": [], "gpus": []}, limit=2)
         assert miner.link.connection == "offline"
+
+
+@pytest.mark.parametrize(("version", "joins"), [(__version__, True), ("0.1.0", False), ("", False)])
+async def test_a_coordinator_that_does_not_compare_versions_is_asked_for_its_own(
+    coordinator: FakeCoordinator, tmp_path: Path, version: str, joins: bool
+) -> None:
+    """No session begins at a coordinator whose leases this miner might not understand."""
+    coordinator.version, coordinator.health_version = None, version
+    miner = Miner(coordinator.url, tmp_path, "auto")
+    registering = asyncio.create_task(miner.link.register())
+    await until(lambda: registering.done() or miner.link.refusal is not None)
+    assert registering.done() is joins
+    assert len(coordinator.registrations) == joins
+    assert joins or (version or "unknown") in str(miner.link.refusal)
+    registering.cancel()
+    await asyncio.wait([registering])
+    await miner.link.close()
+
+
+async def test_a_silent_coordinator_counts_as_offline_from_its_last_answer(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """Over a WebSocket that stays open; it is connected again with the next answer."""
+    async with joined(coordinator, tmp_path) as miner:
+        link = miner.link
+        await miner.until(lambda: link.connection == "websocket")
+        answered = time.time()
+        assert (await link.call("heartbeat", None, {"leases": [], "gpus": []}))[0] == 200
+        coordinator.silent = True
+        with pytest.raises(Unreachable):
+            await link.call("heartbeat", None, {"leases": [], "gpus": []}, limit=0.05)
+        assert link.connection == "offline"
+        assert answered - 1 <= (link.silent_since or 0) <= time.time()
+        coordinator.silent = False
+        assert (await link.call("heartbeat", None, {"leases": [], "gpus": []}))[0] == 200
+        assert (link.connection, link.silent_since) == ("websocket", None)
+
+
+async def test_a_frozen_coordinator_is_not_connected_by_polling(
+    coordinator: FakeCoordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its port still accepts connections; nothing answers."""
+    monkeypatch.setattr("agent.miner.link.websocket._OPEN_SECONDS", 0.2)
+    async with joined(coordinator, tmp_path) as miner:
+        await miner.until(lambda: miner.link.connection == "websocket")
+        await coordinator.stop()
+        with socket.create_server(("127.0.0.1", coordinator.port)):
+            await until(miner.link._polling.active.is_set)
+            assert miner.link.connection == "offline"
+            assert miner.link.silent_since is not None
 
 
 async def test_another_server_is_distinguished_from_a_coordinator(tmp_path: Path) -> None:
