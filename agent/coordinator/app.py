@@ -32,7 +32,7 @@ from agent.coordinator.http.bodies import Bodies, Guarded
 from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
 from agent.coordinator.http.direct import API_MOUNT, Direct, Table, plain_routes
 from agent.coordinator.http.hosts import Hosts
-from agent.coordinator.http.middleware import Failures, RequestIds, Tus
+from agent.coordinator.http.middleware import Failures, Paths, RequestIds, Tus
 from agent.coordinator.http.rate_limits import RateLimits
 from agent.coordinator.metrics import METRICS
 from agent.coordinator.openapi.document import document, guard_of, routes
@@ -211,6 +211,7 @@ def build_app(context: Context) -> FastAPI:
         trusted = [str(network) for network in context.settings.trusted_proxies]
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
     app.add_middleware(Hosts, settings=context.settings, meter=context.meter)
+    app.add_middleware(Paths)
     app.add_middleware(RequestIds, meter=context.meter)
     return app
 

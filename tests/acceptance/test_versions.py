@@ -39,7 +39,7 @@ def test_an_old_miner_is_refused_with_a_reason_that_it_shows(tmp_path: Path, old
             check=False,
         )
     assert ended.returncode != 0
-    assert "refuses this miner (409)" in ended.stderr
+    assert "does not take this miner (409)" in ended.stderr
     assert "Update the miner's agent to version" in ended.stderr
     assert all(version in ended.stderr for version in (old_version.VERSION, __version__))
 

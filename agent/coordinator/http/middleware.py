@@ -1,4 +1,4 @@
-"""ASGI middleware: request ids, unexpected errors, tus headers."""
+"""ASGI middleware: request ids, paths with control characters, unexpected errors, tus headers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from agent.coordinator import tracing
 from agent.coordinator.metrics import REQUEST_SECONDS, REQUESTS
 from agent.coordinator.randomness import random_bytes
 from agent.core import tus
-from agent.core.errors import ApiError, InternalError, Unauthorized, UnsupportedVersion, error_body
+from agent.core.errors import ApiError, InternalError, NotFound, Unauthorized, UnsupportedVersion, error_body
 from agent.core.tracing import trace_id_in
 from agent.metrics import Meter
 
 _UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FILES: Final = "/dashboard"
 """The common route name of all static files."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -50,6 +51,26 @@ class Tus:
             await send(message)
 
         await self._app(scope, receive, marked)
+
+
+class Paths:
+    """Answers 404 to paths with control characters, which no call has.
+
+    The framework's routes end in "$", which also matches before a final line feed, so such a path could reach a call whose limits are
+    chosen by its whole path. It runs before all that looks at paths.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] not in ("http", "websocket") or _CONTROLS.search(scope["path"]) is None:
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await receive()  # the handshake
+        await answer_error(scope, send, NotFound("The path contains control characters; no call's does."))
 
 
 class Failures:

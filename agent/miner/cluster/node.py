@@ -26,13 +26,37 @@ from agent.miner.models.downloads import Downloads, limits
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.provider import Lent, ModelProvider
 from agent.miner.models.store import ModelStore
-from agent.settings import Settings
+from agent.settings import MinerSettings, Settings
 from runners.api import Tools
 from runners.registry import installed
 from runners.sandbox import mark
 
 _PROGRESS_SECONDS: Final = 0.5
+_MINER_SETTINGS: Final = (
+    "auditor",
+    "default_price",
+    "download_stall_seconds",
+    "hourly_earnings",
+    "models_pinned",
+    "models_quota",
+    "prices",
+    "slots",
+)
+"""The settings of the section `miner` that a node needs to probe itself and to fetch models."""
 _log = structlog.get_logger(__name__)
+
+
+def node_settings(settings: Settings) -> Settings:
+    """Return the settings that nodes need, and the defaults of all others: every program of the cluster can read these values."""
+    return Settings().model_copy(
+        update={
+            "miner": MinerSettings().model_copy(
+                update={name: getattr(settings.miner, name) for name in _MINER_SETTINGS}
+            ),
+            "runners": settings.runners,
+            "engines": settings.engines,
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True)

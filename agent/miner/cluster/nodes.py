@@ -13,9 +13,9 @@ import structlog
 from agent.core.errors import ConfigurationError
 from agent.core.machine.catalogue import CatalogueEntry
 from agent.miner.cluster.connection import Cluster, ClusterNode, Demand, NodeLost, call
-from agent.miner.cluster.node import NodeAgent, NodeReport, NodeState
+from agent.miner.cluster.node import NodeAgent, NodeReport, NodeState, node_settings
 from agent.miner.machine.gpus import Gpu
-from agent.settings import CoordinatorSettings, DatabaseSettings, Settings
+from agent.settings import Settings
 from runners.api import Device
 
 POLL_SECONDS: Final = 2.0
@@ -76,7 +76,7 @@ class Nodes:
     ) -> None:
         self.cluster = cluster
         self._settings = settings
-        self._values = (_shared(settings), dict(catalogue))
+        self._values = (node_settings(settings), dict(catalogue))
         self._services = services
         self._living: dict[str, Node] = {}
         self._refused: dict[str, tuple[float, str]] = {}
@@ -266,14 +266,3 @@ def _check_version(report: NodeReport) -> None:
 
 def _name(info: ClusterNode) -> str:
     return f"{info.host} ({info.id[:8]})"
-
-
-def _shared(settings: Settings) -> Settings:
-    """Return the settings that nodes need, without secrets."""
-    return settings.model_copy(
-        update={
-            "coordinator": CoordinatorSettings(),
-            "database": DatabaseSettings(),
-            "miner": settings.miner.model_copy(update={"enrolment_token": None}),
-        }
-    )

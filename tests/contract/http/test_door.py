@@ -472,3 +472,19 @@ def test_an_idle_websocket_is_not_closed_as_a_late_head(tmp_path: Path) -> None:
             with pytest.raises(TimeoutError):
                 session.connection.recv(timeout=1)
             assert session.call("heartbeat", body={"leases": [], "gpus": []})[0] == 200
+
+
+# Paths
+
+
+@pytest.mark.parametrize("control", ["%0A", "%00", "%1B%5B2J", "%7F", "%C2%85", "%C2%9B"])
+def test_paths_with_control_characters_do_not_exist(served: Served, control: str) -> None:
+    """Such as a final line feed, with which a path would match a call's route, but not the expression that chooses its limits."""
+    headers = {"X-API-Key": served.client_key}
+    with httpx.Client(base_url=served.url, headers=headers) as client:
+        for path in ("/v1/artifacts", "/api/v1/artifacts", "/v1/session", "/dashboard/", "/v1/jobs"):
+            answer = client.post(f"{path}{control}", content=b"stored")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND"), path
+            assert "ratelimit" not in answer.headers
+            assert answer.headers["x-request-id"]
+    assert metric(served, "aitbc_coordinator_refused_requests_total", reason="key") == 0
