@@ -11,13 +11,12 @@ from typing import Any, Final
 
 import structlog
 
-from agent.atomic_file import replace_file
 from agent.core.commands import SettingsChange
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_money
 from agent.miner.machine.capabilities import Capabilities, price
 from agent.settings import InvalidSettings, Reading, Settings
-from agent.settings.editing import edited
+from agent.settings.editing import edited, replace_settings
 
 FOREIGN: Final = (
     "This machine works for a coordinator that it does not run itself. To allow changes from there, set "
@@ -81,7 +80,7 @@ class LiveSettings:
             content = edited(before, values)
             changed = reading.with_file(content)
             file.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(file, content)
+            replace_settings(file, content)
         except InvalidSettings as error:
             raise Refused(*(str(one) for one in error.errors)) from None
         except (ConfigurationError, ValueError) as error:

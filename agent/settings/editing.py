@@ -1,9 +1,16 @@
-"""Changes values in a settings file without touching its comments and its other values."""
+"""Changes values in a settings file without touching its comments and its other values, and keeps its secrets private."""
 
 from __future__ import annotations
 
+import stat
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from agent.atomic_file import replace_file
+from agent.settings import Settings
+from agent.settings.description import describe
 
 
 def edited(content: bytes, values: Mapping[tuple[str, ...], Any]) -> bytes:
@@ -33,3 +40,23 @@ def edited(content: bytes, values: Mapping[tuple[str, ...], Any]) -> bytes:
             elif name in table:
                 del table[name]
     return tomlkit.dumps(document).encode()
+
+
+def replace_settings(file: Path, content: bytes) -> None:
+    """Replace a settings file atomically. Raises `OSError`.
+
+    A new file, and one with secrets that everybody could read, is then readable by its owner only; others keep their mode.
+    """
+    public = file.exists() and stat.S_IMODE(file.stat().st_mode) & stat.S_IROTH
+    private = not file.exists() or (public and _has_secrets(tomllib.loads(content.decode("utf-8-sig"))))
+    replace_file(file, content, 0o600 if private else None)
+
+
+def _has_secrets(values: Mapping[str, Any]) -> bool:
+    return any(_contains(values, setting.key) for setting in describe(Settings) if setting.secret)
+
+
+def _contains(values: Mapping[str, Any], key: str) -> bool:
+    name, _, inner = key.partition(".")
+    value = values.get(name)
+    return value is not None and (not inner or (isinstance(value, Mapping) and _contains(value, inner)))

@@ -24,11 +24,13 @@ from agent.core.values.quantities import Money
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin", tags=["Payouts"])
 
 Rate = Annotated[str, Field(pattern=r"^[0-9]{1,12}(\.[0-9]{1,18})?$", examples=["0.9137"])]
-Line = AfterValidator(lambda text: text if text.isprintable() else _refuse())
 
 
-def _refuse() -> str:
-    raise ValueError("must be printable characters on one line")
+def _line(text: str) -> str:
+    """Return the text. White space around it would make two payments of one."""
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("must be printable characters on one line, without white space around them")
+    return text
 
 
 async def _check(context: Context, scope: Scope) -> Caller | None:
@@ -57,7 +59,9 @@ class DepositRequest(RequestBody):
     rounded down to 8 decimals. `rate` is what one unit of the ledger's money is worth in the currency.
     """
 
-    external_id: Annotated[str, Field(min_length=1, max_length=200, examples=["tr_9f3b"]), Line]
+    external_id: Annotated[
+        str, Field(min_length=1, max_length=200, examples=["tr_9f3b"]), AfterValidator(_line)
+    ]
     account_id: fields.AccountId
     amount: Money = Field(examples=["100.00"])
     currency: Annotated[str, Field(pattern=r"^[A-Za-z0-9.]{1,12}$", examples=["EUR"])] | None = None

@@ -97,6 +97,8 @@ def test_another_currency_is_credited_by_its_rate(admin: httpx.Client, account: 
         {"rate": "2"},
         {"external_id": ""},
         {"external_id": "a\nb"},
+        {"external_id": "tr_3 "},
+        {"external_id": " tr_3"},
         {"more": 1},
     ],
 )

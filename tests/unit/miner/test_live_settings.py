@@ -12,7 +12,7 @@ from agent.cli.commands.machine import config as config_command
 from agent.miner.daemon import Daemon
 from agent.miner.live_settings import FOREIGN
 from agent.settings import InvalidSettings, Reading, read_settings
-from agent.settings.editing import edited
+from agent.settings.editing import edited, replace_settings
 from miner_support.coordinator import FakeCoordinator
 from miner_support.daemons import HOST, running, until
 from miner_support.runner import BatchRunner, ScriptedRunner
@@ -91,6 +91,28 @@ async def test_a_change_is_written_to_the_file_and_applies_without_a_restart(
     again = read_settings(reading.file).settings.miner
     assert {service: str(price) for service, price in again.prices.items()} == {"batch": "0.125"}
     assert stat.S_IMODE(reading.file.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "expected"),
+    [
+        (None, 0, 0o600),
+        (b"[miner]\nslots = 1\n", 0o644, 0o644),
+        (b'[miner]\nenrolment_token = "enrol_x"\n', 0o644, 0o600),
+        (b'payouts.http.secret = "whsec_x"\n', 0o644, 0o600),
+        (b'[database]\nurl = "postgresql://a:b@c/d"\n', 0o640, 0o640),
+    ],
+)
+def test_a_settings_file_with_secrets_is_not_readable_by_everybody(
+    tmp_path: Path, content: bytes | None, mode: int, expected: int
+) -> None:
+    """A group that may read it continues to."""
+    file = tmp_path / "agent.toml"
+    if content is not None:
+        file.write_bytes(content)
+        file.chmod(mode)
+    replace_settings(file, edited(content or b"", {("miner", "name"): "rig-1"}))
+    assert stat.S_IMODE(file.stat().st_mode) == expected
 
 
 async def test_preferred_engines_apply_as_soon_as_the_running_jobs_have_ended(

@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agent.atomic_file import replace_file
 from agent.cli import agent_file
 from agent.cli.commands.operators.fsck import NOT_VALID
 from agent.cli.commands.operators.receipts import own_log_key
@@ -24,7 +23,7 @@ from agent.coordinator.store.moving import Move, moving, row_counts
 from agent.coordinator.store.sqlite.database import sqlite_path
 from agent.core.errors import ConfigurationError
 from agent.settings import DatabaseSettings, Reading, Settings
-from agent.settings.editing import edited
+from agent.settings.editing import edited, replace_settings
 
 _LINE_EVERY: Final = 10
 """Percentage points between two plain lines."""
@@ -140,10 +139,10 @@ def _lines(total: int) -> _OnStep:
 
 
 def _configure(reading: Reading, to: str) -> None:
-    """Set `database.url` in the settings file. A new file is readable by its owner only, because a URL may contain a password."""
+    """Set `database.url` in the settings file, which then has a secret: a URL may contain a password."""
     path = reading.file
     content = path.read_bytes() if path.is_file() else b""
-    replace_file(path, edited(content, {("database", "url"): to}), None if content else 0o600)
+    replace_settings(path, edited(content, {("database", "url"): to}))
 
 
 def _as_json(comparison: Comparison | None, move: Move) -> dict[str, Any]:
