@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support.guides.blocks import blocks_of
+
 ROOT = Path(__file__).parents[2]
 CODE = ("agent", "benchmarks", "runners", "scripts", "sdk", "tests")
 PAGES = sorted(
@@ -26,6 +28,7 @@ SOURCES = {
     if "node_modules" not in path.parts
 }
 README_WORDS = 600
+FROM_A_REGISTRY = re.compile(r"pip install (?:--\S+ )*[\"']?aitbc.*|npm install @aitbc/.*")
 
 
 def local_links(page: Path) -> set[str]:
@@ -47,6 +50,13 @@ def test_a_page_names_existing_source_files(page: Path) -> None:
     assert not {
         name for name in named if not any(path == name or path.endswith(f"/{name}") for path in SOURCES)
     }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_block_installs_the_projects_packages_from_a_registry(page: Path) -> None:
+    """They are in none yet, so such a command fails."""
+    commands = "\n".join(block.text for block in blocks_of(page))
+    assert not FROM_A_REGISTRY.findall(commands)
 
 
 def test_pages_of_the_site_link_only_to_files_of_the_site() -> None:

@@ -134,6 +134,10 @@ def test_a_miner_is_excluded_listed_and_included(command: Any, agent: Agent) -> 
     assert command("miners", "include", miner.miner_id).out == f"{miner.miner_id} is included again.\n"
     assert listed()["excluded_at"] is None
     assert miner.register().status_code == 200
+    assert miner.register(agent_version="0.1.0").status_code == 409
+    (row,) = (line for line in command("miners", "list").out.splitlines() if miner.miner_id in line)
+    assert "refused" in row
+    assert "0.1.0" in row
     unknown = f"miner_{'a' * 26}"
     assert f"There is no miner {unknown}" in command("miners", "exclude", unknown).err
 
