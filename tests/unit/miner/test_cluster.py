@@ -35,7 +35,7 @@ def _secrets_of_entries(setting: Setting) -> list[str]:
 
 
 def test_no_secret_reaches_the_nodes_of_a_cluster() -> None:
-    """Whoever can read the cluster's objects could otherwise create money."""
+    """Programs that can read the objects of the cluster could otherwise create money."""
     settings = Settings()
     for key, value in secrets():
         settings = with_value(settings, key, value)
