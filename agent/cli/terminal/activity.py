@@ -46,13 +46,13 @@ async def print_changes(describe: Callable[[], Awaitable[str]], stopped: asyncio
 def _work(status: Mapping[str, Any]) -> str:
     running = len(status["leases"])
     working = f"{counted(running, 'job')} running"
-    before = f"{working}; " if running else ""
+    prefix = f"{working}; " if running else ""
     if status["paused"]:
-        return f"{before}paused: {status['paused']}"
+        return f"{prefix}paused: {status['paused']}"
     if status["refusal"]:
-        return f"{before}the coordinator {status['coordinator']} refuses this miner: {status['refusal']}"
+        return f"{prefix}the coordinator {status['coordinator']} refuses this miner: {status['refusal']}"
     if status["connection"] == "offline":
-        return f"{before}the coordinator {status['coordinator']} {silence(status['silent_since'])}"
+        return f"{prefix}the coordinator {status['coordinator']} {silence(status['silent_since'])}"
     if running:
         return f"{working}, {counted(status['slots']['free'], 'free slot')}"
     if not status["services"]:

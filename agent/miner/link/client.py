@@ -172,6 +172,7 @@ class Link:
     def _refused(self, reason: str, delay: float, event: str) -> float:
         """Note why the miner is not registered. Return the delay until the next attempt."""
         self.refusal = reason
+        self._answered, self._last_answer = True, time.monotonic()
         _log.warning(event, url=self._http.url, reason=reason, retry_in=delay)
         return delay
 

@@ -86,7 +86,8 @@ class Heartbeat:
                 await self._beat()
                 delay = self.interval
             except Unreachable as error:
-                _log.info("heartbeat_failed", error=str(error))
+                if self._link.refusal is None:
+                    _log.info("heartbeat_failed", error=str(error))
                 delay = self.interval / 3
             await sleep(delay, self._due)
 

@@ -146,8 +146,10 @@ async def _mine(
 
     async def describe() -> str:
         status = daemon.status() if daemon.prepared else None
-        joined = status is not None and (started or status["refusal"])
-        line = activity.miner_line(status) if status is not None and joined else activity.JOINING
+        if status is None or not (started or status["refusal"]):
+            line = activity.JOINING
+        else:
+            line = activity.miner_line(status)
         return f"{line}; {await local.describe()}" if local else line
 
     watchdog = Watchdog(Notifier(), liveness, describe)

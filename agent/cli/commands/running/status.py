@@ -18,7 +18,7 @@ from agent.core.machine.placement import GIBIBYTE, TOO_LARGE, gibibytes
 from agent.core.values.durations import format_duration
 from agent.miner.control import ControlUnavailable, ask
 from agent.settings import Settings
-from aitbc.cli._terminal.output import print_rows
+from aitbc.cli._terminal.output import harmless, print_rows
 
 LEAST_SHARE = 0.005
 """Smaller shares of the last hour are not shown."""
@@ -103,9 +103,9 @@ def _print_connection(console: Console, miner: dict[str, Any]) -> None:
         f"[bold]Miner[/] {miner['miner_id']}, {_connection(miner)}, session {miner['session'] or 'none'}, up {uptime}"
     )
     if miner["refusal"]:
-        console.print(f"  [red]refused:[/] {escape(miner['refusal'])}")
+        console.print(f"  [red]refused:[/] {escape(harmless(miner['refusal']))}")
     if miner["malformed_leases"]:
-        console.print(f"  [yellow]{escape(malformed(miner['malformed_leases']))}[/]")
+        console.print(f"  [yellow]{escape(harmless(malformed(miner['malformed_leases'])))}[/]")
     if miner["paused"]:
         console.print(f"  [yellow]paused:[/] {miner['paused']}")
 
