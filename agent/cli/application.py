@@ -11,6 +11,7 @@ import typer
 from agent import __version__
 from agent.core.errors import AgentError
 from aitbc.cli._arguments.lazy_group import LazyGroup, Listed
+from aitbc.cli._controls import protect_terminal
 from aitbc.errors import AITBCError
 
 _RUNNING: Final = "agent.cli.commands.running"
@@ -157,6 +158,7 @@ def root(
 
 def main() -> None:
     """See `agent.cli.main`."""
+    protect_terminal()
     try:
         app(prog_name="aitbc-agent")
     except (AgentError, AITBCError, OSError) as error:

@@ -122,7 +122,8 @@ def _more(left_out: int) -> dict[str, str]:
 def _joined(said: Sequence[str]) -> str:
     """Join the sentences of a union's members: "must be text, not 3" and "must be a list, not 3" to "must be text or a list, not 3"."""
     split = [sentence.removeprefix("must be ").rsplit(", not ", 1) for sentence in said]
-    if all(sentence.startswith("must be ") for sentence in said) and len({one[-1] for one in split}) == 1:
+    alike = all(sentence.startswith("must be ") and ", not " in sentence for sentence in said)
+    if alike and len({one[-1] for one in split}) == 1:
         return f"must be {' or '.join(one[0] for one in split)}, not {split[0][-1]}"
     return ", or ".join(said)
 

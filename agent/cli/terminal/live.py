@@ -20,11 +20,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from rich.console import Console, ConsoleDimensions, Group
+from rich.console import ConsoleDimensions, Group
 from rich.live import Live
 
 from agent.cli.terminal.panel import View, draw
 from agent.miner.tasks import Background
+from aitbc.cli._controls import unguarded
+from aitbc.cli._terminal.output import SafeConsole
 
 if TYPE_CHECKING:
     from agent.miner.daemon import Daemon
@@ -76,7 +78,7 @@ class LogPane:
         if self.shown:
             self.lines.extend(line[:_MAX_LINE] for line in text.splitlines() if line)
         else:
-            sys.stderr.write(text)
+            unguarded(sys.stderr).write(text)
         return len(text)
 
     def flush(self) -> None:
@@ -174,7 +176,7 @@ class LivePanel:
             self._log.shown = False
 
     def _draw_views(self) -> None:
-        console = Console(highlight=False)
+        console = SafeConsole(highlight=False)
         with Live(
             console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         ) as live:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any, Final
 
+from aitbc.cli._controls import harmless
+
 _COLOURS: Final = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _RESET: Final = "\x1b[0m"
 _UNINTERESTING: Final[tuple[Any, ...]] = (None, "", [], {})
@@ -26,7 +28,7 @@ def readable(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> str
         for name, value in fields.items()
         if name not in _FOR_PROGRAMS and value not in _UNINTERESTING
     )
-    line = f"{time}  {event[:1].upper()}{event[1:]}{': ' if about else ''}{about}"
+    line = harmless(f"{time}  {event[:1].upper()}{event[1:]}{': ' if about else ''}{about}")
     if level in _COLOURS:
         line = f"{_COLOURS[level]}{line}{_RESET}"
     return line if trace is None else f"{line}\n{trace}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any, Protocol, TextIO, cast
 
@@ -14,6 +15,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from agent.cli.terminal.log_lines import readable
 from agent.settings import LogSettings
+from aitbc.cli._controls import harmless, unguarded
 
 # Libraries whose routine messages are not printed.
 _QUIET = ("uvicorn", "uvicorn.error", "websockets", "httpx", "httpcore", "alembic")
@@ -46,6 +48,13 @@ class Sink(Protocol):
         """Flush the written lines."""
 
 
+def _without_controls(
+    _logger: Any, _method: str, entry: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Replace control characters in texts; other values are shown as Python writes them. A structlog processor."""
+    return {name: harmless(value) if isinstance(value, str) else value for name, value in entry.items()}
+
+
 def configure(settings: LogSettings, pane: Sink | None = None) -> None:
     """Configure logging for the process. With a `pane`, lines go there as sentences with the local time.
 
@@ -53,7 +62,7 @@ def configure(settings: LogSettings, pane: Sink | None = None) -> None:
     """
     on_terminal = pane is not None or sys.stderr.isatty()
     as_json = settings.format == "json" or (settings.format == "auto" and not on_terminal)
-    stream = cast("TextIO", _Unfailing(cast("TextIO", pane) if pane is not None else sys.stderr))
+    stream = cast("TextIO", _Unfailing(cast("TextIO", pane) if pane is not None else unguarded(sys.stderr)))
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -68,10 +77,13 @@ def configure(settings: LogSettings, pane: Sink | None = None) -> None:
             ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(),
         ]
-    elif pane is not None:
-        renderer = [structlog.processors.format_exc_info, readable]
     else:
-        renderer = [structlog.dev.ConsoleRenderer(colors=on_terminal, exception_formatter=plain_traceback)]
+        lines = structlog.dev.ConsoleRenderer(colors=on_terminal, exception_formatter=plain_traceback)
+        renderer = [
+            structlog.processors.format_exc_info,
+            _without_controls,
+            lines if pane is None else readable,
+        ]
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),

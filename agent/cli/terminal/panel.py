@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
 from rich.text import Text
 
 from agent.cli.terminal.activity import malformed, silence
 from agent.core.machine.placement import GIBIBYTE
 from agent.core.values.durations import format_duration
+from aitbc.cli._terminal.output import SafeConsole
 
 WIDE: Final = 110
 """Smallest width at which ids and sentences are shown in full."""
@@ -31,7 +31,7 @@ _LEAST_SHARE: Final = 0.005
 _LEAST_LOG: Final = 4
 
 Line = Text
-_WRAPPING: Final = Console(file=io.StringIO())
+_WRAPPING: Final = SafeConsole(file=io.StringIO())
 """Wraps lines; nothing is written to it."""
 
 

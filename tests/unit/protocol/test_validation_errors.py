@@ -50,6 +50,11 @@ CASES: list[tuple[type[BaseModel], dict[str, Any], dict[str, str]]] = [
     ),
     (JobOptions, {"resources": {"cpus": "2"}}, {"resources.cpus": "is unknown; did you mean cpu?"}),
     (JobOptions, {"labels": {"a b": "x"}}, {"labels.a b": 'cannot be "a b"; write it like "project"'}),
+    (
+        JobOptions,
+        {"pricing": {"max_cost": "abc"}},
+        {"pricing.max_cost": 'must be an amount below 10000000000 with at most 8 decimals, such as "0.10"'},
+    ),
     (JobOptions, {"miner_id": "rig"}, {"miner_id": 'cannot be "rig"; write it like "miner_aebagbafaydqqcikbmga2dqp"'}),
 ]  # fmt: skip
 

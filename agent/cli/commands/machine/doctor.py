@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from agent.cli.terminal import logs
 from agent.core.errors import ConfigurationError
 from agent.miner.doctor.diagnostics import Diagnostic, found, ok
 from agent.settings import PayoutSettings, Settings
+from aitbc.cli._terminal.output import SafeConsole
 
 MARKS: Final = {"fault": "[red]fault[/]", "warning": "[yellow]warning[/]", "ok": "[green]ok[/]"}
 """In the order of the output, the worst first."""
@@ -97,7 +97,7 @@ def _print(diagnostics: list[Diagnostic]) -> None:
         if diagnostic.remedy is not None:
             text += f" [dim]({diagnostic.id})[/]\n[bold]→ {escape(diagnostic.remedy)}[/]"
         table.add_row(MARKS[diagnostic.severity], text)
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     console.print(table)
     console.print(f"\n[bold]{_summary(diagnostics)}[/]")
 

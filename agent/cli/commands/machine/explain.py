@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from agent.cli import agent_file
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient, MinerExplanation
+from aitbc.cli._terminal.output import SafeConsole
 
 
 def explain(
@@ -35,7 +35,7 @@ def explain(
 
 
 def _print(found: MinerExplanation) -> None:
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     console.print(escape(found.summary))
     for kind in found.kinds:
         jobs = "1 job" if kind.jobs == 1 else f"{kind.jobs} jobs"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-
 from agent.cli import agent_file
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
-from aitbc.cli._terminal.output import print_rows
+from aitbc.cli._terminal.output import SafeConsole, print_rows
 
 _DAYS = 30
 
@@ -32,7 +30,7 @@ def fleet(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 
 def _print(shown: dict[str, Any]) -> None:
-    console = Console()
+    console = SafeConsole()
     miners = shown["miners"]
     owner = f" of {shown['owner']}" if shown.get("owner") else ""
     console.print(

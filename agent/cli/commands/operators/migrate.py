@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agent.cli import agent_file
@@ -24,6 +23,7 @@ from agent.coordinator.store.sqlite.database import sqlite_path
 from agent.core.errors import ConfigurationError
 from agent.settings import DatabaseSettings, Reading, Settings
 from agent.settings.editing import edited, replace_settings
+from aitbc.cli._terminal.output import SafeConsole
 
 _LINE_EVERY: Final = 10
 """Percentage points between two plain lines."""
@@ -115,7 +115,7 @@ def _moved(
 @contextmanager
 def _shown(total: int) -> Iterator[_OnStep]:
     """Show the progress on standard error: a bar on a terminal, and some lines otherwise."""
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     if not console.is_terminal:
         yield _lines(total)
         return

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 
 from agent.cli import agent_file, local_api
@@ -18,7 +17,7 @@ from agent.core.machine.placement import GIBIBYTE, TOO_LARGE, gibibytes
 from agent.core.values.durations import format_duration
 from agent.miner.control import ControlUnavailable, ask
 from agent.settings import Settings
-from aitbc.cli._terminal.output import harmless, print_rows
+from aitbc.cli._terminal.output import SafeConsole, print_rows
 
 LEAST_SHARE = 0.005
 """Smaller shares of the last hour are not shown."""
@@ -53,7 +52,7 @@ def _shown(settings: Settings) -> dict[str, Any]:
 
 
 def _print(shown: dict[str, Any]) -> None:
-    console = Console()
+    console = SafeConsole()
     if "url" in shown:
         console.print(f"[bold]Agent[/] {shown['url']} (process {shown['pid']})")
     if "miner" in shown:
@@ -62,7 +61,7 @@ def _print(shown: dict[str, Any]) -> None:
         _print_coordinator(console, shown["coordinator"])
 
 
-def _print_miner(console: Console, miner: dict[str, Any]) -> None:
+def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
     _print_connection(console, miner)
     if (earned := miner["earned_today"]) is not None:
         console.print(f"  earned today (UTC): {earned['amount']} from {earned['jobs']} jobs")
@@ -96,16 +95,16 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
     console.print(f"  last hour: {shares}")
 
 
-def _print_connection(console: Console, miner: dict[str, Any]) -> None:
+def _print_connection(console: SafeConsole, miner: dict[str, Any]) -> None:
     """Print whether the miner is connected and accepts jobs, and why not."""
     uptime = format_duration(time.time() - miner["started_at"])
     console.print(
         f"[bold]Miner[/] {miner['miner_id']}, {_connection(miner)}, session {miner['session'] or 'none'}, up {uptime}"
     )
     if miner["refusal"]:
-        console.print(f"  [red]refused:[/] {escape(harmless(miner['refusal']))}")
+        console.print(f"  [red]refused:[/] {escape(miner['refusal'])}")
     if miner["malformed_leases"]:
-        console.print(f"  [yellow]{escape(harmless(malformed(miner['malformed_leases'])))}[/]")
+        console.print(f"  [yellow]{escape(malformed(miner['malformed_leases']))}[/]")
     if miner["paused"]:
         console.print(f"  [yellow]paused:[/] {miner['paused']}")
 
@@ -116,7 +115,7 @@ def _connection(miner: dict[str, Any]) -> str:
     return f"offline: {miner['coordinator']} {silence(miner['silent_since'])}"
 
 
-def _print_nodes(console: Console, nodes: Sequence[dict[str, Any]]) -> None:
+def _print_nodes(console: SafeConsole, nodes: Sequence[dict[str, Any]]) -> None:
     """Print the nodes of a Ray cluster."""
     for node in nodes:
         console.print(f"  node {node['node']}: {_node(node)}")
@@ -139,7 +138,7 @@ def _figures(gpu: dict[str, Any]) -> Iterator[str]:
         yield f"{gpu['utilization']} % busy"
 
 
-def _print_models(console: Console, miner: dict[str, Any]) -> None:
+def _print_models(console: SafeConsole, miner: dict[str, Any]) -> None:
     """Print the loaded and the unavailable models, the jobs that wait for memory, and recent scheduling decisions."""
     too_large = []
     for service, reasons in miner["unavailable_models"].items():
@@ -163,7 +162,7 @@ def _print_models(console: Console, miner: dict[str, Any]) -> None:
         console.print(f"  {moment} {entry['event']} {model}: {entry['reason']}")
 
 
-def _print_coordinator(console: Console, overview: dict[str, Any]) -> None:
+def _print_coordinator(console: SafeConsole, overview: dict[str, Any]) -> None:
     jobs = ", ".join(f"{count} {state}" for state, count in sorted(overview["jobs"].items()))
     console.print(f"[bold]Coordinator[/] jobs: {jobs or 'none'}")
     rows = []

@@ -14,6 +14,7 @@ import typer
 
 from aitbc.cli._arguments.lazy_group import LazyGroup, Listed
 from aitbc.cli._arguments.state import State
+from aitbc.cli._controls import protect_terminal
 from aitbc.errors import AITBCError
 
 _WORK = "Run jobs"
@@ -148,6 +149,7 @@ def options(
 
 def main() -> None:
     """Run the command. Every expected error becomes one paragraph on stderr and an exit code."""
+    protect_terminal()
     try:
         app(prog_name="aitbc")
     except (AITBCError, OSError) as error:

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
+from aitbc.cli._controls import harmless
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -49,6 +51,14 @@ class LazyGroup(TyperGroup):
         self.commands = dict.fromkeys(self.listed)  # type: ignore[assignment] # for suggestions, which need only names
         name, found, rest = super().resolve_command(ctx, args)
         return name, None if name is None else self.load(name), rest if found else args
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. What is wrong with its arguments is printed by the library, with names from outside in it."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = harmless(error.message)
+            raise
 
     def load(self, name: str) -> Any:
         """Import the command with this name."""

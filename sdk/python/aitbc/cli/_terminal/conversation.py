@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-from rich.console import Console
-
 from aitbc._calls.text import TextStream
 from aitbc._client import AITBCClient
-from aitbc.cli._terminal.output import harmless
+from aitbc.cli._terminal.output import SafeConsole
 from aitbc.errors import AITBCError, JobAlreadyCompleted
 from aitbc.models import JobResults
 
@@ -79,7 +77,7 @@ class Conversation:
                         stop_waiting()
                         text += piece
                         if show is not None:
-                            show(_plain(piece))
+                            show(piece)
             except KeyboardInterrupt:
                 self._add(turn, text)
                 raise Stopped(self._cancel(stream.job.job_id), text) from None
@@ -132,16 +130,11 @@ class Conversation:
         return f"Job {job_id} was cancelled."
 
 
-def _plain(piece: str) -> str:
-    """Return the piece without control characters if it goes to a terminal."""
-    return harmless(piece) if sys.stdout.isatty() else piece
-
-
 @contextmanager
 def _waiting(*, shown: bool) -> Iterator[Callable[[], None]]:
     """Show a spinner on a terminal until the first piece of the answer arrives."""
     if not (shown and sys.stderr.isatty()):
         yield lambda: None
         return
-    with Console(stderr=True).status("") as status:
+    with SafeConsole(stderr=True).status("") as status:
         yield status.stop

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -20,7 +19,8 @@ from rich.progress import (
 from rich.table import Column
 
 from aitbc.cli._arguments.options import with_options_named
-from aitbc.cli._terminal.output import harmless, print_status
+from aitbc.cli._controls import harmless
+from aitbc.cli._terminal.output import SafeConsole, print_status
 from aitbc.models import Job
 
 _STEP = 10
@@ -122,7 +122,7 @@ def _bars() -> Progress:
         TaskProgressColumn(),
         TextColumn("{task.fields[state]}", markup=False, table_column=Column(min_width=9, no_wrap=True)),
         TimeElapsedColumn(),
-        console=Console(stderr=True, highlight=False),
+        console=SafeConsole(stderr=True, highlight=False),
         transient=True,
     )
 

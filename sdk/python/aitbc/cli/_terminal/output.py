@@ -6,35 +6,48 @@ import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 import typer
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType  # noqa: TID251 - SafeConsole is one
+from rich.segment import Segment
 
-_ALLOWED_CONTROLS = "\n\t"
+from aitbc.cli._controls import harmless, unguarded
+
 _GAP = 2
 """Spaces between two columns."""
 _FREE = 32
 """Longest text in a free column on a terminal."""
 
 
+class SafeConsole(Console):
+    """A console for text from outside: only the sequences of its own styles, bars and screens reach the terminal."""
+
+    def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, **options: Any) -> None:
+        # Named, because the live displays of rich replace the standard streams by ones that print here.
+        super().__init__(file=file or unguarded(sys.stderr if stderr else sys.stdout), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of the object, see `Console.render`."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(harmless(segment.text), segment.style)
+
+
 def print_json(value: Any) -> None:
-    """Print a JSON value: indented on a terminal, otherwise on one line."""
-    indent = 2 if sys.stdout.isatty() else None
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=indent))
+    """Print a JSON value: indented and in ASCII on a terminal, otherwise on one line."""
+    on_terminal = sys.stdout.isatty()
+    typer.echo(json.dumps(value, ensure_ascii=on_terminal, indent=2 if on_terminal else None))
+
+
+def print_json_line(value: Any) -> None:
+    """Print a JSON value on one line, in ASCII on a terminal."""
+    typer.echo(json.dumps(value, ensure_ascii=sys.stdout.isatty()))
 
 
 def print_text(text: str) -> None:
     """Print untrusted text. On a terminal, control characters are replaced."""
     typer.echo(harmless(text) if sys.stdout.isatty() else text)
-
-
-def harmless(text: str) -> str:
-    """Return the text with its control characters replaced, except line ends and tabs."""
-    return "".join(
-        c if c.isprintable() or c in _ALLOWED_CONTROLS else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
@@ -60,7 +73,7 @@ def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]], *, free: Co
     for column in (position for position, title in enumerate(titles) if title in free):
         lines = [(*line[:column], _shortened(line[column]), *line[column + 1 :]) for line in lines]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(titles))]
-    shown = _fitting(widths, Console().width)
+    shown = _fitting(widths, SafeConsole().width)
     for line in lines:
         cells = (line[column] + " " * (widths[column] - cell_len(line[column]) + _GAP) for column in shown)
         typer.echo("".join(cells).rstrip())
@@ -123,7 +136,7 @@ def print_error(message: str) -> None:
 def _wrapped(text: str) -> None:
     """Print a line on stderr, wrapped between words on a terminal."""
     if sys.stderr.isatty():
-        Console(stderr=True, markup=False, highlight=False, emoji=False).print(text)
+        SafeConsole(stderr=True, markup=False, highlight=False, emoji=False).print(text)
     else:
         typer.echo(text, err=True)
 

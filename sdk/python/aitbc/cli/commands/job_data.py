@@ -16,7 +16,7 @@ from aitbc.cli._arguments.ids import find_job, find_miner, find_offer
 from aitbc.cli._arguments.lookup import AmbiguousName, NoSuchName
 from aitbc.cli._arguments.options import JobArgument, JsonOption, client_of, given, labels_of
 from aitbc.cli._terminal.exits import explain
-from aitbc.cli._terminal.output import harmless, print_error, print_json, print_rows, print_status
+from aitbc.cli._terminal.output import print_error, print_json, print_json_line, print_rows, print_status
 from aitbc.errors import AITBCError, APIError
 from aitbc.models import JobLogEntry
 
@@ -78,10 +78,10 @@ class _Shown:
 
     def _print(self, entry: JobLogEntry) -> None:
         if self._as_json:
-            typer.echo(json.dumps(entry.to_dict(), ensure_ascii=False))
+            print_json_line(entry.to_dict())
         elif sys.stdout.isatty():
             attempt = f"#{entry.attempt} " if entry.attempt > 1 else ""
-            typer.echo(harmless(f"{entry.time[11:19]} {attempt}{entry.source:<8} {entry.text}"))
+            typer.echo(f"{entry.time[11:19]} {attempt}{entry.source:<8} {entry.text}")
         else:
             typer.echo(f"{entry.time}\t{entry.attempt}\t{entry.source}\t{entry.text}")
 
@@ -179,7 +179,7 @@ def remove(
                 job_id = find_job(client, job)
                 if not yes and sys.stdin.isatty():
                     named = client.jobs.get(job_id).name or ""
-                    typer.confirm(harmless(f"Delete {job_id} ({named}) for good?"), abort=True, err=True)
+                    typer.confirm(f"Delete {job_id} ({named}) for good?", abort=True, err=True)
                 deleted.append(client.jobs.delete_data(job_id).to_dict())
             except (APIError, NoSuchName, AmbiguousName) as error:
                 failed.append(error)

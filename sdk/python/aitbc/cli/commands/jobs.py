@@ -23,6 +23,7 @@ from aitbc.cli._terminal.output import (
     print_error,
     print_fields,
     print_json,
+    print_json_line,
     print_rows,
     print_status,
     print_text,
@@ -161,7 +162,7 @@ def watch(context: typer.Context, job: JobArgument, as_json: JsonOption = False)
         with nullcontext() if as_json else row_of(job_id) as row:
             for event in client.jobs.events(job_id):
                 if row is None:
-                    typer.echo(json.dumps({"kind": event.kind, "data": dict(event.data)}))
+                    print_json_line({"kind": event.kind, "data": dict(event.data)})
                 elif event.job is not None:
                     row.job(event.job)
                 if event.job is not None and event.job.is_final and event.job.status != "completed":
