@@ -124,8 +124,9 @@ def job_update(
         data["miner_id"] = miner_id
     if cost is not None:
         data["cost"] = money(cost)
-    if life.state is JobState.FAILED and life.failure is not None:
-        data["error"] = {"code": life.failure.code, "message": life.failure.message}
+    if life.failure is not None and life.state in (JobState.FAILED, JobState.SUBMITTED):
+        field_name = "error" if life.state is JobState.FAILED else "last_failure"
+        data[field_name] = {"code": life.failure.code, "message": life.failure.message}
     # The owner of a miner that has just lost a job sees this event too.
     return NewEvent("job_update", data, record.account_id, miner_id or record.miner_id, life.job_id)
 

@@ -370,7 +370,9 @@ def _expire_late(job: Job, event: Expire) -> Transition:
 def _end_run(job: Job, lease: Lease, outcome: Outcome, failure: Failure, now: float) -> Transition:
     ended = RunEnded(lease, outcome, failure)
     if job.attempts >= job.max_attempts:
-        exhausted = Failure(failure.code, f"{failure.message} (tried {job.attempts} times)")
+        exhausted = Failure(
+            failure.code, f"{failure.message.removesuffix('.')} (tried {job.attempts} times)."
+        )
         return _finish_failed(job, exhausted, now, ended)
     back = replace(
         job,

@@ -96,7 +96,7 @@ def test_a_machine_fault_is_retried_elsewhere_until_the_attempts_are_used_up() -
         )
     assert job.state is JobState.FAILED
     assert job.failure is not None
-    assert job.failure.message == "The disk is full. (tried 3 times)"
+    assert job.failure.message == "The disk is full (tried 3 times)."
 
 
 def test_an_invalid_input_fails_the_job_at_once() -> None:

@@ -54,7 +54,8 @@ class Job(Record):
     """The state of a job. Times are RFC 3339 UTC, and `progress` is 0 to 100. A failed job has an `error` (`code`, `message`).
 
     `cost` is the amount paid for a job that has ended, as a decimal string. `waiting` (`summary`, `can_run`, `reasons`) is only in the
-    one event that notifies its client that the job waits for long. `parameters` (without defaults) and `inputs` (`field`,
+    one event that notifies its client that the job waits for long. `attempts` counts the runs that have begun, at most `max_attempts`; while
+    the job waits for the next one, `last_failure` (`code`, `message`) says why the last one ended. `parameters` (without defaults) and `inputs` (`field`,
     `name`, `artifact_id` or `url`, `size`) say what it was asked to do; lists are without them. `sealed` is the part of a sealed job that is in clear.
     """
 
@@ -69,9 +70,12 @@ class Job(Record):
     cancelled_at: str | None = None
     estimated_completion: str | None = None
     progress: int | float | None = None
+    attempts: int | None = None
+    max_attempts: int | None = None
     miner_id: str | None = None
     cost: str | None = None
     error: dict[str, Any] | None = None
+    last_failure: dict[str, Any] | None = None
     waiting: dict[str, Any] | None = None
     parameters: dict[str, Any] | None = None
     inputs: list[dict[str, Any]] | None = None

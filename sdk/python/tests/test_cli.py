@@ -246,7 +246,8 @@ def test_usage_errors_exit_with_two(quick, workdir) -> None:
         (404, "JOB_NOT_FOUND", 1, "aitbc jobs list"),
         (410, "OFFER_NOT_AVAILABLE", 1, "aitbc offers list"),
         (500, "INTERNAL_ERROR", 1, "request req_1"),
-        (422, "VALIDATION_ERROR", 1, "aitbc: Two lines"),
+        (400, "INVALID_JOB_TYPE", 2, "aitbc: Two lines"),
+        (422, "VALIDATION_ERROR", 2, "aitbc: Two lines"),
     ],
 )
 def test_errors_are_one_paragraph_and_a_code(quick, coordinator, status, code, exit_code, expected) -> None:
@@ -592,6 +593,13 @@ def test_invalid_fields_are_named_as_their_options(quick, coordinator, workdir) 
     body["error"]["message"] = "The request is not valid. codec: " + fields["codec"]
     coordinator.faults.append(JSONResponse(body, 422))
     assert refused().splitlines() == ['aitbc: --codec: must be h264, not "h266"; did you mean h264?']
+    fields = {"body": "size '10x10' is too small"}
+    body["error"] |= {
+        "message": "The request is not valid. body: " + fields["body"] + ".",
+        "details": {"fields": fields},
+    }
+    coordinator.faults.append(JSONResponse(body, 422))
+    assert refused().splitlines() == ["aitbc: size '10x10' is too small."]
 
 
 def test_errors_about_files_name_the_file(quick, workdir) -> None:

@@ -382,6 +382,77 @@ def test_frames_are_downloaded_before_the_job_ends(environment, workdir, coordin
     assert coordinator.bodies[0]["frames"] == "1-2"
 
 
+def test_each_written_file_is_named_once(quick, workdir, coordinator) -> None:
+    """Frames that arrive early are not named again when the job has ended."""
+    (workdir / "scene.blend").write_bytes(b"BLENDER")
+    frames = {f"frame_000{number}.png": coordinator.store(b"picture %d" % number) for number in (1, 2)}
+    early = {
+        "job_id": "job_1",
+        "kind": "output",
+        "artifact_id": frames["frame_0001.png"],
+        "name": "frame_0001.png",
+    }
+    completed = {"job_id": "job_1", "status": "completed"}
+    coordinator.streams.append(
+        [
+            f"event: job_event\ndata: {json.dumps(early)}\n\n".encode(),
+            f"event: job_update\ndata: {json.dumps(completed)}\n\n".encode(),
+        ]
+    )
+    coordinator.results = {
+        "files": [
+            {"artifact_id": artifact_id, "url": "/", "media_type": "image/png", "size": 9, "name": name}
+            for name, artifact_id in frames.items()
+        ]
+    }
+    outcome = quick("render", "scene.blend", "--frames", "1-2")
+    assert outcome.returncode == 0, outcome.stderr
+    wrote = [line for line in outcome.stderr.splitlines() if "wrote" in line]
+    assert wrote == [f"scene.blend: wrote scene/{name}" for name in frames]
+
+
+def test_a_run_that_failed_is_reported_as_an_attempt(quick, coordinator) -> None:
+    """The job's states in between are not repeated."""
+    failure = {"code": "MODEL_UNAVAILABLE", "message": "The model cannot be fetched."}
+    states = [
+        {"status": "submitted", "attempts": 0},
+        {"status": "running", "attempts": 1, "progress": 60},
+        {"status": "submitted", "attempts": 1, "max_attempts": 3, "last_failure": failure},
+        {"status": "running", "attempts": 2},
+        {"status": "running", "attempts": 2, "progress": 30},
+        {"status": "submitted", "attempts": 2, "max_attempts": 3, "last_failure": failure},
+        {"status": "running", "attempts": 3},
+        {
+            "status": "failed",
+            "attempts": 3,
+            "error": {**failure, "message": "The model cannot be fetched (tried 3 times)."},
+        },
+    ]
+    coordinator.states.clear()
+    coordinator.states.extend(states)
+    outcome = quick("transcribe", "https://example.com/a.mp3")
+    assert outcome.returncode == 1
+    assert [line.removeprefix("https://example.com/a.mp3: ") for line in outcome.stderr.splitlines()] == [
+        "job_1 submitted",
+        "job_1 running 60%",
+        "attempt 2 of 3: The model cannot be fetched.",
+        "job_1 running 30%",
+        "attempt 3 of 3: The model cannot be fetched.",
+        "job_1 failed",
+        "aitbc: Job job_1 failed: The model cannot be fetched (tried 3 times) (MODEL_UNAVAILABLE). `aitbc jobs show job_1` shows the details.",
+    ]
+
+
+@pytest.mark.parametrize("refused", [1, 2])
+def test_values_that_the_coordinator_refuses_are_wrong_usage(quick, coordinator, refused) -> None:
+    """No job was created, whether there is one file or several."""
+    coordinator.faults.extend([error(422, "VALIDATION_ERROR", "There is no model 'gpt-4'.")] * refused)
+    inputs = [f"https://example.com/{number}.mp3" for number in range(refused)]
+    outcome = quick("transcribe", *inputs, "--model", "gpt-4")
+    assert (outcome.returncode, coordinator.created) == (2, {})
+    assert "There is no model" in outcome.stderr
+
+
 def test_the_frames_of_a_scene_are_divided_among_jobs(quick, workdir, coordinator) -> None:
     """The jobs share one upload and have names of their own."""
     (workdir / "scene.blend").write_bytes(b"BLENDER")

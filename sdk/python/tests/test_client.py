@@ -98,11 +98,13 @@ def test_get_results_does_not_wait_for_a_job_without_results(calls, coordinator,
     assert len(coordinator.seen) == 1
 
 
-def test_wait_reports_every_state(calls, coordinator, no_pauses) -> None:
+def test_wait_reports_every_change(calls, coordinator, no_pauses) -> None:
     coordinator.states.extendleft(
         [
             {"status": "running", "progress": 50},
             {"status": "running", "progress": 10},
+            {"status": "running", "progress": 10, "estimated_completion": "2026-11-24T15:05:00Z"},
+            {"status": "submitted"},
             {"status": "submitted"},
         ]
     )

@@ -117,9 +117,14 @@ def test_a_machine_fault_is_retried_until_the_attempts_are_used_up(
         assert (lease["attempt"], lease["fence"]) == (attempt, attempt)
         answer = miner.job(lease, "fail", kind="retry", code="DISK_FULL", message="The disk is full.")
         assert answer.status_code == 200
-    assert client.get(f"/v1/jobs/{job_id}").json()["error"] == {
+        job = client.get(f"/v1/jobs/{job_id}").json()
+        assert (job["attempts"], job["max_attempts"]) == (attempt, 2)
+        if attempt == 1:
+            assert job["last_failure"] == {"code": "DISK_FULL", "message": "The disk is full."}
+    assert "last_failure" not in job
+    assert job["error"] == {
         "code": "DISK_FULL",
-        "message": "The disk is full. (tried 2 times)",
+        "message": "The disk is full (tried 2 times).",
     }
     assert miner.job(lease, "fail", kind="retry", code="DISK_FULL", message="again").status_code == 409
 

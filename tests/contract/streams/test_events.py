@@ -190,3 +190,14 @@ def test_followers_see_that_a_restart_of_the_miner_failed_the_job(
         received = list(events)
     assert [data["status"] for _, data in received] == ["failed"]
     assert received[0][1]["error"]["code"] == "LEASE_EXPIRED"
+
+
+def test_followers_see_why_a_run_failed_that_is_repeated(client: httpx.Client, miner: ScriptedMiner) -> None:
+    job_id = submit(client, max_attempts=2)
+    (lease,) = miner.poll()
+    with followed(client, job_id) as events:
+        next(events)
+        miner.job(lease, "fail", kind="retry", code="DISK_FULL", message="The disk is full.")
+        _, again = next(events)
+    assert (again["status"], again["attempts"], again["max_attempts"]) == ("submitted", 1, 2)
+    assert again["last_failure"] == {"code": "DISK_FULL", "message": "The disk is full."}

@@ -124,6 +124,7 @@ class JobStatus(Answer):
             "name": "image-classification",
             "created_at": "2024-01-01T12:00:00Z",
             "attempts": 1,
+            "max_attempts": 3,
             "started_at": "2024-01-01T12:01:00Z",
             "estimated_completion": "2024-01-01T12:05:00Z",
             "miner_id": "miner_1234567890",
@@ -139,6 +140,7 @@ class JobStatus(Answer):
     labels: dict[str, str] | None = Field(default=None, description="Present if there are any")
     created_at: fields.Time
     attempts: int = Field(description="Number of runs that have begun")
+    max_attempts: int = Field(description="The highest number of runs")
     started_at: fields.Time | None = None
     estimated_completion: fields.Time | None = None
     completed_at: fields.Time | None = None
@@ -152,6 +154,9 @@ class JobStatus(Answer):
         description="Amount paid for a job that has ended; the rest of its max_cost was refunded",
     )
     error: JobError | None = Field(default=None, description="Present for a failed job")
+    last_failure: JobError | None = Field(
+        default=None, description="Why the last run ended, while the job waits for the next one"
+    )
     missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
     waiting: JobWaiting | None = Field(
         default=None, description="Only in the one event that notifies a client that its job waits for long"
@@ -193,6 +198,7 @@ class JobDetails(JobStatus):
             "labels": {"project": "podcast"},
             "created_at": "2024-01-01T12:00:00Z",
             "attempts": 1,
+            "max_attempts": 3,
             "started_at": "2024-01-01T12:01:00Z",
             "estimated_completion": "2024-01-01T12:05:00Z",
             "miner_id": "miner_1234567890",
@@ -260,6 +266,7 @@ class JobPage(Answer):
                     "name": "image-classification",
                     "created_at": "2024-01-01T12:00:00Z",
                     "attempts": 1,
+                    "max_attempts": 3,
                     "started_at": "2024-01-01T12:01:00Z",
                     "completed_at": "2024-01-01T12:04:00Z",
                     "miner_id": "miner_1234567890",

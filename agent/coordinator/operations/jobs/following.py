@@ -24,7 +24,16 @@ from agent.core.jobs import FINAL, JobState
 from agent.core.values.quantities import format_time, parse_time
 
 _TYPES: Final[frozenset[StreamType]] = frozenset({"job_update", "job_progress", "job_event"})
-_CONSTANT: Final = ("job_id", "type", "service_id", "name", "labels", "created_at", "account_id")
+_CONSTANT: Final = (
+    "job_id",
+    "type",
+    "service_id",
+    "name",
+    "labels",
+    "created_at",
+    "max_attempts",
+    "account_id",
+)
 _RUN: Final = ("attempts", "started_at", "miner_id")
 
 

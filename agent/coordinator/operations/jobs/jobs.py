@@ -115,7 +115,7 @@ def described(record: JobRecord, expected: Estimates | None, now: float) -> dict
         done = expected.waiting_job(record.service, record.model, now)
     elif state is JobState.RUNNING:
         done = expected.running_job(record.service, record.model, life.started_at or now, now)
-    failure = life.failure if state is JobState.FAILED else None
+    failure = None if life.failure is None else JobError(code=life.failure.code, message=life.failure.message)
     missing = record.missing_files if state is JobState.SUBMITTED else None
     finished_at = format_optional_time(life.finished_at)
     return {
@@ -128,6 +128,7 @@ def described(record: JobRecord, expected: Estimates | None, now: float) -> dict
         "labels": json.loads(record.labels) if record.labels else None,
         "created_at": format_time(record.created_at),
         "attempts": life.attempts,
+        "max_attempts": life.max_attempts,
         "started_at": format_optional_time(life.started_at),
         "estimated_completion": format_optional_time(done),
         "completed_at": finished_at if state is JobState.COMPLETED else None,
@@ -137,7 +138,8 @@ def described(record: JobRecord, expected: Estimates | None, now: float) -> dict
         "miner_id": record.miner_id,
         "offer_id": record.offer_id,
         "cost": None if record.cost is None else format_money(from_units(record.cost)),
-        "error": None if failure is None else JobError(code=failure.code, message=failure.message),
+        "error": failure if state is JobState.FAILED else None,
+        "last_failure": failure if state is JobState.SUBMITTED else None,
         "missing_files": json.loads(missing) if missing else None,
     }
 

@@ -205,8 +205,8 @@ export class Jobs {
   /**
    * Wait until a job has completed, and return it.
    *
-   * Calls `onProgress` with every polled state. Throws `JobFailed` if the job failed or was cancelled, and `TimeoutError`
-   * after `timeoutMs` (the job continues).
+   * Calls `onProgress` with the first state, and whenever status, progress or attempts change. Throws `JobFailed` if the job
+   * failed or was cancelled, and `TimeoutError` after `timeoutMs` (the job continues).
    */
   async wait(
     jobId: string,
@@ -216,9 +216,12 @@ export class Jobs {
     } & CallOptions = {},
   ): Promise<Job> {
     const deadline = performance.now() + (options.timeoutMs ?? Number.POSITIVE_INFINITY);
+    let reported = "";
     for (let wait = FIRST_POLL_MS; ; wait = Math.min(SLOWEST_POLL_MS, wait * POLL_GROWTH)) {
       const job = await this.get(jobId, options);
-      options.onProgress?.(job);
+      const state = `${job.status} ${job.progress} ${job.attempts}`;
+      if (state !== reported) options.onProgress?.(job);
+      reported = state;
       if (job.status === "completed") return job;
       if (isFinal(job.status)) throw jobFailure(job);
       if (performance.now() + wait > deadline) {

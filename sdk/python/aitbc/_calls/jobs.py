@@ -230,7 +230,7 @@ def wait(
 ) -> Flow[Job]:
     """Wait until a job has completed. Returns its final state.
 
-    `timeout` is in seconds (None: no limit). `on_progress` is called with every polled state. Raises `JobFailed` if the job failed or
+    `timeout` is in seconds (None: no limit). `on_progress` is called with the first state, and whenever status, progress or attempts change. Raises `JobFailed` if the job failed or
     was cancelled, and `TimeoutError` after `timeout`; the job then continues.
     """
     return (yield from _until_completed(session, job_id, timeout, on_progress))
@@ -244,10 +244,13 @@ def _until_completed(
 ) -> Flow[Job]:
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = _FIRST_POLL
+    reported: tuple[Any, ...] | None = None
     while True:
         job = yield from get(session, job_id)
-        if on_progress is not None:
+        state = (job.status, job.progress, job.attempts)
+        if on_progress is not None and state != reported:
             on_progress(job)
+        reported = state
         if job.status == "completed":
             return job
         if job.is_final:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 
 from aitbc.cli._controls import harmless
 
-from ..support.stand_in import error
+from ..support.stand_in import error  # noqa: TID252 - the tests are no package
 
 HOSTILE = "clean\x1b]0;title\x07\x1b[2J\x7f\x9b31m\u202eoverride\u2066\u2028end"
 CONTROLS = frozenset("\x1b\x07\x7f\x9b\u202e\u2066\u2028")

@@ -125,7 +125,8 @@ def _how_to_resume(work: Work, job_id: str) -> str:
 
 
 def _report_outputs(row: Row, writer: Writer) -> None:
-    if 0 < len(writer.written) <= _NAMED_FILES:
-        row.report(f"wrote {', '.join(map(str, writer.written))}")
-    elif writer.written:
-        row.report(f"wrote {len(writer.written)} files to {writer.written[0].parent}")
+    paths = [path for path in writer.written if path not in writer.reported]
+    if 0 < len(paths) <= _NAMED_FILES:
+        row.report(f"wrote {', '.join(map(str, paths))}")
+    elif paths:
+        row.report(f"wrote {len(paths)} files to {paths[0].parent}")

@@ -128,10 +128,13 @@ def _print_failures(failed: Sequence[Outcome], outcomes: Sequence[Outcome]) -> N
 
 
 def _code(failed: Sequence[Outcome], total: int) -> ExitCode:
-    """Return the code of a single work's failure or of the error that ended the batch, else `FAILED`."""
+    """Return the code of the error that ended the batch, or the one with which all works failed, else `FAILED`."""
     errors = [outcome.error for outcome in failed if outcome.error is not None]
-    decisive = errors if total == 1 else [error for error in errors if ends_batch(error)]
-    return exit_code(decisive[0]) if decisive else ExitCode.FAILED
+    for error in errors:
+        if ends_batch(error):
+            return exit_code(error)
+    codes = {exit_code(error) for error in errors}
+    return codes.pop() if len(errors) == total and len(codes) == 1 else ExitCode.FAILED
 
 
 def receipt_of(receipt: Path | None, one: Input, inputs: Sequence[Input]) -> Path | None:

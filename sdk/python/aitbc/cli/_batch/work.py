@@ -28,7 +28,10 @@ SERVICES = {
 
 
 class Writer:
-    """Writes the outputs of one work atomically, and records them. `written` lists those that exist now."""
+    """Writes the outputs of one work atomically, and records them.
+
+    `written` lists those that exist now, `reported` those of them that were reported before the job's end.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Writer:
         force: bool,
     ) -> None:
         self.written: list[Path] = []
+        self.reported: set[Path] = set()
         self._report = report
         self._client = client
         self._journal = journal
@@ -56,6 +60,7 @@ class Writer:
             self._journal.wrote(path, self._key, sha256)
             if early:
                 self._report(f"wrote {path}")
+                self.reported.add(path)
         self._note(path)
 
     async def write(self, path: Path, data: bytes) -> None:

@@ -85,8 +85,9 @@ class _Lines(Board):
 class _Line(Row):
     def __init__(self, label: str) -> None:
         self._label = label
-        self._status = ""
+        self._shown: set[str] = set()
         self._progress = 0.0
+        self._retries = _Retries()
         self._announced = False
 
     def uploading(self, sent: int, total: int | None) -> None:
@@ -98,10 +99,13 @@ class _Line(Row):
 
     def job(self, job: Job) -> None:
         _report_waiting(self, job)
+        if self._retries.report(self, job):
+            self._progress = 0.0
         progress = float(job.progress or 0)
-        if job.status == self._status and progress < self._progress + _STEP:
+        if job.status in self._shown and progress < self._progress + _STEP:
             return
-        self._status, self._progress = job.status, progress
+        self._shown.add(job.status)
+        self._progress = progress
         shown = f"running {progress:g}%" if job.status == "running" and progress else job.status
         self.report(shown if self._label == job.job_id else f"{job.job_id} {shown}")
 
@@ -153,6 +157,7 @@ class _Bar(Row):
     def __init__(self, progress: Progress, label: str) -> None:
         self._progress = progress
         self._label = label
+        self._retries = _Retries()
         self._task = progress.add_task(label, total=None, state="")
 
     def uploading(self, sent: int, total: int | None) -> None:
@@ -160,6 +165,7 @@ class _Bar(Row):
 
     def job(self, job: Job) -> None:
         _report_waiting(self, job)
+        self._retries.report(self, job)
         waiting = job.status == "submitted"
         self._progress.update(
             self._task,
@@ -173,6 +179,22 @@ class _Bar(Row):
 
     def end(self) -> None:
         self._progress.remove_task(self._task)
+
+
+class _Retries:
+    """The runs of one job that have failed. Each is reported once."""
+
+    def __init__(self) -> None:
+        self._reported = 0
+
+    def report(self, row: Row, job: Job) -> bool:
+        """Print which run the job waits for and why the last one ended. Return False if there is nothing new."""
+        attempts = job.attempts or 0
+        if job.status != "submitted" or job.last_failure is None or attempts <= self._reported:
+            return False
+        self._reported = attempts
+        row.report(f"attempt {attempts + 1} of {job.max_attempts}: {job.last_failure['message']}")
+        return True
 
 
 def _report_waiting(row: Row, job: Job) -> None:

@@ -13,6 +13,7 @@ from aitbc.errors import (
     Forbidden,
     InsufficientBalance,
     InternalError,
+    InvalidJobType,
     JobFailed,
     JobNotFound,
     OfferNotAvailable,
@@ -26,6 +27,9 @@ from aitbc.errors import (
 
 _NOT_VALID = "The request is not valid."
 """The coordinator's message without the sentences for the fields."""
+
+_WHOLE_REQUEST = "body"
+"""The coordinator's name for what is wrong with several fields together."""
 
 
 class ExitCode(IntEnum):
@@ -47,6 +51,8 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (TimeoutError, ExitCode.NO_CONNECTION),
     (Unauthorized, ExitCode.REFUSED),
     (Forbidden, ExitCode.REFUSED),
+    (InvalidJobType, ExitCode.USAGE),
+    (ValidationFailed, ExitCode.USAGE),
     (InsufficientBalance, ExitCode.REFUSED),
 )
 
@@ -119,7 +125,10 @@ def _ended(text: str) -> str:
 
 def _explain_fields(error: ValidationFailed) -> str:
     """Return one line for each field, named as the option that fills it."""
-    lines = [f"{option_of(name)}: {_ended(text)}" for name, text in error.fields.items()]
+    lines = [
+        _ended(text) if name == _WHOLE_REQUEST else f"{option_of(name)}: {_ended(text)}"
+        for name, text in error.fields.items()
+    ]
     general = error.message.partition(f" {next(iter(error.fields))}: ")[0]
     if len(lines) == 1:
         return lines[0] if general == _NOT_VALID else f"{general} {lines[0]}"
