@@ -35,6 +35,7 @@ class HttpLink:
             base_url=self.url,
             auth=self._authorize,
             trust_env=not is_loopback(self.url),
+            verify=httpx.create_ssl_context(),  # with the environment's certificate authorities, for all addresses
             timeout=httpx.Timeout(_TRANSFER_SECONDS, connect=_CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
             headers={"User-Agent": "aitbc-agent"},

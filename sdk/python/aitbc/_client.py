@@ -200,8 +200,9 @@ def _options(address: Address, timeout: float) -> dict[str, Any]:
         "base_url": address.base_url,
         "headers": headers,
         "timeout": timeout,
-        # A proxy from the environment cannot reach the agent on this machine.
+        # A proxy from the environment cannot reach the agent on this machine. Its certificate authorities hold for all.
         "trust_env": not address.is_loopback,
+        "verify": httpx.create_ssl_context(),
     }
 
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import json
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+import trustme
 
-from aitbc import AITBCClient, ConfigurationError
+from aitbc import AITBCClient, ConfigurationError, TransportError
 from aitbc._http.local import find_address
+from aitbc.cli._terminal.exits import explain
 
 AGENT = {"url": "http://127.0.0.1:8420", "client_key": "local key", "log_key": "log"}
 
@@ -75,6 +82,45 @@ def test_malformed_url_is_refused(url: str) -> None:
 )
 def test_no_proxy_is_used_for_this_machine(url: str, direct: bool) -> None:
     assert find_address(url, "key").is_loopback is direct
+
+
+@pytest.fixture
+def secure(tmp_path) -> Iterator[tuple[str, Path]]:
+    """A server with TLS on this machine: its URL, and the file with its certificate authority."""
+    authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b'{"status": "ok", "version": "1", "services": {}}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"https://localhost:{server.server_port}", tmp_path / "authority.pem"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_certificate_authority_from_the_environment_holds_for_this_machine_too(monkeypatch, secure) -> None:
+    url, authority = secure
+    with AITBCClient("key", url, retries=0) as client, pytest.raises(TransportError) as refused:
+        client.health()
+    assert explain(refused.value).startswith("The coordinator's certificate is not trusted: ")
+    assert "SSL_CERT_FILE" in explain(refused.value)
+    assert "Is it running?" not in explain(refused.value)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    with AITBCClient("key", url, retries=0) as client:
+        assert client.health().status == "ok"
 
 
 def test_requests_to_the_local_agent_bypass_proxies(monkeypatch, base_url: str, free_address: str) -> None:

@@ -323,5 +323,13 @@ def test_earnings_and_reasons_are_those_of_the_agents_own_miner(command: Any, ag
         lines = command("earnings").out
         assert "0.002 earned since" in lines
         assert job.job_id in lines
+        # The operator's view of the same earnings.
+        assert command("payouts", "preview", "--rate", "1").out.splitlines() == [
+            "No miner would be paid.",
+            "",
+            "Not paid:",
+            "MINER\tAMOUNT\tREASON",
+            f"{miner.miner_id} (scripted)\t0\tregistered too recently (payouts.new_miner_hours)",
+        ]
     finally:
         file.write_text(original, encoding="utf-8")

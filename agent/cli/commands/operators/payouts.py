@@ -8,7 +8,7 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -17,6 +17,7 @@ from agent.cli.commands.operators import payout_addresses, payout_outcomes
 from agent.cli.lookups import find_batch
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.core.errors import ConfigurationError
+from agent.core.market.payouts import Omitted
 from agent.core.values.spreadsheets import harmless
 from agent.settings import Settings
 from aitbc.canonical import parse_json
@@ -69,6 +70,16 @@ BatchArgument = Annotated[
 ]
 
 
+_OMITTED: Final = {
+    Omitted.NO_ADDRESS: "no address for this adapter and currency",
+    Omitted.EXCLUDED: "excluded from the network",
+    Omitted.NEW: "registered too recently (payouts.new_miner_hours)",
+    Omitted.ON_HOLD: "earned too recently (payouts.hold_hours)",
+    Omitted.BELOW_MINIMUM: "below the minimum",
+    Omitted.BATCH_FULL: "the batch is full; the next one pays it",
+}
+
+
 def _request(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
@@ -100,7 +111,7 @@ def preview(
         print_json(draft)
         return
     _print_payments(draft)
-    rows = [(_named(one), one["amount"], one["reason"].replace("_", " ")) for one in draft["omitted"]]
+    rows = [(_named(one), one["amount"], _OMITTED[one["reason"]]) for one in draft["omitted"]]
     if rows:
         typer.echo("\nNot paid:")
         print_rows(("MINER", "AMOUNT", "REASON"), rows)
@@ -340,4 +351,8 @@ def _print_payments(batch: dict[str, Any]) -> None:
         (_named(one), one["status"], one["amount"], f"{one['sent_amount']} {one['currency']}", one["address"], one.get("reason") or one.get("waiting_for") or one.get("reference") or "")
         for one in batch["payouts"]
     ]  # fmt: skip
-    print_rows(("MINER", "STATUS", "AMOUNT", "SENT", "ADDRESS", "REMARK"), rows, free=("ADDRESS", "REMARK"))
+    if rows:
+        titles = ("MINER", "STATUS", "AMOUNT", "SENT", "ADDRESS", "REMARK")
+        print_rows(titles, rows, free=("ADDRESS", "REMARK"))
+    else:
+        typer.echo("No miner would be paid." if batch["status"] == "draft" else "No payments.")

@@ -316,7 +316,7 @@ class Inclusion(Answer):
 
 
 class MinerFault(Answer):
-    """A run that ended by its miner's fault. `code` and `message` are null if its lease expired."""
+    """The last run that its miner did not finish, whether or not it lowers the reputation. `code` and `message` are null if its lease expired."""
 
     job_id: fields.JobId
     time: fields.Time

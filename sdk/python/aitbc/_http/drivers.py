@@ -272,10 +272,12 @@ def failure(error: TransportError | httpx.HTTPError, request: Request) -> AITBCE
     if isinstance(error, httpx.UnsupportedProtocol):
         return ConfigurationError(f"The coordinator's URL is invalid: {error}")
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
-        return TransportError(
+        unreached = TransportError(
             f"{'The store of files' if request.is_elsewhere else 'The coordinator'} cannot be reached: {str(error) or 'timeout while connecting'}.",
             sent=False,
         )
+        unreached.__cause__ = error  # it may be a refused certificate
+        return unreached
     if isinstance(error, httpx.TimeoutException):
         return errors.TimeoutError(f"The coordinator did not respond to {what} in time.")
     return TransportError(f"The connection to the coordinator broke during {what}: {error}.")

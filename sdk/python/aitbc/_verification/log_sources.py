@@ -42,7 +42,9 @@ class LogAddress:
 
     def __init__(self, prefix: str, *, trust_env: bool = True) -> None:
         self._prefix = prefix.rstrip("/")
-        self._http = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=trust_env)
+        self._http = httpx.Client(
+            timeout=TIMEOUT_SECONDS, trust_env=trust_env, verify=httpx.create_ssl_context()
+        )
 
     def read(self, path: str) -> bytes | None:
         """Return the file's bytes, or None if it does not exist. Raises `TransportError`, also if the file is longer than allowed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from ssl import SSLCertVerificationError
 
 from aitbc.cli._arguments.lookup import AmbiguousName, NoSuchName
 from aitbc.cli._arguments.options import option_of, with_options_named
@@ -97,6 +98,11 @@ def explain(error: Exception) -> str:
         return _explain_fields(error)
     if isinstance(error, (NoSuchName, AmbiguousName)):
         return str(error)
+    if (refused := _refused_certificate(error)) is not None:
+        return (
+            f"The coordinator's certificate is not trusted: {refused.verify_message}. For a certificate authority of your own, set "
+            "SSL_CERT_FILE to a file with its certificate."
+        )
     text = str(error) if isinstance(error, JobFailed) else " ".join(str(error).split())
     if isinstance(error, TransportError) and not error.sent:
         advice = (
@@ -117,6 +123,13 @@ def explain(error: Exception) -> str:
     else:
         advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
     return f"{_ended(text)} {advice}".strip()
+
+
+def _refused_certificate(error: BaseException | None) -> SSLCertVerificationError | None:
+    """Return the error of the TLS library that caused this one, or None."""
+    while error is not None and not isinstance(error, SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _ended(text: str) -> str:

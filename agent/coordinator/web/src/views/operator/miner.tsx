@@ -81,10 +81,10 @@ function Record({ miner, reload }: { miner: MinerSummary } & Pick<Loading<unknow
         <Facts
           items={[
             ["Completed runs", count(miner.completedRuns)],
-            ["Runs that failed through its fault", count(miner.failedRuns)],
+            ["Failed runs that lower its reputation", count(miner.failedRuns)],
             ["Results refused", count(miner.refusedResults)],
             [
-              "Last fault",
+              "Last run without a result",
               fault ? (
                 <span key="fault">
                   <Ago at={fault.time} />:{" "}
