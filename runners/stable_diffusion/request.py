@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from runners.api import Fail, File, InputFile, Strict, shown_as
 
@@ -113,14 +113,15 @@ class GenerateRequest(Strict):
         width, _, height = self.size.partition("x")
         return int(width), int(height)
 
-    @model_validator(mode="after")
-    def _size_fits(self) -> Self:
-        for side in self.sides or ():
+    @field_validator("size")
+    @classmethod
+    def _size_fits(cls, value: str | None) -> str | None:
+        for side in map(int, () if value is None else value.split("x")):
             if not MIN_SIDE <= side <= MAX_SIDE or side % SIDE_STEP:
                 raise ValueError(
-                    f"size {self.size!r}: sides are multiples of {SIDE_STEP} between {MIN_SIDE} and {MAX_SIDE}"
+                    f"sides are multiples of {SIDE_STEP} between {MIN_SIDE} and {MAX_SIDE}, unlike those of {value!r}"
                 )
-        return self
+        return value
 
     @model_validator(mode="after")
     def _parts_belong_together(self) -> Self:

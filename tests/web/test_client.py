@@ -331,6 +331,47 @@ def test_shows_a_sealed_answer_as_it_is_written(dashboard: Dashboard, media: Med
     assert traffic.in_clear() == []
 
 
+def test_a_wrong_form_has_no_estimate_and_cannot_be_submitted(dashboard: Dashboard) -> None:
+    """Each wrong field has its own error; what is wrong with several together is below the button."""
+    page = dashboard.open("/new/image_generation")
+    submit = page.get_by_role("button", name="Submit job")
+    total = page.locator(".receipt-total")
+    page.get_by_label("Prompt", exact=True).fill("A cat")
+    page.get_by_label("Steps").fill("2")
+    page.get_by_label("Size").fill("64x64")
+    expect(total).to_contain_text("About")
+    page.get_by_label("Steps").fill("-3")
+    expect(total).to_contain_text("Correct the form to see an estimate")
+    expect(submit).to_be_disabled()
+    page.get_by_label("Steps").fill("2")
+    page.get_by_label("Size").fill("10x10")
+    expect(page.locator("[data-name=size] .field-error")).to_contain_text("Sides are multiples of 8")
+    expect(total).to_contain_text("Correct the form to see an estimate")
+    expect(submit).to_be_disabled()
+    page.get_by_label("Size").fill("64x64")
+    expect(submit).to_be_enabled()
+    page.get_by_text("More settings").click()
+    page.get_by_label("Quality").fill("50")
+    expect(page.locator(".todo")).to_contain_text("Quality has no effect on png")
+    expect(submit).to_be_disabled()
+    assert dashboard.problems() == []
+
+
+def test_shows_lists_of_a_request_in_one_line(dashboard: Dashboard, client: AITBCClient) -> None:
+    parameters = {"model": "smollm2-135m-instruct", "prompt": "Hello", "stop": ["one", "two"]}
+    job = client.jobs.create(
+        {
+            "type": "llm_inference",
+            "parameters": parameters,
+            "pricing": {"max_cost": "0.00000001"},
+            "wait": True,
+        }
+    )
+    page = dashboard.open(f"/jobs/{job.job_id}")
+    expect(page.locator("dt:text-is('Stop') + dd")).to_have_text("one, two")
+    client.jobs.cancel(job.job_id)
+
+
 def test_says_why_a_job_waits(dashboard: Dashboard, client: AITBCClient) -> None:
     """A form names the reason for which no miner can run the job; the job that waits all the same does so too."""
     page = dashboard.open("/new/llm_inference")

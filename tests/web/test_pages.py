@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from support.agents import Agent
 from support.dashboard import DESKTOP, PHONE, Dashboard, login_path, visit
@@ -119,7 +120,69 @@ def test_a_login_link_works_once(browser: Browser, agent: Agent) -> None:
         assert not dashboard.faults
     with visit(browser, agent) as dashboard:
         dashboard.page.goto(link)
-        expect(dashboard.page.locator(".toast")).to_contain_text("aitbc-agent login")
+        expect(dashboard.page.locator(".toast code")).to_have_text("aitbc-agent login")
+        expect(dashboard.page.locator(".toast")).not_to_contain_text("`")
+
+
+def test_shows_that_a_page_is_loading(dashboard: Dashboard) -> None:
+    """While its script loads, there are placeholders."""
+    page, held = dashboard.page, list[Route]()
+    page.route("**/assets/client*.js", lambda route: held.append(route))  # noqa: PLW0108 - it needs a function
+    page.goto(f"{dashboard.agent.url}/dashboard/", wait_until="commit")
+    expect(page.locator("main [aria-busy=true]")).to_be_visible()
+    expect(page.get_by_role("heading", name="Overview")).to_have_count(0)
+    for route in held:
+        route.continue_()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    expect(page.locator("main [aria-busy=true]")).to_have_count(0)
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_no_figure_is_clipped(browser: Browser, agent: Agent, size: tuple[int, int]) -> None:
+    """Not even the balance of a new account, a long amount."""
+    with visit(browser, agent, size=size) as dashboard:
+        dashboard.sign_in()
+        change(dashboard.page, "**/v1/wallet", lambda wallet: wallet.update(balance="1000"))
+        page = dashboard.open("/")
+        expect(page.locator(".figure", has_text="Balance")).to_contain_text("1,000.00 credits")
+        clipped = "[...document.querySelectorAll('.figure')].filter(one => one.scrollWidth > one.clientWidth)"
+        assert page.evaluate(f"{clipped}.map(one => one.textContent)") == []
+        assert not dashboard.faults
+
+
+def test_says_why_no_miner_offers_a_service(dashboard: Dashboard) -> None:
+    """If other services have miners, and what the owner of a machine can do."""
+
+    def without_images(registry: Any) -> None:
+        (service,) = (one for one in registry["services"] if one["service_id"] == "image_generation")
+        service.update(miners_online=0, price=None)
+
+    reason = "The package torch is missing. Run `aitbc-agent engines install diffusers`."
+    page = dashboard.page
+    change(page, "**/v1/registry/services", without_images)
+    change(
+        page,
+        "**/v1/miners?*",
+        lambda machines: machines["miners"][0].update(unavailable={"image_generation": [reason]}),
+    )
+    dashboard.open("/new")
+    tile = page.locator('a.tile[href$="/new/image_generation"]')
+    expect(tile).to_contain_text("No miner that is online offers it; jobs wait until one does.")
+    expect(tile).to_contain_text("Your machine: The package torch is missing.")
+    expect(tile.locator("code")).to_have_text("aitbc-agent engines install diffusers")
+    assert dashboard.problems() == []
+
+
+def change(page: Page, path: str, edit: Callable[[Any], None]) -> None:
+    """Edit the JSON with which the coordinator answers these requests."""
+
+    def answer(route: Route) -> None:
+        response = route.fetch()
+        body = response.json()
+        edit(body)
+        route.fulfill(response=response, json=body)
+
+    page.route(path, answer)
 
 
 def test_signs_out_another_browser(browser: Browser, agent: Agent) -> None:

@@ -1,6 +1,6 @@
 /** The dashboard: one page at a time inside the shell, or the login page if the browser lacks a key for the page. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { ErrorBoundary, LocationProvider, Route, Router, useLocation } from "preact-iso";
 import { Button } from "./components/controls/button.tsx";
 import { Empty } from "./components/empty.tsx";
@@ -25,9 +25,18 @@ export function App() {
 }
 
 function Pages() {
+  // Until the first page's script has arrived. Later, the page before stays meanwhile.
+  const [waiting, setWaiting] = useState(false);
+  const first = useRef(true);
+  const begin = () => setWaiting(first.current);
+  const end = () => {
+    first.current = false;
+    setWaiting(false);
+  };
   return (
     <ErrorBoundary onError={complain}>
-      <Router onRouteChange={() => window.scrollTo(0, 0)}>
+      {waiting && <Skeleton lines={6} />}
+      <Router onRouteChange={() => window.scrollTo(0, 0)} onLoadStart={begin} onLoadEnd={end}>
         {PAGES.map((page) => (
           <Route key={page.path} path={BASE + page.path} component={guarded(page)} />
         ))}

@@ -22,12 +22,21 @@ test("formats money with its currency, all decimals and thousands separators", (
   ]);
   expect(money("5", { signed: true })).toBe("+5.00 credits");
   expect(money("0", { signed: true })).toBe("0.00 credits");
-  expect(["999.97633719", "0.01234567", "-0.00001", "5"].map(shortened)).toEqual([
-    "999.97",
-    "0.0123",
-    "-0.0000",
-    "5",
-  ]);
+  const rounded = {
+    "999.97633719": "999.98",
+    "999.9997": "1000",
+    "0.01234567": "0.0123",
+    "0.00029512": "0.0003",
+    "0.00000081": "0.00000081",
+    "0.99999": "1",
+    "-0.00001": "-0.00001",
+    "-12.345": "-12.35",
+    "0.2": "0.2",
+    "5": "5",
+  };
+  expect(Object.fromEntries(Object.keys(rounded).map((amount) => [amount, shortened(amount)]))).toEqual(
+    rounded,
+  );
   expect(["1", "0.00000001", "1.", "-1", "1e5", "0.000000001"].map(isMoney)).toEqual([
     true,
     true,

@@ -6,6 +6,7 @@
  */
 import type { ComponentChildren } from "preact";
 import { explain } from "../errors.ts";
+import { Coded } from "./coded.tsx";
 import { Button } from "./controls/button.tsx";
 import type { Tone } from "./figures/status.tsx";
 import { Icon, type IconName } from "./icon.tsx";
@@ -46,7 +47,9 @@ export function Failure({ error, retry }: { error: unknown; retry?: () => void }
   );
   return (
     <Notice tone="bad" action={action}>
-      <p>{explain(error)}</p>
+      <p>
+        <Coded text={explain(error)} />
+      </p>
     </Notice>
   );
 }

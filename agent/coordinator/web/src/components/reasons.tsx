@@ -1,6 +1,7 @@
 /** Why a job does not run: one line for each reason, who can change it, and how. */
 import { CannotRun, type JobReason } from "@aitbc/client";
 import { inFormWords } from "../errors.ts";
+import { Coded } from "./coded.tsx";
 
 const WHO: Record<Exclude<JobReason["who"], "client">, string> = {
   owner: "The machine's owner",
@@ -22,10 +23,14 @@ export function Reasons({ reasons, title, client = "You" }: ReasonsProps) {
     <ul class="reasons">
       {reasons.map((reason) => (
         <li key={reason.code + reason.message} data-code={reason.code}>
-          {reason.message !== title && <p>{inFormWords(reason.message)}</p>}
+          {reason.message !== title && (
+            <p>
+              <Coded text={inFormWords(reason.message)} />
+            </p>
+          )}
           {reason.action && (
             <p class="small">
-              <strong>{who[reason.who]}:</strong> {inFormWords(reason.action)}
+              <strong>{who[reason.who]}:</strong> <Coded text={inFormWords(reason.action)} />
             </p>
           )}
         </li>

@@ -6,6 +6,7 @@
  */
 import { explain } from "../errors.ts";
 import { Store, useValue } from "../store.ts";
+import { Coded } from "./coded.tsx";
 import { Icon } from "./icon.tsx";
 
 interface Toast {
@@ -43,7 +44,9 @@ export function Toasts() {
       {useValue(toasts).map((toast) => (
         <div class="toast" key={toast.id} data-tone={toast.tone}>
           <Icon name={toast.tone === "good" ? "check" : "warn"} />
-          <p>{toast.text}</p>
+          <p>
+            <Coded text={toast.text} />
+          </p>
           <button
             type="button"
             class="button"

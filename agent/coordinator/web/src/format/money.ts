@@ -4,6 +4,8 @@
 export const CURRENCY = "credits";
 
 const AT_LEAST = 2;
+/** Decimals of a rounded amount below 1. */
+const SMALL = 4;
 
 export interface MoneyFormat {
   /** Put a plus before positive amounts. */
@@ -30,9 +32,15 @@ export function decimalsOf(amounts: string[]): number {
   return Math.max(AT_LEAST, ...amounts.map((amount) => amount.split(".")[1]?.length ?? 0));
 }
 
-/** Truncate to two decimals, below 1 to four, so that an amount is never shown larger than it is. */
+/** Round to two decimals, below 1 to four, or to more where these would leave fewer than two digits of the amount. */
 export function shortened(amount: string): string {
-  return amount.replace(/^(-?0\.\d{4}|-?[1-9]\d*\.\d{2})\d+$/, "$1");
+  const [, sign = "", whole = "0", fraction = ""] = /^(-?)(\d+)\.?(\d*)$/.exec(amount) ?? [];
+  const zeros = fraction.search(/[1-9]/);
+  const decimals = whole === "0" ? Math.max(SMALL, zeros + 2) : AT_LEAST;
+  if (fraction.length <= decimals) return amount;
+  const up = (fraction[decimals] ?? "0") >= "5" ? 1n : 0n;
+  const rounded = String(BigInt(whole + fraction.slice(0, decimals)) + up).padStart(decimals + 1, "0");
+  return `${sign}${rounded.slice(0, -decimals)}.${rounded.slice(-decimals)}`.replace(/\.?0+$/, "");
 }
 
 /** Return whether the API accepts a text as an amount. */

@@ -3,7 +3,7 @@
  *
  *   <Money amount="0.04" />                     0.04 credits
  *   <Money amount="1.5" signed />               with a plus sign
- *   <Money amount="999.97633719" short />       999.97 credits, with all decimals in the tooltip; for balances and totals
+ *   <Money amount="999.97633719" short />       999.98 credits, with all decimals in the tooltip; for balances and totals
  *
  * Columns of amounts are `amount` columns of a <Table>, which aligns their decimals.
  */

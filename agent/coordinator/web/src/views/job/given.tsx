@@ -47,6 +47,7 @@ function inlineText(parameters: Record<string, unknown>, field: string): string 
 function shown(value: unknown): ComponentChildren {
   if (value === null || value === undefined) return undefined;
   if (typeof value === "boolean") return value ? "Yes" : "No";
+  if (Array.isArray(value) && value.every((item) => typeof item !== "object")) return shown(value.join(", "));
   const text = typeof value === "object" ? JSON.stringify(value, null, 2) : String(value);
   const content =
     typeof value === "object" ? <pre class="json">{text}</pre> : <p class="given-text">{text}</p>;

@@ -1,5 +1,5 @@
 /** The form of a service, generated from its schema in the registry. */
-import type { AuditPrice, JobDetails, JobReason, ServiceDetails } from "@aitbc/client";
+import type { AuditPrice, JobDetails, JobReason, Service, ServiceDetails } from "@aitbc/client";
 import { useRef, useState } from "preact/hooks";
 import { useLocation, useRoute } from "preact-iso";
 import { Button } from "../../components/controls/button.tsx";
@@ -17,12 +17,14 @@ import {
   type FormField,
   type FormValues,
   fieldsOf,
+  isEmpty,
   type JsonSchema,
   requestOf,
   valuesOf,
 } from "../../schema/fields.ts";
 import { api, publicApi } from "../../session.ts";
 import { requestFor } from "../job/request.ts";
+import { Availability } from "./availability.tsx";
 import { Control } from "./control.tsx";
 import { type Draft, useDraft } from "./draft.ts";
 import { useMedia } from "./media.ts";
@@ -30,7 +32,6 @@ import { AUDITED, JOB_OPTIONS, MAX_COST, NOT_SEALED } from "./options.ts";
 import { Price } from "./price.tsx";
 import { OPEN, SealField } from "./seal.tsx";
 import { submitForm } from "./submit.ts";
-import { availability } from "./tiles.tsx";
 
 export default function NewJob() {
   const { params, query } = useRoute();
@@ -38,13 +39,14 @@ export default function NewJob() {
   const service = useLoad(
     async (signal) => {
       const { registry } = publicApi();
-      const [details, schema, job] = await Promise.all([
+      const [{ services }, details, schema, job] = await Promise.all([
+        registry.services({ signal }),
         registry.service(serviceId, { signal }),
         registry.schema(serviceId, { signal }),
         query.from ? api("client").jobs.get(query.from, { signal }) : undefined,
       ]);
       const fields = fieldsOf(schema as JsonSchema);
-      return { details, fields, earlier: job };
+      return { details, fields, earlier: job, services };
     },
     [serviceId, query.from],
   );
@@ -62,9 +64,7 @@ export default function NewJob() {
       }
     >
       <Loaded from={service} lines={8} height="3rem">
-        {({ details, fields, earlier }) => (
-          <ServiceForm key={details.serviceId} service={details} fields={fields} earlier={earlier} />
-        )}
+        {({ details, ...rest }) => <ServiceForm key={details.serviceId} service={details} {...rest} />}
       </Loaded>
     </Page>
   );
@@ -75,9 +75,11 @@ interface ServiceFormProps {
   fields: FormField[];
   /** The job to run again with changes. */
   earlier: JobDetails | undefined;
+  /** All services. */
+  services: Service[];
 }
 
-function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
+function ServiceForm({ service, fields, earlier, services }: ServiceFormProps) {
   const { query } = useRoute();
   const { route } = useLocation();
   const form = useRef<HTMLFormElement>(null);
@@ -156,6 +158,7 @@ function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
           request={request}
           media={media}
           audited={!seal.on && draft.values.audited === true}
+          wrong={draft.general.length > 0 || draft.wrong.some((name) => !isEmpty(draft.values[name]))}
         />
         <Fields {...shared} fields={[MAX_COST]} />
         {refusal && (
@@ -172,13 +175,15 @@ function ServiceForm({ service, fields, earlier }: ServiceFormProps) {
           type="submit"
           kind="main"
           busy={busy}
-          disabled={draft.wrong.length > 0 || (seal.on && !seal.ready)}
+          disabled={draft.wrong.length + draft.general.length > 0 || (seal.on && !seal.ready)}
         >
           {seal.on ? "Seal and submit" : "Submit job"}
         </Button>
         {seal.on && !seal.minerId && <p class="small">Choose the miner to which the job is sealed.</p>}
         <ToDo draft={draft} fields={all} form={form.current} />
-        <p class="small quiet">{availability(service)}</p>
+        <p class="small quiet">
+          <Availability service={service} among={services} />
+        </p>
       </aside>
     </form>
   );

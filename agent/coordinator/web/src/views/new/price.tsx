@@ -13,11 +13,13 @@ export interface PriceProps {
   media: Media | undefined;
   /** Another miner checks the result. */
   audited: boolean;
+  /** A value of the form is wrong, so that there is no estimate. */
+  wrong: boolean;
 }
 
-export function Price({ service, request, media, audited }: PriceProps) {
+export function Price({ service, request, media, audited, wrong }: PriceProps) {
   const unit = unitName(service.unit);
-  const estimate = estimated(service, request, media);
+  const estimate = wrong ? undefined : estimated(service, request, media);
   const model = typeof request.model === "string" ? request.model : null;
   const typical = service.durations.find((entry) => entry.model === model);
   const audit = audited ? service.audit : undefined;
@@ -49,7 +51,9 @@ export function Price({ service, request, media, audited }: PriceProps) {
           {estimate ? (
             <Money amount={amount(estimate.cost + extra)} />
           ) : (
-            <span class="quiet">{estimateHint(service.serviceId, request)}</span>
+            <span class="quiet">
+              {wrong ? "Correct the form to see an estimate" : estimateHint(service.serviceId, request)}
+            </span>
           )}
         </dd>
       </div>

@@ -1,10 +1,9 @@
 /** The services as links to their forms. */
 import type { Service } from "@aitbc/client";
 import { Icon, type IconName } from "../../components/icon.tsx";
-import { money } from "../../format/money.ts";
-import { serviceName, unitName } from "../../format/names.ts";
-import { plural } from "../../format/size.ts";
+import { serviceName } from "../../format/names.ts";
 import { BASE } from "../../routes.ts";
+import { Availability } from "./availability.tsx";
 
 export const SERVICE_ICONS: Record<string, IconName> = {
   ai_inference: "code",
@@ -37,17 +36,13 @@ export function ServiceTiles({ services, brief = false }: { services: Service[];
             <span class="tile-text">
               <span class="tile-name">{serviceName(service.serviceId)}</span>
               {!brief && <span>{SUMMARIES[service.serviceId] ?? service.description}</span>}
-              <span class="quiet small">{availability(service)}</span>
+              <span class="quiet small">
+                <Availability service={service} among={services} />
+              </span>
             </span>
           </a>
         </li>
       ))}
     </ul>
   );
-}
-
-export function availability(service: Service): string {
-  if (service.minersOnline === 0) return "No miner is online; jobs wait until one is";
-  const price = service.price ? `, from ${money(service.price.lowest)} per ${unitName(service.unit)}` : "";
-  return `${plural(service.minersOnline, "miner")}${price}`;
 }

@@ -3,6 +3,7 @@ import type { MinerDetails, MinerService } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
+import { Coded } from "../../components/coded.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { SelectField } from "../../components/controls/field.tsx";
@@ -68,7 +69,9 @@ function Services({ machine }: { machine: MinerDetails }) {
       {missing.map(([service, reasons]) => (
         <Notice key={service} tone="wait" title={`${serviceName(service)} is unavailable`}>
           {reasons.map((reason) => (
-            <p key={reason}>{reason}</p>
+            <p key={reason}>
+              <Coded text={reason} />
+            </p>
           ))}
         </Notice>
       ))}

@@ -1,0 +1,44 @@
+/** How many miners offer a service and from what price, or why none does. */
+import type { Service } from "@aitbc/client";
+import { Coded } from "../../components/coded.tsx";
+import { money } from "../../format/money.ts";
+import { unitName } from "../../format/names.ts";
+import { plural } from "../../format/size.ts";
+import { useLoad } from "../../load.ts";
+import { api, useRoles } from "../../session.ts";
+
+interface AvailabilityProps {
+  service: Service;
+  /** All services. */
+  among: Service[];
+}
+
+export function Availability({ service, among }: AvailabilityProps) {
+  if (service.minersOnline > 0) {
+    const price = service.price ? `, from ${money(service.price.lowest)} per ${unitName(service.unit)}` : "";
+    return <>{`${plural(service.minersOnline, "miner")}${price}`}</>;
+  }
+  if (among.every(({ minersOnline }) => minersOnline === 0)) {
+    return <>No miner is online; jobs wait until one is</>;
+  }
+  return (
+    <>
+      No miner that is online offers it; jobs wait until one does. <OwnReasons service={service} />
+    </>
+  );
+}
+
+/** Why the machine of this session's owner does not offer a service. */
+function OwnReasons({ service }: { service: Service }) {
+  const owner = useRoles().includes("miner");
+  const machine = useLoad(
+    async (signal) => (owner ? (await api("miner").miners.list({ limit: 1, signal })).miners[0] : undefined),
+    [owner],
+  );
+  const reasons = machine.data?.unavailable[service.serviceId] ?? [];
+  return reasons.length > 0 ? (
+    <>
+      Your machine: <Coded text={reasons.join(" ")} />
+    </>
+  ) : null;
+}
