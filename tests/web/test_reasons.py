@@ -60,7 +60,7 @@ WORDS = {
 def in_form_words(message: str) -> str:
     for name, words in WORDS.items():
         message = message.replace(name, words)
-    return message
+    return message.replace("`", "")  # what they enclose is shown as code
 
 
 def go(page: Page, path: str) -> None:

@@ -31,7 +31,11 @@ export function Notice({ tone, title, children, action }: NoticeProps) {
     <div class="notice" data-tone={tone} role={tone === "bad" ? "alert" : undefined}>
       <Icon name={ICONS[tone]} />
       <div class="notice-body">
-        {title && <p class="notice-title">{title}</p>}
+        {title && (
+          <p class="notice-title">
+            <Coded text={title} />
+          </p>
+        )}
         {children}
       </div>
       {action}
