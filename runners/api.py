@@ -108,6 +108,8 @@ class ServiceDefinition:
     how a run resumes the work of an earlier one; without it, a job whose miner is lost starts from scratch.
     `title(input, names)` names a request in lists, from its input and the names of its files by field. Without a title, a request has
     the name of its first file. `comparer` describes how this service's runner checks the work of another miner, None if it cannot.
+    `unprovable(input)` returns why no comparison of a request's results can prove anything and what to change, in sentences; None if one
+    can. Such requests are not audited.
     """
 
     service_id: str
@@ -133,6 +135,7 @@ class ServiceDefinition:
     checkpoints: Checkpoints | None = None
     title: Callable[[Mapping[str, Any], Mapping[str, str]], str | None] | None = None
     comparer: Comparer | None = None
+    unprovable: Callable[[Mapping[str, Any]], str | None] | None = None
 
     def unit_on(self, device_kind: str) -> str:
         """Return the metering unit of a run on a device of this kind ("cuda" or "cpu")."""

@@ -7,8 +7,9 @@ compares them with its own work, or with a part of it. All distances grow with t
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -111,6 +112,9 @@ class Audited:
     def calibration(self, audited: Condition, auditor: Condition) -> Calibration | None:
         """Return the honest ranges for these two conditions and the model that the miner states; None if nobody has made them."""
         self.asked.append((audited, auditor))
+        return self._made(audited, auditor)
+
+    def _made(self, audited: Condition, auditor: Condition) -> Calibration | None:
         model = self.predicate.get("model")
         name, weights = ("", "") if model is None else (model["name"], model["digest"]["sha256"])
         for made in self.calibrations:
@@ -119,13 +123,23 @@ class Audited:
                 return made
         return None
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the auditor has calibrations for its own condition and the model, but none for what the miner states."""
+        if not self.asked or self._made(*self.asked[-1]) is not None:
+            return False
+        model = self.predicate.get("model")
+        name = "" if model is None else model["name"]
+        return any(made.model == name and made.auditor == self.asked[-1][1] for made in self.calibrations)
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """The outcome of a comparison. `where` names the worst position (a token, a word, a frame), `reason` is one sentence for people.
 
     A distance above its limit fails. "unproven" means that the comparison proves neither: there is no calibration, or too little
-    to compare. `limits` are those that were applied, by distance.
+    to compare. `limits` are those that were applied, by distance. `cause` is "miner" if it is unproven because of what the audited miner
+    sent or stated.
     """
 
     verdict: Verdict
@@ -133,6 +147,7 @@ class Comparison:
     distances: Mapping[str, float] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
     where: str = ""
+    cause: Literal["", "miner"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +156,15 @@ class AuditResult:
 
     comparison: Comparison
     units: Decimal
+
+
+def printable(comparison: Comparison) -> Comparison:
+    """Return the comparison without control characters, which names in the audited results may contain."""
+    where, reason = (
+        "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(sign) == "Cc" else sign for sign in words)
+        for words in (comparison.where, comparison.reason)
+    )
+    return replace(comparison, where=where, reason=reason)
 
 
 def judge(

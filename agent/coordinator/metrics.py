@@ -74,6 +74,10 @@ AUDIT_SANCTIONS: Final = Metric(
     "aitbc_coordinator_audit_sanctions_total", "counter", "Results and opinions that were proven wrong and whose pay was forfeited, by role (miner, auditor).",
     ("role",),
 )  # fmt: skip
+AUDIT_UNPROVEN: Final = Metric(
+    "aitbc_coordinator_audit_unproven_opinions_total", "counter",
+    "Opinions that prove nothing, by auditor, of those that have given any. Not reset by a restart.", ("auditor",), read=True,
+)  # fmt: skip
 AUDIT_BUDGET_USED: Final = Metric(
     "aitbc_coordinator_audit_budget_used_ratio",
     "gauge",
@@ -148,6 +152,6 @@ PAYOUT_CALLS_FAILING: Final = Metric(
 METRICS: Final = (
     REQUESTS, REQUEST_SECONDS, RATE_LIMITED, REFUSED, CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_CLOSED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
     QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE,
-    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, AUDIT_VERDICTS, AUDIT_SANCTIONS, AUDITS_OPEN, AUDIT_BUDGET_USED, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
+    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, AUDIT_VERDICTS, AUDIT_SANCTIONS, AUDIT_UNPROVEN, AUDITS_OPEN, AUDIT_BUDGET_USED, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
     PAYOUTS, PAYOUT_CALLS_FAILING,
 )  # fmt: skip

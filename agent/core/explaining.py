@@ -35,7 +35,7 @@ class ModelNeeds:
 class KnownMiner:
     """A registered miner. `gpu_memories` are in bytes, `seen_at` and `suspended_until` in seconds since the epoch.
 
-    `paused` is the miner's own reason, `unavailable` its reasons for services that it does not offer. `busy` means that it has no
+    `owner` is empty for a miner of no fleet. `paused` is the miner's own reason, `unavailable` its reasons for services that it does not offer. `busy` means that it has no
     free capacity for the job.
     """
 
@@ -50,6 +50,7 @@ class KnownMiner:
     busy: bool = False
     gpu_memories: Sequence[int] = ()
     unavailable: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    owner: str = ""
 
     @property
     def miner_id(self) -> str:
@@ -161,18 +162,26 @@ def possible(job: Waiting, situation: Situation) -> bool:
 
 
 def has_auditor(job: Waiting, miners: Sequence[KnownMiner]) -> bool:
-    """Return whether a second miner can check the job, if it requests that."""
+    """Return whether a miner of another owner can check the job, if it requests that."""
     if not job.restrictions.audited:
         return True
     least = job.restrictions.min_reputation
     auditors = {
-        miner.miner_id
+        _party(miner)
         for miner in miners
         if miner.candidate.reputation >= least and checks(miner, job.service)
     }
-    running = {miner.miner_id for miner in miners if job.service in miner.candidate.services}
-    runner = {job.miner_id} if job.miner_id is not None else running
-    return any(auditors - {miner_id} for miner_id in runner)
+    runners = {
+        _party(miner)
+        for miner in miners
+        if job.service in miner.candidate.services and job.miner_id in (None, miner.miner_id)
+    }
+    return any(auditors - {runner} for runner in runners)
+
+
+def _party(miner: KnownMiner) -> tuple[str, str]:
+    """Return what all miners of an owner have in common."""
+    return (miner.owner, "") if miner.owner else ("", miner.miner_id)
 
 
 def checks(miner: KnownMiner, service: str) -> bool:

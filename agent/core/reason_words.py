@@ -148,7 +148,7 @@ def _no_auditor(job: Waiting, _miners: Sequence[KnownMiner], _situation: Situati
     least = job.restrictions.min_reputation
     trusted = f" with a reputation of at least {least:g}" if least else ""
     return Words(
-        f"The job requests an audit, but no second miner{trusted} checks work of the service {job.service}.",
+        f"The job requests an audit, but no miner of another owner{trusted} checks work of the service {job.service}.",
         "Submit the job again without audited.",
         {"service": job.service},
     )

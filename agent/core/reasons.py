@@ -46,7 +46,7 @@ class ReasonCode(StrEnum):
         "The offer that the job accepted was withdrawn or has expired.",
     )
     NO_AUDITOR = (
-        "NO_AUDITOR", Who.CLIENT, True, "The job requests an audit, but no second miner checks work of its service.",
+        "NO_AUDITOR", Who.CLIENT, True, "The job requests an audit, but no miner of another owner checks work of its service.",
     )  # fmt: skip
     OFFER_FULL = (
         "OFFER_FULL", Who.CLIENT, False,

@@ -18,7 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,7 @@ from runners.api import (
     Retry,
     Runner,
 )
-from runners.audits import audited_files
+from runners.audits import audited_files, printable
 from runners.host.context import RunContext
 from runners.host.protocol import (
     AuditedRun,
@@ -324,7 +324,7 @@ def _audit(runner: Runner[Any], request: Any, audit: AuditedRun, context: RunCon
     context.files, files = audited_files(context.files)
     if audit.mismatch is not None:
         reason = f"The digest of {audit.mismatch} is not the one that the miner has signed."
-        return Result(asdict(Comparison("fail", reason, where=audit.mismatch)), Decimal(0))
+        return Result(asdict(printable(Comparison("fail", reason, where=audit.mismatch))), Decimal(0))
     given = {
         name: getattr(audit, name)
         for name in ("results", "statement", "evidence", "nonce", "choice", "answer")
@@ -332,7 +332,10 @@ def _audit(runner: Runner[Any], request: Any, audit: AuditedRun, context: RunCon
     audited = Audited(**given, files=files, calibrations=tuple(audit.calibrations))
     found = runner.audit(request, audited, context)
     conditions = {"conditions": [asdict(one) for one in audited.asked[-1]]} if audited.asked else None
-    return Result(asdict(found.comparison), found.units, conditions)
+    comparison = found.comparison
+    if comparison.verdict == "unproven" and audited.is_unknown:
+        comparison = replace(comparison, cause="miner")
+    return Result(asdict(printable(comparison)), found.units, conditions)
 
 
 def _die_with_parent() -> None:

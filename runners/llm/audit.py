@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from runners.api import Audited, AuditResult, Comparer, Comparison, Condition, Context, Device, judge
 from runners.audits import device_class
@@ -32,12 +33,30 @@ COMPARER = Comparer(
 )
 
 
+def unprovable(parameters: Mapping[str, Any]) -> str | None:
+    """Return why comparing an answer to this request proves nothing and what to change, None if it does."""
+    return _hindrance(InferenceRequest.model_validate(parameters))
+
+
+def _hindrance(request: InferenceRequest) -> str | None:
+    if any(message.images for message in request.conversation):
+        return "Answers about images are not compared."
+    if request.max_tokens < LEAST_TOKENS:
+        return f"Answers of fewer than {LEAST_TOKENS} tokens are not compared. Request a larger `max_tokens`."
+    return None
+
+
 def audit(
     engine: LanguageEngine, device: Device, request: InferenceRequest, audited: Audited, context: Context
 ) -> AuditResult:
     """Compare an answer, chosen at random if there are several."""
-    if reason := _uncomparable(request, audited):
+    if reason := _hindrance(request):
         return AuditResult(Comparison("unproven", reason), Decimal(0))
+    if audited.evidence is None:
+        reason = (
+            "The miner returned no log-probabilities, because its engine reports none for such a request."
+        )
+        return AuditResult(Comparison("unproven", reason, cause="miner"), Decimal(0))
     prompt = engine.prompt_tokens(request)
     try:
         claim = read_claim(audited.results, audited.evidence or {}, request.n)
@@ -86,15 +105,6 @@ def _compare(
     where = f"answer {index + 1}, " if request.n > 1 else ""
     comparison = judge(distances, calibration, where=where + difference.where(engine.text), of="the answer")
     return AuditResult(comparison, units)
-
-
-def _uncomparable(request: InferenceRequest, audited: Audited) -> str | None:
-    """Return why a request cannot be compared, None if it can."""
-    if any(message.images for message in request.conversation):
-        return "Answers about images are not compared."
-    if audited.evidence is None:
-        return "The miner returned no log-probabilities, because its engine reports none for such a request."
-    return None
 
 
 def _units(tokens: int) -> Decimal:

@@ -61,6 +61,7 @@ DEFINITION = ServiceDefinition(
     needs=needs,
     title=title,
     comparer=audits.COMPARER,
+    unprovable=audits.unprovable,
 )
 
 

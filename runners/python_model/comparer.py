@@ -66,7 +66,7 @@ def verdict(same: Callable[[], str | None], difference: str | None, hindered: st
             "pass", "The value and all files are equal.", {"difference": 0.0}, {"difference": 0.0}
         )
     if hindered is not None:
-        return Comparison("unproven", hindered, {"difference": 1.0}, where=difference)
+        return Comparison("unproven", hindered, {"difference": 1.0}, where=difference, cause="miner")
     if (repeated := same()) is not None:
         reason = "The model is not deterministic: two runs of the auditor differ."
         return Comparison("unproven", reason, {"difference": 1.0}, where=repeated)

@@ -72,6 +72,21 @@ def predict(input, **parameters):
 '''
 
 
+NOT_DETERMINISTIC = (
+    "The client did not declare this model deterministic, so a different result would prove nothing."
+)
+
+
+def _unprovable(parameters: Mapping[str, Any]) -> str | None:
+    """Return why comparing another run's result proves nothing, None if it does."""
+    if parameters["model"]["deterministic"]:
+        return None
+    return (
+        f"{NOT_DETERMINISTIC} If it returns the same on every machine, set `model.deterministic` to true "
+        "(`aitbc run --deterministic`)."
+    )
+
+
 def _model_digest(parameters: Mapping[str, Any]) -> str:
     """Return what determines the GPU memory: the model's source and requirements."""
     text = json.dumps(parameters.get("model"), sort_keys=True, default=str)
@@ -91,6 +106,7 @@ DEFINITION = ServiceDefinition(
     unit_is_time=True,
     determinism="As deterministic as the model itself.",
     comparer=COMPARER,
+    unprovable=_unprovable,
     input_model=InferenceRequest,
     output_model=InferenceResult,
     requirements=Requirements(gpu="optional", vram=2 * 2**30, memory=2**30, disk=2 * 2**30),
@@ -138,8 +154,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
     def audit(self, request: InferenceRequest, audited: Audited, context: Context) -> AuditResult:
         """See `Runner.audit`. A model that differs is run again, so that one that is not deterministic accuses nobody."""
         if not request.model.deterministic:
-            reason = "The client did not declare this model deterministic, so a different result would prove nothing."
-            return AuditResult(Comparison("unproven", reason), Decimal(0))
+            return AuditResult(Comparison("unproven", NOT_DETERMINISTIC), Decimal(0))
         if audited.answer is not None:
             return AuditResult(
                 verdict(lambda: None, first_difference(audited.answer, audited), None), Decimal(0)

@@ -82,7 +82,7 @@ def settings_difference(
     """
     stated = GenerateResult.model_validate(audited.results).settings
     if stated is None:
-        return Comparison("unproven", "The miner did not state its settings.")
+        return Comparison("unproven", "The miner did not state its settings.", cause="miner")
     for name in REQUESTED:
         theirs, mine = getattr(stated, name), getattr(own, name)
         if theirs == mine:
@@ -90,7 +90,7 @@ def settings_difference(
         reason = f"The miner's {name} is {theirs}, the auditor's {mine}."
         if getattr(request, name) is not None:
             return _fail(name, reason)
-        return Comparison("unproven", f"{reason} The request names none.", where=name)
+        return Comparison("unproven", f"{reason} The request names none.", where=name, cause="miner")
     return None
 
 

@@ -29,6 +29,14 @@ COMPARER = Comparer(
 )
 
 
+VARIES = "With a temperature above 0 the text varies."
+
+
+def unprovable(parameters: Mapping[str, Any]) -> str | None:
+    """Return why comparing another transcript proves nothing and what to change, None if it does."""
+    return f"{VARIES} Request a temperature of 0." if parameters.get("temperature") else None
+
+
 @dataclass(frozen=True, slots=True)
 class Transcribed:
     """The segments of a window, and the spans whose text depends on chance (`engines.is_doubtful`)."""
@@ -63,7 +71,7 @@ def audit(
         reason = "The text is not that of its segments."
         return AuditResult(Comparison("fail", reason, where="the text"), Decimal(0))
     if request.temperature:
-        return AuditResult(Comparison("unproven", "With a temperature above 0 the text varies."), Decimal(0))
+        return AuditResult(Comparison("unproven", VARIES), Decimal(0))
     start, end = chosen_window(audited.choice, duration)
     ours = transcribe(start, end)
     segments = ours.segments if audited.answer is None else audited.answer["segments"]

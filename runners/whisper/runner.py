@@ -83,6 +83,7 @@ DEFINITION = ServiceDefinition(
     model_field="model",
     checkpoints=Checkpoints("segments", PART_FILES),
     comparer=audits.COMPARER,
+    unprovable=audits.unprovable,
 )
 
 

@@ -87,8 +87,13 @@ def known_miners(connection: Connection, settings: CoordinatorSettings, now: flo
     seen_after = offline_before(settings, now)
     stats = miner_stats.all_stats(connection)
     reputations = {miner_id: shown(known.evidence, now) for miner_id, known in stats.items()}
+    owners = store.owners(connection)
     found = (_known(record, seen_after, pausing, reputations) for record in store.all_miners(connection))
-    return [miner for miner in found if miner is not None]
+    return [
+        replace(miner, owner=owner) if (owner := owners.get(miner.miner_id)) else miner
+        for miner in found
+        if miner is not None
+    ]
 
 
 class FleetReader:

@@ -11,6 +11,7 @@ from agent.coordinator import metrics
 from agent.coordinator.operations.audits import funds
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.supply import offline_before
+from agent.coordinator.store import audit_proofs
 from agent.coordinator.store.metrics import Numbers, numbers
 from agent.core.jobs import JobState
 from agent.core.values.quantities import from_units
@@ -48,7 +49,11 @@ async def exposition(context: Context) -> bytes:
         ),
     }
     connections: dict[Labels, int] = {(kind,): count for kind, count in context.connections.counts().items()}
-    labelled = {**_jobs(found), metrics.CONNECTIONS: connections}
+    unproven: dict[Labels, int] = {
+        (auditor_id,): count
+        for auditor_id, count in await context.database.read(audit_proofs.unproven_by_auditor)
+    }
+    labelled = {**_jobs(found), metrics.CONNECTIONS: connections, metrics.AUDIT_UNPROVEN: unproven}
     return context.meter.text({**labelled, **{name: {(): value} for name, value in plain.items()}})
 
 

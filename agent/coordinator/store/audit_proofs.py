@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy import Connection, bindparam, func, select, text
 
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import audit_proofs
-from agent.core.market.audits import Counts, Standing
+from agent.core.market.audits import USELESS, Counts, Standing
 
 MINER: Final = "miner"
 """The role of a miner whose work is checked."""
@@ -23,16 +23,18 @@ _is_standing = (
 _standing = Prepared(
     select(
         audit_proofs.c.engine, audit_proofs.c.passes, audit_proofs.c.checked, audit_proofs.c.failed,
-        audit_proofs.c.canaries_checked, audit_proofs.c.canaries_failed,
+        audit_proofs.c.canaries_checked, audit_proofs.c.canaries_failed, audit_proofs.c.unproven, audit_proofs.c.at_fault,
+        audit_proofs.c.refuted_in_row,
     ).where(*_is_standing)
 )  # fmt: skip
 _save_standing = Prepared(
     text(
-        "INSERT INTO audit_proofs (miner_id, role, service, model, engine, passes, checked, failed, canaries_checked, canaries_failed) "
-        "VALUES (:miner, :in_role, :of_service, :of_model, :engine, :passes, :checked, :failed, :canaries_checked, :canaries_failed) "
+        "INSERT INTO audit_proofs (miner_id, role, service, model, engine, passes, checked, failed, canaries_checked, canaries_failed, "
+        "unproven, at_fault, refuted_in_row) VALUES (:miner, :in_role, :of_service, :of_model, :engine, :passes, :checked, :failed, "
+        ":canaries_checked, :canaries_failed, :unproven, :at_fault, :refuted_in_row) "
         "ON CONFLICT (miner_id, role, service, model) DO UPDATE SET engine = excluded.engine, passes = excluded.passes, "
         "checked = excluded.checked, failed = excluded.failed, canaries_checked = excluded.canaries_checked, "
-        "canaries_failed = excluded.canaries_failed"
+        "canaries_failed = excluded.canaries_failed, unproven = excluded.unproven, at_fault = excluded.at_fault, refuted_in_row = excluded.refuted_in_row"
     )
 )
 
@@ -43,8 +45,10 @@ def find(connection: Connection, miner_id: str, role: str, service: str, model: 
     row = _standing.row(connection, key)
     if row is None:
         return Standing()
-    engine, passes, checked, failed, canaries_checked, canaries_failed = row
-    return Standing(engine, passes, Counts(checked, failed), Counts(canaries_checked, canaries_failed))
+    engine, passes, checked, failed, canaries_checked, canaries_failed, *unproven = row
+    return Standing(
+        engine, passes, Counts(checked, failed), Counts(canaries_checked, canaries_failed), *unproven
+    )
 
 
 def save(connection: Connection, miner_id: str, role: str, service: str, model: str, known: Standing) -> None:
@@ -60,6 +64,9 @@ def save(connection: Connection, miner_id: str, role: str, service: str, model: 
         "failed": known.organic.failed,
         "canaries_checked": known.canaries.checked,
         "canaries_failed": known.canaries.failed,
+        "unproven": known.unproven,
+        "at_fault": known.at_fault,
+        "refuted_in_row": known.refuted_in_row,
     }
     _save_standing.run(connection, values)
 
@@ -72,3 +79,24 @@ def of_miner(connection: Connection, miner_id: str) -> list[tuple[str, str, str,
         (role, service, model, find(connection, miner_id, role, service, model))
         for role, service, model in connection.execute(query)
     ]
+
+
+def useless_auditors(connection: Connection, service: str, model: str) -> set[str]:
+    """Return the auditors that have proven nothing for so long that others are asked first."""
+    query = select(audit_proofs.c.miner_id).where(
+        audit_proofs.c.role == AUDITOR,
+        audit_proofs.c.service == service,
+        audit_proofs.c.model == model,
+        audit_proofs.c.refuted_in_row >= USELESS,
+    )
+    return set(connection.execute(query).scalars())
+
+
+def unproven_by_auditor(connection: Connection) -> list[tuple[str, int]]:
+    """Return how many opinions of each auditor prove nothing, of those that have given such opinions."""
+    counted = func.sum(audit_proofs.c.unproven)
+    query = select(audit_proofs.c.miner_id, counted).where(
+        audit_proofs.c.role == AUDITOR, audit_proofs.c.unproven > 0
+    )
+    rows = connection.execute(query.group_by(audit_proofs.c.miner_id).order_by(audit_proofs.c.miner_id))
+    return [(auditor_id, int(count)) for auditor_id, count in rows]

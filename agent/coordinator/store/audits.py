@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import audits, jobs, postings, transactions
-from agent.core.market.audits import Kind, Verdict
+from agent.core.market.audits import Cause, Kind, Verdict
 
 WAITING: Final = "waiting"
 """No auditor has the audit job."""
@@ -40,7 +40,8 @@ class AuditRecord:
 
     `opinion` is what the auditor said, `verdict` what follows: for a root, the decision of all opinions. `evidence`, `distances` and
     `limits` are JSON, `probability` is that of sanctioning an honest miner; money is in units of 1e-8. `model` is empty for services
-    without models. `charged` is the client's payment, less what it got back and what runs without an opinion have cost.
+    without models. `charged` is the client's payment, less what it got back and what runs without an opinion have cost. `cause` is why
+    it proves nothing, and `contradiction` what the miner has stated other than it registered.
     """
 
     audit_id: str
@@ -67,6 +68,8 @@ class AuditRecord:
     position: str = ""
     reason: str = ""
     salt: str = ""
+    cause: str = ""
+    contradiction: str = ""
     decided_at: float | None = None
     settled_at: float | None = None
     probability: float | None = None
@@ -103,9 +106,13 @@ _insert = Prepared(insert(audits))
 _of_job = Prepared(
     select(*_COLUMNS).where(audits.c.job_id == bindparam("key"), audits.c.root == audits.c.audit_id)
 )
+UNEARNED: Final = "u"
+"""What the id of a transaction ends in that takes back a part of an opinion's pay. The rest is that of the payment."""
+_taken = transactions.alias("taken")
 _COST: ColumnElement[int] = literal_column(
     "CASE WHEN transactions.status = 'pending' THEN transactions.held ELSE transactions.paid END"
-)
+) - func.coalesce(_taken.c.paid, 0)
+_paid = transactions.outerjoin(_taken, _taken.c.tx_id == transactions.c.tx_id + UNEARNED)
 _OPEN = text("audits.decided_at IS NULL")
 _UNSETTLED = text("decided_at IS NOT NULL AND settled_at IS NULL")
 
@@ -215,9 +222,9 @@ def anything_open(connection: Connection) -> bool:
 
 
 def failed_of(connection: Connection, miner_id: str, service: str, model: str) -> list[AuditRecord]:
-    """Return the failed audits of a miner in a service and model that are not sanctioned yet, oldest first."""
+    """Return the audits of a miner in a service and model that count as failed and are not sanctioned yet, oldest first."""
     query = select(*_COLUMNS).where(
-        text("verdict = 'fail'"),
+        or_(text("verdict = 'fail'"), audits.c.cause == Cause.REGISTRATION.value),
         audits.c.root == audits.c.audit_id,
         audits.c.miner_id == miner_id,
         audits.c.service == service,
@@ -288,7 +295,7 @@ def spent_since(connection: Connection, account_ids: Sequence[str], first_tx: st
     """Return what the jobs of these accounts cost or may still cost, from the first transaction id on, in units of 1e-8."""
     query = (
         select(func.coalesce(func.sum(_COST), 0))
-        .select_from(transactions)
+        .select_from(_paid)
         .where(
             transactions.c.account_id.in_(account_ids),
             transactions.c.kind == "payment",
@@ -304,11 +311,10 @@ def covered_since(connection: Connection, first_audit: str, first_tx: str) -> in
     An audit's payment covers its first costs. Audits before the id `first_audit` are left out.
     """
     root, earlier = audits.alias(), case((transactions.c.tx_id < first_tx, _COST), else_=0)
+    opinion = root.join(audits, audits.c.root == root.c.audit_id)
     query = (
         select(root.c.charged, func.sum(_COST), func.sum(earlier))
-        .select_from(root)
-        .join(audits, audits.c.root == root.c.audit_id)
-        .join(transactions, transactions.c.job_id == audits.c.audit_job_id)
+        .select_from(opinion.join(_paid, transactions.c.job_id == audits.c.audit_job_id))
         .where(root.c.audit_id >= first_audit, root.c.charged > 0)
         .group_by(root.c.audit_id, root.c.charged)
     )
@@ -320,7 +326,9 @@ def covered_since(connection: Connection, first_audit: str, first_tx: str) -> in
 
 def cost_of(connection: Connection, job_ids: Sequence[str]) -> int:
     """Return what audit jobs cost or may still cost, in units of 1e-8."""
-    query = select(func.coalesce(func.sum(_COST), 0)).where(transactions.c.job_id.in_(job_ids))
+    query = (
+        select(func.coalesce(func.sum(_COST), 0)).select_from(_paid).where(transactions.c.job_id.in_(job_ids))
+    )
     return int(connection.execute(query).scalar_one())
 
 

@@ -129,6 +129,14 @@ def owner_of(connection: Connection, miner_id: str) -> str | None:
     return connection.execute(_owner(miner_id)).scalar()
 
 
+def owners(connection: Connection) -> dict[str, str]:
+    """Return the names of the owners of miners that belong to a fleet, by miner."""
+    joined = miners.join(enrolments, miners.c.enrolment_id == enrolments.c.enrolment_id)
+    query = select(miners.c.miner_id, enrolments.c.owner).select_from(joined)
+    rows = connection.execute(query.where(enrolments.c.owner.is_not(None), _IS_PRESENT))
+    return {miner_id: str(owner) for miner_id, owner in rows}
+
+
 def are_of_one_owner(connection: Connection, first: str, second: str) -> bool:
     """Whether two miners belong to one fleet, even if the second one is removed."""
     query = select(miners.c.miner_id).where(miners.c.miner_id == second, _of_owner_of(first))

@@ -18,8 +18,12 @@ LEAST_FAILURES: Final = 2
 """A single failed check never sanctions."""
 SERIES: Final = 1000
 """Checks after which the counts begin again, so that a long honest past hides nothing."""
-MAX_OPINIONS: Final = 3
-"""Opinions that decide an audit: two of three agree."""
+AGREEING: Final = 2
+"""Opinions with the same verdict that decide an audit."""
+MOST_OPINIONS: Final = 5
+"""Opinions after which an audit ends, whatever they are: three that pass or fail, or two and those that prove nothing."""
+USELESS: Final = 3
+"""Consecutive unproven opinions, each of which two others refute, after which an auditor is asked only if no other can be."""
 FALLING: Final = 20.0
 """Consecutive passes after which the audited share has halved."""
 NEGLIGIBLE: Final = 1e-18
@@ -32,6 +36,17 @@ class Verdict(StrEnum):
     PASS = "pass"  # noqa: S105 - no password
     FAIL = "fail"
     UNPROVEN = "unproven"
+
+
+class Cause(StrEnum):
+    """Why an audit proves nothing.
+
+    `miner`: what the audited miner sent or stated cannot be compared. `registration`: its statement contradicts its registration.
+    """
+
+    OTHER = ""
+    MINER = "miner"
+    REGISTRATION = "registration"
 
 
 class Kind(StrEnum):
@@ -69,25 +84,47 @@ class Standing:
     """What audits have shown of a miner in one service and model.
 
     `engine` names the runner and its version; `passes` are consecutive. `organic` counts jobs of clients, `canaries` jobs with known
-    answers.
+    answers. `unproven` counts audits without a result, and `at_fault` those of them through the miner itself.
+
+    Of an auditor, `organic` counts opinions that others confirm or refute, `unproven` those that prove nothing, `at_fault` those of
+    them that two others refute, and `refuted_in_row` the latest of these, without an opinion that proves something between them.
     """
 
     engine: str = ""
     passes: int = 0
     organic: Counts = NOTHING
     canaries: Counts = NOTHING
+    unproven: int = 0
+    at_fault: int = 0
+    refuted_in_row: int = 0
 
     def counts(self, kind: Kind) -> Counts:
         """Return the counts to which an audit of this kind belongs."""
         return self.canaries if kind is Kind.CANARY else self.organic
 
-    def after(self, kind: Kind, verdict: Verdict, engine: str) -> Standing:
-        """Return the standing after the decision of an audit. An unproven one changes nothing."""
+    def after(self, kind: Kind, verdict: Verdict, engine: str, cause: Cause = Cause.OTHER) -> Standing:
+        """Return a miner's standing after the decision of an audit.
+
+        An unproven one is only counted, except that a statement that contradicts the miner's registration counts like a failure.
+        """
         if verdict is Verdict.UNPROVEN:
-            return self
+            counted = replace(self, unproven=self.unproven + 1, at_fault=self.at_fault + bool(cause))
+            if cause is not Cause.REGISTRATION:
+                return counted
+            return counted.after(kind, Verdict.FAIL, engine)
         failed = verdict is Verdict.FAIL
         passes = 0 if failed else (self.passes if engine == self.engine else 0) + 1
         return replace(self._with(kind, self.counts(kind).plus(failed)), engine=engine, passes=passes)
+
+    def after_opinion(self, verdict: Verdict) -> Standing:
+        """Return an auditor's standing after one more opinion of its own, confirmed or not."""
+        if verdict is not Verdict.UNPROVEN:
+            return replace(self, refuted_in_row=0)
+        return replace(self, unproven=self.unproven + 1)
+
+    def after_refutation(self) -> Standing:
+        """Return an auditor's standing after two others have agreed on what it could not prove."""
+        return replace(self, at_fault=self.at_fault + 1, refuted_in_row=self.refuted_in_row + 1)
 
     def without_failure(self, kind: Kind) -> Standing:
         """Return the standing without a failure that a second opinion has not confirmed."""
@@ -154,35 +191,62 @@ def is_proven(counts: Counts, bound: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What an auditor has found."""
+    """What an auditor has found, and why, if it proves nothing. `auditor_id` is empty for an opinion that nobody gave."""
 
     auditor_id: str
     verdict: Verdict
+    cause: Cause = Cause.OTHER
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The decision of an audit. `odd_ones` are the auditors whose opinion the two others have refuted."""
+    """The decision of an audit, and why it is unproven.
+
+    `odd_ones` are the auditors whose pass or fail two others have refuted, `refuted` those whose unproven opinion.
+    """
 
     verdict: Verdict
     odd_ones: tuple[str, ...] = ()
+    refuted: tuple[str, ...] = ()
+    cause: Cause = Cause.OTHER
 
 
-def decide(opinions: Sequence[Opinion], *, recheck: bool = False) -> Decision | None:
+def decide(opinions: Sequence[Opinion], *, recheck: bool = False, others: bool = True) -> Decision | None:
     """Return what the opinions decide, in the order in which they arrived, or None if another auditor must be asked.
 
-    A `pass` decides alone, unless it is chosen for a `recheck`. A `fail` never does: two of three must agree. An opinion that proves
-    nothing ends the audit without a result.
+    A `pass` that comes first decides, unless it is chosen for a `recheck`. Otherwise two that pass must agree, or two that fail. An
+    `unproven` counts for neither, so that no auditor alone ends an audit with it; two of them, and nothing else, end it unless they are
+    chosen for a `recheck`. Without `others` to ask, what there is decides.
     """
-    if any(opinion.verdict is Verdict.UNPROVEN for opinion in opinions):
-        return Decision(Verdict.UNPROVEN)
-    if len(opinions) == 1 and opinions[0].verdict is Verdict.PASS and not recheck:
-        return Decision(Verdict.PASS)
     for verdict in (Verdict.FAIL, Verdict.PASS):
-        if sum(opinion.verdict is verdict for opinion in opinions) * 2 > MAX_OPINIONS:
-            odd = tuple(opinion.auditor_id for opinion in opinions if opinion.verdict is not verdict)
-            return Decision(verdict, odd)
-    return None
+        if sum(opinion.verdict is verdict for opinion in opinions) >= AGREEING:
+            different = [opinion for opinion in opinions if opinion.verdict is not verdict]
+            return Decision(
+                verdict,
+                tuple(one.auditor_id for one in different if one.verdict is not Verdict.UNPROVEN),
+                tuple(
+                    one.auditor_id for one in different if one.verdict is Verdict.UNPROVEN and one.auditor_id
+                ),
+            )
+    verdicts = [opinion.verdict for opinion in opinions]
+    if others and len(opinions) < MOST_OPINIONS:
+        if Verdict.FAIL in verdicts or not verdicts:
+            return None
+        if Verdict.PASS in verdicts and (recheck or len(verdicts) > 1):
+            return None
+        if Verdict.PASS not in verdicts and (
+            len(verdicts) < AGREEING or (recheck and len(verdicts) == AGREEING)
+        ):
+            return None
+    if Verdict.PASS in verdicts and Verdict.FAIL not in verdicts:
+        return Decision(Verdict.PASS)
+    return Decision(Verdict.UNPROVEN, cause=_cause(opinions))
+
+
+def _cause(opinions: Sequence[Opinion]) -> Cause:
+    """Return why nothing is proven: through the miner if at least half of the auditors that prove nothing say so."""
+    causes = [one.cause for one in opinions if one.verdict is Verdict.UNPROVEN and one.auditor_id]
+    return Cause.MINER if causes and causes.count(Cause.MINER) * 2 >= len(causes) else Cause.OTHER
 
 
 def after_second_opinion(verdict: Verdict, second: Verdict) -> Verdict:
@@ -199,3 +263,8 @@ def divided(max_cost: int, percent: float) -> tuple[int, int]:
     """Return the parts of a maximum cost for the job and for its audit, which costs `percent` of the job's price."""
     budget = int(max_cost * 1_000_000 // (1_000_000 + round(percent * 10_000)))
     return budget, max_cost - budget
+
+
+def looking(usual: int, percent: float) -> int:
+    """Return the most that an opinion is paid that proves nothing: what a first comparison costs, in percent of the job's price."""
+    return math.ceil(usual * percent / 100)

@@ -9,7 +9,7 @@ as much as ten runs.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from agent.core.jobs import Effect, Job, JobState, Outcome, RunEnded
@@ -26,6 +26,8 @@ HALF_LIFE_SECONDS: Final = 30 * 86_400.0
 """Evidence of this age counts half."""
 SANCTION_WEIGHT: Final = 20.0
 """How many failed runs a result weighs that audits have proven wrong: as much as one client's failures can weigh at most."""
+WITHDRAWN: Final = -1.0
+"""Weight of a success that is withdrawn, because nothing can be known about its result."""
 TOO_LARGE: Final = frozenset(code for code in FailureCode if code.fault is Fault.CAPACITY)
 """Codes of runs that needed more memory than the machine has."""
 UNABLE: Final = frozenset(
@@ -64,8 +66,10 @@ def aged(evidence: Evidence, now: float) -> Evidence:
 
 
 def learn(client: Evidence, success: bool, now: float, weight: float = 1.0) -> Evidence:
-    """Return a client's evidence with one more run, or what weighs as much as `weight` runs."""
+    """Return a client's evidence with one more run, or what weighs as much as `weight` runs; without a success if that is negative."""
     before = aged(client, now)
+    if weight < 0:
+        return replace(before, good=max(0.0, before.good + weight))
     good, bad = (weight, 0.0) if success else (0.0, weight)
     return Evidence(before.good * RETAINED_SHARE + good, before.bad * RETAINED_SHARE + bad, before.at)
 

@@ -39,5 +39,10 @@ def same_weights(execution: Execution, statement: Mapping[str, Any]) -> Executio
     if execution.weights in (None, None if stated is None else stated["digest"]["sha256"]):
         return execution
     reason = "The auditor's model files differ from those that the miner states it used."
-    results = execution.done.results | {"verdict": "unproven", "reason": reason, "limits": {}}
+    results = execution.done.results | {
+        "verdict": "unproven",
+        "reason": reason,
+        "limits": {},
+        "cause": "miner",
+    }
     return replace(execution, done=execution.done.model_copy(update={"results": results}))

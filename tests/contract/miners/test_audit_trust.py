@@ -39,7 +39,7 @@ def test_an_audit_ends_if_no_auditor_has_the_reputation(tmp_path: Path) -> None:
         assert refused.status_code == 422
         (reason,) = refused.json()["error"]["details"]["reasons"]
         assert reason["code"] == "NO_AUDITOR"
-        assert "no second miner with a reputation of at least 3.1" in reason["message"]
+        assert "no miner of another owner with a reputation of at least 3.1" in reason["message"]
 
 
 def test_attack_the_job_of_a_chosen_miner_is_shown_to_no_other_unless_the_client_asks(tmp_path: Path) -> None:

@@ -62,13 +62,17 @@ class Stage:
         miner: ScriptedMiner,
         results: dict[str, Any],
         parameters: dict[str, Any] | None = None,
+        stated: dict[str, Any] | None = None,
         **options: Any,
     ) -> str:
-        """Submit a job while only this miner asks for work, and have it deliver these results. Return the job's id."""
+        """Submit a job while only this miner asks for work, and have it deliver these results. Return the job's id.
+
+        `stated` changes the statement.
+        """
         body = {"type": SERVICE, "parameters": {**WHISPER, **(parameters or {})}, **options}
         job_id = str(self.client.post("/v1/jobs", json=body).raise_for_status().json()["job_id"])
         lease = next(lease for lease in miner.poll(4) if lease["job_id"] == job_id)
-        miner.complete(lease, results).raise_for_status()
+        miner.complete(lease, results, **(stated or {})).raise_for_status()
         return job_id
 
     def advance(self) -> None:
@@ -88,10 +92,17 @@ class Stage:
         return found
 
     def of_miner(self, miner: ScriptedMiner) -> list[dict[str, Any]]:
+        return self._shown(miner)["audits"]
+
+    def record(self, miner: ScriptedMiner, role: str = "miner") -> dict[str, Any]:
+        """Return what audits have shown of a miner or an auditor."""
+        return next(known for known in self._shown(miner)["proofs"] if known["role"] == role)
+
+    def _shown(self, miner: ScriptedMiner) -> dict[str, Any]:
         owner = {"X-API-Key": self.keys[miner.miner_id]}
         path = f"{self.served.url}/v1/miners/{miner.miner_id}/audits"
-        found: list[dict[str, Any]] = httpx.get(path, headers=owner).raise_for_status().json()["audits"]
-        return found
+        shown: dict[str, Any] = httpx.get(path, headers=owner).raise_for_status().json()
+        return shown
 
     def balance(self, account: str) -> Decimal:
         units = self.served.do(lambda context: context.database.read(ledger.balance, account))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from agent.core.market.audits import (
     MAX_ERROR,
+    MOST_OPINIONS,
     SERIES,
+    Cause,
     Counts,
     Decision,
     Kind,
@@ -109,10 +112,25 @@ def test_a_series_ends() -> None:
         ((Verdict.PASS,), False, Decision(Verdict.PASS)),
         ((Verdict.PASS,), True, None),
         ((Verdict.FAIL,), False, None),
-        ((Verdict.UNPROVEN,), False, Decision(Verdict.UNPROVEN)),
+        ((Verdict.UNPROVEN,), False, None),
+        ((Verdict.UNPROVEN, Verdict.UNPROVEN), False, Decision(Verdict.UNPROVEN)),
+        ((Verdict.UNPROVEN, Verdict.UNPROVEN), True, None),
+        ((Verdict.UNPROVEN, Verdict.UNPROVEN, Verdict.UNPROVEN), True, Decision(Verdict.UNPROVEN)),
+        ((Verdict.UNPROVEN, Verdict.PASS), False, None),
+        ((Verdict.PASS, Verdict.UNPROVEN), False, None),
+        ((Verdict.UNPROVEN, Verdict.FAIL), False, None),
+        ((Verdict.UNPROVEN, Verdict.FAIL, Verdict.FAIL), False, Decision(Verdict.FAIL, (), ("miner_0",))),
+        ((Verdict.PASS, Verdict.UNPROVEN, Verdict.PASS), False, Decision(Verdict.PASS, (), ("miner_1",))),
+        (
+            (Verdict.FAIL, Verdict.UNPROVEN, Verdict.PASS, Verdict.FAIL),
+            False,
+            Decision(Verdict.FAIL, ("miner_2",), ("miner_1",)),
+        ),
+        ((Verdict.FAIL, *[Verdict.UNPROVEN] * 3), False, None),
+        ((Verdict.FAIL, *[Verdict.UNPROVEN] * 4), False, Decision(Verdict.UNPROVEN)),
         ((Verdict.FAIL, Verdict.FAIL), False, Decision(Verdict.FAIL)),
         ((Verdict.FAIL, Verdict.PASS), False, None),
-        ((Verdict.FAIL, Verdict.UNPROVEN), False, Decision(Verdict.UNPROVEN)),
+        ((Verdict.FAIL, Verdict.UNPROVEN), False, None),
         ((Verdict.FAIL, Verdict.PASS, Verdict.PASS), False, Decision(Verdict.PASS, ("miner_0",))),
         ((Verdict.PASS, Verdict.FAIL, Verdict.FAIL), True, Decision(Verdict.FAIL, ("miner_0",))),
         ((Verdict.FAIL, Verdict.PASS, Verdict.FAIL), False, Decision(Verdict.FAIL, ("miner_1",))),
@@ -123,15 +141,64 @@ def test_what_opinions_decide(found: tuple[Verdict, ...], recheck: bool, decisio
     assert decide(opinions(*found), recheck=recheck) == decision
 
 
-@given(st.lists(verdicts, min_size=3, max_size=3), st.booleans())
-def test_three_opinions_always_decide_and_no_auditor_decides_alone_against_a_miner(
+@given(st.lists(verdicts, min_size=1, max_size=MOST_OPINIONS), st.booleans())
+def test_opinions_decide_in_the_end_and_no_auditor_decides_alone_against_a_miner(
     found: list[Verdict], recheck: bool
 ) -> None:
-    decision = decide(opinions(*found), recheck=recheck)
-    assert decision is not None
-    if decision.verdict is Verdict.FAIL:
+    """Nor against another auditor, and what was decided follows from the opinions alone."""
+    for count in range(1, len(found) + 1):
+        decision = decide(opinions(*found[:count]), recheck=recheck)
+        if decision is not None:
+            break
+    last = decide(opinions(*found[:count]), others=False)
+    assert last is not None
+    assert decision in (None, last)
+    assert decision is not None or count < MOST_OPINIONS
+    if last.verdict is Verdict.FAIL:
         assert found.count(Verdict.FAIL) >= 2
-    assert len(decision.odd_ones) <= 1
+    if last.odd_ones or last.refuted:
+        assert found.count(last.verdict) >= 2
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        ((Verdict.UNPROVEN,), Verdict.UNPROVEN),
+        ((Verdict.FAIL, Verdict.UNPROVEN), Verdict.UNPROVEN),
+        ((Verdict.FAIL, Verdict.PASS), Verdict.UNPROVEN),
+        ((Verdict.UNPROVEN, Verdict.PASS), Verdict.PASS),
+        ((Verdict.PASS, Verdict.UNPROVEN), Verdict.PASS),
+    ],
+)
+def test_without_others_to_ask_what_there_is_decides(found: tuple[Verdict, ...], verdict: Verdict) -> None:
+    decision = decide(opinions(*found), recheck=True, others=False)
+    assert decision == Decision(verdict)
+
+
+def test_the_miner_has_caused_it_if_half_of_those_say_so_who_prove_nothing() -> None:
+    def cause(*causes: Cause) -> Cause:
+        found = [Opinion(f"miner_{n}", Verdict.UNPROVEN, cause) for n, cause in enumerate(causes)]
+        nobody = Opinion("", Verdict.UNPROVEN)
+        decision = decide([*found, nobody], others=False)
+        assert decision is not None
+        return decision.cause
+
+    assert cause() is cause(Cause.OTHER) is Cause.OTHER
+    assert cause(Cause.MINER) is cause(Cause.MINER, Cause.OTHER) is Cause.MINER
+    assert cause(Cause.MINER, Cause.OTHER, Cause.OTHER) is Cause.OTHER
+
+
+def test_unproven_audits_are_counted_and_fail_only_if_the_registration_is_contradicted() -> None:
+    standing = Standing(engine="llm 1", passes=9)
+    for cause in Cause:
+        standing = standing.after(Kind.CHECK, Verdict.UNPROVEN, "llm 1", cause)
+        assert (standing.passes == 0) == (cause is Cause.REGISTRATION)
+    assert (standing.unproven, standing.at_fault, standing.organic) == (3, 2, Counts(1, 1))
+    auditor = Standing().after_opinion(Verdict.UNPROVEN).after_opinion(Verdict.UNPROVEN)
+    assert (auditor.unproven, auditor.at_fault, auditor.refuted_in_row) == (2, 0, 0)
+    refuted = auditor.after_refutation()
+    assert (refuted.unproven, refuted.at_fault, refuted.refuted_in_row) == (2, 1, 1)
+    assert replace(refuted, refuted_in_row=0) == refuted.after_opinion(Verdict.PASS)
 
 
 def test_a_second_opinion_that_passes_takes_the_proof_away() -> None:

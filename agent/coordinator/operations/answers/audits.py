@@ -44,6 +44,13 @@ class Audit(Answer):
     )
     where: str = Field(description="The worst position", examples=["token 41"])
     reason: str = Field(examples=["The probabilities of the tokens differ as between honest runs."])
+    cause: Literal["miner", "registration"] | None = Field(
+        description="Why it proves nothing, as far as the miner can change that. `miner`: what it sent or stated cannot be compared; `registration`: its statement contradicts what it has registered",
+    )
+    contradiction: str | None = Field(
+        description="What of the statement or the evidence contradicts the miner's registration",
+        examples=["The statement names the GPU 'GPU-2', which the miner has not registered."],
+    )
     salt: str = Field(
         description="16 random bytes in hex, so that nobody can guess the words from their digest in the log; empty if there are none, or they were erased",
         examples=["5f2c8a1be07d4936a1c4e9d2b8037f65"],
@@ -86,6 +93,16 @@ class AuditStanding(Answer):
     failed: int = Field(ge=0, examples=[1])
     canaries_checked: int = Field(ge=0, examples=[5])
     canaries_failed: int = Field(ge=0, examples=[0])
+    unproven: int = Field(
+        description="Audits that proved nothing, which count as neither checked nor failed; of an auditor, its opinions that prove nothing",
+        ge=0,
+        examples=[2],
+    )
+    unproven_at_fault: int = Field(
+        description="Those of them that the miner itself has caused; of an auditor, those that two others refute",
+        ge=0,
+        examples=[0],
+    )
     probability: float = Field(
         description="Upper bound of the probability that an honest miner has so many failures",
         examples=[0.12],

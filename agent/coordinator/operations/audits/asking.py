@@ -11,19 +11,17 @@ from typing import Any, Final
 import orjson
 
 from agent.coordinator import lifecycle
-from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.operations.audits import deciding, funds
+from agent.coordinator.operations.audits.auditors import independent, is_doubted, preferred
 from agent.coordinator.operations.audits.choosing import UNPROVEN_SEALED
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import audits as store
 from agent.coordinator.store import canaries, queue
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
-from agent.core.explaining import KnownMiner, checks
 from agent.core.jobs import Cancel, Job, JobState
 from agent.core.matching import Restrictions
 from agent.core.nonces import lease_nonce, nonce_key
@@ -97,13 +95,10 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
         return
     now, settings = context.clock(), context.settings.audits
     source = job_store.find(connection, opinions[0].job_id)
-    restrictions = Restrictions(
-        audit=True,
-        excluded=not_independent(connection, opinions),
-        min_reputation=0.0 if source is None else queue.restrictions_of(source).min_reputation,
-    )
-    auditors = _auditors(connection, context, asked.service, restrictions, now)
-    waited = asked.created_at + settings.wait_seconds <= now
+    restrictions, auditors = independent(connection, context, opinions, now)
+    recheck = ids.follow_up.number < settings.recheck_share
+    restrictions, auditors = preferred(connection, asked, restrictions, auditors, recheck=recheck)
+    waited = asked.created_at + settings.wait_seconds <= now or not is_doubted(opinions)
     if not final and not auditors:
         if waited:
             deciding.answer_missing(connection, context, opinions, asked, NOBODY, ids.follow_up)
@@ -180,29 +175,6 @@ def _submit(
         asked=asked.asked + 1,
         evidence=None,
     )
-
-
-def not_independent(connection: Connection, opinions: Sequence[AuditRecord]) -> frozenset[str]:
-    """Return the miners that must not give another opinion: the audited one, the earlier auditors, and all others of their owners."""
-    concerned = {opinions[0].miner_id} | {one.auditor_id for one in opinions if one.auditor_id}
-    found = set(concerned)
-    for miner_id in concerned:
-        found |= {miner.miner_id for miner in miner_store.fleet(connection, miner_id)}
-    return frozenset(found)
-
-
-def _auditors(
-    connection: Connection, context: Context, service: str, restrictions: Restrictions, now: float
-) -> list[KnownMiner]:
-    """Return the miners that are online, check work of this service, and are within the restrictions."""
-    return [
-        miner
-        for miner in known_miners(connection, context.settings, now)
-        if miner.online
-        and miner.miner_id not in restrictions.excluded
-        and miner.candidate.reputation >= restrictions.min_reputation
-        and checks(miner, service)
-    ]
 
 
 def _earlier_job(opinions: Sequence[AuditRecord]) -> str | None:

@@ -13,7 +13,7 @@ from agent.coordinator import lifecycle
 from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.operations.answers.audits import Canary
 from agent.coordinator.operations.audits import funds
-from agent.coordinator.operations.audits.choosing import random_number
+from agent.coordinator.operations.audits.choosing import random_number, unprovable
 from agent.coordinator.operations.audits.deciding import delete_data, one_by_one
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
@@ -63,10 +63,10 @@ def _create(
         raise Conflict(
             f"Job {job_id} is {record.life.state}. Only a completed job has an answer. Choose another one."
         )
-    if record.is_sealed or queue.restrictions_of(record).audit:
-        raise Conflict(
-            f"Job {job_id} cannot be compared, because it is sealed or an audit itself. Choose another one."
-        )
+    if queue.restrictions_of(record).audit:
+        raise Conflict(f"Job {job_id} cannot be compared, because it is an audit itself. Choose another one.")
+    if (reason := unprovable(context, record)) is not None:
+        raise Conflict(f"Job {job_id} cannot be compared: {reason} Choose another one.")
     now = context.clock()
     known = store.account(connection)
     if known is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import orjson
+
 from agent.coordinator.operations.audits import funds
 from agent.coordinator.operations.caches import Fleet
 from agent.coordinator.operations.context import Connection, Context
@@ -17,6 +19,7 @@ from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.explaining import checks
 from agent.core.market.audits import Kind, share, surcharge
+from agent.core.market.registered import contradiction
 from agent.core.values.quantities import make_id
 from aitbc.statement import Statement
 
@@ -49,6 +52,15 @@ class Draw:
     def tx_id(self) -> str:
         """The id of the client's payment for it, which is not that of a forfeit (`settling`)."""
         return make_id("tx", self.at, self.secret[-_ID_BYTES:]) + "c"
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a miner states about a run: its signed statement, its evidence as canonical JSON, and the version of Python in that."""
+
+    statement: Statement
+    evidence: str | None
+    python: object
 
 
 def random_number() -> float:
@@ -84,16 +96,16 @@ def choose(
     connection: Connection,
     context: Context,
     record: JobRecord,
-    statement: Statement,
-    evidence: str | None,
+    claims: Claims,
     drawn: Draw,
     now: float,
 ) -> None:
     """Have a completed job audited if it is chosen: its client's wish or a known answer decides, or else the draw.
 
     A job for a miner or an offer that its client has chosen is audited only at the client's wish, because the auditor would see it.
-    `evidence` is canonical JSON; too much of it is not stored.
+    Nor is one drawn of which no audit can prove anything. Too much evidence is not stored.
     """
+    statement, evidence = claims.statement, claims.evidence
     restrictions = queue.restrictions_of(record)
     certain = restrictions.audited or restrictions.canary is not None
     if restrictions.audit or not (certain or drawn.possible):
@@ -107,7 +119,7 @@ def choose(
         )
         if drawn.number >= share(known, engine, context.settings.audits.least_share):
             return
-        if record.is_sealed:
+        if unprovable(context, record) is not None:
             return
     charged = 0
     if record.audit_hold is not None and record.unit_price is not None:
@@ -130,7 +142,32 @@ def choose(
             evidence=evidence if len(evidence or "") <= context.settings.audits.max_evidence else None,
             canary_id=restrictions.canary,
             charged=charged,
+            contradiction=_contradiction(connection, claims),
         ),
+    )
+
+
+def unprovable(context: Context, record: JobRecord) -> str | None:
+    """Return why no audit of a job can prove anything, None if one can."""
+    if record.is_sealed:
+        return UNPROVEN_SEALED
+    definition = context.services.get(record.service)
+    if definition is None or definition.unprovable is None:
+        return None
+    return definition.unprovable(orjson.loads(record.spec)["parameters"])
+
+
+def _contradiction(connection: Connection, claims: Claims) -> str:
+    """Return what the miner states other than it has registered; empty if nothing."""
+    statement = claims.statement
+    miner = miner_store.find(connection, statement.miner_id)
+    if miner is None:
+        return ""
+    return contradiction(
+        (statement.device_kind, statement.device_name, statement.device_uuid),
+        {gpu["uuid"]: gpu["name"] for gpu in orjson.loads(miner.capabilities).get("gpus", ())},
+        (statement.service, statement.runner_name, statement.runner_version),
+        claims.python,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+import unicodedata
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -13,7 +14,8 @@ import structlog
 
 from agent.coordinator import lifecycle
 from agent.coordinator.metrics import AUDIT_VERDICTS
-from agent.coordinator.operations.audits import funds
+from agent.coordinator.operations.audits import funds, records
+from agent.coordinator.operations.audits.auditors import independent, is_doubted
 from agent.coordinator.operations.audits.choosing import random_number
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
@@ -25,9 +27,10 @@ from agent.coordinator.store import log as log_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.events import NewEvent
+from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import ServiceUnavailable
 from agent.core.jobs import FINAL, JobState
-from agent.core.market.audits import Decision, Kind, Opinion, Verdict, after_second_opinion, decide
+from agent.core.market.audits import Cause, Decision, Kind, Opinion, Verdict, after_second_opinion, decide
 from agent.core.values.quantities import format_time
 from aitbc.leaves.verdict import LoggedOpinion, Sanction, comparison_sha256
 from aitbc.leaves.verdict import Verdict as LoggedVerdict
@@ -38,6 +41,7 @@ MAX_TEXT: Final = 2000
 MAX_NAMED: Final = 64
 """Distances that an auditor may report."""
 NO_ANSWER: Final = "No auditor could run the comparison."
+MALFORMED: Final = "The auditor's answer was malformed."
 
 log = structlog.get_logger()
 
@@ -66,6 +70,7 @@ class Answer:
     limits: Mapping[str, float]
     where: str
     reason: str
+    cause: Cause = Cause.OTHER
 
 
 def parse_answer(results: object) -> Answer | None:
@@ -78,9 +83,13 @@ def parse_answer(results: object) -> Answer | None:
         return None
     if not isinstance(where, str) or not isinstance(reason, str) or max(len(where), len(reason)) > MAX_TEXT:
         return None
-    if "\0" in where + reason:  # PostgreSQL's text cannot contain it
+    # They would reach the terminals of owners, and PostgreSQL's text cannot contain NUL.
+    if any(
+        unicodedata.category(sign) == "Cc" for words in (where, reason, *distances, *limits) for sign in words
+    ):
         return None
-    return Answer(Verdict(verdict), distances, limits, where, reason)
+    cause = Cause.MINER if results.get("cause") == Cause.MINER.value else Cause.OTHER
+    return Answer(Verdict(verdict), distances, limits, where, reason, cause)
 
 
 def _figures(value: object) -> dict[str, float] | None:
@@ -124,19 +133,30 @@ def _collect(connection: Connection, context: Context, root: str, ids: FollowUp)
         record = job_store.find(connection, one.audit_job_id)
         if record is None or record.life.finished_at is None:
             continue
-        answer = None
-        if record.life.state is JobState.COMPLETED and record.miner_id is not None:
-            independent = not miner_store.are_of_one_owner(connection, one.miner_id, record.miner_id)
-            text = job_store.results_of(connection, one.audit_job_id)
-            if independent and record.miner_id != one.miner_id and text is not None:
-                answer = parse_answer(orjson.loads(text))
-        if answer is None and one.asked < context.settings.audits.attempts:
-            store.change(connection, one.audit_id, status=store.WAITING)
+        if record.life.state is JobState.COMPLETED:
+            answer = _answer_of(connection, one, record) or unproven(MALFORMED)
+            records.count_opinion(connection, context, one, record, answer.verdict)
+            return _answer(connection, context, opinions, one, record.miner_id, answer, ids)
+        if one.asked < context.settings.audits.attempts:  # of another auditor, if there is one
+            store.change(connection, one.audit_id, status=store.WAITING, auditor_id=record.miner_id)
             return []
-        if answer is None:
-            return answer_missing(connection, context, opinions, one, NO_ANSWER, ids)
-        return _answer(connection, context, opinions, one, record.miner_id, answer, ids)
+        contested = any(known.opinion not in (None, Verdict.UNPROVEN) for known in opinions)
+        return _answer(connection, context, opinions, one, None, unproven(NO_ANSWER), ids, others=contested)
     return []
+
+
+def _answer_of(connection: Connection, asked: AuditRecord, record: JobRecord) -> Answer | None:
+    """Return the answer of a completed audit job, None for one that does not count."""
+    auditor_id = record.miner_id or ""
+    if auditor_id == asked.miner_id or miner_store.are_of_one_owner(connection, asked.miner_id, auditor_id):
+        return None
+    text = job_store.results_of(connection, record.job_id)
+    return None if text is None else parse_answer(orjson.loads(text))
+
+
+def unproven(reason: str) -> Answer:
+    """Return the answer in place of one that no auditor gives."""
+    return Answer(Verdict.UNPROVEN, {}, {}, "", reason)
 
 
 def answer_missing(
@@ -147,9 +167,8 @@ def answer_missing(
     reason: str,
     ids: FollowUp,
 ) -> list[tuple[str, str]]:
-    """Record that no auditor gives this opinion. Return the kind and the verdict of each decision that follows."""
-    answer = Answer(Verdict.UNPROVEN, {}, {}, "", reason)
-    return _answer(connection, context, opinions, asked, None, answer, ids)
+    """Record that no auditor can give this opinion or another one. Return the kind and the verdict of each decision that follows."""
+    return _answer(connection, context, opinions, asked, None, unproven(reason), ids, others=False)
 
 
 def _answer(
@@ -160,8 +179,10 @@ def _answer(
     auditor_id: str | None,
     answer: Answer,
     ids: FollowUp,
+    *,
+    others: bool = True,
 ) -> list[tuple[str, str]]:
-    """Store an opinion, and everything that it decides."""
+    """Store an opinion, and everything that it decides. Without `others`, nobody can be asked for a further one."""
     now = context.clock()
     audited = job_store.find(connection, asked.job_id)
     if auditor_id is not None and audited is not None and audited.deleted_at is not None:
@@ -173,6 +194,7 @@ def _answer(
         "limits": orjson.dumps(answer.limits).decode(),
         "position": answer.where,
         "reason": answer.reason,
+        "cause": answer.cause.value,
         "salt": ids.salt,
     }
     if not asked.is_root:
@@ -182,13 +204,13 @@ def _answer(
     log.info("audit_opinion", audit_id=asked.audit_id, miner_id=asked.miner_id, verdict=answer.verdict.value)
     if asked.kind == Kind.SECOND_OPINION:
         return _reconsider(connection, opinions, now)
-    return _decide(connection, context, opinions, ids, now)
+    return _decide(connection, context, opinions, ids, now, others=others)
 
 
 def opinions_for(opinions: Sequence[AuditRecord]) -> list[Opinion]:
     """Return the opinions that decide an audit, which excludes second opinions."""
     return [
-        Opinion(one.auditor_id or "", Verdict(one.opinion))
+        Opinion(one.auditor_id or "", Verdict(one.opinion), Cause(one.cause))
         for one in opinions
         if one.kind != Kind.SECOND_OPINION and one.opinion is not None
     ]
@@ -196,49 +218,42 @@ def opinions_for(opinions: Sequence[AuditRecord]) -> list[Opinion]:
 
 def decision_of(opinions: Sequence[AuditRecord]) -> Decision | None:
     """Return what the opinions of a decided audit have decided."""
-    return decide(opinions_for(opinions), recheck=len(opinions) > 1)
+    return decide(opinions_for(opinions), others=False)
 
 
 def _decide(
-    connection: Connection, context: Context, opinions: Sequence[AuditRecord], ids: FollowUp, now: float
+    connection: Connection,
+    context: Context,
+    opinions: Sequence[AuditRecord],
+    ids: FollowUp,
+    now: float,
+    *,
+    others: bool,
 ) -> list[tuple[str, str]]:
-    root = opinions[0]
-    recheck = len(opinions) > 1 or ids.number < context.settings.audits.recheck_share
-    decision = decide(opinions_for(opinions), recheck=recheck)
+    root, given = opinions[0], opinions_for(opinions)
+    if others and not is_doubted(opinions):
+        others = bool(independent(connection, context, opinions, now)[1])
+    recheck = ids.number < context.settings.audits.recheck_share
+    decision = decide(given, recheck=recheck, others=others)
     if decision is None:
         store.add(connection, root.another(Kind.THIRD, ids.audit_id, now))
         return []
-    verdict = decision.verdict
-    store.change(
-        connection, root.audit_id, verdict=verdict.value, status=store.DECIDED, decided_at=now, evidence=None
-    )
-    root = replace(root, verdict=verdict.value, status=store.DECIDED, decided_at=now)
-    _record_proofs(connection, root, opinions, decision)
-    if not all(one.auditor_id for one in opinions) and (left := funds.unspent(connection, opinions)):
+    verdict, cause = decision.verdict, decision.cause
+    if verdict is Verdict.UNPROVEN and root.contradiction:
+        cause = Cause.REGISTRATION
+    values: dict[str, Any] = {
+        "verdict": verdict.value, "cause": cause.value, "status": store.DECIDED, "decided_at": now, "evidence": None,
+    }  # fmt: skip
+    store.change(connection, root.audit_id, **values)
+    root = replace(root, **values)
+    records.count_decision(connection, root, opinions, decision)
+    complete = verdict is not Verdict.UNPROVEN and all(one.auditor_id for one in opinions)
+    if not complete and (left := funds.unspent(connection, opinions)):
         funds.refund(connection, root.account_id, root.job_id, ids.tx_id, left, now)
         store.change(connection, root.audit_id, charged=root.charged - left)
     queue_leaf(connection, root, opinions, decision)
     event_store.add(connection, [_event(root, now)], now)
     return [(root.kind, verdict.value)]
-
-
-def _record_proofs(
-    connection: Connection, root: AuditRecord, opinions: Sequence[AuditRecord], decision: Decision
-) -> None:
-    """Count a decision for its miner, and for its auditors whose opinions it confirms or refutes."""
-    if decision.verdict is Verdict.UNPROVEN:
-        return
-    auditors = [one.auditor_id for one in opinions if one.auditor_id and len(opinions) > 1]
-    locks.statistics(connection, {root.miner_id, *auditors})
-    kind = Kind(root.kind)
-    known = audit_proofs.find(connection, root.miner_id, audit_proofs.MINER, root.service, root.model)
-    known = known.after(kind, decision.verdict, root.engine)
-    audit_proofs.save(connection, root.miner_id, audit_proofs.MINER, root.service, root.model, known)
-    for auditor_id in auditors:
-        said = Verdict.FAIL if auditor_id in decision.odd_ones else Verdict.PASS
-        known = audit_proofs.find(connection, auditor_id, audit_proofs.AUDITOR, root.service, root.model)
-        known = known.after(Kind.CHECK, said, "")
-        audit_proofs.save(connection, auditor_id, audit_proofs.AUDITOR, root.service, root.model, known)
 
 
 def _reconsider(connection: Connection, opinions: Sequence[AuditRecord], now: float) -> list[tuple[str, str]]:

@@ -60,7 +60,7 @@ def max_cost(
     """
     cheapest = min((miner.candidate.services[source.service].unit_price for miner in auditors), default=0)
     price = max(source.unit_price or 0, to_units(Decimal(cheapest)))
-    usual = math.ceil(max(Decimal(1), Decimal(source.units)) * price)
+    usual = usual_cost(source, price)
     cost = min(source.max_cost, max(usual * SLACK, to_units(settings.budget_per_day) // LEAST_PART))
     paid = unspent(connection, opinions)
     _lock_budget(connection, now)
@@ -70,6 +70,12 @@ def max_cost(
     if not paid or payable < max(1, surcharge(usual, source.max_cost, source.audit_hold or 0)):
         return None
     return payable
+
+
+def usual_cost(source: JobRecord, price: int | None = None) -> int:
+    """Return what the work of the audited job costs at a price per unit, by default its own, in units of 1e-8."""
+    unit_price = (source.unit_price or 0) if price is None else price
+    return math.ceil(max(Decimal(1), Decimal(source.units)) * unit_price)
 
 
 def unspent(connection: Connection, opinions: Sequence[AuditRecord]) -> int:
@@ -154,16 +160,19 @@ def take_back(
     job_id: str,
     account_id: str,
     miner_id: str,
-    audit_id: str,
+    note: str,
     now: float,
+    keep: int = 0,
 ) -> int:
     """Take the pay of a job from its miner, and give it back to the client with the operator's fee. Return what the miner lost.
 
-    What the miner no longer has cannot be taken, and is lost to the client.
+    They keep their parts of `keep`. What the miner no longer has cannot be taken, and is lost to the client.
     """
     payment = ledger.payment_id(job_id)
     pay = store.earned_by(connection, payment, earned(miner_id))
     fee = store.earned_by(connection, payment, FEES)
+    if (paid := pay + fee) and keep:
+        pay, fee = (max(0, part - part * keep // paid) for part in (pay, fee))
     locks.earnings(connection, [miner_id])
     taken = max(0, min(pay, ledger.balance(connection, earned(miner_id))))
     if not taken + fee:
@@ -178,7 +187,7 @@ def take_back(
         account_id,
         taken + fee,
         entry,
-        note=f"{audit_id}: the result of {job_id} was wrong",
+        note=note,
         now=now,
         miner_id=miner_id,
         fee=fee,

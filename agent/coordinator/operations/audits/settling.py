@@ -14,8 +14,8 @@ from agent.coordinator.store import audit_proofs, canaries, locks, miner_stats
 from agent.coordinator.store import audits as store
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.miner_stats import MinerStats, Work
-from agent.core.market.audits import Kind, Verdict, error_probability, is_proven
-from agent.core.market.reputation import SANCTION_WEIGHT
+from agent.core.market.audits import Cause, Kind, Verdict, error_probability, is_proven
+from agent.core.market.reputation import SANCTION_WEIGHT, WITHDRAWN
 from agent.core.values.quantities import from_units
 from aitbc.leaves.verdict import Sanction
 
@@ -44,11 +44,16 @@ def _settle(connection: Connection, context: Context, root: str) -> list[str]:
         return []
     now, audit = context.clock(), opinions[0]
     sanctioned: list[str] = []
-    if audit.verdict == Verdict.FAIL:
+    if audit.verdict == Verdict.FAIL or audit.cause == Cause.REGISTRATION:
         sanctioned += _sanction_miner(connection, context, audit, now)
     sanctioned += _sanction_auditors(connection, context, opinions, now)
-    if audit.verdict == Verdict.PASS and context.settings.audits.enforce:
-        miner_stats.add(connection, [Work(audit.miner_id, funds.VERDICTS, MinerStats(), success=True)], now)
+    if context.settings.audits.enforce:
+        if audit.verdict == Verdict.PASS:
+            works = [Work(audit.miner_id, funds.VERDICTS, MinerStats(), success=True)]
+            miner_stats.add(connection, works, now)
+        elif audit.verdict == Verdict.UNPROVEN and audit.cause:
+            works = [Work(audit.miner_id, audit.account_id, MinerStats(), success=True, weight=WITHDRAWN)]
+            miner_stats.add(connection, works, now)
     store.change(connection, root, settled_at=now)
     for one in opinions:
         if not one.is_root:
@@ -87,7 +92,7 @@ def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord
             job_id=one.job_id,
             account_id=one.account_id,
             miner_id=one.miner_id,
-            audit_id=one.audit_id,
+            note=_note(one.audit_id, one.job_id),
             now=now,
         )
         _count_sanction(connection, one.miner_id, lost, now)
@@ -123,7 +128,7 @@ def _sanction_auditors(
             job_id=one.audit_job_id,
             account_id=funds.AUDITS,
             miner_id=one.auditor_id,
-            audit_id=one.audit_id,
+            note=_note(one.audit_id, one.audit_job_id),
             now=now,
         )
         _count_sanction(connection, one.auditor_id, lost, now)
@@ -136,6 +141,10 @@ def _count_sanction(connection: Connection, miner_id: str, lost: int, now: float
     less = MinerStats(earned=-lost)
     work = Work(miner_id, funds.VERDICTS, less, success=False, weight=SANCTION_WEIGHT)
     miner_stats.add(connection, [work], now)
+
+
+def _note(audit_id: str, job_id: str) -> str:
+    return f"{audit_id}: the result of {job_id} was wrong"
 
 
 def _tx_id(subject: str) -> str:

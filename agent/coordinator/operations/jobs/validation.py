@@ -241,10 +241,11 @@ def _submission(
     if options is not None and (wrong := job_labels.problem(context.settings, options.labels)):
         errors["labels"] = wrong
     percent = audit_percent(context, definition)
-    if options is not None and options.audited and checked.get("sealed") is not None:
-        errors["audited"] = "no other miner can check a sealed job: only its client and its miner can read it"
-    elif options is not None and options.audited and percent is None:
-        errors["audited"] = f"{definition.service_id} has results that cannot be compared; remove `audited`"
+    sealed = checked.get("sealed") is not None
+    # The last check reads a valid request, so that other errors come first.
+    if options is not None and options.audited and not errors:
+        reason = _unprovable(definition, parameters, sealed=sealed)
+        errors |= {} if reason is None else {"audited": reason}
     if options is None or errors:
         raise ValidationFailed("The request is not valid.", errors)
     max_cost = options.pricing.max_cost
@@ -261,6 +262,16 @@ def _submission(
         audit_percent=percent if options.audited else None,
         **checked,
     )
+
+
+def _unprovable(definition: ServiceDefinition, parameters: Mapping[str, Any], *, sealed: bool) -> str | None:
+    """Return why an audit of a valid request can prove nothing, and what to do; None if it can."""
+    if sealed:
+        return "no other miner can check a sealed job: only its client and its miner can read it"
+    if definition.comparer is None:
+        return f"{definition.service_id} has results that cannot be compared; remove `audited`"
+    reason = None if definition.unprovable is None else definition.unprovable(parameters)
+    return reason and f"an audit of this request can prove nothing. {reason} Or remove `audited`."
 
 
 def audit_percent(context: Context, definition: ServiceDefinition) -> float | None:

@@ -60,6 +60,8 @@ def _of_miner(
             failed=known.organic.failed,
             canaries_checked=known.canaries.checked,
             canaries_failed=known.canaries.failed,
+            unproven=known.unproven,
+            unproven_at_fault=known.at_fault,
             probability=min(
                 error_probability(known.organic, settings.false_positive_bound),
                 error_probability(known.canaries, settings.canary_false_positive_bound),
@@ -146,6 +148,8 @@ def _view(context: Context, record: AuditRecord) -> Audit:
         limits=limits,
         where=record.position,
         reason=record.reason,
+        cause=record.cause or None,
+        contradiction=record.contradiction or None,
         salt=record.salt,
         comparison_sha256=comparison_sha256(distances, limits, record.position, record.reason, record.salt),
         created_at=format_time(record.created_at),

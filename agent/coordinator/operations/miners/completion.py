@@ -64,6 +64,8 @@ class Delivery:
     public_key: bytes
     log: RunLog | None = None
     evidence: str | None = None
+    python: object = None
+    """The version of Python that the evidence names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,7 @@ def _check_delivery(context: Context, session: Session, request: RunResult) -> D
         public_key=session.public_key,
         log=request.log,
         evidence=None if evidence is None else evidence.decode(),
+        python=None if request.evidence is None else request.evidence.get("python"),
     )
 
 
@@ -268,9 +271,8 @@ def _accept(
     event_store.add(connection, [_receipt_created(one.record, receipt) for one, receipt in pairs], now)
     for one in valid:
         delivery = one.result.delivery
-        choosing.choose(
-            connection, context, one.record, delivery.statement, delivery.evidence, one.result.drawn, now
-        )
+        claims = choosing.Claims(delivery.statement, delivery.evidence, delivery.python)
+        choosing.choose(connection, context, one.record, claims, one.result.drawn, now)
     return {
         receipt.job_id: Accepted(receipt, one.record.trace_id, seconds[receipt.job_id])
         for one, receipt in pairs

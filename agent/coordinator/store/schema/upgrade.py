@@ -15,7 +15,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, insert, insp
 from agent.coordinator.store.schema.tables import metadata
 from agent.core.errors import ConfigurationError
 
-HEAD: Final = "0030"
+HEAD: Final = "0031"
 """The newest revision below `migrations/versions`."""
 OLDEST: Final = "0019"
 """The oldest schema whose programs also work on this one, so that replicas can be upgraded one after the other on PostgreSQL."""

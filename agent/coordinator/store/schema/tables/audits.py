@@ -36,7 +36,11 @@ audits = Table(
     Column("limits", Text, nullable=False, server_default="{}"),
     Column("position", Text, nullable=False, server_default=""),
     Column("reason", Text, nullable=False, server_default=""),
-    # Part of the digest of these four in the public log.
+    # Why it proves nothing: of an opinion as its auditor says, of a decided root as the audit has shown.
+    Column("cause", String(16), nullable=False, server_default=""),
+    # What of the audited statement or evidence contradicts the miner's registration.
+    Column("contradiction", Text, nullable=False, server_default=""),
+    # Part of the digest of distances, limits, position and reason in the public log.
     Column("salt", String(32), nullable=False, server_default=""),
     Column("created_at", Float, nullable=False),
     Column("decided_at", Float, nullable=True),
@@ -69,6 +73,9 @@ audit_proofs = Table(
     Column("failed", Integer, nullable=False),
     Column("canaries_checked", Integer, nullable=False),
     Column("canaries_failed", Integer, nullable=False),
+    Column("unproven", Integer, nullable=False, server_default="0"),
+    Column("at_fault", Integer, nullable=False, server_default="0"),
+    Column("refuted_in_row", Integer, nullable=False, server_default="0"),
 )
 
 # Jobs with known answers: the job that gave the answer, its specification and results. `due_at` is when it is submitted next.

@@ -1,0 +1,76 @@
+"""Who can give another opinion: never the audited miner, its owner's others, or those that have given one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agent.coordinator.dispatch.fleet import known_miners
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import audit_proofs, queue
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store.audits import AuditRecord
+from agent.core.explaining import KnownMiner, checks
+from agent.core.market.audits import Verdict
+from agent.core.matching import Restrictions
+
+
+def independent(
+    connection: Connection, context: Context, opinions: Sequence[AuditRecord], now: float
+) -> tuple[Restrictions, list[KnownMiner]]:
+    """Return the restrictions of an audit job for another opinion, and the auditors within them that are online."""
+    source = job_store.find(connection, opinions[0].job_id)
+    restrictions = Restrictions(
+        audit=True,
+        excluded=_concerned(connection, opinions),
+        min_reputation=0.0 if source is None else queue.restrictions_of(source).min_reputation,
+    )
+    return restrictions, [
+        miner
+        for miner in known_miners(connection, context.settings, now)
+        if miner.online
+        and miner.miner_id not in restrictions.excluded
+        and miner.candidate.reputation >= restrictions.min_reputation
+        and checks(miner, opinions[0].service)
+    ]
+
+
+def is_doubted(opinions: Sequence[AuditRecord]) -> bool:
+    """Return whether a further opinion is worth waiting for: not if the others prove nothing, or pass after one that does not."""
+    given = [one.opinion for one in opinions if one.opinion is not None]
+    return not given or given[0] != Verdict.UNPROVEN or Verdict.FAIL in given
+
+
+def preferred(
+    connection: Connection,
+    asked: AuditRecord,
+    restrictions: Restrictions,
+    auditors: list[KnownMiner],
+    *,
+    recheck: bool,
+) -> tuple[Restrictions, list[KnownMiner]]:
+    """Leave out auditors that have just failed to answer, and those that prove nothing, as far as others are online.
+
+    With `recheck`, the latter are asked too: they may have become able to compare.
+    """
+    failed = {asked.auditor_id} - {None}
+    useless = set() if recheck else audit_proofs.useless_auditors(connection, asked.service, asked.model)
+    for avoided in (failed | useless, failed):
+        remaining = [miner for miner in auditors if miner.miner_id not in avoided]
+        if remaining:
+            return replace(
+                restrictions, excluded=restrictions.excluded | frozenset(filter(None, avoided))
+            ), remaining
+    return restrictions, auditors
+
+
+def _concerned(connection: Connection, opinions: Sequence[AuditRecord]) -> frozenset[str]:
+    """Return the audited miner, the auditors that have given an opinion, and all others of their owners."""
+    concerned = {opinions[0].miner_id} | {
+        one.auditor_id for one in opinions if one.auditor_id and one.opinion is not None
+    }
+    found = set(concerned)
+    for miner_id in concerned:
+        found |= {miner.miner_id for miner in miner_store.fleet(connection, miner_id)}
+    return frozenset(found)

@@ -1,0 +1,67 @@
+"""What opinions and decisions add to the records of miners and of auditors, and what an opinion that proves nothing is paid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.coordinator.operations.audits import funds
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import audit_proofs, locks, miner_stats
+from agent.coordinator.store import audits as store
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store.audits import AuditRecord
+from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.ledger import payment_id
+from agent.coordinator.store.miner_stats import MinerStats, Work
+from agent.core.market.audits import AGREEING, Cause, Decision, Kind, Verdict, looking
+from agent.core.market.reputation import WITHDRAWN
+
+
+def count_opinion(
+    connection: Connection, context: Context, asked: AuditRecord, record: JobRecord, verdict: Verdict
+) -> None:
+    """Count an auditor's opinion. Of the pay for one that proves nothing, it keeps what looking costs, and no success in its reputation."""
+    auditor_id = record.miner_id or ""
+    locks.statistics(connection, [auditor_id])
+    known = audit_proofs.find(connection, auditor_id, audit_proofs.AUDITOR, asked.service, asked.model)
+    known = known.after_opinion(verdict)
+    audit_proofs.save(connection, auditor_id, audit_proofs.AUDITOR, asked.service, asked.model, known)
+    if verdict is not Verdict.UNPROVEN:
+        return
+    now = context.clock()
+    source = job_store.find(connection, asked.job_id)
+    usual = 0 if source is None else funds.usual_cost(source)
+    taken = funds.take_back(
+        connection,
+        tx_id=payment_id(record.job_id) + store.UNEARNED,
+        job_id=record.job_id,
+        account_id=funds.AUDITS,
+        miner_id=auditor_id,
+        note=f"{asked.audit_id}: the opinion proves nothing",
+        now=now,
+        keep=looking(usual, context.settings.audits.prefill_percent),
+    )
+    less = MinerStats(earned=-taken)
+    miner_stats.add(connection, [Work(auditor_id, funds.AUDITS, less, success=True, weight=WITHDRAWN)], now)
+
+
+def count_decision(
+    connection: Connection, root: AuditRecord, opinions: Sequence[AuditRecord], decision: Decision
+) -> None:
+    """Count a decision for its miner, and for its auditors whose opinions it confirms or refutes."""
+    agreeing = [one.auditor_id for one in opinions if one.auditor_id and one.opinion == decision.verdict]
+    proven = decision.verdict is not Verdict.UNPROVEN and len(agreeing) >= AGREEING
+    auditors = {*agreeing, *decision.odd_ones, *decision.refuted} if proven else set()
+    locks.statistics(connection, {root.miner_id, *auditors})
+    known = audit_proofs.find(connection, root.miner_id, audit_proofs.MINER, root.service, root.model)
+    known = known.after(Kind(root.kind), decision.verdict, root.engine, Cause(root.cause))
+    audit_proofs.save(connection, root.miner_id, audit_proofs.MINER, root.service, root.model, known)
+    for auditor_id in sorted(auditors):
+        known = audit_proofs.find(connection, auditor_id, audit_proofs.AUDITOR, root.service, root.model)
+        if auditor_id in decision.refuted:
+            known = known.after_refutation()
+        else:
+            known = known.after(
+                Kind.CHECK, Verdict.FAIL if auditor_id in decision.odd_ones else Verdict.PASS, ""
+            )
+        audit_proofs.save(connection, auditor_id, audit_proofs.AUDITOR, root.service, root.model, known)
