@@ -3,9 +3,11 @@
     .venv/bin/python benchmarks/audits.py [--answers 8] [--service llm_inference ...] [--write | --json]
     .venv/bin/python benchmarks/audits.py --costs [--write]
     .venv/bin/python benchmarks/audits.py --honest FILE [--seconds 3600] [--write]
+    .venv/bin/python benchmarks/audits.py --network [--miners 500]
 
 `--service vllm` needs the engine: `aitbc-agent engines install vllm`.
 --honest runs small honest jobs of all services and audits them, 2,000 in all, and counts in FILE how many fail. A later run goes on there.
+--network simulates miners whose auditors are lazy or accomplices, with the rules alone: the table in docs/explanation/audits.md.
 --write puts the table into docs/explanation/audits-measured.md. Costs are ratios of processor time in one run, so that other work on
 the machine changes them little.
 """
@@ -33,6 +35,7 @@ import structlog
 from measuring.audits import costs as audit_costs
 from measuring.audits import honest as audit_honest
 from measuring.audits import language as audit_language
+from measuring.audits import network as audit_network
 from measuring.audits import speech as audit_speech
 from measuring.audits import vllm_language as audit_vllm
 from measuring.audits.row import Case
@@ -186,11 +189,16 @@ def main() -> None:
     parser.add_argument("--costs", action="store_true")
     parser.add_argument("--honest", type=Path, metavar="FILE")
     parser.add_argument("--seconds", type=float, default=3600)
+    parser.add_argument("--network", action="store_true")
+    parser.add_argument("--miners", type=int, default=500)
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--write", action="store_true")
     output.add_argument("--json", action="store_true")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    if options.network:
+        print(*audit_network.table(options.miners), sep="\n")
+        return
     if options.costs or options.honest is not None:
         text = costs() if options.costs else honest(options.honest, options.seconds)
         if options.write:

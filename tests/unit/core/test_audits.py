@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import random
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given, settings
@@ -218,30 +221,36 @@ def test_a_maximum_cost_covers_the_job_and_its_audit(cost: int, percent: float, 
     assert charged <= price * percent / 100 * (1 + 1e-9) + 1 + reserved / max(1, budget)
 
 
-def found_after(
-    cheats: float, seed: int, q_honest: float = 0.0, sensitivity: float = 1.0
-) -> tuple[int | None, int]:
-    """Return after how many jobs of 100 a miner that cheats in this share of them is sanctioned, and how many were audited."""
-    rng = random.Random(seed)  # noqa: S311 - a simulation
-    standing, audited = Standing(), 0
-    for number in range(1, 101):
-        if rng.random() >= share(standing, "v1", FLOOR):
-            continue
-        audited += 1
-        failed = rng.random() < (sensitivity if rng.random() < cheats else q_honest)
-        standing = standing.after(Kind.CHECK, Verdict.FAIL if failed else Verdict.PASS, "v1")
-        if is_proven(standing.organic, BOUND):
-            return number, audited
-    return None, audited
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the simulation of miners and their auditors."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    return importlib.import_module("measuring.audits.network")
 
 
-def test_a_miner_that_lies_in_a_fifth_of_its_jobs_is_sanctioned_within_a_hundred() -> None:
-    found = [found_after(0.2, seed)[0] for seed in range(500)]
+def test_a_miner_that_lies_in_a_fifth_of_its_jobs_is_sanctioned_within_a_hundred(network: ModuleType) -> None:
+    found = [network.simulate([network.HONEST] * 10, 0.2, seed).sanctioned for seed in range(500)]
     assert sum(number is None for number in found) <= 2
 
 
-def test_a_miner_that_always_lies_is_sanctioned_after_three_jobs() -> None:
-    assert {found_after(1.0, seed) for seed in range(50)} == {(3, 3)}
+def test_a_miner_that_always_lies_is_sanctioned_after_three_jobs(network: ModuleType) -> None:
+    found = [network.simulate([network.HONEST] * 10, 1.0, seed) for seed in range(50)]
+    assert {(one.sanctioned, one.audits) for one in found} == {(3, 3)}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_auditors_that_always_prove_nothing_save_no_liar_and_earn_little(
+    network: ModuleType, count: int
+) -> None:
+    """They are asked only until others have refuted them a few times."""
+    kinds = [network.SILENT] * count + [network.HONEST] * (10 - count)
+    liars = [network.simulate(kinds, 1.0, seed) for seed in range(100)]
+    assert all(one.sanctioned is not None and one.sanctioned <= 6 for one in liars)
+    honest = network.simulate(kinds, 0.0, 1, jobs=5000)
+    assert honest.sanctioned is None
+    silent = [one for one in honest.auditors if one.kind == network.SILENT]
+    comparisons = sum(one.earned for one in honest.auditors) / len(honest.auditors)
+    assert all(one.earned < comparisons / 5 for one in silent)
 
 
 def test_honest_miners_are_never_sanctioned_in_2000_audits_at_the_bound_of_the_calibration() -> None:
