@@ -24,6 +24,8 @@ from runners.llm.engines.base import Draw, LanguageEngine
 from runners.llm.request import InferenceRequest
 from runners.llm.sampling import samples_plainly, sampling_distance
 
+IMAGES = "Answers about images are not compared."
+
 COMPARER = Comparer(
     "The auditor's model reads the prompt and an answer in one pass. The log-probabilities of the most likely tokens must be close to "
     "those that the miner returned. Where the engine can repeat the choice, the tokens must be those that the seed of the run chooses; "
@@ -35,23 +37,22 @@ COMPARER = Comparer(
 
 def unprovable(parameters: Mapping[str, Any]) -> str | None:
     """Return why comparing an answer to this request proves nothing and what to change, None if it does."""
-    return _hindrance(InferenceRequest.model_validate(parameters))
-
-
-def _hindrance(request: InferenceRequest) -> str | None:
-    if any(message.images for message in request.conversation):
-        return "Answers about images are not compared."
+    request = InferenceRequest.model_validate(parameters)
     if request.max_tokens < LEAST_TOKENS:
         return f"Answers of fewer than {LEAST_TOKENS} tokens are not compared. Request a larger `max_tokens`."
-    return None
+    return IMAGES if _has_images(request) else None
+
+
+def _has_images(request: InferenceRequest) -> bool:
+    return any(message.images for message in request.conversation)
 
 
 def audit(
     engine: LanguageEngine, device: Device, request: InferenceRequest, audited: Audited, context: Context
 ) -> AuditResult:
     """Compare an answer, chosen at random if there are several."""
-    if reason := _hindrance(request):
-        return AuditResult(Comparison("unproven", reason), Decimal(0))
+    if _has_images(request):
+        return AuditResult(Comparison("unproven", IMAGES), Decimal(0))
     if audited.evidence is None:
         reason = (
             "The miner returned no log-probabilities, because its engine reports none for such a request."

@@ -148,6 +148,10 @@ def test_without_another_auditor_nothing_is_audited(tmp_path: Path) -> None:
         mine, _ = of_one_owner(stage)
         job_id = stage.work(mine, TRUE)
         assert stage.client.get(f"/v1/jobs/{job_id}/audit").status_code == 404
+        refused = stage.client.post("/v1/services/whisper/transcribe", json={**WHISPER, "audited": True})
+        (reason,) = refused.json()["error"]["details"]["reasons"]
+        assert (refused.status_code, reason["code"]) == (422, "NO_AUDITOR")
+        assert "another owner" in reason["message"]
 
 
 def test_a_second_opinion_that_passes_takes_the_proof_away(reporting: Stage) -> None:

@@ -8,14 +8,24 @@ import pytest
 
 from agent.coordinator.operations.audits.deciding import one_by_one, parse_answer
 from agent.core.errors import ServiceUnavailable
+from agent.core.market.audits import Cause
 
 ANSWER = {"verdict": "fail", "distances": {"a": 1}, "limits": {}, "where": "word 3", "reason": "It differs."}
 
 
-@pytest.mark.parametrize("field", ["where", "reason"])
-def test_an_answer_that_postgresql_cannot_store_is_none(field: str) -> None:
+@pytest.mark.parametrize("words", ["a\0b", "\x1b]0;PWNED\a", "\x9b2J", "two\nlines"])
+def test_attack_an_answer_with_control_characters_is_none(words: str) -> None:
+    """They would reach the terminals of owners, and PostgreSQL cannot store NUL."""
     assert parse_answer(ANSWER) is not None
-    assert parse_answer({**ANSWER, field: "a\0b"}) is None
+    for changed in ({"where": words}, {"reason": words}, {"distances": {words: 1}}, {"limits": {words: 1}}):
+        assert parse_answer({**ANSWER, **changed}) is None
+
+
+def test_an_answer_names_the_miner_as_the_cause_or_nobody() -> None:
+    for cause in ("miner", "registration", "", None, 7, []):
+        answer = parse_answer({**ANSWER, "cause": cause})
+        assert answer is not None
+        assert (answer.cause is Cause.MINER) == (cause == "miner")
 
 
 def test_an_audit_whose_step_fails_does_not_stop_the_others() -> None:

@@ -90,6 +90,8 @@ export interface RunOptions extends JobOptions, CreateOptions {
   entrypoint?: string | undefined;
   /** Packages that the program needs. */
   requirements?: readonly string[] | undefined;
+  /** Whether it returns the same for the same input on every machine, so that its result can be `audited`. */
+  deterministic?: boolean | undefined;
   /** Further arguments of `predict`. */
   parameters?: JsonObject | undefined;
 }
@@ -171,7 +173,7 @@ export class Services {
    * program is one file, or an archive that contains `entrypoint`.
    */
   async run(program: Uploadable, options: RunOptions = {}): Promise<CreatedJob> {
-    const { input, requirements = [], entrypoint, idempotencyKey, signal, ...body } = options;
+    const { input, requirements = [], deterministic, entrypoint, idempotencyKey, signal, ...body } = options;
     const name = nameOf(program);
     const isArchive = ARCHIVE.test(name);
     const start = entrypoint ?? (PROGRAM.test(name) ? name : "model.py");
@@ -179,7 +181,7 @@ export class Services {
     const job: Record<string, unknown> = {
       ...body,
       type: "ai_inference",
-      model: { type: "python", entrypoint: start, requirements },
+      model: { type: "python", entrypoint: start, requirements, deterministic },
     };
     if (input !== undefined) {
       const own = nameOf(input);

@@ -263,6 +263,7 @@ def run(
     input: Uploadable | None = None,  # noqa: A002 - the API's name
     entrypoint: str | None = None,
     requirements: Sequence[str] = (),
+    deterministic: bool = False,
     parameters: Mapping[str, Any] | None = None,
     idempotency_key: str | None = None,
     **more: Any,
@@ -270,15 +271,20 @@ def run(
     """Run a Python program, whose function `predict(input, **parameters)` returns the result.
 
     `program` is one file, or an archive that contains `entrypoint`. It and `input` are uploaded to the job. `entrypoint` defaults to
-    the program's own name, or to `model.py`. `requirements` are the packages that it needs. `more` are further fields of the job, such
-    as `pricing`.
+    the program's own name, or to `model.py`. `requirements` are the packages that it needs. A `deterministic` program returns the same
+    for the same input on every machine, so that its result can be `audited`. `more` are further fields of the job, such as `pricing`.
     """
     name = Source(program).name
     start = entrypoint or (name if _PROGRAM.fullmatch(name) else "model.py")
     files: dict[str, Uploadable] = {name if _ARCHIVE.search(name) else start: program}
     body: dict[str, Any] = {
         "type": "ai_inference",
-        "model": {"type": "python", "entrypoint": start, "requirements": list(requirements)},
+        "model": {
+            "type": "python",
+            "entrypoint": start,
+            "requirements": list(requirements),
+            **({"deterministic": True} if deterministic else {}),
+        },
         "parameters": parameters,
         **more,
     }

@@ -16,7 +16,7 @@ from aitbc.canonical import canonical_json, parse_json, sha256_hex
 from miner_support.coordinator import FakeCoordinator
 from miner_support.daemons import make_daemon, running, settings_for
 from runners.api import Calibration, Condition, Device
-from runners.audits import HonestRange, run_seed
+from runners.audits import Comparison, HonestRange, printable, run_seed
 from runners.host.protocol import Done, RunnerIdentity
 
 NONCE = "9c" * 32
@@ -47,6 +47,8 @@ async def test_evidence_is_signed_and_another_run_compares_the_work(
         await coordinator.until(lambda: job_id in coordinator.results)
         statement, body = coordinator.statements[job_id], coordinator.results[job_id]
         unproven = await audit(coordinator, job_id, "hello")
+        add_calibrations(tmp_path / "data", [replace(made, audited=Condition("scripted", "other", "cpu"))])
+        unknown = await audit(coordinator, job_id, "hello")
         add_calibrations(tmp_path / "data", [made])
         verdicts = [
             await audit(coordinator, job_id, "hello"),
@@ -62,6 +64,11 @@ async def test_evidence_is_signed_and_another_run_compares_the_work(
     assert coordinator.statements[old].evidence_sha256 is None
     assert unproven["verdict"] == "unproven"
     assert "calibrate" in unproven["reason"]
+    # Without any calibration it is the auditor's; if it has one for itself, it is what the miner states.
+    assert [(found["verdict"], found["cause"]) for found in (unproven, unknown)] == [
+        ("unproven", ""),
+        ("unproven", "miner"),
+    ]
     assert [(found["verdict"], found["distances"]) for found in verdicts] == [
         ("pass", {"text": 0, "seed": 0}),
         ("fail", {"text": 1, "seed": 0}),
@@ -70,7 +77,7 @@ async def test_evidence_is_signed_and_another_run_compares_the_work(
     assert (other["verdict"], other["where"], other["units"]) == ("fail", "result.json", 0)
     assert verdicts[1] | {"processing_time": 0} == {
         "verdict": "fail", "reason": "The distance text of the result is 1; honest runs stay below 0.5.", "where": "the file",
-        "distances": {"text": 1, "seed": 0}, "limits": {"text": 0.5, "seed": 0.5}, "units": 1, "processing_time": 0,
+        "distances": {"text": 1, "seed": 0}, "limits": {"text": 0.5, "seed": 0.5}, "units": 1, "processing_time": 0, "cause": "",
     }  # fmt: skip
     offer = coordinator.registrations[0]["capabilities"]["services"]["scripted"]
     assert offer["features"] == {"audits": True}
@@ -85,6 +92,12 @@ def test_calibrations_survive_and_are_replaced_by_newer_ones(tmp_path: Path) -> 
     assert read_calibrations(tmp_path)[:2] == (new, other)
     (tmp_path / "calibrations.toml").write_text("calibration = 7")
     assert new not in read_calibrations(tmp_path)
+
+
+def test_attack_names_in_audited_results_bring_no_control_characters_into_an_answer() -> None:
+    """The coordinator would refuse it, so a liar could use them to have no answer accepted."""
+    found = printable(Comparison("fail", "\x1b[2J differs", where="results.\x9b\0"))
+    assert (found.reason, found.where) == ("\ufffd[2J differs", "results.\ufffd\ufffd")
 
 
 def test_every_output_must_be_the_signed_one() -> None:
@@ -106,6 +119,7 @@ def test_auditor_with_other_weights_proves_nothing() -> None:
     )
     statement = {"predicate": {"model": {"name": "a model", "digest": {"sha256": "1" * 64}}}}
     execution = Execution(done, RunnerIdentity(name="llm", version="1"), Device("cpu", "CPU"), "2" * 64)
-    assert same_weights(execution, statement).done.results["verdict"] == "unproven"
+    found = same_weights(execution, statement).done.results
+    assert (found["verdict"], found["cause"]) == ("unproven", "miner")
     equal = replace(execution, weights="1" * 64)
     assert same_weights(equal, statement) == equal

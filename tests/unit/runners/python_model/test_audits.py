@@ -50,10 +50,13 @@ def test_a_difference_proves_nothing_without_the_same_environment_or_determinism
     result, _ = predict(SOURCE, parameters={"n": 4})
     wrong = {"claims": {"even": False}}
     assert audit(result, deterministic=False, **wrong).verdict == "unproven"
-    assert audit(result, evidence={"python": "3.8.0", "packages": {}}, **wrong).verdict == "unproven"
-    assert audit(result, evidence=None, **wrong).verdict == "unproven"
+    for evidence in ({"python": "3.8.0", "packages": {}}, None):
+        found = audit(result, evidence=evidence, **wrong)
+        assert (found.verdict, found.cause) == ("unproven", "miner")
     drawn, _ = predict(RANDOM, parameters={"n": 4})
-    assert audit(drawn).reason == "The model is not deterministic: two runs of the auditor differ."
+    found = audit(drawn)
+    assert found.reason == "The model is not deterministic: two runs of the auditor differ."
+    assert found.cause == ""
 
 
 def test_known_results_are_compared_without_a_run(predict, audit):

@@ -50,7 +50,7 @@ _OPTION_OF = {
     "pricing.max_cost": "--max-cost", "timeout_seconds": "--timeout", "miner_id": "--miner", "offer_id": "--offer", "labels": "--label",
     "bid_price": "--bid", "job_type": "--type", "resolution_x": "--resolution", "resolution_y": "--resolution",
     "resources.cpu": "--cpu", "resources.memory": "--memory", "resources.gpu": "--gpu",
-    "model.entrypoint": "--entrypoint", "model.requirements": "--requirements",
+    "model.entrypoint": "--entrypoint", "model.requirements": "--requirements", "model.deterministic": "--deterministic",
     "max_tokens": "--max-tokens", "temperature": "--temperature", "system": "--system",
     "webhook_url": "--webhook",
 }  # fmt: skip

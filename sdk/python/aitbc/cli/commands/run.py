@@ -36,6 +36,13 @@ class Program(Options):
             metavar="NAMES", help="Packages (numpy,pillow>=11), or a requirements file; may be repeated."
         ),
     ] = None
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="The model returns the same for the same input on every machine, so that another miner can check it (--audited).",
+        ),
+    ] = False
     param: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,6 +73,7 @@ class Program(Options):
                 "type": "python",
                 "entrypoint": named,
                 "requirements": _packages(self.requirements or ()),
+                **({"deterministic": True} if self.deterministic else {}),
             },
             **{name: value for name, value in more.items() if value},
         }
