@@ -261,6 +261,22 @@ def page(
     return _all(connection, query)
 
 
+def agreeing_reasons(connection: Connection, roots: Sequence[str]) -> dict[str, str]:
+    """Return why audits have their verdicts: the reason of the first further opinion that agrees, by root."""
+    if not roots:
+        return {}
+    whole = audits.alias()
+    query = (
+        select(audits.c.root, audits.c.reason)
+        .join(whole, whole.c.audit_id == audits.c.root)
+        .where(
+            audits.c.root.in_(roots), audits.c.audit_id != audits.c.root, audits.c.opinion == whole.c.verdict
+        )
+    )
+    rows = connection.execute(query.order_by(audits.c.audit_id.desc()))
+    return {root: str(reason) for root, reason in rows}  # the first one comes last, and remains
+
+
 def counted(connection: Connection) -> list[tuple[str, str, int]]:
     """Return how many decided opinions there are by kind and verdict."""
     query = (

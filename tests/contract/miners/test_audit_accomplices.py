@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.market.ledger import earned
-from support.clients.audit_stage import LIE, TRUE, Stage, comparing, staged
+from support.clients.audit_stage import FOUND, LIE, TRUE, Stage, comparing, staged
 from support.clients.scripted_miner import GPU, ScriptedMiner
 
 PAY = Decimal("0.0018")
@@ -35,9 +35,11 @@ def test_attack_one_accomplice_that_proves_nothing_saves_no_liar_and_earns_no_mo
         opinions = [(honest, "fail"), (third, "fail")]
         opinions.insert(place, (accomplice, "unproven"))
         for auditor, verdict in opinions:
-            stage.answer(auditor, verdict, units=8)
+            said = FOUND["reason"] if verdict == "fail" else "It was not compared."
+            stage.answer(auditor, verdict, units=8, reason=said)
     found = [stage.audit(job_id) for job_id in jobs]
     assert {(audit["verdict"], audit["enforced"]) for audit in found} == {("fail", True)}
+    assert {audit["verdict_reason"] for audit in found} == {FOUND["reason"]}
     assert stage.balance(earned(liar.miner_id)) == 0
     assert stage.reputation(liar) < 1.5
     assert stage.balance(earned(accomplice.miner_id)) == 3 * LOOK

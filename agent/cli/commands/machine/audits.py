@@ -15,6 +15,12 @@ from aitbc.cli._terminal.output import moment, print_rows
 
 app = typer.Typer(help="Show audits of results, and ask for second opinions.", no_args_is_help=True)
 
+_UNPROVEN = {
+    "miner": "{} audits proved nothing, {} of them because of what the miner sent or stated.",
+    "auditor": "{} opinions proved nothing, {} of them refuted by two others.",
+}
+"""Numbers of a record, in words, by role."""
+
 AuditArgument = Annotated[str, typer.Argument(help="The audit's id, as `audits list` shows it.")]
 
 
@@ -55,9 +61,13 @@ def list_audits(
     )
     for known in found.get("proofs", []):
         model = f" with {known['model']}" if known["model"] else ""
+        unproven = _UNPROVEN[known["role"]].format(
+            known.get("unproven", 0), known.get("unproven_at_fault", 0)
+        )
         typer.echo(
             f"As {known['role']} of {known['service']}{model}: {known['failed']} of {known['checked']} audits and "
-            f"{known['canaries_failed']} of {known['canaries_checked']} canaries failed; {known['passes']} consecutive passes."
+            f"{known['canaries_failed']} of {known['canaries_checked']} canaries failed; {known['passes']} consecutive passes. "
+            f"{unproven}"
         )
 
 
@@ -76,6 +86,10 @@ def show(audit: AuditArgument, data_dir: DataDir = None, as_json: AsJson = False
     if found["where"]:
         typer.echo(f"  worst position: {found['where']}")
     typer.echo(f"  {found['reason']}")
+    if found.get("contradiction"):
+        typer.echo(f"  {found['contradiction']}")
+    elif found.get("cause") == "miner":
+        typer.echo("  What the miner sent or stated could not be compared.")
     if found["probability"] is not None:
         typer.echo(
             f"  An honest miner has such a record with a probability of at most {found['probability']:.1e}."

@@ -44,6 +44,10 @@ class Audit(Answer):
     )
     where: str = Field(description="The worst position", examples=["token 41"])
     reason: str = Field(examples=["The probabilities of the tokens differ as between honest runs."])
+    verdict_reason: str | None = Field(
+        description="The `reason` of an opinion that agrees with the verdict: of another one, if this opinion does not; null until there is a verdict",
+        examples=["The probabilities of the tokens differ as between honest runs."],
+    )
     cause: Literal["miner", "registration"] | None = Field(
         description="Why it proves nothing, as far as the miner can change that. `miner`: what it sent or stated cannot be compared; `registration`: its statement contradicts what it has registered",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import orjson
 
 from agent.coordinator.operations.answers.audits import Audit, AuditPage, AuditStanding, MinerAudits
@@ -23,18 +25,31 @@ async def listed(
     context: Context, *, miner_id: str | None, verdict: str | None, limit: int, before: str | None
 ) -> AuditPage:
     """Return audits of all miners for administrators, newest first."""
-    records = await context.database.read(
-        store.page, miner_id=miner_id, verdict=verdict, limit=limit + 1, before=before
-    )
-    return AuditPage(audits=[_view(context, one) for one in records[:limit]], next=_next(records, limit))
+    return await context.database.read(_listed, context, miner_id, verdict, limit, before)
+
+
+def _listed(
+    connection: Connection,
+    context: Context,
+    miner_id: str | None,
+    verdict: str | None,
+    limit: int,
+    before: str | None,
+) -> AuditPage:
+    records = store.page(connection, miner_id=miner_id, verdict=verdict, limit=limit + 1, before=before)
+    return AuditPage(audits=_views(connection, context, records[:limit]), next=_next(records, limit))
 
 
 async def get(context: Context, audit_id: str) -> Audit:
     """Return an audit for administrators. Raises `NotFound`."""
-    record = await context.database.read(store.find, audit_id)
+    return await context.database.read(_get, context, audit_id)
+
+
+def _get(connection: Connection, context: Context, audit_id: str) -> Audit:
+    record = store.find(connection, audit_id)
     if record is None:
         raise _unknown(audit_id)
-    return _view(context, record)
+    return _views(connection, context, [record])[0]
 
 
 async def of_miner(
@@ -70,7 +85,7 @@ def _of_miner(
         for role, service, model, known in audit_proofs.of_miner(connection, miner_id)
     ]
     return MinerAudits(
-        audits=[_view(context, one) for one in records[:limit]],
+        audits=_views(connection, context, records[:limit]),
         next=_next(records, limit),
         proofs=proofs,
     )
@@ -88,7 +103,7 @@ def _of_job(connection: Connection, context: Context, caller: Caller, job_id: st
     audit = store.of_job(connection, job_id)
     if audit is None:
         raise NotFound(f"Job {job_id} is not audited.", {"job_id": job_id})
-    return _view(context, audit)
+    return _views(connection, context, [audit])[0]
 
 
 async def ask_for_second_opinion(context: Context, caller: Caller, miner_id: str, audit_id: str) -> Audit:
@@ -128,7 +143,15 @@ def _until(context: Context, record: AuditRecord) -> float:
     return (record.decided_at or 0.0) + context.settings.audits.second_opinion_seconds
 
 
-def _view(context: Context, record: AuditRecord) -> Audit:
+def _views(connection: Connection, context: Context, records: Sequence[AuditRecord]) -> list[Audit]:
+    """Return audits and opinions as answers, in the same order."""
+    disputed = [one.audit_id for one in records if one.is_root and one.verdict not in (None, one.opinion)]
+    reasons = store.agreeing_reasons(connection, disputed)
+    return [_view(context, one, reasons.get(one.audit_id)) for one in records]
+
+
+def _view(context: Context, record: AuditRecord, other_reason: str | None = None) -> Audit:
+    """Return an audit or opinion as an answer. `other_reason` is that of an opinion that agrees with the verdict, unless its own does."""
     open_until = None
     if record.is_root and record.verdict == Verdict.FAIL and record.settled_at is None:
         open_until = format_time(_until(context, record))
@@ -148,6 +171,7 @@ def _view(context: Context, record: AuditRecord) -> Audit:
         limits=limits,
         where=record.position,
         reason=record.reason,
+        verdict_reason=None if record.verdict is None else other_reason or record.reason,
         cause=record.cause or None,
         contradiction=record.contradiction or None,
         salt=record.salt,

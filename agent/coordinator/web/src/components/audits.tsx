@@ -27,6 +27,9 @@ export const KINDS: Record<Audit["kind"], string> = {
   second_opinion: "Second opinion",
 };
 
+/** What the unproven audits or opinions are that count against a miner or an auditor. */
+const AT_FAULT: Record<AuditStanding["role"], string> = { miner: "by the machine", auditor: "refuted" };
+
 /** The decision of an audit, or its state until there is one. */
 export function Verdict({ audit: { status, verdict, opinion } }: { audit: Audit }) {
   switch (verdict ?? (status === "decided" ? opinion : null)) {
@@ -66,6 +69,11 @@ export function Comparison({ audit }: { audit: Audit }) {
   return (
     <>
       {audit.reason && <p>{audit.reason}</p>}
+      {audit.verdictReason !== null && audit.verdictReason !== audit.reason && (
+        <p>Another auditor: {audit.verdictReason}</p>
+      )}
+      {audit.contradiction && <p>{audit.contradiction}</p>}
+      {audit.cause === "miner" && <p>What the machine sent or stated could not be compared.</p>}
       {rows.length > 0 && (
         <Table
           caption="Distances"
@@ -145,6 +153,13 @@ export function Proofs({ proofs }: { proofs: AuditStanding[] }) {
         { title: "Consecutive passes", cell: ({ passes }) => passes, align: "end" },
         { title: "Audited", cell: ({ checked }) => checked, align: "end" },
         { title: "Failed", cell: ({ failed }) => failed, align: "end" },
+        {
+          title: "Unproven",
+          cell: ({ unproven, unprovenAtFault, role }) =>
+            unprovenAtFault > 0 ? `${unproven}, ${unprovenAtFault} ${AT_FAULT[role]}` : unproven,
+          align: "end",
+          minor: true,
+        },
         {
           title: "Canaries failed",
           cell: ({ canariesChecked, canariesFailed }) => `${canariesFailed} of ${canariesChecked}`,

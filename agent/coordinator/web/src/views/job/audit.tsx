@@ -27,7 +27,7 @@ export function Audit({ jobId }: { jobId: string }) {
       <div role="status">
         {audit === null && <p>This result is not audited.</p>}
         {audit && <p>{audit.verdict ? WORDS[audit.verdict] : "The audit is not decided yet."}</p>}
-        {audit?.verdict && audit.verdict !== "pass" && <p class="small quiet">{audit.reason}</p>}
+        {audit?.verdict && audit.verdict !== "pass" && <p class="small quiet">{audit.verdictReason}</p>}
       </div>
       {!audit && (
         <div class="row">
