@@ -35,8 +35,8 @@ class ModelNeeds:
 class KnownMiner:
     """A registered miner. `gpu_memories` are in bytes, `seen_at` and `suspended_until` in seconds since the epoch.
 
-    `owner` is empty for a miner of no fleet. `paused` is the miner's own reason, `unavailable` its reasons for services that it does not offer. `busy` means that it has no
-    free capacity for the job.
+    `owner` is empty for a miner of no fleet. `paused` is the miner's own reason, `unavailable` its reasons for services that it does not
+    offer. `busy` means that it has no free capacity for the job.
     """
 
     candidate: Candidate

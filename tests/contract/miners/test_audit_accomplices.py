@@ -66,13 +66,15 @@ def test_attack_malformed_opinions_of_an_accomplice_are_those_that_prove_nothing
 def test_attack_an_accomplice_whose_runs_fail_is_not_asked_again_while_others_are_online(
     stage: Stage,
 ) -> None:
-    liar, accomplice, *others = (stage.miner() for _ in range(4))
+    """Nor is another miner of its owner."""
+    liar, *others = (stage.miner() for _ in range(3))
+    accomplices = stage.of_one_owner()
     job_id = stage.work(liar, LIE)
     stage.advance()
-    (lease,) = accomplice.poll(1)
-    accomplice.job(lease, "fail", kind="fail", code="INPUT_INVALID", message="no").raise_for_status()
+    (lease,) = accomplices[0].poll(1)
+    accomplices[0].job(lease, "fail", kind="fail", code="INPUT_INVALID", message="no").raise_for_status()
     stage.advance()
-    assert accomplice.poll(1, wait=0.2) == []
+    assert accomplices[0].poll(1, wait=0.2) == accomplices[1].poll(1, wait=0.2) == []
     for auditor in others:
         stage.answer(auditor, "fail")
     assert stage.audit(job_id)["verdict"] == "fail"

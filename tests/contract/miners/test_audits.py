@@ -19,10 +19,8 @@ from agent.coordinator.store.receipts import typical_durations
 from agent.core.market.ledger import available, earned, escrow
 from aitbc.leaves.verdict import comparison_sha256
 from support.clients.audit_stage import FOUND, LIE, SERVICE, TRUE, Stage, comparing, staged, stopped
-from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import WHISPER, submit
 from support.recent import fold_everything
-from support.server import Served
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +105,7 @@ def test_what_proves_nothing_costs_nothing(reporting: Stage) -> None:
 
 def test_no_miner_checks_itself_or_its_owners_others(reporting: Stage) -> None:
     stage = reporting
-    first, second = of_one_owner(stage)
+    first, second = stage.of_one_owner()
     independent = stage.miner()
     job_id = stage.work(first, TRUE)
     stage.advance()
@@ -145,7 +143,7 @@ def test_without_another_auditor_nothing_is_audited(tmp_path: Path) -> None:
         refused = other.http.post(f"/jobs/{lease['job_id']}/result", json=wrong)
         assert (refused.status_code, refused.json()["error"]["code"]) == (422, "RECEIPT_INVALID")
     with staged(tmp_path / "fleet") as stage:
-        mine, _ = of_one_owner(stage)
+        mine, _ = stage.of_one_owner()
         job_id = stage.work(mine, TRUE)
         assert stage.client.get(f"/v1/jobs/{job_id}/audit").status_code == 404
         refused = stage.client.post("/v1/services/whisper/transcribe", json={**WHISPER, "audited": True})
@@ -308,25 +306,3 @@ def test_jobs_choose_the_reputation_of_their_miner(enforcing: Stage) -> None:
     known = stage.reputation(worker)
     job_id = submit(stage.client, min_reputation=known, miner_id=worker.miner_id)
     assert [lease["job_id"] for lease in worker.poll(1)] == [job_id]
-
-
-def of_one_owner(stage: Stage) -> tuple[ScriptedMiner, ScriptedMiner]:
-    """Return two new miners of one owner."""
-    tokens = [
-        stage.admin.post("/v1/admin/enrolments", json={"uses": 1, "owner": "alice"}).json()["enrolment_token"]
-        for _ in range(2)
-    ]
-    able = capabilities()
-    able["services"][SERVICE]["features"] = {"audits": True}
-    first, second = ScriptedMiner(stage.served.url), ScriptedMiner(stage.served.url)
-    open_enrolment(stage.served, False)
-    for miner, token in zip((first, second), tokens, strict=True):
-        answer = miner.register(capabilities=able, enrolment_token=token).raise_for_status()
-        stage.keys[miner.miner_id] = answer.json()["api_key"]
-    open_enrolment(stage.served, True)
-    return first, second
-
-
-def open_enrolment(served: Served, value: bool) -> None:
-    changed = served.context.settings.model_copy(update={"open_enrolment": value})
-    object.__setattr__(served.context, "settings", changed)

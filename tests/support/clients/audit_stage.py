@@ -57,6 +57,19 @@ class Stage:
         self.keys[miner.miner_id] = miner.register(capabilities=able).raise_for_status().json()["api_key"]
         return miner
 
+    def of_one_owner(self) -> tuple[ScriptedMiner, ScriptedMiner]:
+        """Return two new miners of one owner."""
+        able = capabilities()
+        able["services"][SERVICE]["features"] = {"audits": True}
+        first, second = ScriptedMiner(self.served.url), ScriptedMiner(self.served.url)
+        _open_enrolment(self.served, False)
+        for miner in (first, second):
+            made = self.admin.post("/v1/admin/enrolments", json={"uses": 1, "owner": "alice"}).json()
+            answer = miner.register(capabilities=able, enrolment_token=made["enrolment_token"])
+            self.keys[miner.miner_id] = answer.raise_for_status().json()["api_key"]
+        _open_enrolment(self.served, True)
+        return first, second
+
     def work(
         self,
         miner: ScriptedMiner,
@@ -124,6 +137,11 @@ class Stage:
         for auditor in auditors:
             self.answer(auditor, "fail")
         return job_id
+
+
+def _open_enrolment(served: Served, value: bool) -> None:
+    changed = served.context.settings.model_copy(update={"open_enrolment": value})
+    object.__setattr__(served.context, "settings", changed)
 
 
 @contextmanager

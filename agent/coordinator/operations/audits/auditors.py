@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from agent.coordinator.dispatch.fleet import known_miners
@@ -50,27 +50,26 @@ def preferred(
     *,
     recheck: bool,
 ) -> tuple[Restrictions, list[KnownMiner]]:
-    """Leave out auditors that have just failed to answer, and those that prove nothing, as far as others are online.
+    """Leave out auditors whose owner has just failed to answer, and those that prove nothing, as far as others are online.
 
     With `recheck`, the latter are asked too: they may have become able to compare.
     """
-    failed = {asked.auditor_id} - {None}
+    failed = _fleets(connection, {asked.auditor_id} if asked.auditor_id else set())
     useless = set() if recheck else audit_proofs.useless_auditors(connection, asked.service, asked.model)
     for avoided in (failed | useless, failed):
         remaining = [miner for miner in auditors if miner.miner_id not in avoided]
         if remaining:
-            return replace(
-                restrictions, excluded=restrictions.excluded | frozenset(filter(None, avoided))
-            ), remaining
+            return replace(restrictions, excluded=restrictions.excluded | avoided), remaining
     return restrictions, auditors
 
 
 def _concerned(connection: Connection, opinions: Sequence[AuditRecord]) -> frozenset[str]:
     """Return the audited miner, the auditors that have given an opinion, and all others of their owners."""
-    concerned = {opinions[0].miner_id} | {
-        one.auditor_id for one in opinions if one.auditor_id and one.opinion is not None
-    }
-    found = set(concerned)
-    for miner_id in concerned:
-        found |= {miner.miner_id for miner in miner_store.fleet(connection, miner_id)}
-    return frozenset(found)
+    gave = {one.auditor_id for one in opinions if one.auditor_id and one.opinion is not None}
+    return _fleets(connection, {opinions[0].miner_id, *gave})
+
+
+def _fleets(connection: Connection, miner_ids: Collection[str]) -> frozenset[str]:
+    """Return these miners, and all others of their owners."""
+    others = (miner_store.fleet(connection, miner_id) for miner_id in miner_ids)
+    return frozenset(miner_ids).union(miner.miner_id for fleet in others for miner in fleet)
