@@ -21,7 +21,7 @@ SERIES: Final = 1000
 AGREEING: Final = 2
 """Opinions with the same verdict that decide an audit."""
 MOST_OPINIONS: Final = 5
-"""Opinions after which an audit ends, whatever they are: three that pass or fail, or two and those that prove nothing."""
+"""Opinions after which an audit ends even if no two agree."""
 USELESS: Final = 3
 """Consecutive unproven opinions, each of which two others refute, after which an auditor is asked only if no other can be."""
 FALLING: Final = 20.0

@@ -18,7 +18,7 @@ def contradiction(
     """Return what of a statement or its evidence contradicts the miner's registration, in one sentence; empty if nothing does.
 
     `device` has the stated kind, name and UUIDs (with commas); `gpus` are the registered names by UUID. `runner` has the service, the
-    runner and its version, which are registered. An honest agent takes all of this from the same place, so that only an outdated
+    runner and its version, which are registered. An honest agent takes all of this from the same source, so that only an outdated
     registration can differ.
     """
     kind, name, uuids = device

@@ -24,16 +24,16 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield stage
 
 
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("position", [0, 1])
 def test_attack_one_accomplice_that_proves_nothing_saves_no_liar_and_earns_no_more_than_a_look(
-    stage: Stage, place: int
+    stage: Stage, position: int
 ) -> None:
     liar, accomplice, honest, third = (stage.miner() for _ in range(4))
     jobs = []
     for _ in range(3):
         jobs.append(stage.work(liar, LIE))
         opinions = [(honest, "fail"), (third, "fail")]
-        opinions.insert(place, (accomplice, "unproven"))
+        opinions.insert(position, (accomplice, "unproven"))
         for auditor, verdict in opinions:
             said = FOUND["reason"] if verdict == "fail" else "It was not compared."
             stage.answer(auditor, verdict, units=8, reason=said)
@@ -135,7 +135,7 @@ def test_attack_a_liar_whose_results_cannot_be_compared_gains_no_reputation(stag
 
 def test_attack_a_liar_that_states_another_device_than_it_has_registered_is_sanctioned(stage: Stage) -> None:
     liar, *auditors = (stage.miner() for _ in range(3))
-    other = {"device_name": "Unheard GPU", "device_uuid": "GPU-2"}
+    other = {"device_name": "Rare GPU", "device_uuid": "GPU-2"}
     jobs = [lied_about(stage, liar, auditors, stated=other) for _ in range(3)]
     found = [stage.audit(job_id) for job_id in jobs]
     assert {(audit["verdict"], audit["cause"], audit["enforced"]) for audit in found} == {
@@ -150,14 +150,14 @@ def test_attack_a_liar_that_states_another_device_than_it_has_registered_is_sanc
 
 def test_an_honest_miner_with_an_unusual_machine_keeps_its_pay_and_its_reputation(stage: Stage) -> None:
     """It has registered what it states, so that nothing speaks against it, though nobody can compare its results."""
-    unusual = {**GPU, "uuid": "GPU-7", "name": "Unheard GPU"}
+    unusual = {**GPU, "uuid": "GPU-7", "name": "Rare GPU"}
     honest, *auditors = stage.miner(gpus=[unusual]), stage.miner(), stage.miner()
     for _ in range(8):
         lied_about(
             stage,
             honest,
             auditors,
-            stated={"device_name": "Unheard GPU", "device_uuid": "GPU-7"},
+            stated={"device_name": "Rare GPU", "device_uuid": "GPU-7"},
             results=TRUE,
         )
     assert stage.balance(earned(honest.miner_id)) == 8 * PAY
