@@ -104,7 +104,8 @@ def build_context(settings: Settings) -> Context:
 
 def _context(settings: Settings, directory: Path, database: Database, meter: Meter) -> Context:
     artifacts, uploads = open_stores(settings)
-    signer = _signer(settings, directory / "log.key", database)
+    log_key = directory / "log.key"
+    signer = _signer(settings, log_key, database)
     sequencer = Sequencer(
         database,
         signer,
@@ -112,10 +113,10 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         seconds=settings.coordinator.log_checkpoint_seconds,
         published=directory / PUBLISHED,
     )
-    sequencer.check_at_start()
+    sequencer.check_at_start(log_key)
     artifacts.open()
     link_key = load_secret(directory / "links.key")
-    keys = {directory / "log.key": signer.vkey.encode(), directory / "links.key": link_key}
+    keys = {log_key: signer.vkey.encode(), directory / "links.key": link_key}
     require_same_installation(database, keys, directory_of(settings) or str(settings.artifacts.url))
     stream = settings.coordinator.streams
     hub = Hub(stream.queue, stream.queue_size, stream.queued_size)

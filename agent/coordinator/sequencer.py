@@ -104,7 +104,7 @@ def check(connection: Connection, signer: LogSigner) -> CheckpointRecord | None:
         signed = open_checkpoint(newest.note, signer.vkey)
     except VerificationError as error:
         raise LogInconsistent(
-            f"the checkpoint of {newest.size} leaves is not from this log: {error}"
+            f"the checkpoint of {newest.size} leaves is not from this log: {str(error).rstrip('.')}"
         ) from None
     if signed != Checkpoint(signer.origin, newest.size, newest.root):
         raise LogInconsistent(f"the checkpoint of {newest.size} leaves does not match its row")
@@ -196,8 +196,8 @@ class Sequencer:
         """Whether the loop runs."""
         return self._running
 
-    def check_at_start(self) -> None:
-        """Check that the log can be continued. Raises `ConfigurationError` that states what to do."""
+    def check_at_start(self, key_file: Path) -> None:
+        """Check that the log can be continued with the key of this file. Raises `ConfigurationError` that states what to do."""
         try:
             newest = self._database.read_now(check, self._signer)
             promised = read_published(self._published, self._signer.vkey)
@@ -205,7 +205,9 @@ class Sequencer:
                 self._database.read_now(_require, promised, newest)
         except LogInconsistent as error:
             raise ConfigurationError(
-                f"The log cannot be continued: {error}. Run `aitbc-agent fsck`; docs/reference/transparency-log.md describes the next steps."
+                f"The log cannot be continued with {key_file} and the origin {self._signer.origin}: {error}. If that is another key, restore it "
+                "from your backup, or copy it from another replica; otherwise run `aitbc-agent fsck`; docs/reference/transparency-log.md "
+                "describes the next steps."
             ) from None
 
     async def next_checkpoint(self, seconds: float) -> None:

@@ -102,6 +102,12 @@ def account_exists(connection: Connection, account_id: str) -> bool:
     return connection.execute(select(accounts).where(accounts.c.account_id == account_id)).first() is not None
 
 
+def first_account(connection: Connection, name: str) -> str | None:
+    """Return the id of the oldest account with this name, or None."""
+    query = select(accounts.c.account_id).where(accounts.c.name == name)
+    return connection.scalar(query.order_by(accounts.c.created_at, accounts.c.account_id).limit(1))
+
+
 def add_key(connection: Connection, record: KeyRecord, sha256: str) -> None:
     """Store a new key."""
     values = {column.name: getattr(record, column.name) for column in KEY_COLUMNS}

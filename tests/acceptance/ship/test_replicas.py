@@ -257,6 +257,16 @@ def test_a_replica_with_another_key_or_other_artifacts_does_not_start(pair: Pair
     (directory / "links.key").write_bytes(key[::-1])
     assert "links.key is not the key" in _refusal(replica)
     (directory / "links.key").write_bytes(key)
+    key = (directory / "log.key").read_bytes()
+    (directory / "log.key").write_bytes(key[::-1])
+    refusal = _refusal(replica)
+    assert f"cannot be continued with {directory / 'log.key'}" in refusal
+    assert ".." not in refusal
+    (directory / "log.key").write_bytes(key)
+    keys = (directory / "keys.json").read_bytes()
+    (directory / "keys.json").unlink()
+    assert f"{directory / 'keys.json'} is missing" in _refusal(replica)
+    (directory / "keys.json").write_bytes(keys)
     (directory / "elsewhere").mkdir()
     replica.environment = replica.environment | {"AITBC_ARTIFACTS__URL": (directory / "elsewhere").as_uri()}
     assert "mount a shared volume there" in _refusal(replica)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin
 
+import structlog
+
 from agent.cli.local_keys import LocalKeys, local_keys
 from agent.cli.terminal import activity
 from agent.coordinator.app import build_app, build_context
@@ -26,10 +28,13 @@ from agent.coordinator.operations.context import Context
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
 
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 120.0
+"""How long a coordinator may take from its migrated database to its first answer, on a machine without free processors too."""
 ENROLMENT_SECONDS: Final = 600.0
 GARBAGE_THRESHOLD: Final = 50_000
 """Number of objects allocated and not freed that triggers a garbage collection of the youngest generation."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +75,22 @@ async def serving(settings: Settings) -> AsyncIterator[LocalCoordinator]:
     """Run a coordinator within the block. Raises `ConfigurationError` if it cannot start."""
     listener, url = _listen(settings)
     context = build_context(settings)
+    try:
+        keys = await local_keys(context, settings.data_dir / "coordinator" / "keys.json")
+    except BaseException:
+        context.database.close()
+        raise
     server = Server(build_app(context), settings.coordinator, context.connections)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
     try:
-        await _started(server, serving)
-        keys = await local_keys(context, settings.data_dir / "coordinator" / "keys.json")
+        await _started(server, serving, context)
         _collect_rarely()
         yield LocalCoordinator(url, context, keys)
     finally:
         server.should_exit = True
-        await serving
+        if not server.started:
+            serving.cancel()
+        await asyncio.gather(serving, return_exceptions=not server.started)
         listener.close()
 
 
@@ -93,13 +104,22 @@ def _collect_rarely() -> None:
     gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
 
 
-async def _started(server: Server, serving: asyncio.Task[None]) -> None:
-    async with asyncio.timeout(START_SECONDS):
-        while not server.started:
-            if serving.done():
-                serving.result()
-                raise ConfigurationError("The HTTP server did not start. See its log.")
-            await asyncio.sleep(0.005)
+async def _started(server: Server, serving: asyncio.Task[None], context: Context) -> None:
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while not server.started:
+                if serving.done():
+                    serving.result()
+                    raise ConfigurationError("The HTTP server did not start. See its log.")
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        reason = context.cluster.obstacle or "its database answers too slowly"
+        message = (
+            f"The coordinator did not start within {START_SECONDS:.0f} s: {reason}. Check the database's server (database.url) and the load "
+            "of both machines, and start it again."
+        )
+        log.critical("start_failed", reason=message)  # a database that hangs also delays the end
+        raise ConfigurationError(message) from None
 
 
 def _listen(settings: Settings) -> tuple[socket.socket, str]:
