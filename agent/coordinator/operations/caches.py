@@ -104,7 +104,7 @@ class Caches:
     bus: Bus = field(default_factory=Bus)
 
     def __post_init__(self) -> None:
-        self.bus.handle("forget", lambda _, names: self._forget(*names))
+        self.bus.handle("forget", lambda _, names: self._forget(*names), list[str])
         self.bus.on_lost(lambda: self._forget("callers", "sessions", "supply"))
 
     def forget_callers(self) -> None:

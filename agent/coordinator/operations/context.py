@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,24 @@ from agent.core.values.quantities import format_time, make_id
 from agent.metrics import Meter
 from agent.settings import CoordinatorSettings
 from runners.api import ServiceDefinition
+
+
+@dataclass(slots=True)
+class Health:
+    """What the last check of the database and the log has found. `checked_at` is in seconds since the epoch.
+
+    A coordinator starts with both, so they are healthy until the first check.
+    """
+
+    checked_at: float = field(default_factory=time.time)
+    database_answers: bool = True
+    log_continues: bool = True
+
+    def note(self, now: float, *, database_answers: bool, log_continues: bool) -> None:
+        """Replace what is known."""
+        self.checked_at = now
+        self.database_answers = database_answers
+        self.log_continues = log_continues
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,7 @@ class Context:
     open_streams: Counter[str] = field(default_factory=Counter)
     streams_by_key: dict[Credential | None, set[Any]] = field(default_factory=dict)
     liveness: Liveness = field(default_factory=Liveness)
+    health: Health = field(default_factory=Health)
 
     def new_id(self, prefix: str) -> str:
         """Return a new time-ordered, unguessable id."""

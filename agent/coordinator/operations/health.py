@@ -1,9 +1,8 @@
-"""Health checks of the coordinator's parts, which use them."""
+"""Health of the coordinator's parts. It is checked in the background, so that whoever asks need not wait for a database that hangs."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Final, Literal
 
 from agent.coordinator.operations.context import Context
@@ -12,56 +11,64 @@ from agent.coordinator.sequencer import check as check_log
 from agent.coordinator.store.counts import by_state
 from agent.coordinator.store.database import healthy
 from agent.core.errors import ServiceUnavailable
-from agent.core.values.quantities import format_time
 
 CHECK_SECONDS: Final = 5.0
+"""How long a check may take before the database counts as unhealthy."""
 PULSE_SECONDS: Final = 5.0
-"""How often the database's writer is checked."""
+"""Pause between two checks."""
 SILENCE_SECONDS: Final = 60.0
-"""How long the writer may take to answer, longer than a slow disk or a large transaction needs."""
+"""How long the writer of a database in a file may take to answer, longer than a slow disk or a large transaction needs."""
 State = Literal["healthy", "unhealthy"]
 
 
-async def check(context: Context) -> dict[str, State]:
-    """Return the state of the database, the log and the dispatcher, and `storage` while the disk is nearly full."""
-    states: dict[str, State] = {
-        "database": _state(await _database_answers(context)),
-        "blockchain": _state(await _log_continues(context)),
+def states(context: Context) -> dict[str, State]:
+    """Return the last known state of the database, the log and the dispatcher, and `storage` while the disk is nearly full."""
+    known = context.health
+    found: dict[str, State] = {
+        "database": _state(known.database_answers and context.database.fault is None),
+        "blockchain": _state(known.log_continues and not _sequencer_stopped(context)),
         "marketplace": _state(context.dispatcher.alive),
     }
-    return {**states, "storage": "unhealthy"} if context.space.is_short else states
+    return {**found, "storage": "unhealthy"} if context.space.is_short else found
 
 
-async def _database_answers(context: Context) -> bool:
-    try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            if context.database.fault is not None:
-                await context.database.write(healthy)
-            return context.database.fault is None and await context.database.read(healthy)
-    except (TimeoutError, ServiceUnavailable):
-        return False
-
-
-async def _log_continues(context: Context) -> bool:
-    """Return whether the sequencer runs, and the newest checkpoint, if there is one, has our signature and matches the tree in the database."""
-    if context.cluster.leadership.leads and (not context.log.alive or context.log.fault is not None):
-        return False
-    try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            await context.database.read(check_log, context.signer)
-    except (TimeoutError, ServiceUnavailable, LogInconsistent):
-        return False
-    return True
+def _sequencer_stopped(context: Context) -> bool:
+    return context.cluster.leadership.leads and (not context.log.alive or context.log.fault is not None)
 
 
 async def pulse(context: Context) -> None:
-    """Check until cancelled that the database's writer answers. An error, such as a full disk, counts as an answer."""
+    """Check the database and the log until cancelled.
+
+    The process counts as hung if the writer of its own file does not answer. A server that does not answer is no fault of the process, and starting it
+    again would not help.
+    """
     loop = asyncio.get_running_loop()
     while True:
-        context.liveness.report("database", loop.time(), SILENCE_SECONDS)
-        with suppress(ServiceUnavailable):
-            await context.database.write(healthy)
+        if context.database.engine == "sqlite":
+            context.liveness.report("database", loop.time(), SILENCE_SECONDS)
+        checking = asyncio.create_task(_checked(context))
+        try:
+            await asyncio.wait({checking}, timeout=CHECK_SECONDS)
+            if not checking.done():
+                context.health.note(context.clock(), database_answers=False, log_continues=False)
+            # Its thread cannot be interrupted, and another check would only occupy another thread.
+            database_answers, log_continues = await checking
+        finally:
+            checking.cancel()
+        context.health.note(context.clock(), database_answers=database_answers, log_continues=log_continues)
         await asyncio.sleep(PULSE_SECONDS)
+
+
+async def _checked(context: Context) -> tuple[bool, bool]:
+    """Return whether the database answers, and whether the newest checkpoint has our signature and matches the tree in the database."""
+    try:
+        await context.database.write(healthy)
+        await context.database.read(check_log, context.signer)
+    except ServiceUnavailable:
+        return False, False
+    except LogInconsistent:
+        return True, False
+    return True, True
 
 
 async def summary(context: Context) -> tuple[dict[str, int], int]:
@@ -71,8 +78,3 @@ async def summary(context: Context) -> tuple[dict[str, int], int]:
 
 def _state(works: bool) -> State:
     return "healthy" if works else "unhealthy"
-
-
-def now(context: Context) -> str:
-    """Return the current time as a string."""
-    return format_time(context.clock())

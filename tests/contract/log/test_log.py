@@ -258,8 +258,13 @@ def test_health_reports_a_log_that_cannot_continue(served: Served) -> None:
         connection.execute(text("UPDATE log_tiles SET hashes = zeroblob(128)"))
 
     served.do(lambda context: context.database.write(damage))
-    health = httpx.get(f"{served.url}/v1/health").json()
-    assert (health["status"], health["services"]["blockchain"]) == ("degraded", "unhealthy")
+
+    def health_now() -> dict[str, Any]:
+        answer: dict[str, Any] = httpx.get(f"{served.url}/v1/health").json()
+        return answer
+
+    until(lambda: health_now()["services"]["blockchain"] == "unhealthy")
+    assert health_now()["status"] == "degraded"
     size = newest(served).size
     complete(served, 1)
     until(lambda: served.context.log.fault is not None)
