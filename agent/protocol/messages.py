@@ -48,10 +48,10 @@ Measured = Annotated[float, Field(allow_inf_nan=False)]
 LongText = Annotated[str, Field(max_length=4000)]
 
 
-def shallow(value: dict[str, Any]) -> dict[str, Any]:
+def shallow(value: dict[str, Any], depth: int = MAX_DEPTH) -> dict[str, Any]:
     """Return the value. Raise `ValueError` for nesting too deep for programs that write JSON."""
     level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(depth):
         level = [
             child
             for item in level
@@ -60,7 +60,7 @@ def shallow(value: dict[str, Any]) -> dict[str, Any]:
         ]
         if not level:
             return value
-    raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+    raise ValueError(f"it is nested more than {depth} levels deep")
 
 
 JsonObject = Annotated[dict[str, Any], AfterValidator(shallow)]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import structlog
+from pydantic import TypeAdapter, ValidationError
 
 STORED_SECONDS: Final = 30.0
 """How long messages are stored. A replica that reads none for longer may have missed some."""
@@ -49,6 +50,10 @@ class Bus:
         self.drain: Callable[[], Awaitable[None]] = _nothing_to_drain
         self.waking = asyncio.Event()
         self._handlers: dict[str, Handler] = {}
+        self._shapes: dict[str, Any] = {}
+        # Made when the first message arrives, because most coordinators are alone.
+        self._adapters: dict[str, TypeAdapter[Any]] = {}
+        self._refused: set[str] = set()
         self._on_signal: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
         self._on_joined: list[Callable[[str], None]] = []
         self._on_left: list[Callable[[str], None]] = []
@@ -57,9 +62,13 @@ class Bus:
         self._signals: set[str] = set()
         self._unsent: list[asyncio.Future[None]] = []
 
-    def handle(self, kind: str, handler: Handler) -> None:
-        """Call `handler` with the sender's id and the data of each message of a kind."""
+    def handle(self, kind: str, handler: Handler, shape: Any) -> None:
+        """Call `handler` with the sender's id and the data of each message of a kind, as pydantic reads it as the type `shape`.
+
+        Other data are ignored: whoever can write to the database can send messages, and a handler need not expect all.
+        """
         self._handlers[kind] = handler
+        self._shapes[kind] = shape
 
     def on_signal(self, name: str, call: Callable[[], None]) -> None:
         """Call `call` after a signal of another replica."""
@@ -114,15 +123,41 @@ class Bus:
         self._outbox, self._signals, self._unsent = [], set(), []
         return taken
 
+    def received_all(self, sender: str, batch: Sequence[Any]) -> None:
+        """Pass on messages of another replica, each a list of kind and data."""
+        for message in batch:
+            match message:
+                case [str(kind), data]:
+                    self.received(sender, kind, data)
+                case _:
+                    self._refuse(sender, "", "it has no kind")
+
     def received(self, sender: str, kind: str, data: Any) -> None:
-        """Pass on a message of another replica."""
+        """Pass on a message of another replica, unless it is of a later version or malformed."""
         handler = self._handlers.get(kind)
-        if handler is None:  # of a later version
+        if handler is None:
             return
         try:
-            handler(sender, data)
+            read = self._adapter(kind).validate_python(data)
+        except ValidationError as error:
+            self._refuse(sender, kind, str(error.errors(include_input=False, include_url=False)[:1]))
+            return
+        try:
+            handler(sender, read)
         except Exception:  # one bad message must not stop the others
             log.exception("replica_message_failed", kind=kind, sender=sender)
+
+    def _adapter(self, kind: str) -> TypeAdapter[Any]:
+        adapter = self._adapters.get(kind)
+        if adapter is None:
+            adapter = self._adapters[kind] = TypeAdapter(self._shapes[kind])
+        return adapter
+
+    def _refuse(self, sender: str, kind: str, reason: str) -> None:
+        """Report that messages of a sender are ignored, once: it may send many."""
+        if sender not in self._refused:
+            self._refused.add(sender)
+            log.warning("replica_message_refused", sender=sender, kind=kind, reason=reason)
 
     def signalled(self, name: str) -> None:
         """Pass on a signal of another replica."""
@@ -137,6 +172,7 @@ class Bus:
     def set_peers(self, peers: frozenset[str]) -> None:
         """Replace the peers. Without any, queued messages are dropped."""
         before, self.peers = self.peers, peers
+        self._refused &= peers
         for replica_id in before - peers:
             for call in self._on_left:
                 call(replica_id)

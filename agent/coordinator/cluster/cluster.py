@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
+from agent import __version__
 from agent.coordinator.cluster.bus import Bus
 from agent.coordinator.cluster.leadership import Leadership
 
 
+class Member(NamedTuple):
+    """A live replica. `started_at`, in seconds since the epoch, is when it last joined."""
+
+    slot: int
+    host: str
+    version: str
+    started_at: float
+    leads: bool
+
+
 class Cluster(Protocol):
-    """`slot` is a small number that no other live replica has. `run` takes part until cancelled; call `joined` before the start."""
+    """`slot` is a small number that no other live replica has. `run` takes part until cancelled; call `joined` before the start.
+
+    `members` are the live replicas as last seen, and `obstacle` is why this one has not joined, as far as that is known.
+    """
 
     bus: Bus
     leadership: Leadership
     slot: int
+    obstacle: str | None
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """The live replicas, this one included."""
 
     async def joined(self) -> None:
         """Wait until this replica has joined."""
@@ -31,6 +52,10 @@ class Alone:
         self.bus = Bus()
         self.leadership = Leadership(leads=True)
         self.slot = 0
+        self.obstacle: str | None = None
+        self.members: Sequence[Member] = (
+            Member(0, socket.gethostname(), __version__, time.time(), leads=True),
+        )
 
     async def joined(self) -> None:
         """Return immediately."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -14,12 +14,20 @@ from agent.coordinator.cluster.bus import STORED_SECONDS, Outgoing
 
 Session = psycopg.AsyncConnection[Any]
 
+ROW_BYTES: Final = 2**20
+"""A row with as many bytes of messages gets no more."""
+ROW_LIMIT: Final = 2**26
+"""Larger rows are ignored: no replica writes any."""
+READ_ROWS: Final = 1000
+READ_BYTES: Final = 2**24
+"""Limits of what is read of a sender at once."""
 MARK_SECONDS: Final = 5.0
 """Accuracy with which the age of messages is known."""
 
 _TABLES: Final = (
     """CREATE UNLOGGED TABLE IF NOT EXISTS replicas (
-        slot smallint PRIMARY KEY, replica_id text NOT NULL, version text NOT NULL, started_at timestamptz NOT NULL)""",
+        slot smallint PRIMARY KEY, replica_id text NOT NULL, version text NOT NULL, started_at timestamptz NOT NULL,
+        host text, reply_seconds real)""",
     """CREATE UNLOGGED TABLE IF NOT EXISTS replica_messages (
         sender text NOT NULL, number bigint NOT NULL, target text, payload text NOT NULL, PRIMARY KEY (sender, number))""",
 )
@@ -27,12 +35,22 @@ _SEND: Final = """
     INSERT INTO replica_messages (sender, number, target, payload)
     SELECT %s, * FROM unnest(%s::bigint[], %s::text[], %s::text[]) ON CONFLICT DO NOTHING
 """
+_COLUMNS: Final = ("host text", "reply_seconds real")
+"""Columns that a table of an earlier version lacks."""
 _READ: Final = """
-    SELECT m.sender, m.number, m.payload
+    SELECT p.sender, r.number, r.payload
     FROM unnest(%s::text[], %s::bigint[]) AS p (sender, number)
-    JOIN replica_messages m ON m.sender = p.sender AND m.number > p.number
-    WHERE m.target IS NULL OR m.target = %s
-    ORDER BY m.sender, m.number
+    CROSS JOIN LATERAL (
+        SELECT number, payload, sum(octet_length(payload)) OVER (ORDER BY number) - octet_length(payload) AS before
+        FROM (
+            SELECT m.number, m.payload FROM replica_messages m
+            WHERE m.sender = p.sender AND m.number > p.number AND (m.target IS NULL OR m.target = %s)
+              AND octet_length(m.payload) <= %s
+            ORDER BY m.number LIMIT %s
+        ) m
+    ) r
+    WHERE r.before < %s
+    ORDER BY p.sender, r.number
 """
 
 
@@ -45,33 +63,42 @@ class Row(NamedTuple):
 
 
 def rows(outgoing: Sequence[Outgoing], number: int) -> list[Row]:
-    """Return the rows for messages after a number, each with as many consecutive messages to the same receiver as there are."""
+    """Return the rows for messages after a number, each with consecutive messages to the same receiver."""
     found: list[Row] = []
-    batch: list[tuple[str, Any]] = []
+    batch: list[str] = []
+    size = 0
     for index, message in enumerate(outgoing):
-        batch.append((message.kind, message.data))
-        if index + 1 == len(outgoing) or outgoing[index + 1].to != message.to:
+        batch.append(encode(message))
+        size += len(batch[-1])
+        if index + 1 == len(outgoing) or outgoing[index + 1].to != message.to or size >= ROW_BYTES:
             number += 1
-            found.append(Row(number, message.to, encode(batch)))
-            batch = []
+            found.append(Row(number, message.to, f"[{','.join(batch)}]"))
+            batch, size = [], 0
     return found
 
 
-def encode(batch: list[tuple[str, Any]]) -> str:
-    """Return messages as JSON. A runner's text may contain a lone surrogate, which only the standard library escapes."""
+def encode(message: Outgoing) -> str:
+    """Return a message as JSON. A runner's text may contain a lone surrogate, which only the standard library escapes."""
     try:
-        return orjson.dumps(batch).decode()
+        return orjson.dumps((message.kind, message.data)).decode()
     except TypeError:
-        return json.dumps(batch)
+        return json.dumps((message.kind, message.data))
 
 
-def decode(payload: str) -> list[tuple[str, Any]]:
-    """Return the messages of a row."""
+def decode(payload: str) -> list[Any]:
+    """Return the messages of a row, each a kind and data if the sender is honest; none if it is no JSON array."""
     try:
-        found: list[tuple[str, Any]] = orjson.loads(payload)
+        found = orjson.loads(payload)
     except ValueError:
-        found = json.loads(payload)
-    return found
+        try:
+            found = json.loads(payload, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            return []
+    return found if isinstance(found, list) else []
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 async def create_tables(session: Session, lock: tuple[int, int]) -> None:
@@ -81,18 +108,30 @@ async def create_tables(session: Session, lock: tuple[int, int]) -> None:
         await session.execute("SET LOCAL client_min_messages = warning")
         for statement in _TABLES:
             await session.execute(statement)
+        present = await session.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'replicas'::regclass AND NOT attisdropped"
+        )
+        names = {name for (name,) in await present.fetchall()}
+        for column in _COLUMNS:
+            if column.split()[0] not in names:  # otherwise it would wait for whoever reads the table
+                await session.execute(f"ALTER TABLE replicas ADD COLUMN {column}")
 
 
-async def register(session: Session, slot: int, replica_id: str, version: str) -> None:
+async def register(session: Session, slot: int, replica_id: str, version: str, host: str) -> None:
     """Store which replica has a slot, and delete messages of replicas that have ended."""
     await session.execute(
-        "INSERT INTO replicas VALUES (%s, %s, %s, now()) ON CONFLICT (slot) DO UPDATE "
-        "SET replica_id = excluded.replica_id, version = excluded.version, started_at = excluded.started_at",
-        (slot, replica_id, version),
+        "INSERT INTO replicas (slot, replica_id, version, started_at, host) VALUES (%s, %s, %s, now(), %s) ON CONFLICT (slot) DO UPDATE "
+        "SET replica_id = excluded.replica_id, version = excluded.version, started_at = excluded.started_at, host = excluded.host",
+        (slot, replica_id, version, host),
     )
     await session.execute(
         "DELETE FROM replica_messages WHERE sender NOT IN (SELECT replica_id FROM replicas)"
     )
+
+
+async def announce(session: Session, slot: int, reply_seconds: float) -> None:
+    """Store how long the replica waits for an answer, so that the others know when it hangs."""
+    await session.execute("UPDATE replicas SET reply_seconds = %s WHERE slot = %s", (reply_seconds, slot))
 
 
 async def positions(session: Session) -> dict[str, int]:
@@ -115,10 +154,22 @@ async def send(session: Session, sender: str, stored: Sequence[Row], signals: Co
     await session.execute(f"WITH sent AS ({_SEND}) {notify}", (sender, numbers, targets, payloads, channels))
 
 
-async def read(session: Session, receiver: str, read_up_to: Mapping[str, int]) -> list[tuple[str, int, str]]:
-    """Return the messages for a receiver after a number of each sender: sender, number and payload, in order per sender."""
-    parameters = (list(read_up_to), list(read_up_to.values()), receiver)
-    return await (await session.execute(_READ, parameters)).fetchall()
+async def read(
+    session: Session, receiver: str, read_up_to: Mapping[str, int]
+) -> tuple[list[tuple[str, int, str]], bool]:
+    """Return messages for a receiver after a number of each sender, and whether there may be more.
+
+    They are rows of sender, number and payload, in order per sender, and of each sender as many as the limits allow.
+    """
+    parameters = (list(read_up_to), list(read_up_to.values()), receiver, ROW_LIMIT, READ_ROWS, READ_BYTES)
+    found = await (await session.execute(_READ, parameters)).fetchall()
+    counts, sizes = Counter[str](), Counter[str]()
+    for sender, _, payload in found:
+        counts[sender] += 1
+        sizes[sender] += len(payload)
+    # In characters, each of which is one byte or more.
+    more = any(counts[sender] >= READ_ROWS or 4 * sizes[sender] >= READ_BYTES for sender in counts)
+    return found, more
 
 
 class Old:

@@ -2,7 +2,8 @@
 
 Each replica has two connections outside the pool. `watch` holds a session lock for the replica's slot, and for its leadership, so the
 server itself ends both as soon as the process or its connection ends. Every `POLL_SECONDS`, each replica reads who holds the locks.
-A replica whose process does not run, although its connection is open, is disconnected by the others. `traffic` carries messages: rows of an unlogged table, inserted
+A replica whose process does not run, although its connection is open, is disconnected by the others. On a slow machine or server, a replica waits longer
+for answers, after it has let the others and the server know (`_adapt`): they never take over from a leader that still counts on its answer. `traffic` carries messages: rows of an unlogged table, inserted
 in batches over one connection per sender, so that numbers become visible in order. `NOTIFY` without content announces them, and a poll
 covers lost notifications.
 """
@@ -10,28 +11,32 @@ covers lost notifications.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
-from typing import Final
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Final, NamedTuple
 
 import psycopg
 import structlog
 
 from agent.coordinator.cluster import messages
 from agent.coordinator.cluster.bus import STORED_SECONDS, Bus, resolve
+from agent.coordinator.cluster.cluster import Member
 from agent.coordinator.cluster.leadership import Leadership
 from agent.coordinator.cluster.messages import Session
+from agent.coordinator.cluster.patience import LONGEST, SHORTEST, Patience
 
 POLL_SECONDS: Final = 0.5
-REPLY_SECONDS: Final = 1.5
-"""Time for an answer of the server. Without one, the replica stops leading and joins again."""
-STUCK_SECONDS: Final = 3.0
-"""A replica that has not polled for this long is disconnected by the others."""
+STUCK_MARGIN: Final = 1.5
+"""A replica that has not polled for this long beyond its own time limit is disconnected by the others."""
 READ_SECONDS: Final = 1.0
 """Interval at which messages are read without a notification."""
 PRUNE_SECONDS: Final = 5.0
 """Interval at which old messages are deleted."""
+READS: Final = 100
+"""Maximum number of reads in a row: a sender that never stops must not keep others waiting."""
 REJOIN_SECONDS: Final = 0.2
 BATCH_SECONDS: Final = 0.002
 """Minimum pause between two rounds of sending. Messages and signals that are queued meanwhile are sent together."""
@@ -47,13 +52,35 @@ _Connect = Callable[[], Awaitable[Session]]
 log = structlog.get_logger()
 
 _HOLDERS: Final = """
-    SELECT l.objid::int, l.pid, r.replica_id, extract(epoch FROM clock_timestamp() - a.state_change)::float
+    SELECT l.objid::bigint, l.pid, extract(epoch FROM clock_timestamp() - a.state_change)::float,
+        r.replica_id, r.reply_seconds, r.host, r.version, extract(epoch FROM r.started_at)::float
     FROM pg_locks l
     LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-    LEFT JOIN replicas r ON r.slot = l.objid::int
+    LEFT JOIN replicas r ON r.slot = l.objid::bigint
     WHERE l.locktype = 'advisory' AND l.classid = %s AND l.objsubid = 2 AND l.granted
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+
+
+class _Holder(NamedTuple):
+    """Who holds a lock: a session that was last used `silent` seconds ago, and what its replica has stored about itself."""
+
+    key: int
+    pid: int
+    silent: float | None
+    replica_id: str | None
+    reply_seconds: float | None
+    host: str | None
+    version: str | None
+    started_at: float | None
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it is silent for longer than a replica may wait for an answer."""
+        limit = self.reply_seconds or SHORTEST
+        if not SHORTEST <= limit <= LONGEST:
+            limit = SHORTEST
+        return (self.silent or 0.0) > limit + STUCK_MARGIN
 
 
 class _Left(Exception):
@@ -67,6 +94,8 @@ class Replicas:
         self.bus = Bus()
         self.leadership = Leadership(leads=False)
         self.slot = 0
+        self.obstacle: str | None = None
+        self.members: Sequence[Member] = ()
         self._connect = connect
         self._version = version
         self._joined = asyncio.Event()
@@ -77,6 +106,8 @@ class Replicas:
         self._traffic: Session | None = None
         self._read_at = 0.0
         self._poll_at = 0.0
+        self._patience = Patience()
+        self._reply_seconds = SHORTEST
         self.bus.drain = self._drain
 
     async def joined(self) -> None:
@@ -91,7 +122,8 @@ class Replicas:
                 async with AsyncExitStack() as stack:
                     await self._take_part(stack, report, again=again)
             except (psycopg.Error, OSError, TimeoutError, _Left) as error:
-                log.warning("replica_disconnected", reason=str(error) or type(error).__name__)
+                self.obstacle = str(error).strip() or "the database did not answer in time"
+                log.warning("replica_disconnected", reason=self.obstacle)
             finally:
                 self._leave()
             again = True
@@ -99,10 +131,12 @@ class Replicas:
             await asyncio.sleep(REJOIN_SECONDS)
 
     async def _take_part(self, stack: AsyncExitStack, report: Callable[[], None], *, again: bool) -> None:
-        async with asyncio.timeout(10 * REPLY_SECONDS):
+        self._reply_seconds = self._patience.limit(asyncio.get_running_loop().time())
+        async with asyncio.timeout(10 * self._reply_seconds):
             watch = await self._opened(stack)
             traffic = await self._opened(stack)
             await self._join(watch)
+        self.obstacle = None
         self._traffic = traffic
         if again:
             self.bus.lost()
@@ -129,14 +163,13 @@ class Replicas:
         return session
 
     async def _join(self, watch: Session) -> None:
-        for setting in ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count"):
-            await watch.execute(
-                f"SET {setting} = 1"
-            )  # the server releases the locks of a lost connection after 2 s
+        for setting in ("tcp_keepalives_idle", "tcp_keepalives_interval"):
+            await watch.execute(f"SET {setting} = 1")
         await messages.create_tables(watch, (_LOCKS, _SETUP))
         self.slot = await _free_slot(watch)
         self.bus.replica_id = secrets.token_hex(8)
-        await messages.register(watch, self.slot, self.bus.replica_id, self._version)
+        await messages.register(watch, self.slot, self.bus.replica_id, self._version, socket.gethostname())
+        await self._announce(watch, self._reply_seconds)
         # What others sent before is not for this replica; they send it what it needs once they know of it.
         self._positions = await messages.positions(watch)
         self._read_at = asyncio.get_running_loop().time()
@@ -158,13 +191,41 @@ class Replicas:
 
     async def _watch(self, watch: Session, report: Callable[[], None]) -> None:
         while True:
-            async with asyncio.timeout(POLL_SECONDS + REPLY_SECONDS):
+            async with self._limited(POLL_SECONDS):
                 async for notification in watch.notifies(timeout=POLL_SECONDS, stop_after=1):
                     self._notified(notification)
                 if self._look.is_set() or asyncio.get_running_loop().time() >= self._poll_at:
                     self._look.clear()
                     await self._poll(watch)
                     report()
+            await self._adapt(watch)
+
+    @asynccontextmanager
+    async def _limited(self, wanted: float = 0.0) -> AsyncIterator[None]:
+        """Limit how long the server's answers take, beyond a time that passes in any case, and note it."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            async with asyncio.timeout(wanted + self._reply_seconds):
+                yield
+        finally:
+            self._patience.note(loop.time() - begun - wanted, loop.time())
+
+    async def _adapt(self, watch: Session) -> None:
+        """Follow the measured delays: the others and the server wait longer before this replica does, and it waits less before they do."""
+        limit = self._patience.limit(asyncio.get_running_loop().time())
+        if limit == self._reply_seconds:
+            return
+        self._reply_seconds = min(limit, self._reply_seconds)
+        async with self._limited():
+            await self._announce(watch, limit)
+        self._reply_seconds = limit
+        log.info("replica_patience", seconds=limit)
+
+    async def _announce(self, watch: Session, limit: float) -> None:
+        await messages.announce(watch, self.slot, limit)
+        # The server releases the locks of a lost connection after a second and this many more.
+        await watch.execute(f"SET tcp_keepalives_count = {math.ceil(POLL_SECONDS + limit) - 1}")
 
     def _notified(self, notification: psycopg.Notify) -> None:
         traffic = self._traffic
@@ -181,20 +242,33 @@ class Replicas:
     async def _poll(self, watch: Session) -> None:
         """Read who is alive, and try to lead if nobody does."""
         self._poll_at = asyncio.get_running_loop().time() + POLL_SECONDS
-        async with asyncio.timeout(REPLY_SECONDS):
-            rows = await (await watch.execute(_HOLDERS, (_LOCKS,))).fetchall()
-            mine = watch.info.backend_pid
-            if not any(objid == self.slot and pid == mine for objid, pid, _, _ in rows):
-                raise _Left("its slot was lost")
-            if not any(objid == _LEADER for objid, *_ in rows) and await _try_lock(watch, _LEADER):
-                log.info("leadership_gained", slot=self.slot)
-                self.leadership.set(leads=True)
-            for pid in {pid for _, pid, _, silent in rows if pid != mine and (silent or 0.0) > STUCK_SECONDS}:
-                log.warning("stuck_replica_disconnected", pid=pid)
-                await watch.execute("SELECT pg_terminate_backend(%s)", (pid,))
-        peers = frozenset(
-            replica_id for objid, pid, replica_id, _ in rows if objid < SLOTS and pid != mine and replica_id
+        rows = await (await watch.execute(_HOLDERS, (_LOCKS,))).fetchall()
+        holders = [_Holder(*row) for row in rows]
+        mine = watch.info.backend_pid
+        self._check_own(next((held for held in holders if (held.key, held.pid) == (self.slot, mine)), None))
+        leader = next((held.pid for held in holders if held.key == _LEADER), None)
+        if leader is None and await _try_lock(watch, _LEADER):
+            log.info("leadership_gained", slot=self.slot)
+            self.leadership.set(leads=True)
+            leader = mine
+        replicas = [held for held in holders if 0 <= held.key < SLOTS]
+        for held in replicas:
+            if held.pid != mine and held.stuck:
+                log.warning("stuck_replica_disconnected", pid=held.pid, host=held.host)
+                await watch.execute("SELECT pg_terminate_backend(%s)", (held.pid,))
+        self.members = [_member(held, leads=held.pid == leader) for held in replicas]
+        self._set_peers(
+            frozenset(held.replica_id for held in replicas if held.replica_id) - {self.bus.replica_id}
         )
+
+    def _check_own(self, held: _Holder | None) -> None:
+        """Raise `_Left` unless this replica holds its slot under its own name, by which the others read its messages."""
+        if held is None:
+            raise _Left("its slot was lost")
+        if held.replica_id != self.bus.replica_id:
+            raise _Left("its row in the table of replicas was changed")
+
+    def _set_peers(self, peers: frozenset[str]) -> None:
         for replica_id in peers - self._positions.keys():
             self._positions[replica_id] = 0
         self.bus.set_peers(peers)
@@ -212,7 +286,7 @@ class Replicas:
                     await self.bus.waking.wait()
             outgoing, signals, waiting = self.bus.take()
             try:
-                async with asyncio.timeout(REPLY_SECONDS):
+                async with self._limited():
                     if outgoing or signals:
                         rows = messages.rows(outgoing, number)
                         number += len(rows)
@@ -235,21 +309,29 @@ class Replicas:
         if not self.bus.peers:
             return
         async with self._reading:
-            traffic = self._traffic
-            if traffic is None:
-                return
-            loop = asyncio.get_running_loop()
-            begun = loop.time()
-            async with asyncio.timeout(REPLY_SECONDS):
-                received = await messages.read(traffic, self.bus.replica_id, self._positions)
-            if begun - self._read_at > STORED_SECONDS:
-                self.bus.lost()
-            self._read_at = begun
-            for sender, number, payload in received:
-                if sender in self._positions:
-                    self._positions[sender] = number
-                    for kind, data in messages.decode(payload):
-                        self.bus.received(sender, kind, data)
+            for _ in range(READS):
+                traffic = self._traffic
+                if traffic is None:
+                    return
+                begun = asyncio.get_running_loop().time()
+                async with self._limited():
+                    received, more = await messages.read(traffic, self.bus.replica_id, self._positions)
+                if begun - self._read_at > STORED_SECONDS:
+                    self.bus.lost()
+                self._read_at = begun
+                for sender, number, payload in received:
+                    if sender in self._positions:
+                        self._positions[sender] = number
+                        self.bus.received_all(sender, messages.decode(payload))
+                        await asyncio.sleep(
+                            0
+                        )  # the event loop has other work than the messages of a large cluster
+                if not more:
+                    return
+
+
+def _member(held: _Holder, *, leads: bool) -> Member:
+    return Member(held.key, held.host or "", held.version or "", held.started_at or 0.0, leads)
 
 
 async def _free_slot(watch: Session) -> int:

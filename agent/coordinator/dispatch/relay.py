@@ -17,6 +17,15 @@ from itertools import count
 from typing import Any
 
 from agent.coordinator.cluster.bus import Bus
+from agent.coordinator.dispatch.announcements import (
+    Announced,
+    Cancelled,
+    Capacity,
+    Ended,
+    Given,
+    Number,
+    Replaced,
+)
 from agent.coordinator.dispatch.port import LeaseMessage, Port
 from agent.core.errors import ApiError, MinerExcluded, StaleSession, Unauthorized
 from agent.core.matching import Batch
@@ -56,17 +65,14 @@ class Relay:
         self._theirs: dict[tuple[str, int], Port] = {}
         bus.on_joined(self._show_all)
         bus.on_left(self._forget)
-        for kind, handler in (
-            ("port", self._on_port),
-            ("free", self._on_free),
-            ("ended", self._on_ended),
-            ("lease", self._on_lease),
-            ("cancelled", self._on_cancelled),
-            ("heartbeat", self._on_heartbeat),
-            ("end", self._on_end),
-            ("capabilities", self._on_capabilities),
-        ):
-            bus.handle(kind, handler)
+        bus.handle("port", self._on_port, Announced)
+        bus.handle("free", self._on_free, Capacity)
+        bus.handle("ended", self._on_ended, Number)
+        bus.handle("lease", self._on_lease, Given)
+        bus.handle("cancelled", self._on_cancelled, Cancelled)
+        bus.handle("heartbeat", self._on_heartbeat, Number)
+        bus.handle("end", self._on_end, Ended)
+        bus.handle("capabilities", self._on_capabilities, Replaced)
 
     # Our ports.
 

@@ -21,15 +21,18 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import structlog
+from pydantic import AfterValidator, Field
 
 from agent.coordinator.cluster.cluster import Alone, Cluster
 from agent.coordinator.feed.hub import Filter, Hub, Message, Subscription
 from agent.coordinator.feed.order import ChangeReader
 from agent.coordinator.store.database import Content, Database
 from agent.coordinator.store.events import NewEvent, StoredEvent
+from agent.protocol.messages import shallow
+from runners.plain_json import MAX_DEPTH
 
 EVERYBODY: Final = "everybody"
 """The topic of changes that every caller may see."""
@@ -69,6 +72,17 @@ def topics(change: NewEvent) -> list[str]:
     if change.job_id is not None:
         found.append(change.job_id)
     return found
+
+
+_Position = Annotated[int, Field(ge=0, le=2**53 - 1)]
+_Live = tuple[
+    Literal["job_progress", "job_event"],
+    Annotated[dict[str, Any], AfterValidator(lambda data: shallow(data, 2 * MAX_DEPTH))],
+    str | None,
+    str | None,
+    str | None,
+]
+"""A live message of another replica: the fields of `NewEvent`."""
 
 
 class _Retained(NamedTuple):
@@ -148,7 +162,7 @@ class Feed:
         self._held: list[_Held] = []
         bus = self._cluster.bus
         bus.on_signal(CHANGES, self._changed)
-        bus.handle("live", self._received)
+        bus.handle("live", self._received, tuple[_Position, list[_Live]])
         bus.on_lost(self._lost)
 
     @property
@@ -211,6 +225,8 @@ class Feed:
             return
         if self._shared:
             after = await self._reader.newest()
+            if not self._hub.has_subscribers:
+                self._advance(after)
             self._hold(after, live)
             self._cluster.bus.send("live", [after, [_packed(item) for item in live]])
             await self._cluster.bus.flushed()
@@ -225,9 +241,7 @@ class Feed:
         self._hold(after, [NewEvent(*item) for item in live])
 
     def _hold(self, after: int, live: Sequence[NewEvent]) -> None:
-        """Publish live messages once the change that they follow has been published."""
-        if not self._hub.has_subscribers:
-            self._advance(after)
+        """Publish live messages once the change that they follow has been published, or is history because there are no subscribers."""
         if len(self._held) > HELD_LIMIT:
             self._held.clear()
             self._lost()
@@ -264,7 +278,7 @@ class Feed:
                     await self._wake.wait()
             self._wake.clear()
             self._behind = self._behind or self._shared
-            if not self._hub.has_subscribers:
+            if not self._hub.has_subscribers and not self._held:
                 continue
             try:
                 while self._behind:
@@ -297,8 +311,12 @@ class Feed:
         self._behind = False
         try:
             if not self._hub.has_subscribers:
+                held = self._held[:]
                 self._advance(await self._reader.newest())
                 self._publish_held()
+                # Another replica has seen the change that its live messages follow. Those that follow any other are not true.
+                untrue = {id(item) for item in held}
+                self._held = [item for item in self._held if id(item) not in untrue]
                 return
             changes, more = await self._reader.after(self._position)
             if changes and self._shared:

@@ -104,10 +104,11 @@ class RateLimits:
         self._context = context
         self._settings: RateLimitSettings = context.settings.rate_limits
         self._clock = clock
-        self._limiter = FixedWindowRateLimiter(
-            WindowStorage(self._settings.max_tracked, clock, context.cluster.bus)
-        )
         self._budgets = {name: _Budget.of(name, getattr(self._settings, name)) for name in _ADVICE}
+        longest = max(budget.rate.seconds for budget in self._budgets.values())
+        self._limiter = FixedWindowRateLimiter(
+            WindowStorage(self._settings.max_tracked, clock, context.cluster.bus, longest)
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

@@ -7,29 +7,41 @@ can therefore exceed a budget by what the other replicas accept in one such inte
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Annotated, Final
 
 from limits.aio.storage import Storage
+from pydantic import Field
 
 from agent.coordinator.cluster.bus import Bus
 
 SHARE_SECONDS: Final = 0.25
 
+_Calls = tuple[
+    Annotated[str, Field(max_length=1000)],
+    Annotated[int, Field(ge=1)],
+    Annotated[float, Field(gt=0, allow_inf_nan=False)],
+]
+"""Whose calls, how many, and the seconds until their window ends."""
+
 
 class WindowStorage(Storage):
-    """Counters of fixed windows in memory, for at most `limit` callers; `clock` returns seconds from any starting point.
+    """Counters of fixed windows in memory, for at most `limit` callers; `clock` returns seconds from any starting point. No window of other replicas is longer than `longest` seconds.
 
     The library's own storage scans all its counters on every call (5 ms for 50,000), and has no limit.
     """
 
     STORAGE_SCHEME = None
 
-    def __init__(self, limit: int, clock: Callable[[], float], bus: Bus | None = None) -> None:
+    def __init__(
+        self, limit: int, clock: Callable[[], float], bus: Bus | None = None, longest: float = math.inf
+    ) -> None:
         super().__init__()
         self._bus = bus or Bus()
-        self._bus.handle("calls", self._counted)
+        self._bus.handle("calls", self._counted, list[_Calls])
+        self._longest = longest
         # Calls that the other replicas do not know of yet.
         self._unshared: Counter[str] = Counter()
         self._limit = limit
@@ -66,9 +78,9 @@ class WindowStorage(Storage):
         self._bus.send("calls", calls)
 
     def _counted(self, _: str, calls: list[tuple[str, int, float]]) -> None:
-        """Count calls of other replicas, each in the window that began first here."""
+        """Count calls of other replicas, each in the window that began first here, which is never longer than the longest one."""
         for key, amount, seconds in calls:
-            self._begun(key, seconds).count += amount
+            self._begun(key, min(seconds, self._longest)).count += amount
 
     async def get(self, key: str) -> int:
         """Return the count of the current window."""

@@ -38,7 +38,7 @@ class Replica(Replicas):
         super().__init__(connect, "1")
         self.received: list[Any] = []
         self.news = asyncio.Event()
-        self.bus.handle("number", lambda _, number: self._record(number))
+        self.bus.handle("number", lambda _, number: self._record(number), int)
         self.bus.on_signal("jobs", lambda: self._record("jobs"))
         self.bus.on_joined(lambda _: self._record("joined"))
         self.bus.on_left(lambda _: self._record("left"))
