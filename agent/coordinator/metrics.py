@@ -114,6 +114,9 @@ SUBSCRIBERS: Final = Metric(
 WRITES_WAITING: Final = Metric(
     "aitbc_coordinator_database_queued_writes", "gauge", "Writes queued for the writer.", read=True
 )  # fmt: skip
+LEADS: Final = Metric(
+    "aitbc_coordinator_leads", "gauge", "1 on the replica that leads: it alone matches jobs with miners. A coordinator without replicas leads.", read=True
+)  # fmt: skip
 UNWRITABLE: Final = Metric(
     "aitbc_coordinator_database_unwritable", "gauge", "1 while writes fail, e.g. because the disk is full.", read=True
 )  # fmt: skip
@@ -151,7 +154,7 @@ PAYOUT_CALLS_FAILING: Final = Metric(
 
 METRICS: Final = (
     REQUESTS, REQUEST_SECONDS, RATE_LIMITED, REFUSED, CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_CLOSED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
-    QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE,
+    QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE, LEADS,
     LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, AUDIT_VERDICTS, AUDIT_SANCTIONS, AUDIT_UNPROVEN, AUDITS_OPEN, AUDIT_BUDGET_USED, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
     PAYOUTS, PAYOUT_CALLS_FAILING,
 )  # fmt: skip

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from agent.settings import MinerSettings, known_keys
+from support.servers.replicas import SHARED_FILES
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "configs" / "compose.yaml"
@@ -28,6 +29,8 @@ FILES = sorted(path for path in KUBERNETES.rglob("*") if path.is_file())
 VARIANTS = ("base", "sqlite", "ray", "base with bubblewrap", "ray with bubblewrap")
 SECRETS = KUBERNETES / "base" / "secrets.yaml.example"
 USER = 10001
+MIGRATION_SECONDS = 1200
+"""Twice what an upgrade of a large installation has been measured to take, and more."""
 DELIVERY_SECONDS = 30
 """Time to deliver the last results after the drain."""
 
@@ -159,7 +162,7 @@ def test_the_example_of_the_secrets_is_valid_and_has_all_that_pods_read() -> Non
             r'"(?:secretName|secretRef": {"name|secretKeyRef": {"key": "token", "name)": "([a-z-]+)"', text
         )
     ) == set(secrets)
-    assert set(secrets["aitbc-keys"]["stringData"]) == {"log.key", "links.key"}
+    assert set(secrets["aitbc-keys"]["stringData"]) == set(SHARED_FILES)
 
 
 @pytest.mark.parametrize(
@@ -194,9 +197,13 @@ def test_pods_run_without_privileges_on_file_systems_that_they_cannot_write(vari
         assert workload["automountServiceAccountToken"] is False
         mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
         assert {"/data", "/cache", "/tmp"} <= mounted  # noqa: S108 - a mount
-        if container.get("command", [])[:2] == ["ray", "start"]:
+        command = container.get("command")
+        # A command replaces the image's own process 1.
+        assert command is None or command[:2] == ["/usr/bin/tini", "--"]
+        assert '"/usr/bin/tini", "--"' in image()
+        if command is not None and command[2:4] == ["ray", "start"]:
             # The container ends with the node, and no probe is needed.
-            assert "--block" in container["command"]
+            assert "--block" in command
         else:
             check_probes(container)
 
@@ -210,6 +217,28 @@ def check_probes(container: dict[str, Any]) -> None:
             assert probe["exec"]["command"] == ["aitbc-agent", "health"]
         elif probe is not None:
             assert probe["httpGet"] == {"path": "/v1/health", "port": "http"}
+            # The answer takes no longer, even while the database hangs.
+            assert probe["timeoutSeconds"] >= 5
+
+
+@pytest.mark.parametrize(
+    ("variant", "kind", "name"),
+    [
+        ("base", "DaemonSet", "aitbc-miner"),
+        ("ray", "DaemonSet", "aitbc-ray-node"),
+        ("ray", "StatefulSet", "aitbc-miner"),
+    ],
+)
+def test_files_of_sealed_jobs_have_memory(variant: str, kind: str, name: str) -> None:
+    """More than the 64 MiB of a container runtime."""
+    miner = pod(variant, kind, name)
+    memory = "/dev/shm"  # noqa: S108 - a mount
+    (volume,) = [
+        mount["name"] for mount in miner["containers"][0]["volumeMounts"] if mount["mountPath"] == memory
+    ]
+    (source,) = [item["emptyDir"] for item in miner["volumes"] if item["name"] == volume]
+    assert source["medium"] == "Memory"
+    assert int(source["sizeLimit"].removesuffix("Gi")) >= 2
 
 
 @pytest.mark.parametrize(("variant", "kind"), [("base", "DaemonSet"), ("ray", "StatefulSet")])
@@ -232,10 +261,10 @@ def test_replicas_share_their_keys_and_survive_the_maintenance_of_nodes() -> Non
     assert deployment["replicas"] == 2
     assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
     assert find("base", "PodDisruptionBudget", "aitbc-coordinator")["spec"]["minAvailable"] == 1
-    assert deployment["template"]["spec"]["initContainers"][0]["command"][-2:] == [
-        "/keys/log.key",
-        "/keys/links.key",
-    ]
+    copied = deployment["template"]["spec"]["initContainers"][0]["command"][-len(SHARED_FILES) :]
+    assert copied == [f"/keys/{name}" for name in SHARED_FILES]
+    startup = deployment["template"]["spec"]["containers"][0]["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= MIGRATION_SECONDS
     single = find("sqlite", "Deployment", "aitbc-coordinator")["spec"]
     assert (single["replicas"], single["strategy"]) == (1, {"type": "Recreate"})
     assert single["template"]["spec"]["volumes"][0] == {

@@ -65,7 +65,7 @@ class Bus:
     def handle(self, kind: str, handler: Handler, shape: Any) -> None:
         """Call `handler` with the sender's id and the data of each message of a kind, as pydantic reads it as the type `shape`.
 
-        Other data are ignored: whoever can write to the database can send messages, and a handler need not expect all.
+        Other data are ignored: every program with the database can send messages, and a handler need not expect all.
         """
         self._handlers[kind] = handler
         self._shapes[kind] = shape

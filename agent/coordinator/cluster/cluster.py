@@ -14,12 +14,12 @@ from agent.coordinator.cluster.leadership import Leadership
 
 
 class Member(NamedTuple):
-    """A live replica. `started_at`, in seconds since the epoch, is when it last joined."""
+    """A live replica. `joined_at` is in seconds since the epoch."""
 
     slot: int
     host: str
     version: str
-    started_at: float
+    joined_at: float
     leads: bool
 
 

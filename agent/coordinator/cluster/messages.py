@@ -113,7 +113,7 @@ async def create_tables(session: Session, lock: tuple[int, int]) -> None:
         )
         names = {name for (name,) in await present.fetchall()}
         for column in _COLUMNS:
-            if column.split()[0] not in names:  # otherwise it would wait for whoever reads the table
+            if column.split()[0] not in names:  # otherwise it would wait for all readers of the table
                 await session.execute(f"ALTER TABLE replicas ADD COLUMN {column}")
 
 

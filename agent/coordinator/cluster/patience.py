@@ -9,11 +9,11 @@ SHORTEST: Final = 1.5
 LONGEST: Final = 12.0
 MARGIN: Final = 2.0
 """The limit is at least this many times the longest recent delay."""
-REMEMBERED_SECONDS: Final = 60.0
+RECENT_SECONDS: Final = 60.0
 
 
 class Patience:
-    """Measures delays, and derives the time limit of an answer from them. A delay that exceeded its limit is noted too, so the limit doubles."""
+    """Notes delays, and derives the time limit of an answer from them. A delay that exceeded its limit is noted too, so the limit doubles."""
 
     def __init__(self) -> None:
         self._delays: deque[tuple[float, float]] = deque()
@@ -27,7 +27,7 @@ class Patience:
 
     def limit(self, now: float) -> float:
         """Return the limit in seconds: `SHORTEST`, doubled as often as the delays of the last minute require, up to `LONGEST`."""
-        while self._delays and self._delays[0][0] < now - REMEMBERED_SECONDS:
+        while self._delays and self._delays[0][0] < now - RECENT_SECONDS:
             self._delays.popleft()
         needed = MARGIN * self._delays[0][1] if self._delays else 0.0
         limit = SHORTEST

@@ -106,7 +106,7 @@ class Replicas:
         self._traffic: Session | None = None
         self._read_at = 0.0
         self._poll_at = 0.0
-        self._patience = Patience()
+        self.patience = Patience()
         self._reply_seconds = SHORTEST
         self.bus.drain = self._drain
 
@@ -131,7 +131,7 @@ class Replicas:
             await asyncio.sleep(REJOIN_SECONDS)
 
     async def _take_part(self, stack: AsyncExitStack, report: Callable[[], None], *, again: bool) -> None:
-        self._reply_seconds = self._patience.limit(asyncio.get_running_loop().time())
+        self._reply_seconds = self.patience.limit(asyncio.get_running_loop().time())
         async with asyncio.timeout(10 * self._reply_seconds):
             watch = await self._opened(stack)
             traffic = await self._opened(stack)
@@ -209,11 +209,11 @@ class Replicas:
             async with asyncio.timeout(wanted + self._reply_seconds):
                 yield
         finally:
-            self._patience.note(loop.time() - begun - wanted, loop.time())
+            self.patience.note(loop.time() - begun - wanted, loop.time())
 
     async def _adapt(self, watch: Session) -> None:
         """Follow the measured delays: the others and the server wait longer before this replica does, and it waits less before they do."""
-        limit = self._patience.limit(asyncio.get_running_loop().time())
+        limit = self.patience.limit(asyncio.get_running_loop().time())
         if limit == self._reply_seconds:
             return
         self._reply_seconds = min(limit, self._reply_seconds)

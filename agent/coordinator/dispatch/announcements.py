@@ -1,4 +1,4 @@
-"""What replicas tell each other about the ports of miners, as it is checked where it arrives.
+"""The messages between replicas about the ports of miners, as they are checked where they arrive.
 
 Another replica may have a bug, or be another version, or lie: what it says must not end the matching of this one.
 """

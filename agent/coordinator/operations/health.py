@@ -1,4 +1,4 @@
-"""Health of the coordinator's parts. It is checked in the background, so that whoever asks need not wait for a database that hangs."""
+"""Health of the coordinator's parts. It is checked in the background, so that a caller need not wait for a database that hangs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ CHECK_SECONDS: Final = 5.0
 """How long a check may take before the database counts as unhealthy."""
 PULSE_SECONDS: Final = 5.0
 """Pause between two checks."""
+RETRY_SECONDS: Final = 1.0
+"""Pause after a check that has failed."""
 SILENCE_SECONDS: Final = 60.0
 """How long the writer of a database in a file may take to answer, longer than a slow disk or a large transaction needs."""
 State = Literal["healthy", "unhealthy"]
@@ -40,35 +42,49 @@ async def pulse(context: Context) -> None:
     """Check the database and the log until cancelled.
 
     The process counts as hung if the writer of its own file does not answer. A server that does not answer is no fault of the process, and starting it
-    again would not help.
+    again would not help: callers get `ServiceUnavailable` until it does.
     """
     loop = asyncio.get_running_loop()
+    database = context.database
     while True:
-        if context.database.engine == "sqlite":
-            context.liveness.report("database", loop.time(), SILENCE_SECONDS)
+        begun = loop.time()
+        if database.engine == "sqlite":
+            context.liveness.report("database", begun, SILENCE_SECONDS)
         checking = asyncio.create_task(_checked(context))
         try:
             await asyncio.wait({checking}, timeout=CHECK_SECONDS)
             if not checking.done():
                 context.health.note(context.clock(), database_answers=False, log_continues=False)
+                await asyncio.wait({checking}, timeout=database.patience)
+            if not checking.done():
+                database.set_hanging(hangs=True)
             # Its thread cannot be interrupted, and another check would only occupy another thread.
             database_answers, log_continues = await checking
         finally:
             checking.cancel()
+        if not database_answers and database.patience is not None:
+            # Calls on open connections may still wait where a new connection was not possible for as long as they may wait.
+            database.set_hanging(hangs=loop.time() - begun >= database.patience)
         context.health.note(context.clock(), database_answers=database_answers, log_continues=log_continues)
-        await asyncio.sleep(PULSE_SECONDS)
+        await asyncio.sleep(PULSE_SECONDS if database_answers else RETRY_SECONDS)
 
 
 async def _checked(context: Context) -> tuple[bool, bool]:
     """Return whether the database answers, and whether the newest checkpoint has our signature and matches the tree in the database."""
+    database = context.database
+    log_continues = True
     try:
-        await context.database.write(healthy)
-        await context.database.read(check_log, context.signer)
+        try:
+            # In a thread of its own, with a connection that the readers leave free.
+            await asyncio.to_thread(database.read_now, check_log, context.signer)
+        except LogInconsistent:
+            log_continues = False
+        database.set_hanging(hangs=False)
+        if database.engine == "sqlite" or database.fault is not None:
+            await database.write(healthy)
     except ServiceUnavailable:
         return False, False
-    except LogInconsistent:
-        return True, False
-    return True, True
+    return True, log_continues
 
 
 async def summary(context: Context) -> tuple[dict[str, int], int]:

@@ -32,6 +32,7 @@ async def exposition(context: Context) -> bytes:
         metrics.CONNECTIONS_LIMIT: context.connections.limit,
         metrics.WRITES_WAITING: context.database.waiting,
         metrics.UNWRITABLE: context.database.fault is not None,
+        metrics.LEADS: context.cluster.leadership.leads,
         metrics.WEBHOOKS_DUE: found.webhooks_due,
         metrics.LOG_LEAVES: found.log_leaves,
         metrics.LOG_UNSEQUENCED: found.log_queued,

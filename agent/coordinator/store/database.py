@@ -72,6 +72,13 @@ class Database(Protocol):
         """The name of the engine. On PostgreSQL, other processes may use the database too."""
 
     @property
+    def patience(self) -> float | None:
+        """How many seconds calls wait for a server that does not answer; None if the database is a file."""
+
+    def set_hanging(self, *, hangs: bool) -> None:
+        """Answer all calls that wait, and new ones, with `ServiceUnavailable` while the server hangs: on its open connections nothing arrives."""
+
+    @property
     def directory(self) -> Path:
         """A directory on the disk that the database fills, or that of the coordinator's files if a server holds the database."""
 

@@ -350,8 +350,9 @@ class History(Record):
 
 
 class Overview(Record):
-    """The number of jobs in each state, a summary of all miners, and the database's statistics."""
+    """The number of jobs in each state, a summary of all miners, the database's statistics, and the replicas, one of which leads."""
 
     jobs: dict[str, int]
     miners: list[Record]
     database: Record
+    replicas: tuple[Record, ...] = ()

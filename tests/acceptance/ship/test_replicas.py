@@ -250,6 +250,18 @@ def test_a_key_that_is_revoked_on_one_replica_is_refused_by_the_other(pair: Pair
         assert time.monotonic() < end
 
 
+def test_an_operator_sees_which_replica_leads(pair: Pair) -> None:
+    """From each of them."""
+    for replica, leads in ((pair.first, 1), (pair.second, 0)):
+        shown = replica.status()["coordinator"]["replicas"]
+        assert [(item["slot"], item["leads"]) for item in shown] == [(0, True), (1, False)]
+        assert "replica 0 on" in (status := replica.cli("status").stdout)
+        assert status.count(", leads") == 1
+        headers = {"Authorization": f"Bearer {replica.file['admin_key']}"}
+        metrics = httpx.get(f"{replica.url}/metrics", headers=headers, timeout=LIMIT_SECONDS).text
+        assert f"aitbc_coordinator_leads {leads}.0\n" in metrics
+
+
 def test_a_replica_with_another_key_or_other_artifacts_does_not_start(pair: Pair) -> None:
     replica = add_replica(pair.first, "stranger")
     directory = replica.data_dir / "coordinator"

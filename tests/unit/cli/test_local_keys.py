@@ -111,7 +111,7 @@ def test_a_replica_without_the_keys_does_not_start_and_issues_nothing(
 
 
 def test_a_new_database_adopts_given_keys_once(tmp_path: Path) -> None:
-    """As Kubernetes' secret gives them to all replicas, made on a database that is gone."""
+    """As Kubernetes' secret gives them to all replicas, made on another database."""
     made = Machine(tmp_path / "elsewhere" / "data", None)
     keys = made.start()
     first = Machine(tmp_path / "first", postgres.shared().new_database())

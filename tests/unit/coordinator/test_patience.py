@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.coordinator.cluster.patience import LONGEST, REMEMBERED_SECONDS, SHORTEST, Patience
+from agent.coordinator.cluster.patience import LONGEST, RECENT_SECONDS, SHORTEST, Patience
 
 
 def test_without_delays_it_is_short() -> None:
@@ -38,5 +38,5 @@ def test_it_forgets_delays_that_are_over() -> None:
     patience.note(4.0, 0.0)
     patience.note(1.0, 10.0)
     assert patience.limit(10.0) == 12.0
-    assert patience.limit(REMEMBERED_SECONDS + 5) == 3.0
-    assert patience.limit(REMEMBERED_SECONDS + 15) == SHORTEST
+    assert patience.limit(RECENT_SECONDS + 5) == 3.0
+    assert patience.limit(RECENT_SECONDS + 15) == SHORTEST

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from limits import RateLimitItemPerSecond
 from limits.aio.strategies import FixedWindowRateLimiter
@@ -73,5 +74,24 @@ def test_replicas_count_the_calls_of_each_other() -> None:
             buses[1].received("first", kind, data)
         assert await second.get_window_stats(item, "a") == (1010.0, 1)
         assert [await second.hit(item, "a") for _ in range(2)] == [True, False]
+
+    asyncio.run(play())
+
+
+def test_attack_another_replica_begins_no_window_longer_than_the_longest() -> None:
+    """The caller would be refused for ever. Numbers below 1 are not counted, nor those that are none."""
+
+    async def play() -> None:
+        clock, bus = Clock(), Bus()
+        limiter = FixedWindowRateLimiter(WindowStorage(10, clock, bus, longest=10))
+        item = RateLimitItemPerSecond(3, 10)
+        key = item.key_for("a")
+        for calls in ([[key, 5, math.inf]], [[key, -5, 10]], [[key, "5", {}]], [[[key], 5, 10]], [None], "x"):
+            bus.received("liar", "calls", calls)
+        assert await limiter.test(item, "a")
+        bus.received("liar", "calls", [[key, 5, 1e300]])
+        assert not await limiter.hit(item, "a")
+        clock.now += 10
+        assert await limiter.hit(item, "a")
 
     asyncio.run(play())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from agent.coordinator.cluster.replicas import Replicas
+from agent.coordinator.cluster.patience import LONGEST, MARGIN, SHORTEST
+from agent.coordinator.cluster.replicas import POLL_SECONDS, STUCK_MARGIN, Replicas
 from support.servers import postgres
 
 pytestmark = pytest.mark.anyio
@@ -145,3 +148,37 @@ async def test_the_messages_of_a_server_that_crashed_may_be_lost_but_later_ones_
             connection.execute("TRUNCATE replica_messages")
         first.bus.send("number", 2)
         await second.until(2)
+
+
+async def test_a_leader_whose_answers_are_late_waits_for_them_and_is_waited_for(url: str) -> None:
+    """Its session is silent for longer than that of a replica that hangs, on a machine that is fast, may be."""
+    first, second = Replica(url), Replica(url)
+    async with (
+        running(first, second),
+        await psycopg.AsyncConnection.connect(url, autocommit=True) as connection,
+    ):
+
+        async def seen(query: str, *parameters: Any) -> Any:
+            async with asyncio.timeout(LIMIT_SECONDS):
+                while not (row := await (await connection.execute(query.encode(), parameters)).fetchone()):  # noqa: ASYNC110 - the database has no events
+                    await asyncio.sleep(0.05)
+            return row[0]
+
+        joined_as = first.bus.replica_id
+        first.patience.note(LONGEST / MARGIN, asyncio.get_running_loop().time())
+        await seen("SELECT 1 FROM replicas WHERE slot = 0 AND reply_seconds = %s", LONGEST)
+        pid = await seen("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 100")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            silent = POLL_SECONDS + SHORTEST + 2 * STUCK_MARGIN
+            await seen(
+                "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND clock_timestamp() - state_change > %s * interval '1 s'",
+                pid, silent,
+            )  # fmt: skip
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        first.bus.send("number", 7)
+        await second.until(7)
+        assert "left" not in second.received
+        assert (first.bus.replica_id, first.leadership.leads) == (joined_as, True)
+        assert [member.leads for member in second.members] == [True, False]

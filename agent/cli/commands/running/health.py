@@ -8,14 +8,15 @@ import typer
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.coordinator.store.engines import on_postgres
 from agent.miner.control import ask
 
 
 def health(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Check the health of the running agent. Exit code 1: it is unhealthy or not ready yet.
 
-    A miner that is paused or cannot reach its coordinator is healthy, and so is a coordinator whose disk is nearly full:
-    a restart would not help.
+    A miner that is paused or cannot reach its coordinator is healthy, and so is a coordinator whose disk is nearly full or whose
+    PostgreSQL does not answer: a restart would not help.
     """
     settings = settings_from(data_dir, config)
     agent = agent_file.read(settings)
@@ -24,7 +25,8 @@ def health(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson 
     if agent.admin_key is not None:
         answer = local_api.call(settings, "GET", "health")
         parts["coordinator"] = answer["status"]
-        healthy = all(state == "healthy" for part, state in answer["services"].items() if part != "storage")
+        others = {"storage", "database", "blockchain"} if on_postgres(settings.database) else {"storage"}
+        healthy = all(state == "healthy" for part, state in answer["services"].items() if part not in others)
     if agent.miner_id is not None:
         miner = asyncio.run(ask(settings.data_dir, "status"))
         parts["miner"] = "stopping" if miner["stopping"] else f"ok, {miner['connection']}"

@@ -17,7 +17,7 @@ from agent.core.machine.placement import GIBIBYTE, TOO_LARGE, gibibytes
 from agent.core.values.durations import format_duration
 from agent.miner.control import ControlUnavailable, ask
 from agent.settings import Settings
-from aitbc.cli._terminal.output import SafeConsole, print_rows
+from aitbc.cli._terminal.output import SafeConsole, moment, print_rows
 
 LEAST_SHARE = 0.005
 """Smaller shares of the last hour are not shown."""
@@ -165,6 +165,13 @@ def _print_models(console: SafeConsole, miner: dict[str, Any]) -> None:
 def _print_coordinator(console: SafeConsole, overview: dict[str, Any]) -> None:
     jobs = ", ".join(f"{count} {state}" for state, count in sorted(overview["jobs"].items()))
     console.print(f"[bold]Coordinator[/] jobs: {jobs or 'none'}")
+    replicas = overview["replicas"]
+    if len(replicas) > 1:
+        for replica in replicas:
+            leads = ", leads" if replica["leads"] else ""
+            console.print(
+                f"  replica {replica['slot']} on {escape(replica['host'])}: version {replica['version']}, since {moment(replica['joined_at'])}{leads}"
+            )
     rows = []
     for miner in overview["miners"]:
         state = "paused" if miner["paused"] else "online" if miner["online"] else "offline"

@@ -354,9 +354,20 @@ class DatabaseNumbers(Answer):
     writes: int = Field(examples=[840])
 
 
+class Replica(Answer):
+    """A running coordinator. One of them leads: it alone matches jobs with miners, and does the upkeep."""
+
+    slot: int = Field(examples=[0])
+    host: str = Field(examples=["coordinator-1"])
+    version: str = Field(examples=["1.0.0"])
+    joined_at: fields.Time
+    leads: bool
+
+
 class Overview(Answer):
-    """The number of jobs in each state, all miners, and the database's writes."""
+    """The number of jobs in each state, all miners, the database's writes, and the coordinators that use the database."""
 
     jobs: dict[JobState, int] = Field(examples=[{"submitted": 3, "running": 1, "completed": 40}])
     miners: list[MinerSummary]
     database: DatabaseNumbers
+    replicas: list[Replica]

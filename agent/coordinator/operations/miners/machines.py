@@ -22,6 +22,7 @@ from agent.coordinator.operations.answers.miners import (
     MinerPage,
     MinerSummary,
     Overview,
+    Replica,
     WaitingCommand,
 )
 from agent.coordinator.operations.callers import Caller, Role
@@ -209,6 +210,16 @@ def _overview(connection: Connection, context: Context) -> Overview:
         jobs={JobState(state): count for state, count in counts.by_state(connection).items()},
         miners=_summaries(connection, context, records),
         database=DatabaseNumbers(commits=database.commits, writes=database.writes),
+        replicas=[
+            Replica(
+                slot=member.slot,
+                host=member.host,
+                version=member.version,
+                joined_at=format_time(member.joined_at),
+                leads=member.leads,
+            )
+            for member in sorted(context.cluster.members)
+        ],
     )
 
 

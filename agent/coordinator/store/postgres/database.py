@@ -13,10 +13,10 @@ import random
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Concatenate, Final, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 import psycopg
 import structlog
@@ -43,6 +43,7 @@ LONGEST_PAUSE: Final = 0.5
 DUPLICATES: Final = 5
 """How often a transaction is repeated because another one has inserted the same key."""
 
+_HANGS: Final = "The coordinator cannot use its database now; try again in a moment."
 _UNKNOWN: Final = "The database does not answer whether a change was stored; look before you repeat it."
 
 log = structlog.get_logger()
@@ -79,12 +80,28 @@ class PostgresDatabase:
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
         self._groups = Groups(self._writers, self._write_now)
         self._closed = False
+        self._hangs = False
+        self._unanswered: set[asyncio.Future[Any]] = set()
         self._after_commit: list[tuple[asyncio.AbstractEventLoop, Content, Callable[[], None]]] = []
 
     @property
     def engine(self) -> Literal["sqlite", "postgresql"]:
         """The name of the engine."""
         return "postgresql"
+
+    @property
+    def patience(self) -> float:
+        """How many seconds calls wait for a server that does not answer."""
+        return self.server.limits.retry
+
+    def set_hanging(self, *, hangs: bool) -> None:
+        """Answer all calls that wait, and new ones, with `ServiceUnavailable` while the server hangs. Their threads go on waiting."""
+        if hangs and not self._hangs:
+            log.error("database_hangs", unanswered=len(self._unanswered))
+        self._hangs = hangs
+        if hangs:
+            for future in list(self._unanswered):
+                future.cancel()
 
     @property
     def waiting(self) -> int:
@@ -118,27 +135,39 @@ class PostgresDatabase:
         self._admit()
         with self._count:
             self._waiting += 1
-        return await asyncio.get_running_loop().run_in_executor(
-            self._writers,
-            self._write_queued,
-            lambda connection: function(connection, *args, **kwargs),
-            function.__name__,
+        queued = self._writers.submit(
+            self._write_queued, lambda connection: function(connection, *args, **kwargs), function.__name__
         )
+        queued.add_done_callback(self._begun_or_cancelled)
+        return await self._answered(asyncio.wrap_future(queued), _UNKNOWN)
 
     async def write_together(self, function: Together[S, I, T], shared: S, item: I, key: Hashable) -> T:
         """Do the same as `write` for several items. See `Database.write_together`."""
         self._admit()
-        outcome: T = await self._groups.add(function, shared, item, key)
-        return outcome
+        return await self._answered(self._groups.add(function, shared, item, key), _UNKNOWN)
 
     async def read(
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run `function` on a snapshot that contains every write answered before."""
         self._check_open()
-        return await asyncio.get_running_loop().run_in_executor(
+        read = asyncio.get_running_loop().run_in_executor(
             self._readers, lambda: self.read_now(function, *args, **kwargs)
         )
+        return await self._answered(read, _HANGS)
+
+    async def _answered(self, future: asyncio.Future[T], otherwise: str) -> T:
+        """Wait for the outcome of a call. Raises `ServiceUnavailable` with the message `otherwise` if the server hangs meanwhile."""
+        self._unanswered.add(future)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._hangs and future.cancelled() and not (task and task.cancelling()):
+                raise ServiceUnavailable(otherwise) from None
+            raise
+        finally:
+            self._unanswered.discard(future)
 
     async def peek(
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
@@ -170,11 +199,18 @@ class PostgresDatabase:
     def _check_open(self) -> None:
         if self._closed:
             raise ServiceUnavailable("The coordinator is stopping; try again in a moment.")
+        if self._hangs:
+            raise ServiceUnavailable(_HANGS)
 
     def _admit(self) -> None:
         self._check_open()
         if self.waiting >= self._max_queue:
             raise ServiceUnavailable("The coordinator is overloaded; try again in a moment.")
+
+    def _begun_or_cancelled(self, queued: Future[Any]) -> None:
+        if queued.cancelled():  # before it began, which would have counted it
+            with self._count:
+                self._waiting -= 1
 
     def _write_queued(self, function: Callable[[Connection], T], name: str) -> T:
         with self._count:
@@ -264,9 +300,7 @@ class PostgresDatabase:
                     raise
                 if failure is Failure.UNAVAILABLE or time.monotonic() > deadline:
                     log.error("database_unavailable", error=reason(error))  # noqa: TRY400 - the server's message says all
-                    raise ServiceUnavailable(
-                        "The coordinator cannot use its database now; try again in a moment."
-                    ) from error
+                    raise ServiceUnavailable(_HANGS) from error
                 if failure is Failure.UNPREPARED:
                     log.info("statements_not_prepared", reason="the connection pooler does not keep them")
                     self.server.prepares = False

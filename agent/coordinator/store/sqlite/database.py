@@ -96,6 +96,13 @@ class SQLiteDatabase:
         return "sqlite"
 
     @property
+    def patience(self) -> None:
+        """None, because the watchdog ends a process whose own file does not answer."""
+
+    def set_hanging(self, *, hangs: bool) -> None:
+        """Do nothing, as above."""
+
+    @property
     def directory(self) -> Path:
         """The directory of the database file."""
         return self.path.parent
