@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Literal
 
+import structlog
+
 from agent.coordinator.operations.context import Context
 from agent.coordinator.sequencer import LogInconsistent
 from agent.coordinator.sequencer import check as check_log
@@ -21,6 +23,8 @@ RETRY_SECONDS: Final = 1.0
 SILENCE_SECONDS: Final = 60.0
 """How long the writer of a database in a file may take to answer, longer than a slow disk or a large transaction needs."""
 State = Literal["healthy", "unhealthy"]
+
+log = structlog.get_logger()
 
 
 def states(context: Context) -> dict[str, State]:
@@ -48,7 +52,7 @@ async def pulse(context: Context) -> None:
     database = context.database
     while True:
         begun = loop.time()
-        if database.engine == "sqlite":
+        if database.patience is None:
             context.liveness.report("database", begun, SILENCE_SECONDS)
         checking = asyncio.create_task(_checked(context))
         try:
@@ -75,14 +79,19 @@ async def _checked(context: Context) -> tuple[bool, bool]:
     log_continues = True
     try:
         try:
-            # In a thread of its own, with a connection that the readers leave free.
-            await asyncio.to_thread(database.read_now, check_log, context.signer)
+            if database.patience is None:
+                await database.read(check_log, context.signer)
+            else:  # all threads of the readers may be waiting for the server; a connection is left
+                await asyncio.to_thread(database.read_now, check_log, context.signer)
         except LogInconsistent:
             log_continues = False
         database.set_hanging(hangs=False)
-        if database.engine == "sqlite" or database.fault is not None:
+        if database.patience is None or database.fault is not None:
             await database.write(healthy)
     except ServiceUnavailable:
+        return False, False
+    except Exception:  # the next check may succeed
+        log.exception("health_check_failed")
         return False, False
     return True, log_continues
 
