@@ -88,13 +88,13 @@ def encode(message: Outgoing) -> str:
 def decode(payload: str) -> list[Any]:
     """Return the messages of a row, each a kind and data if the sender is honest; none if it is no JSON array."""
     try:
-        found = orjson.loads(payload)
+        batch = orjson.loads(payload)
     except ValueError:
         try:
-            found = json.loads(payload, parse_constant=_refuse)
+            batch = json.loads(payload, parse_constant=_refuse)
         except (ValueError, RecursionError):
             return []
-    return found if isinstance(found, list) else []
+    return batch if isinstance(batch, list) else []
 
 
 def _refuse(constant: str) -> None:
@@ -162,14 +162,14 @@ async def read(
     They are rows of sender, number and payload, in order per sender, and of each sender as many as the limits allow.
     """
     parameters = (list(read_up_to), list(read_up_to.values()), receiver, ROW_LIMIT, READ_ROWS, READ_BYTES)
-    found = await (await session.execute(_READ, parameters)).fetchall()
+    received = await (await session.execute(_READ, parameters)).fetchall()
     counts, sizes = Counter[str](), Counter[str]()
-    for sender, _, payload in found:
+    for sender, _, payload in received:
         counts[sender] += 1
         sizes[sender] += len(payload)
     # In characters, each of which is one byte or more.
     more = any(counts[sender] >= READ_ROWS or 4 * sizes[sender] >= READ_BYTES for sender in counts)
-    return found, more
+    return received, more
 
 
 class Old:

@@ -245,27 +245,30 @@ class Replicas:
         rows = await (await watch.execute(_HOLDERS, (_LOCKS,))).fetchall()
         holders = [_Holder(*row) for row in rows]
         mine = watch.info.backend_pid
-        self._check_own(next((held for held in holders if (held.key, held.pid) == (self.slot, mine)), None))
-        leader = next((held.pid for held in holders if held.key == _LEADER), None)
+        self._check_own(
+            next((holder for holder in holders if (holder.key, holder.pid) == (self.slot, mine)), None)
+        )
+        leader = next((holder.pid for holder in holders if holder.key == _LEADER), None)
         if leader is None and await _try_lock(watch, _LEADER):
             log.info("leadership_gained", slot=self.slot)
             self.leadership.set(leads=True)
             leader = mine
-        replicas = [held for held in holders if 0 <= held.key < SLOTS]
-        for held in replicas:
-            if held.pid != mine and held.stuck:
-                log.warning("stuck_replica_disconnected", pid=held.pid, host=held.host)
-                await watch.execute("SELECT pg_terminate_backend(%s)", (held.pid,))
-        self.members = [_member(held, leads=held.pid == leader) for held in replicas]
+        replicas = [holder for holder in holders if 0 <= holder.key < SLOTS]
+        # A session's time limit is in the row of its slot.
+        patient = {holder.pid for holder in replicas if not holder.stuck} | {mine}
+        for pid in {holder.pid for holder in holders if holder.stuck} - patient:
+            log.warning("stuck_replica_disconnected", pid=pid)
+            await watch.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        self.members = [_member(holder, leads=holder.pid == leader) for holder in replicas]
         self._set_peers(
-            frozenset(held.replica_id for held in replicas if held.replica_id) - {self.bus.replica_id}
+            frozenset(holder.replica_id for holder in replicas if holder.replica_id) - {self.bus.replica_id}
         )
 
-    def _check_own(self, held: _Holder | None) -> None:
+    def _check_own(self, holder: _Holder | None) -> None:
         """Raise `_Left` unless this replica holds its slot under its own name, by which the others read its messages."""
-        if held is None:
+        if holder is None:
             raise _Left("its slot was lost")
-        if held.replica_id != self.bus.replica_id:
+        if holder.replica_id != self.bus.replica_id:
             raise _Left("its row in the table of replicas was changed")
 
     def _set_peers(self, peers: frozenset[str]) -> None:
@@ -330,8 +333,8 @@ class Replicas:
                     return
 
 
-def _member(held: _Holder, *, leads: bool) -> Member:
-    return Member(held.key, held.host or "", held.version or "", held.started_at or 0.0, leads)
+def _member(holder: _Holder, *, leads: bool) -> Member:
+    return Member(holder.key, holder.host or "", holder.version or "", holder.started_at or 0.0, leads)
 
 
 async def _free_slot(watch: Session) -> int:

@@ -311,11 +311,11 @@ class Feed:
         self._behind = False
         try:
             if not self._hub.has_subscribers:
-                held = self._held[:]
+                waiting = self._held[:]
                 self._advance(await self._reader.newest())
                 self._publish_held()
                 # Another replica has seen the change that its live messages follow. Those that follow any other are not true.
-                untrue = {id(item) for item in held}
+                untrue = {id(item) for item in waiting}
                 self._held = [item for item in self._held if id(item) not in untrue]
                 return
             changes, more = await self._reader.after(self._position)

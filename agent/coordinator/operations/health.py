@@ -29,13 +29,13 @@ log = structlog.get_logger()
 
 def states(context: Context) -> dict[str, State]:
     """Return the last known state of the database, the log and the dispatcher, and `storage` while the disk is nearly full."""
-    known = context.health
-    found: dict[str, State] = {
-        "database": _state(known.database_answers and context.database.fault is None),
-        "blockchain": _state(known.log_continues and not _sequencer_stopped(context)),
+    checked = context.health
+    parts: dict[str, State] = {
+        "database": _state(checked.database_answers and context.database.fault is None),
+        "blockchain": _state(checked.log_continues and not _sequencer_stopped(context)),
         "marketplace": _state(context.dispatcher.alive),
     }
-    return {**found, "storage": "unhealthy"} if context.space.is_short else found
+    return {**parts, "storage": "unhealthy"} if context.space.is_short else parts
 
 
 def _sequencer_stopped(context: Context) -> bool:

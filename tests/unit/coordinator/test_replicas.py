@@ -168,6 +168,8 @@ async def test_a_leader_whose_answers_are_late_waits_for_them_and_is_waited_for(
         first.patience.note(LONGEST / MARGIN, asyncio.get_running_loop().time())
         await seen("SELECT 1 FROM replicas WHERE slot = 0 AND reply_seconds = %s", LONGEST)
         pid = await seen("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 100")
+        # Its next look at the holders of locks follows all that it has changed at the server.
+        await seen("SELECT 1 FROM pg_stat_activity WHERE pid = %s AND query LIKE %s", pid, "%FROM pg_locks%")
         os.kill(pid, signal.SIGSTOP)
         try:
             silent = POLL_SECONDS + SHORTEST + 2 * STUCK_MARGIN
