@@ -271,6 +271,18 @@ def test_health_reports_a_log_that_cannot_continue(served: Served) -> None:
     assert newest(served).size == size
 
 
+def test_a_log_is_not_continued_with_another_key(tmp_path: Path) -> None:
+    """The message has one sentence after the other, and the file's path."""
+    with serve(tmp_path / "data"):
+        pass
+    key_file = tmp_path / "data" / "coordinator" / "log.key"
+    key_file.write_bytes(key_file.read_bytes()[::-1])
+    with pytest.raises(ConfigurationError) as refused, serve(tmp_path / "data"):
+        pass
+    assert f"cannot be continued with {key_file}" in str(refused.value)
+    assert ".." not in str(refused.value).replace(str(key_file), "")
+
+
 @pytest.mark.sqlite
 def test_a_database_from_before_the_published_checkpoint_is_not_continued(tmp_path: Path) -> None:
     """Restored from an old backup, it would sign a different log than the published one."""
