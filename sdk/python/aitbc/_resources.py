@@ -14,6 +14,7 @@ from aitbc._calls import (
     log,
     marketplace,
     miners,
+    opening,
     payouts,
     receipts,
     registry,
@@ -122,7 +123,8 @@ class Jobs(_Resource):
     get_results = _blocking(jobs.get_results)
     wait = _blocking(jobs.wait)
     seal = _blocking(sealing.seal)
-    events = _iterated(sealing.follow)
+    sealed_request = _blocking(opening.sealed_request)
+    events = _iterated(opening.follow)
 
 
 class AsyncJobs(_AsyncResource):
@@ -141,7 +143,8 @@ class AsyncJobs(_AsyncResource):
     get_results = _awaited(jobs.get_results)
     wait = _awaited(jobs.wait)
     seal = _awaited(sealing.seal)
-    events = _async_iterated(sealing.follow)
+    sealed_request = _awaited(opening.sealed_request)
+    events = _async_iterated(opening.follow)
 
 
 class Services(_Resource):

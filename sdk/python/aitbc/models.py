@@ -167,11 +167,16 @@ class JobLogEntry(Record):
 
 
 class JobLog(Record):
-    """What the runs of a job have written, oldest first. If `truncated`, the log was longer, and lines are missing."""
+    """What the runs of a job have written, oldest first. If `truncated`, the log was longer, and lines are missing.
+
+    `opened` and `caution` are as in `JobResults`.
+    """
 
     job_id: str
     entries: list[JobLogEntry]
     truncated: bool
+    opened: bool = False
+    caution: str | None = None
 
     def __str__(self) -> str:
         return "\n".join(entry.text for entry in self.entries)
@@ -185,12 +190,18 @@ class JobDataDeleted(Record):
 
 
 class JobResults(Record):
-    """The results of a completed job."""
+    """The results of a completed job.
+
+    `opened` is whether this client sealed the job, and these are what the miner to which it did so sealed in return. If it is False,
+    the coordinator may have read or exchanged them; `caution` says so where the job may have been a sealed one.
+    """
 
     job_id: str
     status: str
     results: dict[str, Any]
     completed_at: str | None = None
+    opened: bool = False
+    caution: str | None = None
 
     def output_files(self) -> tuple[OutputFile, ...]:
         """Return the files in the results. Download them with `artifacts.download(file.artifact_id, ...)`."""
@@ -203,12 +214,14 @@ class JobEvent:
 
     For a change of state or progress, `kind` is `job_update` and `data` is the `Job`. `resync` marks a gap; the job's outputs so far
     follow, and its state if it may have changed. Other kinds are events of the runner (`token`, `segment`, `preview`, ...) with their
-    own data. To resume after an event, pass its `seq` as `after`; it is None for an event after which a stream cannot resume.
+    own data. To resume after an event, pass its `seq` as `after`; it is None for an event after which a stream cannot resume. `opened` is
+    as in `JobResults`.
     """
 
     kind: str
     data: Mapping[str, Any]
     seq: int | None = None
+    opened: bool = False
 
     @property
     def job(self) -> Job | None:

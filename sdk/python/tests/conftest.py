@@ -247,6 +247,7 @@ def environment(base_url: str, tmp_path) -> dict[str, str]:
         "AITBC_BASE_URL": base_url,
         "AITBC_API_KEY": "key_1",
         "AITBC_DATA_DIR": str(tmp_path / "data"),
+        "AITBC_CONFIG_DIR": str(tmp_path / "config"),
         "XDG_STATE_HOME": str(tmp_path / "state"),
     }
 
@@ -262,7 +263,7 @@ def workdir(tmp_path) -> Path:
 @pytest.fixture
 def quick(environment, workdir, monkeypatch, capsys):
     """Run the command in this process, without starting an interpreter."""
-    for name in ("AITBC_BASE_URL", "AITBC_API_KEY", "AITBC_DATA_DIR", "XDG_STATE_HOME"):
+    for name in ("AITBC_BASE_URL", "AITBC_API_KEY", "AITBC_DATA_DIR", "AITBC_CONFIG_DIR", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, environment[name])
     monkeypatch.chdir(workdir)
 

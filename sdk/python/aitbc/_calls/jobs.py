@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from aitbc import errors
-from aitbc._calls import direct, sealing
+from aitbc._calls import direct, opening, sealing
 from aitbc._http.flow import Flow, Request, Session, Sleep, fetch, post_json
 from aitbc._http.transfer import Source, Uploadable
-from aitbc.errors import AITBCError, JobFailed
+from aitbc.errors import AITBCError, JobFailed, VerificationError
 from aitbc.models import (
     Job,
     JobDataDeleted,
@@ -52,15 +52,19 @@ def create(
     job; without a key, the call is not retried once the coordinator may have received it.
     With `seal`, the id of a miner, only that miner can read the input and only this client the answer; the coordinator stores
     ciphertext (docs/how-to/seal-a-job.md). The machine's owner can still read its memory.
-    Raises `APIError`, `TransportError`, `TimeoutError`, and `OSError` for a file that cannot be read.
+    Raises `APIError`, `TransportError`, `TimeoutError`, and `OSError` for a file that cannot be read; for a sealed job `VerificationError`
+    if the coordinator returns the id of another job.
     """
     if seal is not None:
         sealed = yield from sealing.seal(session, body, files, miner_id=seal)
         return (yield from create(session, sealed, idempotency_key=idempotency_key))
     sources = {name: Source(content) for name, content in (files or {}).items()}
+    request = yield from sealing.request_of(session, body)
     job = yield from fetch(
         session, post_json("/v1/jobs", body, headers=idempotency_headers(idempotency_key)), Job
     )
+    if request is not None:
+        yield from sealing.remember_job(session, job.job_id, request)
     try:
         for name, source in sources.items():
             yield from _store(session, job.job_id, name, source)
@@ -169,7 +173,7 @@ def rerun(
 
     `set` has new values of parameters by name, with dots inside objects; None restores a default. `changes` are job options such as
     `name`, `labels`, `pricing`, `priority` or `miner_id`. With `wait` (seconds, at most 60), the response is delayed until the job
-    ends, and then includes its `results`. Raises `ValidationFailed` if an input file no longer exists.
+    ends, and then includes its `results`. Raises `ValidationFailed` if an input file no longer exists, and `Conflict` for a sealed job.
     """
     headers = idempotency_headers(idempotency_key)
     if wait is not None:
@@ -177,13 +181,21 @@ def rerun(
     body = {**changes, "set": dict(set or {})}
     path = f"/v1/jobs/{quote(job_id, safe='')}/rerun"
     request = post_json(path, body, headers=headers, extra_timeout=wait or 0.0)
-    return (yield from fetch(session, request, ServiceJob))
+    created = yield from fetch(session, request, ServiceJob)
+    if session.sealing.memory.get(job_id) is not None:
+        raise VerificationError(
+            f"The coordinator says that it runs job {job_id} again, whose input only its miner can read. Do not trust {created.job_id}."
+        )
+    return created
 
 
 def log(session: Session, /, job_id: str) -> Flow[JobLog]:
-    """Return what the job's runs have written: the output of a Python model, warnings of ffmpeg and the like."""
+    """Return what the job's runs have written: the output of a Python model, warnings of ffmpeg and the like.
+
+    Raises `VerificationError` for a line that the miner of a job that this client sealed has not sealed.
+    """
     request = Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/log")
-    return (yield from sealing.open_log(session, (yield from fetch(session, request, JobLog))))
+    return (yield from opening.open_log(session, (yield from fetch(session, request, JobLog)), job_id))
 
 
 def delete_data(session: Session, /, job_id: str) -> Flow[JobDataDeleted]:
@@ -203,11 +215,12 @@ def get_results(
     Those of a sealed job are opened, unless `opened` is false: then they are as the miner signed them. Afterwards this client also
     opens their files when it downloads them.
 
-    Raises `JobNotCompleted` if the job failed or was cancelled, and without `wait` also if it is unfinished.
+    Raises `JobNotCompleted` if the job failed or was cancelled, and without `wait` also if it is unfinished; `VerificationError` for results
+    that the miner of a job that this client sealed has not sealed.
     """
     request = Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/results")
     answer = yield from _results(session, request, job_id, wait=wait)
-    return (yield from sealing.open_results(session, answer)) if opened else answer
+    return (yield from opening.open_results(session, answer, job_id, opened=opened))
 
 
 def _results(session: Session, request: Request, job_id: str, *, wait: bool) -> Flow[JobResults]:

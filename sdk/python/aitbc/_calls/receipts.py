@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from aitbc._calls import jobs, log
+from aitbc._calls import jobs, log, opening
 from aitbc._http.flow import Flow, Request, Session, Sleep, fetch, post_json
 from aitbc.errors import TimeoutError  # noqa: A004 - the package's own, which is the builtin one too
 from aitbc.log import parse_proof
@@ -19,8 +19,10 @@ _WITNESS_PAUSE = 1.0
 
 
 def get(session: Session, /, job_id: str) -> Flow[Receipt]:
-    """Return the receipt of a completed job."""
-    return (yield from fetch(session, Request("GET", f"/v1/receipts/{quote(job_id, safe='')}"), Receipt))
+    """Return the receipt of a completed job. Raises `VerificationError` if it is not about what this client sealed as this job."""
+    receipt = yield from fetch(session, Request("GET", f"/v1/receipts/{quote(job_id, safe='')}"), Receipt)
+    opening.check_receipt(session, job_id, receipt.to_dict())
+    return receipt
 
 
 def verify(session: Session, /, receipt: Mapping[str, Any]) -> Flow[VerifyAnswer]:
@@ -38,10 +40,12 @@ def export(
     """Return the bundle of a completed job (receipt, results, proof), which `aitbc.verify_bundle` checks offline.
 
     With a `policy`, wait until the required witnesses have cosigned a checkpoint that includes the receipt. Raises `TimeoutError` after
-    `timeout` seconds, and `VerificationError` if the policy does not include the log.
+    `timeout` seconds, and `VerificationError` if the policy does not include the log, or if receipt and results are not about what this
+    client sealed as this job.
     """
     receipt = yield from get(session, job_id)
     results = yield from jobs.get_results(session, job_id, wait=False, opened=False)
+    opening.check_receipt(session, job_id, receipt.to_dict(), results.results)
     left = timeout
     while True:
         proof = yield from log.proof(session, receipt.receipt_id)

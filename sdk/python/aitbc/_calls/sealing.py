@@ -1,4 +1,4 @@
-"""Sealed jobs in the client's calls: seals requests, and opens results, events, logs and files where they arrive."""
+"""Sealed jobs in the client's calls: seals requests, and remembers them before they are submitted. `opening` opens the answers."""
 
 from __future__ import annotations
 
@@ -7,31 +7,25 @@ import re
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from typing import IO, Any, BinaryIO, cast
 from urllib.parse import quote
 
 from aitbc._calls import artifacts
-from aitbc._http import events
-from aitbc._http.flow import Answer, Emit, Flow, Request, Session, Stream, Work, fetch
-from aitbc._http.sealing import SealedFile, cache
+from aitbc._http.flow import Flow, Request, Session, Work, fetch
 from aitbc._http.transfer import Source, Uploadable
 from aitbc.canonical import b64decode
 from aitbc.errors import ConfigurationError, VerificationError
-from aitbc.models import Job, JobEvent, JobLog, JobResults, Record
-from aitbc.outputs import output_files
+from aitbc.models import Record
 from aitbc.sealing import (
     MEDIA_TYPE,
-    AnswerOpener,
     EncryptionKey,
-    JobOfRequest,
     RequestSealer,
     SealedInput,
     read_answer,
     seal_file,
 )
-from aitbc.sealing.answer import EVENT_KIND, LOG_SOURCE
 from aitbc.sealing.attestation import nonce_of, verify
+from aitbc.sealing.memory import RememberedRequest
 
 INPUT_FIELDS = ("parameters", "model", "input", "output")
 """The fields of a job's body that are sealed."""
@@ -104,7 +98,45 @@ def seal(
         _put(sealed_input, field, f"artifact:{file.artifact_id}")
     clear = {name: value for name, value in body.items() if name not in INPUT_FIELDS}
     target = {} if "offer_id" in clear else {"miner_id": miner_id}
-    return {**clear, **target, "sealed": sealer.seal(sealed_input, described)}
+    sealed = sealer.seal(sealed_input, described)
+    request = RememberedRequest(miner_id, sealed["request_id"], sealed["reply_key"])
+    yield from _remember(session, request.request_id, request)
+    return {**clear, **target, "sealed": sealed}
+
+
+def request_of(session: Session, body: Mapping[str, Any]) -> Flow[RememberedRequest | None]:
+    """Return the sealed request in the body of a job that is about to be submitted, remembered; None for a job that is not sealed.
+
+    A request that another program sealed to an offer is None too, since only the coordinator says which miner that is.
+    """
+    sealed = body.get("sealed")
+    if not isinstance(sealed, Mapping):
+        return None
+    request_id, miner_id = str(sealed.get("request_id")), body.get("miner_id")
+    known = session.sealing.memory.get(request_id)
+    if known is not None or miner_id is None:
+        return known
+    request = RememberedRequest(str(miner_id), request_id, str(sealed.get("reply_key")))
+    return (yield from _remember(session, request_id, request))
+
+
+def remember_job(session: Session, job_id: str, request: RememberedRequest) -> Flow[None]:
+    """Remember which request a new job answers. Raises `VerificationError` for the id of a job that answers another one."""
+    if (yield from _remember(session, job_id, request)) != request:
+        raise VerificationError(
+            f"The coordinator returned the id of job {job_id}, which answers an earlier request. Do not trust it."
+        )
+
+
+def _remember(session: Session, name: str, request: RememberedRequest) -> Flow[RememberedRequest]:
+    stored = request
+
+    def store() -> None:
+        nonlocal stored
+        stored = session.sealing.memory.add(name, request)
+
+    yield Work(store)
+    return stored
 
 
 def _input_of(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -191,100 +223,3 @@ class _Reader:
         data, self._rest = self._rest[:size], self._rest[size:]
         self.size += len(data)
         return data
-
-
-def opener(session: Session, job_id: str) -> Flow[AnswerOpener | None]:
-    """Return what opens the answer to a job, None if the job is not sealed. Raises `VerificationError` if another key sealed it."""
-    known = session.sealing.openers.get(job_id)
-    if known is not None:
-        return known
-    job = yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}"), Job)
-    if job.sealed is None or job.miner_id is None:
-        return None
-    reply_key = session.sealing.reply_key()
-    if b64decode(str(job.sealed.get("reply_key"))) != reply_key.public:
-        raise VerificationError(
-            f"Job {job_id} was sealed with another key than the one in {session.sealing.path}, so only the holder of that key can open it. "
-            "Use the machine, or the AITBC_CONFIG_DIR, from which it was submitted."
-        )
-    made = AnswerOpener(reply_key, JobOfRequest(job_id, job.miner_id, str(job.sealed.get("request_id"))))
-    cache(session.sealing.openers, job_id, made)
-    return made
-
-
-def open_results(session: Session, answer: JobResults) -> Flow[JobResults]:
-    """Return a job's results, opened if they are sealed. From then on, this client opens their files when it downloads them."""
-    if not isinstance(answer.results.get("sealed"), Mapping):
-        return answer
-    made = yield from opener(session, answer.job_id)
-    if made is None:
-        return answer
-    opened = made.results(answer.results)
-    for number, (file, described) in enumerate(zip(output_files(answer.results), opened.files, strict=True)):
-        key = made.file_key(answer.results, number)
-        sealed_file = SealedFile(key, int(described["size"]), str(described["sha256"]))
-        cache(session.sealing.files, file.artifact_id, sealed_file)
-    return JobResults.model_validate({**answer.to_dict(), "results": opened.results})
-
-
-def open_log(session: Session, log: JobLog) -> Flow[JobLog]:
-    """Return a job's log, opened if it is sealed. The reason of a failure is its last line."""
-    sealed = [entry for entry in log.entries if entry.source == LOG_SOURCE]
-    if not sealed:
-        return log
-    made = yield from opener(session, log.job_id)
-    if made is None:
-        return log
-    lines: list[dict[str, Any]] = []
-    truncated = log.truncated
-    for attempt in sorted({entry.attempt for entry in sealed}):
-        parts = [entry for entry in sealed if entry.attempt == attempt]
-        content = made.log("".join(entry.text for entry in parts))
-        truncated = truncated or bool(content["truncated"])
-        lines += [
-            {
-                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(item["time"])),
-                "attempt": attempt,
-                "source": item["source"],
-                "text": item["text"],
-            }
-            for item in content["entries"]
-        ]
-        if (failure := content["failure"]) is not None:
-            text = f"{failure['message']} ({failure['code']})"
-            lines.append({"time": parts[-1].time, "attempt": attempt, "source": "failure", "text": text})
-    return JobLog.model_validate({"job_id": log.job_id, "entries": lines, "truncated": truncated})
-
-
-def follow(
-    session: Session, /, job_id: str, *, after: int | None = None, timeout: float | None = None
-) -> Stream[JobEvent]:
-    """Yield the events of a job as `aitbc._http.events.follow` does, those of a sealed job opened."""
-    answer: Answer = None
-    with closing(events.follow(session, job_id, after=after, timeout=timeout)) as following:
-        while True:
-            try:
-                command = following.send(answer)
-            except StopIteration:
-                return
-            if isinstance(command, Emit):
-                event = yield from _opened(session, job_id, command.item)
-                answer = None if event is None else (yield Emit(event))
-                continue
-            answer = yield command
-
-
-follow.__doc__ = events.follow.__doc__
-
-
-def _opened(session: Session, job_id: str, event: JobEvent) -> Flow[JobEvent | None]:
-    """Return the event for the caller, None for a repeated one."""
-    if event.kind == "resync" and job_id in session.sealing.openers:
-        session.sealing.openers[job_id].restart()
-    if event.kind != EVENT_KIND:
-        return event
-    made = yield from opener(session, job_id)
-    if made is None:
-        return event
-    opened = made.event(event.data)
-    return None if opened is None else JobEvent(opened[0], opened[1], event.seq)

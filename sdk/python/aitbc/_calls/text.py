@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Self
 
 from aitbc._calls.jobs import failure, get_results
-from aitbc._calls.sealing import follow
+from aitbc._calls.opening import follow
 from aitbc._http.events import LAST_EVENT
 from aitbc._http.flow import Answer, Emit, Open, Session, Stream
 from aitbc.errors import TransportError

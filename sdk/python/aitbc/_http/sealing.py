@@ -1,4 +1,4 @@
-"""What a client stores in memory about sealed jobs: its key pair, and how to open what it has been given."""
+"""A client's state for sealed jobs: its key pair, its memory of what it sealed, and how to open what it has been given."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
+from aitbc.canonical import b64encode
 from aitbc.errors import VerificationError
-from aitbc.sealing import AnswerOpener, ReplyKey, open_file
+from aitbc.sealing import AnswerOpener, JobOfRequest, ReplyKey, open_file
+from aitbc.sealing.memory import DIRECTORY, RememberedRequest, SealingMemory
 from aitbc.sealing.store import load_reply_key
 
 T = TypeVar("T")
@@ -29,11 +31,17 @@ class SealedFile:
 
 
 class SealingState:
-    """The key pair in the file `path`, read or created when it is first needed, and what opens jobs by id and files by artifact id."""
+    """The key pair in the file `path`, read or created when it is first needed, and the memory beside it.
+
+    `openers` are those of remembered jobs and `unconfirmed` those of other jobs, as the coordinator describes them, by job id; `files`
+    open output files by artifact id.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.memory = SealingMemory(path.parent / DIRECTORY)
         self.openers: dict[str, AnswerOpener] = {}
+        self.unconfirmed: dict[str, AnswerOpener] = {}
         self.files: dict[str, SealedFile] = {}
         self._reply_key: ReplyKey | None = None
 
@@ -42,6 +50,27 @@ class SealingState:
         if self._reply_key is None:
             self._reply_key = load_reply_key(self.path)
         return self._reply_key
+
+    def opener(self, job_id: str) -> AnswerOpener | None:
+        """Return what opens the answer to a job that this client sealed, None for a job that it does not remember.
+
+        Raises `VerificationError` if the job was sealed with another key, `ConfigurationError` if key or memory cannot be read.
+        """
+        known = self.openers.get(job_id)
+        if known is None and (request := self.memory.get(job_id)) is not None:
+            known = self.new_opener(job_id, request)
+            cache(self.openers, job_id, known)
+        return known
+
+    def new_opener(self, job_id: str, request: RememberedRequest) -> AnswerOpener:
+        """Return what opens the answers to a request in a job. Raises `VerificationError` if it was sealed with another key."""
+        reply_key = self.reply_key()
+        if request.reply_key != b64encode(reply_key.public):
+            raise VerificationError(
+                f"Job {job_id} was sealed with another key than the one in {self.path}, so only the holder of that key can open it. "
+                "Use the machine, or the AITBC_CONFIG_DIR, from which it was submitted."
+            )
+        return AnswerOpener(reply_key, JobOfRequest(job_id, request.miner_id, request.request_id))
 
 
 def cache(known: dict[str, T], key: str, value: T) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json
-from aitbc.errors import FormatError
+from aitbc._verification.shape import FENCE, text
+from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json, sha256_hex
+from aitbc.errors import FormatError, VerificationError
 from aitbc.sealing.keys import ReplyKey
 from aitbc.sealing.suite import (
     SECRET_SIZE,
@@ -20,6 +21,7 @@ from aitbc.sealing.suite import (
     salted,
     unpadded,
 )
+from aitbc.statement import Statement
 
 ANSWER_TYPE: Final = "https://aitbc.bubuit.net/sealed-answer/v1"
 EVENT_KIND: Final = "sealed"
@@ -80,32 +82,34 @@ class AnswerOpener:
         self.secret = reply_key.request_secret(_hex(job.request_id))
         self._answers: dict[str, bytes] = {}
         self._last: dict[str, int] = {}
+        self._fence = 0
+        self._digest: str | None = None
 
     def results(self, results: Mapping[str, Any]) -> OpenedResults:
-        """Open a job's results."""
+        """Open a job's results, which are the same at every call."""
         sealed = _object(results.get("sealed"))
         plaintext = decrypt(self._key(sealed, "results"), b64decode(str(sealed.get("ciphertext"))))
         content = unpadded(plaintext)
         inner, files = content.get("results"), content.get("files", [])
         if not isinstance(inner, dict) or not isinstance(files, list):
             raise FormatError("The sealed results lack a field.")
-        return OpenedResults(
-            inner,
-            tuple(files),
-            str(sealed["fence"]),
-            str(sealed["spec_digest"]),
-            salted(self.secret, "results", plaintext),
-        )
+        digest = salted(self.secret, "results", plaintext)
+        if self._digest not in {None, digest}:
+            raise VerificationError("The coordinator returned other results of this job than before.")
+        self._digest = digest
+        return OpenedResults(inner, tuple(files), str(sealed["fence"]), str(sealed["spec_digest"]), digest)
 
     def event(self, data: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-        """Open an event: return its kind and data, or None for one that was repeated, or arrived after a later one."""
+        """Open an event: return its kind and data, or None for one that was repeated, or arrived after a later one or a later run's."""
         number = data.get("n")
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise FormatError("A sealed event has no number.")
         key = self._key(data, "events")
         content = unpadded(decrypt(key, b64decode(str(data.get("ciphertext"))), number.to_bytes(12, "big")))
-        if number <= self._last.get(str(data["capsule"]), -1):
+        fence = int(text(data["fence"], "A sealed event's fence", FENCE))
+        if fence < self._fence or number <= self._last.get(str(data["capsule"]), -1):
             return None
+        self._fence = fence
         self._last[str(data["capsule"])] = number
         kind, value = content.get("kind"), content.get("data")
         if not isinstance(kind, str) or not isinstance(value, dict):
@@ -116,10 +120,31 @@ class AnswerOpener:
         """Accept earlier events again: after a gap, a coordinator repeats a job's outputs so far."""
         self._last.clear()
 
-    def log(self, text: str) -> Mapping[str, Any]:
+    def log(self, joined: str) -> Mapping[str, Any]:
         """Open the joined texts of a job's sealed log: return `failure`, `entries` and `truncated`."""
-        sealed = _object(parse_json(text))
+        sealed = _object(parse_json(joined))
         return unpadded(decrypt(self._key(sealed, "log"), b64decode(str(sealed.get("ciphertext")))))
+
+    def errors_of(self, statement: Statement, results: Any = None) -> list[str]:
+        """Return what a statement says otherwise than this client knows: the job, the miner and the request, and the content of `results`."""
+        sealed, wrong = statement.sealed, []
+        if (statement.job_id, statement.miner_id) != (self._job.job_id, self._job.miner_id):
+            wrong.append(
+                f"it is of {statement.miner_id} for {statement.job_id}, not of {self._job.miner_id} for {self._job.job_id}"
+            )
+        if sealed is None or sealed.request_id != self._job.request_id:
+            wrong.append(f"it does not answer the request {self._job.request_id}")
+        if results is None or wrong or sealed is None:
+            return wrong
+        content = self.results(results)
+        if (
+            content.digest != sealed.results
+            or sha256_hex(canonical_json(results)) != statement.subject[0].sha256
+        ):
+            wrong.append("the results are not those that it signs")
+        if (content.fence, content.spec_digest) != (str(statement.fence), statement.spec_digest):
+            wrong.append("the results are those of another run")
+        return wrong
 
     def file_key(self, results: Mapping[str, Any], number: int) -> bytes:
         """Return the key of output file `number` of a job's results."""
@@ -145,8 +170,8 @@ def _object(value: object) -> Mapping[str, Any]:
     return value
 
 
-def _hex(text: str) -> bytes:
+def _hex(digits: str) -> bytes:
     try:
-        return bytes.fromhex(text)
+        return bytes.fromhex(digits)
     except ValueError as error:
         raise FormatError("The request's id is malformed.") from error

@@ -1,4 +1,4 @@
-"""The file that holds the client's key pair for sealed jobs."""
+"""The client's private files for sealed jobs: the one that holds its key pair, and how such files are created."""
 
 from __future__ import annotations
 
@@ -38,13 +38,21 @@ def load_reply_key(path: Path) -> ReplyKey:
 
 
 def _create(path: Path, key: ReplyKey) -> None:
+    content = {"private_key": b64encode(key.private_bytes()), "public_key": b64encode(key.public)}
+    with suppress(FileExistsError):  # another process was faster
+        create_private(path, json.dumps(content))
+
+
+def create_private(path: Path, content: str) -> None:
+    """Create a file whole or not at all, readable by this user alone. Raises `FileExistsError`, and never replaces a file."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump({"private_key": b64encode(key.private_bytes()), "public_key": b64encode(key.public)}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    with suppress(FileExistsError):  # another process was faster
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.link(temporary, path)
-    temporary.unlink()
+    finally:
+        temporary.unlink()

@@ -1,14 +1,15 @@
-"""The miner to which a command seals its jobs."""
+"""The miner to which a command seals its jobs, and jobs that were sealed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aitbc._client import AITBCClient
 from aitbc.cli._arguments.ids import PAGE, offers
 from aitbc.cli._arguments.lookup import NoSuchName
-from aitbc.errors import NotFound
+from aitbc.errors import NotFound, VerificationError
 
 PYTHON_MODEL: Final = "ai_inference"
 
@@ -65,3 +66,19 @@ def _notice(client: AITBCClient, miner_id: str, chosen: str) -> str:
             f"{chosen} Its key has an attestation; verify that of the receipt with `aitbc receipts verify`."
         )
     return f"{chosen} The coordinator cannot read the job. The owner of that machine can, since it has no attestation."
+
+
+def require_sealed(client: AITBCClient, job_id: str, state: Mapping[str, Any]) -> None:
+    """Raise `VerificationError` if the coordinator describes a job that this client sealed as another one."""
+    request = client.jobs.sealed_request(job_id)
+    if request is None:
+        return
+    sealed = state.get("sealed") or {}
+    if sealed.get("request_id") != request.request_id or state.get("miner_id") not in {
+        None,
+        request.miner_id,
+    }:
+        raise VerificationError(
+            f"The coordinator describes job {job_id} otherwise than it was sealed: to {request.miner_id}, "
+            f"as the request {request.request_id}. Do not trust it."
+        )

@@ -94,6 +94,8 @@ class Engine:
         patience = Patience(job_id, row, _how_to_resume(work, job_id))
         await submission.follow(job_id, writer, row, patience)
         answer = await patience.call(lambda: self._client.jobs.get_results(job_id))
+        if work.seal is not None and answer.caution is not None:
+            row.report(answer.caution)
         await patience.call(lambda: self._deliver(work, key, answer, writer))
         _report_outputs(row, writer)
         return Outcome(work.label, "done", job_id, tuple(writer.written), answer)

@@ -37,6 +37,8 @@ def log(
     with client_of(context) as client:
         job_id = find_job(client, job)
         found = client.jobs.log(job_id)
+        if found.caution is not None:
+            print_status(found.caution)
         if as_json and not follow:
             print_json(found.to_dict())
             return

@@ -14,6 +14,7 @@ from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.ids import find_job, find_miner, find_offer
 from aitbc.cli._arguments.lookup import LAST, AmbiguousName, NoSuchName
 from aitbc.cli._arguments.options import JobArgument, JsonOption, client_of, labels_of
+from aitbc.cli._arguments.sealing import require_sealed
 from aitbc.cli._batch.names import numbered, safe_name
 from aitbc.cli._terminal.display import row_of
 from aitbc.cli._terminal.exits import explain as explain_error
@@ -123,7 +124,9 @@ def list_labels(
 def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
     """Show a job's state, and why it waits."""
     with client_of(context) as client:
-        state = client.jobs.get(find_job(client, job)).to_dict()
+        job_id = find_job(client, job)
+        state = client.jobs.get(job_id).to_dict()
+        require_sealed(client, job_id, state)
         waits = state["status"] == "submitted" and not as_json
         why = client.jobs.explain(state["job_id"]) if waits else None
     print_json(state) if as_json else print_fields(_lines(state))
@@ -162,7 +165,8 @@ def watch(context: typer.Context, job: JobArgument, as_json: JsonOption = False)
         with nullcontext() if as_json else row_of(job_id) as row:
             for event in client.jobs.events(job_id):
                 if row is None:
-                    print_json_line({"kind": event.kind, "data": dict(event.data)})
+                    shown = {"kind": event.kind, "data": dict(event.data)}
+                    print_json_line({**shown, "opened": True} if event.opened else shown)
                 elif event.job is not None:
                     row.job(event.job)
                 if event.job is not None and event.job.is_final and event.job.status != "completed":
@@ -225,6 +229,8 @@ def results(
                 path = free_path(output, file, position)
                 written.append(str(client.artifacts.download(file.artifact_id, to=path)))
                 print_status(f"wrote {path}")
+    if answer.caution is not None:
+        print_status(answer.caution)
     if as_json:
         print_json({**answer.to_dict(), "outputs": written})
     else:

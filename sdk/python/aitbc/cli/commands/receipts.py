@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from aitbc._http.local import sealing_file
+from aitbc._http.sealing import SealingState
 from aitbc._verification.report import Check
 from aitbc.canonical import b64decode, parse_json
 from aitbc.cli._arguments.ids import find_job
@@ -120,7 +122,7 @@ def verify(
     if artifact:
         named = {path: _named(path, outcome) for path in artifact}
         outcome = _relabelled(_verify(content, trust, dict(named.values())), named)
-    outcome = _attested(outcome, content)
+    outcome = _compared(_attested(outcome, content), content)
     if as_json:
         fields = ("valid", "miner_signature_valid", "coordinator_attestations", "failures")
         checks = [dataclasses.asdict(check) for check in outcome.checks]
@@ -149,6 +151,28 @@ def _attested(outcome: Verification, content: Any) -> Verification:
         check = Check("attestation", ok=True, message=verify_attestation(statement.attestation, nonce))
     except VerificationError as error:
         check = Check("attestation", ok=False, message=str(error))
+    return dataclasses.replace(outcome, valid=outcome.valid and check.ok, checks=(*outcome.checks, check))
+
+
+def _compared(outcome: Verification, content: Any) -> Verification:
+    """Return the outcome with a check of whether the receipt is about what this client sealed as its job, if it sealed that."""
+    statement = outcome.statement
+    if statement is None:
+        return outcome
+    results = content.get("results") if isinstance(content, dict) else None
+    try:
+        opener = SealingState(sealing_file()).opener(statement.job_id)
+        wrong = [] if opener is None else opener.errors_of(statement, results)
+    except VerificationError as error:
+        opener, wrong = None, [str(error)]
+    if opener is None and not wrong and statement.sealed is None:
+        return outcome
+    message = "it answers the request that this client sealed"
+    if opener is None:
+        message = (
+            "this client has no memory of sealing the job, so whether it answers your request is not known"
+        )
+    check = Check("sealed", ok=not wrong, message="; ".join(wrong) or message)
     return dataclasses.replace(outcome, valid=outcome.valid and check.ok, checks=(*outcome.checks, check))
 
 
