@@ -25,6 +25,8 @@ import {
 } from "./http/transport.js";
 import type { Health, Login, StreamEvent } from "./models.js";
 import type { ReplyKey } from "./sealed/keys.js";
+import type { SealingMemory } from "./sealed/memory.js";
+import { usualMemory } from "./sealed/usual_memory.js";
 
 const TIMEOUT_MS = 30_000;
 /** With their delays, enough to bridge a restart of the coordinator that takes a few seconds. */
@@ -54,6 +56,11 @@ export interface ClientOptions {
    * Node, it defaults to that of the command `aitbc` (`readReplyKey`).
    */
   replyKey?: ReplyKey | (() => Promise<ReplyKey>) | undefined;
+  /**
+   * Where the client remembers what it sealed. Defaults to a directory of the command `aitbc` in Node, and to IndexedDB in
+   * browsers; elsewhere it lasts as long as the program.
+   */
+  sealingMemory?: SealingMemory | undefined;
 }
 
 /**
@@ -106,6 +113,7 @@ export class AITBCClient {
       timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
       retries: options.retries ?? RETRIES,
       replyKey: keyLoader(options.replyKey),
+      memory: memoryLoader(options.sealingMemory),
     };
     this.#session = session;
     this.baseUrl = baseUrl;
@@ -159,5 +167,14 @@ function keyLoader(given: ClientOptions["replyKey"]): () => Promise<ReplyKey> {
       throw error;
     });
     return loaded;
+  };
+}
+
+/** Return a function that finds the memory of sealed jobs when it is needed. */
+function memoryLoader(given: SealingMemory | undefined): () => Promise<SealingMemory> {
+  let found = given === undefined ? undefined : Promise.resolve(given);
+  return () => {
+    found ??= usualMemory();
+    return found;
   };
 }

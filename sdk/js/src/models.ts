@@ -4,7 +4,16 @@
  * Times are RFC 3339 UTC strings, money is a decimal string, sizes are bytes.
  */
 
-import type { JobStatus as Job, JobError, JobState, JobWaiting, Payout, Transaction } from "./answers.js";
+import type {
+  JobLog as FetchedJobLog,
+  JobResults as FetchedJobResults,
+  JobStatus as Job,
+  JobError,
+  JobState,
+  JobWaiting,
+  Payout,
+  Transaction,
+} from "./answers.js";
 import type { Json, JsonObject } from "./verification/shape.js";
 
 export type {
@@ -48,11 +57,9 @@ export type {
   JobError,
   JobExplanation,
   JobInput,
-  JobLog,
   JobLogEntry,
   JobPage as JobList,
   JobReason,
-  JobResults,
   JobState,
   JobStatus as Job,
   JobWaiting,
@@ -130,18 +137,36 @@ export interface MinerSettingsChange {
 /** The states of a transaction. */
 export type TransactionState = Transaction["status"];
 
+/** What the client itself says about an answer. */
+export interface Opening {
+  /**
+   * Whether this client sealed the job, and the miner to which it did so has sealed this in return. If not, the coordinator
+   * may have read or exchanged it.
+   */
+  opened?: boolean;
+  /** Why an answer that was sealed need not be that of the job. */
+  caution?: string;
+}
+
+/** The results of a completed job. Their form is defined by the job's service. */
+export type JobResults = FetchedJobResults & Opening;
+
+/** What a job's runs have written. */
+export type JobLog = FetchedJobLog & Opening;
+
 /**
  * An event of a job.
  *
  * `kind` is `job_update` for a change of status or progress, with the job in `job`. `resync` means that events were lost;
  * the outputs so far follow. Other kinds are the runner's (`token`, `segment`, `preview`, `output`, ...), with its data and
- * its own names in `data`. To resume after an event, pass its `seq` as `after`.
+ * its own names in `data`. To resume after an event, pass its `seq` as `after`. `opened` is as in the results.
  */
 export interface JobEvent {
   kind: string;
   job?: Job;
   data: JsonObject;
   seq?: number;
+  opened?: boolean;
 }
 
 /** A change of a job's status. */

@@ -48,7 +48,7 @@ export class TextStream implements AsyncIterable<string> {
       if (piece) yield piece;
     }
     const answer = await getResults(this.#session, jobId, signal);
-    this.results = await openedResults(this.#session, answer, signal);
+    this.results = await openedResults(this.#session, jobId, answer, { signal });
     const rest = shown.rest(String(this.results.results.text ?? ""));
     if (rest) yield rest;
     if (rest === undefined) {

@@ -119,7 +119,13 @@ describe("names", () => {
     const results = { processing_time: 1, z_file: file, deep: [{ a_file: file }] };
     server.replies = [{ json: { job_id: "job_1", status: "completed", results, completed_at: "now" } }];
     const found = await client.jobs.getResults("job_1");
-    expect(found).toEqual({ jobId: "job_1", status: "completed", results, completedAt: "now" });
+    expect(found).toEqual({
+      jobId: "job_1",
+      status: "completed",
+      results,
+      completedAt: "now",
+      opened: false,
+    });
     expect(outputFiles(found.results).map(({ name }) => name)).toEqual(["a.mp4", "a.mp4"]);
   });
 

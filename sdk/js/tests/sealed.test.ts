@@ -5,6 +5,7 @@ import { VerificationError } from "../src/errors.js";
 import { AnswerOpener, requirePlain } from "../src/sealed/answer.js";
 import { openFile, sealedSize, sealFile } from "../src/sealed/files.js";
 import { type EncryptionKeyAnswer, ReplyKey, verifyEncryptionKey } from "../src/sealed/keys.js";
+import type { RememberedRequest } from "../src/sealed/memory.js";
 import { RequestSealer } from "../src/sealed/request.js";
 import { decrypt, deriveKey, openCapsule, padded, salted, unpadded } from "../src/sealed/suite.js";
 import { verifySealed } from "../src/sealed/verification.js";
@@ -262,6 +263,11 @@ describe("the receipt of a sealed job", () => {
       digests: { results: answer.salted.results, outputs: [answer.salted["output:0"]] },
     },
   };
+  let remembered: RememberedRequest | undefined;
+  const sealingMemory = {
+    get: async () => remembered,
+    add: async (_: string, request: RememberedRequest) => request,
+  };
   const failures = async (
     changes: object,
     results: Json = answer.results,
@@ -270,7 +276,8 @@ describe("the receipt of a sealed job", () => {
   ) => {
     const report = new Report();
     report.statement = { ...statement, ...changes } as unknown as Statement;
-    await verifySealed(report, key ?? (await own()), results, { [file?.artifact_id ?? ""]: bytes });
+    const replyKey = key ?? (await own());
+    await verifySealed(report, { replyKey, sealingMemory }, results, { [file?.artifact_id ?? ""]: bytes });
     return { failed: report.checks.filter(({ ok }) => !ok).map(({ name }) => name), report };
   };
 
@@ -278,10 +285,27 @@ describe("the receipt of a sealed job", () => {
     const { failed, report } = await failures({});
     expect(failed).toEqual([]);
     expect(report.checks.map(({ name }) => name)).toEqual([
+      "sealed request",
       "sealed results",
       `sealed artifact ${file?.artifact_id}`,
     ]);
     expect(report.opened?.text).toBe("Hello");
+  });
+
+  test("is not about a request that this client sealed to another miner, or about another request", async () => {
+    const request = {
+      minerId: answer.miner_id,
+      requestId: answer.request_id,
+      replyKey: reply_key.public_key,
+    };
+    remembered = request;
+    const { failed, report } = await failures({});
+    expect([failed, report.checks[0]?.message]).toEqual([[], "is the one that this client sealed"]);
+    for (const change of [{ minerId: `miner_${"a".repeat(26)}` }, { requestId: "0".repeat(32) }]) {
+      remembered = { ...request, ...change };
+      expect((await failures({})).failed).toContain("sealed request");
+    }
+    remembered = undefined;
   });
 
   test("fails for other digests, runs, keys, files and jobs", async () => {

@@ -44,12 +44,14 @@ beforeAll(async () => {
   baseUrl = await server.start();
 });
 beforeEach(async () => {
+  vi.stubEnv("AITBC_CONFIG_DIR", mkdtempSync(join(folder, "config-")));
   server.seen.length = 0;
   server.replies = [];
   const replyKey = await ReplyKey.fromPrivate(fromBase64(reply_key.private_key));
   client = new AITBCClient({ baseUrl, apiKey: "key", replyKey });
 });
 afterAll(() => {
+  vi.unstubAllEnvs();
   server.close();
   rmSync(folder, { recursive: true });
 });
@@ -284,7 +286,6 @@ describe("the client's key in a file", () => {
     server.replies = [{ json: miner.answer }, created];
     await new AITBCClient({ baseUrl, apiKey: "key" }).services.infer("A secret", { minerId, seal: true });
     expect(bodyOf(server.seen.at(-1)).sealed.reply_key).toBe(Buffer.from(first.publicKey).toString("base64"));
-    vi.unstubAllEnvs();
     writeFileSync(path, "{}");
     await expect(readReplyKey(path)).rejects.toThrow(path);
   });

@@ -32,6 +32,7 @@ from aitbc.receipts import build_bundle, build_receipt
 from aitbc.statement import PAYLOAD_TYPE, NamedDigest, Statement, job_price
 
 from .support.memory_log import MemoryLog
+from .support.sealing_miner import SealingMiner
 from .support.stand_in import Coordinator, Stage, serving
 
 ORIGIN = "coordinator.test/log"
@@ -293,3 +294,28 @@ def run(environment, workdir):
 
     run.workdir = workdir
     return run
+
+
+@pytest.fixture
+def config(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The client's own directory, which every program of this user uses."""
+    monkeypatch.setenv("AITBC_CONFIG_DIR", environment["AITBC_CONFIG_DIR"])
+    return Path(environment["AITBC_CONFIG_DIR"])
+
+
+@pytest.fixture(scope="session")
+def miner(miner_key: SigningKey) -> SealingMiner:
+    return SealingMiner(miner_key)
+
+
+@pytest.fixture(scope="session")
+def other() -> SealingMiner:
+    """A miner to which the client sealed an earlier job, and which now helps the coordinator."""
+    return SealingMiner()
+
+
+@pytest.fixture
+def market(coordinator: Coordinator, miner: SealingMiner, other: SealingMiner) -> Coordinator:
+    for one in (miner, other):
+        coordinator.answers[f"GET /v1/miners/{one.miner_id}/encryption-key"] = one.key_answer()
+    return coordinator

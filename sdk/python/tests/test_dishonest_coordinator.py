@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nacl.signing import SigningKey
 
 from aitbc.canonical import b64encode
 from aitbc.errors import ConfigurationError, FormatError, VerificationError
@@ -26,31 +25,6 @@ from .support.stand_in import Coordinator
 
 TRUE, FORGED = {"text": "four"}, {"text": "FORGED"}
 JOB = {"type": "llm-inference", "parameters": {"model": "small", "prompt": "2 + 2?"}}
-
-
-@pytest.fixture
-def config(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The client's own directory, which every program of this user uses."""
-    monkeypatch.setenv("AITBC_CONFIG_DIR", environment["AITBC_CONFIG_DIR"])
-    return Path(environment["AITBC_CONFIG_DIR"])
-
-
-@pytest.fixture(scope="module")
-def miner(miner_key: SigningKey) -> SealingMiner:
-    return SealingMiner(miner_key)
-
-
-@pytest.fixture(scope="module")
-def other() -> SealingMiner:
-    """A miner to which the client sealed an earlier job, and which now helps the coordinator."""
-    return SealingMiner()
-
-
-@pytest.fixture
-def market(coordinator: Coordinator, miner: SealingMiner, other: SealingMiner) -> Coordinator:
-    for one in (miner, other):
-        coordinator.answers[f"GET /v1/miners/{one.miner_id}/encryption-key"] = one.key_answer()
-    return coordinator
 
 
 @pytest.fixture

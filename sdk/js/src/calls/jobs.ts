@@ -1,6 +1,6 @@
 /** `client.jobs`: create, follow, repeat, cancel and delete jobs, and get their results and logs. */
 
-import { JobFailed, JobNotCompleted, TimeoutError } from "../errors.js";
+import { JobFailed, JobNotCompleted, TimeoutError, VerificationError } from "../errors.js";
 import { downloadBlob } from "../http/download.js";
 import { downloadTo, type Target } from "../http/download_to.js";
 import { type FollowOptions, isFinal } from "../http/events.js";
@@ -23,9 +23,10 @@ import type {
   LabelCounts,
 } from "../models.js";
 import type { SealOptions } from "../sealed/create.js";
+import type { RememberedRequest } from "../sealed/memory.js";
 import { type JsonObject, snakeCased } from "../verification/shape.js";
 import { cancelJob, createJob, type JobOptions, type NewJob, uploadFile } from "./new_job.js";
-import { followOpened, openedResults } from "./reading.js";
+import { followOpened, openedLog, openedResults, remembered } from "./reading.js";
 
 /** Milliseconds between polls of a job: short at first, so that a short job is not delayed, then longer. */
 const FIRST_POLL_MS = 100;
@@ -116,21 +117,29 @@ export class Jobs {
   /**
    * Create a job like this one: same input, parameters and options, except for the changes.
    *
-   * Throws `ValidationFailed` if an input file no longer exists.
+   * Throws `ValidationFailed` if an input file no longer exists, and `Conflict` for a sealed job.
    */
-  rerun(jobId: string, options: RerunOptions = {}): Promise<CreatedJob> {
+  async rerun(jobId: string, options: RerunOptions = {}): Promise<CreatedJob> {
     const { idempotencyKey, waitSeconds, signal, ...changes } = options;
     const path = `/v1/jobs/${part(jobId)}/rerun`;
     const call = creation(path, snakeCased(changes), { idempotencyKey, waitSeconds, signal });
-    return fetchJson(this.#session, call);
+    const created = await fetchJson<CreatedJob>(this.#session, call);
+    if ((await remembered(this.#session, jobId)) === undefined) return created;
+    throw new VerificationError(
+      `The coordinator says that it runs job ${jobId} again, whose input only its miner can read. Do not trust ${created.jobId}.`,
+    );
   }
 
   /** Return what the job's runs have written: the output of a Python model, warnings of ffmpeg and the like. */
   async log(jobId: string, options: { opened?: boolean | undefined } & CallOptions = {}): Promise<JobLog> {
-    const { opened = true, signal } = options;
-    const log = await fetchJson<JobLog>(this.#session, { path: `/v1/jobs/${part(jobId)}/log`, signal });
-    if (!opened || !log.entries.some(({ source }) => source === "sealed")) return log;
-    return (await import("../sealed/reading.js")).openLog(this.#session, log, signal);
+    const path = `/v1/jobs/${part(jobId)}/log`;
+    const log = await fetchJson<JobLog>(this.#session, { path, signal: options.signal });
+    return openedLog(this.#session, jobId, log, options);
+  }
+
+  /** Return what this client sealed as this job, as it remembers it; undefined for any other job, or one that it has forgotten. */
+  sealedRequest(jobId: string): Promise<RememberedRequest | undefined> {
+    return remembered(this.#session, jobId);
   }
 
   /**
@@ -139,8 +148,8 @@ export class Jobs {
    * @param artifactId - The file's id in the job's results.
    */
   async blob(jobId: string, artifactId: string, options: DownloadOptions = {}): Promise<Blob> {
-    const { sealed } = await getJob(this.#session, jobId, options.signal);
-    if (!sealed) return downloadBlob(this.#session, artifactId, options);
+    if (!(await this.#isSealed(jobId, options.signal)))
+      return downloadBlob(this.#session, artifactId, options);
     return (await import("../sealed/reading.js")).openBlob(this.#session, jobId, artifactId, options);
   }
 
@@ -151,9 +160,14 @@ export class Jobs {
     to: Target,
     options: DownloadOptions = {},
   ): Promise<void> {
-    const { sealed } = await getJob(this.#session, jobId, options.signal);
-    if (!sealed) return downloadTo(this.#session, artifactId, to, options);
+    if (!(await this.#isSealed(jobId, options.signal)))
+      return downloadTo(this.#session, artifactId, to, options);
     return (await import("../sealed/download.js")).openTo(this.#session, jobId, artifactId, to, options);
+  }
+
+  async #isSealed(jobId: string, signal: AbortSignal | undefined): Promise<boolean> {
+    if (await remembered(this.#session, jobId)) return true;
+    return Boolean((await getJob(this.#session, jobId, signal)).sealed);
   }
 
   /**
@@ -176,15 +190,14 @@ export class Jobs {
    * job are opened, unless `opened` is false.
    *
    * Throws `JobNotCompleted` if the job failed or was cancelled or, without `wait`, has not ended; and `VerificationError`
-   * for a sealed job whose answer this client cannot open.
+   * for a sealed job whose answer this client cannot open, or for results that the miner of a job that it sealed has not sealed.
    */
   async getResults(
     jobId: string,
     options: { wait?: boolean | undefined; opened?: boolean | undefined } & CallOptions = {},
   ): Promise<JobResults> {
-    const { wait = true, opened = true, signal } = options;
-    const answer = await this.#results(jobId, wait, signal);
-    return opened ? openedResults(this.#session, answer, signal) : answer;
+    const { wait = true, signal } = options;
+    return openedResults(this.#session, jobId, await this.#results(jobId, wait, signal), options);
   }
 
   async #results(jobId: string, wait: boolean, signal: AbortSignal | undefined): Promise<JobResults> {

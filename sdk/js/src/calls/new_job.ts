@@ -8,9 +8,6 @@ import type { CancelledJob, CreatedJob, Job } from "../models.js";
 import type { SealOptions } from "../sealed/create.js";
 import { type JsonObject, snakeCased } from "../verification/shape.js";
 
-/** The jobs that were sealed here, whose answers must be sealed too. */
-const sealedJobs = new WeakMap<Session, Set<string>>();
-
 /** Options of any job. */
 export interface JobOptions {
   /** The name that lists show. Derived from the file or the prompt by default. */
@@ -89,14 +86,7 @@ export async function sealedJob(
   options: SealOptions,
 ): Promise<CreatedJob> {
   const { createSealed } = await import("../sealed/create.js");
-  const job = await createSealed(session, { type: String(body.type), body, files }, options);
-  sealedJobs.set(session, (sealedJobs.get(session) ?? new Set()).add(job.jobId));
-  return job;
-}
-
-/** Return whether a job was sealed here. */
-export function wasSealed(session: Session, jobId: string): boolean {
-  return sealedJobs.get(session)?.has(jobId) ?? false;
+  return createSealed(session, { type: String(body.type), body, files }, options);
 }
 
 /** Cancel a job. */

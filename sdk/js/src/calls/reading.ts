@@ -1,21 +1,59 @@
-/** Reads jobs: their state, results and events, opened if the job is sealed. */
+/**
+ * Reads jobs: their results, events, logs and receipts, opened if the job is sealed.
+ *
+ * Of a job that this client remembers to have sealed, nothing is accepted that its miner did not seal.
+ */
 
 import { type FollowOptions, follow } from "../http/events.js";
-import type { Session } from "../http/transport.js";
-import type { JobEvent, JobResults } from "../models.js";
+import type { CallOptions, Session } from "../http/transport.js";
+import type { JobEvent, JobLog, JobResults } from "../models.js";
+import type { RememberedRequest } from "../sealed/memory.js";
 import type { EventOpener } from "../sealed/reading.js";
-import type { JsonObject } from "../verification/shape.js";
-import { wasSealed } from "./new_job.js";
+import type { Json, JsonObject } from "../verification/shape.js";
+
+/** Return what this client sealed as this job, as it remembers it; undefined for any other job. */
+export async function remembered(session: Session, jobId: string): Promise<RememberedRequest | undefined> {
+  return (await session.memory()).get(jobId);
+}
 
 /** Return results, opened if they are sealed. */
 export async function openedResults(
   session: Session,
+  jobId: string,
   answer: JobResults,
-  signal: AbortSignal | undefined,
+  options: CallOptions & { opened?: boolean | undefined },
 ): Promise<JobResults> {
+  const own = await remembered(session, jobId);
   const sealed = (answer.results as JsonObject | null)?.sealed as JsonObject | undefined;
-  if (typeof sealed?.capsule !== "string" && !wasSealed(session, answer.jobId)) return answer;
-  return (await import("../sealed/reading.js")).openResults(session, answer, signal);
+  const isSealed = typeof sealed?.capsule === "string" && options.opened !== false;
+  if (!own && !isSealed) return inClear(answer);
+  return (await import("../sealed/reading.js")).openResults(session, jobId, own, inClear(answer), options);
+}
+
+/** Return a log, opened if it is sealed. */
+export async function openedLog(
+  session: Session,
+  jobId: string,
+  log: JobLog,
+  { signal, opened = true }: CallOptions & { opened?: boolean | undefined },
+): Promise<JobLog> {
+  const own = await remembered(session, jobId);
+  const isSealed = opened && log.entries.some(({ source }) => source === "sealed");
+  if (!own && !isSealed) return inClear(log);
+  const read = await (await import("../sealed/reading.js")).openLog(
+    session,
+    jobId,
+    own,
+    inClear(log),
+    signal,
+  );
+  return opened ? read : inClear(log);
+}
+
+/** Mark an answer as the coordinator's, which must not set the marks itself. */
+function inClear<T extends object>(answer: T): T & { opened: boolean } {
+  const { caution: _, ...rest } = answer as T & { caution?: unknown };
+  return { ...(rest as T), opened: false };
 }
 
 /** Follow a job, and open sealed events. `onOpen` is called for each connection, with whether it resumes. */
@@ -25,15 +63,26 @@ export async function* followOpened(
   options: FollowOptions,
   onOpen?: (resumes: boolean) => void,
 ): AsyncGenerator<JobEvent, void, undefined> {
+  const own = await remembered(session, jobId);
   let opener: EventOpener | undefined;
   for await (const event of follow(session, jobId, options, onOpen)) {
-    if (event.kind === "resync") await opener?.restart();
-    if (event.kind !== "sealed") {
-      yield event;
-      continue;
+    if (own || event.kind === "sealed") {
+      const { EventOpener } = await import("../sealed/reading.js");
+      opener ??= new EventOpener(session, jobId, own, options.signal);
     }
-    opener ??= new (await import("../sealed/reading.js")).EventOpener(session, jobId, options.signal);
-    const opened = await opener.open(event);
+    const opened = opener ? await opener.open(event) : event;
     if (opened !== undefined) yield opened;
   }
+}
+
+/** Throw `VerificationError` unless a receipt is about what this client sealed as its job, if it sealed that. */
+export async function requireOwnReceipt(
+  session: Session,
+  jobId: string,
+  receipt: JsonObject,
+  results?: Json,
+): Promise<void> {
+  const own = await remembered(session, jobId);
+  if (!own) return;
+  await (await import("../sealed/reading.js")).requireReceipt(session, jobId, own, receipt, results);
 }

@@ -7,8 +7,9 @@ import type { Receipt, ReceiptBundle, ReceiptVerification } from "../models.js";
 import { parseProof } from "../verification/log.js";
 import type { Policy } from "../verification/policy.js";
 import { BUNDLE_FORMAT, wireReceipt } from "../verification/receipts.js";
-import type { JsonObject } from "../verification/shape.js";
+import type { Json, JsonObject } from "../verification/shape.js";
 import { getProof } from "./log.js";
+import { requireOwnReceipt } from "./reading.js";
 
 /** Milliseconds between polls for cosignatures. */
 const WITNESS_PAUSE_MS = 1000;
@@ -22,9 +23,12 @@ export class Receipts {
     this.#session = session;
   }
 
-  /** Return the receipt of a completed job. */
-  get(jobId: string, options: CallOptions = {}): Promise<Receipt> {
-    return fetchJson(this.#session, { path: `/v1/receipts/${part(jobId)}`, ...options });
+  /** Return the receipt of a completed job. Throws `VerificationError` if it is not about what this client sealed as this job. */
+  async get(jobId: string, options: CallOptions = {}): Promise<Receipt> {
+    const path = `/v1/receipts/${part(jobId)}`;
+    const receipt = await fetchJson<Receipt>(this.#session, { path, ...options });
+    await requireOwnReceipt(this.#session, jobId, wireReceipt(receipt) as JsonObject);
+    return receipt;
   }
 
   /**
@@ -45,7 +49,8 @@ export class Receipts {
    * Return the bundle of a completed job (receipt, results, proof) to save as a file. `verifyReceipt` verifies it offline.
    *
    * With a `policy`, wait until the required witnesses have cosigned a checkpoint that includes the receipt. Throws
-   * `TimeoutError` if they have not within `timeoutMs` (60 s), and `VerificationError` if the policy does not name the log.
+   * `TimeoutError` if they have not within `timeoutMs` (60 s), and `VerificationError` if the policy does not name the log, or
+   * if receipt and results are not about what this client sealed as this job.
    */
   async export(
     jobId: string,
@@ -55,6 +60,7 @@ export class Receipts {
     const path = `/v1/receipts/${part(jobId)}`;
     const receipt = (await fetchRaw(this.#session, { path, signal })) as JsonObject;
     const { results } = await getResults(this.#session, jobId, signal);
+    await requireOwnReceipt(this.#session, jobId, receipt, results as Json);
     const deadline = performance.now() + timeoutMs;
     for (;;) {
       const proof = await getProof(this.#session, String(receipt.receipt_id), signal);

@@ -2,6 +2,7 @@
 
 import { AITBCError, APIError, apiError, TimeoutError, TransportError } from "../errors.js";
 import type { ReplyKey } from "../sealed/keys.js";
+import type { SealingMemory } from "../sealed/memory.js";
 import { camelCased } from "../verification/shape.js";
 import { VERSION } from "../version.js";
 import { nodeProcess } from "./platform.js";
@@ -30,6 +31,8 @@ export interface Session {
   readonly retries: number;
   /** Return the client's key for sealed jobs. Throws `ConfigurationError` if it has none. */
   readonly replyKey: () => Promise<ReplyKey>;
+  /** Return the client's memory of the jobs that it sealed. */
+  readonly memory: () => Promise<SealingMemory>;
 }
 
 /** Options of every call. */

@@ -2,8 +2,9 @@
 
 import { hexToBytes } from "@noble/hashes/utils.js";
 import { FormatError, VerificationError } from "../errors.js";
-import { decodeBase64, parseJson } from "../verification/canonical.js";
+import { canonicalJson, decodeBase64, parseJson, sha256Hex } from "../verification/canonical.js";
 import type { Json, JsonObject } from "../verification/shape.js";
+import type { Statement } from "../verification/statement.js";
 import { HEX_SHA256 } from "../verification/strict.js";
 import { openFile } from "./files.js";
 import type { ReplyKey } from "./keys.js";
@@ -55,6 +56,7 @@ interface Header {
 export class AnswerOpener {
   readonly #answers = new Map<string, Promise<Uint8Array>>();
   readonly #last = new Map<string, number>();
+  #fence = 0;
 
   private constructor(
     private readonly replyKey: ReplyKey,
@@ -84,8 +86,8 @@ export class AnswerOpener {
   }
 
   /**
-   * Open an event: return its kind and data, or undefined for one that came before, which the miner numbers so that it
-   * cannot be repeated or moved.
+   * Open an event: return its kind and data, or undefined for one that came before, or that is of an earlier run. The miner
+   * numbers them so that they cannot be repeated or moved.
    */
   async event(data: JsonObject): Promise<{ kind: string; data: JsonObject } | undefined> {
     const { n } = data;
@@ -98,7 +100,9 @@ export class AnswerOpener {
     const key = await this.#key(header, "events");
     const { kind, data: value } = unpadded(await decrypt(key, decodeBase64(header.ciphertext), nonce));
     if (typeof kind !== "string" || !isObject(value)) throw new FormatError("A sealed event lacks a field.");
-    if (n <= (this.#last.get(header.capsule) ?? -1)) return undefined;
+    const fence = Number(header.fence);
+    if (fence < this.#fence || n <= (this.#last.get(header.capsule) ?? -1)) return undefined;
+    this.#fence = fence;
     this.#last.set(header.capsule, n);
     return { kind, data: value };
   }
@@ -113,6 +117,27 @@ export class AnswerOpener {
     const header = headerOf(parseJson(text));
     const key = await this.#key(header, "log");
     return unpadded(await decrypt(key, decodeBase64(header.ciphertext))) as unknown as OpenedLog;
+  }
+
+  /** Return what a statement says otherwise than this client knows: the job, miner and request, and the content of `results`. */
+  async errorsOf(statement: Statement, results?: Json): Promise<string[]> {
+    const { jobId, minerId, requestId } = this.job;
+    const { sealed } = statement;
+    const wrong: string[] = [];
+    if (statement.jobId !== jobId || statement.minerId !== minerId) {
+      wrong.push(`it is of ${statement.minerId} for ${statement.jobId}, not of ${minerId} for ${jobId}`);
+    }
+    if (sealed?.requestId !== requestId) wrong.push(`it does not answer the request ${requestId}`);
+    if (results === undefined || wrong.length > 0) return wrong;
+    const opened = await this.results(results);
+    const signed = statement.subject[0]?.sha256;
+    if (opened.digest !== sealed?.digests.results || sha256Hex(canonicalJson(results)) !== signed) {
+      wrong.push("the results are not those that it signs");
+    }
+    if (opened.fence !== statement.fence || opened.specDigest !== statement.specDigest) {
+      wrong.push("the results are those of another run");
+    }
+    return wrong;
   }
 
   /** Open output file `number` of a job's results, piece by piece. */

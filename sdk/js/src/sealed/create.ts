@@ -5,9 +5,12 @@ import { FormatError } from "../errors.js";
 import { type OnProgress, RESUMABLE, type Source, sourceOf, type Uploadable } from "../http/files.js";
 import { type CreateOptions, creation } from "../http/jobs.js";
 import { fetchJson, part, type Session } from "../http/transport.js";
-import type { CreatedJob, OfferList } from "../models.js";
+import type { CreatedJob, JobResults, OfferList } from "../models.js";
+import { encodeBase64 } from "../verification/canonical.js";
 import { sealedSize, sealFile, streamOf } from "./files.js";
 import { type EncryptionKey, type EncryptionKeyAnswer, verifyEncryptionKey } from "./keys.js";
+import { rememberJob } from "./memory.js";
+import { openResults } from "./reading.js";
 import { RequestSealer, type SealedInput } from "./request.js";
 import { MEDIA_TYPE } from "./suite.js";
 
@@ -82,7 +85,18 @@ export async function createSealed(
     miner_id: clear.offer_id === undefined ? miner : undefined,
     sealed: await sealer.seal(parameters, sealed),
   };
-  return fetchJson(session, creation("/v1/jobs", body, options));
+  const { requestId } = sealer;
+  const request = { minerId: miner, requestId, replyKey: encodeBase64(replyKey.publicKey) };
+  const memory = await session.memory();
+  await memory.add(requestId, request); // before the coordinator gets it
+  const created = await fetchJson<CreatedJob>(session, creation("/v1/jobs", body, options));
+  const { jobId, status, results } = created;
+  await rememberJob(memory, jobId, request);
+  if (!results) return created;
+  const answer = await openResults(session, jobId, request, { jobId, status, results } as JobResults, {
+    signal,
+  });
+  return { ...created, results: answer.results };
 }
 
 /** The whole input of a service. A Python model's is in several fields, that of others in `parameters` or in the body. */

@@ -1,4 +1,4 @@
-/** The client's key for sealed jobs in a file, which only Node can read. */
+/** The client's key for sealed jobs in a file, which only Node can read, and how such private files are created. */
 
 import { FormatError } from "../errors.js";
 import { nodeModule } from "../http/platform.js";
@@ -8,6 +8,7 @@ import { ReplyKey } from "./keys.js";
 
 const NAME = "sealing.json";
 const OWNER_ONLY = 0o600;
+const OWNERS_DIRECTORY = 0o700;
 
 /**
  * Return the key in a file, which is created at the first call. Without a `path`, it is the one of the command `aitbc`.
@@ -20,7 +21,7 @@ export async function readReplyKey(path?: string): Promise<ReplyKey> {
 }
 
 /** Return the file of the command `aitbc`: in `AITBC_CONFIG_DIR`, or in the user's configuration. */
-async function usualPath(): Promise<string> {
+export async function usualPath(): Promise<string> {
   const { join } = await nodeModule<typeof import("node:path")>("node:path");
   const { homedir } = await nodeModule<typeof import("node:os")>("node:os");
   const { env, platform } = process;
@@ -34,7 +35,6 @@ async function usualPath(): Promise<string> {
 
 async function read(path: string): Promise<ReplyKey> {
   const fs = await nodeModule<typeof import("node:fs/promises")>("node:fs/promises");
-  const { dirname } = await nodeModule<typeof import("node:path")>("node:path");
   const found = await contentOf(fs, path);
   if (found !== undefined) return found;
   const key = await ReplyKey.generate({ extractable: true });
@@ -42,15 +42,29 @@ async function read(path: string): Promise<ReplyKey> {
     private_key: encodeBase64(await key.exportPrivate()),
     public_key: encodeBase64(key.publicKey),
   });
-  await fs.mkdir(dirname(path), { recursive: true });
+  // Another program may have created it meanwhile.
+  return (await createPrivate(path, `${content}\n`)) ? key : read(path);
+}
+
+/** Create a file whole or not at all, for its owner only. Returns false if there is one, which stays. */
+export async function createPrivate(path: string, content: string): Promise<boolean> {
+  const fs = await nodeModule<typeof import("node:fs/promises")>("node:fs/promises");
+  const { basename, dirname, join } = await nodeModule<typeof import("node:path")>("node:path");
+  await fs.mkdir(dirname(path), { recursive: true, mode: OWNERS_DIRECTORY });
+  const temporary = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}`);
+  const file = await fs.open(temporary, "wx", OWNER_ONLY);
   try {
-    await fs.writeFile(path, `${content}\n`, { flag: "wx", mode: OWNER_ONLY });
+    await file.writeFile(content);
+    await file.sync();
+    await fs.link(temporary, path);
   } catch (error) {
-    // Another program has created it meanwhile.
     if (codeOf(error) !== "EEXIST") throw error;
-    return read(path);
+    return false;
+  } finally {
+    await file.close();
+    await fs.rm(temporary, { force: true });
   }
-  return key;
+  return true;
 }
 
 async function contentOf(fs: typeof import("node:fs/promises"), path: string): Promise<ReplyKey | undefined> {

@@ -4,80 +4,133 @@ import { FormatError, VerificationError } from "../errors.js";
 import { downloadBlob } from "../http/download.js";
 import { getJob, getResults } from "../http/jobs.js";
 import type { DownloadOptions } from "../http/receive.js";
-import type { Session } from "../http/transport.js";
-import type { JobEvent, JobLog, JobResults } from "../models.js";
-import { encodeBase64 } from "../verification/canonical.js";
+import type { CallOptions, Session } from "../http/transport.js";
+import type { JobEvent, JobLog, JobResults, Opening } from "../models.js";
+import { decodeBase64, encodeBase64 } from "../verification/canonical.js";
 import { newDigest } from "../verification/digest.js";
+import { openEnvelope } from "../verification/dsse.js";
+import { minerId as idOf } from "../verification/keys.js";
 import { outputFiles } from "../verification/outputs.js";
-import type { Json } from "../verification/shape.js";
+import type { Json, JsonObject } from "../verification/shape.js";
+import { PAYLOAD_TYPE, parseStatement } from "../verification/statement.js";
+import { text } from "../verification/strict.js";
 import { AnswerOpener, requirePlain } from "./answer.js";
 import { streamOf } from "./files.js";
+import type { RememberedRequest } from "./memory.js";
 
 /** The source of the lines of a sealed log. */
 const SEALED_SOURCE = "sealed";
+/** The fields of the coordinator's event `log`. */
+const LOG_GREW: ReadonlySet<string> = new Set(["job_id", "kind", "lines"]);
+
+/** Which request a job answers: as this client remembers it, or as the coordinator says, if it remembers none. */
+interface Opener {
+  answer: AnswerOpener;
+  opening: Opening;
+}
 
 /** Return the opener of a sealed job's answers. Throws `VerificationError` if it was sealed with another key. */
 async function openerOf(
   session: Session,
   jobId: string,
+  own: RememberedRequest | undefined,
   signal: AbortSignal | undefined,
-): Promise<AnswerOpener> {
-  const { sealed, minerId } = await getJob(session, jobId, signal);
-  if (!sealed || !minerId) throw new FormatError(`Job ${jobId} is not sealed, or has not run yet.`);
+): Promise<Opener> {
+  const request = own ?? (await described(session, jobId, signal));
   const replyKey = await session.replyKey();
-  if (sealed.replyKey !== encodeBase64(replyKey.publicKey)) {
+  if (request.replyKey !== encodeBase64(replyKey.publicKey)) {
     throw new VerificationError(
       `Job ${jobId} was sealed with another key. Only the program or browser that sealed it can open its answer.`,
     );
   }
-  return AnswerOpener.of(replyKey, { jobId, minerId, requestId: sealed.requestId });
+  const { minerId, requestId } = request;
+  const answer = await AnswerOpener.of(replyKey, { jobId, minerId, requestId });
+  const caution =
+    `This client has no memory of sealing job ${jobId}. Its answer was opened as the coordinator describes the job, so it ` +
+    "may be that of another miner, or to another request.";
+  return { answer, opening: own ? { opened: true } : { opened: false, caution } };
 }
 
-/** Open the results of a sealed job. */
+async function described(
+  session: Session,
+  jobId: string,
+  signal: AbortSignal | undefined,
+): Promise<RememberedRequest> {
+  const { sealed, minerId } = await getJob(session, jobId, signal);
+  if (!sealed || !minerId) throw new FormatError(`Job ${jobId} is not sealed, or has not run yet.`);
+  const { requestId, replyKey } = sealed;
+  // A client that was stopped before it knew the job remembers the miner of its request.
+  return (await (await session.memory()).get(requestId)) ?? { minerId, requestId, replyKey };
+}
+
+/** Open the results of a sealed job, or with `opened` false only verify that they open. */
 export async function openResults(
   session: Session,
+  jobId: string,
+  own: RememberedRequest | undefined,
   answer: JobResults,
-  signal: AbortSignal | undefined,
+  { signal, opened = true }: CallOptions & { opened?: boolean | undefined },
 ): Promise<JobResults> {
-  const opener = await openerOf(session, answer.jobId, signal);
-  return { ...answer, results: (await opener.results(answer.results as Json)).results };
+  const opener = await openerOf(session, jobId, own, signal);
+  const { results } = await opener.answer.results(answer.results as Json);
+  return opened ? { ...answer, jobId, results, ...opener.opening } : { ...answer, jobId, opened: false };
 }
 
 /** Open sealed events of one job, and drop those that are repeated. */
 export class EventOpener {
-  #opener: Promise<AnswerOpener> | undefined;
+  #opener: Promise<Opener> | undefined;
 
   constructor(
     private readonly session: Session,
     private readonly jobId: string,
+    private readonly own: RememberedRequest | undefined,
     private readonly signal: AbortSignal | undefined,
   ) {}
 
+  /** Return the event for the caller, undefined for a repeated one. Throws for content that a remembered job's miner has not sealed. */
   async open(event: JobEvent): Promise<JobEvent | undefined> {
-    this.#opener ??= openerOf(this.session, this.jobId, this.signal);
-    const opened = await (await this.#opener).event(event.data);
-    return opened && { ...event, ...opened };
+    if (event.kind === "sealed") {
+      this.#opener ??= openerOf(this.session, this.jobId, this.own, this.signal);
+      const { answer, opening } = await this.#opener;
+      const opened = await answer.event(event.data);
+      return opened && { ...event, ...opened, ...(opening.opened && { opened: true }) };
+    }
+    if (event.kind === "resync") (await this.#opener)?.answer.restart();
+    if (this.own && !isCoordinators(event)) {
+      throw new VerificationError(
+        "The coordinator sent an event in clear of a job that was sealed. Do not trust it, nor what comes after it.",
+      );
+    }
+    return event;
   }
+}
 
-  /** Prepare for events that the coordinator repeats. */
-  async restart(): Promise<void> {
-    (await this.#opener)?.restart();
-  }
+/** Return whether an event is the coordinator's own: it has a state, or the number of new lines in the log, but no content. */
+function isCoordinators({ kind, data }: JobEvent): boolean {
+  if (kind !== "log") return kind === "job_update" || kind === "resync";
+  return Object.keys(data).every((name) => LOG_GREW.has(name)) && typeof data.lines === "number";
 }
 
 /** Open the log of a sealed job: the lines of each of its runs, and why a run failed. */
 export async function openLog(
   session: Session,
+  jobId: string,
+  own: RememberedRequest | undefined,
   log: JobLog,
   signal: AbortSignal | undefined,
 ): Promise<JobLog> {
-  const opener = await openerOf(session, log.jobId, signal);
-  const entries = log.entries.filter(({ source }) => source !== SEALED_SOURCE);
   const sealed = log.entries.filter(({ source }) => source === SEALED_SOURCE);
+  if (own && sealed.length < log.entries.length) {
+    throw new VerificationError(
+      `The coordinator returned lines in clear in the log of job ${jobId}, which was sealed. Do not trust them.`,
+    );
+  }
+  const opener = await openerOf(session, jobId, own, signal);
+  const entries = log.entries.filter(({ source }) => source !== SEALED_SOURCE);
   let { truncated } = log;
   for (const attempt of new Set(sealed.map(({ attempt }) => attempt))) {
     const lines = sealed.filter((line) => line.attempt === attempt);
-    const opened = await opener.log(lines.map(({ text }) => text).join(""));
+    const opened = await opener.answer.log(lines.map(({ text }) => text).join(""));
     truncated ||= opened.truncated;
     for (const { time, source, text } of opened.entries) {
       entries.push({ time: new Date(time * 1000).toISOString(), attempt, source, text });
@@ -87,7 +140,27 @@ export async function openLog(
       entries.push({ time: lines[0]?.time ?? "", attempt, source: "failure", text: `${message} (${code})` });
     }
   }
-  return { ...log, entries, truncated };
+  return { ...log, jobId, entries, truncated, ...opener.opening };
+}
+
+/** Throw `VerificationError` unless the receipt of a job that this client sealed is about its request, and about the `results`. */
+export async function requireReceipt(
+  session: Session,
+  jobId: string,
+  own: RememberedRequest,
+  receipt: JsonObject,
+  results?: Json,
+): Promise<void> {
+  const { answer } = await openerOf(session, jobId, own, undefined);
+  const { public_key: key } = (receipt.signature ?? {}) as JsonObject;
+  const identity = decodeBase64(text(key, "The receipt's public_key"));
+  const statement = parseStatement(openEnvelope(receipt.envelope, identity, PAYLOAD_TYPE));
+  const wrong = await answer.errorsOf(statement, results);
+  if (idOf(identity) !== statement.minerId) wrong.push("another miner signed it");
+  if (wrong.length === 0) return;
+  throw new VerificationError(
+    `The receipt of job ${jobId} is not about what was sealed: ${wrong.join("; ")}.`,
+  );
 }
 
 /** Download an output file of a sealed job, opened and checked, as a blob of its media type. */
@@ -119,7 +192,8 @@ export async function sealedFile(
   signal: AbortSignal | undefined,
 ): Promise<SealedFile> {
   const { results } = await getResults(session, jobId, signal);
-  const opener = await openerOf(session, jobId, signal);
+  const own = await (await session.memory()).get(jobId);
+  const { answer: opener } = await openerOf(session, jobId, own, signal);
   const opened = await opener.results(results as Json);
   const number = outputFiles(results as Json).findIndex((file) => file.artifactId === artifactId);
   const described = opened.files[number];

@@ -55,6 +55,11 @@ export class RequestSealer {
     return new RequestSealer(key, fields, service, await replyKey.requestSecret(requestId));
   }
 
+  /** The request's id, in hex. */
+  get requestId(): string {
+    return String(this.fields.request_id);
+  }
+
   /** Return the key of input file `number`, counted from 0. */
   fileKey(number: number): Promise<CryptoKey> {
     return deriveKey(this.secret, `input:${number}`);

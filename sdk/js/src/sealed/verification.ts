@@ -4,25 +4,34 @@ import { FormatError } from "../errors.js";
 import type { CheckedArtifact } from "../verification/receipts.js";
 import type { Report } from "../verification/report.js";
 import type { Json } from "../verification/shape.js";
+import type { Statement } from "../verification/statement.js";
 import { AnswerOpener } from "./answer.js";
 import { streamOf } from "./files.js";
 import type { ReplyKey } from "./keys.js";
+import type { SealingMemory } from "./memory.js";
+import { usualMemory } from "./usual_memory.js";
+
+/** The client's key, and its memory unless that is the usual one. */
+interface Client {
+  replyKey: ReplyKey;
+  sealingMemory: SealingMemory | undefined;
+}
 
 /** Open the results and the artifacts (sealed files, as they are stored) of a sealed job, and verify their digests. */
 export async function verifySealed(
   report: Report,
-  replyKey: ReplyKey,
+  client: Client,
   results: Json | undefined,
   artifacts: Record<string, CheckedArtifact>,
 ): Promise<void> {
   const { statement } = report;
   if (statement === undefined) return;
-  const { sealed, jobId, minerId } = statement;
+  const { sealed } = statement;
   if (sealed === null) {
     report.expect("sealed", false, "", "the statement is of a job that was not sealed");
     return;
   }
-  const opener = await AnswerOpener.of(replyKey, { jobId, minerId, requestId: sealed.requestId });
+  const opener = await openerOf(report, client, statement, sealed.requestId);
   const opened = await report.attemptLater("sealed results", async () => {
     if (results === undefined) throw new FormatError("The sealed results are missing.");
     return opener.results(results);
@@ -54,4 +63,26 @@ export async function verifySealed(
       "differs from the file that the miner signed",
     );
   }
+}
+
+/** Return the opener of the answer, and verify that the statement is about what this client sealed, if it remembers that. */
+async function openerOf(
+  report: Report,
+  { replyKey, sealingMemory }: Client,
+  statement: Statement,
+  requestId: string,
+): Promise<AnswerOpener> {
+  const { jobId, minerId } = statement;
+  const own = await (sealingMemory ?? (await usualMemory())).get(jobId);
+  const opener = await AnswerOpener.of(replyKey, { minerId, requestId, ...own, jobId });
+  const wrong = await opener.errorsOf(statement);
+  report.expect(
+    "sealed request",
+    wrong.length === 0,
+    own
+      ? "is the one that this client sealed"
+      : "may be another one: this client has no memory of sealing the job",
+    wrong.join("; "),
+  );
+  return opener;
 }

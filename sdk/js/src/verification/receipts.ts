@@ -7,6 +7,7 @@
 import { FormatError } from "../errors.js";
 import type { Receipt, ReceiptBundle } from "../models.js";
 import type { ReplyKey } from "../sealed/keys.js";
+import type { SealingMemory } from "../sealed/memory.js";
 import { ATTESTATION_KINDS, type Attestation, verifyAttestation } from "./attestation.js";
 import { canonicalJson, decodeBase64, parseJson, sha256Hex } from "./canonical.js";
 import { scaled } from "./decimals.js";
@@ -50,6 +51,8 @@ export interface VerifyOptions {
   artifacts?: Record<string, CheckedArtifact> | undefined;
   /** The client's key, to open the results and files of a sealed job and verify the digests of their content. */
   replyKey?: ReplyKey | undefined;
+  /** Where the client remembers what it sealed, to compare that with the statement. By default as for a client. */
+  sealingMemory?: SealingMemory | undefined;
 }
 
 type WireReceipt = Record<(typeof RECEIPT_FIELDS)[number], unknown>;
@@ -91,13 +94,13 @@ function resultsOf(bundle: Json): Json | undefined {
 async function verifyContents(
   report: Report,
   results: Json | undefined,
-  { artifacts = {}, replyKey }: VerifyOptions,
+  { artifacts = {}, replyKey, sealingMemory }: VerifyOptions,
 ): Promise<void> {
   for (const [name, artifact] of Object.entries(artifacts)) await verifyArtifact(report, name, artifact);
   if (replyKey === undefined) return;
   // Loaded on demand, because few receipts are of sealed jobs.
   const { verifySealed } = await import("../sealed/verification.js");
-  await verifySealed(report, replyKey, results, artifacts);
+  await verifySealed(report, { replyKey, sealingMemory }, results, artifacts);
 }
 
 function isBundle(value: unknown): boolean {
