@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from aitbc import AITBCClient
 from support.agents import Agent
@@ -311,11 +311,32 @@ def test_seals_a_job_that_only_this_browser_opens(
     assert traffic.in_clear() == []
     job = client.jobs.get(page.url.rpartition("/")[2])
     assert (job["parameters"], bool(job["sealed"]["request_id"])) == ({}, True)
+    forge(page, job["job_id"])
+    page.reload()
+    expect(page.get_by_text("The job's answer is not sealed, though its request was. Do not trust it.")).to_be_visible()
+    expect(page.get_by_text("lines in clear in the log")).to_have_count(0)  # the card is not shown at all
+    assert "FORGED" not in page.content()
     with visit(browser, agent) as other:
         other.sign_in().open(f"/jobs/{job['job_id']}")
         expect(other.page.get_by_text("Sealed in another browser or program")).to_be_visible()
         expect(other.page.get_by_text("was sealed with another key")).to_be_visible()
         assert DIARY not in other.page.content()
+
+
+def forge(page: Page, job_id: str) -> None:
+    """Have the coordinator describe a sealed job as one in clear, with a result and a log of its own."""
+    entries = [{"time": "2026-12-01T00:00:00Z", "attempt": 1, "source": "stdout", "text": "FORGED"}]
+    for path, changes in (
+        ("", {"sealed": None, "parameters": {"text": "FORGED"}}),
+        ("/results", {"results": {"text": "FORGED"}}),
+        ("/log", {"entries": entries}),
+    ):
+
+        def answer(route: Route, *, changes: dict[str, Any] = changes) -> None:
+            response = route.fetch()
+            route.fulfill(response=response, json={**response.json(), **changes})
+
+        page.route(f"**/v1/jobs/{job_id}{path}", answer)
 
 
 def test_shows_a_sealed_answer_as_it_is_written(dashboard: Dashboard, media: Media) -> None:

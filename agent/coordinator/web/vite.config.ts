@@ -52,7 +52,7 @@ export default defineConfig(({ command }) => ({
           groups: [
             {
               name: "shared",
-              test: /src\/(components\/(?!audits|payouts|controls\/older)|format\/)|src\/(?!sealing)[a-z_]+\.tsx?$|sdk\/js\/dist\/(?!http\/(resumable|direct)|sealed\/|verification\/leaves\/(payouts|verdict))|node_modules\/(?!streaming|hpke)/,
+              test: /src\/(components\/(?!audits|payouts|controls\/older)|format\/)|src\/(?!sealing)[a-z_]+\.tsx?$|sdk\/js\/dist\/(?!http\/(resumable|direct)|sealed\/(?!usual_memory|memory\.)|verification\/leaves\/(payouts|verdict))|node_modules\/(?!streaming|hpke)/,
               priority: 1,
             },
             { name: "sealed", test: /src\/sealing|sdk\/js\/dist\/sealed|node_modules\/hpke/ },

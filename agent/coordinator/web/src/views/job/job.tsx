@@ -1,5 +1,5 @@
 /** One job: its progress, its results and its receipt. */
-import type { Job, JobDetails, JobResults } from "@aitbc/client";
+import type { Job, JobDetails, JobResults, RememberedRequest } from "@aitbc/client";
 import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
@@ -39,12 +39,15 @@ export default function JobPage() {
   const jobId = useRoute().params.id ?? "";
   const progress = useJob(jobId);
   const { job } = progress;
-  const details = useLoad(
-    (signal) => api("client").jobs.get(jobId, { signal }),
+  const details = useLoad<Described>(
+    async (signal) => {
+      const own = await api("client").jobs.sealedRequest(jobId);
+      return { ...(await api("client").jobs.get(jobId, { signal })), own };
+    },
     // An upload adds an input, and the run's end a miner.
     [jobId, job?.missingFiles?.length, job?.status],
   ).data;
-  const sealed = details?.sealed;
+  const sealed = details && isSealed(details);
   if (!job) {
     return (
       <Page title="Job" back={BACK}>
@@ -70,7 +73,7 @@ export default function JobPage() {
           <Copyable text={job.jobId} />
         </span>
       }
-      actions={details && <Actions job={job} sealed={Boolean(sealed)} />}
+      actions={details && <Actions job={job} sealed={sealed ?? false} />}
     >
       {progress.error !== undefined && <Failure error={progress.error} />}
       {job.status === "completed" ? (
@@ -82,9 +85,17 @@ export default function JobPage() {
   );
 }
 
+/** A job as the coordinator describes it, and what this browser sealed as it. */
+type Described = JobDetails & { own: RememberedRequest | undefined };
+
+/** Return whether a job is sealed. If this browser sealed it, the coordinator has no say in that. */
+function isSealed({ own, sealed }: Described): boolean {
+  return Boolean(own ?? sealed);
+}
+
 interface Known {
   job: Job;
-  details: JobDetails | undefined;
+  details: Described | undefined;
 }
 
 function Unfinished({ progress, job, details }: Known & { progress: JobProgress }) {
@@ -130,7 +141,7 @@ function Failed({ job: { error, cost } }: { job: Job }) {
 }
 
 function Completed({ job, details }: Known) {
-  const sealed = details && Boolean(details.sealed);
+  const sealed = details && isSealed(details);
   const results = useLoad<JobResults | undefined>(
     async (signal) => {
       // Until it is known whether the job is sealed, its files cannot be shown.
@@ -148,7 +159,16 @@ function Completed({ job, details }: Known) {
         <Card title="Result">
           <Loaded from={results} lines={1} height="16rem">
             {(answer) =>
-              answer && <Result job={job} results={answer.results} inputs={inputsOf(receipt.data)} />
+              answer && (
+                <>
+                  {answer.caution && (
+                    <Notice tone="wait" title="Not known to be the miner's answer">
+                      <p>{answer.caution}</p>
+                    </Notice>
+                  )}
+                  <Result job={job} results={answer.results} inputs={inputsOf(receipt.data)} />
+                </>
+              )
             }
           </Loaded>
         </Card>
@@ -166,7 +186,7 @@ function About({ job, details }: Known) {
   return (
     <>
       {details?.sealed && <Sealing sealed={details.sealed} />}
-      {details && !details.sealed && <Given details={details} />}
+      {details && !isSealed(details) && <Given details={details} />}
       <JobLogCard job={job} />
       <Details job={job} />
     </>
