@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import asdict
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -23,6 +24,10 @@ from aitbc.sealing.suite import derive, encrypt, hpke_open, key_id, padded, salt
 
 REQUEST_CAPSULE: Final = "5mD/PQ+pAYhUbis5CEXGDQ8bu1F0yhm0dfx91CjTBg6zGS/NNJ7OrKNQmW5SxHSV05ngd4irmF98DUnoCidNV4D5rjRB7Gy6XgR96BHTIgc="
 ANSWER_CAPSULE: Final = "up4RHjoCwde0Ay0O6jrzoFNnZG0TVr5iFs9d8afg5lgolRzCkj1KR8umDegFpGldnN2PAWnykImlbBBR5WpQyw4FLNLSleoqeX3ILsOxhiU="
+FOREIGN_CAPSULES: Final = (
+    "WNqZZJf9JNl01EPmkV6Ug6wjOvTVf866G1mWQ16aTlOkt9lo48dr+cJC0f4yvG1FO0pUk/F3dSfj+lQCfN9a6DG3XQB7RzDQPQmjpgo5K8M=",
+    "6dEpTDCWJek/CFK0I0aM8KRP5kR3vSKuMyaMZ0gKDlCfoZpq0EuR+2xWR54aNWuLpmjCXFD1ywfRN2u9/uJIsKJAaJrjnl5zXyBgo83mmQ0=",
+)
 SMALL: Final = 1000
 SIZES: Final = (0, 1, 1000, 65_535, 65_536, 65_537, 131_072, 150_000)
 
@@ -51,6 +56,8 @@ def sealed() -> dict[str, Any]:
         "files": [_file(derive(secret, f"input:{number}"), size) for number, size in enumerate(SIZES)],
         "request": _request(secret),
         "answer": _answer(secret),
+        "memory": {"names": [JOB.request_id, JOB.job_id], "record": _record()},
+        "foreign": _foreign(),
     }
 
 
@@ -124,6 +131,36 @@ def _request(secret: bytes) -> dict[str, Any]:
         "sealed": body,
         "salted": {"request": salted(secret, "request", plaintext), "input:0": salted(secret, "input:0", content(1000))},
     }  # fmt: skip
+
+
+def _record() -> dict[str, Any]:
+    """Return what the client remembers of the request."""
+    return {"miner_id": MINER, "reply_key": b64encode(REPLY.public), "request_id": REQUEST_ID.hex()}
+
+
+def _foreign() -> list[dict[str, Any]]:
+    """Return answers to an earlier request, which open as a dishonest coordinator describes the job, but not with the client's memory."""
+    earlier, answer = _seed("earlier request id")[:16], _seed("another answer")
+    other = miner_id(bytes(SigningKey(_seed("another identity")).verify_key))
+    secret = REPLY.request_secret(earlier)
+    found = []
+    for (why, job_id, miner), capsule in zip(
+        (
+            ("the answer of another miner, to which an earlier request was sealed", JOB.job_id, other),
+            ("the miner's answer to another request, in another job", "job_earlier0vector", MINER),
+        ),
+        FOREIGN_CAPSULES,
+        strict=True,
+    ):
+        described = JobOfRequest(job_id, miner, earlier.hex())
+        if hpke_open(REPLY.private, answer_info(described, "4", SPEC_DIGEST), b64decode(capsule)) != answer:
+            raise ValueError("the capsule of a foreign answer does not hold its secret")
+        header = {"version": 1, "fence": "4", "spec_digest": SPEC_DIGEST, "capsule": capsule}
+        plaintext = padded({"results": {"text": "Forged"}})
+        ciphertext = b64encode(encrypt(derive(answer, "results", salt=secret), plaintext))
+        results = {"sealed": {**header, "ciphertext": ciphertext}, "processing_time": 1.23, "units": 1.5}
+        found.append({"why": why, "described": asdict(described), "results": results})
+    return found
 
 
 def _answer(secret: bytes) -> dict[str, Any]:

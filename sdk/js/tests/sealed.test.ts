@@ -1,11 +1,15 @@
 /** Sealed jobs: both SDKs seal and open the same bytes, and refuse what was changed. */
 
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { VerificationError } from "../src/errors.js";
 import { AnswerOpener, requirePlain } from "../src/sealed/answer.js";
 import { openFile, sealedSize, sealFile } from "../src/sealed/files.js";
 import { type EncryptionKeyAnswer, ReplyKey, verifyEncryptionKey } from "../src/sealed/keys.js";
 import type { RememberedRequest } from "../src/sealed/memory.js";
+import { directoryMemory } from "../src/sealed/memory_file.js";
 import { RequestSealer } from "../src/sealed/request.js";
 import { decrypt, deriveKey, openCapsule, padded, salted, unpadded } from "../src/sealed/suite.js";
 import { verifySealed } from "../src/sealed/verification.js";
@@ -38,9 +42,11 @@ interface Vectors {
     log: { sealed: JsonObject; plaintext: JsonObject };
     salted: Record<string, string>;
   };
+  memory: { names: string[]; record: JsonObject };
+  foreign: { why: string; described: JsonObject; results: JsonObject }[];
 }
 
-const { miner, reply_key, files, request, answer } = vectors<Vectors>("sealed");
+const { miner, reply_key, files, request, answer, memory, foreign } = vectors<Vectors>("sealed");
 const NOW = Date.parse("2026-12-01T00:00:00Z");
 const own = () => ReplyKey.fromPrivate(fromBase64(reply_key.private_key));
 const keyAnswer = camelCased(miner.answer) as EncryptionKeyAnswer & { minerId: string };
@@ -234,6 +240,27 @@ describe("the answer", () => {
       await refused((await opener()).results({ sealed: { ...sealed, ...other } }));
     }
     await refused((await opener()).results({ text: "Hello" }));
+  });
+
+  test.each(foreign)(
+    "opens as the coordinator describes it, but not as the client remembers: $why",
+    async (item) => {
+      const described = camelCased(item.described) as unknown as typeof job;
+      const opened = await (await AnswerOpener.of(await own(), described)).results(item.results);
+      expect(opened.results).toEqual({ text: "Forged" });
+      await refused((await opener()).results(item.results));
+    },
+  );
+
+  test("is remembered in a file that both SDKs read", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "memory-"));
+    const { minerId, requestId, replyKey } = camelCased(memory.record) as unknown as RememberedRequest;
+    for (const name of memory.names) {
+      await (await directoryMemory(folder)).add(name, { minerId, requestId, replyKey });
+      expect(JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8"))).toEqual(memory.record);
+      expect(await (await directoryMemory(folder)).get(name)).toEqual({ minerId, requestId, replyKey });
+    }
+    rmSync(folder, { recursive: true });
   });
 
   test("does not open when a byte of its ciphertext was changed", async () => {

@@ -28,6 +28,7 @@ from aitbc.sealing import (
     sealed_size,
 )
 from aitbc.sealing.keys import PAYLOAD_TYPE
+from aitbc.sealing.memory import RememberedRequest, SealingMemory
 from aitbc.sealing.suite import HPKE, decrypt, derive, hpke_seal, unpadded
 
 VECTORS = Path(__file__).parents[3] / "tests" / "vectors"
@@ -175,6 +176,23 @@ def test_the_answer_opens_for_its_client_and_job_only() -> None:
             changed = {**results["sealed"], name: b64encode(flipped(data, position))}
             assert refused(opener().results, {**results, "sealed": changed})
     assert refused(opener().results, {"text": "in clear"})
+
+
+@pytest.mark.parametrize("item", SEALED["foreign"], ids=lambda item: str(item["why"]))
+def test_an_answer_to_another_request_opens_as_the_coordinator_describes_it_only(
+    item: dict[str, Any],
+) -> None:
+    assert opener(**item["described"]).results(item["results"]).results == {"text": "Forged"}
+    assert refused(opener().results, item["results"])
+
+
+def test_what_is_remembered_is_a_file_that_both_sdks_read(tmp_path: Path) -> None:
+    memory = SEALED["memory"]
+    request = RememberedRequest(**memory["record"])
+    for name in memory["names"]:
+        SealingMemory(tmp_path).add(name, request)
+        assert json.loads((tmp_path / f"{name}.json").read_text()) == memory["record"]
+        assert SealingMemory(tmp_path).get(name) == request
 
 
 def test_nobody_without_the_requests_secret_can_make_an_answer() -> None:
