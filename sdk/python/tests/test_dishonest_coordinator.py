@@ -134,6 +134,18 @@ def test_attack_events_in_clear(client: Calls, market: Coordinator, sealed_run: 
             )
 
 
+def test_attack_events_in_clear_in_the_stream_of_all_jobs(
+    client: Calls, market: Coordinator, sealed_run: SealedRun
+) -> None:
+    first = {"type": "subscribed", "data": {"after": 1}}
+    for number, (job_id, text) in enumerate((("job_9", "in clear"), (sealed_run.job.job_id, "FORGED"))):
+        data = {"job_id": job_id, "kind": "token", "text": text}
+        market.sockets.append([first, {"type": "job_event", "seq": 2 + number, "data": data}])
+    listen = lambda client: client.events(types=["job_event"])  # noqa: E731
+    assert client.items(listen, most=1)[0].data["text"] == "in clear"
+    refused(lambda: client.items(listen, most=1), "in clear")
+
+
 def test_attack_log_lines_in_clear(client: Calls, market: Coordinator, sealed_run: SealedRun) -> None:
     own = sealed_run.log("a line")["entries"]
     for entries in ([line("FORGED", "runner")], [*own, line("FORGED", "runner")]):

@@ -1,6 +1,6 @@
 /** Follows a job: reads its server-sent events, and resumes after a lost connection. */
 
-import { TimeoutError, TransportError } from "../errors.js";
+import { TimeoutError, TransportError, VerificationError } from "../errors.js";
 import type { Job, JobEvent, JobState } from "../models.js";
 import { camelCased, type JsonObject } from "../verification/shape.js";
 import {
@@ -108,6 +108,23 @@ class Reader {
 /** Return whether a status is final. */
 export function isFinal(status: JobState): boolean {
   return FINAL.has(status);
+}
+
+/**
+ * Throw `VerificationError` for an event in clear with content, of a job that this client sealed. The coordinator's own events
+ * have the job's state, or the number of new lines in its log.
+ */
+export function requireSealed(kind: string, data: JsonObject): void {
+  const isCount = kind === "log" && typeof data.lines === "number" && Object.keys(data).every(isOfLog);
+  if (isCount || ["sealed", "job_update", "resync"].includes(kind)) return;
+  throw new VerificationError(
+    "The coordinator sent an event in clear of a job that was sealed. Do not trust it, nor what comes after it.",
+  );
+}
+
+/** Whether the coordinator's event `log` has this field. */
+function isOfLog(name: string): boolean {
+  return /^(?:job_?id|kind|lines)$/i.test(name);
 }
 
 function requireTime(jobId: string, deadline: number, delay: number): void {

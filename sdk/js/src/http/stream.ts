@@ -1,8 +1,9 @@
 /** Receives live events over the coordinator's WebSocket, and resumes after a lost connection. */
 
-import { type AITBCError, apiError, TimeoutError, TransportError } from "../errors.js";
+import { type AITBCError, apiError, TimeoutError, TransportError, VerificationError } from "../errors.js";
 import type { StreamEvent } from "../models.js";
 import { camelCased, camelName } from "../verification/shape.js";
+import { requireSealed } from "./events.js";
 import { type CallOptions, type Session, waitToRetry } from "./transport.js";
 
 /** The coordinator sends something at least this often. */
@@ -33,7 +34,8 @@ export interface ListenOptions extends CallOptions {
 /**
  * Yield all events that the key may receive, each once and in order, until the caller leaves the loop or aborts the signal.
  *
- * Throws `APIError` (a revoked key, an invalid filter), and `TransportError` when it cannot reconnect.
+ * Throws `APIError` (a revoked key, an invalid filter), `TransportError` when it cannot reconnect, and `VerificationError` for
+ * an event in clear with content of a job that this client sealed.
  */
 export async function* listen(
   session: Session,
@@ -44,7 +46,8 @@ export async function* listen(
   for (let attempt = 0; ; attempt++) {
     options.signal?.throwIfAborted();
     const start = position.after;
-    const failure = yield* read(new Connection(session, Socket, options, start), position);
+    const failure = yield* read(session, new Connection(session, Socket, options, start), position);
+    if (failure instanceof VerificationError) throw failure;
     if (position.after !== start) attempt = 0;
     await waitToRetry(session, { path: "/v1/ws", signal: options.signal }, failure, attempt);
   }
@@ -52,6 +55,7 @@ export async function* listen(
 
 /** Yield the events of one connection, and record the position. Returns the error that ended the connection. */
 async function* read(
+  session: Session,
   connection: Connection,
   position: { after: number | undefined },
 ): AsyncGenerator<StreamEvent, unknown, undefined> {
@@ -59,6 +63,9 @@ async function* read(
     for (;;) {
       const { after, event } = await connection.next();
       position.after = after;
+      if (event?.type === "job_event" && (await (await session.memory()).get(event.data.jobId))) {
+        requireSealed(event.data.kind, event.data);
+      }
       if (event !== undefined) yield event;
     }
   } catch (error) {

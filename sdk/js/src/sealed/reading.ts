@@ -2,6 +2,7 @@
 
 import { FormatError, VerificationError } from "../errors.js";
 import { downloadBlob } from "../http/download.js";
+import { requireSealed } from "../http/events.js";
 import { getJob, getResults } from "../http/jobs.js";
 import type { DownloadOptions } from "../http/receive.js";
 import type { CallOptions, Session } from "../http/transport.js";
@@ -20,8 +21,6 @@ import type { RememberedRequest } from "./memory.js";
 
 /** The source of the lines of a sealed log. */
 const SEALED_SOURCE = "sealed";
-/** The fields of the coordinator's event `log`. */
-const LOG_GREW: ReadonlySet<string> = new Set(["job_id", "kind", "lines"]);
 
 /** Which request a job answers: as this client remembers it, or as the coordinator says, if it remembers none. */
 interface Opener {
@@ -96,19 +95,9 @@ export class EventOpener {
       return opened && { ...event, ...opened, ...(opening.opened && { opened: true }) };
     }
     if (event.kind === "resync") (await this.#opener)?.answer.restart();
-    if (this.own && !isCoordinators(event)) {
-      throw new VerificationError(
-        "The coordinator sent an event in clear of a job that was sealed. Do not trust it, nor what comes after it.",
-      );
-    }
+    if (this.own) requireSealed(event.kind, event.data);
     return event;
   }
-}
-
-/** Return whether an event is the coordinator's own: it has a state, or the number of new lines in the log, but no content. */
-function isCoordinators({ kind, data }: JobEvent): boolean {
-  if (kind !== "log") return kind === "job_update" || kind === "resync";
-  return Object.keys(data).every((name) => LOG_GREW.has(name)) && typeof data.lines === "number";
 }
 
 /** Open the log of a sealed job: the lines of each of its runs, and why a run failed. */

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from aitbc._http import events
 from aitbc._http.flow import Answer, Emit, Flow, Request, Session, Stream, fetch
-from aitbc._http.sealing import SealedFile, cache
+from aitbc._http.sealing import SealedFile, cache, require_sealed
 from aitbc.canonical import b64decode
 from aitbc.dsse import open_envelope
 from aitbc.errors import VerificationError
@@ -25,11 +25,6 @@ from aitbc.sealing import AnswerOpener
 from aitbc.sealing.answer import EVENT_KIND, LOG_SOURCE
 from aitbc.sealing.memory import RememberedRequest
 from aitbc.statement import PAYLOAD_TYPE, parse_statement
-
-_CLEAR_EVENTS = frozenset({"job_update", "resync"})
-"""The coordinator's own events, which hold nothing of the answer."""
-_LOG_GREW = frozenset({"job_id", "kind", "lines"})
-"""The fields of the coordinator's event `log`, which has the number of new lines."""
 
 
 def sealed_request(session: Session, /, job_id: str) -> Flow[RememberedRequest | None]:
@@ -183,13 +178,8 @@ def _opened(opener: AnswerOpener, event: JobEvent, *, is_own: bool) -> JobEvent 
         return None if content is None else JobEvent(content[0], content[1], event.seq, opened=is_own)
     if event.kind == "resync":
         opener.restart()
-    is_count = (
-        event.kind == "log" and event.data.keys() <= _LOG_GREW and isinstance(event.data.get("lines"), int)
-    )
-    if is_own and event.kind not in _CLEAR_EVENTS and not is_count:
-        raise VerificationError(
-            "The coordinator sent an event in clear of a job that was sealed. Do not trust it, nor what comes after it."
-        )
+    if is_own:
+        require_sealed(event.kind, event.data)
     return event
 
 

@@ -7,15 +7,20 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from aitbc.canonical import b64encode
 from aitbc.errors import VerificationError
 from aitbc.sealing import AnswerOpener, JobOfRequest, ReplyKey, open_file
+from aitbc.sealing.answer import EVENT_KIND
 from aitbc.sealing.memory import DIRECTORY, RememberedRequest, SealingMemory
 from aitbc.sealing.store import load_reply_key
 
 T = TypeVar("T")
+
+_WITHOUT_CONTENT: Final = frozenset({EVENT_KIND, "job_update", "resync"})
+_LOG_GREW: Final = frozenset({"job_id", "kind", "lines"})
+"""The fields of the coordinator's event `log`."""
 
 MAX_CACHED: Final = 10_000
 """Jobs, and files, after which the oldest are forgotten. They are looked up again."""
@@ -71,6 +76,18 @@ class SealingState:
                 "Use the machine, or the AITBC_CONFIG_DIR, from which it was submitted."
             )
         return AnswerOpener(reply_key, JobOfRequest(job_id, request.miner_id, request.request_id))
+
+
+def require_sealed(kind: str, data: Mapping[str, Any]) -> None:
+    """Raise `VerificationError` for an event in clear with content, of a job that this client sealed.
+
+    The coordinator's own events have the job's state, or the number of new lines in its log.
+    """
+    is_count = kind == "log" and data.keys() <= _LOG_GREW and isinstance(data.get("lines"), int)
+    if kind not in _WITHOUT_CONTENT and not is_count:
+        raise VerificationError(
+            "The coordinator sent an event in clear of a job that was sealed. Do not trust it, nor what comes after it."
+        )
 
 
 def cache(known: dict[str, T], key: str, value: T) -> None:

@@ -21,6 +21,7 @@ from aitbc._http.flow import (
     json_body,
     responded,
 )
+from aitbc._http.sealing import require_sealed
 from aitbc.canonical import parse_json
 from aitbc.errors import AITBCError, FormatError, TransportError
 from aitbc.models import StreamEvent
@@ -44,10 +45,10 @@ def listen(
     `types` selects types of events (None: `job_update`, `marketplace_update`, `receipt_created` and `payout_update`; there are also `job_progress`
     and `job_event`), `job_ids` selects jobs, and `after` is the `seq` of the last known event (None: start now). A broken
     connection is replaced and resumes after the last event; an event `resync` marks a gap. `timeout` is in seconds (None: no
-    limit) and may take effect up to 15 seconds late.
+    limit) and may take effect up to 15 seconds late. The events of sealed jobs stay sealed; `jobs.events` opens them.
 
-    Raises `TimeoutError` after `timeout`, `APIError` (such as for a revoked key or an invalid filter), and `TransportError` if the
-    connection cannot be restored.
+    Raises `TimeoutError` after `timeout`, `APIError` (such as for a revoked key or an invalid filter), `TransportError` if the
+    connection cannot be restored, and `VerificationError` for an event in clear with content of a job that this client sealed.
     """
     deadline = Deadline(timeout, f"The stream was ended after its time limit of {timeout or 0:g} seconds.")
     retries = Retries(session)
@@ -56,7 +57,7 @@ def listen(
         request = Request("GET", "/v1/ws", extra_timeout=_HEARTBEAT, limit=deadline.remaining)
         answer = responded((yield Connect(request, cursor.subscription())))
         if isinstance(answer, Response) and answer.status == _SWITCHED:
-            answer = yield from _receive(cursor, deadline, retries)
+            answer = yield from _receive(session, cursor, deadline, retries)
         delay = retries.delay(request, answer)
         deadline.check(delay or 0.0)
         if delay is None:
@@ -66,7 +67,7 @@ def listen(
 
 
 def _receive(
-    cursor: _Cursor, deadline: Deadline, retries: Retries
+    session: Session, cursor: _Cursor, deadline: Deadline, retries: Retries
 ) -> Generator[Receive | Emit[StreamEvent], Answer, Response | AITBCError]:
     """Emit the events of one connection. Returns the coordinator's refusal, or the error that broke the connection."""
     while isinstance(piece := (yield Receive()), bytes):
@@ -77,6 +78,8 @@ def _receive(
         if cursor.after != before:
             retries.restart()
         if received is not None:
+            if received.type == "job_event" and session.sealing.memory.get(str(received.data.get("job_id"))):
+                require_sealed(str(received.data.get("kind")), received.data)
             yield Emit(received)
         deadline.check()
     return piece if isinstance(piece, AITBCError) else TransportError("The coordinator ended the stream.")
