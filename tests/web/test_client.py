@@ -313,7 +313,9 @@ def test_seals_a_job_that_only_this_browser_opens(
     assert (job["parameters"], bool(job["sealed"]["request_id"])) == ({}, True)
     forge(page, job["job_id"])
     page.reload()
-    expect(page.get_by_text("The job's answer is not sealed, though its request was. Do not trust it.")).to_be_visible()
+    expect(
+        page.get_by_text("The job's answer is not sealed, though its request was. Do not trust it.")
+    ).to_be_visible()
     expect(page.get_by_text("lines in clear in the log")).to_have_count(0)  # the card is not shown at all
     assert "FORGED" not in page.content()
     with visit(browser, agent) as other:

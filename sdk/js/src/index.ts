@@ -47,7 +47,7 @@ export type { BrowserAccess, CallOptions, Fetch } from "./http/transport.js";
 export type * from "./models.js";
 export { readReplyKey } from "./sealed/key_file.js";
 export { type EncryptionKey, ReplyKey, verifyEncryptionKey } from "./sealed/keys.js";
-export type { RememberedRequest, SealingMemory } from "./sealed/memory.js";
+export type { SealedRequest, SealingMemory } from "./sealed/memory.js";
 export { TextStream } from "./text.js";
 export { type Attestation, verifyAttestation } from "./verification/attestation.js";
 export { canonicalJson, parseJson } from "./verification/canonical.js";

@@ -8,7 +8,7 @@ import { VerificationError } from "../src/errors.js";
 import { AnswerOpener, requirePlain } from "../src/sealed/answer.js";
 import { openFile, sealedSize, sealFile } from "../src/sealed/files.js";
 import { type EncryptionKeyAnswer, ReplyKey, verifyEncryptionKey } from "../src/sealed/keys.js";
-import type { RememberedRequest } from "../src/sealed/memory.js";
+import type { SealedRequest } from "../src/sealed/memory.js";
 import { directoryMemory } from "../src/sealed/memory_file.js";
 import { RequestSealer } from "../src/sealed/request.js";
 import { decrypt, deriveKey, openCapsule, padded, salted, unpadded } from "../src/sealed/suite.js";
@@ -252,9 +252,9 @@ describe("the answer", () => {
     },
   );
 
-  test("is remembered in a file that both SDKs read", async () => {
+  test("is recorded in a file that both SDKs read", async () => {
     const folder = mkdtempSync(join(tmpdir(), "memory-"));
-    const { minerId, requestId, replyKey } = camelCased(memory.record) as unknown as RememberedRequest;
+    const { minerId, requestId, replyKey } = camelCased(memory.record) as unknown as SealedRequest;
     for (const name of memory.names) {
       await (await directoryMemory(folder)).add(name, { minerId, requestId, replyKey });
       expect(JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8"))).toEqual(memory.record);
@@ -290,10 +290,10 @@ describe("the receipt of a sealed job", () => {
       digests: { results: answer.salted.results, outputs: [answer.salted["output:0"]] },
     },
   };
-  let remembered: RememberedRequest | undefined;
+  let recorded: SealedRequest | undefined;
   const sealingMemory = {
-    get: async () => remembered,
-    add: async (_: string, request: RememberedRequest) => request,
+    get: async () => recorded,
+    add: async (_: string, request: SealedRequest) => request,
   };
   const failures = async (
     changes: object,
@@ -325,14 +325,14 @@ describe("the receipt of a sealed job", () => {
       requestId: answer.request_id,
       replyKey: reply_key.public_key,
     };
-    remembered = request;
+    recorded = request;
     const { failed, report } = await failures({});
     expect([failed, report.checks[0]?.message]).toEqual([[], "is the one that this client sealed"]);
     for (const change of [{ minerId: `miner_${"a".repeat(26)}` }, { requestId: "0".repeat(32) }]) {
-      remembered = { ...request, ...change };
+      recorded = { ...request, ...change };
       expect((await failures({})).failed).toContain("sealed request");
     }
-    remembered = undefined;
+    recorded = undefined;
   });
 
   test("fails for other digests, runs, keys, files and jobs", async () => {

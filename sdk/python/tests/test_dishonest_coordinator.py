@@ -16,7 +16,7 @@ import pytest
 from aitbc.canonical import b64encode
 from aitbc.errors import ConfigurationError, FormatError, VerificationError
 from aitbc.sealing import memory
-from aitbc.sealing.memory import RememberedRequest, SealingMemory
+from aitbc.sealing.memory import SealedRequest, SealingMemory
 from aitbc.statement import NamedDigest, Statement
 
 from .conftest import Calls
@@ -45,7 +45,7 @@ def sealed_run(client: Calls, market: Coordinator, miner: SealingMiner) -> Seale
 
 @pytest.fixture
 def foreign(client: Calls, market: Coordinator, sealed_run: SealedRun, other: SealingMiner) -> SealedRun:
-    """The other miner's answer to its own earlier request in the place of the job's, as the coordinator describes the job."""
+    """The other miner's answer to its own earlier request instead of the job's, as the coordinator describes the job."""
     client(lambda client: client.jobs.create(JOB, seal=other.miner_id))
     earlier = market.bodies[-1]
     market.ends[sealed_run.job.job_id] = {
@@ -111,7 +111,7 @@ def test_attack_results_in_clear(client: Calls, market: Coordinator, sealed_run:
 
 
 def test_attack_events_in_clear(client: Calls, market: Coordinator, sealed_run: SealedRun) -> None:
-    """No event with content is handed over that the miner has not sealed, whatever its kind."""
+    """No event with content is handed over that the miner has not sealed, of any kind."""
     forged: list[dict[str, Any]] = [
         {"kind": kind, "text": "FORGED"}
         for kind in ("token", "preview", "segment", "output", "part", "new kind")
@@ -233,15 +233,15 @@ def test_attack_a_sealed_job_runs_again(client: Calls, market: Coordinator, seal
     refused(lambda: client(lambda client: client.jobs.rerun(sealed_run.job.job_id)), "Do not trust job_9")
 
 
-def test_the_request_is_remembered_before_it_is_submitted(
+def test_the_request_is_stored_before_it_is_submitted(
     client: Calls, market: Coordinator, config: Path, miner: SealingMiner, other: SealingMiner
 ) -> None:
-    """A client that is killed before it knows its job cannot tell which one it is, but still knows to whom the request was sealed."""
-    kept = []
-    market.on_created = lambda: kept.extend(path.name for path in (config / "sealed_jobs").iterdir())
+    """A client that is killed before it knows its job cannot know which one it is, but still knows to whom the request was sealed."""
+    names = []
+    market.on_created = lambda: names.extend(path.name for path in (config / "sealed_jobs").iterdir())
     body = client(lambda client: client.jobs.seal(JOB, miner_id=miner.miner_id))
     job = client(lambda client: client.jobs.create(body))
-    assert kept == [f"{body['sealed']['request_id']}.json"]
+    assert names == [f"{body['sealed']['request_id']}.json"]
     again = client(
         lambda client: client.jobs.create(body)
     )  # a repeated request may be answered with another job
@@ -335,9 +335,9 @@ def test_attack_a_receipt_of_something_else(
 def test_the_memory_is_private_and_shared_by_processes(tmp_path: Path) -> None:
     """Of many programs that get the same job for different requests, one remembers it, and all others see that."""
     together = threading.Barrier(8)
-    request = RememberedRequest("miner_" + "a" * 26, "0" * 32, b64encode(bytes(32)))
+    request = SealedRequest("miner_" + "a" * 26, "0" * 32, b64encode(bytes(32)))
 
-    def add(number: int) -> RememberedRequest:
+    def add(number: int) -> SealedRequest:
         together.wait(60)
         return SealingMemory(tmp_path / "memory").add(
             "job_1", dataclasses.replace(request, request_id=f"{number:032x}")
@@ -348,22 +348,22 @@ def test_the_memory_is_private_and_shared_by_processes(tmp_path: Path) -> None:
     assert len(stored) == 1
     (path,) = (tmp_path / "memory").iterdir()
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    remembered = SealingMemory(tmp_path / "memory")
-    assert {remembered.get("job_1")} == stored
-    assert [remembered.get(name) for name in ("job_2", "../memory/job_1", "")] == [None, None, None]
+    shared = SealingMemory(tmp_path / "memory")
+    assert {shared.get("job_1")} == stored
+    assert [shared.get(name) for name in ("job_2", "../memory/job_1", "")] == [None, None, None]
     for damage in ("", "{}", path.read_text().replace("miner_a", "miner_!")):
         path.write_text(damage)
         with pytest.raises(ConfigurationError, match="damaged"):
-            remembered.get("job_1")
+            shared.get("job_1")
 
 
 def test_the_memory_keeps_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "MAX_RECORDS", 3)
     monkeypatch.setattr(memory, "_PRUNED_AFTER", 1)
-    kept = SealingMemory(tmp_path)
-    request = RememberedRequest("miner_" + "a" * 26, "0" * 32, b64encode(bytes(32)))
+    small = SealingMemory(tmp_path)
+    request = SealedRequest("miner_" + "a" * 26, "0" * 32, b64encode(bytes(32)))
     for number in range(5):
-        kept.add(f"job_{number}", request)
+        small.add(f"job_{number}", request)
         stamp = 1_000_000 + number
         os.utime(tmp_path / f"job_{number}.json", (stamp, stamp))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job_2.json", "job_3.json", "job_4.json"]

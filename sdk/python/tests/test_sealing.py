@@ -28,7 +28,7 @@ from aitbc.sealing import (
     sealed_size,
 )
 from aitbc.sealing.keys import PAYLOAD_TYPE
-from aitbc.sealing.memory import RememberedRequest, SealingMemory
+from aitbc.sealing.memory import SealedRequest, SealingMemory
 from aitbc.sealing.suite import HPKE, decrypt, derive, hpke_seal, unpadded
 
 VECTORS = Path(__file__).parents[3] / "tests" / "vectors"
@@ -186,9 +186,9 @@ def test_an_answer_to_another_request_opens_as_the_coordinator_describes_it_only
     assert refused(opener().results, item["results"])
 
 
-def test_what_is_remembered_is_a_file_that_both_sdks_read(tmp_path: Path) -> None:
+def test_the_memory_has_files_that_both_sdks_read(tmp_path: Path) -> None:
     memory = SEALED["memory"]
-    request = RememberedRequest(**memory["record"])
+    request = SealedRequest(**memory["record"])
     for name in memory["names"]:
         SealingMemory(tmp_path).add(name, request)
         assert json.loads((tmp_path / f"{name}.json").read_text()) == memory["record"]

@@ -23,10 +23,10 @@ import type {
   LabelCounts,
 } from "../models.js";
 import type { SealOptions } from "../sealed/create.js";
-import type { RememberedRequest } from "../sealed/memory.js";
+import type { SealedRequest } from "../sealed/memory.js";
 import { type JsonObject, snakeCased } from "../verification/shape.js";
 import { cancelJob, createJob, type JobOptions, type NewJob, uploadFile } from "./new_job.js";
-import { followOpened, openedLog, openedResults, remembered } from "./reading.js";
+import { followOpened, openedLog, openedResults, requestOf } from "./reading.js";
 
 /** Milliseconds between polls of a job: short at first, so that a short job is not delayed, then longer. */
 const FIRST_POLL_MS = 100;
@@ -124,7 +124,7 @@ export class Jobs {
     const path = `/v1/jobs/${part(jobId)}/rerun`;
     const call = creation(path, snakeCased(changes), { idempotencyKey, waitSeconds, signal });
     const created = await fetchJson<CreatedJob>(this.#session, call);
-    if ((await remembered(this.#session, jobId)) === undefined) return created;
+    if ((await requestOf(this.#session, jobId)) === undefined) return created;
     throw new VerificationError(
       `The coordinator says that it runs job ${jobId} again, whose input only its miner can read. Do not trust ${created.jobId}.`,
     );
@@ -138,8 +138,8 @@ export class Jobs {
   }
 
   /** Return what this client sealed as this job, as it remembers it; undefined for any other job, or one that it has forgotten. */
-  sealedRequest(jobId: string): Promise<RememberedRequest | undefined> {
-    return remembered(this.#session, jobId);
+  sealedRequest(jobId: string): Promise<SealedRequest | undefined> {
+    return requestOf(this.#session, jobId);
   }
 
   /**
@@ -166,7 +166,7 @@ export class Jobs {
   }
 
   async #isSealed(jobId: string, signal: AbortSignal | undefined): Promise<boolean> {
-    if (await remembered(this.#session, jobId)) return true;
+    if (await requestOf(this.#session, jobId)) return true;
     return Boolean((await getJob(this.#session, jobId, signal)).sealed);
   }
 

@@ -7,12 +7,12 @@
 import { type FollowOptions, follow } from "../http/events.js";
 import type { CallOptions, Session } from "../http/transport.js";
 import type { JobEvent, JobLog, JobResults } from "../models.js";
-import type { RememberedRequest } from "../sealed/memory.js";
+import type { SealedRequest } from "../sealed/memory.js";
 import type { EventOpener } from "../sealed/reading.js";
 import type { Json, JsonObject } from "../verification/shape.js";
 
 /** Return what this client sealed as this job, as it remembers it; undefined for any other job. */
-export async function remembered(session: Session, jobId: string): Promise<RememberedRequest | undefined> {
+export async function requestOf(session: Session, jobId: string): Promise<SealedRequest | undefined> {
   return (await session.memory()).get(jobId);
 }
 
@@ -23,7 +23,7 @@ export async function openedResults(
   answer: JobResults,
   options: CallOptions & { opened?: boolean | undefined },
 ): Promise<JobResults> {
-  const own = await remembered(session, jobId);
+  const own = await requestOf(session, jobId);
   const sealed = (answer.results as JsonObject | null)?.sealed as JsonObject | undefined;
   const isSealed = typeof sealed?.capsule === "string" && options.opened !== false;
   if (!own && !isSealed) return inClear(answer);
@@ -37,7 +37,7 @@ export async function openedLog(
   log: JobLog,
   { signal, opened = true }: CallOptions & { opened?: boolean | undefined },
 ): Promise<JobLog> {
-  const own = await remembered(session, jobId);
+  const own = await requestOf(session, jobId);
   const isSealed = opened && log.entries.some(({ source }) => source === "sealed");
   if (!own && !isSealed) return inClear(log);
   const read = await (await import("../sealed/reading.js")).openLog(
@@ -63,7 +63,7 @@ export async function* followOpened(
   options: FollowOptions,
   onOpen?: (resumes: boolean) => void,
 ): AsyncGenerator<JobEvent, void, undefined> {
-  const own = await remembered(session, jobId);
+  const own = await requestOf(session, jobId);
   let opener: EventOpener | undefined;
   for await (const event of follow(session, jobId, options, onOpen)) {
     if (own || event.kind === "sealed") {
@@ -82,7 +82,7 @@ export async function requireOwnReceipt(
   receipt: JsonObject,
   results?: Json,
 ): Promise<void> {
-  const own = await remembered(session, jobId);
+  const own = await requestOf(session, jobId);
   if (!own) return;
   await (await import("../sealed/reading.js")).requireReceipt(session, jobId, own, receipt, results);
 }

@@ -11,7 +11,7 @@ import { VerificationError } from "../errors.js";
 export const MAX_RECORDS = 100_000;
 
 /** A request that this client sealed: to which miner, its id, and the client's public key (base64). */
-export interface RememberedRequest {
+export interface SealedRequest {
   minerId: string;
   requestId: string;
   replyKey: string;
@@ -20,16 +20,16 @@ export interface RememberedRequest {
 /** Stores requests by their own ids, and by those of the jobs that answer them. A record never changes. */
 export interface SealingMemory {
   /** Return what is stored under an id. It must throw if it cannot know. */
-  get(id: string): Promise<RememberedRequest | undefined>;
+  get(id: string): Promise<SealedRequest | undefined>;
   /** Store a request under an id, unless something is stored there. Return what is. */
-  add(id: string, request: RememberedRequest): Promise<RememberedRequest>;
+  add(id: string, request: SealedRequest): Promise<SealedRequest>;
 }
 
 /** Remember which request a new job answers. Throws `VerificationError` for the id of a job that answers another one. */
 export async function rememberJob(
   memory: SealingMemory,
   jobId: string,
-  request: RememberedRequest,
+  request: SealedRequest,
 ): Promise<void> {
   const { requestId } = await memory.add(jobId, request);
   if (requestId === request.requestId) return;

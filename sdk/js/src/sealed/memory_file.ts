@@ -5,7 +5,7 @@ import { nodeModule } from "../http/platform.js";
 import { parseJson } from "../verification/canonical.js";
 import { exact, JOB_ID, MINER_ID, text } from "../verification/strict.js";
 import { createPrivate, usualPath } from "./key_file.js";
-import { MAX_RECORDS, type RememberedRequest, type SealingMemory } from "./memory.js";
+import { MAX_RECORDS, type SealedRequest, type SealingMemory } from "./memory.js";
 
 const DIRECTORY = "sealed_jobs";
 const REQUEST_ID = /^[0-9a-f]{32}$/;
@@ -21,7 +21,7 @@ export async function directoryMemory(path?: string): Promise<SealingMemory> {
   const directory = path ?? join(dirname(await usualPath()), DIRECTORY);
   let added = 0;
 
-  const get = async (id: string): Promise<RememberedRequest | undefined> => {
+  const get = async (id: string): Promise<SealedRequest | undefined> => {
     // A user who cannot enter the directory has never sealed a job with it.
     if (!isId(id) || !existsSync(directory)) return undefined;
     const file = join(directory, `${id}.json`);
@@ -34,7 +34,7 @@ export async function directoryMemory(path?: string): Promise<SealingMemory> {
     }
   };
 
-  const add = async (id: string, request: RememberedRequest): Promise<RememberedRequest> => {
+  const add = async (id: string, request: SealedRequest): Promise<SealedRequest> => {
     if (!isId(id)) throw new FormatError(`${JSON.stringify(id)} is not an id of a job.`);
     const { minerId, replyKey, requestId } = request;
     const content = JSON.stringify({ miner_id: minerId, reply_key: replyKey, request_id: requestId });
@@ -68,7 +68,7 @@ export async function directoryMemory(path?: string): Promise<SealingMemory> {
   return { get, add };
 }
 
-function read(content: string): RememberedRequest {
+function read(content: string): SealedRequest {
   const fields = exact(parseJson(content), FIELDS, "The record");
   return {
     minerId: text(fields.miner_id, "The record's miner_id", MINER_ID),

@@ -17,7 +17,7 @@ import { PAYLOAD_TYPE, parseStatement } from "../verification/statement.js";
 import { text } from "../verification/strict.js";
 import { AnswerOpener, requirePlain } from "./answer.js";
 import { streamOf } from "./files.js";
-import type { RememberedRequest } from "./memory.js";
+import type { SealedRequest } from "./memory.js";
 
 /** The source of the lines of a sealed log. */
 const SEALED_SOURCE = "sealed";
@@ -32,7 +32,7 @@ interface Opener {
 async function openerOf(
   session: Session,
   jobId: string,
-  own: RememberedRequest | undefined,
+  own: SealedRequest | undefined,
   signal: AbortSignal | undefined,
 ): Promise<Opener> {
   const request = own ?? (await described(session, jobId, signal));
@@ -54,7 +54,7 @@ async function described(
   session: Session,
   jobId: string,
   signal: AbortSignal | undefined,
-): Promise<RememberedRequest> {
+): Promise<SealedRequest> {
   const { sealed, minerId } = await getJob(session, jobId, signal);
   if (!sealed || !minerId) throw new FormatError(`Job ${jobId} is not sealed, or has not run yet.`);
   const { requestId, replyKey } = sealed;
@@ -66,7 +66,7 @@ async function described(
 export async function openResults(
   session: Session,
   jobId: string,
-  own: RememberedRequest | undefined,
+  own: SealedRequest | undefined,
   answer: JobResults,
   { signal, opened = true }: CallOptions & { opened?: boolean | undefined },
 ): Promise<JobResults> {
@@ -82,11 +82,11 @@ export class EventOpener {
   constructor(
     private readonly session: Session,
     private readonly jobId: string,
-    private readonly own: RememberedRequest | undefined,
+    private readonly own: SealedRequest | undefined,
     private readonly signal: AbortSignal | undefined,
   ) {}
 
-  /** Return the event for the caller, undefined for a repeated one. Throws for content that a remembered job's miner has not sealed. */
+  /** Return the event for the caller, undefined for a repeated one. Throws for content that the miner of a job that this client sealed has not sealed. */
   async open(event: JobEvent): Promise<JobEvent | undefined> {
     if (event.kind === "sealed") {
       this.#opener ??= openerOf(this.session, this.jobId, this.own, this.signal);
@@ -104,7 +104,7 @@ export class EventOpener {
 export async function openLog(
   session: Session,
   jobId: string,
-  own: RememberedRequest | undefined,
+  own: SealedRequest | undefined,
   log: JobLog,
   signal: AbortSignal | undefined,
 ): Promise<JobLog> {
@@ -136,7 +136,7 @@ export async function openLog(
 export async function requireReceipt(
   session: Session,
   jobId: string,
-  own: RememberedRequest,
+  own: SealedRequest,
   receipt: JsonObject,
   results?: Json,
 ): Promise<void> {

@@ -2,7 +2,7 @@
 
 import { ConfigurationError } from "../errors.js";
 import { nodeProcess } from "../http/platform.js";
-import { MAX_RECORDS, type RememberedRequest, type SealingMemory } from "./memory.js";
+import { MAX_RECORDS, type SealedRequest, type SealingMemory } from "./memory.js";
 
 const DATABASE = "aitbc-sealed-jobs";
 const STORE = "requests";
@@ -19,13 +19,13 @@ export async function usualMemory(): Promise<SealingMemory> {
 
 /** For programs without storage: it lasts as long as they do. */
 class PassingMemory implements SealingMemory {
-  readonly #requests = new Map<string, RememberedRequest>();
+  readonly #requests = new Map<string, SealedRequest>();
 
-  async get(id: string): Promise<RememberedRequest | undefined> {
+  async get(id: string): Promise<SealedRequest | undefined> {
     return this.#requests.get(id);
   }
 
-  async add(id: string, request: RememberedRequest): Promise<RememberedRequest> {
+  async add(id: string, request: SealedRequest): Promise<SealedRequest> {
     const stored = this.#requests.get(id) ?? request;
     this.#requests.set(id, stored);
     return stored;
@@ -34,13 +34,13 @@ class PassingMemory implements SealingMemory {
 
 /** In IndexedDB, which all pages of an origin share. */
 class BrowserMemory implements SealingMemory {
-  async get(id: string): Promise<RememberedRequest | undefined> {
+  async get(id: string): Promise<SealedRequest | undefined> {
     return using("readonly", (store) => settled(store.get(id)));
   }
 
-  async add(id: string, request: RememberedRequest): Promise<RememberedRequest> {
+  async add(id: string, request: SealedRequest): Promise<SealedRequest> {
     return using("readwrite", async (store) => {
-      const known: RememberedRequest | undefined = await settled(store.get(id));
+      const known: SealedRequest | undefined = await settled(store.get(id));
       if (known !== undefined) return known;
       await settled(store.add({ ...request, [AGE]: Date.now() }, id));
       await prune(store);
@@ -78,7 +78,7 @@ async function using<T>(mode: IDBTransactionMode, act: (store: IDBObjectStore) =
     }
   } catch (error) {
     throw new ConfigurationError(
-      "The browser's storage, in which sealed jobs are remembered, cannot be used.",
+      "The browser's storage, which has the memory of sealed jobs, cannot be used.",
       {
         cause: error,
       },

@@ -1,6 +1,6 @@
 """Opens the answers to sealed jobs where they arrive: results, events, logs and receipts.
 
-Of a job that this client remembers to have sealed, nothing is accepted that the job's miner did not seal for the remembered request. Of
+Of a job that this client remembers to have sealed, nothing is accepted that the job's miner did not seal for that request. Of
 any other job, the client cannot know whether it was sealed or to whom, and says so.
 """
 
@@ -23,18 +23,18 @@ from aitbc.models import Job, JobEvent, JobLog, JobLogEntry, JobResults
 from aitbc.outputs import output_files
 from aitbc.sealing import AnswerOpener
 from aitbc.sealing.answer import EVENT_KIND, LOG_SOURCE
-from aitbc.sealing.memory import RememberedRequest
+from aitbc.sealing.memory import SealedRequest
 from aitbc.statement import PAYLOAD_TYPE, parse_statement
 
 
-def sealed_request(session: Session, /, job_id: str) -> Flow[RememberedRequest | None]:
+def sealed_request(session: Session, /, job_id: str) -> Flow[SealedRequest | None]:
     """Return what this client sealed as this job, as it remembers it; None for a job that it has not sealed, or has forgotten."""
     yield from ()
     return session.sealing.memory.get(job_id)
 
 
 def _described(session: Session, job_id: str) -> Flow[AnswerOpener | None]:
-    """Return what opens the answer to a job that is not remembered, as the coordinator describes the job; None if it is not sealed."""
+    """Return what opens the answer to a job that is not in the memory, as the coordinator describes the job; None if it is not sealed."""
     known = session.sealing.unconfirmed.get(job_id)
     if known is not None:
         return known
@@ -44,14 +44,14 @@ def _described(session: Session, job_id: str) -> Flow[AnswerOpener | None]:
     request_id = str(job.sealed.get("request_id"))
     # A client that was stopped before it knew the job remembers the miner of its request.
     request = session.sealing.memory.get(request_id)
-    described = RememberedRequest(job.miner_id, request_id, str(job.sealed.get("reply_key")))
+    described = SealedRequest(job.miner_id, request_id, str(job.sealed.get("reply_key")))
     opener = session.sealing.new_opener(job_id, request or described)
     cache(session.sealing.unconfirmed, job_id, opener)
     return opener
 
 
 def _doubt(session: Session, job_id: str, *, is_sealed: bool) -> dict[str, Any]:
-    """Return the marks of an answer that was not opened with this client's memory. Whoever has never sealed a job needs no caution."""
+    """Return the marks of an answer that was not opened with this client's memory. Without a key, nothing was ever sealed."""
     if is_sealed:
         then = "Its answer was opened as the coordinator describes the job, so it may be that of another miner, or to another request."
     elif session.sealing.path.exists():
@@ -71,8 +71,8 @@ def open_results(
 ) -> Flow[JobResults]:
     """Return a job's results, opened if they are sealed. From then on, this client opens their files when it downloads them.
 
-    Unless `opened`, return them as the miner signed them. Raises `VerificationError` for results that a remembered job's miner has not
-    sealed.
+    Unless `opened`, return them as the miner signed them. Raises `VerificationError` for results that the miner of a job in
+    the memory has not sealed.
     """
     fields = {**answer.to_dict(), "job_id": job_id}
     opener = session.sealing.opener(job_id)
@@ -103,7 +103,7 @@ def _marks(session: Session, job_id: str) -> dict[str, Any]:
 def open_log(session: Session, log: JobLog, job_id: str) -> Flow[JobLog]:
     """Return a job's log, opened if it is sealed. The reason of a failure is its last line.
 
-    Raises `VerificationError` for a line that a remembered job's miner has not sealed.
+    Raises `VerificationError` for a line that the miner of a job in the memory has not sealed.
     """
     sealed_lines = [entry for entry in log.entries if entry.source == LOG_SOURCE]
     opener = session.sealing.opener(job_id)
@@ -186,7 +186,7 @@ def _opened(opener: AnswerOpener, event: JobEvent, *, is_own: bool) -> JobEvent 
 def check_receipt(session: Session, job_id: str, receipt: Mapping[str, Any], results: Any = None) -> None:
     """Raise `VerificationError` unless the receipt of a job that this client sealed is about its request, and about the `results`.
 
-    The miner's signature is verified, the coordinator's part of the receipt is not. Jobs that are not remembered pass.
+    The miner's signature is verified, the coordinator's part of the receipt is not. Other jobs pass.
     """
     opener = session.sealing.opener(job_id)
     if opener is None:

@@ -25,7 +25,7 @@ from aitbc.sealing import (
     seal_file,
 )
 from aitbc.sealing.attestation import nonce_of, verify
-from aitbc.sealing.memory import RememberedRequest
+from aitbc.sealing.memory import SealedRequest
 
 INPUT_FIELDS = ("parameters", "model", "input", "output")
 """The fields of a job's body that are sealed."""
@@ -99,13 +99,13 @@ def seal(
     clear = {name: value for name, value in body.items() if name not in INPUT_FIELDS}
     target = {} if "offer_id" in clear else {"miner_id": miner_id}
     sealed = sealer.seal(sealed_input, described)
-    request = RememberedRequest(miner_id, sealed["request_id"], sealed["reply_key"])
+    request = SealedRequest(miner_id, sealed["request_id"], sealed["reply_key"])
     yield from _remember(session, request.request_id, request)
     return {**clear, **target, "sealed": sealed}
 
 
-def request_of(session: Session, body: Mapping[str, Any]) -> Flow[RememberedRequest | None]:
-    """Return the sealed request in the body of a job that is about to be submitted, remembered; None for a job that is not sealed.
+def request_of(session: Session, body: Mapping[str, Any]) -> Flow[SealedRequest | None]:
+    """Return the sealed request in the body of a job that is about to be submitted, and store it; None for a job that is not sealed.
 
     A request that another program sealed to an offer is None too, since only the coordinator says which miner that is.
     """
@@ -116,11 +116,11 @@ def request_of(session: Session, body: Mapping[str, Any]) -> Flow[RememberedRequ
     known = session.sealing.memory.get(request_id)
     if known is not None or miner_id is None:
         return known
-    request = RememberedRequest(str(miner_id), request_id, str(sealed.get("reply_key")))
+    request = SealedRequest(str(miner_id), request_id, str(sealed.get("reply_key")))
     return (yield from _remember(session, request_id, request))
 
 
-def remember_job(session: Session, job_id: str, request: RememberedRequest) -> Flow[None]:
+def remember_job(session: Session, job_id: str, request: SealedRequest) -> Flow[None]:
     """Remember which request a new job answers. Raises `VerificationError` for the id of a job that answers another one."""
     if (yield from _remember(session, job_id, request)) != request:
         raise VerificationError(
@@ -128,7 +128,7 @@ def remember_job(session: Session, job_id: str, request: RememberedRequest) -> F
         )
 
 
-def _remember(session: Session, name: str, request: RememberedRequest) -> Flow[RememberedRequest]:
+def _remember(session: Session, name: str, request: SealedRequest) -> Flow[SealedRequest]:
     stored = request
 
     def store() -> None:

@@ -13,7 +13,7 @@ from aitbc.canonical import b64encode
 from aitbc.errors import VerificationError
 from aitbc.sealing import AnswerOpener, JobOfRequest, ReplyKey, open_file
 from aitbc.sealing.answer import EVENT_KIND
-from aitbc.sealing.memory import DIRECTORY, RememberedRequest, SealingMemory
+from aitbc.sealing.memory import DIRECTORY, SealedRequest, SealingMemory
 from aitbc.sealing.store import load_reply_key
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class SealedFile:
 class SealingState:
     """The key pair in the file `path`, read or created when it is first needed, and the memory beside it.
 
-    `openers` are those of remembered jobs and `unconfirmed` those of other jobs, as the coordinator describes them, by job id; `files`
+    `openers` are those of jobs in the memory and `unconfirmed` those of other jobs, as the coordinator describes them, by job id; `files`
     open output files by artifact id.
     """
 
@@ -67,7 +67,7 @@ class SealingState:
             cache(self.openers, job_id, known)
         return known
 
-    def new_opener(self, job_id: str, request: RememberedRequest) -> AnswerOpener:
+    def new_opener(self, job_id: str, request: SealedRequest) -> AnswerOpener:
         """Return what opens the answers to a request in a job. Raises `VerificationError` if it was sealed with another key."""
         reply_key = self.reply_key()
         if request.reply_key != b64encode(reply_key.public):

@@ -29,7 +29,7 @@ _FIELDS: Final = ("miner_id", "reply_key", "request_id")
 
 
 @dataclass(frozen=True, slots=True)
-class RememberedRequest:
+class SealedRequest:
     """A request that this client sealed: to which miner, its id, and the client's public key (base64), to which the answer is sealed."""
 
     miner_id: str
@@ -44,7 +44,7 @@ class SealingMemory:
         self.directory = directory
         self._added = 0
 
-    def get(self, name: str) -> RememberedRequest | None:
+    def get(self, name: str) -> SealedRequest | None:
         """Return the request with this id, or that of the job with this id. Raises `ConfigurationError` if it cannot be read.
 
         An unreadable record must not be taken for a missing one, since the answer would then be believed as the coordinator returns it.
@@ -62,7 +62,7 @@ class SealingMemory:
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
 
-    def add(self, name: str, request: RememberedRequest) -> RememberedRequest:
+    def add(self, name: str, request: SealedRequest) -> SealedRequest:
         """Store a request under its own id or that of its job, unless something is stored there. Return what is. Blocking.
 
         Raises `FormatError` for a malformed id, `ConfigurationError` if the request cannot be stored.
@@ -99,9 +99,9 @@ class SealingMemory:
                 os.unlink(path)  # noqa: PTH108 - many
 
 
-def _read(content: bytes) -> RememberedRequest:
+def _read(content: bytes) -> SealedRequest:
     fields = exact(parse_json(content), _FIELDS, "The record")
-    return RememberedRequest(
+    return SealedRequest(
         text(fields["miner_id"], "The record's miner_id", MINER_ID),
         text(fields["request_id"], "The record's request_id", _REQUEST_ID),
         text(fields["reply_key"], "The record's reply_key"),

@@ -1,5 +1,5 @@
 /** One job: its progress, its results and its receipt. */
-import type { Job, JobDetails, JobResults, RememberedRequest } from "@aitbc/client";
+import type { Job, JobDetails, JobResults, SealedRequest } from "@aitbc/client";
 import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
@@ -86,7 +86,7 @@ export default function JobPage() {
 }
 
 /** A job as the coordinator describes it, and what this browser sealed as it. */
-type Described = JobDetails & { own: RememberedRequest | undefined };
+type Described = JobDetails & { own: SealedRequest | undefined };
 
 /** Return whether a job is sealed. If this browser sealed it, the coordinator has no say in that. */
 function isSealed({ own, sealed }: Described): boolean {
