@@ -47,25 +47,28 @@ export async function directoryMemory(path?: string): Promise<SealingMemory> {
         { cause: error },
       );
     }
-    if (added % PRUNED_AFTER === 0) await prune();
+    if (added % PRUNED_AFTER === 0) await prune(directory);
     added += 1;
     return request;
   };
 
-  const prune = async (): Promise<void> => {
-    const names = await fs.readdir(directory);
-    if (names.length <= MAX_RECORDS) return;
-    const ages = await Promise.all(
-      names.map(async (name) => {
-        const file = join(directory, name);
-        return { file, age: (await fs.stat(file).catch(() => undefined))?.mtimeMs ?? 0 };
-      }),
-    );
-    ages.sort((one, other) => one.age - other.age);
-    for (const { file } of ages.slice(0, ages.length - MAX_RECORDS)) await fs.rm(file, { force: true });
-  };
-
   return { get, add };
+}
+
+/** Delete the oldest records if there are too many. */
+async function prune(directory: string): Promise<void> {
+  const fs = await nodeModule<typeof import("node:fs/promises")>("node:fs/promises");
+  const { join } = await nodeModule<typeof import("node:path")>("node:path");
+  const names = await fs.readdir(directory);
+  if (names.length <= MAX_RECORDS) return;
+  const ages = await Promise.all(
+    names.map(async (name) => {
+      const file = join(directory, name);
+      return { file, age: (await fs.stat(file).catch(() => undefined))?.mtimeMs ?? 0 };
+    }),
+  );
+  ages.sort((one, other) => one.age - other.age);
+  for (const { file } of ages.slice(0, ages.length - MAX_RECORDS)) await fs.rm(file, { force: true });
 }
 
 function read(content: string): SealedRequest {
