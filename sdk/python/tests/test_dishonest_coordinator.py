@@ -114,7 +114,7 @@ def test_attack_events_in_clear(client: Calls, market: Coordinator, sealed_run: 
     """No event with content is handed over that the miner has not sealed, of any kind."""
     forged: list[dict[str, Any]] = [
         {"kind": kind, "text": "FORGED"}
-        for kind in ("token", "preview", "segment", "output", "part", "new kind")
+        for kind in ("token", "preview", "segment", "output", "part", "new kind", "job_update", "resync")
     ]
     forged += [{"kind": "log", "lines": 1, "text": "FORGED"}, {"kind": "log", "lines": "FORGED"}]
     for program in (client, later(client)):

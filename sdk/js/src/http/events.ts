@@ -19,6 +19,8 @@ const KEEP_ALIVE_MS = 15_000;
 /** Maximum characters of a line and of an event's data. */
 const LONGEST_EVENT = 2 ** 20;
 const MEDIA_TYPE = "text/event-stream";
+/** The fields of every event of a job. */
+const OF_ALL: ReadonlySet<string> = new Set(["job_id", "jobId", "kind"]);
 /** The longest delay of a timer, about 24 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const FINAL: ReadonlySet<JobState> = new Set<JobState>(["completed", "failed", "cancelled"]);
@@ -111,20 +113,17 @@ export function isFinal(status: JobState): boolean {
 }
 
 /**
- * Throw `VerificationError` for an event in clear with content, of a job that this client sealed. The coordinator's own events
- * have the job's state, or the number of new lines in its log.
+ * Throw `VerificationError` for an event in clear with content, of a job that this client sealed. Besides changes of state,
+ * the coordinator sends the number of new lines in the log, and that events were lost.
  */
 export function requireSealed(kind: string, data: JsonObject): void {
-  const isCount = kind === "log" && typeof data.lines === "number" && Object.keys(data).every(isOfLog);
-  if (isCount || ["sealed", "job_update", "resync"].includes(kind)) return;
+  const names = Object.keys(data).filter((name) => !OF_ALL.has(name));
+  const isCount = kind === "log" && typeof data.lines === "number" && names.length === 1;
+  const isGap = kind === "resync" && names.every((name) => name === "reason");
+  if (isCount || isGap || kind === "sealed") return;
   throw new VerificationError(
     "The coordinator sent an event in clear of a job that was sealed. Do not trust it, nor what comes after it.",
   );
-}
-
-/** Whether the coordinator's event `log` has this field. */
-function isOfLog(name: string): boolean {
-  return /^(?:job_?id|kind|lines)$/i.test(name);
 }
 
 function requireTime(jobId: string, deadline: number, delay: number): void {

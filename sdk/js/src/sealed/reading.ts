@@ -95,7 +95,7 @@ export class EventOpener {
       return opened && { ...event, ...opened, ...(opening.opened && { opened: true }) };
     }
     if (event.kind === "resync") (await this.#opener)?.answer.restart();
-    if (this.own) requireSealed(event.kind, event.data);
+    if (this.own && event.job === undefined) requireSealed(event.kind, event.data);
     return event;
   }
 }

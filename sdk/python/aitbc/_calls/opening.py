@@ -178,7 +178,7 @@ def _opened(opener: AnswerOpener, event: JobEvent, *, is_own: bool) -> JobEvent 
         return None if content is None else JobEvent(content[0], content[1], event.seq, opened=is_own)
     if event.kind == "resync":
         opener.restart()
-    if is_own:
+    if is_own and event.job is None:
         require_sealed(event.kind, event.data)
     return event
 

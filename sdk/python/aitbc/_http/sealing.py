@@ -18,9 +18,10 @@ from aitbc.sealing.store import load_reply_key
 
 T = TypeVar("T")
 
-_WITHOUT_CONTENT: Final = frozenset({EVENT_KIND, "job_update", "resync"})
 _LOG_GREW: Final = frozenset({"job_id", "kind", "lines"})
 """The fields of the coordinator's event `log`."""
+_LOST: Final = frozenset({"job_id", "kind", "reason"})
+"""The fields of the coordinator's event `resync`."""
 
 MAX_CACHED: Final = 10_000
 """Jobs, and files, after which the oldest are forgotten. They are looked up again."""
@@ -81,10 +82,12 @@ class SealingState:
 def require_sealed(kind: str, data: Mapping[str, Any]) -> None:
     """Raise `VerificationError` for an event in clear with content, of a job that this client sealed.
 
-    The coordinator's own events have the job's state, or the number of new lines in its log.
+    Besides changes of state, which are no concern of this function, the coordinator sends the number of new lines in the log, and that
+    events were lost.
     """
     is_count = kind == "log" and data.keys() <= _LOG_GREW and isinstance(data.get("lines"), int)
-    if kind not in _WITHOUT_CONTENT and not is_count:
+    is_gap = kind == "resync" and data.keys() <= _LOST
+    if kind != EVENT_KIND and not is_count and not is_gap:
         raise VerificationError(
             "The coordinator sent an event in clear of a job that was sealed. Do not trust it, nor what comes after it."
         )
