@@ -72,28 +72,23 @@ def refused(call: Callable[[], object], words: str | None = None) -> None:
 
 def test_the_miners_own_answer_is_opened(client: Calls, market: Coordinator, sealed_run: SealedRun) -> None:
     """The honest case: results, events and log are those of the miner, and say that they are."""
-    market.results = {**sealed_run.results(TRUE)}
-    market.answers[f"GET /v1/jobs/{sealed_run.job.job_id}/log"] = sealed_run.log("a line")
+    job_id = sealed_run.job.job_id
+    market.results = sealed_run.results(TRUE)
+    market.answers[f"GET /v1/jobs/{job_id}/log"] = sealed_run.log("a line")
     for program in (client, later(client)):
-        end, count = (
-            update(sealed_run.job.job_id, "completed"),
-            event({"kind": "log", "lines": 1, "job_id": sealed_run.job.job_id}),
-        )
+        lost = json.dumps({"job_id": job_id, "reason": "slow"})
         market.streams.append(
             [
-                update(sealed_run.job.job_id, "running"),
+                update(job_id, "running"),
                 sealed_run.event(0, "token", {"text": "four"}),
-                count,
-                end,
+                event({"job_id": job_id, "kind": "log", "lines": 1}),
+                f"event: resync\ndata: {lost}\n\n".encode(),
+                update(job_id, "completed"),
             ]
         )
-        events = program.items(lambda client: client.jobs.events(sealed_run.job.job_id))
-        assert [(one.kind, one.opened) for one in events] == [
-            ("job_update", False),
-            ("token", True),
-            ("log", False),
-            ("job_update", False),
-        ]
+        events = program.items(lambda client: client.jobs.events(job_id))
+        assert [one.kind for one in events] == ["job_update", "token", "log", "resync", "job_update"]
+        assert [one.opened for one in events] == [False, True, False, False, False]
         answer = results_of(program, sealed_run)
         assert (answer.results, answer.opened, answer.caution) == (TRUE, True, None)
         log = program(lambda client: client.jobs.log(sealed_run.job.job_id))
