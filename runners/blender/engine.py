@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runners.api import FailureCode, Retry, Tools, cached_probe
+from runners.api import PROBE_SECONDS, FailureCode, Retry, TimedOut, Tools, cached_probe
 from runners.sandbox import Sandbox
 
 PROGRAM: Final = "blender"
@@ -28,7 +28,6 @@ print(json.dumps([
     importlib.util.find_spec({MODULE!r}) is not None,
 ]))
 """
-_QUERY_SECONDS: Final = 10.0
 _RELEASE: Final = re.compile(r"\d+\.\d+")
 _PYTHON: Final = re.compile(r"python(\d(\.\d+)?)?")
 
@@ -110,10 +109,14 @@ def _described(python: Path) -> _Python:
             [python, "-I", "-c", _QUERY],
             capture_output=True,
             text=True,
-            timeout=_QUERY_SECONDS,
+            timeout=PROBE_SECONDS,
             check=True,
         )
         prefix, program, packages, has_module = json.loads(answer.stdout)
+    except subprocess.TimeoutExpired:
+        raise TimedOut(
+            f"The Python {python} did not end within {PROBE_SECONDS:g} s.", code=FailureCode.PROGRAM_MISSING
+        ) from None
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise Retry(
             f"The Python {python} does not run ({error}).", code=FailureCode.PROGRAM_MISSING

@@ -30,6 +30,7 @@ from runners.api import (
     Retry,
     Runner,
     ServiceDefinition,
+    TimedOut,
     Tools,
 )
 from runners.ffmpeg.chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
@@ -113,6 +114,8 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             release = version(tools, tools.ffmpeg)
             version(tools, tools.ffprobe)
             encoders = working(tools)
+        except TimedOut:
+            raise
         except Retry as error:
             return Probe(available=False, reasons=(f"{error} Check runners.ffmpeg and runners.ffprobe.",))
         if not encoders:
