@@ -212,7 +212,8 @@ class Probe:
     """Whether this machine can offer the service.
 
     `reasons` are sentences for the owner: why not, and the remedy; or, if `available`, what is missing for
-    more speed. `undecided` means that a part took too long, so that the probe is repeated. `version` is the engine's ("7.1.3"). `features` is free-form, such as the encoders that work. `concurrency` is
+    more speed. `undecided` means that a part took too long, so that the probe is repeated. `version` is the engine's ("7.1.3"); if
+    there are several, `versions` names all of them ("vllm-0.32.0"), and `version` is one of these. `features` is free-form, such as the encoders that work. `concurrency` is
     the number of concurrent runs of one model in one child; above 1 only if the runner is `concurrent`. `gpus` is the number
     of GPUs that the engine can use together for one model.
     """
@@ -224,6 +225,7 @@ class Probe:
     concurrency: int = 1
     gpus: int = 1
     undecided: bool = False
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,6 +457,10 @@ class Runner(ABC, Generic[RequestT]):
     def weights(self, model: Model) -> tuple[Path, ...]:  # noqa: ARG002 - the default for runners without models
         """Return the files whose digests identify the weights of `model` and of the last run's adapters, in a fixed order."""
         return ()
+
+    def engine_version(self) -> str:
+        """Return the version of the engine that made the last run, as in `Probe.versions`; "" for `Probe.version`."""
+        return ""
 
     def vram_peak(self) -> int:
         """Return the peak GPU memory of this process in bytes since `load`, runs included; 0 if unknown.

@@ -116,6 +116,8 @@ class BlenderRunner(Runner[RenderRequest]):
     version = "0.2.0"
     sandboxed = True
 
+    _version = ""
+
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
         """See `Runner.probe`. Starts Blender once, and again on machines with an NVIDIA card to test EEVEE."""
@@ -217,8 +219,12 @@ class BlenderRunner(Runner[RenderRequest]):
 
     def _evidence(self, device: Device, backend: str | None) -> dict[str, str]:
         """Return what the pixels depend on besides the request."""
-        version = ".".join(map(str, abilities(self.tools, device).version))
-        return {"version": version, "backend": backend or "CPU"}
+        self._version = ".".join(map(str, abilities(self.tools, device).version))
+        return {"version": self._version, "backend": backend or "CPU"}
+
+    def engine_version(self) -> str:
+        """See `Runner.engine_version`."""
+        return self._version
 
     def _render(
         self,

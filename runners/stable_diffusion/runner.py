@@ -249,6 +249,10 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         """See `Runner.vram_peak`."""
         return memory_peak(self.device) if self._loaded is not None else 0
 
+    def engine_version(self) -> str:
+        """See `Runner.engine_version`."""
+        return _version("diffusers")
+
     def close(self) -> None:
         """See `Runner.close`."""
         self._loaded = self._model = None

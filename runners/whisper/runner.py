@@ -105,10 +105,12 @@ class WhisperRunner(Runner[TranscribeRequest]):
         if reasons:
             return Probe(available=False, reasons=tuple(reasons))
         engines = [name for name in ENGINES if installed(name)]
+        versions = tuple(map(_engine_version, engines))
         hint = "For more speed install the extra faster-whisper: pip install 'aitbc-agent[faster-whisper]'."
         return Probe(
             available=True,
-            version=_version(engines[0]),
+            version=versions[0],
+            versions=versions,
             reasons=() if "faster-whisper" in engines else (hint,),
             features={"engines": engines},
         )
@@ -206,6 +208,10 @@ class WhisperRunner(Runner[TranscribeRequest]):
         if self._engine is not None and self._model == model:
             return self._engine.weights
         return weights(choose(model, self.device), model)
+
+    def engine_version(self) -> str:
+        """See `Runner.engine_version`."""
+        return _engine_version(self._engine_name)
 
     def close(self) -> None:
         """See `Runner.close`."""
@@ -362,6 +368,10 @@ def _missing(tools: Tools) -> list[str | None]:
         if shutil.which(program) is None
     ]
     return [*missing, unavailable(tools)]
+
+
+def _engine_version(engine: Engine) -> str:
+    return f"{engine}-{_version(engine)}"
 
 
 def _version(distribution: str) -> str:

@@ -24,7 +24,7 @@ from agent.miner.engines.interpreters import OWN, Interpreter, installed_environ
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu, Gpus, is_slice
 from agent.miner.machine.probe_results import ProbeResults
-from agent.miner.machine.probes import Probed, Probes, suggestions
+from agent.miner.machine.probes import Probed, Probes, engine_versions, suggestions
 from agent.miner.machine.scores import (
     FILE_NAME,
     Score,
@@ -55,7 +55,7 @@ _log = structlog.get_logger(__name__)
 class ServiceOffer:
     """A service that this machine offers. `models` are on disk, `loaded` in memory; `unit_price` is money.
 
-    `suggested_price` is the price without a setting of the owner's. One slot computes `concurrency` jobs of one model together, and one job can use `gpus` GPUs. `sandbox` isolates the programs that runs start; it is
+    `version` is that of the best engine, `versions` are those of all, one of which a receipt names. `suggested_price` is the price without a setting of the owner's. One slot computes `concurrency` jobs of one model together, and one job can use `gpus` GPUs. `sandbox` isolates the programs that runs start; it is
     "none" without isolation, or if runs start no programs. `score` is that of `aitbc-agent bench` for this version, or None.
     `interpreters` can run it, best first.
     """
@@ -75,12 +75,14 @@ class ServiceOffer:
     sandbox: str = "none"
     score: Mapping[str, Any] | None = None
     interpreters: tuple[Interpreter, ...] = ()
+    versions: tuple[str, ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
         """Return the offer as a registration contains it."""
         return {
             "runner": self.runner,
             "version": self.version,
+            "versions": list(self.versions),
             "models": list(self.models),
             "loaded": list(self.loaded),
             "downloadable": self.downloadable,
@@ -310,7 +312,8 @@ class Machine:
     ) -> ServiceOffer:
         probe = probed.probe
         definition: ServiceDefinition = runner.definition
-        version = f"{runner.version}+{probe.version}" if probe.version else runner.version
+        versions = [f"{runner.version}+{version}" for version in engine_versions(probe)] or [runner.version]
+        version = versions[0]
         miner = self._settings.miner
         has_models = definition.model_field is not None
         measured = valid(scores, definition.service_id, version, devices)
@@ -319,6 +322,7 @@ class Machine:
             definition=definition,
             runner=runner.name,
             version=version,
+            versions=tuple(versions),
             models=tuple(self._models.on_disk(definition.service_id)) if has_models else (),
             loaded=(),
             downloadable=has_models

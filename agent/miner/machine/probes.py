@@ -117,6 +117,11 @@ def suggestions(
     )
 
 
+def engine_versions(probe: Probe) -> tuple[str, ...]:
+    """Return the versions of all engines that a probe found, best first."""
+    return probe.versions or ((probe.version,) if probe.version else ())
+
+
 def _merged(probes: Sequence[Probe]) -> Probe:
     """Return the probes of several interpreters as one: the first one's, with the engines of all."""
     first, *others = probes
@@ -132,6 +137,7 @@ def _merged(probes: Sequence[Probe]) -> Probe:
     return Probe(
         available=True,
         version=first.version,
+        versions=tuple(dict.fromkeys(version for result in probes for version in engine_versions(result))),
         reasons=first.reasons,
         features=features,
         concurrency=min(result.concurrency for result in probes),

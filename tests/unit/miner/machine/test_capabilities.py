@@ -97,6 +97,7 @@ def test_a_working_runner_is_offered_at_its_price(tmp_path: Path):
         "example_service": {
             "runner": "example",
             "version": "0.1.0+7.1",
+            "versions": ["0.1.0+7.1"],
             "models": [],
             "loaded": [],
             "downloadable": False,
