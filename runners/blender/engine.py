@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from runners.api import PROBE_SECONDS, FailureCode, Retry, TimedOut, Tools, cached_probe
+from runners.extras import install_command
 from runners.sandbox import Sandbox
 
 PROGRAM: Final = "blender"
@@ -123,7 +124,7 @@ def _described(python: Path) -> _Python:
         ) from None
     if not has_module:
         raise Retry(
-            f"The Python {python} has no module bpy; install it there (pip install bpy).",
+            f"The Python {python} has no module bpy; install it there: {install_command('bpy', python=str(python))}.",
             code=FailureCode.PROGRAM_MISSING,
         )
     return _Python(Path(prefix), program, Path(packages))

@@ -33,6 +33,7 @@ from runners.api import (
     TimedOut,
     Tools,
 )
+from runners.extras import extra_command
 from runners.ffmpeg.chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
 from runners.ffmpeg.comparer import COMPARER, Audit
 from runners.ffmpeg.encoders import SOFTWARE, choose, converts_hdr, software, version, working
@@ -316,7 +317,7 @@ def _result(plan: Plan, media: Media, made: Path, resumed_until: float) -> Resul
 def _missing(tools: Tools) -> str | None:
     """Return the first missing requirement as a sentence for the owner, None if nothing is missing."""
     if importlib.util.find_spec("ffmpeg") is None:
-        return "The Python package ffmpeg-python is missing; install the extra: pip install 'aitbc-agent[ffmpeg]'."
+        return f"The Python package ffmpeg-python is missing; install it: {extra_command('ffmpeg')}."
     for setting, program in (("ffmpeg", tools.ffmpeg), ("ffprobe", tools.ffprobe)):
         if shutil.which(program) is None:
             return (

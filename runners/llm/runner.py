@@ -25,6 +25,7 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
+from runners.extras import extra_command
 from runners.llm import audit as audits
 from runners.llm.answer import AnswerParts
 from runners.llm.engines import open_engine
@@ -96,7 +97,7 @@ class LLMRunner(Runner[InferenceRequest]):
         """See `Runner.probe`. Finds packages without importing them."""
         engines = [name for name, package in ENGINES.items() if importlib.util.find_spec(package) is not None]
         if not engines:
-            reason = "No engine for language models is installed; install the extra: pip install 'aitbc-agent[llm]'."
+            reason = f"No engine for language models is installed; install one: {extra_command('llm')}."
             return Probe(available=False, reasons=(reason,))
         versions = tuple(map(_version, engines))
         return Probe(

@@ -32,6 +32,7 @@ from runners.api import (
     judge,
 )
 from runners.audits import device_class
+from runners.extras import extra_command
 from runners.own_run import OwnRun
 from runners.stable_diffusion.comparer import COMPARER, choose, distances, precision, settings_difference
 from runners.stable_diffusion.control import control_files
@@ -141,7 +142,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
             package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None
         ]
         if missing:
-            reason = f"These packages are missing: {', '.join(missing)}. Install the extra: pip install 'aitbc-agent[stable-diffusion]'."
+            reason = f"These packages are missing: {', '.join(missing)}. Install them: {extra_command('stable-diffusion')}."
             return Probe(available=False, reasons=(reason,))
         quantizations = [
             name for name, package in _QUANTIZATIONS.items() if importlib.util.find_spec(package) is not None

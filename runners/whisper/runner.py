@@ -29,6 +29,7 @@ from runners.api import (
     Tools,
 )
 from runners.audits import device_class
+from runners.extras import extra_command
 from runners.ffmpeg.process import INPUT, generate, input_options, inspect, job_limits, run_ffmpeg
 from runners.sandbox import Sandbox, unavailable
 from runners.torch_memory import release_memory
@@ -106,7 +107,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
             return Probe(available=False, reasons=tuple(reasons))
         engines = [name for name in ENGINES if installed(name)]
         versions = tuple(map(_engine_version, engines))
-        hint = "For more speed install the extra faster-whisper: pip install 'aitbc-agent[faster-whisper]'."
+        hint = f"For more speed install faster-whisper: {extra_command('faster-whisper')}."
         return Probe(
             available=True,
             version=versions[0],
@@ -359,8 +360,8 @@ def _missing(tools: Tools) -> list[str | None]:
     missing: list[str | None] = []
     if not any(installed(engine) for engine in ENGINES):
         missing.append(
-            "Neither faster-whisper nor openai-whisper is installed; install the extra: "
-            "pip install 'aitbc-agent[faster-whisper]'."
+            "Neither faster-whisper nor openai-whisper is installed; install the former: "
+            f"{extra_command('faster-whisper')}."
         )
     missing += [
         f"{program} was not found; install ffmpeg (apt-get install ffmpeg) or set runners.{setting}."
