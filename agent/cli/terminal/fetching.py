@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -24,6 +23,7 @@ from agent.miner.models.downloads import Downloads, OnProgress, limits
 from agent.miner.models.locks import ModelDirectory, size_of
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
+from aitbc.cli._terminal.output import plain_console
 from runners.api import RunnerError
 
 INTERRUPTED: Final = 130
@@ -57,12 +57,12 @@ def fetch_all(
 @contextmanager
 def shown(name: str) -> Iterator[OnProgress]:
     """Show progress on standard error, so that standard output has only the result."""
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     if not console.is_terminal:
         yield _lines(name)
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(name, total=None)

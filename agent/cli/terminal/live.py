@@ -20,11 +20,12 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from rich.console import Console, ConsoleDimensions, Group
+from rich.console import ConsoleDimensions, Group
 from rich.live import Live
 
 from agent.cli.terminal.panel import View, draw
 from agent.miner.tasks import Background
+from aitbc.cli._terminal.output import plain_console
 
 if TYPE_CHECKING:
     from agent.miner.daemon import Daemon
@@ -174,7 +175,7 @@ class LivePanel:
             self._log.shown = False
 
     def _draw_views(self) -> None:
-        console = Console(highlight=False)
+        console = plain_console()
         with Live(
             console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         ) as live:

@@ -6,18 +6,17 @@ little space, the log is shortened first, then the list of finished jobs.
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
 from rich.text import Text
 
 from agent.core.machine.placement import GIBIBYTE
 from agent.core.values.durations import format_duration
+from aitbc.cli._terminal.output import plain_console
 
 WIDE: Final = 110
 """Smallest width at which ids and sentences are shown in full."""
@@ -30,7 +29,7 @@ _LEAST_SHARE: Final = 0.005
 _LEAST_LOG: Final = 4
 
 Line = Text
-_WRAPPING: Final = Console(file=io.StringIO())
+_WRAPPING: Final = plain_console()
 """Wraps lines; nothing is written to it."""
 
 

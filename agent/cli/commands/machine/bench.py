@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 
 from agent.atomic_file import replace_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
@@ -19,7 +18,7 @@ from agent.core.values.quantities import format_money, parse_money
 from agent.miner.bench import Bench, Report
 from agent.miner.machine.scores import Score, suggested_prices
 from agent.settings.editing import edited
-from aitbc.cli._terminal.output import print_rows
+from aitbc.cli._terminal.output import plain_console, print_rows
 
 DEFAULT_SECONDS: Final = 5.0
 
@@ -64,12 +63,12 @@ def bench(
     settings = reading.settings
     target = settings.miner.hourly_earnings if per_hour is None else _money(per_hour)
     logs.configure(settings.log.model_copy(update={"level": "error"}))
-    progress = Console(stderr=True)
+    progress = plain_console(stderr=True)
     measuring = Bench(
         settings,
         services=service or (),
         seconds=seconds,
-        on_step=lambda text: progress.print(f"{text} ...", highlight=False),
+        on_step=lambda text: progress.print(f"{text} ..."),
     )
     report = asyncio.run(measuring.measure())
     prices = suggested_prices(report.scores, target)

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
 from agent.cli.terminal import logs
 from agent.miner.calibrate import Calibrate
 from agent.miner.machine.calibrations import calibrations_file
+from aitbc.cli._terminal.output import plain_console
 
 DEFAULT_RUNS: Final = 20
 
@@ -35,13 +35,13 @@ def calibrate(
     """Measure how far honest runs differ, for the limits of audits on this machine. Stop the agent first; run again to continue."""
     settings = reading_from(data_dir, config).settings
     logs.configure(settings.log.model_copy(update={"level": "error"}))
-    progress = Console(stderr=True)
+    progress = plain_console(stderr=True)
     measuring = Calibrate(
         settings,
         services=service or (),
         models=model or (),
         runs=runs,
-        on_step=lambda text: progress.print(f"{text} ...", highlight=False),
+        on_step=lambda text: progress.print(f"{text} ..."),
     )
     report = asyncio.run(measuring.measure())
     if as_json:

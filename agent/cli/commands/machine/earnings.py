@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from agent.cli import agent_file
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
-from aitbc.cli._terminal.output import moment, print_rows
+from aitbc.cli._terminal.output import moment, plain_console, print_rows
 
 _AMOUNTS = ("available", "on_hold", "pending", "paid_out")
 """Where the money is that the miner has earned."""
@@ -40,8 +40,8 @@ def earnings(
 
 
 def _print(shown: dict[str, Any]) -> None:
-    console = Console()
-    console.print(f"[bold]{shown['total_earned']}[/] earned since {shown['active_since']}")
+    console = plain_console(highlight=True)
+    console.print(Text.assemble((shown["total_earned"], "bold"), f" earned since {shown['active_since']}"))
     console.print(
         f"  available {shown['available']}, on hold {shown['on_hold']}, on its way {shown['pending']}, paid out {shown['paid_out']}"
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
+from rich.text import Text
 
 from agent.cli import agent_file
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
-from aitbc.cli._terminal.output import print_rows
+from aitbc.cli._terminal.output import plain_console, print_rows
 
 _DAYS = 30
 
@@ -32,12 +32,14 @@ def fleet(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 
 def _print(shown: dict[str, Any]) -> None:
-    console = Console()
+    console = plain_console(highlight=True)
     miners = shown["miners"]
     owner = f" of {shown['owner']}" if shown.get("owner") else ""
     console.print(
-        f"[bold]{len(miners)} machine{'' if len(miners) == 1 else 's'}[/]{owner}: {shown['online']} online, {shown['gpus']} GPUs, "
-        f"{shown['running']} of {shown['slots']} slots busy"
+        Text.assemble(
+            (f"{len(miners)} machine{'' if len(miners) == 1 else 's'}", "bold"),
+            f"{owner}: {shown['online']} online, {shown['gpus']} GPUs, {shown['running']} of {shown['slots']} slots busy",
+        )
     )
     month = sum(day["jobs"] for day in shown["days"])
     console.print(

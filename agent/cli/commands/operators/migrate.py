@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agent.atomic_file import replace_file
@@ -25,6 +24,7 @@ from agent.coordinator.store.sqlite.database import sqlite_path
 from agent.core.errors import ConfigurationError
 from agent.settings import DatabaseSettings, Reading, Settings
 from agent.settings.editing import edited
+from aitbc.cli._terminal.output import plain_console
 
 _LINE_EVERY: Final = 10
 """Percentage points between two plain lines."""
@@ -116,11 +116,16 @@ def _moved(
 @contextmanager
 def _shown(total: int) -> Iterator[_OnStep]:
     """Show the progress on standard error: a bar on a terminal, and some lines otherwise."""
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     if not console.is_terminal:
         yield _lines(total)
         return
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:<28}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=total)
         yield lambda step, done: progress.update(task, description=step, completed=done)

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.core.machine.placement import GIBIBYTE, TOO_LARGE, gibibytes
 from agent.core.values.durations import format_duration
 from agent.miner.control import ask
-from aitbc.cli._terminal.output import print_rows
+from aitbc.cli._terminal.output import plain_console, print_rows
 
 LEAST_SHARE = 0.005
 """Smaller shares of the last hour are not shown."""
@@ -38,21 +39,28 @@ def status(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson 
 
 
 def _print(shown: dict[str, Any]) -> None:
-    console = Console()
-    console.print(f"[bold]Agent[/] {shown['url']} (process {shown['pid']})")
+    console = plain_console(highlight=True)
+    console.print(Text.assemble(("Agent", "bold"), f" {shown['url']} (process {shown['pid']})"))
     if "miner" in shown:
         _print_miner(console, shown["miner"])
     if "coordinator" in shown:
         _print_coordinator(console, shown["coordinator"])
 
 
+def _warn(console: Console, what: str, reason: str) -> None:
+    console.print(Text.assemble("  ", (what, "yellow"), f" {reason}"))
+
+
 def _print_miner(console: Console, miner: dict[str, Any]) -> None:
     uptime = format_duration(time.time() - miner["started_at"])
     console.print(
-        f"[bold]Miner[/] {miner['miner_id']}, {miner['connection']}, session {miner['session']}, up {uptime}"
+        Text.assemble(
+            ("Miner", "bold"),
+            f" {miner['miner_id']}, {miner['connection']}, session {miner['session']}, up {uptime}",
+        )
     )
     if miner["paused"]:
-        console.print(f"  [yellow]paused:[/] {miner['paused']}")
+        _warn(console, "paused:", miner["paused"])
     if (earned := miner["earned_today"]) is not None:
         console.print(f"  earned today (UTC): {earned['amount']} from {earned['jobs']} jobs")
     slots = miner["slots"]
@@ -60,16 +68,16 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
     for gpu in miner["gpus"]:
         console.print(f"  GPU {gpu['number']}: {gpu['name']}, {', '.join(_figures(gpu))}")
         if gpu["paused"]:
-            console.print(f"    [yellow]paused:[/] {gpu['paused']}")
+            _warn(console, "  paused:", gpu["paused"])
     if not miner["gpus"]:
         console.print(f"  no GPU: {miner['gpu_reason']}")
     _print_nodes(console, miner["placement"].get("nodes", ()))
     console.print(f"  sandbox: {miner['sandbox'] or 'none works; see `aitbc-agent doctor`'}")
     console.print(f"  services: {', '.join(miner['services']) or 'none'}")
     for service, reasons in miner["unavailable"].items():
-        console.print(f"  [yellow]{service} is unavailable:[/] {' '.join(reasons)}")
+        _warn(console, f"{service} is unavailable:", " ".join(reasons))
     for service, reason in miner["paused_services"].items():
-        console.print(f"  [yellow]{service} pauses:[/] {reason}")
+        _warn(console, f"{service} pauses:", reason)
     _print_models(console, miner)
     for lease in miner["leases"]:
         where = f" on {lease['device']}" if lease["device"] else ""
@@ -88,12 +96,13 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
 def _print_nodes(console: Console, nodes: Sequence[dict[str, Any]]) -> None:
     """Print the nodes of a Ray cluster."""
     for node in nodes:
-        console.print(f"  node {node['node']}: {_node(node)}")
+        if node["reason"] is not None:
+            _warn(console, f"node {node['node']} is not used:", node["reason"])
+        else:
+            console.print(f"  node {node['node']}: {_node(node)}")
 
 
 def _node(node: dict[str, Any]) -> str:
-    if node["reason"] is not None:
-        return f"[yellow]not used:[/] {node['reason']}"
     free = node["free"]
     return f"{node['gpus']} GPUs; free: {free['CPU']:g} CPU, {free['GPU']:g} GPU, {gibibytes(free['memory'])} of memory"
 
@@ -116,7 +125,7 @@ def _print_models(console: Console, miner: dict[str, Any]) -> None:
             if TOO_LARGE in reason:
                 too_large.append(model)
             else:
-                console.print(f"  [yellow]{model} is unavailable[/] ({service}): {reason}")
+                _warn(console, f"{model} is unavailable", f"({service}): {reason}")
     if too_large:
         console.print(f"  too large for this machine: {', '.join(too_large)}")
     for child in miner["children"]:
@@ -125,7 +134,7 @@ def _print_models(console: Console, miner: dict[str, Any]) -> None:
             saving = ", in memory-saving mode" if child["limited"] else ""
             console.print(f"  {child['state']}: {child['model']} on {child['device']}{held}{saving}")
     for job in miner["placement"]["waiting"]:
-        console.print(f"  [yellow]waiting for memory[/] ({job['service']}): {job['reason']}")
+        _warn(console, "waiting for memory", f"({job['service']}): {job['reason']}")
     for entry in miner["placement"]["recent"][-SHOWN_EVENTS:]:
         moment = time.strftime("%H:%M:%S", time.localtime(entry["at"]))
         model = entry["model"] or entry["service"]
@@ -134,7 +143,7 @@ def _print_models(console: Console, miner: dict[str, Any]) -> None:
 
 def _print_coordinator(console: Console, overview: dict[str, Any]) -> None:
     jobs = ", ".join(f"{count} {state}" for state, count in sorted(overview["jobs"].items()))
-    console.print(f"[bold]Coordinator[/] jobs: {jobs or 'none'}")
+    console.print(Text.assemble(("Coordinator", "bold"), f" jobs: {jobs or 'none'}"))
     rows = []
     for miner in overview["miners"]:
         state = "paused" if miner["paused"] else "online" if miner["online"] else "offline"

@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-from rich.console import Console
-
 from aitbc._calls.text import TextStream
 from aitbc._client import AITBCClient
-from aitbc.cli._terminal.output import harmless
+from aitbc.cli._terminal.output import harmless, plain_console
 from aitbc.errors import AITBCError, JobAlreadyCompleted
 from aitbc.models import JobResults
 
@@ -143,5 +141,5 @@ def _waiting(*, shown: bool) -> Iterator[Callable[[], None]]:
     if not (shown and sys.stderr.isatty()):
         yield lambda: None
         return
-    with Console(stderr=True).status("") as status:
+    with plain_console(stderr=True).status("") as status:
         yield status.stop

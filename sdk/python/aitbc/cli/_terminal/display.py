@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -20,7 +19,7 @@ from rich.progress import (
 from rich.table import Column
 
 from aitbc.cli._arguments.options import with_options_named
-from aitbc.cli._terminal.output import harmless, print_status
+from aitbc.cli._terminal.output import harmless, plain_console, print_status
 from aitbc.models import Job
 
 _STEP = 10
@@ -122,7 +121,7 @@ def _bars() -> Progress:
         TaskProgressColumn(),
         TextColumn("{task.fields[state]}", markup=False, table_column=Column(min_width=9, no_wrap=True)),
         TimeElapsedColumn(),
-        console=Console(stderr=True, highlight=False),
+        console=plain_console(stderr=True),
         transient=True,
     )
 
@@ -169,7 +168,7 @@ class _Bar(Row):
         )
 
     def report(self, text: str) -> None:
-        self._progress.console.print(harmless(f"{self._label}: {text}"), markup=False, soft_wrap=True)
+        self._progress.console.print(harmless(f"{self._label}: {text}"), soft_wrap=True)
 
     def end(self) -> None:
         self._progress.remove_task(self._task)

@@ -19,6 +19,11 @@ _FREE = 32
 """Longest text in a free column on a terminal."""
 
 
+def plain_console(*, stderr: bool = False, highlight: bool = False) -> Console:
+    """Return a console that prints text as it is: brackets are no markup, and `:names:` no emoji. Style parts with `rich.text.Text`."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=highlight)
+
+
 def print_json(value: Any) -> None:
     """Print a JSON value: indented on a terminal, otherwise on one line."""
     indent = 2 if sys.stdout.isatty() else None
@@ -60,7 +65,7 @@ def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]], *, free: Co
     for column in (position for position, title in enumerate(titles) if title in free):
         lines = [(*line[:column], _shortened(line[column]), *line[column + 1 :]) for line in lines]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(titles))]
-    shown = _fitting(widths, Console().width)
+    shown = _fitting(widths, plain_console().width)
     for line in lines:
         cells = (line[column] + " " * (widths[column] - cell_len(line[column]) + _GAP) for column in shown)
         typer.echo("".join(cells).rstrip())
@@ -123,7 +128,7 @@ def print_error(message: str) -> None:
 def _wrapped(text: str) -> None:
     """Print a line on stderr, wrapped between words on a terminal."""
     if sys.stderr.isatty():
-        Console(stderr=True, markup=False, highlight=False, emoji=False).print(text)
+        plain_console(stderr=True).print(text)
     else:
         typer.echo(text, err=True)
 
