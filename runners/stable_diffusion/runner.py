@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from runners.activity import working
 from runners.api import (
     Audited,
     AuditResult,
@@ -191,7 +192,12 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         self._adapter_files = (*files, *(() if control is None else control.weights))
         images: list[OutputFile] = []
         loras = list(zip(request.loras, files, strict=True))
-        with loaded.adapted(loras), loaded.controlled(control), loaded.encoding_once():
+        with (
+            working(context, self.device),
+            loaded.adapted(loras),
+            loaded.controlled(control),
+            loaded.encoding_once(),
+        ):
             for index in range(request.num_images):
                 began = time.monotonic()
                 with memory_faults():

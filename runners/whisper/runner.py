@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from runners.activity import working
 from runners.api import (
     Audited,
     AuditResult,
@@ -149,7 +150,8 @@ class WhisperRunner(Runner[TranscribeRequest]):
                 f"An earlier run has transcribed the first {resumed.until:.1f} s; the rest follows.", name
             )
         began = time.monotonic()
-        language = _transcribe_rest(engine, samples, request, resumed, report)
+        with working(context, self.device):
+            language = _transcribe_rest(engine, samples, request, resumed, report)
         if request.language is None and language != UNDETERMINED:
             context.log(f"The language was detected: {language}.", name)
         _log_end(context, name, duration - resumed.until, time.monotonic() - began, len(report.segments))
@@ -180,7 +182,8 @@ class WhisperRunner(Runner[TranscribeRequest]):
             return audits.Transcribed(listener.segments, listener.spans)
 
         duration = round(len(samples) / SAMPLE_RATE, 3)
-        return audits.audit(request, audited, duration, transcribe, own)
+        with working(context, self.device):
+            return audits.audit(request, audited, duration, transcribe, own)
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:
