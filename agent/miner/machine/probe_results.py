@@ -23,6 +23,9 @@ from runners.api import Probe, TimedOut, forget_probes
 PAUSES: Final = (30.0, 60.0, 120.0, 300.0, 600.0)
 """Seconds before an undecided probe is repeated; the last pause is that before all later ones."""
 
+LATER: Final = "the service is offered as soon as it succeeds."
+"""The end of the reason of a service whose probe is undecided."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -109,8 +112,8 @@ def _slow(name: str, partial: Probe | None, seconds: float) -> Probe:
     """Return that a runner's probe is undecided: it has not ended within `seconds`, or was ended itself."""
     load, cores = os.getloadavg()[0], hardware.cpu_cores()
     busy = f"This machine is busy (load {load:.0f} on {cores} processors). " if load > cores else ""
-    repeated = f"The probe of {name} is repeated, and the service is offered as soon as it succeeds."
+    repeated = f"The probe of {name} is repeated, and {LATER}"
     if partial is not None:
         return replace(partial, reasons=tuple(f"{reason} {busy}{repeated}" for reason in partial.reasons))
-    reason = f"The probe of {name} did not end within {seconds:g} s. {busy}It goes on, and the service is offered as soon as it succeeds."
+    reason = f"The probe of {name} did not end within {seconds:g} s. {busy}It goes on, and {LATER}"
     return Probe(available=False, reasons=(reason,), undecided=True)
