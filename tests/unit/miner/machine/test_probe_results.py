@@ -115,6 +115,19 @@ async def test_what_worked_is_offered_until_a_probe_fails_for_another_reason_tha
     answers.queue.put(WORKS)
 
 
+async def test_a_probe_during_which_the_machine_changed_does_not_count(
+    machine: Callable[[ProbeResults], Machine], answers: Answers
+) -> None:
+    results = ProbeResults()
+    subject = machine(results)
+    await subject.probe()
+    results.forget()
+    answers.queue.put(FAILS)
+    answers.queue.put(WORKS)
+    await until_changed(subject)
+    assert list((await subject.probe()).services) == ["scripted"]
+
+
 async def test_a_probe_that_was_ended_is_repeated_until_it_has_an_answer(
     machine: Callable[[ProbeResults], Machine], answers: Answers
 ) -> None:
