@@ -54,7 +54,7 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("\nInterrupted; the agent is stopped.")
         return 130
-    except Exception as error:  # noqa: BLE001 - a demo ends with a sentence, whatever has failed
+    except Exception as error:  # noqa: BLE001 - a demo always ends with a sentence
         console.print(f"\n[bold red]The demo failed:[/] {escape(_sentence(error))}")
         show_end_of(AGENT_LOG)
         return 1

@@ -62,7 +62,7 @@ def refusal(client: AITBCClient, video: Path) -> str:
 
 
 def test_services_that_are_not_probed_at_a_busy_start_are_offered_without_a_restart(tmp_path: Path) -> None:
-    """Their clients are told why they must wait. No machine probes within the short time that the start waits here."""
+    """Their clients learn why they must wait. No machine probes within the short time that the start waits here."""
     video = make_video(tmp_path / "in.mov", seconds=1, size="128x72")
     patience = {"AITBC_MINER__PROBE_SECONDS": "0.001", "AITBC_MINER__GPU_POLL_SECONDS": "0.2"}
     agent = Agent(tmp_path / "agent", "start", "--port", "0", **patience)

@@ -1,4 +1,4 @@
-"""The demo ends with sentences and with the results that it has, whatever fails."""
+"""The demo ends with sentences and with the results that it has, even if parts fail."""
 
 from __future__ import annotations
 

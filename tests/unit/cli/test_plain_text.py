@@ -15,7 +15,7 @@ SOURCES = [path for folder in ("agent/cli", "sdk/python/aitbc/cli") for path in 
 PLAIN = ROOT / "sdk/python/aitbc/cli/_terminal/output.py"
 
 MARKED = ("Console", "TextColumn", "RichHandler", "from_markup", "render_markup")
-"""What takes brackets for markup, unless it is told otherwise."""
+"""What takes brackets for markup, unless its arguments say otherwise."""
 
 MINER = {
     "started_at": 0, "miner_id": "miner_1", "connection": "websocket", "session": 1, "paused": "[bold]by hand[/]",
