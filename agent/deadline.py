@@ -20,6 +20,12 @@ async def call_within(seconds: float, function: Callable[[], _T], *, name: str) 
 
     Raises `TimeoutError` after `seconds`; the thread is then abandoned and its result discarded.
     """
+    async with asyncio.timeout(seconds):
+        return await in_thread(function, name=name)
+
+
+def in_thread(function: Callable[[], _T], *, name: str) -> asyncio.Future[_T]:
+    """Run the blocking `function` in a daemon thread called `name`, and return its future result."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_T] = loop.create_future()
 
@@ -40,5 +46,4 @@ async def call_within(seconds: float, function: Callable[[], _T], *, name: str) 
             loop.call_soon_threadsafe(settle, *outcome)
 
     threading.Thread(target=work, name=name, daemon=True).start()
-    async with asyncio.timeout(seconds):
-        return await future
+    return future

@@ -6,7 +6,44 @@ hangs uses no processor time.
 
 from __future__ import annotations
 
-from runners.api import Context
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from runners.api import Context, Device
+
+POLL_SECONDS: Final = 5.0
+WORKED_SECONDS: Final = 0.5
+"""Processor time by which an engine works. A process whose threads all wait takes hours to use so much."""
+
+
+@contextmanager
+def working(context: Context, device: Device, poll_seconds: float = POLL_SECONDS) -> Iterator[None]:
+    """Repeat the last progress of a run as long as this process, in which its engine computes, uses the processor.
+
+    Not on a GPU, for which an engine may wait busily although it hangs.
+    """
+    if device.kind != "cpu":
+        yield
+        return
+    ended = threading.Event()
+
+    def watch() -> None:
+        last = time.process_time()
+        while not ended.wait(poll_seconds):
+            if (now := time.process_time()) - last >= WORKED_SECONDS:
+                last = now
+                context.progress(None)
+
+    watcher = threading.Thread(target=watch, name="activity", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 class Activity:

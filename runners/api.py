@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import (
     Any,
     ClassVar,
+    Final,
     Generic,
     Literal,
     ParamSpec,
@@ -39,6 +40,7 @@ from runners.errors import Fail as Fail  # noqa: PLC0414 - as above
 from runners.errors import FailureCode as FailureCode  # noqa: PLC0414 - as above
 from runners.errors import Retry as Retry  # noqa: PLC0414 - as above
 from runners.errors import RunnerError as RunnerError  # noqa: PLC0414 - as above
+from runners.errors import TimedOut as TimedOut  # noqa: PLC0414 - as above
 from runners.input_files import InputFile as InputFile  # noqa: PLC0414 - as above
 from runners.input_files import fields_of, values_at
 
@@ -152,11 +154,18 @@ class ServiceDefinition:
                 yield found, mark, value
 
 
+PROBE_SECONDS: Final = 200.0
+"""Time limit for a program that a probe starts: long, since a busy machine is not a broken one, but below the default of
+`miner.stall_seconds`, since a job may wait for a probe silently."""
+
 _CACHED: list[Callable[[], None]] = []
 
 
 def cached_probe(probe: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Decorate a probe of this machine, such as whether an encoder works. Its result is cached until `forget_probes`."""
+    """Decorate a probe of this machine, such as whether an encoder works. Its result is cached until `forget_probes`.
+
+    Exceptions are not cached: a probe that takes too long raises `TimedOut`.
+    """
     cached = cache(probe)
     _CACHED.append(cached.cache_clear)
     return cast("Callable[_P, _T]", cached)
@@ -206,7 +215,8 @@ class Probe:
     """Whether this machine can offer the service.
 
     `reasons` are sentences for the owner: why not, and the remedy; or, if `available`, what is missing for
-    more speed. `version` is the engine's ("7.1.3"). `features` is free-form, such as the encoders that work. `concurrency` is
+    more speed. `undecided` means that a part took too long, so that the probe is repeated. `version` is the engine's ("7.1.3"); if
+    there are several, `versions` names all of them ("vllm-0.32.0"), and `version` is one of these. `features` is free-form, such as the encoders that work. `concurrency` is
     the number of concurrent runs of one model in one child; above 1 only if the runner is `concurrent`. `gpus` is the number
     of GPUs that the engine can use together for one model.
     """
@@ -217,6 +227,8 @@ class Probe:
     features: Mapping[str, Any] = field(default_factory=dict)
     concurrency: int = 1
     gpus: int = 1
+    undecided: bool = False
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,6 +460,10 @@ class Runner(ABC, Generic[RequestT]):
     def weights(self, model: Model) -> tuple[Path, ...]:  # noqa: ARG002 - the default for runners without models
         """Return the files whose digests identify the weights of `model` and of the last run's adapters, in a fixed order."""
         return ()
+
+    def engine_version(self) -> str:
+        """Return the version of the engine that made the last run, as in `Probe.versions`; "" for `Probe.version`."""
+        return ""
 
     def vram_peak(self) -> int:
         """Return the peak GPU memory of this process in bytes since `load`, runs included; 0 if unknown.

@@ -245,5 +245,9 @@ class Retry(RunnerError):
     default_code = FailureCode.MACHINE_FAULT
 
 
+class TimedOut(Retry):
+    """A program of the machine did not end in time. On a busy machine that does not mean that it is broken."""
+
+
 class Cancelled(Exception):
     """Raised by `Context.check` once the job has been cancelled. A runner lets it pass."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from agent.miner.executor.footprints import Footprints
 from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine, tools
 from agent.miner.machine.gpus import GpuReadings, Gpus
+from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.models.downloads import Downloads, limits
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.provider import ModelProvider, Models
@@ -33,7 +34,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MinerOptions:
-    """What a miner is built from. `host_command` starts a runner's child process; `reading` is where the settings were read from."""
+    """What a miner is built from.
+
+    `host_command` starts a runner's child process; `reading` is where the settings were read from. `probes` are the results of probes
+    that this process has made.
+    """
 
     settings: Settings
     reading: Reading | None
@@ -42,6 +47,7 @@ class MinerOptions:
     runners: Mapping[str, type[Runner[Any]]]
     host_command: tuple[str, ...]
     liveness: Liveness
+    probes: ProbeResults = field(default_factory=ProbeResults)
 
     @property
     def directory(self) -> Path:
@@ -81,9 +87,15 @@ class LocalBackend:
     """This machine."""
 
     def __init__(
-        self, options: MinerOptions, gpus: Gpus, store: ModelStore, capabilities: Capabilities
+        self,
+        options: MinerOptions,
+        gpus: Gpus,
+        store: ModelStore,
+        machine: Machine,
+        capabilities: Capabilities,
     ) -> None:
         self._options = options
+        self._machine = machine
         self._settings = options.settings.miner
         self.gpus = gpus
         self.store = store
@@ -95,20 +107,27 @@ class LocalBackend:
         gpus = Gpus()
         store = ModelStore(options.settings.models_dir, load_catalogue(options.settings.data_dir))
         machine = Machine(
-            options.settings, gpus, store, options.runners, own=Interpreter(options.host_command)
+            options.settings,
+            gpus,
+            store,
+            options.runners,
+            own=Interpreter(options.host_command),
+            results=options.probes,
         )
-        return cls(options, gpus, store, await machine.probe())
+        return cls(options, gpus, store, machine, await machine.probe())
 
     async def changed(self) -> bool:
-        """Whether a machine without a GPU has one, or other environments of engines are in use."""
+        """Whether a machine without a GPU has one, other environments of engines are in use, or a slow probe has ended."""
         if not self.capabilities.gpus and await self.gpus.refresh():
             _log.info("gpus_appeared", gpus=[gpu.uuid for gpu in self.gpus.last])
+            self._options.probes.forget()
             return True
         environments = await asyncio.to_thread(environments_in_use, self._options.settings.engines_dir)
         if environments != self.capabilities.environments:
             _log.info("engines_changed", engines=sorted(path.parent.name for path in environments))
+            self._options.probes.forget()
             return True
-        return False
+        return self._machine.changed()
 
     def start(
         self, meter: Meter, on_models_changed: Callable[[], None], on_disk_changed: Callable[[], None]

@@ -30,7 +30,7 @@ from agent.miner.machine.gpus import Gpus
 from agent.miner.machine.scores import FILE_NAME, Score, add_score, worthwhile_concurrency
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
-from runners.api import Benchmark, Device, Model, Retry, Runner, RunnerError
+from runners.api import PROBE_SECONDS, Benchmark, Device, Model, Retry, Runner, RunnerError
 from runners.host.protocol import Run
 from runners.registry import installed
 
@@ -132,7 +132,14 @@ class Bench:
     async def _probe(self) -> Capabilities:
         gpus = Gpus()
         try:
-            machine = Machine(self._settings, gpus, self._models, self._runners, own=self._own)
+            machine = Machine(
+                self._settings,
+                gpus,
+                self._models,
+                self._runners,
+                own=self._own,
+                probe_seconds=PROBE_SECONDS,
+            )
             capabilities = await machine.probe()
         finally:
             gpus.close()

@@ -32,7 +32,17 @@ from agent.miner.machine.capabilities import Capabilities, Machine, ServiceOffer
 from agent.miner.machine.gpus import Gpus
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
-from runners.api import Benchmark, Calibration, Condition, Device, Model, Retry, Runner, RunnerError
+from runners.api import (
+    PROBE_SECONDS,
+    Benchmark,
+    Calibration,
+    Condition,
+    Device,
+    Model,
+    Retry,
+    Runner,
+    RunnerError,
+)
 from runners.audits import AUDIT_PREFIX, HonestRange, run_seed
 from runners.host.protocol import AuditedRun, FileReference, Run, replace_files
 from runners.registry import installed
@@ -127,7 +137,12 @@ class Calibrate:
         gpus = Gpus()
         try:
             capabilities = await Machine(
-                self._settings, gpus, self._models, self._runners, own=self._own
+                self._settings,
+                gpus,
+                self._models,
+                self._runners,
+                own=self._own,
+                probe_seconds=PROBE_SECONDS,
             ).probe()
         finally:
             gpus.close()

@@ -16,9 +16,10 @@ from agent.miner.build import MinerParts, build, serve_owner
 from agent.miner.control_calls import ControlCalls
 from agent.miner.engines.interpreters import HOST_COMMAND
 from agent.miner.link.errors import SessionSuperseded
+from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.status.watchdog import supervise
 from agent.settings import Reading, Settings
-from runners.api import Runner, forget_probes
+from runners.api import Runner
 from runners.registry import installed
 
 _FLUSH_SECONDS: Final = 10.0
@@ -33,7 +34,8 @@ class Daemon:
     A coordinator that does not know this miner yet requires an `enrolment_token`. Tests replace the installed `runners`
     and the `host_command` of their child processes. `liveness` records progress, and `reading` is where the settings were read
     from. `machine_changed` is true when `run` has ended because a GPU appeared on a machine that had none, because an engine was
-    installed, upgraded or removed, or because the owner prefers other engines; a new daemon then probes the machine again.
+    installed, upgraded or removed, because a slow probe has ended, or because the owner prefers other engines; a new daemon with the
+    same `probes` then probes the machine again.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Daemon:
         host_command: Sequence[str] = HOST_COMMAND,
         liveness: Liveness | None = None,
         reading: Reading | None = None,
+        probes: ProbeResults | None = None,
     ) -> None:
         self.machine_changed = False
         self._options = MinerOptions(
@@ -56,6 +59,7 @@ class Daemon:
             runners=installed() if runners is None else runners,
             host_command=tuple(host_command),
             liveness=liveness or Liveness(),
+            probes=probes or ProbeResults(),
         )
         self._settings = settings.miner
         self._built: MinerParts | None = None
@@ -176,7 +180,6 @@ class Daemon:
             await asyncio.sleep(self._settings.gpu_poll_seconds)
         _log.info("machine_changed", running=len(parts.workload))
         await parts.workload.finish()
-        forget_probes()
         self.machine_changed = not self._stopping.is_set()
 
     async def _drain(self, parts: MinerParts) -> None:

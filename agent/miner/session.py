@@ -9,7 +9,10 @@ from agent.protocol.answers import Registered
 
 
 class Session:
-    """Everything but `identity` is empty before `begin`. `origin` names the coordinator's log, `log_key` verifies it."""
+    """Everything but `identity` is empty before `begin`. `origin` names the coordinator's log, `log_key` verifies it.
+
+    `engine_versions` states that the coordinator accepts statements with the version of any engine.
+    """
 
     def __init__(self, identity: Identity, directory: Path) -> None:
         self.identity = identity
@@ -17,6 +20,7 @@ class Session:
         self.origin = ""
         self.log_key = ""
         self.api_key: str | None = None
+        self.engine_versions = False
         self._api_keys = ApiKeyStore(directory)
 
     def begin(self, registered: Registered) -> None:
@@ -26,4 +30,5 @@ class Session:
         self.number = registered.session
         self.origin = registered.origin
         self.log_key = registered.log_key
+        self.engine_versions = registered.engine_versions
         self.api_key = registered.api_key or self._api_keys.get(registered.origin)

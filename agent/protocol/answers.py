@@ -51,7 +51,10 @@ class HeldLease(Answer):
 
 
 class Registered(Answer):
-    """A new session. `api_key` is the owner's, sent only the first time; `keep` are the leases that remain valid."""
+    """A new session. `api_key` is the owner's, sent only the first time; `keep` are the leases that remain valid.
+
+    With `engine_versions`, a statement may name any of the `versions` of an offer, else only its `version`.
+    """
 
     miner_id: fields.MinerId
     session: int = Field(ge=1, examples=[4])
@@ -61,6 +64,7 @@ class Registered(Answer):
     api_key: str | None = Field(repr=False, examples=[None])
     settings: SessionSettings
     keep: list[HeldLease]
+    engine_versions: bool = False
 
 
 class CheckpointFile(Answer):

@@ -33,6 +33,8 @@ Units = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=UNIT_DECIMA
 MAX_LEASES: Final = 256
 """Limit of leases in a heartbeat, and so of the leases of a miner."""
 MAX_SLOTS: Final = 256
+MAX_VERSIONS: Final = 16
+"""Limit of the engines of a service."""
 MAX_SERVICES: Final = 64
 MAX_EVENT: Final = 256 * 1024
 MAX_EXTRA: Final = 1024
@@ -96,12 +98,14 @@ class Score(_Message):
 class Service(_Message):
     """A service that a miner offers.
 
+    `version` is the runner's with that of its best engine, and `versions` are those with all engines: a statement names one of them.
     `concurrency` is how many jobs of one model one slot computes together, `gpus` how many GPUs one job can use; `unavailable_models` are models for which it
     accepts no jobs at present, and `paused` is why it accepts none at all.
     """
 
     runner: ShortText
     version: ShortText
+    versions: Annotated[list[ShortText], Field(max_length=MAX_VERSIONS)] = []
     models: Annotated[list[ShortText], Field(max_length=1000)] = []
     loaded: Annotated[list[ShortText], Field(max_length=1000)] = []
     downloadable: bool = False

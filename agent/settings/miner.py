@@ -162,6 +162,9 @@ class MinerSettings(Section):
     """Time limit for loading a model that is on disk."""
     stall_seconds: Annotated[float, Field(gt=0)] = 300
     """A runner that reports no progress for this long counts as hung and is ended and replaced."""
+    probe_seconds: Annotated[float, Field(gt=0)] = 20
+    """How long a start waits for the probe of a service, which finds out whether it works. A slower probe goes on meanwhile, and its
+    service is offered as soon as it succeeds: on a busy machine it may take minutes."""
     cancel_seconds: Annotated[float, Field(ge=0)] = 1
     """How long a cancelled runner may take to stop before it is terminated, then killed."""
     idle_seconds: Annotated[float, Field(gt=0)] = 300

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runners.api import FailureCode, Retry, Tools, cached_probe
+from runners.api import PROBE_SECONDS, FailureCode, Retry, TimedOut, Tools, cached_probe
+from runners.extras import install_command
 from runners.sandbox import Sandbox
 
 PROGRAM: Final = "blender"
@@ -28,7 +29,6 @@ print(json.dumps([
     importlib.util.find_spec({MODULE!r}) is not None,
 ]))
 """
-_QUERY_SECONDS: Final = 10.0
 _RELEASE: Final = re.compile(r"\d+\.\d+")
 _PYTHON: Final = re.compile(r"python(\d(\.\d+)?)?")
 
@@ -110,17 +110,21 @@ def _described(python: Path) -> _Python:
             [python, "-I", "-c", _QUERY],
             capture_output=True,
             text=True,
-            timeout=_QUERY_SECONDS,
+            timeout=PROBE_SECONDS,
             check=True,
         )
         prefix, program, packages, has_module = json.loads(answer.stdout)
+    except subprocess.TimeoutExpired:
+        raise TimedOut(
+            f"The Python {python} did not end within {PROBE_SECONDS:g} s.", code=FailureCode.PROGRAM_MISSING
+        ) from None
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise Retry(
             f"The Python {python} does not run ({error}).", code=FailureCode.PROGRAM_MISSING
         ) from None
     if not has_module:
         raise Retry(
-            f"The Python {python} has no module bpy; install it there (pip install bpy).",
+            f"The Python {python} has no module bpy; install it there: {install_command('bpy', python=str(python))}.",
             code=FailureCode.PROGRAM_MISSING,
         )
     return _Python(Path(prefix), program, Path(packages))

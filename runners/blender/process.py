@@ -18,7 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.api import Device, Fail, FailureCode, Retry, RunnerError, Tools, cached_probe
+from runners.api import (
+    PROBE_SECONDS,
+    Device,
+    Fail,
+    FailureCode,
+    Retry,
+    RunnerError,
+    TimedOut,
+    Tools,
+    cached_probe,
+)
 from runners.blender import kernels as kernel_cache
 from runners.blender import script as blender_script
 from runners.blender.engine import chosen, granted, granted_program, is_python
@@ -31,9 +41,6 @@ REPEAT_SECONDS = 600.0
 OLDEST = (4, 2)
 """The first version of Blender with --offline-mode."""
 
-PROBE_SECONDS = 15.0
-"""Time limit of each probe of Blender, in seconds."""
-
 PROBE_MEMORY = 8 * 2**30
 PROBE_OUTPUT = 16 * 2**20
 
@@ -43,7 +50,7 @@ PREPARATION_SECONDS = 480.0
 PREPARATION_OUTPUT = 2 * 2**30
 
 EEVEE_SECONDS = 60.0
-"""Time limit for the probe of EEVEE before a job. The one at the start is shorter, since the miner waits for it."""
+"""Time limit for the probe of EEVEE, in seconds. It is shorter than for others, since what works without EEVEE waits for it."""
 
 SCENE = "/input/scene.blend"
 JOB = "/job.json"
@@ -179,7 +186,7 @@ def _version(tools: Tools, program: str) -> tuple[int, ...]:
 
 @cached_probe
 def abilities(tools: Tools, device: Device) -> Abilities:
-    """Return the abilities of this machine's Blender on a device. Raises `Retry` if it does not run."""
+    """Return the abilities of this machine's Blender on a device. Raises `Retry` if it does not run, `TimedOut`."""
     reported: dict[str, Any] = {}
     outcome = run_blender(
         tools,
@@ -189,6 +196,10 @@ def abilities(tools: Tools, device: Device) -> Abilities:
         on_message=lambda text: reported.update(json.loads(text)),
     )
     if "version" not in reported:
+        if outcome.ended is Ended.DEADLINE:
+            raise TimedOut(
+                f"Blender did not end within {PROBE_SECONDS:g} s.", code=FailureCode.PROGRAM_MISSING
+            )
         name = chosen(tools)
         if not is_python(name) and (release := _version(tools, name)) < OLDEST:
             text = ".".join(map(str, release))
@@ -215,19 +226,21 @@ class _UndecidedError(Exception):
     """A probe ended without an answer: it took too long, or could not be made."""
 
 
-def eevee_works(tools: Tools, device: Device, seconds: float = PROBE_SECONDS) -> bool:
+def eevee_works(tools: Tools, device: Device, seconds: float = EEVEE_SECONDS) -> bool | None:
     """Return whether EEVEE renders on this machine's GPU within `seconds`, by rendering one tiny picture.
 
-    A probe that took too long, since a cold GPU first compiles the shaders, is repeated after `REPEAT_SECONDS`.
+    None if that took too long, since a cold GPU first compiles the shaders: the probe is repeated after `REPEAT_SECONDS`.
     """
     probe, now = (tools, device, seconds), time.monotonic()
-    if device.kind != "cuda" or now < _repeat_at.get(probe, now):
+    if device.kind != "cuda":
         return False
+    if now < _repeat_at.get(probe, now):
+        return None
     try:
         return _eevee_renders(tools, device, seconds)
     except _UndecidedError:
         _repeat_at[probe] = time.monotonic() + REPEAT_SECONDS
-        return False
+        return None
 
 
 _repeat_at: dict[tuple[Tools, Device, float], float] = {}

@@ -27,6 +27,7 @@ from runners.api import (
     Retry,
     Runner,
     ServiceDefinition,
+    TimedOut,
     Tools,
 )
 from runners.audits import device_class
@@ -35,7 +36,6 @@ from runners.blender.comparer import COMPARER, choose, differences, release, ver
 from runners.blender.engine import chosen
 from runners.blender.process import (
     CHECKPOINTS,
-    EEVEE_SECONDS,
     OUTPUT,
     Message,
     abilities,
@@ -116,6 +116,8 @@ class BlenderRunner(Runner[RenderRequest]):
     version = "0.2.0"
     sandboxed = True
 
+    _version = ""
+
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
         """See `Runner.probe`. Starts Blender once, and again on machines with an NVIDIA card to test EEVEE."""
@@ -124,12 +126,15 @@ class BlenderRunner(Runner[RenderRequest]):
         device = Device("cuda" if Path("/dev/nvidiactl").exists() else "cpu", "any")
         try:
             found = abilities(tools, device)
+        except TimedOut:
+            raise
         except Retry as error:
             reason = (
                 f"{error} Run aitbc-agent engines install bpy, or set runners.blender to a working Blender."
             )
             return Probe(available=False, reasons=(reason,))
-        engines = ["cycles", "eevee"] if eevee_works(tools, device) else ["cycles"]
+        eevee = eevee_works(tools, device)
+        engines = ["cycles", "eevee"] if eevee else ["cycles"]
         reasons = [found.hindrance] if found.hindrance else []
         video = shutil.which(tools.ffmpeg) is not None
         if not video:
@@ -147,6 +152,7 @@ class BlenderRunner(Runner[RenderRequest]):
             version=".".join(map(str, found.version)),
             reasons=tuple(reasons),
             features=features,
+            undecided=eevee is None,
         )
 
     def load(self, model: Model | None) -> None:  # noqa: ARG002 - it has no models
@@ -213,8 +219,12 @@ class BlenderRunner(Runner[RenderRequest]):
 
     def _evidence(self, device: Device, backend: str | None) -> dict[str, str]:
         """Return what the pixels depend on besides the request."""
-        version = ".".join(map(str, abilities(self.tools, device).version))
-        return {"version": version, "backend": backend or "CPU"}
+        self._version = ".".join(map(str, abilities(self.tools, device).version))
+        return {"version": self._version, "backend": backend or "CPU"}
+
+    def engine_version(self) -> str:
+        """See `Runner.engine_version`."""
+        return self._version
 
     def _render(
         self,
@@ -281,7 +291,7 @@ class BlenderRunner(Runner[RenderRequest]):
     ) -> Message:
         """Return the instructions for the script inside Blender."""
         engines = ["cycles"]
-        if request.engine != "cycles" and eevee_works(self.tools, device, EEVEE_SECONDS):
+        if request.engine != "cycles" and eevee_works(self.tools, device):
             engines.append("eevee")
         frames = request.chosen_frames
         made = {

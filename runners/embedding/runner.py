@@ -28,6 +28,7 @@ from runners.api import (
 from runners.embedding.request import EmbeddingRequest, EmbeddingResult
 from runners.engine_server import EngineServer
 from runners.engine_server.llama import gguf_file, start_llama
+from runners.extras import extra_command
 
 PACKAGE = "xllamacpp"
 ENGINE = "llama.cpp"
@@ -76,7 +77,7 @@ class EmbeddingRunner(Runner[EmbeddingRequest]):
     def probe(cls, tools: Tools) -> Probe:
         """See `Runner.probe`. Finds the package without importing it."""
         if importlib.util.find_spec(PACKAGE) is None:
-            reason = f"{PACKAGE} is missing; install the extra: pip install 'aitbc-agent[llm]'."
+            reason = f"{PACKAGE} is missing; install it: {extra_command('llm')}."
             return Probe(available=False, reasons=(reason,))
         return Probe(
             available=True,
@@ -126,6 +127,10 @@ class EmbeddingRunner(Runner[EmbeddingRequest]):
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         shown = [_shortened(vector, request.dimensions) for vector in vectors]
         return Result({"embeddings": shown, "usage": usage}, Decimal(tokens))
+
+    def engine_version(self) -> str:
+        """See `Runner.engine_version`."""
+        return version(PACKAGE)
 
     def weights(self, model: Model) -> tuple[Path, ...]:
         """See `Runner.weights`."""

@@ -10,14 +10,10 @@ from typing import Any
 
 from runners.api import Device, Model
 from runners.engine_server.server import SOCKET, EngineServer, socket_directory
+from runners.openmp import WAITING
 
 GGUF = "model.gguf"
 PROJECTORS = "mmproj*.gguf"
-SPINS = "2000"
-"""How often a thread of llama.cpp looks for work before it sleeps. With the default, 300,000, an answer takes minutes on a machine that
-has other work; without looking, one request gets a quarter of the speed on an idle machine (28 instead of 100 tokens a second
-with two threads)."""
-
 _SERVER = Path(__file__).with_name("llama_server.py")
 
 
@@ -54,7 +50,7 @@ def start_llama(
         "vram": vram,
         **more,
     }
-    environment = {**os.environ, "GOMP_SPINCOUNT": SPINS}
+    environment = {**os.environ, **WAITING}
     return EngineServer.start(
         [sys.executable, str(_SERVER), json.dumps(settings)], environment, directory=directory
     )

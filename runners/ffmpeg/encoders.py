@@ -10,14 +10,21 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from runners.api import Device, Fail, FailureCode, Retry, RunnerError, Tools, cached_probe
+from runners.api import (
+    PROBE_SECONDS,
+    Device,
+    Fail,
+    FailureCode,
+    Retry,
+    RunnerError,
+    TimedOut,
+    Tools,
+    cached_probe,
+)
 from runners.ffmpeg.process import GLOBAL_OPTIONS, HIGH_DEPTH
 from runners.ffmpeg.request import TranscodeRequest
 from runners.sandbox import Sandbox
-from runners.sandbox.watch import Limits
-
-PROBE_SECONDS = 20.0
-"""Seconds for a short run of ffmpeg: a listing, or one frame on a GPU that must first wake up."""
+from runners.sandbox.watch import Ended, Limits
 
 PROBE_MEMORY = 4 * 2**30
 
@@ -70,13 +77,15 @@ _SPEED: Mapping[str, Mapping[str, str]] = {
 def short_run(tools: Tools, program: str, *arguments: str, device: Device | None = None) -> tuple[int, str]:
     """Run ffmpeg or ffprobe without a client's file; return its exit code and standard output.
 
-    Raises `Retry` if the program or the sandbox is missing.
+    Raises `Retry` if the program or the sandbox is missing, `TimedOut`.
     """
     lines: list[str] = []
     memory = min(PROBE_MEMORY, tools.max_memory)
     limits = Limits(memory=memory, output=2**20, seconds=PROBE_SECONDS, cpu_seconds=PROBE_SECONDS * 4)
     sandbox = Sandbox(tools, limits, device)
     outcome = sandbox.run([sandbox.program(program), *arguments], on_line=lines.append)
+    if outcome.ended is Ended.DEADLINE:
+        raise TimedOut(f"{program} did not end within {PROBE_SECONDS:g} s.", code=FailureCode.PROGRAM_MISSING)
     return outcome.exit_code, "\n".join(lines)
 
 
@@ -106,7 +115,6 @@ def converts_hdr(tools: Tools) -> bool:
     return code == 0 and {"zscale", "tonemap"} <= names
 
 
-@cached_probe
 def hardware_works(
     tools: Tools,
     encoder: str,
@@ -120,15 +128,20 @@ def hardware_works(
     """
     if encoder not in listed(tools):
         return False
+    try:
+        return _encodes(tools, encoder, device, size, pixels)
+    except RunnerError:
+        return False
+
+
+@cached_probe
+def _encodes(tools: Tools, encoder: str, device: Device | None, size: tuple[int, int], pixels: str) -> bool:
     probe_device = device or Device("cuda", "any")
     width, height = size
     source = f"color=black:size={width}x{height}:rate=25:duration=0.04,format={pixels}"
     encode = ("-frames:v", "1", "-c:v", encoder, "-f", "null", "-")
     command = (tools.ffmpeg, *GLOBAL_OPTIONS, "-f", "lavfi", "-i", source, *encode)
-    try:
-        code, _ = short_run(tools, *command, device=probe_device)
-    except RunnerError:
-        return False
+    code, _ = short_run(tools, *command, device=probe_device)
     return code == 0
 
 

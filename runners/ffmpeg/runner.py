@@ -30,8 +30,10 @@ from runners.api import (
     Retry,
     Runner,
     ServiceDefinition,
+    TimedOut,
     Tools,
 )
+from runners.extras import extra_command
 from runners.ffmpeg.chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
 from runners.ffmpeg.comparer import COMPARER, Audit
 from runners.ffmpeg.encoders import SOFTWARE, choose, converts_hdr, software, version, working
@@ -113,6 +115,8 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             release = version(tools, tools.ffmpeg)
             version(tools, tools.ffprobe)
             encoders = working(tools)
+        except TimedOut:
+            raise
         except Retry as error:
             return Probe(available=False, reasons=(f"{error} Check runners.ffmpeg and runners.ffprobe.",))
         if not encoders:
@@ -313,7 +317,7 @@ def _result(plan: Plan, media: Media, made: Path, resumed_until: float) -> Resul
 def _missing(tools: Tools) -> str | None:
     """Return the first missing requirement as a sentence for the owner, None if nothing is missing."""
     if importlib.util.find_spec("ffmpeg") is None:
-        return "The Python package ffmpeg-python is missing; install the extra: pip install 'aitbc-agent[ffmpeg]'."
+        return f"The Python package ffmpeg-python is missing; install it: {extra_command('ffmpeg')}."
     for setting, program in (("ffmpeg", tools.ffmpeg), ("ffprobe", tools.ffprobe)):
         if shutil.which(program) is None:
             return (

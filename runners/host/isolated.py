@@ -46,13 +46,17 @@ def _use_environment() -> None:
 def _probe(runner: str) -> None:
     from pydantic import TypeAdapter  # noqa: PLC0415 - visible in the engine's environment, but only there
 
-    from runners.api import Probe, Tools  # noqa: PLC0415 - importable from now on
+    from runners.api import Probe, TimedOut, Tools  # noqa: PLC0415 - importable from now on
     from runners.registry import load  # noqa: PLC0415 - as above
 
     result = os.dup(1)
     os.dup2(2, 1)  # what packages print is not the result
     tools = TypeAdapter(Tools).validate_json(sys.stdin.buffer.read())
-    document = TypeAdapter(Probe).dump_json(load(runner).probe(tools))
+    try:
+        probe = load(runner).probe(tools)
+    except TimedOut as error:
+        probe = Probe(available=False, reasons=(str(error),), undecided=True)
+    document = TypeAdapter(Probe).dump_json(probe)
     with os.fdopen(result, "wb") as file:
         file.write(document)
 

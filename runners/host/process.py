@@ -283,7 +283,7 @@ class _Host:
         self._send_done(
             Done(
                 run_id=message.run_id, results=results, units=units, processing_time=seconds, weights=list(weights),
-                vram=runner.vram_peak(), evidence=evidence, sealed=digests,
+                engine=runner.engine_version(), vram=runner.vram_peak(), evidence=evidence, sealed=digests,
             )
         )  # fmt: skip
 

@@ -260,7 +260,7 @@ class JobLog(Message):
 class Done(Message):
     """A run's results, with `{"$file": FileReference}` for each output file, and the metered units.
 
-    `results` already contains `processing_time` and `units`, as numbers. `weights` are the model files that the run used;
+    `results` already contains `processing_time` and `units`, as numbers. `engine` is the version of the engine. `weights` are the model files that the run used;
     `vram` is the peak GPU memory of this process since it loaded the model.
     """
 
@@ -270,6 +270,7 @@ class Done(Message):
     units: Units
     processing_time: float
     evidence: dict[str, Any] | None = None
+    engine: str = ""
     weights: list[Path] = []
     vram: int = Field(default=0, ge=0)
     sealed: SaltedDigests | None = None

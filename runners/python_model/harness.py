@@ -58,6 +58,18 @@ ADVICE = {
 """What to return instead of values that JSON does not have, by the full name of their class."""
 
 
+PACKAGES = {
+    "PIL": "pillow",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "dateutil": "python-dateutil",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+"""Common packages that are named differently from their module."""
+
+
 def refuse(reason: str, status: int = FAILED) -> NoReturn:
     """End the program with this reason."""
     sys.stdout.flush()
@@ -191,6 +203,12 @@ def explained(error: BaseException, action: str) -> str:
     summary = next(frames.format_exception_only()).strip()
     if isinstance(error, SyntaxError):
         summary = f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        module = error.name.partition(".")[0]
+        summary += (
+            f". Request the package that has it: --requirements {PACKAGES.get(module, module)} (in the API, model.requirements). "
+            "A module of your own belongs into the model's archive."
+        )
     return f"{action}: {summary}\n\n{''.join(frames.format()).rstrip()}"
 
 

@@ -234,7 +234,7 @@ class _Prepared:
 
 
 def level(tools: Tools) -> Level | None:
-    """Return the isolation of programs with these settings on this machine; None if they cannot be run."""
+    """Return the isolation of programs with these settings on this machine; None if they cannot be run. Raises `TimedOut`."""
     if tools.sandbox == "off":
         return "none"
     if tools.sandbox != "landlock" and bubblewrap.unavailable(tools.bubblewrap) is None:
@@ -247,7 +247,7 @@ def level(tools: Tools) -> Level | None:
 def unavailable(tools: Tools) -> str | None:
     """Return why programs cannot be run on this machine, with a remedy; None if they can.
 
-    Starts the sandbox, once for each process and setting.
+    Starts the sandbox, once for each process and setting. Raises `TimedOut` if it does not start in time.
     """
     match tools.sandbox:
         case "off":

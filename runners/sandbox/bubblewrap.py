@@ -16,16 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from runners.api import cached_probe
+from runners.api import PROBE_SECONDS, FailureCode, TimedOut, cached_probe
 from runners.sandbox import seccomp
 from runners.sandbox.landlock import SYSTEM_FILES
 from runners.sandbox.users import NOBODY, User
 
 TEMPORARY_SIZE: Final = 64 * 2**20
 """Bytes of /tmp and of /dev/shm inside the sandbox; both are in memory."""
-
-PROBE_SECONDS: Final = 10.0
-"""Time limit for the probe of bubblewrap, which takes 10 ms if it works."""
 
 SYSTEM_LINKS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 NETWORK_FILES: Final = (
@@ -118,7 +115,7 @@ def started_by(
 
 @cached_probe
 def unavailable(bubblewrap: str) -> str | None:
-    """Return why bubblewrap cannot be used here, with a remedy; None if it can. Starts it."""
+    """Return why bubblewrap cannot be used here, with a remedy; None if it can. Starts it. Raises `TimedOut`."""
     return seccomp.unavailable() or _failure(bubblewrap, _isolation(bubblewrap, network=False))
 
 
@@ -155,7 +152,12 @@ def _failure(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
         done = subprocess.run(  # noqa: S603 - a fixed command
             command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        raise TimedOut(
+            f"The test of bubblewrap did not end within {PROBE_SECONDS:g} s.",
+            code=FailureCode.SANDBOX_UNAVAILABLE,
+        ) from None
+    except OSError as error:
         return f"bubblewrap could not be run ({error})."
     if done.returncode == 0:
         return None

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from runners.api import PROBE_SECONDS
+
 OWN_GROUP = "agent"
 """The group into which the agent moves itself, because only groups without processes may have subgroups with controllers."""
 
@@ -31,7 +33,6 @@ ATTEMPTS = 20
 """Attempts to move the agent's processes, which may start others, and to remove a group whose processes are ending."""
 
 PAUSE = 0.05
-PROBE_SECONDS = 10.0
 
 _REQUIRED = frozenset({"memory", "pids"})
 _USED = _REQUIRED | {"cpu"}

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from runners.api import cached_probe
+from runners.api import PROBE_SECONDS, FailureCode, TimedOut, cached_probe
 from runners.sandbox import _launch, seccomp
 from runners.sandbox._syscalls import syscall
 from runners.sandbox.users import NOBODY, User
@@ -79,7 +79,6 @@ DEVICE: Final = Access.READ_FILE | Access.WRITE_FILE | Access.IOCTL_DEV
 OF_FILES: Final = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
 """Rights that the kernel accepts for files other than directories."""
 
-PROBE_SECONDS: Final = 10.0
 END_SECONDS: Final = 2.0
 """Time limit for killed processes to end."""
 
@@ -265,7 +264,7 @@ def nvidia_devices() -> list[Path]:
 
 @cached_probe
 def unavailable() -> str | None:
-    """Return why this sandbox cannot be used here, with a remedy; None if it can. Starts it."""
+    """Return why this sandbox cannot be used here, with a remedy; None if it can. Starts it. Raises `TimedOut`."""
     version = abi()
     if version == 0:
         return (
@@ -300,7 +299,12 @@ def _failure() -> str | None:
                 pass_fds=descriptors,
                 start_new_session=True,
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except subprocess.TimeoutExpired:
+            raise TimedOut(
+                f"The test of the Landlock sandbox did not end within {PROBE_SECONDS:g} s.",
+                code=FailureCode.SANDBOX_UNAVAILABLE,
+            ) from None
+        except OSError as error:
             return f"The Landlock sandbox could not be started ({error})."
     return (
         None

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from runners.activity import working
 from runners.api import (
     Audited,
     AuditResult,
@@ -32,6 +33,7 @@ from runners.api import (
     judge,
 )
 from runners.audits import device_class
+from runners.extras import extra_command
 from runners.own_run import OwnRun
 from runners.stable_diffusion.comparer import COMPARER, choose, distances, precision, settings_difference
 from runners.stable_diffusion.control import control_files
@@ -141,7 +143,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
             package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None
         ]
         if missing:
-            reason = f"These packages are missing: {', '.join(missing)}. Install the extra: pip install 'aitbc-agent[stable-diffusion]'."
+            reason = f"These packages are missing: {', '.join(missing)}. Install them: {extra_command('stable-diffusion')}."
             return Probe(available=False, reasons=(reason,))
         quantizations = [
             name for name, package in _QUANTIZATIONS.items() if importlib.util.find_spec(package) is not None
@@ -190,7 +192,12 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         self._adapter_files = (*files, *(() if control is None else control.weights))
         images: list[OutputFile] = []
         loras = list(zip(request.loras, files, strict=True))
-        with loaded.adapted(loras), loaded.controlled(control), loaded.encoding_once():
+        with (
+            working(context, self.device),
+            loaded.adapted(loras),
+            loaded.controlled(control),
+            loaded.encoding_once(),
+        ):
             for index in range(request.num_images):
                 began = time.monotonic()
                 with memory_faults():
@@ -248,6 +255,10 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
     def vram_peak(self) -> int:
         """See `Runner.vram_peak`."""
         return memory_peak(self.device) if self._loaded is not None else 0
+
+    def engine_version(self) -> str:
+        """See `Runner.engine_version`."""
+        return _version("diffusers")
 
     def close(self) -> None:
         """See `Runner.close`."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from runners.api import Device, FailureCode, Model, Retry
+from runners.extras import extra_command
 from runners.torch_memory import memory_faults
 from runners.whisper import cublas
 from runners.whisper.request import Engine, TranscribeRequest
@@ -169,7 +170,7 @@ def _missing(engine: Engine, device: Device) -> str | None:
     if engine == "faster-whisper" and device.kind == "cuda" and not cublas.load():
         return (
             "faster-whisper needs NVIDIA's cuBLAS for CUDA 12 to use the GPU; install it with: "
-            "pip install 'aitbc-agent[faster-whisper-cuda]'."
+            f"{extra_command('faster-whisper-cuda')}."
         )
     if engine == "onnx-asr" and device.kind == "cuda" and not _onnxruntime_has_cuda():
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from runners.api import Device, Model
+from runners.openmp import WAITING
 from runners.torch_memory import memory_faults
 from runners.whisper.engines import (
     REPETITIVE,
@@ -76,6 +78,7 @@ class FasterWhisper:
     """A model in faster-whisper: half precision on a GPU, 8-bit integers on a CPU."""
 
     def __init__(self, model: Model, device: Device) -> None:
+        os.environ |= WAITING
         import ctranslate2  # noqa: PLC0415 - the coordinator imports the runner without the engine
         from faster_whisper import BatchedInferencePipeline, WhisperModel  # noqa: PLC0415 - as above
 

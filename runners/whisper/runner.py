@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from runners.activity import working
 from runners.api import (
     Audited,
     AuditResult,
@@ -29,6 +30,7 @@ from runners.api import (
     Tools,
 )
 from runners.audits import device_class
+from runners.extras import extra_command
 from runners.ffmpeg.process import INPUT, generate, input_options, inspect, job_limits, run_ffmpeg
 from runners.sandbox import Sandbox, unavailable
 from runners.torch_memory import release_memory
@@ -106,10 +108,12 @@ class WhisperRunner(Runner[TranscribeRequest]):
         if reasons:
             return Probe(available=False, reasons=tuple(reasons))
         engines = [name for name in ENGINES if installed(name)]
-        hint = "For more speed install the extra faster-whisper: pip install 'aitbc-agent[faster-whisper]'."
+        versions = tuple(map(_engine_version, engines))
+        hint = f"For more speed install faster-whisper: {extra_command('faster-whisper')}."
         return Probe(
             available=True,
-            version=_version(engines[0]),
+            version=versions[0],
+            versions=versions,
             reasons=() if "faster-whisper" in engines else (hint,),
             features={"engines": engines},
         )
@@ -147,7 +151,8 @@ class WhisperRunner(Runner[TranscribeRequest]):
                 f"An earlier run has transcribed the first {resumed.until:.1f} s; the rest follows.", name
             )
         began = time.monotonic()
-        language = _transcribe_rest(engine, samples, request, resumed, report)
+        with working(context, self.device):
+            language = _transcribe_rest(engine, samples, request, resumed, report)
         if request.language is None and language != UNDETERMINED:
             context.log(f"The language was detected: {language}.", name)
         _log_end(context, name, duration - resumed.until, time.monotonic() - began, len(report.segments))
@@ -178,7 +183,8 @@ class WhisperRunner(Runner[TranscribeRequest]):
             return audits.Transcribed(listener.segments, listener.spans)
 
         duration = round(len(samples) / SAMPLE_RATE, 3)
-        return audits.audit(request, audited, duration, transcribe, own)
+        with working(context, self.device):
+            return audits.audit(request, audited, duration, transcribe, own)
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:
@@ -207,6 +213,10 @@ class WhisperRunner(Runner[TranscribeRequest]):
         if self._engine is not None and self._model == model:
             return self._engine.weights
         return weights(choose(model, self.device), model)
+
+    def engine_version(self) -> str:
+        """See `Runner.engine_version`."""
+        return _engine_version(self._engine_name)
 
     def close(self) -> None:
         """See `Runner.close`."""
@@ -354,8 +364,8 @@ def _missing(tools: Tools) -> list[str | None]:
     missing: list[str | None] = []
     if not any(installed(engine) for engine in ENGINES):
         missing.append(
-            "Neither faster-whisper nor openai-whisper is installed; install the extra: "
-            "pip install 'aitbc-agent[faster-whisper]'."
+            "Neither faster-whisper nor openai-whisper is installed; install the former: "
+            f"{extra_command('faster-whisper')}."
         )
     missing += [
         f"{program} was not found; install ffmpeg (apt-get install ffmpeg) or set runners.{setting}."
@@ -363,6 +373,10 @@ def _missing(tools: Tools) -> list[str | None]:
         if shutil.which(program) is None
     ]
     return [*missing, unavailable(tools)]
+
+
+def _engine_version(engine: Engine) -> str:
+    return f"{engine}-{_version(engine)}"
 
 
 def _version(distribution: str) -> str:

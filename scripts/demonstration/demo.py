@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.markup import escape
 
@@ -24,6 +26,7 @@ from aitbc import AITBCClient, AITBCError
 from demo_agent import DemoError, running_agent, stop
 from demo_media import Transcoding, Transcription
 from demo_models import Answer, Prediction, Vectors
+from demo_page import Verified
 from demo_pictures import Picture, Render
 from demo_receipts import LOG_KEY, verify_all
 from demo_screen import console, fact, headline, show_end_of, watch
@@ -48,14 +51,19 @@ def main() -> int:
         shutil.rmtree(FOLDER, ignore_errors=True)
         FOLDER.mkdir(parents=True)
         run(works)
-    except (DemoError, AITBCError) as error:
-        console.print(f"\n[bold red]The demo failed:[/] {escape(str(error))}")
-        show_end_of(AGENT_LOG)
-        return 1
     except KeyboardInterrupt:
         console.print("\nInterrupted; the agent is stopped.")
         return 130
+    except Exception as error:  # noqa: BLE001 - a demo always ends with a sentence
+        console.print(f"\n[bold red]The demo failed:[/] {escape(_sentence(error))}")
+        show_end_of(AGENT_LOG)
+        return 1
     return 0
+
+
+def _sentence(error: Exception) -> str:
+    known = isinstance(error, DemoError | AITBCError)
+    return str(error) if known else f"{type(error).__name__}: {error}"
 
 
 def chosen(services: Sequence[str]) -> list[Work]:
@@ -66,59 +74,105 @@ def chosen(services: Sequence[str]) -> list[Work]:
     return [work() for work in WORKS if work.service in (services or known)]
 
 
+class Demo:
+    """The steps of the demo. A job that fails is left out of the later ones; `failures` has the reasons, by title."""
+
+    def __init__(self, works: Sequence[Work]) -> None:
+        self.works = list(works)
+        self.failures: dict[str, str] = {}
+
+    @contextmanager
+    def attempt(self, work: Work) -> Iterator[None]:
+        """Do a step of one job. An error is shown, and leaves the job out of the later steps."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the other jobs' results are shown nevertheless
+            self.failures[work.title] = _sentence(error)
+            self.works.remove(work)
+            fact(work.title, f"[bold red]failed[/]: {escape(_sentence(error))}")
+
+    def prepare(self) -> None:
+        """Create the input files."""
+        headline("A client's input files")
+        for work in list(self.works):
+            with self.attempt(work):
+                if (prepared := work.prepare()) is not None:
+                    fact(*prepared)
+
+    def run_jobs(self, client: AITBCClient) -> None:
+        """Submit the jobs, wait for them, and check their results."""
+        jobs = [work for work in self.works if not isinstance(work, Answer)]
+        if jobs:
+            headline("Jobs and their progress")
+            self._submit(client, jobs)
+            watch(client, [work for work in jobs if work in self.works], self.attempt)
+        if questions := [work for work in self.works if isinstance(work, Answer)]:
+            headline("A question, with the answer as it is generated")
+            self._submit(client, questions)
+        headline("Results")
+        for work in list(self.works):
+            with self.attempt(work):
+                work.collect(client)
+                name, words = work.check()
+                fact(name, escape(words))
+
+    def _submit(self, client: AITBCClient, works: Sequence[Work]) -> None:
+        for work in works:
+            with self.attempt(work):
+                work.submit(client)
+
+    def stop(self, process: subprocess.Popen[bytes]) -> str:
+        """Stop the agent. Returns how it ended."""
+        try:
+            stop(process)
+        except DemoError as error:
+            self.failures["the agent"] = str(error)
+            return str(error)
+        return "stopped, exit status 0"
+
+    def verify(self) -> list[tuple[Work, Verified]]:
+        """Verify the receipts."""
+        verified = []
+        outcomes = verify_all(self.works)
+        for work, outcome in zip(list(self.works), outcomes, strict=True):
+            with self.attempt(work):
+                verified.append((work, outcome.result()))
+                files = f"{len(work.files)} output file{'' if len(work.files) == 1 else 's'}"
+                words = f"{len(outcome.result().checks)} checks, {files}; a falsified copy is refused"
+                fact(work.title, f"[bold green]verified[/]: {words}")
+        return verified
+
+
 def run(works: Sequence[Work]) -> None:
-    """Run all steps. Raises `DemoError` or the SDK's errors at the first failure."""
+    """Run all steps, and show what succeeded. Raises `DemoError` if a job failed, or if nothing could be shown."""
     started = time.monotonic()
+    demo = Demo(works)
     headline("An agent: coordinator and miner in one process")
     with running_agent(AGENT_LOG, [work.service for work in works]) as (process, agent):
         LOG_KEY.write_text(agent["log_key"] + "\n")
         fact("address", agent["url"])
         fact("miner", agent["miner_id"])
         fact("sandbox", SANDBOXES.get(agent["sandbox"], agent["sandbox"]))
-
-        headline("A client's input files")
-        for work in works:
-            if (prepared := work.prepare()) is not None:
-                fact(*prepared)
-
+        demo.prepare()
         with AITBCClient(api_key=agent["client_key"], base_url=agent["url"]) as client:
-            run_jobs(client, works)
-        stop(process)
+            demo.run_jobs(client)
+        stopped = demo.stop(process)
 
     headline("The receipts, verified without the agent")
-    fact("agent", "stopped, exit status 0")
-    receipts = verify_all(works)
-    for work, verified in zip(works, receipts, strict=True):
-        files = f"{len(work.files)} output file{'' if len(work.files) == 1 else 's'}"
-        words = f"{len(verified.checks)} checks, {files}; a falsified copy is refused"
-        fact(work.title, f"[bold green]verified[/]: {words}")
+    fact("agent", stopped)
+    verified = demo.verify()
     seconds = time.monotonic() - started
-    shown = sorted(zip(works, receipts, strict=True), key=lambda pair: ON_PAGE.index(type(pair[0])))
-    demo_page.write(PAGE, agent, [(work.exhibit(), verified) for work, verified in shown], seconds)
-    console.print(
-        f"\n[bold green]All checks passed[/] in {seconds:.1f} s. To see the results with their receipts, open "
-        f"{PAGE.relative_to(ROOT)}"
-    )
-
-
-def run_jobs(client: AITBCClient, works: Sequence[Work]) -> None:
-    """Submit the jobs, wait for them, and check their results."""
-    questions = [work for work in works if isinstance(work, Answer)]
-    jobs = [work for work in works if work not in questions]
-    if jobs:
-        headline("Jobs and their progress")
-        for work in jobs:
-            work.submit(client)
-        watch(client, jobs)
-    if questions:
-        headline("A question, with the answer as it is generated")
-        for work in questions:
-            work.submit(client)
-    headline("Results")
-    for work in works:
-        work.collect(client)
-        name, words = work.check()
-        fact(name, escape(words))
+    shown = sorted(verified, key=lambda pair: ON_PAGE.index(type(pair[0])))
+    if shown:
+        exhibits = [(work.exhibit(), receipt) for work, receipt in shown]
+        demo_page.write(PAGE, agent, exhibits, seconds, tuple(demo.failures))
+        console.print(
+            f"\nAfter {seconds:.1f} s: to see the results with their receipts, open {PAGE.relative_to(ROOT)}"
+        )
+    if demo.failures:
+        reasons = " ".join(f"{title}: {reason}" for title, reason in demo.failures.items())
+        raise DemoError(f"Not everything succeeded. {reasons}")
+    console.print("[bold green]All checks passed[/].")
 
 
 if __name__ == "__main__":

@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 120
-STATUS_SECONDS = 30
-STOP_SECONDS = 60
+from agent.miner.machine.probe_results import LATER
+
+PATIENCE_SECONDS = 1200
+"""Time limit of each step. Only what hangs reaches it: on a busy machine, what usually takes a second may take minutes."""
+KILL_SECONDS = 60
+"""Time limit for an agent of a demo that has failed or was interrupted."""
 
 SETTINGS = {
     "AITBC_LOG__FORMAT": "text",
@@ -29,6 +32,22 @@ PASSED_ON = ("AITBC_MODELS_DIR", "AITBC_MINER__EXECUTOR", "AITBC_MINER__RAY__")
 
 class DemoError(Exception):
     """The demo failed. The message has the reason."""
+
+
+def finished(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, with any exit status. Raises `DemoError` if it cannot be run or takes too long."""
+    try:
+        return subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS, env=environment()
+        )
+    except subprocess.TimeoutExpired:
+        raise DemoError(f"{_shown(command)} did not end within {PATIENCE_SECONDS} s.") from None
+    except OSError as error:
+        raise DemoError(f"{_shown(command)} could not be run: {error}.") from None
+
+
+def _shown(command: Sequence[str]) -> str:
+    return " ".join((Path(command[0]).name, *command[1:3]))
 
 
 @contextmanager
@@ -72,42 +91,45 @@ def environment() -> dict[str, str]:
 
 def wait_until_ready(process: subprocess.Popen[bytes], agent_file: Path) -> dict[str, Any]:
     """Return the content of the agent's file when it is ready. Raises `DemoError` if it ended or took too long."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not agent_file.exists():
         if process.poll() is not None:
             raise DemoError(f"the agent ended with status {process.returncode} before it was ready.")
         if time.monotonic() > deadline:
-            raise DemoError(f"the agent was not ready after {START_SECONDS} s.")
+            raise DemoError(f"the agent was not ready after {PATIENCE_SECONDS} s.")
         time.sleep(0.05)
     agent: dict[str, Any] = json.loads(agent_file.read_text())
     return agent
 
 
 def require(status_command: list[str], services: Sequence[str]) -> str:
-    """Return the name of the agent's sandbox.
+    """Return the name of the agent's sandbox, when it offers the services.
 
     Raises `DemoError` with the agent's reasons if it does not offer one of `services`, since that job would wait forever.
     """
-    done = subprocess.run(
-        status_command, check=False, capture_output=True, text=True, timeout=STATUS_SECONDS, env=environment()
-    )
-    if done.returncode != 0:
-        raise DemoError(f"aitbc-agent status ended with status {done.returncode}: {done.stderr}")
-    miner = json.loads(done.stdout)["miner"]
-    unavailable = miner["unavailable"]
-    for service in services:
-        if service in unavailable:
-            raise DemoError(f"this machine does not offer {service}. {' '.join(unavailable[service])}")
-    return str(miner["sandbox"])
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        done = finished(*status_command)
+        if done.returncode != 0:
+            raise DemoError(f"aitbc-agent status ended with status {done.returncode}: {done.stderr}")
+        miner = json.loads(done.stdout)["miner"]
+        missing = {name: " ".join(miner["unavailable"].get(name, ())) for name in services}
+        reasons = {name: reason for name, reason in missing.items() if reason}
+        if not reasons:
+            return str(miner["sandbox"])
+        for name, reason in reasons.items():
+            if LATER not in reason or time.monotonic() > deadline:
+                raise DemoError(f"this machine does not offer {name}. {reason}")
+        time.sleep(1)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """Stop the agent as systemd would. Raises `DemoError` unless it ends in time with status 0."""
     process.send_signal(signal.SIGTERM)
     try:
-        status = process.wait(STOP_SECONDS)
+        status = process.wait(PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
-        raise DemoError(f"the agent did not stop within {STOP_SECONDS} s.") from None
+        raise DemoError(f"the agent did not stop within {PATIENCE_SECONDS} s.") from None
     if status != 0:
         raise DemoError(f"the agent stopped with status {status}.")
 
@@ -118,7 +140,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
         return
     process.terminate()
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(KILL_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

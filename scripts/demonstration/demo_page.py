@@ -42,9 +42,17 @@ class Verified:
 
 
 def write(
-    path: Path, agent: Mapping[str, Any], exhibits: Sequence[tuple[Exhibit, Verified]], seconds: float
+    path: Path,
+    agent: Mapping[str, Any],
+    exhibits: Sequence[tuple[Exhibit, Verified]],
+    seconds: float,
+    failed: Sequence[str] = (),
 ) -> None:
-    """Write the page. The agent's log key is the only thing that a reader needs besides the receipts."""
+    """Write the page. The agent's log key is the only thing that a reader needs besides the receipts.
+
+    `failed` are the jobs that it cannot show.
+    """
+    incomplete = f" Not shown, because they failed: {escape(', '.join(failed))}." if failed else ""
     cards = "\n".join(_card(exhibit, verified, agent["log_key"]) for exhibit, verified in exhibits)
     path.write_text(
         f"""<!doctype html>
@@ -52,7 +60,7 @@ def write(
 <meta name="color-scheme" content="light dark"><title>AITBC agent: {len(exhibits)} jobs and their receipts</title>
 <style>{PAGE_STYLE.read_text(encoding="utf-8")}</style></head><body>
 <header>{MARK}<h1>{len(exhibits)} jobs, {len(exhibits)} valid receipts</h1>
-<p>One agent on this machine ran a job of each service in {seconds:.0f} s. The miner signed every result. Afterwards, with the
+<p>One agent on this machine ran these jobs in {seconds:.0f} s.{incomplete} The miner signed every result. Afterwards, with the
 agent stopped, <code>aitbc receipts verify</code> checked each receipt against its files, and refused a copy in which one
 number had been changed.</p></header>
 <main>

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from demo_agent import DemoError, environment
+from demo_agent import DemoError, finished
 from demo_page import Verified
-from demo_work import FOLDER, PROGRAM_SECONDS, Work, expect
+from demo_work import FOLDER, Work, expect
 
 NOT_VALID = 3
 """The exit status of `aitbc receipts verify` for an invalid receipt."""
@@ -21,10 +20,10 @@ LOG_KEY = FOLDER / "log_key.txt"
 """The public key of the coordinator's log, which verification needs besides a receipt."""
 
 
-def verify_all(works: Sequence[Work]) -> list[Verified]:
-    """Verify the receipts of all works, two at a time."""
+def verify_all(works: Sequence[Work]) -> list[Future[Verified]]:
+    """Verify the receipts of all works, two at a time. Returns their outcomes."""
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(verify, works))
+        return [pool.submit(verify, work) for work in works]
 
 
 def verify(work: Work) -> Verified:
@@ -48,9 +47,7 @@ def verification(bundle: Path, *files: Path) -> tuple[int, dict[str, Any]]:
     command += ["--log-key", LOG_KEY.read_text().strip()]
     for file in files:
         command += ["--artifact", str(file)]
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=PROGRAM_SECONDS, env=environment()
-    )
+    done = finished(*command)
     try:
         outcome: dict[str, Any] = json.loads(done.stdout)
     except ValueError:

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from aitbc import AITBCClient, Job
-from demo_work import JOB_SECONDS, ROOT, Work
+from demo_agent import PATIENCE_SECONDS
+from demo_work import ROOT, Attempt, Work
 
 LOG_LINE_LENGTH = 300
 LOG_LINES = 30
@@ -28,8 +29,8 @@ def fact(name: str, text: str) -> None:
     console.print(f"  {name:<32} {text}")
 
 
-def watch(client: AITBCClient, works: Sequence[Work]) -> None:
-    """Wait for the jobs and show their progress: bars on a terminal, otherwise a line per change."""
+def watch(client: AITBCClient, works: Sequence[Work], attempt: Attempt) -> None:
+    """Wait for the jobs and show their progress: bars on a terminal, otherwise a line per change. Each wait is an `attempt`."""
     bars = Progress(
         SpinnerColumn(),
         TextColumn("{task.description:<32}"),
@@ -40,7 +41,8 @@ def watch(client: AITBCClient, works: Sequence[Work]) -> None:
     with bars if console.is_terminal else nullcontext():
         shows = [bar(bars, work) if console.is_terminal else lines(work) for work in works]
         for work, show in zip(works, shows, strict=True):
-            client.jobs.wait(work.job_id, JOB_SECONDS, show)
+            with attempt(work):
+                client.jobs.wait(work.job_id, PATIENCE_SECONDS, show)
 
 
 def bar(bars: Progress, work: Work) -> Callable[[Job], None]:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from aitbc import AITBCClient
-from demo_agent import DemoError
+from demo_agent import DemoError, finished
 from demo_page import Exhibit
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "demo"
-
-JOB_SECONDS = 180
-PROGRAM_SECONDS = 60
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -70,14 +67,14 @@ class Work(ABC):
         return self.files[output["artifact_id"]]
 
 
+Attempt: TypeAlias = Callable[[Work], AbstractContextManager[None]]
+"""Opens a context for a step of one job, whose failure does not end the others."""
+
+
 def program(*command: str) -> str:
     """Run a program and return its output. Raises `DemoError` with its error message if it fails."""
-    try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PROGRAM_SECONDS)
-    except subprocess.CalledProcessError as error:
-        raise DemoError(f"{command[0]} ended with status {error.returncode}: {error.stderr}") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise DemoError(f"{command[0]} could not be run: {error}") from error
+    done = finished(*command)
+    expect(done.returncode == 0, f"{command[0]} ended with status {done.returncode}: {done.stderr}")
     return done.stdout
 
 

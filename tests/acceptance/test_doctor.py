@@ -59,7 +59,7 @@ def test_cards_that_engines_cannot_use_cause_warnings(data_dir: Path, tmp_path: 
     assert "no code for NVIDIA cards" in found["blender_without_kernels"]["message"]
     if (cuda := torch_version.cuda) is None:
         assert "525.60" in found["driver_old"]["remedy"]
-        assert "-m pip install --force-reinstall torch" in found["torch_without_cuda"]["remedy"]
+        assert "-m uv pip install --reinstall torch" in found["torch_without_cuda"]["remedy"]
     else:
         oldest = {"12": "525.60", "13": "580.65"}
         assert oldest[cuda.partition(".")[0]] in found["driver_old"]["remedy"]

@@ -92,6 +92,8 @@ class FakeCoordinator:
         self.events: list[tuple[float, str, list[dict[str, Any]]]] = []
         self.lines: list[str] = []
         """What runs wrote to their jobs' logs before they ended."""
+        self.registered: dict[str, Any] = {}
+        """Further fields of the answer to a registration."""
         self.registrations: list[dict[str, Any]] = []
         self.heartbeats: list[dict[str, Any]] = []
         self.polls: list[dict[str, Any]] = []
@@ -262,6 +264,7 @@ class FakeCoordinator:
             "api_key": "aitbc_miner_key" if first else None,
             "settings": {"lease_seconds": 60, "heartbeat_seconds": self.heartbeat_seconds, "poll_seconds": 30},
             "keep": [{"job_id": job_id, "fence": fence} for job_id, fence in valid],
+            **self.registered,
         })  # fmt: skip
 
     def _claim(self, slots: int) -> list[dict[str, Any]]:

@@ -62,6 +62,7 @@ class ScriptedInput(Strict):
         "log",
         "program",
         "prove",
+        "second_engine",
     ]
     text: str = ""
     gate: str = ""
@@ -84,6 +85,7 @@ class ScriptedRunner(Runner[ScriptedInput]):
     name = "scripted"
     version = "1.0"
     _taken = 0
+    _engine = ""
     _server: subprocess.Popen[bytes] | None = None
     definition = ServiceDefinition(
         service_id="scripted",
@@ -101,7 +103,10 @@ class ScriptedRunner(Runner[ScriptedInput]):
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
-        return Probe(available=True, version="engine")
+        return Probe(available=True, version="engine", versions=("engine", "second engine"))
+
+    def engine_version(self) -> str:
+        return self._engine
 
     def load(self, model: Model | None) -> None:
         self.close()
@@ -147,6 +152,7 @@ class ScriptedRunner(Runner[ScriptedInput]):
 
     def run(self, request: ScriptedInput, context: Context) -> Result:
         context.progress(1, Decimal(0))
+        self._engine = ""
         results = getattr(self, f"_{request.mode}")(request, context)
         evidence = {"seed": context.seed} if request.mode == "prove" else None
         return Result(results, Decimal(len(request.text)), evidence)
@@ -167,6 +173,10 @@ class ScriptedRunner(Runner[ScriptedInput]):
 
     def _echo(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         return {"text": request.text, "pid": os.getpid()}
+
+    def _second_engine(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
+        self._engine = f"{request.text} second engine".strip()
+        return {}
 
     def _read(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         return {"text": context.files["source"].read_text()}

@@ -38,8 +38,8 @@ class Agent:
         self.lines: queue.Queue[str] = queue.Queue()
         """The agent's output after the line that reports its readiness."""
 
-    def start(self) -> Agent:
-        """Start the agent and wait for the line that reports its readiness."""
+    def start(self, seconds: float = START_SECONDS) -> Agent:
+        """Start the agent and wait, so many seconds at most, for the line that reports its readiness."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
         models = os.environ.get("AITBC_MODELS_DIR")
         if models:
@@ -56,7 +56,7 @@ class Agent:
             )
         self.lines = queue.Queue()
         threading.Thread(target=_forward, args=(self.process, self.lines), daemon=True).start()
-        line = self.lines.get(timeout=START_SECONDS)
+        line = self.lines.get(timeout=seconds)
         assert line.startswith(READY), f"the agent did not start: {self.log.read_text()[-2000:]}"
         self.url = line.removeprefix(READY).strip()
         return self

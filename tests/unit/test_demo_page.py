@@ -54,3 +54,11 @@ def test_the_page_is_one_file_and_shows_what_strangers_wrote_as_text(demo_page: 
     assert sources
     assert all(source.startswith("data:") for source in sources)
     assert not re.search(r"@import|url\(", written)
+
+
+def test_the_page_names_the_jobs_that_failed(demo_page: Any, tmp_path: Path) -> None:
+    exhibit = demo_page.Exhibit("A title", "", "", "$ aitbc transcribe a.wav")
+    verified = demo_page.Verified(bundle(tmp_path / "a.receipt.json"), [])
+    page = tmp_path / "index.html"
+    demo_page.write(page, {"log_key": "log+1+key"}, [(exhibit, verified)], 12.3, ("video <1>", "picture"))
+    assert "Not shown, because they failed: video &lt;1&gt;, picture." in page.read_text()

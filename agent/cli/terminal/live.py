@@ -176,7 +176,7 @@ class LivePanel:
             self._log.shown = False
 
     def _draw_views(self) -> None:
-        console = SafeConsole(highlight=False)
+        console = SafeConsole()
         with Live(
             console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         ) as live:

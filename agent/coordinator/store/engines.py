@@ -14,6 +14,7 @@ from agent.coordinator.store.sqlite.moved import require_unmoved
 from agent.core.errors import ConfigurationError
 from agent.metrics import Meter
 from agent.settings import DatabaseSettings
+from runners.extras import extra_command
 
 if TYPE_CHECKING:
     from agent.coordinator.store.postgres.connecting import Limits
@@ -98,7 +99,7 @@ def checked_url(settings: DatabaseSettings) -> str:
         from agent.coordinator.store.postgres.connecting import check_url  # noqa: PLC0415
     except ImportError:
         raise ConfigurationError(
-            "database.url names a PostgreSQL server, but its driver is not installed. Install aitbc-agent[postgresql]."
+            f"database.url names a PostgreSQL server, but its driver is not installed. Install it: {extra_command('postgresql')}."
         ) from None
     check_url(url)
     return url

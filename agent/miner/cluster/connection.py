@@ -21,6 +21,7 @@ from agent.core.errors import ConfigurationError
 from agent.deadline import call_within
 from agent.settings.miner import RaySettings
 from runners.api import FailureCode, Retry
+from runners.extras import extra_command
 
 try:
     import ray
@@ -29,7 +30,7 @@ try:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as error:
     raise ConfigurationError(
-        'miner.executor is "ray", and the package ray cannot be imported here. Install it: pip install "aitbc-agent[ray]".'
+        f'miner.executor is "ray", and the package ray cannot be imported here. Install it: {extra_command("ray")}.'
     ) from error
 
 CALL_SECONDS: Final = 30.0

@@ -89,6 +89,7 @@ def _together(offers: list[ServiceOffer]) -> ServiceOffer:
         downloadable=any(offer.downloadable for offer in same),
         concurrency=min(offer.concurrency for offer in same),
         gpus=max(offer.gpus for offer in same),
+        versions=tuple(dict.fromkeys(version for offer in same for version in offer.versions)),
         score=None,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
@@ -12,19 +13,25 @@ from agent.miner.doctor import _engines, _files, _machine, _network
 from agent.miner.doctor._machine import Cards
 from agent.miner.doctor.diagnostics import Diagnostic, found
 from agent.miner.machine.gpus import Gpus
+from agent.miner.machine.hardware import cpu_cores
 from agent.settings import Settings
 
 __all__ = ["examine"]
 
 _CHECK_SECONDS: Final = 20.0
-"""Time limit for one check. The slowest start Blender, or encode a first frame on a sleeping GPU."""
-_PROBE_MARGIN: Final = 0.5
+"""Time limit for one check on an idle machine. The slowest start Blender, or encode a first frame on a sleeping GPU."""
+_LONGEST_SECONDS: Final = 300.0
+"""Time limit on a busy machine, where each program gets a share of the processors."""
+_PROBE_MARGIN: Final = 3
+"""How many times longer the check of all services may take than the probe of one."""
 
 _Check = Callable[[Settings], list[Diagnostic]]
 
 
 async def examine(settings: Settings) -> list[Diagnostic]:
-    """Run all checks concurrently, each within a time limit, which takes a few seconds in total. Raises nothing."""
+    """Run all checks concurrently, each within a time limit, which takes a few seconds on an idle machine. Raises nothing."""
+    contended = round(_CHECK_SECONDS * os.getloadavg()[0] / cpu_cores())
+    limit = max(_CHECK_SECONDS, min(_LONGEST_SECONDS, contended))
     gpus = Gpus()
     try:
         cards = Cards(await gpus.refresh(), gpus.reason)
@@ -51,21 +58,21 @@ async def examine(settings: Settings) -> list[Diagnostic]:
         "agent": _network.agent,
     }
     checks = [
-        _guard(name, call_within(_CHECK_SECONDS, partial(check, settings), name=f"doctor-{name}"))
+        _guard(name, call_within(limit, partial(check, settings), name=f"doctor-{name}"), limit)
         for name, check in blocking.items()
     ]
     checks += [
-        _guard("services", _engines.services(settings, _CHECK_SECONDS - _PROBE_MARGIN)),
-        _guard("coordinator", _network.coordinator(settings)),
+        _guard("services", _engines.services(settings, limit), _PROBE_MARGIN * limit),
+        _guard("coordinator", _network.coordinator(settings), limit),
     ]
     return [diagnostic for diagnostics in await asyncio.gather(*checks) for diagnostic in diagnostics]
 
 
-async def _guard(name: str, check: Awaitable[list[Diagnostic]]) -> list[Diagnostic]:
+async def _guard(name: str, check: Awaitable[list[Diagnostic]], seconds: float) -> list[Diagnostic]:
     try:
-        async with asyncio.timeout(_CHECK_SECONDS):
+        async with asyncio.timeout(seconds):
             return await check
     except TimeoutError:
-        return [found("check_slow", check=name, seconds=f"{_CHECK_SECONDS:g}")]
+        return [found("check_slow", check=name, seconds=f"{seconds:g}")]
     except Exception as error:  # noqa: BLE001 - the other checks' diagnostics are useful nevertheless
         return [found("check_broken", check=name, error=f"{type(error).__name__}: {error}")]

@@ -17,6 +17,7 @@ from agent.miner.machine import hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
 from agent.miner.sealing import directory as memory_directory
 from agent.settings import Settings
+from runners.extras import install_command
 
 _GOOD_MEMORY: Final = 4 * 2**30
 _GOOD_DESCRIPTORS: Final = 4096
@@ -175,5 +176,9 @@ def torch(cards: Cards) -> list[Diagnostic]:
     if build is None or not cards.gpus:
         return []
     if build.cuda is None:
-        return [found("torch_without_cuda", version=build.version, pip=f"{sys.executable} -m pip")]
+        return [
+            found(
+                "torch_without_cuda", version=build.version, command=install_command("--reinstall", "torch")
+            )
+        ]
     return [ok("torch", f"torch {build.version}, built with CUDA {build.cuda}.")]

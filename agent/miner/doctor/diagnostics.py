@@ -151,7 +151,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "torch_without_cuda": Kind(
         "warning",
         "torch {version} is a build without CUDA, so language models, images and speech run on the CPU although there is a GPU.",
-        "Install the default build: {pip} install --force-reinstall torch",
+        "Install the default build: {command}",
     ),
     # --- Programs
     "ffmpeg_missing": Kind(
@@ -199,7 +199,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "warning",
         "{service} is not offered.",
         "{reasons}",
-        "Its runner names what is missing, with a command: a program, an extra (pip install 'aitbc-agent[llm]'), the sandbox, "
+        "Its runner names what is missing, with a command: a program, Python packages, the sandbox, "
         "memory, or a GPU.",
     ),
     "engines_wrong": Kind(

@@ -21,13 +21,13 @@ import runners.host
 from agent.core.errors import AgentError
 from agent.miner.engines.catalogue import Engine, Variant
 from agent.miner.engines.environments import EngineDirectory, Environment
-from runners.api import Model, Probe, Runner, Tools, cached_probe
+from runners.api import Model, Probe, Runner, TimedOut, Tools
 
 HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners.host")
 """With `-P`, so that a module in the current directory cannot replace one of an engine."""
 
-PROBE_SECONDS: Final = 60.0
-"""Time limit for a probe in an environment that was just installed: nothing of it is in memory yet."""
+PROBE_SECONDS: Final = 600.0
+"""Time limit for a probe in an environment, which starts a Python, and then programs with time limits of their own."""
 
 _ISOLATED: Final = Path(runners.host.__file__).with_name("isolated.py")
 _TAIL: Final = 500
@@ -141,9 +141,8 @@ def has_engine(engine: Engine) -> bool:
     return all(find_spec(module) is not None for module in engine.modules)
 
 
-@cached_probe
 def probe(interpreter: Interpreter, tools: Tools) -> Probe:
-    """Return the result of a runner's probe in an engine's environment. Raises `AgentError`. Blocking."""
+    """Return the result of a runner's probe in an engine's environment. Raises `AgentError`, `TimedOut`. Blocking."""
     try:
         done = subprocess.run(  # noqa: S603 - the command is ours
             [*interpreter.command, "--probe"],
@@ -155,7 +154,7 @@ def probe(interpreter: Interpreter, tools: Tools) -> Probe:
         )
         return TypeAdapter(Probe).validate_json(done.stdout)
     except subprocess.TimeoutExpired:
-        raise AgentError(f"The runner's probe did not end within {PROBE_SECONDS:g} s.") from None
+        raise TimedOut(f"The runner's probe did not end within {PROBE_SECONDS:g} s.") from None
     except OSError as error:
         raise AgentError(
             f"The interpreter {interpreter.command[0]} cannot be started ({error.strerror})."

@@ -7,7 +7,7 @@ owner sees why a machine earns less than it could.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +23,8 @@ from agent.miner.engines.environments import environments_in_use
 from agent.miner.engines.interpreters import OWN, Interpreter, installed_environments
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu, Gpus, is_slice
-from agent.miner.machine.probes import Probed, Probes, suggestions
+from agent.miner.machine.probe_results import ProbeResults
+from agent.miner.machine.probes import Probed, Probes, engine_versions, suggestions
 from agent.miner.machine.scores import (
     FILE_NAME,
     Score,
@@ -35,12 +36,8 @@ from agent.miner.machine.scores import (
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from agent.settings.miner import MinerSettings
-from runners.api import Device, Requirements, Runner, ServiceDefinition, Tools
+from runners.api import Device, Probe, Requirements, Runner, ServiceDefinition, Tools
 from runners.registry import broken, installed
-from runners.sandbox import level
-
-PROBE_SECONDS: Final = 20.0
-"""Time limit for probing a runner. Encoding a test frame on a cold GPU takes a few seconds."""
 
 MAX_UNAVAILABLE_MODELS: Final = 1000
 """How many unavailable models a registration can name."""
@@ -58,7 +55,7 @@ _log = structlog.get_logger(__name__)
 class ServiceOffer:
     """A service that this machine offers. `models` are on disk, `loaded` in memory; `unit_price` is money.
 
-    `suggested_price` is the price without a setting of the owner's. One slot computes `concurrency` jobs of one model together, and one job can use `gpus` GPUs. `sandbox` isolates the programs that runs start; it is
+    `version` is that of the best engine, `versions` are those of all, one of which a receipt names. `suggested_price` is the price without a setting of the owner's. One slot computes `concurrency` jobs of one model together, and one job can use `gpus` GPUs. `sandbox` isolates the programs that runs start; it is
     "none" without isolation, or if runs start no programs. `score` is that of `aitbc-agent bench` for this version, or None.
     `interpreters` can run it, best first.
     """
@@ -78,12 +75,14 @@ class ServiceOffer:
     sandbox: str = "none"
     score: Mapping[str, Any] | None = None
     interpreters: tuple[Interpreter, ...] = ()
+    versions: tuple[str, ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
         """Return the offer as a registration contains it."""
         return {
             "runner": self.runner,
             "version": self.version,
+            "versions": list(self.versions),
             "models": list(self.models),
             "loaded": list(self.loaded),
             "downloadable": self.downloadable,
@@ -192,7 +191,10 @@ def tools(settings: Settings, *, gpu: bool = False) -> Tools:
 
 
 class Machine:
-    """Probes this machine. `probe` may be called again after a change. `own` is the agent's own interpreter."""
+    """Probes this machine. `own` is the agent's own interpreter.
+
+    `results` has earlier results, and `probe` waits `probe_seconds` for each that is not among them, by default those of the settings.
+    """
 
     def __init__(
         self,
@@ -201,18 +203,28 @@ class Machine:
         models: ModelStore,
         runners: Mapping[str, type[Runner[Any]]] | None = None,
         *,
-        probe_seconds: float = PROBE_SECONDS,
+        probe_seconds: float | None = None,
         own: Interpreter = OWN,
+        results: ProbeResults | None = None,
     ) -> None:
         self._settings = settings
         self._gpus = gpus
         self._models = models
         self._runners = installed() if runners is None else runners
-        self._probe_seconds = probe_seconds
+        self._probe_seconds = probe_seconds or settings.miner.probe_seconds
         self._own = own
+        self._results = results or ProbeResults()
+        self._used: Mapping[Hashable, Probe] = {}
+
+    def changed(self) -> bool:
+        """Whether a probe that was slow has ended, so that `probe` would return something else."""
+        return self._results.changed(self._used)
 
     async def probe(self) -> Capabilities:
-        """Probe all installed runners concurrently, each within its time limit. Errors of runners are not raised."""
+        """Probe all installed runners concurrently. Errors of runners are not raised.
+
+        Those that are not probed in time are not offered, unless they were before.
+        """
         in_use = await asyncio.to_thread(environments_in_use, self._settings.engines_dir)
         gpus = await self._gpus.refresh()
         memory = await asyncio.to_thread(hardware.memory_total)
@@ -226,6 +238,7 @@ class Machine:
             installed_environments, self._settings.engines_dir, engines, chosen.preferred
         )
         probes = Probes(
+            self._results,
             tools(self._settings, gpu=bool(gpus)),
             self._own,
             environments,
@@ -235,6 +248,8 @@ class Machine:
         results = await asyncio.gather(
             *(probes.of(service, runner) for service, runner in self._runners.items())
         )
+        sandbox = await probes.sandbox()
+        self._used = probes.used
         services: dict[str, ServiceOffer] = {}
         unavailable: dict[str, tuple[str, ...]] = {name: (reason,) for name, reason in broken().items()}
         hints: dict[str, tuple[str, ...]] = {}
@@ -243,7 +258,7 @@ class Machine:
             lacks = self._lacks(runner.definition.requirements, gpus, memory, free)
             missing = suggestions(engines, environments, service, cuda=bool(gpus))
             if probe.available and not lacks:
-                services[service] = self._offer(runner, probed, scores, devices)
+                services[service] = self._offer(runner, probed, scores, devices, sandbox)
                 hints[service] = (*probe.reasons, *missing)
             else:
                 reasons = (*lacks, *(() if probe.available else (*probe.reasons, *missing)))
@@ -265,7 +280,7 @@ class Machine:
             devices=devices,
             processor=_processor(slots),
             slots=slots,
-            sandbox=await asyncio.to_thread(level, tools(self._settings)),
+            sandbox=sandbox,
             environments=in_use,
         )
 
@@ -288,11 +303,17 @@ class Machine:
         return tuple(reasons)
 
     def _offer(
-        self, runner: type[Runner[Any]], probed: Probed, scores: Sequence[Score], devices: Sequence[Device]
+        self,
+        runner: type[Runner[Any]],
+        probed: Probed,
+        scores: Sequence[Score],
+        devices: Sequence[Device],
+        sandbox: str | None,
     ) -> ServiceOffer:
         probe = probed.probe
         definition: ServiceDefinition = runner.definition
-        version = f"{runner.version}+{probe.version}" if probe.version else runner.version
+        versions = [f"{runner.version}+{version}" for version in engine_versions(probe)] or [runner.version]
+        version = versions[0]
         miner = self._settings.miner
         has_models = definition.model_field is not None
         measured = valid(scores, definition.service_id, version, devices)
@@ -301,6 +322,7 @@ class Machine:
             definition=definition,
             runner=runner.name,
             version=version,
+            versions=tuple(versions),
             models=tuple(self._models.on_disk(definition.service_id)) if has_models else (),
             loaded=(),
             downloadable=has_models
@@ -316,7 +338,7 @@ class Machine:
             score=advertised(scores, definition.service_id, version, devices),
             concurrency=max(1, probe.concurrency),
             gpus=max(1, min(probe.gpus, sum(not is_slice(device) for device in devices))),
-            sandbox=(level(tools(self._settings)) or "none") if runner.sandboxed else "none",
+            sandbox=(sandbox or "none") if runner.sandboxed else "none",
             interpreters=probed.interpreters,
         )
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-import structlog
-
-from agent.deadline import call_within
 from agent.miner.engines.catalogue import Engine, shown_size
 from agent.miner.engines.environments import Environment
 from agent.miner.engines.interpreters import Interpreter, has_engine, of_environment, probe
+from agent.miner.machine.probe_results import ProbeResults
 from runners.api import Probe, Runner, Tools
+from runners.sandbox import Level, level
 
 _Candidate: TypeAlias = tuple[Interpreter, Callable[[], Probe]]
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +27,15 @@ class Probed:
 
 
 class Probes:
-    """Probes runners, each within `seconds`. `own` is the agent's interpreter, and `environments` are those of installed engines.
+    """Probes runners, and waits `seconds` for each. `own` is the agent's interpreter, and `environments` are those of installed engines.
 
     An installed engine comes before the agent's own environment, unless that has the engine too: then only if its name is in
-    `preferred`.
+    `preferred`. `used` has the results that were returned, by their key in `results`.
     """
 
     def __init__(
         self,
+        results: ProbeResults,
         tools: Tools,
         own: Interpreter,
         environments: Sequence[tuple[Engine, Environment]],
@@ -45,6 +43,8 @@ class Probes:
         preferred: Sequence[str],
         seconds: float,
     ) -> None:
+        self.used: dict[Hashable, Probe] = {}
+        self._results = results
         self._tools = tools
         self._own = own
         self._environments = environments
@@ -61,7 +61,9 @@ class Probes:
                 before = engine.name in self._preferred or not has_engine(engine)
                 (first if before else last).append(self._in(engine, environment, runner))
         ordered = [*first, own, *last]
-        probes = await asyncio.gather(*(self._call(service, runner, call) for _, call in ordered))
+        probes = await asyncio.gather(
+            *(self._call(service, runner, interpreter, call) for interpreter, call in ordered)
+        )
         found = [
             (interpreter.having(result), result)
             for (interpreter, _), result in zip(ordered, probes, strict=True)
@@ -78,18 +80,24 @@ class Probes:
         interpreter = of_environment(environment, variant, runner)
         return interpreter, partial(probe, interpreter, self._tools)
 
-    async def _call(self, service: str, runner: type[Runner[Any]], call: Callable[[], Probe]) -> Probe:
-        try:
-            return await call_within(self._seconds, call, name=f"probe-{service}")
-        except TimeoutError:
-            reason = (
-                f"The runner {runner.name} could not be probed within {self._seconds:g} s; "
-                "the machine may be too busy."
-            )
-        except Exception as error:  # noqa: BLE001 - a third-party runner must not end the daemon
-            _log.warning("probe_failed", service=service, runner=runner.name, exc_info=True)
-            reason = f"The runner {runner.name} could not be probed ({type(error).__name__}: {error})."
-        return Probe(available=False, reasons=(f"{reason} Update or uninstall it.",))
+    async def _call(
+        self, service: str, runner: type[Runner[Any]], interpreter: Interpreter, call: Callable[[], Probe]
+    ) -> Probe:
+        return await self._get((service, runner, interpreter, self._tools), runner.name, call)
+
+    async def sandbox(self) -> Level | None:
+        """Return the isolation of programs; None if they cannot be run."""
+        found = await self._get(("sandbox", self._tools), "the sandbox", partial(_sandbox, self._tools))
+        return found.features.get("level")
+
+    async def _get(self, key: Hashable, name: str, call: Callable[[], Probe]) -> Probe:
+        self.used[key] = result = await self._results.get(key, name, call, self._seconds)
+        return result
+
+
+def _sandbox(tools: Tools) -> Probe:
+    isolation = level(tools)
+    return Probe(available=isolation is not None, features={"level": isolation})
 
 
 def suggestions(
@@ -109,6 +117,11 @@ def suggestions(
     )
 
 
+def engine_versions(probe: Probe) -> tuple[str, ...]:
+    """Return the versions of all engines that a probe found, best first."""
+    return probe.versions or ((probe.version,) if probe.version else ())
+
+
 def _merged(probes: Sequence[Probe]) -> Probe:
     """Return the probes of several interpreters as one: the first one's, with the engines of all."""
     first, *others = probes
@@ -124,6 +137,7 @@ def _merged(probes: Sequence[Probe]) -> Probe:
     return Probe(
         available=True,
         version=first.version,
+        versions=tuple(dict.fromkeys(version for result in probes for version in engine_versions(result))),
         reasons=first.reasons,
         features=features,
         concurrency=min(result.concurrency for result in probes),

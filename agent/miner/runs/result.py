@@ -57,11 +57,15 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """What a run used and made. `model` names its weights; times are seconds since the epoch, by the coordinator's clock."""
+    """What a run used and made. `model` names its weights; times are seconds since the epoch, by the coordinator's clock.
+
+    `runner_version` is that of the runner with the engine that ran.
+    """
 
     inputs: Sequence[NamedDigest]
     model: NamedDigest | None
     execution: Execution
+    runner_version: str
     collected: Collected
     started_at: float
     finished_at: float
@@ -122,6 +126,25 @@ def hash_output(reference: FileReference, output: Path) -> Artifact:
     return Artifact(f"sha256:{digest}", path, name, media_type, size)
 
 
+def registered_version(offer: ServiceOffer, session: Session, execution: Execution) -> str:
+    """Return the version of the runner and its engine that made a run, as this miner has registered it.
+
+    An older coordinator accepts only that of the first engine. Raises `Retry` if it was replaced since then.
+    """
+    version, engine = execution.runner.version, execution.done.engine
+    if not engine or not session.engine_versions:
+        stated, known = offer.version, offer.version.startswith(version)
+    else:
+        stated = f"{version}+{engine}"
+        known = stated in offer.versions
+    if not known:
+        raise Retry(
+            f"The runner of {offer.definition.service_id} was replaced while the agent ran; restart the agent.",
+            code=FailureCode.RUNNER_REPLACED,
+        )
+    return stated
+
+
 def statement_about(
     lease: Lease,
     offer: ServiceOffer,
@@ -143,7 +166,7 @@ def statement_about(
         inputs=tuple(run.inputs),
         service=lease.service,
         runner_name=run.execution.runner.name,
-        runner_version=offer.version,  # as registered: it also names the engine
+        runner_version=run.runner_version,
         model=run.model,
         device_kind=device.kind,
         device_name=f"{len(device.gpus)} x {device.name}" if device.others else device.name,

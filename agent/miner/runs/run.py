@@ -37,7 +37,15 @@ from agent.miner.runs.inputs import FetchedFile, fetch
 from agent.miner.runs.job_log import RunLog
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.outbox import Entry, Outbox
-from agent.miner.runs.result import Collected, FinishedRun, collect, has_files, result_body, statement_about
+from agent.miner.runs.result import (
+    Collected,
+    FinishedRun,
+    collect,
+    has_files,
+    registered_version,
+    result_body,
+    statement_about,
+)
 from agent.miner.sealing.jobs import OpenedJob, SealedJobs
 from agent.miner.session import Session
 from agent.miner.tasks import Background
@@ -237,17 +245,14 @@ class JobRun:
         if self.lease.spec.audit is not None:
             execution = same_weights(execution, self.lease.spec.audit.statement)
         finished_at = self.lease.coordinator_time()
-        if not offer.version.startswith(execution.runner.version):
-            raise Retry(
-                f"The runner of {self.lease.service} was replaced while the agent ran; restart the agent.",
-                code=FailureCode.RUNNER_REPLACED,
-            )
+        version = registered_version(offer, self._parts.session, execution)
         return FinishedRun(
             inputs=[NamedDigest(name, file.sha256) for name, file in inputs.items()],
             model=None
             if lent.model is None or execution.weights is None
             else NamedDigest(lent.model.name, execution.weights),
             execution=execution,
+            runner_version=version,
             collected=await self._collect(execution),
             started_at=started_at,
             finished_at=finished_at,

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 
 from runners.api import Device, FailureCode, Model, Retry, Tools
+from runners.extras import extra_command
 from runners.llm.engines.base import LanguageEngine
 from runners.llm.files import weights
 
@@ -40,6 +41,6 @@ def open_engine(model: Model, device: Device, tools: Tools, vram: int | None) ->
 def _require(package: str, extra: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise Retry(
-            f"{package} is missing; install the extra: pip install 'aitbc-agent[{extra}]'.",
+            f"{package} is missing; install it: {extra_command(extra)}.",
             code=FailureCode.ENGINE_MISSING,
         )

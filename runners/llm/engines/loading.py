@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runners.api import Device, FailureCode, Model, Retry
+from runners.extras import extra_command
 from runners.torch_memory import loading_faults, memory_faults
 
 
@@ -41,7 +42,9 @@ def load(model: Model, device: Device) -> Loaded:
         import torch  # noqa: PLC0415 - the coordinator has no engine
         from transformers.utils import logging  # noqa: PLC0415 - as above
     except ImportError as error:
-        raise Retry(f"{error}; install the extra transformers.", code=FailureCode.ENGINE_MISSING) from None
+        raise Retry(
+            f"{error}; install it: {extra_command('transformers')}.", code=FailureCode.ENGINE_MISSING
+        ) from None
     torch.set_num_threads(max(1, device.threads))
     logging.disable_progress_bar()
     with memory_faults(), loading_faults(model):

@@ -200,6 +200,21 @@ def test_times_and_runner_of_a_statement_must_match_the_run(
     assert miner.complete(lease, results).status_code == 200
 
 
+def test_a_statement_may_name_the_version_of_any_engine_of_the_service(
+    client: httpx.Client, miner: ScriptedMiner
+) -> None:
+    several = capabilities()
+    for service in several["services"].values():
+        service["versions"] = ["1", "1+second"]
+    miner.register(capabilities=several)
+    assert miner.registration["engine_versions"]
+    for version, status in (("1+third", 422), ("1+second", 200)):
+        submit(client)
+        lease = miner.poll()[0]
+        body = miner.result_body(lease, {"text": "hello", "units": 1}, runner_version=version)
+        assert miner.http.post(f"/jobs/{lease['job_id']}/result", json=body).status_code == status
+
+
 def test_a_slightly_wrong_clock_and_an_upgrade_during_the_run_are_accepted(
     client: httpx.Client, miner: ScriptedMiner
 ) -> None:

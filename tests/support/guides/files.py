@@ -43,6 +43,6 @@ def _made() -> Path:
     shutil.copyfile(directory / "in.mov", directory / "films" / "monday.mov")
     (directory / "model.py").write_text(MODEL, encoding="utf-8")
     (directory / "pictures").mkdir()
-    for name in ("cat.jpg", "pictures/dog.jpg"):
+    for name in ("cat.jpg", "sunset.jpeg", "pictures/dog.jpg"):
         Image.new("RGB", (64, 64), (200, 40, 40)).save(directory / name)
     return directory

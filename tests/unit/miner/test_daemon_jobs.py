@@ -38,6 +38,31 @@ async def test_a_job_becomes_a_signed_result(coordinator: FakeCoordinator, tmp_p
     assert not list((tmp_path / "data/miner/jobs").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("coordinators", "stated"), [({"engine_versions": True}, "1.0+second engine"), ({}, "1.0+engine")]
+)
+async def test_a_statement_names_the_engine_that_ran_unless_the_coordinator_is_too_old(
+    coordinator: FakeCoordinator, tmp_path: Path, coordinators: dict[str, Any], stated: str
+) -> None:
+    coordinator.registered = coordinators
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("second_engine")
+        await coordinator.until(lambda: job_id in coordinator.results)
+    (offer,) = coordinator.registrations
+    assert offer["capabilities"]["services"]["scripted"]["versions"] == ["1.0+engine", "1.0+second engine"]
+    assert coordinator.statements[job_id].runner_version == stated
+
+
+async def test_a_run_of_an_engine_that_was_replaced_is_not_signed(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    coordinator.registered = {"engine_versions": True}
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("second_engine", text="newer")
+        await coordinator.until(lambda: job_id in coordinator.failures)
+    assert coordinator.failures[job_id]["code"] == "RUNNER_REPLACED"
+
+
 async def test_each_service_has_a_child_before_its_first_job(
     coordinator: FakeCoordinator, tmp_path: Path, prestarted: pytest.MonkeyPatch
 ) -> None:

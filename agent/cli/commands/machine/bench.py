@@ -68,7 +68,7 @@ def bench(
         settings,
         services=service or (),
         seconds=seconds,
-        on_step=lambda text: progress.print(f"{text} ...", highlight=False),
+        on_step=lambda text: progress.print(f"{text} ..."),
     )
     report = asyncio.run(measuring.measure())
     prices = suggested_prices(report.scores, target)

@@ -41,7 +41,7 @@ def calibrate(
         services=service or (),
         models=model or (),
         runs=runs,
-        on_step=lambda text: progress.print(f"{text} ...", highlight=False),
+        on_step=lambda text: progress.print(f"{text} ..."),
     )
     report = asyncio.run(measuring.measure())
     if as_json:

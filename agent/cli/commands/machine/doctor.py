@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Annotated, Final
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal import logs
@@ -18,7 +18,7 @@ from agent.miner.doctor.diagnostics import Diagnostic, found, ok
 from agent.settings import PayoutSettings, Settings
 from aitbc.cli._terminal.output import SafeConsole
 
-MARKS: Final = {"fault": "[red]fault[/]", "warning": "[yellow]warning[/]", "ok": "[green]ok[/]"}
+COLORS: Final = {"fault": "red", "warning": "yellow", "ok": "green"}
 """In the order of the output, the worst first."""
 
 
@@ -91,15 +91,15 @@ def _print(diagnostics: list[Diagnostic]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column()
     table.add_column(overflow="fold")  # a truncated path in a command would be useless
-    ranks = list(MARKS)
+    ranks = list(COLORS)
     for diagnostic in sorted(diagnostics, key=lambda diagnostic: ranks.index(diagnostic.severity)):
-        text = escape(diagnostic.message)
+        text = Text(diagnostic.message)
         if diagnostic.remedy is not None:
-            text += f" [dim]({diagnostic.id})[/]\n[bold]→ {escape(diagnostic.remedy)}[/]"
-        table.add_row(MARKS[diagnostic.severity], text)
-    console = SafeConsole(highlight=False)
+            text = Text.assemble(text, (f" ({diagnostic.id})", "dim"), (f"\n→ {diagnostic.remedy}", "bold"))
+        table.add_row(Text(diagnostic.severity, COLORS[diagnostic.severity]), text)
+    console = SafeConsole()
     console.print(table)
-    console.print(f"\n[bold]{_summary(diagnostics)}[/]")
+    console.print(Text(f"\n{_summary(diagnostics)}", "bold"))
 
 
 def _summary(diagnostics: list[Diagnostic]) -> str:

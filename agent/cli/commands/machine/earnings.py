@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from agent.cli import agent_file
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
@@ -39,8 +40,8 @@ def earnings(
 
 
 def _print(shown: dict[str, Any]) -> None:
-    console = SafeConsole()
-    console.print(f"[bold]{shown['total_earned']}[/] earned since {shown['active_since']}")
+    console = SafeConsole(highlight=True)
+    console.print(Text.assemble((shown["total_earned"], "bold"), f" earned since {shown['active_since']}"))
     console.print(
         f"  available {shown['available']}, on hold {shown['on_hold']}, on its way {shown['pending']}, paid out {shown['paid_out']}"
     )

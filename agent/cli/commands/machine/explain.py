@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from agent.cli import agent_file
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
@@ -35,14 +35,14 @@ def explain(
 
 
 def _print(found: MinerExplanation) -> None:
-    console = SafeConsole(highlight=False)
-    console.print(escape(found.summary))
+    console = SafeConsole()
+    console.print(found.summary)
     for kind in found.kinds:
         jobs = "1 job" if kind.jobs == 1 else f"{kind.jobs} jobs"
         model = f", {kind.model}" if kind.model else ""
-        console.print(f"[bold]{jobs}[/] of {kind.service_id}{escape(model)}", soft_wrap=True)
+        console.print(Text.assemble((jobs, "bold"), f" of {kind.service_id}{model}"), soft_wrap=True)
         for reason in kind.reasons:
-            console.print(f"  {escape(reason.message)}", soft_wrap=True)
-            console.print(f"    {escape(reason.action)}", soft_wrap=True)
+            console.print(f"  {reason.message}", soft_wrap=True)
+            console.print(f"    {reason.action}", soft_wrap=True)
         if not kind.reasons:
             console.print("  This machine can run them now.")

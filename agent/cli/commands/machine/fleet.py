@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.text import Text
+
 from agent.cli import agent_file
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.core.errors import ConfigurationError
@@ -30,12 +32,14 @@ def fleet(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 
 def _print(shown: dict[str, Any]) -> None:
-    console = SafeConsole()
+    console = SafeConsole(highlight=True)
     miners = shown["miners"]
     owner = f" of {shown['owner']}" if shown.get("owner") else ""
     console.print(
-        f"[bold]{len(miners)} machine{'' if len(miners) == 1 else 's'}[/]{owner}: {shown['online']} online, {shown['gpus']} GPUs, "
-        f"{shown['running']} of {shown['slots']} slots busy"
+        Text.assemble(
+            (f"{len(miners)} machine{'' if len(miners) == 1 else 's'}", "bold"),
+            f"{owner}: {shown['online']} online, {shown['gpus']} GPUs, {shown['running']} of {shown['slots']} slots busy",
+        )
     )
     month = sum(day["jobs"] for day in shown["days"])
     console.print(

@@ -119,7 +119,12 @@ def _shown(total: int) -> Iterator[_OnStep]:
     if not console.is_terminal:
         yield _lines(total)
         return
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:<28}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=total)
         yield lambda step, done: progress.update(task, description=step, completed=done)

@@ -136,12 +136,14 @@ async def _mine(
     """Run a miner until a signal stops it. When the machine's hardware or engines have changed, replace it with a new one."""
     gc.disable()  # imports create hardly any garbage
     from agent.miner.daemon import Daemon  # noqa: PLC0415 - a coordinator starts faster without it
+    from agent.miner.machine.probe_results import ProbeResults  # noqa: PLC0415 - as above
 
     gc.enable()
 
     settings = reading.settings
     liveness = local.context.liveness if local else Liveness()
-    daemon = Daemon(settings, url, token, liveness=liveness, reading=reading)
+    probes = ProbeResults()
+    daemon = Daemon(settings, url, token, liveness=liveness, reading=reading, probes=probes)
     started = stopping = False
 
     async def describe() -> str:
@@ -175,7 +177,7 @@ async def _mine(
             if stopping or not daemon.machine_changed:
                 return
             started = False
-            daemon = Daemon(daemon.settings, url, token, liveness=liveness, reading=reading)
+            daemon = Daemon(daemon.settings, url, token, liveness=liveness, reading=reading, probes=probes)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from rich.markup import escape
+from rich.text import Text
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
@@ -52,13 +52,17 @@ def _shown(settings: Settings) -> dict[str, Any]:
 
 
 def _print(shown: dict[str, Any]) -> None:
-    console = SafeConsole()
+    console = SafeConsole(highlight=True)
     if "url" in shown:
-        console.print(f"[bold]Agent[/] {shown['url']} (process {shown['pid']})")
+        console.print(Text.assemble(("Agent", "bold"), f" {shown['url']} (process {shown['pid']})"))
     if "miner" in shown:
         _print_miner(console, shown["miner"])
     if "coordinator" in shown:
         _print_coordinator(console, shown["coordinator"])
+
+
+def _warn(console: SafeConsole, what: str, reason: str) -> None:
+    console.print(Text.assemble("  ", (what, "yellow"), f" {reason}"))
 
 
 def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
@@ -70,16 +74,16 @@ def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
     for gpu in miner["gpus"]:
         console.print(f"  GPU {gpu['number']}: {gpu['name']}, {', '.join(_figures(gpu))}")
         if gpu["paused"]:
-            console.print(f"    [yellow]paused:[/] {gpu['paused']}")
+            _warn(console, "  paused:", gpu["paused"])
     if not miner["gpus"]:
         console.print(f"  no GPU: {miner['gpu_reason']}")
     _print_nodes(console, miner["placement"].get("nodes", ()))
     console.print(f"  sandbox: {miner['sandbox'] or 'none works; see `aitbc-agent doctor`'}")
     console.print(f"  services: {', '.join(miner['services']) or 'none'}")
     for service, reasons in miner["unavailable"].items():
-        console.print(f"  [yellow]{service} is unavailable:[/] {' '.join(reasons)}")
+        _warn(console, f"{service} is unavailable:", " ".join(reasons))
     for service, reason in miner["paused_services"].items():
-        console.print(f"  [yellow]{service} pauses:[/] {reason}")
+        _warn(console, f"{service} pauses:", reason)
     _print_models(console, miner)
     for lease in miner["leases"]:
         where = f" on {lease['device']}" if lease["device"] else ""
@@ -99,14 +103,17 @@ def _print_connection(console: SafeConsole, miner: dict[str, Any]) -> None:
     """Print whether the miner is connected and accepts jobs, and why not."""
     uptime = format_duration(time.time() - miner["started_at"])
     console.print(
-        f"[bold]Miner[/] {miner['miner_id']}, {_connection(miner)}, session {miner['session'] or 'none'}, up {uptime}"
+        Text.assemble(
+            ("Miner", "bold"),
+            f" {miner['miner_id']}, {_connection(miner)}, session {miner['session'] or 'none'}, up {uptime}",
+        )
     )
     if miner["refusal"]:
-        console.print(f"  [red]refused:[/] {escape(miner['refusal'])}")
+        _warn(console, "refused:", miner["refusal"])
     if miner["malformed_leases"]:
-        console.print(f"  [yellow]{escape(malformed(miner['malformed_leases']))}[/]")
+        console.print(Text(f"  {malformed(miner['malformed_leases'])}", "yellow"))
     if miner["paused"]:
-        console.print(f"  [yellow]paused:[/] {miner['paused']}")
+        _warn(console, "paused:", miner["paused"])
 
 
 def _connection(miner: dict[str, Any]) -> str:
@@ -118,12 +125,13 @@ def _connection(miner: dict[str, Any]) -> str:
 def _print_nodes(console: SafeConsole, nodes: Sequence[dict[str, Any]]) -> None:
     """Print the nodes of a Ray cluster."""
     for node in nodes:
-        console.print(f"  node {node['node']}: {_node(node)}")
+        if node["reason"] is not None:
+            _warn(console, f"node {node['node']} is not used:", node["reason"])
+        else:
+            console.print(f"  node {node['node']}: {_node(node)}")
 
 
 def _node(node: dict[str, Any]) -> str:
-    if node["reason"] is not None:
-        return f"[yellow]not used:[/] {node['reason']}"
     free = node["free"]
     return f"{node['gpus']} GPUs; free: {free['CPU']:g} CPU, {free['GPU']:g} GPU, {gibibytes(free['memory'])} of memory"
 
@@ -146,7 +154,7 @@ def _print_models(console: SafeConsole, miner: dict[str, Any]) -> None:
             if TOO_LARGE in reason:
                 too_large.append(model)
             else:
-                console.print(f"  [yellow]{model} is unavailable[/] ({service}): {reason}")
+                _warn(console, f"{model} is unavailable", f"({service}): {reason}")
     if too_large:
         console.print(f"  too large for this machine: {', '.join(too_large)}")
     for child in miner["children"]:
@@ -155,7 +163,7 @@ def _print_models(console: SafeConsole, miner: dict[str, Any]) -> None:
             saving = ", in memory-saving mode" if child["limited"] else ""
             console.print(f"  {child['state']}: {child['model']} on {child['device']}{held}{saving}")
     for job in miner["placement"]["waiting"]:
-        console.print(f"  [yellow]waiting for memory[/] ({job['service']}): {job['reason']}")
+        _warn(console, "waiting for memory", f"({job['service']}): {job['reason']}")
     for entry in miner["placement"]["recent"][-SHOWN_EVENTS:]:
         moment = time.strftime("%H:%M:%S", time.localtime(entry["at"]))
         model = entry["model"] or entry["service"]
@@ -164,14 +172,12 @@ def _print_models(console: SafeConsole, miner: dict[str, Any]) -> None:
 
 def _print_coordinator(console: SafeConsole, overview: dict[str, Any]) -> None:
     jobs = ", ".join(f"{count} {state}" for state, count in sorted(overview["jobs"].items()))
-    console.print(f"[bold]Coordinator[/] jobs: {jobs or 'none'}")
-    replicas = overview["replicas"]
-    if len(replicas) > 1:
-        for replica in replicas:
-            leads = ", leads" if replica["leads"] else ""
-            console.print(
-                f"  replica {replica['slot']} on {escape(replica['host'])}: version {replica['version']}, since {moment(replica['joined_at'])}{leads}"
-            )
+    console.print(Text.assemble(("Coordinator", "bold"), f" jobs: {jobs or 'none'}"))
+    for replica in overview["replicas"] if len(overview["replicas"]) > 1 else ():
+        leads = ", leads" if replica["leads"] else ""
+        console.print(
+            f"  replica {replica['slot']} on {replica['host']}: version {replica['version']}, since {moment(replica['joined_at'])}{leads}"
+        )
     rows = []
     for miner in overview["miners"]:
         state = "paused" if miner["paused"] else "online" if miner["online"] else "offline"

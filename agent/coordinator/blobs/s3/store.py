@@ -20,6 +20,7 @@ from agent.coordinator.blobs.s3.signing import Credentials
 from agent.coordinator.blobs.s3.transfers import S3Transfers
 from agent.coordinator.blobs.store import Cover, Found, Stored, bounded, lost, name_of
 from agent.core.errors import ApiError, ConfigurationError
+from runners.extras import extra_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,8 +56,8 @@ class S3Blobs:
             import obstore  # noqa: F401, PLC0415 - an extra
         except ImportError:
             raise ConfigurationError(
-                "`artifacts.url` names a bucket, but the package obstore is not installed. Install the extra: "
-                "pip install 'aitbc-agent[s3]'."
+                "`artifacts.url` names a bucket, but the package obstore is not installed. Install it: "
+                f"{extra_command('s3')}."
             ) from None
 
     @property

@@ -53,7 +53,7 @@ CHALLENGE_SECONDS: Final = 60.0
 CACHE_SECONDS: Final = 30.0
 """How long a session is accepted without a look-up in the database, should no message say that it has ended."""
 MAX_DIGITS: Final = 15
-MAX_RUNNERS: Final = 10
+MAX_RUNNERS: Final = 40
 """Versions of a service's runner that are stored for a miner, enough for a few upgrades."""
 
 log = structlog.get_logger()
@@ -144,6 +144,7 @@ async def register(context: Context, request: Registration) -> Registered:
             poll_seconds=settings.poll_seconds,
         ),
         keep=retained,
+        engine_versions=True,
     )
 
 
@@ -223,9 +224,9 @@ def with_runners(known: str, capabilities: Capabilities) -> str:
     """
     runners: dict[str, list[list[str]]] = json.loads(known)
     for service, offer in capabilities.services.items():
-        new = [offer.runner, offer.version]
-        older = [runner for runner in runners.get(service, []) if runner != new]
-        runners[service] = [*older, new][-MAX_RUNNERS:]
+        new = [[offer.runner, version] for version in dict.fromkeys([*offer.versions, offer.version])]
+        older = [runner for runner in runners.get(service, []) if runner not in new]
+        runners[service] = [*older, *new][-MAX_RUNNERS:]
     return json.dumps(dict(list(runners.items())[-MAX_SERVICES:]))
 
 

@@ -284,6 +284,7 @@ def test_a_check_that_hangs_or_fails_affects_only_itself(
 ):
     release = threading.Event()
     monkeypatch.setattr(doctor, "_CHECK_SECONDS", 0.7)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr(_engines, "sandbox_fault", lambda _tools: release.wait(60))
     runners["video_transcoding"] = "not a runner"
     try:
@@ -293,6 +294,31 @@ def test_a_check_that_hangs_or_fails_affects_only_itself(
     assert diagnostics["check_slow"].message == "The check 'sandbox' did not end within 0.7 s."
     assert diagnostics["check_broken"].message.startswith("The check 'services' failed (AttributeError")
     assert diagnostics["disk_data"].message
+
+
+def test_a_service_is_reported_whose_probe_is_slow_and_a_busy_machine_gets_more_time(
+    data_dir: Path, runners: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    release = threading.Event()
+
+    class Slow(SilentRunner):
+        @classmethod
+        def probe(cls, tools: Tools) -> Probe:  # noqa: ARG003 - the contract's signature
+            release.wait(60)
+            return Probe(available=True)
+
+    runners["other_service"] = Slow
+    monkeypatch.setattr(doctor, "_CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(doctor, "cpu_cores", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (40.0, 0.0, 0.0))
+    try:
+        diagnostics = examined(data_dir)
+    finally:
+        release.set()
+    unavailable = diagnostics["service_unavailable"]
+    assert unavailable.message == "other_service is not offered."
+    assert "did not end within 2 s. This machine is busy (load 40 on " in unavailable.remedy
+    assert "video_transcoding" in diagnostics, "the other services are reported"
 
 
 def test_models_on_disk_are_listed(data_dir: Path):

@@ -97,6 +97,7 @@ def test_a_working_runner_is_offered_at_its_price(tmp_path: Path):
         "example_service": {
             "runner": "example",
             "version": "0.1.0+7.1",
+            "versions": ["0.1.0+7.1"],
             "models": [],
             "loaded": [],
             "downloadable": False,
@@ -190,7 +191,7 @@ def test_a_runner_that_raises_or_hangs_affects_only_itself(tmp_path: Path):
         release.set()
     assert list(found.services) == ["working"]
     assert "(OSError: library is missing)" in found.unavailable["raising"][0]
-    assert "could not be probed within 0.3 s" in found.unavailable["hanging"][0]
+    assert "did not end within 0.3 s" in found.unavailable["hanging"][0]
 
 
 def test_without_a_gpu_there_is_one_cpu_device_whose_cores_the_slots_share(tmp_path: Path):

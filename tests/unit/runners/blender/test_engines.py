@@ -52,7 +52,7 @@ def test_a_python_without_the_module_is_reported_with_a_remedy(tools, device):
     with pytest.raises(Retry) as caught:
         abilities(dataclasses.replace(tools, blender="/usr/bin/python3"), device)
     assert caught.value.code == "PROGRAM_MISSING"
-    assert "pip install bpy" in str(caught.value)
+    assert "-m uv pip install --python /usr/bin/python3 bpy." in str(caught.value)
 
 
 def test_a_run_writes_compiled_kernels_only_to_its_own_copy(stand_in, device, tmp_path):

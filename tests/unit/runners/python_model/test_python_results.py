@@ -118,6 +118,15 @@ def test_a_traceback_has_its_lines_and_only_those_of_the_client(predict):
     assert "RecursionError" in str(deep).splitlines()[0]
 
 
+@pytest.mark.parametrize(
+    ("line", "package"), [("import nowhere.to_find", "nowhere"), ("from PIL import Image", "pillow")]
+)
+def test_a_missing_module_is_answered_with_the_option_that_installs_it(predict, line, package):
+    first = str(failure(predict, f"def predict(input):\n    {line}\n")).splitlines()[0]
+    module = line.split()[1].partition(".")[0]
+    assert f"No module named '{module}'. Request the package that has it: --requirements {package} " in first
+
+
 def test_what_a_model_prints_is_in_the_jobs_log(predict):
     body = "import sys\nprint('loading')\ndef predict(input):\n  print('working', 1)\n  print('careful', file=sys.stderr)\n  return 1\n"
     _, context = predict(body)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from decimal import Decimal
+from importlib.metadata import version
 
 import pytest
 import whisper.tokenizer
@@ -65,10 +66,13 @@ def test_the_other_engine_transcribes_the_same_and_reports_its_own_weights(
     result, _ = transcribe(speech, engine="openai-whisper")
     assert result.results["text"] == SENTENCE
     assert [path.name for path in runner.weights(model)] == ["model.pt"]
+    assert runner.engine_version() == f"openai-whisper-{version('openai-whisper')}"
+    assert runner.engine_version() in runner.probe(runner.tools).versions
     transcribe(speech)
     assert [path.name for path in runner.weights(model)] == ["model.pt"]
     transcribe(speech, engine="faster-whisper")
     assert [path.name for path in runner.weights(model)][:2] == ["model.bin", "config.json"]
+    assert runner.engine_version() == runner.probe(runner.tools).version
 
 
 @pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from agent.coordinator.payouts.adapter import AddressRefused, NotConfigured
+from runners.extras import extra_command
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -22,7 +23,6 @@ DECIMALS: Final = bytes.fromhex("313ce567")
 TRANSFERRED: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 """Topic of the event `Transfer(address,address,uint256)`."""
 BLANK: Final = "0x" + 40 * "0"
-EXTRA: Final = "The adapter `evm` needs the extra `payouts-evm`: pip install 'aitbc-agent[payouts-evm]'."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,9 @@ def load_account(path: Path) -> LocalAccount:
     try:
         from eth_account import Account  # noqa: PLC0415 - an optional package
     except ImportError:
-        raise NotConfigured(EXTRA) from None
+        raise NotConfigured(
+            f"The adapter `evm` needs more packages: {extra_command('payouts-evm')}."
+        ) from None
     finally:
         # One of its packages raises the limit so far that a client's deeply nested JSON would crash this process.
         sys.setrecursionlimit(limit)
@@ -90,7 +92,9 @@ def check_address(address: str) -> str:
     try:
         from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address  # noqa: PLC0415 - as above
     except ImportError:
-        raise NotConfigured(EXTRA) from None
+        raise NotConfigured(
+            f"The adapter `evm` needs more packages: {extra_command('payouts-evm')}."
+        ) from None
     text = address.strip()
     digits = text.removeprefix("0x")
     if not text.startswith("0x") or not is_hex_address(text):

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from agent.coordinator.payouts.adapter import AddressRefused, NotConfigured
+from runners.extras import extra_command
 
 MAX_INVOICE: Final = 4096
 ANYBODY: Final = "any"
@@ -16,7 +17,6 @@ MSAT: Final = 10**11
 """Millisatoshis in one bitcoin."""
 CURRENCIES: Final = {"bitcoin": "bc", "testnet": "tb", "signet": "tbs", "regtest": "bcrt"}
 """The prefix of invoices on each network."""
-EXTRA: Final = "The adapter `lightning` needs the extra `payouts-lightning`: pip install 'aitbc-agent[payouts-lightning]'."
 
 _NODE_ID: Final = re.compile(r"0[23][0-9a-f]{64}", re.ASCII)
 
@@ -63,7 +63,9 @@ def check(text: str, expected: Expected) -> Invoice:
     try:
         import bolt11  # noqa: PLC0415 - an optional package
     except ImportError:
-        raise NotConfigured(EXTRA) from None
+        raise NotConfigured(
+            f"The adapter `lightning` needs more packages: {extra_command('payouts-lightning')}."
+        ) from None
     stripped = text.strip().lower().removeprefix("lightning:")
     if len(stripped) > MAX_INVOICE:
         raise AddressRefused(f"An invoice has at most {MAX_INVOICE} characters.")

@@ -126,7 +126,7 @@ def _bars() -> Progress:
         TaskProgressColumn(),
         TextColumn("{task.fields[state]}", markup=False, table_column=Column(min_width=9, no_wrap=True)),
         TimeElapsedColumn(),
-        console=SafeConsole(stderr=True, highlight=False),
+        console=SafeConsole(stderr=True),
         transient=True,
     )
 
@@ -175,7 +175,7 @@ class _Bar(Row):
         )
 
     def report(self, text: str) -> None:
-        self._progress.console.print(harmless(f"{self._label}: {text}"), markup=False, soft_wrap=True)
+        self._progress.console.print(harmless(f"{self._label}: {text}"), soft_wrap=True)
 
     def end(self) -> None:
         self._progress.remove_task(self._task)

@@ -22,11 +22,15 @@ _FREE = 32
 
 
 class SafeConsole(Console):
-    """A console for text from outside: only the sequences of its own styles, bars and screens reach the terminal."""
+    """A console for text from outside, which it prints as it is: brackets are no markup, and `:names:` no emoji.
 
-    def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, **options: Any) -> None:
+    Only the sequences of its own styles, bars and screens reach the terminal. Style parts of a text with `rich.text.Text`.
+    """
+
+    def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, highlight: bool = False) -> None:
         # Named, because the live displays of rich replace the standard streams by ones that print here.
-        super().__init__(file=file or unguarded(sys.stderr if stderr else sys.stdout), **options)
+        stream = file or unguarded(sys.stderr if stderr else sys.stdout)
+        super().__init__(file=stream, markup=False, emoji=False, highlight=highlight)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the segments of the object, see `Console.render`."""
@@ -136,7 +140,7 @@ def print_error(message: str) -> None:
 def _wrapped(text: str) -> None:
     """Print a line on stderr, wrapped between words on a terminal."""
     if sys.stderr.isatty():
-        SafeConsole(stderr=True, markup=False, highlight=False, emoji=False).print(text)
+        SafeConsole(stderr=True).print(text)
     else:
         typer.echo(text, err=True)
 

@@ -1,0 +1,42 @@
+"""Commands that install what is missing, into the environment in which this program runs.
+
+They name its Python and use its uv, which every installation has: another Python's pip, which may be the first on the PATH, would
+install elsewhere, and an environment of uv or pipx need not have a pip.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from importlib.metadata import PackageNotFoundError, requires
+from typing import Final
+
+DISTRIBUTION: Final = "aitbc-agent"
+
+_OF_EXTRA: Final = re.compile(r"""(?P<package>[^;]+);.*\bextra == ['"](?P<extra>[^'"]+)['"]""")
+
+
+def install_command(*packages: str, python: str = sys.executable) -> str:
+    """Return the command that installs packages into the environment of a Python, by default this one."""
+    words = [sys.executable, "-m", "uv", "pip", "install", *packages]
+    if python != sys.executable:
+        words[5:5] = ["--python", python]
+    return shlex.join(words)
+
+
+def extra_command(extra: str) -> str:
+    """Return the command that installs the packages of an extra of this project.
+
+    It names the packages, since the project itself may come from a clone or a file, and from no index.
+    """
+    try:
+        requirements = requires(DISTRIBUTION) or []
+    except PackageNotFoundError:  # in the environment of an engine
+        requirements = []
+    packages = [
+        found["package"].strip()
+        for found in map(_OF_EXTRA.match, requirements)
+        if found and found["extra"] == extra
+    ]
+    return install_command(*(packages or [f"{DISTRIBUTION}[{extra}]"]))
