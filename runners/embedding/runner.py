@@ -41,9 +41,6 @@ TEXTS = 16
 DIGITS = 8
 """Decimal places of a vector's numbers, the precision of the engine's 32 bits."""
 
-TOO_LONG = "too large to process"
-"""What llama.cpp says of a text with more tokens than its context."""
-
 DEFINITION = ServiceDefinition(
     service_id="text_embedding",
     name="Text embedding",
@@ -146,9 +143,9 @@ class EmbeddingRunner(Runner[EmbeddingRequest]):
 
     def _embed(self, server: EngineServer, texts: Sequence[str]) -> Any:
         try:
-            return server.post("/v1/embeddings", {"input": texts})
-        except Retry as error:
-            if TOO_LONG not in str(error):
+            return server.compute("/v1/embeddings", {"input": texts})
+        except Fail as error:
+            if error.code != FailureCode.CONTEXT_OVERFLOW:
                 raise
             raise Fail(
                 f"A text has more tokens than the model reads ({self._context}); split it.",

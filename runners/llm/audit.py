@@ -90,7 +90,7 @@ def _compare(
 
 def _uncomparable(request: InferenceRequest, audited: Audited) -> str | None:
     """Return why a request cannot be compared, None if it can."""
-    if any(message.images for message in request.conversation):
+    if request.images:
         return "Answers about images are not compared."
     if audited.evidence is None:
         return "The miner returned no log-probabilities, because its engine reports none for such a request."

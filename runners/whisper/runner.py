@@ -81,6 +81,7 @@ DEFINITION = ServiceDefinition(
     requirements=Requirements(gpu="optional", vram=2**30, memory=2 * 2**30, disk=2**30),
     route="whisper/transcribe",
     model_field="model",
+    needs=lambda request: [("engines", request["engine"])] if request.get("engine") else [],
     checkpoints=Checkpoints("segments", PART_FILES),
     comparer=audits.COMPARER,
 )
@@ -223,6 +224,10 @@ class WhisperRunner(Runner[TranscribeRequest]):
             model = Model(request.model, self.tools.models_dir / request.model)
         loaded = self._engine is not None and self._model == model
         if not loaded or request.engine not in (None, self._engine_name):
+            if request.engine is not None and not installed(request.engine):
+                raise Retry(
+                    f"{request.engine} is not installed on this machine.", code=FailureCode.ENGINE_UNAVAILABLE
+                )
             self._open(request.engine or choose(model, self.device), model)
         if self._engine is None:
             raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
