@@ -10,7 +10,7 @@ from typing import Any
 
 from runners.api import Device, Fail, Model, Tools
 from runners.engine_server import Stream
-from runners.engine_server.llama import gguf_file, projector_file, start_llama
+from runners.engine_server.llama import gguf_file, least_tokens, parts, projector_file, start_llama
 from runners.llm.engines import openai
 from runners.llm.engines.base import (
     SEEN,
@@ -41,14 +41,6 @@ IMAGE_TOKENS = 2048
 SAMPLERS = ("penalties", "top_k", "temperature", "top_p")
 """What they choose is what OpenAI's API and the other engines choose: `top_p` sees the probabilities at the temperature, which
 llama.cpp would apply last. `top_k` comes before both, because they take 4 % of a small model's time if they see the whole vocabulary."""
-
-PART = 16_384
-OVERLAP = 128
-"""Characters of a text that are read at once, and how many of them belong to the next part too: no control token is longer. llama.cpp's time
-for a text of control tokens grows with the square of its length, to minutes for one of a million characters."""
-
-TOKENS_PER_CHARACTER = 4
-"""Most tokens of a character: one for each of its bytes."""
 
 WAIT_SECONDS = 1.0
 
@@ -233,17 +225,14 @@ class LlamaCppEngine:
         self, text: str, request: InferenceRequest, on_step: OnStep, *, parse_special: bool
     ) -> None:
         """Raise `Fail` if a long text cannot fit into the context, as soon as enough of it was read."""
-        least = 0
-        for part in _parts(text) if len(text) > PART else ():
-            count = len(self._tokens(part, parse_special=parse_special))
-            least += max(0, count - OVERLAP * TOKENS_PER_CHARACTER)
+        for least in least_tokens(self._server, text, parse_special=parse_special):
             check_context(least, request, self.context, more=True)
             on_step()
 
     def _without_control_tokens(self, text: str, on_step: OnStep = ignore) -> Callable[[str], str]:
         """Return a function that breaks the control tokens of `text` in any part of it. See `control_tokens`."""
         is_control: dict[str, bool] = {}
-        for part in _parts(text):
+        for part in parts(text):
             words = {token["id"] for token in self._tokens(part, parse_special=False)}
             others = {token["id"]: token["piece"] for token in self._tokens(part) if token["id"] not in words}
             for identifier, piece in others.items():
@@ -258,12 +247,6 @@ class LlamaCppEngine:
             return True
         alone = self._tokens(piece, parse_special=False, add_special=False)
         return [token["id"] for token in alone] == [identifier]
-
-
-def _parts(text: str) -> Iterator[str]:
-    """Yield the parts of a text, each with the beginning of the next."""
-    for start in range(0, len(text), PART):
-        yield text[start : start + PART + OVERLAP]
 
 
 class _TokenBudget:
