@@ -13,6 +13,8 @@ from pydantic import (
     Field,
     PlainSerializer,
     Tag,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -250,9 +252,14 @@ class InferenceRequest(Strict):
     @property
     def forced_tools(self) -> tuple[Tool, ...]:
         """The tools of which the answer must call one; empty if it may be text."""
-        if isinstance(self.tool_choice, ToolChoice):
-            return tuple(tool for tool in self.tools if tool.name == self.tool_choice.name)
-        return self.tools if self.tool_choice == "required" else ()
+        return _forced(self.tools, self.tool_choice)
+
+    @field_validator("tool_choice")
+    @classmethod
+    def _enforceable(cls, choice: str | ToolChoice, others: ValidationInfo) -> str | ToolChoice:
+        forced = _forced(others.data.get("tools", ()), choice)
+        check_calls({tool.name: tool.parameters for tool in forced})
+        return choice
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
@@ -284,8 +291,13 @@ class InferenceRequest(Strict):
             raise ValueError("two tools have the same name")
         if self.tool_choice not in {"auto", "none"} and not self.forced_tools:
             raise ValueError("tool_choice names no function in tools")
-        check_calls({tool.name: tool.parameters for tool in self.forced_tools})
         return self
+
+
+def _forced(tools: tuple[Tool, ...], choice: str | ToolChoice) -> tuple[Tool, ...]:
+    if isinstance(choice, ToolChoice):
+        return tuple(tool for tool in tools if tool.name == choice.name)
+    return tools if choice == "required" else ()
 
 
 class Usage(BaseModel, defer_build=True):

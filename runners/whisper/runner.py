@@ -40,6 +40,7 @@ from runners.whisper.engines import (
     TranscriptionEngine,
     choose,
     installed,
+    lacking,
     later,
     open_engine,
     weights,
@@ -224,10 +225,8 @@ class WhisperRunner(Runner[TranscribeRequest]):
             model = Model(request.model, self.tools.models_dir / request.model)
         loaded = self._engine is not None and self._model == model
         if not loaded or request.engine not in (None, self._engine_name):
-            if request.engine is not None and not installed(request.engine):
-                raise Retry(
-                    f"{request.engine} is not installed on this machine.", code=FailureCode.ENGINE_UNAVAILABLE
-                )
+            if request.engine is not None and (reason := lacking(request.engine, self.device)) is not None:
+                raise Retry(reason, code=FailureCode.ENGINE_UNAVAILABLE)
             self._open(request.engine or choose(model, self.device), model)
         if self._engine is None:
             raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)

@@ -97,6 +97,19 @@ def test_other_addresses_are_refused(ai: OpenAI, miner: ScriptedMiner, url: str,
         ai.chat.completions.create(model=SEEING, messages=messages)
 
 
+def test_images_for_a_model_of_texts_are_refused_before_a_miner_gets_them(
+    ai: OpenAI, miner: ScriptedMiner
+) -> None:
+    """The catalogue knows what the model lacks."""
+    messages: list[Any] = [{"role": "user", "content": [text("What is this?"), image(DATA_URL)]}]
+    with pytest.raises(
+        openai.UnprocessableEntityError, match="cannot use an image in a message; remove it"
+    ) as caught:
+        ai.chat.completions.create(model=LLM, messages=messages)
+    assert caught.value.code == "VALIDATION_ERROR"
+    assert miner.poll() == []
+
+
 def test_only_users_send_images(ai: OpenAI, miner: ScriptedMiner) -> None:
     messages: list[Any] = [{"role": "system", "content": [image(ADDRESS)]}]
     with pytest.raises(openai.UnprocessableEntityError, match="only a user's message has images"):
