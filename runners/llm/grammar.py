@@ -85,6 +85,8 @@ def check_calls(tools: Mapping[str, Mapping[str, Any]]) -> None:
             raise ValueError(
                 f"a call of {name} cannot be enforced ({error}); simplify its parameters, or let tool_choice be auto"
             ) from None
+    if len(tools) > 1:
+        _compile(call_grammar(tools))
 
 
 def _compile(text: str) -> None:
@@ -159,5 +161,5 @@ def _enforced(schema: Any, *, closed: bool = True) -> Any:
 def _is_annotation(keyword: str, value: Any) -> bool:
     """Return whether a keyword restricts nothing that could be enforced: an unknown format, or that names are texts, as all are."""
     if keyword == "format":
-        return value not in FORMATS
+        return not isinstance(value, str) or value not in FORMATS
     return keyword == "propertyNames" and value in ({}, True, {"type": "string"})

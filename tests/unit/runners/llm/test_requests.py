@@ -126,6 +126,7 @@ USUAL = {
         "when": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
         "count": {"type": "integer", "format": "int64"},
         "format": {"type": "string"},
+        "odd": {"type": "string", "format": ["date"]},
         "names": {"type": "object", "propertyNames": {"type": "string"}, "additionalProperties": {"type": "string"}},
     },
     "required": ["link", "names"],
