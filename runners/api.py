@@ -201,6 +201,7 @@ class Tools:
     max_depth: int = 100
     max_processes: int = 128
     max_unpacked: int = 2 * 2**30
+    max_picture_pixels: int = 64_000_000
     max_environment: int = 16 * 2**30
     environments_quota: int = 48 * 2**30
     batch: int = 8

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from runners.api import Cancelled, Device, FailureCode, Model, Retry
+from runners.causes import Stage, cause_of
 
 CONTEXT_BYTES = 512 * 2**20
 """GPU memory that CUDA's context and kernels take in each process in addition to torch's allocations; between 300 and 500 MiB, depending
@@ -26,7 +27,7 @@ def memory_faults() -> Iterator[None]:
             "The model does not fit into the machine's memory.", code=FailureCode.OUT_OF_MEMORY
         ) from error
     except RuntimeError as error:  # torch.OutOfMemoryError and CTranslate2's are kinds of it
-        if "out of memory" not in str(error).lower():
+        if not _is_memory(error):
             raise
         raise Retry(
             "The model does not fit into the GPU's memory.", code=FailureCode.OUT_OF_MEMORY
@@ -41,7 +42,7 @@ def loading_faults(model: Model) -> Iterator[None]:
     except (MemoryError, Retry, Cancelled):
         raise
     except Exception as error:
-        if "out of memory" in str(error).lower():
+        if _is_memory(error):
             raise
         # A damaged or foreign file makes loaders raise almost any exception.
         raise Retry(
@@ -53,24 +54,14 @@ def loading_faults(model: Model) -> Iterator[None]:
 def beyond_repair(error: BaseException) -> bool:
     """Return whether an engine's error leaves its process unusable.
 
-    After an illegal memory access or a failed assertion of a kernel, every later call of CUDA in the process fails. The
-    texts are those of torch, CTranslate2 and the CUDA libraries; a failure that would have passed costs one more load.
+    The signs are in `runners.causes`. Only a RuntimeError counts: other kinds of errors may quote a client's words.
     """
-    text = str(error).lower()
-    # Other kinds of errors may quote a client's words.
-    if not isinstance(error, RuntimeError) or "out of memory" in text:
-        return False
-    return any(words in text for words in _DEAD)
+    code = cause_of(Stage.ANSWERING, str(error)).code
+    return isinstance(error, RuntimeError) and code is FailureCode.ENGINE_DIED
 
 
-_DEAD = (
-    "cuda error",
-    "cuda failed with error",
-    "cublas_status_",
-    "cublas failed",
-    "cudnn_status_",
-    "device-side assert",
-)
+def _is_memory(error: BaseException) -> bool:
+    return cause_of(Stage.LOADING, str(error)).code is FailureCode.OUT_OF_MEMORY
 
 
 def memory_fraction(vram: int | None, total: int) -> float:

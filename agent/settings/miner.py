@@ -261,6 +261,9 @@ class RunnersSettings(Section):
     """Maximum number of processes and threads of one Python model. Numerical libraries start a thread for each processor."""
     max_unpacked: Bytes = Bytes("2Gi")
     """Maximum size of the unpacked archive of a client's Python model. It also counts against `max_output`."""
+    max_picture_pixels: Annotated[int, Field(ge=1)] = 64_000_000
+    """Maximum number of pixels of all pictures in the messages of one request to a language model. They are decoded one after the other,
+    and the model gets at most 4 million pixels of each; a larger number costs processor time only."""
     max_environment: Bytes = Bytes("16Gi")
     """Disk space for the requirements of one Python model: the environment and the packages downloaded for it. PyTorch with CUDA
     takes about 14 GiB for both."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,7 @@ from runners.api import (
 )
 from runners.embedding.request import EmbeddingRequest, EmbeddingResult
 from runners.engine_server import EngineServer
-from runners.engine_server.llama import gguf_file, start_llama
+from runners.engine_server.llama import gguf_file, least_tokens, start_llama
 from runners.extras import extra_command
 
 PACKAGE = "xllamacpp"
@@ -37,13 +37,11 @@ CONTEXT = 2048
 """Tokens of one text, unless the model's entry has the option `context` or the model reads fewer."""
 
 TEXTS = 16
-"""Texts in one request to the engine. Between two, a job can be cancelled and reports progress."""
+CHARACTERS = 16_384
+"""Texts in one request to the engine, and their characters if they are several. Between two, a job can be cancelled and reports progress."""
 
 DIGITS = 8
 """Decimal places of a vector's numbers, the precision of the engine's 32 bits."""
-
-TOO_LONG = "too large to process"
-"""What llama.cpp says of a text with more tokens than its context."""
 
 DEFINITION = ServiceDefinition(
     service_id="text_embedding",
@@ -113,9 +111,11 @@ class EmbeddingRunner(Runner[EmbeddingRequest]):
             ENGINE,
         )
         vectors, tokens = list[list[float]](), 0
-        for first in range(0, len(request.input), TEXTS):
+        for texts in _together(request.input):
             context.check()
-            answer = self._embed(self._server, request.input[first : first + TEXTS])
+            for text in texts:
+                self._check_length(self._server, text, context)
+            answer = self._embed(self._server, texts)
             vectors += [vector["embedding"] for vector in answer["data"]]
             tokens += int(answer["usage"]["prompt_tokens"])
             context.progress(100 * len(vectors) / len(request.input), Decimal(tokens))
@@ -149,16 +149,37 @@ class EmbeddingRunner(Runner[EmbeddingRequest]):
         if server is not None:
             server.close()
 
+    def _check_length(self, server: EngineServer, text: str, context: Context) -> None:
+        for least in least_tokens(server, text, parse_special=True):
+            if least > self._context:
+                raise self._too_long()
+            context.check()
+            context.progress(None)
+
+    def _too_long(self) -> Fail:
+        return Fail(
+            f"A text has more tokens than the model reads ({self._context}); split it.",
+            code=FailureCode.CONTEXT_OVERFLOW,
+        )
+
     def _embed(self, server: EngineServer, texts: Sequence[str]) -> Any:
         try:
-            return server.post("/v1/embeddings", {"input": texts})
-        except Retry as error:
-            if TOO_LONG not in str(error):
+            return server.compute("/v1/embeddings", {"input": texts})
+        except Fail as error:
+            if error.code != FailureCode.CONTEXT_OVERFLOW:
                 raise
-            raise Fail(
-                f"A text has more tokens than the model reads ({self._context}); split it.",
-                code=FailureCode.CONTEXT_OVERFLOW,
-            ) from None
+            raise self._too_long() from None
+
+
+def _together(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the texts of each request to the engine."""
+    group: list[str] = []
+    for text in texts:
+        if group and (len(group) == TEXTS or sum(map(len, group)) + len(text) > CHARACTERS):
+            yield group
+            group = []
+        group.append(text)
+    yield group
 
 
 def _shortened(vector: Sequence[float], dimensions: int | None) -> list[float]:

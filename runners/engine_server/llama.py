@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ from runners.openmp import WAITING
 
 GGUF = "model.gguf"
 PROJECTORS = "mmproj*.gguf"
+PART = 16_384
+OVERLAP = 128
+"""Characters of a text that are read at once, and how many of them belong to the next part too: no control token is longer. llama.cpp's time
+for a text of control tokens grows with the square of its length, to minutes for one of a million characters."""
+
+BORDER = 16
+"""More tokens than a text has because it was cut once."""
+
 _SERVER = Path(__file__).with_name("llama_server.py")
 
 
@@ -33,6 +42,21 @@ def projector_file(model: Model) -> Path | None:
 def _others(model: Model) -> list[Path]:
     projectors = set(model.path.glob(PROJECTORS))
     return [file for file in model.path.glob("*.gguf") if file not in projectors]
+
+
+def parts(text: str) -> Iterator[str]:
+    """Yield the parts of a text, each with the beginning of the next."""
+    for start in range(0, len(text), PART):
+        yield text[start : start + PART + OVERLAP]
+
+
+def least_tokens(server: EngineServer, text: str, *, parse_special: bool) -> Iterator[int]:
+    """Yield how many tokens a long text has at least, after each of its parts. Yields nothing for a text of one part."""
+    least = 0
+    for start in range(0, len(text), PART) if len(text) > PART else ():
+        fields = {"content": text[start : start + PART], "parse_special": parse_special}
+        least += max(0, len(server.read("/tokenize", fields)["tokens"]) - BORDER)
+        yield least
 
 
 def start_llama(

@@ -25,6 +25,7 @@ import httpx
 import psutil
 
 from runners.api import Fail, FailureCode, Retry
+from runners.causes import Outcome, Stage, error_of, outcome_of
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 
@@ -41,18 +42,11 @@ ANSWER_SECONDS = 600.0
 """Time limit for the next part of an answer. The parent notices earlier that a run makes no progress."""
 
 LAST_LINES = 200
-ERROR_LENGTH = 500
-MEMORY_SIGNS = (
-    "out of memory",
-    "failed to allocate",
-    "no available memory",
-    "available kv cache memory",
-    "free memory on device",
-)
-"""How llama.cpp and vLLM report that a model does not fit. vLLM's cause is many lines above the last one."""
+TAIL = 500
+"""Characters of a server's last messages that a client sees."""
 
 SHORT = 60.0
-"""Time limit for a request that generates nothing."""
+"""Time limit for a request that computes nothing."""
 
 
 class EngineServer:
@@ -102,11 +96,15 @@ class EngineServer:
 
     def get(self, path: str) -> Any:
         """Return the JSON answer to a GET request."""
-        return self._answer("GET", path, None)
+        return self._answer("GET", path, None, Stage.LOADING)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Return the JSON answer to a POST request. Raises `Fail` if the server refuses it, `Retry` if it cannot answer."""
-        return self._answer("POST", path, body)
+    def read(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the JSON answer to a POST request that computes nothing. Raises the error of its cause: see `runners.causes`."""
+        return self._answer("POST", path, body, Stage.READING)
+
+    def compute(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the JSON answer to a POST request that uses the model. Raises the error of its cause: see `runners.causes`."""
+        return self._answer("POST", path, body, Stage.ANSWERING)
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Stream:
         """Begin a request whose answer is a series of server-sent events."""
@@ -138,10 +136,8 @@ class EngineServer:
                     return
             time.sleep(POLL_SECONDS)
         self._reader.join(1)
-        words = " ".join(self._lines)
-        memory = any(sign in words.lower() for sign in MEMORY_SIGNS)
-        code = FailureCode.OUT_OF_MEMORY if memory else FailureCode.MODEL_UNAVAILABLE
-        raise Retry(f"The engine could not load the model: {words[-ERROR_LENGTH:]}", code=code)
+        words = " ".join(self._lines)  # vLLM's cause is many lines above the last one
+        raise error_of(Stage.LOADING, words, shown=words[-TAIL:])
 
     def _copy_output(self) -> None:
         """Copy the server's messages to the runner's log and keep the last ones."""
@@ -150,31 +146,34 @@ class EngineServer:
             sys.stderr.buffer.flush()
             self._lines.append(line.decode(errors="replace").strip())
 
-    def _answer(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+    def _answer(self, method: str, path: str, body: Mapping[str, Any] | None, stage: Stage) -> Any:
+        limit = httpx.Timeout(SHORT, read=ANSWER_SECONDS if stage is Stage.ANSWERING else SHORT)
         try:
-            response = self._client.request(method, path, json=body)
+            response = self._client.request(method, path, json=body, timeout=limit)
         except httpx.TransportError as error:
-            raise self.lost(error) from None
+            raise self.lost(error, stage) from None
         if response.is_error:
-            raise self.refusal(response.status_code, response.text)
+            raise failure(stage, response.status_code, response.text)
         return response.json()
 
-    def lost(self, error: httpx.TransportError) -> Retry:
-        """Return the error for a lost connection: ENGINE_DIED if the process has ended."""
+    def lost(self, error: httpx.TransportError, stage: Stage) -> Fail | Retry:
+        """Return the error for a request without an answer: ENGINE_DIED if the process has ended."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
-        code = FailureCode.RUNNER_CRASHED if self.alive else FailureCode.ENGINE_DIED
-        return Retry(f"The engine's server did not answer: {type(error).__name__}.", code=code)
+        words = f"its server did not answer ({type(error).__name__})."
+        if not self.alive:
+            return Retry(f"The engine has ended: {words}", code=FailureCode.ENGINE_DIED)
+        outcome = Outcome.LATE if isinstance(error, httpx.ReadTimeout) else Outcome.FAILED
+        return error_of(stage, words, outcome)
 
-    def refusal(self, status: int, text: str) -> Fail | Retry:
-        """Return the error for an answer that is not a success."""
-        with suppress(ValueError):
-            error = json.loads(text)
-            error = error.get("error", error)
-            text = str(error.get("message", text))
-        if status < httpx.codes.INTERNAL_SERVER_ERROR:
-            return Fail(f"The model cannot answer this request: {text}"[:ERROR_LENGTH])
-        return Retry(f"The engine failed: {text}"[:ERROR_LENGTH], code=FailureCode.RUNNER_CRASHED)
+
+def failure(stage: Stage, status: int, text: str) -> Fail | Retry:
+    """Return the error for a server's answer that is not a success."""
+    with suppress(ValueError, AttributeError):
+        error = json.loads(text)
+        error = error.get("error", error)
+        text = str(error.get("message", text))
+    return error_of(stage, text, outcome_of(status))
 
 
 class Stream:
@@ -196,13 +195,14 @@ class Stream:
         try:
             with self._open() as response:
                 if response.is_error:
-                    raise self._server.refusal(response.status_code, response.read().decode(errors="replace"))
+                    text = response.read().decode(errors="replace")
+                    raise failure(Stage.ANSWERING, response.status_code, text)
                 for line in _lines(response):
                     if line.startswith(b"data: {"):
-                        yield self._checked(json.loads(line.removeprefix(b"data: ")))
+                        yield _checked(json.loads(line.removeprefix(b"data: ")))
         except httpx.TransportError as error:
             if not self.cancelled:
-                raise self._server.lost(error) from None
+                raise self._server.lost(error, Stage.ANSWERING) from None
 
     def cancel(self) -> None:
         """End the stream immediately, from any thread. The server notices it and drops the request."""
@@ -229,10 +229,12 @@ class Stream:
             if self.cancelled:
                 self.cancel()
 
-    def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
-        if "error" in event:
-            raise self._server.refusal(int(event["error"].get("code") or 500), json.dumps(event))
-        return event
+
+def _checked(event: dict[str, Any]) -> dict[str, Any]:
+    if "error" in event:
+        code = str(event["error"].get("code"))
+        raise failure(Stage.ANSWERING, int(code) if code.isdecimal() else 500, json.dumps(event))
+    return event
 
 
 def _lines(response: httpx.Response) -> Iterator[bytes]:

@@ -40,18 +40,14 @@ def unprovable(parameters: Mapping[str, Any]) -> str | None:
     request = InferenceRequest.model_validate(parameters)
     if request.max_tokens < LEAST_TOKENS:
         return f"Answers of fewer than {LEAST_TOKENS} tokens are not compared. Request a larger `max_tokens`."
-    return IMAGES if _has_images(request) else None
-
-
-def _has_images(request: InferenceRequest) -> bool:
-    return any(message.images for message in request.conversation)
+    return IMAGES if request.images else None
 
 
 def audit(
     engine: LanguageEngine, device: Device, request: InferenceRequest, audited: Audited, context: Context
 ) -> AuditResult:
     """Compare an answer, chosen at random if there are several."""
-    if _has_images(request):
+    if request.images:
         return AuditResult(Comparison("unproven", IMAGES), Decimal(0))
     if audited.evidence is None:
         reason = (

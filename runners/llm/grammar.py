@@ -1,7 +1,7 @@
 """JSON schemas that an answer must follow, enforced by llguidance in every engine.
 
 llguidance removes the next tokens that a schema does not allow. It refuses keywords that it does not enforce, so that an answer
-never deviates from the client's schema, and bounds the work for a schema by itself; the size is limited here.
+never deviates from the client's schema (an unknown `format` is an annotation), and bounds the work for a schema by itself; the size is limited here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_COUNT = 2000
 """Largest number of elements or properties in a schema; llguidance takes memory and time for each."""
 
 _NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions"))
-_LISTED = frozenset(("anyOf", "oneOf", "prefixItems"))
+_LISTED = frozenset(("anyOf", "oneOf", "allOf", "prefixItems"))
 _SINGLE = frozenset(("items", "additionalProperties"))
 """Keywords whose values contain schemas: by name, in a list, and alone."""
 
@@ -24,6 +24,12 @@ _OPEN = frozenset(
     ("additionalProperties", "patternProperties", "unevaluatedProperties", "allOf", "anyOf", "oneOf", "$ref")
 )
 """Keywords that say which other properties an object may have."""
+
+FORMATS = frozenset(("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"))
+"""The formats of texts that llguidance enforces in every engine; the one in llama.cpp knows no others."""
+
+MAX_DEPTH = 64
+"""Levels of nesting of a schema, as in other JSON of a request."""
 
 _COUNTS = frozenset(("minItems", "maxItems", "minProperties", "maxProperties"))
 
@@ -51,16 +57,39 @@ def schema_text(schema: Mapping[str, Any]) -> str:
     return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
 
 
-def check_schema(schema: _SchemaT) -> _SchemaT:
-    """Return `schema`. Raises `ValueError` that names what cannot be enforced in it, or why no value can follow it."""
+def bounded(schema: _SchemaT) -> _SchemaT:
+    """Return `schema`. Raises `ValueError` if engines would take much memory or time for it."""
     try:
         size = len(json.dumps(schema, allow_nan=False).encode())
         if size > MAX_SCHEMA_BYTES:
             raise ValueError(f"it has {size} bytes; the limit is {MAX_SCHEMA_BYTES}")
         _check_counts(schema)
-        text = grammar(schema)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    return schema
+
+
+def check_schema(schema: _SchemaT) -> _SchemaT:
+    """Return `schema`. Raises `ValueError` that names what cannot be enforced in it, or why no value can follow it."""
+    bounded(schema)
+    _compile(grammar(schema))
+    return schema
+
+
+def check_calls(tools: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise `ValueError` if a call of one of these tools cannot be enforced; `tools` maps names to schemas."""
+    for name, schema in tools.items():
+        try:
+            _compile(call_grammar({name: schema}))
+        except ValueError as error:
+            raise ValueError(
+                f"a call of {name} cannot be enforced ({error}); simplify its parameters, or let tool_choice be auto"
+            ) from None
+    if len(tools) > 1:
+        _compile(call_grammar(tools))
+
+
+def _compile(text: str) -> None:
     from llguidance import LLMatcher  # noqa: PLC0415 - a native library, for the requests that need it
 
     refused, messages = LLMatcher.validate_grammar_with_warnings(text)
@@ -68,17 +97,18 @@ def check_schema(schema: _SchemaT) -> _SchemaT:
         # "at 2(8): failed to compile JSON schema: REASON", then lines of the grammar.
         reason = messages[0].partition("\n   1 |")[0]
         raise ValueError(" ".join((reason.partition("JSON schema: ")[2] or reason).split())[:500])
-    return schema
 
 
-def _check_counts(part: Any) -> None:
+def _check_counts(part: Any, depth: int = 0) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
     if isinstance(part, Mapping):
         for name in _COUNTS & part.keys():
             if isinstance(part[name], int | float) and part[name] > MAX_COUNT:
                 raise ValueError(f"{name} is {part[name]}; the limit is {MAX_COUNT}")
     children = part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
     for child in children:
-        _check_counts(child)
+        _check_counts(child, depth + 1)
 
 
 def grammar(schema: Mapping[str, Any]) -> str:
@@ -101,24 +131,35 @@ def _call(name: str) -> str:
 
 
 def _json(schema: Mapping[str, Any]) -> str:
-    return f"%json {json.dumps({**_closed(schema), 'x-guidance': _COMPACT})}"
+    return f"%json {json.dumps({**_enforced(schema), 'x-guidance': _COMPACT})}"
 
 
-def _closed(schema: Any) -> Any:
-    """Return a schema whose objects have only the listed properties, unless it says otherwise.
+def _enforced(schema: Any, *, closed: bool = True) -> Any:
+    """Return what is enforced of a schema.
 
-    JSON Schema would allow any others, and a model at a high temperature does not stop to invent them.
+    Formats that not all engines know are annotations, as JSON Schema says. `closed` objects have only the listed properties, unless the
+    schema says otherwise: JSON Schema would allow any others, and a model at a high temperature does not stop to invent them.
     """
     if not isinstance(schema, Mapping):
         return schema
     made: dict[str, Any] = {}
     for keyword, value in schema.items():
         if keyword in _NAMED and isinstance(value, Mapping):
-            made[keyword] = {name: _closed(part) for name, part in value.items()}
+            made[keyword] = {name: _enforced(part, closed=closed) for name, part in value.items()}
         elif keyword in _LISTED and isinstance(value, list):
-            made[keyword] = [_closed(part) for part in value]
-        else:
-            made[keyword] = _closed(value) if keyword in _SINGLE else value
-    if "properties" in made and not _OPEN & made.keys():
+            # The parts of allOf describe one object together.
+            made[keyword] = [_enforced(part, closed=closed and keyword != "allOf") for part in value]
+        elif keyword in _SINGLE:
+            made[keyword] = _enforced(value, closed=closed)
+        elif not _is_annotation(keyword, value):
+            made[keyword] = value
+    if closed and "properties" in made and not _OPEN & made.keys():
         made["additionalProperties"] = False
     return made
+
+
+def _is_annotation(keyword: str, value: Any) -> bool:
+    """Return whether a keyword restricts nothing that could be enforced: an unknown format, or that names are texts, as all are."""
+    if keyword == "format":
+        return not isinstance(value, str) or value not in FORMATS
+    return keyword == "propertyNames" and value in ({}, True, {"type": "string"})

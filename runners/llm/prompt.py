@@ -50,25 +50,30 @@ class PromptReader:
         )
 
     def _conversation(self, messages: list[dict[str, str]]) -> list[int]:
-        quoted: dict[str, str] = {}
-        marked = [{**message, "content": self._mark(message["content"], quoted)} for message in messages]
+        # An unguessable mark stands for the text of each control token in a message while the template is rendered.
+        mark = f"mark{secrets.token_hex(16)}"
+        texts = [text for message in messages for text in self._control.findall(message["content"])]
+        numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        marked = [
+            {
+                **message,
+                "content": self._control.sub(
+                    lambda control: f"{mark}n{numbers[control.group()]}e", message["content"]
+                ),
+            }
+            for message in messages
+        ]
         text = self._render(marked)
-        if not quoted:
+        if not numbers:
             return self._encode(text)
-        tokens = list[int]()
-        for part in re.split(f"({'|'.join(quoted)})", text):
-            tokens += self._encode_words(quoted[part]) if part in quoted else self._encode(part)
-        return tokens
-
-    def _mark(self, content: str, quoted: dict[str, str]) -> str:
-        """Return `content` with an unguessable mark instead of each control token's text, which is stored in `quoted`."""
-
-        def replace(found: re.Match[str]) -> str:
-            mark = f"mark{secrets.token_hex(16)}"
-            quoted[mark] = found.group()
-            return mark
-
-        return self._control.sub(replace, content)
+        words = {str(number): self._encode_words(control) for control, number in numbers.items()}
+        # Every second part is the number of a control token.
+        parts = re.split(f"{mark}n([0-9]+)e", text)
+        return [
+            token
+            for position, part in enumerate(parts)
+            for token in (words[part] if position % 2 else self._encode(part))
+        ]
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         from jinja2.exceptions import TemplateError  # noqa: PLC0415 - the coordinator has no engine

@@ -13,11 +13,14 @@ from pydantic import (
     Field,
     PlainSerializer,
     Tag,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from runners.api import InputFile, Strict, shown_as
-from runners.llm.grammar import check_schema, parse_schema, schema_text
+from runners.llm.arguments import arguments_text
+from runners.llm.grammar import bounded, check_calls, check_schema, parse_schema, schema_text
 
 MAX_TEXT = 1_000_000
 """Characters of a prompt, or of all messages together."""
@@ -36,6 +39,9 @@ MAX_IMAGES = 16
 VISION = "an image in a message"
 """The feature `vision` of engines that read images, in words."""
 
+CALLS = "a call of a function"
+"""The feature `tools` of engines whose answers call functions, in words."""
+
 MAX_TOOLS = 128
 MAX_BIASES = 300
 
@@ -51,11 +57,18 @@ Schema = Annotated[
     AfterValidator(check_schema),
     PlainSerializer(schema_text, return_type=str, when_used="json"),
 ]
-"""A JSON Schema, or its JSON text.
+"""A JSON Schema that the answer must follow, or its JSON text.
 
 It becomes text in JSON: the answer's properties come in the order of the schema's, and the canonical JSON of a
 job's specification sorts the properties of objects.
 """
+ToolSchema = Annotated[
+    dict[str, Any],
+    BeforeValidator(parse_schema, json_schema_input_type=dict[str, Any]),
+    AfterValidator(bounded),
+    PlainSerializer(schema_text, return_type=str, when_used="json"),
+]
+"""The same for the arguments of a function, which must follow it only if a call is required."""
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 ANY_OBJECT = {"type": "object", "additionalProperties": True}
@@ -63,7 +76,7 @@ ANY_OBJECT = {"type": "object", "additionalProperties": True}
 
 
 class ToolCall(Strict):
-    """A function that the model calls. `arguments` is a JSON object as text."""
+    """A function that the model calls. `arguments` is a JSON object as text; in a request, an empty text stands for `{}`."""
 
     id: str = Field(max_length=100)
     name: ToolName
@@ -98,6 +111,17 @@ Content = Annotated[
 ]
 
 
+def _readable(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
+    """Return the calls of a conversation with arguments that every chat template can read. Raises `ValueError`."""
+    read = []
+    for call in calls:
+        try:
+            read.append(call.model_copy(update={"arguments": arguments_text(call.arguments)}))
+        except ValueError as error:
+            raise ValueError(f"the arguments of {call.name}: {error}") from None
+    return tuple(read)
+
+
 class Message(Strict):
     """One turn of a conversation. A `tool` message answers the call `tool_call_id` of the turn before.
 
@@ -106,7 +130,9 @@ class Message(Strict):
 
     role: Literal["system", "user", "assistant", "tool"]
     content: Content = ""
-    tool_calls: tuple[ToolCall, ...] = Field(default=(), max_length=MAX_TOOLS)
+    tool_calls: Annotated[tuple[ToolCall, ...], AfterValidator(_readable)] = Field(
+        default=(), max_length=MAX_TOOLS
+    )
     tool_call_id: str | None = Field(default=None, max_length=100)
 
     @model_validator(mode="after")
@@ -139,7 +165,7 @@ class Tool(Strict):
 
     name: ToolName
     description: str = Field(default="", max_length=10_000)
-    parameters: Schema = Field(default_factory=lambda: dict(NO_PARAMETERS))
+    parameters: ToolSchema = Field(default_factory=lambda: dict(NO_PARAMETERS))
 
 
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -219,11 +245,21 @@ class InferenceRequest(Strict):
         return self.messages or (Message(role="user", content=self.prompt or ""),)
 
     @property
+    def images(self) -> int:
+        """The number of images in all messages."""
+        return sum(message.images for message in self.messages)
+
+    @property
     def forced_tools(self) -> tuple[Tool, ...]:
         """The tools of which the answer must call one; empty if it may be text."""
-        if isinstance(self.tool_choice, ToolChoice):
-            return tuple(tool for tool in self.tools if tool.name == self.tool_choice.name)
-        return self.tools if self.tool_choice == "required" else ()
+        return _forced(self.tools, self.tool_choice)
+
+    @field_validator("tool_choice")
+    @classmethod
+    def _enforceable(cls, choice: str | ToolChoice, others: ValidationInfo) -> str | ToolChoice:
+        forced = _forced(others.data.get("tools", ()), choice)
+        check_calls({tool.name: tool.parameters for tool in forced})
+        return choice
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
@@ -233,7 +269,7 @@ class InferenceRequest(Strict):
             raise ValueError("raw requires prompt; messages need the model's chat template")
         if sum(len(message.text) for message in self.messages) > MAX_TEXT:
             raise ValueError(f"the messages have more than {MAX_TEXT} characters")
-        if sum(message.images for message in self.messages) > MAX_IMAGES:
+        if self.images > MAX_IMAGES:
             raise ValueError(f"the messages have more than {MAX_IMAGES} images")
         return self
 
@@ -256,6 +292,12 @@ class InferenceRequest(Strict):
         if self.tool_choice not in {"auto", "none"} and not self.forced_tools:
             raise ValueError("tool_choice names no function in tools")
         return self
+
+
+def _forced(tools: tuple[Tool, ...], choice: str | ToolChoice) -> tuple[Tool, ...]:
+    if isinstance(choice, ToolChoice):
+        return tuple(tool for tool in tools if tool.name == choice.name)
+    return tools if choice == "required" else ()
 
 
 class Usage(BaseModel, defer_build=True):
@@ -323,4 +365,4 @@ def needs(request: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the features of an engine that a request needs."""
     contents = [turn["content"] for turn in request.get("messages") or () if "content" in turn]
     sees = any(part["type"] == "image" for parts in contents if not isinstance(parts, str) for part in parts)
-    return [("vision", VISION)] if sees else []
+    return [*([("vision", VISION)] if sees else []), *([("tools", CALLS)] if request.get("tools") else [])]

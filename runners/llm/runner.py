@@ -34,7 +34,7 @@ from runners.llm.evidence import AnswerEvidence, evidence_of
 from runners.llm.files import weights
 from runners.llm.images import read_images
 from runners.llm.publishing import Publisher
-from runners.llm.request import VISION, InferenceRequest, InferenceResult, needs, title
+from runners.llm.request import CALLS, VISION, InferenceRequest, InferenceResult, needs, title
 from runners.llm.run_log import RunLog
 
 ENGINES = {"llama.cpp": "xllamacpp", "vllm": "vllm", "transformers": "transformers"}
@@ -101,11 +101,16 @@ class LLMRunner(Runner[InferenceRequest]):
             reason = f"No engine for language models is installed; install one: {extra_command('llm')}."
             return Probe(available=False, reasons=(reason,))
         versions = tuple(map(_version, engines))
+        able = engines != ["transformers"]
         return Probe(
             available=True,
             version=versions[0],
             versions=versions,
-            features={"engines": engines, "vision": [] if engines == ["transformers"] else [VISION]},
+            features={
+                "engines": engines,
+                "vision": [VISION] if able else [],
+                "tools": [CALLS] if able else [],
+            },
             concurrency=tools.batch,
             gpus=1 if engines == ["transformers"] else MAX_GPUS,
         )
@@ -128,9 +133,20 @@ class LLMRunner(Runner[InferenceRequest]):
         context.check()
         log = RunLog(context, request)
         log.begin(engine, self.device)
-        images = read_images(request, context.files)
+        engine.check(request)
+        images = read_images(context, self.tools)
+
+        def on_step() -> None:
+            context.check()
+            context.progress(None)
+
         generation = engine.submit(
-            request, images, context.seed, context.cache_salt, evidence=context.wants_evidence
+            request,
+            images,
+            context.seed,
+            context.cache_salt,
+            evidence=context.wants_evidence,
+            on_step=on_step,
         )
         context.on_cancel(generation.cancel)
         answers = [AnswerParts() for _ in range(request.n)]

@@ -265,7 +265,10 @@ def _locked(path: Path, kind: int, context: Context, report: Report) -> Iterator
                 context.check()
                 report(0.0)
                 if time.monotonic() > deadline:
-                    raise Retry("Other jobs are taking too long to install their requirements.") from None
+                    raise Retry(
+                        "Other jobs are taking too long to install their requirements.",
+                        code=FailureCode.REQUIREMENTS_UNAVAILABLE,
+                    ) from None
                 time.sleep(LOCK_POLL)
         yield
 

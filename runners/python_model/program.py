@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import stat
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from runners.api import Context, Device, Fail, FailureCode, Tools
 from runners.python_model import harness
 from runners.python_model.environment import PACKAGES
 from runners.python_model.request import InferenceRequest, listed_requirements
-from runners.sandbox import Sandbox, python_prefix
+from runners.sandbox import Sandbox, granted_python
 from runners.sandbox.watch import Ended, Limits, Outcome
 
 MAX_REASON = 3500
@@ -97,7 +96,7 @@ class Program:
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         settings = dict.fromkeys(names, str(self.threads))
         sandbox = Sandbox(self.tools, limits, self.device, environment=settings)
-        python = _python(sandbox, settings)
+        python = granted_python(sandbox, settings)
         program = sandbox.read(Path(harness.__file__), "/harness.py")
         directory = sandbox.write(self.context.output, "/output")
         job = sandbox.read(self._job(step, home, sandbox), "/job.json")
@@ -162,17 +161,6 @@ def _read_listed(path: Path) -> str:
             code=FailureCode.REQUIREMENTS_FAILED,
         )
     return content.decode("utf-8-sig", errors="replace")
-
-
-def _python(sandbox: Sandbox, settings: dict[str, str]) -> str:
-    """Grant running this program's own Python, without its packages, at a path that reveals nothing about the machine."""
-    prefix = python_prefix()
-    program = Path("bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
-    if prefix.is_relative_to("/usr"):
-        return str(prefix / program)
-    seen = sandbox.read(prefix, "/python")
-    settings["LD_LIBRARY_PATH"] = f"{seen}/lib"  # the loader would search the original path
-    return f"{seen}/{program}"
 
 
 def _judge(outcome: Outcome, subject: str) -> None:

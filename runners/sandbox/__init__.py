@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -305,3 +306,17 @@ def _libraries(program: Path) -> list[Path]:
 def python_prefix() -> Path:
     """Return the installation directory of this Python, even in a virtual environment."""
     return Path(sysconfig.get_config_var("installed_base") or os.sep).resolve()
+
+
+def granted_python(sandbox: Sandbox, environment: dict[str, str]) -> str:
+    """Grant running this program's own Python, without its packages, at a path that reveals nothing about the machine.
+
+    Return its path. May add to the `environment` in which it runs.
+    """
+    prefix = python_prefix()
+    program = Path("bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
+    if prefix.is_relative_to("/usr"):
+        return str(prefix / program)
+    seen = sandbox.read(prefix, "/python")
+    environment["LD_LIBRARY_PATH"] = f"{seen}/lib"  # the loader would search the original path
+    return f"{seen}/{program}"

@@ -56,15 +56,20 @@ def read_image(path: Path, field: str) -> Image.Image:
             with Image.open(path, formats=INPUT_FORMATS) as image:  # `verify` consumes the image
                 image.load()
                 upright = ImageOps.exif_transpose(image).convert("RGBA")
-        except (Fail, MemoryError):
+        except Fail:
             raise
+        except MemoryError as error:
+            raise _too_much_memory(field) from error
         except Image.DecompressionBombError as error:
             raise _too_many_pixels(field) from error
         except Exception as error:
             # Pillow's decoders raise almost any exception on a damaged file.
             raise Fail(f"{field}: the file is not a complete PNG, JPEG or WebP picture.") from error
-    white = Image.new("RGBA", upright.size, "white")
-    return Image.alpha_composite(white, upright).convert("RGB")
+    try:
+        white = Image.new("RGBA", upright.size, "white")
+        return Image.alpha_composite(white, upright).convert("RGB")
+    except MemoryError as error:
+        raise _too_much_memory(field) from error
 
 
 def _check_header(image: Image.Image, field: str) -> None:
@@ -73,6 +78,10 @@ def _check_header(image: Image.Image, field: str) -> None:
         raise _too_many_pixels(field)
     if image.mode not in _MODES:
         raise Fail(f"{field}: send a picture with 8 bits per channel.")
+
+
+def _too_much_memory(field: str) -> Fail:
+    return Fail(f"{field}: reading the picture takes too much memory; send a smaller one.")
 
 
 def _too_many_pixels(field: str) -> Fail:

@@ -305,7 +305,10 @@ class DiffusionModel:
             latents, total = tensors["latents"], int(view.num_timesteps)
             on_step(Step(min(index + 1, total), total, lambda: self._sketch(latents, generation)))
             if index + 1 == total and not bool(latents.isfinite().all()):
-                raise Retry(f"The model's numbers overflow in {self._base.dtype} on this machine.")
+                raise Retry(  # of an extreme guidance or scale, perhaps
+                    f"The model's numbers overflow in {self._base.dtype} on this machine.",
+                    code=FailureCode.ENGINE_UNAVAILABLE,
+                )
             return {}
 
         return after_step

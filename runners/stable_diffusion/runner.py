@@ -327,6 +327,8 @@ def _read_pictures(request: GenerateRequest, context: Context) -> Mapping[str, I
     if request.image_url is None:
         return {}
     picture = read_image(context.files["image_url"], "image_url")
+    context.check()
+    context.progress(0)
     if request.mask_url is None:
         return {"image": picture}
     return {"image": picture, "mask_image": read_mask(context.files["mask_url"], picture.size)}

@@ -124,7 +124,7 @@ def choose(model: Model, device: Device) -> Engine:
     Without such an engine, return one whose loading states what is missing.
     """
     named = [engine for engine in ENGINES if engine in model.engines] or ENGINES
-    working = [engine for engine in named if _missing(engine, device) is None]
+    working = [engine for engine in named if lacking(engine, device) is None]
     ready = [engine for engine in working if weights(engine, model)]
     limited = [engine for engine in named if installed(engine) and weights(engine, model)]
     return next(iter([*ready, *limited, *working, named[0]]))
@@ -132,7 +132,7 @@ def choose(model: Model, device: Device) -> Engine:
 
 def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEngine:
     """Load a model. Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
-    if (missing := _missing(engine, device)) is not None:
+    if (missing := lacking(engine, device)) is not None:
         raise Retry(missing, code=FailureCode.ENGINE_MISSING)
     if not weights(engine, model):
         raise Retry(
@@ -163,7 +163,7 @@ def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEn
             ) from error
 
 
-def _missing(engine: Engine, device: Device) -> str | None:
+def lacking(engine: Engine, device: Device) -> str | None:
     """Return what an engine lacks on this device as a sentence with the remedy; None if nothing."""
     if not installed(engine):
         return f"{engine} is not installed on this machine."

@@ -42,6 +42,7 @@ from runners.whisper.engines import (
     TranscriptionEngine,
     choose,
     installed,
+    lacking,
     later,
     open_engine,
     weights,
@@ -83,6 +84,7 @@ DEFINITION = ServiceDefinition(
     requirements=Requirements(gpu="optional", vram=2**30, memory=2 * 2**30, disk=2**30),
     route="whisper/transcribe",
     model_field="model",
+    needs=lambda request: [("engines", request["engine"])] if request.get("engine") else [],
     checkpoints=Checkpoints("segments", PART_FILES),
     comparer=audits.COMPARER,
     unprovable=audits.unprovable,
@@ -234,6 +236,8 @@ class WhisperRunner(Runner[TranscribeRequest]):
             model = Model(request.model, self.tools.models_dir / request.model)
         loaded = self._engine is not None and self._model == model
         if not loaded or request.engine not in (None, self._engine_name):
+            if request.engine is not None and (reason := lacking(request.engine, self.device)) is not None:
+                raise Retry(reason, code=FailureCode.ENGINE_UNAVAILABLE)
             self._open(request.engine or choose(model, self.device), model)
         if self._engine is None:
             raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)

@@ -75,7 +75,8 @@ class CatalogueEntry:
     it. With none of these, only the machine's owner can provide it. `vram` and `memory` are the bytes
     that it needs on a GPU and on a CPU; `vram_min` is its need on a GPU when it saves memory at the cost of time, and `load_memory` the
     main memory that it needs besides the GPU's, which is highest while it loads. An `adapter`
-    changes another model of its service (LoRA) and cannot run on its own. `options` are the model's settings for its runner.
+    changes another model of its service (LoRA) and cannot run on its own. `options` are the model's settings for its runner; `lacks` names
+    features of its service that the model itself is known not to have, such as "vision".
     """
 
     name: str
@@ -98,6 +99,7 @@ class CatalogueEntry:
     size: int | None = None
     files: tuple[ModelFile, ...] = ()
     path: str | None = None
+    lacks: tuple[str, ...] = ()
 
     def for_engine(self, is_installed: Callable[[str], bool]) -> CatalogueEntry:
         """Return the entry with only the files for the best installed engine.
@@ -183,6 +185,7 @@ class _Entry(BaseModel, defer_build=True):
     size: Annotated[Bytes, Field(ge=0)] | None = None
     files: tuple[_File, ...] = ()
     path: Annotated[str, Field(pattern=r"^/")] | None = None
+    lacks: tuple[Annotated[str, Field(pattern=r"^[a-z_]+$")], ...] = ()
 
     @model_validator(mode="after")
     def _least_vram(self) -> Self:

@@ -180,6 +180,7 @@ def tools(settings: Settings, *, gpu: bool = False) -> Tools:
         max_depth=chosen.max_depth,
         max_processes=chosen.max_processes,
         max_unpacked=int(chosen.max_unpacked),
+        max_picture_pixels=chosen.max_picture_pixels,
         max_environment=int(chosen.max_environment),
         environments_quota=int(chosen.environments_quota),
         batch=chosen.batch or BATCH[gpu],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,13 @@ from runners.llm.request import FinishReason, InferenceRequest
 
 SEEN = 20
 """Most likely tokens at a position that an audit sees. Those of the audited miner are hardly ever others."""
+
+
+OnStep = Callable[[], None]
+
+
+def ignore() -> None:
+    """No-op callback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,9 @@ class LanguageEngine(Protocol):
     def reads_partly(self) -> bool:
         """Whether reading a token costs a large part of generating it, so that an audit should read a part of an answer only."""
 
+    def check(self, request: InferenceRequest) -> None:
+        """Raise `Fail` or `Retry` if the model lacks what the request needs, before any work for it."""
+
     def submit(
         self,
         request: InferenceRequest,
@@ -101,11 +111,13 @@ class LanguageEngine(Protocol):
         salt: str | None = None,
         *,
         evidence: bool = True,
+        on_step: OnStep = ignore,
     ) -> Generation:
-        """Begin a request. `seed` (hex) chooses the tokens if the request has no seed. Raises `Fail` (CONTEXT_OVERFLOW, INPUT_INVALID) or `Retry`.
+        """Begin a request that `check` accepts. `seed` (hex) chooses the tokens if the request has no seed. Raises `Fail` (CONTEXT_OVERFLOW, INPUT_INVALID) or `Retry`.
 
         What was computed from another prompt is reused only if both have the same `salt`, never without one. Without `evidence`, the
-        pieces need no tokens, which cost most engines time.
+        pieces need no tokens, which cost most engines time. `on_step` is called between the steps of reading the request; an exception in
+        it ends them.
         """
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
@@ -138,11 +150,11 @@ def cannot_see(request: InferenceRequest) -> Fail:
     )
 
 
-def check_context(tokens: int, request: InferenceRequest, context: int) -> None:
-    """Raise `Fail` with CONTEXT_OVERFLOW unless a prompt with this many tokens and its answer fit into the model's context."""
+def check_context(tokens: int, request: InferenceRequest, context: int, *, more: bool = False) -> None:
+    """Raise `Fail` with CONTEXT_OVERFLOW unless a prompt with this many tokens (or `more`) and its answer fit into the model's context."""
     if tokens + request.max_tokens > context:
         raise Fail(
-            f"The prompt has {tokens} tokens and max_tokens is {request.max_tokens}; the model {request.model!r} holds "
+            f"The prompt has {'more than ' if more else ''}{tokens} tokens and max_tokens is {request.max_tokens}; the model {request.model!r} holds "
             f"{context} together. Shorten one of them.",
             code=FailureCode.CONTEXT_OVERFLOW,
         )

@@ -10,9 +10,19 @@ from typing import Any
 
 from runners.api import Device, Fail, Model, Tools
 from runners.engine_server import Stream
-from runners.engine_server.llama import gguf_file, projector_file, start_llama
+from runners.engine_server.llama import gguf_file, least_tokens, parts, projector_file, start_llama
 from runners.llm.engines import openai
-from runners.llm.engines.base import SEEN, Draw, Piece, Reading, cannot_see, check_context, most_likely_margin
+from runners.llm.engines.base import (
+    SEEN,
+    Draw,
+    OnStep,
+    Piece,
+    Reading,
+    cannot_see,
+    check_context,
+    ignore,
+    most_likely_margin,
+)
 from runners.llm.engines.control_tokens import breaker
 from runners.llm.engines.slots import SlotRequest, Slots
 from runners.llm.evidence import TOP
@@ -77,9 +87,9 @@ class LlamaCppEngine:
         salt: str | None = None,
         *,
         evidence: bool = True,
+        on_step: OnStep = ignore,
     ) -> _Generation:
         """See `LanguageEngine.submit`."""
-        self._check(request, images)
         shown = request.top_logprobs
         top = max(TOP, shown or 0) if evidence else shown
         if request.tools:  # it reports none beside calls
@@ -94,11 +104,15 @@ class LlamaCppEngine:
         }
         if request.raw or not self._templated:
             path, prompt = "/v1/completions", request.prompt or ""
+            self._check_length(prompt, request, on_step, parse_special=True)
             fields |= {"prompt": prompt} | ({} if top is None else {"logprobs": top})
         else:
             path = "/v1/chat/completions"
-            talk = openai.conversation(request, images, self._without_control_tokens(openai.texts(request)))
-            prompt = self._server.post("/apply-template", talk)["prompt"]
+            texts = openai.texts(request)
+            self._check_length(texts, request, on_step, parse_special=False)
+            talk = openai.conversation(request, images, self._without_control_tokens(texts, on_step))
+            prompt = self._server.read("/apply-template", talk)["prompt"]
+            on_step()
             fields |= talk | {"logprobs": top is not None, "top_logprobs": top}
         if request.schema_ is not None:
             fields["grammar"] = grammar(request.schema_)
@@ -111,6 +125,7 @@ class LlamaCppEngine:
         elif request.tools:
             fields |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
         tokens = [token["id"] for token in self._tokens(prompt)]
+        on_step()
         if not tokens:
             raise Fail("The prompt is empty: it has no tokens.")
         check_context(len(tokens), request, self.context)
@@ -130,11 +145,11 @@ class LlamaCppEngine:
         if request.raw or not self._templated:
             return [token["id"] for token in self._tokens(request.prompt or "")]
         talk = openai.conversation(request, {}, self._without_control_tokens(openai.texts(request)))
-        return [token["id"] for token in self._tokens(self._server.post("/apply-template", talk)["prompt"])]
+        return [token["id"] for token in self._tokens(self._server.read("/apply-template", talk)["prompt"])]
 
     def text(self, tokens: Sequence[int]) -> str:
         """See `LanguageEngine.text`."""
-        return str(self._server.post("/detokenize", {"tokens": [*tokens]})["content"])
+        return str(self._server.read("/detokenize", {"tokens": [*tokens]})["content"])
 
     def read(
         self,
@@ -163,7 +178,7 @@ class LlamaCppEngine:
                     "n_probs": SEEN,
                     "logit_bias": [[self._word, 1000]],
                 }
-                found = self._server.post("/completion", fields)["completion_probabilities"][0][
+                found = self._server.compute("/completion", fields)["completion_probabilities"][0][
                     "top_logprobs"
                 ]
                 self._slots.start(slot)
@@ -176,9 +191,9 @@ class LlamaCppEngine:
             self._slots.release(slot)
             self._budget.release(share)
 
-    def _check(self, request: InferenceRequest, images: Images) -> None:
-        """Raise `Fail` if the model lacks what the request needs."""
-        if images and not self._sees:
+    def check(self, request: InferenceRequest) -> None:
+        """See `LanguageEngine.check`."""
+        if request.images and not self._sees:
             raise cannot_see(request)
         if request.messages and not self._templated:
             raise Fail(
@@ -203,15 +218,28 @@ class LlamaCppEngine:
 
     def _tokens(self, text: str, **options: bool) -> list[dict[str, Any]]:
         fields = {"content": text, "add_special": True, "parse_special": True, "with_pieces": True, **options}
-        found: list[dict[str, Any]] = self._server.post("/tokenize", fields)["tokens"]
+        found: list[dict[str, Any]] = self._server.read("/tokenize", fields)["tokens"]
         return found
 
-    def _without_control_tokens(self, text: str) -> Callable[[str], str]:
+    def _check_length(
+        self, text: str, request: InferenceRequest, on_step: OnStep, *, parse_special: bool
+    ) -> None:
+        """Raise `Fail` if a long text cannot fit into the context, as soon as enough of it was read."""
+        for least in least_tokens(self._server, text, parse_special=parse_special):
+            check_context(least, request, self.context, more=True)
+            on_step()
+
+    def _without_control_tokens(self, text: str, on_step: OnStep = ignore) -> Callable[[str], str]:
         """Return a function that breaks the control tokens of `text` in any part of it. See `control_tokens`."""
-        words = {token["id"] for token in self._tokens(text, parse_special=False)}
-        others = {token["id"]: token["piece"] for token in self._tokens(text) if token["id"] not in words}
-        control = {piece for identifier, piece in others.items() if not self._is_word(identifier, piece)}
-        return breaker(control)
+        is_control: dict[str, bool] = {}
+        for part in parts(text):
+            words = {token["id"] for token in self._tokens(part, parse_special=False)}
+            others = {token["id"]: token["piece"] for token in self._tokens(part) if token["id"] not in words}
+            for identifier, piece in others.items():
+                if piece not in is_control:
+                    is_control[piece] = not self._is_word(identifier, piece)
+            on_step()
+        return breaker(piece for piece, control in is_control.items() if control)
 
     def _is_word(self, identifier: int, piece: Any) -> bool:
         # A token that is a part of a character has no text.

@@ -259,11 +259,11 @@ def as_calls(found: Iterator[Piece]) -> Iterator[Piece]:
         if reason == "stop":
             try:
                 call = json.loads(text)
-            except ValueError:  # llama.cpp ignores a grammar that it cannot compile
+                function = {"name": str(call["name"]), "arguments": json.dumps(call["arguments"])}
+            except (ValueError, TypeError, KeyError):  # llama.cpp ignores a grammar that it cannot compile
                 raise Fail(
                     "The model's engine cannot enforce a call of these tools; simplify their parameters."
                 ) from None
-            function = {"name": call["name"], "arguments": json.dumps(call["arguments"])}
             calls = (
                 {"index": 0, "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function},
             )

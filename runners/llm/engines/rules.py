@@ -10,6 +10,7 @@ import hashlib
 from collections import deque
 from typing import Any
 
+from runners.api import Fail
 from runners.llm.engines.base import Draw
 from runners.llm.engines.loading import Loaded
 from runners.llm.evidence import TOP, TokenEvidence
@@ -62,6 +63,10 @@ class Rules:
             if len(generated):
                 self._matcher.consume_token(int(generated[-1]))
             allowed = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8)
+            if self._matcher.is_error():  # its own limits on time and memory
+                raise Fail(
+                    "The model's engine cannot enforce this form of the answer; simplify response_schema."
+                )
             logits = logits.masked_fill(allowed[: logits.shape[-1]].to(logits.device) == 0, float("-inf"))
         return self._drawn(tokens, logits, len(generated)) if self._request.temperature > 0 else logits
 

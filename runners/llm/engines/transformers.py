@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from runners.api import Device, FailureCode, Model, Retry, Tools
-from runners.llm.engines.base import SEEN, Draw, Piece, Reading, check_context
+from runners.api import Device, FailureCode, Model, Retry, RunnerError, Tools
+from runners.llm.engines.base import SEEN, Draw, OnStep, Piece, Reading, cannot_see, check_context, ignore
 from runners.llm.engines.loading import Loaded, load
 from runners.llm.engines.rules import Rules
 from runners.llm.images import Images
@@ -43,28 +43,31 @@ class TransformersEngine:
         self._busy = threading.Lock()
         self.precision = str(self._loaded.model.dtype).removeprefix("torch.")
 
+    def check(self, request: InferenceRequest) -> None:
+        """See `LanguageEngine.check`."""
+        wanted = "Tools" if request.tools else "Images" if request.images else None
+        if request.images and getattr(self._model().model.config, "vision_config", None) is None:
+            raise cannot_see(request)
+        if wanted is not None:
+            raise Retry(
+                f"{wanted} need llama.cpp or vLLM, and this machine has only transformers for the model.",
+                code=FailureCode.ENGINE_UNAVAILABLE,
+            )
+
     def submit(
         self,
         request: InferenceRequest,
-        images: Images,
+        images: Images,  # noqa: ARG002 - `check` accepts none
         seed: str | None,
         salt: str | None = None,  # noqa: ARG002 - nothing is ever reused
         *,
         evidence: bool = True,  # noqa: ARG002 - it costs nothing here
+        on_step: OnStep = ignore,
     ) -> _Generation:
         """See `LanguageEngine.submit`."""
         loaded = self._model()
-        if request.tools:
-            raise Retry(
-                "Tools need llama.cpp or vLLM, and this machine has only transformers for the model.",
-                code=FailureCode.ENGINE_MISSING,
-            )
-        if images:
-            raise Retry(
-                "Images need llama.cpp or vLLM, and this machine has only transformers for the model.",
-                code=FailureCode.ENGINE_MISSING,
-            )
         prompt = self._prompts.read(request)
+        on_step()
         check_context(len(prompt), request, self.context)
         chosen = seed or secrets.token_hex(32)
         if request.seed is not None:
@@ -229,7 +232,7 @@ class _Steps:
             with memory_faults():
                 self._generate()
             self._news.put(None)
-        except Retry as error:
+        except RunnerError as error:
             self._news.put(error)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
             traceback.print_exc()

@@ -15,10 +15,12 @@ from runners.llm.engines import openai
 from runners.llm.engines.base import (
     SEEN,
     Draw,
+    OnStep,
     Piece,
     Reading,
     cannot_see,
     check_context,
+    ignore,
     most_likely_margin,
 )
 from runners.llm.engines.control_tokens import breaker
@@ -78,6 +80,11 @@ class VLLMEngine:
         self._server = start_vllm(interpreter, model, device, vram)
         self.context = int(self._server.get("/v1/models")["data"][0]["max_model_len"])
 
+    def check(self, request: InferenceRequest) -> None:
+        """See `LanguageEngine.check`."""
+        if request.images and not self._sees:
+            raise cannot_see(request)
+
     def submit(
         self,
         request: InferenceRequest,
@@ -86,10 +93,9 @@ class VLLMEngine:
         salt: str | None = None,
         *,
         evidence: bool = True,
+        on_step: OnStep = ignore,
     ) -> _Generation:
         """See `LanguageEngine.submit`."""
-        if images and not self._sees:
-            raise cannot_see(request)
         # vLLM names tokens by their texts or by their numbers: by these only if the client asked for no texts.
         shown = request.top_logprobs
         wanted = TOP if shown is None and evidence else shown
@@ -116,18 +122,19 @@ class VLLMEngine:
             fields |= {"structured_outputs": {"grammar": call_grammar(tools)}, "tool_choice": "none"}
         elif request.tools:
             fields |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
-        counted = self._server.post("/tokenize", {"model": SERVED, **prompt})["count"]
+        counted = self._server.read("/tokenize", {"model": SERVED, **prompt})["count"]
+        on_step()
         check_context(int(counted), request, self.context)
         return _Generation(self._server.stream(path, fields | prompt), request)
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """See `LanguageEngine.prompt_tokens`."""
         prompt = {"prompt": request.prompt} if request.raw else openai.conversation(request, {}, self._break)
-        return [*self._server.post("/tokenize", {"model": SERVED, **prompt})["tokens"]]
+        return [*self._server.read("/tokenize", {"model": SERVED, **prompt})["tokens"]]
 
     def text(self, tokens: Sequence[int]) -> str:
         """See `LanguageEngine.text`."""
-        return str(self._server.post("/detokenize", {"model": SERVED, "tokens": [*tokens]})["prompt"])
+        return str(self._server.read("/detokenize", {"model": SERVED, "tokens": [*tokens]})["prompt"])
 
     def read(
         self,
@@ -146,7 +153,7 @@ class VLLMEngine:
             "prompt_logprobs": SEEN,
             "cache_salt": secrets.token_hex(),
         }
-        found = self._server.post("/v1/completions", fields)["choices"][0]["prompt_logprobs"]
+        found = self._server.compute("/v1/completions", fields)["choices"][0]["prompt_logprobs"]
         for position in positions:
             entries = found[len(prompt) + position]
             top = {int(number): float(entry["logprob"]) for number, entry in entries.items()}

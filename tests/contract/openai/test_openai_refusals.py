@@ -79,7 +79,6 @@ def fields_of(error: openai.APIStatusError) -> dict[str, str]:
         ("n", 9),
         ("top_logprobs", 21),
         ("tools", [{"type": "custom", "custom": {"name": "f"}}]),
-        ("tools", [{"type": "function", "function": {"name": "f", "parameters": {"not": {}}}}]),
         ("tool_choice", "any"),
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),
@@ -107,6 +106,47 @@ def test_unsupported_chat_parameters_are_refused_by_name(nobody: OpenAI, field: 
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         nobody.chat.completions.create(model=LLM, messages=QUESTION, extra_body={field: value})
     assert any(name.split(".")[0] == field for name in fields_of(caught.value)), fields_of(caught.value)
+
+
+def called(arguments: str) -> list[Any]:
+    """Return a conversation with an earlier call."""
+    function = {"name": "f", "arguments": arguments}
+    calls = [{"id": "c", "type": "function", "function": function}]
+    return [{"role": "user", "content": "Go"}, {"role": "assistant", "tool_calls": calls}]
+
+
+@pytest.mark.parametrize("arguments", ["{", "[]", "null", '{"a": NaN}'])
+def test_arguments_that_are_no_json_object_are_refused_before_a_miner_gets_them(
+    nobody: OpenAI, bare: httpx.Client, arguments: str
+) -> None:
+    """Engines fail on them. An empty text stands for no arguments, as several models write it."""
+    with pytest.raises(openai.UnprocessableEntityError, match="must be the text of a JSON object") as chat:
+        nobody.chat.completions.create(model=LLM, messages=called(arguments))
+    assert [*fields_of(chat.value)] == ["messages.1.tool_calls.0.function.arguments"]
+    items: list[Any] = [{"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments}]
+    with pytest.raises(
+        openai.UnprocessableEntityError, match="must be the text of a JSON object"
+    ) as responses:
+        nobody.responses.create(model=LLM, input=items)
+    assert [*fields_of(responses.value)] == ["input.0.arguments"]
+    calls = [{"id": "c", "name": "f", "arguments": arguments}]
+    message = {"role": "assistant", "tool_calls": calls}
+    answer = bare.post("/v1/services/llm/inference", json={"model": LLM, "messages": [message]})
+    assert answer.status_code == 422
+    (error,) = answer.json()["error"]["details"]["fields"].values()
+    assert error.startswith("the arguments of f: must be the text of a JSON object")
+
+
+def test_a_schema_is_refused_only_where_it_must_be_enforced(nobody: OpenAI) -> None:
+    tools: list[Any] = [{"type": "function", "function": {"name": "f", "parameters": {"not": {}}}}]
+    with pytest.raises(
+        openai.UnprocessableEntityError, match=r'a call of f cannot be enforced .*\["not"\]'
+    ) as refused:
+        nobody.chat.completions.create(model=LLM, messages=QUESTION, tools=tools, tool_choice="required")
+    assert [*fields_of(refused.value)] == ["tool_choice"]
+    with pytest.raises(openai.InternalServerError) as waited:
+        nobody.chat.completions.create(model=LLM, messages=QUESTION, tools=tools)
+    assert waited.value.code == "ANSWER_TIMEOUT"
 
 
 @pytest.mark.parametrize(

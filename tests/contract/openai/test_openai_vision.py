@@ -10,20 +10,26 @@ import openai
 import pytest
 from openai import OpenAI
 
-from support.clients.openai_jobs import ANSWER, LIMIT_SECONDS, LLM, TEXT, answered, asking, register
-from support.clients.scripted_miner import ScriptedMiner
+from support.clients.openai_jobs import ANSWER, LIMIT_SECONDS, LLM, TEXT, answered, asking
+from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
 )
 DATA_URL = f"data:image/png;base64,{base64.b64encode(PIXEL).decode()}"
+SEEING = "seeing-model"
+"""A model of the miner's owner, of which the catalogue knows nothing."""
+
 ADDRESS = "https://client.example/cat.png"
 
 
 @pytest.fixture
 def miner(served: Served) -> ScriptedMiner:
-    return register(ScriptedMiner(served.url))
+    miner, offered = ScriptedMiner(served.url), capabilities()
+    offered["services"]["llm_inference"]["models"] = [LLM, SEEING]
+    assert miner.register(capabilities=offered).status_code == 200
+    return miner
 
 
 def image(url: str) -> dict[str, Any]:
@@ -37,7 +43,9 @@ def text(words: str) -> dict[str, Any]:
 def test_images_reach_the_miner_in_their_order(ai: OpenAI, miner: ScriptedMiner) -> None:
     messages: list[Any] = [{"role": "user", "content": [text("Compare"), image(DATA_URL), image(ADDRESS)]}]
     _, parameters = answered(
-        miner, TEXT, lambda: ai.chat.completions.create(model=LLM, messages=messages, max_completion_tokens=8)
+        miner,
+        TEXT,
+        lambda: ai.chat.completions.create(model=SEEING, messages=messages, max_completion_tokens=8),
     )
     first, stored, linked = parameters["messages"][0]["content"]
     assert first == {"type": "text", "text": "Compare"}
@@ -50,7 +58,7 @@ def test_an_image_in_base64_is_a_file_that_the_miner_may_read(
 ) -> None:
     """It is fetched like any other input, while the job runs."""
     messages: list[Any] = [{"role": "user", "content": [image(DATA_URL), text("What is this?")]}]
-    with asking(lambda: ai.chat.completions.create(model=LLM, messages=messages)) as response:
+    with asking(lambda: ai.chat.completions.create(model=SEEING, messages=messages)) as response:
         (lease,) = miner.poll()
         (reference,) = lease["spec"]["files"].values()
         address = f"{served.url}/v1/artifacts/{reference.removeprefix('artifact:')}"
@@ -69,7 +77,7 @@ def test_responses_accept_images_too(ai: OpenAI, miner: ScriptedMiner) -> None:
             ],
         }
     ]
-    _, parameters = answered(miner, TEXT, lambda: ai.responses.create(model=LLM, input=items))
+    _, parameters = answered(miner, TEXT, lambda: ai.responses.create(model=SEEING, input=items))
     assert [part["type"] for part in parameters["messages"][0]["content"]] == ["text", "image"]
 
 
@@ -86,10 +94,23 @@ def test_responses_accept_images_too(ai: OpenAI, miner: ScriptedMiner) -> None:
 def test_other_addresses_are_refused(ai: OpenAI, miner: ScriptedMiner, url: str, words: str) -> None:
     messages: list[Any] = [{"role": "user", "content": [image(url)]}]
     with pytest.raises(openai.UnprocessableEntityError, match=words):
+        ai.chat.completions.create(model=SEEING, messages=messages)
+
+
+def test_images_for_a_model_of_texts_are_refused_before_a_miner_gets_them(
+    ai: OpenAI, miner: ScriptedMiner
+) -> None:
+    """The catalogue knows what the model lacks."""
+    messages: list[Any] = [{"role": "user", "content": [text("What is this?"), image(DATA_URL)]}]
+    with pytest.raises(
+        openai.UnprocessableEntityError, match="cannot use an image in a message; remove it"
+    ) as caught:
         ai.chat.completions.create(model=LLM, messages=messages)
+    assert caught.value.code == "VALIDATION_ERROR"
+    assert miner.poll() == []
 
 
 def test_only_users_send_images(ai: OpenAI, miner: ScriptedMiner) -> None:
     messages: list[Any] = [{"role": "system", "content": [image(ADDRESS)]}]
     with pytest.raises(openai.UnprocessableEntityError, match="only a user's message has images"):
-        ai.chat.completions.create(model=LLM, messages=messages)
+        ai.chat.completions.create(model=SEEING, messages=messages)

@@ -208,8 +208,11 @@ def _check(
     # If a field is invalid, the others are still checked as they were sent.
     parameters = data if request is None else request.model_dump(mode="json")
     model = _model(context, definition, parameters, models, prefix, errors)
+    needs: tuple[tuple[str, str], ...] = ()
     if request is not None:
         _check_adapters(context, definition, parameters, prefix, errors)
+        needs = tuple(definition.needs(parameters)) if definition.needs is not None else ()
+        _check_needs(context, definition, model, needs, prefix, errors)
     files, missing = _files(context, definition, parameters, prefix, errors)
     return _submission(
         context,
@@ -221,7 +224,7 @@ def _check(
         parameters=parameters,
         files=files,
         missing=missing,
-        needs=tuple(definition.needs(parameters)) if definition.needs is not None and not errors else (),
+        needs=needs,
     )
 
 
@@ -388,6 +391,25 @@ def _check_adapters(
     ]
     if unknown:
         errors[f"{prefix}adapters"] = unknown[0]
+
+
+def _check_needs(
+    context: Context,
+    definition: ServiceDefinition,
+    model: str | None,
+    needs: Sequence[tuple[str, str]],
+    prefix: str,
+    errors: Errors,
+) -> None:
+    entry = context.catalogue.get(model or "")
+    if entry is None or entry.service != definition.service_id:
+        return
+    lacking = [value for feature, value in needs if feature in entry.lacks]
+    if lacking:
+        errors.setdefault(
+            f"{prefix}{definition.model_field}",
+            f"the model {model!r} cannot use {lacking[0]}; remove it, or choose another model",
+        )
 
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
@@ -12,6 +12,7 @@ from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.openai import message_images
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Submission, service, submit
+from runners.llm.arguments import arguments_text
 from runners.llm.request import (
     MAX_ANSWERS,
     MAX_NEW_TOKENS,
@@ -80,7 +81,7 @@ class CalledFunction(Part):
     """A function's name, and its arguments as a JSON object in text."""
 
     name: ToolName
-    arguments: Annotated[str, Field(max_length=MAX_TEXT)]
+    arguments: Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(arguments_text)]
 
 
 class FunctionCall(Part):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from agent.coordinator.operations.openai import message_images
 from agent.coordinator.operations.openai.chat import Part
 from agent.coordinator.operations.openai.neutral import Only
+from runners.llm.arguments import arguments_text
 from runners.llm.request import MAX_PARTS, MAX_TEXT, ToolName
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
@@ -96,7 +97,7 @@ class CallItem(_Sent):
     type: Literal["function_call"]
     call_id: CallId
     name: ToolName
-    arguments: Text
+    arguments: Annotated[Text, AfterValidator(arguments_text)]
     namespace: Annotated[Any, Only()] = None
 
 

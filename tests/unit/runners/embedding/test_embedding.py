@@ -103,3 +103,13 @@ def test_a_model_without_gguf_is_unavailable(device, tools, tmp_path):
     with pytest.raises(Retry, match="models pull other") as caught:
         EmbeddingRunner(tools, device).load(Model("other", tmp_path))
     assert caught.value.code == "MODEL_UNAVAILABLE"
+
+
+def test_a_text_of_many_control_tokens_is_refused_at_once(runner, make_context):
+    """llama.cpp would read it for minutes. A long text that fits is read."""
+    request = EmbeddingRequest(model=NAME, input=("[SEP]" * 190_000,))
+    with pytest.raises(Fail, match="more tokens than the model reads") as caught:
+        runner.run(request, make_context())
+    assert caught.value.code == "CONTEXT_OVERFLOW"
+    result = runner.run(EmbeddingRequest(model=NAME, input=("\n" * 20_000 + "word",)), make_context())
+    assert len(result.results["embeddings"]) == 1

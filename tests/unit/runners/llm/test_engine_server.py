@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.api import FailureCode, Retry
+from runners.api import Fail, FailureCode, Retry, RunnerError
 from runners.engine_server import EngineServer
 from runners.engine_server.server import SOCKET, socket_directory
 
@@ -93,3 +94,49 @@ def test_an_engine_that_dies_during_an_answer_ends_the_runner(start: Callable[[s
         list(events)
     assert caught.value.code == FailureCode.ENGINE_DIED
     assert not server.alive
+
+
+REFUSING = """
+import http.server, json, socketserver, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def address_string(self):
+        return "client"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, message, streamed = json.loads(self.path[1:].replace("%20", " ").replace("%22", '"'))
+        body = json.dumps({"error": {"message": message, "code": status}})
+        self.send_response(200 if streamed else status)
+        self.end_headers()
+        self.wfile.write((f"data: {body}\\n\\n" if streamed else body).encode())
+
+socketserver.UnixStreamServer(sys.argv[1], Handler).serve_forever()
+"""
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("status", "message", "code"),
+    [
+        (400, "Conversation roles must alternate.", FailureCode.INPUT_INVALID),
+        (422, "cuda error in a message", FailureCode.INPUT_INVALID),
+        (400, "the request exceeds the available context size", FailureCode.CONTEXT_OVERFLOW),
+        (500, "Failed to parse input at pos 5", FailureCode.INPUT_INVALID),
+        (500, "Compute error.", FailureCode.RUNNER_CRASHED),
+        (404, "Not Found", FailureCode.RUNNER_CRASHED),
+    ],
+)
+def test_what_a_server_refuses_is_the_clients_fault_and_final(
+    start: Callable[[str], EngineServer], status: int, message: str, code: FailureCode, streamed: bool
+) -> None:
+    server = start(REFUSING)
+    with pytest.raises(RunnerError) as caught:
+        list(server.stream("/" + json.dumps([status, message, streamed]), {}).events())
+    assert caught.value.code == code
+    assert isinstance(caught.value, Retry if code.retried else Fail)
+    assert message in str(caught.value)

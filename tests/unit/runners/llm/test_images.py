@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import shutil
 import struct
 import zlib
@@ -13,9 +15,10 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
-from runners.llm import LLMRunner
-from runners.llm.images import MAX_PIXELS
+from runners.api import Cancelled, Device, Fail, Model, Retry, Tools
+from runners.errors import Fault
+from runners.llm import LLMRunner, images
+from runners.llm.images import MAX_PIXELS, SEEN_PIXELS, read_images
 from runners.llm.request import MAX_IMAGES, InferenceRequest
 from support.inputs.language_models import NAME, OPTIONS
 from support.inputs.projectors import COLOURS, TOKENS, write_projector
@@ -131,11 +134,104 @@ def test_a_model_of_texts_says_that_it_does_not_see(
 
 
 def test_transformers_leaves_images_to_other_machines(
-    tiny_runner: LLMRunner, ask: Ask, picture: Callable[..., Path]
+    tiny_runner: LLMRunner, ask: Ask, picture: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It is not at fault for a model that sees elsewhere. A model of texts is the client's choice."""
+    with pytest.raises(Fail, match="reads text only"):
+        ask(tiny_runner, picture("red"), REPEAT)
+    engine: Any = tiny_runner._engine
+    monkeypatch.setattr(engine._loaded.model.config, "vision_config", {}, raising=False)
     with pytest.raises(Retry, match=r"Images need llama\.cpp or vLLM") as error:
         ask(tiny_runner, picture("red"), REPEAT)
-    assert error.value.code == FailureCode.ENGINE_MISSING
+    assert error.value.fault is Fault.NEITHER
+
+
+def test_a_model_of_texts_decodes_no_image(runner: LLMRunner, ask: Ask, tmp_path: Path) -> None:
+    """Not even one that is none: the refusal comes before."""
+    (tmp_path / "file").write_bytes(b"not an image")
+    with pytest.raises(Fail, match="reads text only"):
+        ask(runner, tmp_path / "file", REPEAT)
+
+
+def header_of(side: int, path: Path) -> Path:
+    """Write a PNG file that claims to have so many pixels on each side, and has none."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunk, end = b"IHDR" + header, b"IDAT"
+    parts = (struct.pack(">I", len(header)), chunk, struct.pack(">I", zlib.crc32(chunk)))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(parts)
+        + struct.pack(">I", 0)
+        + end
+        + struct.pack(">I", zlib.crc32(end))
+    )
+    return path
+
+
+def test_the_images_of_a_request_have_a_limit_together_which_precedes_decoding(
+    tmp_path: Path, make_context: Callable[..., Any]
+) -> None:
+    """The error names the setting. Two headers without pixels are below it alone."""
+    tools, pixels = Tools(), Tools().max_picture_pixels
+    paths = [header_of(int((pixels * 0.6) ** 0.5), tmp_path / f"{number}.png") for number in range(2)]
+    with pytest.raises(Fail, match=r"second: .* 64 million pixels together, .*runners\.max_picture_pixels"):
+        read_images(make_context(dict(zip(("first", "second"), paths, strict=True))), tools)
+
+
+def decoded(url: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("a.png", "RGB"), ("a.png", "RGBA"), ("a.png", "P"), ("a.jpg", "RGB"), ("a.webp", "RGB")],
+)
+def test_an_image_is_scaled_down_to_what_models_see(
+    tmp_path: Path, make_context: Callable[..., Any], name: str, mode: str
+) -> None:
+    Image.new("RGB", (6000, 3000), "blue").convert(mode).save(tmp_path / name)
+    context = make_context({"image": tmp_path / name})
+    image = decoded(read_images(context, Tools())["image"])
+    assert 0.9 * SEEN_PIXELS < image.width * image.height <= SEEN_PIXELS
+    assert image.width == pytest.approx(2 * image.height, rel=0.01)
+    assert image.mode == "RGB"
+    pixel: Any = image.getpixel((9, 9))
+    assert pixel == pytest.approx((0, 0, 255), abs=3)
+    assert context.reported, "the miner sees that it works"
+
+
+def test_a_small_image_is_passed_on_unchanged(
+    picture: Callable[..., Path], make_context: Callable[..., Any]
+) -> None:
+    path = picture("red")
+    url = read_images(make_context({"image": path}), Tools())["image"]
+    assert base64.b64decode(url.partition(",")[2]) == path.read_bytes()
+
+
+def test_memory_that_an_image_takes_is_the_clients_and_bounded(
+    tmp_path: Path, make_context: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither this process nor the machine runs out of it."""
+    Image.new("RGB", (6000, 6000), "blue").save(tmp_path / "large.png")
+    monkeypatch.setattr(images, "MEMORY", 80 * 2**20)
+    with pytest.raises(Fail, match="memory"):
+        read_images(make_context({"image": tmp_path / "large.png"}), Tools())
+
+
+def test_a_cancelled_request_reads_no_more_images(
+    picture: Callable[..., Path], make_context: Callable[..., Any]
+) -> None:
+    context = make_context({"image": picture("red")})
+    context.on_progress = context.cancel
+    with pytest.raises(Cancelled):
+        read_images(context, Tools())
+
+
+def test_a_machine_without_a_sandbox_still_reads_images(
+    picture: Callable[..., Path], make_context: Callable[..., Any]
+) -> None:
+    tools = Tools(sandbox="bubblewrap", bubblewrap="no-such-program")
+    assert read_images(make_context({"image": picture("red")}), tools)["image"].startswith("data:image/png")
 
 
 @pytest.mark.parametrize(
@@ -150,8 +246,9 @@ def test_a_file_that_is_no_image_is_refused_by_its_field(
     seeing: LLMRunner, ask: Ask, tmp_path: Path, content: bytes, words: str
 ) -> None:
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(Fail, match=rf"messages\.0\.content\.0\.image_url: .*{words}"):
+    with pytest.raises(Fail, match=rf"messages\.0\.content\.0\.image_url: .*{words}") as caught:
         ask(seeing, tmp_path / "file", REPEAT)
+    assert str(tmp_path) not in str(caught.value), "the path of the machine's data directory"
 
 
 def test_a_truncated_image_is_refused(
@@ -166,15 +263,8 @@ def test_a_small_file_of_a_giant_image_is_refused_before_it_is_decoded(
     seeing: LLMRunner, ask: Ask, tmp_path: Path
 ) -> None:
     side = int(MAX_PIXELS**0.5) + 1
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + header
-    data = (
-        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    )
-    end = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
-    (tmp_path / "giant.png").write_bytes(data + end)
     with pytest.raises(Fail, match=f"{side} x {side} pixels; at most 50 million"):
-        ask(seeing, tmp_path / "giant.png", REPEAT)
+        ask(seeing, header_of(side, tmp_path / "giant.png"), REPEAT)
 
 
 def test_only_users_send_images_and_not_too_many() -> None:

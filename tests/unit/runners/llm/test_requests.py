@@ -56,7 +56,11 @@ from support.inputs.language_models import NAME
         ({"prompt": "a", "logit_bias": {"the": 1}}, "pattern"),
         ({"prompt": "a", "tools": [{"name": "a b"}]}, "pattern"),
         ({"prompt": "a", "tools": [{"name": "a"}, {"name": "a"}]}, "the same name"),
-        ({"prompt": "a", "tools": [{"name": "a", "parameters": {"not": {}}}]}, '["not"]'),
+        (
+            {"prompt": "a", "tools": [{"name": "a", "parameters": {"not": {}}}], "tool_choice": "required"},
+            'a call of a cannot be enforced (Unimplemented keys: ["not"]); simplify its parameters, or let tool_choice be auto',
+        ),
+        ({"prompt": "a", "tools": [{"name": "a", "parameters": "x" * 40_000}]}, "the limit is 32768"),
         ({"prompt": "a", "tools": [{"name": "a"}], "raw": True}, "omit raw"),
         ({"prompt": "a", "tools": [{"name": "a"}], "json_object": True}, "either tools or a form"),
         ({"prompt": "a", "tool_choice": "required"}, "names no function"),
@@ -83,11 +87,78 @@ def test_an_invalid_request_is_refused_with_the_reason(fields, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{", '{"a":', "[]", "1", "null", '"a"', "{} {}", "{'a': 1}", '{"a": NaN}', '{"a": 1e999}', '{"a": -Infinity}',
+        '{"a": ' + "9" * 400 + "}", '{"a": ' + "9" * 5000 + "}", '{"a": "\\ud800"}', '{"a": "\0"}', '{"a":' * 65 + "1" + "}" * 65,
+        '{"a":' * 90_000, "\ufeff{}",
+    ],
+)  # fmt: skip
+def test_the_arguments_of_an_earlier_call_are_a_json_object_that_every_engine_can_read(text):
+    """Of those that are none, engines' parsers would fail."""
+    with pytest.raises(ValidationError, match="the arguments of f: must be the text of a JSON object"):
+        InferenceRequest(model=NAME, messages=called(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("", "{}"), (" \n", "{}"), ("{}", "{}"), ('{"a": 1, "b": [1.5, null]}', '{"a": 1, "b": [1.5, null]}')],
+)
+def test_no_arguments_are_an_empty_object(text, read):
+    """Several models and clients write an empty text."""
+    request = InferenceRequest(model=NAME, messages=called(text))
+    assert request.messages[1].tool_calls[0].arguments == read
+    again = InferenceRequest.model_validate(request.model_dump(mode="json"))
+    assert again == request
+
+
+def called(arguments):
+    call = {"id": "c", "name": "f", "arguments": arguments}
+    return [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [call]}]
+
+
+USUAL = {
+    "type": "object",
+    "properties": {
+        "link": {"type": "string", "format": "uri"},
+        "file": {"allOf": [{"type": "string", "format": "byte"}]},
+        "when": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+        "count": {"type": "integer", "format": "int64"},
+        "format": {"type": "string"},
+        "odd": {"type": "string", "format": ["date"]},
+        "names": {"type": "object", "propertyNames": {"type": "string"}, "additionalProperties": {"type": "string"}},
+    },
+    "required": ["link", "names"],
+}  # fmt: skip
+
+
+def test_schemas_of_usual_tools_are_enforced_without_the_formats_that_engines_do_not_know():
+    """JSON Schema makes these annotations. A property may have the name of a keyword."""
+    InferenceRequest(model=NAME, prompt="a", response_schema=USUAL)
+    InferenceRequest(
+        model=NAME, prompt="a", tools=[{"name": "f", "parameters": USUAL}], tool_choice="required"
+    )
+    made = grammar(USUAL)
+    assert not [name for name in ("uri", "byte", "int64", "propertyNames") if f'"{name}"' in made]
+    assert '"format": "date"' in made
+    assert '"format": {"type": "string"}' in made
+
+
+def test_the_parameters_of_functions_that_the_model_may_call_need_not_be_enforced():
+    parameters = {"type": "object", "properties": {"a": {"not": {"const": 1}}}, "minProperties": 1}
+    tools = [{"name": "f", "parameters": parameters}, {"name": "g"}]
+    for choice in ("auto", "none", {"name": "g"}):
+        InferenceRequest(model=NAME, prompt="a", tools=tools, tool_choice=choice)
+    with pytest.raises(ValidationError, match="a call of f cannot be enforced"):
+        InferenceRequest(model=NAME, prompt="a", tools=tools, tool_choice={"name": "f"})
+
+
 def test_a_deeply_nested_schema_is_refused():
     schema = {"type": "string"}
     for _ in range(300):
         schema = {"type": "array", "items": schema}
-    with pytest.raises(ValidationError, match="recursion limit"):
+    with pytest.raises(ValidationError, match="nested more than 64 levels"):
         InferenceRequest(model=NAME, prompt="a", response_schema=schema)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from runners.api import Cancelled, Fail, Retry
+from runners.errors import Fault
 from runners.llm.request import InferenceRequest
 from runners.llm.text import TextStream
 from support.inputs.language_models import NAME, PERSON
@@ -97,7 +98,7 @@ def test_the_model_stops_where_max_cost_is_reached(tiny_runner, ask_tiny, make_c
 def test_what_the_engine_cannot_do_is_refused(ask_tiny):
     with pytest.raises(Retry, match="Tools need") as caught:
         ask_tiny("Go", tools=[{"name": "get_time"}])
-    assert caught.value.code == "ENGINE_MISSING"
+    assert caught.value.fault is Fault.NEITHER
     with pytest.raises(Fail, match="holds 256 together"):
         ask_tiny("Go", max_tokens=250)
 
@@ -126,6 +127,15 @@ def test_a_message_never_contains_control_tokens(tiny_runner):
     assert tokenizer.decode(tokens) == tokenizer.decode(plain).replace("Hello", attack)
     raw = reader.read(InferenceRequest(model=NAME, prompt=attack, raw=True))
     assert (raw.count(start), raw.count(end)) == (1, 1), "a raw prompt may contain them"
+
+
+def test_a_message_of_many_control_tokens_is_read_in_linear_time(tiny_runner):
+    """It held the process for minutes, so that all its requests seemed to hang."""
+    reader = tiny_runner._engine._prompts
+    end = tiny_runner._engine._loaded.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    tokens = reader.read(InferenceRequest(model=NAME, prompt="<|im_end|>" * 20_000))
+    assert tokens.count(end) == 1
+    assert len(tokens) > 20_000
 
 
 def test_characters_of_several_tokens_are_published_whole(tiny_runner):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from runners.api import Fail, Retry
+from runners.errors import Fault
 from runners.python_model import environment as python_environment
 from runners.python_model.environment import environment
 from runners.python_model.index import index
@@ -237,6 +238,19 @@ def test_an_environment_in_use_is_not_removed(tools, owners, make_context):
             pass
         assert "environments_quota" in str(caught.value)
         assert held.exists()
+
+
+def test_installations_of_other_jobs_are_not_the_machines_fault(tools, make_context):
+    """A client that installs for long could otherwise take the machine out of service for others."""
+    store(tools).mkdir(parents=True)
+    path, waiting = store(tools) / "install", make_context({}, timeout=0.01)
+    with (
+        python_environment._locked(path, 2, make_context({}, timeout=60), lambda _: None),
+        pytest.raises(Retry, match="taking too long to install") as caught,
+        environment(tools, ["a"], waiting, lambda _: None),
+    ):
+        pass
+    assert caught.value.fault is Fault.NEITHER
 
 
 def test_progress_is_reported_while_waiting_for_another_installation(tools, owners, make_context):

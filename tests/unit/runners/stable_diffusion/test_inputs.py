@@ -282,3 +282,13 @@ def test_an_unsupported_model_is_refused_with_the_reason(repository, files, inde
 def test_the_error_about_a_missing_model_names_the_download_command(tmp_path):
     with pytest.raises(Retry, match="models pull absent"):
         examine(Model("absent", tmp_path / "absent"))
+
+
+def test_memory_that_a_picture_takes_is_not_the_machines_fault(tmp_path, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "convert", full)
+    with pytest.raises(Fail, match="image_url: reading the picture takes too much memory"):
+        read_image(tmp_path / "a.png", "image_url")

@@ -15,8 +15,9 @@ import whisper.tokenizer
 from pydantic import ValidationError
 
 from runners.api import Cancelled, Fail, Model, Retry, Tools
+from runners.errors import Fault
 from runners.host.protocol import Load, Run
-from runners.whisper import WhisperRunner, faster
+from runners.whisper import WhisperRunner, engines, faster
 from runners.whisper.request import LANGUAGES, TranscribeRequest
 from runners.whisper.runner import BENCHMARK_TEXT
 from support.inputs.speech import SENTENCE, STORY, similarity
@@ -73,6 +74,22 @@ def test_the_other_engine_transcribes_the_same_and_reports_its_own_weights(
     transcribe(speech, engine="faster-whisper")
     assert [path.name for path in runner.weights(model)][:2] == ["model.bin", "config.json"]
     assert runner.engine_version() == runner.probe(runner.tools).version
+
+
+def test_an_engine_that_the_client_chose_and_the_machine_lacks_is_not_the_machines_fault(
+    transcribe, runner, speech, monkeypatch
+):
+    """The job waits for a miner that has it; a sealed one says it only here. The loaded engine stays."""
+    transcribe(speech, engine="faster-whisper")
+    loaded = runner._engine
+    monkeypatch.setattr(engines, "installed", lambda engine: engine == "faster-whisper")
+    with pytest.raises(Retry, match="openai-whisper is not installed") as caught:
+        transcribe(speech, engine="openai-whisper")
+    assert caught.value.fault is Fault.NEITHER
+    assert runner._engine is loaded
+    needs = runner.definition.needs
+    assert needs({"engine": "openai-whisper"}) == [("engines", "openai-whisper")]
+    assert needs({"engine": None}) == needs({}) == []
 
 
 @pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])

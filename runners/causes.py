@@ -1,0 +1,163 @@
+"""Whose fault a failure of an engine is: one table for all services.
+
+An engine reports failures in its own words. The first row of `CAUSES` that fits gives the failure its code, and the code's `fault` says
+who caused it: the client (final), the machine (counts against it) or nobody (another miner may try). A failure that a client's request
+can cause must never count against the machine, or any client could take it out of service. A new way to fail is one more row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from runners.errors import Fail, FailureCode, Fault, Retry
+
+MAX_MESSAGE = 500
+"""Characters of an error's message."""
+
+
+class Stage(StrEnum):
+    """What the engine did.
+
+    `LOADING` a model involves no request. `READING` a request (its fields, the chat template, its tokens) computes nothing, so the same
+    request fails in the same way on every machine. `ANSWERING` is the model's work.
+    """
+
+    LOADING = "loading"
+    READING = "reading"
+    ANSWERING = "answering"
+
+
+class Outcome(StrEnum):
+    """How the failure shows: the engine refuses the request, reports an error of its own, or does not answer in time."""
+
+    REFUSED = "refused"
+    FAILED = "failed"
+    LATE = "late"
+
+
+_EVERY_STAGE = frozenset(Stage)
+_EVERY_OUTCOME = frozenset(Outcome)
+_OF_REQUESTS = frozenset((Stage.READING, Stage.ANSWERING))
+_READING, _LOADING = frozenset((Stage.READING,)), frozenset((Stage.LOADING,))
+_REFUSED, _LATE = frozenset((Outcome.REFUSED,)), frozenset((Outcome.LATE,))
+_REPORTED = frozenset((Outcome.REFUSED, Outcome.FAILED))
+
+REFUSALS = frozenset((400, 413, 422))
+"""HTTP statuses with which an engine's server refuses a request. Others, such as 404, show that it is not the server that was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A row: failures at one of these stages, with one of these outcomes, whose text contains one of `signs` (all texts without signs).
+
+    `message` is the error's, in which {text} is the engine's own. Signs are in lower case.
+    """
+
+    code: FailureCode
+    message: str
+    stages: frozenset[Stage] = _EVERY_STAGE
+    outcomes: frozenset[Outcome] = _EVERY_OUTCOME
+    signs: tuple[str, ...] = ()
+
+    def fits(self, stage: Stage, outcome: Outcome, text: str) -> bool:
+        """Return whether this row describes a failure. `text` is in lower case."""
+        if stage not in self.stages or outcome not in self.outcomes:
+            return False
+        return not self.signs or any(sign in text for sign in self.signs)
+
+
+# The rows of requests precede those with signs of a broken machine, because engines quote what clients wrote.
+CAUSES = (
+    Cause(
+        FailureCode.CONTEXT_OVERFLOW,
+        "The request does not fit into the model's context: {text}",
+        _OF_REQUESTS,
+        _REPORTED,
+        ("available context size", "maximum context length", "max_model_len", "too large to process"),
+    ),
+    Cause(
+        FailureCode.INPUT_INVALID,
+        "The model cannot answer this request: {text}",
+        _READING,
+        _REPORTED,
+    ),
+    Cause(
+        FailureCode.INPUT_INVALID,
+        "Reading the request takes the model's engine too long: {text} Shorten it.",
+        _READING,
+        _LATE,
+    ),
+    Cause(FailureCode.INPUT_INVALID, "The model cannot answer this request: {text}", _OF_REQUESTS, _REFUSED),
+    Cause(
+        # llama.cpp reports with a status of its own faults what it finds in a conversation, a schema, a picture or the model's answer.
+        FailureCode.INPUT_INVALID,
+        "The model cannot answer this request: {text}",
+        _OF_REQUESTS,
+        _REPORTED,
+        (
+            "json.exception",
+            "failed to parse tool call arguments",
+            "failed to parse input",
+            "does not match the expected",
+            "failed to parse grammar",
+            "failed to initialize samplers",
+            "jinja",
+            "chat template",
+            "failed to load image",
+            "failed to tokenize prompt",
+            "failed to process image",
+        ),
+    ),
+    Cause(
+        FailureCode.OUT_OF_MEMORY,
+        "The engine has too little memory: {text}",
+        signs=(
+            "out of memory",
+            "failed to allocate",
+            "bad_alloc",
+            "no available memory",
+            "available kv cache memory",
+            "free memory on device",
+        ),
+    ),
+    Cause(
+        # After an illegal memory access or a failed assertion of a kernel, every later call of CUDA in the process fails. The texts are
+        # those of torch, CTranslate2 and the CUDA libraries; a failure that would have passed costs one more load.
+        FailureCode.ENGINE_DIED,
+        "The engine's GPU failed: {text}",
+        frozenset((Stage.ANSWERING,)),
+        signs=(
+            "cuda error",
+            "cuda failed with error",
+            "cublas_status_",
+            "cublas failed",
+            "cudnn_status_",
+            "device-side assert",
+        ),
+    ),
+    Cause(FailureCode.MODEL_UNAVAILABLE, "The engine could not load the model: {text}", _LOADING),
+    Cause(FailureCode.RUNNER_CRASHED, "The engine failed: {text}"),
+)
+
+
+def cause_of(stage: Stage, text: str, outcome: Outcome = Outcome.FAILED) -> Cause:
+    """Return the first row that describes a failure with the engine's `text`."""
+    lower = text.lower()
+    return next(cause for cause in CAUSES if cause.fits(stage, outcome, lower))
+
+
+def error_of(
+    stage: Stage, text: str, outcome: Outcome = Outcome.FAILED, *, shown: str | None = None
+) -> Fail | Retry:
+    """Return the error to raise for a failure with the engine's `text`, of which clients see `shown`."""
+    cause = cause_of(stage, text, outcome)
+    message = cause.message.format(text=(text if shown is None else shown).strip())[:MAX_MESSAGE]
+    return (
+        Fail(message, code=cause.code) if cause.code.fault is Fault.INPUT else Retry(message, code=cause.code)
+    )
+
+
+def outcome_of(status: int) -> Outcome:
+    """Return how a failure with this HTTP status shows."""
+    return Outcome.REFUSED if status in REFUSALS else Outcome.FAILED

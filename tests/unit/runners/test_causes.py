@@ -1,0 +1,55 @@
+"""Whose fault an engine's failure is, in the words of the engines themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from runners.causes import CAUSES, Outcome, Stage, cause_of, error_of
+from runners.errors import Fail, FailureCode, Retry
+
+ARGUMENTS = (
+    "Failed to parse tool call arguments as JSON: [json.exception.parse_error.101] parse error at line 1, "
+    "column 1: attempting to parse an empty input"
+)
+
+
+@pytest.mark.parametrize(
+    ("stage", "outcome", "text", "code"),
+    [
+        # The client's.
+        (Stage.READING, Outcome.FAILED, ARGUMENTS, "INPUT_INVALID"),
+        (Stage.READING, Outcome.FAILED, "anything that only reading finds", "INPUT_INVALID"),
+        (Stage.READING, Outcome.LATE, "its server did not answer (ReadTimeout).", "INPUT_INVALID"),
+        (Stage.ANSWERING, Outcome.REFUSED, "Conversation roles must alternate", "INPUT_INVALID"),
+        (Stage.ANSWERING, Outcome.FAILED, ARGUMENTS, "INPUT_INVALID"),
+        (Stage.ANSWERING, Outcome.FAILED, "Failed to parse input at pos 5: <tool_call>", "INPUT_INVALID"),
+        (Stage.ANSWERING, Outcome.REFUSED, "the request exceeds the available context size", "CONTEXT_OVERFLOW"),
+        (Stage.ANSWERING, Outcome.REFUSED, "This model's maximum context length is 4096 tokens", "CONTEXT_OVERFLOW"),
+        (Stage.ANSWERING, Outcome.FAILED, "input (600 tokens) is too large to process", "CONTEXT_OVERFLOW"),
+        # The machine's.
+        (Stage.ANSWERING, Outcome.FAILED, "Compute error.", "RUNNER_CRASHED"),
+        (Stage.ANSWERING, Outcome.LATE, "its server did not answer (ReadTimeout).", "RUNNER_CRASHED"),
+        (Stage.ANSWERING, Outcome.FAILED, "CUDA error: an illegal memory access was encountered", "ENGINE_DIED"),
+        # Nobody's: too little memory for it, or a model that does not load.
+        (Stage.ANSWERING, Outcome.FAILED, "CUDA out of memory. Tried to allocate 2 GiB. CUDA error", "OUT_OF_MEMORY"),
+        (Stage.LOADING, Outcome.FAILED, "No available memory for the cache blocks.", "OUT_OF_MEMORY"),
+        (Stage.LOADING, Outcome.FAILED, "unknown model architecture", "MODEL_UNAVAILABLE"),
+    ],
+)  # fmt: skip
+def test_a_failure_has_the_code_of_its_cause(stage: Stage, outcome: Outcome, text: str, code: str) -> None:
+    error = error_of(stage, text, outcome)
+    assert error.code == code
+    assert isinstance(error, Retry if FailureCode(code).retried else Fail)
+
+
+@pytest.mark.parametrize("quoted", [sign for cause in CAUSES for sign in cause.signs])
+def test_words_that_an_engine_quotes_from_a_client_never_blame_the_machine(quoted: str) -> None:
+    """Template errors and refusals repeat what a message says."""
+    assert not cause_of(Stage.READING, f"unknown role {quoted.upper()}").code.retried
+    assert not cause_of(Stage.ANSWERING, f"unknown role {quoted}", Outcome.REFUSED).code.retried
+
+
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_failure_has_a_cause_and_a_message_of_bounded_length(stage: Stage, outcome: Outcome) -> None:
+    assert len(str(error_of(stage, "{text} {0} " * 1000, outcome))) <= 500
