@@ -166,7 +166,8 @@ class MinerSettings(Section):
     """How long a start waits for the probe of a service, which finds out whether it works. A slower probe goes on meanwhile, and its
     service is offered as soon as it succeeds: on a busy machine it may take minutes."""
     cancel_seconds: Annotated[float, Field(ge=0)] = 1
-    """How long a cancelled runner may take to stop before it is terminated, then killed."""
+    """How long a cancelled runner may take to stop before it is terminated, then killed. If its process has other runs, it may take
+    as long as they do, for at most `stall_seconds`."""
     idle_seconds: Annotated[float, Field(gt=0)] = 300
     """How long the child process of a runner stays loaded without work."""
     placement_wait_seconds: Annotated[float, Field(ge=0)] = 60

@@ -53,6 +53,8 @@ START_SECONDS: Final = 60.0
 _TERMINATE_SECONDS: Final = 0.5
 """Time between SIGTERM and SIGKILL. Together with `miner.cancel_seconds` (default 1 s) it stays below the promised 2 s."""
 _EXIT_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.5
+"""How often a run that ignores its cancellation looks whether other runs still need its child: they may be cancelled too."""
 _MESSAGE_TAIL: Final = 500
 """Characters of a crashed child's last output that go into the error's message."""
 
@@ -85,6 +87,7 @@ class _Running:
     answer: asyncio.Future[Message]
     listener: RunListener
     active_at: float
+    cancelled: bool = False
     lines: int = 0
     """How many of its lines were logged."""
 
@@ -242,7 +245,7 @@ class Child:
             try:
                 await self._watch(running, stall_seconds)
             except asyncio.CancelledError:
-                await self._cancel(message.run_id, future, cancel_seconds)
+                await self._cancel(message.run_id, running, cancel_seconds, stall_seconds)
                 raise
             answer = _checked(future.result())
             if not isinstance(answer, Done):
@@ -287,11 +290,15 @@ class Child:
                 left = _EXIT_SECONDS
             await asyncio.wait([running.answer], timeout=left)
 
-    async def _cancel(self, run_id: str, future: asyncio.Future[Message], cancel_seconds: float) -> None:
+    async def _cancel(
+        self, run_id: str, running: _Running, cancel_seconds: float, stall_seconds: float
+    ) -> None:
+        future, running.cancelled = running.answer, True
         try:
             with suppress(OSError):
                 self._process.write(encode(Cancel(run_id=run_id)))
             await asyncio.wait([future], timeout=cancel_seconds)
+            await self._wait_for_others(future, stall_seconds)
             if future.done():
                 return
             _log.warning("child_ignores_cancel", service=self.service, pid=self.pid)
@@ -305,6 +312,21 @@ class Child:
                 future.exception()  # marks it as retrieved: the outcome of a cancelled run is not needed
             else:
                 await self.kill()
+
+    async def _wait_for_others(self, future: asyncio.Future[Message], limit: float) -> None:
+        """Wait until a cancelled run ends, while the child has other runs: ending it would fail them, and they may be other clients'."""
+        end = time.monotonic() + limit
+        while not future.done() and (left := end - time.monotonic()) > 0:
+            others = [
+                running.answer
+                for running in self._running.values()
+                if not (running.cancelled or running.answer.done())
+            ]
+            if not others:
+                return
+            await asyncio.wait(
+                [future, *others], timeout=min(left, _LOOK_SECONDS), return_when=asyncio.FIRST_COMPLETED
+            )
 
     async def _ask(self, message: Message, expected: type[_M], limit: float, code: str) -> _M:
         """Send a message and wait for its answer. A child that does not answer in time is ended."""

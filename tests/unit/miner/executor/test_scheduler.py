@@ -588,6 +588,24 @@ async def test_a_batch_shares_a_child_and_cancelling_one_run_leaves_the_others(r
         assert len(subject.status()) == 1
 
 
+async def test_a_run_of_a_batch_that_ignores_its_cancellation_leaves_the_others(rig: Rig) -> None:
+    """The child ends with the last run that is not cancelled, and no run counts as hung."""
+    async with executor(rig, cancel_seconds=0.1) as subject:
+        model, gate, started = rig.model("small", 6), rig.directory / "gate", asyncio.Event()
+        other = asyncio.create_task(do(subject, rig, model, "wait", service="batch", gate=str(gate)))
+        await until(subject.loaded)
+        listener = RunListener(progress=lambda *_: started.set())
+        deaf = asyncio.create_task(do(subject, rig, model, "deaf", service="batch", listener=listener))
+        await asyncio.wait_for(started.wait(), 60)
+        deaf.cancel()
+        assert not (await asyncio.wait([deaf, other], timeout=0.7))[0]
+        gate.touch()
+        assert (await asyncio.wait_for(other, 60)).done.results["waited"]
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(deaf, 60)
+        await until(lambda: subject.status() == [])
+
+
 async def test_killing_a_batchs_child_fails_all_its_runs_and_the_next_run_succeeds(rig: Rig) -> None:
     async with executor(rig) as subject:
         model, gate = rig.model("small", 6), rig.directory / "gate"
