@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,6 +48,9 @@ MAX_PIXELS = 8192 * 8192
 """Larger pictures are refused before decoding, because they could exhaust memory."""
 
 INPUT = "/input/media"
+
+FULL_DISK = 2**24
+"""Free bytes below which a disk may have refused ffmpeg's last write."""
 
 GENERATION_SECONDS = 60.0
 GENERATION_SIZE = 2**28
@@ -330,7 +334,7 @@ def run_ffmpeg(
         on_cancel=context.on_cancel,
     )
     if outcome.ended is not Ended.EXITED or outcome.exit_code != 0:
-        raise explain(outcome, hardware=hardware)
+        raise explain(outcome, context.output, hardware=hardware)
 
 
 GLOBAL_OPTIONS = (
@@ -366,8 +370,8 @@ def generate(tools: Tools, target: Path, *arguments: str) -> Path:
     return target
 
 
-def explain(outcome: Outcome, *, hardware: bool) -> Fail | Retry:
-    """Return the error to raise for an ffmpeg that ended without a result."""
+def explain(outcome: Outcome, output: Path, *, hardware: bool) -> Fail | Retry:
+    """Return the error to raise for an ffmpeg that ended without a result, after it wrote to the directory `output`."""
     memory = "Cannot allocate memory" in outcome.stderr or "malloc of size" in outcome.stderr
     if outcome.ended is Ended.MEMORY or memory:
         return Retry(
@@ -375,7 +379,8 @@ def explain(outcome: Outcome, *, hardware: bool) -> Fail | Retry:
         )
     if outcome.ended is Ended.OUTPUT or "File too large" in outcome.stderr:
         return Fail("The output is larger than this miner allows.", code=FailureCode.OUTPUT_TOO_LARGE)
-    if "No space left on device" in outcome.stderr:
+    # Its messages quote names in the client's file, which must not make the machine appear faulty.
+    if "No space left on device" in outcome.stderr and shutil.disk_usage(output).free < FULL_DISK:
         return Retry("The miner's disk is full.", code=FailureCode.DISK_FULL)
     if outcome.ended in (Ended.DEADLINE, Ended.CPU):
         return Fail(
