@@ -1,0 +1,1 @@
+"""Generated broken requests of every service, sent through a real agent. See `__main__`."""
