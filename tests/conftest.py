@@ -52,7 +52,7 @@ structlog.configure(
 
 LONGEST = (
     "tests/acceptance/ship/test_guides.py", "tests/acceptance/", "tests/web/", "tests/contract/http/", "tests/unit/runners/",
-    "tests/chaos/test_generated_requests.py", "tests/chaos/test_floods.py", "tests/chaos/test_kill.py", "tests/chaos/test_takeover.py",
+    "tests/chaos/test_generated_requests.py", "tests/chaos/test_floods.py", "tests/chaos/test_kill.py", "tests/chaos/replicas/test_takeover.py",
 )  # fmt: skip
 """What starts first, in this order, so that no process is left with a long test, or a long series of them, at the end."""
 

@@ -76,7 +76,7 @@ AUDIT_SANCTIONS: Final = Metric(
 )  # fmt: skip
 AUDIT_UNPROVEN: Final = Metric(
     "aitbc_coordinator_audit_unproven_opinions_total", "counter",
-    "Opinions that prove nothing, by auditor, of those that have given any. Not reset by a restart.", ("auditor",), read=True,
+    "Opinions of auditors that prove nothing. `aitbc-agent audits list` shows whose. Not reset by a restart.", read=True,
 )  # fmt: skip
 AUDIT_BUDGET_USED: Final = Metric(
     "aitbc_coordinator_audit_budget_used_ratio",

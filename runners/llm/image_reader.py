@@ -21,7 +21,7 @@ PASSED_ON = {"PNG": "png", "JPEG": "jpeg"}
 """Formats that every engine reads."""
 
 PASSED_BYTES = 4 * 2**20
-"""Bytes of a file that is passed on unchanged. Files that hide much data in few pixels are written anew."""
+"""Bytes of a file that is passed on unchanged. Files that hide much data in few pixels are written again."""
 
 MAX_SIDE = 8192
 MAX_RATIO = 200

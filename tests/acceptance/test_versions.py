@@ -13,8 +13,8 @@ import pytest
 from agent import __version__
 from agent.cli import agent_file
 from miner_support.daemons import make_daemon, settings_for, until
-from support import old_version
 from support.agents import COMMAND, Agent, running
+from support.machines import old_version
 from support.server import serve
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300), pytest.mark.sqlite]

@@ -1,4 +1,4 @@
-"""Some 150 generated broken requests with a seed that changes daily. `scripts/broken-requests` sends 10,000; see docs/explanation/reliability.md."""
+"""Some 150 generated broken requests with a seed that changes daily. `scripts/chaos broken` sends 10,000; see docs/explanation/reliability.md."""
 
 from __future__ import annotations
 

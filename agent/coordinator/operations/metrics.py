@@ -45,16 +45,13 @@ async def exposition(context: Context) -> bytes:
         metrics.EARNED: float(from_units(found.earned)),
         metrics.PAYOUT_CALLS_FAILING: found.payout_calls_failing,
         metrics.AUDITS_OPEN: found.audits_open,
+        metrics.AUDIT_UNPROVEN: await context.database.read(audit_proofs.unproven_opinions),
         metrics.AUDIT_BUDGET_USED: await context.database.read(
             funds.budget_used, context.settings.audits, now
         ),
     }
     connections: dict[Labels, int] = {(kind,): count for kind, count in context.connections.counts().items()}
-    unproven: dict[Labels, int] = {
-        (auditor_id,): count
-        for auditor_id, count in await context.database.read(audit_proofs.unproven_by_auditor)
-    }
-    labelled = {**_jobs(found), metrics.CONNECTIONS: connections, metrics.AUDIT_UNPROVEN: unproven}
+    labelled = {**_jobs(found), metrics.CONNECTIONS: connections}
     return context.meter.text({**labelled, **{name: {(): value} for name, value in plain.items()}})
 
 

@@ -92,11 +92,8 @@ def useless_auditors(connection: Connection, service: str, model: str) -> set[st
     return set(connection.execute(query).scalars())
 
 
-def unproven_by_auditor(connection: Connection) -> list[tuple[str, int]]:
-    """Return how many opinions of each auditor prove nothing, of those that have given such opinions."""
-    counted = func.sum(audit_proofs.c.unproven)
-    query = select(audit_proofs.c.miner_id, counted).where(
-        audit_proofs.c.role == AUDITOR, audit_proofs.c.unproven > 0
-    )
-    rows = connection.execute(query.group_by(audit_proofs.c.miner_id).order_by(audit_proofs.c.miner_id))
-    return [(auditor_id, int(count)) for auditor_id, count in rows]
+def unproven_opinions(connection: Connection) -> int:
+    """Return how many opinions of auditors prove nothing."""
+    counted = func.coalesce(func.sum(audit_proofs.c.unproven), 0)
+    query = select(counted).where(audit_proofs.c.role == AUDITOR)
+    return int(connection.execute(query).scalar_one())

@@ -79,6 +79,12 @@ export interface components {
             /** @description The worst position */
             where: string;
             reason: string;
+            /** @description The `reason` of an opinion that agrees with the verdict: of another one, if this opinion does not; null until there is a verdict */
+            verdictReason: string | null;
+            /** @description Why it proves nothing, as far as the miner can change that. `miner`: what it sent or stated cannot be compared; `registration`: its statement contradicts what it has registered */
+            cause: ("miner" | "registration") | null;
+            /** @description What of the statement or the evidence contradicts the miner's registration */
+            contradiction: string | null;
             /** @description 16 random bytes in hex, so that nobody can guess the words from their digest in the log; empty if there are none, or they were erased */
             salt: string;
             /** @description SHA-256 of the canonical JSON of `distances`, `limits`, `where`, `reason` and, unless it is empty, `salt`. Equals that in the log's leaf, unless the words were erased with the data of the job */
@@ -117,6 +123,10 @@ export interface components {
             failed: number;
             canariesChecked: number;
             canariesFailed: number;
+            /** @description Audits that proved nothing, which count as neither checked nor failed; of an auditor, its opinions that prove nothing */
+            unproven: number;
+            /** @description Those of them that the miner itself has caused; of an auditor, those that two others refute */
+            unprovenAtFault: number;
             /** @description Upper bound of the probability that an honest miner has so many failures */
             probability: number;
         };
@@ -411,6 +421,8 @@ export interface components {
             services: {
                 [key: string]: "healthy" | "unhealthy";
             };
+            /** @description UTC, RFC 3339 */
+            checkedAt: string;
             logKey: string;
         };
         History: {
@@ -488,6 +500,8 @@ export interface components {
             createdAt: string;
             /** @description Number of runs that have begun */
             attempts: number;
+            /** @description The highest number of runs */
+            maxAttempts: number;
             /** @description UTC, RFC 3339 */
             startedAt?: string;
             /** @description UTC, RFC 3339 */
@@ -506,6 +520,8 @@ export interface components {
             cost?: string;
             /** @description Present for a failed job */
             error?: components["schemas"]["JobError"];
+            /** @description Why the last run ended, while the job waits for the next one */
+            lastFailure?: components["schemas"]["JobError"];
             /** @description Files that are still to be uploaded */
             missingFiles?: string[];
             /** @description Only in the one event that notifies a client that its job waits for long */
@@ -608,6 +624,8 @@ export interface components {
             createdAt: string;
             /** @description Number of runs that have begun */
             attempts: number;
+            /** @description The highest number of runs */
+            maxAttempts: number;
             /** @description UTC, RFC 3339 */
             startedAt?: string;
             /** @description UTC, RFC 3339 */
@@ -626,6 +644,8 @@ export interface components {
             cost?: string;
             /** @description Present for a failed job */
             error?: components["schemas"]["JobError"];
+            /** @description Why the last run ended, while the job waits for the next one */
+            lastFailure?: components["schemas"]["JobError"];
             /** @description Files that are still to be uploaded */
             missingFiles?: string[];
             /** @description Only in the one event that notifies a client that its job waits for long */
@@ -750,6 +770,8 @@ export interface components {
             registeredAt: string;
             session: number;
             agentVersion: string | null;
+            /** @description Why its version does not work with the coordinator's, and what to do; it gets no jobs then */
+            versionProblem: string | null;
             paused: string | null;
             slots: number;
             cpuCores: number;
@@ -843,6 +865,8 @@ export interface components {
             registeredAt: string;
             session: number;
             agentVersion: string | null;
+            /** @description Why its version does not work with the coordinator's, and what to do; it gets no jobs then */
+            versionProblem: string | null;
             paused: string | null;
             /** @description When an operator excluded it */
             excludedAt: string | null;
@@ -972,6 +996,7 @@ export interface components {
             };
             miners: components["schemas"]["MinerSummary"][];
             database: components["schemas"]["DatabaseNumbers"];
+            replicas: components["schemas"]["Replica"][];
         };
         OwnBrowserSession: {
             sessionId: string;
@@ -1091,6 +1116,14 @@ export interface components {
             removedAt: string;
             requeuedJobs: number;
             endedOffers: number;
+        };
+        Replica: {
+            slot: number;
+            host: string;
+            version: string;
+            /** @description UTC, RFC 3339 */
+            joinedAt: string;
+            leads: boolean;
         };
         /** @enum {string} */
         Role: "client" | "miner" | "admin";
@@ -1429,7 +1462,7 @@ export type GivenKey = components["schemas"]["GivenKey"];
 /** What a machine needs to offer a service. Sizes are in bytes; `gpu` is whether a GPU is needed, used if present, or never used. */
 export type Hardware = components["schemas"]["Hardware"];
 
-/** The health of the coordinator. `logKey` is the key that verifies receipts. */
+/** The health of the coordinator. `checkedAt` is when the database was last known to answer, or not to; `logKey` verifies receipts. */
 export type Health = components["schemas"]["Health"];
 
 /** Figures over time. Points are `intervalSeconds` apart, each at the beginning of its interval. */
@@ -1561,7 +1594,7 @@ export type MinerDetails = components["schemas"]["MinerDetails"];
 /** Why a miner does not get the jobs that wait, by kind of job. */
 export type MinerExplanation = components["schemas"]["MinerExplanation"];
 
-/** A run that ended by its miner's fault. `code` and `message` are null if its lease expired. */
+/** The last run that its miner did not finish, whether or not it lowers the reputation. `code` and `message` are null if its lease expired. */
 export type MinerFault = components["schemas"]["MinerFault"];
 
 /** Miners, newest first, and their total number. */
@@ -1642,7 +1675,7 @@ export type Omitted = components["schemas"]["Omitted"];
 /** A miner that has earned money but is not part of the batch, what could be paid to it, and why it is not. */
 export type OmittedMiner = components["schemas"]["OmittedMiner"];
 
-/** The number of jobs in each state, all miners, and the database's writes. */
+/** The number of jobs in each state, all miners, the database's writes, and the coordinators that use the database. */
 export type Overview = components["schemas"]["Overview"];
 
 /** The caller's session, and the token that its requests must send as `X-CSRF-Token` to change something. */
@@ -1705,6 +1738,9 @@ export type ReceiptVerification = components["schemas"]["ReceiptVerification"];
 
 /** A removed miner, and the numbers of its jobs that were queued again and of its offers that ended. */
 export type Removal = components["schemas"]["Removal"];
+
+/** A running coordinator. One of them leads: it alone matches jobs with miners, and does the upkeep. */
+export type Replica = components["schemas"]["Replica"];
 
 /** The role of a key. */
 export type Role = components["schemas"]["Role"];

@@ -1,4 +1,4 @@
-"""Sends generated broken requests of every service to a real agent: `scripts/broken-requests`. The exit status is 0 if it stands them.
+"""Sends generated broken requests of every service to a real agent: `scripts/chaos broken`. The exit status is 0 if it stands them.
 
 Most are valid by their schemas and reach an engine: damaged files, strange conversations, programs that kill themselves. No request may
 crash or hang a runner, count as the machine's fault, pause a service, or get an answer 5xx; and good requests of every service must
@@ -163,7 +163,7 @@ def _words(costs: machine.Costs) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="scripts/broken-requests", description="Send generated broken requests to a real agent."
+        prog="scripts/chaos broken", description="Send generated broken requests to a real agent."
     )
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1, help="the same seed sends the same requests")

@@ -1,4 +1,4 @@
-"""Random histories with real concurrency. `tests/chaos/test_postgres.py` plays longer ones."""
+"""Random histories with real concurrency. `tests/chaos/replicas/test_postgres.py` plays longer ones."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def test_an_empty_file_is_refused(transcode, tmp_path, fields):
 
 
 def test_words_in_a_file_do_not_make_the_disk_appear_full(transcode, make_media):
-    """ffmpeg quotes the file's type in a warning, before it refuses the request's impossible bitrate."""
+    """Ffmpeg quotes the file's type in a warning, before it refuses the request's impossible bitrate."""
     file = make_media("a.mkv", "-f", "lavfi", "-i", "sine=duration=0.5", "-c:a", "flac")
     header = file.read_bytes().replace(b"\xdf\xa3\xa3", b"\xdf\xa3\xb2", 1)
     file.write_bytes(header.replace(b"\x88matroska", b"\x97No space left on device", 1))

@@ -1,4 +1,4 @@
-"""Whatever a client sends to a language model, no engine fails through the machine's fault, and the next request is answered."""
+"""No request of a client makes an engine for language models fail through the machine's fault, and the next request is answered."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from agent.cli.commands.running import status
 from aitbc.cli._terminal.output import SafeConsole
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SOURCES = [path for folder in ("agent/cli", "sdk/python/aitbc/cli") for path in (ROOT / folder).rglob("*.py")]
 
 MARKED = ("TextColumn", "RichHandler", "from_markup", "render_markup")

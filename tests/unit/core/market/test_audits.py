@@ -224,7 +224,7 @@ def test_a_maximum_cost_covers_the_job_and_its_audit(cost: int, percent: float, 
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the simulation of miners and their auditors."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[4] / "benchmarks"))
     return importlib.import_module("measuring.audits.network")
 
 

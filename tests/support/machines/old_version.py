@@ -10,7 +10,7 @@ from pathlib import Path
 VERSION = "0.1.0"
 COMMIT = "19f503317bdad3eb022ebe74367c002600da2a9f"
 """The last commit of the day on which 0.1.0 was released."""
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def extract(directory: Path) -> dict[str, str]:
