@@ -26,7 +26,9 @@ from agent.coordinator.cluster.opening import open_cluster, require_same_install
 from agent.coordinator.connections import Connections, raise_descriptor_limit
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.errors import map_errors
-from agent.coordinator.feed.feed import CHANGES, Feed, Recent
+from agent.coordinator.feature import Opening
+from agent.coordinator.features import FEATURES, METRICS
+from agent.coordinator.feed.feed import Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
 from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
@@ -34,22 +36,17 @@ from agent.coordinator.http.direct import API_MOUNT, Direct, Table, plain_routes
 from agent.coordinator.http.hosts import Hosts
 from agent.coordinator.http.middleware import Failures, Paths, RequestIds, Tus
 from agent.coordinator.http.rate_limits import RateLimits
-from agent.coordinator.metrics import METRICS
-from agent.coordinator.openapi.document import document, guard_of, routes
+from agent.coordinator.openapi.document import all_routers, document, guard_of, routes
 from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.log.secret_file import load_secret
-from agent.coordinator.payouts.adapter import Site
-from agent.coordinator.payouts.installed import open_adapters
-from agent.coordinator.payouts.worker import PayoutWorker
-from agent.coordinator.routes import OPERATORS_ROUTERS, ROUTERS
+from agent.coordinator.routes import OPERATORS_ROUTERS
 from agent.coordinator.sequencer import PUBLISHED, LogSigner, Sequencer
 from agent.coordinator.store.database import Database
 from agent.coordinator.store.engines import open_database
 from agent.coordinator.store.log import newest_checkpoint
 from agent.coordinator.store.receipts import any_receipt
-from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.errors import (
     ConfigurationError,
 )
@@ -124,22 +121,13 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     dispatcher = Dispatcher(
         settings.coordinator, database, time.time, meter, cluster, nonce_key(bytes(signer.key))
     )
-    webhooks = WebhookSender(database, settings.coordinator.webhooks, time.time)
-    cluster.bus.on_signal(CHANGES, webhooks.wake)
-    payouts = PayoutWorker(
-        database,
-        settings.payouts,
-        open_adapters(Site(settings.payouts, directory, signer.origin)),
-        time.time,
-    )
-    payouts.connect(cluster.bus)
+    opening = Opening(settings, directory, signer.origin, database, cluster.bus, time.time)
+    parts = [feature.open(opening) for feature in FEATURES if feature.open is not None]
     return Context(
         settings=settings.coordinator,
         database=database,
         hub=hub,
         feed=Feed(database, hub, Recent(stream.history, stream.history_size), cluster),
-        webhooks=webhooks,
-        payouts=payouts,
         dispatcher=dispatcher,
         artifacts=artifacts,
         uploads=uploads,
@@ -155,6 +143,7 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         connections=Connections(
             settings.coordinator.connections, meter, descriptors=raise_descriptor_limit()
         ),
+        parts={type(part): part for part in parts},
         cluster=cluster,
         caches=Caches(bus=cluster.bus),
     )
@@ -236,7 +225,7 @@ class _Application(FastAPI):
 @cache
 def _api() -> APIRouter:
     """Return the routes of the API. They are not included but shared: the framework would analyse them for each inclusion."""
-    api = APIRouter(routes=[route for router in ROUTERS for route in router.routes])
+    api = APIRouter(routes=[route for router in all_routers() for route in router.routes])
     api.add_route("/v1/openapi.json", _describe)
     return api
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import structlog
 
-from agent.coordinator.operations import health, history, retention, streams
+from agent.coordinator.features import FEATURES
+from agent.coordinator.operations import folding, health, retention, streams
 from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.audits import audits, funds
 from agent.coordinator.operations.context import Context
@@ -24,7 +25,6 @@ UPKEEP_SECONDS: Final = 1.0
 UPKEEP_SILENCE_SECONDS: Final = 120.0
 """Time after which a round of the upkeep counts as hung. Thousands of expired leases take seconds."""
 UPLOADS_SECONDS: Final = 60.0
-HISTORY_SECONDS: Final = 60.0
 RETENTION_SECONDS: Final = 60.0
 ORPHANS_SECONDS: Final = 3600.0
 
@@ -50,8 +50,8 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
                 "keys",
                 _repeated(context, context.settings.streams.key_check_seconds, streams.check_keys),
             ),
-            _watched(context, "counts", _repeated(context, recent.SECONDS / 2, history.fold_changes)),
-            _watched(context, "work", _repeated(context, UPKEEP_SECONDS, history.fold_work)),
+            _watched(context, "counts", _repeated(context, recent.SECONDS / 2, folding.fold_changes)),
+            _watched(context, "work", _repeated(context, UPKEEP_SECONDS, folding.fold_work)),
             _watched(context, "unfinished", _repeated(context, UPKEEP_SECONDS, _scan_unfinished)),
             _watched(context, "numbers", _repeated(context, UPKEEP_SECONDS, streams.keep_numbers)),
         ]
@@ -59,7 +59,8 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
     finally:
         await _end(tasks)
         await _end(leading)
-        await context.payouts.close()
+        for part in context.parts.values():
+            await part.close()
         await context.artifacts.close()
         context.database.close()
 
@@ -101,8 +102,6 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
     context.dispatcher.job_waiting()
     leading += [
         _watched(context, "dispatcher", context.dispatcher.run()),
-        _watched(context, "webhooks", context.webhooks.run()),
-        _watched(context, "payouts", context.payouts.run()),
         _watched(context, "log", context.log.run()),
         _watched(context, "upkeep", _upkeep(context)),
         _watched(context, "audits", _repeated(context, UPKEEP_SECONDS, audits.advance)),
@@ -114,11 +113,15 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "old_jobs", _repeated(context, RETENTION_SECONDS, retention.delete_jobs)),
         _watched(context, "old_events", _repeated(context, RETENTION_SECONDS, retention.delete_events)),
         _watched(context, "old_logs", _repeated(context, RETENTION_SECONDS, retention.delete_job_logs)),
-        _watched(context, "old_figures", _repeated(context, RETENTION_SECONDS, retention.delete_history)),
         _watched(context, "old_keys", _repeated(context, ORPHANS_SECONDS, retention.delete_keys)),
         _watched(context, "old_checkpoints", _repeated(context, ORPHANS_SECONDS, retention.thin_checkpoints)),
-        _watched(context, "history", _repeated(context, HISTORY_SECONDS, history.sample)),
         _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, removal.remove_orphans)),
+        *(_watched(context, type(part).__name__, part.run()) for part in context.parts.values()),
+        *(
+            _watched(context, task.name, _repeated(context, task.seconds, task.step))
+            for feature in FEATURES
+            for task in feature.tasks
+        ),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a change of a job means for others: its cost, its events, its message, and what it counts for. Nothing here uses the database."""
+"""What a change of a job means for others: its cost, its events, and what it counts for. Nothing here uses the database."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miner_stats import MinerStats, Work
 from agent.coordinator.store.queue import restrictions_of
 from agent.coordinator.store.receipts import Run
-from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import InsufficientBalance
 from agent.core.jobs import Effect, Event, Finished, Job, JobState, Outcome, RunEnded, apply
 from agent.core.market.ledger import InsufficientFunds, Settlement
 from agent.core.market.reputation import judge
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
-from agent.core.webhooks import event_type, lane, message, webhook_id
 from aitbc.leaves.settlement import Settlement as LoggedSettlement
 from aitbc.receipts import receipt_id
 from aitbc.statement import job_price
@@ -129,21 +127,6 @@ def job_update(
         data[field_name] = {"code": life.failure.code, "message": life.failure.message}
     # The owner of a miner that has just lost a job sees this event too.
     return NewEvent("job_update", data, record.account_id, miner_id or record.miner_id, life.job_id)
-
-
-def message_of(item: Change, url: str, now: float) -> Delivery:
-    """Return the message to the webhook of a job that has ended."""
-    record, life = item.before, item.life
-    return Delivery(
-        webhook_id=webhook_id(life.job_id),
-        job_id=life.job_id,
-        account_id=record.account_id,
-        url=url,
-        lane=lane(record.account_id, url),
-        type=event_type(life.state),
-        body=message(life, record.service, labels_of(record), now),
-        created_at=now,
-    )
 
 
 def labels_of(record: JobRecord) -> dict[str, str]:

@@ -1,38 +1,26 @@
 """The only module that changes jobs.
 
 An event of a job changes, in one transaction, everything that depends on the job's state: its row, the run that has ended, the
-money that is held for it, the statistics, the event for the feed, and the message to its webhook. Callers pass the event and other
-columns of the row that change; this module does the rest.
+money that is held for it, the statistics, the event for the feed, and what features keep about jobs (`hooks`). Callers pass the
+event and other columns of the row that change; this module does the rest.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agent.coordinator import consequences
+from agent.coordinator import consequences, hooks
 from agent.coordinator.consequences import Change
-from agent.coordinator.store import (
-    artifacts,
-    audits,
-    counts,
-    events,
-    history,
-    ledger,
-    miner_stats,
-    offers,
-    queue,
-    webhooks,
-)
+from agent.coordinator.store import artifacts, audits, counts, events, ledger, miner_stats, offers, queue
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import NewPayment, Payment
-from agent.coordinator.store.webhooks import Delivery
 from agent.core.jobs import (
     Claim,
     Event,
@@ -44,12 +32,6 @@ from agent.core.jobs import (
 from agent.core.market.ledger import Entry, InsufficientFunds, Settlement, available, hold, settle
 from agent.core.market.offers import EXHAUSTED, Offer
 from agent.core.values.quantities import format_time
-from agent.core.webhooks import (
-    WAITING,
-    lane,
-    waiting_id,
-    waiting_message,
-)
 
 
 class Holds:
@@ -91,7 +73,7 @@ def create_all(connection: Connection, jobs: Sequence[tuple[JobRecord, Entry]]) 
     )
     payments = [NewPayment(record.job_id, record.account_id, record.held, entry) for record, entry in jobs]
     ledger.add_payments(connection, payments, now)
-    history.add(connection, now, submitted=len(records))
+    hooks.jobs_submitted(connection, records, now)
     updates = [consequences.job_update(record, record.life, None, 0, record.created_at) for record in records]
     events.add(connection, updates, now)
 
@@ -125,24 +107,17 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
     counts.move(connection, [_move(item) for item in changes if item.moved])
     settlements = _settle(connection, changes, costs, now)
     updates: list[NewEvent] = []
-    ending: Counter[str] = Counter()
     for item in changes:
         job_id = item.life.job_id
         if item.moved:
             updates.append(consequences.moved(item, costs.get(job_id), now))
         if (settlement := settlements.get(job_id)) is not None:
             updates.append(consequences.settled(item, settlement, now))
-            ending.update(paid=settlement.paid, fees=settlement.fee)
-        if item.finished:
-            ending[item.life.state.value] += 1
     ended = [item for item in changes if item.finished]
-    for item in ended:
-        if (url := item.before.webhook_url) is not None:
-            webhooks.enqueue(connection, consequences.message_of(item, url, now), item.before.created_at)
     for item in sorted(ended, key=lambda item: item.before.offer_id or ""):
         updates += _return_to_offer(connection, item, now)
     _update_stats(connection, changes, settlements, now)
-    history.add(connection, now, **ending)
+    hooks.jobs_changed(connection, changes, settlements, now)
     events.add(connection, updates, now)
 
 
@@ -170,7 +145,7 @@ def _save_jobs(
 
 
 def notify_waiting(connection: Connection, record: JobRecord, notice: Mapping[str, Any], now: float) -> bool:
-    """Notify the client of a job why it waits: with an event, and a message to its webhook. `notice` is the event's `waiting`.
+    """Notify the client of a job why it waits: with an event. `notice` is the event's `waiting`.
 
     Return False, changing nothing, if the client was notified before.
     """
@@ -178,19 +153,7 @@ def notify_waiting(connection: Connection, record: JobRecord, notice: Mapping[st
         return False
     update = consequences.job_update(record, record.life, None, 0, now)
     events.add(connection, [replace(update, data={**update.data, "waiting": dict(notice)})], now)
-    if record.webhook_url is not None:
-        codes = [reason["code"] for reason in notice["reasons"]]
-        delivery = Delivery(
-            webhook_id=waiting_id(record.job_id),
-            job_id=record.job_id,
-            account_id=record.account_id,
-            url=record.webhook_url,
-            lane=lane(record.account_id, record.webhook_url),
-            type=WAITING,
-            body=waiting_message(record.job_id, record.service, consequences.labels_of(record), codes, now),
-            created_at=now,
-        )
-        webhooks.enqueue(connection, delivery, record.created_at)
+    hooks.job_waits(connection, record, [reason["code"] for reason in notice["reasons"]], now)
     return True
 
 
@@ -198,6 +161,7 @@ def delete_data(connection: Connection, records: Sequence[JobRecord], now: float
     """Delete the data of ended jobs. Their receipts, payments and share of the network's statistics remain."""
     job_ids = [record.job_id for record in records]
     store.forget_data(connection, job_ids, now)
+    hooks.data_deleted(connection, job_ids)
     _count_bytes(connection, records, -1)
     audits.erase_words(connection, job_ids)
     groups = [(record.account_id, record.service, record.life.state.value) for record in records]

@@ -120,9 +120,6 @@ LEADS: Final = Metric(
 UNWRITABLE: Final = Metric(
     "aitbc_coordinator_database_unwritable", "gauge", "1 while writes fail, e.g. because the disk is full.", read=True
 )  # fmt: skip
-WEBHOOKS_DUE: Final = Metric(
-    "aitbc_coordinator_webhooks_due", "gauge", "Webhook messages that are due to be sent.", read=True
-)  # fmt: skip
 LOG_LEAVES: Final = Metric(
     "aitbc_coordinator_log_leaves", "gauge", "Number of leaves in the log's newest checkpoint.", read=True
 )  # fmt: skip
@@ -145,16 +142,10 @@ PAID: Final = Metric(
 EARNED: Final = Metric(
     "aitbc_coordinator_earned_credits_total", "counter", "Money that miners have earned of it, without fees.", read=True
 )  # fmt: skip
-PAYOUTS: Final = Metric(
-    "aitbc_coordinator_payouts", "gauge", "Payments of batches, by state. Prepared and sent ones are on their way.", ("state",), read=True
-)  # fmt: skip
-PAYOUT_CALLS_FAILING: Final = Metric(
-    "aitbc_coordinator_payout_calls_failing", "gauge", "Transfers of payments whose last adapter call failed, and batches whose payments could not be prepared.", read=True
-)  # fmt: skip
 
 METRICS: Final = (
     REQUESTS, REQUEST_SECONDS, RATE_LIMITED, REFUSED, CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_CLOSED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
     QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE, LEADS,
-    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, AUDIT_VERDICTS, AUDIT_SANCTIONS, AUDIT_UNPROVEN, AUDITS_OPEN, AUDIT_BUDGET_USED, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
-    PAYOUTS, PAYOUT_CALLS_FAILING,
+    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, AUDIT_VERDICTS, AUDIT_SANCTIONS, AUDIT_UNPROVEN, AUDITS_OPEN, AUDIT_BUDGET_USED, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
+
 )  # fmt: skip

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from agent.coordinator.store import ledger, payout_checks
+from agent.coordinator.features.payouts.rules import PaymentState
+from agent.coordinator.features.payouts.store import checks as payout_checks
+from agent.coordinator.features.webhooks.sender import make_secret
+from agent.coordinator.store import ledger
 from agent.coordinator.store.engines import snapshot
-from agent.coordinator.webhook_sender import make_secret
-from agent.core.market.payouts import PaymentState
 from agent.fault_points import VARIABLE
 from agent.settings import Settings
 from support.payouts.process import EARNED, MINERS, PAYMENTS, miner, read_all

@@ -12,11 +12,13 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 
+from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from agent import __version__
+from agent.coordinator.features import FEATURES
 from agent.coordinator.openapi.declare import AUDIENCE, ERROR_CODES, SCHEMAS, DataEvent, Error, StreamEvent
 from agent.coordinator.openapi.examples import NoExampleError, example_of
 from agent.coordinator.openapi.guide import DESCRIPTION, SUMMARY, tags
@@ -92,9 +94,14 @@ ALWAYS: Final = (RateLimitExceeded, InternalError, ServiceUnavailable)
 """The errors of all calls."""
 
 
+def all_routers() -> tuple[APIRouter, ...]:
+    """Return the routers of the API, in the order in which they are tried."""
+    return (*ROUTERS, *(router for feature in FEATURES for router in feature.routers))
+
+
 def routes() -> Iterator[tuple[str, APIRoute]]:
     """Yield every HTTP route with its path."""
-    for router in ROUTERS:
+    for router in all_routers():
         for route in router.routes:
             if isinstance(route, APIRoute) and route.include_in_schema:
                 yield route.path_format, route

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import BlobStore, UploadStore
@@ -17,12 +17,10 @@ from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.callers import Credential
-from agent.coordinator.payouts.worker import PayoutWorker
 from agent.coordinator.randomness import random_bytes
 from agent.coordinator.sequencer import LogSigner, Sequencer
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.events import NewEvent
-from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.jobs import JobState
 from agent.core.liveness import Liveness
 from agent.core.machine.catalogue import CatalogueEntry
@@ -30,6 +28,8 @@ from agent.core.values.quantities import format_time, make_id
 from agent.metrics import Meter
 from agent.settings import CoordinatorSettings
 from runners.api import ServiceDefinition
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -54,7 +54,8 @@ class Health:
 class Context:
     """The coordinator's parts.
 
-    `clock` returns seconds since the epoch; `link_key` is the secret behind signed links; `witnesses` are vkeys.
+    `clock` returns seconds since the epoch; `link_key` is the secret behind signed links; `witnesses` are vkeys;
+    `parts` are the features' long-lived objects by their class.
     `liveness` receives reports of progress, in the event loop's time; `open_streams` counts streams by their owner, and
     `streams_by_key` has the open ones by their credential.
     """
@@ -63,8 +64,6 @@ class Context:
     database: Database
     hub: Hub
     feed: Feed
-    webhooks: WebhookSender
-    payouts: PayoutWorker
     dispatcher: Dispatcher
     artifacts: BlobStore
     uploads: UploadStore
@@ -78,12 +77,18 @@ class Context:
     clock: Callable[[], float]
     meter: Meter
     connections: Connections
+    parts: Mapping[type[Any], Any] = field(default_factory=dict)
     cluster: Cluster = field(default_factory=Alone)
     caches: Caches = field(default_factory=Caches)
     open_streams: Counter[str] = field(default_factory=Counter)
     streams_by_key: dict[Credential | None, set[Any]] = field(default_factory=dict)
     liveness: Liveness = field(default_factory=Liveness)
     health: Health = field(default_factory=Health)
+
+    def part(self, kind: type[T]) -> T:
+        """Return a feature's part."""
+        part: T = self.parts[kind]
+        return part
 
     def new_id(self, prefix: str) -> str:
         """Return a new time-ordered, unguessable id."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from agent.coordinator import metrics
+from agent.coordinator import hooks, metrics
 from agent.coordinator.operations.audits import funds
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.supply import offline_before
@@ -23,7 +23,7 @@ FINAL: Final = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 async def exposition(context: Context) -> bytes:
     """Return all metrics in Prometheus' text format. Raises `ServiceUnavailable` while the coordinator stops."""
     now = context.clock()
-    found = await context.database.read(numbers, now, offline_before(context))
+    found = await context.database.read(numbers, offline_before(context))
     disk = shutil.disk_usage(context.database.directory)
     plain = {
         metrics.QUEUE: found.claimable,
@@ -33,7 +33,6 @@ async def exposition(context: Context) -> bytes:
         metrics.WRITES_WAITING: context.database.waiting,
         metrics.UNWRITABLE: context.database.fault is not None,
         metrics.LEADS: context.cluster.leadership.leads,
-        metrics.WEBHOOKS_DUE: found.webhooks_due,
         metrics.LOG_LEAVES: found.log_leaves,
         metrics.LOG_UNSEQUENCED: found.log_queued,
         metrics.LOG_STOPPED: context.cluster.leadership.leads
@@ -43,7 +42,6 @@ async def exposition(context: Context) -> bytes:
         metrics.DISK_BYTES: disk.total,
         metrics.PAID: float(from_units(found.paid)),
         metrics.EARNED: float(from_units(found.earned)),
-        metrics.PAYOUT_CALLS_FAILING: found.payout_calls_failing,
         metrics.AUDITS_OPEN: found.audits_open,
         metrics.AUDIT_UNPROVEN: await context.database.read(audit_proofs.unproven_opinions),
         metrics.AUDIT_BUDGET_USED: await context.database.read(
@@ -51,7 +49,8 @@ async def exposition(context: Context) -> bytes:
         ),
     }
     connections: dict[Labels, int] = {(kind,): count for kind, count in context.connections.counts().items()}
-    labelled = {**_jobs(found), metrics.CONNECTIONS: connections}
+    of_features = await context.database.read(hooks.read_gauges, now)
+    labelled = {**_jobs(found), **of_features, metrics.CONNECTIONS: connections}
     return context.meter.text({**labelled, **{name: {(): value} for name, value in plain.items()}})
 
 
@@ -72,5 +71,4 @@ def _jobs(found: Numbers) -> Mapping[Metric, Values]:
         metrics.SUBMITTED: submitted,
         metrics.FINISHED: finished,
         metrics.MINERS: states,
-        metrics.PAYOUTS: found.payouts,
     }

@@ -17,7 +17,6 @@ from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import audits as audit_store
 from agent.coordinator.store import canaries as canary_store
 from agent.coordinator.store import events as event_store
-from agent.coordinator.store import history as history_store
 from agent.coordinator.store import job_logs as job_log_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import log as log_store
@@ -74,13 +73,6 @@ async def delete_job_logs(context: Context) -> None:
     """Delete old logs of jobs."""
     before = context.clock() - context.settings.job_log_retention_seconds
     while await context.database.write(job_log_store.prune, before) == job_log_store.PRUNED_AT_ONCE:
-        pass
-
-
-async def delete_history(context: Context) -> None:
-    """Delete figures that no chart shows any more."""
-    before = context.clock() - history_store.SHOWN_SECONDS
-    while await context.database.write(history_store.prune, before) == history_store.PRUNED_AT_ONCE:
         pass
 
 

@@ -8,7 +8,6 @@ from agent.coordinator.routes import (
     admin,
     artifacts,
     audits,
-    deposits,
     direct_uploads,
     encryption_keys,
     health,
@@ -21,9 +20,6 @@ from agent.coordinator.routes import (
     miner_session,
     miner_stats,
     miners,
-    openai,
-    payout_reports,
-    payouts,
     receipts,
     registry,
     services,
@@ -31,7 +27,6 @@ from agent.coordinator.routes import (
     streams,
     uploads,
     wallet,
-    webhooks,
 )
 
 # The framework ignores this warning about its own fields where it builds them, but they are built later: at their first use.
@@ -49,21 +44,16 @@ ROUTERS = (
     direct_uploads.router,
     log.router,
     wallet.router,
-    webhooks.router,
     marketplace.router,
     miner_stats.router,
     encryption_keys.router,
     miners.router,
     miner_session.router,
-    payouts.router,
     machines.router,
     audits.router,
     keys.router,
     sessions.router,
-    openai.router,
     admin.router,
-    deposits.router,
-    payout_reports.router,
     streams.router,
 )
 

@@ -9,10 +9,8 @@ from pydantic import ConfigDict, Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import history as operations
 from agent.coordinator.operations.accounts import access, enrolments, logins, wallet
 from agent.coordinator.operations.answers.accounts import AccountPage, Booked, EnrolmentPage, Key, LoginLink
-from agent.coordinator.operations.answers.history import History, Metric, Period
 from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Overview, Removal
 from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.miners import exclusion, machines
@@ -286,28 +284,6 @@ async def remove_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) -
     The miner can join again with an enrolment token. To keep it out, exclude it.
     """
     return await exclusion.remove(context, miner_id)
-
-
-@router.get("/history", summary="Jobs, money and miners over time")
-async def history(
-    context: ContextOf,
-    _: Admin,
-    metric: Annotated[
-        Metric,
-        Query(
-            description=(
-                "`jobs`: submitted, completed, failed, cancelled; `queue`: waiting, running; `money`: credited, debited, paid, fees; "
-                "`miners`: online"
-            )
-        ),
-    ] = Metric.JOBS,
-    period: Annotated[Period, Query(description="The time until now")] = Period.DAY,
-) -> History:
-    """A point for each interval of the period, oldest first; the last interval has not ended.
-
-    Jobs and money are counted, the queue and the miners are averages of samples. A miner that is paused is not online.
-    """
-    return await operations.series(context, metric, period)
 
 
 @router.get("/overview", summary="Miners and queue")

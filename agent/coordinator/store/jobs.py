@@ -25,14 +25,7 @@ from sqlalchemy import (
 
 from agent.coordinator.store.database import StaleRead
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import (
-    job_labels,
-    job_logs,
-    jobs,
-    results,
-    runs,
-    webhook_deliveries,
-)
+from agent.coordinator.store.schema.tables import job_labels, job_logs, jobs, results, runs
 from agent.core.jobs import DEADLINE_GRACE_SECONDS, Failure, Job, JobState, Lease, RunEnded
 from agent.core.tracing import trace_id_of
 
@@ -272,7 +265,7 @@ def forget_data(connection: Connection, job_ids: Sequence[str], now: float) -> N
         )
     )
     connection.execute(update(runs).where(runs.c.job_id.in_(job_ids)).values(failure_message=None))
-    for table in (results, job_labels, job_logs, webhook_deliveries):
+    for table in (results, job_labels, job_logs):
         connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
 
 

@@ -14,11 +14,7 @@ from agent.coordinator.store.schema.tables import (
     log_queue,
     miner_stats,
     miners,
-    payout_batches,
-    payout_transfers,
-    payouts,
     stored_bytes,
-    webhook_deliveries,
 )
 from agent.core.jobs import JobState
 
@@ -34,19 +30,15 @@ class Numbers:
     miners: int
     online: int
     paused: int
-    webhooks_due: int
     log_leaves: int
     log_queued: int
     stored_bytes: int
     paid: int
     earned: int
-    payouts: Mapping[tuple[str, ...], int]
-    """Payments of payouts, by state."""
-    payout_calls_failing: int
     audits_open: int
 
 
-def numbers(connection: Connection, now: float, offline_before: float) -> Numbers:
+def numbers(connection: Connection, offline_before: float) -> Numbers:
     """Return all numbers of this moment."""
     one = connection.execute
     state = func.ltrim(counts.numbers.c.state, counts.DELETED)
@@ -64,21 +56,11 @@ def numbers(connection: Connection, now: float, offline_before: float) -> Number
         .select_from(miners)
         .where(miners.c.removed_at.is_(None))
     ).one()
-    due = select(func.count()).where(
-        webhook_deliveries.c.state == "pending", webhook_deliveries.c.next_attempt_at <= now
-    )
     paid, earned = one(
         select(
             func.coalesce(func.sum(miner_stats.c.paid), 0), func.coalesce(func.sum(miner_stats.c.earned), 0)
         )
     ).one()
-    by_payout_state = select(payouts.c.state, func.count()).group_by(payouts.c.state)
-    failing_transfers = select(func.count()).where(
-        payout_transfers.c.next_call_at.is_not(None), payout_transfers.c.failures > 0
-    )
-    failing_batches = select(func.count()).where(
-        payout_batches.c.finished_at.is_(None), payout_batches.c.last_error.is_not(None)
-    )
     return Numbers(
         jobs={(service, state): int(count) for service, state, count in counted},
         claimable=int(claimable),
@@ -86,14 +68,10 @@ def numbers(connection: Connection, now: float, offline_before: float) -> Number
         miners=int(known),
         online=int(present),
         paused=int(paused),
-        webhooks_due=int(one(due).scalar_one()),
         log_leaves=int(one(select(func.coalesce(func.max(log_checkpoints.c.size), 0))).scalar_one()),
         log_queued=int(one(select(func.count()).select_from(log_queue)).scalar_one()),
         stored_bytes=int(one(select(func.coalesce(func.sum(stored_bytes.c.size), 0))).scalar_one()),
         paid=int(paid),
         earned=int(earned),
-        payouts={(state,): int(count) for state, count in one(by_payout_state)},
-        payout_calls_failing=int(one(failing_transfers).scalar_one())
-        + int(one(failing_batches).scalar_one()),
         audits_open=audits.undecided(connection),
     )

@@ -15,10 +15,9 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from agent.coordinator.openapi.declare import AUDIENCE
-from agent.coordinator.openapi.document import document
+from agent.coordinator.openapi.document import all_routers, document
 from agent.coordinator.openapi.examples import NoExampleError, example_of
 from agent.coordinator.operations.answers.jobs import JobCancelled
-from agent.coordinator.routes import ROUTERS
 from agent.core.errors import answerable
 from agent.core.values.fields import MalformedAnswerError
 from runners import registry
@@ -65,7 +64,7 @@ def validator(schema: dict[str, Any]) -> Draft202012Validator:
 
 CALLS = sorted(
     f"{method} {route.path_format}"  # type: ignore[attr-defined] # it has methods
-    for router in ROUTERS
+    for router in all_routers()
     for route in router.routes
     for method in getattr(route, "methods", None) or ()
 )

@@ -35,7 +35,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def served(tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """A coordinator that notifies clients after a tenth of a second."""
-    monkeypatch.setattr("agent.coordinator.webhook_sender.internet", receiver.network)
+    monkeypatch.setattr("agent.coordinator.features.webhooks.sender.internet", receiver.network)
     monkeypatch.setattr(background, "UPKEEP_SECONDS", 0.05)
     with serve(tmp_path / "data", open_enrolment=True, notify_waiting_seconds=0.1) as served:
         yield served

@@ -18,13 +18,21 @@ import pytest
 from nacl.signing import SigningKey
 from sqlalchemy import true, update
 
+from agent.coordinator.features.payouts import worker
+from agent.coordinator.features.payouts.adapter import (
+    Answer,
+    NewTransfer,
+    Outcome,
+    Prepared,
+    Report,
+    Transfer,
+)
+from agent.coordinator.features.payouts.adapters.installed import Adapters
+from agent.coordinator.features.payouts.tables import payouts
+from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.log.fsck import examine
-from agent.coordinator.payouts import worker
-from agent.coordinator.payouts.adapter import Answer, NewTransfer, Outcome, Prepared, Report, Transfer
-from agent.coordinator.payouts.installed import Adapters
-from agent.coordinator.payouts.worker import PayoutWorker
 from agent.coordinator.store import events, ledger
-from agent.coordinator.store.schema.tables import balances, log_leaves, payouts
+from agent.coordinator.store.schema.tables import balances, log_leaves
 from agent.core.market.ledger import earned
 from agent.core.values.quantities import parse_time
 from aitbc.leaves.payouts import verify_payout

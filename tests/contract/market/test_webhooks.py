@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Connection, event
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from agent.coordinator.store import webhooks as store
+from agent.coordinator.features.webhooks import store
 from agent.core.values.quantities import parse_time
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import WHISPER, submit
@@ -37,7 +37,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def stage(receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """A function that starts a coordinator in the receiver's network with the given webhook settings."""
-    monkeypatch.setattr("agent.coordinator.webhook_sender.internet", receiver.network)
+    monkeypatch.setattr("agent.coordinator.features.webhooks.sender.internet", receiver.network)
 
     @contextmanager
     def start(**webhooks: Any) -> Iterator[Stage]:

@@ -12,12 +12,12 @@ import pytest
 from openai import OpenAI
 from pydantic import BaseModel
 
-from agent.coordinator.operations.openai.audio import TranscriptionRequest, TranslationRequest
-from agent.coordinator.operations.openai.chat import ChatRequest
-from agent.coordinator.operations.openai.completions import CompletionRequest
-from agent.coordinator.operations.openai.embeddings import EmbeddingsRequest
-from agent.coordinator.operations.openai.images import ImageRequest
-from agent.coordinator.operations.openai.responses import ResponseRequest
+from agent.coordinator.features.openai.audio import TranscriptionRequest, TranslationRequest
+from agent.coordinator.features.openai.chat import ChatRequest
+from agent.coordinator.features.openai.completions import CompletionRequest
+from agent.coordinator.features.openai.embeddings import EmbeddingsRequest
+from agent.coordinator.features.openai.images import ImageRequest
+from agent.coordinator.features.openai.responses.calls import ResponseRequest
 from support.clients.openai_jobs import EMBEDDING, LLM, PICTURES, QUESTION
 from support.server import Served, serve
 

@@ -12,8 +12,8 @@ import pytest
 from openai import OpenAI, Stream
 from openai.types.chat import ChatCompletionChunk
 
+from agent.coordinator.features.openai import job_stream
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.openai import job_stream
 from support.clients.openai_jobs import ANSWER, LLM, QUESTION, TEXT, USAGE, register, send_tokens
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import ended, job

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from agent.coordinator.features.webhooks.sender import make_secret
 from agent.coordinator.store import ledger
-from agent.coordinator.webhook_sender import make_secret
 from support.guides.blocks import PROJECT
 from support.server import Served, serve
 

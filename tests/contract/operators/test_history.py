@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import history
-from agent.coordinator.store import history as store
+from agent.coordinator.features.history import store
+from agent.coordinator.features.history.series import sample
 from agent.coordinator.store.database import Connection
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
@@ -65,7 +65,7 @@ def test_the_queue_and_the_miners_are_sampled(
     submit(client)
     submit(client)
     miner.poll()
-    served.do(history.sample)
+    served.do(sample)
     assert series(admin, "queue")["points"][-1]["figures"] == {"waiting": 1, "running": 1}
     assert series(admin, "miners")["points"][-1]["figures"] == {"online": 1}
     assert series(admin, "queue")["points"][0]["figures"] == {"waiting": None, "running": None}

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from agent.cli import agent_file
 from agent.cli.agent_file import AgentFile
 from agent.cli.application import app
-from agent.coordinator.store import ledger, payout_checks
+from agent.coordinator.features.payouts.store import checks as payout_checks
+from agent.coordinator.store import ledger
 from agent.core.values.quantities import format_time
 from agent.miner.identity import IDENTITY_FILE
 from agent.protocol.hand_ins import PayoutHandIn

@@ -11,10 +11,12 @@ import httpx
 import pytest
 
 from agent import fault_points
+from agent.coordinator.features.history import series
+from agent.coordinator.features.history import store as history
 from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log import fsck
-from agent.coordinator.store import access, events, history, log
+from agent.coordinator.store import access, events, log
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.log import CheckpointRecord
 from support.clients.scripted_miner import ScriptedMiner
@@ -172,7 +174,7 @@ def test_figures_that_no_chart_shows_are_deleted(served: Served, monkeypatch: py
         now = context.clock()
         for day in (0, 300, 367, 400, 500):
             await context.database.write(history.add, now - day * 86_400, submitted=1)
-        await retention.delete_history(context)
+        await series.delete_old(context)
         rows = await context.database.read(history.series, ("submitted",), since=0, interval=86_400)
         return [round((now - row[0]) / 86_400) for row in rows]
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
-from agent.coordinator.operations import history
+from agent.coordinator.operations import folding
 from agent.coordinator.operations.context import Context
 from agent.coordinator.sequencer import integrate
 from agent.coordinator.store import (
@@ -71,7 +71,7 @@ async def _nothing(_: Context) -> None:
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """Run a coordinator whose recent parts only the test folds."""
     for name in ("fold_changes", "fold_work"):
-        monkeypatch.setattr(history, name, _nothing)
+        monkeypatch.setattr(folding, name, _nothing)
     with serve(tmp_path, open_enrolment=True) as served:
         yield served
 

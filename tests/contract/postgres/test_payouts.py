@@ -10,9 +10,9 @@ import httpx
 import pytest
 from sqlalchemy import Connection, insert
 
+from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.store import ledger
-from agent.coordinator.store import payouts as store
 from agent.coordinator.store.schema.tables import balances
 from agent.core.market.ledger import earned
 from support.clients.scripted_miner import ScriptedMiner

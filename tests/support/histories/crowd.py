@@ -22,7 +22,7 @@ from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.history import fold_work
+from agent.coordinator.operations.folding import fold_work
 from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.log.fsck import examine

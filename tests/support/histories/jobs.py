@@ -30,9 +30,12 @@ from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.dispatch.port import candidate_of
+from agent.coordinator.features import METRICS
+from agent.coordinator.features.payouts.adapters.installed import Adapters
+from agent.coordinator.features.payouts.worker import PayoutWorker
+from agent.coordinator.features.webhooks.sender import WebhookSender
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
-from agent.coordinator.metrics import METRICS
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
@@ -40,8 +43,6 @@ from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
-from agent.coordinator.payouts.installed import Adapters
-from agent.coordinator.payouts.worker import PayoutWorker
 from agent.coordinator.sequencer import LogSigner, Sequencer, integrate
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import run_outputs
@@ -49,7 +50,6 @@ from agent.coordinator.store.database import Connection
 from agent.coordinator.store.run_outputs import RunOutput
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
-from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState
 from agent.metrics import Meter

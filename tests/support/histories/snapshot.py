@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from agent.coordinator.store import counts, history
+from agent.coordinator.features.history import store as history
+from agent.coordinator.store import counts
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import ledger as ledger_store

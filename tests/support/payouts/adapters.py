@@ -8,7 +8,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from agent.coordinator.payouts.adapter import Answer, BatchInfo, NewTransfer, Payment, Report, Site, Transfer
+from agent.coordinator.features.payouts.adapter import (
+    Answer,
+    BatchInfo,
+    NewTransfer,
+    Payment,
+    Report,
+    Site,
+    Transfer,
+)
 from agent.settings import PayoutSettings
 
 ORIGIN = "coordinator.example"

@@ -20,17 +20,18 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select
 
 from agent.coordinator.app import build_context
+from agent.coordinator.features.payouts import batches, outcomes, worker
+from agent.coordinator.features.payouts.rules import BatchState, PaymentState
+from agent.coordinator.features.payouts.store import addresses as payout_addresses
+from agent.coordinator.features.payouts.store import batches as store
+from agent.coordinator.features.payouts.store import transfers as payout_transfers
+from agent.coordinator.features.payouts.store.addresses import AddressRecord
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.payouts import batches, outcomes
-from agent.coordinator.payouts import worker
-from agent.coordinator.store import access, ledger, payout_addresses, payout_transfers
-from agent.coordinator.store import payouts as store
+from agent.coordinator.store import access, ledger
 from agent.coordinator.store.ledger import Kind
-from agent.coordinator.store.payout_addresses import AddressRecord
 from agent.coordinator.store.schema import tables
 from agent.core.market.ledger import ISSUED, Posting, earned, entry
-from agent.core.market.payouts import BatchState, PaymentState
 from agent.network import internet
 from agent.settings import Settings
 from support.servers.lightning_node import invoice

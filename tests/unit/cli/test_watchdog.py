@@ -144,7 +144,7 @@ def test_a_coordinator_with_a_failed_task_sends_no_keep_alive(
     async def broken(self: object) -> None:
         raise KeyError("lost")
 
-    monkeypatch.setattr("agent.coordinator.webhook_sender.WebhookSender.run", broken)
+    monkeypatch.setattr("agent.coordinator.features.webhooks.sender.WebhookSender.run", broken)
 
     async def watch() -> None:
         async with coordinator(tmp_path / "data") as context:

@@ -10,11 +10,11 @@ import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from agent.coordinator.routes import ROUTERS
+from agent.coordinator.openapi.document import all_routers
 
 ROUTES = [
     pytest.param(route, id=f"{','.join(sorted(route.methods))} {route.path}")
-    for router in ROUTERS
+    for router in all_routers()
     for route in router.routes
     if isinstance(route, APIRoute)
 ]

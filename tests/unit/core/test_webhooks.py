@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.jobs import Failure, Job, JobState
-from agent.core.webhooks import (
+from agent.coordinator.features.webhooks.rules import (
     LONGEST_PAUSE,
     DeliveryState,
     lane,
@@ -19,6 +18,7 @@ from agent.core.webhooks import (
     state_after,
     webhook_id,
 )
+from agent.core.jobs import Failure, Job, JobState
 
 DELAYS = (5.0, 300.0, 1800.0)
 

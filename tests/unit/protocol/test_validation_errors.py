@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from agent.coordinator.features.openai.chat import ChatRequest
 from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
-from agent.coordinator.operations.openai.chat import ChatRequest
 from agent.protocol.validation_errors import MAX_FIELDS, MAX_SUGGESTED, MORE, field_errors
 from runners.blender.request import RenderRequest
 from runners.ffmpeg.request import TranscodeRequest

@@ -75,8 +75,8 @@ def _artifacts(settings: Settings) -> Diagnostic:
 
 def _payouts(settings: Settings) -> list[Diagnostic]:
     """Check that the coordinator's payout adapters can pay: their settings, keys, nodes and directories."""
-    from agent.coordinator.payouts.adapter import Site  # noqa: PLC0415 - as above
-    from agent.coordinator.payouts.examination import examine_adapters  # noqa: PLC0415 - as above
+    from agent.coordinator.features.payouts.adapter import Site  # noqa: PLC0415 - as above
+    from agent.coordinator.features.payouts.examination import examine_adapters  # noqa: PLC0415 - as above
 
     site = Site(settings.payouts, settings.data_dir / "coordinator", "")
     return [

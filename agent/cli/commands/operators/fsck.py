@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
+import agent.coordinator.features  # noqa: F401 - their tables and hooks
 from agent.cli.commands.operators.receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.coordinator.blobs.choice import open_stores
@@ -96,9 +97,10 @@ def _published(path: Path, log_key: str) -> tuple[Checkpoint | None, str | None]
 def _print(result: Examination, files: int | None) -> None:
     for problem in result.problems:
         typer.echo(f"{problem.kind:<12} {problem.where}: {problem.message}")
+    others = "".join(f"{count} {name}, " for name, count in result.others.items())
     typer.echo(
         f"{result.leaves} leaves ({result.waiting} more without a number yet), {result.receipts} receipts, {result.settlements} "
-        f"settlements, {result.payouts} payouts, {result.checkpoints} checkpoints, {result.cosignatures} cosignatures"
+        f"settlements, {others}{result.checkpoints} checkpoints, {result.cosignatures} cosignatures"
     )
     if files is not None:
         typer.echo(f"{files} artifacts compared with the store of files")

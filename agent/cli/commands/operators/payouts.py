@@ -16,8 +16,8 @@ from agent.cli import agent_file, local_api
 from agent.cli.commands.operators import payout_addresses, payout_outcomes
 from agent.cli.lookups import find_batch
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.coordinator.features.payouts.rules import Omitted
 from agent.core.errors import ConfigurationError
-from agent.core.market.payouts import Omitted
 from agent.core.values.spreadsheets import harmless
 from agent.settings import Settings
 from aitbc.canonical import parse_json

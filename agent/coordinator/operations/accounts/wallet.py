@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from agent.coordinator.operations.accounts.miner_money import where_money_is
+from agent.coordinator import hooks
+from agent.coordinator.features.payouts.money import where_money_is
 from agent.coordinator.operations.answers.accounts import (
     Account,
     AccountPage,
@@ -18,7 +19,7 @@ from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import events as event_store
-from agent.coordinator.store import history, idempotency, job_lists, locks, throttling
+from agent.coordinator.store import idempotency, job_lists, locks, throttling
 from agent.coordinator.store import ledger as store
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.ledger import Kind, TransactionRecord
@@ -219,7 +220,7 @@ def _credit_once(connection: Connection, booking: _Booking) -> None:
 
 
 def _book(connection: Connection, booking: _Booking) -> Booked:
-    """Book a credit or a debit: the entry, the history, the event, and the answer to a repetition, in one transaction."""
+    """Book a credit or a debit: the entry, the event, and the answer to a repetition, in one transaction."""
     account_id, now = booking.account_id, booking.now
     if not access_store.account_exists(connection, account_id):
         raise NotFound(f"There is no account {account_id}.", {"account_id": account_id})
@@ -240,7 +241,7 @@ def _book(connection: Connection, booking: _Booking) -> Booked:
         note=booking.note,
         now=now,
     )
-    history.add(connection, now, **{f"{booking.kind.value}ed": booking.amount})
+    hooks.money_booked(connection, booking.kind, booking.amount, now)
     event_store.add(connection, [_booked(record)], now)
     booked = Booked(
         transaction_id=booking.tx_id,

@@ -12,13 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from agent.coordinator import hooks
 from agent.coordinator.operations.context import Connection
 from agent.coordinator.operations.log.verdicts import examine_verdicts
-from agent.coordinator.payouts.manifests import manifest_of
 from agent.coordinator.sequencer import LogInconsistent, leaf_bytes
-from agent.coordinator.store import ledger, payout_checks
+from agent.coordinator.store import ledger
 from agent.coordinator.store import log as store
-from agent.coordinator.store import payouts as payout_store
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.log import CheckpointRecord, LeafRecord
 from agent.core.values.quantities import format_time, from_units
@@ -47,13 +46,13 @@ class Problem:
 
 @dataclass(slots=True)
 class Examination:
-    """The numbers of checked records, and the problems. `root` is the root of all numbered leaves in lower-case hex."""
+    """The numbers of checked records, `others` those of features, and the problems. `root` is the root of all numbered leaves in lower-case hex."""
 
     leaves: int = 0
     waiting: int = 0
     receipts: int = 0
     settlements: int = 0
-    payouts: int = 0
+    others: dict[str, int] = field(default_factory=dict)
     verdicts: int = 0
     checkpoints: int = 0
     cosignatures: int = 0
@@ -81,7 +80,7 @@ def examine(connection: Connection, log_key: str, known: Mapping[str, Checkpoint
     result = examine_log(connection, log_key, known)
     _examine_receipts(connection, log_key, result)
     _examine_settlements(connection, result)
-    _examine_payouts(connection, parse_vkey(log_key)[0], result)
+    result.others = hooks.examine(connection, parse_vkey(log_key)[0], result.find)
     result.verdicts = examine_verdicts(connection, result.find)
     for problem in ledger.problems(connection):
         result.find("ledger", "ledger", problem)
@@ -319,23 +318,3 @@ def _examine_settlements(connection: Connection, result: Examination) -> None:
             )
     for reference in store.settlements_without_payment(connection):
         result.find("settlement", reference, "the log has a settlement that the ledger lacks")
-
-
-def _examine_payouts(connection: Connection, origin: str, result: Examination) -> None:
-    """Check the batches of payouts, and that each approved one has exactly the leaf that follows from its payments."""
-    for problem in payout_checks.problems(connection):
-        result.find("payout", "payouts", problem)
-    for batch, leaf in payout_checks.manifests(connection):
-        result.payouts += 1
-        if leaf is None:
-            result.find("unlogged", batch.batch_id, "the approved batch of payouts has no leaf in the log")
-            continue
-        try:
-            derived = manifest_of(batch, payout_store.of_batch(connection, batch.batch_id), origin).to_leaf()
-        except (VerificationError, ArithmeticError, ValueError) as error:
-            result.find("payout", batch.batch_id, f"its manifest cannot be made from its payments: {error}")
-            continue
-        if leaf.encode() != derived or leaf != batch.manifest:
-            result.find("payout", batch.batch_id, "the log, the manifest and the payments differ")
-    for reference in payout_checks.unknown_leaves(connection):
-        result.find("payout", reference, "the log has a batch of payouts that was not approved")

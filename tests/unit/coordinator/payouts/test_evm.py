@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.coordinator.payouts.adapter import AddressRefused, NotConfigured, Outcome
-from agent.coordinator.payouts.adapters.evm.adapter import EvmAdapter, NotNow, Superseded
-from agent.coordinator.payouts.adapters.evm.node import NodeError
+from agent.coordinator.features.payouts.adapter import AddressRefused, NotConfigured, Outcome
+from agent.coordinator.features.payouts.adapters.evm.adapter import EvmAdapter, NotNow, Superseded
+from agent.coordinator.features.payouts.adapters.evm.node import NodeError
 from support.payouts.adapters import NOW, after, batch, only, payment, site, stored
 from support.servers.evm_chain import CHAIN_ID, KEY, SUPPLY, EvmChain
 
@@ -306,7 +306,7 @@ def test_the_limit_of_nested_calls_is_unchanged(tmp_path):
     """A package of eth-account raises it so far that a client's nested JSON would crash the coordinator."""
     program = (
         "import sys; from pathlib import Path\n"
-        "from agent.coordinator.payouts.adapters.evm.signing import load_account\n"
+        "from agent.coordinator.features.payouts.adapters.evm.signing import load_account\n"
         "before = sys.getrecursionlimit(); load_account(Path(sys.argv[1]))\n"
         "assert 'eth_account' in sys.modules and sys.getrecursionlimit() == before"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.coordinator.payouts.examination import examine_adapters
+from agent.coordinator.features.payouts.examination import examine_adapters
 from support.payouts.adapters import site
 from support.servers.evm_chain import CHAIN_ID, KEY, EvmChain
 from support.servers.lightning_node import LightningNode

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from agent.coordinator.payouts.adapter import AddressRefused, NotConfigured, Outcome
-from agent.coordinator.payouts.adapters.http import HttpAdapter
-from agent.coordinator.payouts.adapters.http_client import RequestFailed
-from agent.coordinator.webhook_sender import make_secret
+from agent.coordinator.features.payouts.adapter import AddressRefused, NotConfigured, Outcome
+from agent.coordinator.features.payouts.adapters.http import HttpAdapter
+from agent.coordinator.features.payouts.adapters.http_client import RequestFailed
+from agent.coordinator.features.webhooks.sender import make_secret
 from support.payouts.adapters import NOW, ORIGIN, batch, only, payment, site, stored
 from support.servers.receiver import Receiver
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from agent.coordinator.payouts.adapter import AddressRefused, NotConfigured, Outcome
-from agent.coordinator.payouts.adapters.lightning.adapter import LightningAdapter
-from agent.coordinator.payouts.adapters.lightning.node import NodeRefused, NodeUnreachable
+from agent.coordinator.features.payouts.adapter import AddressRefused, NotConfigured, Outcome
+from agent.coordinator.features.payouts.adapters.lightning.adapter import LightningAdapter
+from agent.coordinator.features.payouts.adapters.lightning.node import NodeRefused, NodeUnreachable
 from support.payouts.adapters import NOW, after, batch, only, payment, site, stored
 from support.servers.lightning_node import DAY, PAYEE, Behaviour, LightningNode, invoice
 

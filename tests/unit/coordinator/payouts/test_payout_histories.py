@@ -18,26 +18,29 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 from sqlalchemy import Connection, insert
 
+from agent.coordinator.features.payouts import batches
+from agent.coordinator.features.payouts.adapter import Answer, NewTransfer, Outcome, Prepared, Report
+from agent.coordinator.features.payouts.adapters.installed import Adapters
+from agent.coordinator.features.payouts.batches import NewBatch
+from agent.coordinator.features.payouts.rules import DAY_SECONDS, BatchState, PaymentState, TransferState
+from agent.coordinator.features.payouts.store import addresses as payout_addresses
+from agent.coordinator.features.payouts.store import batches as store
+from agent.coordinator.features.payouts.store import checks as payout_checks
+from agent.coordinator.features.payouts.store import transfers as payout_transfers
+from agent.coordinator.features.payouts.store.addresses import AddressRecord
+from agent.coordinator.features.payouts.store.batches import PayoutRecord
+from agent.coordinator.features.payouts.store.transfers import Outdated, TransferRecord
+from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.log.fsck import examine
-from agent.coordinator.operations.payouts import batches
-from agent.coordinator.operations.payouts.batches import NewBatch
-from agent.coordinator.payouts.adapter import Answer, NewTransfer, Outcome, Prepared, Report
-from agent.coordinator.payouts.installed import Adapters
-from agent.coordinator.payouts.worker import PayoutWorker
 from agent.coordinator.sequencer import LogSigner, integrate
-from agent.coordinator.store import ledger, miner_stats, payout_addresses, payout_checks, payout_transfers
-from agent.coordinator.store import payouts as store
+from agent.coordinator.store import ledger, miner_stats
 from agent.coordinator.store.ledger import Kind
-from agent.coordinator.store.payout_addresses import AddressRecord
-from agent.coordinator.store.payout_transfers import Outdated, TransferRecord
-from agent.coordinator.store.payouts import PayoutRecord
 from agent.coordinator.store.schema import upgrade
 from agent.coordinator.store.schema.tables import accounts, miners
 from agent.coordinator.store.sqlite import database as engine
 from agent.core.errors import Conflict
 from agent.core.market.ledger import ISSUED, Posting, available, earned, entry
-from agent.core.market.payouts import DAY_SECONDS, BatchState, PaymentState, TransferState
 from agent.core.values.quantities import make_id
 from agent.settings import PayoutSettings
 
@@ -89,7 +92,7 @@ class History:
             lambda: self.now,  # type: ignore[arg-type, dict-item]
         )
         self.context: Any = SimpleNamespace(
-            payouts=self.worker, signer=SIGNER, clock=lambda: self.now, new_id=self.new_id
+            part=lambda _: self.worker, signer=SIGNER, clock=lambda: self.now, new_id=self.new_id
         )
 
     def new_id(self, prefix: str) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.market.ledger import ISSUED, Posting, earned, pay_out, payout, post_back, reserve
-from agent.core.market.payouts import (
+from agent.coordinator.features.payouts.rules import (
     BATCHES,
     DAY_SECONDS,
     PAYMENTS,
@@ -24,6 +23,7 @@ from agent.core.market.payouts import (
     next_pause,
     outcome_of,
 )
+from agent.core.market.ledger import ISSUED, Posting, earned, pay_out, payout, post_back, reserve
 from aitbc.leaves.payouts import converted
 
 units = st.integers(-(10**12), 10**12)

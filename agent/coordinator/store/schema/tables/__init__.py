@@ -28,7 +28,6 @@ from agent.coordinator.store.schema.tables.files import (
     upload_segments,
     uploads,
 )
-from agent.coordinator.store.schema.tables.history import history
 from agent.coordinator.store.schema.tables.jobs import (
     durations,
     events,
@@ -58,14 +57,6 @@ from agent.coordinator.store.schema.tables.marketplace import (
     recent_work,
 )
 from agent.coordinator.store.schema.tables.money import balances, postings, recent_parts, transactions
-from agent.coordinator.store.schema.tables.payouts import (
-    deposits,
-    payout_addresses,
-    payout_batches,
-    payout_transfers,
-    payouts,
-)
-from agent.coordinator.store.schema.tables.webhooks import gone_webhooks, webhook_deliveries, webhook_secrets
 
 __all__ = [
     "accounts",
@@ -81,13 +72,10 @@ __all__ = [
     "challenges",
     "client_evidence",
     "client_failures",
-    "deposits",
     "direct_uploads",
     "durations",
     "enrolments",
     "events",
-    "gone_webhooks",
-    "history",
     "idempotency",
     "job_artifacts",
     "job_checkpoints",
@@ -108,10 +96,6 @@ __all__ = [
     "miner_stats",
     "miners",
     "offers",
-    "payout_addresses",
-    "payout_batches",
-    "payout_transfers",
-    "payouts",
     "postings",
     "receipts",
     "recent_job_counts",
@@ -125,6 +109,4 @@ __all__ = [
     "transactions",
     "upload_segments",
     "uploads",
-    "webhook_deliveries",
-    "webhook_secrets",
 ]

@@ -1,0 +1,66 @@
+"""What a feature declares about itself: all that the coordinator needs to know of it.
+
+A feature is a folder below `agent/coordinator/features`, and its `feature.py` declares one `Feature`. The package's list says which
+features there are; nothing else names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fastapi import APIRouter
+from sqlalchemy import Table
+
+from agent.coordinator.cluster.bus import Bus
+from agent.coordinator.hooks import NO_HOOKS, Hooks
+from agent.coordinator.operations.context import Context
+from agent.coordinator.store.database import Database
+from agent.metrics import Metric
+from agent.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Work that the leading replica repeats: `step`, with pauses of `seconds`. `name` is that of its task in logs and in health."""
+
+    name: str
+    seconds: float
+    step: Callable[[Context], Awaitable[object]]
+
+
+class Part(Protocol):
+    """A feature's own long-lived object, which `Context.part` returns by its class."""
+
+    async def run(self) -> None:
+        """Work until cancelled, in the leading replica. May be called again afterwards."""
+
+    async def close(self) -> None:
+        """Release what it holds, when the coordinator stops. It is not used afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a part is made from. `directory` is the coordinator's, `origin` that of its log; `clock` returns seconds since the epoch."""
+
+    settings: Settings
+    directory: Path
+    origin: str
+    database: Database
+    bus: Bus
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A feature. `open` makes its part, if it has one. Its routers come after the kernel's; the leading replica runs its tasks and its part."""
+
+    name: str
+    routers: tuple[APIRouter, ...] = ()
+    tables: tuple[Table, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    open: Callable[[Opening], Part] | None = None
+    hooks: Hooks = NO_HOOKS

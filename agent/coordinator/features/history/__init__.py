@@ -1,0 +1,1 @@
+"""Charts over time: jobs, money, the queue and miners."""

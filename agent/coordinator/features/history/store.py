@@ -1,0 +1,84 @@
+"""What happened in each five minutes: jobs, money, and samples of the queue and of the miners.
+
+A row is updated in the transaction that it counts, so that the history agrees with jobs and ledger after every crash. Its size
+grows with time, not with the number of jobs.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from sqlalchemy import Connection, Row, delete, func, select, text, tuple_
+
+from agent.coordinator.features.history.tables import history
+from agent.coordinator.store import locks
+from agent.coordinator.store.prepared import Prepared
+
+BUCKET_SECONDS: Final = 300
+COUNTED: Final = ("submitted", "completed", "failed", "cancelled", "credited", "debited", "paid", "fees")
+SAMPLED: Final = ("waiting", "running", "online")
+SHOWN_SECONDS: Final = 366 * 86_400
+"""How old the oldest figures of a chart are, at most."""
+PRUNED_AT_ONCE: Final = 1000
+
+_sample = Prepared(
+    text(
+        "INSERT INTO history (start, part, waiting, running, online) VALUES (:start, 0, :waiting, :running, :online) "
+        "ON CONFLICT (start, part) DO UPDATE SET waiting = excluded.waiting, running = excluded.running, online = excluded.online"
+    )
+)
+
+
+@cache
+def _addition(names: tuple[str, ...]) -> Prepared:
+    """Return the statement that adds to these columns."""
+    added = ", ".join(f"{name} = history.{name} + excluded.{name}" for name in names)
+    columns, values = ", ".join(names), ", ".join(f":{name}" for name in names)
+    return Prepared(
+        text(
+            f"INSERT INTO history (start, part, {columns}) VALUES (:start, :part, {values}) "  # noqa: S608 - names of columns
+            f"ON CONFLICT (start, part) DO UPDATE SET {added}"
+        )
+    )
+
+
+def add(connection: Connection, now: float, **amounts: int) -> None:
+    """Add to the current five minutes: numbers of jobs, and money in units of 1e-8. The names are those of `COUNTED`."""
+    effective = {name: amounts[name] for name in COUNTED if amounts.get(name)}
+    if effective:
+        _addition(tuple(effective)).run(
+            connection, {"start": _start(now), "part": locks.lane(connection), **effective}
+        )
+
+
+def sample(connection: Connection, now: float, *, waiting: int, running: int, online: int) -> None:
+    """Store the present numbers of waiting and running jobs and of miners that are online."""
+    values = {"waiting": waiting, "running": running, "online": online}
+    _sample.run(connection, {"start": _start(now), **values})
+
+
+def series(
+    connection: Connection, names: tuple[str, ...], *, since: int, interval: int
+) -> list[Row[*tuple[int, ...]]]:
+    """Return rows of an interval's start and the named columns, from `since` on, oldest first, without empty intervals.
+
+    Counts are summed. Samples are averaged; they are None for an interval without any. `interval` is a multiple of the five minutes.
+    """
+    start = (history.c.start - history.c.start % interval).label("interval_start")
+    columns = [func.sum(history.c[name]) if name in COUNTED else func.avg(history.c[name]) for name in names]
+    query = select(start, *columns).where(history.c.start >= since).group_by(start).order_by(start)
+    return list(connection.execute(query).all())
+
+
+def prune(connection: Connection, before: float) -> int:
+    """Delete the oldest rows that begin before a time, at most `PRUNED_AT_ONCE`. Return how many."""
+    old = select(history.c.start, history.c.part).where(history.c.start < before)
+    rows = connection.execute(old.order_by(history.c.start, history.c.part).limit(PRUNED_AT_ONCE)).all()
+    if rows:
+        connection.execute(delete(history).where(tuple_(history.c.start, history.c.part) <= rows[-1]))
+    return len(rows)
+
+
+def _start(now: float) -> int:
+    return int(now) // BUCKET_SECONDS * BUCKET_SECONDS

@@ -1,0 +1,361 @@
+"""`POST /v1/chat/completions`: a conversation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from agent.coordinator.features.openai import message_images
+from agent.coordinator.features.openai.neutral import Only
+from agent.coordinator.features.openai.serving import Submission, service, submit
+from agent.coordinator.operations.callers import Caller
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.jobs.requests import JobOptions
+from runners.llm.arguments import arguments_text
+from runners.llm.request import (
+    MAX_ANSWERS,
+    MAX_NEW_TOKENS,
+    MAX_PARTS,
+    MAX_STOPS,
+    MAX_TEXT,
+    MAX_TOOLS,
+    StopText,
+    ToolName,
+)
+
+SERVICE: Final = "llm_inference"
+
+# The service's own limits, repeated so that the OpenAPI document shows them for this path.
+MaxTokens = Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+_EFFORTS: Final = {"minimal": "low", "xhigh": "high"}
+
+
+class Part(BaseModel, defer_build=True):
+    """A part of a request: no other fields, no conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class TextPart(Part):
+    """A text in a message."""
+
+    type: Literal["text"]
+    text: Annotated[str, Field(max_length=MAX_TEXT)]
+
+
+class ImageUrl(Part):
+    """An image: an https address, or a data URL (PNG, JPEG, WebP or GIF in base64). `detail` has no effect."""
+
+    url: Annotated[str, Field(min_length=1, examples=["https://example.com/cat.png"])]
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(Part):
+    """An image in a user's message, for models that see."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+def _form(content: Any) -> str:
+    return "parts" if isinstance(content, list) else "text"
+
+
+Content = Annotated[
+    Annotated[str, Field(max_length=MAX_TEXT), Tag("text")]
+    | Annotated[
+        list[Annotated[TextPart | ImagePart, Field(discriminator="type")]],
+        Field(min_length=1, max_length=MAX_PARTS),
+        Tag("parts"),
+    ],
+    Discriminator(_form),
+]
+
+
+class CalledFunction(Part):
+    """A function's name, and its arguments as a JSON object in text."""
+
+    name: ToolName
+    arguments: Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(arguments_text)]
+
+
+class FunctionCall(Part):
+    """A call of a function by the model. Clients send it back in the assistant's message."""
+
+    id: Annotated[str, Field(max_length=100)]
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: Annotated[Any, Field(exclude=True)] = None
+
+
+class ChatMessage(Part):
+    """One turn. Without images, text parts are joined by line breaks; `developer` is a synonym of `system`.
+
+    A message of the role `tool` answers the call `tool_call_id` of the assistant's message before it.
+    """
+
+    role: Literal["developer", "system", "user", "assistant", "tool"]
+    content: Content | None = None
+    tool_calls: Annotated[list[FunctionCall], Field(max_length=MAX_TOOLS)] | None = None
+    tool_call_id: Annotated[str, Field(max_length=100)] | None = None
+    # Clients send answers back unchanged, with these fields; the model does not need them.
+    name: Annotated[str, Field(max_length=100)] | None = None
+    reasoning_content: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
+    refusal: Annotated[Any, Only()] = None
+    annotations: Annotated[Any, Only([])] = None
+    audio: Annotated[Any, Only()] = None
+    function_call: Annotated[Any, Only()] = None
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Self:
+        if self.content is None and not self.tool_calls:
+            raise ValueError("give content")
+        return self
+
+    @property
+    def images(self) -> list[str]:
+        """The addresses of the message's images."""
+        parts = self.content if isinstance(self.content, list) else []
+        return [part.image_url.url for part in parts if isinstance(part, ImagePart)]
+
+    def turn(self, images: message_images.References) -> dict[str, Any]:
+        """Return the message in the service's form."""
+        parts = self.content if isinstance(self.content, list) else []
+        content = message_images.content(
+            (part.text if isinstance(part, TextPart) else (part.image_url.url,) for part in parts), images
+        )
+        turn: dict[str, Any] = {
+            "role": "system" if self.role == "developer" else self.role,
+            "content": content if parts else self.content or "",
+        }
+        if self.tool_calls:
+            turn["tool_calls"] = [
+                {"id": call.id, "name": call.function.name, "arguments": call.function.arguments}
+                for call in self.tool_calls
+            ]
+        return turn if self.tool_call_id is None else turn | {"tool_call_id": self.tool_call_id}
+
+
+class Function(Part):
+    """A function that the model may call. Its arguments always follow the schema if the call is required."""
+
+    name: ToolName
+    description: Annotated[str, Field(max_length=10_000)] | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(Part):
+    """A tool; only functions are supported."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(Part):
+    """A function's name."""
+
+    name: ToolName
+
+
+class NamedTool(Part):
+    """The function that the model must call."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
+class PlainText(Part):
+    """Any text."""
+
+    type: Literal["text"]
+
+
+class JsonObject(Part):
+    """Any JSON object."""
+
+    type: Literal["json_object"]
+
+
+class NamedSchema(Part):
+    """A JSON Schema. The answer always follows it, with or without `strict`; `name` and `description` have no effect."""
+
+    name: Annotated[str, Field(max_length=64)]
+    description: Annotated[str, Field(max_length=10_000)] | None = None
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    strict: bool | None = None
+
+
+class JsonSchema(Part):
+    """JSON that follows a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: NamedSchema
+
+
+ResponseFormat = Annotated[PlainText | JsonObject | JsonSchema, Field(discriminator="type")]
+
+
+class StreamOptions(Part):
+    """With `include_usage`, a last chunk has the numbers of prompt and completion tokens."""
+
+    include_usage: bool | None = None
+    include_obfuscation: Annotated[Any, Only(False)] = None
+
+
+class Sampling(JobOptions):
+    """The fields of all text calls. `top_k`, `repetition_penalty` and job options are extensions."""
+
+    model: Annotated[str, Field(max_length=200, examples=["smollm2-135m-instruct"])]
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1000)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.5, le=2)] | None = None
+    stream: bool | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    user: Annotated[str, Field(max_length=500)] | None = None
+
+    def sampling(self) -> dict[str, Any]:
+        """Return the given parameters that have the same names in the service."""
+        return self.model_dump(
+            mode="json",
+            include={
+                "model", "temperature", "top_p", "top_k", "stop", "seed", "frequency_penalty", "presence_penalty",
+                "repetition_penalty", "n", "logit_bias",
+            },
+            exclude_none=True,
+        )  # fmt: skip
+
+
+class TextRequest(Sampling):
+    """The fields of chats and continuations."""
+
+    max_tokens: MaxTokens | None = None
+    stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_ANSWERS)] | None = None
+
+    @model_validator(mode="after")
+    def _streamed(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options requires stream")
+        return self
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether a stream ends with the usage."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+
+class ChatRequest(TextRequest):
+    """A conversation to continue.
+
+    A parameter without effect accepts only its neutral value, except those that only describe the request: `user`, `metadata`,
+    `safety_identifier`, `prompt_cache_key`.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "smollm2-135m-instruct",
+                    "messages": [{"role": "user", "content": "Name the capital of France."}],
+                    "max_completion_tokens": 64,
+                    "temperature": 0,
+                }
+            ]
+        }
+    )
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
+    max_completion_tokens: MaxTokens | None = None
+    response_format: ResponseFormat | None = None
+    audio: Annotated[Any, Only()] = None
+    function_call: Annotated[Any, Only("none", "auto")] = None
+    functions: Annotated[Any, Only([])] = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Effort | None = None
+    metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
+    modalities: Annotated[Any, Only(["text"])] = None
+    moderation: Annotated[Any, Only()] = None
+    prediction: Annotated[Any, Only()] = None
+    prompt_cache_key: Annotated[str, Field(max_length=500)] | None = None
+    prompt_cache_options: Annotated[Any, Only()] = None
+    prompt_cache_retention: Annotated[Any, Only()] = None
+    safety_identifier: Annotated[str, Field(max_length=500)] | None = None
+    service_tier: Annotated[Any, Only("auto", "default")] = None
+    store: Annotated[Any, Only(False)] = None
+    verbosity: Annotated[Any, Only("medium")] = None
+    web_search_options: Annotated[Any, Only()] = None
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if None not in {self.max_tokens, self.max_completion_tokens}:
+            raise ValueError("max_tokens is the old name of max_completion_tokens; give only one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _reported(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs requires logprobs")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_json(self) -> Self:
+        if self.stop and self.response_format is not None and self.response_format.type != "text":
+            raise ValueError("stop could truncate the JSON; remove it or response_format")
+        return self
+
+
+async def create(context: Context, caller: Caller, request: ChatRequest, key: str | None) -> Submission:
+    """Submit the job of a request. See `serving.submit`."""
+    limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
+    form = request.response_format
+    urls = [url for message in request.messages for url in message.images]
+    images = await message_images.references(context, caller, urls, "messages")
+    parameters = {
+        **request.sampling(),
+        "messages": [message.turn(images) for message in request.messages],
+        "max_tokens": context.settings.answer_max_tokens if limit is None else limit,
+        "json_object": isinstance(form, JsonObject),
+        "response_schema": form.json_schema.schema_ if isinstance(form, JsonSchema) else None,
+        **_optional(request),
+    }
+    names = {"response_schema": "response_format.json_schema.schema"}
+    return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names=names)
+
+
+def _optional(request: ChatRequest) -> dict[str, Any]:
+    """Return the service's parameters for what a request asks beyond a text."""
+    parameters: dict[str, Any] = {}
+    if request.logprobs:
+        parameters["top_logprobs"] = request.top_logprobs or 0
+    if request.reasoning_effort is not None:
+        parameters["reasoning_effort"] = known_effort(request.reasoning_effort)
+    if request.tools:
+        choice = request.tool_choice or "auto"
+        parameters |= {
+            "tools": [
+                tool.function.model_dump(exclude={"strict"}, exclude_none=True) for tool in request.tools
+            ],
+            "tool_choice": {"name": choice.function.name} if isinstance(choice, NamedTool) else choice,
+            "parallel_tool_calls": request.parallel_tool_calls is not False,
+        }
+    return parameters
+
+
+def known_effort(effort: Effort) -> str:
+    """Return the service's nearest effort."""
+    return _EFFORTS.get(effort, effort)

@@ -1,0 +1,187 @@
+"""`POST /v1/images/generations`: images from text."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from agent.coordinator.features.openai.neutral import Only
+from agent.coordinator.features.openai.serving import Submission, made_file, service, submit
+from agent.coordinator.operations.callers import Caller
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.files.links import link_to
+from agent.coordinator.operations.jobs.requests import JobOptions
+from agent.coordinator.store.artifacts import ArtifactRecord
+from agent.core.values.fields import example
+from runners.stable_diffusion.request import (
+    MAX_GUIDANCE,
+    MAX_IMAGES,
+    MAX_LORAS,
+    MAX_PROMPT_LETTERS,
+    MAX_SEED,
+    MAX_STEPS,
+    GeneratedImage,
+    GenerateRequest,
+    GenerateResult,
+    Lora,
+    OutputFormat,
+    Scheduler,
+)
+
+SERVICE: Final = "image_generation"
+SIZE: Final = r"^(auto|[1-9]\d{1,3}x[1-9]\d{1,3})$"
+DEFAULT_MODEL: Final[str] = GenerateRequest.model_fields["model"].default
+
+
+class ImageRequest(JobOptions):
+    """A description of images to generate. A parameter without effect accepts only its neutral value.
+
+    `negative_prompt`, `steps`, `guidance`, `seed`, `scheduler`, `loras` and job options are extensions.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "stable-diffusion-1.5",
+                    "prompt": "A beautiful sunset over mountains",
+                    "size": "512x512",
+                    "n": 1,
+                    "response_format": "b64_json",
+                }
+            ]
+        }
+    )
+
+    prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_LETTERS)]
+    model: Annotated[str, Field(max_length=200)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_IMAGES)] | None = None
+    size: Annotated[str, Field(pattern=SIZE, examples=["auto", "512x512"])] | None = None
+    response_format: Literal["b64_json", "url"] | None = None
+    output_format: OutputFormat | None = None
+    output_compression: Annotated[int, Field(ge=1, le=100)] | None = None
+    negative_prompt: Annotated[str, Field(max_length=MAX_PROMPT_LETTERS)] | None = None
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
+    guidance: Annotated[float, Field(ge=0, le=MAX_GUIDANCE)] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+    scheduler: Scheduler | None = None
+    loras: Annotated[list[Lora], Field(max_length=MAX_LORAS)] | None = None
+    background: Annotated[Any, Only("auto", "opaque")] = None
+    moderation: Annotated[Any, Only("auto")] = None
+    partial_images: Annotated[Any, Only(0)] = None
+    quality: Annotated[Any, Only("auto", "standard")] = None
+    safety_identifier: Annotated[str, Field(max_length=500)] | None = None
+    stream: Annotated[Any, Only(False)] = None
+    style: Annotated[Any, Only()] = None
+    user: Annotated[str, Field(max_length=500)] | None = None
+
+    @model_validator(mode="after")
+    def _compressible(self) -> Self:
+        if self.output_compression is not None and self.output_format in {None, "png"}:
+            raise ValueError("output_compression has no effect on png; choose jpeg or webp, or remove it")
+        return self
+
+
+async def create(context: Context, caller: Caller, request: ImageRequest, key: str | None) -> Submission:
+    """Submit the job of a request. See `serving.submit`."""
+    given = request.model_dump(
+        mode="json",
+        include={
+            "prompt", "output_format", "negative_prompt", "steps", "guidance", "seed", "scheduler", "loras",
+        },
+        exclude_none=True,
+    )  # fmt: skip
+    parameters = {
+        **given,
+        "model": request.model or DEFAULT_MODEL,
+        "num_images": 1 if request.n is None else request.n,
+        "size": None if request.size == "auto" else request.size,
+        "quality": request.output_compression,
+    }
+    names = {"num_images": "n", "quality": "output_compression"}
+    return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names=names)
+
+
+class GeneratedImages(GenerateResult):
+    """The job's results, with at least one image."""
+
+    images: Annotated[list[GeneratedImage], Field(min_length=1)]
+
+
+class Image(BaseModel, defer_build=True):
+    """An image, as base64 or a link. The same `seed` generates it again."""
+
+    seed: int
+    b64_json: str | None = None
+    url: str | None = None
+
+
+class Images(BaseModel, defer_build=True):
+    """The images of a request; `size` is "WIDTHxHEIGHT" of each."""
+
+    model_config = example(
+        {
+            "created": 1704110400,
+            "output_format": "png",
+            "size": "512x512",
+            "data": [{"seed": 7, "b64_json": "base64_image"}],
+        }
+    )
+
+    created: int
+    output_format: OutputFormat
+    size: str
+    data: list[Image]
+
+
+def _images(
+    submission: Submission, request: ImageRequest, made: GeneratedImages, data: list[Image]
+) -> Images:
+    size = f"{made.images[0].width}x{made.images[0].height}"
+    return Images(
+        created=submission.created, output_format=request.output_format or "png", size=size, data=data
+    )
+
+
+async def linked(submission: Submission, request: ImageRequest, made: GeneratedImages, base: str) -> Images:
+    """Return the answer with signed links to the images. `base` is this server's address.
+
+    Raises `AnswerInvalid` for a missing image.
+    """
+    data = []
+    for image in made.images:
+        file = await made_file(submission, image.artifact_id)
+        link = link_to(submission.context, file.artifact_id, media_type=file.media_type)
+        data.append(Image(seed=image.seed, url=f"{base}{link}"))
+    return _images(submission, request, made, data)
+
+
+async def encoded(
+    submission: Submission, request: ImageRequest, made: GeneratedImages
+) -> AsyncIterator[bytes]:
+    """Yield the answer, images included, as pieces of JSON. Its size depends on the miner, so it is never whole in memory.
+
+    Raises `AnswerInvalid` before the first piece for a missing image.
+    """
+    files = [await made_file(submission, image.artifact_id) for image in made.images]
+    images = list(zip(made.images, files, strict=True))
+    return _encode(submission.context, _images(submission, request, made, []), images)
+
+
+async def _encode(
+    context: Context, answer: Images, images: Sequence[tuple[GeneratedImage, ArtifactRecord]]
+) -> AsyncIterator[bytes]:
+    yield answer.model_dump_json().encode().removesuffix(b"]}")
+    for number, (image, file) in enumerate(images):
+        yield (b"," if number else b"") + b'{"seed":%d,"b64_json":"' % image.seed
+        rest = b""
+        async for piece in await context.artifacts.read(file.name_in_store, 0, file.size):
+            data = rest + piece
+            whole = len(data) - len(data) % 3  # base64 encodes three bytes at a time
+            rest = data[whole:]
+            yield base64.b64encode(data[:whole])
+        yield base64.b64encode(rest) + b'"}'
+    yield b"]}"

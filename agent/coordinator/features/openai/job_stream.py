@@ -1,0 +1,93 @@
+"""Follows a job whose answer is streamed: its events until its end, and its results."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Final, Self
+
+from pydantic import BaseModel
+
+from agent.coordinator.features.openai.serving import ResultT, Submission, drop, made
+from agent.coordinator.feed.hub import Message, Subscription
+from agent.coordinator.operations.jobs import jobs
+from agent.core.errors import AnswerChanged, ApiError
+from agent.core.jobs import FINAL
+
+KEEP_ALIVE_SECONDS: Final = 15.0
+"""Interval of keep-alive comments, which prevent proxies from closing an idle stream."""
+
+
+class ErrorChunk(BaseModel, defer_build=True):
+    """The last chunk of a stream that failed, with the fields of every error."""
+
+    error: dict[str, Any]
+
+
+def error_chunk(error: Mapping[str, Any]) -> BaseModel:
+    """Return the last chunk of a stream that failed."""
+    return ErrorChunk(error=dict(error))
+
+
+class JobStream:
+    """A job whose answer is streamed. Call `begin` as soon as the job is submitted, and always `close`."""
+
+    def __init__(self, submission: Submission, watch: AsyncExitStack, news: Subscription) -> None:
+        self.submission = submission
+        self._watch = watch
+        self._news = news
+        self._deadline = 0.0
+        self._ended = False
+
+    @classmethod
+    async def begin(cls, submission: Submission) -> Self:
+        """Subscribe to the job's events."""
+        watch = AsyncExitStack()
+        news = await watch.enter_async_context(submission.context.feed.subscribe(submission.job_id))
+        return cls(submission, watch, news)
+
+    async def close(self) -> None:
+        """Unsubscribe, and cancel the job if it has not ended, because the client has left."""
+        await self._watch.aclose()
+        if not self._ended:
+            with suppress(ApiError):
+                await drop(self.submission)
+
+    def extend(self) -> None:
+        """Restart the time limit of the answer, because a piece of it has arrived."""
+        self._deadline = asyncio.get_running_loop().time() + self.submission.context.settings.answer_seconds
+
+    async def messages(self) -> AsyncIterator[Message | None]:
+        """Yield the job's messages until it ends or the time limit is over, and None after an interval without one."""
+        loop = asyncio.get_running_loop()
+        self.extend()
+        status = await self._status()
+        while status not in FINAL and (left := self._deadline - loop.time()) > 0:
+            message = await self._news.next(min(left, KEEP_ALIVE_SECONDS))
+            if message is None or message["type"] != "job_event":  # a change, or messages were lost
+                status = await self._status()
+            yield message
+
+    async def result(self, output: type[ResultT]) -> ResultT:
+        """Return the results of the job, which has ended or timed out. Raises `AnswerFailed`."""
+        submission = self.submission
+        job, results = await jobs.wait_until_final(
+            submission.context, submission.caller, submission.job_id, 0
+        )
+        self._ended = job.status in FINAL
+        return await made(submission, job, results, output)
+
+    def changed(self) -> AnswerChanged:
+        """Return the error for results that contradict what was sent."""
+        job_id = self.submission.job_id
+        message = (
+            "Another miner wrote a different text after a part had been sent. "
+            f"GET /v1/jobs/{job_id}/results has the whole text."
+        )
+        return AnswerChanged(job_id, message)
+
+    async def _status(self) -> str:
+        submission = self.submission
+        job = await jobs.get(submission.context, submission.caller, submission.job_id)
+        return job.status

@@ -1,0 +1,72 @@
+"""`GET /v1/models`: the models that requests on these paths may name."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, Field
+
+from agent.coordinator.features.openai import audio, chat, embeddings, images
+from agent.coordinator.features.openai.serving import known_models, unknown_model
+from agent.coordinator.operations import current_supply
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.current_supply import Cheapest
+from agent.core.values import fields
+
+SERVICES: Final = (chat.SERVICE, embeddings.SERVICE, audio.SERVICE, images.SERVICE)
+
+
+class Model(BaseModel, defer_build=True):
+    """A model. `service_id` is the service that it is for; `created` is always 0, since the date is unknown.
+
+    `price` is the lowest for a `unit`; both are null while no miner would run the model without downloading it.
+    """
+
+    id: str = Field(examples=["smollm2-135m-instruct"])
+    object: Literal["model"]
+    created: int = Field(examples=[0])
+    owned_by: str = Field(examples=["HuggingFaceTB"])
+    service_id: fields.ServiceId
+    available: bool = Field(description="Whether a miner that is online would run it now")
+    miners: int = Field(ge=0, description="Miners that would run it now", examples=[12])
+    price: fields.Amount | None
+    unit: str | None = Field(examples=["token"])
+
+
+class ModelList(BaseModel, defer_build=True):
+    """All models."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+async def find_all(context: Context) -> ModelList:
+    """Return the models for text, embeddings, speech and images, in this order."""
+    found: dict[str, Model] = {}
+    for service_id in SERVICES:
+        definition = context.services.get(service_id)
+        supplied = await current_supply.models(context, service_id)
+        for name in await known_models(context, definition) if definition else ():
+            found.setdefault(name, _model(context, name, service_id, supplied.get(name, Cheapest())))
+    return ModelList(object="list", data=list(found.values()))
+
+
+async def find(context: Context, name: str) -> Model:
+    """Return one model. Raises `NotFound`, which names the nearest."""
+    models = {model.id: model for model in (await find_all(context)).data}
+    if name not in models:
+        raise unknown_model(name, sorted(models))
+    return models[name]
+
+
+def _model(context: Context, name: str, service_id: str, supplied: Cheapest) -> Model:
+    entry = context.catalogue.get(name)
+    owner, slash, _ = (entry.repository if entry and entry.repository else "").partition("/")
+    return Model(
+        id=name,
+        object="model",
+        created=0,
+        owned_by=owner if slash else "aitbc",
+        service_id=service_id,
+        **supplied.fields(),
+    )

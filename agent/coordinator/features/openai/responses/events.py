@@ -1,0 +1,210 @@
+"""The events of a streamed answer to `POST /v1/responses`.
+
+OpenAI's API and Open Responses name the events of unabridged thoughts differently. Thoughts are therefore sent as a summary, for which
+both have the same events, and which clients show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from agent.coordinator.features.openai.responses.calls import ResponseRequest
+from agent.coordinator.features.openai.responses.response import (
+    ItemStatus,
+    OutputCall,
+    OutputItem,
+    OutputMessage,
+    OutputReasoning,
+    OutputText,
+    SummaryText,
+    begun,
+    ended,
+    final_status,
+    item_id,
+    token_logprobs,
+)
+from agent.coordinator.features.openai.serving import Submission
+from agent.coordinator.features.openai.writing import Added, Chunks
+from runners.llm.request import InferenceResult, TokenLogprob
+
+
+class ResponseEvent(BaseModel, defer_build=True):
+    """An event. `type` says which of the other fields it has; `sequence_number` counts the events of a stream."""
+
+    type: str
+    sequence_number: int
+    response: dict[str, Any] | None = None
+    output_index: int | None = None
+    item_id: str | None = None
+    item: dict[str, Any] | None = None
+    content_index: int | None = None
+    summary_index: int | None = None
+    part: dict[str, Any] | None = None
+    delta: str | None = None
+    text: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    logprobs: list[dict[str, Any]] | None = None
+    code: str | None = None
+    message: str | None = None
+    param: str | None = None
+    error: dict[str, Any] | None = None
+
+
+_TEXT: Final = "text"
+_REASONING: Final = "reasoning"
+
+
+class ResponseEvents(Chunks):
+    """Forms the events. See `writing.Chunks`.
+
+    The items of the output have the order in which they began. Text ends the thoughts before it, and a call the text before it;
+    calls end with the answer, since their parts can alternate.
+    """
+
+    def __init__(self, submission: Submission, request: ResponseRequest) -> None:
+        self._submission = submission
+        self._response = begun(submission, request)
+        self._output: list[OutputItem] = []
+        self._open: dict[str, int] = {}
+        self._count = 0
+
+    def begin(self) -> list[BaseModel]:
+        """Return the events before the text."""
+        response = self._response.model_dump(mode="json")
+        return [self._event(f"response.{name}", response=response) for name in ("created", "in_progress")]
+
+    def piece(self, added: Added) -> list[BaseModel]:
+        """Return the events for an addition to the answer."""
+        events: list[BaseModel] = []
+        if added.reasoning:
+            events += self._add(_REASONING, added.reasoning)
+        if added.text:
+            tokens = [TokenLogprob.model_validate(token) for token in added.logprobs]
+            events += self._add(_TEXT, added.text, tokens=tokens)
+        for call in added.tool_calls:
+            arguments = (call.get("function") or {}).get("arguments") or ""
+            events += self._add(f"call {call.get('index', 0)}", arguments, call=call)
+        return events
+
+    def end(self, result: InferenceResult) -> list[BaseModel]:
+        """Return the events after the text, the last of which has the whole answer."""
+        events: list[BaseModel] = []
+        if not any(isinstance(item, OutputMessage | OutputCall) for item in self._output):
+            events += self._begin(_TEXT)
+        messages = [item for item in self._output if isinstance(item, OutputMessage)]
+        if len(messages) == 1 and _TEXT in self._open:
+            messages[0].content[0].logprobs = token_logprobs(result.logprobs or ())
+        for key in list(self._open):
+            events += self._close(key, final_status(result))
+        final = ended(self._response, self._submission, result, self._output)
+        return [*events, self._event(f"response.{final.status}", response=final.model_dump(mode="json"))]
+
+    def failure(self, error: Mapping[str, Any]) -> BaseModel:
+        """Return the event for an error, in the form of OpenAI's API and, under `error`, of Open Responses."""
+        return self._event(
+            "error",
+            code=error["code"],
+            message=error["message"],
+            param=None,
+            error={"type": "server_error", "param": None, **error},
+        )
+
+    def _begin(self, key: str, call: Mapping[str, Any] | None = None) -> Iterator[BaseModel]:
+        """Open an item unless it is open, and close what it ends."""
+        if key in self._open:
+            return
+        for other in {_TEXT, _REASONING} & set(self._open):
+            yield from self._close(other, "completed")
+        index = len(self._output)
+        item = self._item(key, index, call)
+        self._output.append(item)
+        self._open[key] = index
+        shown = item.model_dump(mode="json")
+        if isinstance(item, OutputMessage):
+            shown["content"] = []
+        elif isinstance(item, OutputReasoning):
+            shown["summary"] = []
+        yield self._event("response.output_item.added", output_index=index, item=shown)
+        if isinstance(item, OutputMessage):
+            yield self._of(
+                index, "response.content_part.added", content_index=0, part=item.content[0].model_dump()
+            )
+        elif isinstance(item, OutputReasoning):
+            part = item.summary[0].model_dump()
+            yield self._of(index, "response.reasoning_summary_part.added", summary_index=0, part=part)
+
+    def _item(self, key: str, index: int, call: Mapping[str, Any] | None) -> OutputItem:
+        if key == _REASONING:
+            return OutputReasoning(id=item_id("rs", self._submission, index), summary=[SummaryText(text="")])
+        if call is None:
+            return OutputMessage(
+                id=item_id("msg", self._submission, index),
+                status="in_progress",
+                content=[OutputText(text="", logprobs=[])],
+            )
+        return OutputCall(
+            id=item_id("fc", self._submission, index),
+            call_id=call.get("id") or item_id("call", self._submission, index),
+            name=(call.get("function") or {}).get("name") or "",
+            arguments="",
+            status="in_progress",
+        )
+
+    def _add(
+        self,
+        key: str,
+        delta: str,
+        *,
+        tokens: Sequence[TokenLogprob] = (),
+        call: Mapping[str, Any] | None = None,
+    ) -> Iterator[BaseModel]:
+        yield from self._begin(key, call)
+        index = self._open[key]
+        item = self._output[index]
+        if isinstance(item, OutputReasoning):
+            item.summary[0].text += delta
+            yield self._of(index, "response.reasoning_summary_text.delta", summary_index=0, delta=delta)
+        elif isinstance(item, OutputMessage):
+            logprobs = token_logprobs(tokens)
+            item.content[0].text += delta
+            item.content[0].logprobs += logprobs
+            shown = [token.model_dump() for token in logprobs]
+            name = "response.output_text.delta"
+            yield self._of(index, name, content_index=0, delta=delta, logprobs=shown)
+        elif delta:
+            item.arguments += delta
+            yield self._of(index, "response.function_call_arguments.delta", delta=delta)
+
+    def _close(self, key: str, status: ItemStatus) -> Iterator[BaseModel]:
+        index = self._open.pop(key)
+        item = self._output[index]
+        if isinstance(item, OutputReasoning):
+            part = item.summary[0]
+            kind = "response.reasoning_summary"
+            yield self._of(index, f"{kind}_text.done", summary_index=0, text=part.text)
+            yield self._of(index, f"{kind}_part.done", summary_index=0, part=part.model_dump())
+        elif isinstance(item, OutputMessage):
+            item.status = status
+            text = item.content[0].model_dump()
+            done = {"content_index": 0, "text": text["text"], "logprobs": text["logprobs"]}
+            yield self._of(index, "response.output_text.done", **done)
+            yield self._of(index, "response.content_part.done", content_index=0, part=text)
+        else:
+            item.status = status
+            done = {"name": item.name, "arguments": item.arguments}
+            yield self._of(index, "response.function_call_arguments.done", **done)
+        shown = item.model_dump(mode="json")
+        yield self._event("response.output_item.done", output_index=index, item=shown)
+
+    def _of(self, index: int, kind: str, **fields: Any) -> ResponseEvent:
+        """Return an event of an item."""
+        return self._event(kind, output_index=index, item_id=self._output[index].id, **fields)
+
+    def _event(self, kind: str, **fields: Any) -> ResponseEvent:
+        event = ResponseEvent(type=kind, sequence_number=self._count, **fields)
+        self._count += 1
+        return event

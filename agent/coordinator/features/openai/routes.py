@@ -1,0 +1,333 @@
+"""The paths of OpenAI's API, for its existing clients (docs/reference/openai.md)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Annotated, Any, Final
+
+import anyio
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.sse import format_sse_event
+from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
+
+from agent.coordinator.features.openai import (
+    audio,
+    chat,
+    completions,
+    conversation,
+    embeddings,
+    images,
+    models,
+)
+from agent.coordinator.features.openai.form import form_schema
+from agent.coordinator.features.openai.job_stream import JobStream, error_chunk
+from agent.coordinator.features.openai.responses import calls as responses
+from agent.coordinator.features.openai.responses import response
+from agent.coordinator.features.openai.responses.events import ResponseEvent, ResponseEvents
+from agent.coordinator.features.openai.serving import Submission, result
+from agent.coordinator.features.openai.transcript_stream import TranscriptStream
+from agent.coordinator.features.openai.writing import Chunks, Writing
+from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
+from agent.coordinator.openapi.declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
+from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
+from agent.core.errors import (
+    AnswerCancelled,
+    AnswerFailed,
+    AnswerInvalid,
+    AnswerRefused,
+    AnswerTimeout,
+    ApiError,
+    Conflict,
+    InsufficientBalance,
+    NotFound,
+    OfferNotAvailable,
+    error_body,
+)
+from runners.embedding.request import EmbeddingResult
+from runners.llm.request import InferenceResult
+from runners.whisper.request import TranscribeResult
+
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["OpenAI-compatible"])
+
+CLOSE_SECONDS: Final = 5.0
+"""How long a stream may take to cancel its job after the client has left."""
+
+
+@router.get("/models", summary="List models")
+async def list_models(context: ContextOf, _: AnyCaller) -> models.ModelList:
+    """Returns the models for text, embeddings, speech and images, and whether a miner would run each of them now."""
+    return await models.find_all(context)
+
+
+@router.get("/models/{model}", responses=errors(NotFound), summary="A model")
+async def get_model(
+    context: ContextOf, _: AnyCaller, model: Annotated[str, Path(examples=["smollm2-135m-instruct"])]
+) -> models.Model:
+    """The message of a 404 names the nearest model."""
+    return await models.find(context, model)
+
+
+_CHUNKS: Final = 'data: {"id":"job_1234567890","object":"...","choices":[...]}\n\ndata: [DONE]\n\n'
+_ERRORS: Final = errors(
+    NotFound,
+    InsufficientBalance,
+    Conflict,
+    OfferNotAvailable,
+    AnswerCancelled,
+    AnswerFailed,
+    AnswerInvalid,
+    AnswerRefused,
+    AnswerTimeout,
+)
+
+
+def _answers(description: str, *more: str, events: str = _CHUNKS) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of an answer; `more` are its media types besides JSON, `events` an example of a stream."""
+    made = headers(X_Job_ID="The id of the answer's job")
+    content: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in more}
+    if EVENT_STREAM in more:
+        content |= event_stream("", events, DataEvent)["content"]
+    return {200: {"description": description, "headers": made, "content": content}, **_ERRORS}
+
+
+_STREAM: Final = "The answer; with `stream`, one server-sent event for each chunk, and `[DONE]` at the end"
+
+
+@router.post(
+    "/chat/completions",
+    summary="Answer a conversation",
+    response_model=conversation.ChatCompletion,
+    responses=_answers(_STREAM, EVENT_STREAM),
+)
+async def chat_completions(
+    context: ContextOf, caller: Client, body: chat.ChatRequest, request: Request, key: IdempotencyKey = None
+) -> Response:
+    """Answers when the text is complete, or streams it. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
+    submission = await chat.create(context, caller, body, key)
+    if body.stream:
+        chunks = conversation.ChatChunks(submission, answers=body.n or 1, usage=body.includes_usage)
+        return await _stream(request, submission, chunks)
+    made = await result(submission, InferenceResult, disconnected(request))
+    return _text(submission, conversation.completion(submission, made))
+
+
+@router.post(
+    "/completions",
+    summary="Continue a text",
+    response_model=completions.Completion,
+    responses=_answers(_STREAM, EVENT_STREAM),
+)
+async def text_completions(
+    context: ContextOf,
+    caller: Client,
+    body: completions.CompletionRequest,
+    request: Request,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Same as a chat completion, but continues the text without a chat template."""
+    submission = await completions.create(context, caller, body, key)
+    if body.stream:
+        return await _stream(
+            request, submission, completions.CompletionChunks(submission, usage=body.includes_usage)
+        )
+    made = await result(submission, InferenceResult, disconnected(request))
+    return _text(submission, completions.completion(submission, made))
+
+
+@router.post(
+    "/responses",
+    summary="Answer a conversation, in the form of Open Responses",
+    response_model=response.Response,
+    responses=_answers(
+        "The answer; with `stream`, server-sent events that are named by their `type`, and `[DONE]` at the end",
+        EVENT_STREAM,
+    ),
+)
+async def create_response(
+    context: ContextOf,
+    caller: Client,
+    body: responses.ResponseRequest,
+    request: Request,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Same as a chat completion. The coordinator stores no conversation, so each request contains all of it."""
+    submission = await responses.create(context, caller, body, key)
+    if body.stream:
+        return await _stream(request, submission, ResponseEvents(submission, body))
+    made = await result(submission, InferenceResult, disconnected(request))
+    answer = response.made(submission, body, made)
+    return JSONResponse(answer.model_dump(mode="json"), headers=_names(submission))
+
+
+@router.post(
+    "/embeddings",
+    summary="Embed texts",
+    response_model=embeddings.Embeddings,
+    responses=_answers("The vectors"),
+)
+async def text_embeddings(
+    context: ContextOf,
+    caller: Client,
+    body: embeddings.EmbeddingsRequest,
+    request: Request,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Answers when all vectors are made. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
+    submission = await embeddings.create(context, caller, body, key)
+    made = await result(submission, EmbeddingResult, disconnected(request))
+    return _json(
+        submission, embeddings.embeddings(submission, made, encoded=body.encoding_format == "base64")
+    )
+
+
+_SPOKEN: Final = "The text; with `stream`, server-sent events `transcript.text.delta`, then `transcript.text.done` and `[DONE]`"
+_SPOKEN_EVENTS: Final = (
+    'data: {"type":"transcript.text.delta","delta":"Hello."}\n\n'
+    'data: {"type":"transcript.text.done","text":"Hello."}\n\ndata: [DONE]\n\n'
+)
+
+
+def _form(model: type[BaseModel]) -> dict[str, Any]:
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form_schema(model)}}}
+    }
+
+
+@router.post(
+    "/audio/transcriptions",
+    summary="Transcribe speech",
+    response_model=audio.Transcription | audio.VerboseTranscription,
+    responses=_answers(_SPOKEN, "text/plain", EVENT_STREAM, events=_SPOKEN_EVENTS),
+    openapi_extra=_form(audio.TranscriptionRequest),
+)
+async def transcriptions(
+    context: ContextOf, caller: Client, request: Request, key: IdempotencyKey = None
+) -> Response:
+    """The file becomes an artifact of the caller. `text`, `srt` and `vtt` answers are plain text.
+
+    A streamed text comes segment by segment. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`.
+    """
+    return await _speech(context, caller, request, key, "transcribe")
+
+
+@router.post(
+    "/audio/translations",
+    summary="Translate speech to English text",
+    response_model=audio.Transcription | audio.VerboseTranscription,
+    responses=_answers("The text", "text/plain"),
+    openapi_extra=_form(audio.TranslationRequest),
+)
+async def translations(
+    context: ContextOf, caller: Client, request: Request, key: IdempotencyKey = None
+) -> Response:
+    """Same as a transcription. Needs a multilingual model."""
+    return await _speech(context, caller, request, key, "translate")
+
+
+async def _speech(
+    context: ContextOf, caller: Client, request: Request, key: IdempotencyKey, task: audio.Task
+) -> Response:
+    content_type = request.headers.get("content-type")
+    submission, form = await audio.create(context, caller, task, content_type, request.stream(), key)
+    if form.streamed:
+        stream = await TranscriptStream.begin(submission)
+        frames = _frames(stream.events(), request.scope["request_id"])
+        return _TextStream(stream, frames, _names(submission))
+    made = await result(submission, TranscribeResult, disconnected(request))
+    if form.response_format == "text":
+        return PlainTextResponse(f"{made.text}\n", headers=_names(submission))
+    if form.response_format in audio.SUBTITLES:
+        content = await audio.subtitles(submission, form, made)
+        return StreamingResponse(content, headers=_names(submission), media_type="text/plain")
+    return _json(submission, audio.transcription(task, form, made))
+
+
+@router.post(
+    "/images/generations",
+    summary="Generate images",
+    response_model=images.Images,
+    responses=_answers("The images"),
+)
+async def image_generations(
+    context: ContextOf,
+    caller: Client,
+    body: images.ImageRequest,
+    request: Request,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Answers when all images are generated."""
+    submission = await images.create(context, caller, body, key)
+    made = await result(submission, images.GeneratedImages, disconnected(request))
+    if body.response_format == "url":
+        return _json(submission, await images.linked(submission, body, made, _base(context, request)))
+    content = await images.encoded(submission, body, made)
+    return StreamingResponse(content, headers=_names(submission), media_type="application/json")
+
+
+def _base(context: ContextOf, request: Request) -> str:
+    """Return this server's public address, or else as the client wrote it, including `/api`: a proxy may forward no other path."""
+    if context.settings.public_url is not None:
+        return context.settings.public_url
+    prefix = "/api" if request.url.path.startswith("/api/") else ""
+    return f"{request.base_url}".rstrip("/") + prefix
+
+
+def _names(submission: Submission) -> dict[str, str]:
+    """Return the header that names the job, for its receipt."""
+    return {"X-Job-ID": submission.job_id}
+
+
+def _json(submission: Submission, answer: BaseModel) -> Response:
+    return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=_names(submission))
+
+
+def _text(submission: Submission, answer: BaseModel) -> Response:
+    """Return a text answer, in which null is a value."""
+    return JSONResponse(answer.model_dump(mode="json", exclude_unset=True), headers=_names(submission))
+
+
+async def _stream(request: Request, submission: Submission, form: Chunks) -> Response:
+    writing = await Writing.begin(submission)
+    frames = _frames(writing.chunks(form), request.scope["request_id"], form.failure)
+    return _TextStream(writing, frames, _names(submission))
+
+
+async def _frames(
+    chunks: AsyncIterator[BaseModel | None],
+    request_id: str,
+    failure: Callable[[Mapping[str, Any]], BaseModel] = error_chunk,
+) -> AsyncIterator[bytes]:
+    """Yield the answer as server-sent events; an error is the last of them."""
+    try:
+        async for chunk in chunks:
+            yield KEEP_ALIVE if chunk is None else _frame(chunk)
+    except ApiError as error:
+        body = error_body(error.code, error.message, error.details, request_id)
+        yield _frame(failure(body["error"]))
+    else:
+        yield format_sse_event(data_str="[DONE]")
+
+
+def _frame(chunk: BaseModel) -> bytes:
+    """Return a chunk as a server-sent event; those of the Responses API have a name."""
+    name = chunk.type if isinstance(chunk, ResponseEvent) else None
+    return event(chunk.model_dump(exclude_unset=True), name)
+
+
+class _TextStream(EventStream):
+    """A streamed answer that cancels its job when the client leaves, however early."""
+
+    def __init__(self, stream: JobStream, frames: AsyncIterator[bytes], headers: dict[str, str]) -> None:
+        super().__init__(frames, headers)
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # The cancellation that the client's leaving causes must not reach this.
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                await self._stream.close()

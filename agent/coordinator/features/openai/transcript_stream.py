@@ -1,0 +1,81 @@
+"""Streams a transcript, segment by segment, as the events of OpenAI's API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from pydantic import BaseModel
+
+from agent.coordinator.features.openai.job_stream import JobStream
+from agent.coordinator.feed.hub import Message
+from runners.whisper.request import TranscribeResult
+
+
+class TextDelta(BaseModel, defer_build=True):
+    """A further piece of the text."""
+
+    type: Literal["transcript.text.delta"]
+    delta: str
+
+
+class TextDone(BaseModel, defer_build=True):
+    """The whole text."""
+
+    type: Literal["transcript.text.done"]
+    text: str
+
+
+class TranscriptStream(JobStream):
+    """A transcription whose text is streamed."""
+
+    async def events(self) -> AsyncIterator[TextDelta | TextDone | None]:
+        """Yield the text piece by piece, and None after an interval without a piece. Raises `AnswerFailed`.
+
+        If segments were lost, or another miner began again, the text pauses until what was sent is exceeded or the job ends;
+        the last piece has the missing text.
+        """
+        sent = _Sent()
+        async for message in self.messages():
+            if message is None:
+                yield None
+            elif piece := sent.piece_of(message):
+                self.extend()
+                yield _delta(piece)
+        result = await self.result(TranscribeResult)
+        if not result.text.startswith(sent.text):
+            raise self.changed()
+        if rest := result.text[len(sent.text) :]:
+            yield _delta(rest)
+        yield TextDone(type="transcript.text.done", text=result.text)
+
+
+def _delta(text: str) -> TextDelta:
+    return TextDelta(type="transcript.text.delta", delta=text)
+
+
+class _Sent:
+    """The text that has been sent. Once segments may be missing, no more are sent."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._complete = True
+
+    def piece_of(self, message: Message) -> str:
+        """Return the text of a message to send; empty if there is none."""
+        data = message.get("data", {})
+        if message["type"] != "job_event" or data["kind"] != "segment":
+            return ""
+        text, offset = data.get("text"), data.get("offset")
+        if not isinstance(text, str) or not isinstance(offset, int) or offset < 0:
+            return ""
+        # A run that resumes another one repeats its segments. Between two segments is a space, or nothing in some languages.
+        if offset < len(self.text) and self.text.startswith(text, offset):
+            return ""
+        gap = offset - len(self.text)
+        self._complete = self._complete and gap in (0, 1)
+        if not self._complete:
+            return ""
+        piece = " " * gap + text
+        self.text += piece
+        return piece

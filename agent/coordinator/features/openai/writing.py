@@ -1,0 +1,184 @@
+"""Streams the answers of a language model as chunks of an answer while it is generated."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from agent.coordinator.features.openai.job_stream import JobStream, error_chunk
+from agent.coordinator.feed.hub import Message
+from runners.llm.request import MAX_ANSWERS, Answer, InferenceResult, TokenLogprob
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What one of the answers gains. `tool_calls` and `logprobs` have the form of the runner's events."""
+
+    index: int = 0
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: Sequence[Mapping[str, Any]] = ()
+    logprobs: Sequence[Mapping[str, Any]] = ()
+
+
+class Chunks(ABC):
+    """Forms the chunks of one kind of answer."""
+
+    @abstractmethod
+    def begin(self) -> list[BaseModel]:
+        """Return the chunks before the text."""
+
+    @abstractmethod
+    def piece(self, added: Added) -> list[BaseModel]:
+        """Return the chunks for an addition to an answer."""
+
+    @abstractmethod
+    def end(self, result: InferenceResult) -> list[BaseModel]:
+        """Return the chunks after the text."""
+
+    def failure(self, error: Mapping[str, Any]) -> BaseModel:
+        """Return the last chunk of a stream that failed."""
+        return error_chunk(error)
+
+
+class Writing(JobStream):
+    """A job whose answers are streamed."""
+
+    async def chunks(self, form: Chunks) -> AsyncIterator[BaseModel | None]:
+        """Yield the answer, chunk by chunk, and None after an interval without a chunk. Raises `AnswerFailed`.
+
+        If pieces were lost, or another miner began again, the text pauses until the job ends, and the last piece has the missing
+        text.
+        """
+        for chunk in form.begin():
+            yield chunk
+        sent = _Sent()
+        async for message in self.messages():
+            if message is None:
+                yield None
+            elif piece := sent.piece_of(message):
+                self.extend()
+                for chunk in form.piece(piece):
+                    yield chunk
+        result = await self.result(InferenceResult)
+        for rest in self._rest(sent, result):
+            for chunk in form.piece(rest):
+                yield chunk
+        for chunk in form.end(result):
+            yield chunk
+
+    def _rest(self, sent: _Sent, result: InferenceResult) -> list[Added]:
+        missing = [sent.rest(index, answer) for index, answer in enumerate(result.all_answers)]
+        if None in missing:
+            raise self.changed()
+        return [
+            rest for rest in missing if rest is not None and (rest.text or rest.reasoning or rest.tool_calls)
+        ]
+
+
+class _SentAnswer:
+    """What has been sent of one answer. Once pieces may be missing, no more are sent."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.reasoning = ""
+        self.calls: dict[int, str] = {}
+        self._parts = 0
+        self._complete = True
+
+    def add(self, kind: str, data: Mapping[str, Any], added: Added) -> bool:
+        """Record an addition; return whether it may be sent."""
+        # The position is what was published before this piece. After a gap, and in a new run, it differs from what was sent.
+        before = len(self.text) if kind == "token" else self._parts
+        if data.get("offset") != before:
+            self._complete = False
+        if not self._complete:
+            return False
+        self.text += added.text
+        self.reasoning += added.reasoning
+        for call in added.tool_calls:
+            number = int(call.get("index", 0))
+            self.calls[number] = self.calls.get(number, "") + str(
+                (call.get("function") or {}).get("arguments") or ""
+            )
+        self._parts += kind == "part"
+        return True
+
+
+class _Sent:
+    """What has been sent of all answers."""
+
+    def __init__(self) -> None:
+        self._answers: dict[int, _SentAnswer] = defaultdict(_SentAnswer)
+
+    def piece_of(self, message: Message) -> Added | None:
+        """Return what a message adds to send, None if nothing."""
+        data = message.get("data", {})
+        kind = data.get("kind") if message["type"] == "job_event" else None
+        if kind not in {"token", "part"}:
+            return None
+        try:
+            piece = _Piece.model_validate(data)
+        except ValidationError:  # a miner may publish anything
+            return None
+        added = Added(
+            index=piece.index,
+            text=piece.text,
+            reasoning=piece.reasoning,
+            tool_calls=[call.model_dump(exclude_none=True) for call in piece.tool_calls],
+            logprobs=[token.model_dump() for token in piece.logprobs],
+        )
+        return added if self._answers[piece.index].add(kind, data, added) else None
+
+    def rest(self, index: int, answer: Answer) -> Added | None:
+        """Return the unsent rest of a final answer; None if the answer does not begin with what was sent."""
+        sent = self._answers[index]
+        calls = answer.tool_calls or []
+        arguments = {number: call.arguments for number, call in enumerate(calls)}
+        if (
+            not answer.text.startswith(sent.text)
+            or not (answer.reasoning or "").startswith(sent.reasoning)
+            or any(not arguments.get(number, "").startswith(part) for number, part in sent.calls.items())
+        ):
+            return None
+        missing = [
+            {
+                "index": number,
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            if number not in sent.calls
+            else {"index": number, "function": {"arguments": call.arguments[len(sent.calls[number]) :]}}
+            for number, call in enumerate(calls)
+            if sent.calls.get(number) != call.arguments
+        ]
+        text, reasoning = answer.text[len(sent.text) :], (answer.reasoning or "")[len(sent.reasoning) :]
+        return Added(index=index, text=text, reasoning=reasoning, tool_calls=missing)
+
+
+class _CalledPart(BaseModel, defer_build=True):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _CallPart(BaseModel, defer_build=True):
+    index: int = 0
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: _CalledPart
+
+
+class _Piece(BaseModel, defer_build=True):
+    """The data of a runner's events `token` and `part`."""
+
+    index: Annotated[int, Field(ge=0, lt=MAX_ANSWERS)] = 0
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: list[_CallPart] = []
+    logprobs: list[TokenLogprob] = []

@@ -1,0 +1,52 @@
+"""The adapters that the settings name, from the entry-point group `aitbc.payouts`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+
+import structlog
+
+from agent.coordinator.features.payouts.adapter import GROUP, Adapter, NotConfigured, Site
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """Adapters by name, and why others that the settings name cannot be used."""
+
+    usable: Mapping[str, Adapter] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+
+def open_adapters(site: Site) -> Adapters:
+    """Return the adapters in `payouts.adapters`. One that cannot be used disables only itself."""
+    usable: dict[str, Adapter] = {}
+    faults: dict[str, str] = {}
+    for name in site.settings.adapters:
+        try:
+            usable[name] = _open(name, site)
+        except NotConfigured as error:
+            faults[name] = str(error)
+        except Exception as error:  # noqa: BLE001 - a broken third-party package must not stop the coordinator
+            faults[name] = (
+                f"The adapter {name} cannot be loaded ({error}); reinstall its package, or remove it from payouts.adapters."
+            )
+    for name, fault in faults.items():
+        log.warning("payout_adapter_unusable", adapter=name, reason=fault)
+    return Adapters(usable, faults)
+
+
+def _open(name: str, site: Site) -> Adapter:
+    found = sorted(set(entry_points(group=GROUP, name=name)), key=lambda point: point.value)
+    if not found:
+        known = ", ".join(sorted({point.name for point in entry_points(group=GROUP)})) or "none"
+        raise NotConfigured(f"No installed package provides the payout adapter {name}. Installed: {known}.")
+    if len(found) > 1:
+        raise NotConfigured(
+            f"The payout adapter {name} is provided by both {found[0].value} and {found[1].value}; uninstall one of them."
+        )
+    adapter: Adapter = found[0].load()(site)
+    return adapter

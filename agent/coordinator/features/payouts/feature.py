@@ -1,0 +1,39 @@
+"""Payouts: what miners have earned leaves the ledger, in batches that an administrator approves."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent.coordinator.feature import Feature, Opening
+from agent.coordinator.features.payouts import consistency, metrics, tables
+from agent.coordinator.features.payouts.adapter import Site
+from agent.coordinator.features.payouts.adapters.installed import open_adapters
+from agent.coordinator.features.payouts.routes import deposits as deposit_routes
+from agent.coordinator.features.payouts.routes import payouts as routes
+from agent.coordinator.features.payouts.routes import reports as report_routes
+from agent.coordinator.features.payouts.worker import PayoutWorker
+from agent.coordinator.hooks import Hooks
+
+
+def _open(opening: Opening) -> PayoutWorker:
+    settings = opening.settings.payouts
+    adapters = open_adapters(Site(settings, opening.directory, opening.origin))
+    worker = PayoutWorker(opening.database, settings, adapters, opening.clock)
+    worker.connect(opening.bus)
+    return worker
+
+
+FEATURE: Final = Feature(
+    name="payouts",
+    routers=(routes.router, deposit_routes.router, report_routes.router),
+    tables=(
+        tables.payouts,
+        tables.payout_batches,
+        tables.payout_transfers,
+        tables.payout_addresses,
+        tables.deposits,
+    ),
+    metrics=metrics.METRICS,
+    open=_open,
+    hooks=Hooks(examine=consistency.examine, read_gauges=metrics.read),
+)

@@ -1,0 +1,85 @@
+"""What miners hand in for their payments, such as invoices. Only their identity keys can: an API key does not decide where money goes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import structlog
+
+from agent.coordinator.features.payouts import batches, views
+from agent.coordinator.features.payouts.adapter import AddressRefused
+from agent.coordinator.features.payouts.addresses import AHEAD_SECONDS, OLDEST_SECONDS
+from agent.coordinator.features.payouts.answers import payouts as answers
+from agent.coordinator.features.payouts.store import batches as store
+from agent.coordinator.features.payouts.store import transfers as payout_transfers
+from agent.coordinator.features.payouts.store.batches import PayoutRecord
+from agent.coordinator.features.payouts.worker import PayoutWorker, payment_of
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import miners as miner_store
+from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
+from agent.core.values.quantities import parse_time
+from agent.protocol.hand_ins import PayoutHandIn, open_hand_in
+from aitbc.errors import FormatError, VerificationError
+
+log = structlog.get_logger()
+
+
+async def hand_in(context: Context, payout_id: str, envelope: dict[str, Any]) -> answers.Payout:
+    """Store what a miner hands in for a payment. A later one replaces it until the payment is prepared.
+
+    Raises `NotFound`, `Forbidden` for a signature that is not the miner's, `ValidationFailed` for what the adapter cannot use,
+    `Conflict` once the payment is prepared, and `ServiceUnavailable` for an adapter that cannot be used.
+    """
+    payment, public_key = await context.database.read(_payment, payout_id)
+    statement = _opened(envelope, public_key)
+    _check(context, payment, statement)
+    batch = await context.database.read(batches.required, payment.batch_id)
+    adapter = context.part(PayoutWorker).adapters.usable.get(batch.adapter)
+    if adapter is None:
+        raise ServiceUnavailable(f"The adapter {batch.adapter} cannot be used at present. Try again later.")
+    try:
+        accepted = dict(adapter.accept(payment_of(payment), statement.text))
+    except AddressRefused as error:
+        raise ValidationFailed("What was handed in cannot be used.", {"text": str(error)}) from None
+    shown = await context.database.write(_store, payment, accepted)
+    context.part(PayoutWorker).wake()
+    log.info("payout_handed_in", payout_id=payout_id, miner_id=payment.miner_id)
+    return shown
+
+
+def _payment(connection: Connection, payout_id: str) -> tuple[PayoutRecord, bytes]:
+    payment = store.find(connection, payout_id)
+    miner = None if payment is None else miner_store.find_former(connection, payment.miner_id)
+    if payment is None or miner is None:
+        raise NotFound(f"There is no payout {payout_id}.", {"payout_id": payout_id})
+    return payment, miner.public_key
+
+
+def _opened(envelope: dict[str, Any], public_key: bytes) -> PayoutHandIn:
+    try:
+        return open_hand_in(envelope, public_key)
+    except FormatError as error:
+        raise ValidationFailed("The request is not signed.", {"envelope": str(error)}) from None
+    except VerificationError as error:
+        raise Forbidden(
+            f"{error} Only the miner's identity key can hand in: run `aitbc-agent payouts invoice` on its machine."
+        ) from None
+
+
+def _check(context: Context, payment: PayoutRecord, statement: PayoutHandIn) -> None:
+    if (statement.payout_id, statement.origin) != (payment.payout_id, context.signer.origin):
+        raise Forbidden("The statement is for another payment or another coordinator.")
+    age = context.clock() - parse_time(statement.created_at)
+    if not -AHEAD_SECONDS <= age <= OLDEST_SECONDS:
+        raise Forbidden(
+            "The statement is older than a day, or from the future. Check the clock of the machine that signs, and sign again."
+        )
+
+
+def _store(connection: Connection, payment: PayoutRecord, accepted: dict[str, Any]) -> answers.Payout:
+    if not payout_transfers.hand_in(connection, payment, json.dumps(accepted)):
+        raise Conflict("This payment needs nothing more: it is being sent, or has ended.")
+    found = store.find(connection, payment.payout_id)
+    batch = batches.required(connection, payment.batch_id)
+    return views.payout(found or payment, batch)

@@ -1,0 +1,69 @@
+"""Payouts of one miner, for its owner: its payments, where its money is, and proofs."""
+
+from __future__ import annotations
+
+from agent.coordinator.features.payouts import views
+from agent.coordinator.features.payouts.answers import payouts as answers
+from agent.coordinator.features.payouts.manifests import payment_of, tree_of
+from agent.coordinator.features.payouts.money import where_money_is
+from agent.coordinator.features.payouts.store import batches as store
+from agent.coordinator.features.payouts.store.batches import BatchRecord
+from agent.coordinator.operations.callers import Caller
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.log import log as log_operations
+from agent.coordinator.operations.miners.commands import of_caller
+from agent.core.errors import Conflict, NotFound
+from aitbc.leaves.payouts import PayoutProof
+
+
+async def payments(
+    context: Context, caller: Caller, miner_id: str, *, limit: int, before: str | None
+) -> answers.MinerPayouts:
+    """Return a miner's payments, newest first, and where its money is. Raises `NotFound`, also for another owner's miner."""
+    return await context.database.read(_payments, context, caller, miner_id, limit, before)
+
+
+def _payments(
+    connection: Connection, context: Context, caller: Caller, miner_id: str, limit: int, before: str | None
+) -> answers.MinerPayouts:
+    of_caller(connection, caller, miner_id, removed=True)
+    found = store.of_miner(connection, miner_id, limit=limit + 1, before=before)
+    shown = found[:limit]
+    return answers.MinerPayouts(
+        miner_id=miner_id,
+        **where_money_is(connection, context, miner_id),
+        payouts=[views.payout(payment, batch) for payment, batch in shown],
+        next=shown[-1][0].payout_id if len(found) > limit else None,
+    )
+
+
+async def proof(context: Context, caller: Caller, payout_id: str) -> answers.PayoutProof:
+    """Return the proof that a payment is part of its batch's manifest, and the manifest of the log.
+
+    Raises `NotFound`, also for the payment of another owner's miner, and `Conflict` before the batch is approved.
+    """
+    batch, found = await context.database.read(_in_manifest, caller, payout_id)
+    logged = await log_operations.proof(context, batch.batch_id)
+    return answers.PayoutProof.model_validate(
+        PayoutProof(
+            found.payment, found.index, found.hashes, (batch.manifest or "").encode(), logged
+        ).to_json()
+    )
+
+
+def _in_manifest(connection: Connection, caller: Caller, payout_id: str) -> tuple[BatchRecord, PayoutProof]:
+    payment = store.find(connection, payout_id)
+    if payment is None:
+        raise NotFound(f"There is no payout {payout_id}.", {"payout_id": payout_id})
+    try:
+        of_caller(connection, caller, payment.miner_id, removed=True)
+    except NotFound:
+        raise NotFound(f"There is no payout {payout_id}.", {"payout_id": payout_id}) from None
+    batch = store.find_batch(connection, payment.batch_id)
+    if batch is None or batch.manifest is None:
+        raise Conflict(
+            f"The batch of {payout_id} is not approved, so it has no manifest yet.",
+            {"batch_id": payment.batch_id},
+        )
+    path = tree_of(batch, store.of_batch(connection, batch.batch_id)).proof(payment.position)
+    return batch, PayoutProof(payment_of(batch, payment), payment.position, path, b"", "")

@@ -1,0 +1,1 @@
+"""The routes of payouts: batches and addresses, deposits, reports of payment services."""

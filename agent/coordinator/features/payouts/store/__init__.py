@@ -1,0 +1,1 @@
+"""The tables of payouts, one module for each of their nouns."""

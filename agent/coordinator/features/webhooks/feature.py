@@ -1,0 +1,32 @@
+"""Webhooks: messages about jobs to addresses that clients name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent.coordinator.feature import Feature, Opening
+from agent.coordinator.features.webhooks import messages, metrics, routes, store, tables
+from agent.coordinator.features.webhooks.sender import WebhookSender
+from agent.coordinator.feed.feed import CHANGES
+from agent.coordinator.hooks import Hooks
+
+
+def _open(opening: Opening) -> WebhookSender:
+    sender = WebhookSender(opening.database, opening.settings.coordinator.webhooks, opening.clock)
+    opening.bus.on_signal(CHANGES, sender.wake)
+    return sender
+
+
+FEATURE: Final = Feature(
+    name="webhooks",
+    routers=(routes.router,),
+    tables=(tables.webhook_deliveries, tables.webhook_secrets, tables.gone_webhooks),
+    metrics=metrics.METRICS,
+    open=_open,
+    hooks=Hooks(
+        jobs_changed=messages.jobs_changed,
+        job_waits=messages.job_waits,
+        data_deleted=store.forget,
+        read_gauges=metrics.read,
+    ),
+)

@@ -1,0 +1,67 @@
+"""Clients' webhooks: the secrets that sign them, and their delivery."""
+
+from __future__ import annotations
+
+from agent.coordinator.features.webhooks import store
+from agent.coordinator.features.webhooks.answers import WebhookDelivery, WebhookList, WebhookSecret
+from agent.coordinator.features.webhooks.sender import make_secret
+from agent.coordinator.features.webhooks.store import Delivery, Secret
+from agent.coordinator.operations.callers import Caller
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.jobs import jobs
+from agent.core.errors import Conflict
+from agent.core.values.quantities import format_optional_time, format_time
+
+
+async def secret(context: Context, caller: Caller) -> WebhookSecret:
+    """Return the secret that signs the caller's webhooks, which the first call creates. Raises `Conflict`."""
+    now = context.clock()
+    found = await context.database.write(store.secret_of, _account(caller), make_secret(), now)
+    return _secret(found, now)
+
+
+async def rotate_secret(context: Context, caller: Caller) -> WebhookSecret:
+    """Create a new secret. For a day the previous one signs webhooks too. Raises `Conflict`."""
+    now = context.clock()
+    until = now + context.settings.webhooks.secret_overlap_seconds
+    made = await context.database.write(store.rotate_secret, _account(caller), make_secret(), now, until)
+    return _secret(made, now)
+
+
+def _account(caller: Caller) -> str:
+    if caller.account_id is None:
+        raise Conflict("Webhooks belong to an account; use a client's key.")
+    return caller.account_id
+
+
+def _secret(found: Secret, now: float) -> WebhookSecret:
+    until = found.previous_until
+    return WebhookSecret(
+        secret=found.secret,
+        created_at=format_time(found.created_at),
+        previous_valid_until=format_time(until) if until is not None and until > now else None,
+    )
+
+
+async def of_job(context: Context, caller: Caller, job_id: str) -> WebhookList:
+    """Return the webhooks of a job and their delivery. Raises `JobNotFound`, also for another account's job."""
+    await jobs.find(context, caller, job_id)
+    return WebhookList(
+        webhooks=[_delivery(item) for item in await context.database.read(store.of_job, job_id)]
+    )
+
+
+def _delivery(item: Delivery) -> WebhookDelivery:
+    return WebhookDelivery(
+        webhook_id=item.webhook_id,
+        type=item.type,
+        url=item.url,
+        status=item.state,
+        attempts=item.attempts,
+        created_at=format_time(item.created_at),
+        last_attempt_at=format_optional_time(item.last_attempt_at),
+        next_attempt_at=format_optional_time(item.next_attempt_at),
+        finished_at=format_optional_time(item.finished_at),
+        last_status_code=item.last_status,
+        last_error=item.last_error,
+    )

@@ -1,0 +1,104 @@
+"""Where features take part in what the kernel does.
+
+A hook runs in the kernel's transaction, in the order of the list of features, and changes only the feature's own tables. The kernel has
+locked the jobs and accounts that a hook is about. An error of a hook undoes the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from agent.coordinator.consequences import Change
+from agent.coordinator.store.database import Connection
+from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.ledger import Kind
+from agent.core.market.ledger import Settlement
+from agent.metrics import Metric, Values
+
+Find: TypeAlias = Callable[[str, str, str], None]
+"""Reports a problem of the data: its kind, its position, and a description."""
+Gauges: TypeAlias = Mapping[Metric, Values]
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a feature does at each of these moments. Times are seconds since the epoch, money is in units of 1e-8."""
+
+    jobs_submitted: Callable[[Connection, Sequence[JobRecord], float], None] | None = None
+    """New jobs were stored, and the money for them is held."""
+    jobs_changed: Callable[[Connection, Sequence[Change], Mapping[str, Settlement], float], None] | None = (
+        None
+    )
+    """Jobs were claimed, released, completed or ended otherwise. The settlements are those of ended jobs, by job."""
+    job_waits: Callable[[Connection, JobRecord, Sequence[str], float], None] | None = None
+    """A client is notified for the first time that its job waits, with the codes of the reasons."""
+    data_deleted: Callable[[Connection, Sequence[str]], None] | None = None
+    """Everything that clients gave or got is deleted of these ended jobs."""
+    money_booked: Callable[[Connection, Kind, int, float], None] | None = None
+    """An administrator's credit or debit of this amount was booked."""
+    examine: Callable[[Connection, str, Find], tuple[str, int]] | None = None
+    """`aitbc-agent fsck` reads everything. Return what was examined (a plural noun) and how many. The text is the log's origin."""
+    read_gauges: Callable[[Connection, float], Gauges] | None = None
+    """The metrics are read. Return the feature's metrics that are declared with `read`."""
+
+
+NO_HOOKS: Final = Hooks()
+_installed: list[Hooks] = []
+
+
+def install(hooks: Iterable[Hooks]) -> None:
+    """Have these hooks run from now on, in this order. The list of features calls it once."""
+    _installed[:] = hooks
+
+
+def jobs_submitted(connection: Connection, records: Sequence[JobRecord], now: float) -> None:
+    """Run the hook of that name."""
+    for hooks in _installed:
+        if hooks.jobs_submitted is not None:
+            hooks.jobs_submitted(connection, records, now)
+
+
+def jobs_changed(
+    connection: Connection, changes: Sequence[Change], settlements: Mapping[str, Settlement], now: float
+) -> None:
+    """Run the hook of that name."""
+    for hooks in _installed:
+        if hooks.jobs_changed is not None:
+            hooks.jobs_changed(connection, changes, settlements, now)
+
+
+def job_waits(connection: Connection, record: JobRecord, codes: Sequence[str], now: float) -> None:
+    """Run the hook of that name."""
+    for hooks in _installed:
+        if hooks.job_waits is not None:
+            hooks.job_waits(connection, record, codes, now)
+
+
+def data_deleted(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Run the hook of that name."""
+    for hooks in _installed:
+        if hooks.data_deleted is not None:
+            hooks.data_deleted(connection, job_ids)
+
+
+def money_booked(connection: Connection, kind: Kind, amount: int, now: float) -> None:
+    """Run the hook of that name."""
+    for hooks in _installed:
+        if hooks.money_booked is not None:
+            hooks.money_booked(connection, kind, amount, now)
+
+
+def examine(connection: Connection, origin: str, find: Find) -> dict[str, int]:
+    """Run the hook of that name. Return how many records were examined, by what they are."""
+    return dict(hooks.examine(connection, origin, find) for hooks in _installed if hooks.examine is not None)
+
+
+def read_gauges(connection: Connection, now: float) -> dict[Metric, Values]:
+    """Run the hook of that name. Return the metrics of all features."""
+    gauges: dict[Metric, Values] = {}
+    for hooks in _installed:
+        if hooks.read_gauges is not None:
+            gauges |= hooks.read_gauges(connection, now)
+    return gauges

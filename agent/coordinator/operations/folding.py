@@ -1,0 +1,19 @@
+"""Moves recent changes of counted figures into those of all time."""
+
+from __future__ import annotations
+
+from agent.coordinator.operations.context import Context
+from agent.coordinator.store import changed_balances, counts, miner_stats
+
+
+async def fold_changes(context: Context) -> None:
+    """Move recent changes of numbers of jobs and of balances into those of all time. Every replica does so: an older leader would not."""
+    if context.database.engine == "postgresql":
+        await context.database.write(counts.fold)
+        await context.database.write(changed_balances.fold)
+
+
+async def fold_work(context: Context) -> None:
+    """Move recent work of miners into their statistics. Every replica does so, as above."""
+    if await context.database.read(miner_stats.anything_recent):
+        await context.database.write(miner_stats.fold)
