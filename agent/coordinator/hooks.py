@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from agent.coordinator.consequences import Change
 from agent.coordinator.store.database import Connection
@@ -38,6 +38,10 @@ class Hooks:
     """Everything that clients gave or got is deleted of these ended jobs."""
     money_booked: Callable[[Connection, Kind, int, float], None] | None = None
     """An administrator's credit or debit of this amount was booked."""
+    miner_money: (
+        Callable[[Connection, Mapping[type[Any], Any], str, int, float], Mapping[str, int]] | None
+    ) = None
+    """The earnings of a miner, with this balance, are shown. Return those amounts of `MinerMoney` that differ. The mapping has the parts."""
     examine: Callable[[Connection, str, Find], tuple[str, int]] | None = None
     """`aitbc-agent fsck` reads everything. Return what was examined (a plural noun) and how many. The text is the log's origin."""
     read_gauges: Callable[[Connection, float], Gauges] | None = None
@@ -88,6 +92,17 @@ def money_booked(connection: Connection, kind: Kind, amount: int, now: float) ->
     for hooks in _installed:
         if hooks.money_booked is not None:
             hooks.money_booked(connection, kind, amount, now)
+
+
+def miner_money(
+    connection: Connection, parts: Mapping[type[Any], Any], miner_id: str, balance: int, now: float
+) -> dict[str, int]:
+    """Run the hook of that name. Return the amounts of all features."""
+    amounts: dict[str, int] = {}
+    for hooks in _installed:
+        if hooks.miner_money is not None:
+            amounts |= hooks.miner_money(connection, parts, miner_id, balance, now)
+    return amounts
 
 
 def examine(connection: Connection, origin: str, find: Find) -> dict[str, int]:

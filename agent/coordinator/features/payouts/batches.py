@@ -116,7 +116,7 @@ def _refuse(field: str, problem: str) -> NoReturn:
 
 
 def _select(connection: Connection, context: Context, plan: _Plan) -> Selection:
-    first_held_day = held_since(context, plan.cut_off, plan.now)
+    first_held_day = held_since(context.part(PayoutWorker).settings, plan.cut_off, plan.now)
     found = store.candidates(connection, plan.adapter, plan.currency, first_held_day, plan.now)
     return choose(found, plan.terms)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.feature import Feature, Opening
-from agent.coordinator.features.payouts import consistency, metrics, tables
+from agent.coordinator.features.payouts import consistency, metrics, money, tables
 from agent.coordinator.features.payouts.adapter import Site
 from agent.coordinator.features.payouts.adapters.installed import open_adapters
 from agent.coordinator.features.payouts.routes import deposits as deposit_routes
@@ -35,5 +35,5 @@ FEATURE: Final = Feature(
     ),
     metrics=metrics.METRICS,
     open=_open,
-    hooks=Hooks(examine=consistency.examine, read_gauges=metrics.read),
+    hooks=Hooks(miner_money=money.miner_money, examine=consistency.examine, read_gauges=metrics.read),
 )

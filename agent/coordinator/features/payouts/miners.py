@@ -5,9 +5,9 @@ from __future__ import annotations
 from agent.coordinator.features.payouts import views
 from agent.coordinator.features.payouts.answers import payouts as answers
 from agent.coordinator.features.payouts.manifests import payment_of, tree_of
-from agent.coordinator.features.payouts.money import where_money_is
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store.batches import BatchRecord
+from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.log import log as log_operations

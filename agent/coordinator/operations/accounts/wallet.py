@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from agent.coordinator import hooks
-from agent.coordinator.features.payouts.money import where_money_is
+from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.answers.accounts import (
     Account,
     AccountPage,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent import __version__
-from agent.coordinator.features.payouts.money import where_money_is
+from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.answers.miners import (
     DatabaseNumbers,
     DayEarnings,
