@@ -278,9 +278,12 @@ class Workload:
         )
 
     def drop(self, job_id: str, fence: int) -> None:
-        """End the run of a cancelled or lost lease."""
+        """End the run of a cancelled or lost lease. Each heartbeat reports it again until the run has ended.
+
+        A run that is being cancelled may wait for the others in its process; a second cancellation would end that process.
+        """
         run, task = self._runs.get((job_id, fence), (None, None))
-        if run is not None and task is not None and run.can_be_cancelled:
+        if run is not None and task is not None and run.can_be_cancelled and not task.cancelling():
             task.cancel()
 
     def drop_all(self) -> None:

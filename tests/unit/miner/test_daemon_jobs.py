@@ -199,6 +199,23 @@ async def test_the_deadline_ends_the_run(coordinator: FakeCoordinator, tmp_path:
     assert coordinator.failures[job_id]["code"] == "DEADLINE_EXCEEDED"
 
 
+async def test_a_lost_run_that_every_heartbeat_reports_again_leaves_the_others_in_its_process(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    coordinator.heartbeat_seconds = 0.3
+    daemon = make_daemon(settings_for(tmp_path, slots=2, cancel_seconds=0.1), coordinator.url)
+    async with running(daemon):
+        other = await coordinator.submit("wait", service="batch", gate=str(tmp_path / "gate"))
+        deaf = await coordinator.submit("deaf", service="batch")
+        await until(lambda: [lease["stage"] for lease in daemon.status()["leases"]] == ["running"] * 2)
+        await coordinator.cancel(deaf)
+        heartbeats = len(coordinator.heartbeats)
+        await coordinator.until(lambda: len(coordinator.heartbeats) > heartbeats + 3)
+        (tmp_path / "gate").touch()
+        await coordinator.until(lambda: other in coordinator.results | coordinator.failures)
+    assert other in coordinator.results
+
+
 @pytest.mark.parametrize("transport", ["websocket", "poll"])
 async def test_a_cancelled_job_ends_within_two_seconds(
     coordinator: FakeCoordinator, tmp_path: Path, transport: str
