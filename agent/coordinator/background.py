@@ -116,7 +116,11 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "old_keys", _repeated(context, ORPHANS_SECONDS, retention.delete_keys)),
         _watched(context, "old_checkpoints", _repeated(context, ORPHANS_SECONDS, retention.thin_checkpoints)),
         _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, removal.remove_orphans)),
-        *(_watched(context, type(part).__name__, part.run()) for part in context.parts.values()),
+        *(
+            _watched(context, feature.name, context.part(feature.part).run())
+            for feature in FEATURES
+            if feature.part is not None
+        ),
         *(
             _watched(context, task.name, _repeated(context, task.seconds, task.step))
             for feature in FEATURES

@@ -55,12 +55,13 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A feature. `open` makes its part, if it has one. Its routers come after the kernel's; the leading replica runs its tasks and its part."""
+    """A feature. `open` makes its `part`, if it has one. Its routers come after the kernel's; the leading replica runs its tasks and its part."""
 
     name: str
     routers: tuple[APIRouter, ...] = ()
     tables: tuple[Table, ...] = ()
     metrics: tuple[Metric, ...] = ()
     tasks: tuple[Task, ...] = ()
+    part: type[Part] | None = None
     open: Callable[[Opening], Part] | None = None
     hooks: Hooks = NO_HOOKS

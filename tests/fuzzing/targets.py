@@ -272,7 +272,7 @@ def _toml_seeds() -> list[bytes]:
 
 
 _REFUSED_JSON = (FormatError,)
-_REFUSED_MESSAGE = (ValidationError, ValidationFailed, orjson.JSONDecodeError)
+_REFUSED_MESSAGE = (ValidationError, ValidationFailed, orjson.JSONDecodeError, VersionMismatch)
 _REFUSED_VALUE = (ValueError,)
 
 

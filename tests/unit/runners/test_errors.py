@@ -79,7 +79,7 @@ def test_faults_and_loggable_messages_are_those_that_miners_and_reputation_depen
     assert spared == {
         "INPUT_UNAVAILABLE", "LEASE_EXPIRED", "MODEL_UNAVAILABLE", "MODEL_UNKNOWN", "NO_MEMORY", "OUT_OF_MEMORY",
         "REQUIREMENTS_UNAVAILABLE", "SPEC_MISMATCH", "SERVICE_NOT_OFFERED", "ENGINE_OUTDATED", "ENGINE_UNAVAILABLE",
-        "ENCODER_UNAVAILABLE", "DENOISER_UNAVAILABLE", "GPU_UNAVAILABLE", "HARDWARE_UNAVAILABLE", "SEALED_MINER_AWAY",
+        "ENCODER_UNAVAILABLE", "DENOISER_UNAVAILABLE", "GPU_UNAVAILABLE", "HARDWARE_UNAVAILABLE", "SEALED_MINER_AWAY", "LEASE_MALFORMED",
     }  # fmt: skip
     logged = {code for code in FailureCode if code.own_message}
     assert logged == {

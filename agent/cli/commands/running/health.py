@@ -8,7 +8,6 @@ import typer
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
-from agent.coordinator.store.engines import on_postgres
 from agent.miner.control import ask
 
 
@@ -25,6 +24,8 @@ def health(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson 
     if agent.admin_key is not None:
         answer = local_api.call(settings, "GET", "health")
         parts["coordinator"] = answer["status"]
+        from agent.coordinator.store.engines import on_postgres  # noqa: PLC0415 - other commands start faster without it
+
         others = {"storage", "database", "blockchain"} if on_postgres(settings.database) else {"storage"}
         healthy = all(state == "healthy" for part, state in answer["services"].items() if part not in others)
     if agent.miner_id is not None:

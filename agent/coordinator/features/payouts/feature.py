@@ -34,6 +34,7 @@ FEATURE: Final = Feature(
         tables.deposits,
     ),
     metrics=metrics.METRICS,
+    part=PayoutWorker,
     open=_open,
     hooks=Hooks(miner_money=money.miner_money, examine=consistency.examine, read_gauges=metrics.read),
 )

@@ -22,6 +22,7 @@ FEATURE: Final = Feature(
     routers=(routes.router,),
     tables=(tables.webhook_deliveries, tables.webhook_secrets, tables.gone_webhooks),
     metrics=metrics.METRICS,
+    part=WebhookSender,
     open=_open,
     hooks=Hooks(
         jobs_changed=messages.jobs_changed,

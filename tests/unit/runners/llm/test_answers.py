@@ -256,11 +256,11 @@ def test_a_message_never_contains_control_tokens(runner, ask):
     finally:
         del server.stream
     chat, raw = sent
-    prompt = server.post("/apply-template", {"messages": chat["messages"]})["prompt"]
-    plain = server.post("/apply-template", {"messages": [{"role": "user", "content": "Hello"}]})["prompt"]
+    prompt = server.read("/apply-template", {"messages": chat["messages"]})["prompt"]
+    plain = server.read("/apply-template", {"messages": [{"role": "user", "content": "Hello"}]})["prompt"]
 
     def control_tokens(text):
-        found = server.post("/tokenize", {"content": text, "parse_special": True})["tokens"]
+        found = server.read("/tokenize", {"content": text, "parse_special": True})["tokens"]
         return [token for token in found if token < 17]
 
     assert control_tokens(prompt) == control_tokens(plain)

@@ -290,7 +290,7 @@ def test_probe_imports_no_engine():
         "probe = R.probe(Tools())\nassert probe.available, probe.reasons\nassert probe.version\n"
         "assert not {'torch', 'diffusers', 'transformers', 'PIL', 'numpy'} & set(sys.modules)\n"
         "sys.modules['diffusers'] = sys.modules['peft'] = None\nprobe = R.probe(Tools())\nassert not probe.available\n"
-        "assert 'are missing: diffusers, peft. Install the extra' in probe.reasons[0], probe.reasons\n"
+        "assert 'are missing: diffusers, peft. Install them' in probe.reasons[0], probe.reasons\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
