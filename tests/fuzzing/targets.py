@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from agent.core.errors import ApiError, ConfigurationError, ValidationFailed
+from agent.core.errors import ApiError, ConfigurationError, ValidationFailed, VersionMismatch
 from agent.core.machine.schedules import parse_window
 from agent.core.tracing import trace_id_in
 from agent.core.tus import parse_checksum, parse_metadata
