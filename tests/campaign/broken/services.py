@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from agent.coordinator.features.openai.chat import ChatRequest
+from agent.coordinator.features.openai.completions import CompletionRequest
+from agent.coordinator.features.openai.embeddings import EmbeddingsRequest
+from agent.coordinator.features.openai.images import ImageRequest
+from agent.coordinator.features.openai.responses.calls import ResponseRequest
 from agent.coordinator.operations.jobs.requests import JobOptions
-from agent.coordinator.operations.openai.chat import ChatRequest
-from agent.coordinator.operations.openai.completions import CompletionRequest
-from agent.coordinator.operations.openai.embeddings import EmbeddingsRequest
-from agent.coordinator.operations.openai.images import ImageRequest
-from agent.coordinator.operations.openai.responses import ResponseRequest
 from campaign.broken import conversations
 from campaign.broken.pictures import picture
 from campaign.broken.programs import GOOD, archive, program

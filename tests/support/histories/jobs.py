@@ -159,8 +159,10 @@ class Histories(RuleBasedStateMachine):
             database=database,
             hub=hub,
             feed=Feed(database, hub),
-            webhooks=WebhookSender(database, WebhookSettings(), self.clock),
-            payouts=PayoutWorker(database, PayoutSettings(), Adapters(), self.clock),
+            parts={
+                WebhookSender: WebhookSender(database, WebhookSettings(), self.clock),
+                PayoutWorker: PayoutWorker(database, PayoutSettings(), Adapters(), self.clock),
+            },
             dispatcher=Dispatcher(settings, database, self.clock, meter),
             meter=meter,
             artifacts=artifacts,

@@ -26,6 +26,7 @@ from agent.coordinator.features.payouts.store import addresses as payout_address
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store import transfers as payout_transfers
 from agent.coordinator.features.payouts.store.addresses import AddressRecord
+from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import access, ledger
@@ -90,7 +91,7 @@ async def _pay(configuration: Configuration, wanted: int) -> None:
     context = build_context(configuration.settings)
     try:
         await context.database.write(_populate, configuration)
-        task = asyncio.create_task(context.payouts.run())
+        task = asyncio.create_task(context.part(PayoutWorker).run())
         await _create(context, configuration, wanted)
         async with asyncio.timeout(LIMIT_SECONDS):
             while await context.database.read(_unfinished):
@@ -103,7 +104,7 @@ async def _pay(configuration: Configuration, wanted: int) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     finally:
-        await context.payouts.close()
+        await context.part(PayoutWorker).close()
         context.database.close()
 
 
@@ -172,7 +173,7 @@ def _unfinished(connection: Connection) -> int:
 
 async def _hand_in(context: Context) -> None:
     """Hand in the invoices that payments wait for."""
-    adapter = context.payouts.adapters.usable["lightning"]
+    adapter = context.part(PayoutWorker).adapters.usable["lightning"]
     for batch in await context.database.read(store.to_prepare, "lightning"):
         for payment in await context.database.read(store.of_batch, batch.batch_id, PaymentState.APPROVED):
             if payment.handed_in is None:
@@ -181,8 +182,8 @@ async def _hand_in(context: Context) -> None:
                 text = invoice(msat, payment.payout_id, date=time.time(), number=number)
                 accepted = json.dumps(dict(adapter.accept(worker.payment_of(payment), text)))
                 await context.database.write(payout_transfers.hand_in, payment, accepted)
-    context.payouts._backoffs.clear()
-    context.payouts.wake()
+    context.part(PayoutWorker)._backoffs.clear()
+    context.part(PayoutWorker).wake()
 
 
 async def _report(context: Context) -> None:
