@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from agent.coordinator.features.history import store as history
+from agent.coordinator.features.history.tables import history as history_table
 from agent.coordinator.store import counts
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
@@ -131,6 +132,6 @@ def read_snapshot(connection: Connection) -> Snapshot:
         changes=event_store.after(connection, 0, limit=100_000),
         counts=counts.by_state(connection),
         history=tuple(
-            connection.execute(select(*(func.sum(tables.history.c[name]) for name in history.COUNTED))).one()
+            connection.execute(select(*(func.sum(history_table.c[name]) for name in history.COUNTED))).one()
         ),
     )

@@ -26,6 +26,7 @@ from agent.coordinator.features.payouts.store import addresses as payout_address
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store import transfers as payout_transfers
 from agent.coordinator.features.payouts.store.addresses import AddressRecord
+from agent.coordinator.features.payouts.tables import payout_batches
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Context
@@ -153,7 +154,7 @@ async def _create(context: Context, configuration: Configuration, wanted: int) -
 
 
 def _count(connection: Connection) -> int:
-    return int(connection.execute(select(func.count()).select_from(tables.payout_batches)).scalar_one())
+    return int(connection.execute(select(func.count()).select_from(payout_batches)).scalar_one())
 
 
 def _earn(connection: Connection, round_number: int) -> None:
@@ -167,8 +168,8 @@ def _earn(connection: Connection, round_number: int) -> None:
 
 
 def _unfinished(connection: Connection) -> int:
-    query = select(func.count()).select_from(tables.payout_batches)
-    return int(connection.execute(query.where(tables.payout_batches.c.finished_at.is_(None))).scalar_one())
+    query = select(func.count()).select_from(payout_batches)
+    return int(connection.execute(query.where(payout_batches.c.finished_at.is_(None))).scalar_one())
 
 
 async def _hand_in(context: Context) -> None:
