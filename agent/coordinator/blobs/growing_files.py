@@ -95,7 +95,7 @@ class GrowingFile:
         """Append the body. See `GrowingUpload`."""
         body = Body(chunks, self._state, limit=limit, cover=cover, silence_seconds=self._silence_seconds)
         try:
-            with await self._opened(start) as file:
+            with await self._opened(start, save) as file:
                 if checksum is None:
                     await self._append(file, body, save)
                 else:
@@ -111,13 +111,18 @@ class GrowingFile:
         if body.ended is not None:
             raise body.ended
 
-    async def _opened(self, start: int) -> BinaryIO:
-        """Return the file, locked against the requests of other replicas. Raises `Locked` if one does not end."""
+    async def _opened(self, start: int, save: Save | None = None) -> BinaryIO:
+        """Return the file, locked against the requests of other replicas. Raises `Locked` if one does not end.
+
+        `save` raises if another replica has taken the turn meanwhile: it may have completed the upload, and the file is an artifact then.
+        """
         file = await asyncio.to_thread(self._open, start)
         try:
             async with asyncio.timeout(TURN_SECONDS):
                 while not _try_lock(file):  # noqa: ASYNC110 - the holder is another process
                     await asyncio.sleep(LOCK_SECONDS)
+            if save is not None:
+                await save(start, (), None)
             await asyncio.to_thread(self._prepare, file, start)
         except TimeoutError:
             file.close()

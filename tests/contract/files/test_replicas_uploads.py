@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.coordinator.blobs import growing_files
+from agent.coordinator.blobs.directory import ArtifactDirectory
+from agent.coordinator.blobs.turns import TAKEN_OVER, Interrupted
 from agent.coordinator.operations.files import removal
 from support.server import Served, serve
 from support.servers.s3 import S3Server
@@ -101,6 +106,47 @@ def test_a_lost_connection_to_one_replica_ends_when_the_client_continues_on_the_
     assert not answer or b"409" in answer or b"404" in answer
     lost.close()
     assert there.get(f"/v1/artifacts/{ARTIFACT}").content == DATA
+
+
+def test_a_request_whose_turn_was_taken_while_it_waited_for_the_file_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other replica has completed the upload meanwhile, so the file is an artifact."""
+
+    async def append() -> None:
+        waiting = asyncio.Event()
+        try_lock = growing_files._try_lock
+        monkeypatch.setattr(growing_files, "_try_lock", lambda file: (waiting.set(), try_lock(file))[1])
+        uploads = growing_files.UploadDirectory(
+            tmp_path, ArtifactDirectory(tmp_path / "artifacts", max_size=100), silence_seconds=1
+        )
+        async with uploads.turn("upload") as file:
+            with (tmp_path / "upload").open("wb") as other:
+                fcntl.flock(other, fcntl.LOCK_EX)
+                other.write(b"complete")
+                other.flush()
+                appending = asyncio.create_task(
+                    file.append(_body(), _taken_over, start=4, limit=100, cover=_nothing)
+                )
+                await asyncio.wait_for(waiting.wait(), 60)
+                (tmp_path / "upload").rename(tmp_path / "artifact")
+            with pytest.raises(Interrupted):
+                await appending
+
+    asyncio.run(append())
+    assert (tmp_path / "artifact").read_bytes() == b"complete"
+
+
+async def _body() -> AsyncGenerator[bytes, None]:
+    yield b"outdated"
+
+
+async def _taken_over(*_: object) -> None:
+    raise Interrupted(TAKEN_OVER)
+
+
+async def _nothing(*_: object) -> None:
+    """Reserve no space."""
 
 
 def test_a_file_that_one_replica_deletes_can_be_stored_by_the_other(replicas: Replicas) -> None:
