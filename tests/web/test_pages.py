@@ -24,7 +24,7 @@ PAGES = (
     "/chat", "/wallet", "/market", "/market?by=miner", "/verify", "/nowhere",
 )  # fmt: skip
 DIST = Path(__file__).parents[2] / "agent/coordinator/web/dist"
-MOST_SCRIPT = {"client": 257_000, "owner": 300_000, "operator": 335_000}
+MOST_SCRIPT = {"client": 257_000, "owner": 300_000, "operator": 337_000}
 """Bytes on disk, uncompressed, of the scripts of all pages that a role can open. The API reference is another page."""
 OTHER_ROLES = {"client": ("owner", "operator", "trust"), "owner": ("operator",), "operator": ("nothing",)}
 """The scripts, by the beginning of their names, that a role does not load. Owners and operators may be clients too."""
