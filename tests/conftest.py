@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +32,9 @@ gc.disable()
 # A shell starts background jobs with SIGINT ignored. Processes that the tests start would inherit that, and Ctrl-C could not be tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A client's own directory has its keys and what it has sealed. Tests do not use that of the user who runs them.
+os.environ["AITBC_CONFIG_DIR"] = tempfile.mkdtemp(prefix="aitbc-config-")
 
 # Reading the certificates takes a client longer than ten requests of a test.
 vars(httpx_transport)["create_ssl_context"] = functools.cache(httpx_transport.create_ssl_context)
