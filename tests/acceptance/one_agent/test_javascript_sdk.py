@@ -15,7 +15,7 @@ from support.agents import Agent
 
 ROOT = Path(__file__).parents[3]
 SDK = ROOT / "sdk" / "js"
-LIMIT_SECONDS = 170
+LIMIT_SECONDS = 360
 
 pytestmark = pytest.mark.acceptance
 
