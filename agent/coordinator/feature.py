@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 from fastapi import APIRouter
-from sqlalchemy import Table
 
 from agent.coordinator.cluster.bus import Bus
 from agent.coordinator.hooks import NO_HOOKS, Hooks
@@ -59,7 +58,6 @@ class Feature:
 
     name: str
     routers: tuple[APIRouter, ...] = ()
-    tables: tuple[Table, ...] = ()
     metrics: tuple[Metric, ...] = ()
     tasks: tuple[Task, ...] = ()
     part: type[Part] | None = None

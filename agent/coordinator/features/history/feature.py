@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.feature import Feature, Task
-from agent.coordinator.features.history import routes, series, tables
+from agent.coordinator.features.history import routes, series
 from agent.coordinator.hooks import Hooks
 
 SECONDS: Final = 60.0
@@ -14,7 +14,6 @@ SECONDS: Final = 60.0
 FEATURE: Final = Feature(
     name="history",
     routers=(routes.router,),
-    tables=(tables.history,),
     tasks=(Task("history", SECONDS, series.sample), Task("old_figures", SECONDS, series.delete_old)),
     hooks=Hooks(
         jobs_submitted=series.jobs_submitted,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.feature import Feature, Opening
-from agent.coordinator.features.payouts import consistency, metrics, money, tables
+from agent.coordinator.features.payouts import consistency, metrics, money
 from agent.coordinator.features.payouts.adapter import Site
 from agent.coordinator.features.payouts.adapters.installed import open_adapters
 from agent.coordinator.features.payouts.routes import deposits as deposit_routes
@@ -26,13 +26,6 @@ def _open(opening: Opening) -> PayoutWorker:
 FEATURE: Final = Feature(
     name="payouts",
     routers=(routes.router, deposit_routes.router, report_routes.router),
-    tables=(
-        tables.payouts,
-        tables.payout_batches,
-        tables.payout_transfers,
-        tables.payout_addresses,
-        tables.deposits,
-    ),
     metrics=metrics.METRICS,
     part=PayoutWorker,
     open=_open,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.feature import Feature, Opening
-from agent.coordinator.features.webhooks import messages, metrics, routes, store, tables
+from agent.coordinator.features.webhooks import messages, metrics, routes, store
 from agent.coordinator.features.webhooks.sender import WebhookSender
 from agent.coordinator.feed.feed import CHANGES
 from agent.coordinator.hooks import Hooks
@@ -20,7 +20,6 @@ def _open(opening: Opening) -> WebhookSender:
 FEATURE: Final = Feature(
     name="webhooks",
     routers=(routes.router,),
-    tables=(tables.webhook_deliveries, tables.webhook_secrets, tables.gone_webhooks),
     metrics=metrics.METRICS,
     part=WebhookSender,
     open=_open,
