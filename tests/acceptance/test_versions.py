@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from agent import __version__
 from agent.cli import agent_file
 from miner_support.daemons import make_daemon, settings_for, until
-from support.agents import COMMAND, Agent, running
+from support.agents import COMMAND, Agent, environment_of_programs, running
 from support.machines import old_version
 from support.server import serve
 
@@ -32,7 +31,7 @@ def test_an_old_miner_is_refused_with_a_reason_that_it_shows(tmp_path: Path, old
     with serve(tmp_path / "coordinator", open_enrolment=True) as served:
         ended = subprocess.run(
             [COMMAND, "start", "--data-dir", tmp_path / "miner", "--coordinator", served.url],
-            env={**os.environ, **old},
+            env={**environment_of_programs(), **old},
             capture_output=True,
             text=True,
             timeout=START_SECONDS,

@@ -24,6 +24,15 @@ START_SECONDS = 180
 STOP_SECONDS = 90
 
 
+def environment_of_programs() -> dict[str, str]:
+    """The environment of programs that tests start: without settings, which an older version may not have, but for the models."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("AITBC_") or name == "AITBC_MODELS_DIR"
+    }
+
+
 class Agent:
     """One agent and its data directory; after a kill, `start` continues with the same data."""
 
@@ -40,15 +49,11 @@ class Agent:
 
     def start(self, seconds: float = START_SECONDS) -> Agent:
         """Start the agent and wait, so many seconds at most, for the line that reports its readiness."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
-        models = os.environ.get("AITBC_MODELS_DIR")
-        if models:
-            environment["AITBC_MODELS_DIR"] = models
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.prefix, COMMAND, *self.options],
-                env={**environment, **self.environment},
+                env={**environment_of_programs(), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -88,7 +93,7 @@ class Agent:
             text=True,
             timeout=seconds,
             check=False,
-            env={**os.environ, **self.environment},
+            env={**environment_of_programs(), **self.environment},
         )
         assert not check or done.returncode == 0, done.stderr
         return done
