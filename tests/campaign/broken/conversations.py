@@ -135,7 +135,7 @@ def _turns(chance: Chance) -> tuple[str, list[dict[str, Any]]]:
         "tool call without a result": [user, calling, user],
         "calls at the end": [user, calling],
         "many messages": [user, {"role": "assistant", "content": "."}] * chance.choice((40, 499)),
-        "longer than the context": [{"role": "user", "content": chance.choice(("word ", "\u4e2d", "\U0001f469", "\0", "<|im_end|>")) * chance.choice((3000, 30_000))}],
+        "longer than the context": [{"role": "user", "content": chance.choice(("word ", "\u4e2d", "\U0001f469", "\0", "<|im_end|>")) * chance.choice((9000, 30_000))}],
     }  # fmt: skip
     kind = chance.choice(list(kinds))
     return kind, kinds[kind]
@@ -188,7 +188,7 @@ def native(chance: Chance) -> Request:
         case 1:
             kind, body["prompt"], body["max_tokens"] = (
                 "longer than the context",
-                "word " * chance.choice((2000, 5000, 150_000)),
+                "word " * chance.choice((9000, 150_000)),
                 chance.choice((1, 4096, 32_768)),
             )
         case 2:
@@ -274,7 +274,7 @@ def responses(chance: Chance) -> Request:
             {"type": "reasoning", "summary": []},
             {"type": "item_reference", "id": "x"},
         ],
-        "longer than the context": "word " * chance.choice((6000, 60_000)),
+        "longer than the context": "word " * chance.choice((9000, 60_000)),
     }
     kind = chance.choice(list(kinds))
     body: dict[str, Any] = {
