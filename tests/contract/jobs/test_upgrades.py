@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import tarfile
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,11 @@ import pytest
 
 from agent.coordinator.blobs.directory import ArtifactDirectory
 from agent.core.errors import ConfigurationError
+from agent.core.values.quantities import format_time
 from agent.miner.identity import load_identity
 from aitbc import AITBCClient, LogAddress, Policy, verify_bundle, verify_log
 from aitbc.log import open_checkpoint
 from support.clients.scripted_miner import ScriptedMiner
-from support.jobs import submit
 from support.server import Served, serve
 
 pytestmark = pytest.mark.sqlite
@@ -27,63 +29,74 @@ RESULTS = {"text": "hello", "units": 1, "processing_time": 0.5}
 VECTORS = Path(__file__).parents[2] / "vectors"
 
 
-def with_file(stored: dict[str, Any]) -> dict[str, Any]:
-    url = f"/v1/artifacts/{stored['artifact_id']}"
-    return {**RESULTS, "files": [{**stored, "name": "a.txt", "url": url}]}
-
-
 def as_client(served: Served, key: str) -> httpx.Client:
     return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
 
 
-def downgrade(database: Path, miner_id: str, outputs: list[str]) -> None:
-    """Bring a database to revision 0013, the last one in which outputs belonged to their miners."""
-    connection = sqlite3.connect(database)
-    for artifact_id in outputs:
-        connection.execute("DELETE FROM artifact_owners WHERE artifact_id = ?", (artifact_id,))
-        connection.execute(
-            "INSERT INTO artifact_owners VALUES (?, ?, 'text/plain', NULL)", (artifact_id, miner_id)
+def lease_with_output(data: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Have the miner of a 0.1.0 run the oldest queued job: it has stored the output but not sent the result. Return the lease and the output."""
+    output: dict[str, Any] = {
+        "artifact_id": f"sha256:{hashlib.sha256(b'stored').hexdigest()}",
+        "size": len(b"stored"),
+    }
+    path = ArtifactDirectory(data / "coordinator/artifacts", max_size=0).path(output["artifact_id"])
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"stored")
+    with closing(sqlite3.connect(data / "coordinator/coordinator.db")) as connection, connection:
+        ((miner_id, session),) = connection.execute("SELECT miner_id, session FROM miners")
+        ((job_id, service, spec, digest),) = connection.execute(
+            "SELECT job_id, service, spec, spec_digest FROM jobs WHERE state = 'submitted' ORDER BY job_id LIMIT 1"
         )
-    connection.execute("UPDATE stored_bytes SET owner = ?", (miner_id,))
-    artifacts = ArtifactDirectory(database.parent / "artifacts", max_size=0)
-    for artifact_id, blob in connection.execute("SELECT artifact_id, blob FROM artifacts").fetchall():
-        artifacts.path(blob).rename(artifacts.path(artifact_id))
-    connection.executescript((VECTORS / "to_revision_0013.sql").read_text())
-    connection.commit()
-    connection.close()
+        now = time.time()
+        connection.execute(
+            "UPDATE jobs SET state = 'running', attempts = 1, fence = 1, miner_id = ?1, lease_miner_id = ?1, lease_session = ?2, unit_price = 0, "
+            "lease_assigned_at = ?3, started_at = ?3, lease_expires_at = ?4, lease_deadline = ?4 WHERE job_id = ?5",
+            (miner_id, session, now, now + 3600, job_id),
+        )
+        connection.execute("INSERT INTO artifacts VALUES (:artifact_id, :size, 0)", output)
+        connection.execute(
+            "INSERT INTO artifact_owners VALUES (?, ?, 'text/plain')", (output["artifact_id"], miner_id)
+        )
+        connection.execute(
+            "UPDATE stored_bytes SET size = size + ? WHERE owner = ?", (output["size"], miner_id)
+        )
+    lease = {
+        "job_id": job_id,
+        "fence": 1,
+        "service": service,
+        "spec": json.loads(spec),
+        "spec_digest": digest,
+        "unit_price": "0",
+        "max_cost": "2",
+    }
+    return {**lease, "assigned_at": format_time(now)}, {**output, "media_type": "text/plain"}
 
 
-def test_outputs_of_an_earlier_version_belong_to_their_client_and_no_result_is_lost(
-    tmp_path: Path,
-) -> None:
-    """One job had completed; of another, the miner had stored the output but not sent the result."""
-    data = tmp_path / "data"
-    with serve(data, open_enrolment=True) as served, as_client(served, served.client_key) as client:
-        key = served.client_key
-        miner = ScriptedMiner(served.url)
-        miner.register()
-        submit(client)
-        second = submit(client)
-        leases = {lease["job_id"]: lease for lease in miner.poll(slots=2)}
-        waiting = leases.pop(second)
-        (lease,) = leases.values()
-        done = miner.upload(b"delivered", "text/plain", lease)
-        assert miner.complete(lease, with_file(done)).status_code == 200
-        unsent = miner.upload(b"stored", "text/plain", waiting)
-    downgrade(
-        data / "coordinator/coordinator.db", miner.miner_id, [done["artifact_id"], unsent["artifact_id"]]
-    )
+def test_outputs_of_version_0_1_0_belong_to_their_client_and_no_result_is_lost(data_0_1_0: Path) -> None:
+    """They belonged to their miner, and counted as its own."""
+    lease, output = lease_with_output(data_0_1_0)
+    with closing(sqlite3.connect(data_0_1_0 / "coordinator/coordinator.db")) as connection:
+        ((stored,),) = connection.execute(
+            "SELECT SUM(size) FROM stored_bytes WHERE owner LIKE 'miner%' OR owner = (SELECT account_id FROM accounts WHERE name = 'local')"
+        )
+        outputs = connection.execute(
+            "SELECT a.artifact_id FROM job_artifacts j JOIN artifacts a ON a.artifact_id = j.artifact_id WHERE direction = 'output'"
+        ).fetchall()
+    key = json.loads((data_0_1_0 / "coordinator/keys.json").read_text())["client_key"]
     with (
-        serve(data, open_enrolment=True, max_stored=len(b"delivered") + 3) as served,
+        serve(data_0_1_0, open_enrolment=True, max_stored=stored + 3) as served,
         as_client(served, key) as client,
     ):
-        miner = ScriptedMiner(served.url, miner.key)
-        miner.register(holding=[{"job_id": second, "fence": waiting["fence"]}])
+        miner = ScriptedMiner(served.url, load_identity(data_0_1_0 / "miner").signing_key)
+        miner.register(holding=[{"job_id": lease["job_id"], "fence": lease["fence"]}])
         assert code(client.post("/v1/artifacts", content=b"four")) == (413, "PAYLOAD_TOO_LARGE")
-        assert miner.complete(waiting, with_file(unsent)).status_code == 200
-        for stored, content in ((done, b"delivered"), (unsent, b"stored")):
-            path = f"/v1/artifacts/{stored['artifact_id']}"
-            assert client.get(path).content == content
+        file = {**output, "name": "a.txt", "url": f"/v1/artifacts/{output['artifact_id']}"}
+        assert miner.complete(lease, {**RESULTS, "files": [file]}).status_code == 200
+        assert client.get(file["url"]).content == b"stored"
+        assert len(outputs) == 2
+        for (artifact_id,) in [*outputs, (output["artifact_id"],)]:
+            path = f"/v1/artifacts/{artifact_id}"
+            assert client.get(path).status_code == 200
             assert client.delete(path).status_code == 204
         assert client.post("/v1/artifacts", content=b"four").status_code == 201
 

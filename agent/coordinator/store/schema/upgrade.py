@@ -17,7 +17,7 @@ from agent.core.errors import ConfigurationError
 
 HEAD: Final = "0031"
 """The newest revision below `migrations/versions`."""
-OLDEST: Final = "0019"
+OLDEST: Final = "0030"
 """The oldest schema whose programs also work on this one, so that replicas can be upgraded one after the other on PostgreSQL."""
 MOVING: Final = "moving"
 """The version of a schema that `aitbc-agent migrate` is filling."""
