@@ -27,7 +27,6 @@ from agent.coordinator.connections import Connections, raise_descriptor_limit
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.errors import map_errors
 from agent.coordinator.feature import Opening
-from agent.coordinator.features import FEATURES, METRICS
 from agent.coordinator.feed.feed import Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
@@ -36,6 +35,7 @@ from agent.coordinator.http.direct import API_MOUNT, Direct, Table, plain_routes
 from agent.coordinator.http.hosts import Hosts
 from agent.coordinator.http.middleware import Failures, Paths, RequestIds, Tus
 from agent.coordinator.http.rate_limits import RateLimits
+from agent.coordinator.installed import FEATURES, METRICS
 from agent.coordinator.openapi.document import all_routers, document, guard_of, routes
 from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.context import Context

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import structlog
 
-from agent.coordinator.features import FEATURES
+from agent.coordinator.installed import FEATURES
 from agent.coordinator.operations import folding, health, retention, streams
 from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.audits import audits, funds

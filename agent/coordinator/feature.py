@@ -1,7 +1,7 @@
 """What a feature declares about itself: all that the coordinator needs to know of it.
 
-A feature is a folder below `agent/coordinator/features`, and its `feature.py` declares one `Feature`. The package's list says which
-features there are; nothing else names them.
+A feature is a folder below `agent/coordinator/features`, and its `feature.py` declares one `Feature`. `installed.py` lists the
+features that there are; nothing else names them.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from agent.coordinator.features import METRICS as COORDINATORS
+from agent.coordinator.installed import METRICS as COORDINATORS
 from agent.metrics import Metric
 from agent.miner.metrics import METRICS as MINERS
 from generated import NOTE, REFERENCE, linked, publish

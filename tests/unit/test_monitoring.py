@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.coordinator.features import METRICS as COORDINATORS
+from agent.coordinator.installed import METRICS as COORDINATORS
 from agent.metrics import Metric
 from agent.miner.metrics import METRICS as MINERS
 

@@ -18,7 +18,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from agent import __version__
-from agent.coordinator.features import FEATURES
+from agent.coordinator.installed import FEATURES
 from agent.coordinator.openapi.declare import AUDIENCE, ERROR_CODES, SCHEMAS, DataEvent, Error, StreamEvent
 from agent.coordinator.openapi.examples import NoExampleError, example_of
 from agent.coordinator.openapi.guide import DESCRIPTION, SUMMARY, tags

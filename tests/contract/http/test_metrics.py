@@ -10,7 +10,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.coordinator.features import METRICS
+from agent.coordinator.installed import METRICS
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.server import Served, serve

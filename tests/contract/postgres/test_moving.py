@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from nacl.signing import SigningKey
 
-from agent.coordinator.features import METRICS
+from agent.coordinator.installed import METRICS
 from agent.coordinator.operations.log.comparison import Comparison, compare
 from agent.coordinator.sequencer import LogSigner
 from agent.coordinator.store import ledger, moving

@@ -30,12 +30,12 @@ from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.dispatch.port import candidate_of
-from agent.coordinator.features import METRICS
 from agent.coordinator.features.payouts.adapters.installed import Adapters
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.features.webhooks.sender import WebhookSender
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
+from agent.coordinator.installed import METRICS
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context

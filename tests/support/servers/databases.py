@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import create_engine
 
-import agent.coordinator.features  # noqa: F401 - their tables belong to the schema
+import agent.coordinator.installed  # noqa: F401 - their tables belong to the schema
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite import database as sqlite
 from agent.coordinator.store.sqlite.database import SQLiteDatabase, sqlite_path

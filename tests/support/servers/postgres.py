@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 import psycopg
 
-import agent.coordinator.features  # noqa: F401 - their tables belong to the schema
+import agent.coordinator.installed  # noqa: F401 - their tables belong to the schema
 from agent.coordinator.store.postgres.database import PostgresDatabase
 from agent.coordinator.store.schema.upgrade import prepare
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-import agent.coordinator.features  # noqa: F401 - their tables and hooks
+import agent.coordinator.installed  # noqa: F401 - their tables and hooks
 from agent.cli.commands.operators.receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.coordinator.blobs.choice import open_stores

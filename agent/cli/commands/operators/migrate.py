@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import agent.coordinator.features  # noqa: F401 - their tables and hooks
+import agent.coordinator.installed  # noqa: F401 - their tables and hooks
 from agent.cli import agent_file
 from agent.cli.commands.operators.fsck import NOT_VALID
 from agent.cli.commands.operators.receipts import own_log_key

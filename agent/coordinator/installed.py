@@ -1,0 +1,21 @@
+"""The features of the coordinator, in one list. What the kernel must know of them, it learns from here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent.coordinator import hooks
+from agent.coordinator.feature import Feature
+from agent.coordinator.features.history.feature import FEATURE as HISTORY
+from agent.coordinator.features.openai.feature import FEATURE as OPENAI
+from agent.coordinator.features.payouts.feature import FEATURE as PAYOUTS
+from agent.coordinator.features.webhooks.feature import FEATURE as WEBHOOKS
+from agent.coordinator.metrics import METRICS as KERNEL_METRICS
+
+FEATURES: Final[tuple[Feature, ...]] = (WEBHOOKS, HISTORY, PAYOUTS, OPENAI)
+"""The features, in the order in which their hooks run and their routes are tried."""
+
+METRICS: Final = (*KERNEL_METRICS, *(metric for feature in FEATURES for metric in feature.metrics))
+"""All metrics of the coordinator."""
+
+hooks.install(feature.hooks for feature in FEATURES)
