@@ -15,7 +15,6 @@ from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.audits import audits, funds
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import direct, removal, uploads
-from agent.coordinator.operations.jobs.waiting import notices
 from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import recent
@@ -156,7 +155,6 @@ async def _upkeep(context: Context) -> None:
         try:
             await leases.expire_due(context)
             await marketplace.tidy(context)
-            await notices.notify_waiting(context)
             if context.cluster.bus.peers:  # a signal of another replica may have been lost
                 context.dispatcher.job_waiting()
             context.dispatcher.capacity_freed()  # for jobs whose delay before a retry has ended

@@ -14,6 +14,8 @@ from agent.coordinator.consequences import Change
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import Kind
+from agent.core.errors import ApiError
+from agent.core.feasibility import Situation
 from agent.core.market.ledger import Settlement
 from agent.metrics import Metric, Values
 
@@ -28,6 +30,8 @@ class Hooks:
 
     jobs_submitted: Callable[[Connection, Sequence[JobRecord], float], None] | None = None
     """New jobs were stored, and the money for them is held."""
+    job_refused: Callable[[Connection, JobRecord, Situation, ApiError], ApiError | None] | None = None
+    """No known miner can ever run this new job. Return the error that refuses it, or None to accept it all the same."""
     jobs_changed: Callable[[Connection, Sequence[Change], Mapping[str, Settlement], float], None] | None = (
         None
     )
@@ -62,6 +66,17 @@ def jobs_submitted(connection: Connection, records: Sequence[JobRecord], now: fl
     for hooks in _installed:
         if hooks.jobs_submitted is not None:
             hooks.jobs_submitted(connection, records, now)
+
+
+def job_refused(
+    connection: Connection, record: JobRecord, situation: Situation, error: ApiError
+) -> ApiError | None:
+    """Run the hook of that name, with the error that the previous feature returned. Return the last one, or None."""
+    refusal: ApiError | None = error
+    for hooks in _installed:
+        if hooks.job_refused is not None and refusal is not None:
+            refusal = hooks.job_refused(connection, record, situation, refusal)
+    return refusal
 
 
 def jobs_changed(

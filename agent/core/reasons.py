@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Self
+from typing import Literal, Self
+
+CanRun = Literal["now", "later", "never"]
+"""When a job can run: at once, once its reasons for waiting end, or not as it is on any known miner."""
 
 
 class Who(StrEnum):

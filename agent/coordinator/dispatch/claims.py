@@ -24,7 +24,7 @@ from agent.coordinator.store.database import Connection
 from agent.coordinator.store.running import RunningNumbers
 from agent.coordinator.store.unfinished import Unfinished
 from agent.core.assignment import Candidates, match
-from agent.core.explaining import elsewhere
+from agent.core.feasibility import elsewhere
 from agent.core.jobs import Claim, IllegalEvent, Job, Release
 from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, Waiting

@@ -17,7 +17,7 @@ from agent.coordinator.store import throttling as throttling_store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.miners import MinerRecord
 from agent.coordinator.store.throttling import WHOLE
-from agent.core.explaining import KnownMiner
+from agent.core.feasibility import KnownMiner
 from agent.core.market.reputation import NEUTRAL, shown
 from agent.core.matching import Candidate
 from agent.protocol.messages import Capabilities

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from statistics import median, median_low
@@ -12,8 +12,10 @@ from typing import Final
 from agent.coordinator.cluster.bus import Bus
 from agent.coordinator.operations.answers.supply import MarketMiner
 from agent.coordinator.operations.callers import Caller, Session
-from agent.core.explaining import KnownMiner
+from agent.core.feasibility import KnownMiner
 
+MAX_ANSWERS: Final = 10_000
+"""Cached answers about the known miners."""
 UNMEASURED_SECONDS: Final = 300.0
 """The reference's five minutes, used until a duration has been measured."""
 
@@ -60,6 +62,15 @@ class Fleet:
     miners: tuple[KnownMiner, ...]
     supplies: dict[str, Supply]
     answers: dict[Hashable, bool] = field(default_factory=dict)
+
+    def answer(self, question: Hashable, find: Callable[[], bool]) -> bool:
+        """Return the answer to a question about these miners, which `find` finds if it is not cached."""
+        if (cached := self.answers.get(question)) is not None:
+            return cached
+        if len(self.answers) >= MAX_ANSWERS:
+            self.answers.clear()
+        self.answers[question] = answer = find()
+        return answer
 
 
 @dataclass(frozen=True, slots=True)

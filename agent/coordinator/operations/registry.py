@@ -36,7 +36,7 @@ from agent.coordinator.operations.jobs.validation import (
 from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.supply import fleet, supply
 from agent.core.errors import NotFound, ValidationFailed
-from agent.core.explaining import checks
+from agent.core.feasibility import checks
 from agent.core.values.near_names import hint, nearest
 from agent.core.values.quantities import format_money, parse_money
 from runners.api import ServiceDefinition

@@ -18,7 +18,6 @@ from agent.coordinator.operations.answers.jobs import (
     JobCreated,
     JobDataDeleted,
     JobDetails,
-    JobExplanation,
     JobLog,
     JobPage,
     JobResults,
@@ -33,7 +32,6 @@ from agent.coordinator.operations.jobs.following import Update, follow
 from agent.coordinator.operations.jobs.labels import parse_filters
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.jobs.rerun import RerunRequest
-from agent.coordinator.operations.jobs.waiting import explaining
 from agent.coordinator.operations.streams import MAX_SEQ
 from agent.coordinator.routes._callers import (
     Client,
@@ -175,15 +173,6 @@ async def list_labels(
 async def get(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobDetails:
     """`progress` is 0 to 100; a failed job has an `error`. `parameters` and `inputs` say what the job was asked to do."""
     return await details.get(context, caller, job_id)
-
-
-@router.get("/{job_id}/explain", responses=errors(JobNotFound), summary="Why a job does not run")
-async def explain(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobExplanation:
-    """For each reason: what and by how much, who can change it, and how. A running or ended job has no reasons.
-
-    docs/reference/waiting.md lists all codes.
-    """
-    return await explaining.explanation(context, caller, job_id)
 
 
 @router.delete("/{job_id}", responses=errors(JobNotFound, JobAlreadyCompleted), summary="Cancel a job")

@@ -13,12 +13,10 @@ from agent.coordinator.operations.answers.miners import (
     Earnings,
     Fleet,
     MinerDetails,
-    MinerExplanation,
     MinerPage,
     MinerSettings,
     QueuedCommand,
 )
-from agent.coordinator.operations.jobs.waiting import unassigned
 from agent.coordinator.operations.miners import commands, machines, settings
 from agent.coordinator.operations.miners import fleet as fleets
 from agent.coordinator.routes._callers import ContextOf, Limit, OwnerOrAdmin, RequestBody
@@ -97,14 +95,6 @@ async def fleet(
 async def details(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerDetails:
     """Returns the machine's hardware, services and activity as the miner last reported them. Another owner's miner is 404."""
     return await machines.one(context, caller, miner_id)
-
-
-@router.get(
-    "/{miner_id}/explain", responses=errors(NotFound), summary="Why a miner does not get the waiting jobs"
-)
-async def explain(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerExplanation:
-    """Returns, for each kind of waiting job, why the miner does not get it and what would change that."""
-    return await unassigned.explanation(context, caller, miner_id)
 
 
 @router.get("/{miner_id}/earnings", responses=errors(NotFound), summary="Earnings by day")

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text, update
 
 from agent.coordinator.store import counts
-from agent.coordinator.store.jobs import JobRecord, from_row
+from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.locks import POSTGRESQL
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts, jobs, recent_job_counts, runs
@@ -330,23 +330,6 @@ def models_waited_for(
         .order_by(func.count().desc(), jobs.c.service, jobs.c.model)
     )
     return [(row.service, row.model) for row in connection.execute(groups.limit(limit))]
-
-
-def waiting_since(
-    connection: Connection, created_before: float, limit: int, known: Unfinished | None = None
-) -> list[JobRecord]:
-    """Return jobs submitted before `created_before` that still wait for a miner, and whose clients were not notified of that."""
-    found = (
-        select(jobs)
-        .where(
-            *in_state(connection, JobState.SUBMITTED, known),
-            text("missing_files IS NULL AND notified_at IS NULL"),
-            jobs.c.created_at < created_before,
-        )
-        .order_by(jobs.c.created_at)
-        .limit(limit)
-    )
-    return [from_row(row) for row in connection.execute(found)]
 
 
 def mark_notified(connection: Connection, job_id: str, now: float) -> bool:

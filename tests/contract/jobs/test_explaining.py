@@ -13,6 +13,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from agent.coordinator import hooks
 from agent.coordinator.operations import supply
 from agent.coordinator.operations.caches import Fleet
 from agent.coordinator.operations.context import Context
@@ -122,6 +123,18 @@ def test_the_sdk_names_the_reasons_and_waits_for_a_miner_on_request(stage: Stage
     text = explain_error(refused.value)
     assert "0.0009 more" in text
     assert "--wait-for-miner" in text
+
+
+def test_a_coordinator_without_reasons_refuses_jobs_all_the_same(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.miner.register()
+    monkeypatch.setattr(hooks, "_installed", [])
+    body = {**WHISPER, "miner_id": stage.miner.miner_id, "pricing": {"max_cost": "0.0001"}}
+    answer = stage.client.post(f"/v1/services/{TRANSCRIBE}", json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (422, "CANNOT_RUN")
+    assert error["message"] == "No known miner can run this job."
 
 
 def test_a_job_in_another_state_has_no_reasons(stage: Stage) -> None:

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
+from agent.coordinator.features.waits import store as waits
 from agent.coordinator.operations import folding
 from agent.coordinator.operations.context import Context
 from agent.coordinator.sequencer import integrate
@@ -56,7 +57,7 @@ QUERIES: dict[str, Callable[[Connection, Unfinished | None], Any]] = {
     "due": lambda connection, known: running.anything_due(connection, 2.0**33, 0.0, known),
     "awaited models": lambda connection, known: queue.models_waited_for(connection, 10, known),
     "waiting long": lambda connection, known: {
-        one.job_id for one in queue.waiting_since(connection, 2.0**33, 10, known)
+        one.job_id for one in waits.waiting_since(connection, 2.0**33, 10, known)
     },
     "stranded": lambda connection, known: set(offers.stranded(connection, 2.0**33, known)),
     "lengths": lambda connection, known: dict(receipts.queue_lengths(connection, known)),

@@ -7,8 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from agent.coordinator.operations.answers.sealing import SealedJob
-from agent.core.explaining import CanRun
-from agent.core.reasons import ReasonCode, Who
+from agent.core.reasons import CanRun, ReasonCode, Who
 from agent.core.values import fields
 from agent.core.values.fields import Answer, example
 
@@ -63,41 +62,6 @@ class JobReason(Answer):
     details: dict[str, Any] = Field(
         description="Figures for programs, which depend on the code (docs/reference/waiting.md)",
         examples=[{"max_cost": "0.0001", "lowest_price": "0.001", "missing": "0.0009", "unit": "token"}],
-    )
-
-
-class MinerReasons(Answer):
-    """The reasons of one miner. Without any, it can run the job now."""
-
-    miner_id: fields.MinerId
-    name: str = Field(examples=["rig-1"])
-    reasons: list[ReasonCode] = Field(examples=[["PRICE_ABOVE_MAX_COST"]])
-
-
-class JobExplanation(Answer):
-    """Why a job does not run, or that it runs or has ended. The most important reason is the first."""
-
-    job_id: fields.JobId
-    status: Status = Field(examples=["submitted"])
-    summary: str = Field(
-        description="One sentence for people",
-        examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."],
-    )
-    can_run: CanRun = Field(
-        description="`now`: it runs or starts immediately; `later`: once the reasons end; `never`: not as it is on any known miner",
-        examples=["never"],
-    )
-    reasons: list[JobReason]
-    position: int | None = Field(
-        description="Position in the queue of the miners that can run it, 1 for the next; null: it is in no queue",
-        examples=[None],
-    )
-    ahead: int | None = Field(description="Number of jobs that come first", examples=[None])
-    estimated_start: fields.Time | None = Field(
-        description="Null without measured durations to derive it from", examples=[None]
-    )
-    miners: list[MinerReasons] = Field(
-        description="Known miners, the one nearest to running the job first; at most 50"
     )
 
 

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from agent.coordinator.operations.answers.jobs import JobReason
 from agent.core.jobs import JobState
 from agent.core.values import fields
 from agent.core.values.fields import Answer
@@ -20,26 +19,6 @@ def _require_all(schema: dict[str, Any]) -> None:
 
 ALWAYS_PRESENT = ConfigDict(json_schema_extra=_require_all)
 """Configuration of answers whose fields are null, rather than left out, if they do not apply."""
-
-
-class WaitingKind(Answer):
-    """Waiting jobs of one service and model that a miner does not get for the same reasons. Without any, it can run them now."""
-
-    service_id: fields.ServiceId
-    model: str | None = Field(examples=["llama-7b"])
-    jobs: int = Field(examples=[3])
-    reasons: list[JobReason] = Field(description="`action` is what the miner's owner can do")
-
-
-class MinerExplanation(Answer):
-    """Why a miner does not get the jobs that wait, by kind of job."""
-
-    miner_id: fields.MinerId
-    summary: str = Field(
-        description="One sentence for people", examples=["This machine can run none of 3 waiting jobs now."]
-    )
-    waiting_jobs: int = Field(description="Of a long queue, the 2000 most urgent ones", examples=[3])
-    kinds: list[WaitingKind]
 
 
 THROTTLED = "Until then the miner gets no jobs, because it has handed back too many"

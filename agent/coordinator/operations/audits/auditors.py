@@ -11,7 +11,7 @@ from agent.coordinator.store import audit_proofs, queue
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.audits import AuditRecord
-from agent.core.explaining import KnownMiner, checks
+from agent.core.feasibility import KnownMiner, checks
 from agent.core.market.audits import Verdict
 from agent.core.matching import Restrictions
 

@@ -25,7 +25,7 @@ from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.canaries import CanaryRecord
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Conflict, NotFound
-from agent.core.explaining import KnownMiner, Situation, able
+from agent.core.feasibility import KnownMiner, Situation, runnable_on
 from agent.core.jobs import Job, JobState
 from agent.core.matching import Restrictions, Waiting
 from agent.core.values.quantities import format_time
@@ -171,7 +171,7 @@ def _target(
     fitting = [
         miner
         for miner in known_miners(connection, context.settings, now)
-        if miner.online and able(job, miner, situation)
+        if miner.online and runnable_on(job, miner, situation)
     ]
     fitting.sort(key=lambda miner: miner.miner_id)
     return fitting[int(draw.miner * len(fitting))] if fitting else None

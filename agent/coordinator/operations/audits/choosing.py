@@ -17,7 +17,7 @@ from agent.coordinator.store import audits as store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
-from agent.core.explaining import checks
+from agent.core.feasibility import checks
 from agent.core.market.audits import Kind, share, surcharge
 from agent.core.market.registered import contradiction
 from agent.core.values.quantities import make_id

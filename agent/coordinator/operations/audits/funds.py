@@ -16,7 +16,7 @@ from agent.coordinator.store import audits as store
 from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import Kind
-from agent.core.explaining import KnownMiner
+from agent.core.feasibility import KnownMiner
 from agent.core.market.audits import surcharge
 from agent.core.market.ledger import FEES, ISSUED, available, earned, forfeit, funding, transfer
 from agent.core.values.quantities import make_id, to_units

@@ -12,9 +12,8 @@ from agent.coordinator.operations.answers.jobs import JobStatus
 from agent.coordinator.operations.callers import Caller, Credential
 from agent.coordinator.operations.checkpoints import outputs_so_far
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import feasibility, jobs
 from agent.coordinator.operations.jobs.estimates import estimates
-from agent.coordinator.operations.jobs.waiting import feasibility
 from agent.coordinator.operations.streams import Audience, Filter, Stream, StreamType, open_stream
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import events as event_store
@@ -174,7 +173,7 @@ class _Followed:
         expected, now = await estimates(self._context), self._context.clock()
         service, model = self._record.service, self._record.model
         if state["status"] == JobState.SUBMITTED:
-            if feasibility.takeable(self._context, await fleet(self._context), self._record):
+            if feasibility.runnable(self._context, await fleet(self._context), self._record):
                 state["estimated_completion"] = format_time(expected.waiting_job(service, model, now))
         elif state["status"] == JobState.RUNNING:
             begun = parse_time(state["started_at"]) if "started_at" in state else now

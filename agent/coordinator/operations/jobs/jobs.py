@@ -19,8 +19,8 @@ from agent.coordinator.operations.answers.jobs import (
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.jobs import feasibility
 from agent.coordinator.operations.jobs.estimates import estimates
-from agent.coordinator.operations.jobs.waiting import feasibility
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.jobs import JobRecord
@@ -55,7 +55,7 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobStatus:
 async def estimates_for(context: Context, record: JobRecord) -> Estimates | None:
     """Return the estimates for a job, None while no known miner can take it."""
     waits = record.life.state is JobState.SUBMITTED
-    if waits and not feasibility.takeable(context, await fleet(context), record):
+    if waits and not feasibility.runnable(context, await fleet(context), record):
         return None
     return await estimates(context)
 

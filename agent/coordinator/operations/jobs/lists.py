@@ -10,10 +10,9 @@ from agent.coordinator.operations.answers.jobs import JobPage, LabelCount, Label
 from agent.coordinator.operations.caches import Fleet
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs import validation
+from agent.coordinator.operations.jobs import feasibility, validation
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.jobs import account_of, view
-from agent.coordinator.operations.jobs.waiting import feasibility
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import job_lists
 from agent.coordinator.store.job_lists import JobFilter
@@ -52,11 +51,9 @@ def _examined(context: Context, known: Fleet, records: Sequence[JobRecord]) -> I
     for record in records:
         if record.life.state is not JobState.SUBMITTED:
             yield True
-        elif (cached := feasibility.takeable_cached(known, record)) is not None:
-            yield cached
-        elif left > 0:
-            left -= len(known.miners)
-            yield feasibility.takeable(context, known, record)
+        elif (answered := feasibility.answered(known, record)) or left > 0:
+            left -= 0 if answered else len(known.miners)
+            yield feasibility.runnable(context, known, record)
         else:
             yield False
 

@@ -15,14 +15,13 @@ from agent.coordinator.operations.answers.jobs import JobCreated
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota
+from agent.coordinator.operations.jobs import feasibility, validation
 from agent.coordinator.operations.jobs import sealed as sealed_jobs
-from agent.coordinator.operations.jobs import validation
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.jobs import account_of
 from agent.coordinator.operations.jobs.names import derived
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.jobs.validation import Submission
-from agent.coordinator.operations.jobs.waiting import feasibility
 from agent.coordinator.operations.market import marketplace
 from agent.coordinator.operations.supply import fleet, supply
 from agent.coordinator.store import artifacts as artifact_store
@@ -111,11 +110,11 @@ async def add(
     if record.quota_bytes:
         context.space.check_database(record.quota_bytes)
     if not submission.options.wait and submission.options.offer_id is None:
-        await _require_possible(context, record, submission, repeatable)
+        await _require_feasible(context, record, submission, repeatable)
     inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]
     expected = await estimates(context)
     done = None
-    if feasibility.takeable(context, await fleet(context), record):
+    if feasibility.runnable(context, await fleet(context), record):
         done = expected.waiting_job(record.service, record.model, record.created_at)
     created = JobCreated(
         job_id=record.job_id,
@@ -133,12 +132,12 @@ async def add(
     return created
 
 
-async def _require_possible(
+async def _require_feasible(
     context: Context, record: JobRecord, submission: Submission, repeatable: Repeatable | None
 ) -> None:
     """Raise `CannotRun` for a job that no known miner can run, unless it is a repeated request, which gets its first answer."""
     try:
-        await feasibility.require_possible(context, record, submission.units)
+        await feasibility.require_feasible(context, record, submission.units)
     except CannotRun:
         if repeatable is None or not await context.database.read(
             idempotency_store.find, record.account_id, repeatable.key

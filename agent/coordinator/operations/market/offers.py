@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Final
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +17,7 @@ from agent.coordinator.store import events as event_store
 from agent.coordinator.store import locks
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store import offers as store
+from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import (
     Conflict,
@@ -41,6 +42,10 @@ from agent.core.values.quantities import (
 from agent.protocol.messages import Capabilities
 
 log = structlog.get_logger()
+
+
+MAX_OFFERS: Final = 100
+"""Cheapest offers among which one that is not standing is sought."""
 
 
 class Requirements(BaseModel, defer_build=True):
@@ -157,6 +162,23 @@ async def listed(
         seen_after=offline_before(context),
     )
     return [view(item.offer, now, shown(item.evidence, now)) for item in found]
+
+
+def affordable(connection: Connection, context: Context, record: JobRecord, units: Decimal | None) -> bool:
+    """Return whether a miner has made an offer within the job's `max_cost` for these units, which its client may accept."""
+    listed = [
+        item.offer
+        for name in {record.type, record.name}
+        for item in store.available(
+            connection,
+            kind=kind_of(name),
+            max_price=int(record.max_cost / max(Decimal(1), units or Decimal(1))),
+            limit=MAX_OFFERS,
+            now=context.clock(),
+            seen_after=offline_before(context),
+        )
+    ]
+    return any(not offer.standing for offer in listed)
 
 
 async def own(context: Context, caller: Caller, *, limit: int, before: str | None) -> answers.OfferPage:

@@ -24,7 +24,7 @@ from agent.coordinator.store import queue, running
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.unfinished import Unfinished
 from agent.core.errors import StaleLease
-from agent.core.explaining import Situation, possible
+from agent.core.feasibility import Situation, feasible
 from agent.core.jobs import (
     Abandon,
     FailRun,
@@ -107,7 +107,7 @@ def _runs_elsewhere(connection: Connection, context: Context, record: JobRecord,
     }
     known = known_miners(connection, context.settings, event.now)
     others = [miner for miner in known if miner.miner_id not in lacking | {event.miner_id}]
-    return bool(others) and possible(queue.waiting_job(record), Situation(others, event.now))
+    return bool(others) and feasible(queue.waiting_job(record), Situation(others, event.now))
 
 
 async def release(context: Context, session: Session, job_id: str, request: RunRelease) -> RunEndedAnswer:

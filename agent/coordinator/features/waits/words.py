@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from agent.coordinator.features.waits.situation import JobSituation
+from agent.core.feasibility import KnownMiner
 from agent.core.machine.placement import gibibytes
 from agent.core.matching import Waiting, has_feature
 from agent.core.reasons import ReasonCode
 from agent.core.values.durations import format_duration
 from agent.core.values.quantities import format_money, format_time
-
-if TYPE_CHECKING:
-    from agent.core.explaining import KnownMiner, Situation
 
 MAX_NAMED: Final = 3
 """How many miners a sentence names."""
@@ -28,7 +27,7 @@ class Words:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-_Words = Callable[["Waiting", "Sequence[KnownMiner]", "Situation"], Words]
+_Words = Callable[[Waiting, Sequence[KnownMiner], JobSituation], Words]
 
 
 def names(miners: Sequence[KnownMiner]) -> str:
@@ -43,7 +42,7 @@ def _are(miners: Sequence[KnownMiner]) -> str:
     return "is" if len(miners) == 1 else "are"
 
 
-def _files_missing(_job: Waiting, _miners: Sequence[KnownMiner], situation: Situation) -> Words:
+def _files_missing(_job: Waiting, _miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
     files = list(situation.missing_files)
     return Words(
         f"Files are still to be uploaded: {', '.join(files)}.",
@@ -59,7 +58,7 @@ def _no_miners(*_: object) -> Words:
     )
 
 
-def _miner_unknown(job: Waiting, _miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _miner_unknown(job: Waiting, _miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     return Words(
         f"There is no miner {job.miner_id}.",
         "Submit the job again with the id of an existing miner, or without miner_id.",
@@ -75,7 +74,7 @@ def _not_chosen(job: Waiting, *_: object) -> Words:
     )
 
 
-def _offer_ended(job: Waiting, _miners: Sequence[KnownMiner], situation: Situation) -> Words:
+def _offer_ended(job: Waiting, _miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
     return Words(
         f"The offer {situation.offer_ended} has ended; the job still waits for its miner {job.miner_id}.",
         "Wait for the miner, or cancel the job and submit it again with another offer or with none.",
@@ -83,7 +82,7 @@ def _offer_ended(job: Waiting, _miners: Sequence[KnownMiner], situation: Situati
     )
 
 
-def _account_limit(_job: Waiting, _miners: Sequence[KnownMiner], situation: Situation) -> Words:
+def _account_limit(_job: Waiting, _miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
     jobs = "1 job" if situation.limit == 1 else f"{situation.limit} jobs"
     return Words(
         f"Your account may run {jobs} at a time, because many of its jobs failed through their own errors.",
@@ -92,7 +91,7 @@ def _account_limit(_job: Waiting, _miners: Sequence[KnownMiner], situation: Situ
     )
 
 
-def _service_not_offered(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _service_not_offered(job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     whose = "No miner offers" if len(miners) != 1 else f"{miners[0].name} does not offer"
     reported = next(
         ((miner.name, why[0]) for miner in miners if (why := miner.unavailable.get(job.service))), None
@@ -105,7 +104,7 @@ def _service_not_offered(job: Waiting, miners: Sequence[KnownMiner], _situation:
     )
 
 
-def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     lacking = {
         name: value
         for name, value in job.needs
@@ -125,7 +124,7 @@ def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: Sit
     return Words(f"{wanted} does not work on {names(miners)}.", instead, {"needs": lacking, "has": known})
 
 
-def _reputation_too_low(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _reputation_too_low(job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     best = max(miner.candidate.reputation for miner in miners)
     wanted = job.restrictions.min_reputation
     return Words(
@@ -137,14 +136,14 @@ def _reputation_too_low(job: Waiting, miners: Sequence[KnownMiner], _situation: 
     )
 
 
-def _not_an_auditor(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _not_an_auditor(_job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     return Words(
         f"{names(miners)} cannot check this work.",
         "Connect an auditor of another owner for this service, with a calibration for the model.",
     )
 
 
-def _no_auditor(job: Waiting, _miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _no_auditor(job: Waiting, _miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     least = job.restrictions.min_reputation
     trusted = f" with a reputation of at least {least:g}" if least else ""
     return Words(
@@ -154,7 +153,7 @@ def _no_auditor(job: Waiting, _miners: Sequence[KnownMiner], _situation: Situati
     )
 
 
-def _model_missing(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+def _model_missing(job: Waiting, miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
     fetchable = situation.model is not None and situation.model.fetchable
     how = (
         f"Its owner can fetch it with `aitbc-agent models pull {job.model}`."
@@ -171,7 +170,7 @@ def _model_missing(job: Waiting, miners: Sequence[KnownMiner], situation: Situat
     )
 
 
-def _model_too_large(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+def _model_too_large(job: Waiting, miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
     on_gpu = any(miner.gpu_memories for miner in miners)
     needs = situation.model
     need = 0 if needs is None else needs.vram if on_gpu else needs.memory
@@ -184,7 +183,7 @@ def _model_too_large(job: Waiting, miners: Sequence[KnownMiner], situation: Situ
     )
 
 
-def _not_enough_cpu(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _not_enough_cpu(job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     has = max(miner.candidate.cpu_cores for miner in miners)
     return Words(
         f"The job requests {job.cpu.normalize():f} CPU cores; the largest miner has {has}.",
@@ -193,7 +192,7 @@ def _not_enough_cpu(job: Waiting, miners: Sequence[KnownMiner], _situation: Situ
     )
 
 
-def _not_enough_memory(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _not_enough_memory(job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     has = max(miner.candidate.memory for miner in miners)
     return Words(
         f"The job requests {gibibytes(job.memory)} of memory; the largest miner has {gibibytes(has)}.",
@@ -202,7 +201,7 @@ def _not_enough_memory(job: Waiting, miners: Sequence[KnownMiner], _situation: S
     )
 
 
-def _not_enough_gpus(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _not_enough_gpus(job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     has = max(min(miner.candidate.gpus, miner.candidate.services[job.service].gpus) for miner in miners)
     shown = "no miner has a GPU" if has == 0 else f"a job of this service can use {has} on the largest miner"
     how = "Omit resources.gpu" if has == 0 else f"Lower resources.gpu to at most {has}"
@@ -213,7 +212,7 @@ def _not_enough_gpus(job: Waiting, miners: Sequence[KnownMiner], _situation: Sit
     )
 
 
-def _price(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+def _price(job: Waiting, miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
     lowest = min(miner.candidate.services[job.service].unit_price for miner in miners)
     budget = job.budget or 0 * lowest
     return Words(
@@ -229,7 +228,7 @@ def _price(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> 
     )
 
 
-def _estimate(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+def _estimate(job: Waiting, miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
     lowest = min(miner.candidate.services[job.service].unit_price for miner in miners)
     units = situation.units or 0 * lowest
     cost, budget = units * lowest, job.budget or 0 * lowest
@@ -247,7 +246,7 @@ def _estimate(job: Waiting, miners: Sequence[KnownMiner], situation: Situation) 
     )
 
 
-def _excluded(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _excluded(_job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     reason = next((miner.excluded_reason for miner in miners if miner.excluded_reason), None)
     return Words(
         f"The operator has excluded {names(miners)}{f': {reason}' if reason else ''}.",
@@ -256,7 +255,7 @@ def _excluded(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation
     )
 
 
-def _offline(_job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+def _offline(_job: Waiting, miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
     newest = max(miner.seen_at for miner in miners)
     return Words(
         f"{names(miners)} {_are(miners)} offline; last seen {format_duration(max(0.0, situation.now - newest))} ago.",
@@ -265,7 +264,7 @@ def _offline(_job: Waiting, miners: Sequence[KnownMiner], situation: Situation) 
     )
 
 
-def _paused(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _paused(_job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     why = (miners[0].paused or "").rstrip(".")
     return Words(
         f"{names(miners)} {_are(miners)} paused{'' if why[:1].islower() else ':'} {why}.",
@@ -274,7 +273,7 @@ def _paused(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) 
     )
 
 
-def _asleep(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _asleep(_job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     return Words(
         f"{names(miners)} {_are(miners)} paused {miners[0].paused}.",
         "Wait for the end of the schedule's pause; its owner can resume it earlier.",
@@ -282,7 +281,7 @@ def _asleep(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) 
     )
 
 
-def _suspended(_job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+def _suspended(_job: Waiting, miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
     until = min(miner.suspended_until for miner in miners)
     return Words(
         f"{names(miners)} {'gets' if len(miners) == 1 else 'get'} no jobs for another "
@@ -292,7 +291,7 @@ def _suspended(_job: Waiting, miners: Sequence[KnownMiner], situation: Situation
     )
 
 
-def _service_paused(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _service_paused(job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     why = miners[0].candidate.services[job.service].paused or ""
     return Words(
         f"The service {job.service} pauses on {names(miners)}. {why}".strip(),
@@ -301,7 +300,7 @@ def _service_paused(job: Waiting, miners: Sequence[KnownMiner], _situation: Situ
     )
 
 
-def _model_unavailable(job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _model_unavailable(job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     return Words(
         f"{names(miners)} cannot load the model {job.model} at present: other programs use the memory, or it failed to load.",
         "Wait, or choose a smaller model; the owner sees the cause with `aitbc-agent status`.",
@@ -309,7 +308,7 @@ def _model_unavailable(job: Waiting, miners: Sequence[KnownMiner], _situation: S
     )
 
 
-def _failed_there(_job: Waiting, miners: Sequence[KnownMiner], situation: Situation) -> Words:
+def _failed_there(_job: Waiting, miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
     ids = {miner.miner_id: miner.name for miner in miners}
     failures = [failed for failed in situation.failures if failed.miner_id in ids]
     why = "; ".join(f"{ids[item.miner_id]}: {item.message} ({item.code})" for item in failures[-MAX_NAMED:])
@@ -324,13 +323,13 @@ def _failed_there(_job: Waiting, miners: Sequence[KnownMiner], situation: Situat
     )
 
 
-def _busy(_job: Waiting, miners: Sequence[KnownMiner], _situation: Situation) -> Words:
+def _busy(_job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     if len(miners) == 1:
         return Words(f"{miners[0].name} is busy with other jobs.", "Wait until it is free.")
     return Words(f"All {len(miners)} miners that can run it are busy.", "Wait until one is free.")
 
 
-def _queued(_job: Waiting, _miners: Sequence[KnownMiner], situation: Situation) -> Words:
+def _queued(_job: Waiting, _miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
     ahead = situation.ahead or ()
     count = len(ahead)
     return Words(

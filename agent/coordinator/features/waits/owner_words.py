@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from agent.core.explaining import KnownMiner, Situation
+from agent.core.feasibility import KnownMiner, Situation
 from agent.core.matching import Waiting
 from agent.core.reasons import ReasonCode
 from agent.core.values.quantities import format_money

@@ -7,23 +7,24 @@ from typing import Final
 import structlog
 
 from agent.coordinator import lifecycle
+from agent.coordinator.features.waits import store
+from agent.coordinator.features.waits.clients import reason_answer
+from agent.coordinator.features.waits.explanation import explain
+from agent.coordinator.features.waits.reading import situation_of
 from agent.coordinator.operations.answers.jobs import JobWaiting
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs.waiting.explaining import situation_of
-from agent.coordinator.operations.jobs.waiting.feasibility import reason_answer
-from agent.coordinator.store import jobs as store
-from agent.coordinator.store import queue
+from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.jobs import JobRecord
-from agent.core.explaining import explain
 from agent.core.jobs import JobState
 
+SECONDS: Final = 1.0
 AT_ONCE: Final = 20
 """Notices of one round, so that a long queue delays nothing else."""
 
 log = structlog.get_logger()
 
 
-async def notify_waiting(context: Context) -> None:
+async def notify(context: Context) -> None:
     """Notify the clients of jobs that have waited for `coordinator.notify_waiting_seconds`, each job once."""
     before = context.clock() - context.settings.notify_waiting_seconds
     due = await context.database.read(_due, context, before)
@@ -35,27 +36,27 @@ def _due(connection: Connection, context: Context, before: float) -> list[tuple[
     """Return jobs whose clients are to be notified, with the notices."""
     return [
         (record, _notice(connection, context, record))
-        for record in queue.waiting_since(connection, before, AT_ONCE, context.dispatcher.unfinished.known)
+        for record in store.waiting_since(connection, before, AT_ONCE, context.dispatcher.unfinished.known)
         if not record.life.fence or _requeued_at(connection, record) < before
     ]
 
 
 def _requeued_at(connection: Connection, record: JobRecord) -> float:
     """Return when the newest run of the job ended."""
-    return max((run["ended_at"] for run in store.runs_of(connection, record.job_id)), default=0.0)
+    return max((run["ended_at"] for run in job_store.runs_of(connection, record.job_id)), default=0.0)
 
 
 def _notice(connection: Connection, context: Context, record: JobRecord) -> JobWaiting:
-    found = explain(*situation_of(connection, context, record))
+    explanation = explain(*situation_of(connection, context, record))
     return JobWaiting(
-        summary=found.summary,
-        can_run=found.can_run,
-        reasons=[reason_answer(reason) for reason in found.reasons],
+        summary=explanation.summary,
+        can_run=explanation.can_run,
+        reasons=[reason_answer(reason) for reason in explanation.reasons],
     )
 
 
 def _notify(connection: Connection, context: Context, due: list[tuple[JobRecord, JobWaiting]]) -> int:
-    current = store.lock_many(connection, [record.job_id for record, _ in due])
+    current = job_store.lock_many(connection, [record.job_id for record, _ in due])
     notified = 0
     for record, notice in due:
         now = current.get(record.job_id)

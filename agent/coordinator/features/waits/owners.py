@@ -7,17 +7,19 @@ from collections.abc import Iterable
 from typing import Final
 
 from agent.coordinator.dispatch.fleet import known_miners
+from agent.coordinator.features.waits.answers import MinerExplanation, WaitingKind
+from agent.coordinator.features.waits.owner_words import OWNER_ACTIONS
+from agent.coordinator.features.waits.reading import with_load
+from agent.coordinator.features.waits.situation import JobSituation
+from agent.coordinator.features.waits.words import WORDS
 from agent.coordinator.operations.answers.jobs import JobReason
-from agent.coordinator.operations.answers.miners import MinerExplanation, WaitingKind
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs.waiting.feasibility import situation_of_kind, with_load
+from agent.coordinator.operations.jobs import feasibility
 from agent.coordinator.operations.miners import commands
 from agent.coordinator.store import queue
-from agent.core.explaining import KnownMiner, Situation, hindrances
+from agent.core.feasibility import KnownMiner, hindrances
 from agent.core.matching import Waiting
-from agent.core.owner_words import OWNER_ACTIONS
-from agent.core.reason_words import WORDS
 from agent.core.reasons import ReasonCode
 
 MAX_KINDS: Final = 50
@@ -26,7 +28,7 @@ MAX_KINDS: Final = 50
 _Kind = tuple[str, str | None, tuple[ReasonCode, ...]]
 
 
-async def explanation(context: Context, caller: Caller, miner_id: str) -> MinerExplanation:
+async def of_miner(context: Context, caller: Caller, miner_id: str) -> MinerExplanation:
     """Return why one of the caller's miners does not get the jobs that wait. Raises `NotFound`."""
     return await context.database.read(_explanation, context, caller, miner_id)
 
@@ -34,8 +36,8 @@ async def explanation(context: Context, caller: Caller, miner_id: str) -> MinerE
 def _explanation(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerExplanation:
     commands.of_caller(connection, caller, miner_id)
     now = context.clock()
-    known = known_miners(connection, context.settings, now)
-    miner = next((miner for miner in known if miner.miner_id == miner_id), None)
+    miners = known_miners(connection, context.settings, now)
+    miner = next((miner for miner in miners if miner.miner_id == miner_id), None)
     # Those that check its own work are not for its owner.
     jobs = [job for job in queue.sample(connection) if miner_id not in job.restrictions.excluded]
     kinds = [] if miner is None else _kinds(context, jobs, miner)
@@ -58,7 +60,7 @@ def _kinds(context: Context, jobs: Iterable[Waiting], miner: KnownMiner) -> list
     """Return the waiting jobs by service, model and reasons."""
     grouped: defaultdict[_Kind, list[Waiting]] = defaultdict(list)
     for job in jobs:
-        situation = situation_of_kind(context, job.service, job.model)
+        situation = feasibility.situation(context, job.service, job.model)
         codes = hindrances(job, with_load(miner, context, job.service, job.model), situation)
         grouped[job.service, job.model, codes].append(job)
     return [
@@ -68,7 +70,7 @@ def _kinds(context: Context, jobs: Iterable[Waiting], miner: KnownMiner) -> list
             jobs=len(alike),
             reasons=_reasons(
                 _easiest(alike), with_load(miner, context, service, model), codes,
-                situation_of_kind(context, service, model),
+                JobSituation.of(feasibility.situation(context, service, model)),
             ),
         )
         for (service, model, codes), alike in grouped.items()
@@ -81,14 +83,16 @@ def _easiest(jobs: list[Waiting]) -> Waiting:
 
 
 def _reasons(
-    job: Waiting, miner: KnownMiner, codes: Iterable[ReasonCode], situation: Situation
+    job: Waiting, miner: KnownMiner, codes: Iterable[ReasonCode], situation: JobSituation
 ) -> list[JobReason]:
-    found = []
+    reasons = []
     for code in codes:
         words = WORDS[code](job, [miner], situation)
         action = OWNER_ACTIONS.get(code)
-        done = action(job, miner, situation) if action else "Nothing: only the job's client can change that."
+        remedy = (
+            action(job, miner, situation) if action else "Nothing: only the job's client can change that."
+        )
         details = {} if code is ReasonCode.NOT_CHOSEN else dict(words.details)
         message = "The jobs name another miner." if code is ReasonCode.NOT_CHOSEN else words.message
-        found.append(JobReason(code=code, message=message, who=code.who, action=done, details=details))
-    return found
+        reasons.append(JobReason(code=code, message=message, who=code.who, action=remedy, details=details))
+    return reasons

@@ -1,0 +1,88 @@
+"""What decides when a waiting job runs, as the database and the connected miners show it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from agent.coordinator.dispatch.claims import slowed_accounts
+from agent.coordinator.dispatch.fleet import known_miners
+from agent.coordinator.features.waits.situation import FailedRun, JobSituation
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.jobs import feasibility
+from agent.coordinator.store import counts, queue
+from agent.coordinator.store import jobs as store
+from agent.coordinator.store import offers as offer_store
+from agent.coordinator.store.jobs import JobRecord
+from agent.core.feasibility import KnownMiner, elsewhere, runnable_on
+from agent.core.jobs import Outcome
+from agent.core.market.offers import OfferState
+from agent.core.matching import Waiting, fits, in_turn
+
+
+def situation_of(connection: Connection, context: Context, record: JobRecord) -> tuple[Waiting, JobSituation]:
+    """Return a waiting job and everything that decides when it runs."""
+    now = context.clock()
+    job = queue.waiting_job(record)
+    failures = [
+        FailedRun(run["miner_id"], run["failure_code"] or "", run["failure_message"] or "")
+        for run in store.runs_of(connection, record.job_id)
+        if run["outcome"] == Outcome.RETRIED
+    ]
+    miners = [
+        with_load(miner, context, job.service, job.model)
+        for miner in known_miners(connection, context.settings, now)
+    ]
+    failed_on = frozenset(failed.miner_id for failed in failures)
+    if failed_on and elsewhere(job, miners, failed_on, now):
+        job = replace(job, avoided=failed_on)
+    running = counts.running(connection, [record.account_id])
+    limits = slowed_accounts(connection, context.settings, now)
+    basis = JobSituation.of(feasibility.situation(context, job.service, job.model, tuple(miners)))
+    ready = [miner for miner in miners if runnable_on(job, miner, basis)]
+    situation = replace(
+        basis,
+        missing_files=json.loads(record.missing_files or "[]"),
+        failures=failures,
+        offer_ended=_ended_offer(connection, record, now),
+        running=running.get(record.account_id, 0),
+        limit=limits.get(record.account_id),
+        ahead=None if not ready else _ahead(connection, job, ready, limits, now),
+    )
+    return job, situation
+
+
+def _ended_offer(connection: Connection, record: JobRecord, now: float) -> str | None:
+    offer = None if record.offer_id is None else offer_store.find(connection, record.offer_id)
+    ended = offer is not None and offer.status(now) in (OfferState.WITHDRAWN, OfferState.EXPIRED)
+    return record.offer_id if ended else None
+
+
+def _ahead(
+    connection: Connection,
+    job: Waiting,
+    ready: Sequence[KnownMiner],
+    limits: Mapping[str, int],
+    now: float,
+) -> list[Waiting]:
+    """Return the jobs that come first at the miners that can run this one."""
+    candidates = [miner.candidate for miner in ready]
+    waiting = {other.job_id: other for other in queue.waiting(connection, candidates)} | {job.job_id: job}
+    load = Counter(counts.running(connection, sorted({other.account_id for other in waiting.values()})))
+    ahead = []
+    for other in in_turn(waiting.values(), load, now, limits):
+        if other.job_id == job.job_id:
+            break
+        if any(fits(other, candidate, now) for candidate in candidates):
+            load[other.account_id] += 1
+            ahead.append(other)
+    return ahead
+
+
+def with_load(miner: KnownMiner, context: Context, service: str, model: str | None) -> KnownMiner:
+    """Return the miner with whether it has free capacity for jobs of a service and model."""
+    port = context.dispatcher.connected(miner.miner_id)
+    free = port is not None and port.free.accepts(service, model)
+    return replace(miner, busy=not free)
