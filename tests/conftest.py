@@ -9,9 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-import httpx
 import hypothesis
 import pytest
 import structlog
@@ -20,10 +18,6 @@ from structlog.dev import plain_traceback
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from support.clients.scripted_miner import ScriptedMiner
-from support.server import Served, serve
-from support.servers.databases import on_postgres
-from support.servers.s3 import S3Server, running_s3
 from support.workers import fork_workers
 
 # Everything that is imported and collected stays: the collector would only examine it again and again. `pytest_collection_finish` enables it.
@@ -73,11 +67,7 @@ WITHOUT_ENGINES = ("tests/acceptance", "tests/chaos", "tests/contract")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the longest tests first, and skip those of SQLite's own on PostgreSQL."""
-    if on_postgres():
-        for item in items:
-            if item.get_closest_marker("sqlite"):
-                item.add_marker(pytest.mark.skip(reason="it reads SQLite's file or its query plans"))
+    """Run the longest tests first."""
     items.sort(key=_rank)
 
 
@@ -118,41 +108,3 @@ def _logging() -> Iterator[None]:
     configuration = structlog.get_config()
     yield
     structlog.configure(**configuration)
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    """Run a coordinator with open enrolment."""
-    with serve(tmp_path / "data", open_enrolment=True) as served:
-        yield served
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[S3Server]:
-    """A server of buckets."""
-    with running_s3() as server:
-        yield server
-
-
-@pytest.fixture
-def client(served: Served) -> Iterator[httpx.Client]:
-    """An HTTP client with a client's key."""
-    headers = {"Authorization": f"Bearer {served.client_key}"}
-    with httpx.Client(base_url=served.url, headers=headers, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
-def admin(served: Served) -> Iterator[httpx.Client]:
-    """An HTTP client with an administrator's key."""
-    headers = {"Authorization": f"Bearer {served.admin_key}"}
-    with httpx.Client(base_url=served.url, headers=headers, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
-def miner(served: Served) -> ScriptedMiner:
-    """A registered miner that offers every service."""
-    miner = ScriptedMiner(served.url)
-    assert miner.register().status_code == 200
-    return miner

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from agent.coordinator.blobs.s3.bucket import Bucket
 from agent.coordinator.blobs.s3.store import S3Blobs
@@ -51,9 +51,9 @@ def blobs_of(settings: dict[str, Any], max_size: int = 2**40) -> S3Blobs:
     return S3Blobs(Bucket(ArtifactSettings(**settings)), max_size=max_size, direct=True, max_whole=5 * 2**30)
 
 
-@contextmanager
-def running_s3() -> Iterator[S3Server]:
-    """Run the server, and set the environment's access key to one that it accepts."""
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """Run a server of buckets, and set the environment's access key to one that it accepts."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

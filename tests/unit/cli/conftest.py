@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from agent.cli import main
+from support.servers.s3 import s3
+
+__all__ = ["s3"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,8 @@
+"""What the tests of features have in common: those of the contract."""
+
+from __future__ import annotations
+
+from support.fixtures import admin, client, miner, served
+from support.servers.s3 import s3
+
+__all__ = ["admin", "client", "miner", "s3", "served"]
