@@ -20,7 +20,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.background import background_tasks
-from agent.coordinator.blobs.choice import directory_of, open_stores
+from agent.coordinator.blobs.choice import directory_of, open_blobs
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.cluster.opening import open_cluster, require_same_installation
 from agent.coordinator.connections import Connections, raise_descriptor_limit
@@ -33,7 +33,7 @@ from agent.coordinator.http.bodies import Bodies, Guarded
 from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
 from agent.coordinator.http.direct import API_MOUNT, Direct, Table, plain_routes
 from agent.coordinator.http.hosts import Hosts
-from agent.coordinator.http.middleware import Failures, Paths, RequestIds, Tus
+from agent.coordinator.http.middleware import Failures, Paths, RequestIds
 from agent.coordinator.http.rate_limits import RateLimits
 from agent.coordinator.installed import FEATURES, METRICS
 from agent.coordinator.openapi.document import all_routers, document, guard_of, routes
@@ -58,25 +58,19 @@ from runners.registry import installed
 CROSS_ORIGIN: Final[dict[str, Any]] = {
     "allow_methods": ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
     "allow_headers": ("*",),  # also those of tus, of OpenAI's clients, and of tracing
-    "expose_headers": (
-        "Content-Range",
-        "ETag",
-        "Location",
-        "Preference-Applied",
-        "RateLimit",
-        "RateLimit-Policy",
-        "Retry-After",
-        "Tus-Extension",
-        "Tus-Max-Size",
-        "Tus-Resumable",
-        "Tus-Version",
-        "Upload-Expires",
-        "Upload-Length",
-        "Upload-Metadata",
-        "Upload-Offset",
-        "X-Job-ID",
-        "X-Request-ID",
-        "X-Trace-ID",
+    "expose_headers": sorted(
+        {
+            "Content-Range",
+            "ETag",
+            "Location",
+            "Preference-Applied",
+            "RateLimit",
+            "RateLimit-Policy",
+            "Retry-After",
+            "X-Job-ID",
+            "X-Request-ID",
+            "X-Trace-ID",
+        }.union(*(feature.exposed_headers for feature in FEATURES))
     ),
     "max_age": 600,
 }
@@ -100,7 +94,7 @@ def build_context(settings: Settings) -> Context:
 
 
 def _context(settings: Settings, directory: Path, database: Database, meter: Meter) -> Context:
-    artifacts, uploads = open_stores(settings)
+    artifacts = open_blobs(settings)
     log_key = directory / "log.key"
     signer = _signer(settings, log_key, database)
     sequencer = Sequencer(
@@ -121,8 +115,7 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     dispatcher = Dispatcher(
         settings.coordinator, database, time.time, meter, cluster, nonce_key(bytes(signer.key))
     )
-    opening = Opening(settings, directory, signer.origin, database, cluster.bus, time.time)
-    parts = [feature.open(opening) for feature in FEATURES if feature.open is not None]
+    opening = Opening(settings, directory, signer.origin, database, artifacts, cluster.bus, time.time)
     return Context(
         settings=settings.coordinator,
         database=database,
@@ -130,7 +123,6 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         feed=Feed(database, hub, Recent(stream.history, stream.history_size), cluster),
         dispatcher=dispatcher,
         artifacts=artifacts,
-        uploads=uploads,
         space=Space(directory_of(settings), database.directory, reserve=settings.coordinator.storage_reserve),
         signer=signer,
         witnesses=load_witnesses(settings.coordinator.witnesses),
@@ -143,7 +135,11 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         connections=Connections(
             settings.coordinator.connections, meter, descriptors=raise_descriptor_limit()
         ),
-        parts={type(part): part for part in parts},
+        parts={
+            feature.part: feature.open(opening)
+            for feature in FEATURES
+            if feature.part is not None and feature.open is not None
+        },
         cluster=cluster,
         caches=Caches(bus=cluster.bus),
     )
@@ -193,7 +189,9 @@ def build_app(context: Context) -> FastAPI:
     # Each middleware runs before those that are added above it.
     app.add_middleware(Bodies, context=context, guarded=_guarded())
     app.add_middleware(RateLimits, context=context)
-    app.add_middleware(Tus)
+    for feature in FEATURES:
+        for middleware in feature.middleware:
+            app.add_middleware(middleware)
     app.add_middleware(Failures)
     if context.settings.cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=context.settings.cors_origins, **CROSS_ORIGIN)

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 import structlog
 
+from agent.coordinator.feature import Worker
 from agent.coordinator.installed import FEATURES
 from agent.coordinator.operations import folding, health, retention, streams
 from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.audits import audits, funds
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.files import direct, removal, uploads
+from agent.coordinator.operations.files import direct, removal
 from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import recent
@@ -105,7 +106,6 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "upkeep", _upkeep(context)),
         _watched(context, "audits", _repeated(context, UPKEEP_SECONDS, audits.advance)),
         _watched(context, "audit_holds", _repeated(context, ORPHANS_SECONDS, funds.release_left)),
-        _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
         _watched(context, "direct_uploads", _repeated(context, UPLOADS_SECONDS, direct.expire_due)),
         _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, removal.settle_run_outputs)),
         _watched(context, "sessions", _repeated(context, UPLOADS_SECONDS, browser_sessions.expire_due)),
@@ -116,9 +116,9 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "old_checkpoints", _repeated(context, ORPHANS_SECONDS, retention.thin_checkpoints)),
         _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, removal.remove_orphans)),
         *(
-            _watched(context, feature.name, context.part(feature.part).run())
+            _watched(context, feature.name, part.run())
             for feature in FEATURES
-            if feature.part is not None
+            if feature.part is not None and isinstance(part := context.part(feature.part), Worker)
         ),
         *(
             _watched(context, task.name, _repeated(context, task.seconds, task.step))

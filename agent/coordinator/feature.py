@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fastapi import APIRouter
+from starlette.types import ASGIApp
 
+from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.cluster.bus import Bus
 from agent.coordinator.hooks import NO_HOOKS, Hooks
 from agent.coordinator.operations.context import Context
@@ -33,11 +35,16 @@ class Task:
 class Part(Protocol):
     """A feature's own long-lived object, which `Context.part` returns by its class."""
 
-    async def run(self) -> None:
-        """Work until cancelled, in the leading replica. May be called again afterwards."""
-
     async def close(self) -> None:
         """Release what it holds, when the coordinator stops. It is not used afterwards."""
+
+
+@runtime_checkable
+class Worker(Part, Protocol):
+    """A part that works."""
+
+    async def run(self) -> None:
+        """Work until cancelled, in the leading replica. May be called again afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +55,22 @@ class Opening:
     directory: Path
     origin: str
     database: Database
+    artifacts: BlobStore
     bus: Bus
     clock: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A feature. `open` makes its `part`, if it has one. Its routers come after the kernel's; the leading replica runs its tasks and its part."""
+    """A feature. `open` makes its `part`, if it has one. Its routers come after the kernel's; the leading replica runs its tasks and its part.
+
+    `middleware` are ASGI applications around another one. Pages of other origins may read the `exposed_headers`.
+    """
 
     name: str
     routers: tuple[APIRouter, ...] = ()
+    middleware: tuple[Callable[[ASGIApp], ASGIApp], ...] = ()
+    exposed_headers: tuple[str, ...] = ()
     metrics: tuple[Metric, ...] = ()
     tasks: tuple[Task, ...] = ()
     part: type[Part] | None = None

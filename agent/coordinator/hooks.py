@@ -38,6 +38,10 @@ class Hooks:
     """Jobs were claimed, released, completed or ended otherwise. The settlements are those of ended jobs, by job."""
     job_waits: Callable[[Connection, JobRecord, Sequence[str], float], None] | None = None
     """A client is notified for the first time that its job waits, with the codes of the reasons."""
+    unfinished_uploads: Callable[[Connection, str], tuple[int, int]] | None = None
+    """Space is counted. Return the number of unfinished uploads of this account, job or miner, and the bytes that they reserve."""
+    known_blobs: Callable[[Connection, Sequence[str]], set[str]] | None = None
+    """Blobs without a row are removed. Return those of these blobs that a row of the feature refers to."""
     data_deleted: Callable[[Connection, Sequence[str]], None] | None = None
     """Everything that clients gave or got is deleted of these ended jobs."""
     money_booked: Callable[[Connection, Kind, int, float], None] | None = None
@@ -93,6 +97,23 @@ def job_waits(connection: Connection, record: JobRecord, codes: Sequence[str], n
     for hooks in _installed:
         if hooks.job_waits is not None:
             hooks.job_waits(connection, record, codes, now)
+
+
+def unfinished_uploads(connection: Connection, owner: str) -> tuple[int, int]:
+    """Run the hook of that name. Return the sums of all features."""
+    count = size = 0
+    for hooks in _installed:
+        if hooks.unfinished_uploads is not None:
+            of_feature = hooks.unfinished_uploads(connection, owner)
+            count, size = count + of_feature[0], size + of_feature[1]
+    return count, size
+
+
+def known_blobs(connection: Connection, names: Sequence[str]) -> set[str]:
+    """Run the hook of that name. Return the blobs of all features."""
+    return set().union(
+        *(hooks.known_blobs(connection, names) for hooks in _installed if hooks.known_blobs is not None)
+    )
 
 
 def data_deleted(connection: Connection, job_ids: Sequence[str]) -> None:

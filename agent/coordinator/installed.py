@@ -9,11 +9,12 @@ from agent.coordinator.feature import Feature
 from agent.coordinator.features.history.feature import FEATURE as HISTORY
 from agent.coordinator.features.openai.feature import FEATURE as OPENAI
 from agent.coordinator.features.payouts.feature import FEATURE as PAYOUTS
+from agent.coordinator.features.tus.feature import FEATURE as TUS
 from agent.coordinator.features.waits.feature import FEATURE as WAITS
 from agent.coordinator.features.webhooks.feature import FEATURE as WEBHOOKS
 from agent.coordinator.metrics import METRICS as KERNEL_METRICS
 
-FEATURES: Final[tuple[Feature, ...]] = (WAITS, WEBHOOKS, HISTORY, PAYOUTS, OPENAI)
+FEATURES: Final[tuple[Feature, ...]] = (WAITS, WEBHOOKS, HISTORY, PAYOUTS, OPENAI, TUS)
 """The features, in the order in which their hooks run and their routes are tried."""
 
 METRICS: Final = (*KERNEL_METRICS, *(metric for feature in FEATURES for metric in feature.metrics))

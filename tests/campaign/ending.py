@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.coordinator.app import build_context
+from agent.coordinator.features.tus import uploads
 from agent.coordinator.operations.audits.funds import AUDITS
 from agent.coordinator.operations.files import removal
 from agent.settings import Settings
@@ -121,7 +122,7 @@ def _sweep(data_dir: Path) -> int:
 
     async def sweep() -> int:
         try:
-            return await removal.remove_orphans(context)
+            return await removal.remove_orphans(context) + await uploads.remove_orphans(context)
         finally:
             context.database.close()
 

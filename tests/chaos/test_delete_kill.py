@@ -36,7 +36,7 @@ def as_client(url: str, key: str) -> httpx.Client:
 
 
 def blobs(served: Served) -> set[bytes]:
-    root: Path = served.context.artifacts._root
+    root: Path = served.context.artifacts.root
     return {path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 

@@ -19,10 +19,10 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from agent.coordinator.features.tus.headers import parse_checksum, parse_metadata
 from agent.core.errors import ApiError, ConfigurationError, ValidationFailed, VersionMismatch
 from agent.core.machine.schedules import parse_window
 from agent.core.tracing import trace_id_in
-from agent.core.tus import parse_checksum, parse_metadata
 from agent.core.values.durations import parse_duration
 from agent.core.values.quantities import Bytes, parse_decimal, parse_money, parse_quantity, parse_time
 from agent.miner.runs.lease import Lease

@@ -37,8 +37,6 @@ from agent.core.errors import ApiError, ConfigurationError, NotFound, ServiceUna
 from agent.fault_points import reach
 
 BATCH: Final = 500
-UPLOADS: Final = "uploads"
-"""Directory of unfinished uploads below that of artifacts."""
 
 _PATH: Final = re.compile(r"[0-9a-f]{2}/[0-9a-f]{62}(\.[A-Za-z0-9_-]{1,100})?")
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -50,7 +48,7 @@ class ArtifactDirectory:
     direct: None = None
 
     def __init__(self, root: Path, *, max_size: int, shared: bool = False) -> None:
-        self._root = root
+        self.root = root
         self._shared = shared
         self._incoming = root / "incoming"
         self._max_size = max_size
@@ -59,10 +57,9 @@ class ArtifactDirectory:
         """Create the directory, and remove incomplete files that a crash left, unless they may be another replica's."""
         try:
             self._incoming.mkdir(parents=True, exist_ok=True)
-            (self._root / UPLOADS).mkdir(exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
-                f"The directory of artifacts, {self._root}, cannot be created: {error.strerror}. Correct `artifacts.url`."
+                f"The directory of artifacts, {self.root}, cannot be created: {error.strerror}. Correct `artifacts.url`."
             ) from None
         if not self._shared:
             self._sweep(math.inf)
@@ -122,7 +119,7 @@ class ArtifactDirectory:
         target.parent.mkdir(exist_ok=True)
         path.rename(target)
         sync_directory(target.parent)
-        sync_directory(self._root)
+        sync_directory(self.root)
         reach("artifact.stored")
 
     async def read(self, name: str, start: int, length: int) -> AsyncIterator[bytes]:
@@ -161,7 +158,7 @@ class ArtifactDirectory:
             yield batch
 
     def _found(self) -> Iterator[Found]:
-        for directory in self._root.glob("[0-9a-f][0-9a-f]"):
+        for directory in self.root.glob("[0-9a-f][0-9a-f]"):
             with os.scandir(directory) as entries:
                 for entry in entries:
                     try:
@@ -175,7 +172,7 @@ class ArtifactDirectory:
         path = path_of(name)
         if _PATH.fullmatch(path) is None:
             raise ValueError(f"{name!r} is not the name of a blob in a directory.")
-        return self._root / path
+        return self.root / path
 
 
 async def _receive(chunks: AsyncIterable[bytes], file: BinaryIO) -> tuple[str, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Awaitable,
@@ -17,14 +16,14 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from agent.core.errors import InsufficientStorage, NotFound, PayloadTooLarge
-from agent.core.tus import Checksum, Segment
 
 CHUNK: Final = 1 << 20
+BLOBS: Final = "blobs"
+"""Prefix of the names of blobs in a bucket."""
 ARTIFACT_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _LEGACY: Final = re.compile(r"sha256:([0-9a-f]{2})([0-9a-f]{62})")
 _LEGACY_PATH: Final = re.compile(r"([0-9a-f]{2})/([0-9a-f]{62})")
@@ -130,55 +129,14 @@ class BlobStore(Protocol):
         """Remove what requests that began before `moment` left incomplete. Return the number. Raises `ServiceUnavailable`."""
 
 
-class GrowingUpload(Protocol):
-    """The received bytes of one upload, during a turn."""
+class NamedBlobs(BlobStore, Protocol):
+    """Complete files under names that the caller chooses, in a bucket."""
 
-    async def append(
-        self,
-        chunks: AsyncGenerator[bytes, None],
-        save: Save,
-        *,
-        start: int,
-        limit: int,
-        cover: Cover,
-        checksum: Checksum | None = None,
-    ) -> None:
-        """Append the body after the first `start` bytes, and call `save` at intervals and at the end.
+    async def store_as(self, name: str, chunks: AsyncIterable[bytes]) -> Stored:
+        """Store a stream as the blob `name`, replacing it. Raises `ServiceUnavailable`."""
 
-        `cover` is called before the body grows to a number of bytes. With a checksum, either the whole body is stored or nothing.
-        Raises `Interrupted` or `InsufficientStorage`, keeping the bytes received before; `PayloadTooLarge` beyond `limit` bytes
-        or the bound of `cover`, and `ChecksumMismatch`, both discarding the body; `NotFound` if stored bytes were lost;
-        `ServiceUnavailable` if the store fails.
-        """
-
-    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[Segment]) -> Stored:
-        """Make the complete upload of `size` bytes a blob; `artifact_id` is as saved. May be repeated.
-
-        Raises `NotFound` if bytes were lost, `ServiceUnavailable`.
-        """
-
-
-Save = Callable[[int, Sequence[Segment], str | None], Awaitable[None]]
-"""Saves how many bytes are stored, the blobs that hold the newest of them, if they are blobs, and the SHA-256 (hex) of all, if known."""
-
-
-class UploadStore(Protocol):
-    """The bytes of unfinished uploads."""
-
-    def turn(self, upload_id: str) -> AbstractAsyncContextManager[GrowingUpload]:
-        """Become the upload's only writer in this process, interrupting the current one. Raises `Locked` if that does not end."""
-
-    def interrupt(self, upload_id: str) -> None:
-        """End the current writer, because another process has taken over."""
-
-    def forget(self, upload_id: str) -> None:
-        """Drop the state of an upload that has ended."""
-
-    async def older_than(self, moment: float) -> list[str]:
-        """Return the uploads whose files were last changed before `moment` (seconds since the epoch)."""
-
-    async def remove(self, upload_id: str) -> None:
-        """Remove an upload's file, if there is one."""
+    async def put(self, name: str, data: bytes) -> None:
+        """Store bytes as the blob `name`. Raises `ServiceUnavailable`."""
 
 
 def path_of(name: str) -> str:

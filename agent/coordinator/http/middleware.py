@@ -1,4 +1,4 @@
-"""ASGI middleware: request ids, paths with control characters, unexpected errors, tus headers."""
+"""ASGI middleware: request ids, paths with control characters, unexpected errors."""
 
 from __future__ import annotations
 
@@ -14,43 +14,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent.coordinator import tracing
 from agent.coordinator.metrics import REQUEST_SECONDS, REQUESTS
 from agent.coordinator.randomness import random_bytes
-from agent.core import tus
-from agent.core.errors import ApiError, InternalError, NotFound, Unauthorized, UnsupportedVersion, error_body
+from agent.core.errors import ApiError, InternalError, NotFound, Unauthorized, error_body
 from agent.core.tracing import trace_id_in
 from agent.metrics import Meter
 
-_UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FILES: Final = "/dashboard"
 """The common route name of all static files."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 log = structlog.get_logger()
-
-
-class Tus:
-    """Handles what the tus protocol requires of every request and answer about uploads (see agent/core/tus.py)."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] != "http" or _UPLOADS.fullmatch(scope["path"]) is None:
-            await self._app(scope, receive, send)
-            return
-        method = dict(scope["headers"]).get(b"x-http-method-override")
-        if method is not None and scope["method"] == "POST":  # from clients that cannot send other methods
-            scope["method"] = method.decode("latin-1").upper()
-
-        async def marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"tus-resumable", tus.VERSION.encode())]
-                if message["status"] == UnsupportedVersion.status:
-                    message["headers"].append((b"tus-version", tus.VERSION.encode()))
-            await send(message)
-
-        await self._app(scope, receive, marked)
 
 
 class Paths:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from agent.coordinator.blobs.space import Space
-from agent.coordinator.blobs.store import BlobStore, UploadStore
+from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.cluster.cluster import Alone, Cluster
 from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.dispatcher import Dispatcher
@@ -66,7 +66,6 @@ class Context:
     feed: Feed
     dispatcher: Dispatcher
     artifacts: BlobStore
-    uploads: UploadStore
     space: Space
     signer: LogSigner
     link_key: bytes

@@ -25,7 +25,6 @@ from agent.coordinator.routes import (
     services,
     sessions,
     streams,
-    uploads,
     wallet,
 )
 
@@ -40,7 +39,6 @@ ROUTERS = (
     artifacts.router,
     health.router,
     registry.router,
-    uploads.router,
     direct_uploads.router,
     log.router,
     wallet.router,

@@ -6,12 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, select, text
 
-from agent.coordinator.store.schema.tables import (
-    artifacts,
-    direct_uploads,
-    removed_blobs,
-    upload_segments,
-)
+from agent.coordinator.store.schema.tables import artifacts, direct_uploads, removed_blobs
 
 _LEGACY = "sha256:"
 _MARK = text("INSERT INTO removed_blobs (blob) VALUES (:blob) ON CONFLICT DO NOTHING")
@@ -20,7 +15,7 @@ _MARK = text("INSERT INTO removed_blobs (blob) VALUES (:blob) ON CONFLICT DO NOT
 def known(connection: Connection, names: Sequence[str]) -> set[str]:
     """Return those of these blobs that a row refers to."""
     found: set[str] = set()
-    for table in (artifacts, upload_segments, direct_uploads):
+    for table in (artifacts, direct_uploads):
         query = select(table.c.blob).where(table.c.blob.in_(names))
         # The blob of a finished upload belongs to its artifact, if that still exists.
         if table is direct_uploads:

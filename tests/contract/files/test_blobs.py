@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from agent.coordinator.blobs.directory import ArtifactDirectory
-from agent.coordinator.blobs.growing_files import UploadDirectory
-from agent.coordinator.blobs.s3.segments import S3Uploads
-from agent.coordinator.blobs.store import BlobStore, UploadStore
-from agent.coordinator.blobs.turns import Interrupted
+from agent.coordinator.blobs.store import BlobStore
+from agent.coordinator.features.tus.growing_files import UploadDirectory
+from agent.coordinator.features.tus.headers import Checksum, Segment
+from agent.coordinator.features.tus.segments import SegmentedUploads
+from agent.coordinator.features.tus.turns import Interrupted, UploadStore
 from agent.core.errors import ChecksumMismatch, NotFound, PayloadTooLarge
-from agent.core.tus import Checksum, Segment
 from support.servers.s3 import S3Server, blobs_of
 
 MAX = 24 * 2**20
@@ -33,11 +33,11 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Stores:
     if request.param == "directory":
         directory = ArtifactDirectory(tmp_path / "artifacts", max_size=MAX)
         directory.open()
-        return directory, UploadDirectory(tmp_path / "artifacts/uploads", directory, silence_seconds=5)
+        return directory, UploadDirectory(directory, silence_seconds=5)
     server: S3Server = request.getfixturevalue("s3")
     bucket = blobs_of(server.settings("a/prefix"), MAX)
     bucket.open()
-    return bucket, S3Uploads(bucket, silence_seconds=5)
+    return bucket, SegmentedUploads(bucket, silence_seconds=5)
 
 
 async def pieces(data: bytes, failing_at: int | None = None) -> AsyncGenerator[bytes, None]:

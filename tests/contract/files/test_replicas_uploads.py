@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.blobs import growing_files
 from agent.coordinator.blobs.directory import ArtifactDirectory
-from agent.coordinator.blobs.turns import TAKEN_OVER, Interrupted
+from agent.coordinator.features.tus import growing_files
+from agent.coordinator.features.tus.turns import TAKEN_OVER, Interrupted
 from agent.coordinator.operations.files import removal
 from support.server import Served, serve
 from support.servers.s3 import S3Server
@@ -117,11 +117,9 @@ def test_a_request_whose_turn_was_taken_while_it_waited_for_the_file_changes_not
         waiting = asyncio.Event()
         try_lock = growing_files._try_lock
         monkeypatch.setattr(growing_files, "_try_lock", lambda file: (waiting.set(), try_lock(file))[1])
-        uploads = growing_files.UploadDirectory(
-            tmp_path, ArtifactDirectory(tmp_path / "artifacts", max_size=100), silence_seconds=1
-        )
+        uploads = growing_files.UploadDirectory(ArtifactDirectory(tmp_path, max_size=100), silence_seconds=1)
         async with uploads.turn("upload") as file:
-            with (tmp_path / "upload").open("wb") as other:
+            with (tmp_path / "uploads/upload").open("wb") as other:
                 fcntl.flock(other, fcntl.LOCK_EX)
                 other.write(b"complete")
                 other.flush()
@@ -129,7 +127,7 @@ def test_a_request_whose_turn_was_taken_while_it_waited_for_the_file_changes_not
                     file.append(_body(), _taken_over, start=4, limit=100, cover=_nothing)
                 )
                 await asyncio.wait_for(waiting.wait(), 60)
-                (tmp_path / "upload").rename(tmp_path / "artifact")
+                (tmp_path / "uploads/upload").rename(tmp_path / "artifact")
             with pytest.raises(Interrupted):
                 await appending
 

@@ -14,10 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.coordinator.features.tus import uploads
+from agent.coordinator.features.tus.turns import UploadStore
+from agent.coordinator.features.tus.uploads import Interrupted, Part, UploadRecord
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.files import removal, uploads
-from agent.coordinator.operations.files.uploads import Interrupted, Part, UploadRecord
+from agent.coordinator.operations.files import removal
 from agent.core.errors import ApiError, Conflict, ServiceUnavailable
 from support.server import Served, serve
 
@@ -56,7 +58,7 @@ def half_sent(served: Served, path: str, sent: int, offset: int = 0, **headers: 
 
 def wait_until_written(served: Served, least: int) -> None:
     """Wait until the only unfinished upload has at least so many bytes on disk."""
-    directory = served.context.artifacts._root / "uploads"
+    directory = served.context.artifacts.root / "uploads"
     while sum(file.stat().st_size for file in directory.iterdir()) < least:
         pass
 
@@ -198,7 +200,7 @@ def test_head_finishes_an_upload_after_a_crash(
 def test_an_upload_whose_file_is_lost_is_not_found(served: Served, client: httpx.Client) -> None:
     path = begin(client)
     send(client, path, 0, DATA[:1000])
-    served.do(lambda context: context.uploads.remove(path.rpartition("/")[2]))
+    served.do(lambda context: context.part(UploadStore).remove(path.rpartition("/")[2]))
     assert send(client, path, 1000, DATA[1000:]).status_code == 404
     assert client.head(path, headers=TUS).status_code == 404
 
@@ -217,7 +219,7 @@ def test_uploads_expire_a_day_after_their_last_byte(served: Served, client: http
 
     served.do(tomorrow)
     assert [client.get(each).status_code for each in (path, done, young)] == [404, 404, 200]
-    assert list((served.context.artifacts._root / "uploads").iterdir()) == []
+    assert list((served.context.artifacts.root / "uploads").iterdir()) == []
     assert client.get(f"/v1/artifacts/{artifact_id}").content == b"abc"
 
 
@@ -226,13 +228,15 @@ def test_old_unreferenced_files_are_removed(served: Served, client: httpx.Client
     referenced = client.post("/v1/artifacts", content=DATA).json()["artifact_id"]
     path = begin(client)
     send(client, path, 0, DATA[:1000])
-    directory = served.context.artifacts._root
+    directory = served.context.artifacts.root
     orphan, young = store_without_row(served, b"orphan"), store_without_row(served, b"young")
     (directory / "uploads" / "upload_lost").write_bytes(b"part")
     for file in directory.rglob("*"):
         if file.is_file() and file != served.context.artifacts.path(young):
             os.utime(file, (0, served.context.clock() - DAY - 10))
-    assert served.do(removal.remove_orphans) == 2
+    assert served.do(removal.remove_orphans) == 1
+    assert served.do(uploads.remove_orphans) == 1
+    assert not (directory / "uploads" / "upload_lost").exists()
     assert not served.context.artifacts.path(orphan).exists()
     assert served.context.artifacts.path(young).exists()
     assert client.get(f"/v1/artifacts/{referenced}").content == DATA

@@ -31,7 +31,7 @@ def store(client: httpx.Client, content: bytes, name: str = "interview.mp3") -> 
 
 def blobs(served: Served) -> set[bytes]:
     """Return the contents of all files that the coordinator has stored."""
-    root: Path = served.context.artifacts._root
+    root: Path = served.context.artifacts.root
     return {path.read_bytes() for path in root.rglob("*") if path.is_file() and path.parent != root}
 
 

@@ -24,7 +24,6 @@ from nacl.signing import SigningKey
 from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.blobs.directory import ArtifactDirectory
-from agent.coordinator.blobs.growing_files import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.claims import claim, release_undelivered
@@ -153,7 +152,6 @@ class Histories(RuleBasedStateMachine):
         meter = Meter(METRICS)
         signer = LogSigner("histories.test", LOG_KEY)
         settings = CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS)
-        artifacts = ArtifactDirectory(self.directory / "artifacts", max_size=1)
         return Context(
             settings=settings,
             database=database,
@@ -165,8 +163,7 @@ class Histories(RuleBasedStateMachine):
             },
             dispatcher=Dispatcher(settings, database, self.clock, meter),
             meter=meter,
-            artifacts=artifacts,
-            uploads=UploadDirectory(self.directory / "uploads", artifacts, silence_seconds=1),
+            artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
             space=Space(self.directory / "artifacts", self.directory, reserve=0),
             signer=signer,
             witnesses=(),

@@ -64,10 +64,10 @@ async def _examine(settings: Settings) -> list[Diagnostic]:
 
 def _artifacts(settings: Settings) -> Diagnostic:
     """Check that the coordinator can use its store of files."""
-    from agent.coordinator.blobs.choice import open_stores  # noqa: PLC0415 - as above
+    from agent.coordinator.blobs.choice import open_blobs  # noqa: PLC0415 - as above
 
     try:
-        open_stores(settings)[0].open()
+        open_blobs(settings).open()
     except ConfigurationError as error:
         return found("artifacts_unusable", fault=error)
     return ok("artifacts", f"The store of files, {settings.artifacts.url}, can be read and written.")

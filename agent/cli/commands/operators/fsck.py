@@ -13,7 +13,7 @@ import typer
 import agent.coordinator.installed  # noqa: F401 - their tables and hooks
 from agent.cli.commands.operators.receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
-from agent.coordinator.blobs.choice import open_stores
+from agent.coordinator.blobs.choice import open_blobs
 from agent.coordinator.operations.files.examination import examine_artifacts
 from agent.coordinator.operations.log.fsck import Examination, examine
 from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published
@@ -70,7 +70,7 @@ def fsck(
 
 
 def _examine_files(settings: Settings, connection: Connection, result: Examination) -> int:
-    store, _ = open_stores(settings)
+    store = open_blobs(settings)
 
     async def work() -> int:
         try:

@@ -18,7 +18,7 @@ from agent.coordinator.blobs.s3.bucket import Bucket, unavailable
 from agent.coordinator.blobs.s3.check import check_bucket
 from agent.coordinator.blobs.s3.signing import Credentials
 from agent.coordinator.blobs.s3.transfers import S3Transfers
-from agent.coordinator.blobs.store import Cover, Found, Stored, bounded, lost, name_of
+from agent.coordinator.blobs.store import BLOBS, Cover, Found, Stored, bounded, lost, name_of
 from agent.core.errors import ApiError, ConfigurationError
 from runners.extras import extra_command
 
@@ -37,7 +37,6 @@ CONNECT_SECONDS: Final = 5
 RETRIES: Final = 4
 REMOVED_AT_ONCE: Final = 500
 LISTED_AT_ONCE: Final = 1000
-BLOBS: Final = "blobs"
 
 
 class S3Blobs:

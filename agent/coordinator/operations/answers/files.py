@@ -1,4 +1,4 @@
-"""Answers about artifacts and uploads."""
+"""Answers about artifacts and direct uploads."""
 
 from __future__ import annotations
 
@@ -24,18 +24,6 @@ class ArtifactLink(Answer):
     url: str = Field(
         examples=["/v1/artifacts/sha256:9f86...?expires=1704110400&type=video%2Fmp4&signature=..."]
     )
-    expires_at: fields.Time
-
-
-class Upload(Answer):
-    """A resumable upload. `length` is null until the client states it, `artifact_id` until the file is stored."""
-
-    upload_id: fields.UploadId
-    offset: int = Field(ge=0, description="Bytes received", examples=[524288])
-    length: int | None = Field(description="Size of the file in bytes", examples=[1048576])
-    filename: str | None = Field(examples=["film.mkv"])
-    artifact_id: fields.ArtifactId | None
-    created_at: fields.Time
     expires_at: fields.Time
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from agent.coordinator import hooks
 from agent.coordinator.blobs.store import DirectTransfers, Stored
 from agent.coordinator.operations.answers.files import Artifact, DirectPart, DirectUpload
 from agent.coordinator.operations.callers import Caller, Session
@@ -23,7 +24,6 @@ from agent.coordinator.operations.files.artifacts import account_of, add_outputs
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import direct_uploads as store
 from agent.coordinator.store import locks
-from agent.coordinator.store import uploads as upload_store
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.direct_uploads import DirectUploadRecord
 from agent.coordinator.store.run_outputs import RunOutput
@@ -140,7 +140,7 @@ def _reserve(
     locks.storage(connection, record.owner)
     count, _ = store.unfinished(connection, record.owner)
     if isinstance(who, Caller):
-        count += upload_store.unfinished(connection, record.owner)[0]
+        count += hooks.unfinished_uploads(connection, record.owner)[0]
     if count >= limit:
         raise RateLimitExceeded(
             f"You have {limit} unfinished uploads, which is the limit. Finish or delete some."

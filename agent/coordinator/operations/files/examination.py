@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from agent.coordinator.blobs.store import BlobStore, Found
 from agent.coordinator.operations.context import Connection
+from agent.coordinator.operations.files import removal
 from agent.coordinator.operations.log.fsck import Examination
-from agent.coordinator.store import artifacts, blobs
+from agent.coordinator.store import artifacts
 
 BATCH = 500
 
@@ -34,6 +35,6 @@ async def examine_artifacts(
     old = [name for name, found in listed.items() if found.modified < older_than]
     for start in range(0, len(old), BATCH):
         names = old[start : start + BATCH]
-        for name in sorted(set(names) - blobs.known(connection, names)):
+        for name in sorted(set(names) - removal.known_blobs(connection, names)):
             result.find("orphan", name, "no row refers to these bytes; the running coordinator removes them")
     return count

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from agent.coordinator import hooks
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.context import Connection, Context
@@ -17,7 +18,6 @@ from agent.coordinator.operations.files import removal
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import direct_uploads as direct_store
 from agent.coordinator.store import locks, run_outputs
-from agent.coordinator.store import uploads as upload_store
 from agent.core.errors import InsufficientStorage, PayloadTooLarge
 
 RESERVED_AHEAD: Final = 4 * 2**20
@@ -85,7 +85,7 @@ def run_budgets(context: Context, job_id: str, miner_id: str) -> tuple[Budget, .
 
 def used_by(connection: Connection, account_id: str) -> int:
     """Return the bytes of the account's artifacts and the full lengths of its unfinished uploads."""
-    _, reserved = upload_store.unfinished(connection, account_id)
+    _, reserved = hooks.unfinished_uploads(connection, account_id)
     _, direct = direct_store.unfinished(connection, account_id)
     return artifact_store.bytes_of(connection, account_id) + reserved + direct
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
 
-from agent.coordinator.operations.context import Context
+from agent.coordinator import hooks
+from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import blobs as blob_store
 from agent.coordinator.store import run_outputs
-from agent.coordinator.store import uploads as upload_store
 from agent.core.errors import ServiceUnavailable
 
 DIRECT_SECONDS: Final = 3600
@@ -60,8 +60,13 @@ async def settle_run_outputs(context: Context) -> None:
     await discard(context)
 
 
+def known_blobs(connection: Connection, names: Sequence[str]) -> set[str]:
+    """Return those of these blobs that a row refers to."""
+    return blob_store.known(connection, names) | hooks.known_blobs(connection, names)
+
+
 async def remove_orphans(context: Context) -> int:
-    """Remove old blobs and upload parts that have no row in the database. Return their number.
+    """Remove old blobs that have no row in the database. Return their number.
 
     A crash between writing a file and its row leaves them. If the database has no files at all, nothing is removed: it may be
     waiting for a restore.
@@ -78,15 +83,9 @@ async def remove_orphans(context: Context) -> int:
         old = [found.name for found in batch if found.modified < unowned]
         for start in range(0, len(old), BATCH):
             names = old[start : start + BATCH]
-            orphans = sorted(set(names) - await context.database.read(blob_store.known, names))
+            orphans = sorted(set(names) - await context.database.read(known_blobs, names))
             await context.artifacts.remove(orphans)
             removed += len(orphans)
-    parts = await context.uploads.older_than(before)
-    for start in range(0, len(parts), BATCH):
-        names = parts[start : start + BATCH]
-        for upload_id in set(names) - await context.database.read(upload_store.known, names):
-            await context.uploads.remove(upload_id)
-            removed += 1
     if removed:
         log.warning("orphaned_files_removed", count=removed)
     return removed

@@ -25,8 +25,6 @@ from agent.coordinator.store.schema.tables.files import (
     removed_blobs,
     run_outputs,
     stored_bytes,
-    upload_segments,
-    uploads,
 )
 from agent.coordinator.store.schema.tables.jobs import (
     durations,
@@ -107,6 +105,4 @@ __all__ = [
     "runs",
     "stored_bytes",
     "transactions",
-    "upload_segments",
-    "uploads",
 ]

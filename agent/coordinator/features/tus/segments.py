@@ -13,20 +13,26 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from agent.coordinator.blobs.s3.store import BLOBS, S3Blobs
-from agent.coordinator.blobs.store import Cover, Save, Stored
-from agent.coordinator.blobs.turns import CHECKPOINT_BYTES, CHECKPOINT_SECONDS, Body, State, Turns
+from agent.coordinator.blobs.store import BLOBS, Cover, NamedBlobs, Stored
+from agent.coordinator.features.tus.headers import CHECKSUMS, Checksum, Segment
+from agent.coordinator.features.tus.turns import (
+    CHECKPOINT_BYTES,
+    CHECKPOINT_SECONDS,
+    Body,
+    Save,
+    State,
+    UploadStore,
+)
 from agent.core.errors import ApiError, ChecksumMismatch, NotFound, PayloadTooLarge
-from agent.core.tus import CHECKSUMS, Checksum, Segment
 from agent.fault_points import reach
 
 PARTS: Final = "parts"
 
 
-class S3Uploads(Turns):
+class SegmentedUploads(UploadStore):
     """See `UploadStore`."""
 
-    def __init__(self, blobs: S3Blobs, *, silence_seconds: float) -> None:
+    def __init__(self, blobs: NamedBlobs, *, silence_seconds: float) -> None:
         super().__init__()
         self._blobs = blobs
         self._silence_seconds = silence_seconds
@@ -48,7 +54,7 @@ class S3Uploads(Turns):
 class SegmentedUpload:
     """The segments of one upload, during a turn. See `GrowingUpload`."""
 
-    def __init__(self, upload_id: str, state: State, blobs: S3Blobs, silence_seconds: float) -> None:
+    def __init__(self, upload_id: str, state: State, blobs: NamedBlobs, silence_seconds: float) -> None:
         self._upload_id = upload_id
         self._state = state
         self._blobs = blobs

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from agent.coordinator.features.tus.headers import Segment
+from agent.coordinator.features.tus.tables import upload_segments, uploads
 from agent.coordinator.store import blobs
-from agent.coordinator.store.schema.tables import upload_segments, uploads
-from agent.core.tus import Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,12 @@ def expired(connection: Connection, now: float, limit: int) -> list[str]:
     """Return the ids of expired uploads, the longest expired first."""
     query = select(uploads.c.upload_id).where(uploads.c.expires_at <= now).order_by(uploads.c.expires_at)
     return list(connection.execute(query.limit(limit)).scalars())
+
+
+def known_blobs(connection: Connection, names: Sequence[str]) -> set[str]:
+    """Return those of these blobs that are segments of an upload."""
+    query = select(upload_segments.c.blob).where(upload_segments.c.blob.in_(names))
+    return set(connection.execute(query).scalars())
 
 
 def known(connection: Connection, upload_ids: Sequence[str]) -> set[str]:

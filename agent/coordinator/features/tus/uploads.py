@@ -8,17 +8,19 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from agent.coordinator.blobs.store import GrowingUpload
-from agent.coordinator.blobs.turns import TAKEN_OVER, Interrupted
-from agent.coordinator.operations.answers.files import Upload
+import structlog
+
+from agent.coordinator.features.tus import store
+from agent.coordinator.features.tus.answers import Upload
+from agent.coordinator.features.tus.headers import Checksum, Segment, parse_metadata
+from agent.coordinator.features.tus.store import UploadRecord
+from agent.coordinator.features.tus.turns import TAKEN_OVER, GrowingUpload, Interrupted, UploadStore
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import locks
-from agent.coordinator.store import uploads as store
 from agent.coordinator.store.artifacts import ArtifactRecord
-from agent.coordinator.store.uploads import UploadRecord
 from agent.core.errors import (
     Conflict,
     Locked,
@@ -27,7 +29,6 @@ from agent.core.errors import (
     RateLimitExceeded,
     ValidationFailed,
 )
-from agent.core.tus import Checksum, Segment, parse_metadata
 from agent.core.values.file_names import clean_file_name
 from agent.core.values.media_types import clean_media_type
 from agent.core.values.quantities import format_time
@@ -49,6 +50,8 @@ EXPIRED_AT_ONCE: Final = 100
 """Uploads that one maintenance round removes."""
 TURN_CHECK_SECONDS: Final = 2.0
 """Interval at which a request checks whether the client continues on another replica."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ class _Turn:
 async def _turn(context: Context, caller: Caller, upload_id: str) -> AsyncIterator[_Turn]:
     """End the request that still sends to the upload, on any replica, and become its only writer. Raises `NotFound`, `Locked`."""
     await find(context, caller, upload_id)  # only the owner may end a request in progress
-    async with context.uploads.turn(upload_id) as file:
+    async with context.part(UploadStore).turn(upload_id) as file:
         number = await context.database.write(store.begin_turn, upload_id)
         turn = _Turn(await find(context, caller, upload_id), file, number or 0)
         yield replace(turn, upload=await _settled(context, turn.upload, file))
@@ -191,7 +194,7 @@ async def _watch(context: Context, upload_id: str, turn: int) -> None:
     """End the current request when another replica has taken over."""
     while await context.database.read(store.turn_of, upload_id) == turn:  # noqa: ASYNC110 - the replicas share only the database
         await asyncio.sleep(TURN_CHECK_SECONDS)
-    context.uploads.interrupt(upload_id)
+    context.part(UploadStore).interrupt(upload_id)
 
 
 async def _with_length(context: Context, upload: UploadRecord, length: int) -> UploadRecord:
@@ -267,7 +270,7 @@ async def _settled(context: Context, upload: UploadRecord, file: GrowingUpload) 
     finished = await context.database.write(_finish, context, upload, record)
     await removal.discard_redundant(context, stored.artifact_id, stored.name)
     await removal.discard(context)
-    context.uploads.forget(upload.upload_id)
+    context.part(UploadStore).forget(upload.upload_id)
     return finished
 
 
@@ -284,11 +287,28 @@ def _finish(
 async def terminate(context: Context, caller: Caller, upload_id: str) -> None:
     """Delete an upload and its received bytes. The artifact of a finished upload remains. Raises `NotFound`, `Locked`."""
     await find(context, caller, upload_id)
-    async with context.uploads.turn(upload_id):
+    async with context.part(UploadStore).turn(upload_id):
         await context.database.write(store.remove, upload_id)
-        await context.uploads.remove(upload_id)
-        context.uploads.forget(upload_id)
+        await context.part(UploadStore).remove(upload_id)
+        context.part(UploadStore).forget(upload_id)
     await removal.discard(context)
+
+
+async def remove_orphans(context: Context) -> int:
+    """Remove old files of uploads without a row, which a crash leaves. Return their number. See `removal.remove_orphans`."""
+    if not await context.database.read(artifact_store.any_artifact):
+        return 0
+    uploads, removed = context.part(UploadStore), 0
+    upload_ids = await uploads.older_than(context.clock() - context.settings.orphan_seconds)
+    for start in range(0, len(upload_ids), removal.BATCH):
+        batch = upload_ids[start : start + removal.BATCH]
+        orphans = set(batch) - await context.database.read(store.known, batch)
+        for upload_id in orphans:
+            await uploads.remove(upload_id)
+        removed += len(orphans)
+    if removed:
+        log.warning("orphaned_files_removed", count=removed)
+    return removed
 
 
 async def expire_due(context: Context) -> None:
@@ -296,10 +316,10 @@ async def expire_due(context: Context) -> None:
     now = context.clock()
     for upload_id in await context.database.read(store.expired, now, EXPIRED_AT_ONCE):
         with suppress(Locked):  # the next round tries again
-            async with context.uploads.turn(upload_id):
+            async with context.part(UploadStore).turn(upload_id):
                 if await context.database.write(store.remove_expired, upload_id, now):
-                    await context.uploads.remove(upload_id)
-                    context.uploads.forget(upload_id)
+                    await context.part(UploadStore).remove(upload_id)
+                    context.part(UploadStore).forget(upload_id)
     await removal.discard(context)
 
 

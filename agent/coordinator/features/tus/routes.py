@@ -11,13 +11,13 @@ from fastapi.responses import Response
 from pydantic import StringConstraints
 from starlette.requests import ClientDisconnect
 
+from agent.coordinator.features.tus import headers as tus
+from agent.coordinator.features.tus import uploads as operations
+from agent.coordinator.features.tus.answers import Upload
+from agent.coordinator.features.tus.uploads import Interrupted, Part, UploadRecord
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import body, errors, headers
-from agent.coordinator.operations.answers.files import Upload
-from agent.coordinator.operations.files import uploads as operations
-from agent.coordinator.operations.files.uploads import Interrupted, Part, UploadRecord
 from agent.coordinator.routes._callers import Client, ContextOf
-from agent.core import tus
 from agent.core.errors import (
     ChecksumMismatch,
     Conflict,

@@ -12,30 +12,33 @@ from typing import BinaryIO, Final
 
 from agent.atomic_file import sync_directory
 from agent.coordinator.blobs.directory import ArtifactDirectory, disk_error
-from agent.coordinator.blobs.store import CHUNK, Cover, Save, Stored
-from agent.coordinator.blobs.turns import (
+from agent.coordinator.blobs.store import CHUNK, Cover, Stored
+from agent.coordinator.features.tus.headers import CHECKSUMS, Checksum, Segment
+from agent.coordinator.features.tus.turns import (
     CHECKPOINT_BYTES,
     CHECKPOINT_SECONDS,
     TURN_SECONDS,
     Body,
+    Save,
     State,
-    Turns,
+    UploadStore,
     locked,
 )
 from agent.core.errors import ChecksumMismatch, NotFound, PayloadTooLarge
-from agent.core.tus import CHECKSUMS, Checksum, Segment
 from agent.fault_points import reach
 
+UPLOADS: Final = "uploads"
 LOCK_SECONDS: Final = 0.05
 """Interval at which the lock of a file is tried that another replica's request holds."""
 
 
-class UploadDirectory(Turns):
-    """The files of unfinished uploads below one directory, each named by its upload's id. See `UploadStore`."""
+class UploadDirectory(UploadStore):
+    """The files of unfinished uploads in a directory below that of artifacts, each named by its upload's id."""
 
-    def __init__(self, root: Path, artifacts: ArtifactDirectory, *, silence_seconds: float) -> None:
+    def __init__(self, artifacts: ArtifactDirectory, *, silence_seconds: float) -> None:
         super().__init__()
-        self._root = root
+        self._root = artifacts.root / UPLOADS
+        self._root.mkdir(parents=True, exist_ok=True)
         self._artifacts = artifacts
         self._silence_seconds = silence_seconds
 

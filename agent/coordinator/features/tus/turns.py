@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
-from agent.coordinator.blobs.store import CHUNK, Cover
+from agent.coordinator.blobs.store import CHUNK, Cover, Stored
+from agent.coordinator.features.tus.headers import Checksum, Segment
 from agent.core.errors import ApiError, Conflict, InsufficientStorage, Locked, PayloadTooLarge
 
 CHECKPOINT_BYTES: Final = 16 * 2**20
@@ -26,6 +27,9 @@ MAX_STATES: Final = 10_000
 """Uploads whose running hash is cached. The hash of any other is computed again from its file."""
 
 TAKEN_OVER: Final = "Another request continues this upload."
+
+Save = Callable[[int, Sequence[Segment], str | None], Awaitable[None]]
+"""Saves how many bytes are stored, the blobs that hold the newest of them, if they are blobs, and the SHA-256 (hex) of all, if known."""
 
 
 class Interrupted(Conflict):
@@ -66,11 +70,54 @@ class State:
             self.silence.reschedule(0)
 
 
-class Turns:
-    """The states of uploads by their ids."""
+class GrowingUpload(Protocol):
+    """The received bytes of one upload, during a turn."""
+
+    async def append(
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        save: Save,
+        *,
+        start: int,
+        limit: int,
+        cover: Cover,
+        checksum: Checksum | None = None,
+    ) -> None:
+        """Append the body after the first `start` bytes, and call `save` at intervals and at the end.
+
+        `cover` is called before the body grows to a number of bytes. With a checksum, either the whole body is stored or nothing.
+        Raises `Interrupted` or `InsufficientStorage`, keeping the bytes received before; `PayloadTooLarge` beyond `limit` bytes
+        or the bound of `cover`, and `ChecksumMismatch`, both discarding the body; `NotFound` if stored bytes were lost;
+        `ServiceUnavailable` if the store fails.
+        """
+
+    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[Segment]) -> Stored:
+        """Make the complete upload of `size` bytes a blob; `artifact_id` is as saved. May be repeated.
+
+        Raises `NotFound` if bytes were lost, `ServiceUnavailable`.
+        """
+
+
+class UploadStore:
+    """The bytes of unfinished uploads, and the states of these by their ids. Its kinds say where the bytes are."""
 
     def __init__(self) -> None:
         self._states: dict[str, State] = {}
+
+    def turn(self, upload_id: str) -> AbstractAsyncContextManager[GrowingUpload]:
+        """Become the upload's only writer in this process, interrupting the current one. Raises `Locked` if that does not end."""
+        raise NotImplementedError
+
+    async def older_than(self, moment: float) -> list[str]:
+        """Return the uploads whose files were last changed before `moment` (seconds since the epoch)."""
+        raise NotImplementedError
+
+    async def remove(self, upload_id: str) -> None:
+        """Remove an upload's file, if there is one."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Do nothing: the store of blobs has the connections."""
 
     @asynccontextmanager
     async def take(self, upload_id: str) -> AsyncIterator[State]:
