@@ -20,7 +20,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.background import background_tasks
-from agent.coordinator.blobs.choice import directory_of, open_blobs
+from agent.coordinator.blobs.choice import directory_of
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.cluster.opening import open_cluster, require_same_installation
 from agent.coordinator.connections import Connections, raise_descriptor_limit
@@ -35,7 +35,7 @@ from agent.coordinator.http.direct import API_MOUNT, Direct, Table, plain_routes
 from agent.coordinator.http.hosts import Hosts
 from agent.coordinator.http.middleware import Failures, Paths, RequestIds
 from agent.coordinator.http.rate_limits import RateLimits
-from agent.coordinator.installed import FEATURES, METRICS
+from agent.coordinator.installed import FEATURES, METRICS, open_blobs
 from agent.coordinator.openapi.document import all_routers, document, guard_of, routes
 from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.context import Context

@@ -15,7 +15,7 @@ from agent.coordinator.operations import folding, health, retention, streams
 from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.audits import audits, funds
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.files import direct, removal
+from agent.coordinator.operations.files import removal
 from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import recent
@@ -106,7 +106,6 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "upkeep", _upkeep(context)),
         _watched(context, "audits", _repeated(context, UPKEEP_SECONDS, audits.advance)),
         _watched(context, "audit_holds", _repeated(context, ORPHANS_SECONDS, funds.release_left)),
-        _watched(context, "direct_uploads", _repeated(context, UPLOADS_SECONDS, direct.expire_due)),
         _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, removal.settle_run_outputs)),
         _watched(context, "sessions", _repeated(context, UPLOADS_SECONDS, browser_sessions.expire_due)),
         _watched(context, "old_jobs", _repeated(context, RETENTION_SECONDS, retention.delete_jobs)),

@@ -64,6 +64,7 @@ class Opening:
 class Feature:
     """A feature. `open` makes its `part`, if it has one. Its routers come after the kernel's; the leading replica runs its tasks and its part.
 
+    `open_blobs` returns the store of artifacts if the settings name one of the feature, and raises `ConfigurationError`.
     `middleware` are ASGI applications around another one. Pages of other origins may read the `exposed_headers`.
     """
 
@@ -75,4 +76,5 @@ class Feature:
     tasks: tuple[Task, ...] = ()
     part: type[Part] | None = None
     open: Callable[[Opening], Part] | None = None
+    open_blobs: Callable[[Settings], BlobStore | None] | None = None
     hooks: Hooks = NO_HOOKS

@@ -5,19 +5,31 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator import hooks
+from agent.coordinator.blobs.choice import open_directory
+from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.feature import Feature
 from agent.coordinator.features.history.feature import FEATURE as HISTORY
 from agent.coordinator.features.openai.feature import FEATURE as OPENAI
 from agent.coordinator.features.payouts.feature import FEATURE as PAYOUTS
+from agent.coordinator.features.s3.feature import FEATURE as S3
 from agent.coordinator.features.tus.feature import FEATURE as TUS
 from agent.coordinator.features.waits.feature import FEATURE as WAITS
 from agent.coordinator.features.webhooks.feature import FEATURE as WEBHOOKS
 from agent.coordinator.metrics import METRICS as KERNEL_METRICS
+from agent.settings import Settings
 
-FEATURES: Final[tuple[Feature, ...]] = (WAITS, WEBHOOKS, HISTORY, PAYOUTS, OPENAI, TUS)
+FEATURES: Final[tuple[Feature, ...]] = (WAITS, WEBHOOKS, HISTORY, PAYOUTS, OPENAI, TUS, S3)
 """The features, in the order in which their hooks run and their routes are tried."""
 
 METRICS: Final = (*KERNEL_METRICS, *(metric for feature in FEATURES for metric in feature.metrics))
 """All metrics of the coordinator."""
 
 hooks.install(feature.hooks for feature in FEATURES)
+
+
+def open_blobs(settings: Settings) -> BlobStore:
+    """Return the store of artifacts that the settings name: that of a feature, or a directory. Raises `ConfigurationError`."""
+    for feature in FEATURES:
+        if feature.open_blobs is not None and (blobs := feature.open_blobs(settings)) is not None:
+            return blobs
+    return open_directory(settings)

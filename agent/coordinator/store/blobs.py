@@ -6,28 +6,23 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, select, text
 
-from agent.coordinator.store.schema.tables import artifacts, direct_uploads, removed_blobs
+from agent.coordinator.store.schema.tables import artifacts, removed_blobs
 
 _LEGACY = "sha256:"
 _MARK = text("INSERT INTO removed_blobs (blob) VALUES (:blob) ON CONFLICT DO NOTHING")
 
 
 def known(connection: Connection, names: Sequence[str]) -> set[str]:
-    """Return those of these blobs that a row refers to."""
-    found: set[str] = set()
-    for table in (artifacts, direct_uploads):
-        query = select(table.c.blob).where(table.c.blob.in_(names))
-        # The blob of a finished upload belongs to its artifact, if that still exists.
-        if table is direct_uploads:
-            query = query.where(text("state <> 'stored'"))
-        found.update(connection.execute(query).scalars())
+    """Return those of these blobs that an artifact has."""
+    query = select(artifacts.c.blob).where(artifacts.c.blob.in_(names))
+    blobs = set(connection.execute(query).scalars())
     legacy = [name for name in names if name.startswith(_LEGACY)]
     if legacy:
         query = select(artifacts.c.artifact_id).where(
             artifacts.c.artifact_id.in_(legacy), artifacts.c.blob.is_(None)
         )
-        found.update(connection.execute(query).scalars())
-    return found
+        blobs.update(connection.execute(query).scalars())
+    return blobs
 
 
 def mark_removed(connection: Connection, names: Sequence[str]) -> None:

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from agent.coordinator.blobs.choice import open_directory
 from agent.coordinator.blobs.directory import ArtifactDirectory
 from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.features.tus.growing_files import UploadDirectory
 from agent.coordinator.features.tus.headers import Checksum, Segment
 from agent.coordinator.features.tus.segments import SegmentedUploads
 from agent.coordinator.features.tus.turns import Interrupted, UploadStore
-from agent.core.errors import ChecksumMismatch, NotFound, PayloadTooLarge
+from agent.core.errors import ChecksumMismatch, ConfigurationError, NotFound, PayloadTooLarge
+from agent.settings import ArtifactSettings, Settings
 from support.servers.s3 import S3Server, blobs_of
 
 MAX = 24 * 2**20
@@ -192,3 +194,9 @@ def test_a_part_with_another_checksum_or_beyond_the_limit_is_discarded(stores: S
 def dropped_segments(found: set[str]) -> set[str]:
     """Return segments that a row referred to once: the database marks them for removal, not the store."""
     return {name for name in found if name.startswith("parts/")}
+
+
+def test_a_store_that_no_feature_opens_is_refused(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, artifacts=ArtifactSettings(url="s3://bucket"))
+    with pytest.raises(ConfigurationError, match="s3://bucket"):
+        open_directory(settings)

@@ -16,7 +16,7 @@ import httpcore
 import httpx
 import pytest
 
-from agent.coordinator.operations.files import direct
+from agent.coordinator.features.s3 import direct
 from agent.miner.link import direct as miners_transfers
 from agent.miner.link.direct import DirectTransfers
 from agent.miner.link.http import HttpLink

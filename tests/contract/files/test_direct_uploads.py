@@ -12,9 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.coordinator.features.s3 import direct
+from agent.coordinator.features.s3 import store as direct_uploads
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.files import direct, removal
-from agent.coordinator.store import direct_uploads
+from agent.coordinator.operations.files import removal
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.server import Served, serve

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.blobs.s3.bucket import Bucket
-from agent.coordinator.blobs.s3.store import S3Blobs
+from agent.coordinator.features.s3.blobs import S3Blobs
+from agent.coordinator.features.s3.bucket import Bucket
 from agent.settings import ArtifactSettings
 from support.servers.s3_server import ACCESS_KEY, SECRET_KEY
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote
 
 from werkzeug.serving import WSGIRequestHandler, run_simple
 
-from agent.coordinator.blobs.s3.signing import Credentials, presign
+from agent.coordinator.features.s3.signing import Credentials, presign
 
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
 SKEW_SECONDS = 900

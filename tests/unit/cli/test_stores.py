@@ -49,7 +49,7 @@ def test_a_bucket_that_cannot_be_used_is_explained_at_the_start(
         assert "it is unknown or has expired" in started(tmp_path, bucket)
         patched.delenv("AWS_ACCESS_KEY_ID")
         assert "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in started(tmp_path, bucket)
-        patched.setattr("agent.coordinator.blobs.s3.bucket.time.time", lambda: time.time_ns() / 1e9 + 3600)
+        patched.setattr("agent.coordinator.features.s3.bucket.time.time", lambda: time.time_ns() / 1e9 + 3600)
         patched.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         patched.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         assert "its clock and this machine's differ" in started(tmp_path, bucket)

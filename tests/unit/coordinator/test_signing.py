@@ -12,7 +12,7 @@ from botocore.credentials import Credentials as BotoCredentials
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent.coordinator.blobs.s3.signing import Credentials, presign
+from agent.coordinator.features.s3.signing import Credentials, presign
 
 NOW = datetime(2026, 11, 27, 21, 12, 3, tzinfo=UTC)
 TEXT = st.text(

@@ -64,7 +64,7 @@ async def _examine(settings: Settings) -> list[Diagnostic]:
 
 def _artifacts(settings: Settings) -> Diagnostic:
     """Check that the coordinator can use its store of files."""
-    from agent.coordinator.blobs.choice import open_blobs  # noqa: PLC0415 - as above
+    from agent.coordinator.installed import open_blobs  # noqa: PLC0415 - as above
 
     try:
         open_blobs(settings).open()

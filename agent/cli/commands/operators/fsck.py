@@ -10,10 +10,9 @@ from typing import Annotated, Final
 
 import typer
 
-import agent.coordinator.installed  # noqa: F401 - their tables and hooks
 from agent.cli.commands.operators.receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
-from agent.coordinator.blobs.choice import open_blobs
+from agent.coordinator.installed import open_blobs
 from agent.coordinator.operations.files.examination import examine_artifacts
 from agent.coordinator.operations.log.fsck import Examination, examine
 from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published

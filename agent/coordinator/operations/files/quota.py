@@ -16,7 +16,6 @@ from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import direct_uploads as direct_store
 from agent.coordinator.store import locks, run_outputs
 from agent.core.errors import InsufficientStorage, PayloadTooLarge
 
@@ -86,18 +85,18 @@ def run_budgets(context: Context, job_id: str, miner_id: str) -> tuple[Budget, .
 def used_by(connection: Connection, account_id: str) -> int:
     """Return the bytes of the account's artifacts and the full lengths of its unfinished uploads."""
     _, reserved = hooks.unfinished_uploads(connection, account_id)
-    _, direct = direct_store.unfinished(connection, account_id)
-    return artifact_store.bytes_of(connection, account_id) + reserved + direct
+    return artifact_store.bytes_of(connection, account_id) + reserved
 
 
 def used_for_job(connection: Connection, job_id: str) -> int:
     """Return the bytes that runs have stored for the job, and the sizes of their unfinished uploads."""
-    return run_outputs.bytes_of_job(connection, job_id) + direct_store.bytes_for_job(connection, job_id)
+    _, reserved = hooks.unfinished_uploads(connection, job_id)
+    return run_outputs.bytes_of_job(connection, job_id) + reserved
 
 
 def used_by_miner(connection: Connection, miner_id: str) -> int:
     """Return the bytes that the miner has stored for unfinished jobs, and the sizes of its unfinished uploads."""
-    _, reserved = direct_store.unfinished(connection, miner_id)
+    _, reserved = hooks.unfinished_uploads(connection, miner_id)
     return run_outputs.bytes_of_miner(connection, miner_id) + reserved
 
 

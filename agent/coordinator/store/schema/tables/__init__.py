@@ -19,7 +19,6 @@ from agent.coordinator.store.schema.tables.audits import audit_proofs, audits, c
 from agent.coordinator.store.schema.tables.files import (
     artifact_owners,
     artifacts,
-    direct_uploads,
     job_artifacts,
     job_checkpoints,
     removed_blobs,
@@ -70,7 +69,6 @@ __all__ = [
     "challenges",
     "client_evidence",
     "client_failures",
-    "direct_uploads",
     "durations",
     "enrolments",
     "events",

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from agent.coordinator.blobs.s3.bucket import Bucket, unavailable
-from agent.coordinator.blobs.s3.check import check_bucket
-from agent.coordinator.blobs.s3.signing import Credentials
-from agent.coordinator.blobs.s3.transfers import S3Transfers
 from agent.coordinator.blobs.store import BLOBS, Cover, Found, Stored, bounded, lost, name_of
+from agent.coordinator.features.s3.bucket import Bucket, unavailable
+from agent.coordinator.features.s3.check import check_bucket
+from agent.coordinator.features.s3.signing import Credentials
+from agent.coordinator.features.s3.transfers import S3Transfers
 from agent.core.errors import ApiError, ConfigurationError
 from runners.extras import extra_command
 

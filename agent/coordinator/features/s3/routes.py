@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, status
 from pydantic import Field
 
+from agent.coordinator.features.s3 import direct as operations
+from agent.coordinator.features.s3.answers import DirectTransferOffer, DirectUpload
+from agent.coordinator.features.s3.direct import NewFile
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.answers.files import DirectTransferOffer, DirectUpload
-from agent.coordinator.operations.files import direct as operations
-from agent.coordinator.operations.files.direct import NewFile
 from agent.coordinator.routes._callers import ClientOrSession, ContextOf, RequestBody
 from agent.core.errors import (
     ChecksumMismatch,

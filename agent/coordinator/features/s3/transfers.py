@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 
 import structlog
 
-from agent.coordinator.blobs.s3.bucket import Bucket, StoreError, text_of, unavailable
 from agent.coordinator.blobs.store import SignedRequest
+from agent.coordinator.features.s3.bucket import Bucket, StoreError, text_of, unavailable
 from agent.core.errors import Conflict
 
 DIRECT: Final = "blobs"

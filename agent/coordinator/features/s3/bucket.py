@@ -12,8 +12,8 @@ from xml.etree import ElementTree as ET
 
 import httpx
 
-from agent.coordinator.blobs.s3.signing import Credentials, presign
 from agent.coordinator.blobs.store import SignedRequest, path_of
+from agent.coordinator.features.s3.signing import Credentials, presign
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 from agent.settings import ArtifactSettings
 

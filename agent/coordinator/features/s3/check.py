@@ -7,7 +7,7 @@ import hashlib
 import secrets
 from typing import Final
 
-from agent.coordinator.blobs.s3.bucket import Bucket, StoreError
+from agent.coordinator.features.s3.bucket import Bucket, StoreError
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 
 _CONTENT: Final = b"aitbc-agent checks whether it can use this bucket"

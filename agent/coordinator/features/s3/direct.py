@@ -16,16 +16,17 @@ from typing import Final
 
 from agent.coordinator import hooks
 from agent.coordinator.blobs.store import DirectTransfers, Stored
-from agent.coordinator.operations.answers.files import Artifact, DirectPart, DirectUpload
+from agent.coordinator.features.s3 import store
+from agent.coordinator.features.s3.answers import DirectPart, DirectUpload
+from agent.coordinator.features.s3.store import DirectUploadRecord
+from agent.coordinator.operations.answers.files import Artifact
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.operations.files.artifacts import account_of, add_outputs, leases_for
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import direct_uploads as store
 from agent.coordinator.store import locks
 from agent.coordinator.store.artifacts import ArtifactRecord
-from agent.coordinator.store.direct_uploads import DirectUploadRecord
 from agent.coordinator.store.run_outputs import RunOutput
 from agent.core.errors import (
     ChecksumMismatch,
@@ -138,9 +139,7 @@ def _reserve(
         leases_for(connection, who, lease)
         budgets = quota.run_budgets(context, lease[0], who.miner_id)
     locks.storage(connection, record.owner)
-    count, _ = store.unfinished(connection, record.owner)
-    if isinstance(who, Caller):
-        count += hooks.unfinished_uploads(connection, record.owner)[0]
+    count, _ = hooks.unfinished_uploads(connection, record.owner)
     if count >= limit:
         raise RateLimitExceeded(
             f"You have {limit} unfinished uploads, which is the limit. Finish or delete some."

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select, update
 
+from agent.coordinator.features.s3.tables import direct_uploads
 from agent.coordinator.store import blobs
-from agent.coordinator.store.schema.tables import direct_uploads
 
 RECEIVING: Final = "receiving"
 CHECKING: Final = "checking"
@@ -145,21 +145,28 @@ def remove(connection: Connection, record: DirectUploadRecord) -> None:
 
 
 def unfinished(connection: Connection, owner: str) -> tuple[int, int]:
-    """Return the number of the owner's unfinished uploads, and the bytes that they and ended ones reserve."""
+    """Return the number of an account's or miner's unfinished uploads, and the bytes that they and ended ones reserve, also for a job."""
     query = select(
         func.coalesce(func.sum(case((_ENDED, 0), else_=1)), 0),
         func.coalesce(func.sum(direct_uploads.c.size), 0),
     ).where(direct_uploads.c.owner == owner, _RESERVING)
     count, size = connection.execute(query).one()
-    return int(count), int(size)
+    return int(count), int(size) + _bytes_for_job(connection, owner)
 
 
-def bytes_for_job(connection: Connection, job_id: str) -> int:
-    """Return the total size of the unfinished uploads for a job, in bytes."""
+def _bytes_for_job(connection: Connection, job_id: str) -> int:
     query = select(func.coalesce(func.sum(direct_uploads.c.size), 0)).where(
         direct_uploads.c.job_id == job_id, _RESERVING
     )
     return int(connection.execute(query).scalar_one())
+
+
+def known_blobs(connection: Connection, names: Sequence[str]) -> set[str]:
+    """Return those of these blobs that belong to an upload. That of a stored one belongs to its artifact, if that still exists."""
+    query = select(direct_uploads.c.blob).where(
+        direct_uploads.c.blob.in_(names), direct_uploads.c.state != STORED
+    )
+    return set(connection.execute(query).scalars())
 
 
 def expired(connection: Connection, now: float, limit: int) -> list[str]:

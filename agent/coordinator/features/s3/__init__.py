@@ -1,0 +1,1 @@
+"""Artifacts in a bucket of an S3 service, and transfers between it and others without the coordinator."""
