@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from sqlalchemy import Select
 
 from agent.coordinator.consequences import Change
 from agent.coordinator.store.database import Connection
@@ -18,10 +20,34 @@ from agent.core.errors import ApiError
 from agent.core.feasibility import Situation
 from agent.core.market.ledger import Settlement
 from agent.metrics import Metric, Values
+from aitbc.statement import Statement
+
+if TYPE_CHECKING:  # hooks get it from use cases, and pass it on
+    from agent.coordinator.operations.context import Context
 
 Find: TypeAlias = Callable[[str, str, str], None]
 """Reports a problem of the data: its kind, its position, and a description."""
 Gauges: TypeAlias = Mapping[Metric, Values]
+JobIds: TypeAlias = Select[str]
+"""A query for the ids of jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a miner sends with a result for those who check it later."""
+
+    values: Mapping[str, Any]
+    canonical: str
+    """The same as canonical JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedResult:
+    """A result of a job, with what its miner states about the run. `record` is the job before it was completed."""
+
+    record: JobRecord
+    statement: Statement
+    evidence: Evidence | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +68,14 @@ class Hooks:
     """Space is counted. Return the number of unfinished uploads of this account, job or miner, and the bytes that they reserve."""
     known_blobs: Callable[[Connection, Sequence[str]], set[str]] | None = None
     """Blobs without a row are removed. Return those of these blobs that a row of the feature refers to."""
+    results_accepted: Callable[[Connection, Context, Sequence[AcceptedResult], float], None] | None = None
+    """Results of jobs were stored, with their receipts."""
+    describe_job: Callable[[Connection, JobRecord], Mapping[str, Any]] | None = None
+    """A client reads a job. Return fields of `JobDetails`."""
+    deletion_requested: Callable[[Connection, Context, JobIds, float], None] | None = None
+    """A client deletes data of the ended jobs whose ids the query finds, or a file of them. Copy now what is needed of it."""
+    jobs_retained: Callable[[Connection], set[str]] | None = None
+    """Data of old jobs is deleted. Return the jobs whose data is still needed."""
     data_deleted: Callable[[Connection, Sequence[str]], None] | None = None
     """Everything that clients gave or got is deleted of these ended jobs."""
     money_booked: Callable[[Connection, Kind, int, float], None] | None = None
@@ -52,7 +86,7 @@ class Hooks:
     """The earnings of a miner, with this balance, are shown. Return those amounts of `MinerMoney` that differ. The mapping has the parts."""
     examine: Callable[[Connection, str, Find], tuple[str, int]] | None = None
     """`aitbc-agent fsck` reads everything. Return what was examined (a plural noun) and how many. The text is the log's origin."""
-    read_gauges: Callable[[Connection, float], Gauges] | None = None
+    read_gauges: Callable[[Connection, Context, float], Gauges] | None = None
     """The metrics are read. Return the feature's metrics that are declared with `read`."""
 
 
@@ -116,6 +150,40 @@ def known_blobs(connection: Connection, names: Sequence[str]) -> set[str]:
     )
 
 
+def results_accepted(
+    connection: Connection, context: Context, results: Sequence[AcceptedResult], now: float
+) -> None:
+    """Run the hook of that name."""
+    for hooks in _installed:
+        if hooks.results_accepted is not None:
+            hooks.results_accepted(connection, context, results, now)
+
+
+def describe_job(connection: Connection, record: JobRecord) -> dict[str, Any]:
+    """Run the hook of that name. Return the fields of all features."""
+    fields: dict[str, Any] = {}
+    for hooks in _installed:
+        if hooks.describe_job is not None:
+            fields |= hooks.describe_job(connection, record)
+    return fields
+
+
+def deletion_requested(connection: Connection, context: Context, jobs: JobIds, now: float) -> None:
+    """Run the hook of that name."""
+    for hooks in _installed:
+        if hooks.deletion_requested is not None:
+            hooks.deletion_requested(connection, context, jobs, now)
+
+
+def jobs_retained(connection: Connection) -> set[str]:
+    """Run the hook of that name. Return the jobs of all features."""
+    job_ids: set[str] = set()
+    for hooks in _installed:
+        if hooks.jobs_retained is not None:
+            job_ids |= hooks.jobs_retained(connection)
+    return job_ids
+
+
 def data_deleted(connection: Connection, job_ids: Sequence[str]) -> None:
     """Run the hook of that name."""
     for hooks in _installed:
@@ -146,10 +214,10 @@ def examine(connection: Connection, origin: str, find: Find) -> dict[str, int]:
     return dict(hooks.examine(connection, origin, find) for hooks in _installed if hooks.examine is not None)
 
 
-def read_gauges(connection: Connection, now: float) -> dict[Metric, Values]:
+def read_gauges(connection: Connection, context: Context, now: float) -> dict[Metric, Values]:
     """Run the hook of that name. Return the metrics of all features."""
     gauges: dict[Metric, Values] = {}
     for hooks in _installed:
         if hooks.read_gauges is not None:
-            gauges |= hooks.read_gauges(connection, now)
+            gauges |= hooks.read_gauges(connection, context, now)
     return gauges

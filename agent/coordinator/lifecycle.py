@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.coordinator import consequences, hooks
 from agent.coordinator.consequences import Change
-from agent.coordinator.store import artifacts, audits, counts, events, ledger, miner_stats, offers, queue
+from agent.coordinator.store import artifacts, counts, events, ledger, miner_stats, offers, queue
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store.database import Connection
@@ -163,7 +163,6 @@ def delete_data(connection: Connection, records: Sequence[JobRecord], now: float
     store.forget_data(connection, job_ids, now)
     hooks.data_deleted(connection, job_ids)
     _count_bytes(connection, records, -1)
-    audits.erase_words(connection, job_ids)
     groups = [(record.account_id, record.service, record.life.state.value) for record in records]
     moves = [
         ((account, service, state), (account, service, f"{counts.DELETED}{state}"))

@@ -66,28 +66,6 @@ BATCH_WRITES: Final = Metric(
     "aitbc_coordinator_database_batch_writes", "histogram", "Writes that shared one transaction.", (), (1, 2, 4, 8, 16, 32, 64, 128, 256)
 )  # fmt: skip
 
-AUDIT_VERDICTS: Final = Metric(
-    "aitbc_coordinator_audit_verdicts_total", "counter",
-    "Decided audits and second opinions, by kind (check, canary, second_opinion) and verdict (pass, fail, unproven).", ("kind", "verdict"),
-)  # fmt: skip
-AUDIT_SANCTIONS: Final = Metric(
-    "aitbc_coordinator_audit_sanctions_total", "counter", "Results and opinions that were proven wrong and whose pay was forfeited, by role (miner, auditor).",
-    ("role",),
-)  # fmt: skip
-AUDIT_UNPROVEN: Final = Metric(
-    "aitbc_coordinator_audit_unproven_opinions_total", "counter",
-    "Opinions of auditors that prove nothing. `aitbc-agent audits list` shows whose. Not reset by a restart.", read=True,
-)  # fmt: skip
-AUDIT_BUDGET_USED: Final = Metric(
-    "aitbc_coordinator_audit_budget_used_ratio",
-    "gauge",
-    "What audits and canaries of the last day cost or may still cost, as a share of audits.budget_per_day.",
-    read=True,
-)
-AUDITS_OPEN: Final = Metric(
-    "aitbc_coordinator_audits_open", "gauge", "Opinions requested from auditors and not yet received.", read=True
-)  # fmt: skip
-
 JOBS: Final = Metric(
     "aitbc_coordinator_jobs", "gauge", "Jobs by state and service. A running job has a valid lease.", ("service", "state"), read=True
 )  # fmt: skip
@@ -146,5 +124,5 @@ EARNED: Final = Metric(
 METRICS: Final = (
     REQUESTS, REQUEST_SECONDS, RATE_LIMITED, REFUSED, CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_CLOSED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
     QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE, LEADS,
-    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, AUDIT_VERDICTS, AUDIT_SANCTIONS, AUDIT_UNPROVEN, AUDITS_OPEN, AUDIT_BUDGET_USED, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
+    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
 )  # fmt: skip

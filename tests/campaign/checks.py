@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.coordinator.blobs.store import name_of
-from agent.coordinator.operations.audits.funds import AUDITS
+from agent.coordinator.features.audits.funds import AUDITS
 
 FINAL: Final = ("completed", "failed", "cancelled")
 _FINAL_SQL: Final = "('completed', 'failed', 'cancelled')"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from agent.coordinator.app import build_context
+from agent.coordinator.features.audits.funds import AUDITS
 from agent.coordinator.features.tus import uploads
-from agent.coordinator.operations.audits.funds import AUDITS
 from agent.coordinator.operations.files import removal
 from agent.settings import Settings
 from aitbc import AITBCClient

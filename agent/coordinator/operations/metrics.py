@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from agent.coordinator import hooks, metrics
-from agent.coordinator.operations.audits import funds
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import audit_proofs
 from agent.coordinator.store.metrics import Numbers, numbers
 from agent.core.jobs import JobState
 from agent.core.values.quantities import from_units
@@ -42,14 +40,9 @@ async def exposition(context: Context) -> bytes:
         metrics.DISK_BYTES: disk.total,
         metrics.PAID: float(from_units(found.paid)),
         metrics.EARNED: float(from_units(found.earned)),
-        metrics.AUDITS_OPEN: found.audits_open,
-        metrics.AUDIT_UNPROVEN: await context.database.read(audit_proofs.unproven_opinions),
-        metrics.AUDIT_BUDGET_USED: await context.database.read(
-            funds.budget_used, context.settings.audits, now
-        ),
     }
     connections: dict[Labels, int] = {(kind,): count for kind, count in context.connections.counts().items()}
-    of_features = await context.database.read(hooks.read_gauges, now)
+    of_features = await context.database.read(hooks.read_gauges, context, now)
     labelled = {**_jobs(found), **of_features, metrics.CONNECTIONS: connections}
     return context.meter.text({**labelled, **{name: {(): value} for name, value in plain.items()}})
 

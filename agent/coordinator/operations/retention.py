@@ -9,13 +9,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-from agent.coordinator import lifecycle
+from agent.coordinator import hooks, lifecycle
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
 from agent.coordinator.store import access as key_store
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import audits as audit_store
-from agent.coordinator.store import canaries as canary_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import job_logs as job_log_store
 from agent.coordinator.store import jobs as job_store
@@ -31,7 +29,7 @@ REVOKED_KEY_SECONDS: Final = 30 * 86_400.0
 
 
 async def delete_jobs(context: Context) -> None:
-    """Delete the data of jobs that ended before the retention period, as if their clients did. Jobs that audits or canaries need wait."""
+    """Delete the data of jobs that ended before the retention period, as if their clients did. Jobs that features need wait."""
     seconds = context.settings.job_retention_seconds
     if seconds is None:
         return
@@ -52,9 +50,9 @@ async def delete_jobs(context: Context) -> None:
 
 def _forget_jobs(connection: Connection, account_id: str, job_ids: Sequence[str], now: float) -> None:
     locked = job_store.lock_many(connection, job_ids)
-    in_use = audit_store.jobs_in_use(connection) | canary_store.sources(connection)
+    retained = hooks.jobs_retained(connection)
     records = [
-        record for record in locked.values() if record.deleted_at is None and record.job_id not in in_use
+        record for record in locked.values() if record.deleted_at is None and record.job_id not in retained
     ]
     if records:
         artifact_store.release(connection, [record.job_id for record in records], account_id)

@@ -46,6 +46,17 @@ async def fleet(context: Context, *, now: bool = False) -> Fleet:
                 return found
 
 
+def known_fleet(connection: Connection, context: Context) -> Fleet:
+    """Do the same as `fleet`, inside a transaction."""
+    if (cached := _cached(context)) is not None:
+        return cached
+    changes = context.caches.supply_changes
+    known = _fleet(connection, context, context.clock())
+    if changes == context.caches.supply_changes:
+        context.caches.supply = known
+    return known
+
+
 def _cached(context: Context) -> Fleet | None:
     known = context.caches.supply
     return None if known is None or context.clock() - known.read_at >= CACHE_SECONDS else known

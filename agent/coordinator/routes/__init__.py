@@ -7,7 +7,6 @@ from pydantic.warnings import UnsupportedFieldAttributeWarning
 from agent.coordinator.routes import (
     admin,
     artifacts,
-    audits,
     encryption_keys,
     health,
     jobs,
@@ -46,7 +45,6 @@ ROUTERS = (
     miners.router,
     miner_session.router,
     machines.router,
-    audits.router,
     keys.router,
     sessions.router,
     admin.router,

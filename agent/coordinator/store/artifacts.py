@@ -274,26 +274,6 @@ def jobs_with(artifact_id: str, account_id: str) -> Select[str]:
     )
 
 
-def copy_inputs(connection: Connection, source: str, target: str, *, with_outputs: bool) -> None:
-    """Link the inputs of a job to another one; `with_outputs`, also its outputs, as inputs named `audit:` and their names."""
-    directions = ["input", "output"] if with_outputs else ["input"]
-    query = select(job_artifacts).where(
-        job_artifacts.c.job_id == source, job_artifacts.c.direction.in_(directions)
-    )
-    rows = [
-        {
-            **row,
-            "job_id": target,
-            "direction": "input",
-            "name": f"audit:{row['name']}" if row["direction"] == "output" else row["name"],
-        }
-        for row in connection.execute(query).mappings()
-    ]
-    locks.artifacts(connection, {row["artifact_id"] for row in rows})
-    if rows:
-        connection.execute(insert(job_artifacts), rows)
-
-
 def inputs_of(connection: Connection, job_id: str) -> list[JobInput]:
     """Return the artifacts that a job reads, without deleted ones."""
     return [JobInput(*row) for row in _inputs_of.rows(connection, {"job": job_id})]

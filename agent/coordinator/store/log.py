@@ -275,16 +275,6 @@ def receipts_without_leaf(connection: Connection) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def verdicts(connection: Connection) -> Iterator[tuple[str, str]]:
-    """Iterate over the references and contents of the verdicts' leaves, numbered or queued."""
-    for table in (log_leaves, log_queue):
-        query = select(table.c.reference, table.c.content).where(
-            table.c.reference.startswith("audit_", autoescape=True)
-        )
-        for reference, content in connection.execute(query):
-            yield reference, content or ""
-
-
 def settlements_without_payment(connection: Connection) -> list[str]:
     """Return the references of settlements in the log whose transaction does not exist or is still pending."""
     query = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, select
 
-from agent.coordinator.store import audits, counts
+from agent.coordinator.store import counts
 from agent.coordinator.store.schema.tables import (
     jobs,
     log_checkpoints,
@@ -35,7 +35,6 @@ class Numbers:
     stored_bytes: int
     paid: int
     earned: int
-    audits_open: int
 
 
 def numbers(connection: Connection, offline_before: float) -> Numbers:
@@ -73,5 +72,4 @@ def numbers(connection: Connection, offline_before: float) -> Numbers:
         stored_bytes=int(one(select(func.coalesce(func.sum(stored_bytes.c.size), 0))).scalar_one()),
         paid=int(paid),
         earned=int(earned),
-        audits_open=audits.undecided(connection),
     )

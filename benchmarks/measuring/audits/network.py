@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from agent.core.market.audits import (
+from agent.coordinator.features.audits.rules import (
     USELESS,
     Decision,
     Kind,

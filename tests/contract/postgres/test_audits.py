@@ -10,11 +10,12 @@ import httpx
 import psycopg
 import pytest
 
-from agent.coordinator import background, lifecycle
-from agent.coordinator.operations.audits import asking, deciding, settling
+from agent.coordinator import lifecycle
+from agent.coordinator.features.audits import asking, deciding, settling
+from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.operations.log.fsck import examine
-from agent.coordinator.store import audits as store
 from agent.coordinator.store import ledger
+from support.clients.audit_stage import stopped
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.interleaving import overlapping
 from support.server import Served, serve
@@ -33,12 +34,8 @@ SETTINGS = {"enforce": True, "least_share": 1.0, "recheck_share": 0.0, "second_o
 
 
 @pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    async def nothing(_: Any) -> None:
-        return
-
-    monkeypatch.setattr(background.audits, "advance", nothing)
-    with serve(tmp_path / "data", open_enrolment=True, audits=SETTINGS) as served:
+def served(tmp_path: Path) -> Iterator[Served]:
+    with stopped(), serve(tmp_path / "data", open_enrolment=True, audits=SETTINGS) as served:
         yield served
 
 

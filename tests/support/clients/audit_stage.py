@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,8 +12,8 @@ from typing import Any
 
 import httpx
 
-from agent.coordinator import background
-from agent.coordinator.operations.audits import audits
+from agent.coordinator.features.audits import canaries, rounds
+from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log import fsck
 from agent.coordinator.store import ledger
 from runners.api import Comparer
@@ -20,7 +21,7 @@ from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import WHISPER
 from support.server import Served, serve
 
-ADVANCE = audits.advance
+ADVANCE = rounds.advance
 SERVICE = "whisper_transcription"
 TRUE = {
     "text": "Hello",
@@ -152,18 +153,21 @@ def staged(tmp_path: Path, **settings: Any) -> Iterator[Stage]:
 
 
 @contextmanager
-def stopped(served: Served) -> Iterator[None]:
+def stopped() -> Iterator[None]:
     """Stop the rounds in the background; those of the test itself go on."""
-    before = background.audits.advance
+    submit_due = canaries.submit_due
 
-    async def nothing(_: Any) -> None:
-        return
+    async def of_the_test(context: Context) -> int:
+        task = asyncio.current_task()
+        if task is not None and task.get_name() == "audits":
+            raise RuntimeError("the rounds in the background are stopped")
+        return await submit_due(context)
 
-    vars(background.audits)["advance"] = nothing
+    vars(canaries)["submit_due"] = of_the_test
     try:
         yield
     finally:
-        vars(background.audits)["advance"] = before
+        vars(canaries)["submit_due"] = submit_due
 
 
 @contextmanager

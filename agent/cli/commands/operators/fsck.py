@@ -60,8 +60,12 @@ def fsck(
     if fault is not None:
         result.find("checkpoint", PUBLISHED, fault)
     if as_json:
-        shown = {name: value for name, value in asdict(result).items() if not name.startswith("_")}
-        print_json({"ok": not result.problems, **shown, "artifacts": files})
+        shown = {
+            name: value
+            for name, value in asdict(result).items()
+            if not name.startswith("_") and name != "others"
+        }
+        print_json({"ok": not result.problems, **shown, **result.others, "artifacts": files})
     else:
         _print(result, files)
     if result.problems:

@@ -6,7 +6,7 @@ from typing import Final
 
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store import transfers as transfer_store
-from agent.coordinator.store.database import Connection
+from agent.coordinator.operations.context import Connection, Context
 from agent.metrics import Metric, Values
 
 PAYOUTS: Final = Metric(
@@ -18,7 +18,7 @@ CALLS_FAILING: Final = Metric(
 METRICS: Final = (PAYOUTS, CALLS_FAILING)
 
 
-def read(connection: Connection, _: float) -> dict[Metric, Values]:
+def read(connection: Connection, _context: Context, _now: float) -> dict[Metric, Values]:
     """Return the values of all metrics."""
     failing = transfer_store.failing(connection) + store.failing(connection)
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.features.webhooks import store
-from agent.coordinator.store.database import Connection
+from agent.coordinator.operations.context import Connection, Context
 from agent.metrics import Metric, Values
 
 DUE: Final = Metric(
@@ -14,6 +14,6 @@ DUE: Final = Metric(
 METRICS: Final = (DUE,)
 
 
-def read(connection: Connection, now: float) -> dict[Metric, Values]:
+def read(connection: Connection, _: Context, now: float) -> dict[Metric, Values]:
     """Return the values of all metrics."""
     return {DUE: {(): store.due_count(connection, now)}}

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Sequence
 from typing import Final
 
+from agent.coordinator import hooks
 from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.answers.files import Artifact
-from agent.coordinator.operations.audits import asking, canaries
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.store import artifacts as store
-from agent.coordinator.store import audits as audit_store
-from agent.coordinator.store import canaries as canary_store
 from agent.coordinator.store import run_outputs
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.run_outputs import RunOutput
@@ -125,18 +123,11 @@ async def delete(context: Context, caller: Caller, artifact_id: str) -> None:
 
     Raises `NotFound`, and `Conflict` while an unfinished job needs it.
     """
-    ids = [asking.NewIds.of(context) for _ in range(NAMED_JOBS)]
-    await context.database.write(_disown, context, account_of(caller), artifact_id, ids)
+    await context.database.write(_disown, context, account_of(caller), artifact_id)
     await removal.discard(context)
 
 
-def _disown(
-    connection: Connection,
-    context: Context,
-    account_id: str,
-    artifact_id: str,
-    ids: list[asking.NewIds],
-) -> None:
+def _disown(connection: Connection, context: Context, account_id: str, artifact_id: str) -> None:
     if store.readable_by_account(connection, artifact_id, account_id) is None:
         raise _not_found(artifact_id)
     needing = store.needed_by(connection, artifact_id, account_id, NAMED_JOBS)
@@ -146,8 +137,7 @@ def _disown(
             {"job_ids": needing},
         )
     of_jobs = store.jobs_with(artifact_id, account_id)
-    asking.hold(connection, context, audit_store.unasked_of_jobs(connection, of_jobs, len(ids)), ids)
-    canaries.forget(connection, canary_store.of_jobs(connection, of_jobs), context.clock())
+    hooks.deletion_requested(connection, context, of_jobs, context.clock())
     store.disown(connection, artifact_id, account_id)
 
 

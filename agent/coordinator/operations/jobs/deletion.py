@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from agent.coordinator import lifecycle
+from agent.coordinator import hooks, lifecycle
 from agent.coordinator.operations.answers.jobs import JobDataDeleted
-from agent.coordinator.operations.audits import asking, canaries
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import audits as audit_store
-from agent.coordinator.store import canaries as canary_store
 from agent.coordinator.store import jobs as store
 from agent.core.errors import Conflict, JobNotFound
 from agent.core.jobs import FINAL
@@ -22,16 +19,13 @@ async def delete(context: Context, caller: Caller, job_id: str) -> JobDataDelete
 
     Files that other jobs of the account use remain. Raises `JobNotFound`, and `Conflict` unless the job has ended.
     """
-    ids = asking.NewIds.of(context)
-    deleted_at = await context.database.write(_delete, context, caller, job_id, ids, context.clock())
-    context.dispatcher.job_waiting()
+    deleted_at = await context.database.write(_delete, context, caller, job_id, context.clock())
+    context.dispatcher.job_waiting()  # features may have submitted jobs that have copies of the data
     await removal.discard(context)
     return JobDataDeleted(job_id=job_id, deleted_at=format_time(deleted_at))
 
 
-def _delete(
-    connection: Connection, context: Context, caller: Caller, job_id: str, ids: asking.NewIds, now: float
-) -> float:
+def _delete(connection: Connection, context: Context, caller: Caller, job_id: str, now: float) -> float:
     record = store.lock(connection, job_id)
     if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
         raise JobNotFound(job_id)
@@ -43,9 +37,7 @@ def _delete(
             f"Job {job_id} is {state}. Cancel it or wait until it ends, then delete its data.",
             {"status": state.value},
         )
-    only = store.only(job_id)
-    asking.hold(connection, context, audit_store.unasked_of_jobs(connection, only, 1), [ids])
-    canaries.forget(connection, canary_store.of_jobs(connection, only), now)
+    hooks.deletion_requested(connection, context, store.only(job_id), now)
     artifact_store.release(connection, [job_id], record.account_id)
     lifecycle.delete_data(connection, [record], now)
     return now

@@ -11,7 +11,8 @@ import orjson
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from agent.coordinator.operations.answers.jobs import JobAudit, JobDetails, JobInput
+from agent.coordinator import hooks
+from agent.coordinator.operations.answers.jobs import JobDetails, JobInput
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs
@@ -19,10 +20,8 @@ from agent.coordinator.operations.jobs import sealed as sealed_jobs
 from agent.coordinator.operations.jobs.addresses import artifact_of
 from agent.coordinator.operations.jobs.names import file_names
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import audits as audit_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.artifacts import JobInput as StoredInput
-from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
 
 _MISSING: Final = object()
@@ -32,7 +31,7 @@ _HIDDEN: Final = "hidden"
 
 async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
     """Return a job with its parameters and inputs. Raises `JobNotFound`, also for another account's job."""
-    record, spec, stored, audit = await context.database.peek(_read, caller, job_id)
+    record, spec, stored, of_features = await context.database.peek(_read, caller, job_id)
     described = jobs.described(record, await jobs.estimates_for(context, record), context.clock())
     definition = context.services.get(record.service)
     parameters, files = spec["parameters"], spec["files"]
@@ -45,25 +44,17 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
         parameters=parameters,
         inputs=list(_inputs(files, stored)),
         sealed=sealed_jobs.of_specification(spec),
-        audit=_audit(audit),
-    )
-
-
-def _audit(record: AuditRecord | None) -> JobAudit | None:
-    if record is None:
-        return None
-    return JobAudit.model_validate(
-        {"audit_id": record.audit_id, "status": record.status, "verdict": record.verdict}
+        **of_features,
     )
 
 
 def _read(
     connection: Connection, caller: Caller, job_id: str
-) -> tuple[JobRecord, dict[str, Any], list[StoredInput], AuditRecord | None]:
+) -> tuple[JobRecord, dict[str, Any], list[StoredInput], dict[str, Any]]:
     record = jobs.own(store.find(connection, job_id), caller, job_id)
     spec = orjson.loads(record.spec)
     inputs = artifact_store.inputs_of(connection, job_id) if spec["files"] else []
-    return record, spec, inputs, audit_store.of_job(connection, job_id)
+    return record, spec, inputs, hooks.describe_job(connection, record)
 
 
 def _inputs(files: Mapping[str, Any], stored: list[StoredInput]) -> Iterator[JobInput]:

@@ -31,7 +31,6 @@ from agent.coordinator.store.artifacts import JobArtifact
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import ApiError, CannotRun, Conflict, RateLimitExceeded, ValidationFailed
 from agent.core.jobs import Job, JobState
-from agent.core.market.audits import divided
 from agent.core.market.ledger import Entry
 from agent.core.matching import Restrictions
 from agent.core.values.quantities import format_optional_time, format_time, parse_quantity, to_units
@@ -152,7 +151,8 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
     resources = options.resources
     budget, audit_hold = to_units(submission.max_cost), None
     if submission.audit_percent is not None:
-        budget, audit_hold = divided(budget, submission.audit_percent)
+        budget = int(budget * 1_000_000 // (1_000_000 + round(submission.audit_percent * 10_000)))
+        audit_hold = to_units(submission.max_cost) - budget
     restrictions = Restrictions(
         audited=audit_hold is not None, min_reputation=float(options.min_reputation or 0.0)
     )

@@ -14,7 +14,6 @@ from typing import Final
 
 from agent.coordinator import hooks
 from agent.coordinator.operations.context import Connection
-from agent.coordinator.operations.log.verdicts import examine_verdicts
 from agent.coordinator.sequencer import LogInconsistent, leaf_bytes
 from agent.coordinator.store import ledger
 from agent.coordinator.store import log as store
@@ -53,7 +52,6 @@ class Examination:
     receipts: int = 0
     settlements: int = 0
     others: dict[str, int] = field(default_factory=dict)
-    verdicts: int = 0
     checkpoints: int = 0
     cosignatures: int = 0
     root: str = ""
@@ -81,7 +79,6 @@ def examine(connection: Connection, log_key: str, known: Mapping[str, Checkpoint
     _examine_receipts(connection, log_key, result)
     _examine_settlements(connection, result)
     result.others = hooks.examine(connection, parse_vkey(log_key)[0], result.find)
-    result.verdicts = examine_verdicts(connection, result.find)
     for problem in ledger.problems(connection):
         result.find("ledger", "ledger", problem)
     result.summarise()

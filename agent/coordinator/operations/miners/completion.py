@@ -11,11 +11,11 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from agent.coordinator import lifecycle
+from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
+from agent.coordinator.hooks import AcceptedResult, Evidence
 from agent.coordinator.metrics import RUN_SECONDS
 from agent.coordinator.operations import job_logs
-from agent.coordinator.operations.audits import choosing
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.metering import most_units
@@ -63,9 +63,7 @@ class Delivery:
     artifacts: tuple[OutputArtifact, ...]
     public_key: bytes
     log: RunLog | None = None
-    evidence: str | None = None
-    python: object = None
-    """The version of Python that the evidence names."""
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,6 @@ class _Result:
     job_id: str
     fence: int
     delivery: Delivery
-    drawn: choosing.Draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +107,7 @@ async def complete(context: Context, session: Session, job_id: str, request: Run
             delivery = _check_delivery(context, session, request)
         else:  # canonical form of a long transcript or much evidence takes time, during which heartbeats must be answered
             delivery = await asyncio.to_thread(_check_delivery, context, session, request)
-        drawn = await choosing.draw(context, delivery.statement.service, session.miner_id)
-        result = _Result(session, job_id, request.fence, delivery, drawn)
+        result = _Result(session, job_id, request.fence, delivery)
         accepted = await context.database.write_together(_complete, context, result, job_id)
     except ReceiptInvalid:
         await context.database.write(_note_refused, session, job_id, request.fence, context.clock())
@@ -187,8 +183,9 @@ def _check_delivery(context: Context, session: Session, request: RunResult) -> D
         artifacts=tuple(request.artifacts),
         public_key=session.public_key,
         log=request.log,
-        evidence=None if evidence is None else evidence.decode(),
-        python=None if request.evidence is None else request.evidence.get("python"),
+        evidence=None
+        if request.evidence is None or evidence is None
+        else Evidence(request.evidence, evidence.decode()),
     )
 
 
@@ -269,10 +266,15 @@ def _accept(
         connection, [(receipt.receipt_id, one.result.delivery.leaf) for one, receipt in pairs]
     )
     event_store.add(connection, [_receipt_created(one.record, receipt) for one, receipt in pairs], now)
-    for one in valid:
-        delivery = one.result.delivery
-        claims = choosing.Claims(delivery.statement, delivery.evidence, delivery.python)
-        choosing.choose(connection, context, one.record, claims, one.result.drawn, now)
+    hooks.results_accepted(
+        connection,
+        context,
+        [
+            AcceptedResult(one.record, one.result.delivery.statement, one.result.delivery.evidence)
+            for one in valid
+        ],
+        now,
+    )
     return {
         receipt.job_id: Accepted(receipt, one.record.trace_id, seconds[receipt.job_id])
         for one, receipt in pairs

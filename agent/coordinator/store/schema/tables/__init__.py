@@ -15,7 +15,6 @@ from agent.coordinator.store.schema.tables.access import (
     miner_commands,
     miners,
 )
-from agent.coordinator.store.schema.tables.audits import audit_proofs, audits, canaries
 from agent.coordinator.store.schema.tables.files import (
     artifact_owners,
     artifacts,
@@ -60,12 +59,9 @@ __all__ = [
     "api_keys",
     "artifact_owners",
     "artifacts",
-    "audit_proofs",
-    "audits",
     "balances",
     "browser_session_keys",
     "browser_sessions",
-    "canaries",
     "challenges",
     "client_evidence",
     "client_failures",

@@ -13,24 +13,33 @@ import orjson
 import structlog
 
 from agent.coordinator import lifecycle
-from agent.coordinator.metrics import AUDIT_VERDICTS
-from agent.coordinator.operations.audits import funds, records
-from agent.coordinator.operations.audits.auditors import independent, is_doubted
-from agent.coordinator.operations.audits.choosing import random_number
+from agent.coordinator.features.audits import funds, records
+from agent.coordinator.features.audits.auditors import independent, is_doubted
+from agent.coordinator.features.audits.choosing import random_number
+from agent.coordinator.features.audits.metrics import VERDICTS
+from agent.coordinator.features.audits.rules import (
+    Cause,
+    Decision,
+    Kind,
+    Opinion,
+    Verdict,
+    after_second_opinion,
+    decide,
+)
+from agent.coordinator.features.audits.store import audits as store
+from agent.coordinator.features.audits.store import proofs
+from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import audit_proofs, locks
-from agent.coordinator.store import audits as store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import locks
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import ServiceUnavailable
 from agent.core.jobs import FINAL, JobState
-from agent.core.market.audits import Cause, Decision, Kind, Opinion, Verdict, after_second_opinion, decide
 from agent.core.values.quantities import format_time
 from aitbc.leaves.verdict import LoggedOpinion, Sanction, comparison_sha256
 from aitbc.leaves.verdict import Verdict as LoggedVerdict
@@ -108,7 +117,7 @@ async def collect(context: Context) -> int:
     async def read(root: str) -> None:
         decided = await context.database.write(_collect, context, root, FollowUp.of(context))
         for kind, verdict in decided:
-            context.meter.count(AUDIT_VERDICTS, kind, verdict)
+            context.meter.count(VERDICTS, kind, verdict)
 
     await one_by_one(roots, read)
     return len(roots)
@@ -264,9 +273,9 @@ def _reconsider(connection: Connection, opinions: Sequence[AuditRecord], now: fl
     after = after_second_opinion(before, said)
     if after is not before:
         locks.statistics(connection, [root.miner_id])
-        known = audit_proofs.find(connection, root.miner_id, audit_proofs.MINER, root.service, root.model)
+        known = proofs.find(connection, root.miner_id, proofs.MINER, root.service, root.model)
         known = known.without_failure(Kind(root.kind))
-        audit_proofs.save(connection, root.miner_id, audit_proofs.MINER, root.service, root.model, known)
+        proofs.save(connection, root.miner_id, proofs.MINER, root.service, root.model, known)
         store.change(connection, root.audit_id, verdict=after.value)
     decided = replace(second, verdict=after.value, decided_at=now)
     queue_leaf(connection, decided, [second], Decision(after))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from agent.coordinator.operations.audits import asking, canaries, deciding, settling
+from agent.coordinator.features.audits import asking, canaries, deciding, settling
+from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.operations.context import Context
-from agent.coordinator.store import audits as store
 
 
 async def advance(context: Context) -> None:

@@ -11,18 +11,19 @@ import orjson
 
 from agent.coordinator import lifecycle
 from agent.coordinator.dispatch.fleet import known_miners
-from agent.coordinator.operations.answers.audits import Canary
-from agent.coordinator.operations.audits import funds
-from agent.coordinator.operations.audits.choosing import random_number, unprovable
-from agent.coordinator.operations.audits.deciding import delete_data, one_by_one
+from agent.coordinator.features.audits import funds
+from agent.coordinator.features.audits.answers import Canary
+from agent.coordinator.features.audits.choosing import random_number, unprovable
+from agent.coordinator.features.audits.deciding import delete_data, one_by_one
+from agent.coordinator.features.audits.store import canaries as store
+from agent.coordinator.features.audits.store import files
+from agent.coordinator.features.audits.store.canaries import CanaryRecord
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import canaries as store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import queue
 from agent.coordinator.store.artifacts import ArtifactRecord
-from agent.coordinator.store.canaries import CanaryRecord
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Conflict, NotFound
 from agent.core.feasibility import KnownMiner, Situation, runnable_on
@@ -161,7 +162,7 @@ def _submit(connection: Connection, context: Context, canary_id: str, draw: Draw
     if job is not None and target is not None and affordable:
         funds.fund(connection, canary.account_id, draw.tx_id, job.max_cost, now)
         lifecycle.create(connection, replace(job, requested_miner_id=target.miner_id))
-        artifact_store.copy_inputs(connection, canary.job_id, job.job_id, with_outputs=False)
+        files.copy_inputs(connection, canary.job_id, job.job_id, with_outputs=False)
 
 
 def _target(

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from agent.coordinator.operations.audits.deciding import one_by_one, parse_answer
+from agent.coordinator.features.audits.deciding import one_by_one, parse_answer
+from agent.coordinator.features.audits.rules import Cause
 from agent.core.errors import ServiceUnavailable
-from agent.core.market.audits import Cause
 
 ANSWER = {"verdict": "fail", "distances": {"a": 1}, "limits": {}, "where": "word 3", "reason": "It differs."}
 

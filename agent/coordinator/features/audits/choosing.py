@@ -1,25 +1,27 @@
-"""Which finished jobs are audited. Nobody learns the choice before the result is signed: it is drawn when the result has arrived."""
+"""Which finished jobs are audited. Nobody learns the choice before the result is signed: it is drawn when the result is accepted."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
-from agent.coordinator.operations.audits import funds
-from agent.coordinator.operations.caches import Fleet
+from agent.coordinator.features.audits import funds
+from agent.coordinator.features.audits.registered import contradiction
+from agent.coordinator.features.audits.rules import Kind, share, surcharge
+from agent.coordinator.features.audits.store import audits as store
+from agent.coordinator.features.audits.store import proofs
+from agent.coordinator.features.audits.store.audits import AuditRecord
+from agent.coordinator.hooks import AcceptedResult
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.supply import fleet
+from agent.coordinator.operations.supply import known_fleet
 from agent.coordinator.randomness import random_bytes
-from agent.coordinator.store import audit_proofs, queue
-from agent.coordinator.store import audits as store
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store.audits import AuditRecord
+from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.feasibility import checks
-from agent.core.market.audits import Kind, share, surcharge
-from agent.core.market.registered import contradiction
 from agent.core.values.quantities import make_id
 from aitbc.statement import Statement
 
@@ -32,11 +34,10 @@ UNPROVEN_SEALED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What decides whether a result is audited: secret random bytes, the time of the draw, and whether there is an auditor at all."""
+    """What decides whether a result is audited: secret random bytes, and the time of the draw."""
 
     secret: bytes
     at: float
-    possible: bool
 
     @property
     def number(self) -> float:
@@ -54,15 +55,6 @@ class Draw:
         return make_id("tx", self.at, self.secret[-_ID_BYTES:]) + "c"
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What a miner states about a run: its signed statement, its evidence as canonical JSON, and the version of Python in that."""
-
-    statement: Statement
-    evidence: str | None
-    python: object
-
-
 def random_number() -> float:
     """Return a random number from 0 to 1 that nobody can foresee."""
     return _fraction(random_bytes(_BYTES))
@@ -72,59 +64,55 @@ def _fraction(secret: bytes) -> float:
     return int.from_bytes(secret) / float(1 << 8 * _BYTES)
 
 
-async def draw(context: Context, service: str, miner_id: str) -> Draw:
-    """Draw for a result that has arrived. It is drawn once, however often its transaction is tried."""
-    possible = await has_auditor(context, await fleet(context), service, miner_id)
-    return Draw(random_bytes(_BYTES + _ID_BYTES), context.clock(), possible)
+def results_accepted(
+    connection: Connection, context: Context, results: Sequence[AcceptedResult], now: float
+) -> None:
+    """Have results audited that are drawn, or that certainly are."""
+    for result in results:
+        choose(connection, context, result, Draw(random_bytes(_BYTES + _ID_BYTES), now))
 
 
-async def has_auditor(context: Context, known: Fleet, service: str, miner_id: str) -> bool:
+def has_auditor(connection: Connection, context: Context, service: str, miner_id: str) -> bool:
     """Return whether a miner of another owner is online that can audit the service."""
+    known = known_fleet(connection, context)
     key = ("auditor", service, miner_id)
     if (cached := known.answers.get(key)) is None:
         auditors = {miner.miner_id for miner in known.miners if miner.online and checks(miner, service)}
         auditors.discard(miner_id)
         if auditors:
-            own = await context.database.read(miner_store.fleet, miner_id)
-            auditors -= {miner.miner_id for miner in own}
+            auditors -= {miner.miner_id for miner in miner_store.fleet(connection, miner_id)}
         cached = bool(auditors)
         known.answers[key] = cached
     return cached
 
 
-def choose(
-    connection: Connection,
-    context: Context,
-    record: JobRecord,
-    claims: Claims,
-    drawn: Draw,
-    now: float,
-) -> None:
+def choose(connection: Connection, context: Context, result: AcceptedResult, drawn: Draw) -> None:
     """Have a completed job audited if it is chosen: its client's wish or a known answer decides, or else the draw.
 
     A job for a miner or an offer that its client has chosen is audited only at the client's wish, because the auditor would see it.
     Nor is one drawn of which no audit can prove anything. Too much evidence is not stored.
     """
-    statement, evidence = claims.statement, claims.evidence
+    record, statement = result.record, result.statement
+    evidence = None if result.evidence is None else result.evidence.canonical
     restrictions = queue.restrictions_of(record)
     certain = restrictions.audited or restrictions.canary is not None
-    if restrictions.audit or not (certain or drawn.possible):
+    if restrictions.audit:
         return
     engine = f"{statement.runner_name} {statement.runner_version}"
     if not certain:
         if record.requested_miner_id is not None:
             return
-        known = audit_proofs.find(
-            connection, statement.miner_id, audit_proofs.MINER, record.service, record.model or ""
-        )
+        known = proofs.find(connection, statement.miner_id, proofs.MINER, record.service, record.model or "")
         if drawn.number >= share(known, engine, context.settings.audits.least_share):
             return
         if unprovable(context, record) is not None:
             return
+        if not has_auditor(connection, context, record.service, statement.miner_id):
+            return
     charged = 0
     if record.audit_hold is not None and record.unit_price is not None:
         charged = surcharge(_price(statement), record.max_cost, record.audit_hold)
-        funds.charge(connection, record.account_id, record.job_id, drawn.tx_id, charged, now)
+        funds.charge(connection, record.account_id, record.job_id, drawn.tx_id, charged, drawn.at)
     store.add(
         connection,
         AuditRecord(
@@ -138,11 +126,11 @@ def choose(
             service=record.service,
             model=record.model or "",
             engine=engine,
-            created_at=now,
+            created_at=drawn.at,
             evidence=evidence if len(evidence or "") <= context.settings.audits.max_evidence else None,
             canary_id=restrictions.canary,
             charged=charged,
-            contradiction=_contradiction(connection, claims),
+            contradiction=_contradiction(connection, result),
         ),
     )
 
@@ -157,9 +145,9 @@ def unprovable(context: Context, record: JobRecord) -> str | None:
     return definition.unprovable(orjson.loads(record.spec)["parameters"])
 
 
-def _contradiction(connection: Connection, claims: Claims) -> str:
+def _contradiction(connection: Connection, result: AcceptedResult) -> str:
     """Return what the miner states other than it has registered; empty if nothing."""
-    statement = claims.statement
+    statement = result.statement
     miner = miner_store.find(connection, statement.miner_id)
     if miner is None:
         return ""
@@ -167,7 +155,7 @@ def _contradiction(connection: Connection, claims: Claims) -> str:
         (statement.device_kind, statement.device_name, statement.device_uuid),
         {gpu["uuid"]: gpu["name"] for gpu in orjson.loads(miner.capabilities).get("gpus", ())},
         (statement.service, statement.runner_name, statement.runner_version),
-        claims.python,
+        None if result.evidence is None else result.evidence.values.get("python"),
     )
 
 

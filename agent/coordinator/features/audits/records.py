@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.coordinator.operations.audits import funds
+from agent.coordinator.features.audits import funds
+from agent.coordinator.features.audits.rules import AGREEING, Cause, Decision, Kind, Verdict, looking
+from agent.coordinator.features.audits.store import audits as store
+from agent.coordinator.features.audits.store import proofs
+from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import audit_proofs, locks, miner_stats
-from agent.coordinator.store import audits as store
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store.audits import AuditRecord
+from agent.coordinator.store import locks, miner_stats
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import payment_id
 from agent.coordinator.store.miner_stats import MinerStats, Work
-from agent.core.market.audits import AGREEING, Cause, Decision, Kind, Verdict, looking
 from agent.core.market.reputation import WITHDRAWN
 
 
@@ -23,9 +24,9 @@ def count_opinion(
     """Count an auditor's opinion. Of the pay for one that proves nothing, it keeps what looking costs, and no success in its reputation."""
     auditor_id = record.miner_id or ""
     locks.statistics(connection, [auditor_id])
-    known = audit_proofs.find(connection, auditor_id, audit_proofs.AUDITOR, asked.service, asked.model)
+    known = proofs.find(connection, auditor_id, proofs.AUDITOR, asked.service, asked.model)
     known = known.after_opinion(verdict)
-    audit_proofs.save(connection, auditor_id, audit_proofs.AUDITOR, asked.service, asked.model, known)
+    proofs.save(connection, auditor_id, proofs.AUDITOR, asked.service, asked.model, known)
     if verdict is not Verdict.UNPROVEN:
         return
     now = context.clock()
@@ -53,15 +54,15 @@ def count_decision(
     proven = decision.verdict is not Verdict.UNPROVEN and len(agreeing) >= AGREEING
     auditors = {*agreeing, *decision.odd_ones, *decision.refuted} if proven else set()
     locks.statistics(connection, {root.miner_id, *auditors})
-    known = audit_proofs.find(connection, root.miner_id, audit_proofs.MINER, root.service, root.model)
+    known = proofs.find(connection, root.miner_id, proofs.MINER, root.service, root.model)
     known = known.after(Kind(root.kind), decision.verdict, root.engine, Cause(root.cause))
-    audit_proofs.save(connection, root.miner_id, audit_proofs.MINER, root.service, root.model, known)
+    proofs.save(connection, root.miner_id, proofs.MINER, root.service, root.model, known)
     for auditor_id in sorted(auditors):
-        known = audit_proofs.find(connection, auditor_id, audit_proofs.AUDITOR, root.service, root.model)
+        known = proofs.find(connection, auditor_id, proofs.AUDITOR, root.service, root.model)
         if auditor_id in decision.refuted:
             known = known.after_refutation()
         else:
             known = known.after(
                 Kind.CHECK, Verdict.FAIL if auditor_id in decision.odd_ones else Verdict.PASS, ""
             )
-        audit_proofs.save(connection, auditor_id, audit_proofs.AUDITOR, root.service, root.model, known)
+        proofs.save(connection, auditor_id, proofs.AUDITOR, root.service, root.model, known)

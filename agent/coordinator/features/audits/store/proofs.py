@@ -6,9 +6,9 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, func, select, text
 
+from agent.coordinator.features.audits.rules import USELESS, Counts, Standing
+from agent.coordinator.features.audits.tables import audit_proofs
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import audit_proofs
-from agent.core.market.audits import USELESS, Counts, Standing
 
 MINER: Final = "miner"
 """The role of a miner whose work is checked."""

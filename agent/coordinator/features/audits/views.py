@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 
-from agent.coordinator.operations.answers.audits import Audit, AuditPage, AuditStanding, MinerAudits
+from agent.coordinator.features.audits.answers import Audit, AuditPage, AuditStanding, MinerAudits
+from agent.coordinator.features.audits.rules import Kind, Verdict, error_probability
+from agent.coordinator.features.audits.store import audits as store
+from agent.coordinator.features.audits.store import proofs
+from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import commands
-from agent.coordinator.store import audit_proofs
-from agent.coordinator.store import audits as store
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store.audits import AuditRecord
+from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Conflict, JobNotFound, NotFound
-from agent.core.market.audits import Kind, Verdict, error_probability
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
 from aitbc.leaves.verdict import comparison_sha256
 from aitbc.receipts import receipt_id
+
+
+def describe_job(connection: Connection, record: JobRecord) -> dict[str, Any]:
+    """Return the field of a job's details about its audit."""
+    audit = store.of_job(connection, record.job_id)
+    if audit is None:
+        return {}
+    return {"audit": {"audit_id": audit.audit_id, "status": audit.status, "verdict": audit.verdict}}
 
 
 async def listed(
@@ -65,9 +75,9 @@ def _of_miner(
     commands.of_caller(connection, caller, miner_id, removed=True)
     records = store.page(connection, miner_id=miner_id, only_decided=True, limit=limit + 1, before=before)
     settings = context.settings.audits
-    proofs = [
+    rows = [
         AuditStanding(
-            role="auditor" if role == audit_proofs.AUDITOR else "miner",
+            role="auditor" if role == proofs.AUDITOR else "miner",
             service=service,
             model=model or None,
             passes=known.passes,
@@ -82,12 +92,12 @@ def _of_miner(
                 error_probability(known.canaries, settings.canary_false_positive_bound),
             ),
         )
-        for role, service, model, known in audit_proofs.of_miner(connection, miner_id)
+        for role, service, model, known in proofs.of_miner(connection, miner_id)
     ]
     return MinerAudits(
         audits=_views(connection, context, records[:limit]),
         next=_next(records, limit),
-        proofs=proofs,
+        proofs=rows,
     )
 
 

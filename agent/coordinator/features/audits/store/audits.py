@@ -22,9 +22,10 @@ from sqlalchemy import (
     update,
 )
 
+from agent.coordinator.features.audits.rules import Cause, Kind, Verdict
+from agent.coordinator.features.audits.tables import audits
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import audits, jobs, postings, transactions
-from agent.core.market.audits import Cause, Kind, Verdict
+from agent.coordinator.store.schema.tables import jobs, postings, transactions
 
 WAITING: Final = "waiting"
 """No auditor has the audit job."""

@@ -9,15 +9,16 @@ from typing import Final
 
 import structlog
 
+from agent.coordinator.features.audits.rules import surcharge
+from agent.coordinator.features.audits.store import audits as store
+from agent.coordinator.features.audits.store import canaries, holds
+from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
-from agent.coordinator.store import audit_holds, canaries, ledger, locks
-from agent.coordinator.store import audits as store
-from agent.coordinator.store.audits import AuditRecord
+from agent.coordinator.store import ledger, locks
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import Kind
 from agent.core.feasibility import KnownMiner
-from agent.core.market.audits import surcharge
 from agent.core.market.ledger import FEES, ISSUED, available, earned, forfeit, funding, transfer
 from agent.core.values.quantities import make_id, to_units
 from agent.settings.audits import AuditSettings
@@ -146,9 +147,9 @@ async def release_left(context: Context) -> int:
     During an upgrade, a replica of a version without audits leaves it in escrow.
     """
     first = make_id("job", max(0.0, context.clock() - 2 * DAY_SECONDS), bytes(10))
-    found = await context.database.read(audit_holds.left, first)
+    found = await context.database.read(holds.left, first)
     for hold in found:
-        if await context.database.write(audit_holds.release, hold):
+        if await context.database.write(holds.release, hold):
             log.warning("audit_hold_released", job_id=hold.job_id, account_id=hold.account_id)
     return len(found)
 

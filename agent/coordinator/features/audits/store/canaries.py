@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, fields
 
 from sqlalchemy import Connection, Select, exists, insert, or_, select, update
 
-from agent.coordinator.store.audits import FINAL
-from agent.coordinator.store.schema.tables import audits, canaries, job_artifacts, jobs
+from agent.coordinator.features.audits.store.audits import FINAL
+from agent.coordinator.features.audits.tables import audits, canaries
+from agent.coordinator.store.schema.tables import job_artifacts, jobs
 
 
 @dataclass(frozen=True, slots=True)

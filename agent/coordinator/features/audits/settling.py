@@ -6,15 +6,16 @@ from typing import Final
 
 import structlog
 
-from agent.coordinator.metrics import AUDIT_SANCTIONS
-from agent.coordinator.operations.audits import funds
-from agent.coordinator.operations.audits.deciding import decision_of, delete_data, one_by_one, queue_leaf
+from agent.coordinator.features.audits import funds
+from agent.coordinator.features.audits.deciding import decision_of, delete_data, one_by_one, queue_leaf
+from agent.coordinator.features.audits.metrics import SANCTIONS
+from agent.coordinator.features.audits.rules import Cause, Kind, Verdict, error_probability, is_proven
+from agent.coordinator.features.audits.store import audits as store
+from agent.coordinator.features.audits.store import canaries, proofs
+from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import audit_proofs, canaries, locks, miner_stats
-from agent.coordinator.store import audits as store
-from agent.coordinator.store.audits import AuditRecord
+from agent.coordinator.store import locks, miner_stats
 from agent.coordinator.store.miner_stats import MinerStats, Work
-from agent.core.market.audits import Cause, Kind, Verdict, error_probability, is_proven
 from agent.core.market.reputation import SANCTION_WEIGHT, WITHDRAWN
 from agent.core.values.quantities import from_units
 from aitbc.leaves.verdict import Sanction
@@ -31,7 +32,7 @@ async def settle(context: Context) -> int:
 
     async def follow(root: str) -> None:
         for role in await context.database.write(_settle, context, root):
-            context.meter.count(AUDIT_SANCTIONS, role)
+            context.meter.count(SANCTIONS, role)
 
     await one_by_one(roots, follow)
     return len(roots)
@@ -71,9 +72,7 @@ def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord
     settings = context.settings.audits
     kind = Kind(audit.kind)
     locks.statistics(connection, [audit.miner_id])
-    counts = audit_proofs.find(
-        connection, audit.miner_id, audit_proofs.MINER, audit.service, audit.model
-    ).counts(kind)
+    counts = proofs.find(connection, audit.miner_id, proofs.MINER, audit.service, audit.model).counts(kind)
     bound = settings.canary_false_positive_bound if kind is Kind.CANARY else settings.false_positive_bound
     probability = error_probability(counts, bound)
     store.change(connection, audit.audit_id, probability=probability)
@@ -102,7 +101,7 @@ def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord
             sanction = Sanction(f"{probability:.1e}", from_units(lost))
             queue_leaf(connection, opinions[0], opinions, decision, sanction)
         log.warning("audit_sanction", audit_id=one.audit_id, miner_id=one.miner_id, job_id=one.job_id)
-    return [audit_proofs.MINER] * len(due)
+    return [proofs.MINER] * len(due)
 
 
 def _sanction_auditors(
@@ -116,9 +115,7 @@ def _sanction_auditors(
     for one in opinions:
         if one.auditor_id not in odd_ones or one.audit_job_id is None or not settings.enforce:
             continue
-        counts = audit_proofs.find(
-            connection, one.auditor_id, audit_proofs.AUDITOR, one.service, one.model
-        ).organic
+        counts = proofs.find(connection, one.auditor_id, proofs.AUDITOR, one.service, one.model).organic
         if not is_proven(counts, settings.false_positive_bound):
             continue
         locks.statistics(connection, [one.auditor_id])
@@ -133,7 +130,7 @@ def _sanction_auditors(
         )
         _count_sanction(connection, one.auditor_id, lost, now)
         log.warning("audit_sanction", audit_id=one.audit_id, miner_id=one.auditor_id, job_id=one.audit_job_id)
-        sanctioned.append(audit_proofs.AUDITOR)
+        sanctioned.append(proofs.AUDITOR)
     return sanctioned
 
 

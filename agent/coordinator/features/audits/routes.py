@@ -7,9 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, status
 from pydantic import Field
 
-from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.answers.audits import (
+from agent.coordinator.features.audits import canaries, views
+from agent.coordinator.features.audits.answers import (
     Audit,
     AuditId,
     AuditPage,
@@ -19,8 +18,8 @@ from agent.coordinator.operations.answers.audits import (
     MinerAudits,
     VerdictName,
 )
-from agent.coordinator.operations.audits import canaries
-from agent.coordinator.operations.miners import audits
+from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import (
     Admin,
     Before,
@@ -53,19 +52,19 @@ async def list_audits(
     before: Before = None,
 ) -> AuditPage:
     """Returns all audits and further opinions, newest first."""
-    return await audits.listed(context, miner_id=miner_id, verdict=verdict, limit=limit, before=before)
+    return await views.listed(context, miner_id=miner_id, verdict=verdict, limit=limit, before=before)
 
 
 @router.get("/audits/{audit_id}", responses=errors(NotFound), summary="Get an audit")
 async def get_audit(context: ContextOf, _: Admin, audit_id: AuditId) -> Audit:
     """Returns an audit or a further opinion."""
-    return await audits.get(context, audit_id)
+    return await views.get(context, audit_id)
 
 
 @router.get("/jobs/{job_id}/audit", responses=errors(JobNotFound, NotFound), summary="Get the audit of a job")
 async def get_audit_of_job(context: ContextOf, caller: Client, job_id: fields.JobId) -> Audit:
     """Returns the audit of a job, if its client requested one or the coordinator chose the job."""
-    return await audits.of_job(context, caller, job_id)
+    return await views.of_job(context, caller, job_id)
 
 
 @router.get("/miners/{miner_id}/audits", responses=errors(NotFound), summary="List the audits of a miner")
@@ -77,7 +76,7 @@ async def list_audits_of_miner(
     before: Before = None,
 ) -> MinerAudits:
     """Returns the decided audits, newest first, with the auditors' distances and reasons."""
-    return await audits.of_miner(context, caller, miner_id, limit=limit, before=before)
+    return await views.of_miner(context, caller, miner_id, limit=limit, before=before)
 
 
 @router.post(
@@ -90,7 +89,7 @@ async def ask_for_second_opinion(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, audit_id: AuditId
 ) -> Audit:
     """Another auditor compares the result of a failed audit again, once. If that auditor passes the result, the audit counts as unproven."""
-    return await audits.ask_for_second_opinion(context, caller, miner_id, audit_id)
+    return await views.ask_for_second_opinion(context, caller, miner_id, audit_id)
 
 
 @router.post(

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.coordinator.operations.audits import choosing, funds
+from agent.coordinator.features.audits import choosing, funds
+from agent.coordinator.features.audits.store import audits as audit_store
 from agent.coordinator.operations.context import Context
-from agent.coordinator.store import audits as audit_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store.receipts import typical_durations
@@ -181,7 +181,7 @@ def test_deleting_the_data_prevents_no_audit_and_leaves_no_copy(enforcing: Stage
     uploaded = stage.client.post(
         "/v1/artifacts", content=b"speech", headers={"Content-Type": "audio/wav"}
     ).json()
-    with stopped(stage.served):
+    with stopped():
         job_id = stage.work(worker, TRUE, {"audio_url": f"artifact:{uploaded['artifact_id']}"})
         stage.client.delete(f"/v1/jobs/{job_id}/data").raise_for_status()
     stage.advance()

@@ -11,16 +11,16 @@ from typing import Any, Final
 import orjson
 
 from agent.coordinator import lifecycle
-from agent.coordinator.operations.audits import deciding, funds
-from agent.coordinator.operations.audits.auditors import independent, is_doubted, preferred
-from agent.coordinator.operations.audits.choosing import UNPROVEN_SEALED
+from agent.coordinator.features.audits import deciding, funds
+from agent.coordinator.features.audits.auditors import independent, is_doubted, preferred
+from agent.coordinator.features.audits.choosing import UNPROVEN_SEALED
+from agent.coordinator.features.audits.store import audits as store
+from agent.coordinator.features.audits.store import canaries, files
+from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import audits as store
-from agent.coordinator.store import canaries, queue
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import queue
 from agent.coordinator.store import receipts as receipt_store
-from agent.coordinator.store.audits import AuditRecord
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.jobs import Cancel, Job, JobState
 from agent.core.matching import Restrictions
@@ -75,13 +75,9 @@ def _cancel(connection: Connection, job_id: str, now: float) -> None:
         lifecycle.change(connection, record, Cancel(now), now)
 
 
-def hold(connection: Connection, context: Context, roots: Sequence[str], ids: Sequence[NewIds]) -> None:
-    """Submit the audit jobs of these audits immediately, because data that they need is about to be deleted.
-
-    Afterwards the audit jobs refer to the files, and contain the rest.
-    """
-    for root, new in zip(roots, ids, strict=False):
-        _ask(connection, context, root, new, final=True)
+def ask_now(connection: Connection, context: Context, root: str) -> None:
+    """Submit the audit job of an audit immediately, because data that it needs is about to be deleted."""
+    _ask(connection, context, root, NewIds.of(context), final=True)
 
 
 def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, final: bool = False) -> None:
@@ -160,9 +156,9 @@ def _submit(
     lifecycle.create(connection, record)
     earlier = _earlier_job(opinions)
     if earlier is None:
-        artifact_store.copy_inputs(connection, source.job_id, record.job_id, with_outputs=True)
+        files.copy_inputs(connection, source.job_id, record.job_id, with_outputs=True)
     else:
-        artifact_store.copy_inputs(connection, earlier, record.job_id, with_outputs=False)
+        files.copy_inputs(connection, earlier, record.job_id, with_outputs=False)
     if asked.audit_job_id is not None:  # its run failed, and what it contained is in the new one
         deciding.delete_data(connection, asked.audit_job_id, now)
         left = max(0, opinions[0].charged - store.cost_of(connection, [asked.audit_job_id]))

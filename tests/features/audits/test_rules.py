@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.market.audits import (
+from agent.coordinator.features.audits.rules import (
     MAX_ERROR,
     MOST_OPINIONS,
     SERIES,
@@ -224,7 +224,7 @@ def test_a_maximum_cost_covers_the_job_and_its_audit(cost: int, percent: float, 
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the simulation of miners and their auditors."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[4] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
     return importlib.import_module("measuring.audits.network")
 
 

@@ -14,7 +14,7 @@ from support.clients.audit_stage import FOUND, LIE, TRUE, Stage, staged, stopped
 
 
 def test_canaries_are_compared_with_their_known_answer(tmp_path: Path) -> None:
-    with staged(tmp_path) as stage, stopped(stage.served):
+    with staged(tmp_path) as stage, stopped():
         miners = [stage.miner() for _ in range(3)]
         known = stage.work(miners[0], TRUE)
         stage.answer(miners[1], "pass")
@@ -53,7 +53,7 @@ def test_a_client_that_deletes_its_data_deletes_the_canary_that_it_became(tmp_pa
                 miner.complete(lease, {"verdict": "pass", **FOUND, "units": 1, "processing_time": 0.5})
         stage.advance()
         stage.admin.post("/v1/admin/canaries", json={"job_id": known}).raise_for_status()
-        with stopped(stage.served):
+        with stopped():
             make_due(stage)
             tested, lease = next((one, found[0]) for one in miners if (found := one.poll(1, wait=0.3)))
             tested.complete(lease, TRUE).raise_for_status()
@@ -79,7 +79,7 @@ def test_a_canary_ends_when_its_file_is_deleted(tmp_path: Path) -> None:
 
 
 def test_data_that_an_audit_or_a_canary_needs_outlives_its_retention_period(tmp_path: Path) -> None:
-    with staged(tmp_path, canaries_per_day=0) as stage, stopped(stage.served):
+    with staged(tmp_path, canaries_per_day=0) as stage, stopped():
         worker, auditor = stage.miner(), stage.miner()
         audited, known = stage.work(worker, TRUE), stage.work(worker, TRUE)
         canary = stage.admin.post("/v1/admin/canaries", json={"job_id": known}).raise_for_status().json()

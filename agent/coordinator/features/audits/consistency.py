@@ -1,14 +1,15 @@
-"""The part of `fsck` about verdicts: the log's leaves and the rows of audits agree, and none is missing."""
+"""Whether the log's leaves of verdicts and the rows of audits agree, and none is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from agent.coordinator.operations.context import Connection
-from agent.coordinator.store import audits as store
-from agent.coordinator.store import log as log_store
-from agent.coordinator.store.audits import AuditRecord
-from agent.core.market.audits import Kind, Verdict
+from agent.coordinator.features.audits.rules import Kind, Verdict
+from agent.coordinator.features.audits.store import audits as store
+from agent.coordinator.features.audits.store import leaves
+from agent.coordinator.features.audits.store.audits import AuditRecord
+from agent.coordinator.hooks import Find
+from agent.coordinator.store.database import Connection
 from agent.core.values.quantities import from_units
 from aitbc.errors import VerificationError
 from aitbc.leaves.verdict import Verdict as LoggedVerdict
@@ -17,8 +18,8 @@ from aitbc.leaves.verdict import parse_verdict
 SANCTION = ":sanction"
 
 
-def examine_verdicts(connection: Connection, find: Callable[[str, str, str], None]) -> int:
-    """Report, as kind, position and description, where the log and the audits differ. Return how many verdicts there are."""
+def examine(connection: Connection, _origin: str, find: Find) -> tuple[str, int]:
+    """Report where the log and the audits differ. Return how many verdicts there are."""
     decided = {record.audit_id: record for record in store.with_leaves(connection)}
     overturned = {
         record.root
@@ -26,7 +27,7 @@ def examine_verdicts(connection: Connection, find: Callable[[str, str, str], Non
         if record.kind == Kind.SECOND_OPINION and record.opinion == Verdict.PASS
     }
     found: set[str] = set()
-    for reference, content in log_store.verdicts(connection):
+    for reference, content in leaves.verdicts(connection):
         found.add(reference)
         try:
             logged = parse_verdict(content.encode())
@@ -45,7 +46,7 @@ def examine_verdicts(connection: Connection, find: Callable[[str, str, str], Non
             find("unlogged", record.audit_id, "the verdict has no leaf in the log")
         if record.enforced and f"{record.audit_id}{SANCTION}" not in found:
             find("unlogged", record.audit_id, "the sanction has no leaf in the log")
-    return len(found)
+    return "verdicts", len(found)
 
 
 def _differing(

@@ -6,13 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from agent.coordinator.dispatch.fleet import known_miners
+from agent.coordinator.features.audits.rules import Verdict
+from agent.coordinator.features.audits.store import proofs
+from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import audit_proofs, queue
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store.audits import AuditRecord
+from agent.coordinator.store import queue
 from agent.core.feasibility import KnownMiner, checks
-from agent.core.market.audits import Verdict
 from agent.core.matching import Restrictions
 
 
@@ -55,7 +56,7 @@ def preferred(
     With `recheck`, the latter are asked too: they may have become able to compare.
     """
     failed = _fleets(connection, {asked.auditor_id} if asked.auditor_id else set())
-    useless = set() if recheck else audit_proofs.useless_auditors(connection, asked.service, asked.model)
+    useless = set() if recheck else proofs.useless_auditors(connection, asked.service, asked.model)
     for avoided in (failed | useless, failed):
         remaining = [miner for miner in auditors if miner.miner_id not in avoided]
         if remaining:
