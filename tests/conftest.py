@@ -67,7 +67,10 @@ WITHOUT_ENGINES = ("tests/acceptance", "tests/chaos", "tests/contract")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the longest tests first."""
+    """Run the longest tests first. All tests of a shipped form have the mark."""
+    for item in items:
+        if item.nodeid.startswith("tests/acceptance/ship/"):
+            item.add_marker(pytest.mark.ship)
     items.sort(key=_rank)
 
 

@@ -49,6 +49,7 @@ def diagnostics(data_dir: Path, *options: str, **variables: str) -> tuple[int, d
     return done.returncode, {diagnostic["id"]: diagnostic for diagnostic in json.loads(done.stdout)}
 
 
+@pytest.mark.ship
 def test_cards_that_engines_cannot_use_cause_warnings(data_dir: Path, tmp_path: Path) -> None:
     """Two cards with an old driver, Debian's Blender and FFmpeg, and a torch without CUDA (if the machine's has none) do not prevent work."""
     cards = NvmlShim(build(tmp_path / "nvml"), tmp_path / "cards", driver="470.256.02")
@@ -83,6 +84,7 @@ def small_disk(directory: Path) -> Iterator[Path]:
         subprocess.run(["umount", directory], check=True, timeout=30)
 
 
+@pytest.mark.ship
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 def test_a_small_disk_in_memory_is_reported(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
@@ -131,6 +133,7 @@ def test_the_table_fits_a_terminal_and_starts_with_faults(data_dir: Path) -> Non
     assert text.endswith("Faultspreventthismachinefromworking.")
 
 
+@pytest.mark.ship
 def test_a_running_coordinator_and_joining_miners_are_diagnosed(data_dir: Path, tmp_path: Path) -> None:
     """The doctor on the coordinator's data directory, with an invalid token before joining, and on its port; and the health check."""
     agent = Agent(data_dir, "coordinator", "--port", "0")

@@ -18,7 +18,7 @@ from miner_support.cards import Cards, add_models, install
 from nvml_shim.shim import DRIVER_NOT_LOADED, TWO_CARDS, NvmlShim, build
 from support.agents import Agent, running, wait_for_progress
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.timeout(180)]
 
 WAIT_SECONDS = 60
 

@@ -11,7 +11,7 @@ from support.agents import COMMAND
 from support.machines.tmux import Tmux, terminal
 from support.machines.two_cards import machine
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.timeout(180)]
 
 IDLE = "Idle: no job that fits is waiting."
 STOPPING = "Waiting up to "

@@ -17,7 +17,7 @@ from miner_support.cards import GIBIBYTE
 from nvml_shim.shim import TWO_CARDS
 from support.machines.two_cards import POLL_SECONDS, WAIT_SECONDS, Rig, working
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.timeout(180)]
 FIRST, SECOND = (card.uuid for card in TWO_CARDS)
 RELEASE_SECONDS = 5
 

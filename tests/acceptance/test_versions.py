@@ -16,7 +16,7 @@ from support.agents import COMMAND, Agent, environment_of_programs, running
 from support.machines import old_version
 from support.server import serve
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300), pytest.mark.sqlite]
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.timeout(300), pytest.mark.sqlite]
 
 START_SECONDS = 180
 

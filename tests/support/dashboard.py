@@ -30,6 +30,16 @@ LIMIT_MS = 20_000
 DESKTOP = (1440, 900)
 PHONE = (390, 844)
 
+CLIENT_PAGES = (
+    "/", "/jobs", "/new", "/new/whisper_transcription", "/new/image_generation", "/new/ai_inference",
+    "/chat", "/wallet", "/market", "/market?by=miner", "/verify", "/nowhere",
+)  # fmt: skip
+MACHINE_PAGES = (
+    "/keys", "/machine", "/machine/models", "/machine/earnings", "/machine/offers", "/network", "/network/jobs", "/network/miners",
+    "/network/accounts", "/network/keys", "/network/offers", "/network/log",
+)  # fmt: skip
+"""Pages of owners and operators."""
+
 Scheme = Literal["light", "dark"]
 
 

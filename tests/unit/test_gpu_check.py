@@ -82,12 +82,14 @@ def test_the_script_runs_from_a_checkout_that_is_not_installed(no_cards: dict[st
     assert (status, [line[:2] for line in lines]) == (0, [("torch in the sandbox", "ok")])
 
 
+@pytest.mark.ship
 def test_an_engine_is_checked_in_a_runners_child_process(no_cards: dict[str, str]) -> None:
     status, lines = run("--rehearse", "--only", "nvenc h264", environment=no_cards)
     assert (status, lines[0][:2]) == (0, ("nvenc h264", "ok"))
     assert lines[0][2].endswith(" fps at 720p")
 
 
+@pytest.mark.ship
 def test_llama_cpp_is_checked_with_a_model_of_the_machine(no_cards: dict[str, str]) -> None:
     """Here with the demo's, on the processor."""
     status, lines = run("--rehearse", "--only", "llama.cpp", "--require", "llama.cpp", environment=no_cards)

@@ -17,7 +17,7 @@ from support.dashboard import Dashboard, visit
 from support.sealed_forms import DIARY, Traffic, fill_private_program, seal, see_private_result
 from support.service_forms import SERVICES, Media, Service, choose, fill_text, make_media
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
 
 JOB_MS = 90_000
 """Time limit of a job, including the start of its engine."""

@@ -15,16 +15,12 @@ from playwright.sync_api import Browser, Page, expect
 
 from support.agents import Agent
 from support.clients.scripted_miner import GPU, ScriptedMiner, capabilities
-from support.dashboard import LIMIT_MS, PHONE, Dashboard, visit
+from support.dashboard import LIMIT_MS, MACHINE_PAGES, PHONE, Dashboard, visit
 from support.jobs import ended
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
 
 GPUS = [{**GPU, "uuid": f"GPU-{index}", "index": index, "name": f"GPU {index}"} for index in (0, 1)]
-PAGES = (
-    "/keys", "/machine", "/machine/models", "/machine/earnings", "/machine/offers", "/network", "/network/jobs", "/network/miners",
-    "/network/accounts", "/network/keys", "/network/offers", "/network/log",
-)  # fmt: skip
 MODEL = "def predict(input):\n    return {'prediction': 'cat'}\n"
 
 expect.set_options(timeout=LIMIT_MS)
@@ -457,7 +453,7 @@ def test_owner_and_operator_pages_are_accessible_on_a_phone(browser: Browser, ag
     rig.beat()
     with visit(browser, agent, size=PHONE, scheme="dark") as dashboard:
         dashboard.sign_in()
-        for path in (*PAGES, f"/network/miners/{rig.miner_id}"):
+        for path in (*MACHINE_PAGES, f"/network/miners/{rig.miner_id}"):
             page = dashboard.open(path)
             assert dashboard.problems() == [], path
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], path

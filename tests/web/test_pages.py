@@ -15,14 +15,10 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from support.agents import Agent
-from support.dashboard import DESKTOP, PHONE, Dashboard, login_path, visit
+from support.dashboard import CLIENT_PAGES, DESKTOP, MACHINE_PAGES, PHONE, Dashboard, login_path, visit
 
 pytestmark = pytest.mark.acceptance
 
-PAGES = (
-    "/", "/jobs", "/new", "/new/whisper_transcription", "/new/image_generation", "/new/ai_inference",
-    "/chat", "/wallet", "/market", "/market?by=miner", "/verify", "/nowhere",
-)  # fmt: skip
 DIST = Path(__file__).parents[2] / "agent/coordinator/web/dist"
 MOST_SCRIPT = {"client": 257_000, "owner": 300_000, "operator": 337_000}
 """Bytes on disk, uncompressed, of the scripts of all pages that a role can open. The API reference is another page."""
@@ -47,13 +43,20 @@ def job_page(agent: Agent) -> str:
     return f"/jobs/{job['job_id']}"
 
 
+def test_every_page_opens(dashboard: Dashboard, agent: Agent, job_page: str) -> None:
+    for path in (*CLIENT_PAGES, job_page, *MACHINE_PAGES, f"/network/miners/{agent.file['miner_id']}"):
+        dashboard.open(path)
+        assert not dashboard.faults, path
+
+
+@pytest.mark.ship
 def test_every_page_is_accessible(browser: Browser, agent: Agent, job_page: str) -> None:
     """axe-core finds no serious problem on a desktop and a phone, in both schemes, and no page is wider than the screen."""
     with visit(browser, agent) as dashboard:
         dashboard.open("/")
         check_forms(dashboard, "sign-in page")
         dashboard.sign_in()
-        for path in (*PAGES, job_page):
+        for path in (*CLIENT_PAGES, job_page):
             dashboard.open(path)
             check_forms(dashboard, path)
         assert not dashboard.faults
@@ -285,6 +288,7 @@ def test_works_with_the_keyboard(browser: Browser, agent: Agent) -> None:
         expect(menu).to_be_focused()
 
 
+@pytest.mark.ship
 def test_remembers_the_theme(browser: Browser, agent: Agent) -> None:
     """The button switches from the system's colours to light to dark, and the choice survives a reload."""
     with visit(browser, agent, scheme="light") as dashboard:

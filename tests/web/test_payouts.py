@@ -16,7 +16,7 @@ from support.dashboard import LIMIT_MS, PHONE, Dashboard, visit
 from support.payouts.stage import SETTINGS, rich_miner, set_address
 from support.server import Served, serve
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
 
 expect.set_options(timeout=LIMIT_MS)
 

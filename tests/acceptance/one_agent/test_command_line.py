@@ -18,7 +18,7 @@ from aitbc.cli import main
 from support.agents import Agent
 from support.inputs.media import SENTENCE, make_scene, make_speech, make_video
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.timeout(400)]
 
 COMMAND = Path(sys.executable).with_name("aitbc")
 SECONDS = 300

@@ -192,6 +192,7 @@ def test_any_changed_byte_fails_the_verification(
             failures({**bundle, "receipt": {**receipt, "attestations": attestations}})
 
 
+@pytest.mark.ship
 def test_a_second_machine_joins_and_runs_jobs(
     agent: Agent, client: AITBCClient, video: Path, tmp_path: Path
 ) -> None:
@@ -233,6 +234,7 @@ def test_a_second_machine_joins_and_runs_jobs(
         assert joined.stop() == 0
 
 
+@pytest.mark.ship
 def test_a_miner_without_ffmpeg_does_not_offer_transcoding_and_reports_why(tmp_path: Path) -> None:
     """`status` and `doctor` show the reason; other services work."""
     missing = {"AITBC_RUNNERS__FFMPEG": "/nowhere/ffmpeg"}
@@ -262,6 +264,7 @@ def test_a_second_agent_on_the_same_data_directory_is_refused(agent: Agent) -> N
     assert "aitbc-agent stop" in second.stderr
 
 
+@pytest.mark.ship
 def test_a_clean_stop_hands_running_jobs_back(tmp_path: Path, video: Path) -> None:
     """The job is queued again, its attempt does not count, and the exit code is 0."""
     agent = Agent(tmp_path / "data", "start", "--port", "0", AITBC_MINER__DRAIN_SECONDS="0")
@@ -282,6 +285,7 @@ def test_a_clean_stop_hands_running_jobs_back(tmp_path: Path, video: Path) -> No
         assert (status["status"], status["attempts"]) == ("submitted", 0)
 
 
+@pytest.mark.ship
 def test_the_command_line_works_with_the_local_agent(agent: Agent, video: Path, tmp_path: Path) -> None:
     """`aitbc`, as installed, finds the running agent: it transcodes, and verifies with the coordinator's key."""
     environment = {**os.environ, "AITBC_DATA_DIR": str(agent.data_dir)}

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 BUNDLER = ROOT / "tests" / "javascript" / "bundle.js"
 HOST = "coordinator.test"
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,7 @@ def test_a_language_model_answers_a_factual_question(agent: Agent, client: AITBC
     assert verification.valid, verification.failures
 
 
+@pytest.mark.ship
 def test_eight_requests_form_a_batch_and_cancelling_one_does_not_affect_the_others(
     agent: Agent, client: AITBCClient
 ) -> None:
@@ -106,6 +107,7 @@ def test_the_same_seed_generates_the_same_image(agent: Agent, client: AITBCClien
     assert ImageChops.difference(pictures[0], pictures[2]).getbbox() is not None
 
 
+@pytest.mark.ship
 def test_frames_are_delivered_one_by_one_and_then_as_a_video(
     agent: Agent, client: AITBCClient, scene: Path, tmp_path: Path
 ) -> None:

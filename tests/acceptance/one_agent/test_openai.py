@@ -74,6 +74,7 @@ def test_a_text_is_continued(ai: OpenAI) -> None:
     assert "".join(pieces) == whole.choices[0].text
 
 
+@pytest.mark.ship
 def test_speech_is_transcribed(ai: OpenAI, speech: Path) -> None:
     answer = ai.audio.transcriptions.create(
         file=speech, model="tiny.en", response_format="verbose_json", timestamp_granularities=["word"]
@@ -87,6 +88,7 @@ def test_speech_is_transcribed(ai: OpenAI, speech: Path) -> None:
     assert "coordinator" in subtitles
 
 
+@pytest.mark.ship
 def test_a_streamed_transcript_has_the_same_text(ai: OpenAI, speech: Path) -> None:
     """Its pieces arrive as events of the client's own types."""
     whole = ai.audio.transcriptions.create(file=speech, model="tiny.en")
@@ -96,6 +98,7 @@ def test_a_streamed_transcript_has_the_same_text(ai: OpenAI, speech: Path) -> No
     assert "".join(piece.delta for piece in pieces if piece.type == "transcript.text.delta") == SENTENCE
 
 
+@pytest.mark.ship
 def test_images_are_generated(ai: OpenAI) -> None:
     """With an untrained model, so they are noise, but in the requested size and format."""
     answer = ai.images.generate(

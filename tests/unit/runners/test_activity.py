@@ -37,6 +37,7 @@ def busy(until: threading.Event) -> bool:
     return True
 
 
+@pytest.mark.ship
 def test_a_run_that_uses_the_processor_repeats_its_last_progress(context):
     stop = threading.Timer(LIMIT, context.repeated.set)
     stop.start()
@@ -62,6 +63,7 @@ def test_a_gpu_is_not_watched(context):
         assert "activity" not in {thread.name for thread in threading.enumerate()}
 
 
+@pytest.mark.ship
 def test_a_transcription_whose_first_batch_takes_long_is_not_silent(tools, context, monkeypatch):
     class Engine:
         weights = ()

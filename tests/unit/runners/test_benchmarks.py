@@ -37,6 +37,7 @@ def test_every_runner_can_be_measured(service: str, tools: Tools, tmp_path: Path
     assert runner.definition.model_field not in benchmark.parameters
 
 
+@pytest.mark.ship
 def test_the_pictures_of_a_transcoding_are_counted(
     tools: Tools, device: Device, make_context: Callable[..., Any], tmp_path: Path
 ) -> None:

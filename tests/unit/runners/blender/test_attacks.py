@@ -17,6 +17,7 @@ from runners.sandbox.watch import Limits
 from support.inputs.blender_scenes import URL, blender
 
 
+@pytest.mark.ship
 def test_attack_python_in_a_scene_does_not_run(attack, tools, device, make_context, tmp_path):
     """In plain Blender the scene's text, driver and style read a file, write one and call a listener; in the runner none does.
 

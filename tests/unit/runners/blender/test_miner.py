@@ -46,6 +46,7 @@ def test_the_probe_reports_a_remedy(tools, change, words):
     assert words in probe.reasons[0]
 
 
+@pytest.mark.ship
 def test_no_scene_is_opened_without_the_sandbox(tools, device, make_context, scenes):
     """Even if a job arrives although the probe failed."""
     context = make_context({"blend_file_url": scenes / "scene.blend"})
@@ -56,6 +57,7 @@ def test_no_scene_is_opened_without_the_sandbox(tools, device, make_context, sce
     assert caught.value.code == "SANDBOX_UNAVAILABLE"
 
 
+@pytest.mark.ship
 def test_a_gpu_that_this_build_cannot_use_falls_back_to_the_processor(tools, make_context, scenes):
     gpu = Device("cuda", "a card", "GPU-00000000-0000-0000-0000-000000000000", 2)
     context = make_context({"blend_file_url": scenes / "scene.blend"})
@@ -63,6 +65,7 @@ def test_a_gpu_that_this_build_cannot_use_falls_back_to_the_processor(tools, mak
     assert len(result.results["frames"]) == 1
 
 
+@pytest.mark.ship
 def test_the_benchmark_is_a_request_that_runs(tools, device, make_context, tmp_path):
     benchmark = BlenderRunner.benchmark(tools, tmp_path)
     assert benchmark.metric == "megapixel-sample/s"
@@ -71,6 +74,7 @@ def test_the_benchmark_is_a_request_that_runs(tools, device, make_context, tmp_p
     assert result.units == Decimal(960 * 540) / 1_000_000
 
 
+@pytest.mark.ship
 def test_through_the_child_process(start_child, tools, device, scenes, tmp_path):
     """What the miner does; a finished frame arrives before the results."""
     output, work = tmp_path / "output", tmp_path / "work"
@@ -106,6 +110,7 @@ def test_a_gpu_renders_with_both_engines(tools, make_context, scenes):
         assert describe(result.results["frames"][0].path) == "png,64,36,rgb24"
 
 
+@pytest.mark.ship
 def test_a_video_that_the_card_does_not_encode_is_encoded_by_the_processor(tools, make_context, first_frame):
     """As where all sessions of the card are taken. The frames are not lost with it."""
     context = make_context()

@@ -18,6 +18,7 @@ from runners.blender.request import RenderRequest
 from support.inputs.blender_scenes import SMALL, URL, describe, difference, render_plainly
 
 
+@pytest.mark.ship
 def test_a_picture_equals_one_that_blender_renders_by_itself(render, tools, scenes, tmp_path):
     """Pixel for pixel, with the parameters of the reference's example."""
     result, context = render(
@@ -36,6 +37,7 @@ def test_a_picture_equals_one_that_blender_renders_by_itself(render, tools, scen
     assert difference(frame.path, other) is not None, "the comparison detects another frame"
 
 
+@pytest.mark.ship
 def test_settings_that_are_not_requested_come_from_the_file(render):
     """Engine, size (half of 128x80), samples and the current frame."""
     result, _ = render("packed.blend", small={})
@@ -62,6 +64,7 @@ def test_frames_are_checkpoints_as_they_finish_and_become_a_video(render):
     ]  # fmt: skip
 
 
+@pytest.mark.ship
 def test_landlock_gives_the_same_frames_and_video(tools, device, make_context, scenes):
     """Programs see the machine's own paths there; the error about a damaged scene contains none of them."""
     landlock = dataclasses.replace(tools, sandbox="landlock")
@@ -79,6 +82,7 @@ def test_landlock_gives_the_same_frames_and_video(tools, device, make_context, s
     assert str(context.work) not in str(caught.value)
 
 
+@pytest.mark.ship
 def test_progress_rises_with_the_samples_of_all_frames(render):
     result, context = render(frames=[1, 2], samples=48, resolution_x=240, resolution_y=135)
     percents = [percent for percent, _ in context.reported]
@@ -90,6 +94,7 @@ def test_progress_rises_with_the_samples_of_all_frames(render):
     assert units[-1] == result.units
 
 
+@pytest.mark.ship
 def test_progress_counts_each_layer_and_tile_and_the_scene_writes_no_files_of_its_own(render):
     """Blender repeats the last sample of a tile after the next tile has begun."""
     result, context = render(scene="Layered", frame=1, samples=8, resolution_x=128, resolution_y=64)
@@ -120,6 +125,7 @@ def test_a_frame_has_the_requested_format(render, fields, name, described):
     assert describe(frame.path).split(":")[0].startswith(described)
 
 
+@pytest.mark.ship
 def test_a_camera_is_chosen_by_its_name(render, refused, scenes, first_frame):
     """Even if a marker in the file binds another camera, and in a file compressed by an old version."""
     (scenes / "old.blend").write_bytes(gzip.compress((scenes / "scene.blend").read_bytes(), 1))
@@ -131,6 +137,7 @@ def test_a_camera_is_chosen_by_its_name(render, refused, scenes, first_frame):
     assert "'Above', 'Camera'" in str(error)
 
 
+@pytest.mark.ship
 def test_a_rendering_is_repeatable_and_a_seed_changes_the_noise(render, first_frame):
     same, _ = render(frame=1)
     seeded, _ = render(frame=1, seed=7)
@@ -138,6 +145,7 @@ def test_a_rendering_is_repeatable_and_a_seed_changes_the_noise(render, first_fr
     assert difference(first_frame, seeded.results["frames"][0].path) is not None
 
 
+@pytest.mark.ship
 def test_a_frame_of_several_equals_the_frame_alone(render, scenes):
     """Data that persist from frame to frame do not change the picture."""
     alone, _ = render(frame=3)
@@ -145,6 +153,7 @@ def test_a_frame_of_several_equals_the_frame_alone(render, scenes):
     assert difference(alone.results["frames"][0].path, several.results["frames"][1].path) is None
 
 
+@pytest.mark.ship
 def test_denoising_changes_the_picture(render, tools, device, first_frame):
     if not abilities(tools, device).denoiser:
         pytest.skip("this Blender has no denoiser")
@@ -152,6 +161,7 @@ def test_denoising_changes_the_picture(render, tools, device, first_frame):
     assert difference(first_frame, clean.results["frames"][0].path) is not None
 
 
+@pytest.mark.ship
 def test_pixels_that_are_clean_enough_get_fewer_samples(render):
     """For the same price, which is known before."""
     fields = {**SMALL, "samples": 64}
@@ -161,6 +171,7 @@ def test_pixels_that_are_clean_enough_get_fewer_samples(render):
     assert every.units == fewer.units
 
 
+@pytest.mark.ship
 def test_a_run_resumes_from_the_frames_of_another_miner(render):
     """Intact frames are not rendered again; damaged frames and frames of another size are."""
     whole, context = render(frames="1-5")

@@ -70,6 +70,7 @@ def test_a_request_that_this_machine_cannot_serve_is_retried_on_another(refused,
     assert error.fault is Fault.NEITHER, "the machine is not at fault"
 
 
+@pytest.mark.ship
 def test_blenders_own_first_scene_needs_another_engine_without_a_gpu(tools, device, make_context, tmp_path):
     """It is set up for EEVEE. The machine says in its features that it has only Cycles, so that jobs that name EEVEE go elsewhere."""
     if BlenderRunner.probe(tools).features["engines"] != ["cycles"]:
@@ -121,6 +122,7 @@ def test_cancelling_a_run_ends_blender_immediately(tools, device, make_context, 
     assert psutil.wait_procs(processes, timeout=2)[1] == []
 
 
+@pytest.mark.ship
 def test_a_run_over_its_deadline_ends(refused):
     began = time.monotonic()
     error = refused(timeout=4, frame=1, small=SLOW)
@@ -128,6 +130,7 @@ def test_a_run_over_its_deadline_ends(refused):
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.ship
 def test_frames_larger_than_the_output_limit_are_refused(tools, device, make_context, scenes):
     small = dataclasses.replace(tools, max_output=4_000)
     context = make_context({"blend_file_url": scenes / "scene.blend"})

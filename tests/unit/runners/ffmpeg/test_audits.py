@@ -48,6 +48,7 @@ def altered(path, tmp_path, *options):
     return {path.name: target}
 
 
+@pytest.mark.ship
 def test_an_honest_video_passes_and_a_cheat_does_not(transcode, audit, clip, tmp_path):
     fields = {"resolution": "160x90", "fps": 20, "bitrate": "300k"}
     result, _ = transcode(clip, **fields)
@@ -62,6 +63,7 @@ def test_an_honest_video_passes_and_a_cheat_does_not(transcode, audit, clip, tmp
     assert 30 <= int(cheat.where.split()[1]) <= 35
 
 
+@pytest.mark.ship
 def test_half_of_the_resolution_is_found_in_noise(transcode, audit, tmp_path):
     """It loses no more of the noise than an honest encoding at this bitrate does, but it has no fine detail."""
     noise = tmp_path / "noise.mkv"
@@ -79,6 +81,7 @@ def test_half_of_the_resolution_is_found_in_noise(transcode, audit, tmp_path):
     assert cheat.distances["detail"] > 2 * LIMITS["detail"]
 
 
+@pytest.mark.ship
 def test_exact_figures_are_checked_before_any_encoding(transcode, audit, clip, tmp_path):
     fields = {"codec": "copy"}
     result, _ = transcode(clip, **fields)
@@ -99,6 +102,7 @@ def test_exact_figures_are_checked_before_any_encoding(transcode, audit, clip, t
     assert audit(result, fields, files=shorter, claims=claims, units=0.05).reason.startswith("The packets")
 
 
+@pytest.mark.ship
 def test_sound_alone_is_compared(transcode, audit, clip):
     fields = {"output_format": "mp3"}
     result, _ = transcode(clip, **fields)

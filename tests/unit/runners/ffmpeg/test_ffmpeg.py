@@ -33,6 +33,7 @@ def describe(path):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
+@pytest.mark.ship
 def test_the_references_example_gives_exactly_the_requested_size(transcode, clip):
     result, context = transcode(clip, output_format="mp4", codec="h264", resolution="640x480")
     file = result.results["file"]
@@ -48,6 +49,7 @@ def test_the_references_example_gives_exactly_the_requested_size(transcode, clip
     assert describe(file.path)[0].startswith("h264,video,640,480")
 
 
+@pytest.mark.ship
 def test_progress_rises_and_never_counts_more_than_the_result(transcode, make_media):
     long = make_media(
         "long.mkv",
@@ -68,6 +70,7 @@ def test_progress_rises_and_never_counts_more_than_the_result(transcode, make_me
     assert context.reported[-1][1] <= result.units
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     ("fields", "streams"),
     [
@@ -84,6 +87,7 @@ def test_each_container_has_the_requested_streams(transcode, clip, fields, strea
     assert describe(result.results["file"].path) == streams
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     ("container", "codec"),
     [("mp3", "mp3"), ("m4a", "aac"), ("ogg", "opus"), ("flac", "flac"), ("wav", "pcm_s16le")],
@@ -109,6 +113,7 @@ def test_odd_sizes_become_even(transcode, make_media):
     assert (result.results["width"], result.results["height"]) == (100, 74)
 
 
+@pytest.mark.ship
 def test_a_recording_without_a_stated_length_is_measured(transcode, make_media):
     """Browsers write WebM without a duration, as ffmpeg does into a pipe."""
     live = make_media(
@@ -215,6 +220,7 @@ def test_starting_after_the_end_is_refused(transcode, clip):
     assert "not before the end" in str(refused(transcode, clip, start=10))
 
 
+@pytest.mark.ship
 def test_excessive_sizes_are_refused_before_decoding(transcode, make_media):
     huge = make_media(
         "huge.mkv", "-f", "lavfi", "-i", "color=size=20000x64:rate=1:duration=1", "-c:v", "ffv1"
@@ -231,6 +237,7 @@ def test_an_output_over_the_limit_is_refused(tools, device, make_context, clip):
     assert caught.value.code == "OUTPUT_TOO_LARGE"
 
 
+@pytest.mark.ship
 def test_a_run_over_its_deadline_ends(transcode, make_media):
     long = make_media(
         "minutes.mkv",
@@ -293,6 +300,7 @@ def test_a_gpu_without_a_working_encoder_falls_back_to_software(tools, make_cont
     assert result.results["codec"] == "h264"
 
 
+@pytest.mark.ship
 def test_an_encoder_that_fails_on_the_card_is_replaced_within_the_run(tools, make_context, clip, monkeypatch):
     """As when the card's sessions are taken. Here ffmpeg fails because there is no card."""
     monkeypatch.setattr(encoders, "hardware_works", lambda *_: True)
@@ -333,6 +341,7 @@ def test_the_probe_reports_a_remedy(tools, change, words):
     assert words in probe.reasons[0]
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("sandbox", ["landlock", "off"])
 def test_ffmpeg_runs_in_landlock_and_without_a_sandbox_if_the_owner_disables_it(
     tools, device, make_context, clip, sandbox

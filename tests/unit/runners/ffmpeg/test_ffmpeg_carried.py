@@ -83,6 +83,7 @@ COVER = "The cover picture is left out"
 TRACKS = "Only the first of 2 sound tracks"
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     ("seconds", "fields", "retained", "warnings"),
     [
@@ -139,6 +140,7 @@ def test_lost_bits_are_named(fields, warning):
     assert depth_warning("h264", 8, 8, hdr=False) is None
 
 
+@pytest.mark.ship
 def test_lost_bits_and_channels_of_sound_are_named(transcode, make_media):
     fine = make_media(
         "fine.flac",
@@ -173,6 +175,7 @@ def test_warnings_of_ffmpeg_are_in_the_jobs_log(transcode, film, tmp_path):
     assert not any(str(tmp_path) in line or " @ 0x" in line for line in lines)
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     ("seconds", "fields", "codecs"),
     [

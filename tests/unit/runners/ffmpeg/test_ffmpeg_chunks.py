@@ -14,6 +14,8 @@ from runners.ffmpeg.plan import Plan
 from runners.ffmpeg.process import inspect
 from runners.ffmpeg.request import TranscodeRequest
 
+pytestmark = pytest.mark.ship
+
 URL = "https://example.com/video.mp4"
 SECONDS = 24
 

@@ -71,6 +71,7 @@ def side_data(frame):
     return {entry["side_data_type"]: entry for entry in frame.get("side_data_list", [])}
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])
 @pytest.mark.parametrize("fields", [{"codec": "h264"}, {"codec": "vp9", "output_format": "webm"}])
 def test_hdr_is_tone_mapped_for_codecs_of_8_bits(transcode, hdr, fields, transfer):
@@ -89,6 +90,7 @@ def test_hdr_is_tone_mapped_for_codecs_of_8_bits(transcode, hdr, fields, transfe
         assert bright - white > 10
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     "fields",
     [{"codec": "hevc"}, {"codec": "av1"}, {"codec": "hevc", "resolution": "128x64", "output_format": "mkv"}],
@@ -118,6 +120,7 @@ def _fraction(text):
     return int(numerator) / int(denominator)
 
 
+@pytest.mark.ship
 def test_chunks_keep_hdr(transcode, hdr):
     """A video that is long enough to be encoded in chunks."""
     result, _ = transcode(hdr(seconds=21), codec="hevc")
@@ -126,6 +129,7 @@ def test_chunks_keep_hdr(transcode, hdr):
     assert {"Mastering display metadata", "Content light level metadata"} <= side_data(frame).keys()
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     ("codec", "pixels"), [("hevc", "yuv420p10le"), ("av1", "yuv420p10le"), ("h264", "yuv420p")]
 )
@@ -138,6 +142,7 @@ def test_10_bits_survive_where_players_support_them(transcode, make_media, codec
     assert color_of(described(result.results["file"].path)[0])[0] == pixels
 
 
+@pytest.mark.ship
 def test_a_phones_rotated_video_is_upright(transcode, clip, tmp_path):
     """The rotation is applied; a copy keeps it as it is."""
     rotated = tmp_path / "phone.mp4"
@@ -152,6 +157,7 @@ def test_a_phones_rotated_video_is_upright(transcode, clip, tmp_path):
     assert matrix["rotation"] == 90
 
 
+@pytest.mark.ship
 def test_a_recording_of_a_screen_keeps_the_time_of_every_picture(transcode, make_media):
     """Pictures at a variable rate are neither repeated nor omitted."""
     recording = make_media(

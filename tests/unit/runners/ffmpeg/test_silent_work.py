@@ -56,6 +56,7 @@ def silences(monkeypatch):
     return found
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("fields", [{}, {"bitrate": "100k"}], ids=["one pass", "two passes"])
 def test_attack_decoding_up_to_a_late_start_does_not_look_hung(transcode, one_key_frame, silences, fields):
     result, _ = transcode(one_key_frame, resolution="64x64", start=SECONDS - 1, duration=1, **fields)
@@ -66,6 +67,7 @@ def test_attack_decoding_up_to_a_late_start_does_not_look_hung(transcode, one_ke
     assert all(len(set(silence)) == 1 for silence in silences)  # the percentage and the units stay
 
 
+@pytest.mark.ship
 def test_attack_counting_pictures_for_an_audit_does_not_look_hung(
     tools, device, transcode, one_key_frame, silences, make_context
 ):

@@ -37,6 +37,7 @@ def test_a_fact_is_answered_and_every_token_is_counted(runner, make_context):
     assert QUESTION not in str(context.lines)
 
 
+@pytest.mark.ship
 def test_an_answer_uses_the_earlier_turns_of_a_conversation(ask):
     messages = [
         {"role": "system", "content": "You answer in one word."},
@@ -72,6 +73,7 @@ def test_the_text_ends_where_max_cost_is_reached(ask, make_context):
     assert answer["text"] == "The capital of"
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     ("stop", "text"),
     [
@@ -89,6 +91,7 @@ def test_the_text_ends_exactly_before_a_stop_string(ask, make_context, stop, tex
     assert "".join(data["text"] for _, data in context.events) == text
 
 
+@pytest.mark.ship
 def test_a_seed_repeats_an_answer_and_another_seed_changes_it(ask):
     fields = {"prompt": "Write a story.", "temperature": 1.0, "max_tokens": 8, "top_p": 0.95}
     first, again, other = (ask(**fields, seed=seed)["text"] for seed in (7, 7, 8))
@@ -96,6 +99,7 @@ def test_a_seed_repeats_an_answer_and_another_seed_changes_it(ask):
     assert first != other
 
 
+@pytest.mark.ship
 def test_penalties_keep_a_model_from_repeating_itself(ask_together):
     settings = ({}, {"repetition_penalty": 1.8}, {"presence_penalty": 2, "frequency_penalty": 2})
     prompt = {"prompt": "ha ha ha ha ha ha ha ha ha ha", "raw": True}
@@ -107,6 +111,7 @@ def test_penalties_keep_a_model_from_repeating_itself(ask_together):
         assert count < plain
 
 
+@pytest.mark.ship
 def test_an_answer_follows_its_schema(ask_together):
     """Even at a high temperature, where every token that the schema allows may be drawn."""
     fields = {
@@ -126,11 +131,13 @@ def test_an_answer_follows_its_schema(ask_together):
         assert all(isinstance(tag, bool) for tag in person["tags"])
 
 
+@pytest.mark.ship
 def test_a_number_in_json_follows_its_range(ask):
     schema = {"type": "number", "minimum": 3, "maximum": 3.5, "multipleOf": 0.25}
     assert json.loads(ask("Go", response_schema=schema)["text"]) in {3, 3.25, 3.5}
 
 
+@pytest.mark.ship
 def test_the_order_of_a_schemas_properties_is_the_answers(ask):
     """Also in the signed specification, whose canonical JSON sorts the properties of objects."""
     parts = {"type": "integer", "minimum": 0, "maximum": 9}
@@ -140,6 +147,7 @@ def test_the_order_of_a_schemas_properties_is_the_answers(ask):
     assert list(json.loads(ask(**sent)["text"])) == ["zeta", "alpha"]
 
 
+@pytest.mark.ship
 def test_the_order_of_a_tools_parameters_is_that_of_its_calls(ask):
     parts = {"type": "integer", "minimum": 0, "maximum": 9}
     schema = {"type": "object", "properties": {"zeta": parts, "alpha": parts}, "required": ["zeta", "alpha"]}
@@ -161,6 +169,7 @@ def test_a_schema_that_no_engine_can_enforce_is_an_input_error(ask, monkeypatch)
         ask(response_schema={"type": "integer"})
 
 
+@pytest.mark.ship
 def test_several_answers_share_one_prompt(ask, make_context):
     context = make_context()
     results = ask("Write a story.", n=3, temperature=1.0, seed=4, max_tokens=6, context=context)
@@ -174,6 +183,7 @@ def test_several_answers_share_one_prompt(ask, make_context):
     assert [data["offset"] for data in second] == [*range(len(second))]
 
 
+@pytest.mark.ship
 def test_log_probabilities_are_reported_for_each_token(ask):
     answer = ask(max_tokens=3, top_logprobs=2)
     assert [entry["token"] for entry in answer["logprobs"]] == ["The", " capital", " of"]
@@ -184,6 +194,7 @@ def test_log_probabilities_are_reported_for_each_token(ask):
         assert bytes(entry["bytes"]).decode() == entry["token"]
 
 
+@pytest.mark.ship
 def test_a_bias_changes_the_choice_of_a_token(ask):
     the = 504
     assert ask(max_tokens=1)["text"] == "The"
@@ -204,6 +215,7 @@ WEATHER = {
 TIME = {"name": "get_time"}
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     ("choice", "called"), [({"name": "get_weather"}, "get_weather"), ({"name": "get_time"}, "get_time")]
 )
@@ -225,6 +237,7 @@ def test_a_model_calls_the_required_tool(ask, make_context, choice, called):
     assert (kind, data["tool_calls"][0]["id"]) == ("part", call["id"])
 
 
+@pytest.mark.ship
 def test_a_model_reads_the_answer_of_a_tool(ask):
     messages = [
         {"role": "user", "content": "How is the weather in Rome?"},
@@ -237,6 +250,7 @@ def test_a_model_reads_the_answer_of_a_tool(ask):
     assert "snow" in ask(None, messages=messages, tools=[WEATHER], max_tokens=32)["text"]
 
 
+@pytest.mark.ship
 def test_a_request_longer_than_the_models_context_names_both_lengths(ask):
     with pytest.raises(Fail, match=r"36 tokens and max_tokens is 4090; .* holds 4096") as caught:
         ask(max_tokens=4090)
@@ -268,6 +282,7 @@ def test_a_message_never_contains_control_tokens(runner, ask):
     assert raw["prompt"] == attack, "a raw prompt may contain them"
 
 
+@pytest.mark.ship
 def test_control_characters_and_template_syntax_are_plain_text(ask):
     for prompt in ("\x00\x1b[2J\u202e", "\U0001f1e6" * 50, "\n", "{{ 7 * 7 }}{% for x in y %}"):
         assert ask(prompt, max_tokens=2)["usage"]["completion_tokens"] <= 2

@@ -18,6 +18,8 @@ from runners.llm import LLMRunner
 from runners.llm.request import InferenceRequest
 from support.inputs.language_models import NAME, PERSON, QUESTION
 
+pytestmark = pytest.mark.ship
+
 CPU = {"kind": "cpu", "name": "test processor", "uuid": None}
 RANGES = {
     "logprobs": HonestRange(0, 0.01, 10, 0.03),

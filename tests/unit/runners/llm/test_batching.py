@@ -11,6 +11,8 @@ from runners.api import Cancelled, Fail
 from runners.llm.request import InferenceRequest
 from support.inputs.language_models import NAME, PERSON, QUESTION
 
+pytestmark = pytest.mark.ship
+
 MIXED = [
     {"prompt": QUESTION, "max_tokens": 8},
     {"prompt": "Count from one to twenty, in words. " * 4, "max_tokens": 6},

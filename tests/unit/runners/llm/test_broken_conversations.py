@@ -23,6 +23,8 @@ from runners.llm.request import InferenceRequest
 from support.inputs.language_models import NAME, QUESTION
 from support.servers import vllm_server
 
+pytestmark = pytest.mark.ship
+
 EXAMPLES = 25
 
 WORDS = st.sampled_from(

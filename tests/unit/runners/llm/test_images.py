@@ -78,6 +78,7 @@ def picture(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("colour", COLOURS)
 def test_the_answer_says_what_the_image_shows(
     seeing: LLMRunner, ask: Ask, picture: Callable[..., Path], colour: str
@@ -93,6 +94,7 @@ def test_every_usual_format_is_read(
     assert "blue" in ask(seeing, picture("blue", name), REPEAT)["text"]
 
 
+@pytest.mark.ship
 def test_images_and_texts_are_read_in_their_order_and_counted(
     seeing: LLMRunner, ask: Ask, picture: Callable[..., Path]
 ) -> None:
@@ -112,6 +114,7 @@ def test_the_mark_of_an_image_in_a_text_is_a_text(
     assert answer["usage"]["completion_tokens"] > 0
 
 
+@pytest.mark.ship
 def test_a_photo_is_turned_as_its_camera_was(
     seeing: LLMRunner, ask: Ask, tmp_path: Path, make_context: Callable[..., Any]
 ) -> None:
@@ -182,6 +185,7 @@ def decoded(url: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     ("name", "mode"),
     [("a.png", "RGB"), ("a.png", "RGBA"), ("a.png", "P"), ("a.jpg", "RGB"), ("a.webp", "RGB")],

@@ -96,6 +96,7 @@ def test_probe_imports_no_engine(tools):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
+@pytest.mark.ship
 def test_a_killed_engine_ends_its_requests_and_the_process_is_replaced(model, tools, device, make_context):
     """ENGINE_DIED makes the parent replace the runner's process."""
     runner = LLMRunner(tools, device)
@@ -109,6 +110,7 @@ def test_a_killed_engine_ends_its_requests_and_the_process_is_replaced(model, to
     runner.close()
 
 
+@pytest.mark.ship
 def test_the_engine_ends_with_the_runners_process(start_child, model, tools, device):
     child = start_child("llm_inference")
     child.configure(tools, device)

@@ -10,6 +10,8 @@ from runners.llm.engines.slots import Slots
 from runners.llm.request import InferenceRequest
 from support.inputs.language_models import NAME
 
+pytestmark = pytest.mark.ship
+
 LONG = "The quick brown fox jumps over the lazy dog. " * 8
 TOKENS = tuple(range(100))
 

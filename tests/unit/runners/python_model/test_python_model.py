@@ -46,6 +46,7 @@ def predict(input, threshold=0.5):
 """
 
 
+@pytest.mark.ship
 def test_a_numpy_model_classifies_a_jpeg(predict, make_media):
     """The reference's example: a Python entrypoint with requirements, a jpeg in, JSON out."""
     image = make_media("red.jpg", "-f", "lavfi", "-i", "color=red:size=64x64", "-frames:v", "1")
@@ -94,6 +95,7 @@ def test_the_slots_wall_time_is_metered_through_the_child_process(start_child, t
     assert 3 <= float(done.units) <= elapsed
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     ("end", "code"),
     [
@@ -326,6 +328,7 @@ def test_attack_the_environment_and_the_rest_cannot_be_changed(predict):
     assert result.results["value"] == []
 
 
+@pytest.mark.ship
 def test_attack_never_returning_ends_at_the_deadline(predict):
     began = time.monotonic()
     error = failure(predict, "def predict(input):\n  while True: pass", timeout=3)
@@ -371,6 +374,7 @@ def test_attack_shared_memory_is_bounded(predict):
     assert result.results["value"] <= 64 * 2**20
 
 
+@pytest.mark.ship
 def test_attack_a_fork_bomb_is_stopped(predict):
     """Even where the kernel's own limit does not apply, as for root: before it has filled the machine."""
     began = time.monotonic()
@@ -396,6 +400,7 @@ def test_attack_many_files_over_the_limit(predict):
     assert (error.code, "20 MiB of files" in str(error)) == ("LIMIT_EXCEEDED", True)
 
 
+@pytest.mark.ship
 def test_attack_a_zip_bomb_is_stopped(predict, tmp_path):
     bomb = tmp_path / "bomb.zip"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
@@ -559,6 +564,7 @@ STUBBORN = {
 """Models that continue after every refusal."""
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     ("deed", "cause"),
     [

@@ -181,6 +181,7 @@ def test_attack_a_package_that_would_have_to_be_built(install, owners, tmp_path)
     assert caught.value.code == "REQUIREMENTS_FAILED"
 
 
+@pytest.mark.ship
 def test_attack_a_wheel_without_end_is_stopped_by_its_size(install, owners, tools):
     owners.offer(("large", wheel("large", content=b"#" * (30 * 2**20))))
     with pytest.raises(Fail) as caught:
@@ -207,6 +208,7 @@ def test_the_owners_variables_and_files_stay_outside(install, owners, monkeypatc
     install("wanted")
 
 
+@pytest.mark.ship
 def test_environments_and_packages_stay_within_the_quota(install, owners, tools):
     """The least recently used environments are removed, except those in use."""
     size = 6 * 2**20

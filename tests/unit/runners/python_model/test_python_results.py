@@ -148,6 +148,7 @@ def test_the_log_of_a_failed_model_has_its_traceback(predict, tools, device, mak
     assert ("stderr", "    raise ValueError('boom')") in context.lines
 
 
+@pytest.mark.ship
 def test_attack_a_flood_of_output_is_bounded(predict):
     """Its beginning and its end reach the log, what is left out is counted, and the model is not slowed down for it."""
     body = "def predict(input):\n  print('first')\n  for n in range(300_000): print('x' * 90)\n  print('last')\n  return 1\n"

@@ -183,6 +183,7 @@ FILES = {
 }
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(("source", "reason"), FILES.values(), ids=FILES)
 def test_attack_files_that_are_hard_to_count(attack, source, reason):
     outcome, seconds = attack(source, files=200)
@@ -243,6 +244,7 @@ def test_attack_a_directory_that_its_owner_cannot_read(attack):
     assert outcome.ended is Ended.OUTPUT
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     ("source", "ended", "reason"),
     [
@@ -260,6 +262,7 @@ def test_attack_on_an_agent_that_is_not_root(attack_as_user, source, ended, reas
     assert left == []
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     "name", ["a memfd that is written and not mapped", "a memfd of a process that hides"]
 )
@@ -271,6 +274,7 @@ def test_attack_on_an_agent_in_a_container(attack_as_user, name):
     assert outcome == "memory", complaint
 
 
+@pytest.mark.ship
 def test_the_total_processor_time_of_all_processes_is_bounded(attack):
     outcome, seconds = attack(
         """

@@ -10,6 +10,8 @@ from runners.stable_diffusion.request import GenerateRequest
 from support.audited import audited, calibration, published
 from support.inputs.diffusion import NAME
 
+pytestmark = pytest.mark.ship
+
 LIMITS = {"pixels": 0.001, "tile": 0.002}
 
 

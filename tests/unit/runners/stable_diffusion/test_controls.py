@@ -14,6 +14,8 @@ from runners.stable_diffusion.request import GenerateRequest, adapters
 from support.inputs.diffusion import NAME, contents, pixels
 from support.inputs.families import make_control, make_family
 
+pytestmark = pytest.mark.ship
+
 URL = "https://example.com/edges.png"
 REQUEST = {"prompt": "a cat on a mat", "size": "64x64", "seed": 7, "steps": 2, "control_url": URL}
 

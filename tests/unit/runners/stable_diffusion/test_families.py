@@ -64,6 +64,7 @@ def draw(make_context, picture, tmp_path):
     return run
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_makes_pictures_from_text_with_previews(load, draw, family, monkeypatch):
     monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 0)
@@ -81,6 +82,7 @@ def test_a_family_makes_pictures_from_text_with_previews(load, draw, family, mon
     assert "warnings" in draw(runner, prompt="cat " * 900, steps=1)[0].results
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_makes_pictures_from_pictures(load, draw, family):
     """With a strength where the family has one, which rounds steps down; FLUX.2 edits instead, without a mask."""
@@ -101,6 +103,7 @@ def test_a_family_makes_pictures_from_pictures(load, draw, family):
     assert len({*pixels(made), *pixels(varied), *pixels(inside)}) == 3
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_preview_of_the_finished_latents_is_the_picture(load, family):
     """Families arrange and scale their latents in ways of their own."""
@@ -154,6 +157,7 @@ def test_the_defaults_are_diffusers_own_and_the_catalogue_overrides_them(load):
     }  # fmt: skip
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("family", ["FluxPipeline", "ZImagePipeline"])
 def test_the_pictures_of_a_request_share_one_encoding_and_equal_those_made_alone(load, draw, family):
     runner = load(family)
@@ -168,6 +172,7 @@ def test_the_pictures_of_a_request_share_one_encoding_and_equal_those_made_alone
     assert len(runs) == 4 * shared, "a request of three pictures encodes as often as one of one picture"
 
 
+@pytest.mark.ship
 def test_fp8_weights_take_less_memory_and_are_named_in_the_results(load, draw):
     """A quarter of 32 bits each, except FLUX's modulation, which diffusers leaves in full and is half of this tiny model."""
     plain, small = load("FluxPipeline"), load("FluxPipeline", quantization="fp8")
@@ -187,6 +192,7 @@ def quantised(families, tmp_path_factory):
     return make_gguf(families("FluxPipeline"), tmp_path_factory.mktemp("gguf") / "model")
 
 
+@pytest.mark.ship
 def test_a_gguf_denoiser_stays_quantised_and_is_named_in_the_results(load, draw, device, quantised):
     runner = StableDiffusionRunner(None, device)
     model = Model("tiny", quantised)
@@ -199,6 +205,7 @@ def test_a_gguf_denoiser_stays_quantised_and_is_named_in_the_results(load, draw,
     assert _bytes(runner._loaded._denoiser) < 0.4 * _bytes(dense)
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("form", ["none", "fp8", "gguf"])
 def test_blocks_that_take_turns_make_the_same_picture(load, draw, device, families, quantised, form):
     """In this test they are moved from the CPU to the CPU."""
@@ -220,6 +227,7 @@ def test_blocks_that_take_turns_make_the_same_picture(load, draw, device, famili
     assert measure(runner._loaded._base, "nf4").blocks is None
 
 
+@pytest.mark.ship
 def test_caching_skips_blocks_changes_the_picture_and_ends_with_the_request(load, draw):
     runner = load("FluxPipeline")
     second = runner._loaded._denoiser.transformer_blocks[1]

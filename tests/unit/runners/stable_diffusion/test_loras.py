@@ -28,6 +28,7 @@ def test_a_lora_changes_the_picture_and_is_removed_afterwards(generate, make_con
     ]  # fmt: skip
 
 
+@pytest.mark.ship
 def test_several_loras_add_up_and_have_their_own_defaults(
     generate, make_context, untrained_diffusion, lora, tmp_path
 ):

@@ -49,6 +49,7 @@ def test_each_picture_of_a_job_can_be_reproduced_alone(generate):
     assert together.units == Decimal(64 * 64 * 3 * 3) / 10**6
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize(
     "change",
     [
@@ -65,6 +66,7 @@ def test_each_parameter_changes_the_picture(generate, change):
     assert pixels(generate(**change)) != pixels(generate())
 
 
+@pytest.mark.ship
 def test_each_scheduler_makes_its_own_picture(generate):
     made = {scheduler: pixels(generate(steps=4, scheduler=scheduler))[0] for scheduler in get_args(Scheduler)}
     assert len(set(made.values())) == len(made)
@@ -191,6 +193,7 @@ def test_previews_are_small_pictures_of_the_unfinished_picture(generate, make_co
     assert len({data["image"] for data in previews}) == 4
 
 
+@pytest.mark.ship
 def test_previews_are_limited_in_time(make_context, monkeypatch, model, device, generate):
     """Neither too often, nor if they would take more than their share of the time, also of a later job."""
     fresh = StableDiffusionRunner(None, device)
@@ -229,6 +232,7 @@ def test_a_prompt_that_is_too_long_causes_a_warning(generate, make_context):
     assert "warnings" not in generate().results
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("placement", ["parts", "blocks"])
 def test_a_model_that_saves_memory_makes_the_same_picture(
     generate, make_context, model, device, lora, placement
@@ -253,6 +257,7 @@ def test_a_model_that_saves_memory_makes_the_same_picture(
         assert adapted[0] == adapted[1]
 
 
+@pytest.mark.ship
 def test_a_large_picture_is_decoded_in_tiles_if_memory_is_short(generate, model, device, runner):
     thrifty = StableDiffusionRunner(None, device)
     thrifty.load(model)
@@ -268,6 +273,7 @@ def test_a_wrong_model_is_a_machine_fault(generate):
     assert caught.value.code == "MODEL_UNAVAILABLE"
 
 
+@pytest.mark.ship
 def test_a_closed_runner_loads_again(model, device, generate):
     runner = StableDiffusionRunner(None, device)
     runner.load(model)
@@ -295,6 +301,7 @@ def test_probe_imports_no_engine():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
+@pytest.mark.ship
 def test_through_the_child_process(start_child, tools, device, model, picture, tmp_path):
     """The results have the form of the API, and the prompt is not in the child's own output."""
     output, work = tmp_path / "output", tmp_path / "work"

@@ -21,6 +21,8 @@ from runners.whisper.comparison import (
 )
 from runners.whisper.request import TranscribeRequest
 
+pytestmark = pytest.mark.ship
+
 
 def spoken(text, start=0.0):
     return [TimedWord(word, start + number) for number, word in enumerate(text.split())]

@@ -84,6 +84,7 @@ class Text:
         self.text += text
 
 
+@pytest.mark.ship
 def test_half_precision_halves_the_weights_and_not_the_text(models, device, samples):
     """On a CPU openai-whisper computes in single precision, also with such weights."""
     engine = OpenAIWhisper(Model("tiny.en", models / "tiny.en"), device)
@@ -97,6 +98,7 @@ def test_half_precision_halves_the_weights_and_not_the_text(models, device, samp
     assert listener.text.strip() == SENTENCE
 
 
+@pytest.mark.ship
 def test_faster_whisper_needs_no_torch(models, samples, tmp_path):
     """Nor does its process import it where it is installed, which would take a second and 200 MB."""
     np.save(tmp_path / "samples.npy", samples)

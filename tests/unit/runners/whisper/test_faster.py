@@ -16,6 +16,8 @@ from runners.whisper.request import TranscribeRequest
 from runners.whisper.speech import WINDOW_SECONDS, Clip, blocks
 from support.inputs.speech import SENTENCE, read_samples, similarity
 
+pytestmark = pytest.mark.ship
+
 RATE = 16_000
 REQUEST = TranscribeRequest(audio_url="https://example.com/a.mp3", model="tiny.en")
 

@@ -92,6 +92,7 @@ def test_an_engine_that_the_client_chose_and_the_machine_lacks_is_not_the_machin
     assert needs({"engine": None}) == needs({}) == []
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])
 def test_each_word_has_its_time(transcribe, speech, engine):
     result, _ = transcribe(speech, engine=engine, word_timestamps=True)
@@ -111,6 +112,7 @@ def test_subtitles_are_written_in_each_format(transcribe, speech):
     assert {file.path.parent for file in result.results["files"]} == {context.output}
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])
 def test_progress_follows_the_windows_of_long_audio(transcribe, long_speech, engine):
     """The event of a segment states where its text begins in the results' text."""
@@ -149,6 +151,7 @@ def test_texts_are_joined_with_the_spaces_of_their_language(runner, make_context
     assert offsets == [0, 3, 7]
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])
 def test_segments_are_published_while_the_rest_is_transcribed(
     runner, make_context, long_speech, engine, monkeypatch
@@ -165,6 +168,7 @@ def test_segments_are_published_while_the_rest_is_transcribed(
     runner.close()
 
 
+@pytest.mark.ship
 def test_the_benchmarks_speech_is_transcribed(transcribe, tools, tmp_path):
     """Nearly word for word, so that no passage is decoded again and every run takes the same time."""
     benchmark = WhisperRunner.benchmark(tools, tmp_path)
@@ -174,6 +178,7 @@ def test_the_benchmarks_speech_is_transcribed(transcribe, tools, tmp_path):
     assert sum(word in words for word in spoken) >= 0.95 * len(spoken)
 
 
+@pytest.mark.ship
 @pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])
 def test_silence_is_an_empty_text(transcribe, make_media, engine):
     silence = make_media("silence.wav", "-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono", "-t", "3")
@@ -183,6 +188,7 @@ def test_silence_is_an_empty_text(transcribe, make_media, engine):
     assert result.units == 3
 
 
+@pytest.mark.ship
 def test_the_sound_of_a_video_is_transcribed(transcribe, make_media, speech):
     video = make_media(
         "speech.mkv",
@@ -268,6 +274,7 @@ def test_probe_imports_no_engine(tools):
     assert (probe.available, "set runners.ffmpeg" in probe.reasons[0]) == (False, True)
 
 
+@pytest.mark.ship
 def test_through_the_child_process(start_child, models, tools, device, speech, tmp_path):
     output, work = tmp_path / "output", tmp_path / "work"
     output.mkdir()

@@ -42,6 +42,7 @@ def runner(models):
     made.close()
 
 
+@pytest.mark.ship
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])
 def test_a_run_resumes_after_the_parts_of_another(runner, make_context, passage, engine):
