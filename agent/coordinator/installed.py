@@ -10,6 +10,7 @@ from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.feature import Feature
 from agent.coordinator.features.audits.feature import FEATURE as AUDITS
 from agent.coordinator.features.history.feature import FEATURE as HISTORY
+from agent.coordinator.features.machines.feature import FEATURE as MACHINES
 from agent.coordinator.features.openai.feature import FEATURE as OPENAI
 from agent.coordinator.features.payouts.feature import FEATURE as PAYOUTS
 from agent.coordinator.features.s3.feature import FEATURE as S3
@@ -19,7 +20,17 @@ from agent.coordinator.features.webhooks.feature import FEATURE as WEBHOOKS
 from agent.coordinator.metrics import METRICS as KERNEL_METRICS
 from agent.settings import Settings
 
-FEATURES: Final[tuple[Feature, ...]] = (AUDITS, WAITS, WEBHOOKS, HISTORY, PAYOUTS, OPENAI, TUS, S3)
+FEATURES: Final[tuple[Feature, ...]] = (
+    AUDITS,
+    MACHINES,
+    WAITS,
+    WEBHOOKS,
+    HISTORY,
+    PAYOUTS,
+    OPENAI,
+    TUS,
+    S3,
+)
 """The features, in the order in which their hooks run and their routes are tried."""
 
 METRICS: Final = (*KERNEL_METRICS, *(metric for feature in FEATURES for metric in feature.metrics))

@@ -154,11 +154,16 @@ def _add_shared(components: Json) -> None:
     components["responses"] = {code: _error_answer([kind]) for code, kind in answerable().items()}
 
 
+def _resource(route: APIRoute) -> str:
+    """Return the name of the route's module; that of the feature, if it has one module of routes."""
+    *_, folder, module = route.endpoint.__module__.split(".")
+    return folder if module == "routes" else module
+
+
 def _complete(operation: Json, route: APIRoute, method: str, components: Json) -> None:
     """Add the parts that follow from the route's declaration."""
     guard = guard_of(route)
-    module = route.endpoint.__module__.rpartition(".")[2]
-    operation["operationId"] = f"{module}_{route.name}"
+    operation["operationId"] = route.operation_id or f"{_resource(route)}_{route.name}"
     operation.setdefault(AUDIENCE, EVERYBODY if guard is None else guard.audience)
     operation["security"] = [] if guard is None else [{scheme: []} for scheme in guard.schemes]
     for parameter in operation.get("parameters", ()):

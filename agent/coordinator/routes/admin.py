@@ -11,9 +11,9 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access, enrolments, logins, wallet
 from agent.coordinator.operations.answers.accounts import AccountPage, Booked, EnrolmentPage, Key, LoginLink
-from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Overview, Removal
+from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Removal
 from agent.coordinator.operations.callers import Role
-from agent.coordinator.operations.miners import exclusion, machines
+from agent.coordinator.operations.miners import exclusion
 from agent.coordinator.routes._callers import (
     Admin,
     Before,
@@ -284,9 +284,3 @@ async def remove_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) -
     The miner can join again with an enrolment token. To keep it out, exclude it.
     """
     return await exclusion.remove(context, miner_id)
-
-
-@router.get("/overview", summary="Miners and queue")
-async def overview(context: ContextOf, _: Admin) -> Overview:
-    """All miners with the services that they offer or cannot offer, and the number of jobs in each state."""
-    return await machines.overview(context)

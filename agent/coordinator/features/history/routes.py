@@ -14,7 +14,7 @@ from agent.coordinator.routes._callers import Admin, ContextOf
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin", tags=["Administration"])
 
 
-@router.get("/history", summary="Jobs, money and miners over time")
+@router.get("/history", operation_id="admin_history", summary="Jobs, money and miners over time")
 async def history(
     context: ContextOf,
     _: Admin,

@@ -67,7 +67,9 @@ class StoredParts(RequestBody):
     sha256: Digest | None = None
 
 
-@router.get("", summary="Whether files can be sent to the store directly")
+@router.get(
+    "", operation_id="direct_uploads_offer", summary="Whether files can be sent to the store directly"
+)
 async def offer(context: ContextOf, _: ClientOrSession) -> DirectTransferOffer:
     """If not, the other calls answer 404, and files are sent to `/v1/artifacts` or `/v1/uploads`, as always possible."""
     direct = context.artifacts.direct
@@ -77,6 +79,7 @@ async def offer(context: ContextOf, _: ClientOrSession) -> DirectTransferOffer:
 
 @router.post(
     "",
+    operation_id="direct_uploads_begin",
     status_code=status.HTTP_201_CREATED,
     responses=errors(NotFound, PayloadTooLarge, InsufficientStorage, StaleLease),
     summary="Begin an upload to the store",
@@ -100,6 +103,7 @@ async def begin(context: ContextOf, who: ClientOrSession, request: NewDirectUplo
 
 @router.post(
     "/{upload_id}/parts",
+    operation_id="direct_uploads_proceed",
     responses=errors(NotFound, Conflict, ChecksumMismatch, PayloadTooLarge, StaleLease),
     summary="Report stored parts",
 )
@@ -116,6 +120,7 @@ async def proceed(
 
 @router.delete(
     "/{upload_id}",
+    operation_id="direct_uploads_terminate",
     status_code=status.HTTP_204_NO_CONTENT,
     responses=errors(NotFound),
     summary="Terminate an upload to the store",

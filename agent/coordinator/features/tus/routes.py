@@ -100,7 +100,11 @@ RequiresTus = Depends(_require_tus)
 
 
 @router.options(
-    "", status_code=204, responses={204: {"headers": _CAPABILITIES}}, summary="Capabilities of this server"
+    "",
+    operation_id="uploads_options",
+    status_code=204,
+    responses={204: {"headers": _CAPABILITIES}},
+    summary="Capabilities of this server",
 )
 async def options(context: ContextOf, _: Client) -> Response:
     """Returns the version, extensions, checksums and maximum size in the headers of tus."""
@@ -109,6 +113,7 @@ async def options(context: ContextOf, _: Client) -> Response:
 
 @router.options(
     "/{upload_id}",
+    operation_id="uploads_options_of_upload",
     status_code=204,
     responses={204: {"headers": _CAPABILITIES}},
     summary="Capabilities of this server for an upload",
@@ -132,6 +137,7 @@ def _capabilities(context: ContextOf) -> Response:
 
 @router.post(
     "",
+    operation_id="uploads_create",
     status_code=status.HTTP_201_CREATED,
     dependencies=[RequiresTus],
     responses={
@@ -177,6 +183,7 @@ async def create(
 
 @router.head(
     "/{upload_id}",
+    operation_id="uploads_resume",
     response_class=Response,
     dependencies=[RequiresTus],
     responses={200: {"headers": _STATE}, **errors(NotFound, UnsupportedVersion)},
@@ -191,7 +198,9 @@ async def resume(context: ContextOf, caller: Client, upload_id: fields.UploadId)
     return Response(headers=headers)
 
 
-@router.get("/{upload_id}", responses=errors(NotFound), summary="Status of an upload")
+@router.get(
+    "/{upload_id}", operation_id="uploads_get", responses=errors(NotFound), summary="Status of an upload"
+)
 async def get(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Upload:
     """Returns the offset, and the artifact's id once the upload is finished. Does not end a request in progress."""
     return operations.view(await operations.find(context, caller, upload_id))
@@ -199,6 +208,7 @@ async def get(context: ContextOf, caller: Client, upload_id: fields.UploadId) ->
 
 @router.patch(
     "/{upload_id}",
+    operation_id="uploads_append",
     status_code=status.HTTP_204_NO_CONTENT,
     dependencies=[RequiresTus],
     responses={204: {"headers": _STATE}, **errors(NotFound, UnsupportedVersion, *_PART_ERRORS)},
@@ -228,6 +238,7 @@ async def append(
 
 @router.delete(
     "/{upload_id}",
+    operation_id="uploads_terminate",
     status_code=status.HTTP_204_NO_CONTENT,
     dependencies=[RequiresTus],
     responses=errors(NotFound, UnsupportedVersion, Locked),

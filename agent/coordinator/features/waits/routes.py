@@ -15,7 +15,11 @@ router = APIRouter(prefix="/v1")
 
 
 @router.get(
-    "/jobs/{job_id}/explain", responses=errors(JobNotFound), tags=["Jobs"], summary="Why a job does not run"
+    "/jobs/{job_id}/explain",
+    operation_id="jobs_explain",
+    responses=errors(JobNotFound),
+    tags=["Jobs"],
+    summary="Why a job does not run",
 )
 async def explain_job(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobExplanation:
     """For each reason: what and by how much, who can change it, and how. A running or ended job has no reasons.
@@ -27,6 +31,7 @@ async def explain_job(context: ContextOf, caller: Client, job_id: fields.JobId) 
 
 @router.get(
     "/miners/{miner_id}/explain",
+    operation_id="machines_explain",
     responses=errors(NotFound),
     tags=["Miners"],
     summary="Why a miner does not get the waiting jobs",

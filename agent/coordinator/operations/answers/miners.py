@@ -1,4 +1,4 @@
-"""Answers about miners, for their owners and for operators."""
+"""Answers about miners: what is done to them, and what they offer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from agent.core.jobs import JobState
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 
@@ -21,29 +20,6 @@ ALWAYS_PRESENT = ConfigDict(json_schema_extra=_require_all)
 """Configuration of answers whose fields are null, rather than left out, if they do not apply."""
 
 
-THROTTLED = "Until then the miner gets no jobs, because it has handed back too many"
-
-
-class MachineGpu(Answer):
-    """A GPU. Memory is in bytes, utilization in percent, temperature in degrees Celsius, power in watts; null if unknown.
-
-    `paused` is the reason for which it accepts no jobs.
-    """
-
-    uuid: str = Field(examples=["GPU-8a56a4bc"])
-    index: int = Field(examples=[0])
-    name: str = Field(examples=["NVIDIA GeForce RTX 4090"])
-    driver: str | None = Field(examples=["570.86"])
-    compute_capability: str | None = Field(examples=["8.9"])
-    memory_total: int | None = Field(examples=[25757220864])
-    memory_free: int | None = Field(examples=[25000000000])
-    utilization: float | None = Field(examples=[3])
-    temperature: float | None = Field(examples=[41])
-    power: float | None = Field(examples=[60.5])
-    power_limit: float | None = Field(examples=[450])
-    paused: str | None = Field(examples=[None])
-
-
 class ServiceScore(Answer):
     """The miner's score in its own benchmark."""
 
@@ -54,221 +30,12 @@ class ServiceScore(Answer):
     device: str | None = Field(default=None, examples=["NVIDIA GeForce RTX 4090"])
 
 
-class MachineService(Answer):
-    """A service that the miner offers, with the models on its disk, those that are loaded, and those that are unavailable."""
-
-    service_id: fields.ServiceId
-    models: list[str] = Field(examples=[["tiny.en"]])
-    loaded: list[str] = Field(examples=[["tiny.en"]])
-    unavailable_models: list[str] = Field(examples=[[]])
-    unit_price: fields.Amount
-    unit: str | None = Field(examples=["token"])
-    concurrency: int = Field(examples=[1])
-    downloadable: bool
-    score: ServiceScore | None
-
-
-class IdleShare(Answer):
-    """A share of the last hour, and its reason: `working`, or why the miner was idle."""
-
-    reason: str = Field(examples=["no job that fits is waiting"])
-    share: float = Field(ge=0, le=1, examples=[0.62])
-
-
-class MachineDownload(Answer):
-    """The download of a model, in bytes; `total` is null while unknown."""
-
-    model: str = Field(examples=["tiny"])
-    done: int = Field(examples=[33554432])
-    total: int | None = Field(examples=[75572083])
-
-
-class MachineJob(Answer):
-    """A job that runs on the miner."""
-
-    job_id: fields.JobId
-    service_id: fields.ServiceId
-    progress: fields.Percentage
-    started_at: fields.Time | None
-
-
 class QueuedCommand(Answer):
     """A command that is sent to the miner until it has executed it."""
 
     command_id: fields.CommandId
     command: CommandName
     created_at: fields.Time
-
-
-class WaitingCommand(QueuedCommand):
-    """A command that the miner has not executed yet. Fields that do not apply are null."""
-
-    model_config = ALWAYS_PRESENT
-
-    gpu: str | None = Field(default=None, examples=[None])
-    seconds: float | None = Field(default=None, examples=[3600])
-    model: str | None = Field(default=None, examples=[None])
-
-
-class ChangedSetting(Answer):
-    """A setting that a command changes, as written in the settings file; null values stand for the default."""
-
-    setting: str = Field(examples=["miner.prices.whisper_transcription"])
-    before: str | None = Field(examples=["0.0001"])
-    after: str | None = Field(examples=["0.0002"])
-
-
-class GivenCommand(QueuedCommand):
-    """A command of the miner's history. `given_by` is the role and the name of the key that gave it.
-
-    `executed_at` is null while it waits; `refusal` has the reasons if the miner refused it.
-    """
-
-    model_config = ALWAYS_PRESENT
-
-    given_by: str = Field(examples=["owner"])
-    gpu: str | None = Field(examples=[None])
-    seconds: float | None = Field(examples=[None])
-    model: str | None = Field(examples=[None])
-    changes: list[ChangedSetting]
-    executed_at: fields.Time | None = Field(examples=[None])
-    refusal: list[str] = Field(examples=[[]])
-
-
-class ServicePrice(Answer):
-    """The price of a unit of a service: the current one, the setting, and the default, which applies without a setting."""
-
-    service_id: fields.ServiceId
-    unit: str | None = Field(examples=["audio second"])
-    unit_price: fields.Amount
-    setting: fields.Amount | None = Field(examples=[None])
-    default: fields.Amount
-
-
-class ServiceEngines(Answer):
-    """The engines that can serve a service, the one in use first. Null stands for the agent's own environment."""
-
-    service_id: fields.ServiceId
-    engines: list[str | None] = Field(examples=[["faster-whisper", None]])
-
-
-class MinerSettings(Answer):
-    """The settings of a miner that can be changed from here, and its newest commands.
-
-    `locked` is the reason if none can be changed. `schedule` are the times of the week, by the machine's clock, at which it accepts
-    no jobs.
-    """
-
-    miner_id: fields.MinerId
-    locked: str | None = Field(examples=[None])
-    prices: list[ServicePrice]
-    schedule: list[str] = Field(examples=[["Mon-Fri 09:00-18:00"]])
-    engines: list[ServiceEngines]
-    preferred_engines: list[str] = Field(examples=[["faster-whisper"]])
-    history: list[GivenCommand]
-
-
-class RegisteredMiner(Answer):
-    """What lists and pages state about a miner. `paused` is the reason for accepting no jobs."""
-
-    miner_id: fields.MinerId
-    name: str = Field(examples=["rig-1"])
-    online: bool
-    seen_at: fields.Time
-    registered_at: fields.Time
-    session: int = Field(examples=[4])
-    agent_version: str | None = Field(examples=["0.2.0"])
-    version_problem: str | None = Field(
-        description="Why its version does not work with the coordinator's, and what to do; it gets no jobs then",
-        examples=[None],
-    )
-    paused: str | None = Field(examples=[None])
-
-
-class MinerDetails(RegisteredMiner):
-    """A machine. Sizes are in bytes; `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
-
-    `sandbox` isolates programs that read clients' files: bubblewrap, landlock or none; null if none works or the agent is too old to
-    report it. `idle` are shares of the last hour that sum to 1; empty if the agent is too old to report them.
-    """
-
-    slots: int = Field(examples=[1])
-    cpu_cores: int = Field(examples=[16])
-    memory: int = Field(examples=[68719476736])
-    disk_free: int = Field(examples=[85899345920])
-    sandbox: str | None = Field(examples=["bubblewrap"])
-    gpus: list[MachineGpu]
-    services: list[MachineService]
-    unavailable: dict[str, list[str]] = Field(
-        examples=[{"video_transcoding": ["ffmpeg was not found; install it or set runners.ffmpeg."]}]
-    )
-    idle: list[IdleShare]
-    downloads: list[MachineDownload]
-    jobs: list[MachineJob]
-    commands: list[WaitingCommand]
-    reputation: float = Field(examples=[4.8])
-    total_earned: fields.Amount
-    throttled_until: fields.Time | None = Field(description=THROTTLED, examples=[None])
-
-
-class MinerPage(Answer):
-    """Miners, newest first, and their total number."""
-
-    miners: list[MinerDetails]
-    total: int = Field(examples=[1])
-    limit: int = Field(examples=[50])
-    offset: int = Field(examples=[0])
-
-
-class FleetMiner(Answer):
-    """One machine of a fleet. `paused` is the reason for accepting no jobs, `gpus` are the names of its GPUs."""
-
-    miner_id: fields.MinerId
-    name: str = Field(examples=["rig-1"])
-    online: bool
-    paused: str | None = Field(examples=[None])
-    gpus: list[str] = Field(examples=[["NVIDIA GeForce RTX 4090"]])
-    slots: int = Field(examples=[1])
-    running: int = Field(description="Number of jobs that run now", examples=[1])
-    earned_today: fields.Amount
-    total_earned: fields.Amount
-
-
-class DayEarnings(Answer):
-    """The earnings of one UTC day, and the number of jobs."""
-
-    date: str = Field(examples=["2024-01-01"], json_schema_extra={"format": "date"})
-    amount: fields.Amount
-    jobs: int = Field(examples=[12])
-
-
-class Fleet(Answer):
-    """All machines of one owner, the newest first, and their sums. `days` are their earnings together, today's last.
-
-    `owner` is the name that their enrolment tokens have; null for a machine on its own, and for administrators, who get all machines.
-    """
-
-    owner: str | None = Field(examples=["alice"])
-    online: int = Field(description="Number of machines that are online", examples=[2])
-    gpus: int = Field(examples=[4])
-    slots: int = Field(examples=[4])
-    running: int = Field(examples=[3])
-    days: list[DayEarnings]
-    earned_today: fields.Amount
-    total_earned: fields.Amount
-    miners: list[FleetMiner]
-
-
-class Earnings(Answer):
-    """Earnings by day, newest last, and their sum. The other amounts are of all days: what can be paid out now, is on hold, is in payouts that have not ended, and has arrived."""
-
-    miner_id: fields.MinerId
-    days: list[DayEarnings]
-    total: fields.Amount
-    available: fields.Amount
-    on_hold: fields.Amount
-    pending: fields.Amount
-    paid_out: fields.Amount
 
 
 class Exclusion(Answer):
@@ -292,61 +59,3 @@ class Inclusion(Answer):
     """A miner that may register again."""
 
     miner_id: fields.MinerId
-
-
-class MinerFault(Answer):
-    """The last run that its miner did not finish, whether or not it lowers the reputation. `code` and `message` are null if its lease expired."""
-
-    job_id: fields.JobId
-    time: fields.Time
-    code: str | None = Field(examples=["ENGINE_UNAVAILABLE"])
-    message: str | None = Field(examples=["The GPU was lost."])
-
-
-class MinerSummary(RegisteredMiner):
-    """A miner. `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
-
-    `failed_runs` counts runs that failed by the miner's fault, `refused_results` invalid statements.
-    """
-
-    excluded_at: fields.Time | None = Field(description="When an operator excluded it", examples=[None])
-    excluded_reason: str | None = Field(examples=[None])
-    throttled_until: fields.Time | None = Field(description=THROTTLED, examples=[None])
-    services: list[str] = Field(examples=[["llm_inference"]])
-    unavailable: dict[str, list[str]] = Field(
-        examples=[{"video_transcoding": ["ffmpeg was not found; install it or set runners.ffmpeg."]}]
-    )
-    gpus: list[str] = Field(examples=[["NVIDIA GeForce RTX 4090"]])
-    slots: int = Field(examples=[1])
-    reputation: float = Field(examples=[4.8])
-    completed_runs: int = Field(examples=[412])
-    failed_runs: int = Field(examples=[3])
-    refused_results: int = Field(examples=[0])
-    last_fault: MinerFault | None
-    total_earned: fields.Amount
-
-
-class DatabaseNumbers(Answer):
-    """The number of commits since the coordinator's start, and the number of writes that shared them."""
-
-    commits: int = Field(examples=[120])
-    writes: int = Field(examples=[840])
-
-
-class Replica(Answer):
-    """A running coordinator. One of them leads: it alone matches jobs with miners, and does the upkeep."""
-
-    slot: int = Field(examples=[0])
-    host: str = Field(examples=["coordinator-1"])
-    version: str = Field(examples=["1.0.0"])
-    joined_at: fields.Time
-    leads: bool
-
-
-class Overview(Answer):
-    """The number of jobs in each state, all miners, the database's writes, and the coordinators that use the database."""
-
-    jobs: dict[JobState, int] = Field(examples=[{"submitted": 3, "running": 1, "completed": 40}])
-    miners: list[MinerSummary]
-    database: DatabaseNumbers
-    replicas: list[Replica]

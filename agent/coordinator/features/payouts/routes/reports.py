@@ -61,6 +61,7 @@ class HandInEnvelope(Envelope):
 
 @router.post(
     "/admin/payouts/{batch_id}/outcomes",
+    operation_id="payout_reports_report",
     response_model_exclude_none=True,
     responses=errors(NotFound, Conflict, ValidationFailed),
     summary="Report the outcome of payments",
@@ -78,6 +79,7 @@ async def report(
 
 @router.post(
     "/payouts/{payout_id}/hand-in",
+    operation_id="payout_reports_hand_in",
     response_model_exclude_none=True,
     responses=errors(NotFound, Forbidden, Conflict, ValidationFailed, ServiceUnavailable),
     summary="Hand in what a payment waits for",

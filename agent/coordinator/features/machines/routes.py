@@ -7,24 +7,27 @@ from typing import Annotated
 from fastapi import APIRouter, Query, status
 from pydantic import Field
 
-from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.answers.miners import (
+from agent.coordinator.features.machines import fleet, miner_settings, views
+from agent.coordinator.features.machines.answers import (
     Earnings,
     Fleet,
     MinerDetails,
     MinerPage,
     MinerSettings,
-    QueuedCommand,
+    Overview,
 )
-from agent.coordinator.operations.miners import commands, machines, settings
-from agent.coordinator.operations.miners import fleet as fleets
-from agent.coordinator.routes._callers import ContextOf, Limit, OwnerOrAdmin, RequestBody
+from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.openapi.declare import errors
+from agent.coordinator.operations.answers.miners import QueuedCommand
+from agent.coordinator.operations.miners import commands
+from agent.coordinator.routes._callers import Admin, ContextOf, Limit, OwnerOrAdmin, RequestBody
 from agent.core.commands import Command, CommandKind, SettingsChange
 from agent.core.errors import Conflict, NotFound
 from agent.core.values import fields
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/miners", tags=["Miners"])
+
+operators = APIRouter(prefix="/v1/admin", tags=["Administration"])
 
 LONGEST_PAUSE_SECONDS = 366 * 86_400
 GpuId = Annotated[
@@ -78,23 +81,23 @@ async def list_miners(
     offset: Annotated[int, Query(ge=0, le=10**9, description="Number of miners to skip")] = 0,
 ) -> MinerPage:
     """Returns all miners to administrators, newest first, and the miners of an owner's fleet to their owner."""
-    return await machines.all_of(context, caller, limit=limit, offset=offset)
+    return await views.all_of(context, caller, limit=limit, offset=offset)
 
 
-@router.get("/fleet", summary="An owner's machines together")
-async def fleet(
+@router.get("/fleet", operation_id="machines_fleet", summary="An owner's machines together")
+async def show_fleet(
     context: ContextOf,
     caller: OwnerOrAdmin,
     days: Annotated[int, Query(ge=1, le=366, description="Number of days, including today")] = 30,
 ) -> Fleet:
     """Returns the machines whose enrolment tokens name the same owner as the caller's, with their sums; all of them to administrators."""
-    return await fleets.of_caller(context, caller, days)
+    return await fleet.of_caller(context, caller, days)
 
 
 @router.get("/{miner_id}", responses=errors(NotFound), summary="A miner in full")
 async def details(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerDetails:
     """Returns the machine's hardware, services and activity as the miner last reported them. Another owner's miner is 404."""
-    return await machines.one(context, caller, miner_id)
+    return await views.one(context, caller, miner_id)
 
 
 @router.get("/{miner_id}/earnings", responses=errors(NotFound), summary="Earnings by day")
@@ -105,7 +108,7 @@ async def earnings(
     days: Annotated[int, Query(ge=1, le=366, description="Number of days, including today")] = 30,
 ) -> Earnings:
     """Returns the miner's earnings on each of the last days, after the operator's fee."""
-    return await machines.earnings(context, caller, miner_id, days)
+    return await views.earnings(context, caller, miner_id, days)
 
 
 @router.post(
@@ -170,7 +173,7 @@ async def remove_model(
 )
 async def show_settings(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerSettings:
     """Returns the prices, schedule and engines of a miner, and its newest commands: who gave them, when, and what they changed."""
-    return await settings.show(context, caller, miner_id)
+    return await miner_settings.show(context, caller, miner_id)
 
 
 @router.patch(
@@ -189,4 +192,10 @@ async def change_settings(
     schedule = None if request.schedule is None else tuple(request.schedule)
     engines = None if request.engines is None else tuple(request.engines)
     change = SettingsChange(request.prices, schedule, engines)
-    return await settings.change(context, caller, miner_id, change)
+    return await miner_settings.change(context, caller, miner_id, change)
+
+
+@operators.get("/overview", operation_id="admin_overview", summary="Miners and queue")
+async def overview(context: ContextOf, _: Admin) -> Overview:
+    """All miners with the services that they offer or cannot offer, and the number of jobs in each state."""
+    return await views.overview(context)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from agent.coordinator.operations.answers.miners import DayEarnings, Fleet, FleetMiner
+from agent.coordinator.features.machines.answers import DayEarnings, Fleet, FleetMiner
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before

@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from agent.coordinator.operations.answers.miners import (
+from agent.coordinator.features.machines.answers import (
     ChangedSetting,
     GivenCommand,
     MinerSettings,
-    QueuedCommand,
     ServiceEngines,
     ServicePrice,
 )
+from agent.coordinator.operations.answers.miners import QueuedCommand
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import commands

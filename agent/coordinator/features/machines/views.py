@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent import __version__
-from agent.coordinator.operations.accounts.miner_money import where_money_is
-from agent.coordinator.operations.answers.miners import (
+from agent.coordinator.features.machines.answers import (
     DatabaseNumbers,
     DayEarnings,
     Earnings,
@@ -25,6 +24,7 @@ from agent.coordinator.operations.answers.miners import (
     Replica,
     WaitingCommand,
 )
+from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import commands

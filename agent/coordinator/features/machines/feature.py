@@ -1,0 +1,10 @@
+"""Machines, for their owners and the operator: what they are and do, what they earn, and their settings."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent.coordinator.feature import Feature
+from agent.coordinator.features.machines import routes
+
+FEATURE: Final = Feature(name="machines", routers=(routes.router, routes.operators))
