@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import xllamacpp
@@ -59,6 +60,9 @@ def _parameters(settings: Settings) -> Any:
         0,
         False,
     )  # finished prompts stay in the context only, which has a fixed size
+    made.slot_save_path = (
+        f"{Path(settings['socket']).parent}/"  # nothing is saved, but without it no slot can be erased
+    )
     made.ui, made.endpoint_slots, made.verbosity = False, False, WARNINGS
     if (template := settings.get("template")) is not None:
         made.chat_template = template

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from runners.api import Device, Fail, Model, Tools
+from runners.api import Device, Fail, Model, Retry, Tools
 from runners.engine_server import Stream
 from runners.engine_server.llama import gguf_file, least_tokens, parts, projector_file, start_llama
 from runners.llm.engines import openai
@@ -54,7 +54,7 @@ class LlamaCppEngine:
     def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:
         # llama.cpp refuses a request for more answers than it can generate at the same time.
         answers = max(tools.batch, MAX_ANSWERS)
-        self._slots = Slots(answers)
+        self._slots = Slots(answers, self._erase)
         file = gguf_file(model)
         assert file is not None, "open_engine has found it"  # noqa: S101 - see the words
         self._server = start_llama(
@@ -136,9 +136,9 @@ class LlamaCppEngine:
             raise Fail(
                 f"{request.n} answers of {request.max_tokens} tokens do not fit into the model's context; lower n."
             )
-        slot = self._slots.request(tokens, salt, answers=request.n)
+        slot = self._slots.request(tokens, salt, share, answers=request.n)
         stream = self._server.stream(path, fields)
-        return _Generation(stream, request, self._budget, share, self._words, self._slots, slot)
+        return _Generation(stream, request, self._budget, self._words, self._slots, slot)
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """See `LanguageEngine.prompt_tokens`."""
@@ -164,7 +164,7 @@ class LlamaCppEngine:
         ticket = object()
         while not self._budget.acquire(share, ticket, WAIT_SECONDS):
             yield Reading({})
-        slot = self._slots.request(prompt, None)
+        slot = self._slots.request(prompt, None, share)
         try:
             while not self._slots.acquire(slot, WAIT_SECONDS):
                 yield Reading({})
@@ -188,8 +188,7 @@ class LlamaCppEngine:
                 top = {int(entry["id"]): float(entry["logprob"]) for entry in found}
                 yield Reading(top, most_likely_margin(request, top, answer[position]))
         finally:
-            self._slots.release(slot)
-            self._budget.release(share)
+            self._budget.release(self._slots.release(slot))
 
     def check(self, request: InferenceRequest) -> None:
         """See `LanguageEngine.check`."""
@@ -211,6 +210,10 @@ class LlamaCppEngine:
     def close(self) -> None:
         """See `LanguageEngine.close`."""
         self._server.close()
+
+    def _erase(self, slot: int) -> None:
+        """Empty a slot, as soon as llama.cpp has ended its request."""
+        self._server.compute(f"/slots/{slot}?action=erase", {})
 
     def _words(self, text: str) -> list[int]:
         """Return the tokens of a text in the middle of an answer."""
@@ -294,7 +297,6 @@ class _Generation:
         stream: Stream,
         request: InferenceRequest,
         budget: _TokenBudget,
-        share: int,
         words: Callable[[str], list[int]],
         slots: Slots,
         slot: SlotRequest,
@@ -305,13 +307,12 @@ class _Generation:
         self._words = words
         self._request = request
         self._budget = budget
-        self._share = share
 
     def pieces(self) -> Iterator[Piece]:
         """See `Generation.pieces`."""
-        granted = False
+        granted = ended = False
         try:
-            while not (granted := self._budget.acquire(self._share, self, WAIT_SECONDS)):
+            while not (granted := self._budget.acquire(self._slot.share, self, WAIT_SECONDS)):
                 if self._stream.cancelled:
                     return
                 yield Piece("", 0, 0)
@@ -330,13 +331,23 @@ class _Generation:
             for piece in openai.as_calls(found) if self._request.forced_tools else found:
                 self._slots.start(self._slot)
                 yield piece
+            ended = not self._stream.cancelled
         finally:
             self._stream.cancel()
-            self._slots.release(self._slot)
-            if granted:
-                self._budget.release(self._share)
-            else:  # also if the reader has left: those behind would wait for ever
+            if not granted:  # also if the reader has left: those behind would wait for ever
                 self._budget.leave(self)
+            elif ended or self._slot.number is None:
+                self._give_back()
+            else:  # llama.cpp notices up to a second and a step later that nobody listens
+                threading.Thread(target=self._give_back_erased, name="erasing", daemon=True).start()
+
+    def _give_back(self) -> None:
+        self._budget.release(self._slots.release(self._slot))
+
+    def _give_back_erased(self) -> None:
+        with suppress(Fail, Retry, RuntimeError):  # the server may be closed meanwhile
+            self._slots.empty(self._slot)
+        self._give_back()
 
     def cancel(self) -> None:
         """See `Generation.cancel`."""

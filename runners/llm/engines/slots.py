@@ -2,13 +2,16 @@
 
 A slot retains the last prompt that it has computed, and llama.cpp by itself gives a request to the slot whose prompt begins most like it. Here
 each slot has an owner, the salt of its last request, and only requests with the same salt continue from its prompt.
+
+A slot holds that prompt until its next request begins, which may be long after it was sent. llama.cpp makes space in a full context by emptying slots
+that have no request; if there are none, it fails all requests. So what a slot holds must be part of its request's tokens, or is erased before.
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,15 +21,20 @@ WORTHWHILE = 0.1
 
 @dataclass(slots=True, eq=False)
 class SlotRequest:
-    """A request for a slot. A `free` one lets llama.cpp choose slots, and reuses nothing."""
+    """A request for a slot, whose prompt and answers are up to `share` tokens. A `free` one lets llama.cpp choose slots, and reuses nothing.
+
+    `stale` are the slots that are being erased for it.
+    """
 
     tokens: Sequence[int]
     salt: str | None
+    share: int
     free: bool
     number: int | None = None
     reuses: bool = False
     waiting: bool = False
     started: bool = False
+    stale: Sequence[int] = ()
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -39,6 +47,8 @@ class SlotRequest:
 class _Slot:
     salt: str | None = None
     tokens: Sequence[int] = ()
+    size: int = 0
+    """The most tokens that it may hold."""
     used: int = 0
     holder: SlotRequest | None = field(default=None, repr=False)
 
@@ -47,27 +57,40 @@ class Slots:
     """The slots of one server. Safe to use from several threads.
 
     A request for several answers occupies slots that llama.cpp chooses, at a time that it does not report. So while one is active, no
-    request reuses anything, and before and after it no slot has an owner.
+    request reuses anything, and before and after it no slot has an owner. What requests leave behind meanwhile may be in any slot.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, erase: Callable[[int], object] = lambda _: None) -> None:
         self._slots = [_Slot() for _ in range(count)]
+        self._erase = erase
         self._changed = threading.Condition()
         self._uses = itertools.count(1)
         self._free_active = 0
+        self._left_anywhere = 0
+        self._erasing: SlotRequest | None = None
 
-    def request(self, tokens: Sequence[int], salt: str | None, *, answers: int = 1) -> SlotRequest:
-        """Return a request for a slot for a prompt. Without a salt, it reuses nothing and leaves nothing to reuse."""
-        return SlotRequest(tokens, salt, free=answers > 1)
+    def request(
+        self, tokens: Sequence[int], salt: str | None, share: int, *, answers: int = 1
+    ) -> SlotRequest:
+        """Return a request for a slot for a prompt, whose answers have up to `share` tokens with it. Without a salt, it reuses nothing and leaves nothing to reuse."""
+        return SlotRequest(tokens, salt, share, free=answers > 1)
 
     def acquire(self, request: SlotRequest, seconds: float) -> bool:
-        """Wait up to `seconds` for a slot. Returns whether it is lent; if not, call again, or `release`."""
+        """Wait up to `seconds` for a slot, then erase what must not be there. Returns whether it is lent; if not, call again, or `release`."""
         with self._changed:
             if not request.waiting:
                 request.waiting = True
                 if request.free or self._free_active:
                     self._begin_free(request)
-            return self._changed.wait_for(lambda: self._lend(request), seconds)
+            lent = self._changed.wait_for(lambda: self._lend(request), seconds)
+        for number in request.stale:
+            self._erase(number)
+        with self._changed:
+            request.stale = ()
+            if self._erasing is request:
+                self._erasing = None
+                self._changed.notify_all()
+        return lent
 
     def start(self, request: SlotRequest) -> None:
         """Note that llama.cpp has begun to work on a request, so its slot is occupied."""
@@ -76,9 +99,18 @@ class Slots:
                 request.started = True
                 self._changed.notify_all()
 
-    def release(self, request: SlotRequest) -> None:
-        """Return a slot, or end waiting for one."""
+    def empty(self, request: SlotRequest) -> None:
+        """Erase a request's slot, once llama.cpp has ended it; one that llama.cpp has chosen is unknown."""
+        if request.number is not None:
+            self._erase(request.number)
+            with self._changed:
+                slot = self._slots[request.number]
+                slot.salt, slot.size = None, 0
+
+    def release(self, request: SlotRequest) -> int:
+        """Return a slot, or end waiting for one. Returns how many tokens of the context are free again."""
         with self._changed:
+            freed = request.share
             if request.free and request.waiting:
                 self._free_active -= 1
                 self._disown()
@@ -87,8 +119,21 @@ class Slots:
                 slot.holder = None
                 if not request.started:  # then it holds the prompt of the request before
                     slot.salt = None
+            if self._erasing is request:
+                self._erasing = None
+            if request.waiting and (request.free or self._free_active):
+                self._left_anywhere += freed
+                freed = 0 if self._free_active else self._end_free()
             request.waiting = False
             self._changed.notify_all()
+            return freed
+
+    def _end_free(self) -> int:
+        """Return how many tokens are free again, because their slots are erased before they are used."""
+        freed, self._left_anywhere = self._left_anywhere, 0
+        for slot in self._slots:
+            slot.size = max(slot.size, freed)
+        return freed
 
     def _begin_free(self, request: SlotRequest) -> None:
         request.free = True
@@ -97,9 +142,17 @@ class Slots:
     def _lend(self, request: SlotRequest) -> bool:
         if request.free:
             # One that reuses a slot's prompt must occupy the slot before llama.cpp may put another prompt there.
-            if any(slot.holder is not None and not slot.holder.started for slot in self._slots):
+            if self._erasing or any(
+                slot.holder is not None and not slot.holder.started for slot in self._slots
+            ):
                 return False
             self._disown()
+            request.stale = [
+                number for number, slot in enumerate(self._slots) if slot.holder is None and slot.size
+            ]
+            for number in request.stale:
+                self._slots[number].size = 0
+            self._erasing = request if request.stale else None
             return True
         if self._free_active:
             self._begin_free(request)
@@ -117,10 +170,13 @@ class Slots:
                 number = best
         slot = self._slots[number]
         request.number = number
+        if slot.size > request.share:
+            request.stale, slot.salt = [number], None
         request.reuses = request.salt is not None and slot.salt == request.salt
-        slot.salt, slot.tokens, slot.used, slot.holder = (
+        slot.salt, slot.tokens, slot.size, slot.used, slot.holder = (
             request.salt,
             request.tokens,
+            request.share,
             next(self._uses),
             request,
         )

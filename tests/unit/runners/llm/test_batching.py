@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
-from runners.api import Cancelled, Fail
+from runners.api import Cancelled, Fail, Tools
+from runners.llm.engines.llama_cpp import LlamaCppEngine
 from runners.llm.request import InferenceRequest
 from support.inputs.language_models import NAME, PERSON, QUESTION
 
@@ -58,6 +60,31 @@ def test_requests_wait_until_the_context_has_space_for_them(ask_together, make_c
     fields = {"prompt": QUESTION, "max_tokens": 1900}
     answers = ask_together([fields | {"context": context} for context in contexts])
     assert {answer["text"] for answer in answers} == {"The capital of France is Paris."}
+
+
+def test_what_earlier_requests_have_left_in_the_context_ends_no_later_one(model, device):
+    """Short requests wait while a long prompt is read; until they begin, their slots hold what was there before."""
+    small = replace(model, options={**model.options, "context": 512})
+    engine = LlamaCppEngine(small, device, Tools(), None)
+
+    def answer(prompt, reading=None):
+        request = InferenceRequest(model=NAME, prompt=prompt, raw=True, max_tokens=1)
+        for piece in engine.submit(request, {}, None, "salt").pieces():
+            if reading is not None and piece.prompt_tokens:
+                reading.set()
+        return piece.prompt_tokens
+
+    try:
+        for letter in "abcdefgh":
+            answer(f"{letter} " * 60)
+        with ThreadPoolExecutor(7) as pool:
+            long = pool.submit(answer, "word " * 400, reading := threading.Event())
+            assert reading.wait(600)
+            short = list(pool.map(answer, [f"{number} " * 6 for number in range(6)]))
+        assert long.result() > 400
+        assert all(short)
+    finally:
+        engine.close()
 
 
 def test_a_request_that_is_given_up_while_it_waits_does_not_hold_up_the_others(runner, ask, make_context):

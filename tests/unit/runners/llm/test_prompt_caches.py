@@ -74,8 +74,8 @@ def test_attack_the_prompt_of_an_audited_job_is_not_recognised(runner, reused):
     assert reused("frank") == 0
 
 
-def lent(slots, salt, tokens=TOKENS, **fields):
-    request = slots.request(tokens, salt, **fields)
+def lent(slots, salt, tokens=TOKENS, share=200, **fields):
+    request = slots.request(tokens, salt, share, **fields)
     assert slots.acquire(request, 5)
     return request
 
@@ -114,7 +114,7 @@ def test_several_answers_wait_until_a_reused_slot_is_occupied():
     ended(slots, lent(slots, "a"))
     reusing = lent(slots, "a")
     assert reusing.reuses
-    several = slots.request(TOKENS, "b", answers=2)
+    several = slots.request(TOKENS, "b", 200, answers=2)
     assert not slots.acquire(several, 0)
     thread = threading.Thread(target=slots.start, args=[reusing])
     thread.start()
@@ -131,7 +131,49 @@ def test_several_answers_wait_until_a_reused_slot_is_occupied():
 def test_a_slot_that_a_request_waits_for_goes_to_nobody_else():
     slots = Slots(1)
     first = lent(slots, "a")
-    second = slots.request(TOKENS, "b")
+    second = slots.request(TOKENS, "b", 200)
     assert not slots.acquire(second, 0)
     slots.release(first)
     assert slots.acquire(second, 5)
+
+
+def test_a_slot_is_erased_before_a_request_that_is_smaller_than_what_it_holds():
+    """The context has no space for it until the request begins, which may be long after it was sent."""
+    erased = []
+    slots = Slots(1, erased.append)
+    ended(slots, lent(slots, "a", share=300))
+    ended(slots, lent(slots, "a", share=300))
+    assert erased == []
+    smaller = lent(slots, "a", share=200)
+    assert (erased, smaller.reuses) == ([0], False)
+    ended(slots, smaller)
+    assert lent(slots, "a", share=200).reuses
+    assert erased == [0]
+
+
+def test_slots_are_erased_before_several_answers_that_may_be_in_any_of_them():
+    erased = []
+    slots = Slots(4, erased.append)
+    running = lent(slots, "a")
+    slots.start(running)
+    ended(slots, lent(slots, "b"))
+    ended(slots, lent(slots, "c"))
+    several = lent(slots, "d", answers=3)
+    assert erased == [1, 2]
+    also = lent(slots, "e", share=100)
+    assert slots.release(also) == 0  # it has left its prompt in a slot that nobody knows
+    assert slots.release(running) == 0
+    assert slots.release(several) == 500
+    assert slots.release(lent(slots, "f")) == 200
+    assert erased[2:] == [3]
+
+
+def test_an_interrupted_request_leaves_nothing():
+    erased = []
+    slots = Slots(1, erased.append)
+    interrupted = lent(slots, "a", share=300)
+    slots.start(interrupted)
+    slots.empty(interrupted)
+    assert slots.release(interrupted) == 300
+    assert not lent(slots, "a").reuses
+    assert erased == [0]
