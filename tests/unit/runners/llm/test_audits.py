@@ -12,10 +12,12 @@ from decimal import Decimal
 import pytest
 from transformers import LlamaForCausalLM
 
-from runners.api import Audited, Calibration, Condition, Device, Model, Tools
+from agent.core.machine.honest_limits import honest_limit
+from runners.api import Audited, Calibration, Condition, Device, Model, Tools, judge
 from runners.audits import HonestRange, run_seed
 from runners.llm import LLMRunner
 from runners.llm.request import InferenceRequest
+from runners.llm.runner import DEFINITION
 from support.inputs.language_models import NAME, PERSON, QUESTION
 
 pytestmark = pytest.mark.ship
@@ -120,6 +122,19 @@ def test_one_of_several_answers_is_checked(audit):
     assert {comparison.verdict for comparison in found} == {"pass"}
     # Without "sampling" for an answer with a character of several tokens, which have no probabilities.
     assert {*found[0].distances} | {"sampling"} == {"logprobs", "sampling"}
+
+
+@pytest.mark.parametrize(
+    ("distance", "verdict"), [(0.0055, "pass"), (0.017, "fail")], ids=["busy machine", "8-bit weights"]
+)
+def test_a_calibration_on_a_quiet_machine_accuses_no_busy_one(distance, verdict):
+    """The distances were measured with vLLM."""
+    quiet = [0.000001] * 8
+    limit = honest_limit(quiet, DEFINITION.comparer.least_limits["logprobs"])
+    condition = Condition("vllm", "bfloat16", "cpu")
+    ranges = {"logprobs": HonestRange(min(quiet), max(quiet), len(quiet), limit)}
+    calibration = Calibration("llm_inference", condition, condition, ranges)
+    assert judge({"logprobs": distance}, calibration).verdict == verdict
 
 
 def test_llama_cpp_tokens_that_were_not_drawn_are_found(audit):
