@@ -68,6 +68,8 @@ class Hooks:
     """Space is counted. Return the number of unfinished uploads of this account, job or miner, and the bytes that they reserve."""
     known_blobs: Callable[[Connection, Sequence[str]], set[str]] | None = None
     """Blobs without a row are removed. Return those of these blobs that a row of the feature refers to."""
+    caches_of: Callable[[Connection, JobRecord, str], str | None] | None = None
+    """A job is leased to this miner. Return under which name the run shares prompt caches with others, None: under its account's."""
     results_accepted: Callable[[Connection, Context, Sequence[AcceptedResult], float], None] | None = None
     """Results of jobs were stored, with their receipts."""
     describe_job: Callable[[Connection, JobRecord], Mapping[str, Any]] | None = None
@@ -148,6 +150,17 @@ def known_blobs(connection: Connection, names: Sequence[str]) -> set[str]:
     return set().union(
         *(hooks.known_blobs(connection, names) for hooks in _installed if hooks.known_blobs is not None)
     )
+
+
+def caches_of(connection: Connection, record: JobRecord, miner_id: str) -> str:
+    """Run the hook of that name. Return the first feature's name, or else the job's account."""
+    for hooks in _installed:
+        if (
+            hooks.caches_of is not None
+            and (owner := hooks.caches_of(connection, record, miner_id)) is not None
+        ):
+            return owner
+    return record.account_id
 
 
 def results_accepted(

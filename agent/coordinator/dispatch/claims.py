@@ -10,7 +10,7 @@ from typing import Final
 
 import orjson
 
-from agent.coordinator import lifecycle
+from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.dispatch.fleet import FleetReader, with_pauses
 from agent.coordinator.dispatch.port import LeaseMessage
@@ -32,12 +32,9 @@ from agent.core.nonces import cache_salt, lease_nonce
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from agent.protocol.messages import MAX_LEASES
 from agent.settings import CoordinatorSettings
-from aitbc.canonical import sha256_hex
 
 PROMPTED: Final = "llm_inference"
 """The service whose runs continue from what others have computed."""
-PASSING_AS: Final = 20
-"""The miner's newest jobs, as the account of one of which a canary passes."""
 UNSUBMITTED_LEASES: Final = 16
 """Leases that a miner may hold beyond twice its capacity: finished jobs hold one until their results arrive."""
 
@@ -115,7 +112,9 @@ def claim(
                 unit_price,
                 checkpoints.get(job.job_id, ()),
                 nonce_key,
-                "" if settings.share_prompt_caches else _shares_with(connection, record, candidate.miner_id),
+                ""
+                if settings.share_prompt_caches
+                else hooks.caches_of(connection, record, candidate.miner_id),
             ),
             now - record.created_at,
         )
@@ -248,21 +247,6 @@ def lease_message(
         "checkpoints": [checkpoint_store.on_the_wire(checkpoint) for checkpoint in checkpoints],
         "trace_id": record.trace_id,
     }
-
-
-def _shares_with(connection: Connection, record: job_store.JobRecord, miner_id: str) -> str:
-    """Return the account whose prompts a job may continue: its own, for an audit none.
-
-    A canary passes as a job of an account that the miner knows, because one of an unknown account, or of one that has nothing else,
-    would be recognised.
-    """
-    restrictions = queue.restrictions_of(record)
-    if restrictions.audit:
-        return record.job_id
-    if restrictions.canary is None:
-        return record.account_id
-    served = queue.accounts_served(connection, miner_id, PASSING_AS)
-    return served[int(sha256_hex(record.job_id.encode()), 16) % len(served)] if served else record.job_id
 
 
 def release_undelivered(connection: Connection, leases: Sequence[tuple[str, str, int]], now: float) -> None:

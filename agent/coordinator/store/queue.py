@@ -347,10 +347,3 @@ def failed_on(connection: Connection, job_ids: Sequence[str]) -> dict[str, froze
     for job_id, miner_id in connection.execute(query):
         failed[job_id].add(miner_id)
     return {job_id: frozenset(miner_ids) for job_id, miner_ids in failed.items()}
-
-
-def accounts_served(connection: Connection, miner_id: str, newest: int) -> list[str]:
-    """Return the accounts of a miner's newest jobs, one for each job, without the coordinator's own."""
-    done = (jobs.c.miner_id == miner_id, jobs.c.deleted_at.is_(None), jobs.c.restrictions.is_(None))
-    query = select(jobs.c.account_id).where(*done).order_by(jobs.c.job_id.desc()).limit(newest)
-    return list(connection.execute(query).scalars())

@@ -10,13 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.coordinator.features.audits import choosing, funds
 from agent.coordinator.features.audits.store import audits as audit_store
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store.receipts import typical_durations
-from agent.core.market.ledger import available, earned, escrow
+from agent.core.market.ledger import available, earned
 from aitbc.leaves.verdict import comparison_sha256
 from support.clients.audit_stage import FOUND, LIE, SERVICE, TRUE, Stage, comparing, staged, stopped
 from support.jobs import WHISPER, submit
@@ -252,31 +251,6 @@ def test_a_client_buys_an_audit_at_the_price_that_is_shown(enforcing: Stage) -> 
         types = [item["type"] for item in stage.client.get("/v1/wallet/transactions").json()["transactions"]]
         assert types.count("audit") == 4
         assert types.count("forfeit") >= 3
-    stage.check()
-
-
-def test_money_that_an_older_replica_has_left_in_escrow_comes_back(
-    enforcing: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It settles a job's `max_cost` only, and draws no audit."""
-    stage = enforcing
-    worker, _ = stage.miner(), stage.miner()
-    account = stage.client.get("/v1/wallet").json()["account_id"]
-    with comparing(stage.served, "window"), monkeypatch.context() as older:
-        held, before = stage.balance(escrow(account)), stage.balance(available(account))
-        body = {
-            "type": SERVICE, "parameters": WHISPER, "miner_id": worker.miner_id, "audited": True,
-            "pricing": {"max_cost": "0.5"},
-        }  # fmt: skip
-        stage.client.post("/v1/jobs", json=body).raise_for_status()
-        older.setattr(job_store.JobRecord, "held", property(lambda record: record.max_cost))
-        older.setattr(choosing, "choose", lambda *_: None)
-        worker.complete(worker.poll(4)[0], TRUE).raise_for_status()
-    assert stage.balance(escrow(account)) - held == Decimal("0.1")
-    assert stage.served.do(funds.release_left) == 1
-    assert stage.served.do(funds.release_left) == 0
-    assert stage.balance(escrow(account)) == held
-    assert before - stage.balance(available(account)) == Decimal("0.002")
     stage.check()
 
 

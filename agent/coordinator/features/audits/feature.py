@@ -6,10 +6,10 @@ from typing import Final
 
 from agent.coordinator.feature import Feature, Task
 from agent.coordinator.features.audits import (
+    caches,
     choosing,
     consistency,
     deletion,
-    funds,
     metrics,
     rounds,
     routes,
@@ -20,17 +20,14 @@ from agent.coordinator.hooks import Hooks
 
 SECONDS: Final = 1.0
 """Pause between two rounds."""
-HOLDS_SECONDS: Final = 3600.0
 
 FEATURE: Final = Feature(
     name="audits",
     routers=(routes.router,),
     metrics=metrics.METRICS,
-    tasks=(
-        Task("audits", SECONDS, rounds.advance),
-        Task("audit_holds", HOLDS_SECONDS, funds.release_left),
-    ),
+    tasks=(Task("audits", SECONDS, rounds.advance),),
     hooks=Hooks(
+        caches_of=caches.caches_of,
         results_accepted=choosing.results_accepted,
         describe_job=views.describe_job,
         deletion_requested=deletion.deletion_requested,

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
-import structlog
-
 from agent.coordinator.features.audits.rules import surcharge
 from agent.coordinator.features.audits.store import audits as store
-from agent.coordinator.features.audits.store import canaries, holds
+from agent.coordinator.features.audits.store import canaries
 from agent.coordinator.features.audits.store.audits import AuditRecord
-from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.context import Connection
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import ledger, locks
 from agent.coordinator.store.jobs import JobRecord
@@ -34,8 +32,6 @@ VERDICTS: Final = "account_verdicts"
 DAY_SECONDS: Final = 86_400.0
 LONGEST_SECONDS: Final = 3 * DAY_SECONDS
 """How long the payment of a client for an audit counts, which is longer than nearly all audits take."""
-
-log = structlog.get_logger()
 
 
 def ensure_accounts(connection: Connection, now: float) -> None:
@@ -139,19 +135,6 @@ def refund(connection: Connection, account_id: str, job_id: str, tx_id: str, amo
         entry = transfer(available(AUDITS), available(account_id), amount)
         note = f"no audit of {job_id}"
         ledger.add_booking(connection, tx_id, Kind.REFUND, account_id, amount, entry, note=note, now=now)
-
-
-async def release_left(context: Context) -> int:
-    """Give clients back what is held for audits of ended jobs. Return for how many.
-
-    During an upgrade, a replica of a version without audits leaves it in escrow.
-    """
-    first = make_id("job", max(0.0, context.clock() - 2 * DAY_SECONDS), bytes(10))
-    found = await context.database.read(holds.left, first)
-    for hold in found:
-        if await context.database.write(holds.release, hold):
-            log.warning("audit_hold_released", job_id=hold.job_id, account_id=hold.account_id)
-    return len(found)
 
 
 def take_back(

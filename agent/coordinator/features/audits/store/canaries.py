@@ -114,3 +114,10 @@ def delete(connection: Connection, canary_id: str, now: float) -> None:
     """Delete a canary's content. Its row remains for the audits that refer to it."""
     row = update(canaries).where(canaries.c.canary_id == canary_id)
     connection.execute(row.values(deleted_at=now, spec="{}", results="{}", due_at=None))
+
+
+def accounts_served(connection: Connection, miner_id: str, newest: int) -> list[str]:
+    """Return the accounts of a miner's newest jobs, one for each job, without the coordinator's own."""
+    done = (jobs.c.miner_id == miner_id, jobs.c.deleted_at.is_(None), jobs.c.restrictions.is_(None))
+    query = select(jobs.c.account_id).where(*done).order_by(jobs.c.job_id.desc()).limit(newest)
+    return list(connection.execute(query).scalars())
