@@ -10,11 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
-from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from agent import __version__
@@ -31,9 +28,8 @@ from agent.coordinator.feed.feed import Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
 from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
-from agent.coordinator.http.direct import API_MOUNT, Direct, Table, plain_routes
 from agent.coordinator.http.hosts import Hosts
-from agent.coordinator.http.middleware import Failures, Paths, RequestIds
+from agent.coordinator.http.middleware import API_MOUNT, Failures, Paths, RequestIds
 from agent.coordinator.http.rate_limits import RateLimits
 from agent.coordinator.installed import FEATURES, METRICS, open_blobs
 from agent.coordinator.openapi.document import all_routers, document, guard_of, routes
@@ -165,7 +161,7 @@ def build_app(context: Context) -> FastAPI:
         async with background_tasks(context):
             yield
 
-    app = _Application(
+    app = FastAPI(
         title="AITBC coordinator",
         version=__version__,
         lifespan=lifespan,
@@ -204,33 +200,12 @@ def build_app(context: Context) -> FastAPI:
     return app
 
 
-class _Application(FastAPI):
-    """The framework's application, which answers valid requests of plain routes itself (see `Direct`)."""
-
-    def build_middleware_stack(self) -> ASGIApp:
-        """Return the middleware around the routes: that of this application, then the framework's handlers of errors.
-
-        The framework's own outermost middleware is missing: `Failures` answers unexpected errors, no traces are collected, and `Bodies`
-        limits bodies.
-        """
-        app: ASGIApp = Direct(AsyncExitStackMiddleware(self.router), _plain_routes())
-        app = ExceptionMiddleware(app, handlers=self.exception_handlers)
-        for middleware, args, options in reversed(self.user_middleware):
-            app = middleware(app, *args, **options)
-        return app
-
-
 @cache
 def _api() -> APIRouter:
     """Return the routes of the API. They are not included but shared: the framework would analyse them for each inclusion."""
     api = APIRouter(routes=[route for router in all_routers() for route in router.routes])
     api.add_route("/v1/openapi.json", _describe)
     return api
-
-
-@cache
-def _plain_routes() -> Table:
-    return plain_routes(_api().routes)
 
 
 @cache

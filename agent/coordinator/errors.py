@@ -15,7 +15,7 @@ from pydantic import ValidationError as PydanticError
 from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 
-from agent.coordinator.http.direct import API_MOUNT
+from agent.coordinator.http.middleware import API_MOUNT
 from agent.coordinator.openapi.document import allowed
 from agent.core.errors import (
     ApiError,
@@ -45,6 +45,8 @@ def map_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def protocol(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, ApiError):
+            return await known(request, error.__cause__)
         codes = {404: NotFound.code, 405: MethodNotAllowed.code, 413: PayloadTooLarge.code}
         messages = {
             404: f"The path {request.url.path} does not exist.",

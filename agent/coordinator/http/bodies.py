@@ -9,9 +9,8 @@ from typing import Final, NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.coordinator.http.direct import API_MOUNT
 from agent.coordinator.http.large_json import MAX_VALUES
-from agent.coordinator.http.middleware import answer_error
+from agent.coordinator.http.middleware import API_MOUNT, answer_error
 from agent.coordinator.metrics import REFUSED
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context

@@ -55,17 +55,6 @@ def _decode(content: str | bytes, max_values: int) -> Any:
     return _Decoder().decode(text)
 
 
-def limit_body(scope: Scope, body: bytes) -> None:
-    """Raise `PayloadTooLarge` if a request's JSON has more values than its caller may send."""
-    limit_values(body, max_values(scope))
-
-
-def max_values(scope: Scope) -> int:
-    """Return how many values the JSON of a request may have, as the middleware `Bodies` has decided."""
-    limit: int = scope.get(MAX_VALUES, DEFAULT_VALUES)
-    return limit
-
-
 def limit_values(content: str | bytes, limit: int) -> None:
     """Raise `PayloadTooLarge` if JSON has more than `limit` values. Broken JSON raises `ValueError`, or nothing.
 
@@ -100,17 +89,21 @@ def _separators(part: str | bytes) -> int:
     return sum(part.count(sign) for sign in (b",", b"[", b"{"))
 
 
+async def read_json(scope: Scope, body: bytes) -> Any:
+    """Return the decoded body of a request. Raises `ValueError`, `RecursionError`, and the errors of JSON with too many values or fields."""
+    limit: int = scope.get(MAX_VALUES, DEFAULT_VALUES)
+    if len(body) >= LARGE:
+        return limit_fields(await decode_large(body, limit))
+    limit_values(body, limit)
+    return limit_fields(json.loads(body))
+
+
 class _LimitedRequest(Request):
     async def json(self) -> Any:
-        body = await self.body()
         try:
-            if len(body) >= LARGE:
-                return limit_fields(await decode_large(body, max_values(self.scope)))
-            limit_body(self.scope, body)
-            return limit_fields(await super().json())
+            return await read_json(self.scope, await self.body())
         except ApiError as error:  # the framework passes on only its own errors
-            message = " ".join([error.message, *error.details.get("fields", {}).values()])
-            raise HTTPException(error.status, message) from None
+            raise HTTPException(error.status, error.message) from error
 
 
 class LargeJsonRoute(APIRoute):

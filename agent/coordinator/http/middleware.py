@@ -18,6 +18,8 @@ from agent.core.errors import ApiError, InternalError, NotFound, Unauthorized, e
 from agent.core.tracing import trace_id_in
 from agent.metrics import Meter
 
+API_MOUNT: Final = "/api"
+"""The path under which the API also answers."""
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FILES: Final = "/dashboard"
 """The common route name of all static files."""

@@ -18,6 +18,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from agent import __version__
+from agent.coordinator.http.plain import declaration
 from agent.coordinator.installed import FEATURES
 from agent.coordinator.openapi.declare import AUDIENCE, ERROR_CODES, SCHEMAS, DataEvent, Error, StreamEvent
 from agent.coordinator.openapi.examples import NoExampleError, example_of
@@ -103,8 +104,9 @@ def routes() -> Iterator[tuple[str, APIRoute]]:
     """Yield every HTTP route with its path."""
     for router in all_routers():
         for route in router.routes:
-            if isinstance(route, APIRoute) and route.include_in_schema:
-                yield route.path_format, route
+            declared = declaration(route)
+            if declared is not None and declared.include_in_schema:
+                yield declared.path_format, declared
 
 
 def allowed(path: str) -> str:

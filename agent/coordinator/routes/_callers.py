@@ -26,6 +26,7 @@ MAX_WAIT_SECONDS: Final = 60
 
 _KEY_SCHEMES: Final = ("key", "keyHeader")
 _SESSION_SCHEME: Final = "session"
+_CLIENT_ROLES: Final = (Role.CLIENT, Role.ADMIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ async def _client_or_session_of(context: Context, scope: Scope) -> Caller | Sess
     credential = credentials.of_request(scope)
     if isinstance(credential, str) and credential.startswith(SESSION_PREFIX):
         return await _session_of(context, scope)
-    return access.require(await caller_of(context, scope), Role.CLIENT, Role.ADMIN)
+    return access.require(await caller_of(context, scope), *_CLIENT_ROLES)
 
 
 def _with_role(audience: str, *roles: Role) -> Guard:
@@ -92,7 +93,7 @@ CLIENT_OR_SESSION: Final = Guard(
 )
 
 
-async def _preferred_wait(
+async def preferred_wait(
     prefer: Annotated[
         str | None,
         Header(
@@ -110,7 +111,7 @@ async def _preferred_wait(
     return 0
 
 
-PreferredWait = Annotated[int, Depends(_preferred_wait)]
+PreferredWait = Annotated[int, Depends(preferred_wait)]
 
 
 def announced_size(request: Request) -> int | None:
@@ -141,9 +142,7 @@ Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of result
 ContextOf = Annotated[Context, Depends(_context)]
 MaybeCredential = Annotated[Credential | None, Depends(_credential)]
 AnyCaller = Annotated[Caller, Depends(Guard(caller_of, "any key", (Unauthorized,)))]
-Client = Annotated[
-    Caller, Depends(_with_role("a client's or an administrator's key", Role.CLIENT, Role.ADMIN))
-]
+Client = Annotated[Caller, Depends(_with_role("a client's or an administrator's key", *_CLIENT_ROLES))]
 Admin = Annotated[Caller, Depends(_with_role("an administrator's key", Role.ADMIN))]
 Owner = Annotated[Caller, Depends(_with_role("the key of a miner's owner", Role.MINER))]
 OwnerOrAdmin = Annotated[
@@ -155,6 +154,18 @@ MinerSession = Annotated[
     Depends(Guard(_session_of, "a miner's session token", (Unauthorized, StaleSession), (_SESSION_SCHEME,))),
 ]
 ClientOrSession = Annotated[Caller | Session, Depends(CLIENT_OR_SESSION)]
+
+
+async def any_caller(request: Request) -> tuple[Context, Caller]:
+    """Return `ContextOf` and `AnyCaller` of a plain route. Raises `Unauthorized`."""
+    context: Context = request.app.state.context
+    return context, await caller_of(context, request.scope)
+
+
+async def client(request: Request) -> tuple[Context, Caller]:
+    """Return `ContextOf` and `Client` of a plain route. Raises `Unauthorized` and `Forbidden`."""
+    context, caller = await any_caller(request)
+    return context, access.require(caller, *_CLIENT_ROLES)
 
 
 class RequestBody(BaseModel, defer_build=True):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Final
 
 import structlog
 from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.sse import format_sse_event
+from pydantic import TypeAdapter
 
 from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.http.plain import Reading, json_answer, json_body, plainly
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream, headers
 from agent.coordinator.operations.answers.jobs import (
@@ -41,6 +43,8 @@ from agent.coordinator.routes._callers import (
     MaybeCredential,
     PreferredWait,
     announced_size,
+    client,
+    preferred_wait,
 )
 from agent.coordinator.store.job_lists import JobFilter
 from agent.core.errors import (
@@ -69,6 +73,11 @@ _EVENTS_EXAMPLE = (
     'event: job_update\ndata: {"job_id":"job_1234567890","status":"running","progress":75}\n\n'
     'event: job_event\ndata: {"job_id":"job_1234567890","kind":"token","text":"Hello"}\n\n'
 )
+
+_JOB_REQUEST: Final = TypeAdapter(JobRequest)
+_IDEMPOTENCY_KEY: Final = TypeAdapter(IdempotencyKey)
+_JOB_CREATED: Final = TypeAdapter(JobCreated)
+_JOB_DETAILS: Final = TypeAdapter(JobDetails)
 
 log = structlog.get_logger()
 
@@ -102,6 +111,22 @@ async def create(
         created = await operations.wait_for_end(context, caller, created, wait)
         response.headers["Preference-Applied"] = f"wait={wait}"
     return created
+
+
+@plainly(router, create)
+async def _create(request: Request) -> Response:
+    body = await json_body(request)
+    context, caller = await client(request)
+    reading = Reading()
+    job_request = reading.valid(_JOB_REQUEST, body, "body")
+    key = reading.valid(_IDEMPOTENCY_KEY, request.headers.get("idempotency-key"), "header", "Idempotency-Key")
+    reading.finish()
+    wait = await preferred_wait(request.headers.get("prefer"))
+    created = await create(context, caller, job_request, wait, Response(), key)
+    answer = json_answer(_JOB_CREATED, created, status.HTTP_201_CREATED, without_null=True)
+    if wait:
+        answer.headers["Preference-Applied"] = f"wait={wait}"
+    return answer
 
 
 @router.get(
@@ -175,6 +200,13 @@ async def get(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobDe
     return await details.get(context, caller, job_id)
 
 
+@plainly(router, get)
+async def _get(request: Request) -> Response:
+    context, caller = await client(request)
+    job = await get(context, caller, request.path_params["job_id"])
+    return json_answer(_JOB_DETAILS, job, without_null=True)
+
+
 @router.delete("/{job_id}", responses=errors(JobNotFound, JobAlreadyCompleted), summary="Cancel a job")
 async def cancel(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobCancelled:
     """The run of a running job is stopped."""
@@ -236,6 +268,12 @@ async def rerun_job(
 async def results(context: ContextOf, caller: Client, job_id: fields.JobId) -> Response:
     """Answers 409 `JOB_NOT_COMPLETED` with the state and the cause unless the job is completed."""
     return Response(await operations.results(context, caller, job_id), media_type="application/json")
+
+
+@plainly(router, results)
+async def _results(request: Request) -> Response:
+    context, caller = await client(request)
+    return await results(context, caller, request.path_params["job_id"])
 
 
 @router.put(

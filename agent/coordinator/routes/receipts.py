@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from fastapi import APIRouter
-from pydantic import BaseModel
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, TypeAdapter
 
 from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.http.plain import json_answer, plainly
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.answers.log import Receipt, ReceiptVerification
 from agent.coordinator.operations.log import receipts as operations
-from agent.coordinator.routes._callers import AnyCaller, ContextOf
+from agent.coordinator.routes._callers import AnyCaller, ContextOf, any_caller
 from agent.core.errors import JobNotCompleted, JobNotFound
 from agent.core.values import fields
 from agent.core.values.fields import example
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/receipts", tags=["Receipts"])
+
+_RECEIPT: Final = TypeAdapter(Receipt)
 
 
 class VerifyRequest(BaseModel, defer_build=True):
@@ -38,6 +41,12 @@ class VerifyRequest(BaseModel, defer_build=True):
 async def get(context: ContextOf, caller: AnyCaller, job_id: fields.JobId) -> Receipt:
     """Returns the receipt to the job's client, the miner's owner, and administrators."""
     return await operations.of_job(context, caller, job_id)
+
+
+@plainly(router, get)
+async def _get(request: Request) -> Response:
+    context, caller = await any_caller(request)
+    return json_answer(_RECEIPT, await get(context, caller, request.path_params["job_id"]))
 
 
 @router.post("/verify", summary="Verify a receipt")

@@ -10,13 +10,14 @@ import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from agent.coordinator.http.plain import declaration
 from agent.coordinator.openapi.document import all_routers
 
 ROUTES = [
-    pytest.param(route, id=f"{','.join(sorted(route.methods))} {route.path}")
+    pytest.param(declared, id=f"{','.join(sorted(declared.methods))} {declared.path}")
     for router in all_routers()
     for route in router.routes
-    if isinstance(route, APIRoute)
+    if (declared := declaration(route)) is not None
 ]
 
 
