@@ -1,4 +1,4 @@
-"""Where a miner's jobs run: on this machine. `agent.miner.cluster.backend` is that for a cluster."""
+"""Where a miner's jobs run: on this machine. Extensions can have them run elsewhere."""
 
 from __future__ import annotations
 
@@ -57,6 +57,10 @@ class MinerOptions:
 
 class Backend(Protocol):
     """Where jobs run: this machine, or a cluster. `store` has the catalogue."""
+
+    @classmethod
+    async def open(cls, options: MinerOptions) -> Backend:
+        """Find out what can be done there. Raises `ConfigurationError`."""
 
     @property
     def gpus(self) -> GpuReadings: ...  # noqa: D102 - the GPUs on which jobs run

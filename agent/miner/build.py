@@ -7,12 +7,14 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from agent import __version__
+from agent.core.errors import ConfigurationError
 from agent.metrics import Meter
 from agent.miner.backend import Backend, LocalBackend, MinerOptions
 from agent.miner.commands import Commands
@@ -40,7 +42,10 @@ from agent.miner.status.report import Report
 from agent.miner.status.utilization import Activity
 from agent.miner.tasks import Background
 from agent.protocol.answers import Registered
+from runners.extras import extra_command
 
+EXECUTORS: Final = "aitbc.executors"
+"""The group of entry points that name a `Backend` for each executor but `local`."""
 _BACKGROUND_SECONDS: Final = 2.0
 
 _log = structlog.get_logger(__name__)
@@ -95,11 +100,20 @@ async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
 
 async def _open_backend(options: MinerOptions) -> Backend:
     """Return where the jobs run. Raises `ConfigurationError`."""
-    if options.settings.miner.executor == "local":
+    executor = options.settings.miner.executor
+    if executor == "local":
         return await LocalBackend.open(options)
-    from agent.miner.cluster.backend import RayBackend  # noqa: PLC0415 - ray is an optional package
-
-    return await RayBackend.open(options)
+    for point in entry_points(group=EXECUTORS, name=executor):
+        try:
+            backend: type[Backend] = point.load()
+        except ImportError as error:
+            raise ConfigurationError(
+                f"The executor {executor} cannot be loaded ({error}); reinstall its package."
+            ) from None
+        return await backend.open(options)
+    raise ConfigurationError(
+        f'miner.executor is "{executor}", which no installed package provides. Install it: {extra_command(executor)}.'
+    )
 
 
 class _Builder:

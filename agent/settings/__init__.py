@@ -17,7 +17,7 @@ import platformdirs
 from pydantic import Field, ValidationError
 
 from agent.core.errors import ConfigurationError
-from agent.settings._section import HomePath, Section
+from agent.sections import HomePath, Section
 from agent.settings.artifacts import ArtifactSettings
 from agent.settings.coordinator import (
     ConnectionSettings,

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from agent.core.values.quantities import Bytes
-from agent.settings._section import HomePath, Section
+from agent.sections import HomePath, Section
 
 
 class ArtifactSettings(Section):

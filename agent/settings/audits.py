@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from agent.core.values.quantities import Bytes, Money
-from agent.settings._section import Section
+from agent.sections import Section
 
 Percent = Annotated[float, Field(ge=0, le=1000)]
 _Share = Annotated[float, Field(ge=0, le=1)]

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from agent.core.rates import NetworkSetting, Rate
 from agent.core.values.quantities import Bytes, Money
-from agent.settings._section import HIDDEN, Section
+from agent.sections import HIDDEN, Section
 from agent.settings.audits import AuditSettings
 from aitbc.receipts import CLOCK_SKEW_SECONDS
 

@@ -28,7 +28,7 @@ from pydantic.fields import FieldInfo
 from agent.core.machine.schedules import ScheduleWindow
 from agent.core.rates import Rate
 from agent.core.values.quantities import Bytes, Money
-from agent.settings._section import HIDDEN
+from agent.sections import HIDDEN
 
 _BINARY: Final = (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
 _UNITS_BY_ENDING: Final = {

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.core.errors import ConfigurationError
+from agent.sections import EXTENSIONS
+from runners.extras import extra_command
 
 SourceName = Literal["default", "file", "environment", "flag"]
 
@@ -63,3 +65,13 @@ class InvalidSettings(ConfigurationError):
     def __init__(self, errors: Iterable[SettingError]) -> None:
         self.errors: Sequence[SettingError] = tuple(sorted(errors, key=lambda error: error.position))
         super().__init__("\n".join(str(error) for error in self.errors))
+
+
+def missing_extension(key: str) -> tuple[str, str] | None:
+    """Return the message and the remedy if a key is of an extension's table; call it only for keys that do not exist."""
+    extra = next(
+        (extra for table, extra in EXTENSIONS.items() if key == table or key.startswith(f"{table}.")), None
+    )
+    if extra is None:
+        return None
+    return "the extension with this setting is not installed.", f"Install it: {extra_command(extra)}."

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from agent.settings.corrections import correction, meant
 from agent.settings.description import Setting, describe
-from agent.settings.errors import Origin, SettingError
+from agent.settings.errors import Origin, SettingError, missing_extension
 from agent.settings.merging import Sources
 
 _LONGEST: Final = 60
@@ -68,6 +68,8 @@ def _words(
     """Return the message and the suggestion."""
     value = details["input"]
     if details["type"] == "extra_forbidden" and setting is None:
+        if (remedy := missing_extension(key)) is not None:
+            return remedy
         kind = "section" if isinstance(value, dict) else "setting"
         return f"there is no such {kind}.", meant(key, value, known.settings, known.sections)
     if setting is None:

@@ -7,15 +7,11 @@ from typing import Annotated
 from pydantic import Field
 
 from agent.core.values.quantities import Money
-from agent.settings._section import Section
-from agent.settings.payout_adapters import (
-    EvmPayoutSettings,
-    FilePayoutSettings,
-    HttpPayoutSettings,
-    LightningPayoutSettings,
-)
+from agent.sections import Section, extensible
+from agent.settings.payout_adapters import FilePayoutSettings, HttpPayoutSettings
 
 
+@extensible("payouts")
 class PayoutSettings(Section):
     """Payouts of miners' earnings. An administrator creates and approves batches; an adapter sends them."""
 
@@ -47,5 +43,3 @@ class PayoutSettings(Section):
     """Longest pause between calls of an adapter that fail."""
     file: FilePayoutSettings = FilePayoutSettings()
     http: HttpPayoutSettings = HttpPayoutSettings()
-    evm: EvmPayoutSettings = EvmPayoutSettings()
-    lightning: LightningPayoutSettings = LightningPayoutSettings()

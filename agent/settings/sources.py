@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from agent.core.errors import ConfigurationError
 from agent.core.values.near_names import nearest
 from agent.settings.description import Setting
-from agent.settings.errors import Origin, SettingError
+from agent.settings.errors import Origin, SettingError, missing_extension
 
 PREFIX: Final = "AITBC_"
 _FOREIGN: Final = frozenset({"AITBC_API_KEY", "AITBC_BASE_URL", "AITBC_CONFIG_DIR", "AITBC_FAULT_POINTS"})
@@ -177,6 +177,11 @@ def read_environment(model: type[BaseModel], settings: Mapping[str, Setting]) ->
     return Environment(values, {name.lower(): name for name in names.values()}, tuple(errors))
 
 
+def _key(variable: str) -> str:
+    """Return the dotted name of a setting, as its section's may be, from its variable."""
+    return variable.removeprefix(PREFIX).lower().replace("__", ".")
+
+
 def _nested(model: type[BaseModel], variables: Mapping[str, str]) -> Json:
     from agent.settings.environment import nested  # noqa: PLC0415 - the library takes longer to import than all settings to read
 
@@ -185,7 +190,9 @@ def _nested(model: type[BaseModel], variables: Mapping[str, str]) -> Json:
 
 def _variable_errors(name: str, setting: Setting | None, known: list[str]) -> Iterator[SettingError]:
     origin = Origin("environment", name)
-    if setting is None:
+    if setting is None and (remedy := missing_extension(_key(name))) is not None:
+        yield SettingError(name, *remedy, origin)
+    elif setting is None:
         near = nearest(name.upper(), known)
         suggestion = f"Did you mean {near}?" if near else None
         yield SettingError(name, "there is no such setting.", suggestion, origin)

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Prints the agent's dependencies without the agent itself, for image layers that are reused when only the agent changes.
 
-    image_requirements.py EXTRAS PYPROJECT...
+    image_requirements.py EXTRAS ROOT               the distributions of others that the agent requires
+    image_requirements.py --projects EXTRAS ROOT    the folders of this repository's distributions that it requires, its own included
 
-EXTRAS are names separated by commas. An extra that refers to others of its distribution is expanded. Only the standard
+EXTRAS are names separated by commas. An extra that refers to others, or to an extension, is expanded. Only the standard
 library is used, so that a base image needs nothing but Python.
 """
 
@@ -12,9 +13,11 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+AGENT: Final = "aitbc-agent"
 
 
 def name_of(requirement: str) -> str:
@@ -28,39 +31,47 @@ def names_in(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def collect(projects: list[dict[str, Any]], extras: list[str]) -> list[str]:
-    """Return the distinct requirements of all projects and of the extras, without the projects themselves.
+def collect(projects: Mapping[str, dict[str, Any]], extras: list[str]) -> tuple[set[str], set[str]]:
+    """Return what the agent requires with these extras: distributions of others, and the names of projects, its own included.
 
     Raises `SystemExit` for an unknown extra.
     """
-    own = {name_of(project["name"]) for project in projects}
-    offered: dict[str, list[str]] = {}
-    for project in projects:
-        offered |= project.get("optional-dependencies", {})
+    foreign: set[str] = set()
+    needed: set[str] = set()
 
-    def expand(requirement: str) -> Iterator[str]:
-        if name_of(requirement) not in own:
-            yield requirement
+    def expand(requirement: str) -> None:
+        name = name_of(requirement)
+        if name not in projects:
+            foreign.add(requirement)
             return
+        project = projects[name]
         bracketed = re.search(r"\[(.*?)\]", requirement)
+        inner = [] if name in needed else list(project.get("dependencies", []))
+        needed.add(name)
+        offered = project.get("optional-dependencies", {})
         for extra in names_in(bracketed[1]) if bracketed else []:
             if extra not in offered:
                 raise SystemExit(
                     f"There is no extra {extra!r}; the extras are: {', '.join(sorted(offered))}."
                 )
-            for inner in offered[extra]:
-                yield from expand(inner)
+            inner += offered[extra]
+        for required in inner:
+            expand(required)
 
-    requirements = [requirement for project in projects for requirement in project.get("dependencies", [])]
-    requirements.append(f"{projects[0]['name']}[{','.join(extras)}]")
-    return sorted({expanded for requirement in requirements for expanded in expand(requirement)})
+    expand(f"{AGENT}[{','.join(extras)}]")
+    return foreign, needed
 
 
 def main() -> None:
-    """Print one requirement per line."""
-    extras, *files = sys.argv[1:]
-    projects = [tomllib.loads(Path(file).read_text(encoding="utf-8"))["project"] for file in files]
-    print("\n".join(collect(projects, names_in(extras))))
+    """Print one requirement per line, or one folder of a project."""
+    *options, extras, root = sys.argv[1:]
+    files = [*Path(root).glob("pyproject.toml"), *Path(root).glob("sdk/python/pyproject.toml")]
+    files += Path(root).glob("extensions/*/pyproject.toml")
+    declared = {file.parent: tomllib.loads(file.read_text(encoding="utf-8"))["project"] for file in files}
+    projects = {name_of(project["name"]): project for project in declared.values()}
+    foreign, needed = collect(projects, names_in(extras))
+    folders = {f"./{folder}" for folder, project in declared.items() if name_of(project["name"]) in needed}
+    print("\n".join(sorted(folders if options == ["--projects"] else foreign)))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
+from agent.sections import EXTENSIONS
 from agent.settings import Settings
 from agent.settings.description import Setting, describe, sections, sentences, written
 from generated import NOTE, REFERENCE, ROOT, linked, publish
@@ -38,9 +39,11 @@ def main() -> int:
     for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):  # the pages show the defaults without these
         os.environ.pop(name, None)
     settings = list(describe(Settings))
-    needed = [setting for setting in settings if setting.key.partition(".")[0] not in MINERS_ALONE]
+    # A shipped file must not name sections that are not everywhere.
+    shipped = [setting for setting in settings if setting.section not in EXTENSIONS]
+    needed = [setting for setting in shipped if setting.key.partition(".")[0] not in MINERS_ALONE]
     files = {
-        ROOT / "configs" / "agent.toml": toml_file("agent", settings),
+        ROOT / "configs" / "agent.toml": toml_file("agent", shipped),
         ROOT / "configs" / "coordinator.toml": toml_file("coordinator", needed),
         REFERENCE / "settings.md": linked("\n".join(_page(settings)) + "\n"),
     }
@@ -95,7 +98,7 @@ def _page(settings: list[Setting]) -> Iterator[str]:
     yield ""
     yield "A setting comes from its default, from a TOML file (`DATA_DIR/agent.toml`, or the path of `--config`), from an environment variable or from a"
     yield "flag; later sources take precedence. `configs/agent.toml` and `configs/coordinator.toml` (for a coordinator without a miner) list every setting,"
-    yield "commented out, as a starting point. An unknown key is an error that names the nearest one. An empty variable counts as not set."
+    yield "but those of extensions, commented out, as a starting point. An unknown key is an error that names the nearest one. An empty variable counts as not set."
     yield ""
     yield "<!-- run by tests/unit/cli/test_config.py -->"
     yield ""

@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PYTHON = ("agent", "runners", "sdk/python/aitbc")
+PYTHON = ("agent", "runners", "sdk/python/aitbc", "extensions")
 WEB = ("agent/coordinator/web/src", "sdk/js/src")
 SETTINGS = ROOT / "agent" / "settings"
 EXCLUDED = ("agent/coordinator/store", "agent/coordinator/web")
@@ -96,7 +96,7 @@ def _of_commands(tree: ast.AST, path: Path) -> Iterator[int]:
 
 def _of_settings(tree: ast.AST, path: Path) -> Iterator[int]:
     """Yield the ids of docstrings of settings, which are their descriptions."""
-    if SETTINGS not in path.parents:
+    if SETTINGS not in path.parents and path.name != "settings.py":
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):

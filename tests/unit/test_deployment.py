@@ -19,6 +19,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from agent.sections import EXTENSIONS
 from agent.settings import MinerSettings, known_keys
 from support.servers.replicas import SHARED_FILES
 
@@ -116,10 +117,9 @@ def test_the_image_has_the_version_of_the_program() -> None:
 def test_the_image_installs_the_dependencies_of_the_chosen_extras() -> None:
     """Nested extras are resolved, the project's own distributions are omitted, and an unknown extra is reported."""
 
-    def requirements(extras: str) -> subprocess.CompletedProcess[str]:
-        files = ["sdk/python/pyproject.toml", "pyproject.toml"]
+    def requirements(extras: str, *options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "scripts/container/image_requirements.py", extras, *files],
+            [sys.executable, "scripts/container/image_requirements.py", *options, extras, "."],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -133,6 +133,10 @@ def test_the_image_installs_the_dependencies_of_the_chosen_extras() -> None:
     assert set(requirements("ffmpeg").stdout.split("\n")) - set(bare) == {"ffmpeg-python>=0.2"}
     everything = requirements("all").stdout
     assert all(name in everything for name in ("diffusers", "openai-whisper", "faster-whisper", "gguf"))
+    with_ray = set(requirements("ray").stdout.split("\n")) - set(bare)
+    assert [requirement.partition(">")[0] for requirement in with_ray] == ["ray"]
+    assert requirements("", "--projects").stdout.split() == ["./.", "./sdk/python"]
+    assert requirements("ray,s3", "--projects").stdout.split() == ["./.", "./extensions/ray", "./sdk/python"]
     refused = requirements("ffmpeg,nonsense")
     assert (refused.returncode, "'nonsense'" in refused.stderr) == (1, True)
 
@@ -348,6 +352,7 @@ def test_no_protection_of_the_container_runtime_is_disabled(file: Path) -> None:
 def test_every_setting_in_the_files_exists() -> None:
     """In the image, the Compose file and the Kubernetes files."""
     known = {f"AITBC_{key.replace('.', '__').upper()}" for key in known_keys()} | {"AITBC_IMAGE"}
+    extensions = tuple(f"AITBC_{table.replace('.', '__').upper()}__" for table in EXTENSIONS)
     texts = [
         image(),
         COMPOSE.read_text(encoding="utf-8"),
@@ -355,4 +360,4 @@ def test_every_setting_in_the_files_exists() -> None:
     ]
     named = {name for text in texts for name in re.findall(r"\bAITBC_[A-Z_]+", text)}
     assert named
-    assert named <= known
+    assert {name for name in named if not name.startswith(extensions)} <= known

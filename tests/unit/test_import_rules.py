@@ -18,7 +18,7 @@ from importlinter.domain.contract import registry
 
 ROOT = Path(__file__).parents[2]
 MOST_FILES = 20
-PACKAGES = ("agent", "runners", "aitbc")
+PACKAGES = ("agent", "runners", "aitbc", "aitbc_evm", "aitbc_lightning", "aitbc_ray")
 
 # Contract, the module that gets a forbidden import, and what it imports.
 BREACHES = [
@@ -63,7 +63,12 @@ BREACHES = [
     ("SQL only in the store", "agent.coordinator.operations.health", "sqlalchemy"),
     ("FastAPI and Starlette only in app, errors, http, openapi and routes", "agent.coordinator.operations.health", "fastapi"),
     ("NVML only in gpus", "agent.miner.machine.hardware", "pynvml"),
-    ("Ray only in the cluster's connection", "agent.miner.cluster.nodes", "ray"),
+    ("The trunk imports no extension", "agent.miner.build", "aitbc_ray.backend"),
+    ("Extensions are independent", "aitbc_evm.adapter", "aitbc_lightning.node"),
+    ("Extensions declare settings without the agent's", "aitbc_evm.settings", "agent.settings.errors"),
+    ("The ways to pay are the coordinator's", "aitbc_evm.node", "agent.miner.tasks"),
+    ("The executor for Ray is the miner's", "aitbc_ray.nodes", "agent.coordinator.randomness"),
+    ("Ray only in the cluster's connection", "aitbc_ray.nodes", "ray"),
     ("Processes are started only by runners, executor, engines and systemctl", "agent.miner.machine.hardware", "subprocess"),
 ]  # fmt: skip
 
@@ -121,7 +126,7 @@ def test_every_contract_has_a_planted_breach() -> None:
     ("contract", "exempt"),
     [
         ("NVML only in gpus", {"agent.miner.machine.gpus"}),
-        ("Ray only in the cluster's connection", {"agent.miner.cluster.connection"}),
+        ("Ray only in the cluster's connection", {"aitbc_ray.connection"}),
         (
             "Processes are started only by runners, executor, engines and systemctl",
             {"agent.miner.executor", "agent.miner.engines", "agent.cli.systemd.systemctl"},
@@ -159,6 +164,7 @@ def test_no_folder_of_code_holds_more_than_twenty_files() -> None:
             "sdk",
             "scripts",
             "benchmarks",
+            "extensions",
             "tests",
         ],
         cwd=ROOT,

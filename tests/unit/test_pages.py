@@ -11,7 +11,7 @@ import pytest
 from support.guides.blocks import blocks_of
 
 ROOT = Path(__file__).parents[2]
-CODE = ("agent", "benchmarks", "runners", "scripts", "sdk", "tests")
+CODE = ("agent", "benchmarks", "extensions", "runners", "scripts", "sdk", "tests")
 PAGES = sorted(
     path
     for pattern in ("*.md", "docs/**/*.md", "sdk/*/README.md", "tests/vectors/*.md")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from agent.core.errors import ConfigurationError
 from agent.core.rates import Rate
 from agent.settings import Settings, known_keys, load_settings
+from runners.extras import extra_command
 
 
 @pytest.fixture(autouse=True)
@@ -252,3 +255,39 @@ def test_an_invalid_pause_setting_is_refused_with_the_allowed_values(
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
         load_settings(config(text))
+
+
+WITHOUT_EXTENSIONS = """
+import sys
+from importlib import metadata
+from pathlib import Path
+
+entry_points = metadata.entry_points
+metadata.entry_points = lambda **of: () if of.get("group") == "aitbc.settings" else entry_points(**of)
+
+from agent.settings import Settings, load_settings
+
+assert list(type(Settings().payouts).model_fields)[-2:] == ["file", "http"]
+try:
+    load_settings(Path(sys.argv[1]))
+except Exception as error:
+    print(error)
+"""
+
+
+def test_settings_of_an_extension_that_is_not_installed_say_what_to_install(config: Any) -> None:
+    path = config("[payouts.evm]\nchain_id = 5\n[miner.ray]\ncpus = 2")
+    printed = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTENSIONS, path],
+        env={**os.environ, "AITBC_PAYOUTS__LIGHTNING__SOCKET": "/rpc"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout.splitlines()
+    missing = "the extension with this setting is not installed. Install it:"
+    assert printed == [
+        f"payouts.evm: {missing} {extra_command('payouts-evm')}. ({path}, line 1)",
+        f"miner.ray: {missing} {extra_command('ray')}. ({path}, line 3)",
+        f"AITBC_PAYOUTS__LIGHTNING__SOCKET: {missing} {extra_command('payouts-lightning')}.",
+    ]

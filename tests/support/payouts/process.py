@@ -1,7 +1,8 @@
 """A process that pays batches with a real database, worker and adapters, and is killed at planned points.
 
 The program forks a child for each line `{"configuration": PATH, "batches": N}` that it reads, and writes the child's exit code, so that
-a restart costs no imports. The child pays until the database has N batches and all of them have ended. Everything that it does can be repeated.
+a restart costs no imports; the arguments name further modules that it imports once. The child pays until the database has N batches and all of
+them have ended. Everything that it does can be repeated.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ import importlib
 import json
 import os
 import sys
-import time
 import traceback
-from decimal import Decimal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from agent.coordinator.app import build_context
 from agent.coordinator.features.payouts import batches, outcomes, worker
+from agent.coordinator.features.payouts.adapter import Payment
 from agent.coordinator.features.payouts.rules import BatchState, PaymentState
 from agent.coordinator.features.payouts.store import addresses as payout_addresses
 from agent.coordinator.features.payouts.store import batches as store
@@ -36,7 +37,6 @@ from agent.coordinator.store.schema import tables
 from agent.core.market.ledger import ISSUED, Posting, earned, entry
 from agent.network import internet
 from agent.settings import Settings
-from support.servers.lightning_node import invoice
 
 MINERS = 4
 PAYMENTS = 2
@@ -47,13 +47,13 @@ ACCOUNT = "account_tester"
 ADMIN = Caller(Role.ADMIN, None, None, "admin", "key_admin")
 
 worker.POLL_SECONDS = 0.02
-for name in ("eth_account", "agent.coordinator.store.postgres.database"):
-    importlib.import_module(name)  # once, not in each child
-internet()
 
 
 class Configuration:
-    """What the parent process wants: settings, the adapter, the addresses of the miners, and the rate."""
+    """What the parent process wants: settings, the adapter with its currency, the addresses of the miners, and the rate.
+
+    `hand_in`, "module:function", returns what a miner hands in for a payment; None if payments wait for nothing.
+    """
 
     def __init__(self, path: Path) -> None:
         values = json.loads(path.read_text())
@@ -61,6 +61,8 @@ class Configuration:
         self.adapter: str = values["adapter"]
         self.addresses: list[str] = values["addresses"]
         self.rate: str = values["rate"]
+        self.currency: str = values["currency"]
+        self.hand_in: str | None = values["hand_in"]
 
 
 def miner(number: int) -> str:
@@ -68,6 +70,9 @@ def miner(number: int) -> str:
 
 
 def main() -> None:
+    for name in ("agent.coordinator.store.postgres.database", *sys.argv[1:]):
+        importlib.import_module(name)
+    internet()
     codes = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the log goes to standard output
     for line in sys.stdin:
@@ -97,8 +102,8 @@ async def _pay(configuration: Configuration, wanted: int) -> None:
         async with asyncio.timeout(LIMIT_SECONDS):
             while await context.database.read(_unfinished):
                 assert not task.done(), task.exception()
-                if configuration.adapter == "lightning":
-                    await _hand_in(context)
+                if configuration.hand_in is not None:
+                    await _hand_in(context, configuration.adapter, configuration.hand_in)
                 if configuration.adapter == "file":
                     await _report(context)
                 await asyncio.sleep(0.01)
@@ -128,17 +133,12 @@ def _populate(connection: Connection, configuration: Configuration) -> None:
             "seen_at": 0.0,
         }
         connection.execute(insert(tables.miners), row)
-        currency = _currency(configuration)
         payout_addresses.add(
-            connection, AddressRecord(miner_id, 1, configuration.adapter, currency, address, "{}", 0.0, 0.0)
+            connection,
+            AddressRecord(
+                miner_id, 1, configuration.adapter, configuration.currency, address, "{}", 0.0, 0.0
+            ),
         )
-
-
-def _currency(configuration: Configuration) -> str:
-    payouts = configuration.settings.payouts
-    return {"evm": payouts.evm.currency, "lightning": "BTC", "http": "EUR", "file": "EUR"}[
-        configuration.adapter
-    ]
 
 
 async def _create(context: Context, configuration: Configuration, wanted: int) -> None:
@@ -172,16 +172,16 @@ def _unfinished(connection: Connection) -> int:
     return int(connection.execute(query.where(payout_batches.c.finished_at.is_(None))).scalar_one())
 
 
-async def _hand_in(context: Context) -> None:
-    """Hand in the invoices that payments wait for."""
-    adapter = context.part(PayoutWorker).adapters.usable["lightning"]
-    for batch in await context.database.read(store.to_prepare, "lightning"):
+async def _hand_in(context: Context, name: str, function: str) -> None:
+    """Hand in what payments wait for."""
+    module, _, attribute = function.partition(":")
+    text_for: Callable[[Payment], str] = getattr(importlib.import_module(module), attribute)
+    adapter = context.part(PayoutWorker).adapters.usable[name]
+    for batch in await context.database.read(store.to_prepare, name):
         for payment in await context.database.read(store.of_batch, batch.batch_id, PaymentState.APPROVED):
             if payment.handed_in is None:
-                number = int.from_bytes(payment.payout_id.encode()[-16:], "big")
-                msat = int(Decimal(payment.sent_amount) * 10**11)
-                text = invoice(msat, payment.payout_id, date=time.time(), number=number)
-                accepted = json.dumps(dict(adapter.accept(worker.payment_of(payment), text)))
+                asked = worker.payment_of(payment)
+                accepted = json.dumps(dict(adapter.accept(asked, text_for(asked))))
                 await context.database.write(payout_transfers.hand_in, payment, accepted)
     context.part(PayoutWorker)._backoffs.clear()
     context.part(PayoutWorker).wake()

@@ -9,6 +9,8 @@ from importlib.metadata import entry_points
 import structlog
 
 from agent.coordinator.features.payouts.adapter import GROUP, Adapter, NotConfigured, Site
+from agent.sections import EXTENSIONS
+from runners.extras import extra_command
 
 log = structlog.get_logger()
 
@@ -43,7 +45,11 @@ def _open(name: str, site: Site) -> Adapter:
     found = sorted(set(entry_points(group=GROUP, name=name)), key=lambda point: point.value)
     if not found:
         known = ", ".join(sorted({point.name for point in entry_points(group=GROUP)})) or "none"
-        raise NotConfigured(f"No installed package provides the payout adapter {name}. Installed: {known}.")
+        extra = EXTENSIONS.get(f"payouts.{name}")
+        remedy = "" if extra is None else f" Install it: {extra_command(extra)}."
+        raise NotConfigured(
+            f"No installed package provides the payout adapter {name}. Installed: {known}.{remedy}"
+        )
     if len(found) > 1:
         raise NotConfigured(
             f"The payout adapter {name} is provided by both {found[0].value} and {found[1].value}; uninstall one of them."

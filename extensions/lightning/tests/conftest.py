@@ -1,0 +1,7 @@
+"""Clients of the coordinator that a test serves."""
+
+from __future__ import annotations
+
+from support.fixtures import admin, client
+
+__all__ = ["admin", "client"]
