@@ -60,7 +60,7 @@ def _settle(connection: Connection, context: Context, path: Path, stored: LocalK
     present = store.keys(connection)
     if not present:
         return _added(connection, context, stored or _new(context, context.new_id("account")))
-    if context.database.engine == "postgresql" and any(_is_administrator(key) for key in present):
+    if context.database.concurrent and any(_is_administrator(key) for key in present):
         raise ConfigurationError(
             f"{path} is missing, or its keys are not valid in this database, which has an installation already. Copy "
             f"{path.name} from the coordinator directory of another replica, or from your backup."

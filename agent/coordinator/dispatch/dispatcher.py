@@ -169,7 +169,7 @@ class Dispatcher:
         SQLite runs writes in the order in which they are queued. So a claim that is requested before this write finds its job, and usually shares
         its commit: the job starts one wait for the disk earlier. No other write may be awaited inside.
         """
-        in_order = self._database.engine == "sqlite"
+        in_order = not self._database.concurrent
         if when and in_order:
             self.job_waiting()
         yield

@@ -28,7 +28,7 @@ class UnfinishedJobs:
         """Scan once. On SQLite, indexes have nothing that queries would have to pass. If it fails, what is known remains right."""
         started = time.monotonic()
         due = started >= self._whole_at
-        if self._database.engine == "sqlite" or (self.known is None and not due):
+        if not self._database.concurrent or (self.known is None and not due):
             return
         since = make_id("job", self._clock() - RECENT_SECONDS, bytes(10))
         whole = due or self.known is None or since < self.known.since  # the clock was set back

@@ -24,7 +24,7 @@ class ChangeReader:
     """Reads changes from a database. `ordered`: they become visible in the order of their numbers."""
 
     def __init__(self, database: Database) -> None:
-        self.ordered = database.engine == "sqlite"
+        self.ordered = not database.concurrent
         self._database = database
         # No further number up to this one will appear.
         self._decided = 0

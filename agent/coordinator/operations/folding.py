@@ -8,7 +8,7 @@ from agent.coordinator.store import changed_balances, counts, miner_stats
 
 async def fold_changes(context: Context) -> None:
     """Move recent changes of numbers of jobs and of balances into those of all time. Every replica does so: an older leader would not."""
-    if context.database.engine == "postgresql":
+    if context.database.concurrent:
         await context.database.write(counts.fold)
         await context.database.write(changed_balances.fold)
 

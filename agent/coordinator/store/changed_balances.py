@@ -9,7 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from agent.coordinator.store import locks, recent
-from agent.coordinator.store.locks import LANES, POSTGRESQL
+from agent.coordinator.store.concurrency import is_concurrent
+from agent.coordinator.store.locks import LANES
 from agent.coordinator.store.prepared import Prepared
 
 _NAME: Final = "balances"
@@ -61,13 +62,13 @@ _spend = Prepared(
 
 def balance(connection: Connection, ledger_account: str) -> int:
     """Return the balance of a ledger account."""
-    statement = _sum_of_parts if connection.dialect.name == POSTGRESQL else _sum
+    statement = _sum_of_parts if is_concurrent(connection) else _sum
     return int(statement.scalar(connection, {"account": ledger_account}))
 
 
 def add(connection: Connection, changes: Sequence[Mapping[str, Any]]) -> None:
     """Add amounts to balances. Each change has an `account`, a `part` below `LANES` and an `amount`; they are sorted by account."""
-    statement = _add_to_recent_balances if connection.dialect.name == POSTGRESQL else _add_to_balances
+    statement = _add_to_recent_balances if is_concurrent(connection) else _add_to_balances
     statement.run_many(connection, changes)
 
 
@@ -76,13 +77,13 @@ def spend(connection: Connection, amounts: Sequence[Mapping[str, Any]]) -> bool:
 
     The caller has taken the lock that everyone takes who spends from these balances.
     """
-    statement = _spend_recent if connection.dialect.name == POSTGRESQL else _spend
+    statement = _spend_recent if is_concurrent(connection) else _spend
     return statement.run_many(connection, amounts) == len(amounts)
 
 
 def fold(connection: Connection, *, everything: bool = False) -> None:
     """Move changes into the lasting parts: those of earlier seconds, or `everything`."""
-    if connection.dialect.name != POSTGRESQL or not locks.if_free(connection, "fold balances"):
+    if not is_concurrent(connection) or not locks.if_free(connection, "fold balances"):
         return
     until = LANES * recent.first_open(connection)
     changes: Counter[tuple[str, int]] = Counter()

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, func, select, text, union_all
 
 from agent.coordinator.store import locks, recent
+from agent.coordinator.store.concurrency import is_concurrent
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts, recent_job_counts
 from agent.core.jobs import JobState
@@ -66,13 +67,13 @@ def move(connection: Connection, moves: Iterable[tuple[Group | None, Group]]) ->
         changes[now] += 1
         if before is not None:
             changes[before] -= 1
-    statement = _add_recent if connection.dialect.name == locks.POSTGRESQL else _add
+    statement = _add_recent if is_concurrent(connection) else _add
     statement.run_many(connection, _rows(changes))
 
 
 def fold(connection: Connection, *, everything: bool = False) -> None:
     """Move changes into `job_counts`: those of earlier seconds, or `everything`."""
-    if connection.dialect.name != locks.POSTGRESQL or not locks.if_free(connection, "fold job_counts"):
+    if not is_concurrent(connection) or not locks.if_free(connection, "fold job_counts"):
         return
     until = recent.first_open(connection)
     changes: Counter[Group] = Counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Concatenate, Final, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, text
 
@@ -68,8 +68,8 @@ class Database(Protocol):
     fault: str | None
 
     @property
-    def engine(self) -> Literal["sqlite", "postgresql"]:
-        """The name of the engine. On PostgreSQL, other processes may use the database too."""
+    def concurrent(self) -> bool:
+        """Whether writes run at the same time, and other processes may use the database too."""
 
     @property
     def patience(self) -> float | None:

@@ -13,10 +13,10 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, select, text
 
+from agent.coordinator.store.concurrency import LANE, is_concurrent
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import accounts
 
-POSTGRESQL: Final = "postgresql"
 LANES: Final = 16
 """Rows that every transaction changes, such as the history's newest, exist this many times. A transaction changes one of them."""
 
@@ -31,7 +31,7 @@ _free = Prepared(text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 
 
 def account(connection: Connection, account_id: str) -> None:
     """Wait until no other transaction decides about the account's balance, limits and quotas."""
-    if connection.dialect.name == POSTGRESQL:
+    if is_concurrent(connection):
         _account.rows(connection, {"key": account_id})
 
 
@@ -92,18 +92,18 @@ def log(connection: Connection) -> None:
 
 def if_free(connection: Connection, name: str) -> bool:
     """Take a lock unless another transaction has it. Return whether it was free: otherwise another one is doing the same work."""
-    if connection.dialect.name != POSTGRESQL:
+    if not is_concurrent(connection):
         return True
     return bool(_free.scalar(connection, {"name": name}))
 
 
 def lane(connection: Connection) -> int:
     """Return which of the `LANES` copies of a row this transaction changes: 0 on SQLite."""
-    number: int = connection.info.get("lane", 0)
+    number: int = connection.info.get(LANE, 0)
     return number % LANES
 
 
 def _wait(connection: Connection, *names: str) -> None:
     """Take locks in this order."""
-    if connection.dialect.name == POSTGRESQL:
+    if is_concurrent(connection):
         _exclusive.rows_each(connection, [{"name": name} for name in names])

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, bindparam, delete, func, insert, literal_column, select, text
 
 from agent.coordinator.store import locks, receipts, recent
+from agent.coordinator.store.concurrency import is_concurrent
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.receipts import Run
 from agent.coordinator.store.schema.tables import client_evidence, miner_days, miner_stats, recent_work
@@ -181,7 +182,7 @@ def add(connection: Connection, works: Sequence[Work], now: float) -> None:
 
     A transaction calls this once.
     """
-    if connection.dialect.name != locks.POSTGRESQL:
+    if not is_concurrent(connection):
         _apply(connection, [(work, now) for work in works])
         return
     rows = [
@@ -208,7 +209,7 @@ def anything_recent(connection: Connection) -> bool:
 
 def fold(connection: Connection) -> None:
     """Move recent work into the statistics."""
-    if connection.dialect.name != locks.POSTGRESQL or not locks.if_free(connection, "fold work"):
+    if not is_concurrent(connection) or not locks.if_free(connection, "fold work"):
         return
     first = recent.first_open(connection)
     if taken := _take_work.rows(connection):
@@ -218,7 +219,7 @@ def fold(connection: Connection) -> None:
 
 def _recent(connection: Connection, miner_id: str | None = None) -> list[tuple[Work, float]]:
     """Return recent work, of one miner or of all, and when each was done."""
-    if connection.dialect.name != locks.POSTGRESQL:
+    if not is_concurrent(connection):
         return []
     rows = _all_work.rows(connection) if miner_id is None else _work_of.rows(connection, {"key": miner_id})
     return [_work(row) for row in sorted(rows)]

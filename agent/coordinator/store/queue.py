@@ -13,8 +13,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text, update
 
 from agent.coordinator.store import counts
+from agent.coordinator.store.concurrency import is_concurrent
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.locks import POSTGRESQL
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts, jobs, recent_job_counts, runs
 from agent.coordinator.store.unfinished import Unfinished, UnfinishedRows, in_state
@@ -94,7 +94,7 @@ def _urgent_of_accounts(
 ) -> Sequence[Row[*tuple[Any, ...]]]:
     """Return the most urgent jobs of each account that waits for a service, of at most `window` accounts."""
     accounts = select(job_counts.c.account_id).where(job_counts.c.service == service, _IS_WAITING)
-    if connection.dialect.name == POSTGRESQL:
+    if is_concurrent(connection):
         # An account that waits has a positive number in one of both tables. For one that has only that, no job is found.
         recent = recent_job_counts.c
         queued = select(recent.account_id).where(recent.service == service, _HAS_QUEUED, counts.IS_RECENT)

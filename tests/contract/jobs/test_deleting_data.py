@@ -56,7 +56,7 @@ def examined(served: Served) -> list[str]:
     """Return what the checks of the log and of the database find wrong; on PostgreSQL, those of the log."""
     key, database = served.context.signer.vkey, served.context.database
     found = served.do(lambda context: context.database.read(fsck.examine, key, {}))
-    others = checks.examine_database(database.path.parents[1], []) if database.engine == "sqlite" else []
+    others = checks.examine_database(database.path.parents[1], []) if not database.concurrent else []
     return [*map(str, found.problems), *others]
 
 

@@ -212,7 +212,7 @@ def test_numbers_rise_even_if_one_change_has_more_messages_than_numbers(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Maintenance reserves more numbers in time."""
-    shared = served.context.database.engine == "postgresql"  # where some bits are the replica's
+    shared = served.context.database.concurrent  # where some bits are the replica's
     monkeypatch.setattr("agent.coordinator.feed.feed.NUMBER_BITS", 8 + (SLOT_BITS if shared else 0))
     with StreamSocket(served.url, served.client_key, types="job_event") as stream:
         for start in range(0, 1000, 100):

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from agent.coordinator.store.concurrency import LANE
 from agent.coordinator.store.postgres.failures import reason
 from agent.core.errors import ConfigurationError
 
@@ -128,7 +129,7 @@ def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) 
 
 def _number(_: psycopg.Connection, record: Any) -> None:
     """Give concurrent connections different lanes."""
-    record.info["lane"] = next(_lanes)
+    record.info[LANE] = next(_lanes)
 
 
 def _note_life(connection: psycopg.Connection, record: ConnectionPoolEntry) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import psycopg
 import structlog
@@ -85,9 +85,9 @@ class PostgresDatabase:
         self._after_commit: list[tuple[asyncio.AbstractEventLoop, Content, Callable[[], None]]] = []
 
     @property
-    def engine(self) -> Literal["sqlite", "postgresql"]:
-        """The name of the engine."""
-        return "postgresql"
+    def concurrent(self) -> bool:
+        """Whether writes run at the same time, and other processes may use the database too."""
+        return True
 
     @property
     def patience(self) -> float:

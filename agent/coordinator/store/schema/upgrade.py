@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, text
 
+from agent.coordinator.store.concurrency import is_concurrent
 from agent.coordinator.store.schema.tables import metadata
 from agent.core.errors import ConfigurationError
 
@@ -61,7 +62,7 @@ def _current(connection: Connection) -> str | None:
 
 def exclude_others(connection: Connection) -> None:
     """Wait until no other process creates or upgrades the schema. SQLite has one writer."""
-    if connection.dialect.name == "postgresql":
+    if is_concurrent(connection):
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('schema', 0))"))
 
 
@@ -103,13 +104,13 @@ def _upgrade(connection: Connection, current: str) -> None:
 
 def note_oldest(connection: Connection) -> None:
     """Record which older programs work on the schema, where they find it: they do not know the newer tables."""
-    if connection.dialect.name == "postgresql":
+    if is_concurrent(connection):
         connection.execute(text(f"COMMENT ON TABLE alembic_version IS '{OLDEST}'"))
 
 
 def _oldest(connection: Connection) -> str:
     """Return the oldest schema whose programs work on the database's newer one."""
-    if connection.dialect.name != "postgresql":
+    if not is_concurrent(connection):
         return "newer"  # than all numbers
     with connection.begin():
         noted = connection.execute(text("SELECT obj_description('alembic_version'::regclass)"))

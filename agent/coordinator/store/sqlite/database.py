@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -91,9 +91,9 @@ class SQLiteDatabase:
         self._after_commit: list[tuple[asyncio.AbstractEventLoop, Content, Callable[[], None]]] = []
 
     @property
-    def engine(self) -> Literal["sqlite", "postgresql"]:
-        """The name of the engine."""
-        return "sqlite"
+    def concurrent(self) -> bool:
+        """Whether writes run at the same time, and other processes may use the database too."""
+        return False
 
     @property
     def patience(self) -> None:

@@ -56,7 +56,7 @@ class Calls:
 
     async def blocked(self, database: Database) -> list[asyncio.Task[str]]:
         """Occupy all transactions that may run at the same time, so that further writes wait."""
-        count = 1 if database.engine == "sqlite" else groups.AT_ONCE
+        count = groups.AT_ONCE if database.concurrent else 1
         tasks = []
         for number in range(count):
             tasks.append(asyncio.create_task(database.write_together(add, self, f"{GATE}{number}", number)))

@@ -1,0 +1,15 @@
+"""Whether other transactions, also those of other processes, run while one writes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection
+
+LANE: Final = "lane"
+"""What a connection's `info` has under this name, if its transactions are not the only ones: a number of its own."""
+
+
+def is_concurrent(connection: Connection) -> bool:
+    """Return whether other transactions may write at the same time. On SQLite there is one writer."""
+    return LANE in connection.info
