@@ -19,7 +19,7 @@ from agent.configuration import load_catalogue
 from agent.coordinator.background import background_tasks
 from agent.coordinator.blobs.choice import directory_of
 from agent.coordinator.blobs.space import Space
-from agent.coordinator.cluster.opening import open_cluster, require_same_installation
+from agent.coordinator.cluster.cluster import Installation
 from agent.coordinator.connections import Connections, raise_descriptor_limit
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.errors import map_errors
@@ -27,11 +27,10 @@ from agent.coordinator.feature import Opening
 from agent.coordinator.feed.feed import Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
-from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
 from agent.coordinator.http.hosts import Hosts
 from agent.coordinator.http.middleware import API_MOUNT, Failures, Paths, RequestIds
 from agent.coordinator.http.rate_limits import RateLimits
-from agent.coordinator.installed import FEATURES, METRICS, open_blobs
+from agent.coordinator.installed import FEATURES, METRICS, open_blobs, open_cluster
 from agent.coordinator.openapi.document import all_routers, document, guard_of, routes
 from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.context import Context
@@ -104,10 +103,10 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     artifacts.open()
     link_key = load_secret(directory / "links.key")
     keys = {log_key: signer.vkey.encode(), directory / "links.key": link_key}
-    require_same_installation(database, keys, directory_of(settings) or str(settings.artifacts.url))
+    installation = Installation(database, keys, directory_of(settings) or str(settings.artifacts.url))
+    cluster = open_cluster(installation)
     stream = settings.coordinator.streams
     hub = Hub(stream.queue, stream.queue_size, stream.queued_size)
-    cluster = open_cluster(database)
     dispatcher = Dispatcher(
         settings.coordinator, database, time.time, meter, cluster, nonce_key(bytes(signer.key))
     )
@@ -175,12 +174,9 @@ def build_app(context: Context) -> FastAPI:
     for router in (_api(), *OPERATORS_ROUTERS):
         app.router.routes.extend(router.routes)
     app.mount(API_MOUNT, _api())
-    if context.settings.dashboard:
-        app.add_route("/", to_dashboard)
-        app.add_route("/dashboard", to_dashboard)
-        direct = context.artifacts.direct
-        app.mount("/dashboard", Dashboard(BUILT, None if direct is None else direct.origin))
-        app.mount("/reference", Dashboard(BUILT / "reference"))
+    for feature in FEATURES:
+        if feature.pages is not None:
+            app.router.routes.extend(feature.pages(context))
     map_errors(app)
     # Each middleware runs before those that are added above it.
     app.add_middleware(Bodies, context=context, guarded=_guarded())

@@ -12,7 +12,6 @@ import structlog
 from agent.coordinator.feature import Worker
 from agent.coordinator.installed import FEATURES
 from agent.coordinator.operations import folding, health, retention, streams
-from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import removal
 from agent.coordinator.operations.market import marketplace, standing_offers
@@ -104,7 +103,6 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "log", context.log.run()),
         _watched(context, "upkeep", _upkeep(context)),
         _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, removal.settle_run_outputs)),
-        _watched(context, "sessions", _repeated(context, UPLOADS_SECONDS, browser_sessions.expire_due)),
         _watched(context, "old_jobs", _repeated(context, RETENTION_SECONDS, retention.delete_jobs)),
         _watched(context, "old_events", _repeated(context, RETENTION_SECONDS, retention.delete_events)),
         _watched(context, "old_logs", _repeated(context, RETENTION_SECONDS, retention.delete_job_logs)),

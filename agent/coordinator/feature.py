@@ -6,16 +6,18 @@ features that there are; nothing else names them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from fastapi import APIRouter
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.cluster.bus import Bus
+from agent.coordinator.cluster.cluster import Cluster, Installation
 from agent.coordinator.hooks import NO_HOOKS, Hooks
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store.database import Database
@@ -65,16 +67,19 @@ class Feature:
     """A feature. `open` makes its `part`, if it has one. Its routers come after the kernel's; the leading replica runs its tasks and its part.
 
     `open_blobs` returns the store of artifacts if the settings name one of the feature, and raises `ConfigurationError`.
-    `middleware` are ASGI applications around another one. Pages of other origins may read the `exposed_headers`.
+    `open_cluster` returns the cluster if other coordinators can use the database, and raises `ConfigurationError` if they differ.
+    `pages` returns routes that are not part of the API, `middleware` are ASGI applications around another one. Pages of other origins may read the `exposed_headers`.
     """
 
     name: str
     routers: tuple[APIRouter, ...] = ()
     middleware: tuple[Callable[[ASGIApp], ASGIApp], ...] = ()
     exposed_headers: tuple[str, ...] = ()
+    pages: Callable[[Context], Sequence[BaseRoute]] | None = None
     metrics: tuple[Metric, ...] = ()
     tasks: tuple[Task, ...] = ()
     part: type[Part] | None = None
     open: Callable[[Opening], Part] | None = None
     open_blobs: Callable[[Settings], BlobStore | None] | None = None
+    open_cluster: Callable[[Installation], Cluster | None] | None = None
     hooks: Hooks = NO_HOOKS

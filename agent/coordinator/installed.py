@@ -7,12 +7,15 @@ from typing import Final
 from agent.coordinator import hooks
 from agent.coordinator.blobs.choice import open_directory
 from agent.coordinator.blobs.store import BlobStore
+from agent.coordinator.cluster.cluster import Alone, Cluster, Installation
 from agent.coordinator.feature import Feature
 from agent.coordinator.features.audits.feature import FEATURE as AUDITS
+from agent.coordinator.features.browser.feature import FEATURE as BROWSER
 from agent.coordinator.features.history.feature import FEATURE as HISTORY
 from agent.coordinator.features.machines.feature import FEATURE as MACHINES
 from agent.coordinator.features.openai.feature import FEATURE as OPENAI
 from agent.coordinator.features.payouts.feature import FEATURE as PAYOUTS
+from agent.coordinator.features.replicas.feature import FEATURE as REPLICAS
 from agent.coordinator.features.s3.feature import FEATURE as S3
 from agent.coordinator.features.tus.feature import FEATURE as TUS
 from agent.coordinator.features.waits.feature import FEATURE as WAITS
@@ -30,6 +33,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
     OPENAI,
     TUS,
     S3,
+    REPLICAS,
+    BROWSER,
 )
 """The features, in the order in which their hooks run and their routes are tried."""
 
@@ -45,3 +50,11 @@ def open_blobs(settings: Settings) -> BlobStore:
         if feature.open_blobs is not None and (blobs := feature.open_blobs(settings)) is not None:
             return blobs
     return open_directory(settings)
+
+
+def open_cluster(installation: Installation) -> Cluster:
+    """Return the cluster to which this coordinator belongs. Raises `ConfigurationError` if it differs from the others."""
+    for feature in FEATURES:
+        if feature.open_cluster is not None and (cluster := feature.open_cluster(installation)) is not None:
+            return cluster
+    return Alone()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from agent import __version__
 from agent.coordinator.cluster.bus import Bus
 from agent.coordinator.cluster.leadership import Leadership
+from agent.coordinator.store.database import Database
 
 
 class Member(NamedTuple):
@@ -21,6 +24,16 @@ class Member(NamedTuple):
     version: str
     joined_at: float
     leads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What all coordinators of a cluster have in common: the contents of key files by their paths, and where artifacts are."""
+
+    database: Database
+    keys: Mapping[Path, bytes]
+    artifacts: Path | str
+    """A directory, or the URL of a store."""
 
 
 class Cluster(Protocol):

@@ -20,7 +20,6 @@ from agent.coordinator.routes import (
     receipts,
     registry,
     services,
-    sessions,
     streams,
     wallet,
 )
@@ -44,7 +43,6 @@ ROUTERS = (
     miners.router,
     miner_session.router,
     keys.router,
-    sessions.router,
     admin.router,
     streams.router,
 )

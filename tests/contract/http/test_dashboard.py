@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.coordinator import app
+from agent.coordinator.features.browser.routes import pages
 from support.server import Served, serve
 
 PAGE = "<!doctype html><title>AITBC</title>" + "<p>a page that is long enough to compress</p>" * 30
@@ -25,7 +25,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (directory / "assets" / "index-abc123.js").write_text(SCRIPT)
     (directory / "assets" / "small-abc123.css").write_text("p{}")
     (tmp_path / "secret.txt").write_text("not below the directory")
-    monkeypatch.setattr(app, "BUILT", directory)
+    monkeypatch.setattr(pages, "BUILT", directory)
     return directory
 
 
@@ -127,7 +127,7 @@ def test_files_do_not_count_towards_rate_limits(built: Path, tmp_path: Path) -> 
 def test_without_a_build_a_page_explains_how_to_make_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "BUILT", tmp_path / "missing")
+    monkeypatch.setattr(pages, "BUILT", tmp_path / "missing")
     with serve(tmp_path / "data") as served:
         answer = httpx.get(f"{served.url}/dashboard/jobs")
         assert answer.status_code == 200

@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from agent.coordinator.operations.accounts import browser_sessions
+from agent.coordinator.features.browser import sessions as browser_sessions
 from agent.coordinator.operations.context import Context
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from agent.cli.commands.running import local_coordinator
-from agent.coordinator.cluster.replicas import SLOTS
+from agent.coordinator.features.replicas.replicas import SLOTS
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
 from support.servers import postgres

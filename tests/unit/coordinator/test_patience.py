@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.coordinator.cluster.patience import LONGEST, RECENT_SECONDS, SHORTEST, Patience
+from agent.coordinator.features.replicas.patience import LONGEST, RECENT_SECONDS, SHORTEST, Patience
 
 
 def test_without_delays_it_is_short() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -129,15 +129,6 @@ class LoginLink(Answer):
     token: str = Field(examples=["login_secret"])
     path: str = Field(description="Path on this server", examples=["/dashboard/#login=login_secret"])
     expires_at: fields.Time
-
-
-class BrowserSession(Answer):
-    """A session, its keys without their secrets, and its expiry."""
-
-    session_id: fields.SessionId
-    created_at: fields.Time
-    expires_at: fields.Time
-    keys: Annotated[list[Key], Field(description="The keys with which the session acts")]
 
 
 class EnrolledMiner(Answer):

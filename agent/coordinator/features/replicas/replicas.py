@@ -21,12 +21,12 @@ from typing import Final, NamedTuple
 import psycopg
 import structlog
 
-from agent.coordinator.cluster import messages
 from agent.coordinator.cluster.bus import STORED_SECONDS, Bus, resolve
 from agent.coordinator.cluster.cluster import Member
 from agent.coordinator.cluster.leadership import Leadership
-from agent.coordinator.cluster.messages import Session
-from agent.coordinator.cluster.patience import LONGEST, SHORTEST, Patience
+from agent.coordinator.features.replicas import messages
+from agent.coordinator.features.replicas.messages import Session
+from agent.coordinator.features.replicas.patience import LONGEST, SHORTEST, Patience
 
 POLL_SECONDS: Final = 0.5
 STUCK_MARGIN: Final = 1.5

@@ -7,12 +7,12 @@ from typing import Annotated, Final, Self
 from fastapi import APIRouter, Request, Response, status
 from pydantic import Field, model_validator
 
+from agent.coordinator.features.browser import sessions as operations
+from agent.coordinator.features.browser.answers import BrowserSession
+from agent.coordinator.features.browser.sessions import SessionRecord
 from agent.coordinator.http import cookies
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import AUDIENCE, errors
-from agent.coordinator.operations.accounts import browser_sessions as operations
-from agent.coordinator.operations.accounts.browser_sessions import SessionRecord
-from agent.coordinator.operations.answers.accounts import BrowserSession
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, RequestBody
 from agent.core.errors import Forbidden, NotFound, Unauthorized
 from agent.core.values import fields

@@ -11,9 +11,9 @@ from typing import Final
 
 import structlog
 
+from agent.coordinator.features.browser.answers import BrowserSession
 from agent.coordinator.operations.accounts import access, logins
 from agent.coordinator.operations.accounts.access import digest
-from agent.coordinator.operations.answers.accounts import BrowserSession
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as key_store

@@ -20,10 +20,13 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
-BUILT: Final = Path(__file__).parents[1] / "web" / "dist"
+from agent.coordinator.operations.context import Context
+
+BUILT: Final = Path(__file__).parents[3] / "web" / "dist"
 PAGE: Final = "index.html"
 HASHED: Final = "assets/"
 """Files below this path have the digest of their content in their names."""
@@ -146,6 +149,19 @@ def _file(path: Path, version: tuple[int, int]) -> _File:
     return _File(version, body, compressed, media_type, digest)
 
 
-async def to_dashboard(_: Request) -> Response:
+async def _to_dashboard(_: Request) -> Response:
     """Redirect from the server's root to the dashboard."""
     return RedirectResponse("/dashboard/", headers=dict(HEADERS))
+
+
+def routes(context: Context) -> list[BaseRoute]:
+    """Return the routes of the pages; none if the settings disable the dashboard."""
+    if not context.settings.dashboard:
+        return []
+    direct = context.artifacts.direct
+    return [
+        Route("/", _to_dashboard),
+        Route("/dashboard", _to_dashboard),
+        Mount("/dashboard", Dashboard(BUILT, None if direct is None else direct.origin)),
+        Mount("/reference", Dashboard(BUILT / "reference")),
+    ]

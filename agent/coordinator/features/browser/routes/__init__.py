@@ -1,0 +1,1 @@
+"""The pages, and signing in and out."""

@@ -1,0 +1,1 @@
+"""Several coordinators on one PostgreSQL database, of which one leads."""
