@@ -124,11 +124,11 @@ def _forward(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
 
 
 @contextmanager
-def running(*agents: Agent) -> Iterator[None]:
-    """Start agents in order; end those still running in reverse order."""
+def running(*agents: Agent, seconds: float = START_SECONDS) -> Iterator[None]:
+    """Start agents in order, each in so many seconds at most; end those still running in reverse order."""
     try:
         for agent in agents:
-            agent.start()
+            agent.start(seconds)
         yield
     finally:
         for agent in reversed(agents):

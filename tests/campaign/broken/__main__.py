@@ -30,6 +30,7 @@ PORTION = 250
 """Requests after which the agent is examined, and good requests are sent."""
 CLIENTS = 8
 IDLE_SECONDS = 900.0
+START_SECONDS = 1800.0
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="aitbc-broken-", dir=options.folder))
     agent = Agent(folder / "data", "start", "--port", "0", **machine.SETTINGS)
     numbers = options.only or range(options.first, options.first + options.count)
-    with running(agent):
+    with running(agent, seconds=START_SECONDS):
         found = Campaign(agent, options).run(numbers)
     if found:
         sys.exit(f"FOUND: {len(found)}. The agent's files are in {folder}.")
@@ -61,6 +62,7 @@ class Campaign:
         self._ends: Counter[tuple[str, str]] = Counter()
         self._messages: Counter[tuple[str, str, str]] = Counter()
         self._found: list[str] = []
+        self._last = 0
         self._began = time.monotonic()
         self._sender = Sender(agent.url, agent.file["client_key"])
 
@@ -72,13 +74,11 @@ class Campaign:
             print(
                 f"ready after {time.monotonic() - self._began:.0f} s: {record}, {_words(costs)}", flush=True
             )
-            count = 0
             waiting = iter(numbers)
             while not self._is_late() and (portion := list(islice(waiting, PORTION))):
-                count += len(portion)
                 self._send(portion)
                 print(
-                    f"{count} requests, {time.monotonic() - self._began:.0f} s, {_words(self._meter.costs())}, found {len(self._found)}",
+                    f"{sum(self._ends.values())} requests, up to number {self._last}, {time.monotonic() - self._began:.0f} s, {_words(self._meter.costs())}, found {len(self._found)}",
                     flush=True,
                 )
             self._report(record, costs)
@@ -94,6 +94,7 @@ class Campaign:
         if not machine.wait_idle(self._agent, IDLE_SECONDS):
             self._add(["jobs are open though all requests have ended"])
         for outcome in outcomes:
+            self._last = outcome.number
             self._ends[outcome.request.service, _end(outcome)] += 1
             if outcome.message:
                 self._messages[outcome.request.service, outcome.code, without_ids(outcome.message)] += 1
@@ -149,6 +150,8 @@ class Campaign:
         print(
             f"{sum(self._ends.values())} requests cost {spent:.0f} processor seconds and {machine.credits_spent(self._agent)} credits."
         )
+        for service, seconds in sorted(now.by_service.items(), key=lambda item: -item[1]):
+            print(f"{seconds:8.0f} processor seconds since the start: {service}")
         print(f"Memory before: {_words(costs)}. After: {_words(now)}. Record: {after}", flush=True)
 
 

@@ -35,6 +35,9 @@ _ARGUMENTS = (
     "{}",
     '{"city": "Paris"}',
 )
+_WORDS = "one two three four five six seven eight nine ten"
+"""So many that 499 messages or 128 tools are longer than the context: a prompt that nearly fits takes half a minute to read."""
+
 _PATTERNS = ("(a+)+$", "[", "(?<=a)b", "\\p{L}+", "^$", "a{1,100000}", "(?i)x", "\\bx\\b", "\ud800")
 
 
@@ -134,7 +137,7 @@ def _turns(chance: Chance) -> tuple[str, list[dict[str, Any]]]:
         ARGUMENTS: [user, calling, result, user],
         "tool call without a result": [user, calling, user],
         "calls at the end": [user, calling],
-        "many messages": [user, {"role": "assistant", "content": "."}] * chance.choice((40, 499)),
+        "many messages": chance.choice(([user, {"role": "assistant", "content": "."}] * 8, [user, {"role": "assistant", "content": _WORDS}] * 499)),
         "longer than the context": [{"role": "user", "content": chance.choice(("word ", "\u4e2d", "\U0001f469", "\0", "<|im_end|>")) * chance.choice((9000, 30_000))}],
     }  # fmt: skip
     kind = chance.choice(list(kinds))
@@ -155,7 +158,11 @@ def _tools(chance: Chance) -> dict[str, Any]:
     tools = [
         {
             "type": "function",
-            "function": {"name": name, "description": text(chance)[:200], "parameters": schema(chance)},
+            "function": {
+                "name": name,
+                "description": _WORDS * 5 if len(names) > 2 else text(chance)[:200],
+                "parameters": schema(chance),
+            },
         }
         for name in names
     ]
@@ -180,7 +187,7 @@ def _native(turn: dict[str, Any]) -> dict[str, Any]:
 
 def native(chance: Chance) -> Request:
     """Draw a request to `llm_inference`."""
-    body: dict[str, Any] = {"model": MODEL, "max_tokens": chance.choice((1, 4, 16)), **_sampling(chance)}
+    body: dict[str, Any] = {"model": MODEL, "max_tokens": chance.choice((1, 2, 8)), **_sampling(chance)}
     match chance.randrange(6):
         case 0:
             kind, body["prompt"] = "strange prompt", text(chance)
@@ -223,7 +230,7 @@ def chat(chance: Chance) -> Request:
     body: dict[str, Any] = {
         "model": MODEL,
         "messages": turns,
-        "max_tokens": chance.choice((1, 4, 16)),
+        "max_tokens": chance.choice((1, 2, 8)),
         "stream": chance.random() < 0.3,
         **_sampling(chance),
     }
@@ -247,11 +254,13 @@ def chat(chance: Chance) -> Request:
 
 def completions(chance: Chance) -> Request:
     """Draw a request to OpenAI's completions."""
-    prompt = chance.choice((text(chance) or " ", ["x", "y"], [1, 2], "word " * 6000, "\0"))
+    prompt = chance.choice(
+        (text(chance) or " ", ["x", "y"], [1, 2], "word " * chance.choice((90, 9000)), "\0")
+    )
     body = {
         "model": MODEL,
         "prompt": prompt,
-        "max_tokens": chance.choice((1, 4, 16)),
+        "max_tokens": chance.choice((1, 2, 8)),
         "logprobs": chance.choice((0, 5, None)),
         "stream": chance.random() < 0.3,
     }
@@ -280,7 +289,7 @@ def responses(chance: Chance) -> Request:
     body: dict[str, Any] = {
         "model": MODEL,
         "input": kinds[kind],
-        "max_output_tokens": chance.choice((1, 16)),
+        "max_output_tokens": chance.choice((1, 8)),
         "stream": chance.random() < 0.3,
     }
     if chance.random() < 0.3:

@@ -47,6 +47,8 @@ class Costs:
     memory: int = 0
     agent: int = 0
     most: int = field(default=0, compare=False)
+    by_service: dict[str, float] = field(default_factory=dict)
+    """Processor seconds of the runners that are alive, by service."""
 
 
 class Meter:
@@ -56,8 +58,6 @@ class Meter:
         self._process = psutil.Process(pid)
         self._stop = threading.Event()
         self._most = 0
-        self._ended = 0.0
-        self._last: dict[tuple[int, float], float] = {}
         self._thread = threading.Thread(target=self._watch, name="meter", daemon=True)
 
     def __enter__(self) -> Self:
@@ -76,15 +76,30 @@ class Meter:
         """Return the costs until now."""
         with suppress(psutil.Error):
             processes = [self._process, *self._process.children(recursive=True)]
-            seconds, memory = 0.0, 0
+            memory = 0
             for process in processes:
                 with suppress(psutil.Error):
-                    times = process.cpu_times()
-                    seconds += times.user + times.system + times.children_user + times.children_system
                     memory += process.memory_info().rss
             self._most = max(self._most, memory)
-            return Costs(seconds, memory, self._process.memory_info().rss, self._most)
+            by_service = {
+                _service(child): sum(map(_seconds, [child, *child.children(recursive=True)]))
+                for child in self._process.children()
+            }
+            seconds = _seconds(self._process) + sum(by_service.values())
+            return Costs(seconds, memory, self._process.memory_info().rss, self._most, by_service)
         return Costs(most=self._most)
+
+
+def _seconds(process: psutil.Process) -> float:
+    with suppress(psutil.Error):
+        times = process.cpu_times()
+        return float(times.user + times.system + times.children_user + times.children_system)
+    return 0.0
+
+
+def _service(runner: psutil.Process) -> str:
+    words = [*runner.cmdline(), ""]
+    return words[words.index("--service") + 1] if "--service" in words else words[0]
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def _noise(chance: Chance) -> bytes:
 
 
 def _long_silence(chance: Chance) -> bytes:
-    return silence(chance.choice((60, 600, 3600)))
+    return silence(chance.choice((45, 45, 45, 600, 3600)))
 
 
 def _damaged_sound(chance: Chance) -> bytes:

@@ -106,7 +106,7 @@ class Sender:
                     outcome.violation = f"still {job['status']} after {JOB_SECONDS:g} s"
                 self._http.delete(f"/v1/jobs/{outcome.job_id}")
             time.sleep(pause)
-            pause = min(pause * 1.3, 1.0)
+            pause = min(pause * 1.5, 3.0)
         outcome.ended = job["status"]
         error = job.get("error") or {}
         outcome.code, outcome.message = error.get("code", ""), error.get("message", "")

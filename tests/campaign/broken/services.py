@@ -29,7 +29,12 @@ from runners.python_model.request import InferenceRequest
 from runners.stable_diffusion.request import GenerateRequest
 from runners.whisper.request import TranscribeRequest
 
-SECONDS = {"video_transcoding": 12, "blender_rendering": 20, "whisper_transcription": 30}
+SECONDS = {
+    "video_transcoding": 8,
+    "blender_rendering": 15,
+    "whisper_transcription": 20,
+    "image_generation": 30,
+}
 """Time limits of requests, short where some would never end."""
 
 
@@ -85,7 +90,9 @@ def transcription(chance: Chance) -> Request:
 
 
 def _size(chance: Chance) -> str:
-    return chance.choice(("64x64", "64x64", "64x128", "72x64", "2048x64", "2048x2048", "1x1", "99x99"))
+    if chance.random() < 0.02:
+        return chance.choice(("2048x2048", "2048x64"))
+    return chance.choice(("64x64", "64x64", "64x128", "72x64", "1x1", "99x99"))
 
 
 def image(chance: Chance) -> Request:
@@ -94,7 +101,7 @@ def image(chance: Chance) -> Request:
         "model": "untrained-diffusion",
         "prompt": text(chance) or "x",
         "size": _size(chance),
-        "steps": chance.choice((1, 1, 2, 3, 150)),
+        "steps": chance.choices((1, 2, 3, 150), (8, 4, 4, 1))[0],
     }
     kind = "strange values"
     extremes: dict[str, Any] = {
@@ -212,7 +219,7 @@ def infer(chance: Chance) -> Request:
         "ai_inference",
         kind,
         "/v1/jobs",
-        {**body, **options(chance, seconds=chance.choice((3, 8)))},
+        {**body, **options(chance, seconds=chance.choice((3, 5)))},
         files=files,
         leave_after=leaves(chance),
     )
