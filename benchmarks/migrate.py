@@ -33,11 +33,12 @@ from measuring.processes import AGENT, coordinator
 
 from agent.coordinator import lifecycle
 from agent.coordinator.consequences import Change
-from agent.coordinator.operations.log.log_key import load_signer
-from agent.coordinator.sequencer import BATCH as SEQUENCED
-from agent.coordinator.sequencer import LogSigner, integrate
+from agent.coordinator.features.log import store as log_store
+from agent.coordinator.features.log.sequencer import BATCH as SEQUENCED
+from agent.coordinator.features.log.sequencer import integrate
+from agent.coordinator.hooks import Fact
+from agent.coordinator.signer import Signer, load_signer
 from agent.coordinator.store import jobs, receipts
-from agent.coordinator.store import log as log_store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.receipts import ReceiptRecord
 from agent.coordinator.store.schema.upgrade import prepare
@@ -85,7 +86,7 @@ def _miners(connection: Connection) -> list[tuple[str, ScriptedMiner]]:
 
 
 def _finish(
-    connection: Connection, ids: Sequence[str], miners: Sequence[tuple[str, ScriptedMiner]], signer: LogSigner
+    connection: Connection, ids: Sequence[str], miners: Sequence[tuple[str, ScriptedMiner]], signer: Signer
 ) -> None:
     """Let miners take and complete jobs."""
     now = time.time()
@@ -109,13 +110,13 @@ def _finish(
     for job_id, (miner_id, miner) in zip(ids, given, strict=True):
         record, leaf = _receipt(running[job_id], miner_id, miner, signer, now)
         made.append(record)
-        leaves.append((record.receipt_id, leaf))
+        leaves.append(Fact(record.receipt_id, leaf, derived=True))
     receipts.add(connection, made)
-    log_store.queue_receipts(connection, leaves)
+    log_store.queue(connection, leaves)
 
 
 def _receipt(
-    record: Any, miner_id: str, miner: ScriptedMiner, signer: LogSigner, now: float
+    record: Any, miner_id: str, miner: ScriptedMiner, signer: Signer, now: float
 ) -> tuple[ReceiptRecord, bytes]:
     """Return a signed receipt and its leaf."""
     miner.registration = {"origin": signer.origin}

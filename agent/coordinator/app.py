@@ -33,14 +33,12 @@ from agent.coordinator.http.rate_limits import RateLimits
 from agent.coordinator.installed import FEATURES, METRICS, open_blobs, open_cluster
 from agent.coordinator.openapi.document import all_routers, document, guard_of, routes
 from agent.coordinator.operations.caches import Caches
-from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.log.log_key import load_signer, load_witnesses
-from agent.coordinator.operations.log.secret_file import load_secret
+from agent.coordinator.operations.context import Context, Health
 from agent.coordinator.routes import OPERATORS_ROUTERS
-from agent.coordinator.sequencer import PUBLISHED, LogSigner, Sequencer
+from agent.coordinator.secret_file import load_secret
+from agent.coordinator.signer import Signer, load_signer
 from agent.coordinator.store.database import Database
 from agent.coordinator.store.engines import open_database
-from agent.coordinator.store.log import newest_checkpoint
 from agent.coordinator.store.receipts import any_receipt
 from agent.core.errors import (
     ConfigurationError,
@@ -73,7 +71,7 @@ CROSS_ORIGIN: Final[dict[str, Any]] = {
 
 
 def build_context(settings: Settings) -> Context:
-    """Open the database, the artifacts and the log's key, and raise the process's limit on open files.
+    """Open the database, the artifacts and the coordinator's key, and raise the process's limit on open files.
 
     Raises `ConfigurationError`.
     """
@@ -90,19 +88,11 @@ def build_context(settings: Settings) -> Context:
 
 def _context(settings: Settings, directory: Path, database: Database, meter: Meter) -> Context:
     artifacts = open_blobs(settings)
-    log_key = directory / "log.key"
-    signer = _signer(settings, log_key, database)
-    sequencer = Sequencer(
-        database,
-        signer,
-        time.time,
-        seconds=settings.coordinator.log_checkpoint_seconds,
-        published=directory / PUBLISHED,
-    )
-    sequencer.check_at_start(log_key)
+    key_file = directory / "log.key"
+    signer = _signer(settings, key_file, database)
     artifacts.open()
     link_key = load_secret(directory / "links.key")
-    keys = {log_key: signer.vkey.encode(), directory / "links.key": link_key}
+    keys = {key_file: signer.vkey.encode(), directory / "links.key": link_key}
     installation = Installation(database, keys, directory_of(settings) or str(settings.artifacts.url))
     cluster = open_cluster(installation)
     stream = settings.coordinator.streams
@@ -110,7 +100,7 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     dispatcher = Dispatcher(
         settings.coordinator, database, time.time, meter, cluster, nonce_key(bytes(signer.key))
     )
-    opening = Opening(settings, directory, signer.origin, database, artifacts, cluster.bus, time.time)
+    opening = Opening(settings, directory, signer, key_file, database, artifacts, cluster.bus, time.time)
     return Context(
         settings=settings.coordinator,
         database=database,
@@ -120,8 +110,6 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         artifacts=artifacts,
         space=Space(directory_of(settings), database.directory, reserve=settings.coordinator.storage_reserve),
         signer=signer,
-        witnesses=load_witnesses(settings.coordinator.witnesses),
-        log=sequencer,
         link_key=link_key,
         services={service_id: runner.definition for service_id, runner in installed().items()},
         catalogue=load_catalogue(settings.data_dir),
@@ -135,18 +123,19 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
             for feature in FEATURES
             if feature.part is not None and feature.open is not None
         },
+        health=Health(
+            features=dict.fromkeys((name for feature in FEATURES for name in feature.health), True)
+        ),
         cluster=cluster,
         caches=Caches(bus=cluster.bus),
     )
 
 
-def _signer(settings: Settings, key_file: Path, database: Database) -> LogSigner:
-    """Load the log's key, or create it for a new log."""
-    if not key_file.exists() and (
-        database.read_now(any_receipt) or database.read_now(newest_checkpoint) is not None
-    ):
+def _signer(settings: Settings, key_file: Path, database: Database) -> Signer:
+    """Load the coordinator's key, or create it for a new installation."""
+    if not key_file.exists() and database.read_now(any_receipt):
         raise ConfigurationError(
-            f"{key_file} is missing, but the database has receipts and checkpoints that were signed with it. Restore it from "
+            f"{key_file} is missing, but the database has receipts that were signed with it. Restore it from "
             "your backup, or copy it from another replica; with a new key, none of them would verify."
         )
     return load_signer(key_file, settings.coordinator.origin)

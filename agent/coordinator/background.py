@@ -96,18 +96,18 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
     """Start what only one replica does. Miners of the last leader, or of none, could not renew their leases meanwhile."""
     await leases.start_over(context)
     await standing_offers.refresh_all(context)
-    await context.log.begin()
+    for feature in FEATURES:
+        if feature.begin is not None:
+            await feature.begin(context)
     context.dispatcher.job_waiting()
     leading += [
         _watched(context, "dispatcher", context.dispatcher.run()),
-        _watched(context, "log", context.log.run()),
         _watched(context, "upkeep", _upkeep(context)),
         _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, removal.settle_run_outputs)),
         _watched(context, "old_jobs", _repeated(context, RETENTION_SECONDS, retention.delete_jobs)),
         _watched(context, "old_events", _repeated(context, RETENTION_SECONDS, retention.delete_events)),
         _watched(context, "old_logs", _repeated(context, RETENTION_SECONDS, retention.delete_job_logs)),
         _watched(context, "old_keys", _repeated(context, ORPHANS_SECONDS, retention.delete_keys)),
-        _watched(context, "old_checkpoints", _repeated(context, ORPHANS_SECONDS, retention.thin_checkpoints)),
         _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, removal.remove_orphans)),
         *(
             _watched(context, feature.name, part.run())

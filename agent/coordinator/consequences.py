@@ -19,8 +19,6 @@ from agent.core.jobs import Effect, Event, Finished, Job, JobState, Outcome, Run
 from agent.core.market.ledger import InsufficientFunds, Settlement
 from agent.core.market.reputation import judge
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
-from aitbc.leaves.settlement import Settlement as LoggedSettlement
-from aitbc.receipts import receipt_id
 from aitbc.statement import job_price
 
 
@@ -151,22 +149,6 @@ def settled(item: Change, settlement: Settlement, now: float) -> NewEvent:
         "timestamp": format_time(now),
     }
     return NewEvent("marketplace_update", data, record.account_id, payee(item, settlement), record.job_id)
-
-
-def logged(item: Change, payee: str | None, settlement: Settlement, now: float) -> LoggedSettlement:
-    """Return the settlement as it is logged."""
-    job_id, state = item.before.job_id, item.life.state
-    return LoggedSettlement(
-        job_id=job_id,
-        receipt_id=receipt_id(job_id) if state is JobState.COMPLETED else None,
-        miner_id=payee,
-        outcome=state.value,
-        held=from_units(settlement.held),
-        paid=from_units(settlement.paid),
-        fee=from_units(settlement.fee),
-        refunded=from_units(settlement.refunded),
-        settled_at=format_time(now),
-    )
 
 
 def price(item: Change) -> int:

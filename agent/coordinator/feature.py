@@ -20,6 +20,7 @@ from agent.coordinator.cluster.bus import Bus
 from agent.coordinator.cluster.cluster import Cluster, Installation
 from agent.coordinator.hooks import NO_HOOKS, Hooks
 from agent.coordinator.operations.context import Context
+from agent.coordinator.signer import Signer
 from agent.coordinator.store.database import Database
 from agent.metrics import Metric
 from agent.settings import Settings
@@ -51,11 +52,12 @@ class Worker(Part, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a part is made from. `directory` is the coordinator's, `origin` that of its log; `clock` returns seconds since the epoch."""
+    """What a part is made from. `directory` is the coordinator's, `key_file` that of `signer`; `clock` returns seconds since the epoch."""
 
     settings: Settings
     directory: Path
-    origin: str
+    signer: Signer
+    key_file: Path
     database: Database
     artifacts: BlobStore
     bus: Bus
@@ -64,10 +66,11 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A feature. `open` makes its `part`, if it has one. Its routers come after the kernel's; the leading replica runs its tasks and its part.
+    """A feature. `open` makes its `part`, if it has one. Its routers come after the kernel's.
 
     `open_blobs` returns the store of artifacts if the settings name one of the feature, and raises `ConfigurationError`.
     `open_cluster` returns the cluster if other coordinators can use the database, and raises `ConfigurationError` if they differ.
+    A replica that begins to lead calls `begin`, and then runs the tasks and the part. `health` are the names of what `check_health` returns.
     `pages` returns routes that are not part of the API, `middleware` are ASGI applications around another one. Pages of other origins may read the `exposed_headers`.
     """
 
@@ -82,4 +85,6 @@ class Feature:
     open: Callable[[Opening], Part] | None = None
     open_blobs: Callable[[Settings], BlobStore | None] | None = None
     open_cluster: Callable[[Installation], Cluster | None] | None = None
+    begin: Callable[[Context], Awaitable[object]] | None = None
+    health: tuple[str, ...] = ()
     hooks: Hooks = NO_HOOKS

@@ -33,6 +33,15 @@ JobIds: TypeAlias = Select[str]
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """Something to which anybody may hold the coordinator, such as a receipt. It is `derived` if its bytes can be made again from rows."""
+
+    reference: str
+    content: bytes
+    derived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What a miner sends with a result for those who check it later."""
 
@@ -78,6 +87,8 @@ class Hooks:
     """A client deletes data of the ended jobs whose ids the query finds, or a file of them. Copy now what is needed of it."""
     jobs_retained: Callable[[Connection], set[str]] | None = None
     """Data of old jobs is deleted. Return the jobs whose data is still needed."""
+    publish: Callable[[Connection, Sequence[Fact]], None] | None = None
+    """Facts were stored that must never change: receipts, and those of features."""
     data_deleted: Callable[[Connection, Sequence[str]], None] | None = None
     """Everything that clients gave or got is deleted of these ended jobs."""
     money_booked: Callable[[Connection, Kind, int, float], None] | None = None
@@ -90,6 +101,8 @@ class Hooks:
     """`aitbc-agent fsck` reads everything. Return what was examined (a plural noun) and how many. The text is the log's origin."""
     read_gauges: Callable[[Connection, Context, float], Gauges] | None = None
     """The metrics are read. Return the feature's metrics that are declared with `read`."""
+    check_health: Callable[[Connection, Context], Mapping[str, bool]] | None = None
+    """The health is checked. Return which parts of it, those of `Feature.health`, are well."""
 
 
 NO_HOOKS: Final = Hooks()
@@ -197,6 +210,13 @@ def jobs_retained(connection: Connection) -> set[str]:
     return job_ids
 
 
+def publish(connection: Connection, facts: Sequence[Fact]) -> None:
+    """Run the hook of that name."""
+    for hooks in _installed:
+        if hooks.publish is not None:
+            hooks.publish(connection, facts)
+
+
 def data_deleted(connection: Connection, job_ids: Sequence[str]) -> None:
     """Run the hook of that name."""
     for hooks in _installed:
@@ -234,3 +254,12 @@ def read_gauges(connection: Connection, context: Context, now: float) -> dict[Me
         if hooks.read_gauges is not None:
             gauges |= hooks.read_gauges(connection, context, now)
     return gauges
+
+
+def check_health(connection: Connection, context: Context) -> dict[str, bool]:
+    """Run the hook of that name. Return the states of all features."""
+    states: dict[str, bool] = {}
+    for hooks in _installed:
+        if hooks.check_health is not None:
+            states |= hooks.check_health(connection, context)
+    return states

@@ -16,7 +16,6 @@ from agent.coordinator import consequences, hooks
 from agent.coordinator.consequences import Change
 from agent.coordinator.store import artifacts, counts, events, ledger, miner_stats, offers, queue
 from agent.coordinator.store import jobs as store
-from agent.coordinator.store import log as log_store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
@@ -251,12 +250,7 @@ def _settle(
             settlement = settle(record.account_id, item.miner_id, record.held, cost, record.fee_ppm)
             payments[record.job_id] = Payment(record.job_id, consequences.payee(item, settlement), settlement)
     closed = ledger.close_payments(connection, list(payments.values()), now)
-    ended = [(item, payments[item.life.job_id]) for item in changes if item.life.job_id in closed]
-    log_store.queue_settlements(
-        connection,
-        [consequences.logged(item, payment.miner_id, payment.settlement, now) for item, payment in ended],
-    )
-    return {payment.job_id: payment.settlement for _, payment in ended}
+    return {job_id: payment.settlement for job_id, payment in payments.items() if job_id in closed}
 
 
 def _move(item: Change) -> tuple[counts.Group, counts.Group]:

@@ -98,15 +98,6 @@ LEADS: Final = Metric(
 UNWRITABLE: Final = Metric(
     "aitbc_coordinator_database_unwritable", "gauge", "1 while writes fail, e.g. because the disk is full.", read=True
 )  # fmt: skip
-LOG_LEAVES: Final = Metric(
-    "aitbc_coordinator_log_leaves", "gauge", "Number of leaves in the log's newest checkpoint.", read=True
-)  # fmt: skip
-LOG_UNSEQUENCED: Final = Metric(
-    "aitbc_coordinator_log_unsequenced_leaves", "gauge", "Receipts and settlements that are not in the log yet.", read=True
-)  # fmt: skip
-LOG_STOPPED: Final = Metric(
-    "aitbc_coordinator_log_stopped", "gauge", "1 while the log cannot be extended; health and the coordinator's log state why.", read=True
-)  # fmt: skip
 ARTIFACT_BYTES: Final = Metric(
     "aitbc_coordinator_artifacts_bytes", "gauge", "Bytes of artifacts, large specifications and unfinished uploads, as counted towards accounts' quotas.", read=True
 )  # fmt: skip
@@ -124,5 +115,5 @@ EARNED: Final = Metric(
 METRICS: Final = (
     REQUESTS, REQUEST_SECONDS, RATE_LIMITED, REFUSED, CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_CLOSED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
     QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE, LEADS,
-    LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
+    ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
 )  # fmt: skip

@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from agent import fault_points
+from agent.coordinator.features.log import fsck
 from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import removal
-from agent.coordinator.operations.log import fsck
 from campaign import checks
 from support.agents import Agent, running
 from support.server import Served, serve

@@ -18,7 +18,7 @@ from agent.coordinator.feed.hub import Hub
 from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.callers import Credential
 from agent.coordinator.randomness import random_bytes
-from agent.coordinator.sequencer import LogSigner, Sequencer
+from agent.coordinator.signer import Signer
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.events import NewEvent
 from agent.core.jobs import JobState
@@ -34,27 +34,27 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Health:
-    """What the last check of the database and the log has found. `checked_at` is in seconds since the epoch.
+    """What the last check of the database and of `features`, by name, has found. `checked_at` is in seconds since the epoch.
 
-    A coordinator starts with both, so they are healthy until the first check.
+    A coordinator starts with all of them, so they are healthy until the first check.
     """
 
     checked_at: float = field(default_factory=time.time)
     database_answers: bool = True
-    log_continues: bool = True
+    features: Mapping[str, bool] = field(default_factory=dict)
 
-    def note(self, now: float, *, database_answers: bool, log_continues: bool) -> None:
+    def note(self, now: float, *, database_answers: bool, features: Mapping[str, bool]) -> None:
         """Replace what is known."""
         self.checked_at = now
         self.database_answers = database_answers
-        self.log_continues = log_continues
+        self.features = features
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """The coordinator's parts.
 
-    `clock` returns seconds since the epoch; `link_key` is the secret behind signed links; `witnesses` are vkeys;
+    `clock` returns seconds since the epoch; `link_key` is the secret behind signed links;
     `parts` are the features' long-lived objects by their class.
     `liveness` receives reports of progress, in the event loop's time; `open_streams` counts streams by their owner, and
     `streams_by_key` has the open ones by their credential.
@@ -67,10 +67,8 @@ class Context:
     dispatcher: Dispatcher
     artifacts: BlobStore
     space: Space
-    signer: LogSigner
+    signer: Signer
     link_key: bytes
-    witnesses: tuple[str, ...]
-    log: Sequencer
     services: Mapping[str, ServiceDefinition]
     catalogue: Mapping[str, CatalogueEntry]
     clock: Callable[[], float]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import structlog
 
+from agent.coordinator import hooks
 from agent.coordinator.operations.context import Context
-from agent.coordinator.sequencer import LogInconsistent
-from agent.coordinator.sequencer import check as check_log
 from agent.coordinator.store.counts import by_state
 from agent.coordinator.store.database import healthy
 from agent.core.errors import ServiceUnavailable
@@ -28,22 +28,18 @@ log = structlog.get_logger()
 
 
 def states(context: Context) -> dict[str, State]:
-    """Return the last known state of the database, the log and the dispatcher, and `storage` while the disk is nearly full."""
+    """Return the last known state of the database, the features and the dispatcher, and `storage` while the disk is nearly full."""
     checked = context.health
     parts: dict[str, State] = {
         "database": _state(checked.database_answers and context.database.fault is None),
-        "blockchain": _state(checked.log_continues and not _sequencer_stopped(context)),
+        **{name: _state(works) for name, works in checked.features.items()},
         "marketplace": _state(context.dispatcher.alive),
     }
     return {**parts, "storage": "unhealthy"} if context.space.is_short else parts
 
 
-def _sequencer_stopped(context: Context) -> bool:
-    return context.cluster.leadership.leads and (not context.log.alive or context.log.fault is not None)
-
-
 async def pulse(context: Context) -> None:
-    """Check the database and the log until cancelled.
+    """Check the database and the features until cancelled.
 
     The process counts as hung if the writer of its own file does not answer. A server that does not answer is no fault of the process, and starting it
     again would not help: callers get `ServiceUnavailable` until it does.
@@ -58,42 +54,42 @@ async def pulse(context: Context) -> None:
         try:
             await asyncio.wait({checking}, timeout=CHECK_SECONDS)
             if not checking.done():
-                context.health.note(context.clock(), database_answers=False, log_continues=False)
+                context.health.note(context.clock(), database_answers=False, features=_none(context))
                 await asyncio.wait({checking}, timeout=database.patience)
             if not checking.done():
                 database.set_hanging(hangs=True)
             # Its thread cannot be interrupted, and another check would only occupy another thread.
-            database_answers, log_continues = await checking
+            database_answers, features = await checking
         finally:
             checking.cancel()
         if not database_answers and database.patience is not None:
             # Calls on open connections may still wait where a new connection was not possible for as long as they may wait.
             database.set_hanging(hangs=loop.time() - begun >= database.patience)
-        context.health.note(context.clock(), database_answers=database_answers, log_continues=log_continues)
+        context.health.note(context.clock(), database_answers=database_answers, features=features)
         await asyncio.sleep(PULSE_SECONDS if database_answers else RETRY_SECONDS)
 
 
-async def _checked(context: Context) -> tuple[bool, bool]:
-    """Return whether the database answers, and whether the newest checkpoint has our signature and matches the tree in the database."""
+def _none(context: Context) -> dict[str, bool]:
+    return dict.fromkeys(context.health.features, False)
+
+
+async def _checked(context: Context) -> tuple[bool, Mapping[str, bool]]:
+    """Return whether the database answers, and which features are well."""
     database = context.database
-    log_continues = True
     try:
-        try:
-            if database.patience is None:
-                await database.read(check_log, context.signer)
-            else:  # all threads of the readers may be waiting for the server; a connection is left
-                await asyncio.to_thread(database.read_now, check_log, context.signer)
-        except LogInconsistent:
-            log_continues = False
+        if database.patience is None:
+            features = await database.read(hooks.check_health, context)
+        else:  # all threads of the readers may be waiting for the server; a connection is left
+            features = await asyncio.to_thread(database.read_now, hooks.check_health, context)
         database.set_hanging(hangs=False)
         if database.patience is None or database.fault is not None:
             await database.write(healthy)
     except ServiceUnavailable:
-        return False, False
+        return False, _none(context)
     except Exception:  # the next check may succeed
         log.exception("health_check_failed")
-        return False, False
-    return True, log_continues
+        return False, _none(context)
+    return True, features
 
 
 async def summary(context: Context) -> tuple[dict[str, int], int]:

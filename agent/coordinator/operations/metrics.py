@@ -31,10 +31,6 @@ async def exposition(context: Context) -> bytes:
         metrics.WRITES_WAITING: context.database.waiting,
         metrics.UNWRITABLE: context.database.fault is not None,
         metrics.LEADS: context.cluster.leadership.leads,
-        metrics.LOG_LEAVES: found.log_leaves,
-        metrics.LOG_UNSEQUENCED: found.log_queued,
-        metrics.LOG_STOPPED: context.cluster.leadership.leads
-        and (not context.log.alive or context.log.fault is not None),
         metrics.ARTIFACT_BYTES: found.stored_bytes,
         metrics.DISK_FREE_BYTES: disk.free,
         metrics.DISK_BYTES: disk.total,

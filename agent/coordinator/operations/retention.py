@@ -17,7 +17,6 @@ from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import job_logs as job_log_store
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import log as log_store
 from agent.core.jobs import FINAL
 from agent.core.values.quantities import make_id
 
@@ -79,11 +78,3 @@ async def delete_keys(context: Context) -> None:
     before = context.clock() - REVOKED_KEY_SECONDS
     while await context.database.write(key_store.prune_keys, before) == key_store.PRUNED_AT_ONCE:
         pass
-
-
-async def thin_checkpoints(context: Context) -> None:
-    """Delete old checkpoints of the log, each of which a later one confirms."""
-    before = context.clock() - context.settings.checkpoint_retention_seconds
-    after: int | None = -1
-    while after is not None:
-        after = await context.database.write(log_store.thin_checkpoints, before, after)

@@ -10,8 +10,8 @@ from pydantic import BaseModel, TypeAdapter
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.plain import json_answer, plainly
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.answers.log import Receipt, ReceiptVerification
-from agent.coordinator.operations.log import receipts as operations
+from agent.coordinator.operations import receipts as operations
+from agent.coordinator.operations.answers.receipts import Receipt, ReceiptVerification
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, any_caller
 from agent.core.errors import JobNotCompleted, JobNotFound
 from agent.core.values import fields

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -24,7 +24,7 @@ from sqlalchemy import (
 from agent.coordinator.store import changed_balances, locks
 from agent.coordinator.store.database import StaleRead
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import balances, log_leaves, log_queue, postings, transactions
+from agent.coordinator.store.schema.tables import balances, postings, transactions
 from agent.core.market.ledger import (
     FEES,
     ISSUED,
@@ -113,7 +113,7 @@ class TransactionRecord:
     settled_at: float | None
 
 
-_COLUMNS = tuple(transactions.c[name] for name in TransactionRecord.__dataclass_fields__)
+COLUMNS = tuple(transactions.c[name] for name in TransactionRecord.__dataclass_fields__)
 _insert_transaction = Prepared(insert(transactions))
 _insert_postings = Prepared(insert(postings))
 _add_payouts_account = text(
@@ -310,7 +310,7 @@ def balances_of(connection: Connection, ledger_accounts: Sequence[str]) -> dict[
 
 def find(connection: Connection, tx_id: str) -> TransactionRecord | None:
     """Return the transaction, or None."""
-    row = connection.execute(select(*_COLUMNS).where(transactions.c.tx_id == tx_id)).one_or_none()
+    row = connection.execute(select(*COLUMNS).where(transactions.c.tx_id == tx_id)).one_or_none()
     return None if row is None else TransactionRecord(*row)
 
 
@@ -338,21 +338,8 @@ def page(
         conditions.append(transactions.c.miner_id == miner_id)
     if before is not None:
         conditions.append(transactions.c.tx_id < before)
-    query = select(*_COLUMNS).where(*conditions).order_by(transactions.c.tx_id.desc()).limit(limit)
+    query = select(*COLUMNS).where(*conditions).order_by(transactions.c.tx_id.desc()).limit(limit)
     return [TransactionRecord(*row) for row in connection.execute(query)]
-
-
-def closed_payments(connection: Connection) -> Iterator[tuple[TransactionRecord, str | None]]:
-    """Iterate over the settled and refunded payments, each with its numbered or queued leaf of the log, or None."""
-    leaf = func.coalesce(log_leaves.c.content, log_queue.c.content)
-    query = (
-        select(*_COLUMNS, leaf)
-        .outerjoin(log_leaves, log_leaves.c.reference == transactions.c.tx_id)
-        .outerjoin(log_queue, log_queue.c.reference == transactions.c.tx_id)
-        .where(transactions.c.kind == Kind.PAYMENT.value, transactions.c.status != Status.PENDING.value)
-    )
-    for row in connection.execute(query.execution_options(yield_per=1000)):
-        yield TransactionRecord(*row[:-1]), row[-1]
 
 
 def problems(connection: Connection) -> list[str]:

@@ -37,57 +37,52 @@ def account(connection: Connection, account_id: str) -> None:
 
 def session(connection: Connection, miner_id: str) -> None:
     """Wait until no other transaction changes the miner's session, leases or offers on its behalf."""
-    _wait(connection, f"session {miner_id}")
+    wait(connection, f"session {miner_id}")
 
 
 def statistics(connection: Connection, miner_ids: Collection[str]) -> None:
     """Wait until no other transaction changes the statistics of these miners."""
-    _wait(connection, *(f"statistics {miner_id}" for miner_id in sorted(miner_ids)))
+    wait(connection, *(f"statistics {miner_id}" for miner_id in sorted(miner_ids)))
 
 
 def releases(connection: Connection, miner_id: str) -> None:
     """Wait until no other transaction changes the miner's tallies of leases handed back."""
-    _wait(connection, f"releases {miner_id}")
+    wait(connection, f"releases {miner_id}")
 
 
 def tally(connection: Connection, account_id: str) -> None:
     """Wait until no other transaction changes the account's tally of failures."""
-    _wait(connection, f"tally {account_id}")
+    wait(connection, f"tally {account_id}")
 
 
 def storage(connection: Connection, owner: str) -> None:
     """Wait until no other transaction decides whether a file fits the quota of this account, job or miner."""
-    _wait(connection, f"storage {owner}")
+    wait(connection, f"storage {owner}")
 
 
 def artifacts(connection: Connection, artifact_ids: Collection[str]) -> None:
     """Wait until no other transaction begins or ends to refer to these artifacts."""
-    _wait(connection, *(f"artifact {artifact_id}" for artifact_id in sorted(artifact_ids)))
+    wait(connection, *(f"artifact {artifact_id}" for artifact_id in sorted(artifact_ids)))
 
 
 def earnings(connection: Connection, miner_ids: Collection[str]) -> None:
     """Wait until no other transaction takes from what these miners have earned."""
-    _wait(connection, *(f"earnings {miner_id}" for miner_id in sorted(miner_ids)))
+    wait(connection, *(f"earnings {miner_id}" for miner_id in sorted(miner_ids)))
 
 
 def issued(connection: Connection) -> None:
     """Wait until no other transaction changes how much money was issued."""
-    _wait(connection, "issued")
+    wait(connection, "issued")
 
 
 def payouts(connection: Connection, name: str = "") -> None:
     """Wait until no other transaction creates a batch of payouts, or changes this batch, or this miner's payout address."""
-    _wait(connection, f"payouts {name}")
+    wait(connection, f"payouts {name}")
 
 
 def deposit(connection: Connection, source: str, external_id: str) -> None:
     """Wait until no other transaction credits the same incoming payment. Take it before the account's lock."""
-    _wait(connection, f"deposit {source} {external_id}")
-
-
-def log(connection: Connection) -> None:
-    """Wait until no other transaction extends the log."""
-    _wait(connection, "log")
+    wait(connection, f"deposit {source} {external_id}")
 
 
 def if_free(connection: Connection, name: str) -> bool:
@@ -103,7 +98,7 @@ def lane(connection: Connection) -> int:
     return number % LANES
 
 
-def _wait(connection: Connection, *names: str) -> None:
-    """Take locks in this order."""
+def wait(connection: Connection, *names: str) -> None:
+    """Wait until no other transaction has these locks, which it takes in this order."""
     if is_concurrent(connection):
         _exclusive.rows_each(connection, [{"name": name} for name in names])

@@ -10,8 +10,6 @@ from sqlalchemy import Connection, case, func, select
 from agent.coordinator.store import counts
 from agent.coordinator.store.schema.tables import (
     jobs,
-    log_checkpoints,
-    log_queue,
     miner_stats,
     miners,
     stored_bytes,
@@ -30,8 +28,6 @@ class Numbers:
     miners: int
     online: int
     paused: int
-    log_leaves: int
-    log_queued: int
     stored_bytes: int
     paid: int
     earned: int
@@ -67,8 +63,6 @@ def numbers(connection: Connection, offline_before: float) -> Numbers:
         miners=int(known),
         online=int(present),
         paused=int(paused),
-        log_leaves=int(one(select(func.coalesce(func.max(log_checkpoints.c.size), 0))).scalar_one()),
-        log_queued=int(one(select(func.count()).select_from(log_queue)).scalar_one()),
         stored_bytes=int(one(select(func.coalesce(func.sum(stored_bytes.c.size), 0))).scalar_one()),
         paid=int(paid),
         earned=int(earned),

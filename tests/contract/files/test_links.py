@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from agent.coordinator.operations.files import links
-from agent.coordinator.operations.log.secret_file import load_secret
+from agent.coordinator.secret_file import load_secret
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import parse_time
 from support.server import Served, serve

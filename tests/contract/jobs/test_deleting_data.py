@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from agent import fault_points
+from agent.coordinator.features.log import fsck
 from agent.coordinator.operations.files import removal
-from agent.coordinator.operations.log import fsck
 from agent.coordinator.store import artifacts
 from campaign import checks
 from support.clients.scripted_miner import ScriptedMiner

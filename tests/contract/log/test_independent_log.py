@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.sequencer import tree_of
+from agent.coordinator.features.log.sequencer import tree_of
 from aitbc.log import open_checkpoint, parse_proof, receipt_leaf
 from aitbc.merkle import consistency_proof
 from aitbc.notes import find_cosignature, parse_note

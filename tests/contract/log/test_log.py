@@ -13,8 +13,8 @@ import pytest
 from nacl.signing import SigningKey
 from sqlalchemy import text
 
+from agent.coordinator.features.log.sequencer import PUBLISHED, Sequencer
 from agent.coordinator.operations.context import Connection
-from agent.coordinator.sequencer import PUBLISHED, Sequencer
 from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
@@ -267,7 +267,7 @@ def test_health_reports_a_log_that_cannot_continue(served: Served) -> None:
     assert health_now()["status"] == "degraded"
     size = newest(served).size
     complete(served, 1)
-    until(lambda: served.context.log.fault is not None)
+    until(lambda: served.context.part(Sequencer).fault is not None)
     assert newest(served).size == size
 
 

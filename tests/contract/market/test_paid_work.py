@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.coordinator.features.log import store as log_store
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import ledger
 from agent.core.jobs import DEADLINE_GRACE_SECONDS
@@ -169,7 +170,7 @@ def test_the_log_contains_the_payment_for_a_failure(
     job_id = submit(client, pricing={"max_cost": "0.5"})
     fail(miner, miner.poll()[0], "fail", units="80")
     ((_, leaf),) = served.do(
-        lambda context: context.database.read(lambda connection: list(ledger.closed_payments(connection)))
+        lambda context: context.database.read(lambda connection: list(log_store.closed_payments(connection)))
     )
     settlement = parse_settlement((leaf or "").encode())
     assert (settlement.job_id, settlement.outcome, settlement.receipt_id) == (job_id, "failed", None)

@@ -13,12 +13,13 @@ import pytest
 from agent import fault_points
 from agent.coordinator.features.history import series
 from agent.coordinator.features.history import store as history
+from agent.coordinator.features.log import fsck
+from agent.coordinator.features.log import store as log
+from agent.coordinator.features.log.store import CheckpointRecord
 from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.log import fsck
-from agent.coordinator.store import access, events, log
+from agent.coordinator.store import access, events
 from agent.coordinator.store.events import NewEvent
-from agent.coordinator.store.log import CheckpointRecord
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.logged import logged

@@ -13,7 +13,7 @@ import pytest
 from agent.coordinator import lifecycle
 from agent.coordinator.features.audits import asking, deciding, settling
 from agent.coordinator.features.audits.store import audits as store
-from agent.coordinator.operations.log.fsck import examine
+from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.store import ledger
 from support.clients.audit_stage import stopped
 from support.clients.scripted_miner import ScriptedMiner, capabilities

@@ -13,15 +13,15 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
+from agent.coordinator.features.log import store as log
+from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.features.waits import store as waits
 from agent.coordinator.operations import folding
 from agent.coordinator.operations.context import Context
-from agent.coordinator.sequencer import integrate
 from agent.coordinator.store import (
     changed_balances,
     counts,
     ledger,
-    log,
     miner_stats,
     offers,
     queue,

@@ -18,17 +18,17 @@ import pytest
 from agent.coordinator import lifecycle
 from agent.coordinator.dispatch import claims
 from agent.coordinator.dispatch.port import candidate_of
+from agent.coordinator.features.log import store as log_store
+from agent.coordinator.features.log.fsck import examine
+from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.features.webhooks import store as webhooks
 from agent.coordinator.features.webhooks.store import Delivery
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.operations.market import standing_offers
 from agent.coordinator.operations.miners import leases
-from agent.coordinator.sequencer import integrate
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import changed_balances, counts, job_logs, ledger, locks, miner_stats, throttling
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import log as log_store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.locks import LANES
 from agent.coordinator.store.postgres import database as engine

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from nacl.signing import SigningKey
 
+from agent.coordinator.features.log.comparison import Comparison, compare
 from agent.coordinator.installed import METRICS
-from agent.coordinator.operations.log.comparison import Comparison, compare
-from agent.coordinator.sequencer import LogSigner
+from agent.coordinator.signer import Signer
 from agent.coordinator.store import ledger, moving
 from agent.coordinator.store.engines import open_database, snapshot
 from agent.coordinator.store.moving import Move
@@ -23,7 +23,7 @@ from agent.settings import DatabaseSettings
 from support.servers import postgres
 from support.servers.databases import create_database
 
-SIGNER = LogSigner("log.example.org", SigningKey(bytes(32)))
+SIGNER = Signer("log.example.org", SigningKey(bytes(32)))
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from sqlalchemy import Connection, insert
 
+from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.payouts.store import batches as store
-from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.store import ledger
 from agent.coordinator.store.schema.tables import balances
 from agent.core.market.ledger import earned

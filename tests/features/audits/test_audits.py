@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from agent.coordinator.features.audits.store import audits as audit_store
+from agent.coordinator.features.log import store as log_store
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import log as log_store
 from agent.coordinator.store.receipts import typical_durations
 from agent.core.market.ledger import available, earned
 from aitbc.leaves.verdict import comparison_sha256

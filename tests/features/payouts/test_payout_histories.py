@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 from sqlalchemy import Connection, insert
 
+from agent.coordinator.features.log.fsck import examine
+from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.features.payouts import batches
 from agent.coordinator.features.payouts.adapter import Answer, NewTransfer, Outcome, Prepared, Report
 from agent.coordinator.features.payouts.adapters.installed import Adapters
@@ -32,8 +34,7 @@ from agent.coordinator.features.payouts.store.batches import PayoutRecord
 from agent.coordinator.features.payouts.store.transfers import Outdated, TransferRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller, Role
-from agent.coordinator.operations.log.fsck import examine
-from agent.coordinator.sequencer import LogSigner, integrate
+from agent.coordinator.signer import Signer
 from agent.coordinator.store import ledger, miner_stats
 from agent.coordinator.store.ledger import Kind
 from agent.coordinator.store.schema import upgrade
@@ -45,7 +46,7 @@ from agent.core.values.quantities import make_id
 from agent.settings import PayoutSettings
 
 MINERS = tuple(f"miner_{letter * 26}" for letter in "abc")
-SIGNER = LogSigner("log.test", SigningKey(b"l" * 32))
+SIGNER = Signer("log.test", SigningKey(b"l" * 32))
 BANK = SimpleNamespace(name="bank", currencies={"EUR": 2}, by_hand=False)
 ADMIN = Caller(Role.ADMIN, key_id="key_1")
 

@@ -18,6 +18,8 @@ import pytest
 from nacl.signing import SigningKey
 from sqlalchemy import true, update
 
+from agent.coordinator.features.log.fsck import examine
+from agent.coordinator.features.log.tables import log_leaves
 from agent.coordinator.features.payouts import worker
 from agent.coordinator.features.payouts.adapter import (
     Answer,
@@ -30,9 +32,8 @@ from agent.coordinator.features.payouts.adapter import (
 from agent.coordinator.features.payouts.adapters.installed import Adapters
 from agent.coordinator.features.payouts.tables import payouts
 from agent.coordinator.features.payouts.worker import PayoutWorker
-from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.store import events, ledger
-from agent.coordinator.store.schema.tables import balances, log_leaves
+from agent.coordinator.store.schema.tables import balances
 from agent.core.market.ledger import earned
 from agent.core.values.quantities import parse_time
 from aitbc.leaves.payouts import verify_payout

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 
 from agent.coordinator.features.audits import canaries, rounds
+from agent.coordinator.features.log import fsck
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.log import fsck
 from agent.coordinator.store import ledger
 from runners.api import Comparer
 from support.clients.scripted_miner import ScriptedMiner, capabilities

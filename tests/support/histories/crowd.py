@@ -19,15 +19,15 @@ from sqlalchemy import text
 from agent import __version__
 from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.dispatch.port import candidate_of
+from agent.coordinator.features.log.fsck import examine
+from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.folding import fold_work
 from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
-from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.operations.miners import completion, exclusion, heartbeats, leases, sessions
-from agent.coordinator.sequencer import integrate
 from agent.coordinator.store import counts, ledger
 from agent.coordinator.store.database import Connection
 from agent.core.errors import (

@@ -29,6 +29,8 @@ from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.dispatch.port import candidate_of
+from agent.coordinator.features.log.fsck import examine
+from agent.coordinator.features.log.sequencer import Sequencer, integrate
 from agent.coordinator.features.payouts.adapters.installed import Adapters
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.features.webhooks.sender import WebhookSender
@@ -40,9 +42,8 @@ from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
-from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
-from agent.coordinator.sequencer import LogSigner, Sequencer, integrate
+from agent.coordinator.signer import Signer
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import run_outputs
 from agent.coordinator.store.database import Connection
@@ -150,7 +151,7 @@ class Histories(RuleBasedStateMachine):
         database.open(prepare)
         hub = Hub()
         meter = Meter(METRICS)
-        signer = LogSigner("histories.test", LOG_KEY)
+        signer = Signer("histories.test", LOG_KEY)
         settings = CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS)
         return Context(
             settings=settings,
@@ -159,6 +160,9 @@ class Histories(RuleBasedStateMachine):
             feed=Feed(database, hub),
             parts={
                 WebhookSender: WebhookSender(database, WebhookSettings(), self.clock),
+                Sequencer: Sequencer(
+                    database, signer, self.clock, seconds=1, published=self.directory / "log.checkpoint"
+                ),
                 PayoutWorker: PayoutWorker(database, PayoutSettings(), Adapters(), self.clock),
             },
             dispatcher=Dispatcher(settings, database, self.clock, meter),
@@ -166,10 +170,6 @@ class Histories(RuleBasedStateMachine):
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
             space=Space(self.directory / "artifacts", self.directory, reserve=0),
             signer=signer,
-            witnesses=(),
-            log=Sequencer(
-                database, signer, self.clock, seconds=1, published=self.directory / "log.checkpoint"
-            ),
             link_key=bytes(32),
             services={name: runner.definition for name, runner in installed().items()},
             catalogue=load_catalogue(),

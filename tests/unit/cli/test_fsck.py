@@ -14,11 +14,11 @@ import pytest
 from nacl.signing import SigningKey
 from sqlalchemy import delete
 
-from agent.coordinator.operations.log.log_key import load_signer
-from agent.coordinator.sequencer import PUBLISHED, LogSigner, integrate, leaf_bytes, tree_of
-from agent.coordinator.store import log as store
+from agent.coordinator.features.log import store
+from agent.coordinator.features.log.sequencer import PUBLISHED, integrate, leaf_bytes, tree_of
+from agent.coordinator.features.log.tables import log_checkpoints, log_cosignatures, log_leaves, log_tiles
+from agent.coordinator.signer import Signer, load_signer
 from agent.coordinator.store.database import Connection
-from agent.coordinator.store.schema.tables import log_checkpoints, log_cosignatures, log_leaves, log_tiles
 from agent.coordinator.store.sqlite import database as engine
 from aitbc.log import Checkpoint
 from aitbc.merkle import leaf_hash, root_hash
@@ -182,7 +182,7 @@ def test_every_other_part_is_checked(fsck: Any, change: Any, statement: str, kin
     assert {kind for kind, _ in kinds_and_locations(fsck())} == kinds
 
 
-def _rewritten(connection: Connection, signer: LogSigner, keep: int) -> None:
+def _rewritten(connection: Connection, signer: Signer, keep: int) -> None:
     """Replace the log from leaf `keep` on by another consistent one, as an operator with the key could."""
     rows = store.leaves(connection, 0, 100)
     for table in (log_leaves, log_tiles, log_cosignatures, log_checkpoints):
@@ -197,7 +197,7 @@ def _rewritten(connection: Connection, signer: LogSigner, keep: int) -> None:
     integrate(connection, signer, 0.0)
 
 
-def _with_database(data: Path, work: Callable[[Connection, LogSigner], None]) -> None:
+def _with_database(data: Path, work: Callable[[Connection, Signer], None]) -> None:
     signer = load_signer(data / "coordinator" / "log.key", None)
     made = engine._engine(data / "coordinator" / "coordinator.db", readers=1, read_only=False)
     with made.connect() as connection, connection.begin():
@@ -208,7 +208,7 @@ def _with_database(data: Path, work: Callable[[Connection, LogSigner], None]) ->
 def test_a_forked_log_is_detected_by_its_own_checkpoints(fsck: Any, data: Path) -> None:
     """Two checkpoints are signed with the log's key, and the second does not extend the first."""
 
-    def fork(connection: Connection, signer: LogSigner) -> None:
+    def fork(connection: Connection, signer: Signer) -> None:
         note = str(sign_note(Checkpoint(signer.origin, 5, b"f" * 32).text, signer.origin, signer.key))
         store.add_checkpoint(connection, store.CheckpointRecord(5, b"f" * 32, note, 0.0, 0))
 
@@ -231,7 +231,7 @@ def test_a_log_rewritten_with_its_key_contradicts_its_published_checkpoints(
 
 
 def test_a_log_truncated_with_its_key_contradicts_its_published_checkpoints(fsck: Any, data: Path) -> None:
-    def cut(connection: Connection, signer: LogSigner) -> None:
+    def cut(connection: Connection, signer: Signer) -> None:
         _rewritten(connection, signer, 12)
         for statement in (
             "DELETE FROM log_leaves WHERE leaf_index >= 10",
@@ -250,7 +250,7 @@ def test_a_log_truncated_with_its_key_contradicts_its_published_checkpoints(fsck
 
 
 def test_a_checkpoint_of_another_log_is_reported(run: Any, fsck: Any, data: Path) -> None:
-    stranger = LogSigner("stranger.test", SigningKey(b"s" * 32))
+    stranger = Signer("stranger.test", SigningKey(b"s" * 32))
     note = str(sign_note(Checkpoint(stranger.origin, 3, b"r" * 32).text, stranger.origin, stranger.key))
     (data / "coordinator" / PUBLISHED).write_text(note)
     assert kinds_and_locations(fsck()) == {("checkpoint", PUBLISHED)}

@@ -16,27 +16,27 @@ import pytest
 from nacl.signing import SigningKey
 from sqlalchemy import text
 
-from agent.coordinator import sequencer
-from agent.coordinator.sequencer import (
+from agent.coordinator.features.log import sequencer, store
+from agent.coordinator.features.log.sequencer import (
     EVERYTHING_SECONDS,
     LATE_SECONDS,
     LogInconsistent,
-    LogSigner,
     Passed,
     check,
     integrate,
     leaf_bytes,
     tree_of,
 )
-from agent.coordinator.store import log as store
+from agent.coordinator.hooks import Fact
+from agent.coordinator.signer import Signer
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema import upgrade
 from agent.coordinator.store.sqlite import database as engine
-from aitbc.leaves.settlement import Settlement
+from aitbc.leaves.settlement import Settlement, transaction_id
 from aitbc.log import Checkpoint, open_checkpoint
 from aitbc.merkle import EMPTY_ROOT, Frontier, consistency_proof, leaf_hash, verify_consistency
 
-SIGNER = LogSigner("log.test", SigningKey(b"l" * 32))
+SIGNER = Signer("log.test", SigningKey(b"l" * 32))
 
 
 def settlement(number: int) -> Settlement:
@@ -70,9 +70,13 @@ def transaction(path: Path) -> Iterator[Connection]:
     made.dispose()
 
 
+def fact(logged: Settlement) -> Fact:
+    return Fact(transaction_id(logged.job_id), logged.to_leaf())
+
+
 def queue(connection: Connection, numbers: range) -> None:
     for number in numbers:
-        store.queue_settlements(connection, [settlement(number)])
+        store.queue(connection, [fact(settlement(number))])
 
 
 def test_the_log_begins_with_a_checkpoint_of_the_empty_tree(connection: Connection) -> None:
@@ -124,8 +128,7 @@ def test_the_queue_is_read_behind_what_was_empty_for_a_while() -> None:
 
 
 def test_leaves_behind_an_entry_are_numbered_and_others_wait(connection: Connection) -> None:
-    leaves = [("one", b"1"), ("two", b"2"), ("three", b"3")]
-    store.queue_receipts(connection, leaves)
+    store.queue(connection, [Fact("one", b"1"), Fact("two", b"2"), Fact("three", b"3")])
     first = store.first_queued(connection)
     assert first is not None
     record, more = integrate(connection, SIGNER, 1.0, first)
@@ -159,7 +162,7 @@ def test_no_checkpoint_is_signed_if_the_tree_differs_from_the_newest_one(connect
         savepoint.rollback()
     assert len(store.queued(connection)) == 1
     with pytest.raises(LogInconsistent, match="not from this log"):
-        check(connection, LogSigner("other.test", SIGNER.key))
+        check(connection, Signer("other.test", SIGNER.key))
     record, _ = integrate(connection, SIGNER, 2.0)
     assert record is not None
     assert record.size == 301
@@ -169,18 +172,21 @@ KILLED = """
 import asyncio, base64, os, signal, sys
 from pathlib import Path
 from nacl.signing import SigningKey
-from agent.coordinator.sequencer import LogSigner, integrate
+from agent.coordinator.features.log import store
+from agent.coordinator.features.log.sequencer import integrate
+from agent.coordinator.hooks import Fact
+from agent.coordinator.signer import Signer
 from agent.coordinator.store.schema import upgrade
-from agent.coordinator.store import log as store
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
-from aitbc.leaves.settlement import parse_settlement
+from aitbc.leaves.settlement import parse_settlement, transaction_id
 
 async def main():
     database = SQLiteDatabase(Path(sys.argv[1]))
     database.open(upgrade.prepare)
-    signer = LogSigner("log.test", SigningKey(b"l" * 32))
+    signer = Signer("log.test", SigningKey(b"l" * 32))
     for number, leaf in enumerate(sys.argv[2:]):
-        await database.write(store.queue_settlements, [parse_settlement(base64.b64decode(leaf))])
+        content = base64.b64decode(leaf)
+        await database.write(store.queue, [Fact(transaction_id(parse_settlement(content).job_id), content)])
         print(number, flush=True)
         if number % 3 == 0:
             await database.write(integrate, signer, 1.0)

@@ -24,9 +24,9 @@ from agent.cli import agent_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.coordinator.blobs.choice import directory_of
 from agent.coordinator.blobs.directory import ArtifactDirectory
-from agent.coordinator.operations.log.fsck import Examination, examine
-from agent.coordinator.operations.log.log_key import load_signer
-from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.features.log.fsck import Examination, examine
+from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.signer import load_signer
 from agent.coordinator.store.artifacts import stored
 from agent.coordinator.store.engines import on_postgres
 from agent.coordinator.store.schema.upgrade import require_newest

@@ -12,10 +12,10 @@ import typer
 
 from agent.cli.commands.operators.receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.coordinator.features.log.fsck import Examination, examine
+from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
 from agent.coordinator.installed import open_blobs
 from agent.coordinator.operations.files.examination import examine_artifacts
-from agent.coordinator.operations.log.fsck import Examination, examine
-from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.engines import snapshot
 from agent.coordinator.store.schema.upgrade import require_newest
@@ -78,7 +78,7 @@ def _examine_files(settings: Settings, connection: Connection, result: Examinati
     async def work() -> int:
         try:
             older_than = time.time() - ORPHAN_ROUNDS * settings.coordinator.orphan_seconds
-            return await examine_artifacts(connection, store, result, older_than=older_than)
+            return await examine_artifacts(connection, store, result.find, older_than=older_than)
         finally:
             await store.close()
 

@@ -15,8 +15,8 @@ from agent.cli import agent_file
 from agent.cli.commands.operators.fsck import NOT_VALID
 from agent.cli.commands.operators.receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
-from agent.coordinator.operations.log.comparison import Comparison, compare
-from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.features.log.comparison import Comparison, compare
+from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.engines import on_postgres, snapshot
 from agent.coordinator.store.moving import Move, moving, row_counts

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from agent.cli.options import AsJson, DataDir, settings_from
-from agent.coordinator.operations.log.log_key import load_signer
+from agent.coordinator.signer import load_signer
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
 from aitbc.cli.commands import receipts as sdk

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from agent.coordinator import lifecycle
+from agent.coordinator import hooks, lifecycle
 from agent.coordinator.features.audits import funds, records
 from agent.coordinator.features.audits.auditors import independent, is_doubted
 from agent.coordinator.features.audits.choosing import random_number
@@ -29,12 +29,12 @@ from agent.coordinator.features.audits.rules import (
 from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.features.audits.store import proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
+from agent.coordinator.hooks import Fact
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import locks
-from agent.coordinator.store import log as log_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
@@ -293,7 +293,7 @@ def queue_leaf(
     """Queue the leaf of a decided audit or second opinion, or of the sanction that follows from it."""
     logged = logged_verdict(audit, opinions, decision, sanction)
     reference = audit.audit_id if sanction is None else f"{audit.audit_id}:sanction"
-    log_store.queue_leaf(connection, reference, logged.to_leaf())
+    hooks.publish(connection, [Fact(reference, logged.to_leaf())])
 
 
 def logged_verdict(

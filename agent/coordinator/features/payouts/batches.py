@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 
 import structlog
 
+from agent.coordinator import hooks
 from agent.coordinator.features.payouts import views
 from agent.coordinator.features.payouts.answers import payouts as answers
 from agent.coordinator.features.payouts.manifests import manifest_of
@@ -19,11 +20,11 @@ from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store import transfers as payout_transfers
 from agent.coordinator.features.payouts.store.batches import BatchRecord, PayoutRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
+from agent.coordinator.hooks import Fact
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.randomness import random_bytes
 from agent.coordinator.store import locks
-from agent.coordinator.store import log as log_store
 from agent.coordinator.store import miners as miner_store
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values.quantities import from_units, make_id, to_units
@@ -259,7 +260,7 @@ def _approve(connection: Connection, context: Context, caller: Caller, batch_id:
     leaf = manifest_of(replace(batch, approved_at=now), payments, context.signer.origin).to_leaf()
     if not store.approve(connection, batch_id, leaf.decode(), caller.key_id, now):
         raise _too_late(batch, "approved")
-    log_store.queue_leaf(connection, batch_id, leaf)
+    hooks.publish(connection, [Fact(batch_id, leaf)])
     announce(connection, store.of_batch(connection, batch_id), now)
     return _show(connection, batch_id)
 

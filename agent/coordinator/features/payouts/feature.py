@@ -17,7 +17,7 @@ from agent.coordinator.hooks import Hooks
 
 def _open(opening: Opening) -> PayoutWorker:
     settings = opening.settings.payouts
-    adapters = open_adapters(Site(settings, opening.directory, opening.origin))
+    adapters = open_adapters(Site(settings, opening.directory, opening.signer.origin))
     worker = PayoutWorker(opening.database, settings, adapters, opening.clock)
     worker.connect(opening.bus)
     return worker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent.coordinator.features.log import public
 from agent.coordinator.features.payouts import views
 from agent.coordinator.features.payouts.answers import payouts as answers
 from agent.coordinator.features.payouts.manifests import payment_of, tree_of
@@ -10,7 +11,6 @@ from agent.coordinator.features.payouts.store.batches import BatchRecord
 from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.log import log as log_operations
 from agent.coordinator.operations.miners.commands import of_caller
 from agent.core.errors import Conflict, NotFound
 from aitbc.leaves.payouts import PayoutProof
@@ -43,7 +43,7 @@ async def proof(context: Context, caller: Caller, payout_id: str) -> answers.Pay
     Raises `NotFound`, also for the payment of another owner's miner, and `Conflict` before the batch is approved.
     """
     batch, found = await context.database.read(_in_manifest, caller, payout_id)
-    logged = await log_operations.proof(context, batch.batch_id)
+    logged = await public.proof(context, batch.batch_id)
     return answers.PayoutProof.model_validate(
         PayoutProof(
             found.payment, found.index, found.hashes, (batch.manifest or "").encode(), logged

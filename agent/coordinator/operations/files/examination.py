@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from agent.coordinator.blobs.store import BlobStore, Found
+from agent.coordinator.hooks import Find
 from agent.coordinator.operations.context import Connection
 from agent.coordinator.operations.files import removal
-from agent.coordinator.operations.log.fsck import Examination
 from agent.coordinator.store import artifacts
 
 BATCH = 500
 
 
 async def examine_artifacts(
-    connection: Connection, store: BlobStore, result: Examination, *, older_than: float
+    connection: Connection, store: BlobStore, find: Find, *, older_than: float
 ) -> int:
     """Add artifacts without a blob of their size, and blobs without a row that are older than `older_than`, to the problems.
 
@@ -27,14 +27,14 @@ async def examine_artifacts(
         count += 1
         found = listed.get(name)
         if found is None:
-            result.find("artifact", artifact_id, f"its bytes are missing from the store ({name})")
+            find("artifact", artifact_id, f"its bytes are missing from the store ({name})")
         elif found.size != size:
-            result.find(
+            find(
                 "artifact", artifact_id, f"the store has {found.size} bytes of it instead of {size} ({name})"
             )
     old = [name for name, found in listed.items() if found.modified < older_than]
     for start in range(0, len(old), BATCH):
         names = old[start : start + BATCH]
         for name in sorted(set(names) - removal.known_blobs(connection, names)):
-            result.find("orphan", name, "no row refers to these bytes; the running coordinator removes them")
+            find("orphan", name, "no row refers to these bytes; the running coordinator removes them")
     return count

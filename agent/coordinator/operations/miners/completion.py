@@ -13,7 +13,7 @@ import structlog
 
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
-from agent.coordinator.hooks import AcceptedResult, Evidence
+from agent.coordinator.hooks import AcceptedResult, Evidence, Fact
 from agent.coordinator.metrics import RUN_SECONDS
 from agent.coordinator.operations import job_logs
 from agent.coordinator.operations.callers import Session
@@ -23,7 +23,6 @@ from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
-from agent.coordinator.store import log as log_store
 from agent.coordinator.store import miner_stats, run_outputs
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
@@ -262,8 +261,9 @@ def _accept(
     receipts = [_receipt(context, one.lease, one.result.delivery, one.completed_at) for one in valid]
     receipt_store.add(connection, receipts)
     pairs = list(zip(valid, receipts, strict=True))
-    log_store.queue_receipts(
-        connection, [(receipt.receipt_id, one.result.delivery.leaf) for one, receipt in pairs]
+    hooks.publish(
+        connection,
+        [Fact(receipt.receipt_id, one.result.delivery.leaf, derived=True) for one, receipt in pairs],
     )
     event_store.add(connection, [_receipt_created(one.record, receipt) for one, receipt in pairs], now)
     hooks.results_accepted(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, select
 
-from agent.coordinator.store.schema.tables import log_leaves, log_queue
+from agent.coordinator.features.log.tables import log_leaves, log_queue
 
 
 def verdicts(connection: Connection) -> Iterator[tuple[str, str]]:

@@ -7,11 +7,11 @@ from typing import Final
 
 from sqlalchemy import Connection, func, or_, select
 
+from agent.coordinator.features.log.tables import log_leaves, log_queue
 from agent.coordinator.features.payouts.rules import BatchState, PaymentState, TransferState, outcome_of
 from agent.coordinator.features.payouts.store.batches import BatchRecord, PayoutRecord, all_batches, of_batch
 from agent.coordinator.features.payouts.tables import payout_batches, payout_transfers
 from agent.coordinator.store import ledger
-from agent.coordinator.store.schema.tables import log_leaves, log_queue
 from agent.core.market.ledger import payout
 
 

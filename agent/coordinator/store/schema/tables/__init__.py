@@ -36,13 +36,6 @@ from agent.coordinator.store.schema.tables.jobs import (
     results,
     runs,
 )
-from agent.coordinator.store.schema.tables.log import (
-    log_checkpoints,
-    log_cosignatures,
-    log_leaves,
-    log_queue,
-    log_tiles,
-)
 from agent.coordinator.store.schema.tables.marketplace import (
     client_evidence,
     client_failures,
@@ -75,11 +68,6 @@ __all__ = [
     "job_labels",
     "job_logs",
     "jobs",
-    "log_checkpoints",
-    "log_cosignatures",
-    "log_leaves",
-    "log_queue",
-    "log_tiles",
     "logins",
     "metadata",
     "miner_commands",

@@ -1,4 +1,4 @@
-"""Answers about receipts and the log."""
+"""Answers about receipts."""
 
 from __future__ import annotations
 
@@ -105,10 +105,3 @@ class ReceiptVerification(Answer):
     coordinator_attestations: int = Field(description="Number of valid attestations")
     verified_at: fields.Time
     failures: list[str]
-
-
-class CheckpointCosigned(Answer):
-    """The witnesses whose cosignatures were stored, and the size of the checkpoint in leaves."""
-
-    size: int = Field(ge=0, examples=[1042])
-    cosigned_by: list[str] = Field(examples=[["witness.example.net"]])

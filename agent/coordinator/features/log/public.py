@@ -12,12 +12,12 @@ from typing import Final
 
 import structlog
 
-from agent.coordinator.operations.answers.log import CheckpointCosigned
+from agent.coordinator.features.log import store
+from agent.coordinator.features.log.answers import CheckpointCosigned
+from agent.coordinator.features.log.sequencer import Sequencer, leaf_bytes, tree_of
+from agent.coordinator.features.log.store import CheckpointRecord, CosignatureRecord
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.sequencer import leaf_bytes, tree_of
-from agent.coordinator.store import log as store
 from agent.coordinator.store import receipts as receipt_store
-from agent.coordinator.store.log import CheckpointRecord, CosignatureRecord
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from aitbc.errors import FormatError, VerificationError
 from aitbc.keys import COSIGNATURE_TYPE, parse_vkey
@@ -28,6 +28,8 @@ from aitbc.tiles import TILE_WIDTH, Tile, encode_entries, parse_tile_path
 
 PROOF_SECONDS: Final = 5.0
 """How long a proof waits for a checkpoint that includes its leaf; checkpoints are signed at least every second."""
+THINNING_SECONDS: Final = 3600.0
+"""Pause between two deletions of old checkpoints."""
 MAX_INDEX: Final = 2**48
 AHEAD_SECONDS: Final = 60
 """How far a witness's clock may be ahead of this clock."""
@@ -44,7 +46,7 @@ async def checkpoint(context: Context, cosigned: int) -> str:
     if note is None and cosigned:
         raise NotFound(
             f"No checkpoint has {cosigned} cosignatures yet.",
-            {"witnesses": len(context.witnesses)},
+            {"witnesses": len(context.part(Sequencer).witnesses)},
         )
     if note is None:
         raise ServiceUnavailable("The log has no checkpoint yet. Try again in a moment.")
@@ -94,13 +96,13 @@ async def proof(context: Context, reference: str) -> str:
     """
     deadline = time.monotonic() + PROOF_SECONDS
     while True:
-        found = await context.database.read(_proof, reference, len(context.witnesses))
+        found = await context.database.read(_proof, reference, len(context.part(Sequencer).witnesses))
         if found is not None:
             return str(found)
         rest = deadline - time.monotonic()
         if rest <= 0:
             raise ServiceUnavailable(f"No checkpoint includes {reference} yet. Try again in a moment.")
-        await context.log.next_checkpoint(min(rest, context.settings.log_checkpoint_seconds))
+        await context.part(Sequencer).next_checkpoint(min(rest, context.settings.log_checkpoint_seconds))
 
 
 def _proof(connection: Connection, reference: str, witnesses: int) -> Proof | None:
@@ -133,7 +135,7 @@ async def cosign(context: Context, body: bytes) -> CheckpointCosigned:
     try:
         note = parse_note(body)
         size = parse_checkpoint(note.text).size
-        found = {witness: find_cosignature(note, witness) for witness in context.witnesses}
+        found = {witness: find_cosignature(note, witness) for witness in context.part(Sequencer).witnesses}
     except FormatError as error:
         raise ValidationFailed("The body is not a signed checkpoint.", {"body": str(error)}) from None
     except VerificationError as error:
@@ -161,3 +163,11 @@ def _cosign(connection: Connection, note: Note, records: list[CosignatureRecord]
             f"This log has not signed this checkpoint of {size} leaves. Cosign the one at /v1/log/checkpoint, unchanged."
         )
     store.put_cosignatures(connection, size, records)
+
+
+async def thin_checkpoints(context: Context) -> None:
+    """Delete old checkpoints, each of which a later one confirms."""
+    before = context.clock() - context.settings.checkpoint_retention_seconds
+    after: int | None = -1
+    while after is not None:
+        after = await context.database.write(store.thin_checkpoints, before, after)

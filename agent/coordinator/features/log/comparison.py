@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from agent.coordinator.features.log.fsck import Examination, examine, examine_log
 from agent.coordinator.operations.context import Connection
-from agent.coordinator.operations.log.fsck import Examination, examine, examine_log
 from agent.coordinator.store.moving import ledger_sums, row_counts
 from aitbc.log import Checkpoint
 

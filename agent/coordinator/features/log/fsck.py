@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent.coordinator import hooks
+from agent.coordinator.features.log import store
+from agent.coordinator.features.log.sequencer import LogInconsistent, leaf_bytes
+from agent.coordinator.features.log.store import CheckpointRecord, LeafRecord
 from agent.coordinator.operations.context import Connection
-from agent.coordinator.sequencer import LogInconsistent, leaf_bytes
 from agent.coordinator.store import ledger
-from agent.coordinator.store import log as store
 from agent.coordinator.store import receipts as receipt_store
-from agent.coordinator.store.log import CheckpointRecord, LeafRecord
 from agent.core.values.quantities import format_time, from_units
 from aitbc.errors import VerificationError
 from aitbc.keys import parse_vkey
@@ -290,7 +290,7 @@ def _receipt_faults(record: receipt_store.ReceiptRecord, results: str | None, lo
 
 
 def _examine_settlements(connection: Connection, result: Examination) -> None:
-    for transaction, leaf in ledger.closed_payments(connection):
+    for transaction, leaf in store.closed_payments(connection):
         if leaf is None:
             result.find("unlogged", transaction.tx_id, "the settlement has no leaf in the log")
             continue

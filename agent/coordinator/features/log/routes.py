@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import PlainTextResponse, Response
 
+from agent.coordinator.features.log import public as operations
+from agent.coordinator.features.log.answers import CheckpointCosigned
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.answers.log import CheckpointCosigned
-from agent.coordinator.operations.log import log as operations
 from agent.coordinator.routes._callers import ContextOf
 from agent.core.errors import Conflict, Forbidden, NotFound
 

@@ -13,21 +13,19 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
-from nacl.signing import SigningKey
 
+from agent.coordinator.features.log import store
+from agent.coordinator.features.log.store import CheckpointRecord, LeafRecord
+from agent.coordinator.signer import Signer
 from agent.coordinator.store import locks
-from agent.coordinator.store import log as store
 from agent.coordinator.store.database import Connection, Database
-from agent.coordinator.store.log import CheckpointRecord, LeafRecord
 from agent.core.errors import ConfigurationError
 from agent.fault_points import reach
 from aitbc.errors import FormatError, VerificationError
-from aitbc.keys import format_vkey
 from aitbc.log import Checkpoint, open_checkpoint, receipt_leaf
 from aitbc.merkle import EMPTY_ROOT, HASH_SIZE, root_hash
 from aitbc.notes import sign_note
@@ -48,19 +46,6 @@ log = structlog.get_logger()
 
 class LogInconsistent(Exception):
     """The tree in the database does not match its newest checkpoint. It is not extended."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogSigner:
-    """The log's key and name. Receipts and checkpoints contain `origin`, and clients verify with `vkey`."""
-
-    origin: str
-    key: SigningKey
-
-    @property
-    def vkey(self) -> str:
-        """The public key in the format of signed notes."""
-        return format_vkey(self.origin, bytes(self.key.verify_key))
 
 
 def tile_reader(connection: Connection) -> TileReader:
@@ -92,7 +77,7 @@ def leaf_bytes(leaf: LeafRecord) -> bytes:
         raise LogInconsistent(f"{leaf.reference} is malformed: {error}") from None
 
 
-def check(connection: Connection, signer: LogSigner) -> CheckpointRecord | None:
+def check(connection: Connection, signer: Signer) -> CheckpointRecord | None:
     """Return the newest checkpoint if it is signed by the log's key and matches the tree in the database.
 
     Return None if there is no checkpoint. Raises `LogInconsistent`.
@@ -140,14 +125,14 @@ class Passed:
 
 
 def integrate(
-    connection: Connection, signer: LogSigner, now: float, after: int = 0
+    connection: Connection, signer: Signer, now: float, after: int = 0
 ) -> tuple[CheckpointRecord | None, bool]:
     """Number a batch of queued leaves, of those behind the entry `after`, and sign the checkpoint of the resulting tree.
 
     Sign a checkpoint of the empty tree if there is none yet. Return the new checkpoint, or None if there was nothing to do, and
     whether more leaves may be queued. Raises `LogInconsistent`, changing nothing.
     """
-    locks.log(connection)
+    locks.wait(connection, "log")
     newest = check(connection, signer)
     leaves = store.queued(connection, BATCH, after)
     if newest is not None and not leaves:
@@ -166,7 +151,7 @@ def integrate(
 
 
 class Sequencer:
-    """Extends the log. `run` is the loop. `fault` is why leaves get no numbers at present, or None.
+    """Extends the log. `run` is the loop. `fault` is why leaves get no numbers at present, or None. `witnesses` are vkeys.
 
     `published` is a file next to the database with the newest published checkpoint. It survives when the database is restored from
     a backup, so that such a log is not continued in conflict with that checkpoint.
@@ -175,37 +160,33 @@ class Sequencer:
     def __init__(
         self,
         database: Database,
-        signer: LogSigner,
+        signer: Signer,
         clock: Callable[[], float],
         *,
         seconds: float,
         published: Path,
+        witnesses: tuple[str, ...] = (),
     ) -> None:
         self._database = database
-        self._signer = signer
+        self.signer = signer
         self._clock = clock
         self._seconds = seconds
         self._published = published
         self._signed = asyncio.Event()
-        self._running = False
         self._passed = Passed()
         self.fault: str | None = None
-
-    @property
-    def alive(self) -> bool:
-        """Whether the loop runs."""
-        return self._running
+        self.witnesses = witnesses
 
     def check_at_start(self, key_file: Path) -> None:
         """Check that the log can be continued with the key of this file. Raises `ConfigurationError` that states what to do."""
         try:
-            newest = self._database.read_now(check, self._signer)
-            promised = read_published(self._published, self._signer.vkey)
+            newest = self._database.read_now(check, self.signer)
+            promised = read_published(self._published, self.signer.vkey)
             if promised is not None:
                 self._database.read_now(_require, promised, newest)
         except LogInconsistent as error:
             raise ConfigurationError(
-                f"The log cannot be continued with {key_file} and the origin {self._signer.origin}: {error}. If that is another key, restore it "
+                f"The log cannot be continued with {key_file} and the origin {self.signer.origin}: {error}. If that is another key, restore it "
                 "from your backup, or copy it from another replica; otherwise run `aitbc-agent fsck`; docs/reference/transparency-log.md "
                 "describes the next steps."
             ) from None
@@ -224,7 +205,6 @@ class Sequencer:
 
     async def run(self) -> None:
         """Number leaves and sign checkpoints until cancelled, after `begin`."""
-        self._running = True
         try:
             while True:
                 await asyncio.sleep(
@@ -232,7 +212,10 @@ class Sequencer:
                 )
                 await self._guarded()
         finally:
-            self._running = False
+            self.fault = None
+
+    async def close(self) -> None:
+        """Do nothing: `run` holds nothing open."""
 
     async def _guarded(self, *, first: bool = False) -> None:
         try:
@@ -252,7 +235,7 @@ class Sequencer:
     async def _integrate(self, after: int) -> None:
         record, more = None, True
         while more:
-            signed, more = await self._database.write(integrate, self._signer, self._clock(), after)
+            signed, more = await self._database.write(integrate, self.signer, self._clock(), after)
             record = signed or record
         if record is None:
             return

@@ -9,17 +9,17 @@ from typing import Final
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, text, update
 
-from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import (
+from agent.coordinator.features.log.tables import (
     log_checkpoints,
     log_cosignatures,
     log_leaves,
     log_queue,
     log_tiles,
-    receipts,
-    transactions,
 )
-from aitbc.leaves.settlement import Settlement, transaction_id
+from agent.coordinator.hooks import Fact
+from agent.coordinator.store.ledger import COLUMNS, Kind, Status, TransactionRecord
+from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.store.schema.tables import receipts, transactions
 from aitbc.merkle import leaf_hash
 
 
@@ -87,29 +87,17 @@ _LEAVES = select(
 )
 
 
-def queue_receipts(connection: Connection, leaves: Sequence[tuple[str, bytes]]) -> None:
-    """Queue receipts for the log: ids and leaves. They get their numbers soon after this transaction."""
+def queue(connection: Connection, facts: Sequence[Fact]) -> None:
+    """Queue facts for the log. They get their numbers soon after this transaction."""
     rows = [
-        {"reference": receipt_id, "leaf_hash": leaf_hash(leaf), "content": None}
-        for receipt_id, leaf in leaves
+        {
+            "reference": fact.reference,
+            "leaf_hash": leaf_hash(fact.content),
+            "content": None if fact.derived else fact.content.decode(),
+        }
+        for fact in facts
     ]
     _queue.run_many(connection, rows)
-
-
-def queue_settlements(connection: Connection, settlements: Sequence[Settlement]) -> None:
-    """Queue settlements for the log. They get their numbers soon after this transaction."""
-    leaves = [(settlement.job_id, settlement.to_leaf()) for settlement in settlements]
-    rows = [
-        {"reference": transaction_id(job_id), "leaf_hash": leaf_hash(leaf), "content": leaf.decode()}
-        for job_id, leaf in leaves
-    ]
-    _queue.run_many(connection, rows)
-
-
-def queue_leaf(connection: Connection, reference: str, leaf: bytes) -> None:
-    """Queue a leaf that stands for itself, such as a manifest or a verdict. It gets its number soon after this transaction."""
-    row = {"reference": reference, "leaf_hash": leaf_hash(leaf), "content": leaf.decode()}
-    _queue.run(connection, row)
 
 
 def queued(connection: Connection, limit: int | None = None, after: int = 0) -> list[QueuedLeaf]:
@@ -124,6 +112,11 @@ def first_queued(connection: Connection, after: int = 0) -> int | None:
     found = select(func.min(log_queue.c.entry_id)).where(log_queue.c.entry_id > after)
     entry_id: int | None = connection.execute(found).scalar_one()
     return entry_id
+
+
+def count_queued(connection: Connection) -> int:
+    """Return how many leaves have no number yet."""
+    return connection.execute(select(func.count()).select_from(log_queue)).scalar_one()
 
 
 def is_queued(connection: Connection, reference: str) -> bool:
@@ -288,3 +281,16 @@ def settlements_without_payment(connection: Connection) -> list[str]:
         .order_by(log_leaves.c.leaf_index)
     )
     return list(connection.execute(query).scalars())
+
+
+def closed_payments(connection: Connection) -> Iterator[tuple[TransactionRecord, str | None]]:
+    """Iterate over the settled and refunded payments, each with its numbered or queued leaf of the log, or None."""
+    leaf = func.coalesce(log_leaves.c.content, log_queue.c.content)
+    query = (
+        select(*COLUMNS, leaf)
+        .outerjoin(log_leaves, log_leaves.c.reference == transactions.c.tx_id)
+        .outerjoin(log_queue, log_queue.c.reference == transactions.c.tx_id)
+        .where(transactions.c.kind == Kind.PAYMENT.value, transactions.c.status != Status.PENDING.value)
+    )
+    for row in connection.execute(query.execution_options(yield_per=1000)):
+        yield TransactionRecord(*row[:-1]), row[-1]

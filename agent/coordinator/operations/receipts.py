@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from agent.coordinator.operations.answers.log import Receipt, ReceiptVerification
+from agent.coordinator.operations.answers.receipts import Receipt, ReceiptVerification
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import receipts as store

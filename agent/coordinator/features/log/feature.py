@@ -1,0 +1,62 @@
+"""The transparency log: what the coordinator publishes, in a Merkle tree that only grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from agent.coordinator.feature import Feature, Opening, Task
+from agent.coordinator.features.log import leaves, metrics, public, routes, store
+from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, Sequencer, check
+from agent.coordinator.features.log.witnesses import load_witnesses
+from agent.coordinator.hooks import Hooks
+from agent.coordinator.operations.context import Connection, Context
+
+HEALTH: Final = "blockchain"
+"""What the reference calls the log."""
+
+
+def _open(opening: Opening) -> Sequencer:
+    settings = opening.settings.coordinator
+    sequencer = Sequencer(
+        opening.database,
+        opening.signer,
+        opening.clock,
+        seconds=settings.log_checkpoint_seconds,
+        published=opening.directory / PUBLISHED,
+        witnesses=load_witnesses(settings.witnesses),
+    )
+    sequencer.check_at_start(opening.key_file)
+    return sequencer
+
+
+async def _begin(context: Context) -> None:
+    await context.part(Sequencer).begin()
+
+
+def _check_health(connection: Connection, context: Context) -> Mapping[str, bool]:
+    """Return whether leaves get numbers, and the newest checkpoint is signed by this log and matches the tree in the database."""
+    sequencer = context.part(Sequencer)
+    try:
+        check(connection, sequencer.signer)
+    except LogInconsistent:
+        return {HEALTH: False}
+    return {HEALTH: sequencer.fault is None}
+
+
+FEATURE: Final = Feature(
+    name="log",
+    routers=(routes.router,),
+    metrics=metrics.METRICS,
+    tasks=(Task("old_checkpoints", public.THINNING_SECONDS, public.thin_checkpoints),),
+    part=Sequencer,
+    open=_open,
+    begin=_begin,
+    health=(HEALTH,),
+    hooks=Hooks(
+        jobs_changed=leaves.jobs_changed,
+        publish=store.queue,
+        read_gauges=metrics.read,
+        check_health=_check_health,
+    ),
+)

@@ -1,0 +1,44 @@
+"""The leaves of settlements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from agent.coordinator import consequences
+from agent.coordinator.consequences import Change
+from agent.coordinator.features.log import store
+from agent.coordinator.hooks import Fact
+from agent.coordinator.store.database import Connection
+from agent.core.jobs import JobState
+from agent.core.market.ledger import Settlement
+from agent.core.values.quantities import format_time, from_units
+from aitbc.leaves.settlement import Settlement as LoggedSettlement
+from aitbc.leaves.settlement import transaction_id
+from aitbc.receipts import receipt_id
+
+
+def jobs_changed(
+    connection: Connection, changes: Sequence[Change], settlements: Mapping[str, Settlement], now: float
+) -> None:
+    """Queue the settlements of ended jobs."""
+    facts = [
+        Fact(transaction_id(item.life.job_id), _logged(item, settlement, now).to_leaf())
+        for item in changes
+        if (settlement := settlements.get(item.life.job_id)) is not None
+    ]
+    store.queue(connection, facts)
+
+
+def _logged(item: Change, settlement: Settlement, now: float) -> LoggedSettlement:
+    job_id, state = item.before.job_id, item.life.state
+    return LoggedSettlement(
+        job_id=job_id,
+        receipt_id=receipt_id(job_id) if state is JobState.COMPLETED else None,
+        miner_id=consequences.payee(item, settlement),
+        outcome=state.value,
+        held=from_units(settlement.held),
+        paid=from_units(settlement.paid),
+        fee=from_units(settlement.fee),
+        refunded=from_units(settlement.refunded),
+        settled_at=format_time(now),
+    )

@@ -1,1 +1,0 @@
-"""Receipts, the log that contains them, and consistency checks of both."""
