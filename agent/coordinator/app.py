@@ -188,7 +188,9 @@ def build_app(context: Context) -> FastAPI:
 @cache
 def _api() -> APIRouter:
     """Return the routes of the API. They are not included but shared: the framework would analyse them for each inclusion."""
-    api = APIRouter(routes=[route for router in all_routers() for route in router.routes])
+    declared = [route for router in all_routers() for route in router.routes]
+    # A literal path takes precedence over one with a parameter, also over that of a router that is tried earlier.
+    api = APIRouter(routes=sorted(declared, key=lambda route: "{" in getattr(route, "path", "")))
     api.add_route("/v1/openapi.json", _describe)
     return api
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -125,11 +124,6 @@ def job_update(
         data[field_name] = {"code": life.failure.code, "message": life.failure.message}
     # The owner of a miner that has just lost a job sees this event too.
     return NewEvent("job_update", data, record.account_id, miner_id or record.miner_id, life.job_id)
-
-
-def labels_of(record: JobRecord) -> dict[str, str]:
-    """Return the labels of a job."""
-    return json.loads(record.labels) if record.labels else {}
 
 
 def payee(item: Change, settlement: Settlement) -> str | None:

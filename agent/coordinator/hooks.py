@@ -7,20 +7,24 @@ locked the jobs and accounts that a hook is about. An error of a hook undoes the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sqlalchemy import Select
 
 from agent.coordinator.consequences import Change
+from agent.coordinator.job_fields import Filters, Options
 from agent.coordinator.store.database import Connection
+from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import Kind
 from agent.core.errors import ApiError
 from agent.core.feasibility import Situation
 from agent.core.market.ledger import Settlement
 from agent.metrics import Metric, Values
+from agent.settings import CoordinatorSettings
 from aitbc.statement import Statement
+from runners.api import ServiceDefinition
 
 if TYPE_CHECKING:  # hooks get it from use cases, and pass it on
     from agent.coordinator.operations.context import Context
@@ -59,14 +63,49 @@ class AcceptedResult:
     evidence: Evidence | None
 
 
+Errors: TypeAlias = dict[str, str]
+"""Validation errors, one sentence by dotted field. Checks add to it and continue, so that all errors are reported together."""
+JobFields: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Fields and their values by job. Jobs without any may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedJob:
+    """A request for a job. Its options are valid, each by itself; `parameters` are the service's input, unless there are errors about it."""
+
+    settings: CoordinatorSettings
+    service: ServiceDefinition
+    parameters: Mapping[str, Any]
+    options: Options
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A new job, and the options with which its client submitted it. A job of the coordinator's own has the default of each."""
+
+    record: JobRecord
+    options: Options = field(default_factory=Options)
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What a feature does at each of these moments. Times are seconds since the epoch, money is in units of 1e-8."""
 
-    jobs_submitted: Callable[[Connection, Sequence[JobRecord], float], None] | None = None
-    """New jobs were stored, and the money for them is held."""
+    check_options: Callable[[RequestedJob, Errors], None] | None = None
+    """A job is requested. Add what is wrong with the feature's options, by the name of the field. There is no transaction yet."""
     job_refused: Callable[[Connection, JobRecord, Situation, ApiError], ApiError | None] | None = None
     """No known miner can ever run this new job. Return the error that refuses it, or None to accept it all the same."""
+    jobs_submitted: Callable[[Connection, Sequence[NewJob], float], None] | None = None
+    """New jobs were stored, and the money for them is held. Store the feature's options. An `ApiError` refuses all of them."""
+    describe_jobs: Callable[[Connection, Sequence[str]], JobFields] | None = None
+    """Jobs are shown: one, or a page of them. Return the feature's fields of `job_fields.Status`, with prepared statements only."""
+    options_of: Callable[[Connection, Sequence[str]], JobFields] | None = None
+    """Jobs are to run again. Return the feature's options of them, as `job_fields.Options` reads them from JSON."""
+    narrow: Callable[[CoordinatorSettings, Filters, str | None], Narrowing | None] | None = None
+    """A list of an account's jobs, or with None of all jobs, is filtered. Return the feature's condition, if its filter is used.
+
+    There is no transaction yet. An `ApiError` refuses the filter.
+    """
     jobs_changed: Callable[[Connection, Sequence[Change], Mapping[str, Settlement], float], None] | None = (
         None
     )
@@ -114,11 +153,49 @@ def install(hooks: Iterable[Hooks]) -> None:
     _installed[:] = hooks
 
 
-def jobs_submitted(connection: Connection, records: Sequence[JobRecord], now: float) -> None:
+def check_options(request: RequestedJob, errors: Errors) -> None:
+    """Run the hook of that name."""
+    for hooks in _installed:
+        if hooks.check_options is not None:
+            hooks.check_options(request, errors)
+
+
+def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], now: float) -> None:
     """Run the hook of that name."""
     for hooks in _installed:
         if hooks.jobs_submitted is not None:
-            hooks.jobs_submitted(connection, records, now)
+            hooks.jobs_submitted(connection, jobs, now)
+
+
+def describe_jobs(connection: Connection, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Run the hook of that name. Return the fields of all features for each of the jobs."""
+    return _fields(connection, job_ids, (hooks.describe_jobs for hooks in _installed))
+
+
+def options_of(connection: Connection, job_id: str) -> dict[str, Any]:
+    """Run the hook of that name for one job. Return its options of all features."""
+    return _fields(connection, (job_id,), (hooks.options_of for hooks in _installed))[job_id]
+
+
+def _fields(
+    connection: Connection,
+    job_ids: Sequence[str],
+    functions: Iterable[Callable[[Connection, Sequence[str]], JobFields] | None],
+) -> dict[str, dict[str, Any]]:
+    fields: dict[str, dict[str, Any]] = {job_id: {} for job_id in job_ids}
+    for function in functions:
+        if function is not None:
+            for job_id, values in function(connection, job_ids).items():
+                fields[job_id] |= values
+    return fields
+
+
+def narrow(settings: CoordinatorSettings, filters: Filters, account_id: str | None) -> tuple[Narrowing, ...]:
+    """Run the hook of that name. Return the conditions of those filters that are used."""
+    narrowings = (
+        hooks.narrow(settings, filters, account_id) for hooks in _installed if hooks.narrow is not None
+    )
+    return tuple(narrowing for narrowing in narrowings if narrowing is not None)
 
 
 def job_refused(

@@ -12,6 +12,7 @@ from agent.coordinator.feature import Feature
 from agent.coordinator.features.audits.feature import FEATURE as AUDITS
 from agent.coordinator.features.browser.feature import FEATURE as BROWSER
 from agent.coordinator.features.history.feature import FEATURE as HISTORY
+from agent.coordinator.features.labels.feature import FEATURE as LABELS
 from agent.coordinator.features.log.feature import FEATURE as LOG
 from agent.coordinator.features.machines.feature import FEATURE as MACHINES
 from agent.coordinator.features.openai.feature import FEATURE as OPENAI
@@ -25,6 +26,7 @@ from agent.coordinator.metrics import METRICS as KERNEL_METRICS
 from agent.settings import Settings
 
 FEATURES: Final[tuple[Feature, ...]] = (
+    LABELS,
     LOG,
     AUDITS,
     MACHINES,

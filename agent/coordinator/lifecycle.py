@@ -14,6 +14,7 @@ from typing import Any
 
 from agent.coordinator import consequences, hooks
 from agent.coordinator.consequences import Change
+from agent.coordinator.hooks import NewJob
 from agent.coordinator.store import artifacts, counts, events, ledger, miner_stats, offers, queue
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.database import Connection
@@ -55,14 +56,14 @@ class Holds:
 
 def create(connection: Connection, record: JobRecord) -> None:
     """Store a new job and hold its `max_cost`. The caller has locked the account. Raises `InsufficientBalance`, storing nothing."""
-    create_all(connection, [(record, Holds(connection).hold(record))])
+    create_all(connection, [(NewJob(record), Holds(connection).hold(record))])
 
 
-def create_all(connection: Connection, jobs: Sequence[tuple[JobRecord, Entry]]) -> None:
+def create_all(connection: Connection, jobs: Sequence[tuple[NewJob, Entry]]) -> None:
     """Store new jobs, each with the entry that holds its `max_cost`. A transaction calls this once."""
     if not jobs:
         return
-    records = [record for record, _ in jobs]
+    records = [job.record for job, _ in jobs]
     now = max(record.created_at for record in records)
     store.add(connection, records)
     _count_bytes(connection, records, 1)
@@ -70,9 +71,12 @@ def create_all(connection: Connection, jobs: Sequence[tuple[JobRecord, Entry]]) 
         connection,
         [(None, (record.account_id, record.service, record.life.state.value)) for record in records],
     )
-    payments = [NewPayment(record.job_id, record.account_id, record.held, entry) for record, entry in jobs]
+    payments = [
+        NewPayment(record.job_id, record.account_id, record.held, entry)
+        for record, (_, entry) in zip(records, jobs, strict=True)
+    ]
     ledger.add_payments(connection, payments, now)
-    hooks.jobs_submitted(connection, records, now)
+    hooks.jobs_submitted(connection, [job for job, _ in jobs], now)
     updates = [consequences.job_update(record, record.life, None, 0, record.created_at) for record in records]
     events.add(connection, updates, now)
 

@@ -87,7 +87,7 @@ _QUERIES: Final = {
         "SELECT job_id, artifact_id FROM job_artifacts WHERE artifact_id NOT IN (SELECT artifact_id FROM artifacts)"
     ),
     "jobs that have ended without a message to their webhook": (
-        f"SELECT job_id FROM jobs WHERE state IN {_FINAL_SQL} AND webhook_url IS NOT NULL "
+        f"SELECT job_id FROM jobs JOIN job_webhooks USING (job_id) WHERE state IN {_FINAL_SQL} "
         "AND job_id NOT IN (SELECT job_id FROM webhook_deliveries)"
     ),
 }

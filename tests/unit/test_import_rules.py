@@ -41,6 +41,7 @@ BREACHES = [
     ("The coordinator's layers", "agent.coordinator.http.bodies", "agent.coordinator.routes.health"),
     ("The coordinator's layers", "agent.coordinator.routes.health", "agent.coordinator.features.history.store"),
     ("Features are independent", "agent.coordinator.features.history.series", "agent.coordinator.features.webhooks.rules"),
+    ("The fields of features know no kernel", "agent.coordinator.features.labels.fields", "agent.coordinator.store.jobs"),
     ("Only the list of features names their declarations", "agent.coordinator.app", "agent.coordinator.features.history.feature"),
     ("The use cases' layers", "agent.coordinator.operations.market.offers", "agent.coordinator.operations.jobs.jobs"),
     ("The use cases' layers", "agent.coordinator.operations.miners.leases", "agent.coordinator.operations.files.quota"),

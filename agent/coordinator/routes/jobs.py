@@ -24,29 +24,25 @@ from agent.coordinator.operations.answers.jobs import (
     JobPage,
     JobResults,
     JobStatus,
-    LabelCounts,
 )
 from agent.coordinator.operations.jobs import deletion, details, lists, rerun, submitting
 from agent.coordinator.operations.jobs import files as job_files
 from agent.coordinator.operations.jobs import jobs as operations
 from agent.coordinator.operations.jobs import log as job_log
 from agent.coordinator.operations.jobs.following import Update, follow
-from agent.coordinator.operations.jobs.labels import parse_filters
-from agent.coordinator.operations.jobs.requests import JobRequest
+from agent.coordinator.operations.jobs.requests import JobFilters, JobRequest
 from agent.coordinator.operations.jobs.rerun import RerunRequest
 from agent.coordinator.operations.streams import MAX_SEQ
 from agent.coordinator.routes._callers import (
     Client,
     ContextOf,
     IdempotencyKey,
-    Limit,
     MaybeCredential,
     PreferredWait,
     announced_size,
     client,
     preferred_wait,
 )
-from agent.coordinator.store.job_lists import JobFilter
 from agent.core.errors import (
     ApiError,
     CannotRun,
@@ -62,7 +58,6 @@ from agent.core.errors import (
     OfferNotAvailable,
     ValidationFailed,
 )
-from agent.core.jobs import JobState
 from agent.core.values import fields
 from agent.core.values.media_types import clean_media_type
 
@@ -138,58 +133,10 @@ async def _create(request: Request) -> Response:
 async def list_jobs(
     context: ContextOf,
     caller: Client,
-    state: Annotated[JobState | None, Query(alias="status", description="Only jobs in this state")] = None,
-    job_type: Annotated[
-        str | None, Query(alias="type", description="Only jobs of this service", examples=["ai-inference"])
-    ] = None,
-    name: Annotated[
-        str | None, Query(description="Only jobs of this name", examples=["interview.mp3"])
-    ] = None,
-    label: Annotated[
-        list[str],
-        Query(
-            description="Only jobs with this label, `key:value`; may be repeated, as often as a job may have labels",
-            examples=[["project:podcast"]],
-        ),
-    ] = [],  # noqa: B006 - FastAPI copies it
-    miner_id: Annotated[
-        str | None,
-        Query(description="Only jobs that this miner runs or ran last", examples=["miner_1234567890"]),
-    ] = None,
-    offer_id: Annotated[
-        str | None,
-        Query(description="Only jobs that were given to this offer", examples=["offer_1234567890"]),
-    ] = None,
-    account_id: Annotated[
-        str | None, Query(max_length=64, description="Only jobs of this account; for administrators")
-    ] = None,
-    limit: Limit = 50,
-    offset: Annotated[int, Query(ge=0, le=2**31, description="Number of jobs to skip")] = 0,
+    filters: Annotated[JobFilters, Query()],
 ) -> JobPage:
     """Your jobs, newest first; administrators see those of all accounts. Filters that are combined must all apply."""
-    wanted = JobFilter(
-        status=state.value if state else None,
-        service=job_type,
-        name=name,
-        miner_id=miner_id,
-        offer_id=offer_id,
-        labels=parse_filters(context.settings, label),
-        account_id=account_id,
-    )
-    return await lists.page(context, caller, wanted, limit=limit, offset=offset)
-
-
-@router.get("/labels", summary="Labels of jobs")
-async def list_labels(
-    context: ContextOf,
-    caller: Client,
-    key: Annotated[
-        str | None, Query(max_length=63, description="Only labels with this key", examples=["project"])
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of labels")] = 100,
-) -> LabelCounts:
-    """The labels of your jobs, with the number of jobs that have each, those of most jobs first; for administrators those of all accounts."""
-    return await lists.label_counts(context, caller, key, limit)
+    return await lists.page(context, caller, filters)
 
 
 @router.get(

@@ -1,24 +1,34 @@
-"""Lists of jobs, newest first, and the labels by which they are filtered."""
+"""Lists of jobs, newest first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, insert, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, func, literal, select
 
 from agent.coordinator.store import counts
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import accounts, job_labels, jobs
+from agent.coordinator.store.schema.tables import accounts, jobs
 from agent.core.jobs import FINAL
 
-_insert_labels = Prepared(insert(job_labels))
 _without_spec = [
     literal("").label(column.name) if column.name == jobs.c.spec.name else column for column in jobs.c
 ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Narrowing:
+    """A feature's filter: the jobs in `job_id`, a column of one of its tables, in rows for which all conditions hold.
+
+    The column has an index in the order of its values under these conditions. The rows are of no deleted jobs, and only of those of the
+    account that the list shows, if it shows one.
+    """
+
+    job_id: ColumnElement[str]
+    conditions: tuple[ColumnElement[bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +41,7 @@ class JobFilter:
     name: str | None = None
     miner_id: str | None = None
     offer_id: str | None = None
-    labels: tuple[tuple[str, str], ...] = ()
+    narrowings: tuple[Narrowing, ...] = ()
 
 
 def page(
@@ -41,16 +51,16 @@ def page(
 
     Their `spec` is empty, since hundreds of large ones would not fit into memory.
     """
-    order = (job_labels if wanted.labels else jobs).c.job_id.desc()
-    query = _filtered(select(*_without_spec), wanted).order_by(order).limit(limit).offset(offset)
+    order = wanted.narrowings[0].job_id if wanted.narrowings else jobs.c.job_id
+    query = _filtered(select(*_without_spec), wanted).order_by(order.desc()).limit(limit).offset(offset)
     return [store.from_row(row) for row in connection.execute(query)], _total(connection, wanted)
 
 
 def _filtered(query: Select[Any], wanted: JobFilter) -> Select[Any]:
     """Return the query with the conditions of the filter, of which the rarest one chooses the index.
 
-    Without statistics, SQLite would rather read all jobs of an account, of which there are many more than of a label, name, offer or
-    miner.
+    Without statistics, SQLite would rather read all jobs of an account, of which there are many more than of a name, an offer, a miner or
+    a narrowing.
     """
     columns = {
         "name": wanted.name,
@@ -63,7 +73,7 @@ def _filtered(query: Select[Any], wanted: JobFilter) -> Select[Any]:
     given = {name: value for name, value in columns.items() if value is not None}
     conditions: list[ColumnElement[bool]] = [jobs.c.deleted_at.is_(None)]
     indexed = {"account_id", "service", "state"}
-    if wanted.labels:
+    if wanted.narrowings:
         indexed = set()
         given.pop("account_id", None)
     elif rare := [name for name in ("name", "offer_id", "miner_id") if name in given]:
@@ -77,25 +87,13 @@ def _filtered(query: Select[Any], wanted: JobFilter) -> Select[Any]:
         conditions.append(ended)
     for name, value in given.items():
         conditions.append((jobs.c[name] if name in indexed else func.coalesce(jobs.c[name], "")) == value)
-    if not wanted.labels:
+    if not wanted.narrowings:
         return query.where(*conditions)
-    conditions += _of_labels(wanted)
-    return query.join_from(job_labels, jobs, jobs.c.job_id == job_labels.c.job_id).where(*conditions)
-
-
-def _of_labels(wanted: JobFilter) -> list[ColumnElement[bool]]:
-    (key, value), *others = wanted.labels
-    conditions: list[ColumnElement[bool]] = [job_labels.c.key == key, job_labels.c.value == value]
-    if wanted.account_id is not None:
-        conditions.append(job_labels.c.account_id == wanted.account_id)
-    for other_key, other_value in others:
-        other = job_labels.alias()
-        conditions.append(
-            exists().where(
-                other.c.job_id == job_labels.c.job_id, other.c.key == other_key, other.c.value == other_value
-            )
-        )
-    return conditions
+    rarest, *further = wanted.narrowings
+    conditions += rarest.conditions
+    for narrowing in further:
+        conditions.append(jobs.c.job_id.in_(select(narrowing.job_id).where(*narrowing.conditions)))
+    return query.where(jobs.c.job_id == rarest.job_id, *conditions)
 
 
 def _total(connection: Connection, wanted: JobFilter) -> int:
@@ -103,8 +101,8 @@ def _total(connection: Connection, wanted: JobFilter) -> int:
     if wanted == of_account:
         states = None if wanted.status is None else (wanted.status,)
         return counts.total(connection, account_id=wanted.account_id, service=wanted.service, states=states)
-    if wanted == JobFilter(wanted.account_id, labels=wanted.labels):  # deleted jobs have no labels
-        query = select(func.count()).select_from(job_labels).where(*_of_labels(wanted))
+    if wanted == JobFilter(wanted.account_id, narrowings=wanted.narrowings[:1]):
+        query = select(func.count(wanted.narrowings[0].job_id)).where(*wanted.narrowings[0].conditions)
     else:
         query = _filtered(select(func.count()).select_from(jobs), wanted)
     return int(connection.execute(query).scalar_one())
@@ -114,35 +112,3 @@ def names(connection: Connection, job_ids: Sequence[str]) -> dict[str, str]:
     """Return the names of jobs by id, without those of deleted ones."""
     query = select(jobs.c.job_id, jobs.c.name).where(jobs.c.job_id.in_(job_ids), jobs.c.deleted_at.is_(None))
     return {row.job_id: row.name for row in connection.execute(query)}
-
-
-@dataclass(frozen=True, slots=True)
-class LabelCount:
-    """How many jobs have a label."""
-
-    key: str
-    value: str
-    jobs: int
-
-
-def label_counts(
-    connection: Connection, *, account_id: str | None, key: str | None, limit: int
-) -> list[LabelCount]:
-    """Return the labels with this key, or all, those of most jobs first. `account_id` None means the jobs of all accounts."""
-    columns = (job_labels.c.key, job_labels.c.value)
-    number = func.count()
-    query = select(*columns, number).group_by(*columns).order_by(number.desc(), *columns).limit(limit)
-    if account_id is not None:
-        query = query.where(job_labels.c.account_id == account_id)
-    if key is not None:
-        query = query.where(job_labels.c.key == key)
-    return [LabelCount(*row) for row in connection.execute(query)]
-
-
-def add_labels(connection: Connection, job_id: str, account_id: str, labels: Mapping[str, str]) -> None:
-    """Store the labels of a new job for filters."""
-    rows = [
-        {"job_id": job_id, "account_id": account_id, "key": key, "value": value}
-        for key, value in labels.items()
-    ]
-    _insert_labels.run_many(connection, rows)

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from agent.coordinator.store.database import StaleRead
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import job_labels, job_logs, jobs, results, runs
+from agent.coordinator.store.schema.tables import job_logs, jobs, results, runs
 from agent.core.jobs import DEADLINE_GRACE_SECONDS, Failure, Job, JobState, Lease, RunEnded
 from agent.core.tracing import trace_id_of
 
@@ -42,7 +42,7 @@ def quota_bytes(spec: str) -> int:
 class JobRecord:
     """A job as stored. `life` is the part that events change; money is in units of 1e-8, memory in bytes.
 
-    `name_given` is 1 if the client gave the name, 0 if it is derived; `labels` are JSON. `cost` is what the client has paid, or None
+    `name_given` is 1 if the client gave the name, 0 if it is derived. `cost` is what the client has paid, or None
     until the job has ended. `deleted_at` is when the job's data was deleted. `needs` is JSON: pairs of a feature's name and
     value. `restrictions` is JSON of `queue.format_restrictions`; `audit_hold` is held for an audit that the client has requested.
     """
@@ -64,7 +64,6 @@ class JobRecord:
     requested_miner_id: str | None
     missing_files: str | None
     created_at: float
-    webhook_url: str | None = None
     miner_id: str | None = None
     unit_price: int | None = None
     progress: float = 0.0
@@ -74,7 +73,6 @@ class JobRecord:
     client_trace_id: str | None = None
     cost: int | None = None
     name_given: int = 1
-    labels: str | None = None
     deleted_at: float | None = None
     needs: str | None = None
     restrictions: str | None = None
@@ -108,8 +106,8 @@ class JobRecord:
 
 _PLAIN = (
     "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
-    "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "webhook_url", "miner_id", "unit_price", "progress", "units",
-    "offer_id", "agreed_price", "client_trace_id", "cost", "name_given", "labels", "deleted_at", "needs",
+    "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "miner_id", "unit_price", "progress", "units",
+    "offer_id", "agreed_price", "client_trace_id", "cost", "name_given", "deleted_at", "needs",
     "restrictions", "audit_hold",
 )  # fmt: skip
 
@@ -257,15 +255,13 @@ def forget_data(connection: Connection, job_ids: Sequence[str], now: float) -> N
         rows.values(
             name="",
             name_given=0,
-            labels=None,
             spec="{}",
-            webhook_url=None,
             failure_message=case((jobs.c.failure_code.is_not(None), ""), else_=None),
             deleted_at=now,
         )
     )
     connection.execute(update(runs).where(runs.c.job_id.in_(job_ids)).values(failure_message=None))
-    for table in (results, job_labels, job_logs):
+    for table in (results, job_logs):
         connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
 
 

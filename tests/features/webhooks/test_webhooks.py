@@ -119,6 +119,18 @@ def test_each_final_state_is_sent_once_with_a_valid_signature(stage: Any, receiv
             messages[f"msg_{completed[4:]}"].verified("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 
 
+def test_a_job_that_runs_again_has_the_webhook_of_the_first_one(stage: Any, receiver: Receiver) -> None:
+    """Without the fragment of its address, which is not sent. A job whose data was deleted has none any more."""
+    with stage() as on:
+        first = on.finish(f"{HOOK}#part")
+        again = on.client.post(f"/v1/jobs/{first}/rerun").json()["job_id"]
+        on.client.delete(f"/v1/jobs/{again}")
+        assert on.webhook(again, "delivered")["url"] == on.webhook(first, "delivered")["url"] == HOOK
+        on.client.delete(f"/v1/jobs/{first}/data").raise_for_status()
+        urls = on.served.context.database.read_now(store.urls_of, (first, again))
+        assert urls == {again: HOOK}
+
+
 def test_a_failed_attempt_is_repeated_with_the_same_id_and_a_new_signature(
     stage: Any, receiver: Receiver
 ) -> None:

@@ -9,11 +9,11 @@ from typing import Any, Final
 from agent.coordinator.consequences import Change
 from agent.coordinator.features.history import store
 from agent.coordinator.features.history.answers import History, HistoryPoint, Metric, Period
+from agent.coordinator.hooks import NewJob
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import counts
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import Kind
 from agent.core.jobs import JobState
 from agent.core.market.ledger import Settlement
@@ -87,9 +87,9 @@ def _sample(connection: Connection, now: float, seen_after: float) -> None:
     )
 
 
-def jobs_submitted(connection: Connection, records: Sequence[JobRecord], now: float) -> None:
+def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], now: float) -> None:
     """Count new jobs."""
-    store.add(connection, now, submitted=len(records))
+    store.add(connection, now, submitted=len(jobs))
 
 
 def jobs_changed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.feature import Feature, Opening
-from agent.coordinator.features.webhooks import messages, metrics, routes, store
+from agent.coordinator.features.webhooks import messages, metrics, options, routes, store
 from agent.coordinator.features.webhooks.sender import WebhookSender
 from agent.coordinator.feed.feed import CHANGES
 from agent.coordinator.hooks import Hooks
@@ -24,6 +24,9 @@ FEATURE: Final = Feature(
     part=WebhookSender,
     open=_open,
     hooks=Hooks(
+        check_options=options.check_options,
+        jobs_submitted=options.jobs_submitted,
+        options_of=options.options_of,
         jobs_changed=messages.jobs_changed,
         job_waits=messages.job_waits,
         data_deleted=store.forget,

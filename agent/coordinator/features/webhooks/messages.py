@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from agent.coordinator.consequences import Change, labels_of
+from agent.coordinator import hooks
+from agent.coordinator.consequences import Change
 from agent.coordinator.features.webhooks import store
 from agent.coordinator.features.webhooks.rules import (
     WAITING,
@@ -25,26 +26,29 @@ def jobs_changed(
     connection: Connection, changes: Sequence[Change], _: Mapping[str, Settlement], now: float
 ) -> None:
     """Store the messages about jobs that have ended."""
-    for item in changes:
-        record, life = item.before, item.life
-        if not item.finished or record.webhook_url is None:
-            continue
-        body = message(life, record.service, labels_of(record), now)
-        delivery = _delivery(record, webhook_id(life.job_id), event_type(life.state), body, now)
+    finished = {item.life.job_id: item for item in changes if item.finished}
+    urls = store.urls_of(connection, list(finished))
+    described = hooks.describe_jobs(connection, list(urls))
+    for job_id, url in urls.items():
+        record, life = finished[job_id].before, finished[job_id].life
+        body = message(life, record.service, described[job_id].get("labels", {}), now)
+        delivery = _delivery(record, url, webhook_id(job_id), event_type(life.state), body, now)
         store.enqueue(connection, delivery, record.created_at)
 
 
 def job_waits(connection: Connection, record: JobRecord, codes: Sequence[str], now: float) -> None:
     """Store the message that a job waits, with the codes of the reasons."""
-    if record.webhook_url is None:
+    job_id = record.job_id
+    url = store.urls_of(connection, (job_id,)).get(job_id)
+    if url is None:
         return
-    body = waiting_message(record.job_id, record.service, labels_of(record), codes, now)
-    delivery = _delivery(record, waiting_id(record.job_id), WAITING, body, now)
+    labels = hooks.describe_jobs(connection, (job_id,))[job_id].get("labels", {})
+    body = waiting_message(job_id, record.service, labels, codes, now)
+    delivery = _delivery(record, url, waiting_id(job_id), WAITING, body, now)
     store.enqueue(connection, delivery, record.created_at)
 
 
-def _delivery(record: JobRecord, message_id: str, kind: str, body: str, now: float) -> Delivery:
-    url = record.webhook_url or ""
+def _delivery(record: JobRecord, url: str, message_id: str, kind: str, body: str, now: float) -> Delivery:
     return Delivery(
         webhook_id=message_id,
         job_id=record.job_id,

@@ -1,17 +1,23 @@
-"""Webhooks: messages about ended jobs, and the secrets that sign them."""
+"""Webhooks: where clients want messages about their jobs, the messages, and the secrets that sign them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from agent.coordinator.features.webhooks.rules import DeliveryState
-from agent.coordinator.features.webhooks.tables import gone_webhooks, webhook_deliveries, webhook_secrets
+from agent.coordinator.features.webhooks.tables import (
+    gone_webhooks,
+    job_webhooks,
+    webhook_deliveries,
+    webhook_secrets,
+)
 from agent.coordinator.store.database import Content, contains
+from agent.coordinator.store.prepared import Prepared
 
 PRUNED_AT_ONCE: Final = 1000
 
@@ -55,6 +61,22 @@ class Secret:
 _NAMES: Final = tuple(Delivery.__dataclass_fields__)
 _COLUMNS: Final = tuple(webhook_deliveries.c[name] for name in _NAMES)
 _PENDING: Final = webhook_deliveries.c.state == DeliveryState.PENDING.value
+
+
+_add_url = Prepared(insert(job_webhooks))
+_url_of = Prepared(
+    select(job_webhooks.c.job_id, job_webhooks.c.url).where(job_webhooks.c.job_id == bindparam("key"))
+)
+
+
+def add_urls(connection: Connection, urls: Mapping[str, str]) -> None:
+    """Store where clients want messages about new jobs, by job."""
+    _add_url.run_many(connection, [{"job_id": job_id, "url": url} for job_id, url in urls.items()])
+
+
+def urls_of(connection: Connection, job_ids: Sequence[str]) -> dict[str, str]:
+    """Return where clients want messages about these jobs, by job, without jobs about which none are wanted."""
+    return dict(_url_of.rows_of(connection, "key", job_ids))
 
 
 def _delivery(row: Row[Any]) -> Delivery:
@@ -225,8 +247,9 @@ def prune(connection: Connection, finished_before: float) -> int:
 
 
 def forget(connection: Connection, job_ids: Sequence[str]) -> None:
-    """Delete the messages about jobs."""
-    connection.execute(delete(webhook_deliveries).where(webhook_deliveries.c.job_id.in_(job_ids)))
+    """Delete the messages about jobs, and where they go."""
+    for table in (webhook_deliveries, job_webhooks):
+        connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
 
 
 def due_count(connection: Connection, now: float) -> int:

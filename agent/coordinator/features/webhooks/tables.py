@@ -1,4 +1,4 @@
-"""Messages about ended jobs, and the secrets that sign them."""
+"""Messages about jobs, where clients want them, and the secrets that sign them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ webhook_secrets = Table(
     Column("created_at", Float, nullable=False),
     Column("previous", String(100), nullable=True),
     Column("previous_until", Float, nullable=True),
+)
+
+# Where clients want messages about their jobs.
+job_webhooks = Table(
+    "job_webhooks",
+    metadata,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("url", Text, nullable=False),
 )
 
 webhook_deliveries = Table(

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from agent.coordinator import job_fields
 from agent.coordinator.operations.answers.sealing import SealedJob
 from agent.core.reasons import CanRun, ReasonCode, Who
 from agent.core.values import fields
@@ -75,33 +76,13 @@ class JobWaiting(Answer):
     reasons: list[JobReason]
 
 
-class JobStatus(Answer):
-    """A job. Fields that do not apply are omitted."""
-
-    model_config = example(
-        {
-            "job_id": "job_1234567890",
-            "status": "running",
-            "progress": 75,
-            "type": "ai-inference",
-            "service_id": "ai_inference",
-            "name": "image-classification",
-            "created_at": "2024-01-01T12:00:00Z",
-            "attempts": 1,
-            "max_attempts": 3,
-            "started_at": "2024-01-01T12:01:00Z",
-            "estimated_completion": "2024-01-01T12:05:00Z",
-            "miner_id": "miner_1234567890",
-        }
-    )
-
+class _Status(Answer):
     job_id: fields.JobId
     status: Status
     progress: fields.Percentage
     type: str = Field(description="The type as the request wrote it")
     service_id: fields.ServiceId
     name: str = Field(description="As given, or derived from its file or prompt")
-    labels: dict[str, str] | None = Field(default=None, description="Present if there are any")
     created_at: fields.Time
     attempts: int = Field(description="Number of runs that have begun")
     max_attempts: int = Field(description="The highest number of runs")
@@ -124,6 +105,27 @@ class JobStatus(Answer):
     missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
     waiting: JobWaiting | None = Field(
         default=None, description="Only in the one event that notifies a client that its job waits for long"
+    )
+
+
+class JobStatus(job_fields.Status, _Status):
+    """A job. Fields that do not apply are omitted."""
+
+    model_config = example(
+        {
+            "job_id": "job_1234567890",
+            "status": "running",
+            "progress": 75,
+            "type": "ai-inference",
+            "service_id": "ai_inference",
+            "name": "image-classification",
+            "created_at": "2024-01-01T12:00:00Z",
+            "attempts": 1,
+            "max_attempts": 3,
+            "started_at": "2024-01-01T12:01:00Z",
+            "estimated_completion": "2024-01-01T12:05:00Z",
+            "miner_id": "miner_1234567890",
+        }
     )
 
 
@@ -246,21 +248,6 @@ class JobPage(Answer):
     total: int
     limit: int
     offset: int
-
-
-class LabelCount(Answer):
-    """A label and the number of jobs that have it."""
-
-    key: str = Field(examples=["project"])
-    value: str = Field(examples=["podcast"])
-    jobs: int = Field(examples=[12])
-
-
-class LabelCounts(Answer):
-    """The labels of jobs, those of most jobs first. `more`: there are further ones beyond the limit."""
-
-    labels: list[LabelCount]
-    more: bool = Field(examples=[False])
 
 
 class JobCancelled(Answer):

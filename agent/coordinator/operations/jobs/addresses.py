@@ -1,4 +1,4 @@
-"""What requests refer to: artifacts and addresses of files, and addresses of webhooks.
+"""What requests refer to: artifacts and addresses.
 
 An address is refused immediately if no connection to it would be made later.
 """
@@ -12,20 +12,19 @@ import httpx
 
 from agent.coordinator.blobs.store import ARTIFACT_ID
 from agent.coordinator.operations.context import Context
-from agent.core.errors import ValidationFailed
 from agent.core.values.addresses import AddressRefusal, is_host, refusal_of
-from agent.settings import CoordinatorSettings, WebhookSettings
+from agent.settings import CoordinatorSettings
 
 ARTIFACT_SCHEME: Final = "artifact:"
-_WORDS: Final = {
+WORDS: Final = {
     AddressRefusal.NOT_A_URL: "this is not a URL; write it like https://example.com/talk.mp3",
     AddressRefusal.LOGIN: "an address must not contain a user name or a password",
     AddressRefusal.PORT: "use port 443, 80, or one from 1024 to 65535",
 }
+"""What is wrong with an address; the words for other reasons depend on what it is for."""
 _PRIVATE_INPUT: Final = (
     "private, loopback and link-local addresses are not fetched; upload the file as an artifact"
 )
-_PRIVATE_WEBHOOK: Final = "webhooks are not sent to private, loopback or link-local addresses"
 
 
 def artifact_of(reference: Any) -> str | None:
@@ -49,30 +48,16 @@ def reference_problem(context: Context, reference: str | Mapping[str, Any]) -> s
 
 def _input_problem(settings: CoordinatorSettings, address: str) -> str | None:
     """Return why miners refuse to fetch an input from this address; None if they do not."""
-    url = _parsed(address, allow_http=settings.allow_http_inputs, allow_private=settings.allow_private_inputs)
+    url = parsed(address, allow_http=settings.allow_http_inputs, allow_private=settings.allow_private_inputs)
     if not isinstance(url, AddressRefusal):
         return None
     if url is AddressRefusal.PRIVATE:
         return _PRIVATE_INPUT
     words = "use an address that begins with https://, or artifact:sha256:<digest> of an uploaded file"
-    return _WORDS.get(url, words)
+    return WORDS.get(url, words)
 
 
-def webhook_url(settings: WebhookSettings, address: str | None) -> str | None:
-    """Return the address to which webhooks are sent; None for None. Raises `ValidationFailed` for a forbidden address."""
-    if address is None:
-        return None
-    url = _parsed(address, allow_http=settings.allow_http, allow_private=settings.allow_private)
-    if not isinstance(url, AddressRefusal):
-        return str(url.copy_with(fragment=None))
-    if url is AddressRefusal.PRIVATE:
-        words = _PRIVATE_WEBHOOK
-    else:
-        words = _WORDS.get(url, "use an address that begins with https://")
-    raise ValidationFailed("The webhook's address is refused.", {"webhook_url": words})
-
-
-def _parsed(address: str, *, allow_http: bool, allow_private: bool) -> httpx.URL | AddressRefusal:
+def parsed(address: str, *, allow_http: bool, allow_private: bool) -> httpx.URL | AddressRefusal:
     """Return the address as the HTTP client parses it, or the reason for which it is refused."""
     fault = refusal_of(address, allow_http=allow_http, allow_private=allow_private)
     if fault is not None:

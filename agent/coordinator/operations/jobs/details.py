@@ -20,7 +20,6 @@ from agent.coordinator.operations.jobs import sealed as sealed_jobs
 from agent.coordinator.operations.jobs.addresses import artifact_of
 from agent.coordinator.operations.jobs.names import file_names
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import jobs as store
 from agent.coordinator.store.artifacts import JobInput as StoredInput
 from agent.coordinator.store.jobs import JobRecord
 
@@ -31,8 +30,8 @@ _HIDDEN: Final = "hidden"
 
 async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
     """Return a job with its parameters and inputs. Raises `JobNotFound`, also for another account's job."""
-    record, spec, stored, of_features = await context.database.peek(_read, caller, job_id)
-    described = jobs.described(record, await jobs.estimates_for(context, record), context.clock())
+    record, fields, spec, stored = await context.database.peek(_read, caller, job_id)
+    described = jobs.described(record, fields, await jobs.estimates_for(context, record), context.clock())
     definition = context.services.get(record.service)
     parameters, files = spec["parameters"], spec["files"]
     if files:
@@ -44,17 +43,16 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
         parameters=parameters,
         inputs=list(_inputs(files, stored)),
         sealed=sealed_jobs.of_specification(spec),
-        **of_features,
     )
 
 
 def _read(
     connection: Connection, caller: Caller, job_id: str
-) -> tuple[JobRecord, dict[str, Any], list[StoredInput], dict[str, Any]]:
-    record = jobs.own(store.find(connection, job_id), caller, job_id)
+) -> tuple[JobRecord, dict[str, Any], dict[str, Any], list[StoredInput]]:
+    record, fields = jobs.read(connection, caller, job_id)
     spec = orjson.loads(record.spec)
     inputs = artifact_store.inputs_of(connection, job_id) if spec["files"] else []
-    return record, spec, inputs, hooks.describe_job(connection, record)
+    return record, fields | hooks.describe_job(connection, record), spec, inputs
 
 
 def _inputs(files: Mapping[str, Any], stored: list[StoredInput]) -> Iterator[JobInput]:

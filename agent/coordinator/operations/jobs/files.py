@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterable, Mapping
 from typing import Any
 
+from agent.coordinator import hooks
 from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.answers.jobs import JobStatus
 from agent.coordinator.operations.callers import Caller
@@ -59,7 +60,8 @@ async def use_stored_file(
 async def _filled(context: Context, record: JobRecord) -> JobStatus:
     if record.missing_files is None:
         context.dispatcher.job_waiting()
-    return jobs.view(record, await jobs.estimates_for(context, record), context.clock())
+    fields = (await context.database.peek(hooks.describe_jobs, (record.job_id,)))[record.job_id]
+    return jobs.view(record, fields, await jobs.estimates_for(context, record), context.clock())
 
 
 def _awaited_field(context: Context, record: JobRecord, name: str) -> tuple[str, list[str]]:

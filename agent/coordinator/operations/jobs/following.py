@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from agent.coordinator import job_fields
 from agent.coordinator.feed.feed import NUMBER_BITS
 from agent.coordinator.feed.hub import Message
 from agent.coordinator.operations.answers.jobs import JobStatus
@@ -17,7 +18,6 @@ from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.streams import Audience, Filter, Stream, StreamType, open_stream
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import events as event_store
-from agent.coordinator.store import jobs as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.jobs import FINAL, JobState
 from agent.core.values.quantities import format_time, parse_time
@@ -28,10 +28,10 @@ _CONSTANT: Final = (
     "type",
     "service_id",
     "name",
-    "labels",
     "created_at",
     "max_attempts",
     "account_id",
+    *job_fields.Status.model_fields,
 )
 _RUN: Final = ("attempts", "started_at", "miner_id")
 
@@ -85,15 +85,18 @@ async def follow(
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """A job, and the number of its newest change of state."""
+    """A job with the features' fields of answers about it, and the number of its newest change of state."""
 
     record: JobRecord
+    fields: Data
     seq: int
 
 
 def _snapshot(connection: Connection, caller: Caller, job_id: str) -> _Snapshot:
-    record = jobs.own(store.find(connection, job_id), caller, job_id)
-    return _Snapshot(record, event_store.newest_of_job(connection, job_id, "job_update") << NUMBER_BITS)
+    record, fields = jobs.read(connection, caller, job_id)
+    return _Snapshot(
+        record, fields, event_store.newest_of_job(connection, job_id, "job_update") << NUMBER_BITS
+    )
 
 
 class _Followed:
@@ -109,10 +112,10 @@ class _Followed:
         self._refresh(snapshot)
 
     def _refresh(self, snapshot: _Snapshot) -> None:
-        self._record = snapshot.record
+        self._record, self._fields = snapshot.record, snapshot.fields
         # A job that is older than these numbers, or whose changes have been deleted, is followed from now on.
         self.seq = snapshot.seq or self._stream.position
-        known = _data(jobs.view(snapshot.record, None, 0))
+        known = _data(jobs.view(snapshot.record, snapshot.fields, None, 0))
         self._constant: Data = {name: known[name] for name in _CONSTANT if name in known}
         self._run: Data = {name: known[name] for name in _RUN if name in known}
 
@@ -124,7 +127,7 @@ class _Followed:
     async def from_now(self) -> AsyncIterator[Update]:
         """Yield its state and outputs. The stream then continues with its run's events, recent ones included."""
         expected = await jobs.estimates_for(self._context, self._record)
-        status = jobs.view(self._record, expected, self._context.clock())
+        status = jobs.view(self._record, self._fields, expected, self._context.clock())
         self._progress = status.progress
         moment = self._record.life.finished_at or self._context.clock()
         yield Update("job_update", _data(status) | {"timestamp": format_time(moment)}, self.seq)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 import structlog
 
-from agent.coordinator import lifecycle
+from agent.coordinator import hooks, lifecycle
 from agent.coordinator.operations.answers.jobs import (
     JobCancelled,
     JobCreated,
@@ -48,8 +49,14 @@ def account_of(caller: Caller) -> str:
 
 async def get(context: Context, caller: Caller, job_id: str) -> JobStatus:
     """Return the status of a job. Raises `JobNotFound`, also for another account's job."""
-    record = await find(context, caller, job_id)
-    return view(record, await estimates_for(context, record), context.clock())
+    record, fields = await context.database.peek(read, caller, job_id)
+    return view(record, fields, await estimates_for(context, record), context.clock())
+
+
+def read(connection: Connection, caller: Caller, job_id: str) -> tuple[JobRecord, dict[str, Any]]:
+    """Return the caller's job, and the features' fields of answers about it. Raises `JobNotFound`."""
+    record = own(store.find(connection, job_id), caller, job_id)
+    return record, hooks.describe_jobs(connection, (job_id,))[job_id]
 
 
 async def estimates_for(context: Context, record: JobRecord) -> Estimates | None:
@@ -100,13 +107,15 @@ def own(record: JobRecord | None, caller: Caller, job_id: str) -> JobRecord:
     return record
 
 
-def view(record: JobRecord, expected: Estimates | None, now: float) -> JobStatus:
-    """Return the answer that describes a job. Without `expected`, it has no estimate."""
-    return JobStatus(**described(record, expected, now))
+def view(record: JobRecord, fields: Mapping[str, Any], expected: Estimates | None, now: float) -> JobStatus:
+    """Return the answer that describes a job, with the features' `fields`. Without `expected`, it has no estimate."""
+    return JobStatus(**described(record, fields, expected, now))
 
 
-def described(record: JobRecord, expected: Estimates | None, now: float) -> dict[str, Any]:
-    """Return the fields of the answer that describes a job."""
+def described(
+    record: JobRecord, fields: Mapping[str, Any], expected: Estimates | None, now: float
+) -> dict[str, Any]:
+    """Return the fields of the answer that describes a job, with those of features."""
     life, state = record.life, record.life.state
     done = None
     if expected is None:
@@ -125,7 +134,6 @@ def described(record: JobRecord, expected: Estimates | None, now: float) -> dict
         "type": record.type,
         "service_id": record.service,
         "name": record.name,
-        "labels": json.loads(record.labels) if record.labels else None,
         "created_at": format_time(record.created_at),
         "attempts": life.attempts,
         "max_attempts": life.max_attempts,
@@ -141,6 +149,7 @@ def described(record: JobRecord, expected: Estimates | None, now: float) -> dict
         "error": failure if state is JobState.FAILED else None,
         "last_failure": failure if state is JobState.SUBMITTED else None,
         "missing_files": json.loads(missing) if missing else None,
+        **fields,
     }
 
 

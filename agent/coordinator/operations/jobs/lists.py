@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from agent.coordinator.operations.answers.jobs import JobPage, LabelCount, LabelCounts
+from agent.coordinator import hooks
+from agent.coordinator.operations.answers.jobs import JobPage
 from agent.coordinator.operations.caches import Fleet
 from agent.coordinator.operations.callers import Caller, Role
-from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility, validation
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.jobs import account_of, view
+from agent.coordinator.operations.jobs.requests import JobFilters
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import job_lists
 from agent.coordinator.store.job_lists import JobFilter
@@ -24,25 +25,41 @@ MAX_COMPARED: Final = 3000
 """Pairs of a waiting job and a miner that a list compares, so about 30 ms. Jobs of a kind count once; others have no estimate in the list."""
 
 
-async def page(context: Context, caller: Caller, wanted: JobFilter, *, limit: int, offset: int) -> JobPage:
+async def page(context: Context, caller: Caller, filters: JobFilters) -> JobPage:
     """Return a page of the caller's jobs, newest first; for an administrator those of all accounts, or of the filter's.
 
-    The filter's `service` may have any spelling of a job type. Raises `InvalidJobType`, `Forbidden`.
+    The filter's `type` may have any spelling of a job type. Raises `InvalidJobType`, `Forbidden`, and what the features' filters raise.
     """
-    service = validation.service_of(context, wanted.service).service_id if wanted.service else None
-    account = wanted.account_id if caller.role is Role.ADMIN else account_of(caller)
-    if wanted.account_id not in (None, account):
+    service = validation.service_of(context, filters.type).service_id if filters.type else None
+    account_id = filters.account_id if caller.role is Role.ADMIN else account_of(caller)
+    if filters.account_id not in (None, account_id):
         raise Forbidden("Only administrators see the jobs of other accounts.")
-    wanted = replace(wanted, account_id=account, service=service)
-    records, total = await context.database.read(job_lists.page, wanted, limit=limit, offset=offset)
+    job_filter = JobFilter(
+        account_id=account_id,
+        status=None if filters.status is None else filters.status.value,
+        service=service,
+        name=filters.name,
+        miner_id=filters.miner_id,
+        offer_id=filters.offer_id,
+        narrowings=hooks.narrow(context.settings, filters, account_id),
+    )
+    records, fields, total = await context.database.read(_page, job_filter, filters.limit, filters.offset)
     now = context.clock()
     known, expected = await fleet(context), await estimates(context)
     examined = _examined(context, known, records)
     jobs = [
-        view(record, expected if may_run else None, now)
+        view(record, fields[record.job_id], expected if may_run else None, now)
         for record, may_run in zip(records, examined, strict=True)
     ]
-    return JobPage(jobs=jobs, total=total, limit=limit, offset=offset)
+    return JobPage(jobs=jobs, total=total, limit=filters.limit, offset=filters.offset)
+
+
+def _page(
+    connection: Connection, job_filter: JobFilter, limit: int, offset: int
+) -> tuple[list[JobRecord], dict[str, dict[str, Any]], int]:
+    """Return jobs, the features' fields of answers about them, and the number of all that the filter shows."""
+    records, total = job_lists.page(connection, job_filter, limit=limit, offset=offset)
+    return records, hooks.describe_jobs(connection, [record.job_id for record in records]), total
 
 
 def _examined(context: Context, known: Fleet, records: Sequence[JobRecord]) -> Iterator[bool]:
@@ -56,13 +73,3 @@ def _examined(context: Context, known: Fleet, records: Sequence[JobRecord]) -> I
             yield feasibility.runnable(context, known, record)
         else:
             yield False
-
-
-async def label_counts(context: Context, caller: Caller, key: str | None, limit: int) -> LabelCounts:
-    """Return the labels of the caller's jobs with the number of jobs that have each; for an administrator those of all accounts."""
-    account = None if caller.role is Role.ADMIN else account_of(caller)
-    found = await context.database.read(job_lists.label_counts, account_id=account, key=key, limit=limit + 1)
-    return LabelCounts(
-        labels=[LabelCount(key=one.key, value=one.value, jobs=one.jobs) for one in found[:limit]],
-        more=len(found) > limit,
-    )

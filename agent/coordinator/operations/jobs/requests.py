@@ -6,8 +6,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from agent.coordinator.operations.jobs.labels import Labels
+from agent.coordinator import job_fields
 from agent.coordinator.operations.jobs.sealed import SealedRequest
+from agent.core.jobs import JobState
 from agent.core.values.quantities import Money, Quantity, parse_quantity
 
 
@@ -41,13 +42,10 @@ class Pricing(_Body):
     )
 
 
-class JobOptions(_Body):
-    """The options of any job, independent of its service."""
-
+class _Options(_Body):
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         default=None, description="The job's name in lists. Null: derived from its file or prompt"
     )
-    labels: Labels = {}
     resources: Resources = Resources()
     pricing: Pricing = Pricing()
     priority: Annotated[int, Field(ge=0, le=9)] = Field(default=0, description="9 is the most urgent")
@@ -62,11 +60,6 @@ class JobOptions(_Body):
         default=None,
         description="The only miner that may run it. No other miner sees the job to audit it, unless `audited` is true",
         examples=["miner_aebagbafaydqqcikbmga2dqp"],
-    )
-    webhook_url: Annotated[str, Field(max_length=2000)] | None = Field(
-        default=None,
-        description="The address that gets a signed message when the job has ended",
-        examples=["https://example.com/hooks"],
     )
     offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
         default=None,
@@ -95,6 +88,10 @@ class JobOptions(_Body):
         if self.miner_id is not None and self.offer_id is not None:
             raise ValueError("give a miner or an offer, not both: an offer determines the miner")
         return self
+
+
+class JobOptions(job_fields.Options, _Options):
+    """The options of any job, independent of its service."""
 
 
 class JobRequest(JobOptions):
@@ -132,3 +129,24 @@ class JobRequest(JobOptions):
         default=None,
         description="Replaces `parameters`, `model`, `input` and `output`: the same data, sealed to the job's miner",
     )
+
+
+class _Filters(BaseModel, defer_build=True):
+    status: JobState | None = Field(default=None, description="Only jobs in this state")
+    type: str | None = Field(default=None, description="Only jobs of this service", examples=["ai-inference"])
+    name: str | None = Field(default=None, description="Only jobs of this name", examples=["interview.mp3"])
+    miner_id: str | None = Field(
+        default=None, description="Only jobs that this miner runs or ran last", examples=["miner_1234567890"]
+    )
+    offer_id: str | None = Field(
+        default=None, description="Only jobs that were given to this offer", examples=["offer_1234567890"]
+    )
+    account_id: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="Only jobs of this account; for administrators"
+    )
+    limit: int = Field(default=50, ge=1, le=500, description="Maximum number of results")
+    offset: int = Field(default=0, ge=0, le=2**31, description="Number of jobs to skip")
+
+
+class JobFilters(job_fields.Filters, _Filters):
+    """Which jobs a list shows: those to which all filters apply."""

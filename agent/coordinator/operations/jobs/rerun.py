@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 from pydantic import ConfigDict, Field
 
+from agent.coordinator import hooks
 from agent.coordinator.operations.answers.jobs import JobCreated
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -56,7 +57,7 @@ async def rerun(
 
     Raises `JobNotFound`, and `ValidationFailed`, which names input files that no longer exist.
     """
-    record, lost = await context.database.read(_read, caller, job_id)
+    record, lost, options = await context.database.read(_read, caller, job_id)
     spec = orjson.loads(record.spec)
     if spec.get("sealed") is not None:
         raise Conflict(
@@ -75,7 +76,7 @@ async def rerun(
         )
     definition = validation.service_of(context, record.service)
     models = (await supply(context, definition.service_id)).models
-    options = {**_options(record, spec), **given}
+    options = {**options, **_options(record, spec), **given}
     if "offer_id" in given:
         options.pop("miner_id", None)
     submission = validation.check_again(context, definition, record.type, parameters, options, models)
@@ -84,8 +85,10 @@ async def rerun(
     )
 
 
-def _read(connection: Connection, caller: Caller, job_id: str) -> tuple[JobRecord, dict[str, str]]:
-    """Return the job, and those of its input files, by field, that no longer exist."""
+def _read(
+    connection: Connection, caller: Caller, job_id: str
+) -> tuple[JobRecord, dict[str, str], dict[str, Any]]:
+    """Return the job; those of its input files, by field, that no longer exist; and its options of features."""
     record = jobs.own(store.find(connection, job_id), caller, job_id)
     files: dict[str, Any] = orjson.loads(record.spec)["files"]
     account = jobs.account_of(caller)
@@ -95,7 +98,7 @@ def _read(connection: Connection, caller: Caller, job_id: str) -> tuple[JobRecor
         if (artifact := artifact_of(reference)) is not None
         and artifact_store.readable_by_account(connection, artifact, account) is None
     }
-    return record, lost
+    return record, lost, hooks.options_of(connection, job_id)
 
 
 def _changed(parameters: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -133,14 +136,12 @@ def _options(record: JobRecord, spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a job as its client gave them, or as the coordinator filled them in."""
     options = {
         "name": record.name if record.name_given else None,
-        "labels": orjson.loads(record.labels) if record.labels else {},
         "resources": spec["resources"],
         "pricing": {"max_cost": format_money(from_units(record.held))},
         "priority": record.priority,
         "timeout_seconds": int(spec["timeout_seconds"]),
         "max_attempts": record.life.max_attempts,
         "miner_id": record.requested_miner_id if record.offer_id is None else None,
-        "webhook_url": record.webhook_url,
         "min_reputation": restrictions_of(record).min_reputation or None,
         "audited": record.audit_hold is not None or None,
     }

@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator import lifecycle, tracing
+from agent.coordinator.hooks import NewJob
 from agent.coordinator.operations.answers.jobs import JobCreated
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -25,7 +26,7 @@ from agent.coordinator.operations.jobs.validation import Submission
 from agent.coordinator.operations.market import marketplace
 from agent.coordinator.operations.supply import fleet, supply
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import counts, job_lists, locks, queue
+from agent.coordinator.store import counts, locks, queue
 from agent.coordinator.store import idempotency as idempotency_store
 from agent.coordinator.store.artifacts import JobArtifact
 from agent.coordinator.store.jobs import JobRecord
@@ -168,7 +169,6 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         type=submission.type,
         name=submission.options.name or _derived(submission, {}),
         name_given=int(submission.options.name is not None),
-        labels=json.dumps(submission.options.labels) if submission.options.labels else None,
         model=submission.model,
         spec=spec,
         spec_digest=digest,
@@ -181,7 +181,6 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         requested_miner_id=options.miner_id,
         missing_files=json.dumps(submission.missing) if submission.missing else None,
         created_at=context.clock(),
-        webhook_url=submission.webhook_url,
         client_trace_id=tracing.of_request(),
         needs=json.dumps(submission.needs) if submission.needs else None,
         restrictions=queue.format_restrictions(restrictions),
@@ -217,7 +216,8 @@ def _insert(connection: Connection, context: Context, jobs: Sequence[_New]) -> l
             outcomes.append(first or job.created)
         except ApiError as error:
             outcomes.append(error)
-    lifecycle.create_all(connection, [(new.record, entry) for new, entry in admitted])
+    created = [(NewJob(new.record, new.submission.options), entry) for new, entry in admitted]
+    lifecycle.create_all(connection, created)
     for new, _ in admitted:
         _add_details(connection, context, new)
     return outcomes
@@ -262,7 +262,6 @@ def _admitted(
 def _add_details(connection: Connection, context: Context, job: _New) -> None:
     """Store what belongs to a new job beside its row and its payment."""
     record, options = job.record, job.submission.options
-    job_lists.add_labels(connection, record.job_id, record.account_id, options.labels)
     if options.offer_id is not None:
         marketplace.bind(connection, context, record, options.offer_id)
     artifact_store.link(connection, record.job_id, "input", job.inputs)

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from agent.coordinator import hooks
+from agent.coordinator.hooks import Errors, RequestedJob
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs import labels as job_labels
-from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem, webhook_url
+from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem
 from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
 from agent.coordinator.operations.jobs.sealed import SealedRequest, for_miner, sealed_errors
 from agent.core.errors import InvalidJobType, ValidationFailed
@@ -47,7 +48,6 @@ class Submission:
     timeout_seconds: int
     max_attempts: int
     needs: tuple[tuple[str, str], ...] = ()
-    webhook_url: str | None = None
     files: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     audit_percent: float | None = None
@@ -190,10 +190,6 @@ def _check_sealed(
     )  # fmt: skip
 
 
-Errors = dict[str, str]
-"""Validation errors, one sentence by dotted field. Checks add to it and continue, so that all errors are reported together."""
-
-
 def _check(
     context: Context,
     definition: ServiceDefinition,
@@ -240,9 +236,8 @@ def _submission(
 ) -> Submission:
     """Return the valid request with its options. Raises `ValidationFailed` if there are any errors."""
     timeout = _timeout(context, options, errors)
-    webhook = _webhook(context, options, errors)
-    if options is not None and (wrong := job_labels.problem(context.settings, options.labels)):
-        errors["labels"] = wrong
+    if options is not None:
+        hooks.check_options(RequestedJob(context.settings, definition, parameters, options), errors)
     percent = audit_percent(context, definition)
     sealed = checked.get("sealed") is not None
     # The last check reads a valid request, so that other errors come first.
@@ -261,7 +256,6 @@ def _submission(
         max_cost=context.settings.default_max_cost if max_cost is None else max_cost,
         timeout_seconds=timeout,
         max_attempts=options.max_attempts or context.settings.default_max_attempts,
-        webhook_url=webhook,
         audit_percent=percent if options.audited else None,
         **checked,
     )
@@ -310,14 +304,6 @@ def _timeout(context: Context, options: JobOptions | None, errors: Errors) -> in
     if timeout > context.settings.max_timeout_seconds:
         errors["timeout_seconds"] = f"at most {context.settings.max_timeout_seconds} seconds here"
     return timeout
-
-
-def _webhook(context: Context, options: JobOptions | None, errors: Errors) -> str | None:
-    try:
-        return webhook_url(context.settings.webhooks, options.webhook_url if options is not None else None)
-    except ValidationFailed as error:
-        errors |= error.details["fields"]
-        return None
 
 
 def _model(

@@ -30,8 +30,6 @@ jobs = Table(
     Column("name", Text, nullable=False),
     # 1 if the client gave the name, 0 if it is derived from the input. Offers match only given names.
     Column("name_given", Integer, nullable=False, server_default="1"),
-    # JSON, NULL if there are none; `job_labels` has them for filters.
-    Column("labels", Text, nullable=True),
     Column("model", Text, nullable=True),
     Column("spec", Text, nullable=False),
     Column("spec_digest", String(64), nullable=False),
@@ -48,7 +46,6 @@ jobs = Table(
     Column("agreed_price", BigInteger, nullable=True),
     # JSON: dotted paths of file fields that the client has yet to upload; NULL if there are none.
     Column("missing_files", Text, nullable=True),
-    Column("webhook_url", Text, nullable=True),
     # The client's trace id; if NULL, it is derived from the job's id.
     Column("client_trace_id", String(32), nullable=True),
     Column("created_at", Float, nullable=False),
@@ -146,18 +143,6 @@ jobs = Table(
     ),
     Index("ix_jobs_bound", "offer_id", **where("state = 'submitted' AND offer_id IS NOT NULL")),
     Index("ix_jobs_leased_by", "lease_miner_id", "job_id", **where("lease_miner_id IS NOT NULL")),
-)
-
-# The labels of jobs, for lists that are filtered by them.
-job_labels = Table(
-    "job_labels",
-    metadata,
-    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
-    Column("key", String(63), primary_key=True),
-    Column("value", String(255), nullable=False),
-    Column("account_id", String(64), nullable=False),
-    Index("ix_job_labels_account", "account_id", "key", "value", "job_id"),
-    Index("ix_job_labels_value", "key", "value", "job_id"),
 )
 
 # Lines that the runs of jobs wrote: the parts of a run, in order. `entries` is a JSON list of [time, source, text], `size` what they

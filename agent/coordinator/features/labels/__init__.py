@@ -1,0 +1,1 @@
+"""Labels: pairs of key and value by which clients group and find their jobs."""

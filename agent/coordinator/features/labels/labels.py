@@ -1,0 +1,75 @@
+"""Labels in requests for jobs, in answers about them and in filters of lists; and which labels there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from agent.coordinator.features.labels import store
+from agent.coordinator.features.labels.answers import LabelCount, LabelCounts
+from agent.coordinator.features.labels.fields import LabelFilter
+from agent.coordinator.features.labels.store import Label
+from agent.coordinator.hooks import Errors, NewJob, RequestedJob
+from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.jobs.jobs import account_of
+from agent.coordinator.store.job_lists import Narrowing
+from agent.core.errors import ValidationFailed
+from agent.settings import CoordinatorSettings
+
+MAX_FILTERS: Final = 100
+"""Labels by which a list is filtered at most, also where jobs may have more: the database looks each of them up."""
+
+
+def check_options(request: RequestedJob, errors: Errors) -> None:
+    """Report more labels than a job may have."""
+    number, limit = len(request.options.labels), request.settings.max_labels
+    if number > limit:
+        errors["labels"] = f"a job may have {limit} labels, and this one has {number}"
+
+
+def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], _: float) -> None:
+    """Store the labels of new jobs."""
+    labels = [
+        (job.record.job_id, job.record.account_id, label)
+        for job in jobs
+        for label in job.options.labels.items()
+    ]
+    store.add(connection, labels)
+
+
+def describe_jobs(connection: Connection, job_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the labels of jobs as a field of answers."""
+    return {job_id: {"labels": labels} for job_id, labels in store.of_jobs(connection, job_ids).items()}
+
+
+def narrow(settings: CoordinatorSettings, filters: LabelFilter, account_id: str | None) -> Narrowing | None:
+    """Return the condition of a list's filter by labels. Raises `ValidationFailed`."""
+    labels = _parsed(settings, filters.label)
+    return store.narrowing(labels, account_id) if labels else None
+
+
+def _parsed(settings: CoordinatorSettings, filters: Sequence[str]) -> list[Label]:
+    """Return the keys and values of `label=key:value` filters. Raises `ValidationFailed`, also for more than a job can have."""
+    limit = min(max(1, settings.max_labels), MAX_FILTERS)
+    if len(filters) > limit:
+        raise ValidationFailed(
+            "The request is not valid.",
+            {"label": f"a list is filtered by at most {limit} labels, not {len(filters)}; remove some"},
+        )
+    pairs = [text.partition(":") for text in filters]
+    if any(not colon or not key for key, colon, _ in pairs):
+        raise ValidationFailed(
+            "The request is not valid.", {"label": "write it as key:value, for example project:podcast"}
+        )
+    return [(key, value) for key, _, value in pairs]
+
+
+async def counts(context: Context, caller: Caller, key: str | None, limit: int) -> LabelCounts:
+    """Return the labels of the caller's jobs with the number of jobs that have each; for an administrator those of all accounts."""
+    account_id = None if caller.role is Role.ADMIN else account_of(caller)
+    labels = await context.database.read(store.counts, account_id=account_id, key=key, limit=limit + 1)
+    return LabelCounts(
+        labels=[LabelCount(key=label.key, value=label.value, jobs=label.jobs) for label in labels[:limit]],
+        more=len(labels) > limit,
+    )
