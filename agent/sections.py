@@ -1,13 +1,15 @@
-"""What all sections of the settings are made of, and how installed extensions add theirs.
+"""What all sections of the settings are made of, and how features and installed extensions add theirs.
 
-An entry point in the group `aitbc.settings` has the name of a table, such as `payouts.evm`, and names the model of that table. The
-extension's module of settings imports this module and `agent.core` alone, since it is imported while the settings are declared.
+An entry point in the group `aitbc.settings` has the name of a table, such as `payouts.evm`, and names the model of that table; one
+like `artifacts.*` names a model of more settings in the table `artifacts`. The module of the model imports this module and
+`agent.core` alone, since it is imported while the settings are declared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -48,23 +50,25 @@ SectionType = TypeVar("SectionType", bound=Section)
 
 
 def extensible(table: str) -> Callable[[type[SectionType]], type[SectionType]]:
-    """Return a decorator that adds the tables below `table` that installed extensions declare."""
+    """Return a decorator that adds what features and extensions declare: settings in `table`, and tables right below it.
+
+    The table of all settings has no name.
+    """
 
     def extend(declared: type[SectionType]) -> type[SectionType]:
-        prefix = f"{table}."
+        prefix = f"{table}." if table else ""
         points = {
-            point.name.removeprefix(prefix): point
-            for point in entry_points(group=GROUP)
-            if point.name.startswith(prefix)
+            name.removeprefix(prefix): point for name, point in _points().items() if name.startswith(prefix)
         }
-        if not points:
+        more = [points.pop("*").load()] if "*" in points else []
+        models = {name: point.load() for name, point in sorted(points.items()) if "." not in name}
+        if not models and not more:
             return declared
-        models = {name: point.load() for name, point in sorted(points.items())}
         fields: dict[str, Any] = {name: (model, model()) for name, model in models.items()}
         # With the name of the declared one it can be pickled, and its source is found, which documents the fields.
         return create_model(
             declared.__name__,
-            __base__=declared,
+            __base__=(*more, declared),
             __module__=declared.__module__,
             __doc__=declared.__doc__,
             **fields,
@@ -73,6 +77,11 @@ def extensible(table: str) -> Callable[[type[SectionType]], type[SectionType]]:
     return extend
 
 
+@cache
+def _points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
 def section_of(settings: Section, model: type[SectionType]) -> SectionType:
-    """Return the section below `settings` that an extension has declared with this model; the defaults if there is none."""
+    """Return the section below `settings` that a feature or an extension has declared with this model; the defaults if there is none."""
     return next((value for _, value in settings if isinstance(value, model)), None) or model()

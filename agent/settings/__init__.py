@@ -17,7 +17,7 @@ import platformdirs
 from pydantic import Field, ValidationError
 
 from agent.core.errors import ConfigurationError
-from agent.sections import HomePath, Section
+from agent.sections import HomePath, Section, extensible
 from agent.settings.artifacts import ArtifactSettings
 from agent.settings.coordinator import (
     ConnectionSettings,
@@ -32,7 +32,6 @@ from agent.settings.errors import InvalidSettings, Origin, SettingError
 from agent.settings.explaining import Known, explain
 from agent.settings.merging import Sources
 from agent.settings.miner import EnginesSettings, InputSettings, MinerSettings, PauseSettings, RunnersSettings
-from agent.settings.payouts import PayoutSettings
 from agent.settings.sources import Environment, SettingsFile, parse_file, read_environment, read_file
 
 __all__ = [
@@ -47,7 +46,6 @@ __all__ = [
     "MinerSettings",
     "Origin",
     "PauseSettings",
-    "PayoutSettings",
     "RateLimitSettings",
     "Reading",
     "RunnersSettings",
@@ -71,6 +69,7 @@ class LogSettings(Section):
     """`auto`: text on a terminal, JSON otherwise (systemd, containers)."""
 
 
+@extensible("")
 class Settings(Section):
     """All settings. Load them with `load_settings`, which explains errors."""
 
@@ -83,7 +82,6 @@ class Settings(Section):
     coordinator: CoordinatorSettings = CoordinatorSettings()
     database: DatabaseSettings = DatabaseSettings()
     artifacts: ArtifactSettings = ArtifactSettings()
-    payouts: PayoutSettings = PayoutSettings()
     miner: MinerSettings = MinerSettings()
     runners: RunnersSettings = RunnersSettings()
     engines: EnginesSettings = EnginesSettings()

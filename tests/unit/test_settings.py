@@ -263,7 +263,7 @@ from importlib import metadata
 from pathlib import Path
 
 entry_points = metadata.entry_points
-metadata.entry_points = lambda **of: () if of.get("group") == "aitbc.settings" else entry_points(**of)
+metadata.entry_points = lambda **of: tuple(it for it in entry_points(**of) if not it.value.startswith("aitbc_"))
 
 from agent.settings import Settings, load_settings
 

@@ -25,6 +25,7 @@ from agent.coordinator.features.payouts.adapter import Answer, NewTransfer, Outc
 from agent.coordinator.features.payouts.adapters.installed import Adapters
 from agent.coordinator.features.payouts.batches import NewBatch
 from agent.coordinator.features.payouts.rules import DAY_SECONDS, BatchState, PaymentState, TransferState
+from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.coordinator.features.payouts.store import addresses as payout_addresses
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store import checks as payout_checks
@@ -43,7 +44,6 @@ from agent.coordinator.store.sqlite import database as engine
 from agent.core.errors import Conflict
 from agent.core.market.ledger import ISSUED, Posting, available, earned, entry
 from agent.core.values.quantities import make_id
-from agent.settings import PayoutSettings
 
 MINERS = tuple(f"miner_{letter * 26}" for letter in "abc")
 SIGNER = Signer("log.test", SigningKey(b"l" * 32))

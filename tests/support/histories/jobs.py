@@ -32,6 +32,7 @@ from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.log.sequencer import Sequencer, integrate
 from agent.coordinator.features.payouts.adapters.installed import Adapters
+from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.features.webhooks.sender import WebhookSender
 from agent.coordinator.feed.feed import Feed
@@ -62,7 +63,7 @@ from agent.protocol.messages import (
     RunRelease,
     RunResult,
 )
-from agent.settings import ConnectionSettings, CoordinatorSettings, PayoutSettings, WebhookSettings
+from agent.settings import ConnectionSettings, CoordinatorSettings, WebhookSettings
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.keys import registration_payload

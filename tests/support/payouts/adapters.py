@@ -17,7 +17,7 @@ from agent.coordinator.features.payouts.adapter import (
     Site,
     Transfer,
 )
-from agent.settings import PayoutSettings
+from agent.coordinator.features.payouts.settings import PayoutSettings
 
 ORIGIN = "coordinator.example"
 NOW = 1_800_000_000.0

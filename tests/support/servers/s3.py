@@ -18,7 +18,7 @@ import pytest
 
 from agent.coordinator.features.s3.blobs import S3Blobs
 from agent.coordinator.features.s3.bucket import Bucket
-from agent.settings import ArtifactSettings
+from agent.coordinator.features.s3.settings import BucketSettings
 from support.servers.s3_server import ACCESS_KEY, SECRET_KEY
 
 START_SECONDS = 60
@@ -48,7 +48,10 @@ class S3Server:
 
 def blobs_of(settings: dict[str, Any], max_size: int = 2**40) -> S3Blobs:
     """Return the store of these settings."""
-    return S3Blobs(Bucket(ArtifactSettings(**settings)), max_size=max_size, direct=True, max_whole=5 * 2**30)
+    bucket = Bucket(
+        settings["url"], BucketSettings(**{name: value for name, value in settings.items() if name != "url"})
+    )
+    return S3Blobs(bucket, max_size=max_size, direct=True, max_whole=5 * 2**30)
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,11 @@ from rich.text import Text
 
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal import logs
+from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.core.errors import ConfigurationError
 from agent.miner.doctor.diagnostics import Diagnostic, found, ok
-from agent.settings import PayoutSettings, Settings
+from agent.sections import section_of
+from agent.settings import Settings
 from aitbc.cli._terminal.output import SafeConsole
 
 COLORS: Final = {"fault": "red", "warning": "yellow", "ok": "green"}
@@ -57,7 +59,8 @@ async def _examine(settings: Settings) -> list[Diagnostic]:
     diagnostics = await examine(settings)
     if settings.artifacts.url is not None and settings.miner.coordinator is None:
         diagnostics.append(await asyncio.to_thread(_artifacts, settings))
-    if settings.payouts != PayoutSettings() and settings.miner.coordinator is None:
+    payouts = section_of(settings, PayoutSettings)
+    if payouts != PayoutSettings() and settings.miner.coordinator is None:
         diagnostics += await asyncio.to_thread(_payouts, settings)
     return diagnostics
 
@@ -78,7 +81,7 @@ def _payouts(settings: Settings) -> list[Diagnostic]:
     from agent.coordinator.features.payouts.adapter import Site  # noqa: PLC0415 - as above
     from agent.coordinator.features.payouts.examination import examine_adapters  # noqa: PLC0415 - as above
 
-    site = Site(settings.payouts, settings.data_dir / "coordinator", "")
+    site = Site(section_of(settings, PayoutSettings), settings.data_dir / "coordinator", "")
     return [
         ok("payouts", f"The payout adapter {name} can be used.")
         if fault is None

@@ -25,7 +25,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
-from agent.settings import PayoutSettings
+from agent.coordinator.features.payouts.settings import PayoutSettings
 
 GROUP: Final = "aitbc.payouts"
 

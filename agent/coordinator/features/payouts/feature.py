@@ -11,12 +11,14 @@ from agent.coordinator.features.payouts.adapters.installed import open_adapters
 from agent.coordinator.features.payouts.routes import deposits as deposit_routes
 from agent.coordinator.features.payouts.routes import payouts as routes
 from agent.coordinator.features.payouts.routes import reports as report_routes
+from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.hooks import Hooks
+from agent.sections import section_of
 
 
 def _open(opening: Opening) -> PayoutWorker:
-    settings = opening.settings.payouts
+    settings = section_of(opening.settings, PayoutSettings)
     adapters = open_adapters(Site(settings, opening.directory, opening.signer.origin))
     worker = PayoutWorker(opening.database, settings, adapters, opening.clock)
     worker.connect(opening.bus)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agent.coordinator.features.payouts.rules import first_held_day, payable
+from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.store.database import Connection
-from agent.settings import PayoutSettings
 
 HOUR: Final = 3600.0
 

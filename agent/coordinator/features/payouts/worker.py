@@ -24,6 +24,7 @@ from agent.coordinator.features.payouts.adapters.installed import Adapters
 from agent.coordinator.features.payouts.adapters.threads import AdapterThread
 from agent.coordinator.features.payouts.notices import announce
 from agent.coordinator.features.payouts.rules import PaymentState, TransferState, next_pause
+from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store import transfers as transfer_store
 from agent.coordinator.features.payouts.store.batches import BatchRecord, Ending, PayoutRecord
@@ -33,7 +34,6 @@ from agent.coordinator.store import locks
 from agent.coordinator.store.database import Connection, Database
 from agent.core.values.quantities import make_id
 from agent.fault_points import reach
-from agent.settings import PayoutSettings
 
 WORK: Final = "payouts"
 """The signal to the leader that there may be something to prepare."""

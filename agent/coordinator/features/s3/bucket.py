@@ -13,9 +13,9 @@ from xml.etree import ElementTree as ET
 import httpx
 
 from agent.coordinator.blobs.store import SignedRequest, path_of
+from agent.coordinator.features.s3.settings import BucketSettings
 from agent.coordinator.features.s3.signing import Credentials, presign
 from agent.core.errors import ConfigurationError, ServiceUnavailable
-from agent.settings import ArtifactSettings
 
 _CALL_SECONDS: Final = 30
 _CONNECT_SECONDS: Final = 5.0
@@ -34,10 +34,10 @@ class StoreError(Exception):
 
 
 class Bucket:
-    """Signed requests to one bucket, and the calls of the coordinator itself. Names are below the prefix of the settings."""
+    """Signed requests to one bucket, and the calls of the coordinator itself. Names are below the prefix of the URL."""
 
-    def __init__(self, settings: ArtifactSettings) -> None:
-        bucket, _, prefix = (settings.url or "").removeprefix("s3://").partition("/")
+    def __init__(self, url: str, settings: BucketSettings) -> None:
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
         self.name = bucket
         self.prefix = prefix.strip("/")
         self.region = settings.region

@@ -8,7 +8,9 @@ from agent.coordinator.blobs.choice import directory_of
 from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.feature import Feature, Task
 from agent.coordinator.features.s3 import direct, routes, store
+from agent.coordinator.features.s3.settings import BucketSettings
 from agent.coordinator.hooks import Hooks
+from agent.sections import section_of
 from agent.settings import Settings
 
 EXPIRY_SECONDS: Final = 60.0
@@ -21,12 +23,12 @@ def _open_blobs(settings: Settings) -> BlobStore | None:
     from agent.coordinator.features.s3.blobs import S3Blobs  # noqa: PLC0415 - as above
     from agent.coordinator.features.s3.bucket import Bucket  # noqa: PLC0415 - as above
 
-    artifacts = settings.artifacts
+    bucket = section_of(settings, BucketSettings)
     return S3Blobs(
-        Bucket(artifacts),
+        Bucket(settings.artifacts.url or "", bucket),
         max_size=int(settings.coordinator.max_artifact),
-        direct=artifacts.direct,
-        max_whole=int(artifacts.max_whole),
+        direct=bucket.direct,
+        max_whole=int(bucket.max_whole),
     )
 
 
