@@ -265,6 +265,8 @@ class WhisperRunner(Runner[TranscribeRequest]):
             raise Fail("The input's audio is empty.")
         samples: Samples = np.fromfile(decoded, dtype=np.int16).astype(np.float32) / 32768.0
         decoded.unlink()
+        if len(samples) < SAMPLE_RATE / 1000:  # its duration is stated in milliseconds
+            raise Fail("The input's audio is shorter than a millisecond.")
         return samples
 
 

@@ -1,4 +1,4 @@
-"""Some 150 generated broken requests with a seed that changes daily. `scripts/chaos broken` sends 10,000; see docs/explanation/reliability.md."""
+"""Some 100 generated broken requests with a seed that changes daily. `scripts/chaos broken` sends 10,000; see docs/explanation/reliability.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 TESTS = Path(__file__).parents[1]
-COUNT = 150
+COUNT = 100
 
 
 def test_no_broken_request_is_the_machines_fault(tmp_path: Path) -> None:

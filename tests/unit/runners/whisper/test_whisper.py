@@ -220,6 +220,18 @@ def test_a_file_without_audio_is_refused(transcribe, tmp_path, make_media, speec
     playlist = tmp_path / "list.m3u8"
     playlist.write_text(f"#EXTM3U\n#EXTINF:6,\n{speech}\n")
     assert "media file" in refused(transcribe, playlist)
+    click = make_media(
+        "click.wav",
+        "-f",
+        "lavfi",
+        "-i",
+        "anullsrc=r=16000:cl=mono",
+        "-frames:a",
+        "1",
+        "-af",
+        "atrim=end_sample=2",
+    )
+    assert "shorter than a millisecond" in refused(transcribe, click)
     silent = make_media("silent.mp4", "-f", "lavfi", "-i", "testsrc2=size=64x64:duration=0.2")
     assert "no audio stream" in refused(transcribe, silent)
     empty = make_media("empty.wav", "-f", "lavfi", "-i", "anullsrc", "-t", "0")
