@@ -23,6 +23,8 @@ import pytest
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served, serve
 
+pytestmark = pytest.mark.chaos
+
 KINDS: dict[str, tuple[int, list[str]]] = {
     "a client's key": (2000, []),
     "a miner's key": (150, ["--phases=examples,fuzzing,stateful"]),

@@ -14,6 +14,8 @@ from agent.core.jobs import JobState
 from support.histories.jobs import LEASE_SECONDS, Histories
 from support.histories.market import MarketHistories
 
+pytestmark = pytest.mark.chaos
+
 SHARDS = 4
 
 

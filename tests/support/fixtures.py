@@ -10,6 +10,7 @@ import pytest
 
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served, serve
+from support.servers.databases import ENGINE
 
 
 @pytest.fixture
@@ -41,3 +42,9 @@ def miner(served: Served) -> ScriptedMiner:
     miner = ScriptedMiner(served.url)
     assert miner.register().status_code == 200
     return miner
+
+
+@pytest.fixture
+def on_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every coordinator of the test a database of the tests' PostgreSQL server."""
+    monkeypatch.setenv(ENGINE, "postgresql")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from support.servers.databases import ENGINE
+from support.fixtures import on_postgresql
+
+__all__ = ["on_postgresql"]
 
 
 @pytest.fixture(autouse=True)
-def _on_postgres(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every coordinator of the test a database of the tests' PostgreSQL server."""
-    monkeypatch.setenv(ENGINE, "postgresql")
+def _on_postgres(on_postgresql: None) -> None:
+    """Every test of the folder does so."""

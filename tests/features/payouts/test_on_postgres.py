@@ -20,6 +20,8 @@ from support.interleaving import overlapping
 from support.payouts.stage import SETTINGS, create, earn, rich_miner
 from support.server import Served, serve
 
+pytestmark = pytest.mark.usefixtures("on_postgresql")
+
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:

@@ -20,6 +20,8 @@ from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.interleaving import overlapping
 from support.server import Served, serve
 
+pytestmark = pytest.mark.usefixtures("on_postgresql")
+
 SERVICE = "whisper_transcription"
 LIE = {
     "text": "Goodbye",
