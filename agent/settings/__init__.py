@@ -25,7 +25,6 @@ from agent.settings.coordinator import (
     DatabaseSettings,
     RateLimitSettings,
     StreamSettings,
-    WebhookSettings,
 )
 from agent.settings.description import Setting, describe, sections
 from agent.settings.errors import InvalidSettings, Origin, SettingError
@@ -52,7 +51,6 @@ __all__ = [
     "SettingError",
     "Settings",
     "StreamSettings",
-    "WebhookSettings",
     "check_values",
     "known_keys",
     "load_settings",

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from agent.core.rates import NetworkSetting, Rate
 from agent.core.values.quantities import Bytes, Money
-from agent.sections import HIDDEN, Section
+from agent.sections import HIDDEN, Section, extensible
 from agent.settings.audits import AuditSettings
 from aitbc.receipts import CLOCK_SKEW_SECONDS
 
@@ -47,34 +47,6 @@ class RateLimitSettings(Section):
     the owner's keys and share the owner's processors. Requests forwarded by a proxy are counted in any case."""
     max_tracked: Annotated[int, Field(ge=100)] = 100_000
     """Callers that are tracked at the same time, at about 300 bytes each. When there are more, the oldest are dropped."""
-
-
-class WebhookSettings(Section):
-    """Messages to clients' own servers about finished jobs (docs/how-to/webhooks.md)."""
-
-    allow_http: bool = False
-    """Whether `http://` URLs are allowed. Off by default: anyone on the network path could read and suppress the messages."""
-    allow_private: bool = False
-    """Whether messages are sent to private, loopback and link-local addresses. Off by default: strangers could make requests
-    inside your network."""
-    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 15
-    """Time limit of one attempt, from the name lookup to the response. The Standard Webhooks specification recommends 15 to 30."""
-    retry_delays: tuple[Annotated[float, Field(gt=0, le=604_800)], ...] = (
-        5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400,
-    )  # fmt: skip
-    """Delays after failed attempts, in seconds; each is lengthened by up to a fifth. There is one more attempt than there are
-    delays: ten attempts within about three and a half days, as the specification recommends, so that a receiver may be down
-    over a weekend."""
-    max_concurrent: Annotated[int, Field(ge=1, le=1000)] = 64
-    """Attempts in progress at the same time."""
-    max_per_account: Annotated[int, Field(ge=1)] = 16
-    """Attempts in progress for one account, so that its slow receivers do not delay the messages of others."""
-    max_per_host: Annotated[int, Field(ge=1)] = 4
-    """Attempts in progress from one account to one host."""
-    secret_overlap_seconds: Annotated[float, Field(ge=0)] = 86_400
-    """How long messages are also signed with the old secret after a new one was created."""
-    retention_seconds: Annotated[float, Field(gt=0)] = 30 * 86_400
-    """How long finished messages are retained."""
 
 
 class ConnectionSettings(Section):
@@ -136,6 +108,7 @@ class StreamSettings(Section):
     """How often the key of an open stream is checked, so that revoking a key ends its streams."""
 
 
+@extensible("coordinator")
 class CoordinatorSettings(Section):
     """The coordinator: where it listens, what it accepts, and its limits."""
 
@@ -321,7 +294,6 @@ class CoordinatorSettings(Section):
     """Networks that may read `/metrics` without a key; an administrator's key may read it from anywhere. The default is this
     machine, since the metrics include business figures. Requests forwarded by a proxy do not count as local."""
     rate_limits: RateLimitSettings = RateLimitSettings()
-    webhooks: WebhookSettings = WebhookSettings()
     streams: StreamSettings = StreamSettings()
     connections: ConnectionSettings = ConnectionSettings()
     audits: AuditSettings = AuditSettings()

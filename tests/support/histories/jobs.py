@@ -35,6 +35,7 @@ from agent.coordinator.features.payouts.adapters.installed import Adapters
 from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.features.webhooks.sender import WebhookSender
+from agent.coordinator.features.webhooks.settings import WebhookSettings
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.installed import METRICS
@@ -63,7 +64,7 @@ from agent.protocol.messages import (
     RunRelease,
     RunResult,
 )
-from agent.settings import ConnectionSettings, CoordinatorSettings, WebhookSettings
+from agent.settings import ConnectionSettings, CoordinatorSettings
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.keys import registration_payload

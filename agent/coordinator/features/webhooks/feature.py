@@ -7,12 +7,16 @@ from typing import Final
 from agent.coordinator.feature import Feature, Opening
 from agent.coordinator.features.webhooks import messages, metrics, options, routes, store
 from agent.coordinator.features.webhooks.sender import WebhookSender
+from agent.coordinator.features.webhooks.settings import WebhookSettings
 from agent.coordinator.feed.feed import CHANGES
 from agent.coordinator.hooks import Hooks
+from agent.sections import section_of
 
 
 def _open(opening: Opening) -> WebhookSender:
-    sender = WebhookSender(opening.database, opening.settings.coordinator.webhooks, opening.clock)
+    sender = WebhookSender(
+        opening.database, section_of(opening.settings.coordinator, WebhookSettings), opening.clock
+    )
     opening.bus.on_signal(CHANGES, sender.wake)
     return sender
 

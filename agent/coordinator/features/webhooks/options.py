@@ -8,10 +8,12 @@ from typing import Any, Final
 import httpx
 
 from agent.coordinator.features.webhooks import store
+from agent.coordinator.features.webhooks.settings import WebhookSettings
 from agent.coordinator.hooks import Errors, NewJob, RequestedJob
 from agent.coordinator.operations.context import Connection
 from agent.coordinator.operations.jobs.addresses import WORDS, parsed
 from agent.core.values.addresses import AddressRefusal
+from agent.sections import section_of
 
 _WORDS: Final = {
     **WORDS,
@@ -21,9 +23,10 @@ _WORDS: Final = {
 
 def check_options(request: RequestedJob, errors: Errors) -> None:
     """Report an address to which no message would be sent."""
-    address, settings = request.options.webhook_url, request.settings.webhooks
+    address = request.options.webhook_url
     if address is None:
         return
+    settings = section_of(request.settings, WebhookSettings)
     url = parsed(address, allow_http=settings.allow_http, allow_private=settings.allow_private)
     if isinstance(url, AddressRefusal):
         errors["webhook_url"] = _WORDS.get(url, "use an address that begins with https://")

@@ -34,12 +34,12 @@ from agent.coordinator.features.webhooks.rules import (
     requested_pause,
     state_after,
 )
+from agent.coordinator.features.webhooks.settings import WebhookSettings
 from agent.coordinator.features.webhooks.store import Delivery
 from agent.coordinator.store.database import Connection, Content, Database
 from agent.core.errors import ServiceUnavailable
 from agent.fault_points import reach
 from agent.network import GuardedBackend, HostError, Network, internet
-from agent.settings import WebhookSettings
 
 POLL_SECONDS: Final = 1.0
 """Interval at which due messages are queried, apart from queries after commits."""

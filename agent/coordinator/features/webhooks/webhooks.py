@@ -5,12 +5,14 @@ from __future__ import annotations
 from agent.coordinator.features.webhooks import store
 from agent.coordinator.features.webhooks.answers import WebhookDelivery, WebhookList, WebhookSecret
 from agent.coordinator.features.webhooks.sender import make_secret
+from agent.coordinator.features.webhooks.settings import WebhookSettings
 from agent.coordinator.features.webhooks.store import Delivery, Secret
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import jobs
 from agent.core.errors import Conflict
 from agent.core.values.quantities import format_optional_time, format_time
+from agent.sections import section_of
 
 
 async def secret(context: Context, caller: Caller) -> WebhookSecret:
@@ -23,7 +25,7 @@ async def secret(context: Context, caller: Caller) -> WebhookSecret:
 async def rotate_secret(context: Context, caller: Caller) -> WebhookSecret:
     """Create a new secret. For a day the previous one signs webhooks too. Raises `Conflict`."""
     now = context.clock()
-    until = now + context.settings.webhooks.secret_overlap_seconds
+    until = now + section_of(context.settings, WebhookSettings).secret_overlap_seconds
     made = await context.database.write(store.rotate_secret, _account(caller), make_secret(), now, until)
     return _secret(made, now)
 
