@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from sqlalchemy import Select
 
 from agent.coordinator.consequences import Change
-from agent.coordinator.job_fields import Filters, Options
+from agent.coordinator.job_fields import Filters, Input, Options
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord
@@ -80,6 +80,30 @@ class RequestedJob:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestedInput:
+    """The input of a requested job: `fields` of features, and those that a service reads (`in_clear`). `models` are those that miners have."""
+
+    service: ServiceDefinition
+    fields: Input
+    in_clear: Mapping[str, Any]
+    models: frozenset[str]
+    names_miner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueInput:
+    """Input that only the job's miner can read."""
+
+    model: str | None
+    files: Mapping[str, Any]
+    """References to artifacts, by a name that says nothing about them."""
+    specification: Mapping[str, Any]
+    """The field of the job's specification that has the input: `agent.coordinator.store.jobs.OPAQUE`."""
+    unprovable: str
+    """Why no other miner can check the result."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """A new job, and the options with which its client submitted it. A job of the coordinator's own has the default of each."""
 
@@ -91,10 +115,14 @@ class NewJob:
 class Hooks:
     """What a feature does at each of these moments. Times are seconds since the epoch, money is in units of 1e-8."""
 
+    read_input: Callable[[Context, RequestedInput, Errors], OpaqueInput | None] | None = None
+    """A whole job is requested. Return the input if it is in a field of the feature, and add what is wrong with it. There is no transaction yet."""
     check_options: Callable[[RequestedJob, Errors], None] | None = None
     """A job is requested. Add what is wrong with the feature's options, by the name of the field. There is no transaction yet."""
     job_refused: Callable[[Connection, JobRecord, Situation, ApiError], ApiError | None] | None = None
     """No known miner can ever run this new job. Return the error that refuses it, or None to accept it all the same."""
+    admit_job: Callable[[Connection, Context, JobRecord, str | None], None] | None = None
+    """A new job is about to be stored, for this miner or for any. An `ApiError` refuses it, but none of the others of the transaction."""
     jobs_submitted: Callable[[Connection, Sequence[NewJob], float], None] | None = None
     """New jobs were stored, and the money for them is held. Store the feature's options. An `ApiError` refuses all of them."""
     describe_jobs: Callable[[Connection, Sequence[str]], JobFields] | None = None
@@ -118,6 +146,8 @@ class Hooks:
     """Blobs without a row are removed. Return those of these blobs that a row of the feature refers to."""
     caches_of: Callable[[Connection, JobRecord, str], str | None] | None = None
     """A job is leased to this miner. Return under which name the run shares prompt caches with others, None: under its account's."""
+    check_result: Callable[[Mapping[str, Any], Statement], Mapping[str, str]] | None = None
+    """A result arrives. Return in what its statement contradicts the job's specification, by the name of the field."""
     results_accepted: Callable[[Connection, Context, Sequence[AcceptedResult], float], None] | None = None
     """Results of jobs were stored, with their receipts."""
     describe_job: Callable[[Connection, JobRecord], Mapping[str, Any]] | None = None
@@ -153,11 +183,29 @@ def install(hooks: Iterable[Hooks]) -> None:
     _installed[:] = hooks
 
 
+def read_input(context: Context, request: RequestedInput, errors: Errors) -> OpaqueInput | None:
+    """Run the hook of that name. Return the input of the first feature that has one."""
+    for hooks in _installed:
+        if (
+            hooks.read_input is not None
+            and (opaque := hooks.read_input(context, request, errors)) is not None
+        ):
+            return opaque
+    return None
+
+
 def check_options(request: RequestedJob, errors: Errors) -> None:
     """Run the hook of that name."""
     for hooks in _installed:
         if hooks.check_options is not None:
             hooks.check_options(request, errors)
+
+
+def admit_job(connection: Connection, context: Context, record: JobRecord, miner_id: str | None) -> None:
+    """Run the hook of that name."""
+    for hooks in _installed:
+        if hooks.admit_job is not None:
+            hooks.admit_job(connection, context, record, miner_id)
 
 
 def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], now: float) -> None:
@@ -251,6 +299,15 @@ def caches_of(connection: Connection, record: JobRecord, miner_id: str) -> str:
         ):
             return owner
     return record.account_id
+
+
+def check_result(specification: Mapping[str, Any], statement: Statement) -> dict[str, str]:
+    """Run the hook of that name. Return the errors of all features."""
+    errors: dict[str, str] = {}
+    for hooks in _installed:
+        if hooks.check_result is not None:
+            errors |= hooks.check_result(specification, statement)
+    return errors
 
 
 def results_accepted(

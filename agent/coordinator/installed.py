@@ -19,6 +19,7 @@ from agent.coordinator.features.openai.feature import FEATURE as OPENAI
 from agent.coordinator.features.payouts.feature import FEATURE as PAYOUTS
 from agent.coordinator.features.replicas.feature import FEATURE as REPLICAS
 from agent.coordinator.features.s3.feature import FEATURE as S3
+from agent.coordinator.features.sealing.feature import FEATURE as SEALING
 from agent.coordinator.features.tus.feature import FEATURE as TUS
 from agent.coordinator.features.waits.feature import FEATURE as WAITS
 from agent.coordinator.features.webhooks.feature import FEATURE as WEBHOOKS
@@ -28,6 +29,7 @@ from agent.settings import Settings
 FEATURES: Final[tuple[Feature, ...]] = (
     LABELS,
     LOG,
+    SEALING,
     AUDITS,
     MACHINES,
     WAITS,

@@ -8,6 +8,7 @@ Apart from the list of features, no other module names one.
 from __future__ import annotations
 
 from agent.coordinator.features.labels.fields import LabelFilter, LabelledStatus, LabelOptions
+from agent.coordinator.features.sealing.fields import SealedDetails, SealedInput
 from agent.coordinator.features.webhooks.fields import WebhookOptions
 
 
@@ -15,8 +16,16 @@ class Options(WebhookOptions, LabelOptions, defer_build=True):
     """The options of any job. They are read in strict mode, and other fields are refused."""
 
 
+class Input(SealedInput, defer_build=True):
+    """The fields that may replace the service's input in the request for a whole job (`read_input`)."""
+
+
 class Status(LabelledStatus, defer_build=True):
     """The fields of each answer about a job, also in lists. They stay the same while the job exists."""
+
+
+class Details(SealedDetails, defer_build=True):
+    """The fields of the answer about one job (`describe_job`)."""
 
 
 class Filters(LabelFilter, defer_build=True):

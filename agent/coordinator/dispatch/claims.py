@@ -21,6 +21,7 @@ from agent.coordinator.store import queue, running
 from agent.coordinator.store import throttling as throttling_store
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.database import Connection
+from agent.coordinator.store.jobs import is_opaque
 from agent.coordinator.store.running import RunningNumbers
 from agent.coordinator.store.unfinished import Unfinished
 from agent.core.assignment import Candidates, match
@@ -229,7 +230,7 @@ def lease_message(
     drawn = {}
     if nonce_key is not None:
         drawn["nonce"] = lease_nonce(nonce_key, job.job_id, lease.fence)
-        if record.service == PROMPTED and spec.get("sealed") is None:
+        if record.service == PROMPTED and not is_opaque(spec):
             drawn["cache_salt"] = cache_salt(nonce_key, lease.miner_id, whose, lease.assigned_at)
     return {
         **drawn,

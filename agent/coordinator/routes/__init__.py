@@ -7,7 +7,6 @@ from pydantic.warnings import UnsupportedFieldAttributeWarning
 from agent.coordinator.routes import (
     admin,
     artifacts,
-    encryption_keys,
     health,
     jobs,
     keys,
@@ -37,7 +36,6 @@ ROUTERS = (
     wallet.router,
     marketplace.router,
     miner_stats.router,
-    encryption_keys.router,
     miners.router,
     miner_session.router,
     keys.router,

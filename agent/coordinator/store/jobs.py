@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 from typing import Any, Final
@@ -36,6 +36,15 @@ LARGE_SPEC: Final = 64 * 1024
 def quota_bytes(spec: str) -> int:
     """Return how much of a specification counts to its account's quota."""
     return len(spec) if len(spec) > LARGE_SPEC else 0
+
+
+OPAQUE: Final = "sealed"
+"""The field of a specification that has the input if only the job's miner can read it."""
+
+
+def is_opaque(specification: Mapping[str, Any]) -> bool:
+    """Return whether only the client and the job's miner can read the input."""
+    return specification.get(OPAQUE) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +103,9 @@ class JobRecord:
         return self.max_cost + (self.audit_hold or 0)
 
     @property
-    def is_sealed(self) -> bool:
-        """Whether only the client and the job's miner can read it."""
-        return '"sealed":' in self.spec and orjson.loads(self.spec).get("sealed") is not None
+    def is_opaque(self) -> bool:
+        """Whether only the client and the job's miner can read its input."""
+        return f'"{OPAQUE}":' in self.spec and is_opaque(orjson.loads(self.spec))
 
     @property
     def trace_id(self) -> str:

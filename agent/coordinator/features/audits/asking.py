@@ -101,7 +101,7 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
         return
     payload = None if source is None else _specification(connection, context, source, opinions, ids.job_id)
     if source is None or payload is None:
-        why = UNPROVEN_SEALED if source is not None and source.is_sealed else DELETED
+        why = UNPROVEN_SEALED if source is not None and source.is_opaque else DELETED
         deciding.answer_missing(connection, context, opinions, asked, why, ids.follow_up)
         return
     max_cost = funds.max_cost(connection, settings, source, auditors, opinions, now)
@@ -198,7 +198,7 @@ def _specification(
     root = opinions[0]
     results = job_store.results_of(connection, source.job_id)
     receipt = receipt_store.of_job(connection, source.job_id)
-    if source.deleted_at is not None or results is None or receipt is None or source.is_sealed:
+    if source.deleted_at is not None or results is None or receipt is None or source.is_opaque:
         return None
     spec: dict[str, Any] = orjson.loads(source.spec)
     signed = orjson.loads(base64.b64decode(orjson.loads(receipt.receipt)["envelope"]["payload"]))

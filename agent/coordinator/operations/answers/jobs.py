@@ -7,7 +7,6 @@ from typing import Any, Literal
 from pydantic import Field
 
 from agent.coordinator import job_fields
-from agent.coordinator.operations.answers.sealing import SealedJob
 from agent.core.reasons import CanRun, ReasonCode, Who
 from agent.core.values import fields
 from agent.core.values.fields import Answer, example
@@ -150,7 +149,7 @@ class JobAudit(Answer):
     verdict: Literal["pass", "fail", "unproven"] | None = Field(default=None, examples=["pass"])
 
 
-class JobDetails(JobStatus):
+class JobDetails(job_fields.Details, JobStatus):
     """A job with what it was asked to do. Fields that do not apply are omitted."""
 
     model_config = example(
@@ -188,9 +187,6 @@ class JobDetails(JobStatus):
     )
     audit: JobAudit | None = Field(default=None, description="Present if another miner checks the result")
     inputs: list[JobInput]
-    sealed: SealedJob | None = Field(
-        default=None, description="Present for a sealed job, whose parameters only its miner can read"
-    )
 
 
 class JobLogEntry(Answer):

@@ -16,7 +16,6 @@ from agent.coordinator.operations.answers.jobs import JobDetails, JobInput
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs
-from agent.coordinator.operations.jobs import sealed as sealed_jobs
 from agent.coordinator.operations.jobs.addresses import artifact_of
 from agent.coordinator.operations.jobs.names import file_names
 from agent.coordinator.store import artifacts as artifact_store
@@ -42,7 +41,6 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
         **described,
         parameters=parameters,
         inputs=list(_inputs(files, stored)),
-        sealed=sealed_jobs.of_specification(spec),
     )
 
 

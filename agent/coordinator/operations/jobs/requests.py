@@ -7,7 +7,6 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from agent.coordinator import job_fields
-from agent.coordinator.operations.jobs.sealed import SealedRequest
 from agent.core.jobs import JobState
 from agent.core.values.quantities import Money, Quantity, parse_quantity
 
@@ -94,7 +93,7 @@ class JobOptions(job_fields.Options, _Options):
     """The options of any job, independent of its service."""
 
 
-class JobRequest(JobOptions):
+class JobRequest(job_fields.Input, JobOptions):
     """A new job. `type` is a service id; hyphens and underscores are the same.
 
     Services take their input from `parameters`; Python models take it from `model`, `input` and `output` as well.
@@ -124,10 +123,6 @@ class JobRequest(JobOptions):
     input: dict[str, Any] | None = Field(default=None, description="For a Python model: its input file")
     output: dict[str, Any] | None = Field(
         default=None, description="For a Python model: the form of its results"
-    )
-    sealed: SealedRequest | None = Field(
-        default=None,
-        description="Replaces `parameters`, `model`, `input` and `output`: the same data, sealed to the job's miner",
     )
 
 

@@ -58,11 +58,11 @@ async def rerun(
     Raises `JobNotFound`, and `ValidationFailed`, which names input files that no longer exist.
     """
     record, lost, options = await context.database.read(_read, caller, job_id)
-    spec = orjson.loads(record.spec)
-    if spec.get("sealed") is not None:
+    if record.is_opaque:
         raise Conflict(
             f"Job {job_id} is sealed: nobody but its client and its miner can read its input. Seal and submit the request again."
         )
+    spec = orjson.loads(record.spec)
     given = request.model_dump(mode="json", exclude_unset=True, exclude={"set"})
     parameters = _changed(spec["parameters"], request.set)
     lost = {path: artifact for path, artifact in lost.items() if _at(parameters, path) == artifact}

@@ -10,20 +10,19 @@ from typing import Any, Final
 
 import structlog
 
-from agent.coordinator import lifecycle, tracing
+from agent.coordinator import hooks, lifecycle, tracing
 from agent.coordinator.hooks import NewJob
 from agent.coordinator.operations.answers.jobs import JobCreated
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota
 from agent.coordinator.operations.jobs import feasibility, validation
-from agent.coordinator.operations.jobs import sealed as sealed_jobs
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.jobs import account_of
 from agent.coordinator.operations.jobs.names import derived
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.jobs.validation import Submission
-from agent.coordinator.operations.market import marketplace
+from agent.coordinator.operations.market import marketplace, offers
 from agent.coordinator.operations.supply import fleet, supply
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import counts, locks, queue
@@ -189,8 +188,8 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
 
 
 def _derived(submission: Submission, names: Mapping[str, str]) -> str:
-    """Return the name of a job whose client gave none. That of a sealed one says nothing about its content."""
-    if submission.sealed is not None:
+    """Return the name of a job whose client gave none. That of an opaque one says nothing about its content."""
+    if submission.opaque is not None:
         return submission.name
     return derived(submission.definition, submission.parameters, submission.files, names)
 
@@ -231,7 +230,7 @@ def _admitted(
     `unfinished` are the numbers of jobs by account, as far as they are known; `large` are the bytes of large specifications of this
     account in the same transaction.
 
-    Raises `RateLimitExceeded`, `PayloadTooLarge`, `ValidationFailed`, and what `sealed.require_key` raises.
+    Raises `RateLimitExceeded`, `PayloadTooLarge`, `ValidationFailed`, and what features raise.
     """
     record, submission, inputs = job.record, job.submission, job.inputs
     account_id = record.account_id
@@ -251,11 +250,10 @@ def _admitted(
             names = {file.name: file.file_name for file in inputs if file.file_name is not None}
             record = replace(record, name=_derived(submission, names))
         job = replace(job, record=record, inputs=inputs)
-    if submission.sealed is not None:
-        offer_id = submission.options.offer_id
-        sealed_jobs.require_key(
-            connection, context, record.requested_miner_id, offer_id, submission.sealed.key_id
-        )
+    offer_id, miner_id = submission.options.offer_id, record.requested_miner_id
+    if offer_id is not None:
+        miner_id = offers.find(connection, offer_id).miner_id
+    hooks.admit_job(connection, context, record, miner_id)
     return job
 
 

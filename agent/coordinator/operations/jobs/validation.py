@@ -11,11 +11,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from agent.coordinator import hooks
-from agent.coordinator.hooks import Errors, RequestedJob
+from agent.coordinator.hooks import Errors, OpaqueInput, RequestedInput, RequestedJob
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem
 from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
-from agent.coordinator.operations.jobs.sealed import SealedRequest, for_miner, sealed_errors
 from agent.core.errors import InvalidJobType, ValidationFailed
 from agent.core.values.near_names import MAX_CONSIDERED, hint
 from agent.protocol.validation_errors import field_errors, too_many_fields
@@ -51,12 +50,12 @@ class Submission:
     files: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     audit_percent: float | None = None
-    sealed: SealedRequest | None = None
+    opaque: OpaqueInput | None = None
 
     @property
     def units(self) -> Decimal | None:
         """The metered units, if the request alone determines them."""
-        if self.sealed is not None or self.definition.units is None:
+        if self.opaque is not None or self.definition.units is None:
             return None
         return self.definition.units(self.parameters)
 
@@ -68,10 +67,9 @@ class Submission:
 
     def specification(self, job_id: str) -> tuple[str, str]:
         """Return the job's specification as canonical JSON, and its SHA-256 in hex."""
-        sealed = {} if self.sealed is None else {"sealed": for_miner(self.sealed)}
         return specify(
             {
-                **sealed,
+                **({} if self.opaque is None else self.opaque.specification),
                 "job_id": job_id,
                 "service": self.definition.service_id,
                 "name": self.name,
@@ -111,13 +109,18 @@ def check_job(context: Context, request: JobRequest, models: frozenset[str]) -> 
     """Validate a job request. `models` are the models that miners have. Raises `ValidationFailed`, `InvalidJobType`."""
     definition = service_of(context, request.type)
     blocks = {"model": request.model, "input": request.input, "output": request.output}
-    if request.sealed is not None:
-        given = {**blocks, "parameters": request.parameters}
-        return _check_sealed(context, definition, request, request.sealed, given, models)
+    in_clear = {**blocks, "parameters": request.parameters}
+    errors: Errors = {}
+    names_miner = request.miner_id is not None or request.offer_id is not None
+    requested = RequestedInput(definition, request, in_clear, models, names_miner)
+    if (opaque := hooks.read_input(context, requested, errors)) is not None:
+        return _submission(
+            context, definition, request.type, request, errors,
+            parameters={}, model=opaque.model, files=opaque.files, opaque=opaque,
+        )  # fmt: skip
     if definition.body_fields:
-        given = {**blocks, "parameters": request.parameters}
-        data = {name: given[name] for name in definition.body_fields if given[name] is not None}
-        return _check(context, definition, request.type, data, request, models, prefix="", errors={})
+        data = {name: in_clear[name] for name in definition.body_fields if in_clear[name] is not None}
+        return _check(context, definition, request.type, data, request, models, prefix="", errors=errors)
     misplaced = {
         name: f"{definition.service_id} takes its input from `parameters`"
         for name, block in blocks.items()
@@ -133,7 +136,7 @@ def check_job(context: Context, request: JobRequest, models: frozenset[str]) -> 
         request,
         models,
         prefix="parameters.",
-        errors={},
+        errors=errors,
     )
 
 
@@ -161,33 +164,6 @@ def check_again(
     errors: Errors = {}
     options = _read(JobOptions, given, errors, prefix="")
     return _check(context, definition, job_type, parameters, options, models, prefix="", errors=errors)
-
-
-def _check_sealed(
-    context: Context,
-    definition: ServiceDefinition,
-    request: JobRequest,
-    sealed: SealedRequest,
-    in_clear: Mapping[str, Any],
-    models: frozenset[str],
-) -> Submission:
-    errors: Errors = sealed_errors(context, definition, sealed, in_clear)
-    if request.miner_id is None and request.offer_id is None:
-        errors["sealed"] = (
-            "give the miner_id or the offer_id of the miner to whose key the request is sealed: no other can read it"
-        )
-    adapters = adapter_names(context, definition)
-    if definition.model_field is not None and not is_model(context, definition, models, sealed.model or ""):
-        known = model_suggestions(context, definition, models)
-        errors["sealed.model"] = _unknown("model", sealed.model or "", known)
-    for name in sealed.adapters:
-        if name not in adapters:
-            errors["sealed.adapters"] = _unknown("adapter", name, adapters)
-    files = {str(number): reference for number, reference in enumerate(sealed.files)}
-    return _submission(
-        context, definition, request.type, request, errors,
-        parameters={}, model=sealed.model, files=files, sealed=sealed,
-    )  # fmt: skip
 
 
 def _check(
@@ -239,10 +215,9 @@ def _submission(
     if options is not None:
         hooks.check_options(RequestedJob(context.settings, definition, parameters, options), errors)
     percent = audit_percent(context, definition)
-    sealed = checked.get("sealed") is not None
     # The last check reads a valid request, so that other errors come first.
     if options is not None and options.audited and not errors:
-        reason = _unprovable(definition, parameters, sealed=sealed)
+        reason = _unprovable(definition, parameters, checked.get("opaque"))
         errors |= {} if reason is None else {"audited": reason}
     if options is None or errors:
         raise ValidationFailed("The request is not valid.", errors)
@@ -261,10 +236,12 @@ def _submission(
     )
 
 
-def _unprovable(definition: ServiceDefinition, parameters: Mapping[str, Any], *, sealed: bool) -> str | None:
+def _unprovable(
+    definition: ServiceDefinition, parameters: Mapping[str, Any], opaque: OpaqueInput | None
+) -> str | None:
     """Return why an audit of a valid request can prove nothing, and what to do; None if it can."""
-    if sealed:
-        return "no other miner can check a sealed job: only its client and its miner can read it"
+    if opaque is not None:
+        return opaque.unprovable
     if definition.comparer is None:
         return f"{definition.service_id} has results that cannot be compared; remove `audited`"
     reason = None if definition.unprovable is None else definition.unprovable(parameters)
@@ -321,7 +298,7 @@ def _model(
     if not isinstance(model, str) or field_path in errors:
         return None
     if not is_model(context, definition, models, model):
-        errors[field_path] = _unknown("model", model, model_suggestions(context, definition, models))
+        errors[field_path] = unknown("model", model, model_suggestions(context, definition, models))
     return model
 
 
@@ -373,7 +350,7 @@ def _check_adapters(
         return
     known = adapter_names(context, definition)
     unknown = [
-        _unknown("adapter", name, known) for name in definition.adapters(parameters) if name not in known
+        unknown("adapter", name, known) for name in definition.adapters(parameters) if name not in known
     ]
     if unknown:
         errors[f"{prefix}adapters"] = unknown[0]
@@ -398,7 +375,8 @@ def _check_needs(
         )
 
 
-def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
+def unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    """Return the error for a name of this kind that is none of the known ones."""
     return f"there is no {kind} {name[:MAX_SHOWN]!r} for this service.{hint(name, known)}"
 
 

@@ -206,7 +206,7 @@ def _unavailable(offer: Offer, reason: Reason, why: str = "") -> OfferNotAvailab
 
 
 async def tidy(context: Context) -> None:
-    """End expired offers, and return jobs to the open market whose offer's miner stays away. Sealed ones, which no other miner can read, fail."""
+    """End expired offers, and return jobs to the open market whose offer's miner stays away. Those that no other miner can read fail."""
     now = context.clock()
     seen_before = now - context.settings.offer_wait_seconds
     known = context.dispatcher.unfinished.known
@@ -226,9 +226,9 @@ def _tidy(connection: Connection, now: float, seen_before: float, known: Unfinis
     freed = store.lock_waiting(connection, store.stranded(connection, seen_before, known))
     for offer in store.lock_expired(connection, now):
         offers.end(connection, offer, OfferState.EXPIRED, now)
-    sealed = [record for record in freed if record.is_sealed]
-    lifecycle.save(connection, [Change.by(record, Abandon(now, _AWAY)) for record in sealed], now)
+    opaque = [record for record in freed if record.is_opaque]
+    lifecycle.save(connection, [Change.by(record, Abandon(now, _AWAY)) for record in opaque], now)
     for record in freed:
-        if record.offer_id is not None and record not in sealed:
+        if record.offer_id is not None and record not in opaque:
             lifecycle.unbind(connection, record, offers.find(connection, record.offer_id), now)
-    return len(freed) - len(sealed)
+    return len(freed) - len(opaque)

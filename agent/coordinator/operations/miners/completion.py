@@ -335,7 +335,7 @@ def _check_against_lease(
     }
     spec = orjson.loads(record.spec)
     files: dict[str, Any] = spec["files"]
-    errors |= _sealing_errors(spec.get("sealed"), statement)
+    errors |= hooks.check_result(spec, statement)
     digests = dict(_input_digests(files))
     named = {item.name: item.sha256 for item in statement.inputs}
     if set(named) != set(files) or any(named.get(name) != digest for name, digest in digests.items()):
@@ -355,13 +355,6 @@ def _check_against_lease(
         errors["runner"] = f"is {stated}, which this miner has not registered for {record.service}"
     if errors:
         raise ReceiptInvalid("The statement does not match the lease.", errors)
-
-
-def _sealing_errors(sealed: Mapping[str, Any] | None, statement: Statement) -> dict[str, str]:
-    """Return an error unless the statement is about the sealed request of the specification, or both have none."""
-    must = None if sealed is None else (sealed["key_id"], sealed["request_id"])
-    stated = None if statement.sealed is None else (statement.sealed.key_id, statement.sealed.request_id)
-    return {} if stated == must else {"sealed": f"is {stated}, must be {must}"}
 
 
 def _input_digests(files: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

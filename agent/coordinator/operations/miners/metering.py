@@ -7,7 +7,7 @@ from decimal import Decimal
 import orjson
 
 from agent.coordinator.operations.context import Context
-from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.jobs import JobRecord, is_opaque
 from agent.core.values.quantities import UNIT_DECIMALS
 
 
@@ -19,7 +19,7 @@ def most_units(context: Context, record: JobRecord, seconds: float) -> Decimal |
         limits.append(round(Decimal(max(0.0, seconds)), UNIT_DECIMALS))
     if definition.units is not None:
         spec = orjson.loads(record.spec)
-        requested = None if spec.get("sealed") else definition.units(spec["parameters"])
+        requested = None if is_opaque(spec) else definition.units(spec["parameters"])
         if requested is not None:
             limits.append(round(requested, UNIT_DECIMALS))
     return min(limits, default=None)

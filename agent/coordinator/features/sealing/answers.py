@@ -35,14 +35,3 @@ class EncryptionKeyAnswer(Answer):
     attestation: dict[str, Any] | None = Field(
         description="What the machine attests about itself and this key; null: nothing", examples=[None]
     )
-
-
-class SealedJob(Answer):
-    """The part of a sealed job that is in clear, with which its client finds the key for the answer."""
-
-    version: int = Field(examples=[1])
-    key_id: str = Field(description="The miner's key", examples=["9f86d081884c7d659a2feaa0c55ad015"])
-    request_id: str = Field(examples=["2feaa0c55ad0159f86d081884c7d659a"])
-    reply_key: str = Field(description="The client's X25519 key, base64", examples=["base64_public_key"])
-    model: str | None = Field(examples=["tiny.en"])
-    adapters: list[str] = Field(examples=[[]])

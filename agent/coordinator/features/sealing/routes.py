@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from agent.coordinator.features.sealing import keys
+from agent.coordinator.features.sealing.answers import EncryptionKeyAnswer
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.answers.sealing import EncryptionKeyAnswer
-from agent.coordinator.operations.miners import encryption_keys
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
 from agent.core.errors import NotFound
 from agent.core.values import fields
@@ -17,4 +17,4 @@ router = APIRouter(prefix="/v1/miners", tags=["Miners"])
 @router.get("/{miner_id}/encryption-key", responses=errors(NotFound), summary="A miner's key for sealed jobs")
 async def encryption_key(context: ContextOf, _: AnyCaller, miner_id: fields.MinerId) -> EncryptionKeyAnswer:
     """Returns the newest key to which jobs can be sealed. Check the envelope before you use it (docs/reference/sealed-jobs.md)."""
-    return await encryption_keys.newest(context, miner_id)
+    return await keys.newest(context, miner_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from agent.coordinator.operations.answers.sealing import EncryptionKeyAnswer
+from agent.coordinator.features.sealing.answers import EncryptionKeyAnswer
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.miners import MinerRecord

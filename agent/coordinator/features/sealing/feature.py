@@ -1,0 +1,20 @@
+"""Sealed jobs, and the keys to which clients seal them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent.coordinator.feature import Feature
+from agent.coordinator.features.sealing import requests, routes
+from agent.coordinator.hooks import Hooks
+
+FEATURE: Final = Feature(
+    name="sealing",
+    routers=(routes.router,),
+    hooks=Hooks(
+        read_input=requests.read_input,
+        admit_job=requests.admit_job,
+        check_result=requests.check_result,
+        describe_job=requests.describe_job,
+    ),
+)
