@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.fixtures import admin, client, miner, served
+from support.servers.coordinator import admin, client, miner, served
 from support.servers.databases import on_postgres
 from support.servers.s3 import s3
 

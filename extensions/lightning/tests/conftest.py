@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from support.fixtures import admin, client
+from support.servers.coordinator import admin, client
 
 __all__ = ["admin", "client"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.fixtures import on_postgresql
+from support.servers.coordinator import on_postgresql
 
 __all__ = ["on_postgresql"]
 

@@ -1,0 +1,35 @@
+"""The selection of tests for a change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.scripts import script
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(
+    ("changed", "needed", "superfluous"),
+    [
+        ("agent/core/assignment.py", "tests/unit/core/test_assignment.py", "tests/unit/runners/ffmpeg/test_ffmpeg.py"),
+        ("agent/coordinator/routes/health.py", "tests/contract/http/test_door.py", "tests/unit/core/test_assignment.py"),
+        ("agent/cli/commands/machine/doctor.py", "tests/acceptance/test_doctor.py", "tests/contract/http/test_door.py"),
+        ("runners/whisper/parts.py", "tests/unit/runners/whisper/test_whisper_parts.py", "tests/contract/http/test_door.py"),
+        ("tests/support/servers/coordinator.py", "tests/contract/http/test_door.py", "tests/unit/core/test_assignment.py"),
+        ("tests/contract/conftest.py", "tests/contract/http/test_door.py", "tests/unit/core/test_assignment.py"),
+        ("scripts/gpu_check.py", "tests/unit/test_gpu_check.py", "tests/unit/core/test_assignment.py"),
+        ("docs/index.md", "tests/unit/test_pages.py", "tests/unit/core/test_assignment.py"),
+    ],
+)  # fmt: skip
+def test_a_change_needs_the_tests_that_import_it(changed: str, needed: str, superfluous: str) -> None:
+    selected = script("testing/changed").select([changed])
+    assert ROOT / needed in selected
+    assert ROOT / superfluous not in selected
+
+
+def test_a_change_of_an_unknown_kind_needs_all_tests() -> None:
+    tests = script("testing/changed")
+    assert tests.select(["unheard" + "_of"]) == set(tests._texts())
