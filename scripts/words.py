@@ -20,7 +20,7 @@ SUFFIXES: Final = frozenset(
     {"", ".css", ".html", ".js", ".md", ".py", ".service", ".sh", ".toml", ".ts", ".tsx", ".yml"}
 )
 NOT_READ: Final = re.compile(
-    r"scripts/(words|names)\.py|tests/unit/test_words\.py|docs/reference/glossary\.md|CHANGELOG\.md|LICENSE|tests/vectors/|agent/coordinator/store/schema/migrations/versions/"
+    r"scripts/(words|names)\.py|tests/unit/scripts/test_words\.py|docs/reference/glossary\.md|CHANGELOG\.md|LICENSE|tests/vectors/|agent/coordinator/store/schema/migrations/versions/"
 )
 """This script, its test, the glossary, the names of earlier versions, and data."""
 
