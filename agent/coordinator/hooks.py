@@ -20,8 +20,10 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import Kind
 from agent.core.errors import ApiError
 from agent.core.feasibility import Situation
+from agent.core.job_log import Line
 from agent.core.market.ledger import Settlement
 from agent.metrics import Metric, Values
+from agent.protocol.messages import RunLog
 from agent.settings import CoordinatorSettings
 from aitbc.statement import Statement
 from runners.api import ServiceDefinition
@@ -144,6 +146,12 @@ class Hooks:
     """Space is counted. Return the number of unfinished uploads of this account, job or miner, and the bytes that they reserve."""
     known_blobs: Callable[[Connection, Sequence[str]], set[str]] | None = None
     """Blobs without a row are removed. Return those of these blobs that a row of the feature refers to."""
+    run_wrote: (
+        Callable[[Connection, CoordinatorSettings, JobRecord, RunLog, float], Sequence[Line]] | None
+    ) = None
+    """A job's run has written lines for its client. Return those that who follows the job may see."""
+    run_ends: Callable[[Connection, CoordinatorSettings, JobRecord, RunLog, float], None] | None = None
+    """A job's run ends, with all lines that it has written. The record is the job before that."""
     caches_of: Callable[[Connection, JobRecord, str], str | None] | None = None
     """A job is leased to this miner. Return under which name the run shares prompt caches with others, None: under its account's."""
     check_result: Callable[[Mapping[str, Any], Statement], Mapping[str, str]] | None = None
@@ -349,6 +357,27 @@ def publish(connection: Connection, facts: Sequence[Fact]) -> None:
     for hooks in _installed:
         if hooks.publish is not None:
             hooks.publish(connection, facts)
+
+
+def run_wrote(
+    connection: Connection, settings: CoordinatorSettings, record: JobRecord, log: RunLog, now: float
+) -> list[Line]:
+    """Run the hook of that name. Return the lines of all features."""
+    return [
+        line
+        for hooks in _installed
+        if hooks.run_wrote is not None
+        for line in hooks.run_wrote(connection, settings, record, log, now)
+    ]
+
+
+def run_ends(
+    connection: Connection, settings: CoordinatorSettings, record: JobRecord, log: RunLog, now: float
+) -> None:
+    """Run the hook of that name."""
+    for hooks in _installed:
+        if hooks.run_ends is not None:
+            hooks.run_ends(connection, settings, record, log, now)
 
 
 def data_deleted(connection: Connection, job_ids: Sequence[str]) -> None:

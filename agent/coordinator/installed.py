@@ -12,6 +12,7 @@ from agent.coordinator.feature import Feature
 from agent.coordinator.features.audits.feature import FEATURE as AUDITS
 from agent.coordinator.features.browser.feature import FEATURE as BROWSER
 from agent.coordinator.features.history.feature import FEATURE as HISTORY
+from agent.coordinator.features.job_logs.feature import FEATURE as JOB_LOGS
 from agent.coordinator.features.labels.feature import FEATURE as LABELS
 from agent.coordinator.features.log.feature import FEATURE as LOG
 from agent.coordinator.features.machines.feature import FEATURE as MACHINES
@@ -28,6 +29,7 @@ from agent.settings import Settings
 
 FEATURES: Final[tuple[Feature, ...]] = (
     LABELS,
+    JOB_LOGS,
     LOG,
     SEALING,
     AUDITS,

@@ -15,7 +15,6 @@ from agent.coordinator.operations.files import removal
 from agent.coordinator.store import access as key_store
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import events as event_store
-from agent.coordinator.store import job_logs as job_log_store
 from agent.coordinator.store import jobs as job_store
 from agent.core.jobs import FINAL
 from agent.core.values.quantities import make_id
@@ -64,13 +63,6 @@ async def delete_events(context: Context) -> None:
     # Each slice begins where the last one ended: before that, PostgreSQL may have to pass many deleted rows.
     while await context.database.read(event_store.any_before, before, after=after):
         after = await context.database.write(event_store.prune, before, after=after)
-
-
-async def delete_job_logs(context: Context) -> None:
-    """Delete old logs of jobs."""
-    before = context.clock() - context.settings.job_log_retention_seconds
-    while await context.database.write(job_log_store.prune, before) == job_log_store.PRUNED_AT_ONCE:
-        pass
 
 
 async def delete_keys(context: Context) -> None:

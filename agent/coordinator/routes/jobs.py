@@ -20,7 +20,6 @@ from agent.coordinator.operations.answers.jobs import (
     JobCreated,
     JobDataDeleted,
     JobDetails,
-    JobLog,
     JobPage,
     JobResults,
     JobStatus,
@@ -28,7 +27,6 @@ from agent.coordinator.operations.answers.jobs import (
 from agent.coordinator.operations.jobs import deletion, details, lists, rerun, submitting
 from agent.coordinator.operations.jobs import files as job_files
 from agent.coordinator.operations.jobs import jobs as operations
-from agent.coordinator.operations.jobs import log as job_log
 from agent.coordinator.operations.jobs.following import Update, follow
 from agent.coordinator.operations.jobs.requests import JobFilters, JobRequest
 from agent.coordinator.operations.jobs.rerun import RerunRequest
@@ -171,15 +169,6 @@ async def delete_data(context: ContextOf, caller: Client, job_id: fields.JobId) 
     The receipt and the payment remain, and the receipt can still be verified. Answers 409 unless the job has ended.
     """
     return await deletion.delete(context, caller, job_id)
-
-
-@router.get("/{job_id}/log", responses=errors(JobNotFound), summary="Log of a job")
-async def log_of(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobLog:
-    """What the job's runs have written, such as the output of a Python model or warnings of ffmpeg, also while it runs.
-
-    Only the account of a job reads its log.
-    """
-    return await job_log.read(context, caller, job_id)
 
 
 @router.post(

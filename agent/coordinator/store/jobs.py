@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from agent.coordinator.store.database import StaleRead
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import job_logs, jobs, results, runs
+from agent.coordinator.store.schema.tables import jobs, results, runs
 from agent.core.jobs import DEADLINE_GRACE_SECONDS, Failure, Job, JobState, Lease, RunEnded
 from agent.core.tracing import trace_id_of
 
@@ -270,8 +270,7 @@ def forget_data(connection: Connection, job_ids: Sequence[str], now: float) -> N
         )
     )
     connection.execute(update(runs).where(runs.c.job_id.in_(job_ids)).values(failure_message=None))
-    for table in (results, job_logs):
-        connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
+    connection.execute(delete(results).where(results.c.job_id.in_(job_ids)))
 
 
 def bind(

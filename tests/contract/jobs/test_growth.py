@@ -15,6 +15,7 @@ import pytest
 
 from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.features.history import series
+from agent.coordinator.features.job_logs import logs
 from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import estimates
@@ -94,7 +95,7 @@ def test_old_data_is_found_through_indexes(traffic: tuple[Served, list[Statement
         settings = context.settings.model_copy(update={"job_retention_seconds": 30 * 86_400.0})
         later = replace(context, settings=settings, clock=lambda: context.clock() + 400 * 86_400.0)
         for step in (
-            retention.delete_jobs, retention.delete_events, retention.delete_job_logs, series.delete_old,
+            retention.delete_jobs, retention.delete_events, logs.delete_old, series.delete_old,
             retention.thin_checkpoints,
         ):  # fmt: skip
             await step(later)

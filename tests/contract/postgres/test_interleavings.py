@@ -18,6 +18,7 @@ import pytest
 from agent.coordinator import lifecycle
 from agent.coordinator.dispatch import claims
 from agent.coordinator.dispatch.port import candidate_of
+from agent.coordinator.features.job_logs import store as job_logs
 from agent.coordinator.features.log import store as log_store
 from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.log.sequencer import integrate
@@ -27,7 +28,7 @@ from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.market import standing_offers
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import changed_balances, counts, job_logs, ledger, locks, miner_stats, throttling
+from agent.coordinator.store import changed_balances, counts, ledger, locks, miner_stats, throttling
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.locks import LANES

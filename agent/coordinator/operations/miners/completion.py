@@ -15,7 +15,6 @@ from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.hooks import AcceptedResult, Evidence, Fact
 from agent.coordinator.metrics import RUN_SECONDS
-from agent.coordinator.operations import job_logs
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.metering import most_units
@@ -252,7 +251,8 @@ def _accept(
 ) -> dict[str, Accepted]:
     """Store results with all their consequences. Return the outcomes by job."""
     for one in valid:
-        job_logs.replace(connection, context.settings, one.record, one.result.delivery.log, now)
+        if (run_log := one.result.delivery.log) is not None:
+            hooks.run_ends(connection, context.settings, one.record, run_log, now)
     lifecycle.save(connection, [one.change for one in valid], now)
     store.add_results(connection, [(one.record.job_id, one.result.delivery.results) for one in valid])
     for one in sorted(valid, key=lambda one: one.record.account_id):  # whose locks have this order

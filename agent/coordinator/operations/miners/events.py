@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from agent.coordinator.operations import job_logs
+from agent.coordinator import hooks
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.checkpoints import declared_by, published
 from agent.coordinator.operations.context import Connection, Context
@@ -101,9 +101,9 @@ def _store(
     record = store.lock(connection, job_id)
     if record is None or record.life.fence != fence:  # it has ended since
         raise StaleLease(job_id, fence)
-    lines = []
+    lines: Sequence[Line] = ()
     if request.log is not None:
-        lines = job_logs.append(connection, context.settings, record, request.log, now)
+        lines = hooks.run_wrote(connection, context.settings, record, request.log, now)
     if not checkpoints:
         return _Stored(account_id, lines=lines)
     declared = declared_by(context, record)

@@ -9,11 +9,10 @@ from typing import Any, Final
 
 import structlog
 
-from agent.coordinator import lifecycle
+from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.metrics import LEASES_EXPIRED
-from agent.coordinator.operations import job_logs
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import throttling
@@ -92,7 +91,8 @@ def _fail(
     if event.retry and event.failure.code in LACKING:
         event = replace(event, elsewhere=_runs_elsewhere(connection, context, record, event))
     life = _change(connection, record, event, units=metered(context, record, units, event.now))
-    job_logs.replace(connection, context.settings, record, sent, event.now)
+    if sent is not None:
+        hooks.run_ends(connection, context.settings, record, sent, event.now)
     if not event.retry or event.failure.code in TOO_LARGE:
         throttling.client_failed(connection, context, record, event.now)
     if event.retry and event.failure.code in UNABLE and lease is not None:

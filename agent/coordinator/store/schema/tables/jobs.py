@@ -145,21 +145,6 @@ jobs = Table(
     Index("ix_jobs_leased_by", "lease_miner_id", "job_id", **where("lease_miner_id IS NOT NULL")),
 )
 
-# Lines that the runs of jobs wrote: the parts of a run, in order. `entries` is a JSON list of [time, source, text], `size` what they
-# count towards the limit.
-job_logs = Table(
-    "job_logs",
-    metadata,
-    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
-    Column("fence", Integer, primary_key=True),
-    Column("part", Integer, primary_key=True),
-    Column("attempt", Integer, nullable=False),
-    Column("entries", Text, nullable=False),
-    Column("size", Integer, nullable=False),
-    Column("truncated", Integer, nullable=False),
-    Column("created_at", Float, nullable=False, index=True),
-)
-
 # The number of jobs of an account and service in each state, so that they need not be counted. Jobs whose data was deleted count in
 # states of their own (`counts.DELETED`).
 job_counts = Table(

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import retention
+from agent.coordinator.features.job_logs import logs
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import followed, submit
 from support.server import Served, serve
@@ -169,5 +169,5 @@ def test_old_logs_are_deleted(client: httpx.Client, served: Served, miner: Scrip
     (lease,) = miner.poll()
     report(miner, lease, line("old"))
     assert texts(read(client, job_id)) == ["old"]
-    served.do(retention.delete_job_logs)
+    served.do(logs.delete_old)
     assert texts(read(client, job_id)) == []

@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 from sqlalchemy import Connection, delete, func, insert, select
 
-from agent.coordinator.store.schema.tables import job_logs
+from agent.coordinator.features.job_logs.tables import job_logs
 from agent.core.job_log import Line
 
 PRUNED_AT_ONCE: Final = 1000
@@ -92,3 +92,8 @@ def prune(connection: Connection, created_before: float) -> int:
     for job_id, fence, part in rows:
         connection.execute(delete(job_logs).where(keys[0] == job_id, keys[1] == fence, keys[2] == part))
     return len(rows)
+
+
+def forget(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Delete the logs of jobs."""
+    connection.execute(delete(job_logs).where(job_logs.c.job_id.in_(job_ids)))

@@ -1,0 +1,1 @@
+"""Logs of jobs: lines that their runs wrote for their clients."""

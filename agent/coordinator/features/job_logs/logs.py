@@ -1,0 +1,84 @@
+"""The logs of jobs, as their runs write them and their clients read them, within limits that no miner can exceed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.coordinator.features.job_logs import store
+from agent.coordinator.features.job_logs.answers import JobLog, JobLogEntry
+from agent.coordinator.features.job_logs.store import RunLog
+from agent.coordinator.operations.callers import Caller
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.jobs.jobs import own
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store.jobs import JobRecord
+from agent.core.errors import Forbidden
+from agent.core.job_log import Line, bounded
+from agent.core.values.quantities import format_time
+from agent.protocol.messages import RunLog as SentLog
+from agent.settings import CoordinatorSettings
+
+
+def run_wrote(
+    connection: Connection, settings: CoordinatorSettings, record: JobRecord, sent: SentLog, now: float
+) -> Sequence[Line]:
+    """Add lines to the log of the job's current run, as far as the limit allows. Return the added lines."""
+    fence = record.life.fence
+    left = settings.max_job_log - store.size_of(connection, record.job_id, fence)
+    added, cut = [], sent.truncated
+    for line in _lines(record, sent, now):
+        if line.size > left:
+            cut = True
+            break
+        left -= line.size
+        added.append(line)
+    if added:
+        log = RunLog(max(1, record.life.attempts), added, cut)
+        store.append(connection, record.job_id, fence, log, now)
+        store.forget_older_runs(connection, record.job_id, settings.max_job_log_runs)
+    return added
+
+
+def run_ends(
+    connection: Connection, settings: CoordinatorSettings, record: JobRecord, sent: SentLog, now: float
+) -> None:
+    """Store the whole log of a run that ends."""
+    lines, cut = bounded(_lines(record, sent, now), settings.max_job_log)
+    log = RunLog(max(1, record.life.attempts), lines, cut or sent.truncated)
+    store.replace(connection, record.job_id, record.life.fence, log, now)
+    store.forget_older_runs(connection, record.job_id, settings.max_job_log_runs)
+
+
+def _lines(record: JobRecord, sent: SentLog, now: float) -> list[Line]:
+    begun = min(record.life.lease.assigned_at if record.life.lease is not None else now, now)
+    return [Line(line.time, line.source, line.text).cleaned(begun, now) for line in sent.entries]
+
+
+async def read(context: Context, caller: Caller, job_id: str) -> JobLog:
+    """Return the lines that the runs of a job have written. Raises `JobNotFound`, and `Forbidden` for other accounts' administrators."""
+    return await context.database.read(_read, caller, job_id)
+
+
+def _read(connection: Connection, caller: Caller, job_id: str) -> JobLog:
+    record = own(job_store.find(connection, job_id), caller, job_id)
+    if record.account_id != caller.account_id:
+        raise Forbidden(
+            "Only the account that owns a job may read its log, because the log may contain the job's input."
+        )
+    parts = list(store.of_job(connection, job_id))
+    return JobLog(
+        job_id=job_id,
+        entries=[
+            JobLogEntry(time=format_time(line.time), attempt=part.attempt, source=line.source, text=line.text)
+            for part in parts
+            for line in part.lines
+        ],
+        truncated=any(part.truncated for part in parts),
+    )
+
+
+async def delete_old(context: Context) -> None:
+    """Delete logs that are older than the setting allows."""
+    before = context.clock() - context.settings.job_log_retention_seconds
+    while await context.database.write(store.prune, before) == store.PRUNED_AT_ONCE:
+        pass
