@@ -54,22 +54,22 @@ def parse_vkey(text: str, kind: bytes = ED25519_TYPE) -> tuple[str, bytes]:
 
     Raises `FormatError`, also if the key id does not match, or for a key of another `kind`.
     """
-    what = "log" if kind == ED25519_TYPE else "witness"
+    role = "log" if kind == ED25519_TYPE else "witness"
     parts = text.split("+", _VKEY_PARTS - 1)
     if len(parts) != _VKEY_PARTS:
-        raise FormatError(f"A {what} key has the form name+keyid+base64.")
+        raise FormatError(f"A {role} key has the form name+keyid+base64.")
     name, identifier, encoded = parts
     if _ORIGIN.fullmatch(name) is None or _KEY_ID.fullmatch(identifier) is None:
-        raise FormatError(f"The {what} key's name or key id is malformed.")
+        raise FormatError(f"The {role} key's name or key id is malformed.")
     data = b64decode(encoded)
     if len(data) != 1 + PUBLIC_KEY_SIZE or data[:1] not in {ED25519_TYPE, COSIGNATURE_TYPE}:
-        raise FormatError(f"The {what} key is not an Ed25519 key.")
+        raise FormatError(f"The {role} key is not an Ed25519 key.")
     if data[:1] != kind:
-        raise FormatError(f"{name} is not the key of a {what}: {_KIND_WORDS[data[:1]]}.")
+        raise FormatError(f"{name} is not the key of a {role}: {_KIND_WORDS[data[:1]]}.")
     public_key = data[1:]
     if key_id(name, public_key, kind).hex() != identifier:
         raise FormatError(
-            f"The {what} key's id does not agree with its name and key: it was changed or mistyped."
+            f"The {role} key's id does not agree with its name and key: it was changed or mistyped."
         )
     return name, public_key
 

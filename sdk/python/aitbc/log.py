@@ -60,8 +60,8 @@ def receipt_leaf(envelope: Mapping[str, Any]) -> bytes:
     leaf = canonical_json(dict(envelope))
     if len(leaf) <= MAX_ENTRY:
         return leaf
-    rest = {name: value for name, value in envelope.items() if name != "payload"}
-    return canonical_json({**rest, "payloadSHA256": sha256_hex(b64decode(envelope["payload"]))})
+    public = {name: value for name, value in envelope.items() if name != "payload"}
+    return canonical_json({**public, "payloadSHA256": sha256_hex(b64decode(envelope["payload"]))})
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
@@ -117,14 +117,14 @@ def verify_proof(leaf: bytes, proof: str | bytes, log_key: str) -> tuple[int, Ch
     return parsed.index, checkpoint
 
 
-def _number(value: str, where: str) -> int:
+def _number(value: str, subject: str) -> int:
     if _NUMBER.fullmatch(value) is None or int(value) > _MAX_INDEX:
-        raise FormatError(f"{where} is not a number.")
+        raise FormatError(f"{subject} is not a number.")
     return int(value)
 
 
-def _hash(value: str, where: str) -> bytes:
+def _hash(value: str, subject: str) -> bytes:
     data = b64decode(value)
     if len(data) != HASH_SIZE:
-        raise FormatError(f"{where} does not have 32 bytes.")
+        raise FormatError(f"{subject} does not have 32 bytes.")
     return data

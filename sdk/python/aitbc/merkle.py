@@ -126,8 +126,8 @@ def verify_consistency(
     if not 0 <= old_size <= new_size:
         return False
     if old_size in {0, new_size}:
-        known = EMPTY_ROOT if old_size == 0 else new_root
-        return not hashes and old_root == known and (new_size > 0 or new_root == EMPTY_ROOT)
+        expected_root = EMPTY_ROOT if old_size == 0 else new_root
+        return not hashes and old_root == expected_root and (new_size > 0 or new_root == EMPTY_ROOT)
     path = [old_root, *hashes] if old_size & (old_size - 1) == 0 else list(hashes)
     node, last = old_size - 1, new_size - 1
     while node & 1:
@@ -135,11 +135,11 @@ def verify_consistency(
     sides = _sides(node, last, len(path) - 1)
     if sides is None:
         return False
-    old = new = path[0]
+    computed_old = computed_new = path[0]
     for sibling, on_left in zip(path[1:], sides, strict=True):
-        new = node_hash(sibling, new) if on_left else node_hash(new, sibling)
-        old = node_hash(sibling, old) if on_left else old
-    return old == old_root and new == new_root
+        computed_new = node_hash(sibling, computed_new) if on_left else node_hash(computed_new, sibling)
+        computed_old = node_hash(sibling, computed_old) if on_left else computed_old
+    return computed_old == old_root and computed_new == new_root
 
 
 class Frontier:
@@ -162,7 +162,7 @@ class Frontier:
         """Return the root of the leaves added so far."""
         if not self._peaks:
             return EMPTY_ROOT
-        *others, result = self._peaks
-        for peak in reversed(others):
+        *left_peaks, result = self._peaks
+        for peak in reversed(left_peaks):
             result = node_hash(peak, result)
         return result

@@ -90,8 +90,8 @@ def verify_log(
     if report.attempt("tree", lambda: _require_tree(source, checkpoint)) is not None:
         report.expect("tree", True, "the tiles match the root of the checkpoint", "")
         _Leaves(source, checkpoint.size, report, outcome).verify(first)
-    for name, old in (known or {}).items():
-        _compare(report, source, checkpoint, name, old)
+    for name, seen_checkpoint in (known or {}).items():
+        _compare(report, source, checkpoint, name, seen_checkpoint)
     return outcome
 
 
@@ -141,31 +141,33 @@ def _require_tree(source: LogSource, checkpoint: Checkpoint) -> bool:
     return True
 
 
-def _compare(report: Report, source: LogSource, newest: Checkpoint, name: str, old: Checkpoint) -> None:
+def _compare(
+    report: Report, source: LogSource, newest: Checkpoint, name: str, seen_checkpoint: Checkpoint
+) -> None:
     """Check that the log extends a known checkpoint."""
-    if old.origin != newest.origin:
-        report.expect(name, False, "", f"is of the log {old.origin}, not of {newest.origin}")
-    elif old.size > newest.size:
+    if seen_checkpoint.origin != newest.origin:
+        report.expect(name, False, "", f"is of the log {seen_checkpoint.origin}, not of {newest.origin}")
+    elif seen_checkpoint.size > newest.size:
         report.expect(
             name,
             False,
             "",
-            f"the log was truncated: it had {old.size} leaves, and signs for {newest.size} now",
+            f"the log was truncated: it had {seen_checkpoint.size} leaves, and signs for {newest.size} now",
         )
     else:
-        extended = report.attempt(name, lambda: _extends(source, newest, old))
+        extended = report.attempt(name, lambda: _extends(source, newest, seen_checkpoint))
         if extended is not None:
             report.expect(
                 name,
                 extended,
-                f"the log extends its {old.size} leaves",
-                f"the log was forked: its first {old.size} leaves are not those that it signed before",
+                f"the log extends its {seen_checkpoint.size} leaves",
+                f"the log was forked: its first {seen_checkpoint.size} leaves are not those that it signed before",
             )
 
 
-def _extends(source: LogSource, newest: Checkpoint, old: Checkpoint) -> bool:
-    hashes = consistency_proof(_tree(source, newest.size), old.size, newest.size)
-    return verify_consistency(old.size, old.root, newest.size, newest.root, hashes)
+def _extends(source: LogSource, newest: Checkpoint, seen_checkpoint: Checkpoint) -> bool:
+    hashes = consistency_proof(_tree(source, newest.size), seen_checkpoint.size, newest.size)
+    return verify_consistency(seen_checkpoint.size, seen_checkpoint.root, newest.size, newest.root, hashes)
 
 
 class _Leaves:
@@ -212,8 +214,10 @@ class _Leaves:
         hashes = split_hashes(_tile(self._source, Tile(0, bundle.index, bundle.width)))[: bundle.width]
         if len(hashes) != bundle.width:
             raise VerificationError(f"{Tile(0, bundle.index, bundle.width).path} has {len(hashes)} hashes.")
-        for index, (entry, known) in enumerate(zip(entries, hashes, strict=True), bundle.index * TILE_WIDTH):
-            if leaf_hash(entry) != known:
+        for index, (entry, expected_hash) in enumerate(
+            zip(entries, hashes, strict=True), bundle.index * TILE_WIDTH
+        ):
+            if leaf_hash(entry) != expected_hash:
                 self._changed += 1
                 if self._changed <= _MOST_NAMED:
                     self._report.expect(
@@ -266,12 +270,12 @@ class _Leaves:
             self._report.expect(f"leaf {index}", False, "", f"is malformed: {str(error).rstrip('.')}")
 
     def _match(
-        self, index: int, job_id: str, mine: dict[str, Decimal], amount: Decimal, others: dict[str, Decimal]
+        self, index: int, job_id: str, mine: dict[str, Decimal], amount: Decimal, charges: dict[str, Decimal]
     ) -> None:
-        other = others.pop(job_id, None)
-        if other is None:
+        charge = charges.pop(job_id, None)
+        if charge is None:
             mine[job_id] = amount
-        elif other != amount:
+        elif charge != amount:
             self._report.expect(
                 f"leaf {index}", False, "", f"{job_id} was settled for another price than its receipt says"
             )

@@ -65,20 +65,20 @@ def parse_note(note: str | bytes) -> Note:
     content = utf8(note)
     if len(content) > MAX_NOTE:
         raise FormatError("The signed note is too long.")
-    body, separator, rest = content.rpartition("\n\n")
-    if not separator or not body or not rest.endswith("\n") or _CONTROL.search(content):
+    body, separator, signatures = content.rpartition("\n\n")
+    if not separator or not body or not signatures.endswith("\n") or _CONTROL.search(content):
         raise FormatError("This is not a signed note.")
-    return Note(body + "\n", parse_signatures(rest))
+    return Note(body + "\n", parse_signatures(signatures))
 
 
 def parse_signatures(lines: str) -> tuple[NoteSignature, ...]:
     """Parse signature lines, each with its line end. Raises `FormatError`."""
     if not lines.endswith("\n"):
         raise FormatError("The last signature line does not end.")
-    found = lines[:-1].split("\n")
-    if len(found) > _MAX_SIGNATURES:
+    signature_lines = lines[:-1].split("\n")
+    if len(signature_lines) > _MAX_SIGNATURES:
         raise FormatError("The signed note has too many signatures.")
-    return tuple(_signature(line) for line in found)
+    return tuple(_signature(line) for line in signature_lines)
 
 
 def _signature(line: str) -> NoteSignature:
@@ -103,12 +103,12 @@ def require_signature(note: Note, log_key: str) -> None:
     Raises `VerificationError` if its signature is missing or wrong. Signatures of other keys are ignored.
     """
     origin, public_key = parse_vkey(log_key)
-    own = [
+    signatures = [
         item for item in note.signatures if item.name == origin and item.key_id == key_id(origin, public_key)
     ]
-    if not own:
+    if not signatures:
         raise VerificationError("The note is not signed by the given log key.")
-    if not all(verify_bytes(note.text.encode(), item.signature, public_key) for item in own):
+    if not all(verify_bytes(note.text.encode(), item.signature, public_key) for item in signatures):
         raise VerificationError("The note's signature does not verify under the given log key.")
 
 
@@ -128,7 +128,7 @@ def find_cosignature(note: Note, witness: str) -> tuple[NoteSignature, int] | No
     Raises `VerificationError` if a line claims to be that witness's and does not verify.
     """
     name, public_key = parse_vkey(witness, COSIGNATURE_TYPE)
-    found = None
+    newest = None
     for item in note.signatures:
         if not item.is_of(name, public_key, COSIGNATURE_TYPE):
             continue
@@ -137,9 +137,9 @@ def find_cosignature(note: Note, witness: str) -> tuple[NoteSignature, int] | No
         message = _cosigned(note.text, timestamp)
         if not right_size or not verify_bytes(message, item.signature[_TIMESTAMP_SIZE:], public_key):
             raise VerificationError(f"The cosignature of {name} does not verify.")
-        if found is None or timestamp > found[1]:
-            found = item, timestamp
-    return found
+        if newest is None or timestamp > newest[1]:
+            newest = item, timestamp
+    return newest
 
 
 def _cosigned(text: str, timestamp: int) -> bytes:

@@ -36,8 +36,8 @@ def output_files(results: Any) -> tuple[OutputFile, ...]:
 
 def _walk(value: Any) -> Iterator[OutputFile]:
     if isinstance(value, Mapping):
-        if (found := _output_file(value)) is not None:
-            yield found
+        if (file := _output_file(value)) is not None:
+            yield file
             return
         for key in sorted(value, key=lambda key: str(key).encode("utf-16-be", "surrogatepass")):
             yield from _walk(value[key])

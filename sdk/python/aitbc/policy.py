@@ -99,8 +99,8 @@ class Policy:
 
         Raises `VerificationError` if the cosignature of a witness does not verify.
         """
-        found = {name: find_cosignature(note, key) for name, key in self.witnesses.items()}
-        return {name: cosignature[1] for name, cosignature in found.items() if cosignature is not None}
+        cosignatures = {name: find_cosignature(note, key) for name, key in self.witnesses.items()}
+        return {name: cosignature[1] for name, cosignature in cosignatures.items() if cosignature is not None}
 
     def is_met_by(self, witnesses: Mapping[str, int]) -> bool:
         """Return whether these witnesses form the quorum."""
@@ -164,8 +164,8 @@ class _Parser:
             if member in self._members:
                 raise FormatError(f"{member} is already a member of this group or another.")
             self._members.add(member)
-        known = {"any": 1, "all": len(members)}
-        least = known.get(threshold) or (int(threshold) if _NUMBER.fullmatch(threshold) else 0)
+        thresholds = {"any": 1, "all": len(members)}
+        least = thresholds.get(threshold) or (int(threshold) if _NUMBER.fullmatch(threshold) else 0)
         if not 1 <= least <= len(members):
             raise FormatError(f"the threshold is `all`, `any`, or from 1 to {len(members)}.")
         self.groups[name] = Group(least, tuple(members))

@@ -250,14 +250,14 @@ def _verify_attestations(
             continue
         wrong = [
             name
-            for name, found, expected in (
+            for name, actual, expected in (
                 ("type", attestation.kind, kind),
                 ("statement_sha256", attestation.statement_sha256, digest),
                 ("job_id", attestation.job_id, statement.job_id),
                 ("miner_id", attestation.miner_id, statement.miner_id),
                 ("fence", attestation.fence, statement.fence),
             )
-            if found != expected
+            if actual != expected
         ]
         if report.expect(
             kind,

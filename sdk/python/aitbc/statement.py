@@ -85,17 +85,19 @@ class Sealing:
     @classmethod
     def read(cls, value: object) -> Sealing:
         """Parse the part of a predicate. Raises `FormatError`."""
-        where = "The statement's sealed part"
-        fields = exact(value, ("version", "key_id", "request_id", "digests"), where)
-        digests = exact(fields["digests"], ("request", "results", "inputs", "outputs"), f"{where} (digests)")
+        subject = "The statement's sealed part"
+        fields = exact(value, ("version", "key_id", "request_id", "digests"), subject)
+        digests = exact(
+            fields["digests"], ("request", "results", "inputs", "outputs"), f"{subject} (digests)"
+        )
         return cls(
             version=fields["version"],
             key_id=fields["key_id"],
             request_id=fields["request_id"],
             request=digests["request"],
             results=digests["results"],
-            inputs=tuple(items(digests["inputs"], f"{where} (inputs)")),
-            outputs=tuple(items(digests["outputs"], f"{where} (outputs)")),
+            inputs=tuple(items(digests["inputs"], f"{subject} (inputs)")),
+            outputs=tuple(items(digests["outputs"], f"{subject} (outputs)")),
         )
 
 
@@ -280,15 +282,15 @@ def _attestation(value: object) -> Mapping[str, Any]:
     return fields
 
 
-def _digests(value: object, where: str) -> tuple[NamedDigest, ...]:
-    return tuple(_digest(item, f"An entry of the statement's {where}") for item in items(value, where))
+def _digests(value: object, subject: str) -> tuple[NamedDigest, ...]:
+    return tuple(_digest(item, f"An entry of the statement's {subject}") for item in items(value, subject))
 
 
-def _digest(value: object, where: str) -> NamedDigest:
-    fields: Mapping[str, Any] = exact(value, ("name", "digest"), where)
-    digest = exact(fields["digest"], ("sha256",), f"{where} (digest)")
+def _digest(value: object, subject: str) -> NamedDigest:
+    fields: Mapping[str, Any] = exact(value, ("name", "digest"), subject)
+    digest = exact(fields["digest"], ("sha256",), f"{subject} (digest)")
     return NamedDigest(
-        text(fields["name"], f"{where} (name)"), text(digest["sha256"], f"{where} (sha256)", HEX_SHA256)
+        text(fields["name"], f"{subject} (name)"), text(digest["sha256"], f"{subject} (sha256)", HEX_SHA256)
     )
 
 
@@ -325,11 +327,11 @@ def decimal_text(number: Decimal) -> str:
     return "0" if result in {"-0", ""} else result
 
 
-def parse_decimal(value: object, where: str, decimals: int = MONEY_DECIMALS) -> Decimal:
-    """Parse a decimal that is not negative from its canonical form. Raises `FormatError` that names `where`."""
-    result = text(value, where, _DECIMAL)
+def parse_decimal(value: object, subject: str, decimals: int = MONEY_DECIMALS) -> Decimal:
+    """Parse a decimal that is not negative from its canonical form. Raises `FormatError` that names `subject`."""
+    result = text(value, subject, _DECIMAL)
     if _decimals(result) > decimals:
-        raise FormatError(f"{where} has more than {decimals} decimals.")
+        raise FormatError(f"{subject} has more than {decimals} decimals.")
     return Decimal(result)
 
 

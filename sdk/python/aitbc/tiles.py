@@ -98,28 +98,28 @@ class TiledTree:
         return fold(hashes[offset : offset + (1 << height)])
 
     def _hashes(self, level: int, index: int) -> list[bytes]:
-        known = self._tiles.get((level, index))
-        if known is None:
+        hashes = self._tiles.get((level, index))
+        if hashes is None:
             tile = Tile(level, index, tile_width(self.size, level, index))
-            known = split_hashes(self._read(tile))[: tile.width]
-            if not tile.width or len(known) != tile.width or len(known[-1]) != HASH_SIZE:
+            hashes = split_hashes(self._read(tile))[: tile.width]
+            if not tile.width or len(hashes) != tile.width or len(hashes[-1]) != HASH_SIZE:
                 raise FormatError(f"{tile.path} does not have {tile.width} hashes.")
-            self._tiles[level, index] = known
-        return known
+            self._tiles[level, index] = hashes
+        return hashes
 
 
 def grow(read: TileReader, size: int, leaf_hashes: Sequence[bytes]) -> Mapping[Tile, bytes]:
     """Return the tiles that change when leaves are added to a tree of `size` leaves: the full ones, and the new right edge."""
     changed: dict[Tile, bytes] = {}
-    level, new = 0, list(leaf_hashes)
-    while new:
-        first, there = divmod(size >> (TILE_HEIGHT * level), TILE_WIDTH)
-        if there:
-            new = [*split_hashes(read(Tile(level, first, there)))[:there], *new]
-        tiles = [new[i : i + TILE_WIDTH] for i in range(0, len(new), TILE_WIDTH)]
+    level, pending = 0, list(leaf_hashes)
+    while pending:
+        first, present = divmod(size >> (TILE_HEIGHT * level), TILE_WIDTH)
+        if present:
+            pending = [*split_hashes(read(Tile(level, first, present)))[:present], *pending]
+        tiles = [pending[i : i + TILE_WIDTH] for i in range(0, len(pending), TILE_WIDTH)]
         for index, hashes in enumerate(tiles, first):
             changed[Tile(level, index, len(hashes))] = b"".join(hashes)
-        new = [fold(hashes) for hashes in tiles if len(hashes) == TILE_WIDTH]
+        pending = [fold(hashes) for hashes in tiles if len(hashes) == TILE_WIDTH]
         level += 1
     return changed
 

@@ -116,7 +116,7 @@ def _send(session: Session, source: Source, plan: _Plan, *, resumable: bool) -> 
     path = f"{_PATH}/{quote(plan.upload_id, safe='')}"
     retries = Retries(session, transient=_TRANSIENT)
     while plan.artifact is None:
-        sent: list[dict[str, Any]] = []
+        sent_parts: list[dict[str, Any]] = []
         for part in plan.parts:
             source.part(part.offset, part.size)
             request = Request(
@@ -124,7 +124,7 @@ def _send(session: Session, source: Source, plan: _Plan, *, resumable: bool) -> 
             )
             answer = yield from send(request)
             if isinstance(answer, Response) and answer.status < FIRST_ERROR and answer.headers.get("etag"):
-                sent.append({"number": part.number, "etag": answer.headers["etag"]})
+                sent_parts.append({"number": part.number, "etag": answer.headers["etag"]})
                 retries.restart()
                 continue
             delay = retries.delay(request, answer) if resumable else None
@@ -135,6 +135,8 @@ def _send(session: Session, source: Source, plan: _Plan, *, resumable: bool) -> 
             break
         if not plan.missing:
             yield Sleep(_CHECK_SECONDS)
-        proceed = post_json(f"{path}/parts", {"parts": sent}, repeatable=True, extra_timeout=_ANSWER_SECONDS)
+        proceed = post_json(
+            f"{path}/parts", {"parts": sent_parts}, repeatable=True, extra_timeout=_ANSWER_SECONDS
+        )
         plan = yield from fetch(session, proceed, _Plan)
     return plan.artifact

@@ -35,9 +35,9 @@ def sealed_request(session: Session, /, job_id: str) -> Flow[SealedRequest | Non
 
 def _described(session: Session, job_id: str) -> Flow[AnswerOpener | None]:
     """Return what opens the answer to a job that is not in the memory, as the coordinator describes the job; None if it is not sealed."""
-    known = session.sealing.unconfirmed.get(job_id)
-    if known is not None:
-        return known
+    remembered = session.sealing.unconfirmed.get(job_id)
+    if remembered is not None:
+        return remembered
     job = yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}"), Job)
     if job.sealed is None or job.miner_id is None:
         return None
@@ -53,12 +53,12 @@ def _described(session: Session, job_id: str) -> Flow[AnswerOpener | None]:
 def _doubt(session: Session, job_id: str, *, is_sealed: bool) -> dict[str, Any]:
     """Return the marks of an answer that was not opened with this client's memory. Without a key, nothing was ever sealed."""
     if is_sealed:
-        then = "Its answer was opened as the coordinator describes the job, so it may be that of another miner, or to another request."
+        advice = "Its answer was opened as the coordinator describes the job, so it may be that of another miner, or to another request."
     elif session.sealing.path.exists():
-        then = "If you did seal it, do not trust what the coordinator returned."
+        advice = "If you did seal it, do not trust what the coordinator returned."
     else:
         return {"opened": False}
-    return {"opened": False, "caution": f"This client has no memory of sealing job {job_id}. {then}"}
+    return {"opened": False, "caution": f"This client has no memory of sealing job {job_id}. {advice}"}
 
 
 def _marked(answer: Mapping[str, Any], marks: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,8 +85,8 @@ def set_address(session: Session, /, miner_id: str, envelope: Mapping[str, Any])
 def proof(session: Session, /, payout_id: str) -> Flow[dict[str, Any]]:
     """Return the proof that a payment is part of a batch in the log. `aitbc.leaves.payouts.verify_payout` verifies it."""
     response = yield from call(session, Request("GET", f"/v1/payouts/{quote(payout_id, safe='')}/proof"))
-    found: dict[str, Any] = json.loads(response.content)
-    return found
+    fields: dict[str, Any] = json.loads(response.content)
+    return fields
 
 
 def _path(batch_id: str) -> str:

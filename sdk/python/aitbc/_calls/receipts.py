@@ -46,17 +46,17 @@ def export(
     receipt = yield from get(session, job_id)
     results = yield from jobs.get_results(session, job_id, wait=False, opened=False)
     opening.check_receipt(session, job_id, receipt.to_dict(), results.results)
-    left = timeout
+    seconds_left = timeout
     while True:
         proof = yield from log.proof(session, receipt.receipt_id)
         if policy is None or _accepted(policy, proof):
             return build_bundle(receipt.to_dict(), results.results, proof)
-        if left <= 0:
+        if seconds_left <= 0:
             raise TimeoutError(
                 f"No checkpoint that includes the receipt of {job_id} has the cosignatures that the policy requires. Try again later."
             )
-        yield Sleep(min(left, _WITNESS_PAUSE))
-        left -= _WITNESS_PAUSE
+        yield Sleep(min(seconds_left, _WITNESS_PAUSE))
+        seconds_left -= _WITNESS_PAUSE
 
 
 def _accepted(policy: Policy, proof: str) -> bool:

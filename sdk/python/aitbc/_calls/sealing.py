@@ -113,9 +113,9 @@ def request_of(session: Session, body: Mapping[str, Any]) -> Flow[SealedRequest 
     if not isinstance(sealed, Mapping):
         return None
     request_id, miner_id = str(sealed.get("request_id")), body.get("miner_id")
-    known = session.sealing.memory.get(request_id)
-    if known is not None or miner_id is None:
-        return known
+    sealed_request = session.sealing.memory.get(request_id)
+    if sealed_request is not None or miner_id is None:
+        return sealed_request
     request = SealedRequest(str(miner_id), request_id, str(sealed.get("reply_key")))
     return (yield from _remember(session, request_id, request))
 
@@ -179,8 +179,12 @@ def _refuse_addresses(value: Any, field: str = "") -> None:
 
 
 def _adapters(sealed_input: Mapping[str, Any]) -> list[str]:
-    found = [*(sealed_input.get("loras") or ()), sealed_input.get("control")]
-    return [str(each["name"]) for each in found if isinstance(each, Mapping) and "name" in each]
+    references = [*(sealed_input.get("loras") or ()), sealed_input.get("control")]
+    return [
+        str(reference["name"])
+        for reference in references
+        if isinstance(reference, Mapping) and "name" in reference
+    ]
 
 
 class _Schema(Record):

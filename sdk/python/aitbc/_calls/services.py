@@ -72,11 +72,11 @@ def transcribe(
     language: str | None = None,
     task: str | None = None,
     wait: float | None = None,
-    **more: Any,
+    **fields: Any,
 ) -> Flow[ServiceJob]:
     """Transcribe speech. `audio` is a URL, an artifact's address, or a file, which is uploaded first.
 
-    `task` is `transcribe` or `translate`. `more` are further fields of the body, such as `word_timestamps` or `pricing`.
+    `task` is `transcribe` or `translate`. `fields` are further fields of the body, such as `word_timestamps` or `pricing`.
     """
     body = {
         "audio_url": (yield from _address(session, audio)),
@@ -84,7 +84,7 @@ def transcribe(
         "language": language,
         "task": task,
     }
-    return (yield from call_service(session, "whisper/transcribe", _present({**body, **more}), wait=wait))
+    return (yield from call_service(session, "whisper/transcribe", _present({**body, **fields}), wait=wait))
 
 
 @_unsealed
@@ -97,11 +97,11 @@ def transcode(
     codec: str | None = None,
     resolution: str | None = None,
     wait: float | None = None,
-    **more: Any,
+    **fields: Any,
 ) -> Flow[ServiceJob]:
     """Transcode a video. `video` is a URL, an artifact's address, or a file, which is uploaded first.
 
-    `resolution` is `WIDTHxHEIGHT`. `more` are further fields of the body, such as `fps` or `pricing`.
+    `resolution` is `WIDTHxHEIGHT`. `fields` are further fields of the body, such as `fps` or `pricing`.
     """
     body = {
         "input_url": (yield from _address(session, video)),
@@ -109,7 +109,7 @@ def transcode(
         "codec": codec,
         "resolution": resolution,
     }
-    return (yield from call_service(session, "ffmpeg/transcode", _present({**body, **more}), wait=wait))
+    return (yield from call_service(session, "ffmpeg/transcode", _present({**body, **fields}), wait=wait))
 
 
 @_unsealed
@@ -125,12 +125,12 @@ def generate(
     image: Uploadable | None = None,
     mask: Uploadable | None = None,
     wait: float | None = None,
-    **more: Any,
+    **fields: Any,
 ) -> Flow[ServiceJob]:
     """Generate images from a prompt. `size` is `WIDTHxHEIGHT`.
 
     `image` is an image to start from, and the white parts of `mask` select what may change. Each is a URL, an artifact's address, or a
-    file, which is uploaded first. `more` are further fields of the body, such as `seed` or `pricing`.
+    file, which is uploaded first. `fields` are further fields of the body, such as `seed` or `pricing`.
     """
     body = {
         "prompt": prompt,
@@ -142,7 +142,7 @@ def generate(
         "mask_url": None if mask is None else (yield from _address(session, mask)),
     }
     return (
-        yield from call_service(session, "stable-diffusion/generate", _present({**body, **more}), wait=wait)
+        yield from call_service(session, "stable-diffusion/generate", _present({**body, **fields}), wait=wait)
     )
 
 
@@ -158,11 +158,11 @@ def infer(
     temperature: float | None = None,
     wait: float | None = None,
     idempotency_key: str | None = None,
-    **more: Any,
+    **other_fields: Any,
 ) -> Flow[ServiceJob]:
     """Generate text with a language model, from a `prompt` or from a conversation (`messages` with `role` and `content`).
 
-    `max_tokens` limits the length of the text. `more` are further fields of the body, such as `stop` or `pricing`.
+    `max_tokens` limits the length of the text. `other_fields` are further fields of the body, such as `stop` or `pricing`.
     """
     body = {
         "prompt": prompt,
@@ -171,7 +171,7 @@ def infer(
         "max_tokens": max_tokens,
         "temperature": temperature,
     }
-    fields = _present({**body, **more})
+    fields = _present({**body, **other_fields})
     return (
         yield from call_service(session, "llm/inference", fields, wait=wait, idempotency_key=idempotency_key)
     )
@@ -187,10 +187,10 @@ def embed(
     dimensions: int | None = None,
     wait: float | None = None,
     idempotency_key: str | None = None,
-    **more: Any,
+    **other_fields: Any,
 ) -> Flow[ServiceJob]:
-    """Turn texts into vectors; `dimensions` shortens them. `more` are further fields of the body, such as `pricing`."""
-    fields = _present({"input": list(texts), "model": model, "dimensions": dimensions, **more})
+    """Turn texts into vectors; `dimensions` shortens them. `other_fields` are further fields of the body, such as `pricing`."""
+    fields = _present({"input": list(texts), "model": model, "dimensions": dimensions, **other_fields})
     return (
         yield from call_service(session, "text/embedding", fields, wait=wait, idempotency_key=idempotency_key)
     )
@@ -207,7 +207,7 @@ def stream(
     max_tokens: int | None = None,
     temperature: float | None = None,
     idempotency_key: str | None = None,
-    **more: Any,
+    **fields: Any,
 ) -> Flow[ServiceJob]:
     """Generate text as `infer` does, and stream it: iterate over the returned object.
 
@@ -222,7 +222,7 @@ def stream(
             max_tokens=max_tokens,
             temperature=temperature,
             idempotency_key=idempotency_key,
-            **more,
+            **fields,
         )
     )
 
@@ -238,11 +238,11 @@ def render(
     resolution_y: int | None = None,
     samples: int | None = None,
     wait: float | None = None,
-    **more: Any,
+    **fields: Any,
 ) -> Flow[ServiceJob]:
     """Render a Blender scene. `blend` is a URL, an artifact's address, or a .blend file, which is uploaded first.
 
-    The resolution is in pixels. `more` are further fields of the body, such as `frames` or `pricing`.
+    The resolution is in pixels. `fields` are further fields of the body, such as `frames` or `pricing`.
     """
     body = {
         "blend_file_url": (yield from _address(session, blend)),
@@ -251,7 +251,7 @@ def render(
         "resolution_y": resolution_y,
         "samples": samples,
     }
-    return (yield from call_service(session, "blender/render", _present({**body, **more}), wait=wait))
+    return (yield from call_service(session, "blender/render", _present({**body, **fields}), wait=wait))
 
 
 @_unsealed
@@ -266,13 +266,13 @@ def run(
     deterministic: bool = False,
     parameters: Mapping[str, Any] | None = None,
     idempotency_key: str | None = None,
-    **more: Any,
+    **fields: Any,
 ) -> Flow[Job]:
     """Run a Python program, whose function `predict(input, **parameters)` returns the result.
 
     `program` is one file, or an archive that contains `entrypoint`. It and `input` are uploaded to the job. `entrypoint` defaults to
     the program's own name, or to `model.py`. `requirements` are the packages that it needs. A `deterministic` program returns the same
-    for the same input on every machine, so that its result can be `audited`. `more` are further fields of the job, such as `pricing`.
+    for the same input on every machine, so that its result can be `audited`. `fields` are further fields of the job, such as `pricing`.
     """
     name = Source(program).name
     start = entrypoint or (name if _PROGRAM.fullmatch(name) else "model.py")
@@ -286,18 +286,20 @@ def run(
             **({"deterministic": True} if deterministic else {}),
         },
         "parameters": parameters,
-        **more,
+        **fields,
     }
     if input is not None:
-        own = Source(input).name
-        found = _FORMAT.search(own)
+        file_name = Source(input).name
+        extension = _FORMAT.search(file_name)
         address = None
         # Uploaded to the job under the program's name or as an archive, it would be taken for the program.
-        if own == start or _ARCHIVE.search(own):
+        if file_name == start or _ARCHIVE.search(file_name):
             address = yield from _address(session, input)
         else:
-            files[own or "input"] = input
-        body["input"] = _present({"type": "file", "format": found[1] if found else None, "source": address})
+            files[file_name or "input"] = input
+        body["input"] = _present(
+            {"type": "file", "format": extension[1] if extension else None, "source": address}
+        )
     return (yield from jobs.create(session, _present(body), files, idempotency_key=idempotency_key))
 
 

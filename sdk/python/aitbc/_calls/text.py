@@ -41,11 +41,11 @@ def write(session: Session, /, job_id: str) -> Stream[str | JobResults]:
                 opened = True
             answer = yield command
     results = yield from get_results(session, job_id)
-    rest = streamed.rest(str(results.results.get("text", "")))
-    if rest:
-        yield Emit(rest)
+    unsent_text = streamed.rest(str(results.results.get("text", "")))
+    if unsent_text:
+        yield Emit(unsent_text)
     yield Emit(results)
-    if rest is None:
+    if unsent_text is None:
         raise TransportError(
             f"The streamed text of job {job_id} is not the beginning of its final text: pieces were lost, or another miner "
             "generated it again. The results have the complete text."

@@ -268,7 +268,7 @@ def failure(error: TransportError | httpx.HTTPError, request: Request) -> AITBCE
     """Convert an httpx error to one of this package."""
     if isinstance(error, TransportError):
         return error
-    what = request.name
+    call = request.name
     if isinstance(error, httpx.UnsupportedProtocol):
         return ConfigurationError(f"The coordinator's URL is invalid: {error}")
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
@@ -279,5 +279,5 @@ def failure(error: TransportError | httpx.HTTPError, request: Request) -> AITBCE
         unreached.__cause__ = error  # it may be a refused certificate
         return unreached
     if isinstance(error, httpx.TimeoutException):
-        return errors.TimeoutError(f"The coordinator did not respond to {what} in time.")
-    return TransportError(f"The connection to the coordinator broke during {what}: {error}.")
+        return errors.TimeoutError(f"The coordinator did not respond to {call} in time.")
+    return TransportError(f"The connection to the coordinator broke during {call}: {error}.")

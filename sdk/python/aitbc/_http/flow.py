@@ -211,11 +211,11 @@ def not_a_coordinators(request: Request, error: Exception) -> TransportError:
     )
 
 
-def post_json(path: str, body: Any, **more: Any) -> Request:
+def post_json(path: str, body: Any, **options: Any) -> Request:
     """Return a request that posts a JSON value. It is repeatable if it has an `Idempotency-Key`, or if `repeatable` is passed."""
-    headers = {"Content-Type": "application/json", **more.pop("headers", {})}
-    repeatable = more.pop("repeatable", "Idempotency-Key" in headers)
-    return Request("POST", path, headers=headers, content=json_body(body), repeatable=repeatable, **more)
+    headers = {"Content-Type": "application/json", **options.pop("headers", {})}
+    repeatable = options.pop("repeatable", "Idempotency-Key" in headers)
+    return Request("POST", path, headers=headers, content=json_body(body), repeatable=repeatable, **options)
 
 
 def json_body(value: Any) -> bytes:

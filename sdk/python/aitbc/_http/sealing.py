@@ -62,11 +62,11 @@ class SealingState:
 
         Raises `VerificationError` if the job was sealed with another key, `ConfigurationError` if key or memory cannot be read.
         """
-        known = self.openers.get(job_id)
-        if known is None and (request := self.memory.get(job_id)) is not None:
-            known = self.new_opener(job_id, request)
-            cache(self.openers, job_id, known)
-        return known
+        opener = self.openers.get(job_id)
+        if opener is None and (request := self.memory.get(job_id)) is not None:
+            opener = self.new_opener(job_id, request)
+            cache(self.openers, job_id, opener)
+        return opener
 
     def new_opener(self, job_id: str, request: SealedRequest) -> AnswerOpener:
         """Return what opens the answers to a request in a job. Raises `VerificationError` if it was sealed with another key."""
@@ -93,37 +93,37 @@ def require_sealed(kind: str, data: Mapping[str, Any]) -> None:
         )
 
 
-def cache(known: dict[str, T], key: str, value: T) -> None:
+def cache(entries: dict[str, T], key: str, value: T) -> None:
     """Add an entry, and forget the oldest if there are too many."""
-    known[key] = value
-    while len(known) > MAX_CACHED:
-        del known[next(iter(known))]
+    entries[key] = value
+    while len(entries) > MAX_CACHED:
+        del entries[next(iter(entries))]
 
 
-def decrypt(known: Mapping[str, SealedFile], artifact_id: str, content: bytes) -> bytes:
+def decrypt(files: Mapping[str, SealedFile], artifact_id: str, content: bytes) -> bytes:
     """Return the plaintext of a downloaded artifact that is a sealed file of results that this client has opened, else the content."""
-    found = known.get(artifact_id)
-    if found is None:
+    file = files.get(artifact_id)
+    if file is None:
         return content
-    plaintext = b"".join(open_file(found.key, io.BytesIO(content)))
-    _check(found, hashlib.sha256(plaintext).hexdigest(), len(plaintext))
+    plaintext = b"".join(open_file(file.key, io.BytesIO(content)))
+    _check(file, hashlib.sha256(plaintext).hexdigest(), len(plaintext))
     return plaintext
 
 
-def decrypt_file(known: Mapping[str, SealedFile], artifact_id: str, path: Path) -> None:
+def decrypt_file(files: Mapping[str, SealedFile], artifact_id: str, path: Path) -> None:
     """Replace a downloaded file with its plaintext, if it is a sealed one. Raises `VerificationError`, and leaves no file. Blocking."""
-    found = known.get(artifact_id)
-    if found is None:
+    sealed_file = files.get(artifact_id)
+    if sealed_file is None:
         return
     opened = path.with_name(f"{path.name}.opened")
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as sealed, opened.open("wb") as file:
-            for chunk in open_file(found.key, sealed):
+            for chunk in open_file(sealed_file.key, sealed):
                 digest.update(chunk)
                 size += len(chunk)
                 file.write(chunk)
-        _check(found, digest.hexdigest(), size)
+        _check(sealed_file, digest.hexdigest(), size)
         opened.replace(path)
     except VerificationError:
         path.unlink(missing_ok=True)

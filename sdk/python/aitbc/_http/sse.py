@@ -38,17 +38,17 @@ class EventReader:
         Raises `TransportError` for an event that is not UTF-8 or longer than 1 MiB.
         """
         *lines, self._rest = (self._rest + piece).split(b"\n")
-        found = []
+        events = []
         for line in lines:
             if line := line.removesuffix(b"\r"):
                 self._field(line)
                 continue
             if self._data:
-                found.append(ServerSentEvent(self._name or "message", "\n".join(self._data), self._event_id))
+                events.append(ServerSentEvent(self._name or "message", "\n".join(self._data), self._event_id))
             self._name, self._data, self._event_id, self._size = "", [], "", 0
         if self._size + len(self._rest) > _LONGEST_EVENT:
             raise TransportError(f"The coordinator sent an event of more than {_LONGEST_EVENT} bytes.")
-        return found
+        return events
 
     def _field(self, line: bytes) -> None:
         self._size += len(line)

@@ -71,11 +71,11 @@ def _receive(
 ) -> Generator[Receive | Emit[StreamEvent], Answer, Response | AITBCError]:
     """Emit the events of one connection. Returns the coordinator's refusal, or the error that broke the connection."""
     while isinstance(piece := (yield Receive()), bytes):
-        before = cursor.after
+        last_seq = cursor.after
         received = cursor.advance(piece)
         if isinstance(received, Response):
             return received
-        if cursor.after != before:
+        if cursor.after != last_seq:
             retries.restart()
         if received is not None:
             if received.type == "job_event" and session.sealing.memory.get(str(received.data.get("job_id"))):

@@ -105,12 +105,12 @@ class Source:
             yield from self._read(self._file)
 
     def _read(self, file: BinaryIO) -> Iterator[bytes]:
-        self._position, left = self._from, self.length
-        while chunk := file.read(CHUNK if left is None else min(CHUNK, left)):
+        self._position, remaining = self._from, self.length
+        while chunk := file.read(CHUNK if remaining is None else min(CHUNK, remaining)):
             self._digest.update(memoryview(chunk)[max(0, self._hashed - self._position) :])
             self._position += len(chunk)
             self._hashed = max(self._hashed, self._position)
-            left = None if left is None else left - len(chunk)
+            remaining = None if remaining is None else remaining - len(chunk)
             yield chunk
 
     def report(self) -> None:

@@ -16,39 +16,39 @@ FENCE = re.compile(r"[1-9][0-9]{0,15}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
 
 
-def exact(value: object, keys: Iterable[str], where: str) -> Mapping[str, Any]:
-    """Return `value` if it is an object with exactly these keys. Raises `FormatError` that names `where`."""
+def exact(value: object, keys: Iterable[str], subject: str) -> Mapping[str, Any]:
+    """Return `value` if it is an object with exactly these keys. Raises `FormatError` that names `subject`."""
     if not isinstance(value, Mapping):
-        raise FormatError(f"{where} is not an object.")
-    expected, found = set(keys), set(value)
-    if missing := sorted(expected - found):
-        raise FormatError(f"{where} lacks {', '.join(missing)}.")
-    if extra := sorted(map(str, found - expected)):
-        raise FormatError(f"{where} has fields that do not belong there: {', '.join(extra)}.")
+        raise FormatError(f"{subject} is not an object.")
+    expected, present = set(keys), set(value)
+    if missing := sorted(expected - present):
+        raise FormatError(f"{subject} lacks {', '.join(missing)}.")
+    if extra := sorted(map(str, present - expected)):
+        raise FormatError(f"{subject} has fields that do not belong there: {', '.join(extra)}.")
     return value
 
 
-def items(value: object, where: str) -> Sequence[Any]:
-    """Return `value` if it is a list. Raises `FormatError` that names `where`."""
+def items(value: object, subject: str) -> Sequence[Any]:
+    """Return `value` if it is a list. Raises `FormatError` that names `subject`."""
     if not isinstance(value, (list, tuple)):
-        raise FormatError(f"{where} is not a list.")
+        raise FormatError(f"{subject} is not a list.")
     return value
 
 
-def text(value: object, where: str, pattern: re.Pattern[str] | None = None) -> str:
-    """Return `value` if it is a non-empty string that matches `pattern` completely. Raises `FormatError` that names `where`."""
+def text(value: object, subject: str, pattern: re.Pattern[str] | None = None) -> str:
+    """Return `value` if it is a non-empty string that matches `pattern` completely. Raises `FormatError` that names `subject`."""
     if not isinstance(value, str) or not value:
-        raise FormatError(f"{where} is not a non-empty string.")
+        raise FormatError(f"{subject} is not a non-empty string.")
     if pattern is not None and pattern.fullmatch(value) is None:
-        raise FormatError(f"{where} is malformed.")
+        raise FormatError(f"{subject} is malformed.")
     return value
 
 
-def utc_time(value: object, where: str) -> str:
-    """Return `value` if it is an RFC 3339 time in UTC with `Z`. Raises `FormatError` that names `where`."""
-    result = text(value, where, _TIME)
+def utc_time(value: object, subject: str) -> str:
+    """Return `value` if it is an RFC 3339 time in UTC with `Z`. Raises `FormatError` that names `subject`."""
+    result = text(value, subject, _TIME)
     try:
         datetime.fromisoformat(result)
     except ValueError as error:
-        raise FormatError(f"{where} is not a valid time.") from error
+        raise FormatError(f"{subject} is not a valid time.") from error
     return result

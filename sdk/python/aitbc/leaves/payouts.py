@@ -122,13 +122,13 @@ class Payment:
 
 def parse_payment(fields: object) -> Payment:
     """Parse a payment from its JSON fields. Raises `FormatError`."""
-    found = exact(fields, _PAYMENT_FIELDS, "The payment")
-    if found["_type"] != PAYMENT_TYPE:
+    values = exact(fields, _PAYMENT_FIELDS, "The payment")
+    if values["_type"] != PAYMENT_TYPE:
         raise FormatError(f"The payment's _type is not {PAYMENT_TYPE}.")
     return Payment(
-        **{name: found[name] for name in _PAYMENT_FIELDS if name not in {"_type", "amount", "sent_amount"}},
-        amount=parse_decimal(found["amount"], "The payment's amount"),
-        sent_amount=parse_decimal(found["sent_amount"], "The payment's sent_amount", MAX_DECIMALS),
+        **{name: values[name] for name in _PAYMENT_FIELDS if name not in {"_type", "amount", "sent_amount"}},
+        amount=parse_decimal(values["amount"], "The payment's amount"),
+        sent_amount=parse_decimal(values["sent_amount"], "The payment's sent_amount", MAX_DECIMALS),
     )
 
 
@@ -253,20 +253,20 @@ class PayoutProof:
 
 def parse_payout_proof(fields: object) -> PayoutProof:
     """Parse a proof from its JSON, NOT verified. Raises `FormatError`."""
-    found = exact(fields, _PROOF_FIELDS, "The proof of a payment")
-    if found["_type"] != PROOF_TYPE:
+    values = exact(fields, _PROOF_FIELDS, "The proof of a payment")
+    if values["_type"] != PROOF_TYPE:
         raise FormatError(f"The _type is not {PROOF_TYPE}.")
     hashes = tuple(
-        b64decode(text(item, "A hash of the proof")) for item in items(found["hashes"], "The proof's hashes")
+        b64decode(text(item, "A hash of the proof")) for item in items(values["hashes"], "The proof's hashes")
     )
     if len(hashes) > _MAX_PROOF_HASHES or any(len(item) != HASH_SIZE for item in hashes):
         raise FormatError("The proof has a hash without 32 bytes, or too many hashes.")
-    index = found["index"]
+    index = values["index"]
     if type(index) is not int or index < 0:
         raise FormatError("The proof's index is not a number.")
-    manifest = text(found["manifest"], "The proof's manifest").encode()
+    manifest = text(values["manifest"], "The proof's manifest").encode()
     return PayoutProof(
-        parse_payment(found["payment"]), index, hashes, manifest, text(found["proof"], "The log's proof")
+        parse_payment(values["payment"]), index, hashes, manifest, text(values["proof"], "The log's proof")
     )
 
 
@@ -296,13 +296,13 @@ def verify_payout(proof: object, trust: str | Policy) -> PayoutVerification:
     not say that the money has arrived: that is for the bank, the chain or the node that it was sent through.
     """
     report = Report()
-    found = report.attempt("form", lambda: parse_payout_proof(proof))
-    if found is None:
+    parsed = report.attempt("form", lambda: parse_payout_proof(proof))
+    if parsed is None:
         return PayoutVerification(tuple(report.checks), None, None)
     report.expect("form", True, "the proof is complete", "")
-    manifest = report.attempt("manifest", lambda: parse_manifest(found.manifest))
+    manifest = report.attempt("manifest", lambda: parse_manifest(parsed.manifest))
     if manifest is not None:
-        origin = report.attempt("log", lambda: _logged(found, trust))
+        origin = report.attempt("log", lambda: _logged(parsed, trust))
         if origin is not None:
             report.expect("log", True, f"the log {origin} includes the manifest", "")
             report.expect(
@@ -311,13 +311,13 @@ def verify_payout(proof: object, trust: str | Policy) -> PayoutVerification:
                 "the manifest names this log",
                 f"the manifest is of {manifest.origin}, the log of {origin}",
             )
-        _examine(report, found, manifest)
-    return PayoutVerification(tuple(report.checks), found.payment, manifest)
+        _examine(report, parsed, manifest)
+    return PayoutVerification(tuple(report.checks), parsed.payment, manifest)
 
 
-def _logged(found: PayoutProof, trust: str | Policy) -> str:
+def _logged(payout_proof: PayoutProof, trust: str | Policy) -> str:
     policy = trust if isinstance(trust, Policy) else Policy.of_log(trust)
-    parsed = parse_proof(found.proof)
+    parsed = parse_proof(payout_proof.proof)
     checkpoint = policy.open(parsed.note)
     cosigned = policy.cosigned_by(parsed.note)
     if not policy.is_met_by(cosigned):
@@ -325,20 +325,20 @@ def _logged(found: PayoutProof, trust: str | Policy) -> str:
         raise VerificationError(
             f"The checkpoint is cosigned by {names}, but the policy asks for {policy.quorum}."
         )
-    require_inclusion(found.manifest, parsed, checkpoint)
+    require_inclusion(payout_proof.manifest, parsed, checkpoint)
     return checkpoint.origin
 
 
-def _examine(report: Report, found: PayoutProof, manifest: Manifest) -> None:
+def _examine(report: Report, proof: PayoutProof, manifest: Manifest) -> None:
     """Compare the payment with the manifest."""
-    payment = found.payment
+    payment = proof.payment
     included = verify_inclusion(
-        leaf_hash(payment.to_leaf()), found.index, manifest.count, found.hashes, bytes.fromhex(manifest.root)
+        leaf_hash(payment.to_leaf()), proof.index, manifest.count, proof.hashes, bytes.fromhex(manifest.root)
     )
     report.expect(
         "payment",
         included,
-        f"payment {found.index + 1} of {manifest.count} of {manifest.batch_id}",
+        f"payment {proof.index + 1} of {manifest.count} of {manifest.batch_id}",
         "its proof does not lead to the manifest's root: it was changed, or is not part of the batch",
     )
     names = ("batch_id", "adapter", "currency")
@@ -407,7 +407,7 @@ def _parse_address(payload: bytes) -> PayoutAddress:
     return statement
 
 
-def _destination(adapter: str, address: str, currency: str, where: str) -> None:
-    text(adapter, f"{where}'s adapter", _NAME)
-    text(address, f"{where}'s address", _ADDRESS)
-    text(currency, f"{where}'s currency", _CURRENCY)
+def _destination(adapter: str, address: str, currency: str, subject: str) -> None:
+    text(adapter, f"{subject}'s adapter", _NAME)
+    text(address, f"{subject}'s address", _ADDRESS)
+    text(currency, f"{subject}'s currency", _CURRENCY)

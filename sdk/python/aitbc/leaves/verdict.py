@@ -37,8 +37,8 @@ def comparison_sha256(
     The log is public and `where` may quote a few words of the job, which nobody can guess from the digest because of the `salt`, 16 random
     bytes in hex. Without one it is not part of the digest.
     """
-    found = {"distances": dict(distances), "limits": dict(limits), "where": where, "reason": reason}
-    return sha256_hex(canonical_json(found | ({"salt": salt} if salt else {})))
+    comparison = {"distances": dict(distances), "limits": dict(limits), "where": where, "reason": reason}
+    return sha256_hex(canonical_json(comparison | ({"salt": salt} if salt else {})))
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,14 +56,14 @@ def load(name: str) -> Attestation:
     """Return the attestation of a type. Raises `ConfigurationError` if no installed package has it."""
     if name == NONE:
         return NoAttestation()
-    found = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in found:
-        known = ", ".join(sorted({NONE, *found}))
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in points:
+        names = ", ".join(sorted({NONE, *points}))
         raise ConfigurationError(
-            f"There is no attestation {name!r}. Installed: {known}. Install the package that provides it."
+            f"There is no attestation {name!r}. Installed: {names}. Install the package that provides it."
         )
-    made: Attestation = found[name].load()()
-    return made
+    attestation: Attestation = points[name].load()()
+    return attestation
 
 
 def make(name: str, attestation: Attestation, nonce: bytes) -> dict[str, Any] | None:

@@ -61,6 +61,6 @@ def _nonce(number: int, *, last: bool) -> bytes:
 def _read(source: Readable, size: int) -> bytes:
     """Read `size` bytes, fewer only at the end."""
     data = source.read(size)
-    while len(data) < size and (more := source.read(size - len(data))):
-        data += more
+    while len(data) < size and (piece := source.read(size - len(data))):
+        data += piece
     return data

@@ -69,12 +69,12 @@ def models_of(service_id: str) -> Callable[[typer.Context, str], Completions]:
 def _query(
     context: typer.Context, incomplete: str, query: Callable[[AITBCClient], Iterable[tuple[str, str]]]
 ) -> Completions:
-    given = context.find_root().params
+    params = context.find_root().params
     try:
         with AITBCClient(
-            given.get("api_key"), given.get("base_url"), timeout=TIMEOUT_SECONDS, retries=0
+            params.get("api_key"), params.get("base_url"), timeout=TIMEOUT_SECONDS, retries=0
         ) as client:
-            return [found for found in query(client) if found[0].startswith(incomplete)]
+            return [candidate for candidate in query(client) if candidate[0].startswith(incomplete)]
     except AITBCError:
         # The shell would offer an error message as a completion.
         return []

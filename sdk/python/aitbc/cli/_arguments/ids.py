@@ -29,8 +29,10 @@ def find_miner(client: AITBCClient, named: str) -> str:
     """Return the id of a miner of the market. Raises `NoSuchName` and `AmbiguousName`."""
 
     def miners() -> list[Candidate]:
-        found = client.marketplace.miners(limit=PAGE).miners
-        return [Candidate(one.miner_id, one.name, "online" if one.online else "offline") for one in found]
+        listed = client.marketplace.miners(limit=PAGE).miners
+        return [
+            Candidate(miner.miner_id, miner.name, "online" if miner.online else "offline") for miner in listed
+        ]
 
     return find("miner", named, miners, "aitbc miners")
 
@@ -42,14 +44,21 @@ def find_offer(client: AITBCClient, named: str) -> str:
     """
 
     def candidates() -> list[Candidate]:
-        names = {one.miner_id: one.name for one in client.marketplace.miners(limit=PAGE).miners}
+        names = {miner.miner_id: miner.name for miner in client.marketplace.miners(limit=PAGE).miners}
         _, slash, job_type = named.partition("/")
         if slash:
-            found = [offer for offer in offers(client) if offer.job_type == job_type.replace("-", "_")]
-            return [Candidate(one.offer_id, f"{names.get(one.miner_id, '')}/{job_type}") for one in found]
+            matching_offers = [
+                offer for offer in offers(client) if offer.job_type == job_type.replace("-", "_")
+            ]
+            return [
+                Candidate(offer.offer_id, f"{names.get(offer.miner_id, '')}/{job_type}")
+                for offer in matching_offers
+            ]
         return [
-            Candidate(one.offer_id, names.get(one.miner_id, ""), f"{one.job_type} for {one.price}")
-            for one in offers(client)
+            Candidate(
+                offer.offer_id, names.get(offer.miner_id, ""), f"{offer.job_type} for {offer.price}"
+            )
+            for offer in offers(client)
         ]
 
     return find("offer", named, candidates, "aitbc offers list")
@@ -57,23 +66,25 @@ def find_offer(client: AITBCClient, named: str) -> str:
 
 def offers(client: AITBCClient) -> list[Offer]:
     """Return the available offers and the caller's own, newest first."""
-    found = {offer.offer_id: offer for offer in client.marketplace.offers(limit=PAGE).offers}
+    offers_by_id = {offer.offer_id: offer for offer in client.marketplace.offers(limit=PAGE).offers}
     with suppress(Forbidden):  # a client has no offers of its own
-        found |= {offer.offer_id: offer for offer in client.marketplace.offers(limit=PAGE, mine=True).offers}
-    return sorted(found.values(), key=lambda offer: offer.created_at or "", reverse=True)
+        offers_by_id |= {
+            offer.offer_id: offer for offer in client.marketplace.offers(limit=PAGE, mine=True).offers
+        }
+    return sorted(offers_by_id.values(), key=lambda offer: offer.created_at or "", reverse=True)
 
 
 def find_artifact(client: AITBCClient, named: str) -> str:
     """Return the id of an output file of a recent job, by its id or name. Raises `NoSuchName` and `AmbiguousName`."""
 
     def candidates() -> list[Candidate]:
-        found: dict[str, Candidate] = {}
+        artifacts: dict[str, Candidate] = {}
         for job in client.jobs.list(status="completed", limit=_JOBS_WITH_FILES).jobs:
             with suppress(
                 JobNotCompleted, APIError, VerificationError
             ):  # deleted meanwhile, or sealed with another key
                 for file in client.jobs.get_results(job.job_id, wait=False).output_files():
-                    found.setdefault(file.artifact_id, Candidate(file.artifact_id, file.name, job.job_id))
-        return list(found.values())
+                    artifacts.setdefault(file.artifact_id, Candidate(file.artifact_id, file.name, job.job_id))
+        return list(artifacts.values())
 
     return find("output file", named.removeprefix("artifact:"), candidates, "aitbc jobs results JOB")

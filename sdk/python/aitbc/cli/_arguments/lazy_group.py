@@ -49,8 +49,8 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the arguments name, imported. See `TyperGroup.resolve_command`."""
         self.commands = dict.fromkeys(self.listed)  # type: ignore[assignment] # for suggestions, which need only names
-        name, found, rest = super().resolve_command(ctx, args)
-        return name, None if name is None else self.load(name), rest if found else args
+        name, command, remaining = super().resolve_command(ctx, args)
+        return name, None if name is None else self.load(name), remaining if command else args
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. What is wrong with its arguments is printed by the library, with names from outside in it."""
@@ -68,13 +68,13 @@ class LazyGroup(TyperGroup):
             module = import_module(entry.module)
         finally:
             gc.enable()
-        found = getattr(module, entry.attribute)
-        if isinstance(found, typer.Typer):
-            group: Any = typer.main.get_group(found)
+        loaded = getattr(module, entry.attribute)
+        if isinstance(loaded, typer.Typer):
+            group: Any = typer.main.get_group(loaded)
             group.name = name
             return group
         return _command(
-            name, found, cls=getattr(module, entry.command_class) if entry.command_class else None
+            name, loaded, cls=getattr(module, entry.command_class) if entry.command_class else None
         )
 
 

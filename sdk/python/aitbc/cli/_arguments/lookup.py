@@ -52,34 +52,39 @@ def find(kind: str, named: str, candidates: Callable[[], Sequence[Candidate]], l
     """
     if is_complete(named):
         return named
-    known = candidates()
-    found = _matching(named, known)
-    if len(found) == 1:
-        return found[0].id
-    if found:
-        more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
-        lines = [f"{named!r} names {len(found)} {kind}s. Use more characters of the id:"]
-        raise AmbiguousName("\n".join([*lines, *map(str, found[:_SHOWN]), *more]))
+    listed = candidates()
+    matches = _matching(named, listed)
+    if len(matches) == 1:
+        return matches[0].id
+    if matches:
+        omitted = [f"and {len(matches) - _SHOWN} more"] if len(matches) > _SHOWN else []
+        lines = [f"{named!r} names {len(matches)} {kind}s. Use more characters of the id:"]
+        raise AmbiguousName("\n".join([*lines, *map(str, matches[:_SHOWN]), *omitted]))
     if named.startswith((f"{kind}_", "sha256:")):
         return named  # it may be older than the candidates; the coordinator knows
-    if not known:
+    if not listed:
         raise NoSuchName(f"{named!r} was not found: there is no {kind} yet.")
-    raise NoSuchName(f"There is no {kind} {named!r}.{_suggestion(named, known)} `{listing}` lists them.")
+    raise NoSuchName(f"There is no {kind} {named!r}.{_suggestion(named, listed)} `{listing}` lists them.")
 
 
-def _matching(named: str, known: Sequence[Candidate]) -> Sequence[Candidate]:
+def _matching(named: str, listed: Sequence[Candidate]) -> Sequence[Candidate]:
     """Return the candidates that an argument names, by the most exact way that names any."""
     if named == LAST:
-        return known[:1]
+        return listed[:1]
     short = named.lower()
     ways: Iterable[Callable[[Candidate], bool]] = (
-        lambda one: one.id == named,
-        lambda one: one.name == named,
-        lambda one: one.name.lower() == short,
-        lambda one: len(short) >= SHORTEST and (one.id.startswith(short) or _rest(one.id).startswith(short)),
-        lambda one: len(short) >= SHORTEST and one.id.endswith(short),
+        lambda candidate: candidate.id == named,
+        lambda candidate: candidate.name == named,
+        lambda candidate: candidate.name.lower() == short,
+        lambda candidate: (
+            len(short) >= SHORTEST
+            and (candidate.id.startswith(short) or _rest(candidate.id).startswith(short))
+        ),
+        lambda candidate: len(short) >= SHORTEST and candidate.id.endswith(short),
     )
-    return next((found for way in ways if (found := [one for one in known if way(one)])), ())
+    return next(
+        (matches for way in ways if (matches := [candidate for candidate in listed if way(candidate)])), ()
+    )
 
 
 def _rest(complete: str) -> str:
@@ -87,10 +92,10 @@ def _rest(complete: str) -> str:
     return re.split("[_:]", complete, maxsplit=1)[-1]
 
 
-def _suggestion(named: str, known: Sequence[Candidate]) -> str:
+def _suggestion(named: str, listed: Sequence[Candidate]) -> str:
     """Return a similar name, or all names if they are few."""
-    names = list(dict.fromkeys(one.name or one.id for one in known))
-    near = difflib.get_close_matches(named, [*names, *(one.id for one in known)], n=1)
+    names = list(dict.fromkeys(candidate.name or candidate.id for candidate in listed))
+    near = difflib.get_close_matches(named, [*names, *(candidate.id for candidate in listed)], n=1)
     if near:
         return f" Did you mean {near[0]!r}?"
     return f" There are: {', '.join(names)}." if len(names) <= _SHOWN else ""

@@ -63,8 +63,8 @@ def option_of(field: str) -> str:
         return _OPTION_OF[field]
     name = field.removeprefix("parameters.")
     groups: list[type[Options]] = [JobOptions, *Parameters.__subclasses__()]
-    known = {one.name for group in groups for one in fields(group)}
-    return f"--{name.replace('_', '-')}" if name in known else name
+    options = {option.name for group in groups for option in fields(group)}
+    return f"--{name.replace('_', '-')}" if name in options else name
 
 
 _FIELD_IN_TEXT = re.compile(
@@ -74,7 +74,7 @@ _FIELD_IN_TEXT = re.compile(
 
 def with_options_named(text: str) -> str:
     """Return a message of the coordinator with the command's options in place of the request's fields."""
-    return _FIELD_IN_TEXT.sub(lambda found: option_of(found[0]), text)
+    return _FIELD_IN_TEXT.sub(lambda match: option_of(match[0]), text)
 
 
 def labels_of(pairs: Iterable[str]) -> dict[str, str]:

@@ -40,23 +40,25 @@ def find_target(
     if miner_id is not None:
         client.miners.encryption_key(miner_id)
         return Target(miner_id, _notice(client, miner_id, f"Sealed to {miner_id}."))
-    found = client.marketplace.miners(service=service, limit=PAGE).miners
+    miners = client.marketplace.miners(service=service, limit=PAGE).miners
     offered = [
-        (float(one.price), miner.name, miner.miner_id, one)
-        for miner in found
-        for one in miner.services
-        if miner.available and one.service_id == service and (model is None or model in one.models)
+        (float(service_offer.price), miner.name, miner.miner_id, service_offer)
+        for miner in miners
+        for service_offer in miner.services
+        if miner.available
+        and service_offer.service_id == service
+        and (model is None or model in service_offer.models)
     ]
-    for _, name, candidate, one in sorted(offered, key=lambda item: item[:3]):
+    for _, name, candidate, service_offer in sorted(offered, key=lambda item: item[:3]):
         try:
             client.miners.encryption_key(candidate)
         except NotFound:
             continue
-        chosen = f"Sealed to {name} ({candidate}), the cheapest miner with a key: {one.price} per {one.unit}."
+        chosen = f"Sealed to {name} ({candidate}), the cheapest miner with a key: {service_offer.price} per {service_offer.unit}."
         return Target(candidate, _notice(client, candidate, chosen))
-    wanted = service if model is None else f"{service} with the model {model}"
+    needed = service if model is None else f"{service} with the model {model}"
     raise NoSuchName(
-        f"No available miner accepts sealed jobs for {wanted}. `aitbc miners` lists the miners; name one with --miner."
+        f"No available miner accepts sealed jobs for {needed}. `aitbc miners` lists the miners; name one with --miner."
     )
 
 

@@ -73,16 +73,16 @@ def find_inputs(
     wrote (`is_output`). Raises `BadParameter` for an argument that matches nothing.
     """
     allowed = None if suffixes is None else frozenset(suffixes)
-    found: dict[str, Input] = {}
+    inputs: dict[str, Input] = {}
     for argument in named:
-        for one in _found(argument, allowed, recursive=recursive, is_output=is_output):
-            found.setdefault(str(one.file.resolve()) if one.file is not None else one.address, one)
-    stems = Counter(_stem(one) for one in found.values())
-    return [replace(one, whole_name=stems[_stem(one)] > 1) for one in found.values()]
+        for item in _found(argument, allowed, recursive=recursive, is_output=is_output):
+            inputs.setdefault(str(item.file.resolve()) if item.file is not None else item.address, item)
+    stems = Counter(_stem(item) for item in inputs.values())
+    return [replace(item, whole_name=stems[_stem(item)] > 1) for item in inputs.values()]
 
 
-def _stem(one: Input) -> Path:
-    return (one.below if one.file is None else one.file.resolve()).with_suffix("")
+def _stem(item: Input) -> Path:
+    return (item.below if item.file is None else item.file.resolve()).with_suffix("")
 
 
 def _found(
@@ -138,7 +138,7 @@ def check_distinct(outputs: Iterable[tuple[str, Path]]) -> None:
             raise typer.BadParameter(
                 f"The output for {label} would overwrite it. Choose another path with -o."
             )
-        if (other := owners.setdefault(target, label)) != label:
+        if (owner := owners.setdefault(target, label)) != label:
             raise typer.BadParameter(
-                f"{other} and {label} would both be written to {path}. Use two commands, one of them with -o."
+                f"{owner} and {label} would both be written to {path}. Use two commands, one of them with -o."
             )

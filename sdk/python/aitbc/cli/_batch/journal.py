@@ -66,9 +66,9 @@ class Journal:
             return path.read_text(encoding="utf-8")
         except FileNotFoundError:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = secrets.token_hex(16)
-        written = path.with_name(f".{made}.part")
-        write_file(written, made.encode(), 0o600)
+        token = secrets.token_hex(16)
+        written = path.with_name(f".{token}.part")
+        write_file(written, token.encode(), 0o600)
         with suppress(FileExistsError):  # another run of the command was faster
             os.link(written, path)
         written.unlink()
@@ -88,8 +88,8 @@ class Journal:
 
     def is_unchanged_output(self, path: Path) -> bool:
         """Return whether this command wrote the file and it has not changed since."""
-        found = self._written(path)
-        return found is not None and path.is_file() and found.get("sha256") == file_sha256(path)
+        record = self._written(path)
+        return record is not None and path.is_file() and record.get("sha256") == file_sha256(path)
 
     def is_output(self, path: Path) -> bool:
         """Return whether this command wrote a file at this path."""
@@ -97,9 +97,9 @@ class Journal:
 
     def holds(self, path: Path, key: str, sha256: str) -> bool:
         """Return whether the file exists exactly as this work wrote it."""
-        found = self._written(path)
-        same = found is not None and (found.get("work"), found.get("sha256")) == (key, sha256)
-        return same and self.is_unchanged_output(path)
+        record = self._written(path)
+        is_of_work = record is not None and (record.get("work"), record.get("sha256")) == (key, sha256)
+        return is_of_work and self.is_unchanged_output(path)
 
     def is_complete(self, key: str, entry: Entry, target: Path) -> bool:
         """Return whether an output exists with all its files, and no other work has overwritten one of them."""
@@ -107,8 +107,8 @@ class Journal:
         return files is not None and all(self._belongs(Path(file), key) for file in files)
 
     def _belongs(self, path: Path, key: str) -> bool:
-        found = self._written(path)
-        return path.exists() and found is not None and found.get("work") == key
+        record = self._written(path)
+        return path.exists() and record is not None and record.get("work") == key
 
     def _written(self, path: Path) -> dict[str, Any] | None:
         return self._read("files", _named(path))

@@ -94,9 +94,9 @@ def _outcomes(
 
     async def performed() -> list[Outcome]:
         nonlocal cancelled
-        with board(len(works)) as shown:
+        with board(len(works)) as display:
             async with async_client_of(context) as client:
-                engine = Engine(client, Journal(), shown, force=batch.force, detach=detach)
+                engine = Engine(client, Journal(), display, force=batch.force, detach=detach)
                 cancelled = engine.cancelled
                 return await engine.run(works, batch.at_once)
 
@@ -120,9 +120,9 @@ def _print_failures(failed: Sequence[Outcome], outcomes: Sequence[Outcome]) -> N
         for outcome in failed:
             print_error(explain(outcome.error or ValueError()))
         return
-    left = sum(outcome.status == "left" for outcome in outcomes)
-    rest = f", {left} were not started" if left else ""
-    print_error(f"{len(failed)} of {len(outcomes)} files failed{rest}. Run the same command to retry them:")
+    unstarted = sum(outcome.status == "left" for outcome in outcomes)
+    note = f", {unstarted} were not started" if unstarted else ""
+    print_error(f"{len(failed)} of {len(outcomes)} files failed{note}. Run the same command to retry them:")
     for outcome in failed:
         print_status(f"  {outcome.label}: {explain(outcome.error or ValueError())}")
 
@@ -137,7 +137,7 @@ def _code(failed: Sequence[Outcome], total: int) -> ExitCode:
     return codes.pop() if len(errors) == total and len(codes) == 1 else ExitCode.FAILED
 
 
-def receipt_of(receipt: Path | None, one: Input, inputs: Sequence[Input]) -> Path | None:
+def receipt_of(receipt: Path | None, item: Input, inputs: Sequence[Input]) -> Path | None:
     """Return the path for an input's receipt: the file that was named, or a separate file in the directory that was named."""
     if receipt is None or (len(inputs) == 1 and not receipt.is_dir()):
         return receipt
@@ -145,7 +145,7 @@ def receipt_of(receipt: Path | None, one: Input, inputs: Sequence[Input]) -> Pat
         raise typer.BadParameter(
             f"--receipt {receipt} is a file. Name a directory for the receipts of {len(inputs)} inputs."
         )
-    return receipt / one.below.with_name(one.below.name + ".receipt.json")
+    return receipt / item.below.with_name(item.below.name + ".receipt.json")
 
 
 def check_directory(directory: Path | None) -> None:

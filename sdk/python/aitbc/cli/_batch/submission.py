@@ -67,16 +67,16 @@ class Submission:
 
     async def job(self, entry: Entry | None, row: Row) -> str:
         """Return the id of the work's job: the recorded one, unless it failed or was cancelled, else a new one."""
-        known = entry is not None
+        is_recorded = entry is not None
         entry = entry or Entry()
         while True:
             if entry.job_id is None:
                 entry = await self._created(entry, row)
             if entry.job_id is None:  # the attempt of an earlier run was refused
                 continue
-            if not known or not await self._is_lost(entry.job_id):
+            if not is_recorded or not await self._is_lost(entry.job_id):
                 return entry.job_id
-            entry, known = entry.next_attempt(), False
+            entry, is_recorded = entry.next_attempt(), False
 
     async def _created(self, entry: Entry, row: Row) -> Entry:
         resumed = entry.body is not None
@@ -104,9 +104,11 @@ class Submission:
         if job.status != "submitted" or job.estimated_completion is not None:
             return
         with suppress(AITBCError):  # the job goes on without the explanation
-            found = await self._client.jobs.explain(job.job_id)
-            if found.reasons:
-                row.report(with_options_named(f"waiting: {found.summary} {found.reasons[0].action}"))
+            explanation = await self._client.jobs.explain(job.job_id)
+            if explanation.reasons:
+                row.report(
+                    with_options_named(f"waiting: {explanation.summary} {explanation.reasons[0].action}")
+                )
 
     async def _body(self, row: Row) -> dict[str, Any]:
         work = self._work

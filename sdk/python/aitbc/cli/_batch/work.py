@@ -188,11 +188,11 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome as `--json` prints it."""
-        shown: dict[str, Any] = {"input": self.label, "status": self.status, "job_id": self.job_id}
-        shown["outputs"] = [str(path) for path in self.outputs]
+        fields: dict[str, Any] = {"input": self.label, "status": self.status, "job_id": self.job_id}
+        fields["outputs"] = [str(path) for path in self.outputs]
         if self.answer is not None:
-            shown["results"] = self.answer.to_dict()["results"]
+            fields["results"] = self.answer.to_dict()["results"]
         if self.error is not None:
             code = self.error.code if isinstance(self.error, (APIError, JobFailed)) else None
-            shown["error"] = {"code": code, "message": explain(self.error)}
-        return shown
+            fields["error"] = {"code": code, "message": explain(self.error)}
+        return fields

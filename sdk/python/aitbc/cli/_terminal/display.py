@@ -36,7 +36,7 @@ class Row(ABC):
     """One work on the display. Call `end` when the work is over."""
 
     @abstractmethod
-    def uploading(self, sent: int, total: int | None) -> None:
+    def uploading(self, sent_bytes: int, total: int | None) -> None:
         """Show the progress of an upload, in bytes."""
 
     @abstractmethod
@@ -90,11 +90,11 @@ class _Line(Row):
         self._retries = _Retries()
         self._announced = False
 
-    def uploading(self, sent: int, total: int | None) -> None:
+    def uploading(self, sent_bytes: int, total: int | None) -> None:
         if not self._announced and (total or 0) >= _WORTH_A_LINE:
             self.report(f"uploading {_mebibytes(total or 0)}")
             self._announced = True
-        if sent == total and self._announced:
+        if sent_bytes == total and self._announced:
             self.report("uploaded")
 
     def job(self, job: Job) -> None:
@@ -106,8 +106,8 @@ class _Line(Row):
             return
         self._shown.add(job.status)
         self._progress = progress
-        shown = f"running {progress:g}%" if job.status == "running" and progress else job.status
-        self.report(shown if self._label == job.job_id else f"{job.job_id} {shown}")
+        state = f"running {progress:g}%" if job.status == "running" and progress else job.status
+        self.report(state if self._label == job.job_id else f"{job.job_id} {state}")
 
     def report(self, text: str) -> None:
         print_status(f"{self._label}: {text}")
@@ -160,8 +160,8 @@ class _Bar(Row):
         self._retries = _Retries()
         self._task = progress.add_task(label, total=None, state="")
 
-    def uploading(self, sent: int, total: int | None) -> None:
-        self._progress.update(self._task, completed=sent, total=total, state="uploading")
+    def uploading(self, sent_bytes: int, total: int | None) -> None:
+        self._progress.update(self._task, completed=sent_bytes, total=total, state="uploading")
 
     def job(self, job: Job) -> None:
         _report_waiting(self, job)
@@ -211,8 +211,8 @@ def _mebibytes(size: int) -> str:
 @contextmanager
 def row_of(job_id: str) -> Iterator[Row]:
     """Show the display of a single job that is watched."""
-    with board(1) as shown:
-        row = shown.row(job_id)
+    with board(1) as display:
+        row = display.row(job_id)
         try:
             yield row
         finally:

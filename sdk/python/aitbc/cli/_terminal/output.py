@@ -58,8 +58,8 @@ def print_fields(fields: Mapping[str, Any]) -> None:
     """Print an object, one line for each field."""
     width = max((len(name) for name in fields), default=0)
     for name, value in fields.items():
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        print_text(f"{name:<{width}}  {shown}")
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        print_text(f"{name:<{width}}  {text}")
 
 
 def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]], *, free: Collection[str] = ()) -> None:
@@ -77,24 +77,24 @@ def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]], *, free: Co
     for column in (position for position, title in enumerate(titles) if title in free):
         lines = [(*line[:column], _shortened(line[column]), *line[column + 1 :]) for line in lines]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(titles))]
-    shown = _fitting(widths, SafeConsole().width)
+    columns = _fitting(widths, SafeConsole().width)
     for line in lines:
-        cells = (line[column] + " " * (widths[column] - cell_len(line[column]) + _GAP) for column in shown)
+        cells = (line[column] + " " * (widths[column] - cell_len(line[column]) + _GAP) for column in columns)
         typer.echo("".join(cells).rstrip())
-    if omitted := [title for column, title in enumerate(titles) if column not in shown]:
+    if omitted := [title for column, title in enumerate(titles) if column not in columns]:
         text = f"Left out, because the terminal is too narrow: {', '.join(omitted)}. `| cat` and --json show all columns."
         _wrapped(text)
 
 
 def _fitting(widths: Sequence[int], available: int) -> list[int]:
     """Return the columns that fit, the first one always."""
-    shown: list[int] = []
-    used = 0
+    columns: list[int] = []
+    width_used = 0
     for column, width in enumerate(widths):
-        if not shown or used + width <= available:
-            shown.append(column)
-            used += width + _GAP
-    return shown
+        if not columns or width_used + width <= available:
+            columns.append(column)
+            width_used += width + _GAP
+    return columns
 
 
 def _one_line(text: str) -> str:

@@ -48,9 +48,9 @@ def remove(
         if job is not None:
             outputs = client.jobs.get_results(find_job(client, job), wait=False).output_files()
             named += [file.artifact_id for file in outputs]
-        for one in dict.fromkeys(named):
+        for argument in dict.fromkeys(named):
             try:
-                artifact_id = find_artifact(client, one)
+                artifact_id = find_artifact(client, argument)
                 client.artifacts.delete(artifact_id)
                 deleted.append(artifact_id)
             except (APIError, NoSuchName, AmbiguousName) as error:
@@ -58,7 +58,7 @@ def remove(
     if as_json:
         print_json({"deleted": deleted})
     elif deleted:
-        print_rows(("DELETED",), [(one,) for one in deleted])
+        print_rows(("DELETED",), [(argument,) for argument in deleted])
     for refusal in failed[:-1]:
         print_error(explain(refusal))
     if failed:

@@ -56,8 +56,8 @@ def chat(
             "--json and --receipt need a single question; they do not work with a conversation."
         )
     single = "" if interactive else _question(question)
-    given = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-    options = {name: value for name, value in given.items() if value is not None}
+    arguments = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    options = {name: value for name, value in arguments.items() if value is not None}
     with client_of(context) as client:
         body, chosen = job.body(context), model or _default_model(client)
         seal = None
@@ -73,9 +73,9 @@ def chat(
             _answer_once(client, conversation, single, job)
 
 
-def _question(given: str | None) -> str:
+def _question(argument: str | None) -> str:
     """Return the question from the arguments, else from stdin."""
-    text = sys.stdin.read() if given in {None, "-"} else given
+    text = sys.stdin.read() if argument in {None, "-"} else argument
     if text is None or not text.strip():
         raise typer.BadParameter("The question is empty. Pass one as an argument or on stdin.")
     return text.strip()
@@ -85,7 +85,7 @@ def _default_model(client: AITBCClient) -> str:
     """Return the default model: one that a miner has now, preferably one that has run here before. Raises `BadParameter`."""
     service = client.registry.get(_SERVICE)
     ready: list[str] = service.get("ready", [])
-    measured = [str(one["model"]) for one in service.get("durations", ()) if one.get("model")]
+    measured = [str(duration["model"]) for duration in service.get("durations", ()) if duration.get("model")]
     for model in (*(model for model in measured if model in ready), *ready, *measured):
         return model
     raise typer.BadParameter(
@@ -144,7 +144,7 @@ def _answer(conversation: Conversation, line: str) -> None:
 
 
 def _run_command(conversation: Conversation, line: str) -> None:
-    word, _, rest = line.partition(" ")
+    word, _, argument = line.partition(" ")
     commands: dict[str, Callable[[str], None]] = {
         "/model": lambda name: _change_model(conversation, name),
         "/clear": lambda _: conversation.clear(),
@@ -155,20 +155,20 @@ def _run_command(conversation: Conversation, line: str) -> None:
         print_status(f"Unknown command {word}. /help lists the commands.")
         return
     try:
-        command(rest.strip())
+        command(argument.strip())
     except AITBCError as error:
         print_error(explain(error))
 
 
 def _change_model(conversation: Conversation, name: str) -> None:
-    known = [str(model) for model in conversation.client.registry.get(_SERVICE).get("models", ())]
-    if name in known:
+    models = [str(model) for model in conversation.client.registry.get(_SERVICE).get("models", ())]
+    if name in models:
         conversation.model = name
         print_status(f"Model: {name}.")
         return
     if name:
         print_status(f"The model {name} does not exist here. Available models:")
-    for model in known:
+    for model in models:
         print_status(f"{'*' if model == conversation.model else ' '} {model}")
 
 

@@ -66,9 +66,9 @@ def imagine(
     body = {"prompt": prompt, **image_options.body, **_format_of(output)}
     files: dict[str, Path] = {}
     for field, named in {"image_url": image, "mask_url": mask}.items():
-        for one in find_inputs([named] if named else [], (), recursive=False):
-            body |= one.address_in(field)
-            files |= one.file_in(field)
+        for item in find_inputs([named] if named else [], (), recursive=False):
+            body |= item.address_in(field)
+            files |= item.file_in(field)
     options = job.body(context)
     work = Work(
         label=_short(prompt),
@@ -95,7 +95,7 @@ def _names(output: Path | None, number: int, prompt: str) -> list[Path]:
     if output is None:
         free = (path for path in numbered(Path(f"{name_of(prompt)}.png")) if not path.exists())
         return [next(free) for _ in range(number)]
-    return [output] if number == 1 else [with_number(output, one) for one in range(1, number + 1)]
+    return [output] if number == 1 else [with_number(output, position) for position in range(1, number + 1)]
 
 
 def _short(prompt: str) -> str:
@@ -111,10 +111,10 @@ class _Images(Delivery):
 
     async def after(self, answer: JobResults, writer: Writer) -> None:
         """See `Delivery.after`."""
-        made = answer.output_files()
-        if len(made) != len(self.targets):
+        images = answer.output_files()
+        if len(images) != len(self.targets):
             raise NoSuchResult(
-                f"The results of job {answer.job_id} have {len(made)} images instead of {len(self.targets)}."
+                f"The results of job {answer.job_id} have {len(images)} images instead of {len(self.targets)}."
             )
-        for file, path in zip(made, self.targets, strict=True):
+        for file, path in zip(images, self.targets, strict=True):
             await writer.fetch(file.artifact_id, path)

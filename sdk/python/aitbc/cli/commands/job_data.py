@@ -36,22 +36,22 @@ def log(
     """Print what a job wrote while it ran: the output of a Python model, warnings of ffmpeg and the like."""
     with client_of(context) as client:
         job_id = find_job(client, job)
-        found = client.jobs.log(job_id)
-        if found.caution is not None:
-            print_status(found.caution)
+        job_log = client.jobs.log(job_id)
+        if job_log.caution is not None:
+            print_status(job_log.caution)
         if as_json and not follow:
-            print_json(found.to_dict())
+            print_json(job_log.to_dict())
             return
-        shown = _Shown(as_json=as_json)
-        shown.add(found.entries)
+        printed = _Shown(as_json=as_json)
+        printed.add(job_log.entries)
         if follow:
             for event in client.jobs.events(job_id):
                 if event.kind == "log" or (event.job is not None and event.job.is_final):
-                    found = client.jobs.log(job_id)
-                    shown.add(found.entries)
-    if not found.entries:
+                    job_log = client.jobs.log(job_id)
+                    printed.add(job_log.entries)
+    if not job_log.entries:
         print_status("The job has written nothing.")
-    if found.truncated:
+    if job_log.truncated:
         print_status("The log was longer than the limit: lines in the middle are missing.")
 
 
@@ -71,8 +71,8 @@ class _Shown:
         lines = [(entry.attempt, entry.source, entry.text) for entry in entries]
         begin = self._count
         if begin and lines[begin - 1 : begin] != [self._last]:
-            same = (position for position in reversed(range(len(lines))) if lines[position] == self._last)
-            begin = next(same, -1) + 1
+            matches = (position for position in reversed(range(len(lines))) if lines[position] == self._last)
+            begin = next(matches, -1) + 1
         for entry in entries[begin:]:
             self._print(entry)
         if lines:
@@ -141,19 +141,19 @@ def rerun(
 
 
 def _settings(client: AITBCClient, settings: Sequence[str]) -> Mapping[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or not name:
             raise typer.BadParameter(f"{setting!r} is not of the form NAME=VALUE, such as steps=30.")
         if text.startswith("@"):
-            found[name] = client.artifacts.upload(Path(text[1:])).address
+            values[name] = client.artifacts.upload(Path(text[1:])).address
             continue
         try:
-            found[name] = json.loads(text)
+            values[name] = json.loads(text)
         except ValueError:
-            found[name] = text
-    return found
+            values[name] = text
+    return values
 
 
 def remove(
@@ -188,7 +188,7 @@ def remove(
     if as_json:
         print_json({"deleted": deleted})
     elif deleted:
-        print_rows(("JOB", "DELETED"), [(one["job_id"], one["deleted_at"]) for one in deleted])
+        print_rows(("JOB", "DELETED"), [(deletion["job_id"], deletion["deleted_at"]) for deletion in deleted])
     for refusal in failed[:-1]:
         print_error(explain(refusal))
     if failed:

@@ -110,13 +110,13 @@ def list_labels(
 ) -> None:
     """List the labels of the account's jobs, with the number of jobs that have each."""
     with client_of(context) as client:
-        found = client.jobs.labels(key=key, limit=limit)
+        labels = client.jobs.labels(key=key, limit=limit)
     if as_json:
-        print_json(found.to_dict())
+        print_json(labels.to_dict())
         return
-    rows = [(f"{one.key}={one.value}", str(one.jobs)) for one in found.labels]
+    rows = [(f"{label.key}={label.value}", str(label.jobs)) for label in labels.labels]
     print_rows(("LABEL", "JOBS"), rows, free=("LABEL",))
-    if found.more:
+    if labels.more:
         print_status(f"There are more labels; --limit {min(1000, 10 * limit)} shows them.")
 
 
@@ -136,22 +136,22 @@ def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) 
 
 def _lines(state: dict[str, Any]) -> dict[str, Any]:
     """Return a job's fields with one line for each label, parameter and input."""
-    shown = {name: value for name, value in state.items() if name not in ("labels", "parameters", "inputs")}
+    fields = {name: value for name, value in state.items() if name not in ("labels", "parameters", "inputs")}
     for group in ("labels", "parameters"):
-        shown |= {f"{group}.{name}": value for name, value in (state.get(group) or {}).items()}
+        fields |= {f"{group}.{name}": value for name, value in (state.get(group) or {}).items()}
     for file in state.get("inputs") or ():
-        where = file.get("artifact_id") or file.get("url") or "in the request"
+        source = file.get("artifact_id") or file.get("url") or "in the request"
         size = f", {file['size']} bytes" if "size" in file else ""
-        shown[f"inputs.{file['field']}"] = f"{file['name']} ({where}{size})"
-    return shown
+        fields[f"inputs.{file['field']}"] = f"{file['name']} ({source}{size})"
+    return fields
 
 
 @app.command()
 def explain(context: typer.Context, job: JobArgument = LAST, as_json: JsonOption = False) -> None:
     """Show why a job does not run: what prevents it, by how much, who can change that, and how."""
     with client_of(context) as client:
-        found = client.jobs.explain(find_job(client, job))
-    print_json(found.to_dict()) if as_json else print_explanation(found)
+        explanation = client.jobs.explain(find_job(client, job))
+    print_json(explanation.to_dict()) if as_json else print_explanation(explanation)
 
 
 @app.command()
@@ -165,8 +165,8 @@ def watch(context: typer.Context, job: JobArgument, as_json: JsonOption = False)
         with nullcontext() if as_json else row_of(job_id) as row:
             for event in client.jobs.events(job_id):
                 if row is None:
-                    shown = {"kind": event.kind, "data": dict(event.data)}
-                    print_json_line({**shown, "opened": True} if event.opened else shown)
+                    message = {"kind": event.kind, "data": dict(event.data)}
+                    print_json_line({**message, "opened": True} if event.opened else message)
                 elif event.job is not None:
                     row.job(event.job)
                 if event.job is not None and event.job.is_final and event.job.status != "completed":

@@ -157,13 +157,13 @@ def _source(context: typer.Context, source: str | None) -> Iterator[LogSource]:
 def _verified(
     files: LogSource, trust: Policy, remember: Path | None, against: Sequence[Path], *, new_only: bool
 ) -> LogReport:
-    known = {f"checkpoint in {path}": _checkpoint(path, trust) for path in against}
+    checkpoints = {f"checkpoint in {path}": _checkpoint(path, trust) for path in against}
     first = 0
     if remember is not None and remember.exists():
         stored = _checkpoint(remember, trust)
-        known["stored checkpoint"] = stored
+        checkpoints["stored checkpoint"] = stored
         first = stored.size if new_only else 0
-    return verify_log(files, trust, known=known, first=first)
+    return verify_log(files, trust, known=checkpoints, first=first)
 
 
 def _checkpoint(path: Path, trust: Policy) -> Checkpoint:

@@ -35,15 +35,17 @@ def models(
 
     "after download": a miner that is online has to download the model first.
     """
-    found = [
-        (one, model)
-        for one in _services(context, service)
-        for model in one.models
+    offered = [
+        (supply, model)
+        for supply in _services(context, service)
+        for model in supply.models
         if model.available or not available
     ]
-    found.sort(key=lambda pair: (not pair[1].available, not pair[1].downloadable))
+    offered.sort(key=lambda pair: (not pair[1].available, not pair[1].downloadable))
     if as_json:
-        print_json({"models": [{"service_id": one.service_id, **model.to_dict()} for one, model in found]})
+        print_json(
+            {"models": [{"service_id": supply.service_id, **model.to_dict()} for supply, model in offered]}
+        )
         return
     rows = [
         (
@@ -53,30 +55,30 @@ def models(
             model.unit or "",
             _seconds(model.typical_seconds),
             str(model.miners),
-            one.service_id,
+            supply.service_id,
         )
-        for one, model in found
+        for supply, model in offered
     ]
     print_rows(("MODEL", "AVAILABLE", "FROM", "UNIT", "TYPICAL RUN", "MINERS", "SERVICE"), rows)
 
 
 def services(context: typer.Context, available: AvailableOption = False, as_json: JsonOption = False) -> None:
     """List the services: which of them a miner would run now, from what price, and how fast."""
-    found = [one for one in _services(context, None) if one.available or not available]
+    supplies = [supply for supply in _services(context, None) if supply.available or not available]
     if as_json:
-        print_json({"services": [one.to_dict() for one in found]})
+        print_json({"services": [supply.to_dict() for supply in supplies]})
         return
     rows = [
         (
-            one.service_id,
-            "yes" if one.available else "no",
-            one.price or "",
-            one.unit or "",
-            "" if one.speed is None else f"{one.speed.typical:.4g} {one.speed.metric}",
-            str(one.miners),
-            str(sum(model.available for model in one.models)) if one.models else "",
+            supply.service_id,
+            "yes" if supply.available else "no",
+            supply.price or "",
+            supply.unit or "",
+            "" if supply.speed is None else f"{supply.speed.typical:.4g} {supply.speed.metric}",
+            str(supply.miners),
+            str(sum(model.available for model in supply.models)) if supply.models else "",
         )
-        for one in found
+        for supply in supplies
     ]
     print_rows(("SERVICE", "AVAILABLE", "FROM", "UNIT", "SPEED", "MINERS", "MODELS"), rows)
 
@@ -90,12 +92,12 @@ def miners(
 ) -> None:
     """List the miners with their services, prices and speeds, and when they were last seen. Available miners come first."""
     with client_of(context) as client:
-        wanted = None if service is None else _service_id(service, client.marketplace.services().services)
-        page = client.marketplace.miners(service=wanted, limit=limit, offset=offset)
+        service_id = None if service is None else _service_id(service, client.marketplace.services().services)
+        page = client.marketplace.miners(service=service_id, limit=limit, offset=offset)
     if as_json:
         print_json(page.to_dict())
         return
-    rows = [row for miner in page.miners for row in _rows(miner, wanted)]
+    rows = [row for miner in page.miners for row in _rows(miner, service_id)]
     titles = (
         "NAME",
         "SERVICE",
@@ -114,36 +116,36 @@ def miners(
         print_status(f"{last} of {page.total} miners shown; --offset {last} shows the next ones.")
 
 
-def _rows(miner: MarketMiner, wanted: str | None) -> list[tuple[str, ...]]:
+def _rows(miner: MarketMiner, service_id: str | None) -> list[tuple[str, ...]]:
     state = "available" if miner.available else "paused" if miner.online else "offline"
     about = (state, moment(miner.seen_at))
-    offered = [one for one in miner.services if wanted in (None, one.service_id)]
+    offered = [offer for offer in miner.services if service_id in (None, offer.service_id)]
     rows: list[tuple[str, ...]] = [
         (
             miner.name,
-            one.service_id,
-            one.price,
+            offer.service_id,
+            offer.price,
             *about,
-            one.unit,
-            "" if one.speed is None else f"{one.speed['value']:.4g} {one.speed['metric']}",
+            offer.unit,
+            "" if offer.speed is None else f"{offer.speed['value']:.4g} {offer.speed['metric']}",
             f"{miner.reputation:.2f}",
             miner.miner_id,
-            ", ".join(one.models),
+            ", ".join(offer.models),
         )
-        for one in offered
+        for offer in offered
     ]
     return rows or [(miner.name, "", "", *about, "", "", f"{miner.reputation:.2f}", miner.miner_id, "")]
 
 
 def _services(context: typer.Context, named: str | None) -> list[ServiceSupply]:
     with client_of(context) as client:
-        found = client.marketplace.services().services
-    wanted = None if named is None else _service_id(named, found)
-    return [one for one in found if wanted in (None, one.service_id)]
+        supplies = client.marketplace.services().services
+    service_id = None if named is None else _service_id(named, supplies)
+    return [supply for supply in supplies if service_id in (None, supply.service_id)]
 
 
-def _service_id(named: str, known: list[ServiceSupply]) -> str:
-    candidates = [Candidate(one.service_id) for one in known]
+def _service_id(named: str, supplies: list[ServiceSupply]) -> str:
+    candidates = [Candidate(supply.service_id) for supply in supplies]
     return find("service", named.replace("-", "_"), lambda: candidates, "aitbc services")
 
 

@@ -52,7 +52,9 @@ def list_offers(
             job_type=job_type, max_price=max_price, limit=limit, mine=mine, before=before
         )
         miners = (
-            {} if as_json else {one.miner_id: one for one in client.marketplace.miners(limit=PAGE).miners}
+            {}
+            if as_json
+            else {miner.miner_id: miner for miner in client.marketplace.miners(limit=PAGE).miners}
         )
     if as_json:
         print_json(page.to_dict())
@@ -64,7 +66,7 @@ def list_offers(
 
 
 def _row(offer: Offer, miner: MarketMiner | None) -> tuple[str, ...]:
-    units = {one.service_id: one.unit for one in miner.services} if miner is not None else {}
+    units = {service.service_id: service.unit for service in miner.services} if miner is not None else {}
     return (
         offer.offer_id,
         service_name(offer.job_type),
@@ -82,13 +84,15 @@ def _row(offer: Offer, miner: MarketMiner | None) -> tuple[str, ...]:
 def show(context: typer.Context, offer: OfferArgument, as_json: JsonOption = False) -> None:
     """Show an offer: its type of jobs, its price, and its miner's minimum hardware."""
     with client_of(context) as client:
-        wanted = find_offer(client, offer)
-        found = next((one for one in offers(client) if one.offer_id == wanted), None)
-    if found is None:
-        raise OfferNotAvailable(
-            _HTTP_GONE, OfferNotAvailable.wire_code, f"The offer {wanted} is not available."
+        offer_id = find_offer(client, offer)
+        named_offer = next(
+            (candidate for candidate in offers(client) if candidate.offer_id == offer_id), None
         )
-    print_json(found.to_dict()) if as_json else print_fields(found.to_dict())
+    if named_offer is None:
+        raise OfferNotAvailable(
+            _HTTP_GONE, OfferNotAvailable.wire_code, f"The offer {offer_id} is not available."
+        )
+    print_json(named_offer.to_dict()) if as_json else print_fields(named_offer.to_dict())
 
 
 @app.command()
@@ -137,13 +141,13 @@ def make(
     as_json: JsonOption = False,
 ) -> None:
     """Offer to run jobs at a price. Needs the key of a miner's owner (--api-key, before the command)."""
-    given = {"min_gpu_memory": min_gpu_memory, "min_cpu": min_cpu}
-    requirements = {name: value for name, value in given.items() if value is not None}
+    minima = {"min_gpu_memory": min_gpu_memory, "min_cpu": min_cpu}
+    requirements = {name: value for name, value in minima.items() if value is not None}
     with client_of(context) as client:
-        made = client.marketplace.create_offer(
+        created = client.marketplace.create_offer(
             job_type, price, max_jobs=number, duration=duration, requirements=requirements or None
         ).to_dict()
-    print_json(made) if as_json else print_fields(made)
+    print_json(created) if as_json else print_fields(created)
 
 
 @app.command()

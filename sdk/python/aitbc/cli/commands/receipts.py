@@ -48,22 +48,22 @@ def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) 
 
 def _summary(receipt: dict[str, Any]) -> dict[str, str]:
     """Return what a receipt states, without the signatures, which only programs can read."""
-    shown = {name: receipt[name] for name in ("receipt_id", "job_id", "miner_id", "created_at")}
+    fields = {name: receipt[name] for name in ("receipt_id", "job_id", "miner_id", "created_at")}
     with suppress(VerificationError, LookupError, TypeError):
-        said = parse_statement(b64decode(receipt["envelope"]["payload"]))
-        rate = f"{money(said.unit_price)} per {said.unit}"
-        shown |= {
-            "service": said.service,
-            "model": said.model.name if said.model else "none",
-            "device": said.device_name,
-            "ran": f"{said.started_at} to {said.finished_at}",
-            "price": f"{money(said.price)} ({decimal_text(said.units)} at {rate})",
-            "outputs": ", ".join(output.name for output in said.subject),
+        statement = parse_statement(b64decode(receipt["envelope"]["payload"]))
+        rate = f"{money(statement.unit_price)} per {statement.unit}"
+        fields |= {
+            "service": statement.service,
+            "model": statement.model.name if statement.model else "none",
+            "device": statement.device_name,
+            "ran": f"{statement.started_at} to {statement.finished_at}",
+            "price": f"{money(statement.price)} ({decimal_text(statement.units)} at {rate})",
+            "outputs": ", ".join(output.name for output in statement.subject),
         }
-    for one in receipt["attestations"]:
-        shown[f"{one['type']} attested"] = str(one["timestamp"])
+    for attestation in receipt["attestations"]:
+        fields[f"{attestation['type']} attested"] = str(attestation["timestamp"])
     return {
-        **shown,
+        **fields,
         "signature": "by the miner; `aitbc receipts export` and `aitbc receipts verify` check it",
     }
 
@@ -183,8 +183,8 @@ def _named(path: Path, outcome: Verification) -> tuple[str, Artifact]:
         return path.name, path
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    known = digest in {output.sha256 for output in outputs}
-    return (f"sha256:{digest}" if known else path.name), digest
+    is_output = digest in {output.sha256 for output in outputs}
+    return (f"sha256:{digest}" if is_output else path.name), digest
 
 
 def _relabelled(outcome: Verification, named: Mapping[Path, tuple[str, Artifact]]) -> Verification:

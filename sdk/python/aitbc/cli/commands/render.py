@@ -91,13 +91,13 @@ def render(
     inputs = find_inputs(scenes, SCENES, recursive=batch.recursive)
     body = {**rendering.body, **_sides(resolution)}
     alone = output if len(inputs) == 1 else None
-    targets = [alone or one.beside("", output) for one in inputs]
-    check_distinct(zip((one.label for one in inputs), targets, strict=True))
+    targets = [alone or item.beside("", output) for item in inputs]
+    check_distinct(zip((item.label for item in inputs), targets, strict=True))
     options = job.body(context)
     shares = [rendering.frames] if split == 1 else _shares(rendering, split)
     parts = [
-        (_part(one, frames) if frames and split > 1 else one, frames, target)
-        for one, target in zip(inputs, targets, strict=True)
+        (_part(item, frames) if frames and split > 1 else item, frames, target)
+        for item, target in zip(inputs, targets, strict=True)
         for frames in shares
     ]
     works = [
@@ -140,8 +140,8 @@ def _numbers(frames: str) -> list[int]:
     """Return the frames of a list such as 1,5,9-12, sorted and unique."""
     numbers: set[int] = set()
     for part in frames.replace(" ", "").split(","):
-        found = _RANGE.fullmatch(part)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        match = _RANGE.fullmatch(part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last < first + MOST_FRAMES:
             raise typer.BadParameter(
                 f"--split divides the frames that --frames names, such as 1-48 or 1,5,9-12. It cannot divide {frames!r}."
@@ -161,10 +161,10 @@ def _text(frames: Sequence[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def _part(one: Input, frames: str) -> Input:
+def _part(item: Input, frames: str) -> Input:
     """Return the input under a name of its own, for the job, its line and its receipt."""
-    below = one.below.with_name(f"{one.below.stem} {frames}{one.below.suffix}")
-    return replace(one, label=f"{one.label} {frames}", below=below)
+    below = item.below.with_name(f"{item.below.stem} {frames}{item.below.suffix}")
+    return replace(item, label=f"{item.label} {frames}", below=below)
 
 
 class _Frames(Delivery):

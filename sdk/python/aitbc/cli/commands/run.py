@@ -62,7 +62,7 @@ class Program(Options):
             )
         named = self.entrypoint or ("model.py" if archive else model.name)
         gpu = None if self.gpu is None else str(self.gpu)
-        more = {
+        options = {
             "parameters": _parameters(self.param or ()),
             "resources": given({"cpu": self.cpu, "memory": self.memory, "gpu": gpu}),
         }
@@ -75,7 +75,7 @@ class Program(Options):
                 "requirements": _packages(self.requirements or ()),
                 **({"deterministic": True} if self.deterministic else {}),
             },
-            **{name: value for name, value in more.items() if value},
+            **{name: value for name, value in options.items() if value},
         }
 
 
@@ -115,26 +115,28 @@ def run(
 ) -> None:
     """Run a Python model once for each input. The return value of predict is printed, or with -o written to NAME.json."""
     check_directory(output)
-    found = _inputs(model, inputs or (), batch)
-    if output is None and len(found) > 1:
+    found_inputs = _inputs(model, inputs or (), batch)
+    if output is None and len(found_inputs) > 1:
         output = Path()
     body = program.body(model)
-    targets = [None if output is None else output / _with_suffix(one.below, ".json") for one in found]
+    targets = [
+        None if output is None else output / _with_suffix(item.below, ".json") for item in found_inputs
+    ]
     check_distinct(
-        (one.label, target) for one, target in zip(found, targets, strict=True) if target is not None
+        (item.label, target) for item, target in zip(found_inputs, targets, strict=True) if target is not None
     )
     options = job.body(context)
     works = [
         Work(
-            label=one.label,
+            label=item.label,
             route=ANY_JOB,
-            body=_with_input(body, one) if inputs else body,
+            body=_with_input(body, item) if inputs else body,
             options=options,
             delivery=_Results(target),
-            files={"model.source": model, **(one.file_in("input.source") if inputs else {})},
-            receipt=receipt_of(job.receipt, one, found),
+            files={"model.source": model, **(item.file_in("input.source") if inputs else {})},
+            receipt=receipt_of(job.receipt, item, found_inputs),
         )
-        for one, target in zip(found, targets, strict=True)
+        for item, target in zip(found_inputs, targets, strict=True)
     ]
     perform(context, works, job=job, show=_print if output is None else _nothing, batch=batch)
 
@@ -150,17 +152,17 @@ def _with_suffix(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _with_input(body: Mapping[str, Any], one: Input) -> dict[str, Any]:
-    suffix = one.below.suffix.removeprefix(".")
+def _with_input(body: Mapping[str, Any], item: Input) -> dict[str, Any]:
+    suffix = item.below.suffix.removeprefix(".")
     plain = suffix.isascii() and suffix.isalnum() and len(suffix) <= _LONGEST_SUFFIX
     described = {"type": "file", **({"format": suffix} if plain else {})}
-    return {**body, "input": {**described, **one.address_in("source")}}
+    return {**body, "input": {**described, **item.address_in("source")}}
 
 
-def _packages(given: Sequence[str]) -> list[str]:
+def _packages(arguments: Sequence[str]) -> list[str]:
     packages: list[str] = []
-    for one in given:
-        lines = _lines(Path(one)) if Path(one).is_file() else one.split(",")
+    for argument in arguments:
+        lines = _lines(Path(argument)) if Path(argument).is_file() else argument.split(",")
         names = (line.split("#")[0].strip() for line in lines)
         packages += [name for name in names if name]
     return packages
@@ -175,12 +177,12 @@ def _lines(path: Path) -> list[str]:
         ) from None
 
 
-def _parameters(given: Sequence[str]) -> dict[str, Any]:
+def _parameters(arguments: Sequence[str]) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
-    for one in given:
-        name, equals, text = one.partition("=")
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
         if not equals or not name.isidentifier():
-            raise typer.BadParameter(f"--param {one} is not NAME=VALUE, such as threshold=0.5.")
+            raise typer.BadParameter(f"--param {argument} is not NAME=VALUE, such as threshold=0.5.")
         try:
             parameters[name] = json.loads(text)
         except ValueError:

@@ -75,24 +75,24 @@ def transcode(
 ) -> None:
     """Convert, resize, trim or compress audio and video."""
     targets = _targets(files, output_format, output, batch)
-    inputs = [one for one, _ in targets]
-    check_distinct((one.label, path) for one, path in targets)
+    inputs = [item for item, _ in targets]
+    check_distinct((item.label, path) for item, path in targets)
     options = job.body(context)
     works = [
         Work(
-            label=one.label,
+            label=item.label,
             route="ffmpeg/transcode",
             body={
                 **encoding.body,
-                **one.address_in("input_url"),
+                **item.address_in("input_url"),
                 "output_format": path.suffix.removeprefix(".").lower(),
             },
-            options={"name": one.name, **options},
+            options={"name": item.name, **options},
             delivery=_Media(path),
-            files=one.file_in("input_url"),
-            receipt=receipt_of(job.receipt, one, inputs),
+            files=item.file_in("input_url"),
+            receipt=receipt_of(job.receipt, item, inputs),
         )
-        for one, path in targets
+        for item, path in targets
     ]
     perform(context, works, job=job, batch=batch)
 
@@ -103,8 +103,8 @@ def _targets(
     """Return the inputs, each with its output file."""
     if output_format is not None:
         check_directory(output)
-        found = find_inputs(files, MEDIA, recursive=batch.recursive, is_output=Journal().is_output)
-        return [(one, one.beside(f".{output_format.lower()}", output)) for one in found]
+        inputs = find_inputs(files, MEDIA, recursive=batch.recursive, is_output=Journal().is_output)
+        return [(item, item.beside(f".{output_format.lower()}", output)) for item in inputs]
     if output is not None or len(files) != _PAIR:
         raise typer.BadParameter(
             "Name an input and an output file (in.mov out.mp4), or use --format for any number of inputs."
@@ -112,10 +112,10 @@ def _targets(
     target = Path(files[1])
     if not target.suffix:
         raise typer.BadParameter("OUT has no suffix that determines the format, such as .mp4.")
-    found = find_inputs(files[:1], MEDIA, recursive=False)
-    if len(found) != 1:
-        raise typer.BadParameter(f"{files[0]} matches {len(found)} files. Use --format instead of OUT.")
-    return [(found[0], target)]
+    inputs = find_inputs(files[:1], MEDIA, recursive=False)
+    if len(inputs) != 1:
+        raise typer.BadParameter(f"{files[0]} matches {len(inputs)} files. Use --format instead of OUT.")
+    return [(inputs[0], target)]
 
 
 class _Media(Delivery):

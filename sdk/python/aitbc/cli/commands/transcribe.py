@@ -72,13 +72,13 @@ class Formats(Options):
 
     def requested(self, inputs: Sequence[Input], output: Path | None) -> dict[str, str]:
         """Return the requested formats with their values. Raises `BadParameter` if one file is named for several inputs."""
-        found = given({"srt": self.srt, "vtt": self.vtt, TEXT: self.txt, "json": self.json_file})
-        named = [value for value in found.values() if value != BESIDE]
+        values = given({"srt": self.srt, "vtt": self.vtt, TEXT: self.txt, "json": self.json_file})
+        named = [value for value in values.values() if value != BESIDE]
         if named and len(inputs) > 1:
             raise typer.BadParameter(
                 f"{named[0]} cannot hold the text of {len(inputs)} files. Omit the name to write one file for each input."
             )
-        return found or ({TEXT: BESIDE} if len(inputs) > 1 or output is not None else {})
+        return values or ({TEXT: BESIDE} if len(inputs) > 1 or output is not None else {})
 
 
 @with_options
@@ -109,25 +109,25 @@ def transcribe(
     inputs = find_inputs(audio, SPOKEN, recursive=batch.recursive, is_output=Journal().is_output)
     requested = formats.requested(inputs, output)
     files = [
-        {form: Path(value) if value else one.beside(f".{form}", output) for form, value in requested.items()}
-        for one in inputs
+        {form: Path(value) if value else item.beside(f".{form}", output) for form, value in requested.items()}
+        for item in inputs
     ]
     check_distinct(
-        (one.label, path) for one, paths in zip(inputs, files, strict=True) for path in paths.values()
+        (item.label, path) for item, paths in zip(inputs, files, strict=True) for path in paths.values()
     )
     options = job.body(context)
     works = [
         Work(
-            label=one.label,
+            label=item.label,
             route="whisper/transcribe",
             # All formats, so that requesting another one for the same recording later needs no new job.
-            body={**transcription.body, **one.address_in("audio_url"), "output_formats": _FORMATS},
-            options={"name": one.name, **options},
+            body={**transcription.body, **item.address_in("audio_url"), "output_formats": _FORMATS},
+            options={"name": item.name, **options},
             delivery=_Texts(paths),
-            files=one.file_in("audio_url"),
-            receipt=receipt_of(job.receipt, one, inputs),
+            files=item.file_in("audio_url"),
+            receipt=receipt_of(job.receipt, item, inputs),
         )
-        for one, paths in zip(inputs, files, strict=True)
+        for item, paths in zip(inputs, files, strict=True)
     ]
     perform(context, works, job=job, show=_unless(requested, _print), batch=batch)
 

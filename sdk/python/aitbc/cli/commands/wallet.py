@@ -36,8 +36,15 @@ def transactions(
         print_json(page.to_dict())
         return
     rows = [
-        (one.transaction_id, one.type or "", one.status, one.amount or "", one.job_id or "", one.created_at)
-        for one in page.transactions
+        (
+            transaction.transaction_id,
+            transaction.type or "",
+            transaction.status,
+            transaction.amount or "",
+            transaction.job_id or "",
+            transaction.created_at,
+        )
+        for transaction in page.transactions
     ]
     print_rows(("TRANSACTION", "TYPE", "STATUS", "AMOUNT", "JOB", "CREATED"), rows)
     if page.next is not None:
