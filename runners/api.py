@@ -147,11 +147,11 @@ class ServiceDefinition:
         """Return the input fields that hold the address of a file, by dotted path, in which "*" stands for each element of a list."""
         return dict(fields_of(self.input_model))
 
-    def files_of(self, given: Mapping[str, Any]) -> Iterator[tuple[str, InputFile, Any]]:
+    def files_of(self, values: Mapping[str, Any]) -> Iterator[tuple[str, InputFile, Any]]:
         """Yield each file field of an input: its path, its mark, and its value, None without one."""
         for path, mark in self.file_fields().items():
-            for found, value in values_at(given, path.split(".")):
-                yield found, mark, value
+            for location, value in values_at(values, path.split(".")):
+                yield location, mark, value
 
 
 PROBE_SECONDS: Final = 200.0
@@ -484,8 +484,8 @@ class Runner(ABC, Generic[RequestT]):
     @classmethod
     def calibration(cls, tools: Tools, directory: Path) -> Sequence[Benchmark]:
         """Return different typical requests whose honest runs are compared by `aitbc-agent calibrate`; by default the benchmark's."""
-        one = cls.benchmark(tools, directory)
-        return () if one is None else (one,)
+        benchmark = cls.benchmark(tools, directory)
+        return () if benchmark is None else (benchmark,)
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark | None:  # noqa: ARG003 - the default

@@ -94,8 +94,8 @@ class Audited:
     @property
     def predicate(self) -> Mapping[str, Any]:
         """What the statement says about the run: its miner, model, device, runner, inputs and units."""
-        found: Mapping[str, Any] = self.statement["predicate"]
-        return found
+        predicate: Mapping[str, Any] = self.statement["predicate"]
+        return predicate
 
     @property
     def seed(self) -> str | None:
@@ -117,10 +117,10 @@ class Audited:
     def _made(self, audited: Condition, auditor: Condition) -> Calibration | None:
         model = self.predicate.get("model")
         name, weights = ("", "") if model is None else (model["name"], model["digest"]["sha256"])
-        for made in self.calibrations:
-            same_model = made.model == name and made.weights == weights
-            if same_model and (made.audited, made.auditor) == (audited, auditor):
-                return made
+        for calibration in self.calibrations:
+            same_model = calibration.model == name and calibration.weights == weights
+            if same_model and (calibration.audited, calibration.auditor) == (audited, auditor):
+                return calibration
         return None
 
     @property
@@ -130,7 +130,10 @@ class Audited:
             return False
         model = self.predicate.get("model")
         name = "" if model is None else model["name"]
-        return any(made.model == name and made.auditor == self.asked[-1][1] for made in self.calibrations)
+        return any(
+            calibration.model == name and calibration.auditor == self.asked[-1][1]
+            for calibration in self.calibrations
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +163,11 @@ class AuditResult:
 
 def printable(comparison: Comparison) -> Comparison:
     """Return the comparison without control characters, which names in the audited results may contain."""
-    where, reason = (
+    location, reason = (
         "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(sign) == "Cc" else sign for sign in words)
         for words in (comparison.where, comparison.reason)
     )
-    return replace(comparison, where=where, reason=reason)
+    return replace(comparison, where=location, reason=reason)
 
 
 def judge(

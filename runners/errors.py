@@ -224,8 +224,8 @@ class RunnerError(Exception):
     @property
     def fault(self) -> Fault:
         """What caused the failure; the machine if the code is another package's own."""
-        known = _KNOWN.get(self.code)
-        return Fault.MACHINE if known is None or known.fault is Fault.INPUT else known.fault
+        kind = _KNOWN.get(self.code)
+        return Fault.MACHINE if kind is None or kind.fault is Fault.INPUT else kind.fault
 
 
 class Fail(RunnerError):

@@ -35,8 +35,8 @@ def extra_command(extra: str) -> str:
     except PackageNotFoundError:  # in the environment of an engine
         requirements = []
     packages = [
-        found["package"].strip()
-        for found in map(_OF_EXTRA.match, requirements)
-        if found and found["extra"] == extra
+        match["package"].strip()
+        for match in map(_OF_EXTRA.match, requirements)
+        if match and match["extra"] == extra
     ]
     return install_command(*(packages or [f"{DISTRIBUTION}[{extra}]"]))

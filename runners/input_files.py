@@ -63,16 +63,16 @@ def _models(annotation: Any, path: str) -> Iterator[tuple[str, type[BaseModel]]]
             yield from _models(option, f"{path}.*")
 
 
-def values_at(value: Any, names: Sequence[str], before: str = "") -> Iterator[tuple[str, Any]]:
+def values_at(value: Any, names: Sequence[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the values of a path's field, each with its own path."""
-    name, *rest = names
+    name, *inner_names = names
     if name == "*":
         elements = enumerate(value) if isinstance(value, list | tuple) else ()
         for number, element in elements:
-            yield from values_at(element, rest, f"{before}{number}.")
+            yield from values_at(element, inner_names, f"{prefix}{number}.")
     elif not isinstance(value, Mapping):
         return
-    elif rest:
-        yield from values_at(value.get(name), rest, f"{before}{name}.")
+    elif inner_names:
+        yield from values_at(value.get(name), inner_names, f"{prefix}{name}.")
     else:
-        yield f"{before}{name}", value.get(name)
+        yield f"{prefix}{name}", value.get(name)

@@ -41,15 +41,15 @@ def check_json(value: Any, depth: int = 0) -> None:
 
 def has_more_values(value: Any, limit: int) -> bool:
     """Return whether JSON has more than `limit` values, without looking at more of them. Keys do not count."""
-    left, parts = limit, [value]
-    while parts and left >= 0:
+    remaining, parts = limit, [value]
+    while parts and remaining >= 0:
         part = parts.pop()
-        left -= 1
+        remaining -= 1
         if isinstance(part, (list, tuple, dict)):
-            if len(part) > left:
+            if len(part) > remaining:
                 return True
             parts += part.values() if isinstance(part, dict) else part
-    return left < 0
+    return remaining < 0
 
 
 def _check_scalar(value: bool | float | str | None) -> None:

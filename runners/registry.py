@@ -50,7 +50,7 @@ def broken() -> dict[str, str]:
 
 @cache
 def _discover() -> tuple[dict[str, type[Runner[Any]]], dict[str, str]]:
-    found: dict[str, tuple[EntryPoint, type[Runner[Any]]]] = {}
+    runners: dict[str, tuple[EntryPoint, type[Runner[Any]]]] = {}
     reasons: dict[str, str] = {}
     for point in sorted(set(entry_points(group=GROUP)), key=lambda point: (point.name, point.value)):
         try:
@@ -61,10 +61,10 @@ def _discover() -> tuple[dict[str, type[Runner[Any]]], dict[str, str]]:
             )
             continue
         service_id = runner.definition.service_id
-        if service_id in found and found[service_id][1] is not runner:
+        if service_id in runners and runners[service_id][1] is not runner:
             raise DuplicateRunner(
-                f"The service {service_id!r} is provided by both {found[service_id][0].value} and {point.value}; "
+                f"The service {service_id!r} is provided by both {runners[service_id][0].value} and {point.value}; "
                 "uninstall one of them."
             )
-        found[service_id] = (point, runner)
-    return {service_id: runner for service_id, (_, runner) in sorted(found.items())}, reasons
+        runners[service_id] = (point, runner)
+    return {service_id: runner for service_id, (_, runner) in sorted(runners.items())}, reasons

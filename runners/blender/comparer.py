@@ -63,8 +63,8 @@ def choose(request: RenderRequest, audited: Audited) -> Choice | Comparison:
     except ValidationError:
         return _fail("results", "The results are not those of a rendering.")
     frames = tuple(sorted(frame.frame for frame in results.frames))
-    wanted = request.chosen_frames
-    if (wanted is None and len(frames) != 1) or wanted not in (None, frames):
+    requested = request.chosen_frames
+    if (requested is None and len(frames) != 1) or requested not in (None, frames):
         return _fail("frames", "The results do not contain each requested frame once.")
     for frame in results.frames:
         expected = frame_name(frame.frame, request), MEDIA_TYPES[request.output_format]
@@ -74,11 +74,11 @@ def choose(request: RenderRequest, audited: Audited) -> Choice | Comparison:
             )
     if (results.video is not None) != request.video:
         return _fail("video", "The results lack the requested video, or contain one that was not requested.")
-    own = [frame for frame in frames if frame not in (results.resumed_frames or ())]
-    if not own:
+    rendered = [frame for frame in frames if frame not in (results.resumed_frames or ())]
+    if not rendered:
         return Comparison("unproven", "Earlier runs of the job on other miners rendered all frames.")
     chance = random.Random(audited.choice)  # noqa: S311 - the choice itself is secret
-    chosen = chance.choice(own)
+    chosen = chance.choice(rendered)
     tile = chance.random(), chance.random()
     on_gpu = (audited.evidence or {}).get("backend") != "CPU"
     return Choice(chosen, audited.files[frame_name(chosen, request)], tile, on_gpu)
@@ -94,15 +94,15 @@ def differences(
 ) -> Measured | None:
     """Return how a region of two pictures differs, read by Blender in the sandbox; None if one cannot be read."""
     messages: list[str] = []
-    own, theirs = pictures
+    own_picture, their_picture = pictures
     job = {
         "task": "compare",
-        "pictures": [f"{OWN}/{own.name}", f"{THEIRS}/{theirs.name}"],
+        "pictures": [f"{OWN}/{own_picture.name}", f"{THEIRS}/{their_picture.name}"],
         "region": list(region),
     }
     limits = Limits(
         memory=min(COMPARISON_MEMORY, tools.max_memory),
-        output=COMPARISON_OUTPUT + own.stat().st_size,
+        output=COMPARISON_OUTPUT + own_picture.stat().st_size,
         seconds=min(COMPARISON_SECONDS, context.timeout_seconds),
         cpu_seconds=COMPARISON_SECONDS * 2,
     )
@@ -111,8 +111,8 @@ def differences(
         Device("cpu", "any"),
         job,
         limits,
-        output=own.parent,
-        checkpoints=theirs.parent,
+        output=own_picture.parent,
+        checkpoints=their_picture.parent,
         on_message=messages.append,
         on_cancel=context.on_cancel,
     )
@@ -131,24 +131,24 @@ def verdict(
     calibration: Calibration | None,
 ) -> Comparison:
     """Return the verdict about a frame. `scene` is the auditor's, `measured` the difference of the pictures."""
-    where = f"frame {chosen.frame}"
+    location = f"frame {chosen.frame}"
     if measured is None:
-        return _fail(where, "The frame cannot be read as a picture.")
+        return _fail(location, "The frame cannot be read as a picture.")
     if measured.formats[0] != measured.formats[1]:
-        return _fail(where, f"The frame is {measured.formats[1]} instead of {measured.formats[0]}.")
+        return _fail(location, f"The frame is {measured.formats[1]} instead of {measured.formats[0]}.")
     if measured.sizes[0] != measured.sizes[1] or measured.mean is None or measured.greatest is None:
-        return _fail(where, f"The frame has {measured.sizes[1]} pixels instead of {measured.sizes[0]}.")
+        return _fail(location, f"The frame has {measured.sizes[1]} pixels instead of {measured.sizes[0]}.")
     frames = len(request.chosen_frames or (0,))
-    most = Decimal(scene.width * scene.height * scene.samples * frames) / 1_000_000
+    most_units = Decimal(scene.width * scene.height * scene.samples * frames) / 1_000_000
     try:
-        excessive = Decimal(str(audited.predicate.get("units"))) > most * UNITS_TOLERANCE
+        excessive = Decimal(str(audited.predicate.get("units"))) > most_units * UNITS_TOLERANCE
     except InvalidOperation:
         excessive = True
     if excessive:
-        return _fail("units", f"The miner metered more than the {most} units of this scene.")
+        return _fail("units", f"The miner metered more than the {most_units} units of this scene.")
     distances = {"pixels": measured.mean, "greatest": measured.greatest}
-    where = f"{where}, pixel {measured.at[0]},{measured.at[1]}"
-    return judge(distances, calibration, where=where, of="the tile")
+    location = f"{location}, pixel {measured.at[0]},{measured.at[1]}"
+    return judge(distances, calibration, where=location, of="the tile")
 
 
 def _fail(where: str, reason: str) -> Comparison:

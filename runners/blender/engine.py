@@ -88,11 +88,11 @@ def granted_program(sandbox: Sandbox, name: str) -> str:
 
 
 def _granted_python(sandbox: Sandbox, environment: dict[str, str], name: str) -> Start:
-    found = shutil.which(name)
-    if found is None:
+    program = shutil.which(name)
+    if program is None:
         raise Retry(f"The Python {name!r} was not found on this machine.", code=FailureCode.PROGRAM_MISSING)
     # Only the links of its directory are followed: those of the program itself lead out of the environment.
-    python = _described(Path(found).parent.resolve() / Path(found).name)
+    python = _described(Path(program).parent.resolve() / Path(program).name)
     prefix = str(python.prefix)
     if not python.prefix.is_relative_to("/usr"):
         prefix = sandbox.read(python.prefix, "/python")

@@ -55,19 +55,19 @@ def fill(cache: Path, probe: Callable[[Path, Path], bool]) -> None:
     if cache.is_dir():
         return
     cache.parent.mkdir(parents=True, exist_ok=True)
-    for other in cache.parent.parent.iterdir():
-        if other != cache.parent:
-            shutil.rmtree(other, ignore_errors=True)
+    for version in cache.parent.parent.iterdir():
+        if version != cache.parent:
+            shutil.rmtree(version, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="aitbc-kernels-", ignore_cleanup_errors=True) as directory:
-        made, output = Path(directory, "kernels"), Path(directory, "output")
-        made.mkdir()
+        kernels, output = Path(directory, "kernels"), Path(directory, "output")
+        kernels.mkdir()
         output.mkdir()
         try:
-            rendered = probe(made, output)
+            rendered = probe(kernels, output)
         except RunnerError:
             return
         if rendered:
-            _publish(made, cache)
+            _publish(kernels, cache)
 
 
 def copied(cache: Path, target: Path) -> Path:
@@ -79,11 +79,11 @@ def copied(cache: Path, target: Path) -> Path:
     return target
 
 
-def _publish(made: Path, cache: Path) -> None:
+def _publish(kernels: Path, cache: Path) -> None:
     """Publish a complete cache, unless another process was faster."""
     with tempfile.TemporaryDirectory(prefix=".", dir=cache.parent, ignore_cleanup_errors=True) as directory:
         moved = Path(directory, cache.name)
-        shutil.copytree(made, moved, symlinks=True)
+        shutil.copytree(kernels, moved, symlinks=True)
         try:
             moved.rename(cache)
         except OSError:

@@ -165,8 +165,8 @@ def _relocated(value: Any, paths: Mapping[str, str]) -> Any:
     if isinstance(value, Mapping):
         return {key: _relocated(item, paths) for key, item in value.items()}
     if isinstance(value, str):
-        top, slash, rest = value[1:].partition("/")
-        return f"{paths.get(f'/{top}', f'/{top}')}{slash}{rest}" if value.startswith("/") else value
+        top, slash, below = value[1:].partition("/")
+        return f"{paths.get(f'/{top}', f'/{top}')}{slash}{below}" if value.startswith("/") else value
     return value
 
 
@@ -175,13 +175,13 @@ def _version(tools: Tools, program: str) -> tuple[int, ...]:
     lines: list[str] = []
     sandbox = Sandbox(tools, _probe_limits(tools))
     outcome = sandbox.run([granted_program(sandbox, program), "--version"], on_line=lines.append)
-    found = re.match(r"Blender (\d+)\.(\d+)(?:\.(\d+))?", lines[0] if lines else "")
-    if found is None:
+    match = re.match(r"Blender (\d+)\.(\d+)(?:\.(\d+))?", lines[0] if lines else "")
+    if match is None:
         raise Retry(
             f"{program!r} is not a Blender that runs in the sandbox: {last_line(outcome)}",
             code=FailureCode.PROGRAM_MISSING,
         )
-    return tuple(int(number or 0) for number in found.groups())
+    return tuple(int(number or 0) for number in match.groups())
 
 
 @cached_probe

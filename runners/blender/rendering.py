@@ -164,14 +164,14 @@ class Rendering:
     def _follow(self, statistics: str) -> None:
         """Process Blender's statistics on the frame that it is rendering."""
         self._moved = True
-        if (found := _CYCLES.search(statistics)) is not None:
-            tile, tiles, sample, samples = (int(number or 0) for number in found.groups())
+        if (match := _CYCLES.search(statistics)) is not None:
+            tile, tiles, sample, samples = (int(number or 0) for number in match.groups())
             part = sample / max(1, samples)
             if tiles:  # the last sample may belong to the previous tile
                 part = (tile + (part if sample < samples else 0)) / tiles
             self._reach(part, begins=tile == 0 and sample == 0)
-        elif (found := _EEVEE.search(statistics)) is not None:
-            self._reach(int(found[1]) / max(1, int(found[2])), begins=found[1] == "1")
+        elif (match := _EEVEE.search(statistics)) is not None:
+            self._reach(int(match[1]) / max(1, int(match[2])), begins=match[1] == "1")
 
     def on_tick(self, cpu_seconds: float) -> None:
         """Report progress while Blender prints nothing but uses the processor."""
@@ -202,9 +202,9 @@ class Rendering:
     def _collect(self, frame: int) -> Path:
         """Move a finished frame to where Blender cannot reach it."""
         target = self._context.output / self._name(frame)
-        made = self.scratch / str(frame)
+        picture = self.scratch / str(frame)
         try:
-            made.replace(target)
+            picture.replace(target)
         except OSError:
             raise _forged() from None
         if (
@@ -244,9 +244,9 @@ class Rendering:
             self._context.progress(0.0)
             return
         begun = 0.0 if self.complete else (self._layer + self._within_layer) / self._layers
-        done = len(self._done) + begun
+        rendered = len(self._done) + begun
         all_frames = VIDEO_PERCENT if self._request.video else 99.0
-        self._context.progress(all_frames * done / len(self._scene.frames), self._units(done))
+        self._context.progress(all_frames * rendered / len(self._scene.frames), self._units(rendered))
 
 
 def _forged() -> Fail:

@@ -41,10 +41,10 @@ def _frames(value: Any) -> Any:
         return value
     chosen: set[int] = set()
     for part in value[:_TEXT_LIMIT].replace(" ", "").split(","):
-        found = _RANGE.fullmatch(part)
-        if found is None:
+        match = _RANGE.fullmatch(part)
+        if match is None:
             raise ValueError(f"{part[:20]!r} is neither a frame nor a range such as '1-48'")
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise ValueError(f"the range {part!r} runs backwards")
         if last - first >= MAX_FRAMES:
@@ -125,8 +125,12 @@ class RenderRequest(Strict):
     def _engine_fits(self) -> Self:
         if self.engine == "eevee" and self.device == "cpu":
             raise ValueError("EEVEE runs only on a GPU; choose engine cycles or another device")
-        given = {"seed": self.seed, "denoise": self.denoise or None, "noise_threshold": self.noise_threshold}
-        refused = [name for name, value in given.items() if value is not None]
+        cycles_fields = {
+            "seed": self.seed,
+            "denoise": self.denoise or None,
+            "noise_threshold": self.noise_threshold,
+        }
+        refused = [name for name, value in cycles_fields.items() if value is not None]
         if self.engine == "eevee" and refused:
             raise ValueError(f"{refused[0]} is supported only by cycles")
         return self

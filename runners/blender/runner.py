@@ -125,7 +125,7 @@ class BlenderRunner(Runner[RenderRequest]):
             return Probe(available=False, reasons=(missing,))
         device = Device("cuda" if Path("/dev/nvidiactl").exists() else "cpu", "any")
         try:
-            found = abilities(tools, device)
+            blender = abilities(tools, device)
         except TimedOut:
             raise
         except Retry as error:
@@ -135,7 +135,7 @@ class BlenderRunner(Runner[RenderRequest]):
             return Probe(available=False, reasons=(reason,))
         eevee = eevee_works(tools, device)
         engines = ["cycles", "eevee"] if eevee else ["cycles"]
-        reasons = [found.hindrance] if found.hindrance else []
+        reasons = [blender.hindrance] if blender.hindrance else []
         video = shutil.which(tools.ffmpeg) is not None
         if not video:
             reasons.append(
@@ -143,13 +143,13 @@ class BlenderRunner(Runner[RenderRequest]):
             )
         features = {
             "engines": engines,
-            "devices": [*found.backends, "CPU"],
-            "denoiser": found.denoiser,
+            "devices": [*blender.backends, "CPU"],
+            "denoiser": blender.denoiser,
             "video": video,
         }
         return Probe(
             available=True,
-            version=".".join(map(str, found.version)),
+            version=".".join(map(str, blender.version)),
             reasons=tuple(reasons),
             features=features,
             undecided=eevee is None,
@@ -200,8 +200,8 @@ class BlenderRunner(Runner[RenderRequest]):
             return AuditResult(chosen, Decimal(0))
         device, backend = self._device(request)
         single = request.model_copy(update={"frame": chosen.frame, "frames": None, "video": False})
-        own = OwnRun(context)
-        rendering = self._render(single, own, device, backend, chosen.tile)
+        own_context = OwnRun(context)
+        rendering = self._render(single, own_context, device, backend, chosen.tile)
         evidence = self._evidence(device, backend)
         conditions = [
             Condition("blender", release(stated), kind)
@@ -294,7 +294,7 @@ class BlenderRunner(Runner[RenderRequest]):
         if request.engine != "cycles" and eevee_works(self.tools, device):
             engines.append("eevee")
         frames = request.chosen_frames
-        made = {
+        finished = {
             frame: f"{CHECKPOINTS}/{path.name}"
             for frame in frames or ()
             if (path := context.checkpoints.get(frame_name(frame, request))) is not None
@@ -310,7 +310,7 @@ class BlenderRunner(Runner[RenderRequest]):
             "camera": request.camera,
             "frames": frames,
             "tile": tile,
-            "made": made,
+            "made": finished,
             "output": OUTPUT,
             "width": request.resolution_x,
             "height": request.resolution_y,

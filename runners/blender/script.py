@@ -147,8 +147,8 @@ def render(bpy: Any, job: dict[str, Any], send: Send) -> None:
     )
     missing = []
     for frame in frames:
-        made = job["made"].get(str(frame))
-        if made is not None and _intact(bpy, made, job["format"], (width, height)):
+        picture = job["made"].get(str(frame))
+        if picture is not None and _intact(bpy, picture, job["format"], (width, height)):
             send(reused=frame)
         else:
             missing.append(frame)
@@ -174,15 +174,15 @@ def compare(bpy: Any, job: dict[str, Any], send: Send) -> None:
             return
         image.colorspace_settings.name = "Non-Color"
         pictures.append((image.file_format, size, image))
-    (own_format, own_size, own), (their_format, their_size, theirs) = pictures
-    found: dict[str, Any] = {"formats": [own_format, their_format], "sizes": [own_size, their_size]}
+    (own_format, own_size, own_values), (their_format, their_size, their_values) = pictures
+    compared: dict[str, Any] = {"formats": [own_format, their_format], "sizes": [own_size, their_size]}
     if own_size == their_size:
         inner = MARGIN if min(width, height) > 4 * MARGIN else 0
         box = (left + inner, top + inner, width - 2 * inner, height - 2 * inner)
-        found["mean"], found["greatest"], found["at"] = _differences(
-            _values(own, box), _values(theirs, box), box
+        compared["mean"], compared["greatest"], compared["at"] = _differences(
+            _values(own_values, box), _values(their_values, box), box
         )
-    send(compared=found)
+    send(compared=compared)
 
 
 def _values(image: Any, box: tuple[int, int, int, int]) -> list[array[float]]:
@@ -191,25 +191,25 @@ def _values(image: Any, box: tuple[int, int, int, int]) -> list[array[float]]:
     left, top, columns, rows = box
     values = array("f", bytes(4 * 4 * width * height))
     image.pixels.foreach_get(values)
-    found = []
+    pixels = []
     for row in range(top, top + rows):
         start = 4 * ((height - 1 - row) * width + left)  # Blender's first row is the lowest
         line = values[start : start + 4 * columns]
         del line[3::4]  # opacity
-        found.append(line)
-    return found
+        pixels.append(line)
+    return pixels
 
 
 def _differences(
-    own: list[array[float]], theirs: list[array[float]], box: tuple[int, int, int, int]
+    own_rows: list[array[float]], their_rows: list[array[float]], box: tuple[int, int, int, int]
 ) -> tuple[float, float, list[int]]:
     """Return the mean and the greatest difference of values, and the pixel of the latter."""
     total, greatest, at, count = 0.0, 0.0, [box[0], box[1]], 0
-    for row, pair in enumerate(zip(own, theirs)):  # noqa: B905 - Blender's Python may be older than `strict`
-        for column, (one, other) in enumerate(zip(*pair)):  # noqa: B905 - as above
-            distance = abs(min(max(one, 0.0), 1.0) - min(max(other, 0.0), 1.0))
+    for row, pair in enumerate(zip(own_rows, their_rows)):  # noqa: B905 - Blender's Python may be older than `strict`
+        for column, (own_value, their_value) in enumerate(zip(*pair)):  # noqa: B905 - as above
+            distance = abs(min(max(own_value, 0.0), 1.0) - min(max(their_value, 0.0), 1.0))
             if not distance <= 1.0:
-                distance = 0.0 if one != one and other != other else 1.0  # noqa: PLR0124 - not a number
+                distance = 0.0 if own_value != own_value and their_value != their_value else 1.0  # noqa: PLR0124 - not a number
             total, count = total + distance, count + 1
             if distance > greatest:
                 greatest, at = distance, [box[0] + column // 3, box[1] + row]
@@ -260,7 +260,7 @@ def _defuse(bpy: Any) -> bool:
 
 def _warnings(bpy: Any, *, defused: bool) -> list[str]:
     """Return the reasons why the picture may differ from that of the client's own Blender."""
-    found = []
+    warnings = []
     missing = [
         os.path.basename(path)[:100]  # noqa: PTH119 - paths of any system, as Blender wrote them
         for path in bpy.utils.blend_paths(absolute=True, packed=False, local=False)
@@ -268,28 +268,28 @@ def _warnings(bpy: Any, *, defused: bool) -> list[str]:
     ]
     if missing:
         listed = ", ".join(sorted(set(missing))[:MAX_NAMES])
-        found.append(
+        warnings.append(
             f"The scene uses files that are not packed into it (use File > External Data > Pack Resources): {listed}"
         )
     if bpy.app.autoexec_fail or defused:
-        found.append(
+        warnings.append(
             "Python in the file (driver expressions, registered texts, styles of Freestyle) is not run."
         )
     if tuple(bpy.data.version)[:2] > tuple(bpy.app.version)[:2]:
         saved, local = (
             ".".join(map(str, tuple(version)[:2])) for version in (bpy.data.version, bpy.app.version)
         )
-        found.append(f"The file was saved by Blender {saved} and rendered by the older {local}.")
-    return found
+        warnings.append(f"The file was saved by Blender {saved} and rendered by the older {local}.")
+    return warnings
 
 
 def _choose_engine(bpy: Any, scene: Any, job: dict[str, Any]) -> None:
     render = scene.render
-    known = {"cycles": "CYCLES", "eevee": _eevee(bpy)}
+    identifiers = {"cycles": "CYCLES", "eevee": _eevee(bpy)}
     if job["engine"] is not None:
         engine = job["engine"]
     else:
-        engine = next((name for name, identifier in known.items() if identifier == render.engine), None)
+        engine = next((name for name, identifier in identifiers.items() if identifier == render.engine), None)
     if engine is None:
         raise Refused("The file's own engine is not supported; set engine to 'cycles' or 'eevee'.")
     if engine not in job["engines"]:
@@ -299,7 +299,7 @@ def _choose_engine(bpy: Any, scene: Any, job: dict[str, Any]) -> None:
             "machine",
             "ENGINE_UNAVAILABLE",
         )
-    render.engine = known[engine]
+    render.engine = identifiers[engine]
     if engine == "cycles" and job["gpu_only"] and not job["gpu"]:
         raise Refused("Cycles cannot use a GPU on this machine.", "machine", "GPU_UNAVAILABLE")
     if engine == "cycles":
@@ -394,8 +394,8 @@ def _choose_region(scene: Any, job: dict[str, Any], width: int, height: int) -> 
     sides = min(width, TILE), min(height, TILE)
     # Aligned with the blocks of a JPEG.
     left, top = (
-        int(part * (whole - side)) // BLOCK * BLOCK
-        for part, whole, side in zip(job["tile"], (width, height), sides)  # noqa: B905 - see above
+        int(part * (full - side)) // BLOCK * BLOCK
+        for part, full, side in zip(job["tile"], (width, height), sides)  # noqa: B905 - see above
     )
     render = scene.render
     nodes = getattr(scene, "use_nodes", False) or getattr(scene, "compositing_node_group", None) is not None
@@ -430,8 +430,8 @@ def _intact(bpy: Any, path: str, kind: str, size: tuple[int, int]) -> bool:
 
 def _names(items: Any) -> str:
     names = sorted(item.name for item in items)
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return (", ".join(repr(name) for name in names[:MAX_NAMES]) or "none") + more
+    omitted = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return (", ".join(repr(name) for name in names[:MAX_NAMES]) or "none") + omitted
 
 
 def _open(bpy: Any, path: str) -> None:

@@ -58,20 +58,22 @@ def make_video(
         context.progress(PERCENT, units)
 
     encoders = (encoder,) if encoder in SOFTWARE["h264"] else (encoder, software(tools, "h264"))
-    for each in encoders:
-        left = max(1.0, seconds - (time.monotonic() - began))
-        sandbox = Sandbox(tools, job_limits(tools, device, left), device)
-        arguments = _arguments(sandbox, each, frames, fps, context, scratch)
+    for h264_encoder in encoders:
+        seconds_left = max(1.0, seconds - (time.monotonic() - began))
+        sandbox = Sandbox(tools, job_limits(tools, device, seconds_left), device)
+        arguments = _arguments(sandbox, h264_encoder, frames, fps, context, scratch)
         try:
-            run_ffmpeg(sandbox, arguments, context, on_line=report, hardware=each not in SOFTWARE["h264"])
+            run_ffmpeg(
+                sandbox, arguments, context, on_line=report, hardware=h264_encoder not in SOFTWARE["h264"]
+            )
             break
         except Retry as error:
             # The frames took far longer than their video will on the processor.
-            if error.code != FailureCode.HARDWARE_FAILED or each == encoders[-1]:
+            if error.code != FailureCode.HARDWARE_FAILED or h264_encoder == encoders[-1]:
                 raise
-    made = context.output / NAME
-    (scratch / NAME).replace(made)
-    return OutputFile(made, "video/mp4", NAME)
+    video = context.output / NAME
+    (scratch / NAME).replace(video)
+    return OutputFile(video, "video/mp4", NAME)
 
 
 def _arguments(

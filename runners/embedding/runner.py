@@ -125,8 +125,8 @@ class EmbeddingRunner(Runner[EmbeddingRequest]):
             ENGINE,
         )
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        shown = [_shortened(vector, request.dimensions) for vector in vectors]
-        return Result({"embeddings": shown, "usage": usage}, Decimal(tokens))
+        shortened = [_shortened(vector, request.dimensions) for vector in vectors]
+        return Result({"embeddings": shortened, "usage": usage}, Decimal(tokens))
 
     def engine_version(self) -> str:
         """See `Runner.engine_version`."""

@@ -60,9 +60,9 @@ def least_tokens(server: EngineServer, text: str, *, parse_special: bool) -> Ite
 
 
 def start_llama(
-    file: Path, device: Device, vram: int | None, *, context: int, answers: int, **more: Any
+    file: Path, device: Device, vram: int | None, *, context: int, answers: int, **options: Any
 ) -> EngineServer:
-    """Start a server. `more` are the optional settings of `llama_server.Settings`. Raises as `EngineServer.start`."""
+    """Start a server. `options` are the optional settings of `llama_server.Settings`. Raises as `EngineServer.start`."""
     directory = socket_directory()
     settings = {
         "model": str(file),
@@ -72,7 +72,7 @@ def start_llama(
         "threads": max(1, device.threads),
         "gpu": device.kind == "cuda",
         "vram": vram,
-        **more,
+        **options,
     }
     environment = {**os.environ, **WAITING}
     return EngineServer.start(

@@ -51,33 +51,37 @@ class Settings(TypedDict):
 
 
 def _parameters(settings: Settings) -> Any:
-    made = xllamacpp.CommonParams()
-    made.model.path = settings["model"]
-    made.hostnames, made.port = [settings["socket"]], 0
-    made.n_ctx, made.n_parallel, made.kv_unified = settings["context"], settings["answers"], True
-    made.cpuparams.n_threads = made.cpuparams_batch.n_threads = settings["threads"]
-    made.cache_ram_mib, made.cache_idle_slots = (
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = settings["model"]
+    parameters.hostnames, parameters.port = [settings["socket"]], 0
+    parameters.n_ctx, parameters.n_parallel, parameters.kv_unified = (
+        settings["context"],
+        settings["answers"],
+        True,
+    )
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = settings["threads"]
+    parameters.cache_ram_mib, parameters.cache_idle_slots = (
         0,
         False,
     )  # finished prompts stay in the context only, which has a fixed size
-    made.slot_save_path = (
+    parameters.slot_save_path = (
         f"{Path(settings['socket']).parent}/"  # nothing is saved, but without it no slot can be erased
     )
-    made.ui, made.endpoint_slots, made.verbosity = False, False, WARNINGS
+    parameters.ui, parameters.endpoint_slots, parameters.verbosity = False, False, WARNINGS
     if (template := settings.get("template")) is not None:
-        made.chat_template = template
+        parameters.chat_template = template
     if not settings["gpu"]:
-        made.n_gpu_layers, made.no_kv_offload = 0, True
-        made.n_batch = made.n_ubatch = CPU_BATCH
+        parameters.n_gpu_layers, parameters.no_kv_offload = 0, True
+        parameters.n_batch = parameters.n_ubatch = CPU_BATCH
     elif settings["vram"] is not None:
-        made.fit_params_target = _reserved(settings["vram"], len(made.fit_params_target))
+        parameters.fit_params_target = _reserved(settings["vram"], len(parameters.fit_params_target))
     if (projector := settings.get("projector")) is not None:
-        made.mmproj.path, made.mmproj_use_gpu = projector, settings["gpu"]
-        made.n_batch = made.n_ubatch = max(made.n_ubatch, IMAGE_BATCH)
+        parameters.mmproj.path, parameters.mmproj_use_gpu = projector, settings["gpu"]
+        parameters.n_batch = parameters.n_ubatch = max(parameters.n_ubatch, IMAGE_BATCH)
     if settings.get("embedding"):
-        made.embedding = True
-        made.n_batch = made.n_ubatch = settings["context"]  # a text is read in one step
-    return made
+        parameters.embedding = True
+        parameters.n_batch = parameters.n_ubatch = settings["context"]  # a text is read in one step
+    return parameters
 
 
 def _reserved(vram: int, count: int) -> list[int]:

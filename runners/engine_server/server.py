@@ -120,9 +120,9 @@ class EngineServer:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_SECONDS)
-            for left in (*started, process):
+            for running in (*started, process):
                 with suppress(psutil.NoSuchProcess):
-                    left.kill()
+                    running.kill()
         self._process.wait()
         self._reader.join(END_SECONDS)
         self._client.close()
@@ -239,17 +239,17 @@ def _checked(event: dict[str, Any]) -> dict[str, Any]:
 
 def _lines(response: httpx.Response) -> Iterator[bytes]:
     """Yield the lines of an answer as they arrive. httpx's own iterator takes several times as long for each token."""
-    rest = b""
+    unfinished = b""
     for part in response.iter_raw():
-        *lines, rest = (rest + part).split(b"\n")
+        *lines, unfinished = (unfinished + part).split(b"\n")
         yield from lines
 
 
 def socket_directory() -> Path:
     """Return a new directory for a server's socket, whose path must be short. Deletes those of processes that were killed."""
     shared = Path(tempfile.gettempdir())
-    for old in shared.glob(f"{PREFIX}*-*"):
-        owner = old.name.removeprefix(PREFIX).partition("-")[0]
+    for abandoned in shared.glob(f"{PREFIX}*-*"):
+        owner = abandoned.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(abandoned, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=shared))

@@ -47,15 +47,15 @@ class Carried:
         """The sound tracks of the output, in the order of the input."""
         if self.request.sound_codec == "none":
             return ()
-        first, *others = self.media.sounds or (None,)
+        first, *further_sounds = self.media.sounds or (None,)
         if first is None:
             return ()
         form = self.request.output_format
         if form not in MULTITRACK:
             return (first,)
         if self.request.sound_codec == "copy" and form in COPIED_SOUND:
-            others = [sound for sound in others if sound.codec in COPIED_SOUND[form]]
-        return (first, *others)
+            further_sounds = [sound for sound in further_sounds if sound.codec in COPIED_SOUND[form]]
+        return (first, *further_sounds)
 
     @property
     def subtitles(self) -> dict[int, str]:
@@ -129,20 +129,20 @@ class Carried:
 
     def warnings(self) -> list[str]:
         """Return what the output lacks although the client may expect it, and how to keep it."""
-        found = [*self._sound_warnings(), *self._quality_warnings()]
+        warnings = [*self._sound_warnings(), *self._quality_warnings()]
         if self.request.has_video:
-            found += self._video_warnings()
+            warnings += self._video_warnings()
         form = self.request.output_format
         if lost := len(self.media.covers) - len(self.covers):
-            found.append(
+            warnings.append(
                 f"The cover {'picture is' if lost == 1 else 'pictures are'} left out: {form} does not get one. "
                 f"Choose {_listed([name for name in COVERED if (name == 'mp4') == self.request.has_video])} to keep it."
             )
         if self.media.chapters and form not in CHAPTERED:
-            found.append(
+            warnings.append(
                 f"The {self.media.chapters} chapters are left out: {form} has none. Choose {_advice(self.request)}."
             )
-        return found
+        return warnings
 
     def _sound_warnings(self) -> Iterator[str]:
         lost = len(self.media.sounds) - len(self.sounds)

@@ -104,23 +104,23 @@ def chunk_seconds(request: TranscodeRequest, encoder: str | None, seconds: float
 
 
 def encode_in_chunks(
-    tools: Tools, device: Device, plan: Plan, length: float, source: Path, made: Path, context: Context
+    tools: Tools, device: Device, plan: Plan, length: float, source: Path, target: Path, context: Context
 ) -> float:
-    """Write the file `made`. Return the second up to which its pictures come from an earlier run, 0 without one.
+    """Write the file `target`. Return the second up to which its pictures come from an earlier run, 0 without one.
 
     Raises `Fail` or `Retry` as `run_ffmpeg` does.
     """
     began = time.monotonic()
     encoding = _Encoding(tools, device, plan, length, source, context, began)
-    chunks, rest = encoding.resume()
+    chunks, remainder = encoding.resume()
     placed = [_Placed(chunk.path, chunk.times[0]) for chunk in chunks]
     resumed_until = 0.0
     if chunks:
-        resumed_until = plan.seconds if rest is None else rest.at
-    if rest is not None:
-        encoding.encode(len(chunks), rest)
-        placed += encoding.made(len(chunks), rest)
-    encoding.join(placed, made)
+        resumed_until = plan.seconds if remainder is None else remainder.at
+    if remainder is not None:
+        encoding.encode(len(chunks), remainder)
+        placed += encoding.made(len(chunks), remainder)
+    encoding.join(placed, target)
     return resumed_until
 
 
@@ -158,23 +158,23 @@ class _Encoding:
             return [], _Rest()
         form, times = self._local_form(), self._times_of_source(stream)
         chunks: list[_Chunk] = []
-        done = 0
+        pictures = 0
         while form is not None and (path := self._context.checkpoints.get(_name(len(chunks)))) is not None:
             chunk = self._read(path)
-            if chunk is None or chunk.form != form or not _agree(chunk.times, times, done):
+            if chunk is None or chunk.form != form or not _agree(chunk.times, times, pictures):
                 break
             chunks.append(chunk)
-            done += len(chunk.times)
+            pictures += len(chunk.times)
         if not chunks:
             return [], _Rest()
-        if done == len(times):
+        if pictures == len(times):
             return chunks, None
-        return chunks, _Rest(times[done], times[done] + chunks[-1].times[-1] - times[done - 1])
+        return chunks, _Rest(times[pictures], times[pictures] + chunks[-1].times[-1] - times[pictures - 1])
 
-    def encode(self, number: int, rest: _Rest) -> None:
+    def encode(self, number: int, remainder: _Rest) -> None:
         """Encode the rest to chunks, beginning with this number."""
         self._number = number
-        options = self._options(ORIGIN + rest.at) | {
+        options = self._options(ORIGIN + remainder.at) | {
             "force_key_frames": f"expr:gte(t,n_forced*{self._length:.3f})",
         }
         segments = {
@@ -188,10 +188,10 @@ class _Encoding:
         first = FIRST_PASS if self._plan.last_pass is not None else 0.0
         if first:
             self._run(
-                lambda inside: self._plan.first_pass(inside, rest.source, options),
-                report(self._plan, self._context, rest.at, (0.0, first)),
+                lambda inside: self._plan.first_pass(inside, remainder.source, options),
+                report(self._plan, self._context, remainder.at, (0.0, first)),
             )
-        listen = report(self._plan, self._context, rest.at, (first, 1.0))
+        listen = report(self._plan, self._context, remainder.at, (first, 1.0))
 
         def on_line(line: str) -> None:
             self._collect()
@@ -199,23 +199,25 @@ class _Encoding:
 
         name, last = "chunk_%04d.nut", self._plan.last_pass
         self._run(
-            lambda inside: self._plan.pictures(inside, name, rest.source, options | segments, number=last),
+            lambda inside: self._plan.pictures(
+                inside, name, remainder.source, options | segments, number=last
+            ),
             on_line,
         )
         self._collect(ended=True)
         self._starts = _starts(self._scratch / _STARTS)
 
-    def made(self, number: int, rest: _Rest) -> list[_Placed]:
+    def made(self, number: int, remainder: _Rest) -> list[_Placed]:
         """Return the chunks of this run, beginning with this number, and the start of each."""
         paths = [self._context.output / _name(index) for index in range(number, self._number)]
         if not paths:
             raise Fail("The output is empty: the selected part of the input contains no pictures.")
         # ffmpeg's list has no time for its first chunk; the first picture's time is in the chunk.
         chunk = None if number else self._read(paths[0], decode=False)
-        first = rest.at if chunk is None else chunk.times[0]
+        first = remainder.at if chunk is None else chunk.times[0]
         return [_Placed(path, self._starts.get(path.name, first)) for path in paths]
 
-    def join(self, chunks: Sequence[_Placed], made: Path) -> None:
+    def join(self, chunks: Sequence[_Placed], output: Path) -> None:
         """Write the output: the pictures of all chunks and the sound of the source."""
         joined = self._context.work / "joined"
         joined.mkdir()
@@ -225,7 +227,7 @@ class _Encoding:
             folders[folder] = sandbox.read(folder, "/checkpoints")
         listed = self._context.work / "chunks.txt"
         listed.write_text(_listing(chunks, folders), encoding="utf-8")
-        target = f"{sandbox.write(joined, '/output')}/{made.name}"
+        target = f"{sandbox.write(joined, '/output')}/{output.name}"
         # The concat demuxer is safe here: this program wrote the list, and it names only chunks.
         reading = {
             "protocol_whitelist": "file",
@@ -238,7 +240,7 @@ class _Encoding:
         arguments = self._plan.joined(reading, sandbox.read(listed, _LIST), inside, target)
         units = self._plan.metered
         run_ffmpeg(sandbox, arguments, self._context, on_line=lambda _: self._context.progress(99.0, units))
-        (joined / made.name).replace(made)
+        (joined / output.name).replace(output)
 
     def _collect(self, *, ended: bool = False) -> None:
         """Move finished chunks out of ffmpeg's reach; hand them over if the last checkpoint is old enough."""
@@ -277,8 +279,8 @@ class _Encoding:
         run_ffmpeg(sandbox, arguments(inside), self._context, on_line=on_line, directory=target)
 
     def _limits(self) -> Any:
-        left = self._context.timeout_seconds - (time.monotonic() - self._began)
-        return job_limits(self._tools, self._device, max(1.0, left))
+        seconds_left = self._context.timeout_seconds - (time.monotonic() - self._began)
+        return job_limits(self._tools, self._device, max(1.0, seconds_left))
 
     def _local_form(self) -> _Form | None:
         """Return the form of the chunks that this machine makes. Chunks of another form cannot be joined with them."""
@@ -313,8 +315,8 @@ def _described(path: Path, probed: Mapping[str, Any]) -> _Chunk | None:
     packets = probed["packets"]
     first = float(packets[0]["pts_time"])
     times = sorted(float(packet["pts_time"]) for packet in packets)
-    whole = stream["codec_type"] == "video" and _pictures(stream) == len(times)
-    if not whole or times[0] != first or "K" not in packets[0]["flags"]:
+    is_whole = stream["codec_type"] == "video" and _pictures(stream) == len(times)
+    if not is_whole or times[0] != first or "K" not in packets[0]["flags"]:
         return None
     form = _Form(
         codec=str(stream["codec_name"]), profile=str(stream.get("profile")), width=int(stream["width"]),
@@ -341,13 +343,16 @@ def _starts(listed: Path) -> dict[str, float]:
     return starts
 
 
-def _agree(made: Sequence[float], source: Sequence[float], done: int) -> bool:
-    """Return whether a chunk contains exactly the source's pictures after the first `done`, each at its time."""
-    expected = source[done : done + len(made)]
-    if not made or len(expected) != len(made):
+def _agree(times: Sequence[float], source: Sequence[float], offset: int) -> bool:
+    """Return whether a chunk contains exactly the source's pictures after the first `offset`, each at its time."""
+    expected = source[offset : offset + len(times)]
+    if not times or len(expected) != len(times):
         return False
     distance = (source[-1] - source[0]) / max(1, len(source) - 1)
-    return all(abs(one - other) <= 0.6 * distance for one, other in zip(made, expected, strict=True))
+    return all(
+        abs(chunk_time - expected_time) <= 0.6 * distance
+        for chunk_time, expected_time in zip(times, expected, strict=True)
+    )
 
 
 def _listing(chunks: Sequence[_Placed], folders: Mapping[Path, str]) -> str:

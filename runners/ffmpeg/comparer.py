@@ -110,37 +110,43 @@ class Audit:
         """Return the comparison and the units of the auditor's own encoding. Raises `Fail` or `Retry` as a run does."""
         try:
             plan = self.plan_of(self.request)
-            found = self._found(plan)
-            check_duration(self.request, plan, found.media, found.pictures)
-            return self._copied(plan, found) if self.request.codec == COPY else self._encoded(plan, found)
+            audited_file = self._found(plan)
+            check_duration(self.request, plan, audited_file.media, audited_file.pictures)
+            return (
+                self._copied(plan, audited_file)
+                if self.request.codec == COPY
+                else self._encoded(plan, audited_file)
+            )
         except DifferenceError as difference:
             return Comparison("fail", str(difference), where=difference.where), Decimal(0)
 
-    def _encoded(self, plan: Plan, found: _Found) -> tuple[Comparison, Decimal]:
+    def _encoded(self, plan: Plan, audited_file: _Found) -> tuple[Comparison, Decimal]:
         """Compare a window with the auditor's own encoding of it."""
-        part = self._chosen(found)
-        request = self._own_request(plan, found, part)
+        part = self._chosen(audited_file)
+        request = self._own_request(plan, audited_file, part)
         result = self.run(request, OwnRun(self.context))
         mine: Path = result.results["file"].path
-        check_streams(inspect(self.tools, mine, self.context), found.media, plan)
+        check_streams(inspect(self.tools, mine, self.context), audited_file.media, plan)
         distances: dict[str, float] = {}
-        where = f"second {part.first:.2f}"
+        location = f"second {part.first:.2f}"
         if part.window is not None:
-            distances, where = self._seen(request, found, part.window, mine)
-        if found.media.sounds:
-            distances |= self._sound(mine, found.file, part)
-        encoder = found.claimed.encoder if self.request.has_video else SOUND_ONLY
+            distances, location = self._seen(request, audited_file, part.window, mine)
+        if audited_file.media.sounds:
+            distances |= self._sound(mine, audited_file.file, part)
+        encoder = audited_file.claimed.encoder if self.request.has_video else SOUND_ONLY
         device = self.audited.device if encoder in HARDWARE.values() else "cpu"
-        own = Condition("ffmpeg", result.results.get("encoder") or SOUND_ONLY, "cpu")
-        calibration = self.audited.calibration(Condition("ffmpeg", encoder or "", device), own)
-        return judge(distances, calibration, where=where, of="the window"), result.units
+        own_condition = Condition("ffmpeg", result.results.get("encoder") or SOUND_ONLY, "cpu")
+        calibration = self.audited.calibration(Condition("ffmpeg", encoder or "", device), own_condition)
+        return judge(distances, calibration, where=location, of="the window"), result.units
 
-    def _copied(self, plan: Plan, found: _Found) -> tuple[Comparison, Decimal]:
+    def _copied(self, plan: Plan, audited_file: _Found) -> tuple[Comparison, Decimal]:
         """Compare all packets of copied pictures with those of an own copy, which costs no encoding."""
         result = self.run(self.request, OwnRun(self.context))
         mine: Path = result.results["file"].path
-        check_streams(inspect(self.tools, mine, self.context), found.media, plan)
-        digests = [packet_digest(self.tools, self.device, path, self.context) for path in (mine, found.file)]
+        check_streams(inspect(self.tools, mine, self.context), audited_file.media, plan)
+        digests = [
+            packet_digest(self.tools, self.device, path, self.context) for path in (mine, audited_file.file)
+        ]
         if digests[0] == digests[1]:
             return Comparison(
                 "pass", "All packets of the pictures are equal.", {COPY: 0.0}, {COPY: 0.0}
@@ -157,26 +163,26 @@ class Audit:
             claimed = TranscodeResult.model_validate(self.audited.results)
         except ValidationError:
             raise DifferenceError("results", "The results are not those of a transcoding.") from None
-        made = self.audited.files.get(claimed.file.name)
-        if made is None or len(self.audited.files) != 1:
+        path = self.audited.files.get(claimed.file.name)
+        if path is None or len(self.audited.files) != 1:
             raise DifferenceError("file", "The results do not name the one file that the miner signed.")
         try:
-            media = inspect(self.tools, made, self.context)
+            media = inspect(self.tools, path, self.context)
         except Fail as error:
             raise DifferenceError("file", f"The file is not a media file: {error}") from None
         check_claims(self.request, claimed, self.audited.predicate.get("units"), media)
         if not self.request.has_video:
-            return _Found(made, claimed, media, Packets((), ()), ())
+            return _Found(path, claimed, media, Packets((), ()), ())
         if media.video is None or plan.media.video is None:
             raise DifferenceError("streams", "The file contains no pictures.")
         source = self.context.files["input_url"]
         times = selected_times(read_packets(self.tools, source, self.context, plan.media.video), self.request)
-        pictures = read_packets(self.tools, made, self.context, media.video)
+        pictures = read_packets(self.tools, path, self.context, media.video)
         if not pictures.times:
             raise DifferenceError("frames", "The file contains no pictures.")
         if self.request.codec != COPY:
             self._check_count(plan, len(pictures.times), times)
-        return _Found(made, claimed, media, pictures, times)
+        return _Found(path, claimed, media, pictures, times)
 
     def _check_count(self, plan: Plan, count: int, times: Sequence[float]) -> None:
         expected = len(times)
@@ -203,10 +209,10 @@ class Audit:
         run_ffmpeg(sandbox, plan.counting(source), self.context, on_line=note)
         return count
 
-    def _chosen(self, found: _Found) -> _Part:
+    def _chosen(self, audited_file: _Found) -> _Part:
         """Return a random part of the audited file, which its miner cannot foresee."""
-        pictures = found.pictures
-        total = pictures.seconds if pictures.times else found.media.duration or 0.0
+        pictures = audited_file.pictures
+        total = pictures.seconds if pictures.times else audited_file.media.duration or 0.0
         seconds = min(WINDOW_SECONDS, total)
         start = pictures.times[0] if pictures.times else 0.0
         chance = random.Random(self.audited.choice)  # noqa: S311 - the choice itself is secret
@@ -217,9 +223,9 @@ class Audit:
         begin = pictures.times[window.first]
         return _Part(begin, seconds, window, begin - pictures.times[window.first - window.lead])
 
-    def _own_request(self, plan: Plan, found: _Found, part: _Part) -> TranscodeRequest:
+    def _own_request(self, plan: Plan, audited_file: _Found, part: _Part) -> TranscodeRequest:
         """Return the request for the auditor's own encoding, which begins just before a picture of the source."""
-        pictures, window = found.pictures, part.window
+        pictures, window = audited_file.pictures, part.window
         changes: dict[str, object] = {"duration": part.lead + part.seconds + LEAD_SECONDS / 2, "end": None}
         if window is None:
             begin = part.first - part.lead
@@ -228,67 +234,74 @@ class Audit:
                 window.first - window.lead
             ) / plan.fps  # so that the same pictures are repeated or dropped
         else:
-            number = min(window.first - window.lead, len(found.source_times) - 1)
-            begin = found.source_times[number] - 0.4 * pictures.gap
+            number = min(window.first - window.lead, len(audited_file.source_times) - 1)
+            begin = audited_file.source_times[number] - 0.4 * pictures.gap
         if self.request.bitrate is not None and window is not None and pictures.seconds >= WINDOW_SECONDS:
             changes["bitrate"] = _rate(pictures, window, self.request.bitrate)
         changes["start"] = round(self.request.start + max(0.0, begin), 6)
         return self.request.model_copy(update=changes)
 
     def _seen(
-        self, request: TranscodeRequest, found: _Found, window: Window, mine: Path
+        self, request: TranscodeRequest, audited_file: _Found, window: Window, mine: Path
     ) -> tuple[dict[str, float], str]:
         """Return the distances of the pictures, and where the audited ones are worst."""
-        pictures = found.pictures
+        pictures = audited_file.pictures
         plan = self.plan_of(request)
-        files = self.context.files["input_url"], mine, found.file
+        files = self.context.files["input_url"], mine, audited_file.file
 
         def at(shift: int) -> tuple[dict[str, float], Scores]:
             number = min(max(0, window.first + shift), len(pictures.times) - 1)
             moved = replace(window, seconds=pictures.times[number] - 0.4 * pictures.gap)
-            own, their = measure(self.tools, self.device, plan, moved, files, self.context, f"scores{shift}")
-            return picture_distances(own, their), their
+            own_scores, their_scores = measure(
+                self.tools, self.device, plan, moved, files, self.context, f"scores{shift}"
+            )
+            return picture_distances(own_scores, their_scores), their_scores
 
-        best, their = at(0)
+        best, their_scores = at(0)
         for shift in SHIFTS:
             if all(best[name] <= limit for name, limit in SUSPICIOUS.items()):
                 break
-            other, scores = at(shift)
-            if other["ssim"] < best["ssim"]:
-                best, their = other, scores
-        if len(their.psnr) < window.count - COUNT_TOLERANCE:
+            shifted, scores = at(shift)
+            if shifted["ssim"] < best["ssim"]:
+                best, their_scores = shifted, scores
+        if len(their_scores.psnr) < window.count - COUNT_TOLERANCE:
             raise DifferenceError(
                 f"second {window.seconds:.2f}", "The pictures of the window cannot be decoded."
             )
-        worst = window.first + min(range(len(their.psnr)), key=their.psnr.__getitem__)
+        worst = window.first + min(range(len(their_scores.psnr)), key=their_scores.psnr.__getitem__)
         if self.request.bitrate is not None:
             average = 8 * sum(pictures.sizes) / max(pictures.seconds, 0.001)
             missing = max(0.0, 1 - average / _bits(self.request.bitrate))
-            counts = their.ssim < POOR_SSIM and pictures.seconds >= WINDOW_SECONDS
+            counts = their_scores.ssim < POOR_SSIM and pictures.seconds >= WINDOW_SECONDS
             best["bitrate"] = round(missing, 6) if counts else 0.0
         return best, f"picture {worst} (second {pictures.times[min(worst, len(pictures.times) - 1)]:.2f})"
 
-    def _sound(self, mine: Path, made: Path, part: _Part) -> dict[str, float]:
+    def _sound(self, mine: Path, audited_path: Path, part: _Part) -> dict[str, float]:
         """Return the distances of the first sound track."""
-        own, other = (
+        own_samples, their_samples = (
             sound.decode(self.tools, self.device, file, (first, part.seconds), self.context, name)
-            for file, first, name in ((mine, part.lead, "own_sound"), (made, part.first, "their_sound"))
+            for file, first, name in (
+                (mine, part.lead, "own_sound"),
+                (audited_path, part.first, "their_sound"),
+            )
         )
-        return sound.distances(own, other)
+        return sound.distances(own_samples, their_samples)
 
 
-def picture_distances(own: Scores, their: Scores) -> dict[str, float]:
+def picture_distances(own_scores: Scores, their_scores: Scores) -> dict[str, float]:
     """Return how much more of the input the audited pictures lose than the auditor's own.
 
     "ssim": by what part their mean dissimilarity (1 - SSIM) is larger. "psnr": the decibels by which their worst picture is worse.
     "detail": the decibels by which they resemble their own blurred pictures more, as those of half the resolution do. In noise that
     hardly can be encoded, they lose no more of the input.
     """
-    mine, theirs = (1 - scores.ssim + LEAST_DISSIMILARITY for scores in (own, their))
+    mine, their_dissimilarity = (
+        1 - scores.ssim + LEAST_DISSIMILARITY for scores in (own_scores, their_scores)
+    )
     return {
-        "ssim": round(max(0.0, theirs / mine - 1), 6),
-        "psnr": round(max(0.0, own.worst - their.worst), 6),
-        "detail": round(max(0.0, their.blurred - own.blurred), 6),
+        "ssim": round(max(0.0, their_dissimilarity / mine - 1), 6),
+        "psnr": round(max(0.0, own_scores.worst - their_scores.worst), 6),
+        "detail": round(max(0.0, their_scores.blurred - own_scores.blurred), 6),
     }
 
 

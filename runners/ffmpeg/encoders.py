@@ -92,10 +92,10 @@ def short_run(tools: Tools, program: str, *arguments: str, device: Device | None
 def version(tools: Tools, program: str) -> str:
     """Return the version that a program reports, such as "7.1.3". Raises `Retry` if it does not run."""
     code, text = short_run(tools, program, "-version")
-    found = re.match(r"ff\w+ version n?(\d+(?:\.\d+)*|\S+)", text)
-    if code != 0 or found is None:
+    match = re.match(r"ff\w+ version n?(\d+(?:\.\d+)*|\S+)", text)
+    if code != 0 or match is None:
         raise Retry(f"{program!r} is not a working ffmpeg program.", code=FailureCode.PROGRAM_MISSING)
-    return found[1]
+    return match[1]
 
 
 @cache
@@ -147,14 +147,14 @@ def _encodes(tools: Tools, encoder: str, device: Device | None, size: tuple[int,
 
 def working(tools: Tools, device: Device | None = None) -> dict[str, list[str]]:
     """Return the working encoders by codec, hardware first, without codecs that have none."""
-    found: dict[str, list[str]] = {}
+    encoders: dict[str, list[str]] = {}
     for codec, software in SOFTWARE.items():
         hardware = HARDWARE.get(codec, "")
         names = [hardware] if hardware and hardware_works(tools, hardware, device) else []
         names += [name for name in software if name in listed(tools)]
         if names:
-            found[codec] = names
-    return found
+            encoders[codec] = names
+    return encoders
 
 
 def choose(

@@ -35,7 +35,7 @@ class Packets:
 
 def read_packets(tools: Tools, file: Path, context: Context, stream: Stream) -> Packets:
     """Return the packets of a stream of an untrusted file. Raises `Fail` for a file that is no media."""
-    found: list[tuple[float, int]] = []
+    packets: list[tuple[float, int]] = []
     start = 0.0
 
     def note(line: str) -> None:
@@ -44,13 +44,13 @@ def read_packets(tools: Tools, file: Path, context: Context, stream: Stream) -> 
         if kind == "format" and values[0] not in ("", "N/A"):
             start = float(values[0])
         elif kind == "packet" and "D" not in values[-1] and values[0] not in ("", "N/A"):
-            found.append((float(values[0]), int(values[1])))
+            packets.append((float(values[0]), int(values[1])))
 
     entries = "packet=pts_time,size,flags:format=start_time"
     selected = ["-select_streams", str(stream.index), "-show_entries", entries, "-of", "csv"]
     probe_lines(tools, file, context, selected, note, limit=MAX_PACKETS)
-    found.sort()
-    return Packets([time - start for time, _ in found], [size for _, size in found])
+    packets.sort()
+    return Packets([time - start for time, _ in packets], [size for _, size in packets])
 
 
 def selected_times(packets: Packets, request: TranscodeRequest) -> list[float]:

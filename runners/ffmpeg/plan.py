@@ -85,12 +85,12 @@ class Plan:
         video = self.media.video
         if video is None:
             return 0, 0
-        wanted = self.request.size
-        if wanted is None:
+        size = self.request.size
+        if size is None:
             return video.width // 2 * 2, video.height // 2 * 2
         if self.request.fit != "contain":
-            return wanted
-        scale = min(wanted[0] / video.width, wanted[1] / video.height)
+            return size
+        scale = min(size[0] / video.width, size[1] / video.height)
         return int(video.width * scale) // 2 * 2, int(video.height * scale) // 2 * 2
 
     @property
@@ -117,16 +117,16 @@ class Plan:
             return None
         return self.media.video.color
 
-    def require_memory(self, most: int) -> None:
+    def require_memory(self, limit: int) -> None:
         """Raise `Retry` before any work if pictures of this size need more memory than a run may use."""
         per_megapixel = ENCODER_MEMORY.get(self.encoder or "")
         if per_megapixel is None or self.seconds < FULL_PIPELINE_SECONDS:
             return
         needed = int(self.megapixels * per_megapixel)
-        if needed > most:
+        if needed > limit:
             raise Retry(
                 f"Encoding pictures of {self.megapixels:.1f} megapixels needs about {needed / 2**30:.1f} GiB of memory, and this miner allows "
-                f"{most / 2**30:.1f} GiB per run. Request a smaller resolution.",
+                f"{limit / 2**30:.1f} GiB per run. Request a smaller resolution.",
                 code=FailureCode.NO_MEMORY,
             )
 
@@ -189,8 +189,8 @@ class Plan:
         streams += [opened[str(index)] for index in carried.indexes]
         settings |= carried.options() | carried.metadata(1)
         # Inserted below if no stream of the source is used: ffmpeg-python omits inputs without streams.
-        made = ffmpeg.output(*streams, target, **settings)
-        compiled = _compiled(made)
+        command = ffmpeg.output(*streams, target, **settings)
+        compiled = _compiled(command)
         if not carried.indexes:
             options = [word for name, value in self._input().items() for word in (f"-{name}", value)]
             position = compiled.index("-i") + 2
@@ -232,7 +232,7 @@ class Plan:
     @property
     def warnings(self) -> list[str]:
         """What the output lacks although the client may expect it, and how to keep it."""
-        found = self.carried.warnings()
+        warnings = self.carried.warnings()
         video = self.media.video
         if self.encoder not in (None, "copy", "gif") and video is not None:
             lost = depth_warning(
@@ -241,8 +241,8 @@ class Plan:
                 retained_depth(self.encoder or ""),
                 hdr=video.color is not None,
             )
-            found = [lost, *found] if lost is not None else found
-        return found
+            warnings = [lost, *warnings] if lost is not None else warnings
+        return warnings
 
     @property
     def pixels(self) -> str:
@@ -261,10 +261,10 @@ class Plan:
         """Return the command line that counts the pictures of the output, decoding but not encoding them."""
         import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
 
-        made = ffmpeg.output(
+        command = ffmpeg.output(
             self.reference(source), "-", f="null", fps_mode="vfr", **{"c:v": "wrapped_avframe"}
         )
-        return _compiled(made)
+        return _compiled(command)
 
     def _pictures(self, stream: Any) -> Any:
         """Return the filter graph from the decoded pictures to the encoder."""
@@ -346,13 +346,13 @@ def report(
 
     `part` are the shares of the work at which the run begins and ends, if it is one of several passes.
     """
-    rest = max(0.0, plan.seconds - after)
+    duration = max(0.0, plan.seconds - after)
 
     def listen(line: str) -> None:
         key, _, value = line.partition("=")
         if key == "out_time_us" and value.strip().isdigit():
-            done = min(int(value) / 1e6, rest)
-            seconds = after + rest * part[0] + done * (part[1] - part[0])
+            position = min(int(value) / 1e6, duration)
+            seconds = after + duration * part[0] + position * (part[1] - part[0])
             units = round(Decimal(str(seconds)) * plan.megapixels, 6)
             context.progress(min(99.0, 100 * seconds / plan.seconds), units)
 

@@ -281,8 +281,8 @@ def _stream(entry: Mapping[str, Any]) -> Stream:
 
 def _depth(pixels: str) -> int:
     """Return the bits of each component of a pixel format such as "yuv420p10le" or "p010le"."""
-    found = re.search(r"(?:p|gray|p0)(\d\d)(?:le|be)$", pixels)
-    return int(found[1]) if found else 8
+    match = re.search(r"(?:p|gray|p0)(\d\d)(?:le|be)$", pixels)
+    return int(match[1]) if match else 8
 
 
 def _sample_depth(entry: Mapping[str, Any]) -> int:

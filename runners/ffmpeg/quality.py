@@ -78,12 +78,12 @@ def measure(
     scratch.mkdir()
     limits = job_limits(tools, device, max(1.0, context.timeout_seconds))
     sandbox = Sandbox(tools, limits, device)
-    source, own, audited = files
-    inside = [sandbox.read(source, INPUT), sandbox.read(own, "/own"), sandbox.read(audited, "/audited")]
+    source, own_file, audited = files
+    inside = [sandbox.read(source, INPUT), sandbox.read(own_file, "/own"), sandbox.read(audited, "/audited")]
     directory = sandbox.write(scratch, "/scores")
     run_ffmpeg(sandbox, _arguments(plan, window, inside), context, directory=directory)
-    found = [_statistics(scratch / name) for name in _STATISTICS]
-    return _scores(*found[: len(_COMPARED)]), _scores(*found[len(_COMPARED) :])
+    statistics = [_statistics(scratch / name) for name in _STATISTICS]
+    return _scores(*statistics[: len(_COMPARED)]), _scores(*statistics[len(_COMPARED) :])
 
 
 def packet_digest(tools: Tools, device: Device, file: Path, context: Context) -> str:
@@ -115,24 +115,30 @@ def _arguments(plan: Plan, window: Window, files: Sequence[str]) -> list[str]:
     """Return ffmpeg's command line: three inputs, and outputs that write one line for each picture."""
     import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
 
-    source, own, audited = files
+    source, own_file, audited = files
     options = input_options() | {"threads": str(plan.threads)}
-    before = max(0.0, window.seconds)
-    seek = {"ss": f"{before:.6f}"} if before else {}
+    seconds = max(0.0, window.seconds)
+    seek = {"ss": f"{seconds:.6f}"} if seconds else {}
     reference = plan.reference(source)
     streams = [
         _numbered(reference, plan.pixels, window.lead, window.count),
-        _numbered(ffmpeg.input(own, **options)["v:0"], plan.pixels, window.lead, window.count),
+        _numbered(ffmpeg.input(own_file, **options)["v:0"], plan.pixels, window.lead, window.count),
         _numbered(ffmpeg.input(audited, **options, **seek)["v:0"], plan.pixels, 0, window.count),
     ]
     references = streams[0].filter_multi_output("split", 4)
     outputs = []
     for side, pictures in enumerate(streams[1:]):
         copies = pictures.filter_multi_output("split", 4)
-        others = [references[2 * side], references[2 * side + 1], copies[3].filter("gblur", sigma=BLUR)]
+        blurred_copies = [
+            references[2 * side],
+            references[2 * side + 1],
+            copies[3].filter("gblur", sigma=BLUR),
+        ]
         for number, kind in enumerate(("ssim", "psnr", "psnr")):
             name = _STATISTICS[side * len(_COMPARED) + number]
-            compared = ffmpeg.filter([copies[number], others[number]], kind, stats_file=name, shortest=1)
+            compared = ffmpeg.filter(
+                [copies[number], blurred_copies[number]], kind, stats_file=name, shortest=1
+            )
             outputs.append(ffmpeg.output(compared, "-", f="null"))
     arguments: list[str] = ffmpeg.get_args(ffmpeg.merge_outputs(*outputs))
     return arguments
@@ -145,16 +151,16 @@ def _numbered(stream: Any, pixels: str, first: int, count: int) -> Any:
 
 
 def _scores(ssim: str, psnr: str, blurred: str) -> Scores:
-    similarities = [0.0 if found == "nan" else float(found) for found in _SSIM.findall(ssim)]
-    own = [min(INVISIBLE_PSNR, ratio) for ratio in _ratios(blurred)]
-    return Scores(_mean(similarities), tuple(_ratios(psnr)), _mean(own))
+    similarities = [0.0 if text == "nan" else float(text) for text in _SSIM.findall(ssim)]
+    blurred_ratios = [min(INVISIBLE_PSNR, ratio) for ratio in _ratios(blurred)]
+    return Scores(_mean(similarities), tuple(_ratios(psnr)), _mean(blurred_ratios))
 
 
 def _ratios(psnr: str) -> list[float]:
     ratios = []
     for line in psnr.splitlines():
-        found = dict(word.partition(":")[::2] for word in line.split())
-        text = found.get("psnr_y", found.get("psnr_avg", "0"))
+        values = dict(word.partition(":")[::2] for word in line.split())
+        text = values.get("psnr_y", values.get("psnr_avg", "0"))
         ratios.append(INVISIBLE_PSNR if text == "inf" else float(text))
     return ratios
 

@@ -159,15 +159,17 @@ class TranscodeRequest(Strict):
 
     @model_validator(mode="after")
     def _picture_fits(self) -> Self:
-        given = [
+        picture_fields = [
             name for name in ("resolution", "fps", "bitrate", "quality") if getattr(self, name) is not None
         ]
-        if given and not self.has_video:
+        if picture_fields and not self.has_video:
             raise ValueError(
-                f"{given[0]} has no meaning for {self.output_format!r}, which contains only sound"
+                f"{picture_fields[0]} has no meaning for {self.output_format!r}, which contains only sound"
             )
-        if given and self.codec == "copy":
-            raise ValueError(f"{given[0]} requires encoding; omit it or choose another codec than 'copy'")
+        if picture_fields and self.codec == "copy":
+            raise ValueError(
+                f"{picture_fields[0]} requires encoding; omit it or choose another codec than 'copy'"
+            )
         if self.output_format == "gif" and (self.bitrate is not None or self.quality is not None):
             raise ValueError("bitrate and quality have no meaning for 'gif'")
         if self.hardware == "required" and self.video_codec not in ("h264", "hevc", "av1"):

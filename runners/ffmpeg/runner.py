@@ -146,19 +146,19 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             context.log(warning, "ffmpeg")
         context.check()
         kind = "video" if request.has_video else "audio"
-        made = context.output / f"{kind}.{request.output_format}"
+        output = context.output / f"{kind}.{request.output_format}"
         with (
             session(self.tools, context, wait=request.hardware == "required")
             if plan.uses_card
             else nullcontext(True) as free
         ):
             plan, resumed_until = self._encode_somehow(
-                self._attempts(plan, free_session=free), source, made, context
+                self._attempts(plan, free_session=free), source, output, context
             )
         context.check()
-        if not made.is_file() or made.stat().st_size == 0:
+        if not output.is_file() or output.stat().st_size == 0:
             raise Fail("The output is empty: the selected part of the input contains no pictures or sound.")
-        return _result(plan, inspect(self.tools, made, context), made, resumed_until)
+        return _result(plan, inspect(self.tools, output, context), output, resumed_until)
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:
@@ -244,34 +244,34 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         return [*attempts, on_processor] if free_session else [on_processor]
 
     def _encode_somehow(
-        self, attempts: Sequence[Plan], source: Path, made: Path, context: Context
+        self, attempts: Sequence[Plan], source: Path, output: Path, context: Context
     ) -> tuple[Plan, float]:
         """Return the first plan that does not fail on the card, and the result of `_encode` with it."""
         for plan in attempts[:-1]:
             try:
-                return plan, self._encode(plan, source, made, context)
+                return plan, self._encode(plan, source, output, context)
             except Retry as error:
                 if error.code != FailureCode.HARDWARE_FAILED:
                     raise
                 context.log(f"{error} It is tried in another way.", "ffmpeg")
-        return attempts[-1], self._encode(attempts[-1], source, made, context)
+        return attempts[-1], self._encode(attempts[-1], source, output, context)
 
-    def _encode(self, plan: Plan, source: Path, made: Path, context: Context) -> float:
-        """Write the file `made`. Return the second up to which its pictures come from an earlier run, 0 without one."""
+    def _encode(self, plan: Plan, source: Path, output: Path, context: Context) -> float:
+        """Write the file `output`. Return the second up to which its pictures come from an earlier run, 0 without one."""
         length = chunk_seconds(plan.request, plan.encoder, plan.seconds)
         if length is None:
-            self._convert(plan, source, made, context)
+            self._convert(plan, source, output, context)
             return 0.0
-        return encode_in_chunks(self.tools, self.device, plan, length, source, made, context)
+        return encode_in_chunks(self.tools, self.device, plan, length, source, output, context)
 
-    def _convert(self, plan: Plan, source: Path, made: Path, context: Context) -> None:
+    def _convert(self, plan: Plan, source: Path, output: Path, context: Context) -> None:
         began = time.monotonic()
         scratch = context.work / "passes"
         scratch.mkdir(exist_ok=True)
 
         def run(arguments: Callable[[Sandbox, str], list[str]], part: tuple[float, float]) -> None:
-            left = max(1.0, context.timeout_seconds - (time.monotonic() - began))
-            sandbox = Sandbox(self.tools, job_limits(self.tools, self.device, left), self.device)
+            seconds_left = max(1.0, context.timeout_seconds - (time.monotonic() - began))
+            sandbox = Sandbox(self.tools, job_limits(self.tools, self.device, seconds_left), self.device)
             directory = sandbox.write(scratch, "/passes")
             words = arguments(sandbox, sandbox.read(source, INPUT_PATH))
             listener = report(plan, context, part=part)
@@ -284,13 +284,13 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             run(lambda _, inside: plan.first_pass(inside), (0.0, first))
         run(
             lambda sandbox, inside: plan.arguments(
-                inside, f"{sandbox.write(context.output, '/output')}/{made.name}"
+                inside, f"{sandbox.write(context.output, '/output')}/{output.name}"
             ),
             (first, 1.0),
         )
 
 
-def _result(plan: Plan, media: Media, made: Path, resumed_until: float) -> Result:
+def _result(plan: Plan, media: Media, output: Path, resumed_until: float) -> Result:
     request = plan.request
     stream = (media.video if request.has_video else None) or media.audio
     if stream is None or media.duration is None:
@@ -299,7 +299,7 @@ def _result(plan: Plan, media: Media, made: Path, resumed_until: float) -> Resul
     has_pictures = stream.kind == "video"
     weight = Decimal(stream.width * stream.height) / 1_000_000 if has_pictures else SOUND_WEIGHT
     results = {
-        "file": OutputFile(made, MEDIA_TYPES[request.output_format], made.name),
+        "file": OutputFile(output, MEDIA_TYPES[request.output_format], output.name),
         "duration": duration,
         "width": stream.width if has_pictures else None,
         "height": stream.height if has_pictures else None,

@@ -25,7 +25,7 @@ def session(tools: Tools, context: Context, *, wait: bool) -> Iterator[bool]:
     directory.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + context.timeout_seconds
     with ExitStack() as stack:
-        while (held := _free(directory, tools.nvenc_sessions)) is None and wait:
+        while (lock := _free(directory, tools.nvenc_sessions)) is None and wait:
             context.check()
             context.progress(0.0)
             if time.monotonic() > end:
@@ -35,9 +35,9 @@ def session(tools: Tools, context: Context, *, wait: bool) -> Iterator[bool]:
                     code=FailureCode.TIMEOUT,
                 )
             time.sleep(_POLL)
-        if held is not None:
-            stack.enter_context(held)
-        yield held is not None
+        if lock is not None:
+            stack.enter_context(lock)
+        yield lock is not None
 
 
 def _free(directory: Path, count: int) -> IO[str] | None:

@@ -38,22 +38,22 @@ def decode(
     cut = ["-ss", f"{max(0.0, first):.6f}", "-t", f"{seconds:.6f}"]
     run_ffmpeg(sandbox, [*cut, *options, "-i", path, *form], context)
     samples = array("h")
-    made = scratch / "samples"
-    if made.is_symlink() or not made.is_file():
+    samples_file = scratch / "samples"
+    if samples_file.is_symlink() or not samples_file.is_file():
         return samples
-    with made.open("rb") as opened:
+    with samples_file.open("rb") as opened:
         content = opened.read(2 * int(RATE * (seconds + 1)))
     samples.frombytes(content[: len(content) // 2 * 2])
     return samples
 
 
-def distances(own: Sequence[int], other: Sequence[int]) -> dict[str, float]:
+def distances(own_samples: Sequence[int], their_samples: Sequence[int]) -> dict[str, float]:
     """Return the difference in loudness in decibels, and 1 minus the greatest correlation of two sounds."""
-    loud = max(_loudness(own), SILENCE), max(_loudness(other), SILENCE)
+    loud = max(_loudness(own_samples), SILENCE), max(_loudness(their_samples), SILENCE)
     difference = abs(20 * math.log10(loud[0] / loud[1]))
     if max(loud) == SILENCE:
         return {"loudness": difference, "sound": 0.0}
-    return {"loudness": difference, "sound": 1 - _correlation(own, other)}
+    return {"loudness": difference, "sound": 1 - _correlation(own_samples, their_samples)}
 
 
 def _loudness(samples: Sequence[int]) -> float:
@@ -61,15 +61,15 @@ def _loudness(samples: Sequence[int]) -> float:
     return math.sqrt(sum(map(mul, samples, samples)) / len(samples)) if samples else 0.0
 
 
-def _correlation(own: Sequence[int], other: Sequence[int]) -> float:
+def _correlation(own_samples: Sequence[int], their_samples: Sequence[int]) -> float:
     lag = int(RATE * LAG_SECONDS)
     best = 0.0
     for shift in range(-lag, lag + 1):
-        one, two = own[max(0, shift) :], other[max(0, -shift) :]
-        length = min(len(one), len(two))
+        own_part, their_part = own_samples[max(0, shift) :], their_samples[max(0, -shift) :]
+        length = min(len(own_part), len(their_part))
         if length < RATE // 4:
             continue
-        one, two = one[:length], two[:length]
-        energy = math.sqrt(sum(map(mul, one, one)) * sum(map(mul, two, two)))
-        best = max(best, sum(map(mul, one, two)) / energy if energy else 0.0)
+        own_part, their_part = own_part[:length], their_part[:length]
+        energy = math.sqrt(sum(map(mul, own_part, own_part)) * sum(map(mul, their_part, their_part)))
+        best = max(best, sum(map(mul, own_part, their_part)) / energy if energy else 0.0)
     return best

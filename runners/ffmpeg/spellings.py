@@ -40,17 +40,17 @@ def normal(values: Mapping[str, Any], longest: int) -> dict[str, Any]:
 
     A resolution with one side, or one like `720p`, leaves the picture's shape alone: it fits into that size, whose open side is `longest`.
     """
-    found = dict(values)
-    for name, known in (("codec", CODECS), ("audio_codec", AUDIO_CODECS), ("output_format", CONTAINERS)):
-        if isinstance(value := found.get(name), str):
+    spelt = dict(values)
+    for name, spellings in (("codec", CODECS), ("audio_codec", AUDIO_CODECS), ("output_format", CONTAINERS)):
+        if isinstance(value := spelt.get(name), str):
             plain = value.strip().lower().removeprefix(".")
-            found[name] = known.get(plain, plain)
-    if isinstance(resolution := found.get("resolution"), str):
+            spelt[name] = spellings.get(plain, plain)
+    if isinstance(resolution := spelt.get("resolution"), str):
         size, keeps_shape = _size(resolution.strip().lower(), longest)
-        found["resolution"] = size
+        spelt["resolution"] = size
         if keeps_shape:
-            found.setdefault("fit", "contain")
-    return found
+            spelt.setdefault("fit", "contain")
+    return spelt
 
 
 def _size(text: str, longest: int) -> tuple[str, bool]:

@@ -76,6 +76,6 @@ class LogWriter:
 def _lines(text: str) -> Iterator[str]:
     for line in text.rstrip("\r\n").split("\n"):
         # A lone surrogate, as in names of files that are not UTF-8, cannot be sent.
-        shown = line.rstrip("\r").rpartition("\r")[2].encode("utf-8", "replace").decode()
-        for start in range(0, len(shown) or 1, MAX_LINE):
-            yield shown[start : start + MAX_LINE]
+        text_line = line.rstrip("\r").rpartition("\r")[2].encode("utf-8", "replace").decode()
+        for start in range(0, len(text_line) or 1, MAX_LINE):
+            yield text_line[start : start + MAX_LINE]

@@ -310,8 +310,8 @@ class _Host:
         sealing, output = context.sealing, context.output
         form = mark if sealing is None else lambda file, output: sealing.file(reference(file, output))
         marked = replace_files(result.results, lambda file: form(file, output))
-        seen = replace_files(result.results, seen_by_client)
-        self._runner_class.definition.output_model.model_validate(seen)
+        for_client = replace_files(result.results, seen_by_client)
+        self._runner_class.definition.output_model.model_validate(for_client)
         if not isinstance(marked, dict):
             raise TypeError("A runner's results must be an object.")
         return marked
@@ -325,17 +325,19 @@ def _audit(runner: Runner[Any], request: Any, audit: AuditedRun, context: RunCon
     if audit.mismatch is not None:
         reason = f"The digest of {audit.mismatch} is not the one that the miner has signed."
         return Result(asdict(printable(Comparison("fail", reason, where=audit.mismatch))), Decimal(0))
-    given = {
+    statements = {
         name: getattr(audit, name)
         for name in ("results", "statement", "evidence", "nonce", "choice", "answer")
     }
-    audited = Audited(**given, files=files, calibrations=tuple(audit.calibrations))
-    found = runner.audit(request, audited, context)
-    conditions = {"conditions": [asdict(one) for one in audited.asked[-1]]} if audited.asked else None
-    comparison = found.comparison
+    audited = Audited(**statements, files=files, calibrations=tuple(audit.calibrations))
+    outcome = runner.audit(request, audited, context)
+    conditions = (
+        {"conditions": [asdict(condition) for condition in audited.asked[-1]]} if audited.asked else None
+    )
+    comparison = outcome.comparison
     if comparison.verdict == "unproven" and audited.is_unknown:
         comparison = replace(comparison, cause="miner")
-    return Result(asdict(printable(comparison)), found.units, conditions)
+    return Result(asdict(printable(comparison)), outcome.units, conditions)
 
 
 def _die_with_parent() -> None:

@@ -31,8 +31,8 @@ def replace_files(value: Any, replacement: Callable[[OutputFile], dict[str, Any]
 
 def seen_by_client(file: OutputFile) -> dict[str, Any]:
     """Return an output file in the form of `runners.api.File`, with the fields blank that only the miner knows."""
-    known = {"media_type": file.media_type, "size": file.path.stat().st_size, "name": file.name}
-    return {**file.extra, "artifact_id": "", "url": "", **known}
+    described = {"media_type": file.media_type, "size": file.path.stat().st_size, "name": file.name}
+    return {**file.extra, "artifact_id": "", "url": "", **described}
 
 
 def mark(file: OutputFile, output: Path) -> dict[str, Any]:

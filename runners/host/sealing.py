@@ -106,8 +106,10 @@ class SealedLog:
         moment = time.time()
         with self._lock:
             for line in text.rstrip("\r\n").split("\n"):
-                shown = line.encode("utf-8", "replace").decode()[:MAX_LINE]
-                entry = json.dumps({"time": moment, "source": source[:32], "text": shown}, ensure_ascii=False)
+                content = line.encode("utf-8", "replace").decode()[:MAX_LINE]
+                entry = json.dumps(
+                    {"time": moment, "source": source[:32], "text": content}, ensure_ascii=False
+                )
                 self._add(entry, len(entry.encode()) + 1)
 
     def _add(self, entry: str, size: int) -> None:
@@ -217,16 +219,19 @@ class Sealing:
     def file(self, reference: FileReference) -> dict[str, Any]:
         """Seal an output file below `output` into the run's own output directory. Return the client's description of it."""
         source = reference.below(self.output)
-        known = self._outputs.get(source)
-        if known is None:
-            known = self._outputs[source] = self._seal_file(source, len(self._outputs))
-        where = {"artifact_id": known["artifact_id"], "url": f"/v1/artifacts/{known['artifact_id']}"}
+        sealed_file = self._outputs.get(source)
+        if sealed_file is None:
+            sealed_file = self._outputs[source] = self._seal_file(source, len(self._outputs))
+        address = {
+            "artifact_id": sealed_file["artifact_id"],
+            "url": f"/v1/artifacts/{sealed_file['artifact_id']}",
+        }
         named = {
             "media_type": reference.media_type[:200],
-            "size": known["size"],
+            "size": sealed_file["size"],
             "name": reference.name[:200],
         }
-        return {**reference.extra, **where, **named}
+        return {**reference.extra, **address, **named}
 
     def _seal_file(self, source: Path, number: int) -> dict[str, Any]:
         cipher, salted = self.keys.answer(f"output:{number}"), self.keys.digest(f"output:{number}")
@@ -287,12 +292,12 @@ class Sealing:
     @contextmanager
     def in_memory(self) -> Iterator[None]:
         """Create temporary files of this process below the directory. Only for a runner with one run at a time."""
-        before, tempfile.tempdir = tempfile.tempdir, str(self._sealed.directory / "temporary")
+        directory, tempfile.tempdir = tempfile.tempdir, str(self._sealed.directory / "temporary")
         Path(tempfile.tempdir).mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             yield
         finally:
-            tempfile.tempdir = before
+            tempfile.tempdir = directory
 
 
 class Quiet:

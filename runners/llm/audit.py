@@ -103,8 +103,10 @@ def _compare(
     distances, tokens = difference.distances(), claim.answers[index].tokens
     if draw is None and samples_plainly(request, tokens):
         distances["sampling"] = sampling_distance(request, tokens)
-    where = f"answer {index + 1}, " if request.n > 1 else ""
-    comparison = judge(distances, calibration, where=where + difference.where(engine.text), of="the answer")
+    location = f"answer {index + 1}, " if request.n > 1 else ""
+    comparison = judge(
+        distances, calibration, where=location + difference.where(engine.text), of="the answer"
+    )
     return AuditResult(comparison, units)
 
 

@@ -62,13 +62,13 @@ def read_claim(results: Mapping[str, Any], evidence: Mapping[str, Any], answers:
     try:
         stated = InferenceResult.model_validate(results)
         # A miner that sends more answers than were requested must not take more time.
-        found = [AnswerEvidence.from_json(answer) for answer in evidence["answers"][: answers + 1]]
+        evident_answers = [AnswerEvidence.from_json(answer) for answer in evidence["answers"][: answers + 1]]
         named = str(evidence["engine"]), str(evidence["precision"]), evidence["seeded"] is True
     except (ValidationError, ValueError, KeyError, TypeError):
         raise Malformed("The results or the evidence are malformed.") from None
-    if len(found) != answers or len(stated.all_answers) != answers:
+    if len(evident_answers) != answers or len(stated.all_answers) != answers:
         raise Malformed(f"The results or the evidence do not have {answers} answers.")
-    return Claim(stated, found, *named)
+    return Claim(stated, evident_answers, *named)
 
 
 def check_counts(claim: Claim, request: InferenceRequest, prompt: int) -> None:
@@ -84,9 +84,9 @@ def check_counts(claim: Claim, request: InferenceRequest, prompt: int) -> None:
 
 def check_text(stated: Mapping[str, Any], text: str) -> None:
     """Raise `Malformed` unless an answer consists of parts of the text of its tokens. White space and punctuation may differ."""
-    whole = _letters(text)
+    letters = _letters(text)
     for name in ("text", "reasoning"):
-        if _letters(stated.get(name) or "") not in whole:
+        if _letters(stated.get(name) or "") not in letters:
             raise Malformed(f"The {name} of the answer is not that of its tokens.")
 
 
@@ -103,8 +103,8 @@ def chosen_positions(choice: str, answer: AnswerEvidence, *, partly: bool) -> li
     evident = [position for position, token in enumerate(answer.tokens) if token.top]
     if not partly:
         return sorted(chance.sample(evident, min(len(evident), ALL)))
-    rest = max(0, len(evident) - LEAST_READ)
-    evident = evident[: LEAST_READ + round(rest * chance.random() ** READ_POWER)]
+    optional = max(0, len(evident) - LEAST_READ)
+    evident = evident[: LEAST_READ + round(optional * chance.random() ** READ_POWER)]
     return sorted(chance.sample(evident, min(len(evident), SOME)))
 
 
@@ -129,9 +129,9 @@ class Difference:
             margin = min(MOST_MARGIN, reading.margin)
             self.margins.append(margin)
         self.chances.append(sum(apart) / len(apart))
-        here = max(self.chances[-1], margin)
-        if here > self.worst[0]:
-            self.worst = here, position, claimed.token
+        position_chance = max(self.chances[-1], margin)
+        if position_chance > self.worst[0]:
+            self.worst = position_chance, position, claimed.token
 
     def distances(self) -> dict[str, float]:
         """Return the distance of the log-probabilities, and the mean margin of the tokens' choice if it is known.
@@ -139,10 +139,10 @@ class Difference:
         At each position, it is the mean square difference of the log-probabilities.
         """
         ordered = sorted(self.chances)
-        found = {"logprobs": round(ordered[min(len(ordered) - 1, int(SHARE_BELOW * len(ordered)))], 6)}
+        distances = {"logprobs": round(ordered[min(len(ordered) - 1, int(SHARE_BELOW * len(ordered)))], 6)}
         if self.margins:
-            found["choice"] = round(sum(self.margins) / len(self.margins), 6)
-        return found
+            distances["choice"] = round(sum(self.margins) / len(self.margins), 6)
+        return distances
 
     def where(self, text: Callable[[Sequence[int]], str]) -> str:
         """Return which token differs most."""

@@ -40,9 +40,9 @@ class AnswerEvidence:
     tokens: list[TokenEvidence] = field(default_factory=list)
     complete: bool = True
 
-    def to_json(self, most: int = MAX_TOKENS) -> dict[str, Any]:
+    def to_json(self, limit: int = MAX_TOKENS) -> dict[str, Any]:
         """Return it as JSON with at most so many tokens."""
-        tokens = self.tokens[:most]
+        tokens = self.tokens[:limit]
         numbers, chances = list[int](), list[float]()
         for token in tokens:
             numbers.append(token.token)
@@ -82,12 +82,12 @@ def evidence_of(
     """
     if not all(answer.complete and answer.tokens for answer in answers):
         return None
-    most = MAX_TOKENS // len(answers)
+    limit = MAX_TOKENS // len(answers)
     return {
         "engine": engine,
         "precision": precision,
         "seeded": seeded,
-        "answers": [answer.to_json(most) for answer in answers],
+        "answers": [answer.to_json(limit) for answer in answers],
     }
 
 

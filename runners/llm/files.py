@@ -27,8 +27,12 @@ def weights(model: Model) -> tuple[Path, ...]:
     tensors = sorted(model.path.glob("*.safetensors")) if (model.path / "config.json").is_file() else []
     if tensors:
         return (*tensors, *(path for name in _DESCRIPTIONS if (path := model.path / name).is_file()))
-    found, projector = gguf_file(model), projector_file(model)
-    return tuple(file for file in (found, projector) if file is not None) if found is not None else ()
+    weights_file, projector = gguf_file(model), projector_file(model)
+    return (
+        tuple(file for file in (weights_file, projector) if file is not None)
+        if weights_file is not None
+        else ()
+    )
 
 
 def chat_template(model: Model) -> str | None:

@@ -142,20 +142,20 @@ def _enforced(schema: Any, *, closed: bool = True) -> Any:
     """
     if not isinstance(schema, Mapping):
         return schema
-    made: dict[str, Any] = {}
+    enforced: dict[str, Any] = {}
     for keyword, value in schema.items():
         if keyword in _NAMED and isinstance(value, Mapping):
-            made[keyword] = {name: _enforced(part, closed=closed) for name, part in value.items()}
+            enforced[keyword] = {name: _enforced(part, closed=closed) for name, part in value.items()}
         elif keyword in _LISTED and isinstance(value, list):
             # The parts of allOf describe one object together.
-            made[keyword] = [_enforced(part, closed=closed and keyword != "allOf") for part in value]
+            enforced[keyword] = [_enforced(part, closed=closed and keyword != "allOf") for part in value]
         elif keyword in _SINGLE:
-            made[keyword] = _enforced(value, closed=closed)
+            enforced[keyword] = _enforced(value, closed=closed)
         elif not _is_annotation(keyword, value):
-            made[keyword] = value
-    if closed and "properties" in made and not _OPEN & made.keys():
-        made["additionalProperties"] = False
-    return made
+            enforced[keyword] = value
+    if closed and "properties" in enforced and not _OPEN & enforced.keys():
+        enforced["additionalProperties"] = False
+    return enforced
 
 
 def _is_annotation(keyword: str, value: Any) -> bool:

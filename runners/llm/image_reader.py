@@ -69,8 +69,8 @@ def report(message: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def measured(image: Any, field: str, before: int, job: dict[str, Any]) -> int:
-    """Return the pixels of a picture whose header was read; those before it have `before`. Raises `Refused`."""
+def measured(image: Any, field: str, counted: int, job: dict[str, Any]) -> int:
+    """Return the pixels of a picture whose header was read; those before it have `counted`. Raises `Refused`."""
     width, height = image.size
     pixels: int = width * height
     if pixels > job["max_pixels"]:
@@ -78,7 +78,7 @@ def measured(image: Any, field: str, before: int, job: dict[str, Any]) -> int:
             f"{field}: the image has {width} x {height} pixels; at most {job['max_pixels'] // 10**6} million are possible. "
             "Send a smaller one."
         )
-    if before + pixels > job["max_total"]:
+    if counted + pixels > job["max_total"]:
         raise Refused(
             f"{field}: the images of the request have more than {job['max_total'] / 10**6:g} million pixels together, which is this "
             "miner's limit (runners.max_picture_pixels). Send fewer or smaller ones."
@@ -90,11 +90,11 @@ def measured(image: Any, field: str, before: int, job: dict[str, Any]) -> int:
     return pixels
 
 
-def write(image: Any, path: Path, target: Path, seen: int) -> str:
-    """Write an upright picture of at most `seen` pixels in a format that every engine reads; return the file's name."""
+def write(image: Any, path: Path, target: Path, pixels: int) -> str:
+    """Write an upright picture of at most `pixels` pixels in a format that every engine reads; return the file's name."""
     from PIL import Image, ImageOps  # noqa: PLC0415 - see `main`
 
-    scale = math.sqrt(seen / (image.width * image.height))
+    scale = math.sqrt(pixels / (image.width * image.height))
     size = tuple(min(MAX_SIDE, max(1, math.floor(side * scale))) for side in image.size)
     fits = scale >= 1 and max(image.size) <= MAX_SIDE and path.stat().st_size <= PASSED_BYTES
     if fits and image.format in PASSED_ON and image.getexif().get(ORIENTATION, 1) == 1:

@@ -17,7 +17,7 @@ of tokens in a second, each of which would pass through four programs by itself.
 
 
 @dataclass(slots=True)
-class _Held:
+class _PendingText:
     """Text of an answer, or of its `reasoning`, that waits for more. `offset` is that of its beginning."""
 
     reasoning: bool
@@ -35,7 +35,7 @@ class Publisher:
         self._context = context
         self._answers = answers
         self._clock = clock
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, _PendingText] = {}
         self._published_at = [float("-inf")] * len(answers)
 
     def add(self, piece: Piece) -> None:
@@ -51,14 +51,14 @@ class Publisher:
     def _hold(
         self, index: int, text: str, logprobs: Sequence[Mapping[str, Any]], *, reasoning: bool = False
     ) -> None:
-        held = self._held.get(index)
-        if held is not None and held.reasoning is not reasoning:
+        pending = self._held.get(index)
+        if pending is not None and pending.reasoning is not reasoning:
             self._release(index)
-            held = None
-        if held is None:
-            held = self._held[index] = _Held(reasoning, len(self._answers[index].text))
-        held.text += text
-        held.logprobs += [dict(entry) for entry in logprobs]
+            pending = None
+        if pending is None:
+            pending = self._held[index] = _PendingText(reasoning, len(self._answers[index].text))
+        pending.text += text
+        pending.logprobs += [dict(entry) for entry in logprobs]
         if self._clock() - self._published_at[index] >= INTERVAL:
             self._release(index)
 
@@ -68,16 +68,16 @@ class Publisher:
             self._release(index)
 
     def _release(self, index: int) -> None:
-        held = self._held.pop(index, None)
-        if held is None:
+        pending = self._held.pop(index, None)
+        if pending is None:
             return
         self._published_at[index] = self._clock()
-        logprobs = {"logprobs": held.logprobs} if held.logprobs else {}
-        if held.text and index == 0 and not held.reasoning:
-            self._context.event("token", {"text": held.text, "offset": held.offset, **logprobs})
+        logprobs = {"logprobs": pending.logprobs} if pending.logprobs else {}
+        if pending.text and index == 0 and not pending.reasoning:
+            self._context.event("token", {"text": pending.text, "offset": pending.offset, **logprobs})
         else:
-            name = "reasoning" if held.reasoning else "text"
-            self._part(index, ({name: held.text} if held.text else {}) | logprobs)
+            name = "reasoning" if pending.reasoning else "text"
+            self._part(index, ({name: pending.text} if pending.text else {}) | logprobs)
 
     def _part(self, index: int, added: dict[str, Any]) -> None:
         answer = self._answers[index]

@@ -256,8 +256,8 @@ class InferenceRequest(Strict):
 
     @field_validator("tool_choice")
     @classmethod
-    def _enforceable(cls, choice: str | ToolChoice, others: ValidationInfo) -> str | ToolChoice:
-        forced = _forced(others.data.get("tools", ()), choice)
+    def _enforceable(cls, choice: str | ToolChoice, values: ValidationInfo) -> str | ToolChoice:
+        forced = _forced(values.data.get("tools", ()), choice)
         check_calls({tool.name: tool.parameters for tool in forced})
         return choice
 
@@ -349,10 +349,10 @@ class InferenceResult(Answer):
 
 def title(request: Mapping[str, Any], _: Mapping[str, str]) -> str | None:
     """Return the text that the model answers or continues: the prompt, or the newest message of a person."""
-    asked = (
+    questions = (
         _text(turn["content"]) for turn in reversed(request.get("messages") or ()) if turn["role"] == "user"
     )
-    return request.get("prompt") or next(asked, None)
+    return request.get("prompt") or next(questions, None)
 
 
 def _text(content: Any) -> str:

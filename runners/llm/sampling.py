@@ -63,15 +63,15 @@ def sampling_distance(request: InferenceRequest, tokens: Iterable[TokenEvidence]
         honest = _honest(request, token.top)
         rank = honest.ranks.get(token.token)
         for number, (power, odds) in enumerate(ALTERNATIVES):
-            others = odds * honest.others / (1 - honest.others + odds * honest.others)
+            others_chance = odds * honest.others / (1 - honest.others + odds * honest.others)
             if rank is None:
-                sums[number] += math.log(others / honest.others)
+                sums[number] += math.log(others_chance / honest.others)
             else:
-                sums[number] += math.log((1 - others) / (1 - honest.others)) + _gain(
+                sums[number] += math.log((1 - others_chance) / (1 - honest.others)) + _gain(
                     honest.chances, rank, power
                 )
     greatest = max(sums)
-    ratio = greatest + math.log(sum(math.exp(found - greatest) for found in sums) / len(sums))
+    ratio = greatest + math.log(sum(math.exp(logarithm - greatest) for logarithm in sums) / len(sums))
     return round(max(0.0, ratio / math.log(10)), 6)
 
 
@@ -91,24 +91,26 @@ def _honest(request: InferenceRequest, top: Sequence[tuple[int, float]]) -> _Hon
     if (
         heat >= 1
     ):  # a lower temperature favours likely tokens: all others are at most as likely as the last stated one
-        others = math.exp(min(MOST, math.log(unstated) + heat * (last - best) - last))
+        others_chance = math.exp(min(MOST, math.log(unstated) + heat * (last - best) - last))
     else:  # a higher one favours many tokens
         count = request.top_k or VOCABULARY
-        others = math.exp(min(MOST, math.log(count) + heat * (math.log(unstated / count) - best)))
-    most = len(ranked)
-    if 0 < request.top_k <= most:
-        most, others = request.top_k, 0.0
-    total = sum(weights[:most])
+        others_chance = math.exp(min(MOST, math.log(count) + heat * (math.log(unstated / count) - best)))
+    eligible = len(ranked)
+    if 0 < request.top_k <= eligible:
+        eligible, others_chance = request.top_k, 0.0
+    total = sum(weights[:eligible])
     # `top_p` leaves the fewest tokens that have this share together, which is known between two bounds.
     least = next(
-        (count for count in range(1, most + 1) if sum(weights[:count]) >= request.top_p * total), most
+        (count for count in range(1, eligible + 1) if sum(weights[:count]) >= request.top_p * total), eligible
     )
     enough = (
-        count for count in range(1, most + 1) if sum(weights[:count]) >= request.top_p * (total + others)
+        count
+        for count in range(1, eligible + 1)
+        if sum(weights[:count]) >= request.top_p * (total + others_chance)
     )
     if request.top_p < 1 and (count := next(enough, 0)):
-        most, others = count, 0.0
+        eligible, others_chance = count, 0.0
     remaining = sum(weights[:least])
-    chances = [weight / remaining if rank < most else UNLIKELY for rank, weight in enumerate(weights)]
-    share = min(1 - UNLIKELY, max(UNLIKELY, others / (total + others)))
+    chances = [weight / remaining if rank < eligible else UNLIKELY for rank, weight in enumerate(weights)]
+    share = min(1 - UNLIKELY, max(UNLIKELY, others_chance / (total + others_chance)))
     return _Honest({number: rank for rank, (number, _) in enumerate(ranked)}, chances, share)

@@ -51,67 +51,74 @@ def first_difference(mine: Mapping[str, Any], audited: Audited) -> str | None:
 
     `mine` are the results of a run of this runner, with an `OutputFile` for each file, or known ones, with the digest of each.
     """
-    own = {name: value for name, value in mine.items() if name not in HOST_FIELDS}
-    other = {name: value for name, value in audited.results.items() if name not in HOST_FIELDS}
-    found = _difference(own, other, "results")
-    if found is not None:
-        return found[:_MAX_WHERE]
+    own_results = {name: value for name, value in mine.items() if name not in HOST_FIELDS}
+    their_results = {name: value for name, value in audited.results.items() if name not in HOST_FIELDS}
+    location = _difference(own_results, their_results, "results")
+    if location is not None:
+        return location[:_MAX_WHERE]
     return _file_difference(_digests(mine), {name: _digest(path) for name, path in audited.files.items()})
 
 
-def verdict(same: Callable[[], str | None], difference: str | None, hindered: str | None) -> Comparison:
-    """Return the verdict about a difference. `same` repeats the auditor's own run, and returns where the two differ."""
+def verdict(repeat: Callable[[], str | None], difference: str | None, hindered: str | None) -> Comparison:
+    """Return the verdict about a difference. `repeat` repeats the auditor's own run, and returns where the two differ."""
     if difference is None:
         return Comparison(
             "pass", "The value and all files are equal.", {"difference": 0.0}, {"difference": 0.0}
         )
     if hindered is not None:
         return Comparison("unproven", hindered, {"difference": 1.0}, where=difference, cause="miner")
-    if (repeated := same()) is not None:
+    if (repeated := repeat()) is not None:
         reason = "The model is not deterministic: two runs of the auditor differ."
         return Comparison("unproven", reason, {"difference": 1.0}, where=repeated)
     reason = "The result differs from two equal runs of the auditor in the same environment."
     return Comparison("fail", reason, {"difference": 1.0}, {"difference": 0.0}, difference)
 
 
-def runs_differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+def runs_differ(first_run: Mapping[str, Any], second_run: Mapping[str, Any]) -> str | None:
     """Return the path of the first difference between two own runs, None if they are equal."""
-    values = [{name: value for name, value in run.items() if name not in HOST_FIELDS} for run in (one, other)]
-    found = _difference(values[0], values[1], "results")
-    return found or _file_difference(_digests(one), _digests(other))
+    values = [
+        {name: value for name, value in run.items() if name not in HOST_FIELDS}
+        for run in (first_run, second_run)
+    ]
+    location = _difference(values[0], values[1], "results")
+    return location or _file_difference(_digests(first_run), _digests(second_run))
 
 
 def _digests(results: Mapping[str, Any]) -> dict[str, str]:
     """Return the digest of each file of results (hex SHA-256) by its name."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for file in results.get("files") or ():
         if isinstance(file, OutputFile):
-            found[file.name] = _digest(file.path)
+            digests[file.name] = _digest(file.path)
         else:
-            found[file["name"]] = file["artifact_id"].rpartition(":")[2]
-    return found
+            digests[file["name"]] = file["artifact_id"].rpartition(":")[2]
+    return digests
 
 
-def _difference(one: Any, other: Any, path: str) -> str | None:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        if one.keys() != other.keys():
-            return f"{path}.{min(one.keys() ^ other.keys())}"
-        named = ((f"{path}.{name}", one[name], other[name]) for name in sorted(one))
-        return next((found for at, a, b in named if (found := _difference(a, b, at)) is not None), None)
-    if isinstance(one, list) and isinstance(other, list):
-        if len(one) != len(other):
-            return f"{path}: {len(other)} elements instead of {len(one)}"
-        numbered = ((f"{path}[{at}]", a, b) for at, (a, b) in enumerate(zip(one, other, strict=True)))
-        return next((found for at, a, b in numbered if (found := _difference(a, b, at)) is not None), None)
+def _difference(left_value: Any, right_value: Any, path: str) -> str | None:
+    if isinstance(left_value, Mapping) and isinstance(right_value, Mapping):
+        if left_value.keys() != right_value.keys():
+            return f"{path}.{min(left_value.keys() ^ right_value.keys())}"
+        named = ((f"{path}.{name}", left_value[name], right_value[name]) for name in sorted(left_value))
+        return next((location for at, a, b in named if (location := _difference(a, b, at)) is not None), None)
+    if isinstance(left_value, list) and isinstance(right_value, list):
+        if len(left_value) != len(right_value):
+            return f"{path}: {len(right_value)} elements instead of {len(left_value)}"
+        numbered = (
+            (f"{path}[{at}]", a, b) for at, (a, b) in enumerate(zip(left_value, right_value, strict=True))
+        )
+        return next(
+            (location for at, a, b in numbered if (location := _difference(a, b, at)) is not None), None
+        )
     # JSON has one kind of number, but Python counts a truth value among its integers.
-    same = one == other and isinstance(one, bool) == isinstance(other, bool)
-    return None if same else path
+    is_equal = left_value == right_value and isinstance(left_value, bool) == isinstance(right_value, bool)
+    return None if is_equal else path
 
 
-def _file_difference(own: Mapping[str, str], other: Mapping[str, str]) -> str | None:
-    if own.keys() != other.keys():
-        return f"file {min(own.keys() ^ other.keys())}"[:_MAX_WHERE]
-    differing = (name for name in sorted(own) if own[name] != other[name])
+def _file_difference(own_digests: Mapping[str, str], their_digests: Mapping[str, str]) -> str | None:
+    if own_digests.keys() != their_digests.keys():
+        return f"file {min(own_digests.keys() ^ their_digests.keys())}"[:_MAX_WHERE]
+    differing = (name for name in sorted(own_digests) if own_digests[name] != their_digests[name])
     return next((f"file {name}"[:_MAX_WHERE] for name in differing), None)
 
 

@@ -207,8 +207,8 @@ def _free_space(tools: Tools, store: Path) -> int:
     quota, cache = tools.environments_quota, store / _CACHE
     if _size(cache) > quota // CACHE_SHARE:
         files.remove(cache)
-    found = [path for path in store.iterdir() if path.is_dir() and path != cache]
-    sizes = {path: _recorded_size(path) for path in sorted(found, key=_last_used)}
+    environments = [path for path in store.iterdir() if path.is_dir() and path != cache]
+    sizes = {path: _recorded_size(path) for path in sorted(environments, key=_last_used)}
     free = quota - _size(cache) - sum(sizes.values())
     for directory, size in sizes.items():
         if free < tools.max_environment or not (directory / _COMPLETE).is_file():

@@ -189,17 +189,17 @@ def explained(error: BaseException, action: str) -> str:
     """Return an exception as one sentence, and below it the traceback without the frames of this program."""
     frames = traceback.TracebackException.from_exception(error, compact=True)
     chain: list[traceback.TracebackException] = [frames]
-    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(before)
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
     for part in chain:
-        own = [
+        model_frames = [
             frame
             for frame in part.stack
             if frame.filename != __file__ and not frame.filename.startswith("<frozen importlib")
         ]
-        if len(own) > 2 * TRACEBACK_FRAMES:
-            own[TRACEBACK_FRAMES:-TRACEBACK_FRAMES] = []
-        part.stack = traceback.StackSummary.from_list(own)
+        if len(model_frames) > 2 * TRACEBACK_FRAMES:
+            model_frames[TRACEBACK_FRAMES:-TRACEBACK_FRAMES] = []
+        part.stack = traceback.StackSummary.from_list(model_frames)
     summary = next(frames.format_exception_only()).strip()
     if isinstance(error, SyntaxError):
         summary = f"{type(error).__name__}: {error}"

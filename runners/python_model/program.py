@@ -116,13 +116,13 @@ class Program:
         """Write the file with the harness's instructions; return its path."""
         request, files = self.request, self.context.files
         inside = sandbox.write(self.context.work / "scratch", "/work")
-        given = files.get("input.source") if step == "predict" else None
+        source = files.get("input.source") if step == "predict" else None
         end = f".{request.input.format}" if request.input is not None and request.input.format else ""
         unpacked = self.packed and step == "predict"
         job = {
             "source": None if unpacked else sandbox.read(files["model.source"], "/source"),
             "entrypoint": request.model.entrypoint,
-            "input": sandbox.read(given, f"/input/input{end}") if given is not None else None,
+            "input": sandbox.read(source, f"/input/input{end}") if source is not None else None,
             "parameters": request.parameters,
             "max_unpacked": self.tools.max_unpacked,
             "model": f"{inside}/model",

@@ -34,20 +34,20 @@ def _requirement(text: str) -> str:
 
 def listed_requirements(text: str) -> tuple[str, ...]:
     """Return the packages of a requirements.txt. Raises `ValueError` that names the line which is anything else."""
-    found: list[str] = []
+    requirements: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
         content = _COMMENT.sub("", line).strip()
         if not content:
             continue
         try:
-            found.append(_requirement(content))
+            requirements.append(_requirement(content))
         except ValueError as error:
             raise ValueError(
                 f"line {number}: {error}; options, addresses, hashes and environment markers are not supported"
             ) from None
-    if len(found) > MAX_REQUIREMENTS:
-        raise ValueError(f"it names {len(found)} packages, and the limit is {MAX_REQUIREMENTS}")
-    return tuple(found)
+    if len(requirements) > MAX_REQUIREMENTS:
+        raise ValueError(f"it names {len(requirements)} packages, and the limit is {MAX_REQUIREMENTS}")
+    return tuple(requirements)
 
 
 class PythonModel(Strict):

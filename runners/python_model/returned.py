@@ -62,13 +62,13 @@ def _refuse_constant(name: str) -> None:
 
 def written(directory: Path, max_size: int) -> list[OutputFile]:
     """Return the regular files that the model left in its current directory, by name; links are not followed."""
-    found: list[OutputFile] = []
+    files: list[OutputFile] = []
     total = 0
     try:
         for path in _regular_files(directory):
             name = path.relative_to(directory).as_posix()
             _check_name(name)
-            if len(found) == MAX_FILES:
+            if len(files) == MAX_FILES:
                 raise Fail(f"The model wrote more than {MAX_FILES} files.", code=FailureCode.LIMIT_EXCEEDED)
             with path.open("rb") as file:  # an unreadable file is the model's fault and must be detected now
                 total += os.fstat(file.fileno()).st_size
@@ -78,12 +78,12 @@ def written(directory: Path, max_size: int) -> list[OutputFile]:
                     code=FailureCode.LIMIT_EXCEEDED,
                 )
             media_type, _ = mimetypes.guess_type(name)
-            found.append(OutputFile(path, media_type or "application/octet-stream", name))
+            files.append(OutputFile(path, media_type or "application/octet-stream", name))
     except OSError as error:
         raise Fail(
             f"A file that the model wrote cannot be read: {error.strerror}.", code=FailureCode.MODEL_FAILED
         ) from None
-    return found
+    return files
 
 
 def _check_name(name: str) -> None:
@@ -101,7 +101,7 @@ def _check_name(name: str) -> None:
 
 
 def _regular_files(directory: Path) -> list[Path]:
-    found: list[Path] = []
+    files: list[Path] = []
     pending: list[Path] = [directory]
     while pending:
         for path in sorted(pending.pop().iterdir()):
@@ -110,5 +110,5 @@ def _regular_files(directory: Path) -> list[Path]:
             if path.is_dir():
                 pending.append(path)
             elif path.is_file():
-                found.append(path)
-    return sorted(found)
+                files.append(path)
+    return sorted(files)

@@ -163,11 +163,11 @@ class PythonModelRunner(Runner[InferenceRequest]):
         hindered = hindrance(audited, mine.evidence or {}, device_class(self.device.kind, self.device.name))
 
         def repeated() -> str | None:
-            again = self.run(request, OwnRun(context, "again", (90.0, 99.0)))
-            return runs_differ(mine.results, again.results)
+            repeated_run = self.run(request, OwnRun(context, "again", (90.0, 99.0)))
+            return runs_differ(mine.results, repeated_run.results)
 
-        found = verdict(repeated, first_difference(mine.results, audited), hindered)
-        return AuditResult(found, mine.units)
+        comparison = verdict(repeated, first_difference(mine.results, audited), hindered)
+        return AuditResult(comparison, mine.units)
 
     def _results(
         self, request: InferenceRequest, context: Context, meter: _Meter
@@ -270,15 +270,15 @@ def _forbidden(tools: Tools) -> str | None:
 
 def _size(quantity: str) -> int:
     """Return the bytes of a Kubernetes quantity such as "2Gi"."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT]i?|Ki)?", quantity)
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT]i?|Ki)?", quantity)
+    if match is None:
         raise Fail(f"resources.memory {quantity!r} is not a quantity such as '2Gi'.")
-    return int(Decimal(found[1]) * _SIZES[found[2] or ""])
+    return int(Decimal(match[1]) * _SIZES[match[2] or ""])
 
 
 def _cores(quantity: str) -> float:
     """Return the cores of a Kubernetes quantity such as "1000m"."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", quantity)
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", quantity)
+    if match is None:
         raise Fail(f"resources.cpu {quantity!r} is not a quantity such as '1000m'.")
-    return float(found[1]) / (1000 if found[2] else 1)
+    return float(match[1]) / (1000 if match[2] else 1)

@@ -73,12 +73,12 @@ class Sandbox:
 
         Raises `Retry` if it is not found.
         """
-        found = shutil.which(name)
-        if found is None:
+        executable = shutil.which(name)
+        if executable is None:
             raise Retry(
                 f"The program {name!r} was not found on this machine.", code=FailureCode.PROGRAM_MISSING
             )
-        path = Path(found).resolve()
+        path = Path(executable).resolve()
         if path.is_relative_to("/usr"):
             return str(path)
         for library in _libraries(path):

@@ -142,7 +142,7 @@ def watch(
         pass_fds=(*descriptors, write_end) if announce is not None else descriptors,
     )
     os.close(write_end)
-    tree = _Tree(process, FirstProcess(announced), group, limits, writable)
+    tree = _ProcessTree(process, FirstProcess(announced), group, limits, writable)
     try:
         if on_cancel is not None:
             on_cancel(lambda: tree.kill(Ended.CANCELLED))
@@ -155,7 +155,7 @@ def watch(
     return Outcome(ended, exit_code, stderr, max(tree.cpu_seconds, _children_cpu() - before), reason)
 
 
-class _Tree:
+class _ProcessTree:
     """A program and all its descendants."""
 
     def __init__(
@@ -317,7 +317,7 @@ class _Tree:
 
 
 def _follow(
-    tree: _Tree,
+    tree: _ProcessTree,
     on_line: Callable[[str], None] | None,
     on_tick: Callable[[float], None] | None,
     on_text: OnText | None,
@@ -355,7 +355,7 @@ def _follow(
     return tail.decode(errors="replace")
 
 
-def _await_exit(tree: _Tree, on_tick: Callable[[float], None] | None) -> None:
+def _await_exit(tree: _ProcessTree, on_tick: Callable[[float], None] | None) -> None:
     """Watch a program that has closed its pipes until it has ended."""
     while True:
         try:

@@ -13,10 +13,10 @@ INVISIBLE = "\u200b"
 
 def breaker(control: Iterable[str]) -> Callable[[str], str]:
     """Return a function that breaks every occurrence of these control tokens in a text."""
-    found = sorted((token for token in control if len(token) > 1), key=len, reverse=True)
+    tokens = sorted((token for token in control if len(token) > 1), key=len, reverse=True)
 
     def broken(text: str) -> str:
-        for token in found:
+        for token in tokens:
             text = text.replace(token, f"{token[0]}{INVISIBLE}{token[1:]}")
         return text
 

@@ -90,8 +90,8 @@ class LlamaCppEngine:
         on_step: OnStep = ignore,
     ) -> _Generation:
         """See `LanguageEngine.submit`."""
-        shown = request.top_logprobs
-        top = max(TOP, shown or 0) if evidence else shown
+        alternatives = request.top_logprobs
+        top = max(TOP, alternatives or 0) if evidence else alternatives
         if request.tools:  # it reports none beside calls
             top = None
         fields = openai.sampling(request, seed) | {
@@ -178,14 +178,14 @@ class LlamaCppEngine:
                     "n_probs": SEEN,
                     "logit_bias": [[self._word, 1000]],
                 }
-                found = self._server.compute("/completion", fields)["completion_probabilities"][0][
+                likely = self._server.compute("/completion", fields)["completion_probabilities"][0][
                     "top_logprobs"
                 ]
                 self._slots.start(slot)
                 chosen |= {
                     "cache_prompt": slot.number is not None
                 }  # from here on, the slot holds this prompt
-                top = {int(entry["id"]): float(entry["logprob"]) for entry in found}
+                top = {int(entry["id"]): float(entry["logprob"]) for entry in likely}
                 yield Reading(top, most_likely_margin(request, top, answer[position]))
         finally:
             self._budget.release(self._slots.release(slot))
@@ -221,8 +221,8 @@ class LlamaCppEngine:
 
     def _tokens(self, text: str, **options: bool) -> list[dict[str, Any]]:
         fields = {"content": text, "add_special": True, "parse_special": True, "with_pieces": True, **options}
-        found: list[dict[str, Any]] = self._server.read("/tokenize", fields)["tokens"]
-        return found
+        tokens: list[dict[str, Any]] = self._server.read("/tokenize", fields)["tokens"]
+        return tokens
 
     def _check_length(
         self, text: str, request: InferenceRequest, on_step: OnStep, *, parse_special: bool
@@ -237,8 +237,8 @@ class LlamaCppEngine:
         is_control: dict[str, bool] = {}
         for part in parts(text):
             words = {token["id"] for token in self._tokens(part, parse_special=False)}
-            others = {token["id"]: token["piece"] for token in self._tokens(part) if token["id"] not in words}
-            for identifier, piece in others.items():
+            pieces = {token["id"]: token["piece"] for token in self._tokens(part) if token["id"] not in words}
+            for identifier, piece in pieces.items():
                 if piece not in is_control:
                     is_control[piece] = not self._is_word(identifier, piece)
             on_step()
@@ -321,14 +321,14 @@ class _Generation:
                     return
                 yield Piece("", 0, 0)
             self._stream.body |= self._slot.fields
-            found = openai.pieces(
+            generated = openai.pieces(
                 self._stream,
                 self._request.n,
                 _counts,
-                shown=self._request.top_logprobs,
+                alternatives=self._request.top_logprobs,
                 tokens_of=self._words,
             )
-            for piece in openai.as_calls(found) if self._request.forced_tools else found:
+            for piece in openai.as_calls(generated) if self._request.forced_tools else generated:
                 self._slots.start(self._slot)
                 yield piece
             ended = not self._stream.cancelled

@@ -83,7 +83,7 @@ def _checked(network: Any, tokenizer: Any) -> Loaded:
         raise ValueError("this engine supports only models with a fast tokenizer")
     ends = {tokenizer.eos_token_id}
     for source in (network.generation_config, settings):
-        given = getattr(source, "eos_token_id", None)
-        ends |= set(given) if isinstance(given, list) else {given}
+        token_ids = getattr(source, "eos_token_id", None)
+        ends |= set(token_ids) if isinstance(token_ids, list) else {token_ids}
     context = min(settings.max_position_embeddings, tokenizer.model_max_length)
     return Loaded(network, tokenizer, int(context), frozenset(ends - {None}))

@@ -62,14 +62,14 @@ def conversation(request: InferenceRequest, images: Images, text: Callable[[str]
 
 def texts(request: InferenceRequest) -> str:
     """Return all strings that `conversation` converts, one after the other."""
-    found = list[str]()
+    strings = list[str]()
 
     def collect(text: str) -> str:
-        found.append(text)
+        strings.append(text)
         return text
 
     conversation(request, defaultdict(str), collect)
-    return "\n".join(found)
+    return "\n".join(strings)
 
 
 def _message(message: Message, path: str, images: Images, text: Callable[[str], str]) -> dict[str, Any]:
@@ -125,12 +125,12 @@ def pieces(
     counts: Counts,
     *,
     counts_all: bool = False,
-    shown: int | None = None,
+    alternatives: int | None = None,
     tokens_of: Callable[[str], list[int]] = lambda _: [],
 ) -> Iterator[Piece]:
     """Yield the pieces of a streamed answer, up to the one with the final counts. Raises `Fail` or `Retry`.
 
-    An event without choices counts the tokens of the answer before it, or of all answers together (`counts_all`). `shown` is how many
+    An event without choices counts the tokens of the answer before it, or of all answers together (`counts_all`). `alternatives` is how many
     alternatives to each token the client requested, None if it requested no log-probabilities. `tokens_of` returns the tokens of a text:
     servers leave out those that end inside a character.
     """
@@ -147,7 +147,7 @@ def pieces(
                 total = counted[1]
             else:
                 generated[index] = max(generated[index], counted[1])
-        piece = _piece(choice, index, prompt, total or sum(generated), shown)
+        piece = _piece(choice, index, prompt, total or sum(generated), alternatives)
         if piece.tokens and not counts_all:
             piece = _filled(piece, generated[index] - evident[index], tokens_of)
             evident[index] += len(piece.tokens)
@@ -169,7 +169,9 @@ def _filled(piece: Piece, added: int, tokens_of: Callable[[str], list[int]]) -> 
     return replace(piece, tokens=(*(TokenEvidence(number, ()) for number in left_out), *piece.tokens))
 
 
-def _piece(choice: Mapping[str, Any], index: int, prompt: int, generated: int, shown: int | None) -> Piece:
+def _piece(
+    choice: Mapping[str, Any], index: int, prompt: int, generated: int, alternatives: int | None
+) -> Piece:
     delta = choice.get("delta") or {}
     logprobs = choice.get("logprobs") or {}
     reason = choice.get("finish_reason")
@@ -181,33 +183,43 @@ def _piece(choice: Mapping[str, Any], index: int, prompt: int, generated: int, s
         index=index,
         reasoning=delta.get("reasoning_content") or delta.get("reasoning") or "",
         tool_calls=tuple(delta.get("tool_calls") or ()),
-        logprobs=() if shown is None else _logprobs(logprobs, shown),
+        logprobs=() if alternatives is None else _logprobs(logprobs, alternatives),
         tokens=_evidence(logprobs),
     )
 
 
-def _evidence(given: Mapping[str, Any]) -> tuple[TokenEvidence, ...]:
+def _evidence(event: Mapping[str, Any]) -> tuple[TokenEvidence, ...]:
     """Return the tokens of an event whose server names their numbers: llama.cpp beside their texts, vLLM instead of these."""
-    if "tokens" in given:
-        rows = zip(given["tokens"], given["top_logprobs"], strict=True)
-        found = [(token, (others or {}).items()) for token, others in rows]
+    if "tokens" in event:
+        rows = zip(event["tokens"], event["top_logprobs"], strict=True)
+        named = [(token, (alternatives or {}).items()) for token, alternatives in rows]
     else:
-        entries = given.get("content") or ()
-        found = [
-            (_name(entry), [(_name(other), other["logprob"]) for other in entry.get("top_logprobs") or ()])
+        entries = event.get("content") or ()
+        named = [
+            (
+                _name(entry),
+                [
+                    (_name(alternative), alternative["logprob"])
+                    for alternative in entry.get("top_logprobs") or ()
+                ],
+            )
             for entry in entries
         ]
     numbered = [
-        (_number(token), [(_number(name), float(chance)) for name, chance in others])
-        for token, others in found
+        (_number(token), [(_number(name), float(chance)) for name, chance in alternatives])
+        for token, alternatives in named
     ]
-    return tuple(TokenEvidence(token, _likeliest(others)) for token, others in numbered if token is not None)
+    return tuple(
+        TokenEvidence(token, _likeliest(alternatives))
+        for token, alternatives in numbered
+        if token is not None
+    )
 
 
-def _likeliest(others: Iterable[tuple[int | None, float]]) -> tuple[tuple[int, float], ...]:
+def _likeliest(alternatives: Iterable[tuple[int | None, float]]) -> tuple[tuple[int, float], ...]:
     """Return the `TOP` most likely tokens. Which these are must not depend on the drawn one, not even among equals."""
-    known = [(number, chance) for number, chance in others if number is not None]
-    return tuple(sorted(known, key=lambda entry: (-entry[1], entry[0]))[:TOP])
+    numbered = [(number, chance) for number, chance in alternatives if number is not None]
+    return tuple(sorted(numbered, key=lambda entry: (-entry[1], entry[0]))[:TOP])
 
 
 def _name(entry: Mapping[str, Any]) -> str:
@@ -218,30 +230,32 @@ def _number(name: str) -> int | None:
     return int(name.removeprefix(NUMBERED)) if name.startswith(NUMBERED) else None
 
 
-def _logprobs(given: Mapping[str, Any], shown: int) -> tuple[dict[str, Any], ...]:
+def _logprobs(event: Mapping[str, Any], count: int) -> tuple[dict[str, Any], ...]:
     """Return the tokens' entries with so many alternatives; the older form of text completions names them in lists."""
-    if "tokens" not in given:
-        return tuple(_logprob(entry, shown) for entry in given.get("content") or ())
-    lists = zip(given["tokens"], given["token_logprobs"], given["top_logprobs"], strict=True)
+    if "tokens" not in event:
+        return tuple(_logprob(entry, count) for entry in event.get("content") or ())
+    lists = zip(event["tokens"], event["token_logprobs"], event["top_logprobs"], strict=True)
     return tuple(
         _logprob(
             {
                 "token": token,
                 "logprob": logprob,
                 "top_logprobs": [
-                    {"token": other, "logprob": value} for other, value in (others or {}).items()
+                    {"token": name, "logprob": value} for name, value in (alternatives or {}).items()
                 ],
             },
-            shown,
+            count,
         )
-        for token, logprob, others in lists
+        for token, logprob, alternatives in lists
     )
 
 
-def _logprob(token: Mapping[str, Any], shown: int) -> dict[str, Any]:
+def _logprob(token: Mapping[str, Any], count: int) -> dict[str, Any]:
     """Return a token's entry with the fields of `request.TokenLogprob` only, the most likely alternatives first."""
-    others = sorted(token.get("top_logprobs") or (), key=lambda other: -other["logprob"])[:shown]
-    return _alternative(token) | {"top_logprobs": [*map(_alternative, others)]}
+    alternatives = sorted(token.get("top_logprobs") or (), key=lambda alternative: -alternative["logprob"])[
+        :count
+    ]
+    return _alternative(token) | {"top_logprobs": [*map(_alternative, alternatives)]}
 
 
 def _alternative(token: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,10 +263,10 @@ def _alternative(token: Mapping[str, Any]) -> dict[str, Any]:
     return {"token": text, "logprob": token["logprob"], "bytes": token.get("bytes") or [*text.encode()]}
 
 
-def as_calls(found: Iterator[Piece]) -> Iterator[Piece]:
+def as_calls(text_pieces: Iterator[Piece]) -> Iterator[Piece]:
     """Turn the text of each answer, one call as JSON, into a tool call at its end."""
     texts: dict[int, str] = {}
-    for piece in found:
+    for piece in text_pieces:
         text = texts[piece.index] = texts.get(piece.index, "") + piece.text
         calls: tuple[Mapping[str, Any], ...] = ()
         reason = piece.finish_reason

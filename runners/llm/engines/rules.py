@@ -90,12 +90,12 @@ class Rules:
         """Return the log-probabilities of a token as `request.TokenLogprob`; empty if the client requested none."""
         if self._request.top_logprobs is None:
             return ()
-        others = (
+        alternatives = (
             distribution.topk(self._request.top_logprobs).indices.tolist()
             if self._request.top_logprobs
             else []
         )
-        top = [self._entry(other, distribution) for other in others]
+        top = [self._entry(alternative, distribution) for alternative in alternatives]
         return (self._entry(token, distribution) | {"top_logprobs": top},)
 
     @staticmethod

@@ -162,9 +162,11 @@ class Slots:
             return False
         number = min(unused, key=lambda number: self._slots[number].used)
         if request.salt is not None:
-            own = [number for number in unused if self._slots[number].salt == request.salt]
+            same_salt = [number for number in unused if self._slots[number].salt == request.salt]
             best = max(
-                own, key=lambda number: _common(self._slots[number].tokens, request.tokens), default=number
+                same_salt,
+                key=lambda number: _common(self._slots[number].tokens, request.tokens),
+                default=number,
             )
             if _common(self._slots[best].tokens, request.tokens) >= WORTHWHILE * len(request.tokens):
                 number = best

@@ -45,12 +45,12 @@ class TransformersEngine:
 
     def check(self, request: InferenceRequest) -> None:
         """See `LanguageEngine.check`."""
-        wanted = "Tools" if request.tools else "Images" if request.images else None
+        feature = "Tools" if request.tools else "Images" if request.images else None
         if request.images and getattr(self._model().model.config, "vision_config", None) is None:
             raise cannot_see(request)
-        if wanted is not None:
+        if feature is not None:
             raise Retry(
-                f"{wanted} need llama.cpp or vLLM, and this machine has only transformers for the model.",
+                f"{feature} need llama.cpp or vLLM, and this machine has only transformers for the model.",
                 code=FailureCode.ENGINE_UNAVAILABLE,
             )
 
@@ -277,14 +277,14 @@ def read_answer(
         logits = loaded.model(tokens, logits_to_keep=last + 1, use_cache=False).logits[0]
     rules = Rules(loaded, request, len(prompt), draw or Draw("", 0))
     penalty = RepetitionPenaltyLogitsProcessor(float(request.repetition_penalty))
-    wanted = set(positions)
+    chosen = set(positions)
     for position in range(last + 1):
-        before, row = tokens[:, : len(prompt) + position], logits[position : position + 1].float()
-        scores = rules(before, penalty(before, row))[0]
+        prefix, row = tokens[:, : len(prompt) + position], logits[position : position + 1].float()
+        scores = rules(prefix, penalty(prefix, row))[0]
         distribution = rules.distribution()
-        if position not in wanted:
+        if position not in chosen:
             continue
         best = distribution.topk(SEEN)
         top = dict(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-        known = draw is not None or not request.temperature
-        yield Reading(top, float(scores.max() - scores[answer[position]]) if known else None)
+        is_deterministic = draw is not None or not request.temperature
+        yield Reading(top, float(scores.max() - scores[answer[position]]) if is_deterministic else None)

@@ -97,12 +97,12 @@ class VLLMEngine:
     ) -> _Generation:
         """See `LanguageEngine.submit`."""
         # vLLM names tokens by their texts or by their numbers: by these only if the client asked for no texts.
-        shown = request.top_logprobs
-        wanted = TOP if shown is None and evidence else shown
+        alternatives = request.top_logprobs
+        requested = TOP if alternatives is None and evidence else alternatives
         # It lists the drawn token first, even in place of the last of the likeliest: one more shows all of these.
-        top = None if wanted is None else wanted + 1
+        top = None if requested is None else requested + 1
         fields = {"model": SERVED, **openai.sampling(request, seed)} | {
-            "return_tokens_as_token_ids": shown is None,
+            "return_tokens_as_token_ids": alternatives is None,
             "cache_salt": salt or secrets.token_hex(),
             "n": _answers(request),
             "top_k": request.top_k or -1,
@@ -153,9 +153,9 @@ class VLLMEngine:
             "prompt_logprobs": SEEN,
             "cache_salt": secrets.token_hex(),
         }
-        found = self._server.compute("/v1/completions", fields)["choices"][0]["prompt_logprobs"]
+        readings = self._server.compute("/v1/completions", fields)["choices"][0]["prompt_logprobs"]
         for position in positions:
-            entries = found[len(prompt) + position]
+            entries = readings[len(prompt) + position]
             top = {int(number): float(entry["logprob"]) for number, entry in entries.items()}
             yield Reading(top, most_likely_margin(request, top, answer[position]))
 
@@ -177,13 +177,17 @@ class _Generation:
 
     def pieces(self) -> Iterator[Piece]:
         """See `Generation.pieces`."""
-        found = openai.pieces(
-            self._stream, _answers(self._request), _counts, counts_all=True, shown=self._request.top_logprobs
+        generated = openai.pieces(
+            self._stream,
+            _answers(self._request),
+            _counts,
+            counts_all=True,
+            alternatives=self._request.top_logprobs,
         )
         if self._request.forced_tools:
-            found = openai.as_calls(found)
+            generated = openai.as_calls(generated)
         copies = self._request.n // _answers(self._request)
-        return (replace(piece, index=piece.index + copy) for piece in found for copy in range(copies))
+        return (replace(piece, index=piece.index + copy) for piece in generated for copy in range(copies))
 
     def cancel(self) -> None:
         """See `Generation.cancel`."""

@@ -104,7 +104,7 @@ def test_a_log_is_followed_until_the_job_ends(
     miner.job(lease, "events", events=[], log={"entries": lines[:1]}).raise_for_status()
     from aitbc.cli.commands import job_data  # noqa: PLC0415 - to change it
 
-    printed = job_data._Shown.add
+    printed = job_data._PrintedLog.add
 
     def then_go_on(shown: object, entries: list[object]) -> None:
         printed(shown, entries)  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ def test_a_log_is_followed_until_the_job_ends(
             body = {**miner.result_body(lease, RESULTS), "log": {"entries": lines}}
             miner.http.post(f"/jobs/{job_id}/result", json=body).raise_for_status()
 
-    monkeypatch.setattr(job_data._Shown, "add", then_go_on)
+    monkeypatch.setattr(job_data._PrintedLog, "add", then_go_on)
     result = run("jobs", "log", job_id, "-f")
     assert [row.split("\t")[3] for row in result.stdout.splitlines()] == ["line 0", "line 1", "line 2"]
 

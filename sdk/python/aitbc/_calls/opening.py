@@ -35,9 +35,9 @@ def sealed_request(session: Session, /, job_id: str) -> Flow[SealedRequest | Non
 
 def _described(session: Session, job_id: str) -> Flow[AnswerOpener | None]:
     """Return what opens the answer to a job that is not in the memory, as the coordinator describes the job; None if it is not sealed."""
-    remembered = session.sealing.unconfirmed.get(job_id)
-    if remembered is not None:
-        return remembered
+    unconfirmed_opener = session.sealing.unconfirmed.get(job_id)
+    if unconfirmed_opener is not None:
+        return unconfirmed_opener
     job = yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}"), Job)
     if job.sealed is None or job.miner_id is None:
         return None

@@ -97,7 +97,7 @@ def test_a_program_that_hangs_reports_nothing(tools, device, tmp_path, make_cont
     context = make_context()
     sandbox = Sandbox(dataclasses.replace(tools, ffmpeg=str(program)), job_limits(tools, device, 30))
     ticks, hung_since = [], []
-    check = watch._Tree.check
+    check = watch._ProcessTree.check
 
     def counted(tree, on_tick):
         def tick(cpu_seconds):
@@ -109,7 +109,7 @@ def test_a_program_that_hangs_reports_nothing(tools, device, tmp_path, make_cont
 
         check(tree, tick)
 
-    monkeypatch.setattr(watch._Tree, "check", counted)
+    monkeypatch.setattr(watch._ProcessTree, "check", counted)
     with pytest.raises(Cancelled):
         run_ffmpeg(sandbox, [], context, on_line=hung_since.append)
     assert hung_since[0] == "hangs"

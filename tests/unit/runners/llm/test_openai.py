@@ -85,7 +85,7 @@ def test_which_tokens_are_evident_does_not_depend_on_the_drawn_one(token):
 
 def test_the_most_likely_alternatives_are_shown_first():
     top = named(enumerate(range(10, 13)))
-    (piece,) = pieces(Events(drawn("token_id:99", top)), 1, counted, counts_all=True, shown=2)
+    (piece,) = pieces(Events(drawn("token_id:99", top)), 1, counted, counts_all=True, alternatives=2)
     (entry,) = piece.logprobs
     assert [other["token"] for other in entry["top_logprobs"]] == ["token_id:10", "token_id:11"]
 

@@ -55,9 +55,7 @@ def find_offer(client: AITBCClient, named: str) -> str:
                 for offer in matching_offers
             ]
         return [
-            Candidate(
-                offer.offer_id, names.get(offer.miner_id, ""), f"{offer.job_type} for {offer.price}"
-            )
+            Candidate(offer.offer_id, names.get(offer.miner_id, ""), f"{offer.job_type} for {offer.price}")
             for offer in offers(client)
         ]
 

@@ -68,13 +68,13 @@ class Board(ABC):
 def board(total: int) -> Iterator[Board]:
     """Show a display of `total` works."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _LineBoard()
         return
     with _bars() as progress:
         yield _Bars(progress, total)
 
 
-class _Lines(Board):
+class _LineBoard(Board):
     def row(self, label: str) -> Row:
         return _Line(label)
 

@@ -42,7 +42,7 @@ def log(
         if as_json and not follow:
             print_json(job_log.to_dict())
             return
-        printed = _Shown(as_json=as_json)
+        printed = _PrintedLog(as_json=as_json)
         printed.add(job_log.entries)
         if follow:
             for event in client.jobs.events(job_id):
@@ -55,7 +55,7 @@ def log(
         print_status("The log was longer than the limit: lines in the middle are missing.")
 
 
-class _Shown:
+class _PrintedLog:
     """The lines that were printed: the time, the attempt if there are several, the source, and the text."""
 
     def __init__(self, *, as_json: bool) -> None:

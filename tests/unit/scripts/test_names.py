@@ -6,7 +6,7 @@ import ast
 import runpy
 from pathlib import Path
 
-NAMES = runpy.run_path(str(Path(__file__).parents[2] / "scripts/names.py"))
+NAMES = runpy.run_path(str(Path(__file__).parents[3] / "scripts/names.py"))
 
 SOURCE = """
 import json as found
