@@ -1,6 +1,6 @@
 """A network of many miners and jobs in simulated time: the coordinator's own matching, states of jobs and ledger, without a database.
 
-    .venv/bin/python benchmarks/simulate.py [--miners 300] [--jobs 40000] [--accounts 40] [--load 0.85] [--seed 1] [--idle N ...] [--json]
+    .venv/bin/python benchmarks/simulate.py [--miners 300] [--jobs 40000] [--accounts 40] [--load 0.85] [--seed 1] [--json]
 
 A discrete-event simulation over `agent.core`: events in a heap, no waiting. Miners offer some services and models at prices of their
 own, hold one model per slot in memory, leave and return. Clients submit in a Poisson process whose rate has a daily wave; account 0
@@ -10,8 +10,7 @@ expire. The ledger's postings must sum to zero in the end, and every job must ha
 
 The output shows how long jobs wait for a miner; how evenly accounts are served (Jain's index of their mean times from submission to
 result, 1 if all are equal); how many jobs waited longer than an hour; the share of slot time that was used, with loading, from the first
-quarter of the jobs to the last submission; how often the model was loaded already; and the processor time of a round. Then it shows the
-processor time of one round by the number of idle miners and waiting jobs.
+quarter of the jobs to the last submission; how often the model was loaded already; and the processor time of a round.
 """
 
 from __future__ import annotations
@@ -20,14 +19,9 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from measuring.network import Network, Outcome
-
-from agent.core.assignment import Candidates, match
-from agent.core.matching import Waiting
 
 
 def figures(network: Network, outcome: Outcome) -> dict[str, Any]:
@@ -63,41 +57,6 @@ def cut(values: list[float], share: float) -> float:
     return values[min(len(values) - 1, int(len(values) * share))]
 
 
-def costs(seed: int, sizes: Sequence[int]) -> list[dict[str, float]]:
-    """Return the milliseconds of one round by the number of idle miners: for one job, for 64, and for 400 that no miner can run.
-
-    The miners are known from a round before, except in the first figure, and one of them has changed since.
-    """
-    found = []
-    for size in sizes:
-        network = Network(argparse.Namespace(miners=size, accounts=20, load=1.0, seed=seed, jobs=500))
-        candidates = [miner.candidate() for miner in network.miners.values()]
-        while network.submitted < 64:
-            network._submit(int(20 * network.random.random()))  # noqa: SLF001 - the same jobs as in the simulation
-        jobs = [waiting for _, waiting in network.jobs.values()]
-        nobodys = [
-            Waiting(f"job_{n}", "account_0", "llm_inference", None, 0, 0.0, memory=2**50 + n)
-            for n in range(400)
-        ]
-        row: dict[str, float] = {"idle_miners": size}
-        begun = time.thread_time()
-        match(jobs, Candidates(candidates), {}, 0.0)
-        row["first_round_ms"] = round((time.thread_time() - begun) * 1000, 2)
-        known = Candidates(candidates)
-        match(jobs, known, {}, 0.0)
-        for name, wanted in (("one_job_ms", jobs[:1]), ("64_jobs_ms", jobs), ("400_impossible_ms", nobodys)):
-            times = []
-            for _ in range(5):
-                candidates[0] = replace(candidates[0], slots=candidates[0].slots + 1)
-                begun = time.thread_time()
-                known.update(candidates)
-                match(wanted, known, {}, 0.0)
-                times.append(time.thread_time() - begun)
-            row[name] = round(min(times) * 1000, 2)
-        found.append(row)
-    return found
-
-
 def main() -> None:
     """Simulate and print the figures; with --json one JSON object."""
     parser = argparse.ArgumentParser(description="Simulate a network of many miners and jobs.")
@@ -108,27 +67,17 @@ def main() -> None:
         "--load", type=float, default=0.85, help="of the miners' slots, without loading of models"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--idle", type=int, nargs="*", default=(10, 100, 1000, 10_000), help="idle miners of a timed round"
-    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     begun = time.thread_time()
     network = Network(options)
     result = figures(network, network.run())
     result["processor_seconds"] = round(time.thread_time() - begun, 1)
-    growth = costs(options.seed, options.idle)
     if options.json:
-        print(json.dumps({**result, "cost_of_a_round": growth}))
+        print(json.dumps(result))
         return
     for name, value in result.items():
         print(f"{name:24} {value}")
-    print("\nidle miners   first round, ms   one job, ms   64 jobs, ms   400 impossible jobs, ms")
-    for row in growth:
-        print(
-            f"{row['idle_miners']:11} {row['first_round_ms']:17} {row['one_job_ms']:13} {row['64_jobs_ms']:13} "
-            f"{row['400_impossible_ms']:25}"
-        )
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from agent.core.assignment import Candidates, match
+from agent.core.assignment import match
 from agent.core.jobs import Claim, Complete, Expire, Finished, Job, JobState, apply
 from agent.core.market.ledger import available, hold, settle
 from agent.core.matching import Candidate, ServiceOffer, Waiting
+from agent.core.ranked_miners import RankedMiners
 
 WINDOW = 512
 LEASE_SECONDS = 60.0
@@ -156,7 +157,7 @@ class Network:
         self.rate = options.load * self.slots * 0.87 / mean  # the share of time that miners are here
         self.submitted = 0
         self.free: dict[str, Miner] = dict(self.miners)
-        self.candidates = Candidates(max_ranked=10**8)
+        self.candidates = RankedMiners()
 
     def _account(self, number: int) -> str:
         return f"account_{number}"

@@ -24,12 +24,13 @@ from agent.coordinator.store.database import Connection
 from agent.coordinator.store.jobs import is_opaque
 from agent.coordinator.store.running import RunningNumbers
 from agent.coordinator.store.unfinished import Unfinished
-from agent.core.assignment import Candidates, match
+from agent.core.assignment import match
 from agent.core.feasibility import elsewhere
 from agent.core.jobs import Claim, IllegalEvent, Job, Release
 from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, Waiting
 from agent.core.nonces import cache_salt, lease_nonce
+from agent.core.ranked_miners import RankedMiners
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from agent.protocol.messages import MAX_LEASES
 from agent.settings import CoordinatorSettings
@@ -56,7 +57,7 @@ class Earlier:
 
     fleet: FleetReader = field(default_factory=FleetReader)
     reputations: Reputations = field(default_factory=Reputations)
-    ranked: Candidates = field(default_factory=Candidates)
+    ranked: RankedMiners = field(default_factory=RankedMiners)
 
 
 def claim(
@@ -187,7 +188,7 @@ def _without_paused(
 def _matched(
     connection: Connection,
     waiting: Sequence[Waiting],
-    candidates: Candidates,
+    candidates: RankedMiners,
     numbers: RunningNumbers,
     now: float,
     slowed: Mapping[str, int],

@@ -13,9 +13,9 @@ from agent.coordinator.dispatch.claims import Earlier
 from agent.coordinator.dispatch.port import LeaseMessage, Port, candidate_of
 from agent.coordinator.dispatch.reputations import VALID_SECONDS, WANTED_SECONDS, Reputations
 from agent.coordinator.store import miner_stats, queue
-from agent.core import assignment
+from agent.core import ranked_miners
 from agent.core.market.reputation import NEUTRAL, NOTHING, Evidence
-from agent.core.matching import Candidate, Restrictions, ServiceOffer, Waiting
+from agent.core.matching import Candidate, Restrictions, Waiting, fits
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import submit
 from support.server import Served
@@ -90,19 +90,24 @@ def test_a_round_that_fails_leaves_nothing_to_the_next_one(
     assert earlier[0] is not earlier[1]
 
 
+def _examined(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of the miners whose suitability is examined from now on."""
+    examined: list[str] = []
+
+    def counted(job: Waiting, candidate: Candidate, now: float) -> bool:
+        examined.append(candidate.miner_id)
+        return fits(job, candidate, now)
+
+    monkeypatch.setattr(ranked_miners, "fits", counted)
+    return examined
+
+
 @pytest.mark.sqlite
 def test_a_round_examines_only_miners_that_have_changed(
     client: httpx.Client, served: Served, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that wait for other work are examined once."""
-    examined: list[str | None] = []
-    actual = assignment.model_obstacles
-
-    def counted(model: str | None, offer: ServiceOffer) -> Any:
-        examined.append(model)
-        return actual(model, offer)
-
-    monkeypatch.setattr(assignment, "model_obstacles", counted)
+    examined = _examined(monkeypatch)
     idle = [_port(f"miner_{number}", []) for number in range(50)]
     busy = _port(miner.miner_id, delivered := [])
 
@@ -126,7 +131,7 @@ def test_a_round_examines_only_miners_that_have_changed(
         served.do(free)
         served.do(flush_writes)
     assert len(delivered) == 4
-    assert 50 < len(examined) < 100
+    assert 4 <= len(examined) < 50
 
 
 @pytest.mark.sqlite
@@ -134,19 +139,14 @@ def test_a_job_whose_reputation_nobody_has_delays_no_round(
     client: httpx.Client, served: Served, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reputations are read once in a while, and the miners are examined once."""
-    examined: list[str | None] = []
+    examined = _examined(monkeypatch)
     read: list[str] = []
-    model_obstacles, evidence_of = assignment.model_obstacles, miner_stats.evidence_of
-
-    def counted(model: str | None, offer: ServiceOffer) -> Any:
-        examined.append(model)
-        return model_obstacles(model, offer)
+    evidence_of = miner_stats.evidence_of
 
     def noted(connection: Any, miner_ids: Sequence[str]) -> Any:
         read.extend(miner_ids)
         return evidence_of(connection, miner_ids)
 
-    monkeypatch.setattr(assignment, "model_obstacles", counted)
     monkeypatch.setattr(miner_stats, "evidence_of", noted)
     idle = [_port(f"miner_{number}", []) for number in range(50)]
     busy = _port(miner.miner_id, delivered := [])

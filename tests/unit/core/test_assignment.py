@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core import assignment
-from agent.core.assignment import MAX_RANKINGS, Candidates, match
-from agent.core.matching import Candidate, FreeCapacity, Restrictions, ServiceOffer, Waiting, fits, in_turn
+from agent.core import ranked_miners
+from agent.core.assignment import AllMiners, Miners, match
+from agent.core.matching import Candidate, Restrictions, ServiceOffer, Waiting, fits
+from agent.core.ranked_miners import RankedMiners
 from support.candidates import BATCHED, CHEAP, job, miner
 
 MODELS = ("base", "tiny", None)
@@ -100,12 +101,12 @@ def limits_of(miners: list[Limited]) -> dict[str, int]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(jobs=waiting_jobs, miners=waiting_miners)
+@given(jobs=waiting_jobs, miners=waiting_miners, kind=st.sampled_from((AllMiners, RankedMiners)))
 def test_no_miner_is_ever_assigned_more_than_its_free_capacity(
-    jobs: list[Waiting], miners: list[Limited]
+    jobs: list[Waiting], miners: list[Limited], kind: Callable[[Iterable[Candidate]], Miners]
 ) -> None:
     """No job is assigned twice or to a miner that cannot run it, and no capacity stays free for which a suitable job waits."""
-    candidates = Candidates(candidate for candidate, _ in miners)
+    candidates = kind(candidate for candidate, _ in miners)
     pairs = match(jobs, candidates, {}, 0.0, most=limits_of(miners))
     by_id = {waiting.job_id: waiting for waiting in jobs}
     assert len({job_id for job_id, _ in pairs}) == len(pairs)
@@ -128,85 +129,49 @@ def test_no_miner_is_ever_assigned_more_than_its_free_capacity(
             )
 
 
-def searched(jobs: list[Waiting], miners: list[Limited], now: float) -> list[tuple[str, str]]:
-    """Return what `match` does, by a search among all miners for each job."""
-    free = {
-        candidate.miner_id: FreeCapacity(
-            candidate.slots,
-            candidate.batch_capacity,
-            {service: offer.concurrency for service, offer in candidate.services.items()},
-        )
-        for candidate, _ in miners
-    }
-    left = {candidate.miner_id: 10**6 if limit is None else limit for candidate, limit in miners}
-    load: Counter[str] = Counter()
-    pairs = []
-    for waiting in in_turn(jobs, load, now):
-        batch = (waiting.service, waiting.model)
-        suitable = [
-            candidate
-            for candidate, _ in miners
-            if left[candidate.miner_id] > 0
-            and free[candidate.miner_id].accepts(*batch)
-            and fits(waiting, candidate, now)
-        ]
-        if not suitable:
-            continue
-
-        def preference(candidate: Candidate, waiting: Waiting = waiting) -> Any:
-            offer, capacity = candidate.services[waiting.service], free[candidate.miner_id]
-            model = waiting.model
-            return (
-                candidate.miner_id == waiting.avoid_miner_id,
-                model is not None and model not in offer.models | offer.loaded,
-                offer.unit_price,
-                not capacity.joins(waiting.service, model),
-                model is not None and model not in offer.loaded,
-                -capacity.slots,
-                candidate.miner_id,
-            )
-
-        best = min(suitable, key=preference)
-        free[best.miner_id].reserve(*batch)
-        left[best.miner_id] -= 1
-        load[waiting.account_id] += 1
-        pairs.append((waiting.job_id, best.miner_id))
-    return pairs
-
-
 @settings(max_examples=200, deadline=None)
 @given(
     rounds=st.lists(
         st.tuples(st.none() | waiting_jobs, waiting_miners, st.booleans()), min_size=1, max_size=6
     ),
-    nobodys=st.sampled_from((2, 4096)),
-    appeared=st.sampled_from((0, 2, 1000)),
-    rankings=st.sampled_from((1, 2, 200)),
+    searches=st.sampled_from((1, 2, 4096)),
+    changes=st.sampled_from((0, 2, 1000)),
+    suitable=st.sampled_from((1, 2, 1000)),
 )
-def test_miners_that_are_known_from_earlier_rounds_get_the_jobs_that_a_search_would_give_them(
+def test_what_earlier_rounds_have_found_changes_no_assignment(
     rounds: list[tuple[list[Waiting] | None, list[Limited], bool]],
-    nobodys: int,
-    appeared: int,
-    rankings: int,
+    searches: int,
+    changes: int,
+    suitable: int,
 ) -> None:
     """Some have changed between two rounds, others are the same, and so are the jobs of some rounds."""
-    candidates = Candidates()
+    candidates = RankedMiners()
     present: dict[str, Candidate] = {}
     jobs: list[Waiting] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assignment, "MAX_NOBODYS", nobodys)
-        patch.setattr(assignment, "MIN_APPEARED", appeared)
-        patch.setattr(assignment, "MAX_RANKINGS", rankings)
+        patch.setattr(ranked_miners, "MAX_SEARCHES", searches)
+        patch.setattr(ranked_miners, "MIN_CHANGES", changes)
+        patch.setattr(ranked_miners, "MAX_SUITABLE", suitable)
         for number, (new_jobs, miners, everything) in enumerate(rounds):
             jobs = jobs if new_jobs is None else new_jobs
             drawn = {candidate.miner_id: candidate for candidate, _ in miners}
             present = drawn if everything else present | dict(list(drawn.items())[:1])
             limits = limits_of(miners)
-            limited = [(candidate, limits.get(miner_id)) for miner_id, candidate in present.items()]
             candidates.update(present.values())
-            pairs = match(jobs, candidates, {}, float(number), most=limits)
-            found = [(job_id, candidate.miner_id) for job_id, candidate in pairs]
-            assert found == searched(jobs, limited, float(number))
+            by_the_rule = match(jobs, AllMiners(present.values()), {}, float(number), most=limits)
+            assert match(jobs, candidates, {}, float(number), most=limits) == by_the_rule
+
+
+def counted(patch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of the miners whose suitability is examined from now on."""
+    examined: list[str] = []
+
+    def noted(waiting: Waiting, candidate: Candidate, now: float) -> bool:
+        examined.append(candidate.miner_id)
+        return fits(waiting, candidate, now)
+
+    patch.setattr(ranked_miners, "fits", noted)
+    return examined
 
 
 @pytest.mark.parametrize(
@@ -224,14 +189,9 @@ def test_jobs_that_nobody_can_run_are_examined_once(fields: Callable[[int], dict
     offers = [replace(CHEAP, unit_price=1 + Decimal(number) / 100) for number in range(100)]
     miners = [miner(f"m{number:02}", 1, offer) for number, offer in enumerate(offers)]
     jobs = [job(f"{number:03}", **fields(number)) for number in range(300)]
-    candidates = Candidates(miners)
+    candidates = RankedMiners(miners)
     with pytest.MonkeyPatch.context() as patch:
-        examined: list[str] = []
-        for name in ("fits", "model_obstacles"):
-            actual = getattr(assignment, name)
-            patch.setattr(
-                assignment, name, lambda *given, actual=actual: (examined.append(""), actual(*given))[1]
-            )
+        examined = counted(patch)
         assert match(jobs, candidates, {}, 0.0) == []
         assert len(examined) <= 300 * 100 + 100
         for number in range(10):
@@ -246,7 +206,7 @@ def test_jobs_that_nobody_can_run_are_examined_once(fields: Callable[[int], dict
 
 
 def test_a_job_that_avoids_a_miner_gets_it_when_the_time_is_over() -> None:
-    candidates = Candidates([miner("m")])
+    candidates = RankedMiners([miner("m")])
     avoiding = job("a", avoid_miner_id="m", avoid_until=5.0)
     for now in (1.0, 2.0):
         assert match([avoiding], candidates, {}, now) == []
@@ -256,7 +216,7 @@ def test_a_job_that_avoids_a_miner_gets_it_when_the_time_is_over() -> None:
 @pytest.mark.parametrize("fields", [{"budget": Decimal("0.0001")}, {"avoided": frozenset({"m"})}])
 def test_a_job_that_nobody_can_run_hinders_no_other_one(fields: dict[str, Any]) -> None:
     jobs = [job("a", **fields), job("b", budget=Decimal(1))]
-    candidates = Candidates([miner("m", 2)])
+    candidates = RankedMiners([miner("m", 2)])
     for _ in range(2):
         assert [job_id for job_id, _ in match(jobs, candidates, {}, 0.0)] == ["b"]
 
@@ -266,7 +226,7 @@ def test_jobs_with_the_same_unknown_model_join_one_batch() -> None:
     dearer = replace(offer, unit_price=Decimal(2))
     miners = [miner("cheap", 1, offer), miner("dear", 2, dearer)]
     jobs = [job(f"{number}", model=model) for number, model in enumerate(("new", "new", "newer", "new"))]
-    pairs = match(jobs, Candidates(miners), {}, 0.0)
+    pairs = match(jobs, RankedMiners(miners), {}, 0.0)
     names = {job_id: candidate.miner_id for job_id, candidate in pairs}
     assert names == {"0": "cheap", "1": "cheap", "2": "dear", "3": "cheap"}
 
@@ -275,10 +235,10 @@ def test_a_job_that_comes_back_is_examined_against_all_that_have_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also against those whose changes are no longer known one by one."""
-    monkeypatch.setattr(assignment, "MIN_APPEARED", 0)
+    monkeypatch.setattr(ranked_miners, "MIN_CHANGES", 0)
     large = job("a", memory=2**34)
     miners = [miner(f"m{number}", memory=2**30) for number in range(3)]
-    candidates = Candidates(miners)
+    candidates = RankedMiners(miners)
     assert match([large], candidates, {}, 0.0) == []
     miners[0] = replace(miners[0], memory=2**35)
     for number in range(10):
@@ -288,13 +248,14 @@ def test_a_job_that_comes_back_is_examined_against_all_that_have_changed(
     assert match([large], candidates, {}, 0.0) == [("a", miners[0])]
 
 
-def test_the_orders_of_the_least_recently_used_models_are_dropped() -> None:
+def test_searches_of_the_least_recently_used_models_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """And are made again."""
-    models = frozenset(f"model-{number}" for number in range(MAX_RANKINGS + 3))
+    monkeypatch.setattr(ranked_miners, "MAX_SEARCHES", 10)
+    models = frozenset(f"model-{number}" for number in range(13))
     miners = [miner(f"m{number}", 1, replace(CHEAP, models=models)) for number in range(3)]
-    candidates = Candidates(miners)
+    candidates = RankedMiners(miners)
     for _ in range(2):
-        for number in range(MAX_RANKINGS + 3):
+        for number in range(13):
             pairs = match([job("a", model=f"model-{number}")], candidates, {}, 0.0)
             assert pairs == [("a", miners[0])]
 
@@ -302,12 +263,11 @@ def test_the_orders_of_the_least_recently_used_models_are_dropped() -> None:
 def test_the_time_of_a_round_does_not_depend_on_the_miners_that_have_not_changed() -> None:
     """Counted by the miners whose suitability is examined."""
     miners = [miner(f"m{number:04}") for number in range(1000)]
-    candidates = Candidates(miners)
-    examined = []
+    candidates = RankedMiners(miners)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assignment, "model_obstacles", lambda _, offer: iter(examined.append(offer) or ()))
+        examined = counted(patch)
         for number in range(10):
             assert match([job("a")], candidates, {}, 0.0) == [("a", miners[number])]
             miners[number] = replace(miners[number], slots=0)
             candidates.update(miners)
-    assert 1000 <= len(examined) < 1050
+    assert 10 <= len(examined) < 50

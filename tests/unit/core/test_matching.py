@@ -8,7 +8,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.assignment import Candidates, match
+from agent.core.assignment import AllMiners, match
 from agent.core.matching import AGEING_SECONDS, Candidate, FreeCapacity, ServiceOffer, Waiting, fits
 from support.candidates import BATCHED, CHEAP, job, miner
 
@@ -19,7 +19,7 @@ def matched(
     jobs: list[Waiting], miners: list[Candidate], now: float = 0.0, **running: int
 ) -> list[tuple[str, str]]:
     return [
-        (job_id, candidate.miner_id) for job_id, candidate in match(jobs, Candidates(miners), running, now)
+        (job_id, candidate.miner_id) for job_id, candidate in match(jobs, AllMiners(miners), running, now)
     ]
 
 
@@ -159,7 +159,7 @@ def test_a_miner_gets_no_job_for_a_model_that_it_reports_as_unavailable() -> Non
 def test_a_limit_applies_even_with_more_free_capacity() -> None:
     jobs = [job(f"{number}", model="base") for number in range(10)]
     for limit, count in ((3, 3), (0, 0), (-2, 0)):
-        assert len(match(jobs, Candidates([miner("m", 2, BATCHED)]), {}, 0.0, most={"m": limit})) == count
+        assert len(match(jobs, AllMiners([miner("m", 2, BATCHED)]), {}, 0.0, most={"m": limit})) == count
 
 
 @given(

@@ -1,0 +1,373 @@
+"""The rule of `assignment` in less time: what earlier rounds have found out about the miners is used again.
+
+For each service, the miners stand in the order of their prices; those that have a model loaded, or a running batch of it, stand in an order of
+that model besides. For each kind of jobs, a search examines these orders only as far as jobs need it, and remembers who suits them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from heapq import merge
+from itertools import chain
+from typing import Any, Final, TypeAlias
+
+from agent.core.assignment import Share
+from agent.core.matching import UNRESTRICTED, Batch, Candidate, Waiting, fits
+
+MAX_SEARCHES: Final = 4096
+"""Maximum number of kinds of jobs whose searches are cached: more than a round has jobs."""
+MAX_SUITABLE: Final = 1000
+"""How many suitable miners a search remembers; it examines those that follow again when they are needed."""
+MIN_CHANGES: Final = 1000
+"""How many changes of miners are known, besides as many as there are miners."""
+MANY: Final = 0.25
+"""The share of an order's miners from which on those that have changed are not moved one by one."""
+UNNAMED: Final = ""
+"""Stands for each model that no miner names."""
+
+_Key: TypeAlias = tuple[Decimal, bool, bool, int, str]
+"""A preference without its first element."""
+_Position: TypeAlias = tuple[str | None, bool] | None
+"""An order of a service: that of a model, and whether it must be downloaded; None for the order of all miners with a free slot."""
+
+
+class _Order:
+    """Keys of miners, the best first."""
+
+    def __init__(self) -> None:
+        self.keys: list[_Key] = []
+
+    def change(self, former: Sequence[_Key], present: Sequence[_Key]) -> None:
+        """Replace keys."""
+        if len(former) + len(present) > MANY * len(self.keys):
+            replaced = {key[-1] for key in former}
+            self.keys = [key for key in self.keys if key[-1] not in replaced]
+            self.keys += present
+            self.keys.sort()
+            return
+        for key in former:
+            del self.keys[bisect_left(self.keys, key)]
+        for key in present:
+            insort(self.keys, key)
+
+
+class _Service:
+    """The orders of a service's miners. Those in `stale` have changed."""
+
+    def __init__(self, miner_ids: Iterable[str]) -> None:
+        self.stale = set(miner_ids)
+        self.orders: defaultdict[_Position, _Order] = defaultdict(_Order)
+        self._keys: dict[str, dict[_Position, _Key]] = {}
+
+    def refresh(self, keys_of: Callable[[str], dict[_Position, _Key]]) -> None:
+        """Move the miners that have changed to their present positions."""
+        former, present = defaultdict(list), defaultdict(list)
+        for miner_id in self.stale:
+            for position, key in self._keys.pop(miner_id, {}).items():
+                former[position].append(key)
+            if keys := keys_of(miner_id):
+                self._keys[miner_id] = keys
+                for position, key in keys.items():
+                    present[position].append(key)
+        for position in former.keys() | present.keys():
+            self.orders[position].change(former[position], present[position])
+            if not self.orders[position].keys:
+                del self.orders[position]
+        self.stale.clear()
+
+    def key(self, miner_id: str, position: _Position) -> _Key | None:
+        """Return the key of a miner in an order."""
+        return self._keys.get(miner_id, {}).get(position)
+
+    def positions(self, miner_id: str) -> Iterable[_Position]:
+        """Return the orders in which a miner stands."""
+        return self._keys.get(miner_id, {})
+
+
+class _Walk:
+    """How far an order has been examined: the suitable miners up to the key `reached`, the best first."""
+
+    def __init__(self, position: _Position) -> None:
+        self.position = position
+        self.examined = 0
+        self._reached: _Key | None = None
+        self._suitable: list[_Key] = []
+        self._keys: dict[str, _Key] = {}
+
+    def suitable(self, order: _Order, budget: Decimal | None, suits: Callable[[str], bool]) -> Iterator[_Key]:
+        """Yield the keys of the suitable miners with a price of at most `budget`, the best first."""
+        for key in self._suitable:
+            if budget is not None and key[0] > budget:
+                return
+            yield key
+        keys = order.keys
+        start = 0 if self._reached is None else bisect_right(keys, self._reached)
+        for index in range(start, len(keys)):
+            key = keys[index]
+            if budget is not None and key[0] > budget:
+                return
+            self._reached = key
+            self.examined += 1
+            if suits(key[-1]):
+                self._suitable.append(key)
+                self._keys[key[-1]] = key
+                yield key
+
+    def change(self, miner_id: str, key: _Key | None, suits: Callable[[str], bool]) -> None:
+        """Note that a miner has changed. `key` is its present one in the order."""
+        if (former := self._keys.pop(miner_id, None)) is not None:
+            del self._suitable[bisect_left(self._suitable, former)]
+        if key is None or self._reached is None or key > self._reached or not suits(miner_id):
+            return
+        insort(self._suitable, key)
+        self._keys[miner_id] = key
+        if len(self._suitable) > MAX_SUITABLE:
+            for forgotten in self._suitable[MAX_SUITABLE // 2 :]:
+                del self._keys[forgotten[-1]]
+            del self._suitable[MAX_SUITABLE // 2 :]
+            self._reached = self._suitable[-1]
+
+
+class _Search:
+    """The walks for one kind of jobs, as of the change `version` of the miners. The first two need no download."""
+
+    def __init__(self, model: str | None, version: int) -> None:
+        self.version = version
+        self.walks = tuple(
+            _Walk(position) for download in (False, True) for position in ((model, download), None)
+        )
+
+    @property
+    def examined(self) -> int:
+        """How many miners it has examined."""
+        return sum(walk.examined for walk in self.walks)
+
+
+class RankedMiners:
+    """The miners that wait for work, see `assignment.Miners`.
+
+    It lasts from round to round, so that a round takes the time for what has changed since the last one, and not for all miners.
+    Between `update` and the end of a round it belongs to that round.
+    """
+
+    def __init__(self, candidates: Iterable[Candidate] = ()) -> None:
+        self._present: dict[str, Candidate] = {}
+        self._open: set[str] = set()
+        self._shares: dict[str, Share] = {}
+        self._services: dict[str, _Service] = {}
+        self._searches: dict[Hashable, _Search] = {}  # the least recently used first
+        self._changes: list[str] = []
+        self._forgotten = 0  # how many changes were before these
+        self._named: defaultdict[str, Counter[str]] = defaultdict(
+            Counter
+        )  # how often a service's models are named
+        self._batches: Counter[Batch] = Counter()  # how many miners run batches that jobs can join
+        self._joined: set[Batch] = set()  # those that jobs have opened in this round
+        self.update(candidates)
+
+    def update(self, candidates: Iterable[Candidate]) -> None:
+        """Replace the miners. One that is the same object as before has not changed."""
+        former, self._present = self._present, {candidate.miner_id: candidate for candidate in candidates}
+        changed = [
+            miner_id for miner_id, candidate in self._present.items() if former.get(miner_id) is not candidate
+        ]
+        changed += former.keys() - self._present.keys()
+        self._count_names(
+            [self._present[miner_id] for miner_id in changed if miner_id in self._present], _add
+        )
+        self._count_names([former[miner_id] for miner_id in changed if miner_id in former], _subtract)
+        self._changed(changed)
+
+    def begin(self, limits: Mapping[str, int]) -> None:
+        """Begin a round in which no miner has been given a job, and these miners are given only so many."""
+        former = list(self._shares)
+        self._joined.clear()
+        self._shares = {
+            miner_id: Share(self._present[miner_id], limit)
+            for miner_id, limit in limits.items()
+            if miner_id in self._present
+        }
+        self._changed([*former, *self._shares])
+
+    def __bool__(self) -> bool:
+        """Return whether any miner can be given another job."""
+        return bool(self._open)
+
+    def best(self, job: Waiting, now: float) -> Candidate | None:
+        """Return the miner that the job gets, or None. One that failed it gets it only if no other one can run it."""
+        service = self._service(job.service)
+        if job.miner_id is not None:
+            candidate = self._present.get(job.miner_id)
+            accepts = candidate is not None and self._accepts(job.miner_id, job.service, job.model)
+            return candidate if candidate is not None and accepts and fits(job, candidate, now) else None
+        last_resort = None
+        for key in self._suitable(service, job, now):
+            candidate = self._present[key[-1]]
+            if candidate.miner_id != job.avoid_miner_id:
+                return candidate
+            last_resort = candidate
+        return last_resort
+
+    def give(self, job: Waiting, candidate: Candidate) -> None:
+        """Give the job to a miner that `best` returned."""
+        share = self._shares.get(candidate.miner_id)
+        if share is None:
+            share = self._shares[candidate.miner_id] = Share(candidate)
+        share.give(job)
+        if share.free.joins(job.service, job.model):
+            self._joined.add((job.service, job.model))
+        self._changed([candidate.miner_id])
+
+    def _suitable(self, service: _Service, job: Waiting, now: float) -> Iterator[_Key]:
+        """Yield the keys of the miners that suit a job, the best first."""
+        model, unpriced = self._model(job), replace(job, budget=None)  # a search is for jobs with any budget
+        search = self._search(service, model, unpriced, now)
+        for number, download in ((0, False), (2, True)):
+            yield from merge(
+                *(
+                    walk.suitable(
+                        service.orders[walk.position],
+                        job.budget,
+                        self._suits(walk, model, download, unpriced, now),
+                    )
+                    for walk in search.walks[number : number + 2]
+                    if walk.position in service.orders
+                )
+            )
+
+    def _search(self, service: _Service, model: str | None, job: Waiting, now: float) -> _Search:
+        """Return what is known of the miners that suit jobs of this kind, as of now."""
+        avoiding = job.avoid_miner_id if now < job.avoid_until else None
+        restrictions = None if job.restrictions is UNRESTRICTED else job.restrictions  # whose hash takes long
+        requirements = (job.cpu, job.memory, job.gpus, job.needs, avoiding, job.avoided, restrictions)
+        kind = (job.service, model, requirements)
+        search = self._searches.pop(kind, None)
+        version = self._forgotten + len(self._changes)
+        if search is None or search.version < self._forgotten or version - search.version > search.examined:
+            search = _Search(model, version)
+        self._searches[kind] = search
+        if len(self._searches) > MAX_SEARCHES:
+            del self._searches[next(iter(self._searches))]
+        if search.version < version:
+            changed = set(self._changes[search.version - self._forgotten :])
+            for number, walk in enumerate(search.walks):
+                suits = self._suits(walk, model, number > 1, job, now)
+                for miner_id in changed:
+                    walk.change(miner_id, service.key(miner_id, walk.position), suits)
+            search.version = version
+        return search
+
+    def _suits(
+        self, walk: _Walk, model: str | None, download: bool, job: Waiting, now: float
+    ) -> Callable[[str], bool]:
+        """Return a function that returns whether a miner suits a job, and whether this order is where it counts."""
+        present, service, near = self._present, self._services[job.service], (model, download)
+
+        def suits(miner_id: str) -> bool:
+            candidate = present[miner_id]
+            if walk.position is None:
+                offer = candidate.services[job.service]
+                absent = model is not None and model not in offer.models
+                if absent is not download or (absent and not offer.downloadable):
+                    return False
+                if (model, False) in service.positions(miner_id) or near in service.positions(miner_id):
+                    return False
+            return fits(job, candidate, now)
+
+        return suits
+
+    def _service(self, name: str) -> _Service:
+        """Return the orders of a service as they are now."""
+        service = self._services.get(name)
+        if service is None:
+            service = self._services[name] = _Service(self._present)
+        if service.stale:
+            service.refresh(lambda miner_id: self._keys(miner_id, name))
+        return service
+
+    def _keys(self, miner_id: str, service: str) -> dict[_Position, _Key]:
+        """Return the keys of a miner in the orders of a service."""
+        candidate = self._present.get(miner_id) if miner_id in self._open else None
+        offer = None if candidate is None else candidate.services.get(service)
+        if candidate is None or offer is None or offer.paused is not None:
+            return {}
+        slots, batches = self._free(candidate)
+        price = offer.unit_price
+        keys: dict[_Position, _Key] = {}
+        if slots > 0:
+            keys[None] = (price, True, True, -slots, miner_id)
+            for loaded in offer.loaded:
+                keys[loaded, False] = (price, True, False, -slots, miner_id)
+        for (name, model), count in batches.items():
+            if name == service and count > 0:
+                absent = model is not None and model not in offer.loaded
+                keys[model, absent and model not in offer.models] = (price, False, absent, -slots, miner_id)
+        return keys
+
+    def _free(self, candidate: Candidate) -> tuple[int, Mapping[Batch, int]]:
+        share = self._shares.get(candidate.miner_id)
+        if share is None:
+            return candidate.slots, candidate.batch_capacity
+        return share.free.slots, share.free.batch_capacity
+
+    def _accepts(self, miner_id: str, service: str, model: str | None) -> bool:
+        if miner_id not in self._open:
+            return False
+        slots, batches = self._free(self._present[miner_id])
+        return slots > 0 or batches.get((service, model), 0) > 0
+
+    def _changed(self, miner_ids: Sequence[str]) -> None:
+        for service in self._services.values():
+            service.stale.update(miner_ids)
+        for miner_id in miner_ids:
+            if self._is_open(miner_id):
+                self._open.add(miner_id)
+            else:
+                self._open.discard(miner_id)
+        self._changes += miner_ids
+        if (excess := len(self._changes) - len(self._present) - MIN_CHANGES) > 0:
+            del self._changes[:excess]
+            self._forgotten += excess
+
+    def _is_open(self, miner_id: str) -> bool:
+        if (share := self._shares.get(miner_id)) is not None:
+            return share.open
+        candidate = self._present.get(miner_id)
+        return candidate is not None and (
+            candidate.slots > 0 or max(candidate.batch_capacity.values(), default=0) > 0
+        )
+
+    def _model(self, job: Waiting) -> str | None:
+        """Return the model of a job. All models of a service that no miner names are one: the same miners accept them."""
+        batch = (job.service, job.model)
+        if job.model is None or batch in self._batches or batch in self._joined:
+            return job.model
+        return job.model if job.model in self._named[job.service] else UNNAMED
+
+    def _count_names(
+        self, candidates: Iterable[Candidate], count: Callable[[Counter[Any], Iterable[Any]], None]
+    ) -> None:
+        """Count the models that miners name: those of their services, and those of their running batches."""
+        named: defaultdict[str, list[frozenset[str]]] = defaultdict(list)
+        for candidate in candidates:
+            for service, offer in candidate.services.items():
+                named[service] += (offer.models, offer.loaded, offer.unavailable_models)
+            if candidate.batch_capacity:
+                count(self._batches, candidate.batch_capacity.keys())
+        for service, models in named.items():
+            count(self._named[service], chain.from_iterable(models))
+
+
+def _add(counts: Counter[Any], names: Iterable[Any]) -> None:
+    counts.update(names)
+
+
+def _subtract(counts: Counter[Any], names: Iterable[Any]) -> None:
+    for name in names:
+        counts[name] -= 1
+        if not counts[name]:
+            del counts[name]
