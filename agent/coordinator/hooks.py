@@ -19,9 +19,10 @@ from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import Kind
 from agent.core.errors import ApiError
-from agent.core.feasibility import Situation
+from agent.core.feasibility import KnownMiner, Situation
 from agent.core.job_log import Line
 from agent.core.market.ledger import Settlement
+from agent.core.matching import Restrictions
 from agent.metrics import Metric, Values
 from agent.protocol.messages import RunLog
 from agent.settings import CoordinatorSettings
@@ -79,6 +80,20 @@ class RequestedJob:
     service: ServiceDefinition
     parameters: Mapping[str, Any]
     options: Options
+    opaque: OpaqueInput | None = None
+    """The input in place of the parameters, if only the job's miner can read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surcharge:
+    """What an option costs in addition to the job."""
+
+    field: str
+    """The option."""
+    name: str
+    """What it pays for, as the subject of a sentence."""
+    percent: float
+    """Of the job's price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +136,14 @@ class Hooks:
     """A whole job is requested. Return the input if it is in a field of the feature, and add what is wrong with it. There is no transaction yet."""
     check_options: Callable[[RequestedJob, Errors], None] | None = None
     """A job is requested. Add what is wrong with the feature's options, by the name of the field. There is no transaction yet."""
+    surcharge: Callable[[RequestedJob], Surcharge | None] | None = None
+    """A job is requested. Return what the feature's option costs in addition, None if it is not used. Its share of `max_cost` is held."""
+    restrict: Callable[[RequestedJob, Restrictions], Restrictions] | None = None
+    """A valid job is requested. Return these restrictions with what the feature's options add."""
+    describe_service: (
+        Callable[[CoordinatorSettings, ServiceDefinition, Sequence[KnownMiner]], Mapping[str, Any]] | None
+    ) = None
+    """A service is shown, with all known miners. Return the feature's fields of `job_fields.ServiceFields`."""
     job_refused: Callable[[Connection, JobRecord, Situation, ApiError], ApiError | None] | None = None
     """No known miner can ever run this new job. Return the error that refuses it, or None to accept it all the same."""
     admit_job: Callable[[Connection, Context, JobRecord, str | None], None] | None = None
@@ -158,8 +181,8 @@ class Hooks:
     """A result arrives. Return in what its statement contradicts the job's specification, by the name of the field."""
     results_accepted: Callable[[Connection, Context, Sequence[AcceptedResult], float], None] | None = None
     """Results of jobs were stored, with their receipts."""
-    describe_job: Callable[[Connection, JobRecord], Mapping[str, Any]] | None = None
-    """A client reads a job. Return fields of `JobDetails`."""
+    describe_details: Callable[[Connection, JobRecord], Mapping[str, Any]] | None = None
+    """A client reads one job. Return the feature's fields of `job_fields.Details`."""
     deletion_requested: Callable[[Connection, Context, JobIds, float], None] | None = None
     """A client deletes data of the ended jobs whose ids the query finds, or a file of them. Copy now what is needed of it."""
     jobs_retained: Callable[[Connection], set[str]] | None = None
@@ -214,6 +237,31 @@ def admit_job(connection: Connection, context: Context, record: JobRecord, miner
     for hooks in _installed:
         if hooks.admit_job is not None:
             hooks.admit_job(connection, context, record, miner_id)
+
+
+def surcharges(request: RequestedJob) -> list[Surcharge]:
+    """Run the hook `surcharge`. Return those of all features."""
+    all_surcharges = [hooks.surcharge(request) for hooks in _installed if hooks.surcharge is not None]
+    return [surcharge for surcharge in all_surcharges if surcharge is not None]
+
+
+def restrict(request: RequestedJob, restrictions: Restrictions) -> Restrictions:
+    """Run the hook of that name. Return the restrictions of all features."""
+    for hooks in _installed:
+        if hooks.restrict is not None:
+            restrictions = hooks.restrict(request, restrictions)
+    return restrictions
+
+
+def describe_service(
+    settings: CoordinatorSettings, service: ServiceDefinition, miners: Sequence[KnownMiner]
+) -> dict[str, Any]:
+    """Run the hook of that name. Return the fields of all features."""
+    fields: dict[str, Any] = {}
+    for hooks in _installed:
+        if hooks.describe_service is not None:
+            fields |= hooks.describe_service(settings, service, miners)
+    return fields
 
 
 def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], now: float) -> None:
@@ -327,12 +375,12 @@ def results_accepted(
             hooks.results_accepted(connection, context, results, now)
 
 
-def describe_job(connection: Connection, record: JobRecord) -> dict[str, Any]:
+def describe_details(connection: Connection, record: JobRecord) -> dict[str, Any]:
     """Run the hook of that name. Return the fields of all features."""
     fields: dict[str, Any] = {}
     for hooks in _installed:
-        if hooks.describe_job is not None:
-            fields |= hooks.describe_job(connection, record)
+        if hooks.describe_details is not None:
+            fields |= hooks.describe_details(connection, record)
     return fields
 
 

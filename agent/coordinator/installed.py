@@ -32,7 +32,6 @@ FEATURES: Final[tuple[Feature, ...]] = (
     JOB_LOGS,
     LOG,
     SEALING,
-    AUDITS,
     MACHINES,
     WAITS,
     WEBHOOKS,
@@ -43,6 +42,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     S3,
     REPLICAS,
     BROWSER,
+    AUDITS,
 )
 """The features, in the order in which their hooks run and their routes are tried."""
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from agent.coordinator import hooks
 from agent.coordinator.operations.answers.registry import (
-    AuditPrice,
     Hardware,
     ModelNeeds,
     Price,
@@ -23,20 +23,19 @@ from agent.coordinator.operations.answers.registry import (
     Validation,
     ValidationProblem,
 )
-from agent.coordinator.operations.caches import Estimates, Fleet, Supply
+from agent.coordinator.operations.caches import Estimates, Supply
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.validation import (
     adapter_names,
-    audit_percent,
     check_service_call,
     model_names,
     model_suggestions,
+    surcharges_of_call,
 )
 from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.supply import fleet, supply
 from agent.core.errors import NotFound, ValidationFailed
-from agent.core.feasibility import checks
 from agent.core.values.near_names import hint, nearest
 from agent.core.values.quantities import format_money, parse_money
 from runners.api import ServiceDefinition
@@ -129,7 +128,7 @@ async def validate(context: Context, service_id: str, data: Mapping[str, Any]) -
     warnings = [
         *_model_warnings(context, definition, data, offered, errors),
         *_price_warnings(definition, data, lowest, errors),
-        *_audit_warnings(context, definition, data, errors),
+        *_surcharge_warnings(context, definition, data, errors),
     ]
     return Validation(valid=not errors, errors=_problems(errors), warnings=_problems(dict(warnings)))
 
@@ -176,15 +175,15 @@ def _price_warnings(
         yield "pricing.max_cost", message
 
 
-def _audit_warnings(
+def _surcharge_warnings(
     context: Context, definition: ServiceDefinition, data: Mapping[str, Any], errors: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    percent = audit_percent(context, definition)
-    if data.get("audited") is True and percent is not None and "audited" not in errors:
-        yield (
-            "audited",
-            f"the audit costs {percent:g} % of the job's price in addition; pricing.max_cost covers both",
-        )
+    for surcharge in surcharges_of_call(context, definition, data):
+        if surcharge.field not in errors:
+            yield (
+                surcharge.field,
+                f"{surcharge.name} costs {surcharge.percent:g} % of the job's price in addition; pricing.max_cost covers both",
+            )
 
 
 async def _summary(context: Context, definition: ServiceDefinition) -> ServiceSummary:
@@ -203,18 +202,10 @@ async def _summary(context: Context, definition: ServiceDefinition) -> ServiceSu
         requirements=Hardware(**asdict(definition.requirements)),
         miners_online=offered.online,
         price=_price(offered),
-        audit=_audit(context, definition, await fleet(context)),
         speed=_speed(offered),
         durations=_durations(await estimates(context), definition.service_id),
+        **hooks.describe_service(context.settings, definition, (await fleet(context)).miners),
     )
-
-
-def _audit(context: Context, definition: ServiceDefinition, known: Fleet) -> AuditPrice | None:
-    percent = audit_percent(context, definition)
-    if percent is None or definition.comparer is None:
-        return None
-    auditors = sum(miner.online and checks(miner, definition.service_id) for miner in known.miners)
-    return AuditPrice(percent=percent, compares=definition.comparer.compares, auditors=auditors)
 
 
 def _price(offered: Supply) -> Price | None:

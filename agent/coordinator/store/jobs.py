@@ -53,7 +53,7 @@ class JobRecord:
 
     `name_given` is 1 if the client gave the name, 0 if it is derived. `cost` is what the client has paid, or None
     until the job has ended. `deleted_at` is when the job's data was deleted. `needs` is JSON: pairs of a feature's name and
-    value. `restrictions` is JSON of `queue.format_restrictions`; `audit_hold` is held for an audit that the client has requested.
+    value. `restrictions` is JSON of `queue.format_restrictions`; `surcharge` is held beside `max_cost` for what options cost.
     """
 
     life: Job
@@ -85,7 +85,7 @@ class JobRecord:
     deleted_at: float | None = None
     needs: str | None = None
     restrictions: str | None = None
-    audit_hold: int | None = None
+    surcharge: int | None = None
 
     @property
     def job_id(self) -> str:
@@ -99,8 +99,8 @@ class JobRecord:
 
     @property
     def held(self) -> int:
-        """The money that is held until the job ends: its maximum cost, and that of a requested audit."""
-        return self.max_cost + (self.audit_hold or 0)
+        """The money that is held until the job ends: its maximum cost, and the surcharge of its options."""
+        return self.max_cost + (self.surcharge or 0)
 
     @property
     def is_opaque(self) -> bool:
@@ -117,7 +117,7 @@ _PLAIN = (
     "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
     "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "miner_id", "unit_price", "progress", "units",
     "offer_id", "agreed_price", "client_trace_id", "cost", "name_given", "deleted_at", "needs",
-    "restrictions", "audit_hold",
+    "restrictions", "surcharge",
 )  # fmt: skip
 
 _LIFE = (

@@ -215,3 +215,9 @@ def pay_out(batch_id: str, amount: int) -> Entry:
 def post_back(miner_id: str, batch_id: str, amount: int) -> Entry:
     """Move the money of a payment that was not made back to the miner."""
     return entry((Posting(payout(batch_id), -amount), Posting(earned(miner_id), amount)))
+
+
+def divided(max_cost: int, percent: float) -> tuple[int, int]:
+    """Return the parts of a maximum cost for the job and for surcharges, which cost `percent` of the job's price."""
+    budget = int(max_cost * 1_000_000 // (1_000_000 + round(percent * 10_000)))
+    return budget, max_cost - budget

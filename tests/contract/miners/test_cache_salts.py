@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from agent.coordinator.features.audits import rounds
+from agent.coordinator.features.audits.rounds import advancing
 from agent.core import nonces
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.inputs.language_models import NAME
@@ -96,14 +96,14 @@ def test_attack_a_salt_gives_no_canary_away_and_audits_share_nothing(tmp_path: P
                 one.complete(lease, RESULTS).raise_for_status()
                 jobs.add(lease["job_id"])
                 salts[one.miner_id].add(lease["cache_salt"])
-        served.do(rounds.advance)
+        served.do(advancing.advance)
         checks = {lease["job_id"]: lease["cache_salt"] for one in miners for lease in one.poll(8, wait=1.5)}
         assert len(set(checks.values()) - set().union(*salts.values())) == len(checks) > 0
         admin = {"X-API-Key": served.admin_key}
         canary = {"job_id": min(jobs)}
         httpx.post(f"{served.url}/v1/admin/canaries", json=canary, headers=admin).raise_for_status()
         served.do(lambda context: context.database.write(make_due))
-        served.do(rounds.advance)
+        served.do(advancing.advance)
         (found,) = (
             (one, lease)
             for one in miners

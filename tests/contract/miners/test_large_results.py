@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.features.audits import asking
+from agent.coordinator.features.audits.rounds import asking
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.miners import completion
 from aitbc.canonical import canonical_json, sha256_hex

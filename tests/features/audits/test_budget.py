@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.features.audits.asking import UNAFFORDABLE
-from agent.coordinator.features.audits.deciding import MALFORMED
+from agent.coordinator.features.audits.rounds.asking import UNAFFORDABLE
+from agent.coordinator.features.audits.rounds.deciding import MALFORMED
 from agent.core.market.ledger import available, earned
 from support.clients.audit_stage import FOUND, LIE, TRUE, Stage, comparing, staged
 

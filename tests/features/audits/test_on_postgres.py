@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from agent.coordinator import lifecycle
-from agent.coordinator.features.audits import asking, deciding, settling
+from agent.coordinator.features.audits.rounds import asking, deciding, settling
 from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.store import ledger

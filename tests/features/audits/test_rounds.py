@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from agent.coordinator.features.audits.deciding import one_by_one, parse_answer
+from agent.coordinator.features.audits.rounds.deciding import one_by_one, parse_answer
 from agent.coordinator.features.audits.rules import Cause
 from agent.core.errors import ServiceUnavailable
 

@@ -27,13 +27,13 @@ from agent.coordinator.features.audits.rules import (
     Verdict,
     after_second_opinion,
     decide,
-    divided,
     error_probability,
     is_proven,
     share,
     surcharge,
     tail,
 )
+from agent.core.market.ledger import divided
 
 FLOOR = 0.05
 BOUND = 0.0015

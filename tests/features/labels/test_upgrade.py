@@ -14,6 +14,7 @@ from sqlalchemy import Engine, MetaData, Table, create_engine, insert, inspect, 
 import agent.coordinator.installed  # noqa: F401 - the features' hooks
 from agent.coordinator import hooks
 from agent.coordinator.features.webhooks.tables import job_webhooks
+from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.schema import migrations, upgrade
 from support.servers import postgres
 
@@ -46,12 +47,12 @@ def older(engine: Engine, name: str) -> Table:
     return Table(name, MetaData(), autoload_with=engine)
 
 
-def job(job_id: str, **options: str) -> dict[str, object]:
+def job(job_id: str, **options: object) -> dict[str, object]:
     return {
         "job_id": job_id, "account_id": "account_1", "service": "whisper", "type": "whisper", "name": "a", "spec": "{}",
         "spec_digest": "0", "cpu_millis": 0, "memory": 0, "gpus": 0, "priority": 0, "max_cost": 1, "fee_ppm": 0, "created_at": 0.0,
         "state": "submitted", "timeout_seconds": 60.0, "max_attempts": 3, "attempts": 0, "fence": 0, "progress": 0.0, "units": "0",
-        "webhook_url": None, "labels": None, **options,
+        "webhook_url": None, "labels": None, "audit_hold": None, "restrictions": None, **options,
     }  # fmt: skip
 
 
@@ -60,7 +61,16 @@ def test_options_of_jobs_move_into_the_tables_of_their_features(engine: Engine) 
     with engine.begin() as connection:
         account = {"account_id": "account_1", "name": "Ada", "created_at": 0.0}
         connection.execute(insert(older(engine, "accounts")), account)
-        jobs = [job("job_1", webhook_url=URL, labels='{"b":"2","a":"1"}'), job("job_2")]
+        jobs = [
+            job(
+                "job_1",
+                webhook_url=URL,
+                labels='{"b":"2","a":"1"}',
+                audit_hold=5,
+                restrictions='{"audited":true}',
+            ),
+            job("job_2"),
+        ]
         connection.execute(insert(older(engine, "jobs")), jobs)
         labels = [
             {"job_id": "job_1", "account_id": "account_1", "key": key, "value": value}
@@ -73,7 +83,13 @@ def test_options_of_jobs_move_into_the_tables_of_their_features(engine: Engine) 
         assert hooks.options_of(connection, "job_1") == {
             "labels": {"a": "1", "b": "2"},
             "webhook_url": URL,
+            "audited": True,
         }
+        held = {
+            job_id: record.held
+            for job_id, record in job_store.find_many(connection, ("job_1", "job_2")).items()
+        }
+        assert held == {"job_1": 6, "job_2": 1}
         assert hooks.options_of(connection, "job_2") == {}
         assert hooks.describe_jobs(connection, ("job_1", "job_2")) == {
             "job_1": {"labels": {"a": "1", "b": "2"}},
@@ -81,4 +97,4 @@ def test_options_of_jobs_move_into_the_tables_of_their_features(engine: Engine) 
         }
         assert connection.execute(select(job_webhooks)).all() == [("job_1", URL)]
     columns = {column["name"] for column in inspect(engine).get_columns("jobs")}
-    assert columns.isdisjoint({"webhook_url", "labels"})
+    assert columns.isdisjoint({"webhook_url", "labels", "audit_hold"})

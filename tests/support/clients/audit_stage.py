@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 
-from agent.coordinator.features.audits import canaries, rounds
+from agent.coordinator.features.audits import canaries
+from agent.coordinator.features.audits.rounds import advancing
 from agent.coordinator.features.log import fsck
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import ledger
@@ -21,7 +22,7 @@ from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import WHISPER
 from support.server import Served, serve
 
-ADVANCE = rounds.advance
+ADVANCE = advancing.advance
 SERVICE = "whisper_transcription"
 TRUE = {
     "text": "Hello",

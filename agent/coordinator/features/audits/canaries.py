@@ -14,7 +14,7 @@ from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.answers import Canary
 from agent.coordinator.features.audits.choosing import random_number, unprovable
-from agent.coordinator.features.audits.deciding import delete_data, one_by_one
+from agent.coordinator.features.audits.rounds.deciding import delete_data, one_by_one
 from agent.coordinator.features.audits.store import canaries as store
 from agent.coordinator.features.audits.store import files
 from agent.coordinator.features.audits.store.canaries import CanaryRecord

@@ -110,8 +110,8 @@ def choose(connection: Connection, context: Context, result: AcceptedResult, dra
         if not has_auditor(connection, context, record.service, statement.miner_id):
             return
     charged = 0
-    if record.audit_hold is not None and record.unit_price is not None:
-        charged = surcharge(_price(statement), record.max_cost, record.audit_hold)
+    if record.surcharge is not None and record.unit_price is not None:
+        charged = surcharge(_price(statement), record.max_cost, record.surcharge)
         funds.charge(connection, record.account_id, record.job_id, drawn.tx_id, charged, drawn.at)
     store.add(
         connection,

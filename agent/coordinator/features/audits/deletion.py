@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent.coordinator.features.audits import asking, canaries
+from agent.coordinator.features.audits import canaries
+from agent.coordinator.features.audits.rounds import asking
 from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.features.audits.store import canaries as canary_store
 from agent.coordinator.hooks import JobIds

@@ -11,10 +11,11 @@ from agent.coordinator.features.audits import (
     consistency,
     deletion,
     metrics,
-    rounds,
+    options,
     routes,
     views,
 )
+from agent.coordinator.features.audits.rounds import advancing
 from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.hooks import Hooks
 
@@ -25,11 +26,16 @@ FEATURE: Final = Feature(
     name="audits",
     routers=(routes.router,),
     metrics=metrics.METRICS,
-    tasks=(Task("audits", SECONDS, rounds.advance),),
+    tasks=(Task("audits", SECONDS, advancing.advance),),
     hooks=Hooks(
+        check_options=options.check_options,
+        surcharge=options.surcharge,
+        restrict=options.restrict,
+        options_of=options.options_of,
+        describe_service=options.describe_service,
         caches_of=caches.caches_of,
         results_accepted=choosing.results_accepted,
-        describe_job=views.describe_job,
+        describe_details=views.describe_details,
         deletion_requested=deletion.deletion_requested,
         data_deleted=store.erase_words,
         jobs_retained=deletion.jobs_retained,

@@ -64,7 +64,7 @@ def max_cost(
     payable = paid + max(0, to_units(settings.budget_per_day) - _spent(connection, now))
     if cost <= payable:
         return cost
-    if not paid or payable < max(1, surcharge(usual, source.max_cost, source.audit_hold or 0)):
+    if not paid or payable < max(1, surcharge(usual, source.max_cost, source.surcharge or 0)):
         return None
     return payable
 

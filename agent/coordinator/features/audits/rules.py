@@ -259,12 +259,6 @@ def surcharge(price: int, budget: int, reserved: int) -> int:
     return 0 if budget <= 0 else min(reserved, price * reserved // budget)
 
 
-def divided(max_cost: int, percent: float) -> tuple[int, int]:
-    """Return the parts of a maximum cost for the job and for its audit, which costs `percent` of the job's price."""
-    budget = int(max_cost * 1_000_000 // (1_000_000 + round(percent * 10_000)))
-    return budget, max_cost - budget
-
-
 def looking(usual: int, percent: float) -> int:
     """Return the most that an opinion is paid that proves nothing: what a first comparison costs, in percent of the job's price."""
     return math.ceil(usual * percent / 100)

@@ -23,7 +23,7 @@ from aitbc.leaves.verdict import comparison_sha256
 from aitbc.receipts import receipt_id
 
 
-def describe_job(connection: Connection, record: JobRecord) -> dict[str, Any]:
+def describe_details(connection: Connection, record: JobRecord) -> dict[str, Any]:
     """Return the field of a job's details about its audit."""
     audit = store.of_job(connection, record.job_id)
     if audit is None:

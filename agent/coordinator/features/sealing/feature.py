@@ -15,6 +15,6 @@ FEATURE: Final = Feature(
         read_input=requests.read_input,
         admit_job=requests.admit_job,
         check_result=requests.check_result,
-        describe_job=requests.describe_job,
+        describe_details=requests.describe_details,
     ),
 )

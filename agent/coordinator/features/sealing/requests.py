@@ -82,7 +82,7 @@ def check_result(specification: Mapping[str, Any], statement: Statement) -> dict
     return {} if stated == must else {"sealed": f"is {stated}, must be {must}"}
 
 
-def describe_job(_connection: Connection, record: JobRecord) -> dict[str, Any]:
+def describe_details(_connection: Connection, record: JobRecord) -> dict[str, Any]:
     """Return what a job's client needs to open the answer; nothing for a job that is not sealed."""
     sealed = _sealed(record)
     if sealed is None:

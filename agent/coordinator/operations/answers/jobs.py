@@ -141,14 +141,6 @@ class JobInput(Answer):
     size: int | None = Field(default=None, examples=[1048576])
 
 
-class JobAudit(Answer):
-    """The audit of a job, of which `GET /v1/jobs/{job_id}/audit` has the whole."""
-
-    audit_id: str = Field(examples=["audit_1234567890"])
-    status: Literal["waiting", "running", "decided"] = Field(examples=["decided"])
-    verdict: Literal["pass", "fail", "unproven"] | None = Field(default=None, examples=["pass"])
-
-
 class JobDetails(job_fields.Details, JobStatus):
     """A job with what it was asked to do. Fields that do not apply are omitted."""
 
@@ -185,7 +177,6 @@ class JobDetails(job_fields.Details, JobStatus):
     parameters: dict[str, Any] = Field(
         description="The service's input, without fields that have their default. Queries of addresses are left out: they may be secret"
     )
-    audit: JobAudit | None = Field(default=None, description="Present if another miner checks the result")
     inputs: list[JobInput]
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from agent.coordinator import job_fields
 from agent.core.values import fields
 from agent.core.values.fields import Answer, example
 
@@ -41,17 +42,7 @@ class TypicalDuration(Answer):
     seconds: float = Field(examples=[2.4])
 
 
-class AuditPrice(Answer):
-    """What a job with `audited` costs in addition, in percent of its price. `auditors` are online miners that check work of the service."""
-
-    percent: float = Field(ge=0, examples=[10.0])
-    compares: str = Field(examples=["The probabilities of the tokens must be close to the auditor's own."])
-    auditors: int = Field(ge=0, examples=[2])
-
-
-class ServiceSummary(Answer):
-    """A service. It is metered in `unit`, or in `cpu_unit` on machines without a GPU; `determinism` states how two results compare."""
-
+class _ServiceSummary(Answer):
     service_id: fields.ServiceId
     name: str = Field(examples=["Language model"])
     category: str = Field(examples=["text"])
@@ -72,9 +63,12 @@ class ServiceSummary(Answer):
         ge=0, description="Miners that offer it now; at most a few seconds old", examples=[12]
     )
     price: Price | None = Field(description="Null while no miner is online")
-    audit: AuditPrice | None = Field(description="Null if results of the service cannot be compared")
     speed: Speed | None = Field(description="Null while no miner that is online has run the benchmark")
     durations: list[TypicalDuration] = Field(description="One for each model that has been measured")
+
+
+class ServiceSummary(job_fields.ServiceFields, _ServiceSummary):
+    """A service. It is metered in `unit`, or in `cpu_unit` on machines without a GPU; `determinism` states how two results compare."""
 
 
 class ServiceDetails(ServiceSummary):

@@ -50,7 +50,7 @@ def _read(
     record, fields = jobs.read(connection, caller, job_id)
     spec = orjson.loads(record.spec)
     inputs = artifact_store.inputs_of(connection, job_id) if spec["files"] else []
-    return record, fields | hooks.describe_job(connection, record), spec, inputs
+    return record, fields | hooks.describe_details(connection, record), spec, inputs
 
 
 def _inputs(files: Mapping[str, Any], stored: list[StoredInput]) -> Iterator[JobInput]:

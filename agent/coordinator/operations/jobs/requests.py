@@ -70,13 +70,6 @@ class _Options(_Body):
         description="Only miners with at least this reputation may run it, or audit it",
         examples=[4.2],
     )
-    audited: bool = Field(
-        default=False,
-        description=(
-            "Have another miner check the result. It costs the share of the job's price that the service's `audit` in the registry states; "
-            "`pricing.max_cost` covers both"
-        ),
-    )
     wait: bool = Field(
         default=False,
         description="Accept the job even if no known miner can run it, and wait for one. False: it is refused with `CANNOT_RUN`",

@@ -143,6 +143,5 @@ def _options(record: JobRecord, spec: Mapping[str, Any]) -> dict[str, Any]:
         "max_attempts": record.life.max_attempts,
         "miner_id": record.requested_miner_id if record.offer_id is None else None,
         "min_reputation": restrictions_of(record).min_reputation or None,
-        "audited": record.audit_hold is not None or None,
     }
     return {name: value for name, value in options.items() if value is not None}

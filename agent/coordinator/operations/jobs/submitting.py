@@ -31,8 +31,7 @@ from agent.coordinator.store.artifacts import JobArtifact
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import ApiError, CannotRun, Conflict, RateLimitExceeded, ValidationFailed
 from agent.core.jobs import Job, JobState
-from agent.core.market.ledger import Entry
-from agent.core.matching import Restrictions
+from agent.core.market.ledger import Entry, divided
 from agent.core.values.quantities import format_optional_time, format_time, parse_quantity, to_units
 from aitbc.canonical import canonical_json, sha256_hex
 from runners.api import ServiceDefinition
@@ -149,13 +148,9 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
     spec, digest = submission.specification(job_id)
     options = submission.options
     resources = options.resources
-    budget, audit_hold = to_units(submission.max_cost), None
-    if submission.audit_percent is not None:
-        budget = int(budget * 1_000_000 // (1_000_000 + round(submission.audit_percent * 10_000)))
-        audit_hold = to_units(submission.max_cost) - budget
-    restrictions = Restrictions(
-        audited=audit_hold is not None, min_reputation=float(options.min_reputation or 0.0)
-    )
+    budget, surcharge = to_units(submission.max_cost), None
+    if submission.surcharge_percent is not None:
+        budget, surcharge = divided(budget, submission.surcharge_percent)
     return JobRecord(
         life=Job(
             job_id=job_id,
@@ -182,8 +177,8 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         created_at=context.clock(),
         client_trace_id=tracing.of_request(),
         needs=json.dumps(submission.needs) if submission.needs else None,
-        restrictions=queue.format_restrictions(restrictions),
-        audit_hold=audit_hold,
+        restrictions=queue.format_restrictions(submission.restrictions),
+        surcharge=surcharge,
     )
 
 

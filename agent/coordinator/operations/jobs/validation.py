@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from agent.coordinator import hooks
-from agent.coordinator.hooks import Errors, OpaqueInput, RequestedInput, RequestedJob
+from agent.coordinator.hooks import Errors, OpaqueInput, RequestedInput, RequestedJob, Surcharge
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem
 from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
 from agent.core.errors import InvalidJobType, ValidationFailed
+from agent.core.matching import UNRESTRICTED, Restrictions
 from agent.core.values.near_names import MAX_CONSIDERED, hint
 from agent.protocol.validation_errors import field_errors, too_many_fields
 from aitbc.canonical import canonical_json, sha256_hex
@@ -33,8 +34,8 @@ MAX_SHOWN = 100
 class Submission:
     """A valid request. `missing` are the file fields whose files are still to be uploaded.
 
-    `name` is the client's name for the job, or else that of its service, as offers and miners see it. `audit_percent` is the price of
-    the requested audit in percent of the job's price, None without one.
+    `name` is the client's name for the job, or else that of its service, as offers and miners see it. `surcharge_percent` is
+    what its options cost in addition, in percent of the job's price, None if none of them costs anything.
     """
 
     definition: ServiceDefinition
@@ -49,7 +50,8 @@ class Submission:
     needs: tuple[tuple[str, str], ...] = ()
     files: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
-    audit_percent: float | None = None
+    surcharge_percent: float | None = None
+    restrictions: Restrictions = UNRESTRICTED
     opaque: OpaqueInput | None = None
 
     @property
@@ -144,9 +146,7 @@ def check_service_call(
     context: Context, definition: ServiceDefinition, body: Mapping[str, Any], models: frozenset[str]
 ) -> Submission:
     """Validate the body of a service call: the service's input and job options. Raises `ValidationFailed`."""
-    option_names = set(JobOptions.model_fields) - set(definition.input_model.model_fields)
-    given = {name: value for name, value in body.items() if name in option_names}
-    data = {name: value for name, value in body.items() if name not in option_names}
+    given, data = _divided(definition, body)
     errors: Errors = {}
     options = _read(JobOptions, given, errors, prefix="")
     return _check(context, definition, definition.service_id, data, options, models, prefix="", errors=errors)
@@ -213,14 +213,11 @@ def _submission(
     """Return the valid request with its options. Raises `ValidationFailed` if there are any errors."""
     timeout = _timeout(context, options, errors)
     if options is not None:
-        hooks.check_options(RequestedJob(context.settings, definition, parameters, options), errors)
-    percent = audit_percent(context, definition)
-    # The last check reads a valid request, so that other errors come first.
-    if options is not None and options.audited and not errors:
-        reason = _unprovable(definition, parameters, checked.get("opaque"))
-        errors |= {} if reason is None else {"audited": reason}
+        requested = RequestedJob(context.settings, definition, parameters, options, checked.get("opaque"))
+        hooks.check_options(requested, errors)
     if options is None or errors:
         raise ValidationFailed("The request is not valid.", errors)
+    surcharges = hooks.surcharges(requested)
     max_cost = options.pricing.max_cost
     return Submission(
         definition=definition,
@@ -231,33 +228,30 @@ def _submission(
         max_cost=context.settings.default_max_cost if max_cost is None else max_cost,
         timeout_seconds=timeout,
         max_attempts=options.max_attempts or context.settings.default_max_attempts,
-        audit_percent=percent if options.audited else None,
+        surcharge_percent=sum(surcharge.percent for surcharge in surcharges) if surcharges else None,
+        restrictions=hooks.restrict(
+            requested, Restrictions(min_reputation=float(options.min_reputation or 0.0))
+        ),
         **checked,
     )
 
 
-def _unprovable(
-    definition: ServiceDefinition, parameters: Mapping[str, Any], opaque: OpaqueInput | None
-) -> str | None:
-    """Return why an audit of a valid request can prove nothing, and what to do; None if it can."""
-    if opaque is not None:
-        return opaque.unprovable
-    if definition.comparer is None:
-        return f"{definition.service_id} has results that cannot be compared; remove `audited`"
-    reason = None if definition.unprovable is None else definition.unprovable(parameters)
-    return reason and f"an audit of this request can prove nothing. {reason} Or remove `audited`."
+def surcharges_of_call(
+    context: Context, definition: ServiceDefinition, body: Mapping[str, Any]
+) -> list[Surcharge]:
+    """Return what the options in the body of a service call cost in addition, nothing if they are not valid."""
+    given, data = _divided(definition, body)
+    options = _read(JobOptions, given, {}, prefix="")
+    if options is None:
+        return []
+    return hooks.surcharges(RequestedJob(context.settings, definition, data, options))
 
 
-def audit_percent(context: Context, definition: ServiceDefinition) -> float | None:
-    """Return the price of a requested audit in percent of the job's price, None if no runner of the service compares results."""
-    if definition.comparer is None:
-        return None
-    settings = context.settings.audits
-    return {
-        "prefill": settings.prefill_percent,
-        "window": settings.window_percent,
-        "rerun": settings.rerun_percent,
-    }[definition.comparer.cost]
+def _divided(definition: ServiceDefinition, body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the job options and the service's input in the body of a service call."""
+    names = set(JobOptions.model_fields) - set(definition.input_model.model_fields)
+    options = {name: value for name, value in body.items() if name in names}
+    return options, {name: value for name, value in body.items() if name not in names}
 
 
 def _read(model: type[_ModelT], data: Mapping[str, Any], errors: Errors, prefix: str) -> _ModelT | None:

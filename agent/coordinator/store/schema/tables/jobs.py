@@ -77,8 +77,8 @@ jobs = Table(
     Column("needs", Text, nullable=True),
     # JSON: which miners may run the job, besides its resources; NULL if there are no restrictions (core/matching.py, Restrictions).
     Column("restrictions", Text, nullable=True),
-    # What is held for the audit that the client has requested, beside `max_cost`; NULL if it has requested none.
-    Column("audit_hold", BigInteger, nullable=True),
+    # What is held beside `max_cost` for options that cost something; NULL without any.
+    Column("surcharge", BigInteger, nullable=True),
     # When the client was notified that the job waits for long.
     Column("notified_at", Float, nullable=True),
     # For all lists of jobs, newest first: of an account or of all, of a state, a service, or both. Ended jobs have separate indexes,

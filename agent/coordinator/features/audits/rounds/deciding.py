@@ -13,10 +13,11 @@ import orjson
 import structlog
 
 from agent.coordinator import hooks, lifecycle
-from agent.coordinator.features.audits import funds, records
-from agent.coordinator.features.audits.auditors import independent, is_doubted
+from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.choosing import random_number
 from agent.coordinator.features.audits.metrics import VERDICTS
+from agent.coordinator.features.audits.rounds import records
+from agent.coordinator.features.audits.rounds.auditors import independent, is_doubted
 from agent.coordinator.features.audits.rules import (
     Cause,
     Decision,

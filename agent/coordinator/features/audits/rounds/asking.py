@@ -11,9 +11,10 @@ from typing import Any, Final
 import orjson
 
 from agent.coordinator import lifecycle
-from agent.coordinator.features.audits import deciding, funds
-from agent.coordinator.features.audits.auditors import independent, is_doubted, preferred
+from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.choosing import UNPROVEN_SEALED
+from agent.coordinator.features.audits.rounds import deciding
+from agent.coordinator.features.audits.rounds.auditors import independent, is_doubted, preferred
 from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.features.audits.store import canaries, files
 from agent.coordinator.features.audits.store.audits import AuditRecord

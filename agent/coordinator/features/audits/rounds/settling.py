@@ -7,8 +7,8 @@ from typing import Final
 import structlog
 
 from agent.coordinator.features.audits import funds
-from agent.coordinator.features.audits.deciding import decision_of, delete_data, one_by_one, queue_leaf
 from agent.coordinator.features.audits.metrics import SANCTIONS
+from agent.coordinator.features.audits.rounds.deciding import decision_of, delete_data, one_by_one, queue_leaf
 from agent.coordinator.features.audits.rules import Cause, Kind, Verdict, error_probability, is_proven
 from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.features.audits.store import canaries, proofs

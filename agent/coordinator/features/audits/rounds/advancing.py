@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from agent.coordinator.features.audits import asking, canaries, deciding, settling
+from agent.coordinator.features.audits import canaries
+from agent.coordinator.features.audits.rounds import asking, deciding, settling
 from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.operations.context import Context
 
