@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from sqlalchemy import Select
 
 from agent.coordinator.consequences import Change
-from agent.coordinator.job_fields import Filters, Input, Options
+from agent.coordinator.job_fields import FilterFields, Input, OptionFields
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord
@@ -79,7 +79,7 @@ class RequestedJob:
     settings: CoordinatorSettings
     service: ServiceDefinition
     parameters: Mapping[str, Any]
-    options: Options
+    options: OptionFields
     opaque: OpaqueInput | None = None
     """The input in place of the parameters, if only the job's miner can read it."""
 
@@ -125,7 +125,7 @@ class NewJob:
     """A new job, and the options with which its client submitted it. A job of the coordinator's own has the default of each."""
 
     record: JobRecord
-    options: Options = field(default_factory=Options)
+    options: OptionFields = field(default_factory=OptionFields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +151,10 @@ class Hooks:
     jobs_submitted: Callable[[Connection, Sequence[NewJob], float], None] | None = None
     """New jobs were stored, and the money for them is held. Store the feature's options. An `ApiError` refuses all of them."""
     describe_jobs: Callable[[Connection, Sequence[str]], JobFields] | None = None
-    """Jobs are shown: one, or a page of them. Return the feature's fields of `job_fields.Status`, with prepared statements only."""
+    """Jobs are shown: one, or a page of them. Return the feature's fields of `job_fields.StatusFields`, with prepared statements only."""
     options_of: Callable[[Connection, Sequence[str]], JobFields] | None = None
-    """Jobs are to run again. Return the feature's options of them, as `job_fields.Options` reads them from JSON."""
-    narrow: Callable[[CoordinatorSettings, Filters, str | None], Narrowing | None] | None = None
+    """Jobs are to run again. Return the feature's options of them, as `job_fields.OptionFields` reads them from JSON."""
+    narrow: Callable[[CoordinatorSettings, FilterFields, str | None], Narrowing | None] | None = None
     """A list of an account's jobs, or with None of all jobs, is filtered. Return the feature's condition, if its filter is used.
 
     There is no transaction yet. An `ApiError` refuses the filter.
@@ -294,7 +294,9 @@ def _fields(
     return fields
 
 
-def narrow(settings: CoordinatorSettings, filters: Filters, account_id: str | None) -> tuple[Narrowing, ...]:
+def narrow(
+    settings: CoordinatorSettings, filters: FilterFields, account_id: str | None
+) -> tuple[Narrowing, ...]:
     """Run the hook of that name. Return the conditions of those filters that are used."""
     narrowings = (
         hooks.narrow(settings, filters, account_id) for hooks in _installed if hooks.narrow is not None

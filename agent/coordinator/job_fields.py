@@ -13,7 +13,7 @@ from agent.coordinator.features.sealing.fields import SealedDetails, SealedInput
 from agent.coordinator.features.webhooks.fields import WebhookOptions
 
 
-class Options(AuditOptions, WebhookOptions, LabelOptions, defer_build=True):
+class OptionFields(AuditOptions, WebhookOptions, LabelOptions, defer_build=True):
     """The options of any job. They are read in strict mode, and other fields are refused."""
 
 
@@ -21,7 +21,7 @@ class Input(SealedInput, defer_build=True):
     """The fields that may replace the service's input in the request for a whole job (`read_input`)."""
 
 
-class Status(LabelledStatus, defer_build=True):
+class StatusFields(LabelledStatus, defer_build=True):
     """The fields of each answer about a job, also in lists. They stay the same while the job exists."""
 
 
@@ -33,5 +33,5 @@ class ServiceFields(AuditedService, defer_build=True):
     """The fields of each answer about a service."""
 
 
-class Filters(LabelFilter, defer_build=True):
+class FilterFields(LabelFilter, defer_build=True):
     """The filters of lists of jobs: parameters of a query, so each needs a default."""

@@ -107,7 +107,7 @@ class _Status(Answer):
     )
 
 
-class JobStatus(job_fields.Status, _Status):
+class JobStatus(job_fields.StatusFields, _Status):
     """A job. Fields that do not apply are omitted."""
 
     model_config = example(

@@ -31,7 +31,7 @@ _CONSTANT: Final = (
     "created_at",
     "max_attempts",
     "account_id",
-    *job_fields.Status.model_fields,
+    *job_fields.StatusFields.model_fields,
 )
 _RUN: Final = ("attempts", "started_at", "miner_id")
 

@@ -82,7 +82,7 @@ class _Options(_Body):
         return self
 
 
-class JobOptions(job_fields.Options, _Options):
+class JobOptions(job_fields.OptionFields, _Options):
     """The options of any job, independent of its service."""
 
 
@@ -136,5 +136,5 @@ class _Filters(BaseModel, defer_build=True):
     offset: int = Field(default=0, ge=0, le=2**31, description="Number of jobs to skip")
 
 
-class JobFilters(job_fields.Filters, _Filters):
+class JobFilters(job_fields.FilterFields, _Filters):
     """Which jobs a list shows: those to which all filters apply."""
