@@ -14,7 +14,12 @@ from agent.core.values import fields
 router = APIRouter(prefix="/v1/miners", tags=["Miners"])
 
 
-@router.get("/{miner_id}/encryption-key", responses=errors(NotFound), summary="A miner's key for sealed jobs")
+@router.get(
+    "/{miner_id}/encryption-key",
+    operation_id="encryption_keys_encryption_key",
+    responses=errors(NotFound),
+    summary="A miner's key for sealed jobs",
+)
 async def encryption_key(context: ContextOf, _: AnyCaller, miner_id: fields.MinerId) -> EncryptionKeyAnswer:
     """Returns the newest key to which jobs can be sealed. Check the envelope before you use it (docs/reference/sealed-jobs.md)."""
     return await keys.newest(context, miner_id)

@@ -343,11 +343,9 @@ def _check_adapters(
     if definition.adapters is None:
         return
     known = adapter_names(context, definition)
-    unknown = [
-        unknown("adapter", name, known) for name in definition.adapters(parameters) if name not in known
-    ]
-    if unknown:
-        errors[f"{prefix}adapters"] = unknown[0]
+    missing = [name for name in definition.adapters(parameters) if name not in known]
+    if missing:
+        errors[f"{prefix}adapters"] = unknown("adapter", missing[0], known)
 
 
 def _check_needs(
