@@ -133,11 +133,10 @@ def write(sections: Mapping[str, str]) -> None:
     """Replace these sections of the page; the others stay."""
     page = PAGE.read_text()
     for name, text in sections.items():
-        section = f"## `{name}`\n\n{text.strip()}\n\n"
-        page, count = re.subn(
-            rf"^## `{name}`\n.*?(?=^## |\Z)", lambda _, new=section: new, page, flags=re.MULTILINE | re.DOTALL
-        )
-        page = page.rstrip() + "\n" if count else f"{page}\n{section.strip()}\n"
+        section = f"## `{name}`\n\n{text.strip()}\n"
+        begin, heading, body = page.partition(f"## `{name}`\n")
+        _, following, end = body.partition("\n## ")
+        page = f"{begin}{section}{following}{end}" if heading else f"{page}\n{section}"
     PAGE.write_text(page)
 
 
