@@ -19,7 +19,6 @@ import importlib.util
 import json
 import logging
 import os
-import re
 import sys
 import tempfile
 from collections import defaultdict

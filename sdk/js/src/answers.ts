@@ -492,10 +492,6 @@ export interface components {
             serviceId: string;
             /** @description As given, or derived from its file or prompt */
             name: string;
-            /** @description Present if there are any */
-            labels?: {
-                [key: string]: string;
-            };
             /** @description UTC, RFC 3339 */
             createdAt: string;
             /** @description Number of runs that have begun */
@@ -526,13 +522,17 @@ export interface components {
             missingFiles?: string[];
             /** @description Only in the one event that notifies a client that its job waits for long */
             waiting?: components["schemas"]["JobWaiting"];
-            /** @description The service's input, without fields that have their default. Queries of addresses are left out: they may be secret */
-            parameters: JsonObject;
+            /** @description Present if there are any */
+            labels?: {
+                [key: string]: string;
+            };
             /** @description Present if another miner checks the result */
             audit?: components["schemas"]["JobAudit"];
-            inputs: components["schemas"]["JobInput"][];
             /** @description Present for a sealed job, whose parameters only its miner can read */
             sealed?: components["schemas"]["SealedJob"];
+            /** @description The service's input, without fields that have their default. Queries of addresses are left out: they may be secret */
+            parameters: JsonObject;
+            inputs: components["schemas"]["JobInput"][];
         };
         JobError: {
             code: string;
@@ -616,10 +616,6 @@ export interface components {
             serviceId: string;
             /** @description As given, or derived from its file or prompt */
             name: string;
-            /** @description Present if there are any */
-            labels?: {
-                [key: string]: string;
-            };
             /** @description UTC, RFC 3339 */
             createdAt: string;
             /** @description Number of runs that have begun */
@@ -650,6 +646,10 @@ export interface components {
             missingFiles?: string[];
             /** @description Only in the one event that notifies a client that its job waits for long */
             waiting?: components["schemas"]["JobWaiting"];
+            /** @description Present if there are any */
+            labels?: {
+                [key: string]: string;
+            };
         };
         JobWaiting: {
             summary: string;
@@ -1155,12 +1155,12 @@ export interface components {
             minersOnline: number;
             /** @description Null while no miner is online */
             price: components["schemas"]["Price"] | null;
-            /** @description Null if results of the service cannot be compared */
-            audit: components["schemas"]["AuditPrice"] | null;
             /** @description Null while no miner that is online has run the benchmark */
             speed: components["schemas"]["Speed"] | null;
             /** @description One for each model that has been measured */
             durations: components["schemas"]["TypicalDuration"][];
+            /** @description Null if results of the service cannot be compared */
+            audit: components["schemas"]["AuditPrice"] | null;
             models: string[];
             ready: string[];
             adapters: string[];
@@ -1216,12 +1216,12 @@ export interface components {
             minersOnline: number;
             /** @description Null while no miner is online */
             price: components["schemas"]["Price"] | null;
-            /** @description Null if results of the service cannot be compared */
-            audit: components["schemas"]["AuditPrice"] | null;
             /** @description Null while no miner that is online has run the benchmark */
             speed: components["schemas"]["Speed"] | null;
             /** @description One for each model that has been measured */
             durations: components["schemas"]["TypicalDuration"][];
+            /** @description Null if results of the service cannot be compared */
+            audit: components["schemas"]["AuditPrice"] | null;
         };
         ServiceSupply: {
             /** @description Whether a miner would run a job now */
