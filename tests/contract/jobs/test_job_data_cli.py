@@ -70,7 +70,7 @@ def test_lists_are_filtered_and_show_labels(
     assert listed("--label", "project=podcast", "--name", "b.mp3") == [waiting]
     assert listed("--miner", miner.miner_id) == [done]
     assert listed("--offer", "offer_0123456789abcdefghijklmnop") == []
-    assert "project=podcast episode=12" in aitbc("jobs", "list", "--label", "episode=12")
+    assert "episode=12 project=podcast" in aitbc("jobs", "list", "--label", "episode=12")
     assert [line.split() for line in aitbc("jobs", "labels", "project").splitlines()][1:] == [
         ["project=podcast", "2"]
     ]
