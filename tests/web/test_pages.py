@@ -131,7 +131,8 @@ def test_shows_that_a_page_is_loading(dashboard: Dashboard) -> None:
     """While its script loads, there are placeholders."""
     page, held = dashboard.page, list[Route]()
     page.route("**/assets/client*.js", lambda route: held.append(route))  # noqa: PLW0108 - it needs a function
-    page.goto(f"{dashboard.agent.url}/dashboard/", wait_until="commit")
+    with page.expect_request("**/assets/client*.js"):
+        page.goto(f"{dashboard.agent.url}/dashboard/", wait_until="commit")
     expect(page.locator("main [aria-busy=true]")).to_be_visible()
     expect(page.get_by_role("heading", name="Overview")).to_have_count(0)
     for route in held:

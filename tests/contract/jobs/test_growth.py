@@ -16,6 +16,7 @@ import pytest
 from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.features.history import series
 from agent.coordinator.features.job_logs import logs
+from agent.coordinator.features.log import public
 from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import estimates
@@ -96,7 +97,7 @@ def test_old_data_is_found_through_indexes(traffic: tuple[Served, list[Statement
         later = replace(context, settings=settings, clock=lambda: context.clock() + 400 * 86_400.0)
         for step in (
             retention.delete_jobs, retention.delete_events, logs.delete_old, series.delete_old,
-            retention.thin_checkpoints,
+            public.thin_checkpoints,
         ):  # fmt: skip
             await step(later)
 

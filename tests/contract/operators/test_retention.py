@@ -13,7 +13,7 @@ import pytest
 from agent import fault_points
 from agent.coordinator.features.history import series
 from agent.coordinator.features.history import store as history
-from agent.coordinator.features.log import fsck
+from agent.coordinator.features.log import fsck, public
 from agent.coordinator.features.log import store as log
 from agent.coordinator.features.log.store import CheckpointRecord
 from agent.coordinator.operations import retention
@@ -198,7 +198,7 @@ def test_of_old_checkpoints_the_last_of_each_hour_and_cosigned_ones_remain(
             record = CheckpointRecord(number, bytes(32), "", now, cosigned=0)
             await context.database.write(log.add_checkpoint, record)
         for _ in range(2):
-            await retention.thin_checkpoints(context)
+            await public.thin_checkpoints(context)
         return [record.size for record in await context.database.read(lambda c: list(log.all_checkpoints(c)))]
 
     assert served.do(sizes) == [0, 9, 12, 19, 29, 30, *range(31, 41)]

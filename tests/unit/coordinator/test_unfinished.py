@@ -14,8 +14,8 @@ from agent.coordinator.store.unfinished import Unfinished
 class Database:
     """A database whose whole scans take `seconds`, and which answers with `older` jobs, or None: too many."""
 
-    def __init__(self, engine: str = "postgresql") -> None:
-        self.engine = engine
+    def __init__(self, *, concurrent: bool = True) -> None:
+        self.concurrent = concurrent
         self.seconds = 0.0
         self.older: tuple[str, ...] | None = ()
         self.time = 1000.0
@@ -89,5 +89,5 @@ async def test_a_clock_that_was_set_back_leads_to_a_whole_scan(database: Databas
 
 @pytest.mark.anyio
 async def test_nothing_is_scanned_on_sqlite() -> None:
-    database = Database("sqlite")
+    database = Database(concurrent=False)
     assert await scan(database, unfinished_jobs(database)) == []
