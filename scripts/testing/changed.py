@@ -45,7 +45,7 @@ PROGRAMS: Final = {'"aitbc-agent"': "agent.cli", '"aitbc"': "aitbc.cli.__main__"
 NEEDED: Final = {
     "pyproject.toml": TESTS, "tests/conftest.py": TESTS, "scripts/setup": TESTS, "scripts/test": (),
     "docs/": ("tests/unit/test_pages.py", "tests/unit/test_threat_model.py"),
-    "agent/coordinator/web/": ("tests/web", "tests/contract/http/test_dashboard.py"),
+    "agent/coordinator/web/": ("tests/web", "tests/features/browser/test_dashboard.py"),
     "sdk/js/": ("tests/acceptance/one_agent/test_javascript_sdk.py", "tests/acceptance/one_agent/test_javascript_browser.py"),
     "configs/": ("tests/unit/test_deployment.py", "tests/unit/test_monitoring.py", "tests/unit/test_settings_pages.py"),
     "systemd/": ("tests/unit/test_deployment.py",),
