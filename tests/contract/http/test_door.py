@@ -320,8 +320,8 @@ def test_a_head_that_arrives_byte_by_byte_times_out(tmp_path: Path) -> None:
         begun = time.monotonic()
         connection.begin("GET", "/v1/health")
         assert connection.answer()[0] == 200  # and so is the second request's on the same connection
-        connection.send_until_cut(_slowly(f"GET /v1/health HTTP/1.1\r\nX-A: {'a' * 1000}"))
-        assert time.monotonic() - begun < 20
+        connection.send_until_cut(_slowly(f"GET /v1/health HTTP/1.1\r\nX-A: {'a' * 10_000}"))
+        assert time.monotonic() - begun < 120
 
 
 def test_an_endless_head_is_refused(served: Served) -> None:

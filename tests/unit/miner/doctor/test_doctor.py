@@ -63,7 +63,7 @@ def data_dir(tmp_path: Path) -> Path:
 def test_a_healthy_machine_has_no_fault(data_dir: Path):
     started = time.monotonic()
     diagnostics = examined(data_dir)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     assert [diagnostic for diagnostic in diagnostics.values() if diagnostic.severity == "fault"] == []
     assert {"python", "secrets", "disk_data", "disk_models", "memory", "ffmpeg", "ffprobe"} <= set(
         diagnostics

@@ -123,7 +123,7 @@ async def test_a_poll_without_slots_ends_when_a_slot_is_free(
         began = time.monotonic()
         miner.link.set_slots(1)
         await miner.until(lambda: miner.leases)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 20
         assert miner.rechecks == 1, "a cancellation may have been in transit"
 
 

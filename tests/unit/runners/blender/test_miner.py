@@ -22,7 +22,7 @@ def test_the_probe_reports_what_this_blender_can_do(tools, tmp_path):
     began = time.monotonic()
     probe = BlenderRunner.probe(tools)
     assert probe.available, probe.reasons
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 120
     assert probe.version.count(".") == 2
     assert probe.features["devices"][-1] == "CPU"
     assert "cycles" in probe.features["engines"]

