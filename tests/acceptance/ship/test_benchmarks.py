@@ -158,14 +158,19 @@ def test_the_soak_test_detects_growth(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_simulated_network_ends_every_job_and_repeats_itself() -> None:
     """The simulation fails if a job has not ended, or if the ledger's postings do not sum to zero."""
-    options = ("--miners", "20", "--jobs", "600", "--accounts", "5", "--idle", "10")
+    options = ("--miners", "20", "--jobs", "600", "--accounts", "5")
     first, again = run("simulate.py", *options), run("simulate.py", *options)
     assert first["jobs"] >= 600
     assert first["failed_jobs"] == 0
-    measured = {"ms_per_round", "matching_us_per_job", "processor_seconds", "cost_of_a_round"}
+    measured = {"ms_per_round", "matching_us_per_job", "processor_seconds"}
     assert {name: first[name] for name in first.keys() - measured} == {
         name: again[name] for name in again.keys() - measured
     }
+
+
+def test_a_round_of_matching_is_measured_for_each_number_of_miners() -> None:
+    rows = run("rounds.py", "--idle", "10", "20", "--kinds", "8")["8"]
+    assert [row.keys() for row in rows] == [{"first", "one", "all", "impossible", "many_changed"}] * 2
 
 
 def test_what_starting_takes_is_measured() -> None:

@@ -40,6 +40,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             directory,
             ROOT / "sdk/python",
             ROOT,
+            *sorted((ROOT / "extensions").iterdir()),
         ],
         check=True,
         timeout=BUILD_SECONDS,
@@ -49,7 +50,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def installed(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the programs of an environment with the two wheels and this environment's dependencies."""
+    """Return the programs of an environment with the wheels and this environment's dependencies, whose metadata name the extensions."""
     environment = tmp_path_factory.mktemp("installed") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True, timeout=60)
     python = environment / "bin" / "python"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import orjson
+from pydantic import ValidationError
 
 from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.registered import contradiction
@@ -30,6 +31,7 @@ _ID_BYTES: Final = 10
 UNPROVEN_SEALED: Final = (
     "The job is sealed: only its client and its miner can read what would have to be compared."
 )
+UNPROVEN_OLD: Final = "The job was submitted to an earlier version, whose request this one cannot read."
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,9 @@ def choose(connection: Connection, context: Context, result: AcceptedResult, dra
         known = proofs.find(connection, statement.miner_id, proofs.MINER, record.service, record.model or "")
         if drawn.number >= share(known, engine, context.settings.audits.least_share):
             return
-        if unprovable(context, record) is not None:
-            return
         if not has_auditor(connection, context, record.service, statement.miner_id):
+            return
+        if unprovable(context, record) is not None:
             return
     charged = 0
     if record.surcharge is not None and record.unit_price is not None:
@@ -142,7 +144,10 @@ def unprovable(context: Context, record: JobRecord) -> str | None:
     definition = context.services.get(record.service)
     if definition is None or definition.unprovable is None:
         return None
-    return definition.unprovable(orjson.loads(record.spec)["parameters"])
+    try:
+        return definition.unprovable(orjson.loads(record.spec)["parameters"])
+    except ValidationError:
+        return UNPROVEN_OLD
 
 
 def _contradiction(connection: Connection, result: AcceptedResult) -> str:

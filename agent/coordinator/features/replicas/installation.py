@@ -37,7 +37,7 @@ def check_installation(
         for path, content in keys.items():
             if _common(connection, path.name, sha256_hex(content)) != sha256_hex(content):
                 raise ConfigurationError(
-                    f"{path} is not the key with which this database's installation was started. All replicas need the same: copy {path.name} "
+                    f"{path} is not the key with which this database's installation was started, or the log's origin has changed. All replicas need the same: copy {path.name} "
                     "from the coordinator directory of the replica that started first."
                 )
         if isinstance(artifacts, Path):
