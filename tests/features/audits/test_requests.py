@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from agent.coordinator.features.audits import choosing
+from runners.registry import installed
 from support.clients.audit_stage import SERVICE, TRUE, Stage, staged
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import WHISPER
@@ -69,3 +72,11 @@ def test_a_job_of_which_an_audit_can_prove_nothing_is_not_drawn_and_becomes_no_c
     refused = stage.admin.post("/v1/admin/canaries", json={"job_id": job_id})
     assert refused.status_code == 409
     assert "temperature" in refused.json()["error"]["message"]
+
+
+def test_a_request_of_an_earlier_version_that_cannot_be_read_is_not_audited() -> None:
+    """Its result is accepted all the same: an error would refuse it."""
+    service = "llm_inference"
+    context: Any = SimpleNamespace(services={service: installed()[service].definition})
+    record: Any = SimpleNamespace(is_opaque=False, service=service, spec='{"parameters": {"question": "x"}}')
+    assert choosing.unprovable(context, record) == choosing.UNPROVEN_OLD
