@@ -100,15 +100,7 @@ def _details(
     activity = json.loads(record.activity or "{}")
     standing = miner_stats.find(connection, record.miner_id)
     return MinerDetails(
-        miner_id=record.miner_id,
-        name=record.name,
-        online=record.seen_at >= seen_after,
-        seen_at=format_time(record.seen_at),
-        registered_at=format_time(record.registered_at),
-        session=record.session,
-        agent_version=record.agent_version,
-        version_problem=version_problem(record.agent_version, __version__),
-        paused=record.paused,
+        **_registered(record, seen_after),
         slots=capabilities["slots"],
         cpu_cores=capabilities["cpu_cores"],
         memory=capabilities["memory"],
@@ -128,6 +120,21 @@ def _details(
         total_earned=format_money(from_units(standing.earned)),
         throttled_until=_throttled_until(connection, record.miner_id, context.clock()),
     )
+
+
+def _registered(record: MinerRecord, seen_after: float) -> Json:
+    """Return the fields of `RegisteredMiner` that a miner's row has. It is online if it was seen at `seen_after` or later."""
+    return {
+        "miner_id": record.miner_id,
+        "name": record.name,
+        "online": record.seen_at >= seen_after,
+        "seen_at": format_time(record.seen_at),
+        "registered_at": format_time(record.registered_at),
+        "session": record.session,
+        "agent_version": record.agent_version,
+        "version_problem": version_problem(record.agent_version, __version__),
+        "paused": record.paused,
+    }
 
 
 def _throttled_until(connection: Connection, miner_id: str, now: float) -> str | None:
@@ -253,15 +260,7 @@ def _summary(
 ) -> MinerSummary:
     capabilities = json.loads(record.capabilities)
     return MinerSummary(
-        miner_id=record.miner_id,
-        name=record.name,
-        online=record.seen_at >= seen_after,
-        seen_at=format_time(record.seen_at),
-        registered_at=format_time(record.registered_at),
-        session=record.session,
-        agent_version=record.agent_version,
-        version_problem=version_problem(record.agent_version, __version__),
-        paused=record.paused,
+        **_registered(record, seen_after),
         excluded_at=format_optional_time(record.excluded_at),
         excluded_reason=record.excluded_reason,
         throttled_until=format_optional_time(throttled_until),
