@@ -245,7 +245,14 @@ class Child:
             try:
                 await self._watch(running, stall_seconds)
             except asyncio.CancelledError:
-                await self._cancel(message.run_id, running, cancel_seconds, stall_seconds)
+                ending = asyncio.create_task(
+                    self._cancel(message.run_id, running, cancel_seconds, stall_seconds),
+                    name=f"cancel-{message.run_id}",
+                )
+                # A second cancellation, such as by the run's time limit, must not end the process of others' runs.
+                while not ending.done():
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.shield(ending)
                 raise
             answer = _checked(future.result())
             if not isinstance(answer, Done):

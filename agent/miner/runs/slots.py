@@ -280,7 +280,7 @@ class Workload:
     def drop(self, job_id: str, fence: int) -> None:
         """End the run of a cancelled or lost lease. Each heartbeat reports it again until the run has ended.
 
-        A run that is being cancelled may wait for the others in its process; a second cancellation would end that process.
+        A run that is being cancelled may wait for the others in its process; a second cancellation would interrupt its cleaning up.
         """
         run, task = self._runs.get((job_id, fence), (None, None))
         if run is not None and task is not None and run.can_be_cancelled and not task.cancelling():
