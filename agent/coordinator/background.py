@@ -14,7 +14,6 @@ from agent.coordinator.installed import FEATURES
 from agent.coordinator.operations import folding, health, retention, streams
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import removal
-from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import recent
 from agent.core.errors import ServiceUnavailable
@@ -95,7 +94,6 @@ async def _follow_leadership(context: Context, leading: list[asyncio.Task[None]]
 async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) -> None:
     """Start what only one replica does. Miners of the last leader, or of none, could not renew their leases meanwhile."""
     await leases.start_over(context)
-    await standing_offers.refresh_all(context)
     for feature in FEATURES:
         if feature.begin is not None:
             await feature.begin(context)
@@ -147,7 +145,6 @@ async def _upkeep(context: Context) -> None:
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
             await leases.expire_due(context)
-            await marketplace.tidy(context)
             if context.cluster.bus.peers:  # a signal of another replica may have been lost
                 context.dispatcher.job_waiting()
             context.dispatcher.capacity_freed()  # for jobs whose delay before a retry has ended

@@ -7,7 +7,7 @@ locked the jobs and accounts that a hook is about. An error of a hook undoes the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sqlalchemy import Select
@@ -23,8 +23,9 @@ from agent.core.feasibility import KnownMiner, Situation
 from agent.core.job_log import Line
 from agent.core.market.ledger import Settlement
 from agent.core.matching import Restrictions
+from agent.core.reasons import Reason
 from agent.metrics import Metric, Values
-from agent.protocol.messages import RunLog
+from agent.protocol.messages import Capabilities, RunLog
 from agent.settings import CoordinatorSettings
 from aitbc.statement import Statement
 from runners.api import ServiceDefinition
@@ -144,10 +145,13 @@ class Hooks:
         Callable[[CoordinatorSettings, ServiceDefinition, Sequence[KnownMiner]], Mapping[str, Any]] | None
     ) = None
     """A service is shown, with all known miners. Return the feature's fields of `job_fields.ServiceFields`."""
-    job_refused: Callable[[Connection, JobRecord, Situation, ApiError], ApiError | None] | None = None
+    job_refused: Callable[[Connection, Context, NewJob, Situation, ApiError], ApiError | None] | None = None
     """No known miner can ever run this new job. Return the error that refuses it, or None to accept it all the same."""
-    admit_job: Callable[[Connection, Context, JobRecord, str | None], None] | None = None
-    """A new job is about to be stored, for this miner or for any. An `ApiError` refuses it, but none of the others of the transaction."""
+    admit_job: Callable[[Connection, Context, NewJob], JobRecord] | None = None
+    """A new job is about to be stored. Return its row, with the miner that the feature's options choose and the price of their agreement.
+
+    An `ApiError` refuses it, but none of the others of the transaction.
+    """
     jobs_submitted: Callable[[Connection, Sequence[NewJob], float], None] | None = None
     """New jobs were stored, and the money for them is held. Store the feature's options. An `ApiError` refuses all of them."""
     describe_jobs: Callable[[Connection, Sequence[str]], JobFields] | None = None
@@ -163,6 +167,8 @@ class Hooks:
         None
     )
     """Jobs were claimed, released, completed or ended otherwise. The settlements are those of ended jobs, by job."""
+    job_reasons: Callable[[Connection, JobRecord, float], Sequence[Reason]] | None = None
+    """Somebody asks why this job waits. Return what the feature knows of it."""
     job_waits: Callable[[Connection, JobRecord, Sequence[str], float], None] | None = None
     """A client is notified for the first time that its job waits, with the codes of the reasons."""
     unfinished_uploads: Callable[[Connection, str], tuple[int, int]] | None = None
@@ -191,6 +197,11 @@ class Hooks:
     """Facts were stored that must never change: receipts, and those of features."""
     data_deleted: Callable[[Connection, Sequence[str]], None] | None = None
     """Everything that clients gave or got is deleted of these ended jobs."""
+    miner_changed: Callable[[Connection, Context, str, Capabilities | None], Mapping[str, Any]] | None = None
+    """A miner has registered or reported these capabilities, or with None is removed. Its session is locked.
+
+    Return the feature's fields of `job_fields.RemovalFields` for a removed one.
+    """
     money_booked: Callable[[Connection, Kind, int, float], None] | None = None
     """An administrator's credit or debit of this amount was booked."""
     miner_money: (
@@ -232,11 +243,12 @@ def check_options(request: RequestedJob, errors: Errors) -> None:
             hooks.check_options(request, errors)
 
 
-def admit_job(connection: Connection, context: Context, record: JobRecord, miner_id: str | None) -> None:
-    """Run the hook of that name."""
+def admit_job(connection: Connection, context: Context, job: NewJob) -> JobRecord:
+    """Run the hook of that name. Return the row as all features admit it."""
     for hooks in _installed:
         if hooks.admit_job is not None:
-            hooks.admit_job(connection, context, record, miner_id)
+            job = replace(job, record=hooks.admit_job(connection, context, job))
+    return job.record
 
 
 def surcharges(request: RequestedJob) -> list[Surcharge]:
@@ -305,13 +317,13 @@ def narrow(
 
 
 def job_refused(
-    connection: Connection, record: JobRecord, situation: Situation, error: ApiError
+    connection: Connection, context: Context, job: NewJob, situation: Situation, error: ApiError
 ) -> ApiError | None:
     """Run the hook of that name, with the error that the previous feature returned. Return the last one, or None."""
     refusal: ApiError | None = error
     for hooks in _installed:
         if hooks.job_refused is not None and refusal is not None:
-            refusal = hooks.job_refused(connection, record, situation, refusal)
+            refusal = hooks.job_refused(connection, context, job, situation, refusal)
     return refusal
 
 
@@ -322,6 +334,16 @@ def jobs_changed(
     for hooks in _installed:
         if hooks.jobs_changed is not None:
             hooks.jobs_changed(connection, changes, settlements, now)
+
+
+def job_reasons(connection: Connection, record: JobRecord, now: float) -> list[Reason]:
+    """Run the hook of that name. Return the reasons of all features."""
+    return [
+        reason
+        for hooks in _installed
+        if hooks.job_reasons is not None
+        for reason in hooks.job_reasons(connection, record, now)
+    ]
 
 
 def job_waits(connection: Connection, record: JobRecord, codes: Sequence[str], now: float) -> None:
@@ -435,6 +457,17 @@ def data_deleted(connection: Connection, job_ids: Sequence[str]) -> None:
     for hooks in _installed:
         if hooks.data_deleted is not None:
             hooks.data_deleted(connection, job_ids)
+
+
+def miner_changed(
+    connection: Connection, context: Context, miner_id: str, capabilities: Capabilities | None
+) -> dict[str, Any]:
+    """Run the hook of that name. Return the fields of all features."""
+    fields: dict[str, Any] = {}
+    for hooks in _installed:
+        if hooks.miner_changed is not None:
+            fields |= hooks.miner_changed(connection, context, miner_id, capabilities)
+    return fields
 
 
 def money_booked(connection: Connection, kind: Kind, amount: int, now: float) -> None:

@@ -16,6 +16,7 @@ from agent.coordinator.features.job_logs.feature import FEATURE as JOB_LOGS
 from agent.coordinator.features.labels.feature import FEATURE as LABELS
 from agent.coordinator.features.log.feature import FEATURE as LOG
 from agent.coordinator.features.machines.feature import FEATURE as MACHINES
+from agent.coordinator.features.offers.feature import FEATURE as OFFERS
 from agent.coordinator.features.openai.feature import FEATURE as OPENAI
 from agent.coordinator.features.payouts.feature import FEATURE as PAYOUTS
 from agent.coordinator.features.replicas.feature import FEATURE as REPLICAS
@@ -31,6 +32,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     LABELS,
     JOB_LOGS,
     LOG,
+    OFFERS,
     SEALING,
     MACHINES,
     WAITS,

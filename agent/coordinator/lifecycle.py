@@ -15,7 +15,7 @@ from typing import Any
 from agent.coordinator import consequences, hooks
 from agent.coordinator.consequences import Change
 from agent.coordinator.hooks import NewJob
-from agent.coordinator.store import artifacts, counts, events, ledger, miner_stats, offers, queue
+from agent.coordinator.store import artifacts, counts, events, ledger, miner_stats, queue
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.events import NewEvent
@@ -25,13 +25,10 @@ from agent.core.jobs import (
     Claim,
     Event,
     Job,
-    JobState,
     RunEnded,
     Transition,
 )
 from agent.core.market.ledger import Entry, InsufficientFunds, Settlement, available, hold, settle
-from agent.core.market.offers import EXHAUSTED, Offer
-from agent.core.values.quantities import format_time
 
 
 class Holds:
@@ -76,9 +73,9 @@ def create_all(connection: Connection, jobs: Sequence[tuple[NewJob, Entry]]) -> 
         for record, (_, entry) in zip(records, jobs, strict=True)
     ]
     ledger.add_payments(connection, payments, now)
-    hooks.jobs_submitted(connection, [job for job, _ in jobs], now)
     updates = [consequences.job_update(record, record.life, None, 0, record.created_at) for record in records]
     events.add(connection, updates, now)
+    hooks.jobs_submitted(connection, [job for job, _ in jobs], now)
 
 
 def change(connection: Connection, record: JobRecord, event: Event, now: float, **values: Any) -> Transition:
@@ -116,12 +113,9 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
             updates.append(consequences.moved(item, costs.get(job_id), now))
         if (settlement := settlements.get(job_id)) is not None:
             updates.append(consequences.settled(item, settlement, now))
-    ended = [item for item in changes if item.finished]
-    for item in sorted(ended, key=lambda item: item.before.offer_id or ""):
-        updates += _return_to_offer(connection, item, now)
     _update_stats(connection, changes, settlements, now)
-    hooks.jobs_changed(connection, changes, settlements, now)
     events.add(connection, updates, now)
+    hooks.jobs_changed(connection, changes, settlements, now)
 
 
 def _save_jobs(
@@ -180,54 +174,9 @@ def _count_bytes(connection: Connection, records: Sequence[JobRecord], sign: int
             artifacts.count_bytes(connection, record.account_id, sign * record.quota_bytes)
 
 
-def bind(connection: Connection, record: JobRecord, offer: Offer, now: float) -> bool:
-    """Bind a waiting job to an offer at its price. Return False, changing nothing, if the offer accepts no more jobs."""
-    if not offers.reserve(connection, offer.offer_id):
-        return False
-    store.bind(connection, record.job_id, miner_id=offer.miner_id, offer_id=offer.offer_id, price=offer.price)
-    updates = [_pending(record, offer, now, bound=True)]
-    if offer.jobs_left == 1:
-        updates += _offer_update(connection, offer.offer_id, now)
-    events.add(connection, updates, now)
-    return True
-
-
-def unbind(connection: Connection, record: JobRecord, offer: Offer, now: float) -> None:
-    """Release a waiting job from an offer that can no longer serve it, to any miner within its `max_cost`."""
-    store.bind(connection, record.job_id, miner_id=None, offer_id=None, price=None)
-    offers.give_back(connection, offer.offer_id)
-    updates = [_pending(record, offer, now, bound=False)]
-    if offer.status(now) == EXHAUSTED:
-        updates += _offer_update(connection, offer.offer_id, now)
-    events.add(connection, updates, now)
-
-
-def _pending(record: JobRecord, offer: Offer, now: float, *, bound: bool) -> NewEvent:
-    data = {
-        "kind": "transaction",
-        "transaction_id": ledger.payment_id(record.job_id),
-        "job_id": record.job_id,
-        "offer_id": offer.offer_id,
-        "bound": bound,
-        "status": ledger.Status.PENDING.value,
-        "timestamp": format_time(now),
-    }
-    return NewEvent("marketplace_update", data, record.account_id, offer.miner_id, record.job_id)
-
-
-def _offer_update(connection: Connection, offer_id: str, now: float) -> list[NewEvent]:
-    offer = offers.find(connection, offer_id)
-    return [] if offer is None else [offers.event_of(offer, now)]
-
-
-def _return_to_offer(connection: Connection, item: Change, now: float) -> list[NewEvent]:
-    """Return a job that ended without a result to its offer's capacity. Return the events about the offer."""
-    offer_id = item.before.offer_id
-    if offer_id is None or item.life.state is JobState.COMPLETED:
-        return []
-    offer = offers.find(connection, offer_id)
-    offers.give_back(connection, offer_id)
-    return _offer_update(connection, offer_id, now) if offer and offer.status(now) == EXHAUSTED else []
+def bind(connection: Connection, record: JobRecord, miner_id: str | None, price: int | None) -> None:
+    """Leave a waiting job to this miner at an agreed price per unit, or with None to any miner within its `max_cost`."""
+    store.bind(connection, record.job_id, miner_id=miner_id, price=price)
 
 
 def _update_stats(

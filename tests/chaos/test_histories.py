@@ -12,11 +12,10 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from agent.core.jobs import JobState
 from support.histories.jobs import LEASE_SECONDS, Histories
-from support.histories.market import MarketHistories
 
 pytestmark = pytest.mark.chaos
 
-SHARDS = 4
+SHARDS = 2
 
 
 @pytest.mark.timeout(600)
@@ -28,10 +27,10 @@ def test_random_histories(shard: int) -> None:
     """
     number = int(os.environ.get("HISTORIES_SEED", date.today().toordinal() * SHARDS + shard))  # noqa: DTZ011 - any day will do
     print(f"HISTORIES_SEED={number}")  # noqa: T201 - pytest shows it when the test fails
-    seed(number)(MarketHistories)
+    seed(number)(Histories)
     Histories.steps = 0
     run_state_machine_as_test(
-        MarketHistories,
+        Histories,
         settings=settings(
             max_examples=15,
             stateful_step_count=80,
@@ -106,46 +105,3 @@ def test_a_revived_run_has_the_times_of_an_uninterrupted_one(history: Histories,
     assert record.life.started_at == record.created_at
     assert record.life.failure is None
     assert record.life.avoid_miner_id is None or then == "deliver"
-
-
-@pytest.fixture
-def market() -> Iterator[MarketHistories]:
-    """One job, and a miner's offer for one job."""
-    history = MarketHistories()
-    history.begin([3])
-    history.offer(which=0, max_jobs=1)
-    yield history
-    history.teardown()
-
-
-def jobs_left(history: MarketHistories) -> int | None:
-    history.every_job_of_an_offer_is_accounted_for()
-    return history.offer_of(history.offer_ids[0]).jobs_left
-
-
-def test_a_job_leaves_an_offer_whose_miner_stays_offline(market: MarketHistories) -> None:
-    """It waits until the miner counts as offline. Then another miner gets it, and the offer accepts a job again."""
-    market.accept(job=0, offer=0)
-    market.miners[0].online = False
-    market.claim(slots=1, lost=False)
-    assert not market.leases_of("working")
-    assert jobs_left(market) == 0
-    market.restart_coordinator(away=3600.0)
-    market.tidy()
-    market.claim(slots=1, lost=False)
-    ((_, lease),) = market.leases_of("working")
-    assert (lease["job_id"], lease["unit_price"]) == (market.job_ids[0], "0.001")
-    assert jobs_left(market) == 1
-
-
-def test_a_job_under_an_offer_returns_to_its_miner_after_a_failure(market: MarketHistories) -> None:
-    """Other miners are online, but the client has chosen. After it has finally failed, the offer accepts a job again."""
-    market.accept(job=0, offer=0)
-    for attempt in (1, 2, 3):
-        market.claim(slots=1, lost=False)
-        ((miner, lease),) = market.leases_of("working")
-        assert (miner, lease["attempt"]) == (market.miners[0], attempt)
-        market.fail(0, kind="retry", units=None, repeated=False)
-        market.wait(20.0, expire=True)
-    assert market.job(market.job_ids[0]).life.state is JobState.FAILED
-    assert jobs_left(market) == 1

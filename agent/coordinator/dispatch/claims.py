@@ -167,7 +167,7 @@ def slowed_accounts(connection: Connection, settings: CoordinatorSettings, now: 
 
 
 def _unit_price(record: job_store.JobRecord, candidate: Candidate) -> int:
-    """Return the price agreed with an offer, or else the miner's current price."""
+    """Return the price on which client and miner have agreed, or else the miner's current one."""
     if record.agreed_price is not None:
         return record.agreed_price
     return to_units(candidate.services[record.service].unit_price)

@@ -33,7 +33,6 @@ from agent.coordinator.operations.jobs.validation import (
     model_suggestions,
     surcharges_of_call,
 )
-from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.supply import fleet, supply
 from agent.core.errors import NotFound, ValidationFailed
 from agent.core.values.near_names import hint, nearest
@@ -118,8 +117,6 @@ async def validate(context: Context, service_id: str, data: Mapping[str, Any]) -
     """
     definition = _find(context, service_id)
     offered = await supply(context, definition.service_id)
-    cheapest = await offers.listed(context, job_type=definition.service_id, max_price=None, limit=1)
-    lowest = parse_money(cheapest[0].price) if cheapest else None
     errors: Mapping[str, str] = {}
     try:
         check_service_call(context, definition, data, offered.models).specification("")
@@ -127,7 +124,7 @@ async def validate(context: Context, service_id: str, data: Mapping[str, Any]) -
         errors = error.details["fields"]
     warnings = [
         *_model_warnings(context, definition, data, offered, errors),
-        *_price_warnings(definition, data, lowest, errors),
+        *_price_warnings(definition, data, offered.lowest_price, errors),
         *_surcharge_warnings(context, definition, data, errors),
     ]
     return Validation(valid=not errors, errors=_problems(errors), warnings=_problems(dict(warnings)))
@@ -171,7 +168,9 @@ def _price_warnings(
     if limit is None or lowest is None or any(field.startswith("pricing") for field in errors):
         return
     if parse_money(limit) < lowest:
-        message = f"below every offer: one {definition.unit} costs at least {format_money(lowest)}"
+        message = (
+            f"below the price of every miner: one {definition.unit} costs at least {format_money(lowest)}"
+        )
         yield "pricing.max_cost", message
 
 

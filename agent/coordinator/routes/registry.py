@@ -99,6 +99,6 @@ async def validate(context: ContextOf, request: ValidateRequest) -> Validation:
     """Applies the checks of real requests, except whether the caller may read the artifacts.
 
     There are warnings for a model that no online miner has, an unknown model with a similar name, a service that no online miner
-    offers, and a `pricing.max_cost` below every offered price.
+    offers, and a `pricing.max_cost` below every miner's price.
     """
     return await operations.validate(context, request.service_id, request.request_data)

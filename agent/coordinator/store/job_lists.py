@@ -40,7 +40,6 @@ class JobFilter:
     service: str | None = None
     name: str | None = None
     miner_id: str | None = None
-    offer_id: str | None = None
     narrowings: tuple[Narrowing, ...] = ()
 
 
@@ -59,12 +58,11 @@ def page(
 def _filtered(query: Select[Any], wanted: JobFilter) -> Select[Any]:
     """Return the query with the conditions of the filter, of which the rarest one chooses the index.
 
-    Without statistics, SQLite would rather read all jobs of an account, of which there are many more than of a name, an offer, a miner or
-    a narrowing.
+    Without statistics, SQLite would rather read all jobs of an account, of which there are many more than of a name, a miner or a
+    narrowing.
     """
     columns = {
         "name": wanted.name,
-        "offer_id": wanted.offer_id,
         "miner_id": wanted.miner_id,
         "account_id": wanted.account_id,
         "service": wanted.service,
@@ -76,7 +74,7 @@ def _filtered(query: Select[Any], wanted: JobFilter) -> Select[Any]:
     if wanted.narrowings:
         indexed = set()
         given.pop("account_id", None)
-    elif rare := [name for name in ("name", "offer_id", "miner_id") if name in given]:
+    elif rare := [name for name in ("name", "miner_id") if name in given]:
         indexed = {"name", "account_id"} if rare[0] == "name" else {rare[0]}
         if rare[0] == "name" and wanted.account_id is None:
             # The index begins with the account: one search for each account, instead of a scan of all jobs.

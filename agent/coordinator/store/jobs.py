@@ -53,7 +53,8 @@ class JobRecord:
 
     `name_given` is 1 if the client gave the name, 0 if it is derived. `cost` is what the client has paid, or None
     until the job has ended. `deleted_at` is when the job's data was deleted. `needs` is JSON: pairs of a feature's name and
-    value. `restrictions` is JSON of `queue.format_restrictions`; `surcharge` is held beside `max_cost` for what options cost.
+    value. `agreed_price` is the price per unit on which the client and the miner `requested_miner_id` have agreed, None if miners' current
+    prices apply. `restrictions` is JSON of `queue.format_restrictions`; `surcharge` is held beside `max_cost` for what options cost.
     """
 
     life: Job
@@ -77,7 +78,6 @@ class JobRecord:
     unit_price: int | None = None
     progress: float = 0.0
     units: str = field(default="0")
-    offer_id: str | None = None
     agreed_price: int | None = None
     client_trace_id: str | None = None
     cost: int | None = None
@@ -116,7 +116,7 @@ class JobRecord:
 _PLAIN = (
     "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
     "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "miner_id", "unit_price", "progress", "units",
-    "offer_id", "agreed_price", "client_trace_id", "cost", "name_given", "deleted_at", "needs",
+    "agreed_price", "client_trace_id", "cost", "name_given", "deleted_at", "needs",
     "restrictions", "surcharge",
 )  # fmt: skip
 
@@ -273,14 +273,10 @@ def forget_data(connection: Connection, job_ids: Sequence[str], now: float) -> N
     connection.execute(delete(results).where(results.c.job_id.in_(job_ids)))
 
 
-def bind(
-    connection: Connection, job_id: str, *, miner_id: str | None, offer_id: str | None, price: int | None
-) -> None:
-    """Bind a waiting job to an offer's miner at a price, or with None release it to any miner."""
+def bind(connection: Connection, job_id: str, *, miner_id: str | None, price: int | None) -> None:
+    """Leave a waiting job to one miner at an agreed price, or with None to any miner."""
     connection.execute(
-        update(jobs)
-        .where(jobs.c.job_id == job_id)
-        .values(requested_miner_id=miner_id, offer_id=offer_id, agreed_price=price)
+        update(jobs).where(jobs.c.job_id == job_id).values(requested_miner_id=miner_id, agreed_price=price)
     )
 
 

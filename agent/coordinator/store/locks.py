@@ -3,7 +3,7 @@
 On SQLite there is one writer, and they do nothing. On PostgreSQL writes run at the same time. Each takes what it needs in this order,
 and several of a kind in the order of their ids, so that no two wait for each other: a miner's session, jobs, accounts, payouts, offers,
 counted jobs, balances, a miner's statistics, storage, artifacts. If two do wait for each other, PostgreSQL ends one of them, which is run again.
-Jobs and offers have no functions here: `jobs.lock` and `offers.lock` return the rows.
+Jobs have no function here: `jobs.lock` returns the row. Features lock their own rows in the same way.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def account(connection: Connection, account_id: str) -> None:
 
 
 def session(connection: Connection, miner_id: str) -> None:
-    """Wait until no other transaction changes the miner's session, leases or offers on its behalf."""
+    """Wait until no other transaction changes the miner's session, leases or what features keep of it."""
     wait(connection, f"session {miner_id}")
 
 

@@ -114,24 +114,6 @@ def test_a_python_model_gets_its_name_when_its_file_is_uploaded(client: httpx.Cl
     assert job(client, named)["name"] == "mine"
 
 
-def test_a_derived_name_matches_no_offer(client: httpx.Client, miner: ScriptedMiner) -> None:
-    """An offer for jobs of a name gets those whose clients gave the name, not those with such a prompt."""
-    owner = httpx.Client(base_url=str(client.base_url), headers={"X-API-Key": miner.registration["api_key"]})
-    offer = {"job_type": "cats", "price": "0.0001", "max_jobs": 5, "requirements": {}, "duration": 3600}
-    offer_id = owner.post("/v1/marketplace/offers", json=offer).json()["offer_id"]
-
-    def accept(**options: Any) -> int:
-        job_id = submit(client, audio_url="https://example.com/cats", **options)
-        assert job(client, job_id)["name"] == "cats"
-        bid = {"job_id": job_id, "bid_price": "1"}
-        return client.post(f"/v1/marketplace/offers/{offer_id}/accept", json=bid).status_code
-
-    assert accept(name="cats") == 200
-    assert accept() == 410
-    listed = client.get("/v1/jobs", params={"offer_id": offer_id}).json()
-    assert [one["name"] for one in listed["jobs"]] == ["cats"]
-
-
 def test_the_jobs_of_a_miner_are_found(client: httpx.Client, miner: ScriptedMiner) -> None:
     job_id = submit(client)
     miner.poll()

@@ -27,11 +27,6 @@ def owner_of(served: Served, miner: ScriptedMiner) -> httpx.Client:
     return httpx.Client(base_url=served.url, headers=headers, timeout=30)
 
 
-def offers_of(client: httpx.Client, miner: ScriptedMiner) -> list[str]:
-    listed = client.get("/v1/marketplace/offers?limit=500").json()["offers"]
-    return [offer["offer_id"] for offer in listed if offer["miner_id"] == miner.miner_id]
-
-
 def test_the_work_of_a_removed_miner_goes_to_others(
     served: Served, client: httpx.Client, admin: httpx.Client, miner: ScriptedMiner
 ) -> None:
@@ -47,27 +42,6 @@ def test_the_work_of_a_removed_miner_goes_to_others(
     again = other.poll()[0]
     assert (again["job_id"], again["attempt"]) == (job_id, 1)
     assert other.complete(again, RESULTS).status_code == 200
-
-
-def test_its_offers_end_and_jobs_bound_to_them_are_released(
-    served: Served, client: httpx.Client, admin: httpx.Client, miner: ScriptedMiner
-) -> None:
-    offers = offers_of(client, miner)
-    assert offers
-    job_id = submit(client)
-    body = {"job_id": job_id, "bid_price": "1"}
-    offer_id = next(
-        offer["offer_id"]
-        for offer in client.get("/v1/marketplace/offers?job_type=whisper-transcription").json()["offers"]
-    )
-    client.post(f"/v1/marketplace/offers/{offer_id}/accept", json=body).raise_for_status()
-    assert job(client, job_id)["offer_id"] == offer_id
-    assert remove(admin, miner)["ended_offers"] == len(offers)
-    assert offers_of(client, miner) == []
-    assert "offer_id" not in job(client, job_id)
-    other = ScriptedMiner(served.url)
-    other.register()
-    assert other.poll()[0]["job_id"] == job_id
 
 
 def test_receipts_statistics_and_earnings_stay(
@@ -117,7 +91,6 @@ def test_a_removed_miner_joins_again_only_with_a_token(tmp_path: Path) -> None:
         assert not miner.http.post("/admission", json=body).json()["admitted"]
         assert miner.register(enrolment_token=token()).status_code == 200
         assert (miner.registration["session"], bool(miner.registration["api_key"])) == (2, True)
-        assert offers_of(admin, miner)
         (shown,) = admin.get("/v1/admin/overview").json()["miners"]
         assert shown["miner_id"] == miner.miner_id
         old = httpx.post(
@@ -143,19 +116,17 @@ def test_a_removal_that_is_interrupted_changes_nothing(
     miner: ScriptedMiner,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The last step fails: the jobs are not queued, the offers are not ended, and the session continues."""
+    """The last step fails: the jobs are not queued, and the session continues."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("interrupted")
 
     job_id = submit(client)
     lease = miner.poll()[0]
-    offers = offers_of(client, miner)
     monkeypatch.setattr(store, "remove", fail)
     assert exclusion.store.remove is fail
     assert admin.delete(f"/v1/admin/miners/{miner.miner_id}").status_code == 500
     assert job(client, job_id)["status"] == "running"
-    assert offers_of(client, miner) == offers
     assert miner.complete(lease, RESULTS).status_code == 200
 
 

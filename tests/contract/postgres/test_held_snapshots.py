@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 
 from agent.coordinator.features.log import store as log
 from agent.coordinator.features.log.sequencer import integrate
+from agent.coordinator.features.offers import store as offers
 from agent.coordinator.features.waits import store as waits
 from agent.coordinator.operations import folding
 from agent.coordinator.operations.context import Context
@@ -23,7 +24,6 @@ from agent.coordinator.store import (
     counts,
     ledger,
     miner_stats,
-    offers,
     queue,
     receipts,
     running,

@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 
-from agent.coordinator import lifecycle
+from agent.coordinator import hooks, lifecycle
 from agent.coordinator.dispatch import claims
 from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.features.job_logs import store as job_logs
@@ -25,7 +25,6 @@ from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.features.webhooks import store as webhooks
 from agent.coordinator.features.webhooks.store import Delivery
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.market import standing_offers
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import changed_balances, counts, ledger, locks, miner_stats, throttling
@@ -339,7 +338,7 @@ def test_lines_that_arrive_at_once_stay_within_the_limit_of_a_log(tmp_path: Path
 def test_two_registrations_of_one_miner_open_two_sessions(desk: Desk) -> None:
     miner = desk.miner()
     again = ScriptedMiner(desk.served.url, miner.key)
-    answers = desk.overlap(miner.register, again.register, (standing_offers, "refresh"))
+    answers = desk.overlap(miner.register, again.register, (hooks, "miner_changed"))
     assert sorted(answer.json()["session"] for answer in answers) == [2, 3]
 
 

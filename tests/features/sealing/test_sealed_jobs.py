@@ -176,7 +176,7 @@ def test_a_sealed_job_whose_offers_miner_stays_away_fails_and_costs_nothing(
     client: httpx.Client, miner: ScriptedMiner, key: EncryptionKey, served: Served
 ) -> None:
     """A job in clear returns to the open market then; nobody else could read this one."""
-    from agent.coordinator.operations.market import marketplace  # noqa: PLC0415
+    from agent.coordinator.features.offers import acceptance  # noqa: PLC0415
 
     offers = client.get("/v1/marketplace/offers?job_type=whisper-transcription").json()["offers"]
     request = body(client, key)
@@ -187,7 +187,7 @@ def test_a_sealed_job_whose_offers_miner_stays_away_fails_and_costs_nothing(
         from dataclasses import replace  # noqa: PLC0415
 
         moved = replace(context, clock=lambda: time.time() + DAY)
-        await marketplace.tidy(moved)
+        await acceptance.tidy(moved)
 
     served.do(later)
     ended = job(client, created["job_id"])

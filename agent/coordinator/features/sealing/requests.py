@@ -9,7 +9,7 @@ import orjson
 
 from agent.coordinator.features.sealing import keys
 from agent.coordinator.features.sealing.fields import SealedJob, SealedRequest
-from agent.coordinator.hooks import Errors, OpaqueInput, RequestedInput
+from agent.coordinator.hooks import Errors, NewJob, OpaqueInput, RequestedInput
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import validation
 from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem
@@ -67,11 +67,12 @@ def _check_files(context: Context, sealed: SealedRequest, errors: Errors) -> Non
             errors[f"sealed.files.{number}"] = problem
 
 
-def admit_job(connection: Connection, context: Context, record: JobRecord, miner_id: str | None) -> None:
-    """Raise `ValidationFailed` unless the job's miner can open what was sealed to its key."""
-    sealed = _sealed(record)
+def admit_job(connection: Connection, context: Context, job: NewJob) -> JobRecord:
+    """Return the job's row. Raises `ValidationFailed` unless its miner can open what was sealed to its key."""
+    sealed, miner_id = _sealed(job.record), job.record.requested_miner_id
     if sealed is not None and miner_id is not None:
         keys.require(connection, context, miner_id, sealed["key_id"])
+    return job.record
 
 
 def check_result(specification: Mapping[str, Any], statement: Statement) -> dict[str, str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.features.waits.answers import JobExplanation, MinerReasons
-from agent.coordinator.features.waits.explanation import Explanation, Reason, explain
+from agent.coordinator.features.waits.explanation import Explanation, explain
 from agent.coordinator.features.waits.reading import situation_of
 from agent.coordinator.features.waits.situation import JobSituation
+from agent.coordinator.hooks import NewJob
 from agent.coordinator.operations.answers.jobs import JobReason
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.callers import Caller
@@ -20,7 +21,7 @@ from agent.core.errors import ApiError, CannotRun
 from agent.core.feasibility import Situation, runnable_on
 from agent.core.jobs import JobState
 from agent.core.matching import Waiting
-from agent.core.reasons import CanRun
+from agent.core.reasons import CanRun, Reason
 from agent.core.values.quantities import format_optional_time
 
 MAX_MINERS: Final = 50
@@ -92,9 +93,11 @@ def _start(
     return situation.now + own / 2 + sum(duration or 0.0 for duration in durations) / slots
 
 
-def refusal(_connection: Connection, record: JobRecord, situation: Situation, error: ApiError) -> ApiError:
+def refusal(
+    _connection: Connection, _context: Context, job: NewJob, situation: Situation, error: ApiError
+) -> ApiError:
     """Return the error for a job that no known miner can ever run, with the reasons."""
-    explanation = explain(queue.waiting_job(record), JobSituation.of(situation))
+    explanation = explain(queue.waiting_job(job.record), JobSituation.of(situation))
     reasons = [reason_answer(reason).model_dump(mode="json") for reason in explanation.reasons]
     return CannotRun(f"{error.message} {explanation.summary}", {"reasons": reasons})
 

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from agent.coordinator.features.waits.situation import JobSituation
 from agent.coordinator.features.waits.words import WORDS
 from agent.core.feasibility import KnownMiner, has_auditor, hindrances, lasting
 from agent.core.matching import Waiting
-from agent.core.reasons import CanRun, ReasonCode, Who
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """A reason for waiting: what and by how much, who can change it, and how. `miner_ids` are the miners that it concerns."""
-
-    code: ReasonCode
-    message: str
-    action: str
-    details: Mapping[str, Any] = field(default_factory=dict)
-    miner_ids: tuple[str, ...] = ()
-
-    @property
-    def who(self) -> Who:
-        """Who can change it."""
-        return self.code.who
+from agent.core.reasons import CanRun, Reason, ReasonCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +71,7 @@ def _job_reasons(job: Waiting, situation: JobSituation, by_miner: _ByMiner) -> I
         yield _reason(ReasonCode.NO_MINERS, job, (), situation)
     elif job.miner_id is not None and job.miner_id not in {miner.miner_id for miner, _ in by_miner}:
         yield _reason(ReasonCode.MINER_UNKNOWN, job, (), situation)
-    if situation.offer_ended is not None:
-        yield _reason(ReasonCode.OFFER_ENDED, job, (), situation)
+    yield from situation.of_features
     if situation.miners and not has_auditor(job, situation.miners):
         yield _reason(ReasonCode.NO_AUDITOR, job, (), situation)
     if situation.limit is not None and situation.running >= situation.limit:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from agent.coordinator import hooks
 from agent.coordinator.dispatch.claims import slowed_accounts
 from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.features.waits.situation import FailedRun, JobSituation
@@ -14,11 +15,9 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility
 from agent.coordinator.store import counts, queue
 from agent.coordinator.store import jobs as store
-from agent.coordinator.store import offers as offer_store
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.feasibility import KnownMiner, elsewhere, runnable_on
 from agent.core.jobs import Outcome
-from agent.core.market.offers import OfferState
 from agent.core.matching import Waiting, fits, in_turn
 
 
@@ -46,18 +45,12 @@ def situation_of(connection: Connection, context: Context, record: JobRecord) ->
         basis,
         missing_files=json.loads(record.missing_files or "[]"),
         failures=failures,
-        offer_ended=_ended_offer(connection, record, now),
+        of_features=hooks.job_reasons(connection, record, now),
         running=running.get(record.account_id, 0),
         limit=limits.get(record.account_id),
         ahead=None if not ready else _ahead(connection, job, ready, limits, now),
     )
     return job, situation
-
-
-def _ended_offer(connection: Connection, record: JobRecord, now: float) -> str | None:
-    offer = None if record.offer_id is None else offer_store.find(connection, record.offer_id)
-    ended = offer is not None and offer.status(now) in (OfferState.WITHDRAWN, OfferState.EXPIRED)
-    return record.offer_id if ended else None
 
 
 def _ahead(

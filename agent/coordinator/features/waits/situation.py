@@ -8,6 +8,7 @@ from typing import Self
 
 from agent.core.feasibility import Situation
 from agent.core.matching import Waiting
+from agent.core.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +25,12 @@ class JobSituation(Situation):
     """Everything that an explanation depends on, besides the job.
 
     `limit` is the account's maximum number of running jobs, None without one. `ahead` are the jobs that come first, oldest first; None:
-    unknown.
+    unknown. `of_features` are reasons that other features know.
     """
 
     missing_files: Sequence[str] = ()
     failures: Sequence[FailedRun] = ()
-    offer_ended: str | None = None
+    of_features: Sequence[Reason] = ()
     running: int = 0
     limit: int | None = None
     ahead: Sequence[Waiting] | None = None

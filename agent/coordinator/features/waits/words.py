@@ -74,14 +74,6 @@ def _not_chosen(job: Waiting, *_: object) -> Words:
     )
 
 
-def _offer_ended(job: Waiting, _miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
-    return Words(
-        f"The offer {situation.offer_ended} has ended; the job still waits for its miner {job.miner_id}.",
-        "Wait for the miner, or cancel the job and submit it again with another offer or with none.",
-        {"offer_id": situation.offer_ended},
-    )
-
-
 def _account_limit(_job: Waiting, _miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
     jobs = "1 job" if situation.limit == 1 else f"{situation.limit} jobs"
     return Words(
@@ -344,7 +336,6 @@ WORDS: Final[Mapping[ReasonCode, _Words]] = {
     ReasonCode.ACCOUNT_LIMIT: _account_limit,
     ReasonCode.NO_MINERS: _no_miners,
     ReasonCode.MINER_UNKNOWN: _miner_unknown,
-    ReasonCode.OFFER_ENDED: _offer_ended,
     ReasonCode.NOT_CHOSEN: _not_chosen,
     ReasonCode.SERVICE_NOT_OFFERED: _service_not_offered,
     ReasonCode.FEATURE_MISSING: _feature_missing,

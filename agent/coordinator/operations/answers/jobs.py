@@ -92,7 +92,6 @@ class _Status(Answer):
     cancelled_at: fields.Time | None = None
     account_id: fields.AccountId | None = Field(default=None, description="The account that owns the job")
     miner_id: fields.MinerId | None = None
-    offer_id: fields.OfferId | None = None
     cost: fields.Amount | None = Field(
         default=None,
         description="Amount paid for a job that has ended; the rest of its max_cost was refunded",

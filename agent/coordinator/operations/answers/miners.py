@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from agent.coordinator import job_fields
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 
@@ -46,13 +47,12 @@ class Exclusion(Answer):
     requeued_jobs: int = Field(examples=[2])
 
 
-class Removal(Answer):
-    """A removed miner, and the numbers of its jobs that were queued again and of its offers that ended."""
+class Removal(job_fields.RemovalFields, Answer):
+    """A removed miner, and the number of its jobs that were queued again."""
 
     miner_id: fields.MinerId
     removed_at: fields.Time
     requeued_jobs: int = Field(examples=[2])
-    ended_offers: int = Field(examples=[5])
 
 
 class Inclusion(Answer):

@@ -7,9 +7,9 @@ from dataclasses import replace
 from decimal import Decimal
 
 from agent.coordinator import hooks
+from agent.coordinator.hooks import NewJob
 from agent.coordinator.operations.caches import Fleet
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
@@ -38,33 +38,27 @@ def situation(
     )
 
 
-async def require_feasible(context: Context, record: JobRecord, units: Decimal | None) -> None:
-    """Raise `CannotRun` if no known miner can ever run a new job.
+async def require_feasible(context: Context, job: NewJob, units: Decimal | None) -> None:
+    """Raise `CannotRun` if no known miner can ever run a new job, unless a feature accepts it all the same.
 
-    The known miners are a few seconds old; before a job is refused, they are read again. A job that is too costly for all of them is
-    accepted while there is an offer that it can pay.
+    The known miners are a few seconds old; before a job is refused, they are read again.
     """
     for now in (False, True):
         known = await fleet(context, now=now)
-        if _feasible(context, known, record, units):
+        if _feasible(context, known, job.record, units):
             return
-    error = await context.database.read(_refusal, context, known, record, units)
+    error = await context.database.read(_refusal, context, known, job, units)
     if error is not None:
         raise error
 
 
 def _refusal(
-    connection: Connection, context: Context, known: Fleet, record: JobRecord, units: Decimal | None
+    connection: Connection, context: Context, known: Fleet, job: NewJob, units: Decimal | None
 ) -> ApiError | None:
     """Return the error for a job that no known miner can ever run, None if it is accepted all the same."""
-    circumstances = situation(context, record.service, record.model, known.miners, units)
-    unpriced = replace(queue.waiting_job(record), budget=None)
-    if feasibility.feasible(unpriced, circumstances) and offers.affordable(
-        connection, context, record, units
-    ):
-        return None
+    circumstances = situation(context, job.record.service, job.record.model, known.miners, units)
     error = CannotRun("No known miner can run this job.")
-    return hooks.job_refused(connection, record, circumstances, error)
+    return hooks.job_refused(connection, context, job, circumstances, error)
 
 
 def _feasible(context: Context, known: Fleet, record: JobRecord, units: Decimal | None) -> bool:

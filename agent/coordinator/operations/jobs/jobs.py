@@ -144,7 +144,6 @@ def described(
         "cancelled_at": finished_at if state is JobState.CANCELLED else None,
         "account_id": record.account_id,
         "miner_id": record.miner_id,
-        "offer_id": record.offer_id,
         "cost": None if record.cost is None else format_money(from_units(record.cost)),
         "error": failure if state is JobState.FAILED else None,
         "last_failure": failure if state is JobState.SUBMITTED else None,

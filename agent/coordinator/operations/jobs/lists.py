@@ -40,7 +40,6 @@ async def page(context: Context, caller: Caller, filters: JobFilters) -> JobPage
         service=service,
         name=filters.name,
         miner_id=filters.miner_id,
-        offer_id=filters.offer_id,
         narrowings=hooks.narrow(context.settings, filters, account_id),
     )
     records, fields, total = await context.database.read(_page, job_filter, filters.limit, filters.offset)

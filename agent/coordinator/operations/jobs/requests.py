@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -42,6 +42,9 @@ class Pricing(_Body):
 
 
 class _Options(_Body):
+    miner_options: ClassVar[tuple[str, ...]] = ("miner_id",)
+    """The options that determine the job's miner. A feature that adds one declares them again."""
+
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         default=None, description="The job's name in lists. Null: derived from its file or prompt"
     )
@@ -60,11 +63,6 @@ class _Options(_Body):
         description="The only miner that may run it. No other miner sees the job to audit it, unless `audited` is true",
         examples=["miner_aebagbafaydqqcikbmga2dqp"],
     )
-    offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
-        default=None,
-        description="The offer to which the job is given immediately. As with `miner_id`, it is audited only if `audited` is true",
-        examples=["offer_1234567890"],
-    )
     min_reputation: Annotated[float, Field(ge=0, le=5)] | None = Field(
         default=None,
         description="Only miners with at least this reputation may run it, or audit it",
@@ -75,10 +73,15 @@ class _Options(_Body):
         description="Accept the job even if no known miner can run it, and wait for one. False: it is refused with `CANNOT_RUN`",
     )
 
+    @property
+    def chosen(self) -> list[str]:
+        """The options among `miner_options` that are given."""
+        return [name for name in self.miner_options if getattr(self, name) is not None]
+
     @model_validator(mode="after")
     def _one_choice(self) -> Self:
-        if self.miner_id is not None and self.offer_id is not None:
-            raise ValueError("give a miner or an offer, not both: an offer determines the miner")
+        if len(self.chosen) > 1:
+            raise ValueError(f"give one of {' and '.join(self.chosen)}, not both: each determines the miner")
         return self
 
 
@@ -125,9 +128,6 @@ class _Filters(BaseModel, defer_build=True):
     name: str | None = Field(default=None, description="Only jobs of this name", examples=["interview.mp3"])
     miner_id: str | None = Field(
         default=None, description="Only jobs that this miner runs or ran last", examples=["miner_1234567890"]
-    )
-    offer_id: str | None = Field(
-        default=None, description="Only jobs that were given to this offer", examples=["offer_1234567890"]
     )
     account_id: Annotated[str, Field(max_length=64)] | None = Field(
         default=None, description="Only jobs of this account; for administrators"

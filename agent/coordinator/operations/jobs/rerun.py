@@ -53,7 +53,7 @@ class RerunRequest(JobOptions):
 async def rerun(
     context: Context, caller: Caller, job_id: str, request: RerunRequest, key: str | None = None
 ) -> JobCreated:
-    """Create a job like this one, with changes; `key` as for `submitting.submit`. An offer is not accepted again.
+    """Create a job like this one, with changes; `key` as for `submitting.submit`. An agreement with a miner is not made again.
 
     Raises `JobNotFound`, and `ValidationFailed`, which names input files that no longer exist.
     """
@@ -76,9 +76,10 @@ async def rerun(
         )
     definition = validation.service_of(context, record.service)
     models = (await supply(context, definition.service_id)).models
-    options = {**options, **_options(record, spec), **given}
-    if "offer_id" in given:
+    options = {**options, **_options(record, spec)}
+    if request.chosen:  # what determines the miner replaces what did
         options.pop("miner_id", None)
+    options |= given
     submission = validation.check_again(context, definition, record.type, parameters, options, models)
     return await submitting.add(
         context, caller, submission, key, {"rerun": job_id, **given, "set": request.set}
@@ -141,7 +142,7 @@ def _options(record: JobRecord, spec: Mapping[str, Any]) -> dict[str, Any]:
         "priority": record.priority,
         "timeout_seconds": int(spec["timeout_seconds"]),
         "max_attempts": record.life.max_attempts,
-        "miner_id": record.requested_miner_id if record.offer_id is None else None,
+        "miner_id": record.requested_miner_id if record.agreed_price is None else None,
         "min_reputation": restrictions_of(record).min_reputation or None,
     }
     return {name: value for name, value in options.items() if value is not None}

@@ -22,7 +22,6 @@ from agent.coordinator.operations.jobs.jobs import account_of
 from agent.coordinator.operations.jobs.names import derived
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.jobs.validation import Submission
-from agent.coordinator.operations.market import marketplace, offers
 from agent.coordinator.operations.supply import fleet, supply
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import counts, locks, queue
@@ -107,7 +106,7 @@ async def add(
     record = _new_record(context, account_of(caller), submission)
     if record.quota_bytes:
         context.space.check_database(record.quota_bytes)
-    if not submission.options.wait and submission.options.offer_id is None:
+    if not submission.options.wait:
         await _require_feasible(context, record, submission, repeatable)
     inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]
     expected = await estimates(context)
@@ -135,7 +134,7 @@ async def _require_feasible(
 ) -> None:
     """Raise `CannotRun` for a job that no known miner can run, unless it is a repeated request, which gets its first answer."""
     try:
-        await feasibility.require_feasible(context, record, submission.units)
+        await feasibility.require_feasible(context, NewJob(record, submission.options), submission.units)
     except CannotRun:
         if repeatable is None or not await context.database.read(
             idempotency_store.find, record.account_id, repeatable.key
@@ -213,14 +212,14 @@ def _insert(connection: Connection, context: Context, jobs: Sequence[_New]) -> l
     created = [(NewJob(new.record, new.submission.options), entry) for new, entry in admitted]
     lifecycle.create_all(connection, created)
     for new, _ in admitted:
-        _add_details(connection, context, new)
+        _add_details(connection, new)
     return outcomes
 
 
 def _admitted(
     connection: Connection, context: Context, job: _New, unfinished: dict[str, int], large: int
 ) -> _New:
-    """Return the job with the names of its files.
+    """Return the job with the names of its files, as features admit it.
 
     `unfinished` are the numbers of jobs by account, as far as they are known; `large` are the bytes of large specifications of this
     account in the same transaction.
@@ -244,19 +243,13 @@ def _admitted(
         if not record.name_given:
             names = {file.name: file.file_name for file in inputs if file.file_name is not None}
             record = replace(record, name=_derived(submission, names))
-        job = replace(job, record=record, inputs=inputs)
-    offer_id, miner_id = submission.options.offer_id, record.requested_miner_id
-    if offer_id is not None:
-        miner_id = offers.find(connection, offer_id).miner_id
-    hooks.admit_job(connection, context, record, miner_id)
-    return job
+    record = hooks.admit_job(connection, context, NewJob(record, submission.options))
+    return replace(job, record=record, inputs=inputs)
 
 
-def _add_details(connection: Connection, context: Context, job: _New) -> None:
+def _add_details(connection: Connection, job: _New) -> None:
     """Store what belongs to a new job beside its row and its payment."""
-    record, options = job.record, job.submission.options
-    if options.offer_id is not None:
-        marketplace.bind(connection, context, record, options.offer_id)
+    record = job.record
     artifact_store.link(connection, record.job_id, "input", job.inputs)
     if job.repeatable is not None:
         idempotency_store.add(

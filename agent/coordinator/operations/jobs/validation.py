@@ -34,7 +34,7 @@ MAX_SHOWN = 100
 class Submission:
     """A valid request. `missing` are the file fields whose files are still to be uploaded.
 
-    `name` is the client's name for the job, or else that of its service, as offers and miners see it. `surcharge_percent` is
+    `name` is the client's name for the job, or else that of its service, as miners see it. `surcharge_percent` is
     what its options cost in addition, in percent of the job's price, None if none of them costs anything.
     """
 
@@ -113,8 +113,7 @@ def check_job(context: Context, request: JobRequest, models: frozenset[str]) -> 
     blocks = {"model": request.model, "input": request.input, "output": request.output}
     in_clear = {**blocks, "parameters": request.parameters}
     errors: Errors = {}
-    names_miner = request.miner_id is not None or request.offer_id is not None
-    requested = RequestedInput(definition, request, in_clear, models, names_miner)
+    requested = RequestedInput(definition, request, in_clear, models, names_miner=bool(request.chosen))
     if (opaque := hooks.read_input(context, requested, errors)) is not None:
         return _submission(
             context, definition, request.type, request, errors,

@@ -6,23 +6,21 @@ An excluded miner cannot register. A removed one is unknown again, and may enrol
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 import structlog
 
-from agent.coordinator import lifecycle
+from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Removal
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.miners.sessions import exclusion_of, lease_end
 from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import locks, running
 from agent.coordinator.store import miners as store
-from agent.coordinator.store import offers as offer_store
 from agent.core.errors import ApiError, NotFound, Unauthorized
 from agent.core.jobs import JobState, Release
-from agent.core.market.offers import OfferState
 from agent.core.values.quantities import format_time
 
 log = structlog.get_logger()
@@ -63,31 +61,28 @@ def _return_jobs(connection: Connection, miner_id: str, now: float, reason: str)
 
 
 async def remove(context: Context, miner_id: str) -> Removal:
-    """Remove a miner. Its running jobs are queued again, and its offers end. Receipts, statistics and earnings stay.
+    """Remove a miner. Its running jobs are queued again. Receipts, statistics and earnings stay.
 
     An exclusion stays in force. Raises `NotFound`.
     """
     now = context.clock()
-    requeued, ended = await context.database.write(_remove, miner_id, now)
+    requeued, fields = await context.database.write(_remove, context, miner_id, now)
     _end_session(context, miner_id, Unauthorized("An operator has removed this miner."))
     context.dispatcher.job_waiting()
-    log.warning("miner_removed", miner_id=miner_id, requeued=requeued, offers_ended=ended)
-    return Removal(miner_id=miner_id, removed_at=format_time(now), requeued_jobs=requeued, ended_offers=ended)
+    log.warning("miner_removed", miner_id=miner_id, requeued=requeued, **fields)
+    return Removal(miner_id=miner_id, removed_at=format_time(now), requeued_jobs=requeued, **fields)
 
 
-def _remove(connection: Connection, miner_id: str, now: float) -> tuple[int, int]:
+def _remove(
+    connection: Connection, context: Context, miner_id: str, now: float
+) -> tuple[int, dict[str, Any]]:
     locks.session(connection, miner_id)
     _require(connection, miner_id)
-    bound = offer_store.bound_to(connection, miner_id)
     requeued = _return_jobs(connection, miner_id, now, "the miner was removed")
-    active = offer_store.open_of_miner(connection, miner_id)
-    for offer in active:
-        offers.end(connection, offer, OfferState.WITHDRAWN, now)
-    for record in bound:
-        lifecycle.unbind(connection, record, offers.find(connection, record.offer_id or ""), now)
+    fields = hooks.miner_changed(connection, context, miner_id, None)
     command_store.remove_all(connection, miner_id)
     store.remove(connection, miner_id, now, digest(secrets.token_urlsafe(32)))
-    return requeued, len(active)
+    return requeued, fields
 
 
 async def include(context: Context, miner_id: str) -> Inclusion:

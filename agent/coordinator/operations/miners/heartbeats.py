@@ -8,11 +8,10 @@ from typing import Any, Final, Literal
 
 import structlog
 
-from agent.coordinator import lifecycle
+from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.market import standing_offers
 from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.miners.metering import metered
 from agent.coordinator.operations.miners.sessions import require_not_excluded, with_runners
@@ -94,7 +93,7 @@ def _heartbeat(
     if miner is None or miner.session != session.number:
         raise StaleSession("A newer session of this miner has begun; stop.")
     require_not_excluded(miner)
-    # Before the miner's row and its offers, and at once: results and cancellations lock jobs first, too.
+    # Before the miner's row and what features keep of it, and at once: results and cancellations lock jobs first, too.
     held = {job_id for job_id, _ in run_outputs.leases_of(connection, session.miner_id)}
     records = job_store.lock_many(connection, sorted(held | {lease.job_id for lease in request.leases}))
     store.touch(
@@ -111,7 +110,7 @@ def _heartbeat(
         refusals = {refused.command_id: refused.reasons for refused in request.refused}
         command_store.settle(connection, session.miner_id, request.executed, refusals, now)
     if request.capabilities is not None:
-        standing_offers.refresh(connection, context, session.miner_id, request.capabilities)
+        hooks.miner_changed(connection, context, session.miner_id, request.capabilities)
     answers, events = [], []
     changes: list[Change] = []
     for lease in request.leases:

@@ -10,14 +10,13 @@ from typing import Final
 import structlog
 
 from agent import __version__
-from agent.coordinator import lifecycle
+from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.metrics import REGISTRATIONS
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.callers import SESSION_PREFIX, Role, Session
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.market import standing_offers
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import locks, running
 from agent.coordinator.store import miners as store
@@ -189,7 +188,7 @@ def _register(
         enrolment_id=enrolment_id or (known.enrolment_id if known else None),
     )
     store.save(connection, miner)
-    standing_offers.refresh(connection, context, miner_id, request.capabilities)
+    hooks.miner_changed(connection, context, miner_id, request.capabilities)
     api_key = None
     if is_new:
         key = access.new_key(context, Role.MINER, name=f"owner of {request.name}", miner_id=miner_id)

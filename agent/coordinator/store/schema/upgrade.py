@@ -16,9 +16,9 @@ from agent.coordinator.store.concurrency import is_concurrent
 from agent.coordinator.store.schema.tables import metadata
 from agent.core.errors import ConfigurationError
 
-HEAD: Final = "0033"
+HEAD: Final = "0034"
 """The newest revision below `migrations/versions`."""
-OLDEST: Final = "0033"
+OLDEST: Final = "0034"
 """The oldest schema whose programs also work on this one, so that replicas can be upgraded one after the other on PostgreSQL."""
 MOVING: Final = "moving"
 """The version of a schema that `aitbc-agent migrate` is filling."""

@@ -40,7 +40,6 @@ from agent.coordinator.store.schema.tables.marketplace import (
     miner_days,
     miner_releases,
     miner_stats,
-    offers,
     recent_work,
 )
 from agent.coordinator.store.schema.tables.money import balances, postings, recent_parts, transactions
@@ -71,7 +70,6 @@ __all__ = [
     "miner_releases",
     "miner_stats",
     "miners",
-    "offers",
     "postings",
     "receipts",
     "recent_job_counts",

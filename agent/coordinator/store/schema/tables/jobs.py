@@ -28,7 +28,7 @@ jobs = Table(
     Column("service", String(64), nullable=False),
     Column("type", String(64), nullable=False),
     Column("name", Text, nullable=False),
-    # 1 if the client gave the name, 0 if it is derived from the input. Offers match only given names.
+    # 1 if the client gave the name, 0 if it is derived from the input. A derived one says nothing about the kind of the job.
     Column("name_given", Integer, nullable=False, server_default="1"),
     Column("model", Text, nullable=True),
     Column("spec", Text, nullable=False),
@@ -41,8 +41,7 @@ jobs = Table(
     # The operator's share of the price, in parts per million.
     Column("fee_ppm", Integer, nullable=False),
     Column("requested_miner_id", String(64), nullable=True),
-    # An offer that the client has accepted, and the agreed price per unit.
-    Column("offer_id", String(64), nullable=True),
+    # The price per unit on which the client and the requested miner have agreed; NULL if miners' current prices apply.
     Column("agreed_price", BigInteger, nullable=True),
     # JSON: dotted paths of file fields that the client has yet to upload; NULL if there are none.
     Column("missing_files", Text, nullable=True),
@@ -98,13 +97,6 @@ jobs = Table(
         "account_id",
         **where("miner_id IS NOT NULL AND deleted_at IS NULL"),
     ),
-    Index(
-        "ix_jobs_offer",
-        "offer_id",
-        "job_id",
-        "account_id",
-        **where("offer_id IS NOT NULL AND deleted_at IS NULL"),
-    ),
     Index("ix_jobs_open_by_service", "service", "state", "job_id", **where("finished_at IS NULL")),
     Index("ix_jobs_open_by_state", "state", "job_id", **where("finished_at IS NULL")),
     Index("ix_jobs_submitted_by_service", "service", "job_id", **where("state = 'submitted'")),
@@ -141,7 +133,8 @@ jobs = Table(
         "created_at",
         **where("state = 'submitted' AND missing_files IS NULL AND notified_at IS NULL"),
     ),
-    Index("ix_jobs_bound", "offer_id", **where("state = 'submitted' AND offer_id IS NOT NULL")),
+    # For jobs whose miner stays away.
+    Index("ix_jobs_agreed", "job_id", **where("state = 'submitted' AND agreed_price IS NOT NULL")),
     Index("ix_jobs_leased_by", "lease_miner_id", "job_id", **where("lease_miner_id IS NOT NULL")),
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations.market import marketplace
+from agent.coordinator.features.offers import acceptance
 from agent.coordinator.store import events as event_store
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import job, submit
@@ -468,7 +468,7 @@ def test_a_paused_miner_retains_its_jobs_while_its_offer_is_active(
     miner.beat(paused="by its owner")
     if ended:
         miner.owner.delete(f"/v1/marketplace/offers/{offer_id}")
-    served.do(marketplace.tidy)
+    served.do(acceptance.tidy)
     assert [lease["job_id"] for lease in other.poll(wait=0.3)] == ([job_id] if ended else [])
 
 
@@ -483,10 +483,46 @@ def test_a_standing_offer_ends_with_a_pause_or_a_removed_service(
     offered = capabilities()
     del offered["services"]["ai_inference"]
     miner.beat(**({"paused": "by its owner"} if change == "paused" else {"capabilities": offered}))
-    served.do(marketplace.tidy)
+    served.do(acceptance.tidy)
     other = OwnedMiner(served.url)
     other.join(capabilities=priced("0.02"))
     assert [lease["job_id"] for lease in other.poll()] == [job_id]
+
+
+# Removed miners, and names -------------------------------------------------------------------------------------------
+
+
+def test_the_offers_of_a_removed_miner_end_and_its_jobs_are_released(
+    served: Served, client: httpx.Client, admin: httpx.Client, miner: OwnedMiner
+) -> None:
+    of_miner = listed(client)
+    job_id = submit(client)
+    offer_id = listed(client, job_type="whisper-transcription")[0]["offer_id"]
+    assert accept(client, offer_id, job_id, bid="1").status_code == 200
+    assert job(client, job_id)["offer_id"] == offer_id
+    removal = admin.delete(f"/v1/admin/miners/{miner.miner_id}").raise_for_status().json()
+    assert removal["ended_offers"] == len(of_miner) > 0
+    assert listed(client) == []
+    served.do(acceptance.tidy)
+    assert "offer_id" not in job(client, job_id)
+    other = OwnedMiner(served.url)
+    other.join()
+    assert other.claim()["job_id"] == job_id
+
+
+def test_a_derived_name_matches_no_offer(client: httpx.Client, miner: OwnedMiner) -> None:
+    """An offer for jobs of a name gets those whose clients gave the name, not those with such a prompt."""
+    offer_id = miner.offer(job_type="cats", price="0.0001", max_jobs=5)["offer_id"]
+
+    def status(**options: Any) -> int:
+        job_id = submit(client, audio_url="https://example.com/cats", **options)
+        assert job(client, job_id)["name"] == "cats"
+        return accept(client, offer_id, job_id, bid="1").status_code
+
+    assert status(name="cats") == 200
+    assert status() == 410
+    jobs = client.get("/v1/jobs", params={"offer_id": offer_id}).json()["jobs"]
+    assert [job["name"] for job in jobs] == ["cats"]
 
 
 # Events ---------------------------------------------------------------------------------------------------------------
@@ -527,86 +563,3 @@ def test_offers_are_published_to_all_and_transactions_to_their_two_parties(
         assert states == ["active", "exhausted", "active", "withdrawn"]
         bound = [item for item in published if item.get("transaction_id") == transaction and "bound" in item]
         assert [(item["status"], item["offer_id"]) for item in bound] == [("pending", offer_id)] * is_party
-
-
-# Statistics -----------------------------------------------------------------------------------------------------------
-
-
-def test_statistics_follow_the_jobs(client: httpx.Client, miner: OwnedMiner) -> None:
-    def market() -> dict[str, Any]:
-        numbers: dict[str, Any] = client.get("/v1/marketplace/stats").json()
-        return numbers
-
-    def of_miner() -> dict[str, Any]:
-        numbers: dict[str, Any] = client.get(f"/v1/miners/{miner.miner_id}/stats").json()
-        return numbers
-
-    fresh = of_miner()
-    assert (fresh["reputation"], fresh["total_jobs"], fresh["total_earned"]) == (3.0, 0, "0")
-    assert market()["active_miners"] == 1
-    submit(client)
-    submit(client)
-    cancelled = submit(client)
-    client.delete(f"/v1/jobs/{cancelled}")
-    first, second = miner.poll(slots=2)
-    assert (market()["total_jobs"], market()["active_jobs"]) == (3, 2)
-    assert miner.complete(first, RESULTS).status_code == 200
-    assert miner.job(second, "fail", kind="fail", code="BAD_INPUT", message="no").status_code == 200
-    numbers = market()
-    duration = numbers.pop("average_completion_time")
-    assert 0 < duration < 20
-    assert numbers == {
-        "total_jobs": 3,
-        "active_jobs": 0,
-        "completed_jobs": 1,
-        "failed_jobs": 1,
-        "total_volume": "0.002",
-        "active_miners": 1,
-    }
-    after = of_miner()
-    assert (after["total_jobs"], after["success_rate"], after["total_earned"]) == (1, 1.0, "0.002")
-    assert after["average_completion_time"] == duration
-    assert after["reputation"] > 3.0
-    miner.beat(paused="by its owner")
-    assert market()["active_miners"] == 0
-    assert_refused(client.get("/v1/miners/miner_unknown/stats"), 404, "NOT_FOUND")
-
-
-def test_only_failures_and_refused_results_lower_the_reputation(
-    client: httpx.Client, served: Served, miner: OwnedMiner
-) -> None:
-    """Wrong input, cancellations and released leases do not."""
-
-    def reputation() -> float:
-        value: float = client.get(f"/v1/miners/{miner.miner_id}/stats").json()["reputation"]
-        return value
-
-    def running() -> dict[str, Any]:
-        submit(client, max_attempts=1)
-        return miner.claim()
-
-    miner.job(running(), "fail", kind="fail", code="BAD_INPUT", message="no audio")
-    client.delete(f"/v1/jobs/{running()['job_id']}")
-    lease = running()
-    miner.job(lease, "release", reason="shutdown")
-    client.delete(f"/v1/jobs/{lease['job_id']}")
-    assert reputation() == 3.0
-    miner.job(running(), "fail", kind="retry", code="CRASHED", message="the runner crashed")
-    failed_once = reputation()
-    assert failed_once < 3.0
-    lease = running()
-    forged = miner.result_body(lease, RESULTS, fence=7)
-    assert miner.http.post(f"/jobs/{lease['job_id']}/result", json=forged).status_code == 422
-    refused_once = reputation()
-    assert refused_once < failed_once
-    assert job(client, lease["job_id"])["status"] == "running"
-    stranger = OwnedMiner(served.url)
-    stranger.join()
-    foreign = stranger.result_body(lease, RESULTS, origin="another.log")
-    assert stranger.http.post(f"/jobs/{lease['job_id']}/result", json=foreign).status_code == 422
-    numbers = client.get(f"/v1/miners/{stranger.miner_id}/stats").json()
-    assert (numbers["reputation"], numbers["refused_results"]) == (3.0, 0)
-    assert miner.complete(lease, RESULTS).status_code == 200
-    assert reputation() > refused_once
-    numbers = client.get(f"/v1/miners/{miner.miner_id}/stats").json()
-    assert (numbers["total_jobs"], numbers["failed_runs"], numbers["refused_results"]) == (2, 1, 1)

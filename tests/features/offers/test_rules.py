@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from agent.core.market.offers import Offer, OfferState, Promise, broken_promises, misfit
+from agent.coordinator.features.offers.rules import Offer, OfferState, Promise, broken_promises, misfit
 from agent.core.matching import Candidate, ServiceOffer, Waiting
 
 OFFER = Offer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Final
@@ -9,25 +10,38 @@ from typing import Annotated, Final
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.coordinator.operations.answers import market as answers
+from agent.coordinator.features.offers import answers, store
+from agent.coordinator.features.offers.fields import OfferFilter
+from agent.coordinator.features.offers.rules import (
+    EXHAUSTED,
+    Offer,
+    OfferState,
+    Promise,
+    broken_promises,
+    kind_of,
+)
+from agent.coordinator.hooks import NewJob
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import events as event_store
-from agent.coordinator.store import locks
+from agent.coordinator.store import locks, queue
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import offers as store
+from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
+from agent.core import feasibility
 from agent.core.errors import (
+    ApiError,
     Conflict,
     Forbidden,
     NotFound,
     RateLimitExceeded,
     ValidationFailed,
 )
-from agent.core.market.offers import EXHAUSTED, Offer, OfferState, Promise, broken_promises, kind_of
+from agent.core.feasibility import Situation
 from agent.core.market.reputation import shown
+from agent.core.reasons import Reason, ReasonCode
 from agent.core.values.quantities import (
     Money,
     Quantity,
@@ -40,12 +54,12 @@ from agent.core.values.quantities import (
     to_units,
 )
 from agent.protocol.messages import Capabilities
+from agent.settings import CoordinatorSettings
 
 log = structlog.get_logger()
 
-
 MAX_OFFERS: Final = 100
-"""Cheapest offers among which one that is not standing is sought."""
+"""Cheapest offers among which one that a miner has made is sought."""
 
 
 class Requirements(BaseModel, defer_build=True):
@@ -148,12 +162,12 @@ def broken(offer: Offer, capabilities: Capabilities) -> dict[str, str]:
     return broken_promises(offer.promise, capabilities.cpu_cores, memories)
 
 
-async def listed(
+async def available(
     context: Context, *, job_type: str | None, max_price: Decimal | None, limit: int
-) -> list[answers.Offer]:
+) -> answers.OfferPage:
     """Return the offers that can be accepted now, cheapest first."""
     now = context.clock()
-    found = await context.database.read(
+    listed = await context.database.read(
         store.available,
         kind=None if job_type is None else kind_of(job_type),
         max_price=None if max_price is None else to_units(max_price),
@@ -161,11 +175,25 @@ async def listed(
         now=now,
         seen_after=offline_before(context),
     )
-    return [view(item.offer, now, shown(item.evidence, now)) for item in found]
+    return answers.OfferPage(offers=[view(item.offer, now, shown(item.evidence, now)) for item in listed])
 
 
-def affordable(connection: Connection, context: Context, record: JobRecord, units: Decimal | None) -> bool:
-    """Return whether a miner has made an offer within the job's `max_cost` for these units, which its client may accept."""
+def job_refused(
+    connection: Connection, context: Context, job: NewJob, situation: Situation, error: ApiError
+) -> ApiError | None:
+    """Accept a job that is given to an offer, and one that is only too costly while its client may accept an offer for it."""
+    if job.options.offer_id is not None:  # whether it fits is checked with the offer locked
+        return None
+    at_any_price = replace(queue.waiting_job(job.record), budget=None)
+    if feasibility.feasible(at_any_price, situation) and _affordable(
+        connection, context, job.record, situation.units
+    ):
+        return None
+    return error
+
+
+def _affordable(connection: Connection, context: Context, record: JobRecord, units: Decimal | None) -> bool:
+    """Return whether a miner has made an offer within the job's `max_cost` for these units."""
     listed = [
         item.offer
         for name in {record.type, record.name}
@@ -178,18 +206,40 @@ def affordable(connection: Connection, context: Context, record: JobRecord, unit
             seen_after=offline_before(context),
         )
     ]
+    # Standing offers have the prices for which the job is too costly.
     return any(not offer.standing for offer in listed)
+
+
+def job_reasons(connection: Connection, record: JobRecord, now: float) -> Sequence[Reason]:
+    """Return that the job still waits for the miner of an offer that has ended."""
+    offer_id = None if record.agreed_price is None else store.of_job(connection, record.job_id)
+    offer = None if offer_id is None else store.find(connection, offer_id)
+    if offer is None or offer.status(now) not in (OfferState.WITHDRAWN, OfferState.EXPIRED):
+        return ()
+    return (
+        Reason(
+            ReasonCode.OFFER_ENDED,
+            f"The offer {offer_id} has ended; the job still waits for its miner {offer.miner_id}.",
+            "Wait for the miner, or cancel the job and submit it again with another offer or with none.",
+            {"offer_id": offer_id},
+        ),
+    )
+
+
+def narrow(_settings: CoordinatorSettings, filters: OfferFilter, account_id: str | None) -> Narrowing | None:
+    """Return the condition of a list's filter by offer."""
+    return None if filters.offer_id is None else store.narrowing(filters.offer_id, account_id)
 
 
 async def own(context: Context, caller: Caller, *, limit: int, before: str | None) -> answers.OfferPage:
     """Return the caller's own offers in any state, newest first."""
     if caller.miner_id is None:
         raise Forbidden("Only miners have offers; use the key of a miner's owner.")
-    found = await context.database.read(store.of_miner, caller.miner_id, limit=limit + 1, before=before)
-    page, now = found[:limit], context.clock()
+    offers = await context.database.read(store.of_miner, caller.miner_id, limit=limit + 1, before=before)
+    page, now = offers[:limit], context.clock()
     return answers.OfferPage(
         offers=[view(offer, now) for offer in page],
-        next=page[-1].offer_id if len(found) > limit else None,
+        next=page[-1].offer_id if len(offers) > limit else None,
     )
 
 

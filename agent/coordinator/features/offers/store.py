@@ -1,4 +1,4 @@
-"""Offers: rows, their capacity, and which are currently available."""
+"""Offers and the jobs that were given to them: rows, capacity, and which offers are currently available."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    delete,
     func,
     insert,
     or_,
@@ -21,12 +22,15 @@ from sqlalchemy import (
     update,
 )
 
+from agent.coordinator.features.offers.rules import Offer, OfferState, Promise, kind_of
+from agent.coordinator.features.offers.tables import offer_jobs, offers
 from agent.coordinator.store.events import NewEvent
+from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord, lock_many
-from agent.coordinator.store.schema.tables import jobs, miner_stats, miners, offers
+from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.store.schema.tables import jobs, miner_stats, miners
 from agent.coordinator.store.unfinished import Unfinished, in_state
 from agent.core.jobs import JobState
-from agent.core.market.offers import Offer, OfferState, Promise, kind_of
 from agent.core.market.reputation import NOTHING, Evidence
 from agent.core.values.quantities import format_money, format_time, from_units
 
@@ -37,7 +41,6 @@ _COLUMNS = (
 )  # fmt: skip
 # With literal conditions the query planner recognizes the partial indexes.
 _IS_ACTIVE = text("offers.state = 'active'")
-_IS_BOUND = text("jobs.state = 'submitted' AND jobs.offer_id IS NOT NULL")
 _by_id = select(*_COLUMNS).where(offers.c.offer_id == bindparam("key"))
 _reserve = (
     update(offers)
@@ -51,6 +54,10 @@ _give_back = (
     update(offers)
     .where(offers.c.offer_id == bindparam("key"), offers.c.jobs_left < offers.c.max_jobs)
     .values(jobs_left=offers.c.jobs_left + 1)
+)
+_add_job = Prepared(insert(offer_jobs))
+_of_job = Prepared(
+    select(offer_jobs.c.job_id, offer_jobs.c.offer_id).where(offer_jobs.c.job_id == bindparam("key_of_job"))
 )
 
 
@@ -163,19 +170,48 @@ def open_of_miner(connection: Connection, miner_id: str) -> list[Offer]:
     return [_offer(row) for row in connection.execute(query)]
 
 
-def bound_to(connection: Connection, miner_id: str) -> list[JobRecord]:
-    """Return the jobs that wait for an offer of the miner."""
-    offered = select(offers.c.offer_id).where(offers.c.miner_id == miner_id)
-    query = select(jobs.c.job_id).where(_IS_BOUND, jobs.c.offer_id.in_(offered))
-    return lock_waiting(connection, connection.scalars(query).all())
+def open_offers(connection: Connection, miner_id: str) -> list[Offer]:
+    """Return a miner's active offers, including standing ones."""
+    query = select(*_COLUMNS).where(_IS_ACTIVE, offers.c.miner_id == miner_id)
+    return [_offer(row) for row in connection.execute(query)]
 
 
-def lock_waiting(connection: Connection, job_ids: Sequence[str]) -> list[JobRecord]:
-    """Return those of these jobs that still wait for an offer. No other transaction changes them until this one ends."""
-    found = lock_many(connection, job_ids).values()
-    return [
-        record for record in found if record.offer_id is not None and record.life.state is JobState.SUBMITTED
-    ]
+def add_job(connection: Connection, record: JobRecord, offer_id: str) -> None:
+    """Store the offer to which a job is given."""
+    _add_job.run(connection, {"job_id": record.job_id, "offer_id": offer_id, "account_id": record.account_id})
+
+
+def remove_job(connection: Connection, job_id: str) -> None:
+    """Store that a job is no longer given to an offer."""
+    forget(connection, (job_id,))
+
+
+def forget(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Delete the offers of jobs."""
+    connection.execute(delete(offer_jobs).where(offer_jobs.c.job_id.in_(job_ids)))
+
+
+def of_jobs(connection: Connection, job_ids: Sequence[str]) -> dict[str, str]:
+    """Return the ids of the offers of those jobs that have one, by job."""
+    return dict(_of_job.rows_of(connection, "key_of_job", job_ids))
+
+
+def of_job(connection: Connection, job_id: str) -> str | None:
+    """Return the id of the job's offer, or None."""
+    return of_jobs(connection, (job_id,)).get(job_id)
+
+
+def describe_jobs(connection: Connection, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the offers of jobs as a field of answers."""
+    return {job_id: {"offer_id": offer_id} for job_id, offer_id in of_jobs(connection, job_ids).items()}
+
+
+def narrowing(offer_id: str, account_id: str | None) -> Narrowing:
+    """Return the condition that jobs were given to this offer. `account_id` None means the jobs of all accounts."""
+    conditions = [offer_jobs.c.offer_id == offer_id]
+    if account_id is not None:
+        conditions.append(offer_jobs.c.account_id == account_id)
+    return Narrowing(offer_jobs.c.job_id, tuple(conditions))
 
 
 def any_expired(connection: Connection, now: float) -> bool:
@@ -194,31 +230,40 @@ def _expired(now: float) -> Select[*tuple[Any, ...]]:
 
 
 def stranded(
-    connection: Connection, seen_before: float, known: Unfinished | None = None, limit: int = 1000
+    connection: Connection, seen_before: float, older: Unfinished | None = None, limit: int = 1000
 ) -> Sequence[str]:
-    """Return the ids of jobs that wait for an offer's miner in vain.
+    """Return the ids of jobs that wait for an offer's miner in vain. `older` are the unfinished jobs of a moment ago.
 
-    The miner was last seen before `seen_before`; or it is paused and the offer has ended or is a standing one; or it no longer has
-    the service of the standing offer.
+    The miner was removed, or last seen before `seen_before`; or it is paused and the offer has ended or is a standing one; or it no
+    longer has the service of the standing offer.
     """
-    ended = offers.c.state != OfferState.ACTIVE.value
+    has_ended = offers.c.state != OfferState.ACTIVE.value
     is_standing = offers.c.service.is_not(None)
-    away = or_(
+    is_away = or_(
+        miners.c.removed_at.is_not(None),
         miners.c.seen_at < seen_before,
-        and_(miners.c.paused.is_not(None), or_(ended, is_standing)),
-        and_(is_standing, ended),
+        and_(miners.c.paused.is_not(None), or_(has_ended, is_standing)),
+        and_(is_standing, has_ended),
     )
-    is_bound = (*in_state(connection, JobState.SUBMITTED, known), jobs.c.offer_id.is_not(None))
-    bound = select(jobs.c.offer_id).where(*is_bound).distinct().subquery()
-    lost = (
-        select(offers.c.offer_id)
-        .join(bound, bound.c.offer_id == offers.c.offer_id)
+    # Only jobs that were given to an offer have an agreed price. Few of them wait at a time, and a partial index has those.
+    waits = (*in_state(connection, JobState.SUBMITTED, older), jobs.c.agreed_price.is_not(None))
+    query = (
+        select(jobs.c.job_id)
+        .join(offer_jobs, offer_jobs.c.job_id == jobs.c.job_id)
+        .join(offers, offers.c.offer_id == offer_jobs.c.offer_id)
         .join(miners, miners.c.miner_id == offers.c.miner_id)
-        .where(away)
+        .where(*waits, is_away)
     )
-    return connection.scalars(
-        select(jobs.c.job_id).where(*is_bound, jobs.c.offer_id.in_(lost)).limit(limit)
-    ).all()
+    return connection.scalars(query.limit(limit)).all()
+
+
+def lock_waiting(connection: Connection, job_ids: Sequence[str]) -> list[JobRecord]:
+    """Return those of these jobs that still wait for an offer. No other transaction changes them until this one ends."""
+    return [
+        record
+        for record in lock_many(connection, job_ids).values()
+        if record.agreed_price is not None and record.life.state is JobState.SUBMITTED
+    ]
 
 
 def event_of(offer: Offer, now: float) -> NewEvent:

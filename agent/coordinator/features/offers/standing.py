@@ -13,29 +13,45 @@ from dataclasses import replace
 import structlog
 from pydantic import ValidationError
 
+from agent.coordinator.features.offers import store
+from agent.coordinator.features.offers.offers import end
+from agent.coordinator.features.offers.rules import Offer, OfferState, Promise
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import offers as store
-from agent.core.market.offers import Offer, OfferState, Promise
 from agent.core.values.quantities import to_units
 from agent.protocol.messages import Capabilities
 
 log = structlog.get_logger()
 
 
-def refresh(connection: Connection, context: Context, miner_id: str, capabilities: Capabilities) -> None:
-    """Update a miner's standing offers to match its capabilities."""
+def miner_changed(
+    connection: Connection, context: Context, miner_id: str, capabilities: Capabilities | None
+) -> Mapping[str, int]:
+    """Update a miner's standing offers to match its capabilities, or end all offers of a miner that is removed.
+
+    The jobs that wait for a removed miner are released by `acceptance.tidy`, which locks them before their offers.
+    """
+    if capabilities is not None:
+        _refresh(connection, context, miner_id, capabilities)
+        return {}
+    open_offers = store.open_offers(connection, miner_id)
+    for offer in open_offers:
+        end(connection, offer, OfferState.WITHDRAWN, context.clock())
+    return {"ended_offers": len(open_offers)}
+
+
+def _refresh(connection: Connection, context: Context, miner_id: str, capabilities: Capabilities) -> None:
     prices = {
         service: to_units(offered.unit_price)
         for service, offered in capabilities.services.items()
         if service in context.services
     }
-    known = store.standing(connection, miner_id)
+    by_service = store.standing(connection, miner_id)
     now = context.clock()
     changed = [
-        *_priced(connection, context, miner_id, prices, known),
-        *_withdrawn(connection, [offer for service, offer in known.items() if service not in prices]),
+        *_priced(connection, context, miner_id, prices, by_service),
+        *_withdrawn(connection, [offer for service, offer in by_service.items() if service not in prices]),
     ]
     event_store.add(connection, [store.event_of(offer, now) for offer in changed], now)
 
@@ -45,11 +61,11 @@ def _priced(
     context: Context,
     miner_id: str,
     prices: Mapping[str, int],
-    known: Mapping[str, Offer],
+    by_service: Mapping[str, Offer],
 ) -> list[Offer]:
     changed = []
     for service, price in prices.items():
-        offer = known.get(service)
+        offer = by_service.get(service)
         if offer is None:
             offer = Offer(
                 offer_id=context.new_id("offer"),
@@ -94,4 +110,4 @@ def _refresh_all(connection: Connection, context: Context) -> None:
         except ValidationError:  # accepted by an older version; the miner sends them again when it registers
             log.warning("capabilities_unreadable", miner_id=miner.miner_id)
             continue
-        refresh(connection, context, miner.miner_id, capabilities)
+        _refresh(connection, context, miner.miner_id, capabilities)

@@ -1,0 +1,41 @@
+"""What offers add to a job's request, to the answers about it, to the filters of lists, and to the answer about a removed miner."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, Field
+
+from agent.core.values import fields
+
+
+class OfferOptions(BaseModel, defer_build=True):
+    """The option of a job that gives it to an offer."""
+
+    miner_options: ClassVar[tuple[str, ...]] = ("miner_id", "offer_id")
+
+    offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
+        default=None,
+        description="The offer to which the job is given immediately. As with `miner_id`, it is audited only if `audited` is true",
+        examples=["offer_1234567890"],
+    )
+
+
+class OfferedStatus(BaseModel, defer_build=True):
+    """The offer in an answer about a job."""
+
+    offer_id: fields.OfferId | None = None
+
+
+class OfferFilter(BaseModel, defer_build=True):
+    """The filter of lists by offer."""
+
+    offer_id: str | None = Field(
+        default=None, description="Only jobs that were given to this offer", examples=["offer_1234567890"]
+    )
+
+
+class EndedOffers(BaseModel, defer_build=True):
+    """The number of a removed miner's offers that ended."""
+
+    ended_offers: int = Field(examples=[5])
