@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 import structlog
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from httpx._transports import default as httpx_transport
 from structlog.dev import plain_traceback
 from xdist.remote import Producer
@@ -33,7 +34,9 @@ os.environ["AITBC_CONFIG_DIR"] = tempfile.mkdtemp(prefix="aitbc-config-")
 # Reading the certificates takes a client longer than ten requests of a test.
 vars(httpx_transport)["create_ssl_context"] = functools.cache(httpx_transport.create_ssl_context)
 
-# On a busy machine, a slow example is no failure.
+# On a busy machine, neither a slow answer nor a slow example is a failure. The default arguments of httpx are this one object.
+for part in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, part, 60)
 hypothesis.settings.register_profile("no deadline", parent=hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("no deadline")
 

@@ -1,4 +1,4 @@
-"""Writes files that are generated from the code, or with `--check` reports those that are out of date."""
+"""Writes files that are generated from the code. The pages of the reference are built and not kept; with `--check`, other files are only compared."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -16,22 +17,29 @@ _PAGE: Final = re.compile(r"\bdocs/([a-z-]+/([a-z-]+)\.md)\b")
 
 
 def publish(files: Mapping[Path, str]) -> int:
-    """Write the files that differ from their text, or only report them. Return the exit status."""
-    stale = [path for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
-    if "--check" in sys.argv[1:]:
-        for path in stale:
+    """Write the files that differ from their text, or report those of them that git keeps. Return the exit status."""
+    status = 0
+    for path, text in files.items():
+        if path.is_file() and path.read_text("utf-8") == text:
+            continue
+        if "--check" in sys.argv[1:] and path.parent != REFERENCE:
             print(f"{path.relative_to(ROOT)} is out of date. Run `make docs`.")
-        return 1 if stale else 0
-    for path in stale:
-        path.write_text(files[path], encoding="utf-8")
-    return 0
+            status = 1
+        else:
+            path.write_text(text, encoding="utf-8")
+    return status
 
 
 def linked(text: str) -> str:
-    """Return the text of a reference page with `docs/FOLDER/PAGE.md` as links."""
+    """Return the text of a reference page with `docs/FOLDER/PAGE.md` as links, named as in the site's navigation."""
     return _PAGE.sub(lambda page: f"[{_title(page[1])}]({os.path.relpath(page[1], 'reference')})", text)
 
 
 def _title(page: str) -> str:
-    first = (ROOT / "docs" / page).read_text(encoding="utf-8").partition("\n")[0]
-    return first.removeprefix("# ")
+    return _titles()[page]
+
+
+@cache
+def _titles() -> dict[str, str]:
+    navigation = (ROOT / "zensical.toml").read_text(encoding="utf-8")
+    return {page: title for title, page in re.findall(r'"([^"]+)" = "([\w/-]+\.md)"', navigation)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -36,8 +35,6 @@ _SHARED_HEAD: Final = (
 
 def main() -> int:
     """Return the exit status."""
-    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):  # the pages show the defaults without these
-        os.environ.pop(name, None)
     settings = list(describe(Settings))
     # A shipped file must not name sections that are not everywhere.
     shipped = [setting for setting in settings if setting.section not in EXTENSIONS]

@@ -1,4 +1,7 @@
-"""Selects the tests that a change needs: those whose module, fixtures or started programs import what has changed.
+"""Selects the tests that a change needs: those whose module or fixtures import what has changed, and those of its part of the product.
+
+Everything that puts the product together imports all of it, and so do the tests that run it. The graph of imports is cut there: such tests are
+selected if they belong to the feature or to the kernel that has changed, or to a few that try the whole.
 
 .venv/bin/python scripts/testing/changed.py [BASE]   prints them, one path a line, for the difference to BASE (default: main) and the files
                                                    that are not committed; to standard error, what it has left out
@@ -26,6 +29,9 @@ TESTS: Final = (
     *(f"extensions/{name}/tests" for name in ("evm", "lightning", "ray")),
 )
 
+CHECKED: Final = ROOT / "tests/declarations"
+"""Tests that `make check` runs."""
+
 LOADED: Final = {
     "runners.registry": r"runners\.\w+\.request",
     "runners.host": r"runners\.\w+\.runner",
@@ -39,23 +45,43 @@ coordinator uses the requests; what they compute matters to those who run them."
 PRELOADED: Final = ROOT / "tests/support/workers.py"
 """It names modules for speed alone."""
 
+ASSEMBLY: Final = frozenset(
+    {
+        "agent.cli", "agent.cli.__main__", "agent.cli.application", "agent.coordinator.app", "agent.coordinator.background", "agent.coordinator.installed",
+        "agent.coordinator.job_fields", "agent.coordinator.openapi.document", "agent.coordinator.routes", "runners.host", "runners.registry",
+        "support.agents", "support.server",
+    }
+)  # fmt: skip
+"""What puts the product together, or runs all of it. A change of one of these needs the tests that import it."""
+
+WHOLE: Final = ("tests/contract/jobs/test_conformance.py",)
+"""They try the whole, after a change of any of its parts."""
+
+KERNEL: Final = ("tests/unit/core", "tests/unit/coordinator", "tests/unit/protocol", "tests/contract")
+PARTS: Final = {
+    r"agent\.coordinator\.features\.(\w+)(\..*)?": (r"tests/features/\1",),
+    r"agent\.(coordinator(?!\.features)|core|protocol)(\..*)?": KERNEL,
+    r"runners\.(\w+)(\..*)?": (r"tests/unit/runners/\1",),
+}
+"""The tests of a part, by a pattern of the names of its modules."""
+
 PROGRAMS: Final = {'"aitbc-agent"': "agent.cli", '"aitbc"': "aitbc.cli.__main__"}
 """What the text of a test that starts one of our programs contains, and the module of that program."""
 
 NEEDED: Final = {
     "pyproject.toml": TESTS, "tests/conftest.py": TESTS, "scripts/setup": TESTS, "scripts/test": (),
-    "docs/": ("tests/unit/test_pages.py", "tests/unit/test_threat_model.py"),
     "agent/coordinator/web/": ("tests/web", "tests/features/browser/test_dashboard.py"),
     "sdk/js/": ("tests/acceptance/one_agent/test_javascript_sdk.py", "tests/acceptance/one_agent/test_javascript_browser.py"),
-    "configs/": ("tests/unit/test_deployment.py", "tests/unit/test_monitoring.py", "tests/unit/test_settings_pages.py"),
+    "configs/": ("tests/unit/test_deployment.py",),
     "systemd/": ("tests/unit/test_deployment.py",),
 }  # fmt: skip
-"""Tests by the beginning of a path that no module imports. Other such files need the tests that mention their name; without any, all tests."""
+"""Tests by the beginning of a path that no module imports. Other such files need the tests that mention their name; without any, all tests, but
+for pages, which `make check` tests."""
 
 
 def main(base: str) -> None:
     """Print the selection."""
-    tests = {path for path in _texts() if path.name.startswith("test_")}
+    tests = {path for path in _texts() if path.name.startswith("test_") and not path.is_relative_to(CHECKED)}
     selected = select(_changed(base)) & tests
     for path in sorted(selected):
         print(path.relative_to(ROOT))
@@ -71,18 +97,19 @@ def select(changed: Iterable[str]) -> set[Path]:
     selected: set[Path] = set()
     for path in changed:
         if path.endswith(".py") and path.startswith((*PACKAGES, "sdk/python/", "extensions/", *TESTS)):
-            selected |= _dependent(_name(ROOT / path), importers)
+            module = _name(ROOT / path)
+            selected |= _dependent(module, importers) | _of_part(module)
             if not path.endswith("conftest.py"):
                 continue
         rules = [tests for beginning, tests in NEEDED.items() if path.startswith(beginning)]
         if rules:
-            selected |= {test for test in texts for folder in rules[0] if test.is_relative_to(ROOT / folder)}
+            selected |= _within(rules[0])
         elif not path.endswith(".py") or path.startswith(("scripts/", "benchmarks/")):
             name = re.escape(Path(path).name)
             if path.endswith(".py"):
                 name = rf"[\"/]{Path(path).stem}(\.py)?\"|^(import|from) {Path(path).stem}\b"
             mentions = [test for test, text in texts.items() if re.search(name, text, re.MULTILINE)]
-            for test in mentions or texts:
+            for test in mentions or ([] if path.endswith(".md") else texts):
                 selected |= _dependent(_name(test), importers)
     return selected
 
@@ -165,8 +192,24 @@ def _dependent(module: str, importers: Mapping[str, set[str]]) -> set[Path]:
         for importer in importers.get(queue.popleft(), ()):
             if importer not in seen:
                 seen.add(importer)
-                queue.append(importer)
-    return {path for path in _texts() if _name(path) in seen}
+                if importer not in ASSEMBLY:
+                    queue.append(importer)
+    tests = {path for path in _texts() if _name(path) in seen}
+    return tests | _within(WHOLE) if seen & ASSEMBLY else tests
+
+
+def _of_part(module: str) -> set[Path]:
+    """Return the tests of the part of the product that a module belongs to."""
+    return {
+        test
+        for pattern, folders in PARTS.items()
+        if (match := re.fullmatch(pattern, module))
+        for test in _within(match.expand(folder) for folder in folders)
+    }
+
+
+def _within(folders: Iterable[str]) -> set[Path]:
+    return {test for folder in folders for test in _texts() if test.is_relative_to(ROOT / folder)}
 
 
 if __name__ == "__main__":

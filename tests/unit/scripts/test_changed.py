@@ -15,13 +15,16 @@ ROOT = Path(__file__).parents[3]
     ("changed", "needed", "superfluous"),
     [
         ("agent/core/assignment.py", "tests/unit/core/test_assignment.py", "tests/unit/runners/ffmpeg/test_ffmpeg.py"),
-        ("agent/coordinator/routes/health.py", "tests/contract/http/test_door.py", "tests/unit/core/test_assignment.py"),
-        ("agent/cli/commands/machine/doctor.py", "tests/acceptance/test_doctor.py", "tests/contract/http/test_door.py"),
+        ("agent/coordinator/routes/health.py", "tests/contract/http/test_door.py", "tests/unit/miner/test_bench.py"),
+        ("agent/coordinator/store/jobs.py", "tests/contract/jobs/test_leases.py", "tests/unit/cli/test_doctor.py"),
+        ("agent/coordinator/features/payouts/rules.py", "tests/features/payouts/test_payouts.py", "tests/contract/http/test_door.py"),
+        ("agent/cli/commands/machine/doctor.py", "tests/unit/cli/test_doctor.py", "tests/contract/http/test_door.py"),
+        ("agent/coordinator/features/payouts/rules.py", "tests/contract/jobs/test_conformance.py", "tests/features/tus/test_uploads.py"),
         ("runners/whisper/parts.py", "tests/unit/runners/whisper/test_whisper_parts.py", "tests/contract/http/test_door.py"),
         ("tests/support/servers/coordinator.py", "tests/contract/http/test_door.py", "tests/unit/core/test_assignment.py"),
         ("tests/contract/conftest.py", "tests/contract/http/test_door.py", "tests/unit/core/test_assignment.py"),
         ("scripts/gpu_check.py", "tests/unit/test_gpu_check.py", "tests/unit/core/test_assignment.py"),
-        ("docs/index.md", "tests/unit/test_pages.py", "tests/unit/core/test_assignment.py"),
+        ("docs/how-to/gpu.md", "tests/unit/test_gpu_check.py", "tests/unit/core/test_assignment.py"),
     ],
 )  # fmt: skip
 def test_a_change_needs_the_tests_that_import_it(changed: str, needed: str, superfluous: str) -> None:

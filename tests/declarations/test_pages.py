@@ -6,8 +6,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from support.guides.blocks import blocks_of
 
 ROOT = Path(__file__).parents[2]
@@ -38,25 +36,25 @@ def local_links(page: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_the_links_of_a_page_lead_to_existing_files(page: Path) -> None:
-    assert not {target for target in local_links(page) if not (page.parent / target).exists()}
+def test_the_links_of_pages_lead_to_existing_files() -> None:
+    for page in PAGES:
+        assert not {target for target in local_links(page) if not (page.parent / target).exists()}, page
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_a_page_names_existing_source_files(page: Path) -> None:
+def test_pages_name_existing_source_files() -> None:
     """A path may omit its beginning: `store/jobs.py`."""
-    named = {name.lstrip("./") for name in NAMED.findall(page.read_text(encoding="utf-8"))}
-    assert not {
-        name for name in named if not any(path == name or path.endswith(f"/{name}") for path in SOURCES)
-    }
+    for page in PAGES:
+        named = {name.lstrip("./") for name in NAMED.findall(page.read_text(encoding="utf-8"))}
+        assert not {
+            name for name in named if not any(path == name or path.endswith(f"/{name}") for path in SOURCES)
+        }, page
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_no_block_installs_the_projects_packages_from_a_registry(page: Path) -> None:
+def test_no_block_installs_the_projects_packages_from_a_registry() -> None:
     """They are in none yet, so such a command fails."""
-    commands = "\n".join(block.text for block in blocks_of(page))
-    assert not FROM_A_REGISTRY.findall(commands)
+    for page in PAGES:
+        commands = "\n".join(block.text for block in blocks_of(page))
+        assert not FROM_A_REGISTRY.findall(commands), page
 
 
 def test_pages_of_the_site_link_only_to_files_of_the_site() -> None:

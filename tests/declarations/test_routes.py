@@ -6,15 +6,13 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
 
 from agent.coordinator.http.plain import declaration
 from agent.coordinator.openapi.document import all_routers
 
 ROUTES = [
-    pytest.param(declared, id=f"{','.join(sorted(declared.methods))} {declared.path}")
+    declared
     for router in all_routers()
     for route in router.routes
     if (declared := declaration(route)) is not None
@@ -29,10 +27,9 @@ def called(dependant: Dependant) -> Iterator[Callable[..., Any]]:
         yield from called(dependency)
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_every_function_called_by_a_request_is_a_coroutine(route: APIRoute) -> None:
+def test_every_function_called_by_a_request_is_a_coroutine() -> None:
     """The framework would call a plain function in a thread at every request, which takes longer than most functions do."""
-    for call in called(route.dependant):
+    for call in (call for route in ROUTES for call in called(route.dependant)):
         function = call if inspect.isroutine(call) else type(call).__call__
         assert inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function), call
 

@@ -1,0 +1,78 @@
+"""Runs tests in one process, and prints what they cost in seconds of processors: a busy machine does not change that much.
+
+.venv/bin/python scripts/testing/costs.py tests/unit -m "not ship and not chaos"   the arguments are pytest's
+
+Of child processes, it counts those that have ended.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+DEAREST: Final = 25
+
+
+class Costs:
+    """A plug-in that measures files, tests and fixtures."""
+
+    def __init__(self) -> None:
+        self.collection = 0.0
+        self.files: Counter[str] = Counter()
+        self.tests: Counter[str] = Counter()
+        self.fixtures: Counter[str] = Counter()
+        self.uses: Counter[str] = Counter()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Iterator[None]:
+        """Measure the collection."""
+        start = used()
+        result = yield
+        self.collection = used() - start
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Measure a test with the fixtures that it sets up and tears down."""
+        start = used()
+        result = yield
+        seconds = used() - start
+        self.files[item.location[0]] += seconds  # type: ignore[assignment]
+        self.uses[item.location[0]] += 1
+        self.tests[item.nodeid] += seconds  # type: ignore[assignment]
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
+        """Measure the start of a fixture, without those that it uses."""
+        start = used()
+        result = yield
+        name = f"{fixturedef.baseid}::{fixturedef.argname}"
+        self.fixtures[name] += used() - start  # type: ignore[assignment]
+        self.uses[name] += 1
+        return result
+
+    def pytest_terminal_summary(self) -> None:
+        """Print the dearest of each kind."""
+        print(
+            f"\ncollection {self.collection:.1f} s, {len(self.tests)} tests {sum(self.tests.values()):.1f} s"
+        )
+        for name, costs in (("files", self.files), ("fixtures", self.fixtures), ("tests", self.tests)):
+            print(f"\nThe dearest {name}:")
+            for key, seconds in costs.most_common(DEAREST):  # by seconds, which a Counter may hold
+                print(f"{seconds:8.2f} s  {self.uses[key] or 1:5}  {key}")
+
+
+def used() -> float:
+    """Return the seconds that this process and its ended children have used."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main(["-q", "-n0", *sys.argv[1:]], plugins=[Costs()]))
