@@ -138,6 +138,8 @@ class ServiceDefinition:
     title: Callable[[Mapping[str, Any], Mapping[str, str]], str | None] | None = None
     comparer: Comparer | None = None
     unprovable: Callable[[Mapping[str, Any]], str | None] | None = None
+    reuses: bool = False
+    """Whether runs continue from what earlier ones have computed for the same beginning, such as prompts, if they have the same salt."""
 
     def unit_on(self, device_kind: str) -> str:
         """Return the metering unit of a run on a device of this kind ("cuda" or "cpu")."""

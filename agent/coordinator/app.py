@@ -43,7 +43,7 @@ from agent.coordinator.store.receipts import any_receipt
 from agent.core.errors import (
     ConfigurationError,
 )
-from agent.core.nonces import nonce_key
+from agent.core.nonces import Secrets, nonce_key
 from agent.metrics import Meter
 from agent.settings import Settings
 from runners.registry import installed
@@ -97,9 +97,10 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     cluster = open_cluster(installation)
     stream = settings.coordinator.streams
     hub = Hub(stream.queue, stream.queue_size, stream.queued_size)
-    dispatcher = Dispatcher(
-        settings.coordinator, database, time.time, meter, cluster, nonce_key(bytes(signer.key))
-    )
+    services = {service_id: runner.definition for service_id, runner in installed().items()}
+    salted = frozenset(service_id for service_id, definition in services.items() if definition.reuses)
+    secrets = Secrets(nonce_key(bytes(signer.key)), salted)
+    dispatcher = Dispatcher(settings.coordinator, database, time.time, meter, cluster, secrets)
     opening = Opening(settings, directory, signer, key_file, database, artifacts, cluster.bus, time.time)
     return Context(
         settings=settings.coordinator,
@@ -111,7 +112,7 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         space=Space(directory_of(settings), database.directory, reserve=settings.coordinator.storage_reserve),
         signer=signer,
         link_key=link_key,
-        services={service_id: runner.definition for service_id, runner in installed().items()},
+        services=services,
         catalogue=load_catalogue(settings.data_dir),
         clock=time.time,
         meter=meter,

@@ -16,10 +16,12 @@ from agent.coordinator.features.job_logs.feature import FEATURE as JOB_LOGS
 from agent.coordinator.features.labels.feature import FEATURE as LABELS
 from agent.coordinator.features.log.feature import FEATURE as LOG
 from agent.coordinator.features.machines.feature import FEATURE as MACHINES
+from agent.coordinator.features.market.feature import FEATURE as MARKET
 from agent.coordinator.features.offers.feature import FEATURE as OFFERS
 from agent.coordinator.features.openai.feature import FEATURE as OPENAI
 from agent.coordinator.features.payouts.feature import FEATURE as PAYOUTS
 from agent.coordinator.features.replicas.feature import FEATURE as REPLICAS
+from agent.coordinator.features.reruns.feature import FEATURE as RERUNS
 from agent.coordinator.features.s3.feature import FEATURE as S3
 from agent.coordinator.features.sealing.feature import FEATURE as SEALING
 from agent.coordinator.features.tus.feature import FEATURE as TUS
@@ -32,6 +34,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
     LABELS,
     JOB_LOGS,
     LOG,
+    MARKET,
+    RERUNS,
     OFFERS,
     SEALING,
     MACHINES,

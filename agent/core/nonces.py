@@ -7,6 +7,15 @@ auditor repeats. The salt separates the clients of one machine.
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What leases get their nonces and salts from: `key`, and `salted`, the services whose runs reuse what earlier ones have computed."""
+
+    key: bytes
+    salted: frozenset[str] = frozenset()
 
 
 def nonce_key(log_key: bytes) -> bytes:

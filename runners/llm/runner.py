@@ -63,6 +63,7 @@ DEFINITION = ServiceDefinition(
     title=title,
     comparer=audits.COMPARER,
     unprovable=audits.unprovable,
+    reuses=True,
 )
 
 

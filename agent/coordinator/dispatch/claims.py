@@ -29,14 +29,12 @@ from agent.core.feasibility import elsewhere
 from agent.core.jobs import Claim, IllegalEvent, Job, Release
 from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, Waiting
-from agent.core.nonces import cache_salt, lease_nonce
+from agent.core.nonces import Secrets, cache_salt, lease_nonce
 from agent.core.ranked_miners import RankedMiners
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from agent.protocol.messages import MAX_LEASES
 from agent.settings import CoordinatorSettings
 
-PROMPTED: Final = "llm_inference"
-"""The service whose runs continue from what others have computed."""
 UNSUBMITTED_LEASES: Final = 16
 """Leases that a miner may hold beyond twice its capacity: finished jobs hold one until their results arrive."""
 
@@ -65,13 +63,13 @@ def claim(
     candidates: Sequence[Candidate],
     now: float,
     settings: CoordinatorSettings,
-    nonce_key: bytes | None = None,
+    secrets: Secrets | None = None,
     known: Unfinished | None = None,
     earlier: Earlier | None = None,
 ) -> tuple[list[Assignment], bool]:
     """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left. `known` are unfinished jobs.
 
-    With a `nonce_key`, each lease has a nonce, and a salt if others may share what it computes (`agent.core.nonces`). `earlier` is
+    With `secrets`, each lease has a nonce, and a salt if others may share what it computes (`agent.core.nonces`). `earlier` is
     what the rounds before have found.
     """
     waiting = queue.waiting(connection, candidates, known)
@@ -113,7 +111,7 @@ def claim(
                 job,
                 unit_price,
                 checkpoints.get(job.job_id, ()),
-                nonce_key,
+                secrets,
                 ""
                 if settings.share_prompt_caches
                 else hooks.caches_of(connection, record, candidate.miner_id),
@@ -217,22 +215,22 @@ def lease_message(
     job: Job,
     unit_price: int,
     checkpoints: Sequence[Checkpoint],
-    nonce_key: bytes | None = None,
+    secrets: Secrets | None = None,
     whose: str = "",
 ) -> LeaseMessage:
     """Return a lease as docs/reference/miner-protocol.md shows it, at a price in units of 1e-8, with checkpoints of earlier runs.
 
-    Leases of language models have the same salt if they have the same `whose` (`agent.core.nonces.cache_salt`).
+    Leases of services that are salted have the same salt if they have the same `whose` (`agent.core.nonces.cache_salt`).
     """
     lease = job.lease
     if lease is None:
         raise ValueError(f"job {job.job_id} has no lease")
     spec = orjson.loads(record.spec)
     drawn = {}
-    if nonce_key is not None:
-        drawn["nonce"] = lease_nonce(nonce_key, job.job_id, lease.fence)
-        if record.service == PROMPTED and not is_opaque(spec):
-            drawn["cache_salt"] = cache_salt(nonce_key, lease.miner_id, whose, lease.assigned_at)
+    if secrets is not None:
+        drawn["nonce"] = lease_nonce(secrets.key, job.job_id, lease.fence)
+        if record.service in secrets.salted and not is_opaque(spec):
+            drawn["cache_salt"] = cache_salt(secrets.key, lease.miner_id, whose, lease.assigned_at)
     return {
         **drawn,
         "job_id": job.job_id,

@@ -24,6 +24,7 @@ from agent.coordinator.metrics import CLAIMED, PICKUP_SECONDS
 from agent.coordinator.store.database import Database
 from agent.core.errors import ApiError, StaleSession
 from agent.core.matching import Batch
+from agent.core.nonces import Secrets
 from agent.metrics import Meter
 from agent.settings import CoordinatorSettings
 
@@ -50,9 +51,9 @@ class Dispatcher:
         clock: Callable[[], float],
         meter: Meter,
         cluster: Cluster | None = None,
-        nonce_key: bytes | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
-        self._nonce_key = nonce_key
+        self._secrets = secrets
         self._cluster = cluster or Alone()
         self._settings = settings
         self._database = database
@@ -246,7 +247,7 @@ class Dispatcher:
             candidates,
             self._clock(),
             self._settings,
-            self._nonce_key,
+            self._secrets,
             self.unfinished.known,
             self._earlier,
         )

@@ -7,10 +7,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from statistics import median, median_low
-from typing import Final
+from typing import Any, Final
 
 from agent.coordinator.cluster.bus import Bus
-from agent.coordinator.operations.answers.supply import MarketMiner
 from agent.coordinator.operations.callers import Caller, Session
 from agent.core.feasibility import KnownMiner
 
@@ -56,16 +55,17 @@ class Supply:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The known miners when they were read, and what they offer by service. `answers` caches what was derived from them."""
+    """The known miners when they were read, and what they offer by service. `answers` caches what was derived from them, by question."""
 
     read_at: float
     miners: tuple[KnownMiner, ...]
     supplies: dict[str, Supply]
-    answers: dict[Hashable, bool] = field(default_factory=dict)
+    answers: dict[Hashable, Any] = field(default_factory=dict)
 
     def answer(self, question: Hashable, find: Callable[[], bool]) -> bool:
         """Return the answer to a question about these miners, which `find` finds if it is not cached."""
-        if (cached := self.answers.get(question)) is not None:
+        cached: bool | None = self.answers.get(question)
+        if cached is not None:
             return cached
         if len(self.answers) >= MAX_ANSWERS:
             self.answers.clear()
@@ -106,7 +106,6 @@ class Caches:
     callers: dict[str, tuple[float, Caller]] = field(default_factory=dict)
     sessions: dict[str, tuple[float, Session]] = field(default_factory=dict)
     supply: Fleet | None = None
-    market: tuple[float, list[MarketMiner]] | None = None
     estimates: Estimates | None = None
     awaited_models: tuple[float, list[tuple[str, str]]] | None = None
     supply_changes: int = 0
@@ -140,7 +139,7 @@ class Caches:
         if "sessions" in names:
             self.sessions = {}
         if "supply" in names:
-            self.supply = self.market = None
+            self.supply = None
             self.supply_changes += 1
         if miners := set(names) - {"callers", "sessions", "supply"}:
             self.sessions = {

@@ -24,12 +24,11 @@ from agent.coordinator.operations.answers.jobs import (
     JobResults,
     JobStatus,
 )
-from agent.coordinator.operations.jobs import deletion, details, lists, rerun, submitting
+from agent.coordinator.operations.jobs import deletion, details, lists, submitting
 from agent.coordinator.operations.jobs import files as job_files
 from agent.coordinator.operations.jobs import jobs as operations
 from agent.coordinator.operations.jobs.following import Update, follow
 from agent.coordinator.operations.jobs.requests import JobFilters, JobRequest
-from agent.coordinator.operations.jobs.rerun import RerunRequest
 from agent.coordinator.operations.streams import MAX_SEQ
 from agent.coordinator.routes._callers import (
     Client,
@@ -169,30 +168,6 @@ async def delete_data(context: ContextOf, caller: Client, job_id: fields.JobId) 
     The receipt and the payment remain, and the receipt can still be verified. Answers 409 unless the job has ended.
     """
     return await deletion.delete(context, caller, job_id)
-
-
-@router.post(
-    "/{job_id}/rerun",
-    status_code=status.HTTP_201_CREATED,
-    response_model_exclude_none=True,
-    responses=errors(JobNotFound, InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
-    summary="Run a job again",
-)
-async def rerun_job(
-    context: ContextOf,
-    caller: Client,
-    job_id: fields.JobId,
-    wait: PreferredWait,
-    response: Response,
-    request: RerunRequest | None = None,
-    key: IdempotencyKey = None,
-) -> JobCreated:
-    """Creates a job with the input and the options of this one, except for what the body changes. An offer is not accepted again."""
-    created = await rerun.rerun(context, caller, job_id, request or RerunRequest(), key)
-    if wait:
-        created = await operations.wait_for_end(context, caller, created, wait)
-        response.headers["Preference-Applied"] = f"wait={wait}"
-    return created
 
 
 @router.get(

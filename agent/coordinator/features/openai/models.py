@@ -6,11 +6,11 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
+from agent.coordinator.features.market import supply
+from agent.coordinator.features.market.supply import Cheapest
 from agent.coordinator.features.openai import audio, chat, embeddings, images
 from agent.coordinator.features.openai.serving import known_models, unknown_model
-from agent.coordinator.operations import current_supply
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.current_supply import Cheapest
 from agent.core.values import fields
 
 SERVICES: Final = (chat.SERVICE, embeddings.SERVICE, audio.SERVICE, images.SERVICE)
@@ -42,13 +42,13 @@ class ModelList(BaseModel, defer_build=True):
 
 async def find_all(context: Context) -> ModelList:
     """Return the models for text, embeddings, speech and images, in this order."""
-    found: dict[str, Model] = {}
+    models: dict[str, Model] = {}
     for service_id in SERVICES:
         definition = context.services.get(service_id)
-        supplied = await current_supply.models(context, service_id)
+        supplied = await supply.models(context, service_id)
         for name in await known_models(context, definition) if definition else ():
-            found.setdefault(name, _model(context, name, service_id, supplied.get(name, Cheapest())))
-    return ModelList(object="list", data=list(found.values()))
+            models.setdefault(name, _model(context, name, service_id, supplied.get(name, Cheapest())))
+    return ModelList(object="list", data=list(models.values()))
 
 
 async def find(context: Context, name: str) -> Model:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from agent.coordinator import hooks
-from agent.coordinator.operations.answers.registry import (
+from agent.coordinator.features.market.answers import (
     Hardware,
     ModelNeeds,
     Price,

@@ -7,15 +7,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel
 
-from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import registry as operations
-from agent.coordinator.operations.answers.registry import (
+from agent.coordinator.features.market import registry as operations
+from agent.coordinator.features.market.answers import (
     ServiceDetails,
     ServiceNeeds,
     ServiceSummary,
     Validation,
 )
+from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import ContextOf
 from agent.core.errors import NotFound
 from agent.core.values import fields
@@ -60,7 +60,7 @@ class ValidateRequest(BaseModel, defer_build=True):
     request_data: dict[str, Any]
 
 
-@router.get("", summary="List services")
+@router.get("", operation_id="registry_list_services", summary="List services")
 async def list_services(
     context: ContextOf,
     category: Annotated[
@@ -72,29 +72,43 @@ async def list_services(
     ] = None,
 ) -> ServiceList:
     """Returns the services in the order of their ids. Case is ignored."""
-    found = await operations.services(context, category=category, search=search)
-    return ServiceList(services=found, total=len(found))
+    services = await operations.services(context, category=category, search=search)
+    return ServiceList(services=services, total=len(services))
 
 
-@router.get("/{service_id}", responses=errors(NotFound), summary="A service in full")
+@router.get(
+    "/{service_id}", operation_id="registry_get", responses=errors(NotFound), summary="A service in full"
+)
 async def get(context: ContextOf, service_id: fields.ServiceId) -> ServiceDetails:
     """Includes the models and adapters that a request may use, and the JSON Schema of the results."""
     return await operations.service(context, service_id)
 
 
-@router.get("/{service_id}/schema", responses=errors(NotFound), summary="JSON Schema of a service's input")
+@router.get(
+    "/{service_id}/schema",
+    operation_id="registry_schema",
+    responses=errors(NotFound),
+    summary="JSON Schema of a service's input",
+)
 async def schema(context: ContextOf, service_id: fields.ServiceId) -> InputSchema:
     """The schema's draft is 2020-12. `x-aitbc-file` marks fields that contain the address of a file."""
     return InputSchema(operations.schema(context, service_id))
 
 
-@router.get("/{service_id}/requirements", responses=errors(NotFound), summary="Hardware that a service needs")
+@router.get(
+    "/{service_id}/requirements",
+    operation_id="registry_requirements",
+    responses=errors(NotFound),
+    summary="Hardware that a service needs",
+)
 async def requirements(context: ContextOf, service_id: fields.ServiceId) -> ServiceNeeds:
     """Returns the minimum for the service, and the needs of each of its models."""
     return operations.requirements(context, service_id)
 
 
-@router.post("/validate", responses=errors(NotFound), summary="Validate a request")
+@router.post(
+    "/validate", operation_id="registry_validate", responses=errors(NotFound), summary="Validate a request"
+)
 async def validate(context: ContextOf, request: ValidateRequest) -> Validation:
     """Applies the checks of real requests, except whether the caller may read the artifacts.
 

@@ -1,4 +1,4 @@
-"""Answers of the service registry."""
+"""Answers about services, what clients can have of them now, and statistics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from agent.coordinator import job_fields
+from agent.coordinator.operations.answers.miners import ServiceScore
 from agent.core.values import fields
 from agent.core.values.fields import Answer, example
 
@@ -118,3 +119,128 @@ class Validation(Answer):
     valid: bool
     errors: list[ValidationProblem]
     warnings: list[ValidationProblem]
+
+
+class Supplied(Answer):
+    """What miners that are online offer now. `price` is the lowest for a `unit`; both are null while `miners` is 0."""
+
+    available: bool = Field(description="Whether a miner would run a job now")
+    miners: int = Field(ge=0, description="Miners that are online and would run it", examples=[12])
+    price: fields.Amount | None
+    unit: str | None = Field(examples=["token"])
+
+
+class ModelSupply(Supplied):
+    """A model that jobs may name. `typical_seconds` is the measured duration of a run; null before the first ones.
+
+    A miner that is online would download a `downloadable` model before it runs the first job.
+    """
+
+    name: str = Field(examples=["smollm2-135m-instruct"])
+    downloadable: bool
+    typical_seconds: float | None = Field(examples=[2.4])
+
+
+class ServiceSupply(Supplied):
+    """A service and its models. `speed` is that of the miners' benchmarks; null while no miner that is online has run one."""
+
+    service_id: fields.ServiceId
+    name: str = Field(examples=["Language model"])
+    speed: Speed | None
+    typical_seconds: float | None = Field(
+        description="Measured duration of a run, for a service without models", examples=[12.5]
+    )
+    models: list[ModelSupply]
+
+
+class ServiceSupplyList(Answer):
+    """All services, in the order of their ids."""
+
+    services: list[ServiceSupply]
+
+
+class OfferedService(Answer):
+    """A service that a miner offers, with the models that it can run without a download."""
+
+    service_id: fields.ServiceId
+    price: fields.Amount
+    unit: str = Field(examples=["token"])
+    speed: ServiceScore | None
+    models: list[str] = Field(examples=[["smollm2-135m-instruct"]])
+
+
+class MarketMiner(Answer):
+    """A miner as clients see it. It accepts jobs while it is `available`: online, and not paused."""
+
+    miner_id: fields.MinerId
+    name: str = Field(examples=["rig-1"])
+    available: bool
+    online: bool
+    seen_at: fields.Time
+    reputation: float = Field(examples=[4.8])
+    gpus: list[str] = Field(examples=[["NVIDIA GeForce RTX 4090"]])
+    services: list[OfferedService]
+
+
+class MarketMinerList(Answer):
+    """Miners: first those that are available, then by the time at which they were last seen; and their total number."""
+
+    miners: list[MarketMiner]
+    total: int = Field(ge=0, examples=[1])
+
+
+class MarketStats(Answer):
+    """Statistics of the whole market. `average_completion_time` is the seconds from a job's assignment to its result."""
+
+    model_config = example(
+        {
+            "total_jobs": 10000,
+            "active_jobs": 150,
+            "completed_jobs": 9800,
+            "failed_jobs": 50,
+            "average_completion_time": 120.5,
+            "total_volume": "1500.50",
+            "active_miners": 500,
+        }
+    )
+
+    total_jobs: int
+    active_jobs: int
+    completed_jobs: int
+    failed_jobs: int
+    average_completion_time: float
+    total_volume: fields.Amount
+    active_miners: int
+
+
+class MinerStats(Answer):
+    """A miner's record. `total_jobs` counts its results and the runs that failed through its own fault (docs/explanation/reputation.md).
+
+    `client_failures` counts the runs that, according to the miner, failed through their clients' fault.
+    """
+
+    model_config = example(
+        {
+            "miner_id": "miner_1234567890",
+            "reputation": 4.8,
+            "total_jobs": 500,
+            "success_rate": 0.98,
+            "average_completion_time": 115.2,
+            "total_earned": "125.50",
+            "active_since": "2024-01-01T00:00:00Z",
+            "failed_runs": 10,
+            "client_failures": 12,
+            "refused_results": 0,
+        }
+    )
+
+    miner_id: fields.MinerId
+    reputation: float
+    total_jobs: int
+    success_rate: float
+    average_completion_time: float
+    total_earned: fields.Amount
+    active_since: fields.Time
+    failed_runs: int
+    client_failures: int
+    refused_results: int

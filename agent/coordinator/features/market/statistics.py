@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent.coordinator.operations.answers.market import MarketStats, MinerStats
+from agent.coordinator.features.market.answers import MarketStats, MinerStats
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import counts, miner_stats
@@ -25,14 +25,14 @@ async def market(context: Context) -> MarketStats:
 
 def _market(connection: Connection, seen_after: float) -> MarketStats:
     jobs = counts.by_state(connection)
-    done = miner_stats.totals(connection)
+    totals = miner_stats.totals(connection)
     return MarketStats(
         total_jobs=sum(jobs.values()),
         active_jobs=jobs.get(JobState.SUBMITTED, 0) + jobs.get(JobState.RUNNING, 0),
         completed_jobs=jobs.get(JobState.COMPLETED, 0),
         failed_jobs=jobs.get(JobState.FAILED, 0),
-        average_completion_time=_average(done.seconds, done.completed),
-        total_volume=format_money(from_units(done.paid)),
+        average_completion_time=_average(totals.seconds, totals.completed),
+        total_volume=format_money(from_units(totals.paid)),
         active_miners=miner_store.count_active(connection, seen_after),
     )
 
@@ -46,20 +46,20 @@ def _miner(connection: Connection, miner_id: str, now: float) -> MinerStats:
     record = miner_store.find_former(connection, miner_id)
     if record is None:
         raise NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
-    known = miner_stats.find(connection, miner_id)
-    total = known.completed + known.failed
+    stats = miner_stats.find(connection, miner_id)
+    total = stats.completed + stats.failed
     return MinerStats(
         miner_id=miner_id,
-        reputation=shown(known.evidence, now),
+        reputation=shown(stats.evidence, now),
         total_jobs=total,
         # A miner without jobs has not failed any.
-        success_rate=round(known.completed / total, SHARE_DECIMALS) if total else 1.0,
-        average_completion_time=_average(known.seconds, known.completed),
-        total_earned=format_money(from_units(known.earned)),
+        success_rate=round(stats.completed / total, SHARE_DECIMALS) if total else 1.0,
+        average_completion_time=_average(stats.seconds, stats.completed),
+        total_earned=format_money(from_units(stats.earned)),
         active_since=format_time(record.registered_at),
-        failed_runs=known.failed,
-        client_failures=known.client_failed,
-        refused_results=known.refused,
+        failed_runs=stats.failed,
+        client_failures=stats.client_failed,
+        refused_results=stats.refused,
     )
 
 

@@ -6,19 +6,19 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
-from agent.coordinator.operations import supply
-from agent.coordinator.operations.answers.miners import ServiceScore
-from agent.coordinator.operations.answers.registry import Speed
-from agent.coordinator.operations.answers.supply import (
+from agent.coordinator.features.market.answers import (
     MarketMiner,
     MarketMinerList,
     ModelSupply,
     OfferedService,
     ServiceSupply,
     ServiceSupplyList,
+    Speed,
 )
+from agent.coordinator.operations import supply
+from agent.coordinator.operations.answers.miners import ServiceScore
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.estimates import estimates
@@ -29,6 +29,9 @@ from agent.coordinator.store.miners import MinerRecord
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_time, parse_money
 from runners.api import ServiceDefinition
+
+_MINERS: Final = "market"
+"""The key of the miners among what is cached about the known ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,12 @@ async def models(context: Context, service_id: str) -> Mapping[str, Cheapest]:
 
 async def miners(context: Context, *, service_id: str | None, limit: int, offset: int) -> MarketMinerList:
     """Return the miners of the market, optionally only those that offer a service."""
-    found = await _miners(context)
+    listed = await _miners(context)
     if service_id is not None:
-        wanted = service_id.replace("-", "_")
-        found = [miner for miner in found if any(one.service_id == wanted for one in miner.services)]
-    found = sorted(found, key=lambda miner: not miner.available)
-    return MarketMinerList(miners=found[offset : offset + limit], total=len(found))
+        name = service_id.replace("-", "_")
+        listed = [miner for miner in listed if any(offer.service_id == name for offer in miner.services)]
+    listed = sorted(listed, key=lambda miner: not miner.available)
+    return MarketMinerList(miners=listed[offset : offset + limit], total=len(listed))
 
 
 async def _service(
@@ -118,16 +121,17 @@ def _offers(miners: Iterable[MarketMiner], service_id: str) -> list[OfferedServi
 
 
 def _cheapest(offers: Iterable[OfferedService]) -> Cheapest:
-    found = sorted((parse_money(offer.price), offer.unit) for offer in offers)
-    return Cheapest(len(found), *found[0]) if found else Cheapest()
+    prices = sorted((parse_money(offer.price), offer.unit) for offer in offers)
+    return Cheapest(len(prices), *prices[0]) if prices else Cheapest()
 
 
 async def _miners(context: Context) -> list[MarketMiner]:
-    cached, now = context.caches.market, context.clock()
-    if cached is None or now - cached[0] >= supply.CACHE_SECONDS:
-        cached = (now, await context.database.read(_read, context))
-        context.caches.market = cached
-    return cached[1]
+    """Return all miners as clients see them, read at most as long ago as the supply is."""
+    answers = (await supply.fleet(context)).answers
+    if _MINERS not in answers:
+        answers[_MINERS] = await context.database.read(_read, context)
+    miners: list[MarketMiner] = answers[_MINERS]
+    return miners
 
 
 def _read(connection: Connection, context: Context) -> list[MarketMiner]:

@@ -1,0 +1,10 @@
+"""What clients can have: the registry of services, their current supply, and statistics of the network and its miners."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent.coordinator.feature import Feature
+from agent.coordinator.features.market.routes import market, registry
+
+FEATURE: Final = Feature(name="market", routers=(registry.router, market.router))

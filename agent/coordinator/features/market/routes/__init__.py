@@ -1,0 +1,1 @@
+"""The routes of the registry of services and of the market."""

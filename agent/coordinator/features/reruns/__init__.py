@@ -1,0 +1,1 @@
+"""Running a job again, with the same input or with changes."""

@@ -1,1 +1,0 @@
-"""Offers and their prices, and statistics of the market."""
