@@ -25,7 +25,8 @@ from agent.core.market.ledger import Settlement
 from agent.core.matching import Restrictions
 from agent.core.reasons import Reason
 from agent.metrics import Metric, Values
-from agent.protocol.messages import Capabilities, RunLog
+from agent.protocol.answers import Command
+from agent.protocol.messages import Capabilities, Heartbeat, RunLog
 from agent.settings import CoordinatorSettings
 from aitbc.statement import Statement
 from runners.api import ServiceDefinition
@@ -197,6 +198,8 @@ class Hooks:
     """Facts were stored that must never change: receipts, and those of features."""
     data_deleted: Callable[[Connection, Sequence[str]], None] | None = None
     """Everything that clients gave or got is deleted of these ended jobs."""
+    heartbeat: Callable[[Connection, Context, str, Heartbeat], Sequence[Command]] | None = None
+    """A heartbeat of this miner arrived. Return the commands for it. Its session is locked, and so are the jobs that it runs."""
     miner_changed: Callable[[Connection, Context, str, Capabilities | None], Mapping[str, Any]] | None = None
     """A miner has registered or reported these capabilities, or with None is removed. Its session is locked.
 
@@ -457,6 +460,16 @@ def data_deleted(connection: Connection, job_ids: Sequence[str]) -> None:
     for hooks in _installed:
         if hooks.data_deleted is not None:
             hooks.data_deleted(connection, job_ids)
+
+
+def heartbeat(connection: Connection, context: Context, miner_id: str, beat: Heartbeat) -> list[Command]:
+    """Run the hook of that name. Return the commands of all features."""
+    return [
+        command
+        for hooks in _installed
+        if hooks.heartbeat is not None
+        for command in hooks.heartbeat(connection, context, miner_id, beat)
+    ]
 
 
 def miner_changed(

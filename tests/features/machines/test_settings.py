@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.store.commands import MAX_HISTORY, newest
+from agent.coordinator.features.machines.store import MAX_HISTORY, newest
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served
 

@@ -14,7 +14,7 @@ from agent.coordinator.features.audits.store import proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners import commands
+from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Conflict, JobNotFound, NotFound
@@ -72,7 +72,7 @@ async def of_miner(
 def _of_miner(
     connection: Connection, context: Context, caller: Caller, miner_id: str, limit: int, before: str | None
 ) -> MinerAudits:
-    commands.of_caller(connection, caller, miner_id, removed=True)
+    of_caller(connection, caller, miner_id, removed=True)
     records = store.page(connection, miner_id=miner_id, only_decided=True, limit=limit + 1, before=before)
     settings = context.settings.audits
     rows = [
@@ -126,7 +126,7 @@ async def ask_for_second_opinion(context: Context, caller: Caller, miner_id: str
 def _second_opinion(
     connection: Connection, context: Context, caller: Caller, miner_id: str, audit_id: str, new_id: str
 ) -> Audit:
-    commands.of_caller(connection, caller, miner_id, removed=True)
+    of_caller(connection, caller, miner_id, removed=True)
     known = store.find(connection, audit_id)
     if known is None or known.miner_id != miner_id or not known.is_root or known.decided_at is None:
         raise _unknown(audit_id)

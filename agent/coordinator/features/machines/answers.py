@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
-from agent.coordinator.operations.answers.miners import ALWAYS_PRESENT, QueuedCommand, ServiceScore
+from agent.coordinator.operations.answers.miners import ALWAYS_PRESENT, ServiceScore
 from agent.core.jobs import JobState
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 
+CommandName = Literal["pause", "resume", "fetch_model", "remove_model", "change_settings"]
 THROTTLED = "Until then the miner gets no jobs, because it has handed back too many"
+
+
+class QueuedCommand(Answer):
+    """A command that is sent to the miner until it has executed it."""
+
+    command_id: fields.CommandId
+    command: CommandName
+    created_at: fields.Time
 
 
 class MachineGpu(Answer):

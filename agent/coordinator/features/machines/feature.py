@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.feature import Feature
-from agent.coordinator.features.machines import routes
+from agent.coordinator.features.machines import commands, routes
+from agent.coordinator.hooks import Hooks
 
-FEATURE: Final = Feature(name="machines", routers=(routes.router, routes.operators))
+FEATURE: Final = Feature(
+    name="machines",
+    routers=(routes.router, routes.operators),
+    hooks=Hooks(heartbeat=commands.heartbeat, miner_changed=commands.miner_changed),
+)

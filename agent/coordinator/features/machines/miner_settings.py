@@ -6,19 +6,19 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from agent.coordinator.features.machines import commands, store
 from agent.coordinator.features.machines.answers import (
     ChangedSetting,
     GivenCommand,
     MinerSettings,
+    QueuedCommand,
     ServiceEngines,
     ServicePrice,
 )
-from agent.coordinator.operations.answers.miners import QueuedCommand
+from agent.coordinator.features.machines.store import CommandRecord
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners import commands
-from agent.coordinator.store import commands as store
-from agent.coordinator.store.commands import CommandRecord
+from agent.coordinator.operations.miners.ownership import of_caller
 from agent.core.commands import Command, CommandKind, SettingsChange
 from agent.core.errors import Conflict, ValidationFailed
 from agent.core.values.near_names import hint
@@ -69,7 +69,7 @@ def _show(connection: Connection, context: Context, caller: Caller, miner_id: st
 
 
 def _reported(connection: Connection, caller: Caller, miner_id: str) -> tuple[Capabilities, ReportedSettings]:
-    record = commands.of_caller(connection, caller, miner_id)
+    record = of_caller(connection, caller, miner_id)
     capabilities = Capabilities.model_validate_json(record.capabilities)
     return capabilities, capabilities.settings or ReportedSettings(locked=_TOO_OLD)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, status
 from pydantic import Field
 
-from agent.coordinator.features.machines import fleet, miner_settings, views
+from agent.coordinator.features.machines import commands, fleet, miner_settings, views
 from agent.coordinator.features.machines.answers import (
     Earnings,
     Fleet,
@@ -15,11 +15,10 @@ from agent.coordinator.features.machines.answers import (
     MinerPage,
     MinerSettings,
     Overview,
+    QueuedCommand,
 )
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.answers.miners import QueuedCommand
-from agent.coordinator.operations.miners import commands
 from agent.coordinator.routes._callers import Admin, ContextOf, Limit, OwnerOrAdmin, RequestBody
 from agent.core.commands import Command, CommandKind, SettingsChange
 from agent.core.errors import Conflict, NotFound

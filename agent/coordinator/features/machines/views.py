@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent import __version__
+from agent.coordinator.features.machines import commands, store
 from agent.coordinator.features.machines.answers import (
     DatabaseNumbers,
     DayEarnings,
@@ -24,16 +25,15 @@ from agent.coordinator.features.machines.answers import (
     Replica,
     WaitingCommand,
 )
+from agent.coordinator.features.machines.store import CommandRecord
 from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners import commands
+from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import counts, miner_stats, throttling
-from agent.coordinator.store import miners as store
+from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store import running as running_store
-from agent.coordinator.store.commands import CommandRecord
 from agent.coordinator.store.miner_stats import DAY_SECONDS
 from agent.coordinator.store.miners import Fault, MinerRecord
 from agent.coordinator.store.running import RunningJob
@@ -52,9 +52,9 @@ async def all_of(context: Context, caller: Caller, *, limit: int, offset: int) -
 
 def _all_of(connection: Connection, context: Context, caller: Caller, limit: int, offset: int) -> MinerPage:
     if caller.role is Role.ADMIN:
-        records, total = store.page(connection, limit=limit, offset=offset)
+        records, total = miner_store.page(connection, limit=limit, offset=offset)
     else:
-        owned = store.fleet(connection, caller.miner_id or "")
+        owned = miner_store.fleet(connection, caller.miner_id or "")
         records, total = owned[offset : offset + limit], len(owned)
     return MinerPage(miners=_views(connection, context, records), total=total, limit=limit, offset=offset)
 
@@ -65,7 +65,7 @@ async def one(context: Context, caller: Caller, miner_id: str) -> MinerDetails:
 
 
 def _one(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerDetails:
-    return _views(connection, context, [commands.of_caller(connection, caller, miner_id)])[0]
+    return _views(connection, context, [of_caller(connection, caller, miner_id)])[0]
 
 
 def _views(connection: Connection, context: Context, records: list[MinerRecord]) -> list[MinerDetails]:
@@ -73,7 +73,7 @@ def _views(connection: Connection, context: Context, records: list[MinerRecord])
     running: defaultdict[str, list[RunningJob]] = defaultdict(list)
     for job in running_store.of_miners(connection, miner_ids):
         running[job.miner_id].append(job)
-    waiting = command_store.waiting_for(connection, miner_ids)
+    waiting = store.waiting_for(connection, miner_ids)
     seen_after = offline_before(context)
     return [
         _details(
@@ -185,7 +185,7 @@ async def earnings(context: Context, caller: Caller, miner_id: str, days: int) -
 
 
 def _earnings(connection: Connection, context: Context, caller: Caller, miner_id: str, days: int) -> Earnings:
-    commands.of_caller(connection, caller, miner_id, removed=True)
+    of_caller(connection, caller, miner_id, removed=True)
     today = int(context.clock() // DAY_SECONDS)
     first = today - days + 1
     found = miner_stats.earnings(connection, miner_id, first)
@@ -212,7 +212,7 @@ async def overview(context: Context) -> Overview:
 
 def _overview(connection: Connection, context: Context) -> Overview:
     database = context.database
-    records = store.all_miners(connection)
+    records = miner_store.all_miners(connection)
     return Overview(
         jobs={JobState(state): count for state, count in counts.by_state(connection).items()},
         miners=_summaries(connection, context, records),
@@ -235,7 +235,7 @@ def _summaries(
 ) -> list[MinerSummary]:
     seen_after, now = offline_before(context), context.clock()
     statistics = miner_stats.all_stats(connection)
-    faults = store.last_faults(connection, [record.miner_id for record in records])
+    faults = miner_store.last_faults(connection, [record.miner_id for record in records])
     pauses = throttling.pauses(connection, now)
     return [
         _summary(

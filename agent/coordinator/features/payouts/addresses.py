@@ -16,7 +16,7 @@ from agent.coordinator.features.payouts.store.addresses import AddressRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners.commands import of_caller
+from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.store import events, locks
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.events import NOBODY, NewEvent

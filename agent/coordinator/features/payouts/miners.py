@@ -11,7 +11,7 @@ from agent.coordinator.features.payouts.store.batches import BatchRecord
 from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners.commands import of_caller
+from agent.coordinator.operations.miners.ownership import of_caller
 from agent.core.errors import Conflict, NotFound
 from aitbc.leaves.payouts import PayoutProof
 

@@ -16,7 +16,7 @@ from agent.coordinator.operations.answers.jobs import JobReason
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility
-from agent.coordinator.operations.miners import commands
+from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.store import queue
 from agent.core.feasibility import KnownMiner, hindrances
 from agent.core.matching import Waiting
@@ -34,7 +34,7 @@ async def of_miner(context: Context, caller: Caller, miner_id: str) -> MinerExpl
 
 
 def _explanation(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerExplanation:
-    commands.of_caller(connection, caller, miner_id)
+    of_caller(connection, caller, miner_id)
     now = context.clock()
     miners = known_miners(connection, context.settings, now)
     miner = next((miner for miner in miners if miner.miner_id == miner_id), None)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ConfigDict, Field
 
 from agent.coordinator import job_fields
 from agent.core.values import fields
 from agent.core.values.fields import Answer
-
-CommandName = Literal["pause", "resume", "fetch_model", "remove_model", "change_settings"]
 
 
 def _require_all(schema: dict[str, Any]) -> None:
@@ -29,14 +27,6 @@ class ServiceScore(Answer):
     metric: str = Field(examples=["audio second/s"])
     value: float = Field(examples=[41.7])
     device: str | None = Field(default=None, examples=["NVIDIA GeForce RTX 4090"])
-
-
-class QueuedCommand(Answer):
-    """A command that is sent to the miner until it has executed it."""
-
-    command_id: fields.CommandId
-    command: CommandName
-    created_at: fields.Time
 
 
 class Exclusion(Answer):

@@ -16,7 +16,6 @@ from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Removal
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.sessions import exclusion_of, lease_end
-from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import locks, running
 from agent.coordinator.store import miners as store
 from agent.core.errors import ApiError, NotFound, Unauthorized
@@ -80,7 +79,6 @@ def _remove(
     _require(connection, miner_id)
     requeued = _return_jobs(connection, miner_id, now, "the miner was removed")
     fields = hooks.miner_changed(connection, context, miner_id, None)
-    command_store.remove_all(connection, miner_id)
     store.remove(connection, miner_id, now, digest(secrets.token_urlsafe(32)))
     return requeued, fields
 

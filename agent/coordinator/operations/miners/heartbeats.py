@@ -12,10 +12,8 @@ from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.miners.metering import metered
 from agent.coordinator.operations.miners.sessions import require_not_excluded, with_runners
-from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import locks, run_outputs
 from agent.coordinator.store import miners as store
@@ -57,8 +55,6 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> H
     if request.capabilities is not None:
         _replace_capabilities(context, session, request.capabilities)
     await context.feed.publish(progress)
-    if request.paused is None:
-        ordered += await commands.commands_for(context, session.miner_id)
     return HeartbeatAnswer(leases=leases, commands=ordered)
 
 
@@ -86,7 +82,7 @@ def _replace_capabilities(context: Context, session: Session, capabilities: Capa
 def _heartbeat(
     connection: Connection, context: Context, session: Session, request: Heartbeat, capabilities: str | None
 ) -> tuple[list[LeaseAnswer], list[NewEvent], list[str], list[Command]]:
-    """Return the state of each lease, the jobs' progress, the jobs whose leases never arrived, and the owner's commands."""
+    """Return the state of each lease, the jobs' progress, the jobs whose leases never arrived, and commands for the miner."""
     now = context.clock()
     locks.session(connection, session.miner_id)
     miner = store.find(connection, session.miner_id)
@@ -106,9 +102,7 @@ def _heartbeat(
         activity=request.activity.model_dump_json() if request.activity else None,
         runners=with_runners(miner.runners, request.capabilities) if request.capabilities else None,
     )
-    if request.executed:
-        refusals = {refused.command_id: refused.reasons for refused in request.refused}
-        command_store.settle(connection, session.miner_id, request.executed, refusals, now)
+    ordered = hooks.heartbeat(connection, context, session.miner_id, request)
     if request.capabilities is not None:
         hooks.miner_changed(connection, context, session.miner_id, request.capabilities)
     answers, events = [], []
@@ -133,9 +127,6 @@ def _heartbeat(
         )
         progress = int(max(record.progress, lease.progress))
         events.append(context.progress_of(lease.job_id, record.account_id, session.miner_id, progress))
-    ordered = [
-        commands.on_the_wire(command) for command in command_store.waiting(connection, session.miner_id)
-    ]
     lost = _lost([record for job_id, record in records.items() if job_id in held], session, request, now)
     lifecycle.save(connection, changes + lost, now)
     return answers, events, [item.before.job_id for item in lost], ordered

@@ -12,7 +12,6 @@ from agent.coordinator.store.schema.tables.access import (
     enrolments,
     idempotency,
     logins,
-    miner_commands,
     miners,
 )
 from agent.coordinator.store.schema.tables.files import (
@@ -65,7 +64,6 @@ __all__ = [
     "jobs",
     "logins",
     "metadata",
-    "miner_commands",
     "miner_days",
     "miner_releases",
     "miner_stats",

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
 
-from agent.coordinator.operations.answers.miners import QueuedCommand
+from agent.coordinator.features.machines import store
+from agent.coordinator.features.machines.answers import QueuedCommand
+from agent.coordinator.features.machines.store import CommandRecord
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import commands as store
+from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.store import locks, queue
-from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store.commands import CommandRecord
-from agent.coordinator.store.miners import MinerRecord
 from agent.core.commands import Command, SettingsChange
-from agent.core.errors import Conflict, NotFound, ValidationFailed
+from agent.core.errors import Conflict, ValidationFailed
 from agent.core.values.quantities import format_time
 from agent.protocol import answers
+from agent.protocol.messages import Capabilities, Heartbeat
 
-WAITED_FOR_CACHE_SECONDS: Final = 1.0
+AWAITED_CACHE_SECONDS: Final = 1.0
 MAX_MODELS: Final = 100
 """Number of awaited models that are considered, those with the most jobs first."""
+
 log = structlog.get_logger()
 
 
@@ -59,9 +61,9 @@ def _give(connection: Connection, caller: Caller, record: CommandRecord, most: i
     locks.session(connection, record.miner_id)
     miner = of_caller(connection, caller, record.miner_id)
     command = record.command
-    known = [gpu["uuid"] for gpu in json.loads(miner.capabilities)["gpus"]]
-    if command.gpu is not None and command.gpu not in known:
-        has = ", ".join(known) or "none"
+    gpus = [gpu["uuid"] for gpu in json.loads(miner.capabilities)["gpus"]]
+    if command.gpu is not None and command.gpu not in gpus:
+        has = ", ".join(gpus) or "none"
         raise ValidationFailed(
             "The request is not valid.", {"gpu": f"the miner has no such GPU; it has {has}"}
         )
@@ -74,27 +76,6 @@ def _give(connection: Connection, caller: Caller, record: CommandRecord, most: i
         )
     store.remove(connection, record.miner_id, replaced)
     store.add(connection, record)
-
-
-def of_caller(connection: Connection, caller: Caller, miner_id: str, *, removed: bool = False) -> MinerRecord:
-    """Return the miner if it is of the caller's fleet or the caller is an administrator, with `removed` even a removed one. Raises `NotFound`."""
-    mine = caller.role is Role.ADMIN or caller.miner_id == miner_id
-    if not mine and caller.miner_id is not None:
-        mine = miner_store.are_of_one_owner(connection, caller.miner_id, miner_id)
-    find = miner_store.find_former if removed else miner_store.find
-    record = find(connection, miner_id) if mine else None
-    if record is None:
-        raise NotFound(_missing(connection, miner_id, known=mine), {"miner_id": miner_id})
-    return record
-
-
-def _missing(connection: Connection, miner_id: str, *, known: bool) -> str:
-    """Return why there is no such miner: `known` callers learn that it was removed."""
-    former = miner_store.find_former(connection, miner_id) if known else None
-    if former is None or former.removed_at is None:
-        return f"There is no miner {miner_id}."
-    when = format_time(former.removed_at)
-    return f"The miner {former.name} ({miner_id}) was removed from this network at {when}. Its receipts and earnings remain."
 
 
 def on_the_wire(record: CommandRecord) -> answers.Command:
@@ -120,13 +101,36 @@ def _listed(values: tuple[str, ...] | None) -> list[str] | None:
     return None if values is None else list(values)
 
 
-async def commands_for(context: Context, miner_id: str) -> list[answers.Command]:
+def heartbeat(
+    connection: Connection, context: Context, miner_id: str, beat: Heartbeat
+) -> list[answers.Command]:
+    """Store which commands the miner has executed or refused. Return those that wait for it, and a hint if it has time for one."""
+    if beat.executed:
+        refusals = {refused.command_id: refused.reasons for refused in beat.refused}
+        store.settle(connection, miner_id, beat.executed, refusals, context.clock())
+    commands = [on_the_wire(record) for record in store.waiting(connection, miner_id)]
+    return commands if beat.paused is not None else [*commands, *_hints(connection, context, miner_id, beat)]
+
+
+def miner_changed(
+    connection: Connection, _: Context, miner_id: str, capabilities: Capabilities | None
+) -> Mapping[str, Any]:
+    """Delete the commands for a miner that is removed."""
+    if capabilities is None:
+        store.remove_all(connection, miner_id)
+    return {}
+
+
+def _hints(connection: Connection, context: Context, miner_id: str, beat: Heartbeat) -> list[answers.Command]:
     """Return at most one command, for a busy miner. A miner with a free slot gets the job itself, and fetches the model for it."""
     port = context.dispatcher.connected(miner_id)
     if port is None or port.free.slots > 0:
         return []
-    for service, model in await _waited_for(context):
-        offer = port.capabilities["services"].get(service)
+    # The connection gets what the heartbeat reports only once that is stored.
+    reported = None if beat.capabilities is None else beat.capabilities.model_dump(mode="json")
+    services = (reported or port.capabilities)["services"]
+    for service, model in _awaited_models(connection, context):
+        offer = services.get(service)
         if offer is not None and _could_fetch(context, offer, model):
             return [answers.Command(command="fetch_model", model=model)]
     return []
@@ -143,11 +147,11 @@ def _could_fetch(context: Context, offer: dict[str, Any], model: str) -> bool:
     )
 
 
-async def _waited_for(context: Context) -> list[tuple[str, str]]:
+def _awaited_models(connection: Connection, context: Context) -> list[tuple[str, str]]:
+    """Return services and models for which jobs wait, as they were a moment ago."""
     cached = context.caches.awaited_models
     now = context.clock()
-    if cached is None or now - cached[0] >= WAITED_FOR_CACHE_SECONDS:
-        known = context.dispatcher.unfinished.known
-        cached = (now, await context.database.read(queue.models_waited_for, MAX_MODELS, known))
-        context.caches.awaited_models = cached
+    if cached is None or now - cached[0] >= AWAITED_CACHE_SECONDS:
+        older = context.dispatcher.unfinished.known
+        cached = context.caches.awaited_models = (now, queue.models_waited_for(connection, MAX_MODELS, older))
     return cached[1]

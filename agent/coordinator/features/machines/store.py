@@ -10,8 +10,8 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from agent.coordinator.features.machines.tables import miner_commands
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import miner_commands
 from agent.core.commands import Command, CommandKind, SettingsChange
 
 MAX_HISTORY: Final = 100
@@ -84,11 +84,11 @@ def waiting_for(connection: Connection, miner_ids: Sequence[str]) -> dict[str, l
         .where(miner_commands.c.miner_id.in_(miner_ids), _UNEXECUTED)
         .order_by(miner_commands.c.command_id)
     )
-    found: defaultdict[str, list[CommandRecord]] = defaultdict(list)
+    by_miner: defaultdict[str, list[CommandRecord]] = defaultdict(list)
     for row in connection.execute(query):
         record = _record(*row)
-        found[record.miner_id].append(record)
-    return dict(found)
+        by_miner[record.miner_id].append(record)
+    return dict(by_miner)
 
 
 def newest(connection: Connection, miner_id: str, limit: int) -> list[CommandRecord]:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, event
 
-from agent.coordinator.operations.miners import commands
+from agent.coordinator.features.machines import commands
 from agent.coordinator.store import queue
 from support.clients.miner_socket import Socket
 from support.clients.scripted_miner import ScriptedMiner, capabilities
@@ -19,7 +19,7 @@ from support.server import Served
 
 @pytest.fixture(autouse=True)
 def _no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "WAITED_FOR_CACHE_SECONDS", 0.0)
+    monkeypatch.setattr(commands, "AWAITED_CACHE_SECONDS", 0.0)
 
 
 def offering(**changes: Any) -> dict[str, Any]:

@@ -1,0 +1,31 @@
+"""Whose miner it is: what owners see and do is for the miners of their fleet."""
+
+from __future__ import annotations
+
+from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.context import Connection
+from agent.coordinator.store import miners as store
+from agent.coordinator.store.miners import MinerRecord
+from agent.core.errors import NotFound
+from agent.core.values.quantities import format_time
+
+
+def of_caller(connection: Connection, caller: Caller, miner_id: str, *, removed: bool = False) -> MinerRecord:
+    """Return the miner if it is of the caller's fleet or the caller is an administrator, with `removed` even a removed one. Raises `NotFound`."""
+    mine = caller.role is Role.ADMIN or caller.miner_id == miner_id
+    if not mine and caller.miner_id is not None:
+        mine = store.are_of_one_owner(connection, caller.miner_id, miner_id)
+    find = store.find_former if removed else store.find
+    record = find(connection, miner_id) if mine else None
+    if record is None:
+        raise NotFound(_missing(connection, miner_id, known=mine), {"miner_id": miner_id})
+    return record
+
+
+def _missing(connection: Connection, miner_id: str, *, known: bool) -> str:
+    """Return why there is no such miner: `known` callers learn that it was removed."""
+    former = store.find_former(connection, miner_id) if known else None
+    if former is None or former.removed_at is None:
+        return f"There is no miner {miner_id}."
+    when = format_time(former.removed_at)
+    return f"The miner {former.name} ({miner_id}) was removed from this network at {when}. Its receipts and earnings remain."
