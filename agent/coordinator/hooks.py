@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Select
 
@@ -21,6 +22,7 @@ from agent.coordinator.store.ledger import Kind
 from agent.core.errors import ApiError
 from agent.core.feasibility import KnownMiner, Situation
 from agent.core.job_log import Line
+from agent.core.jobs import FailRun, Release
 from agent.core.market.ledger import Settlement
 from agent.core.matching import Restrictions
 from agent.core.reasons import Reason
@@ -37,6 +39,9 @@ if TYPE_CHECKING:  # hooks get it from use cases, and pass it on
 Find: TypeAlias = Callable[[str, str, str], None]
 """Reports a problem of the data: its kind, its position, and a description."""
 Gauges: TypeAlias = Mapping[Metric, Values]
+Returned: TypeAlias = FailRun | Release
+"""How a miner ends its lease without a result."""
+Ended = TypeVar("Ended", FailRun, Release)
 JobIds: TypeAlias = Select[str]
 """A query for the ids of jobs."""
 
@@ -123,6 +128,14 @@ class OpaqueInput:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountLimit:
+    """How many jobs of an account may run at a time, and until when."""
+
+    jobs: int
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """A new job, and the options with which its client submitted it. A job of the coordinator's own has the default of each."""
 
@@ -198,6 +211,17 @@ class Hooks:
     """Facts were stored that must never change: receipts, and those of features."""
     data_deleted: Callable[[Connection, Sequence[str]], None] | None = None
     """Everything that clients gave or got is deleted of these ended jobs."""
+    lease_returned: Callable[[Connection, Context, JobRecord, Returned], Returned] | None = None
+    """A miner reports that its run failed, or hands its lease back. Return the event, which may set `avoid_seconds`.
+
+    The record is the job before that. If the miner no longer has the lease, an error of the kernel follows and undoes everything.
+    """
+    pauses: Callable[[Connection, float], Mapping[tuple[str, str], float]] | None = None
+    """Miners are to get jobs. Return until when which of them get none, by miner and service, or `WHOLE` for all services."""
+    account_limits: Callable[[Connection, CoordinatorSettings, float], Mapping[str, AccountLimit]] | None = (
+        None
+    )
+    """Jobs are to be claimed. Return the accounts of which only a few jobs may run at a time."""
     heartbeat: Callable[[Connection, Context, str, Heartbeat], Sequence[Command]] | None = None
     """A heartbeat of this miner arrived. Return the commands for it. Its session is locked, and so are the jobs that it runs."""
     miner_changed: Callable[[Connection, Context, str, Capabilities | None], Mapping[str, Any]] | None = None
@@ -219,6 +243,8 @@ class Hooks:
     """The health is checked. Return which parts of it, those of `Feature.health`, are well."""
 
 
+WHOLE: Final = ""
+"""The whole miner, instead of a service."""
 NO_HOOKS: Final = Hooks()
 _installed: list[Hooks] = []
 
@@ -460,6 +486,36 @@ def data_deleted(connection: Connection, job_ids: Sequence[str]) -> None:
     for hooks in _installed:
         if hooks.data_deleted is not None:
             hooks.data_deleted(connection, job_ids)
+
+
+def lease_returned(connection: Connection, context: Context, record: JobRecord, event: Ended) -> Ended:
+    """Run the hook of that name. Return the event of all features."""
+    for hooks in _installed:
+        if hooks.lease_returned is not None:
+            event = cast("Ended", hooks.lease_returned(connection, context, record, event))
+    return event
+
+
+def pauses(connection: Connection, now: float) -> dict[tuple[str, str], float]:
+    """Run the hook of that name. Return the latest ends of the pauses of all features."""
+    ends: dict[tuple[str, str], float] = {}
+    for hooks in _installed:
+        if hooks.pauses is not None:
+            for key, until in hooks.pauses(connection, now).items():
+                ends[key] = max(until, ends.get(key, until))
+    return ends
+
+
+def account_limits(
+    connection: Connection, settings: CoordinatorSettings, now: float
+) -> dict[str, AccountLimit]:
+    """Run the hook of that name. Return the limits of all features, of two for one account the lower one."""
+    limits: dict[str, AccountLimit] = {}
+    for hooks in _installed:
+        if hooks.account_limits is not None:
+            for account_id, limit in hooks.account_limits(connection, settings, now).items():
+                limits[account_id] = min(limit, limits.get(account_id, limit), key=attrgetter("jobs"))
+    return limits
 
 
 def heartbeat(connection: Connection, context: Context, miner_id: str, beat: Heartbeat) -> list[Command]:

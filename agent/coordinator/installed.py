@@ -24,6 +24,7 @@ from agent.coordinator.features.replicas.feature import FEATURE as REPLICAS
 from agent.coordinator.features.reruns.feature import FEATURE as RERUNS
 from agent.coordinator.features.s3.feature import FEATURE as S3
 from agent.coordinator.features.sealing.feature import FEATURE as SEALING
+from agent.coordinator.features.throttling.feature import FEATURE as THROTTLING
 from agent.coordinator.features.tus.feature import FEATURE as TUS
 from agent.coordinator.features.waits.feature import FEATURE as WAITS
 from agent.coordinator.features.webhooks.feature import FEATURE as WEBHOOKS
@@ -39,6 +40,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     OFFERS,
     SEALING,
     MACHINES,
+    THROTTLING,
     WAITS,
     WEBHOOKS,
     HISTORY,

@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
+from agent.coordinator.features.throttling import store as throttling
+from agent.coordinator.features.throttling.rules import Tally
+from agent.coordinator.features.throttling.store import Releases
 from agent.coordinator.operations.context import Context
-from agent.coordinator.store import throttling
-from agent.coordinator.store.throttling import Releases
-from agent.core.market.throttling import Tally
 from agent.core.reasons import ReasonCode
 from support.clients.scripted_miner import GPU, ScriptedMiner, capabilities
 from support.jobs import WHISPER, submit

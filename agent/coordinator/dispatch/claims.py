@@ -18,7 +18,6 @@ from agent.coordinator.dispatch.reputations import Reputations
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import queue, running
-from agent.coordinator.store import throttling as throttling_store
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.jobs import is_opaque
@@ -27,7 +26,6 @@ from agent.coordinator.store.unfinished import Unfinished
 from agent.core.assignment import match
 from agent.core.feasibility import elsewhere
 from agent.core.jobs import Claim, IllegalEvent, Job, Release
-from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, Waiting
 from agent.core.nonces import Secrets, cache_salt, lease_nonce
 from agent.core.ranked_miners import RankedMiners
@@ -78,13 +76,12 @@ def claim(
     earlier = earlier or Earlier()
     candidates = earlier.reputations.added(connection, waiting, candidates, now)
     waiting = _avoiding(connection, waiting, candidates, now, settings, earlier.fleet)
-    pausing = throttling_store.pausing(connection, now)
-    if pausing:
-        candidates = _without_paused(candidates, pausing)
+    if pauses := hooks.pauses(connection, now):
+        candidates = _without_paused(candidates, pauses)
     earlier.ranked.update(candidates)
-    slowed = slowed_accounts(connection, settings, now)
+    limits = {name: limit.jobs for name, limit in hooks.account_limits(connection, settings, now).items()}
     numbers = running.numbers(connection, sorted({job.account_id for job in waiting}), known)
-    pairs = _matched(connection, waiting, earlier.ranked, numbers, now, slowed)
+    pairs = _matched(connection, waiting, earlier.ranked, numbers, now, limits)
     if not pairs:
         return [], True
     read = {job.job_id: job for job in waiting}
@@ -153,17 +150,6 @@ def _avoiding(
     return marked
 
 
-def slowed_accounts(connection: Connection, settings: CoordinatorSettings, now: float) -> dict[str, int]:
-    """Return how many jobs may run at a time for each account whose jobs fail too often by their own fault."""
-    many = throttling_store.many_failures(connection, settings.client_failures_tolerated)
-    half_life = CLIENT_FAILURES_HALF_LIFE_SECONDS
-    return {
-        account_id: settings.slowed_jobs
-        for account_id, tally in many.items()
-        if tally.now(now, half_life) > settings.client_failures_tolerated
-    }
-
-
 def _unit_price(record: job_store.JobRecord, candidate: Candidate) -> int:
     """Return the price on which client and miner have agreed, or else the miner's current one."""
     if record.agreed_price is not None:
@@ -172,14 +158,14 @@ def _unit_price(record: job_store.JobRecord, candidate: Candidate) -> int:
 
 
 def _without_paused(
-    candidates: Sequence[Candidate], pausing: Mapping[tuple[str, str], float]
+    candidates: Sequence[Candidate], pauses: Mapping[tuple[str, str], float]
 ) -> list[Candidate]:
     """Leave out the miners that the coordinator pauses, and mark the services that it pauses."""
-    concerned = {miner_id for miner_id, _ in pausing}
+    concerned = {miner_id for miner_id, _ in pauses}
     return [
-        with_pauses(candidate, pausing) if candidate.miner_id in concerned else candidate
+        with_pauses(candidate, pauses) if candidate.miner_id in concerned else candidate
         for candidate in candidates
-        if (candidate.miner_id, throttling_store.WHOLE) not in pausing
+        if (candidate.miner_id, hooks.WHOLE) not in pauses
     ]
 
 
@@ -189,7 +175,7 @@ def _matched(
     candidates: RankedMiners,
     numbers: RunningNumbers,
     now: float,
-    slowed: Mapping[str, int],
+    limits: Mapping[str, int],
 ) -> list[tuple[str, Candidate]]:
     """Match jobs with miners, each of which holds at most as many leases as it can run and submit at a time, even if it announces more capacity.
 
@@ -197,7 +183,7 @@ def _matched(
     """
     most: dict[str, int] = {}
     while True:
-        pairs = match(waiting, candidates, numbers.by_account, now, slowed, most)
+        pairs = match(waiting, candidates, numbers.by_account, now, limits, most)
         chosen = {candidate.miner_id: candidate for _, candidate in pairs if candidate.miner_id not in most}
         held = numbers.by_miner
         if held is None:

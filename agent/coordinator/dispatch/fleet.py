@@ -10,13 +10,12 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from agent.coordinator import hooks
 from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.store import miner_stats
 from agent.coordinator.store import miners as store
-from agent.coordinator.store import throttling as throttling_store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.miners import MinerRecord
-from agent.coordinator.store.throttling import WHOLE
 from agent.core.feasibility import KnownMiner
 from agent.core.market.reputation import NEUTRAL, shown
 from agent.core.matching import Candidate
@@ -83,15 +82,15 @@ def offline_before(settings: CoordinatorSettings, now: float) -> float:
 
 def known_miners(connection: Connection, settings: CoordinatorSettings, now: float) -> list[KnownMiner]:
     """Return all registered miners. Their `busy` is not set."""
-    pausing = throttling_store.pausing(connection, now)
+    pauses = hooks.pauses(connection, now)
     seen_after = offline_before(settings, now)
     stats = miner_stats.all_stats(connection)
     reputations = {miner_id: shown(known.evidence, now) for miner_id, known in stats.items()}
     owners = store.owners(connection)
-    found = (_known(record, seen_after, pausing, reputations) for record in store.all_miners(connection))
+    miners = (_known(record, seen_after, pauses, reputations) for record in store.all_miners(connection))
     return [
         replace(miner, owner=owner) if (owner := owners.get(miner.miner_id)) else miner
-        for miner in found
+        for miner in miners
         if miner is not None
     ]
 
@@ -116,7 +115,7 @@ class FleetReader:
 def _known(
     record: MinerRecord,
     seen_after: float,
-    pausing: Mapping[tuple[str, str], float],
+    pauses: Mapping[tuple[str, str], float],
     reputations: Mapping[str, float],
 ) -> KnownMiner | None:
     try:
@@ -125,22 +124,22 @@ def _known(
         return None
     candidate = replace(parsed.candidate, reputation=reputations.get(record.miner_id, NEUTRAL))
     return KnownMiner(
-        with_pauses(candidate, pausing),
+        with_pauses(candidate, pauses),
         record.name,
         online=record.seen_at >= seen_after,
         seen_at=record.seen_at,
         paused=record.paused,
         excluded=record.excluded_at is not None,
         excluded_reason=record.excluded_reason,
-        suspended_until=pausing.get((record.miner_id, WHOLE), 0.0),
+        suspended_until=pauses.get((record.miner_id, hooks.WHOLE), 0.0),
         gpu_memories=parsed.gpu_memories,
         unavailable=parsed.unavailable,
     )
 
 
-def with_pauses(candidate: Candidate, pausing: Mapping[tuple[str, str], float]) -> Candidate:
+def with_pauses(candidate: Candidate, pauses: Mapping[tuple[str, str], float]) -> Candidate:
     """Return the miner with the services marked that the coordinator pauses there."""
-    paused = {service for miner_id, service in pausing if miner_id == candidate.miner_id}
+    paused = {service for miner_id, service in pauses if miner_id == candidate.miner_id}
     if not paused & candidate.services.keys():
         return candidate
     services = {

@@ -45,16 +45,6 @@ def statistics(connection: Connection, miner_ids: Collection[str]) -> None:
     wait(connection, *(f"statistics {miner_id}" for miner_id in sorted(miner_ids)))
 
 
-def releases(connection: Connection, miner_id: str) -> None:
-    """Wait until no other transaction changes the miner's tallies of leases handed back."""
-    wait(connection, f"releases {miner_id}")
-
-
-def tally(connection: Connection, account_id: str) -> None:
-    """Wait until no other transaction changes the account's tally of failures."""
-    wait(connection, f"tally {account_id}")
-
-
 def storage(connection: Connection, owner: str) -> None:
     """Wait until no other transaction decides whether a file fits the quota of this account, job or miner."""
     wait(connection, f"storage {owner}")

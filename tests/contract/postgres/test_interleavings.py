@@ -22,12 +22,13 @@ from agent.coordinator.features.job_logs import store as job_logs
 from agent.coordinator.features.log import store as log_store
 from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.log.sequencer import integrate
+from agent.coordinator.features.throttling import store as throttling
 from agent.coordinator.features.webhooks import store as webhooks
 from agent.coordinator.features.webhooks.store import Delivery
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import changed_balances, counts, ledger, locks, miner_stats, throttling
+from agent.coordinator.store import changed_balances, counts, ledger, locks, miner_stats
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.locks import LANES

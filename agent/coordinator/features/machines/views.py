@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent import __version__
+from agent.coordinator import hooks
 from agent.coordinator.features.machines import commands, store
 from agent.coordinator.features.machines.answers import (
     DatabaseNumbers,
@@ -31,7 +32,7 @@ from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import counts, miner_stats, throttling
+from agent.coordinator.store import counts, miner_stats
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store import running as running_store
 from agent.coordinator.store.miner_stats import DAY_SECONDS
@@ -138,8 +139,7 @@ def _registered(record: MinerRecord, seen_after: float) -> Json:
 
 
 def _throttled_until(connection: Connection, miner_id: str, now: float) -> str | None:
-    until = throttling.releases_of(connection, miner_id).pause_until
-    return format_time(until) if until > now else None
+    return format_optional_time(hooks.pauses(connection, now).get((miner_id, hooks.WHOLE)))
 
 
 def _waiting(command: CommandRecord) -> WaitingCommand:
@@ -236,7 +236,7 @@ def _summaries(
     seen_after, now = offline_before(context), context.clock()
     statistics = miner_stats.all_stats(connection)
     faults = miner_store.last_faults(connection, [record.miner_id for record in records])
-    pauses = throttling.pauses(connection, now)
+    pauses = hooks.pauses(connection, now)
     return [
         _summary(
             record,
@@ -244,7 +244,7 @@ def _summaries(
             now,
             statistics.get(record.miner_id, miner_stats.MinerStats()),
             faults.get(record.miner_id),
-            pauses.get(record.miner_id),
+            pauses.get((record.miner_id, hooks.WHOLE)),
         )
         for record in records
     ]

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from agent.coordinator import hooks
-from agent.coordinator.dispatch.claims import slowed_accounts
 from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.features.waits.situation import FailedRun, JobSituation
 from agent.coordinator.operations.context import Connection, Context
@@ -38,7 +37,8 @@ def situation_of(connection: Connection, context: Context, record: JobRecord) ->
     if failed_on and elsewhere(job, miners, failed_on, now):
         job = replace(job, avoided=failed_on)
     running = counts.running(connection, [record.account_id])
-    limits = slowed_accounts(connection, context.settings, now)
+    account_limits = hooks.account_limits(connection, context.settings, now)
+    limits = {account_id: limit.jobs for account_id, limit in account_limits.items()}
     basis = JobSituation.of(feasibility.situation(context, job.service, job.model, tuple(miners)))
     ready = [miner for miner in miners if runnable_on(job, miner, basis)]
     situation = replace(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from agent.coordinator import hooks
+from agent.coordinator.hooks import AccountLimit
 from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.answers.accounts import (
     Account,
@@ -19,7 +21,7 @@ from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import events as event_store
-from agent.coordinator.store import idempotency, job_lists, locks, throttling
+from agent.coordinator.store import idempotency, job_lists, locks
 from agent.coordinator.store import ledger as store
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.ledger import Kind, TransactionRecord
@@ -37,7 +39,6 @@ from agent.core.market.ledger import (
     earned,
     escrow,
 )
-from agent.core.market.throttling import CLIENT_FAILURES_HALF_LIFE_SECONDS, Tally
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units, to_units
 from aitbc.canonical import canonical_json, sha256_hex
 
@@ -58,7 +59,7 @@ def _wallet(connection: Connection, context: Context, caller: Caller) -> Wallet:
             account_id=caller.account_id,
             balance=amount(available(caller.account_id)),
             held=amount(escrow(caller.account_id)),
-            slowed_until=_slowed_until(context, throttling.failures_of(connection, caller.account_id)),
+            slowed_until=_slowed_until(_limits(connection, context).get(caller.account_id)),
         )
     return Wallet(balance=amount(FEES), held="0", issued=_money(-store.balance(connection, ISSUED)))
 
@@ -118,13 +119,16 @@ async def accounts(context: Context, *, limit: int, after: str | None) -> Accoun
     return await context.database.read(_accounts, context, limit, after)
 
 
-def _slowed_until(context: Context, failures: Tally) -> str | None:
-    until = failures.below(context.settings.client_failures_tolerated, CLIENT_FAILURES_HALF_LIFE_SECONDS)
-    return None if until is None or until <= context.clock() else format_time(until)
+def _limits(connection: Connection, context: Context) -> Mapping[str, AccountLimit]:
+    return hooks.account_limits(connection, context.settings, context.clock())
+
+
+def _slowed_until(limit: AccountLimit | None) -> str | None:
+    return None if limit is None else format_time(limit.until)
 
 
 def _accounts(connection: Connection, context: Context, limit: int, after: str | None) -> AccountPage:
-    failures = throttling.many_failures(connection, context.settings.client_failures_tolerated)
+    limits = _limits(connection, context)
     records = access_store.accounts_page(connection, limit=limit + 1, after=after)
     shown = records[:limit]
     ledger_accounts = [kind(record.account_id) for record in shown for kind in (available, escrow)]
@@ -137,7 +141,7 @@ def _accounts(connection: Connection, context: Context, limit: int, after: str |
                 balance=_money(amounts.get(available(record.account_id), 0)),
                 held=_money(amounts.get(escrow(record.account_id), 0)),
                 created_at=format_time(record.created_at),
-                slowed_until=_slowed_until(context, failures.get(record.account_id, Tally())),
+                slowed_until=_slowed_until(limits.get(record.account_id)),
             )
             for record in shown
         ],

@@ -15,7 +15,6 @@ from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.metrics import LEASES_EXPIRED
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners import throttling
 from agent.coordinator.operations.miners.metering import metered
 from agent.coordinator.operations.miners.sessions import lease_end
 from agent.coordinator.store import jobs as store
@@ -33,7 +32,6 @@ from agent.core.jobs import (
     JobState,
     Release,
 )
-from agent.core.market.reputation import TOO_LARGE, UNABLE
 from agent.protocol.answers import RunEndedAnswer
 from agent.protocol.messages import RunFailure, RunLog, RunRelease
 from runners.errors import FailureCode
@@ -87,16 +85,12 @@ def _fail(
     record = _record(connection, job_id, event.fence)
     if _is_repeated(record, session, event):
         return record.life, record.trace_id
-    lease = record.life.lease
     if event.retry and event.failure.code in LACKING:
         event = replace(event, elsewhere=_runs_elsewhere(connection, context, record, event))
+    event = hooks.lease_returned(connection, context, record, event)
     life = _change(connection, record, event, units=metered(context, record, units, event.now))
     if sent is not None:
         hooks.run_ends(connection, context.settings, record, sent, event.now)
-    if not event.retry or event.failure.code in TOO_LARGE:
-        throttling.client_failed(connection, context, record, event.now)
-    if event.retry and event.failure.code in UNABLE and lease is not None:
-        throttling.could_not_run(connection, context, record, lease, event.now)
     return life, record.trace_id
 
 
@@ -122,12 +116,8 @@ def _release(
     connection: Connection, context: Context, session: Session, job_id: str, fence: int, now: float
 ) -> tuple[Job, str]:
     record = _record(connection, job_id, fence)
-    lease = record.life.lease
-    avoid_seconds = throttling.avoidance(connection, session.miner_id, now)
-    life = _change(connection, record, Release(session.miner_id, fence, now, avoid_seconds))
-    if lease is not None:
-        throttling.handed_back(connection, context, record, lease, now)
-    return life, record.trace_id
+    event = hooks.lease_returned(connection, context, record, Release(session.miner_id, fence, now))
+    return _change(connection, record, event), record.trace_id
 
 
 async def revoke(context: Context, session: Session, job_id: str, fence: int) -> None:

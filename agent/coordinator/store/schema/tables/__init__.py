@@ -35,9 +35,7 @@ from agent.coordinator.store.schema.tables.jobs import (
 )
 from agent.coordinator.store.schema.tables.marketplace import (
     client_evidence,
-    client_failures,
     miner_days,
-    miner_releases,
     miner_stats,
     recent_work,
 )
@@ -53,7 +51,6 @@ __all__ = [
     "browser_sessions",
     "challenges",
     "client_evidence",
-    "client_failures",
     "durations",
     "enrolments",
     "events",
@@ -65,7 +62,6 @@ __all__ = [
     "logins",
     "metadata",
     "miner_days",
-    "miner_releases",
     "miner_stats",
     "miners",
     "postings",

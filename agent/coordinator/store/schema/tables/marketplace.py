@@ -59,27 +59,6 @@ recent_work = Table(
     Index("ix_recent_work_miner", "miner_id", "part"),
 )
 
-# Decaying count of leases that a miner has handed back, and the time until which it therefore gets no jobs. With a service: of runs
-# of that service that the miner could not perform, and the time until which it gets no jobs of that service.
-miner_releases = Table(
-    "miner_releases",
-    metadata,
-    Column("miner_id", ForeignKey("miners.miner_id"), primary_key=True),
-    Column("service", String(64), primary_key=True, server_default=""),
-    Column("count", Float, nullable=False),
-    Column("counted_at", Float, nullable=False),
-    Column("pause_until", Float, nullable=False, index=True),
-)
-
-# Decaying count of failures that an account has caused.
-client_failures = Table(
-    "client_failures",
-    metadata,
-    Column("account_id", ForeignKey("accounts.account_id"), primary_key=True),
-    Column("count", Float, nullable=False, index=True),
-    Column("counted_at", Float, nullable=False),
-)
-
 # A miner's earnings on each UTC day (days since the epoch), and the number of jobs.
 miner_days = Table(
     "miner_days",

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.store import throttling
+from agent.coordinator.features.throttling import store as throttling
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import job, submit
 from support.server import Served, serve

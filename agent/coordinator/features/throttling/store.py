@@ -7,9 +7,10 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, select, text
 
+from agent.coordinator.features.throttling.rules import Tally
+from agent.coordinator.features.throttling.tables import client_failures, miner_releases
+from agent.coordinator.hooks import WHOLE
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import client_failures, miner_releases
-from agent.core.market.throttling import Tally
 
 _releases = Prepared(
     select(miner_releases.c.count, miner_releases.c.counted_at, miner_releases.c.pause_until).where(
@@ -23,7 +24,7 @@ _save_releases = Prepared(
         "count = excluded.count, counted_at = excluded.counted_at, pause_until = excluded.pause_until"
     )
 )
-_pausing = Prepared(
+_pauses = Prepared(
     select(miner_releases.c.miner_id, miner_releases.c.service, miner_releases.c.pause_until).where(
         miner_releases.c.pause_until > bindparam("moment")
     )
@@ -44,10 +45,6 @@ _many_failures = Prepared(
         client_failures.c.count > bindparam("tolerated")
     )
 )
-
-
-WHOLE: Final = ""
-"""Instead of a service: the whole miner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +74,10 @@ def save_releases(connection: Connection, miner_id: str, releases: Releases, ser
     _save_releases.run(connection, {**key, **values, "pause_until": releases.pause_until})
 
 
-def pausing(connection: Connection, now: float) -> dict[tuple[str, str], float]:
+def pauses(connection: Connection, now: float) -> dict[tuple[str, str], float]:
     """Return the miners and services that get no jobs now, by miner and service, and until when."""
-    rows = _pausing.rows(connection, {"moment": now})
+    rows = _pauses.rows(connection, {"moment": now})
     return {(miner_id, service): until for miner_id, service, until in rows}
-
-
-def pauses(connection: Connection, now: float) -> dict[str, float]:
-    """Return the same miners, each with the time until which it gets no jobs."""
-    query = select(miner_releases.c.miner_id, miner_releases.c.pause_until)
-    return dict(connection.execute(query.where(miner_releases.c.pause_until > now)).all())
 
 
 def failures_of(connection: Connection, account_id: str) -> Tally:

@@ -1,0 +1,115 @@
+"""Slows down miners that repeatedly release leases, and clients whose jobs repeatedly fail through their own fault."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from agent.coordinator.features.throttling import store
+from agent.coordinator.features.throttling.rules import (
+    CLIENT_FAILURES_HALF_LIFE_SECONDS,
+    MOST_CLIENT_FAILURES,
+    RELEASES_HALF_LIFE_SECONDS,
+    Tally,
+    growing_pause,
+)
+from agent.coordinator.features.throttling.store import Releases
+from agent.coordinator.hooks import AccountLimit
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import locks, miner_stats
+from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.miner_stats import MinerStats, Work
+from agent.core.jobs import RETRY_SECONDS, FailRun, Lease, Release
+from agent.core.market.reputation import TOO_LARGE, UNABLE
+from agent.settings import CoordinatorSettings
+
+FREE_RELEASES_OF_A_JOB: Final = 1
+"""After this many releases of a job, a miner must wait before it gets that job again."""
+
+
+def lease_returned(
+    connection: Connection, context: Context, record: JobRecord, event: FailRun | Release
+) -> FailRun | Release:
+    """Count what the return of a lease says about its miner or its client. Return the event, with how long the miner avoids the job."""
+    lease = record.life.lease
+    if isinstance(event, Release):
+        avoid_seconds = _avoidance(connection, event.miner_id, event.now)
+        if lease is not None:
+            _handed_back(connection, context, record, lease, event.now)
+        return replace(event, avoid_seconds=avoid_seconds)
+    code = event.failure.code
+    if not event.retry or code in TOO_LARGE:
+        _client_failed(connection, context, record, event.now)
+    if event.retry and code in UNABLE and lease is not None:
+        _could_not_run(connection, context, record, lease, event.now)
+    return event
+
+
+def account_limits(
+    connection: Connection, settings: CoordinatorSettings, now: float
+) -> dict[str, AccountLimit]:
+    """Return how many jobs may run at a time of the accounts whose jobs fail too often by their own fault."""
+    tolerated = settings.client_failures_tolerated
+    ends = {
+        account_id: tally.below(tolerated, CLIENT_FAILURES_HALF_LIFE_SECONDS)
+        for account_id, tally in store.many_failures(connection, tolerated).items()
+    }
+    return {
+        account_id: AccountLimit(settings.slowed_jobs, until)
+        for account_id, until in ends.items()
+        if until is not None and until > now
+    }
+
+
+def _avoidance(connection: Connection, miner_id: str, now: float) -> float:
+    """Return for how many seconds a miner does not get a job again that it releases now."""
+    count = store.releases_of(connection, miner_id).tally.now(now, RELEASES_HALF_LIFE_SECONDS)
+    times = round(count) + 1
+    return growing_pause(times, FREE_RELEASES_OF_A_JOB, RETRY_SECONDS / 2)
+
+
+def _handed_back(
+    connection: Connection, context: Context, record: JobRecord, lease: Lease, now: float
+) -> None:
+    """Count a lease that its miner released or could not work on.
+
+    Leases released together count once: only a lease that was accepted after the last counted release counts again. Beyond the
+    tolerated number, each one lowers the miner's reputation and pauses it, each time for twice as long.
+    """
+    locks.wait(connection, f"releases {lease.miner_id}")
+    former = store.releases_of(connection, lease.miner_id)
+    if lease.assigned_at < former.tally.at:
+        return
+    tally = former.tally.with_one(now, RELEASES_HALF_LIFE_SECONDS)
+    settings = context.settings
+    pause = growing_pause(tally.count, settings.releases_tolerated, settings.release_pause_seconds / 2)
+    store.save_releases(connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0))
+    if pause:
+        work = Work(lease.miner_id, record.account_id, MinerStats(), success=False)
+        miner_stats.add(connection, [work], now)
+
+
+def _could_not_run(
+    connection: Connection, context: Context, record: JobRecord, lease: Lease, now: float
+) -> None:
+    """Count a run that its miner could not perform, without a fault of its own.
+
+    Beyond the tolerated number, each one pauses the service on that miner, each time for twice as long. Its other services and its
+    reputation are not affected, since a client may have caused it.
+    """
+    locks.wait(connection, f"releases {lease.miner_id}")
+    former = store.releases_of(connection, lease.miner_id, record.service)
+    tally = former.tally.with_one(now, RELEASES_HALF_LIFE_SECONDS)
+    settings = context.settings
+    pause = growing_pause(tally.count, settings.releases_tolerated, settings.release_pause_seconds / 2)
+    store.save_releases(
+        connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0), record.service
+    )
+
+
+def _client_failed(connection: Connection, context: Context, record: JobRecord, now: float) -> None:
+    """Count a failure that the client caused."""
+    locks.wait(connection, f"tally {record.account_id}")
+    tally = store.failures_of(connection, record.account_id).with_one(now, CLIENT_FAILURES_HALF_LIFE_SECONDS)
+    most = MOST_CLIENT_FAILURES * context.settings.client_failures_tolerated
+    store.save_failures(connection, record.account_id, Tally(min(tally.count, most), tally.at))
