@@ -33,7 +33,7 @@ from agent.coordinator.http.rate_limits import RateLimits
 from agent.coordinator.installed import FEATURES, METRICS, open_blobs, open_cluster
 from agent.coordinator.openapi.document import all_routers, document, guard_of, routes
 from agent.coordinator.operations.caches import Caches
-from agent.coordinator.operations.context import Context, Health
+from agent.coordinator.operations.context import Context, Features, Health
 from agent.coordinator.routes import OPERATORS_ROUTERS
 from agent.coordinator.secret_file import load_secret
 from agent.coordinator.signer import Signer, load_signer
@@ -119,16 +119,25 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
         connections=Connections(
             settings.coordinator.connections, meter, descriptors=raise_descriptor_limit()
         ),
-        parts={
-            feature.part: feature.open(opening)
-            for feature in FEATURES
-            if feature.part is not None and feature.open is not None
-        },
+        features=_features(opening),
         health=Health(
             features=dict.fromkeys((name for feature in FEATURES for name in feature.health), True)
         ),
         cluster=cluster,
         caches=Caches(bus=cluster.bus),
+    )
+
+
+def _features(opening: Opening) -> Features:
+    """Open the features' parts."""
+    return Features(
+        {
+            feature.part: feature.open(opening)
+            for feature in FEATURES
+            if feature.part is not None and feature.open is not None
+        },
+        [feature.read_metrics for feature in FEATURES if feature.read_metrics is not None],
+        [feature.check_health for feature in FEATURES if feature.check_health is not None],
     )
 
 

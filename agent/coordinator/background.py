@@ -56,7 +56,7 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
     finally:
         await _end(tasks)
         await _end(leading)
-        for part in context.parts.values():
+        for part in context.features.parts.values():
             await part.close()
         await context.artifacts.close()
         context.database.close()

@@ -23,12 +23,15 @@ from aitbc.statement import job_price
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A job before and after an event. `values` are other columns of its row that change (progress, units, unit_price)."""
+    """A job before and after an event."""
 
     before: JobRecord
     life: Job
     effects: tuple[Effect, ...]
     values: Mapping[str, Any] = field(default_factory=dict)
+    """Other columns of its row that change: progress, units, unit_price."""
+    waits_for: tuple[str, ...] = ()
+    """The codes of the reasons why the job waits, if this is what its client is told; nothing else changes then."""
 
     @classmethod
     def by(cls, record: JobRecord, event: Event, **values: Any) -> Change:

@@ -19,7 +19,8 @@ from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.cluster.bus import Bus
 from agent.coordinator.cluster.cluster import Cluster, Installation
 from agent.coordinator.hooks import NO_HOOKS, Hooks
-from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.context import CheckHealth, Context, ReadMetrics
+from agent.coordinator.operations.files.examination import Examine
 from agent.coordinator.signer import Signer
 from agent.coordinator.store.database import Database
 from agent.metrics import Metric
@@ -70,7 +71,8 @@ class Feature:
 
     `open_blobs` returns the store of artifacts if the settings name one of the feature, and raises `ConfigurationError`.
     `open_cluster` returns the cluster if other coordinators can use the database, and raises `ConfigurationError` if they differ.
-    A replica that begins to lead calls `begin`, and then runs the tasks and the part. `health` are the names of what `check_health` returns.
+    A replica that begins to lead calls `begin`, and then runs the tasks and the part. `read_metrics` returns those metrics that are declared with `read`.
+    `health` are the names of what `check_health` returns: parts of the health, and which of them are well. `aitbc-agent fsck` calls `examine`.
     `pages` returns routes that are not part of the API, `middleware` are ASGI applications around another one. Pages of other origins may read the `exposed_headers`.
     """
 
@@ -80,6 +82,7 @@ class Feature:
     exposed_headers: tuple[str, ...] = ()
     pages: Callable[[Context], Sequence[BaseRoute]] | None = None
     metrics: tuple[Metric, ...] = ()
+    read_metrics: ReadMetrics | None = None
     tasks: tuple[Task, ...] = ()
     part: type[Part] | None = None
     open: Callable[[Opening], Part] | None = None
@@ -87,4 +90,6 @@ class Feature:
     open_cluster: Callable[[Installation], Cluster | None] | None = None
     begin: Callable[[Context], Awaitable[object]] | None = None
     health: tuple[str, ...] = ()
+    check_health: CheckHealth | None = None
+    examine: Examine | None = None
     hooks: Hooks = NO_HOOKS

@@ -57,6 +57,9 @@ FEATURES: Final[tuple[Feature, ...]] = (
 METRICS: Final = (*KERNEL_METRICS, *(metric for feature in FEATURES for metric in feature.metrics))
 """All metrics of the coordinator."""
 
+EXAMINERS: Final = tuple(feature.examine for feature in FEATURES if feature.examine is not None)
+"""What `aitbc-agent fsck` examines of the features."""
+
 hooks.install(feature.hooks for feature in FEATURES)
 
 

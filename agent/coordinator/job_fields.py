@@ -1,7 +1,7 @@
 """The fields that features add to requests and answers: those of jobs above all, of services, and of removed miners.
 
 The kernel composes its models from these, once. A feature declares them in its `fields.py`, which imports nothing of the coordinator, and
-adds them to a class below; its hooks `check_options`, `jobs_submitted`, `describe_jobs`, `options_of` and `narrow` (`hooks.py`) do the rest.
+adds them to a class below; its hooks `check_request`, `jobs_submitted`, `describe_jobs` and `filter_jobs` (`hooks.py`) do the rest.
 Apart from the list of features, no other module names one.
 """
 
@@ -19,7 +19,7 @@ class OptionFields(OfferOptions, AuditOptions, WebhookOptions, LabelOptions, def
 
 
 class Input(SealedInput, defer_build=True):
-    """The fields that may replace the service's input in the request for a whole job (`read_input`)."""
+    """The fields that may replace the service's input in the request for a whole job (`hooks.ReplacedInput`)."""
 
 
 class StatusFields(OfferedStatus, LabelledStatus, defer_build=True):
@@ -27,7 +27,7 @@ class StatusFields(OfferedStatus, LabelledStatus, defer_build=True):
 
 
 class Details(SealedDetails, AuditedDetails, defer_build=True):
-    """The fields of the answer about one job (`describe_details`)."""
+    """The fields of the answer about one job (`hooks.View`)."""
 
 
 class ServiceFields(AuditedService, defer_build=True):

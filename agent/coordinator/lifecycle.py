@@ -150,7 +150,8 @@ def notify_waiting(connection: Connection, record: JobRecord, notice: Mapping[st
         return False
     update = consequences.job_update(record, record.life, None, 0, now)
     events.add(connection, [replace(update, data={**update.data, "waiting": dict(notice)})], now)
-    hooks.job_waits(connection, record, [reason["code"] for reason in notice["reasons"]], now)
+    waits_for = tuple(reason["code"] for reason in notice["reasons"])
+    hooks.jobs_changed(connection, [Change(record, record.life, (), waits_for=waits_for)], {}, now)
     return True
 
 

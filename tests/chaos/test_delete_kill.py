@@ -13,6 +13,7 @@ import pytest
 
 from agent import fault_points
 from agent.coordinator.features.log import fsck
+from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import removal
@@ -67,7 +68,7 @@ def test_a_deletion_is_completed_after_a_kill(tmp_path: Path, step: str) -> None
         assert client.get("/v1/jobs").json()["total"] == 0
         assert client.get("/v1/wallet").json() == before
         log_key = served.context.signer.vkey
-        found = served.do(lambda context: context.database.read(fsck.examine, log_key, {}))
+        found = served.do(lambda context: context.database.read(fsck.examine, log_key, {}, EXAMINERS))
         assert [*map(str, found.problems), *checks.examine_database(data, [])] == []
 
 
@@ -116,13 +117,16 @@ def test_the_deletion_of_old_data_is_completed_after_a_kill(tmp_path: Path, step
         left = {"before_commit:_forget_jobs": 2, "after_commit:_forget_jobs": 1, "before_commit:forget": 1}
         assert client.get("/v1/jobs").json()["total"] == left[step.removeprefix("database.")]
         log_key = served.context.signer.vkey
-        assert served.do(lambda context: context.database.read(fsck.examine, log_key, {})).problems == []
+        assert (
+            served.do(lambda context: context.database.read(fsck.examine, log_key, {}, EXAMINERS)).problems
+            == []
+        )
         served.do(forget_old)
         served.do(removal.remove_orphans)
         assert client.get("/v1/jobs").json()["total"] == 0
         assert client.get("/v1/wallet").json() == before
         assert {content for content in blobs(served) if content.startswith(b"deleted")} == set()
-        found = served.do(lambda context: context.database.read(fsck.examine, log_key, {}))
+        found = served.do(lambda context: context.database.read(fsck.examine, log_key, {}, EXAMINERS))
         assert [*map(str, found.problems), *checks.examine_database(data, [])] == []
 
 

@@ -109,9 +109,7 @@ def claim(
                 unit_price,
                 checkpoints.get(job.job_id, ()),
                 secrets,
-                ""
-                if settings.share_prompt_caches
-                else hooks.caches_of(connection, record, candidate.miner_id),
+                "" if settings.share_prompt_caches else _caches_of(connection, record, candidate.miner_id),
             ),
             now - record.created_at,
         )
@@ -120,6 +118,12 @@ def claim(
         )
     ]
     return assignments, len(waiting) > chosen or chosen > len(pairs)
+
+
+def _caches_of(connection: Connection, record: job_store.JobRecord, miner_id: str) -> str:
+    """Return under which name a run shares prompt caches with others: what the first feature says, or else the job's account."""
+    names = hooks.share_caches(connection, record, miner_id)
+    return next((name for name in names if name is not None), record.account_id)
 
 
 def _is_unchanged(record: job_store.JobRecord | None, waiting: Waiting) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import BlobStore
@@ -25,11 +25,38 @@ from agent.core.jobs import JobState
 from agent.core.liveness import Liveness
 from agent.core.machine.catalogue import CatalogueEntry
 from agent.core.values.quantities import format_time, make_id
-from agent.metrics import Meter
+from agent.metrics import Meter, Metric, Values
 from agent.settings import CoordinatorSettings
 from runners.api import ServiceDefinition
 
 T = TypeVar("T")
+
+ReadMetrics: TypeAlias = "Callable[[Connection, Context, float], Mapping[Metric, Values]]"
+CheckHealth: TypeAlias = "Callable[[Connection, Context], Mapping[str, bool]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the use cases of the kernel know of features."""
+
+    parts: Mapping[type[Any], Any] = field(default_factory=dict)
+    """Their long-lived objects, by their class."""
+    metrics: Sequence[ReadMetrics] = ()
+    health_checks: Sequence[CheckHealth] = ()
+
+    def read_metrics(self, connection: Connection, context: Context, now: float) -> dict[Metric, Values]:
+        """Return the values of their metrics that are declared with `read`."""
+        gauges: dict[Metric, Values] = {}
+        for read in self.metrics:
+            gauges |= read(connection, context, now)
+        return gauges
+
+    def check_health(self, connection: Connection, context: Context) -> dict[str, bool]:
+        """Return which of their parts are well."""
+        well: dict[str, bool] = {}
+        for check in self.health_checks:
+            well |= check(connection, context)
+        return well
 
 
 @dataclass(slots=True)
@@ -54,8 +81,7 @@ class Health:
 class Context:
     """The coordinator's parts.
 
-    `clock` returns seconds since the epoch; `link_key` is the secret behind signed links;
-    `parts` are the features' long-lived objects by their class.
+    `clock` returns seconds since the epoch; `link_key` is the secret behind signed links.
     `liveness` receives reports of progress, in the event loop's time; `open_streams` counts streams by their owner, and
     `streams_by_key` has the open ones by their credential.
     """
@@ -74,7 +100,7 @@ class Context:
     clock: Callable[[], float]
     meter: Meter
     connections: Connections
-    parts: Mapping[type[Any], Any] = field(default_factory=dict)
+    features: Features = field(default_factory=Features)
     cluster: Cluster = field(default_factory=Alone)
     caches: Caches = field(default_factory=Caches)
     open_streams: Counter[str] = field(default_factory=Counter)
@@ -84,7 +110,7 @@ class Context:
 
     def part(self, kind: type[T]) -> T:
         """Return a feature's part."""
-        part: T = self.parts[kind]
+        part: T = self.features.parts[kind]
         return part
 
     def new_id(self, prefix: str) -> str:

@@ -8,7 +8,6 @@ from typing import Final, Literal
 
 import structlog
 
-from agent.coordinator import hooks
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store.counts import by_state
 from agent.coordinator.store.database import healthy
@@ -78,9 +77,9 @@ async def _checked(context: Context) -> tuple[bool, Mapping[str, bool]]:
     database = context.database
     try:
         if database.patience is None:
-            features = await database.read(hooks.check_health, context)
+            features = await database.read(context.features.check_health, context)
         else:  # all threads of the readers may be waiting for the server; a connection is left
-            features = await asyncio.to_thread(database.read_now, hooks.check_health, context)
+            features = await asyncio.to_thread(database.read_now, context.features.check_health, context)
         database.set_hanging(hangs=False)
         if database.patience is None or database.fault is not None:
             await database.write(healthy)

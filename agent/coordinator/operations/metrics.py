@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from agent.coordinator import hooks, metrics
+from agent.coordinator import metrics
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store.metrics import Numbers, numbers
@@ -38,7 +38,7 @@ async def exposition(context: Context) -> bytes:
         metrics.EARNED: float(from_units(found.earned)),
     }
     connections: dict[Labels, int] = {(kind,): count for kind, count in context.connections.counts().items()}
-    of_features = await context.database.read(hooks.read_gauges, context, now)
+    of_features = await context.database.read(context.features.read_metrics, context, now)
     labelled = {**_jobs(found), **of_features, metrics.CONNECTIONS: connections}
     return context.meter.text({**labelled, **{name: {(): value} for name, value in plain.items()}})
 

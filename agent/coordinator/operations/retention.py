@@ -48,7 +48,7 @@ async def delete_jobs(context: Context) -> None:
 
 def _forget_jobs(connection: Connection, account_id: str, job_ids: Sequence[str], now: float) -> None:
     locked = job_store.lock_many(connection, job_ids)
-    retained = hooks.jobs_retained(connection)
+    retained = set[str]().union(*hooks.jobs_retained(connection))
     records = [
         record for record in locked.values() if record.deleted_at is None and record.job_id not in retained
     ]

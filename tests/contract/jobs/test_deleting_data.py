@@ -12,6 +12,7 @@ import pytest
 
 from agent import fault_points
 from agent.coordinator.features.log import fsck
+from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations.files import removal
 from agent.coordinator.store import artifacts
 from campaign import checks
@@ -55,7 +56,7 @@ def completed(
 def examined(served: Served) -> list[str]:
     """Return what the checks of the log and of the database find wrong; on PostgreSQL, those of the log."""
     key, database = served.context.signer.vkey, served.context.database
-    found = served.do(lambda context: context.database.read(fsck.examine, key, {}))
+    found = served.do(lambda context: context.database.read(fsck.examine, key, {}, EXAMINERS))
     others = checks.examine_database(database.path.parents[1], []) if not database.concurrent else []
     return [*map(str, found.problems), *others]
 

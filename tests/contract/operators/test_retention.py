@@ -16,6 +16,7 @@ from agent.coordinator.features.history import store as history
 from agent.coordinator.features.log import fsck, public
 from agent.coordinator.features.log import store as log
 from agent.coordinator.features.log.store import CheckpointRecord
+from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import access, events
@@ -57,7 +58,7 @@ def job_ids(client: httpx.Client) -> set[str]:
 
 def problems(served: Served) -> list[str]:
     key = served.context.signer.vkey
-    found = served.do(lambda context: context.database.read(fsck.examine, key, {}))
+    found = served.do(lambda context: context.database.read(fsck.examine, key, {}, EXAMINERS))
     return [str(problem) for problem in found.problems]
 
 

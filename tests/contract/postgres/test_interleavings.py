@@ -25,6 +25,7 @@ from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.features.throttling import store as throttling
 from agent.coordinator.features.webhooks import store as webhooks
 from agent.coordinator.features.webhooks.store import Delivery
+from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import artifacts as artifact_store
@@ -106,7 +107,7 @@ class Desk:
         """Check that money, numbers, receipts and the log agree."""
         signer = self.served.context.signer
         self.write(integrate, signer, time.time())()
-        found = self.read(examine, signer.vkey, {})
+        found = self.read(examine, signer.vkey, {}, EXAMINERS)
         assert found.problems == []
         self.served.do(fold_everything)
         counted = self.rows("SELECT state, sum(count) FROM job_counts GROUP BY 1 HAVING sum(count) != 0")

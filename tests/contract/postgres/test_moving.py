@@ -12,7 +12,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from agent.coordinator.features.log.comparison import Comparison, compare
-from agent.coordinator.installed import METRICS
+from agent.coordinator.installed import EXAMINERS, METRICS
 from agent.coordinator.signer import Signer
 from agent.coordinator.store import ledger, moving
 from agent.coordinator.store.engines import open_database, snapshot
@@ -60,7 +60,7 @@ def copied(path: Path, target: DatabaseSettings, *, finish: bool) -> tuple[Move,
         for _ in move.copy():
             pass
         with snapshot(target, path.parents[1]) as copy:
-            comparison = compare(source, copy, SIGNER.vkey, {})
+            comparison = compare(source, copy, SIGNER.vkey, {}, EXAMINERS)
         if finish:
             move.finish()
     return move, comparison

@@ -14,6 +14,7 @@ from agent.coordinator import lifecycle
 from agent.coordinator.features.audits.rounds import asking, deciding, settling
 from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.features.log.fsck import examine
+from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.store import ledger
 from support.clients.audit_stage import stopped
 from support.clients.scripted_miner import ScriptedMiner, capabilities
@@ -85,7 +86,7 @@ def test_two_leaders_ask_decide_and_settle_an_audit_once(served: Served) -> None
     assert rows("SELECT count(*) FROM transactions WHERE kind = 'forfeit'") == [(3,)]
     context = served.context
     assert context.database.read_now(ledger.problems) == []
-    assert context.database.read_now(examine, context.signer.vkey, {}).problems == []
+    assert context.database.read_now(examine, context.signer.vkey, {}, EXAMINERS).problems == []
 
 
 async def waking(context: Any) -> None:

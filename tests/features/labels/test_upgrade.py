@@ -14,6 +14,7 @@ from sqlalchemy import Engine, MetaData, Table, create_engine, insert, inspect, 
 import agent.coordinator.installed  # noqa: F401 - the features' hooks
 from agent.coordinator import hooks
 from agent.coordinator.features.webhooks.tables import job_webhooks
+from agent.coordinator.hooks import View
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.schema import migrations, upgrade
 from support.servers import postgres
@@ -80,18 +81,13 @@ def test_options_of_jobs_move_into_the_tables_of_their_features(engine: Engine) 
     with engine.connect() as connection:
         upgrade.prepare(connection)
     with engine.connect() as connection, connection.begin():
-        assert hooks.options_of(connection, "job_1") == {
-            "labels": {"a": "1", "b": "2"},
-            "webhook_url": URL,
-            "audited": True,
+        records = list(job_store.find_many(connection, ("job_1", "job_2")).values())
+        assert hooks.describe_jobs(connection, records, View.OPTIONS) == {
+            "job_1": {"labels": {"a": "1", "b": "2"}, "webhook_url": URL, "audited": True},
+            "job_2": {},
         }
-        held = {
-            job_id: record.held
-            for job_id, record in job_store.find_many(connection, ("job_1", "job_2")).items()
-        }
-        assert held == {"job_1": 6, "job_2": 1}
-        assert hooks.options_of(connection, "job_2") == {}
-        assert hooks.describe_jobs(connection, ("job_1", "job_2")) == {
+        assert {record.job_id: record.held for record in records} == {"job_1": 6, "job_2": 1}
+        assert hooks.describe_jobs(connection, records, View.STATUS) == {
             "job_1": {"labels": {"a": "1", "b": "2"}},
             "job_2": {},
         }

@@ -27,7 +27,7 @@ from agent.coordinator.features.log.sequencer import (
     leaf_bytes,
     tree_of,
 )
-from agent.coordinator.hooks import Fact
+from agent.coordinator.features.log.store import NewLeaf
 from agent.coordinator.signer import Signer
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema import upgrade
@@ -70,8 +70,8 @@ def transaction(path: Path) -> Iterator[Connection]:
     made.dispose()
 
 
-def fact(logged: Settlement) -> Fact:
-    return Fact(transaction_id(logged.job_id), logged.to_leaf())
+def fact(logged: Settlement) -> NewLeaf:
+    return NewLeaf(transaction_id(logged.job_id), logged.to_leaf())
 
 
 def queue(connection: Connection, numbers: range) -> None:
@@ -128,7 +128,7 @@ def test_the_queue_is_read_behind_what_was_empty_for_a_while() -> None:
 
 
 def test_leaves_behind_an_entry_are_numbered_and_others_wait(connection: Connection) -> None:
-    store.queue(connection, [Fact("one", b"1"), Fact("two", b"2"), Fact("three", b"3")])
+    store.queue(connection, [NewLeaf("one", b"1"), NewLeaf("two", b"2"), NewLeaf("three", b"3")])
     first = store.first_queued(connection)
     assert first is not None
     record, more = integrate(connection, SIGNER, 1.0, first)
@@ -174,7 +174,7 @@ from pathlib import Path
 from nacl.signing import SigningKey
 from agent.coordinator.features.log import store
 from agent.coordinator.features.log.sequencer import integrate
-from agent.coordinator.hooks import Fact
+from agent.coordinator.features.log.store import NewLeaf
 from agent.coordinator.signer import Signer
 from agent.coordinator.store.schema import upgrade
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
@@ -186,7 +186,7 @@ async def main():
     signer = Signer("log.test", SigningKey(b"l" * 32))
     for number, leaf in enumerate(sys.argv[2:]):
         content = base64.b64decode(leaf)
-        await database.write(store.queue, [Fact(transaction_id(parse_settlement(content).job_id), content)])
+        await database.write(store.queue, [NewLeaf(transaction_id(parse_settlement(content).job_id), content)])
         print(number, flush=True)
         if number % 3 == 0:
             await database.write(integrate, signer, 1.0)

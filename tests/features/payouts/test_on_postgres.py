@@ -12,6 +12,7 @@ from sqlalchemy import Connection, insert
 
 from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.payouts.store import batches as store
+from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.store import ledger
 from agent.coordinator.store.schema.tables import balances
 from agent.core.market.ledger import earned
@@ -63,7 +64,7 @@ def test_overlapping_calls(served: Served, client: httpx.Client, admin: httpx.Cl
     assert while_it_shrinks[0].json()["amount"] == "0.15"
     assert balance(served, miner) == 0
     assert create(admin, dry_run=True)["count"] == 0
-    found = served.context.database.read_now(examine, served.context.signer.vkey, {})
+    found = served.context.database.read_now(examine, served.context.signer.vkey, {}, EXAMINERS)
     # The forfeit of this test has no entry in the ledger.
     assert {one.message for one in found.problems} <= {
         f"the balance of earned:{miner.miner_id} is 0, but its postings add up to 5000000"

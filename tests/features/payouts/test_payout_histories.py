@@ -34,6 +34,7 @@ from agent.coordinator.features.payouts.store.addresses import AddressRecord
 from agent.coordinator.features.payouts.store.batches import PayoutRecord
 from agent.coordinator.features.payouts.store.transfers import Outdated, TransferRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
+from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.signer import Signer
 from agent.coordinator.store import ledger, miner_stats
@@ -245,7 +246,7 @@ def test_random_histories(connection: Connection, steps: list[tuple[str, int]]) 
             getattr(history, name)(number)
             history.check()
         integrate(connection, SIGNER, history.now)
-        found = examine(connection, SIGNER.vkey, {})
+        found = examine(connection, SIGNER.vkey, {}, EXAMINERS)
         assert [one for one in found.problems if one.kind != "unlogged" or "payout" in one.message] == []
         savepoint.rollback()
 
@@ -268,7 +269,7 @@ def test_half_a_year_of_payouts_leaves_nobody_unpaid(connection: Connection) -> 
         history.check()
         assert len(history.paid) > 26
         integrate(connection, SIGNER, history.now)
-        problems = examine(connection, SIGNER.vkey, {}).problems
+        problems = examine(connection, SIGNER.vkey, {}, EXAMINERS).problems
         assert not [
             problem for problem in problems if problem.kind != "unlogged" or "payout" in problem.message
         ]

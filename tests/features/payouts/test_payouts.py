@@ -32,6 +32,7 @@ from agent.coordinator.features.payouts.adapter import (
 from agent.coordinator.features.payouts.adapters.installed import Adapters
 from agent.coordinator.features.payouts.tables import payouts
 from agent.coordinator.features.payouts.worker import PayoutWorker
+from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.store import events, ledger
 from agent.coordinator.store.schema.tables import balances
 from agent.core.market.ledger import earned
@@ -122,7 +123,7 @@ def problems(served: Served) -> list[str]:
     """Return what `fsck` says about the ledger, the batches and the log."""
 
     async def read(context: Any) -> list[str]:
-        found = await context.database.read(examine, context.signer.vkey, {})
+        found = await context.database.read(examine, context.signer.vkey, {}, EXAMINERS)
         return [f"{one.where}: {one.message}" for one in found.problems]
 
     return served.do(read)

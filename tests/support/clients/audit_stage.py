@@ -15,6 +15,7 @@ import httpx
 from agent.coordinator.features.audits import canaries
 from agent.coordinator.features.audits.rounds import advancing
 from agent.coordinator.features.log import fsck
+from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import ledger
 from runners.api import Comparer
@@ -128,7 +129,9 @@ class Stage:
 
     def check(self) -> None:
         """The books balance, and the log has every verdict."""
-        found = self.served.do(lambda context: context.database.read(fsck.examine, context.signer.vkey, {}))
+        found = self.served.do(
+            lambda context: context.database.read(fsck.examine, context.signer.vkey, {}, EXAMINERS)
+        )
         assert found.problems == []
 
     def fails(

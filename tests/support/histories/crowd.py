@@ -21,6 +21,7 @@ from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.log.sequencer import integrate
+from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
@@ -279,7 +280,7 @@ class Crowd:
     async def check(self) -> None:
         """Check money, numbers, receipts and the log."""
         await self.context.database.write(integrate, self.context.signer, time.time())
-        examination = await self.context.database.read(examine, self.context.signer.vkey, {})
+        examination = await self.context.database.read(examine, self.context.signer.vkey, {}, EXAMINERS)
         assert examination.problems == []
         assert examination.leaves == examination.receipts + examination.settlements
         await fold_everything(self.context)

@@ -38,10 +38,10 @@ from agent.coordinator.features.webhooks.sender import WebhookSender
 from agent.coordinator.features.webhooks.settings import WebhookSettings
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
-from agent.coordinator.installed import METRICS
+from agent.coordinator.installed import EXAMINERS, METRICS
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Role, Session
-from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.context import Context, Features
 from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
@@ -160,13 +160,15 @@ class Histories(RuleBasedStateMachine):
             database=database,
             hub=hub,
             feed=Feed(database, hub),
-            parts={
-                WebhookSender: WebhookSender(database, WebhookSettings(), self.clock),
-                Sequencer: Sequencer(
-                    database, signer, self.clock, seconds=1, published=self.directory / "log.checkpoint"
-                ),
-                PayoutWorker: PayoutWorker(database, PayoutSettings(), Adapters(), self.clock),
-            },
+            features=Features(
+                {
+                    WebhookSender: WebhookSender(database, WebhookSettings(), self.clock),
+                    Sequencer: Sequencer(
+                        database, signer, self.clock, seconds=1, published=self.directory / "log.checkpoint"
+                    ),
+                    PayoutWorker: PayoutWorker(database, PayoutSettings(), Adapters(), self.clock),
+                }
+            ),
             dispatcher=Dispatcher(settings, database, self.clock, meter),
             meter=meter,
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
@@ -195,7 +197,7 @@ class Histories(RuleBasedStateMachine):
         """Check that receipts and settlements are leaves, once each, and consistent with the database."""
         database, signer = self.context.database, self.context.signer
         self.do(database.write(integrate, signer, self.clock()))
-        examination = self.do(database.read(examine, signer.vkey, {}))
+        examination = self.do(database.read(examine, signer.vkey, {}, EXAMINERS))
         assert examination.problems == []
         assert examination.leaves == examination.receipts + examination.settlements
 

@@ -26,6 +26,7 @@ from agent.coordinator.blobs.choice import directory_of
 from agent.coordinator.blobs.directory import ArtifactDirectory
 from agent.coordinator.features.log.fsck import Examination, examine
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.signer import load_signer
 from agent.coordinator.store.artifacts import stored
 from agent.coordinator.store.engines import on_postgres
@@ -182,7 +183,9 @@ def _examined(database: Path, directory: Path, settings: Settings) -> Examinatio
         raise ConfigurationError(f"{error}. See docs/reference/transparency-log.md.") from None
     with reading(database) as connection:
         require_newest(connection)
-        found = examine(connection, signer.vkey, {} if published is None else {PUBLISHED: published})
+        found = examine(
+            connection, signer.vkey, {} if published is None else {PUBLISHED: published}, EXAMINERS
+        )
     if found.problems:
         first = found.problems[0]
         raise ConfigurationError(

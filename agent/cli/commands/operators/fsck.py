@@ -14,7 +14,7 @@ from agent.cli.commands.operators.receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.coordinator.features.log.fsck import Examination, examine
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
-from agent.coordinator.installed import open_blobs
+from agent.coordinator.installed import EXAMINERS, open_blobs
 from agent.coordinator.operations.files.examination import examine_artifacts
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.engines import snapshot
@@ -55,7 +55,7 @@ def fsck(
         checkpoints[PUBLISHED] = published
     with snapshot(settings.database, settings.data_dir) as connection:
         require_newest(connection)
-        result = examine(connection, key, checkpoints)
+        result = examine(connection, key, checkpoints, EXAMINERS)
         files = _examine_files(settings, connection, result) if artifacts else None
     if fault is not None:
         result.find("checkpoint", PUBLISHED, fault)

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Final
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import agent.coordinator.installed  # noqa: F401 - their tables and hooks
 from agent.cli import agent_file
 from agent.cli.commands.operators.fsck import NOT_VALID
 from agent.cli.commands.operators.receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
 from agent.coordinator.features.log.comparison import Comparison, compare
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.engines import on_postgres, snapshot
 from agent.coordinator.store.moving import Move, moving, row_counts
@@ -97,7 +97,7 @@ def _moved(
             on_step(step, done)
         on_step(_COMPARISON, total)
         with snapshot(target, settings.data_dir) as copy:
-            comparison = compare(source, copy, key, known)
+            comparison = compare(source, copy, key, known, EXAMINERS)
     if comparison.differences:
         if as_json:
             print_json({"target": move.target, **_as_json(comparison, move)})

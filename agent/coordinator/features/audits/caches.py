@@ -14,7 +14,7 @@ PASSING_AS: Final = 20
 """The miner's newest jobs, as the account of one of which a canary passes."""
 
 
-def caches_of(connection: Connection, record: JobRecord, miner_id: str) -> str | None:
+def share_caches(connection: Connection, record: JobRecord, miner_id: str) -> str | None:
     """Return under which name an audit job or a canary continues prompts, None for other jobs. An audit job continues none.
 
     A canary passes as a job of an account that the miner knows, because one of an unknown account, or of one that has nothing else,

@@ -8,7 +8,7 @@ from agent.coordinator.features.audits.rules import Kind, Verdict
 from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.features.audits.store import leaves
 from agent.coordinator.features.audits.store.audits import AuditRecord
-from agent.coordinator.hooks import Find
+from agent.coordinator.operations.files.examination import Find
 from agent.coordinator.store.database import Connection
 from agent.core.values.quantities import from_units
 from aitbc.errors import VerificationError

@@ -7,20 +7,23 @@ from dataclasses import replace
 from typing import Any
 
 from agent.coordinator.features.audits.fields import AuditPrice
-from agent.coordinator.hooks import Errors, RequestedJob, Surcharge
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import queue
-from agent.coordinator.store.database import Connection
+from agent.coordinator.hooks import RequestedJob, Surcharge
 from agent.core.feasibility import KnownMiner, checks
-from agent.core.matching import Restrictions
 from agent.settings import CoordinatorSettings
 from runners.api import ServiceDefinition
 
 
-def check_options(request: RequestedJob, errors: Errors) -> None:
-    """Refuse an audit that can prove nothing. The check reads a valid request, so other errors come first."""
-    if request.options.audited and not errors and (reason := _unprovable(request)):
-        errors["audited"] = reason
+def check_request(request: RequestedJob) -> None:
+    """Mark a job whose audit is requested, and name its price. Refuse an audit that can prove nothing."""
+    if not request.options.audited:
+        return
+    # The check reads a valid request, so other errors come first.
+    if not request.errors and (reason := _unprovable(request)):
+        request.errors["audited"] = reason
+    percent = _percent(request.settings, request.service)
+    if percent is not None:
+        request.surcharges.append(Surcharge("audited", "the audit", percent))
+    request.restrictions = replace(request.restrictions, audited=True)
 
 
 def _unprovable(request: RequestedJob) -> str | None:
@@ -32,27 +35,6 @@ def _unprovable(request: RequestedJob) -> str | None:
         return f"{service.service_id} has results that cannot be compared; remove `audited`"
     reason = None if service.unprovable is None else service.unprovable(request.parameters)
     return reason and f"an audit of this request can prove nothing. {reason} Or remove `audited`."
-
-
-def surcharge(request: RequestedJob) -> Surcharge | None:
-    """Return the price of the audit, if one is requested."""
-    percent = _percent(request.settings, request.service) if request.options.audited else None
-    return None if percent is None else Surcharge("audited", "the audit", percent)
-
-
-def restrict(request: RequestedJob, restrictions: Restrictions) -> Restrictions:
-    """Mark a job whose audit is requested."""
-    return replace(restrictions, audited=True) if request.options.audited else restrictions
-
-
-def options_of(connection: Connection, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return that jobs are audited, as an option for other jobs."""
-    records = job_store.find_many(connection, job_ids)
-    return {
-        job_id: {"audited": True}
-        for job_id, record in records.items()
-        if queue.restrictions_of(record).audited
-    }
 
 
 def describe_service(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
 
@@ -12,10 +11,12 @@ from agent.coordinator.features.audits.rules import Kind, Verdict, error_probabi
 from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.features.audits.store import proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
+from agent.coordinator.hooks import JobFields, View
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Conflict, JobNotFound, NotFound
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
@@ -23,12 +24,20 @@ from aitbc.leaves.verdict import comparison_sha256
 from aitbc.receipts import receipt_id
 
 
-def describe_details(connection: Connection, record: JobRecord) -> dict[str, Any]:
-    """Return the field of a job's details about its audit."""
-    audit = store.of_job(connection, record.job_id)
-    if audit is None:
+def describe_jobs(connection: Connection, records: Sequence[JobRecord], view: View) -> JobFields:
+    """Return the audits of jobs as a field of their details, or as options for other jobs."""
+    if view is View.OPTIONS:
+        return {
+            record.job_id: {"audited": True} for record in records if queue.restrictions_of(record).audited
+        }
+    if view is View.STATUS:
         return {}
-    return {"audit": {"audit_id": audit.audit_id, "status": audit.status, "verdict": audit.verdict}}
+    audits = {record.job_id: store.of_job(connection, record.job_id) for record in records}
+    return {
+        job_id: {"audit": {"audit_id": audit.audit_id, "status": audit.status, "verdict": audit.verdict}}
+        for job_id, audit in audits.items()
+        if audit is not None
+    }
 
 
 async def listed(

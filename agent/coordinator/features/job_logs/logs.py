@@ -20,9 +20,17 @@ from agent.settings import CoordinatorSettings
 
 
 def run_wrote(
-    connection: Connection, settings: CoordinatorSettings, record: JobRecord, sent: SentLog, now: float
+    connection: Connection,
+    settings: CoordinatorSettings,
+    record: JobRecord,
+    sent: SentLog,
+    now: float,
+    ends: bool,
 ) -> Sequence[Line]:
-    """Add lines to the log of the job's current run, as far as the limit allows. Return the added lines."""
+    """Add lines to the log of the job's current run, as far as the limit allows, or store its whole log. Return the added lines."""
+    if ends:
+        _replace(connection, settings, record, sent, now)
+        return ()
     fence = record.life.fence
     left = settings.max_job_log - store.size_of(connection, record.job_id, fence)
     added, cut = [], sent.truncated
@@ -39,7 +47,7 @@ def run_wrote(
     return added
 
 
-def run_ends(
+def _replace(
     connection: Connection, settings: CoordinatorSettings, record: JobRecord, sent: SentLog, now: float
 ) -> None:
     """Store the whole log of a run that ends."""

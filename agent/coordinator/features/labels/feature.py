@@ -12,11 +12,10 @@ FEATURE: Final = Feature(
     name="labels",
     routers=(routes.router,),
     hooks=Hooks(
-        check_options=labels.check_options,
+        check_request=labels.check_request,
         jobs_submitted=labels.jobs_submitted,
         describe_jobs=labels.describe_jobs,
-        options_of=labels.describe_jobs,
-        narrow=labels.narrow,
+        filter_jobs=labels.filter_jobs,
         data_deleted=store.forget,
     ),
 )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from agent.coordinator.features.labels import store
 from agent.coordinator.features.labels.answers import LabelCount, LabelCounts
 from agent.coordinator.features.labels.fields import LabelFilter
 from agent.coordinator.features.labels.store import Label
-from agent.coordinator.hooks import Errors, NewJob, RequestedJob
+from agent.coordinator.hooks import JobFields, NewJob, RequestedJob, View
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.jobs import account_of
 from agent.coordinator.store.job_lists import Narrowing
+from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import ValidationFailed
 from agent.settings import CoordinatorSettings
 
@@ -21,11 +22,11 @@ MAX_FILTERS: Final = 100
 """Labels by which a list is filtered at most, also where jobs may have more: the database looks each of them up."""
 
 
-def check_options(request: RequestedJob, errors: Errors) -> None:
+def check_request(request: RequestedJob) -> None:
     """Report more labels than a job may have."""
     number, limit = len(request.options.labels), request.settings.max_labels
     if number > limit:
-        errors["labels"] = f"a job may have {limit} labels, and this one has {number}"
+        request.errors["labels"] = f"a job may have {limit} labels, and this one has {number}"
 
 
 def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], _: float) -> None:
@@ -38,12 +39,15 @@ def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], _: float) -> 
     store.add(connection, labels)
 
 
-def describe_jobs(connection: Connection, job_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
-    """Return the labels of jobs as a field of answers."""
+def describe_jobs(connection: Connection, records: Sequence[JobRecord], _: View) -> JobFields:
+    """Return the labels of jobs as a field of answers and as an option."""
+    job_ids = [record.job_id for record in records]
     return {job_id: {"labels": labels} for job_id, labels in store.of_jobs(connection, job_ids).items()}
 
 
-def narrow(settings: CoordinatorSettings, filters: LabelFilter, account_id: str | None) -> Narrowing | None:
+def filter_jobs(
+    settings: CoordinatorSettings, filters: LabelFilter, account_id: str | None
+) -> Narrowing | None:
     """Return the condition of a list's filter by labels. Raises `ValidationFailed`."""
     labels = _parsed(settings, filters.label)
     return store.narrowing(labels, account_id) if labels else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.coordinator.features.log.fsck import Examination, examine, examine_log
 from agent.coordinator.operations.context import Connection
+from agent.coordinator.operations.files.examination import Examine
 from agent.coordinator.store.moving import ledger_sums, row_counts
 from aitbc.log import Checkpoint
 
@@ -22,10 +23,15 @@ class Comparison:
 
 
 def compare(
-    first: Connection, second: Connection, log_key: str, known: Mapping[str, Checkpoint]
+    first: Connection,
+    second: Connection,
+    log_key: str,
+    known: Mapping[str, Checkpoint],
+    examiners: Sequence[Examine],
 ) -> Comparison:
-    """Compare two databases. `log_key` and `known` are those of `examine`. Reads everything."""
-    counts, sums, examination = row_counts(second), ledger_sums(second), examine(second, log_key, known)
+    """Compare two databases. The last arguments are those of `examine`. Reads everything."""
+    counts, sums = row_counts(second), ledger_sums(second)
+    examination = examine(second, log_key, known, examiners)
     found = Comparison(counts, len(sums), examination)
     for table, count in row_counts(first).items():
         if count != counts[table]:
@@ -41,7 +47,7 @@ def compare(
             )
     # A copy without problems proves everything except that the log is the same. Problems must be the same.
     complete = bool(examination.problems)
-    original = (examine if complete else examine_log)(first, log_key, known)
+    original = examine(first, log_key, known, examiners) if complete else examine_log(first, log_key, known)
     if original.root != examination.root:
         found.differences.append(
             f"the log of the source has the root {original.root}, and that of the copy {examination.root}"

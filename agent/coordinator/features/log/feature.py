@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from agent.coordinator.feature import Feature, Opening, Task
-from agent.coordinator.features.log import leaves, metrics, public, routes, store
+from agent.coordinator.features.log import leaves, metrics, public, routes
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, Sequencer, check
 from agent.coordinator.features.log.witnesses import load_witnesses
 from agent.coordinator.hooks import Hooks
@@ -48,15 +48,15 @@ FEATURE: Final = Feature(
     name="log",
     routers=(routes.router,),
     metrics=metrics.METRICS,
+    read_metrics=metrics.read,
     tasks=(Task("old_checkpoints", public.THINNING_SECONDS, public.thin_checkpoints),),
     part=Sequencer,
     open=_open,
     begin=_begin,
     health=(HEALTH,),
+    check_health=_check_health,
     hooks=Hooks(
         jobs_changed=leaves.jobs_changed,
-        publish=store.queue,
-        read_gauges=metrics.read,
-        check_health=_check_health,
+        results_accepted=leaves.results_accepted,
     ),
 )

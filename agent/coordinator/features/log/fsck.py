@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from agent.coordinator import hooks
 from agent.coordinator.features.log import store
 from agent.coordinator.features.log.sequencer import LogInconsistent, leaf_bytes
 from agent.coordinator.features.log.store import CheckpointRecord, LeafRecord
 from agent.coordinator.operations.context import Connection
+from agent.coordinator.operations.files.examination import Examine
 from agent.coordinator.store import ledger
 from agent.coordinator.store import receipts as receipt_store
 from agent.core.values.quantities import format_time, from_units
@@ -73,12 +73,14 @@ class Examination:
                 )
 
 
-def examine(connection: Connection, log_key: str, known: Mapping[str, Checkpoint]) -> Examination:
+def examine(
+    connection: Connection, log_key: str, known: Mapping[str, Checkpoint], examiners: Iterable[Examine]
+) -> Examination:
     """Examine everything. `log_key` is the log's vkey; `known` are checkpoints that are stored elsewhere, by name."""
     result = examine_log(connection, log_key, known)
     _examine_receipts(connection, log_key, result)
     _examine_settlements(connection, result)
-    result.others = hooks.examine(connection, parse_vkey(log_key)[0], result.find)
+    result.others = dict(examine(connection, parse_vkey(log_key)[0], result.find) for examine in examiners)
     for problem in ledger.problems(connection):
         result.find("ledger", "ledger", problem)
     result.summarise()

@@ -1,4 +1,4 @@
-"""The leaves of settlements."""
+"""The leaves of receipts and settlements."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from agent.coordinator import consequences
 from agent.coordinator.consequences import Change
 from agent.coordinator.features.log import store
-from agent.coordinator.hooks import Fact
+from agent.coordinator.features.log.store import NewLeaf
+from agent.coordinator.hooks import AcceptedResult
+from agent.coordinator.operations.context import Context
 from agent.coordinator.store.database import Connection
 from agent.core.jobs import JobState
 from agent.core.market.ledger import Settlement
@@ -21,12 +23,19 @@ def jobs_changed(
     connection: Connection, changes: Sequence[Change], settlements: Mapping[str, Settlement], now: float
 ) -> None:
     """Queue the settlements of ended jobs."""
-    facts = [
-        Fact(transaction_id(item.life.job_id), _logged(item, settlement, now).to_leaf())
+    settled = [
+        NewLeaf(transaction_id(item.life.job_id), _logged(item, settlement, now).to_leaf())
         for item in changes
         if (settlement := settlements.get(item.life.job_id)) is not None
     ]
-    store.queue(connection, facts)
+    store.queue(connection, settled)
+
+
+def results_accepted(
+    connection: Connection, _context: Context, results: Sequence[AcceptedResult], _now: float
+) -> None:
+    """Queue the receipts of results."""
+    store.queue(connection, [NewLeaf(result.receipt_id, result.leaf, derived=True) for result in results])
 
 
 def _logged(item: Change, settlement: Settlement, now: float) -> LoggedSettlement:

@@ -16,11 +16,19 @@ from agent.coordinator.features.log.tables import (
     log_queue,
     log_tiles,
 )
-from agent.coordinator.hooks import Fact
 from agent.coordinator.store.ledger import COLUMNS, Kind, Status, TransactionRecord
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import receipts, transactions
 from aitbc.merkle import leaf_hash
+
+
+@dataclass(frozen=True, slots=True)
+class NewLeaf:
+    """A fact that must never change, such as a receipt. It is `derived` if its bytes can be made again from rows."""
+
+    reference: str
+    content: bytes
+    derived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +95,15 @@ _LEAVES = select(
 )
 
 
-def queue(connection: Connection, facts: Sequence[Fact]) -> None:
-    """Queue facts for the log. They get their numbers soon after this transaction."""
+def queue(connection: Connection, leaves: Sequence[NewLeaf]) -> None:
+    """Queue leaves for the log. They get their numbers soon after this transaction."""
     rows = [
         {
-            "reference": fact.reference,
-            "leaf_hash": leaf_hash(fact.content),
-            "content": None if fact.derived else fact.content.decode(),
+            "reference": leaf.reference,
+            "leaf_hash": leaf_hash(leaf.content),
+            "content": None if leaf.derived else leaf.content.decode(),
         }
-        for fact in facts
+        for leaf in leaves
     ]
     _queue.run_many(connection, rows)
 

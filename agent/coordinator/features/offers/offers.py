@@ -20,7 +20,7 @@ from agent.coordinator.features.offers.rules import (
     broken_promises,
     kind_of,
 )
-from agent.coordinator.hooks import NewJob
+from agent.coordinator.hooks import JobFields, NewJob, View
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
@@ -226,7 +226,17 @@ def job_reasons(connection: Connection, record: JobRecord, now: float) -> Sequen
     )
 
 
-def narrow(_settings: CoordinatorSettings, filters: OfferFilter, account_id: str | None) -> Narrowing | None:
+def describe_jobs(connection: Connection, records: Sequence[JobRecord], view: View) -> JobFields:
+    """Return the offers of jobs as a field of answers. A job that runs again is not given to its offer."""
+    if view is View.OPTIONS:
+        return {}
+    offer_ids = store.of_jobs(connection, [record.job_id for record in records])
+    return {job_id: {"offer_id": offer_id} for job_id, offer_id in offer_ids.items()}
+
+
+def filter_jobs(
+    _settings: CoordinatorSettings, filters: OfferFilter, account_id: str | None
+) -> Narrowing | None:
     """Return the condition of a list's filter by offer."""
     return None if filters.offer_id is None else store.narrowing(filters.offer_id, account_id)
 

@@ -201,11 +201,6 @@ def of_job(connection: Connection, job_id: str) -> str | None:
     return of_jobs(connection, (job_id,)).get(job_id)
 
 
-def describe_jobs(connection: Connection, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return the offers of jobs as a field of answers."""
-    return {job_id: {"offer_id": offer_id} for job_id, offer_id in of_jobs(connection, job_ids).items()}
-
-
 def narrowing(offer_id: str, account_id: str | None) -> Narrowing:
     """Return the condition that jobs were given to this offer. `account_id` None means the jobs of all accounts."""
     conditions = [offer_jobs.c.offer_id == offer_id]

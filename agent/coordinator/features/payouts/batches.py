@@ -9,7 +9,8 @@ from typing import Final, NoReturn
 
 import structlog
 
-from agent.coordinator import hooks
+from agent.coordinator.features.log import store as log_store
+from agent.coordinator.features.log.store import NewLeaf
 from agent.coordinator.features.payouts import views
 from agent.coordinator.features.payouts.answers import payouts as answers
 from agent.coordinator.features.payouts.manifests import manifest_of
@@ -20,7 +21,6 @@ from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store import transfers as payout_transfers
 from agent.coordinator.features.payouts.store.batches import BatchRecord, PayoutRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
-from agent.coordinator.hooks import Fact
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.randomness import random_bytes
@@ -260,7 +260,7 @@ def _approve(connection: Connection, context: Context, caller: Caller, batch_id:
     leaf = manifest_of(replace(batch, approved_at=now), payments, context.signer.origin).to_leaf()
     if not store.approve(connection, batch_id, leaf.decode(), caller.key_id, now):
         raise _too_late(batch, "approved")
-    hooks.publish(connection, [Fact(batch_id, leaf)])
+    log_store.queue(connection, [NewLeaf(batch_id, leaf)])
     announce(connection, store.of_batch(connection, batch_id), now)
     return _show(connection, batch_id)
 

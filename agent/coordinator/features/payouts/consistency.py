@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.coordinator.features.payouts.manifests import manifest_of
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store import checks
-from agent.coordinator.hooks import Find
+from agent.coordinator.operations.files.examination import Find
 from agent.coordinator.store.database import Connection
 from aitbc.errors import VerificationError
 

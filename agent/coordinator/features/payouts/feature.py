@@ -29,7 +29,9 @@ FEATURE: Final = Feature(
     name="payouts",
     routers=(routes.router, deposit_routes.router, report_routes.router),
     metrics=metrics.METRICS,
+    read_metrics=metrics.read,
+    examine=consistency.examine,
     part=PayoutWorker,
     open=_open,
-    hooks=Hooks(miner_money=money.miner_money, examine=consistency.examine, read_gauges=metrics.read),
+    hooks=Hooks(miner_money=money.miner_money),
 )

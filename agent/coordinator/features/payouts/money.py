@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from agent.coordinator.features.payouts.rules import first_held_day, payable
 from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.worker import PayoutWorker
-from agent.coordinator.store.database import Connection
+from agent.coordinator.operations.context import Connection, Context
 
 HOUR: Final = 3600.0
 
@@ -19,11 +18,10 @@ def held_since(settings: PayoutSettings, cut_off: float, now: float) -> int | No
     return first_held_day(cut_off, settings.hold_hours * HOUR, now)
 
 
-def miner_money(
-    connection: Connection, parts: Mapping[type[Any], Any], miner_id: str, balance: int, now: float
-) -> dict[str, int]:
+def miner_money(connection: Connection, context: Context, miner_id: str, balance: int) -> dict[str, int]:
     """Return where what a miner has earned is, in units of 1e-8. `balance` is what was not paid out."""
-    since = held_since(parts[PayoutWorker].settings, now, now)
+    now = context.clock()
+    since = held_since(context.part(PayoutWorker).settings, now, now)
     available = payable(balance, store.held(connection, miner_id, since))
     paid_out, pending = store.totals_of_miner(connection, miner_id)
     on_hold = max(0, balance - available)

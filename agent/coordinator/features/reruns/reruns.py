@@ -9,6 +9,7 @@ import orjson
 from pydantic import ConfigDict, Field
 
 from agent.coordinator import hooks
+from agent.coordinator.hooks import View
 from agent.coordinator.operations.answers.jobs import JobCreated
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -99,7 +100,7 @@ def _read(
         if (artifact := artifact_of(reference)) is not None
         and artifact_store.readable_by_account(connection, artifact, account) is None
     }
-    return record, lost, hooks.options_of(connection, job_id)
+    return record, lost, hooks.describe_jobs(connection, (record,), View.OPTIONS)[job_id]
 
 
 def _changed(parameters: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:

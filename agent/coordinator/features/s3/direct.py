@@ -139,7 +139,7 @@ def _reserve(
         leases_for(connection, who, lease)
         budgets = quota.run_budgets(context, lease[0], who.miner_id)
     locks.storage(connection, record.owner)
-    count, _ = hooks.unfinished_uploads(connection, record.owner)
+    count = sum(count for count, _ in hooks.unfinished_uploads(connection, record.owner))
     if count >= limit:
         raise RateLimitExceeded(
             f"You have {limit} unfinished uploads, which is the limit. Finish or delete some."

@@ -12,9 +12,9 @@ FEATURE: Final = Feature(
     name="sealing",
     routers=(routes.router,),
     hooks=Hooks(
-        read_input=requests.read_input,
+        check_request=requests.check_request,
         admit_job=requests.admit_job,
         check_result=requests.check_result,
-        describe_details=requests.describe_details,
+        describe_jobs=requests.describe_jobs,
     ),
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from agent.coordinator.features.sealing import keys
 from agent.coordinator.features.sealing.fields import SealedJob, SealedRequest
-from agent.coordinator.hooks import Errors, NewJob, OpaqueInput, RequestedInput
+from agent.coordinator.hooks import Errors, JobFields, NewJob, OpaqueInput, RequestedJob, View
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import validation
 from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem
@@ -19,23 +19,23 @@ from aitbc.statement import Statement
 UNPROVABLE: Final = "no other miner can check a sealed job: only its client and its miner can read it"
 
 
-def read_input(context: Context, request: RequestedInput, errors: Errors) -> OpaqueInput | None:
-    """Return the input of a sealed request, None if it is not sealed. Add what is wrong with it to `errors`."""
-    sealed = request.fields.sealed
-    if sealed is None:
-        return None
-    errors |= {
+def check_request(request: RequestedJob) -> None:
+    """Read the input of a sealed request, and add what is wrong with it."""
+    replaced = request.replaced
+    if replaced is None or (sealed := replaced.fields.sealed) is None:
+        return
+    request.errors |= {
         name: "remove it: the input of a sealed job is in `sealed` only"
-        for name, value in request.in_clear.items()
+        for name, value in replaced.in_clear.items()
         if value
     }
-    if not request.names_miner:
-        errors["sealed"] = (
+    if not replaced.names_miner:
+        request.errors["sealed"] = (
             "give the miner_id or the offer_id of the miner to whose key the request is sealed: no other can read it"
         )
-    _check_models(context, request, sealed, errors)
-    _check_files(context, sealed, errors)
-    return OpaqueInput(
+    _check_models(request, replaced.models, sealed)
+    _check_files(request.context, sealed, request.errors)
+    request.opaque = OpaqueInput(
         model=sealed.model,
         files={str(number): reference for number, reference in enumerate(sealed.files)},
         specification={"sealed": sealed.model_dump(mode="json", exclude={"files"})},
@@ -43,8 +43,8 @@ def read_input(context: Context, request: RequestedInput, errors: Errors) -> Opa
     )
 
 
-def _check_models(context: Context, request: RequestedInput, sealed: SealedRequest, errors: Errors) -> None:
-    service, models = request.service, request.models
+def _check_models(request: RequestedJob, models: frozenset[str], sealed: SealedRequest) -> None:
+    context, service, errors = request.context, request.service, request.errors
     if service.model_field is None:
         if sealed.model is not None:
             errors["sealed.model"] = f"{service.service_id} has no models; use null"
@@ -83,12 +83,15 @@ def check_result(specification: Mapping[str, Any], statement: Statement) -> dict
     return {} if stated == must else {"sealed": f"is {stated}, must be {must}"}
 
 
-def describe_details(_connection: Connection, record: JobRecord) -> dict[str, Any]:
-    """Return what a job's client needs to open the answer; nothing for a job that is not sealed."""
-    sealed = _sealed(record)
-    if sealed is None:
+def describe_jobs(_connection: Connection, records: Sequence[JobRecord], view: View) -> JobFields:
+    """Return what the clients of sealed jobs need to open the answers."""
+    if view is not View.DETAILS:
         return {}
-    return {"sealed": SealedJob(**{name: sealed[name] for name in SealedJob.model_fields})}
+    return {
+        record.job_id: {"sealed": SealedJob(**{name: sealed[name] for name in SealedJob.model_fields})}
+        for record in records
+        if (sealed := _sealed(record)) is not None
+    }
 
 
 def _sealed(record: JobRecord) -> Mapping[str, Any] | None:

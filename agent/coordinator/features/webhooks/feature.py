@@ -25,15 +25,14 @@ FEATURE: Final = Feature(
     name="webhooks",
     routers=(routes.router,),
     metrics=metrics.METRICS,
+    read_metrics=metrics.read,
     part=WebhookSender,
     open=_open,
     hooks=Hooks(
-        check_options=options.check_options,
+        check_request=options.check_request,
         jobs_submitted=options.jobs_submitted,
-        options_of=options.options_of,
+        describe_jobs=options.describe_jobs,
         jobs_changed=messages.jobs_changed,
-        job_waits=messages.job_waits,
         data_deleted=store.forget,
-        read_gauges=metrics.read,
     ),
 )

@@ -17,6 +17,7 @@ from agent.coordinator.features.webhooks.rules import (
     webhook_id,
 )
 from agent.coordinator.features.webhooks.store import Delivery
+from agent.coordinator.hooks import View
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.market.ledger import Settlement
@@ -25,27 +26,20 @@ from agent.core.market.ledger import Settlement
 def jobs_changed(
     connection: Connection, changes: Sequence[Change], _: Mapping[str, Settlement], now: float
 ) -> None:
-    """Store the messages about jobs that have ended."""
-    finished = {item.life.job_id: item for item in changes if item.finished}
-    urls = store.urls_of(connection, list(finished))
-    described = hooks.describe_jobs(connection, list(urls))
+    """Store the messages about jobs that have ended, or wait."""
+    due = {change.life.job_id: change for change in changes if change.finished or change.waits_for}
+    urls = store.urls_of(connection, list(due))
+    described = hooks.describe_jobs(connection, [due[job_id].before for job_id in urls], View.STATUS)
     for job_id, url in urls.items():
-        record, life = finished[job_id].before, finished[job_id].life
-        body = message(life, record.service, described[job_id].get("labels", {}), now)
-        delivery = _delivery(record, url, webhook_id(job_id), event_type(life.state), body, now)
+        change, labels = due[job_id], described[job_id].get("labels", {})
+        record, life = change.before, change.life
+        if change.finished:
+            body = message(life, record.service, labels, now)
+            delivery = _delivery(record, url, webhook_id(job_id), event_type(life.state), body, now)
+        else:
+            body = waiting_message(job_id, record.service, labels, change.waits_for, now)
+            delivery = _delivery(record, url, waiting_id(job_id), WAITING, body, now)
         store.enqueue(connection, delivery, record.created_at)
-
-
-def job_waits(connection: Connection, record: JobRecord, codes: Sequence[str], now: float) -> None:
-    """Store the message that a job waits, with the codes of the reasons."""
-    job_id = record.job_id
-    url = store.urls_of(connection, (job_id,)).get(job_id)
-    if url is None:
-        return
-    labels = hooks.describe_jobs(connection, (job_id,))[job_id].get("labels", {})
-    body = waiting_message(job_id, record.service, labels, codes, now)
-    delivery = _delivery(record, url, waiting_id(job_id), WAITING, body, now)
-    store.enqueue(connection, delivery, record.created_at)
 
 
 def _delivery(record: JobRecord, url: str, message_id: str, kind: str, body: str, now: float) -> Delivery:

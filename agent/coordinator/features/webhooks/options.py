@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import httpx
 
 from agent.coordinator.features.webhooks import store
 from agent.coordinator.features.webhooks.settings import WebhookSettings
-from agent.coordinator.hooks import Errors, NewJob, RequestedJob
+from agent.coordinator.hooks import JobFields, NewJob, RequestedJob, View
 from agent.coordinator.operations.context import Connection
 from agent.coordinator.operations.jobs.addresses import WORDS, parsed
+from agent.coordinator.store.jobs import JobRecord
 from agent.core.values.addresses import AddressRefusal
 from agent.sections import section_of
 
@@ -21,7 +22,7 @@ _WORDS: Final = {
 }
 
 
-def check_options(request: RequestedJob, errors: Errors) -> None:
+def check_request(request: RequestedJob) -> None:
     """Report an address to which no message would be sent."""
     address = request.options.webhook_url
     if address is None:
@@ -29,7 +30,7 @@ def check_options(request: RequestedJob, errors: Errors) -> None:
     settings = section_of(request.settings, WebhookSettings)
     url = parsed(address, allow_http=settings.allow_http, allow_private=settings.allow_private)
     if isinstance(url, AddressRefusal):
-        errors["webhook_url"] = _WORDS.get(url, "use an address that begins with https://")
+        request.errors["webhook_url"] = _WORDS.get(url, "use an address that begins with https://")
 
 
 def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], _: float) -> None:
@@ -42,6 +43,9 @@ def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], _: float) -> 
     store.add_urls(connection, urls)
 
 
-def options_of(connection: Connection, job_ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+def describe_jobs(connection: Connection, records: Sequence[JobRecord], view: View) -> JobFields:
     """Return the addresses of jobs as options for other jobs."""
+    if view is not View.OPTIONS:
+        return {}
+    job_ids = [record.job_id for record in records]
     return {job_id: {"webhook_url": url} for job_id, url in store.urls_of(connection, job_ids).items()}

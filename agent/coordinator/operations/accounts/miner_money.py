@@ -13,5 +13,5 @@ def where_money_is(connection: Connection, context: Context, miner_id: str) -> d
     """Return the amounts by name, as in `MinerMoney`."""
     balance = ledger.balance(connection, earned(miner_id))
     amounts = {"available": balance, "on_hold": 0, "pending": 0, "paid_out": 0}
-    amounts |= hooks.miner_money(connection, context.parts, miner_id, balance, context.clock())
+    amounts |= hooks.miner_money(connection, context, miner_id, balance)
     return {name: format_money(from_units(units)) for name, units in amounts.items()}

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from agent.coordinator.blobs.store import BlobStore, Found
-from agent.coordinator.hooks import Find
 from agent.coordinator.operations.context import Connection
 from agent.coordinator.operations.files import removal
 from agent.coordinator.store import artifacts
 
 BATCH = 500
+
+Find: TypeAlias = Callable[[str, str, str], None]
+"""Reports a problem of the data: its kind, its position, and a description."""
+Examine: TypeAlias = Callable[[Connection, str, Find], tuple[str, int]]
+"""Examines the data of a feature. Returns what was examined (a plural noun) and how many. The text is the log's origin."""
 
 
 async def examine_artifacts(

@@ -84,20 +84,22 @@ def run_budgets(context: Context, job_id: str, miner_id: str) -> tuple[Budget, .
 
 def used_by(connection: Connection, account_id: str) -> int:
     """Return the bytes of the account's artifacts and the full lengths of its unfinished uploads."""
-    _, reserved = hooks.unfinished_uploads(connection, account_id)
-    return artifact_store.bytes_of(connection, account_id) + reserved
+    return artifact_store.bytes_of(connection, account_id) + reserved_by(connection, account_id)
 
 
 def used_for_job(connection: Connection, job_id: str) -> int:
     """Return the bytes that runs have stored for the job, and the sizes of their unfinished uploads."""
-    _, reserved = hooks.unfinished_uploads(connection, job_id)
-    return run_outputs.bytes_of_job(connection, job_id) + reserved
+    return run_outputs.bytes_of_job(connection, job_id) + reserved_by(connection, job_id)
 
 
 def used_by_miner(connection: Connection, miner_id: str) -> int:
     """Return the bytes that the miner has stored for unfinished jobs, and the sizes of its unfinished uploads."""
-    _, reserved = hooks.unfinished_uploads(connection, miner_id)
-    return run_outputs.bytes_of_miner(connection, miner_id) + reserved
+    return run_outputs.bytes_of_miner(connection, miner_id) + reserved_by(connection, miner_id)
+
+
+def reserved_by(connection: Connection, owner: str) -> int:
+    """Return the bytes that the unfinished uploads of an account, a job or a miner reserve."""
+    return sum(size for _, size in hooks.unfinished_uploads(connection, owner))
 
 
 class Reservation:

@@ -62,7 +62,7 @@ async def settle_run_outputs(context: Context) -> None:
 
 def known_blobs(connection: Connection, names: Sequence[str]) -> set[str]:
     """Return those of these blobs that a row refers to."""
-    return blob_store.known(connection, names) | hooks.known_blobs(connection, names)
+    return blob_store.known(connection, names).union(*hooks.known_blobs(connection, names))
 
 
 async def remove_orphans(context: Context) -> int:

@@ -11,7 +11,7 @@ import orjson
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from agent.coordinator import hooks
+from agent.coordinator.hooks import View
 from agent.coordinator.operations.answers.jobs import JobDetails, JobInput
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -47,10 +47,10 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
 def _read(
     connection: Connection, caller: Caller, job_id: str
 ) -> tuple[JobRecord, dict[str, Any], dict[str, Any], list[StoredInput]]:
-    record, fields = jobs.read(connection, caller, job_id)
+    record, fields = jobs.read(connection, caller, job_id, View.DETAILS)
     spec = orjson.loads(record.spec)
     inputs = artifact_store.inputs_of(connection, job_id) if spec["files"] else []
-    return record, fields | hooks.describe_details(connection, record), spec, inputs
+    return record, fields, spec, inputs
 
 
 def _inputs(files: Mapping[str, Any], stored: list[StoredInput]) -> Iterator[JobInput]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.coordinator import hooks
 from agent.coordinator.blobs.store import Stored
+from agent.coordinator.hooks import View
 from agent.coordinator.operations.answers.jobs import JobStatus
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -60,8 +61,10 @@ async def use_stored_file(
 async def _filled(context: Context, record: JobRecord) -> JobStatus:
     if record.missing_files is None:
         context.dispatcher.job_waiting()
-    fields = (await context.database.peek(hooks.describe_jobs, (record.job_id,)))[record.job_id]
-    return jobs.view(record, fields, await jobs.estimates_for(context, record), context.clock())
+    described = await context.database.peek(hooks.describe_jobs, (record,), View.STATUS)
+    return jobs.view(
+        record, described[record.job_id], await jobs.estimates_for(context, record), context.clock()
+    )
 
 
 def _awaited_field(context: Context, record: JobRecord, name: str) -> tuple[str, list[str]]:

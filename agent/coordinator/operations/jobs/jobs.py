@@ -11,6 +11,7 @@ import orjson
 import structlog
 
 from agent.coordinator import hooks, lifecycle
+from agent.coordinator.hooks import View
 from agent.coordinator.operations.answers.jobs import (
     JobCancelled,
     JobCreated,
@@ -53,10 +54,12 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobStatus:
     return view(record, fields, await estimates_for(context, record), context.clock())
 
 
-def read(connection: Connection, caller: Caller, job_id: str) -> tuple[JobRecord, dict[str, Any]]:
+def read(
+    connection: Connection, caller: Caller, job_id: str, view: View = View.STATUS
+) -> tuple[JobRecord, dict[str, Any]]:
     """Return the caller's job, and the features' fields of answers about it. Raises `JobNotFound`."""
     record = own(store.find(connection, job_id), caller, job_id)
-    return record, hooks.describe_jobs(connection, (job_id,))[job_id]
+    return record, hooks.describe_jobs(connection, (record,), view)[job_id]
 
 
 async def estimates_for(context: Context, record: JobRecord) -> Estimates | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from agent.coordinator import hooks
+from agent.coordinator.hooks import View
 from agent.coordinator.operations.answers.jobs import JobPage
 from agent.coordinator.operations.caches import Fleet
 from agent.coordinator.operations.callers import Caller, Role
@@ -40,7 +41,9 @@ async def page(context: Context, caller: Caller, filters: JobFilters) -> JobPage
         service=service,
         name=filters.name,
         miner_id=filters.miner_id,
-        narrowings=hooks.narrow(context.settings, filters, account_id),
+        narrowings=tuple(
+            narrowing for narrowing in hooks.filter_jobs(context.settings, filters, account_id) if narrowing
+        ),
     )
     records, fields, total = await context.database.read(_page, job_filter, filters.limit, filters.offset)
     now = context.clock()
@@ -58,7 +61,7 @@ def _page(
 ) -> tuple[list[JobRecord], dict[str, dict[str, Any]], int]:
     """Return jobs, the features' fields of answers about them, and the number of all that the filter shows."""
     records, total = job_lists.page(connection, job_filter, limit=limit, offset=offset)
-    return records, hooks.describe_jobs(connection, [record.job_id for record in records]), total
+    return records, hooks.describe_jobs(connection, records, View.STATUS), total
 
 
 def _examined(context: Context, known: Fleet, records: Sequence[JobRecord]) -> Iterator[bool]:

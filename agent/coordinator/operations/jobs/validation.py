@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from agent.coordinator import hooks
-from agent.coordinator.hooks import Errors, OpaqueInput, RequestedInput, RequestedJob, Surcharge
+from agent.coordinator import hooks, job_fields
+from agent.coordinator.hooks import Errors, OpaqueInput, ReplacedInput, RequestedJob, Surcharge
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem
 from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
@@ -113,12 +113,11 @@ def check_job(context: Context, request: JobRequest, models: frozenset[str]) -> 
     blocks = {"model": request.model, "input": request.input, "output": request.output}
     in_clear = {**blocks, "parameters": request.parameters}
     errors: Errors = {}
-    requested = RequestedInput(definition, request, in_clear, models, names_miner=bool(request.chosen))
-    if (opaque := hooks.read_input(context, requested, errors)) is not None:
+    if any(getattr(request, name) is not None for name in job_fields.Input.model_fields):
+        replaced = ReplacedInput(request, in_clear, models, names_miner=bool(request.chosen))
         return _submission(
-            context, definition, request.type, request, errors,
-            parameters={}, model=opaque.model, files=opaque.files, opaque=opaque,
-        )  # fmt: skip
+            context, definition, request.type, request, errors, replaced, parameters={}, model=None, files={}
+        )
     if definition.body_fields:
         data = {name: in_clear[name] for name in definition.body_fields if in_clear[name] is not None}
         return _check(context, definition, request.type, data, request, models, prefix="", errors=errors)
@@ -205,18 +204,23 @@ def _submission(
     job_type: str,
     options: JobOptions | None,
     errors: Errors,
+    replaced: ReplacedInput | None = None,
     *,
     parameters: Mapping[str, Any],
     **checked: Any,
 ) -> Submission:
     """Return the valid request with its options. Raises `ValidationFailed` if there are any errors."""
     timeout = _timeout(context, options, errors)
-    if options is not None:
-        requested = RequestedJob(context.settings, definition, parameters, options, checked.get("opaque"))
-        hooks.check_options(requested, errors)
-    if options is None or errors:
+    if options is None:
         raise ValidationFailed("The request is not valid.", errors)
-    surcharges = hooks.surcharges(requested)
+    requested = RequestedJob(context, definition, options, parameters, errors, replaced)
+    requested.restrictions = Restrictions(min_reputation=float(options.min_reputation or 0.0))
+    hooks.check_request(requested)
+    if errors:
+        raise ValidationFailed("The request is not valid.", errors)
+    if requested.opaque is not None:
+        checked |= {"model": requested.opaque.model, "files": requested.opaque.files}
+    surcharges = requested.surcharges
     max_cost = options.pricing.max_cost
     return Submission(
         definition=definition,
@@ -228,9 +232,8 @@ def _submission(
         timeout_seconds=timeout,
         max_attempts=options.max_attempts or context.settings.default_max_attempts,
         surcharge_percent=sum(surcharge.percent for surcharge in surcharges) if surcharges else None,
-        restrictions=hooks.restrict(
-            requested, Restrictions(min_reputation=float(options.min_reputation or 0.0))
-        ),
+        restrictions=requested.restrictions,
+        opaque=requested.opaque,
         **checked,
     )
 
@@ -243,7 +246,9 @@ def surcharges_of_call(
     options = _read(JobOptions, given, {}, prefix="")
     if options is None:
         return []
-    return hooks.surcharges(RequestedJob(context.settings, definition, data, options))
+    requested = RequestedJob(context, definition, options, data, errors={})
+    hooks.check_request(requested)
+    return requested.surcharges
 
 
 def _divided(definition: ServiceDefinition, body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -13,7 +13,7 @@ import structlog
 
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
-from agent.coordinator.hooks import AcceptedResult, Evidence, Fact
+from agent.coordinator.hooks import AcceptedResult, Evidence
 from agent.coordinator.metrics import RUN_SECONDS
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
@@ -252,7 +252,7 @@ def _accept(
     """Store results with all their consequences. Return the outcomes by job."""
     for one in valid:
         if (run_log := one.result.delivery.log) is not None:
-            hooks.run_ends(connection, context.settings, one.record, run_log, now)
+            hooks.run_wrote(connection, context.settings, one.record, run_log, now, True)
     lifecycle.save(connection, [one.change for one in valid], now)
     store.add_results(connection, [(one.record.job_id, one.result.delivery.results) for one in valid])
     for one in sorted(valid, key=lambda one: one.record.account_id):  # whose locks have this order
@@ -261,17 +261,19 @@ def _accept(
     receipts = [_receipt(context, one.lease, one.result.delivery, one.completed_at) for one in valid]
     receipt_store.add(connection, receipts)
     pairs = list(zip(valid, receipts, strict=True))
-    hooks.publish(
-        connection,
-        [Fact(receipt.receipt_id, one.result.delivery.leaf, derived=True) for one, receipt in pairs],
-    )
     event_store.add(connection, [_receipt_created(one.record, receipt) for one, receipt in pairs], now)
     hooks.results_accepted(
         connection,
         context,
         [
-            AcceptedResult(one.record, one.result.delivery.statement, one.result.delivery.evidence)
-            for one in valid
+            AcceptedResult(
+                one.record,
+                one.result.delivery.statement,
+                one.result.delivery.evidence,
+                receipt.receipt_id,
+                one.result.delivery.leaf,
+            )
+            for one, receipt in pairs
         ],
         now,
     )

@@ -103,7 +103,7 @@ def _store(
         raise StaleLease(job_id, fence)
     lines: Sequence[Line] = ()
     if request.log is not None:
-        lines = hooks.run_wrote(connection, context.settings, record, request.log, now)
+        lines = hooks.run_wrote(connection, context.settings, record, request.log, now, False)
     if not checkpoints:
         return _Stored(account_id, lines=lines)
     declared = declared_by(context, record)

@@ -90,7 +90,7 @@ def _fail(
     event = hooks.lease_returned(connection, context, record, event)
     life = _change(connection, record, event, units=metered(context, record, units, event.now))
     if sent is not None:
-        hooks.run_ends(connection, context.settings, record, sent, event.now)
+        hooks.run_wrote(connection, context.settings, record, sent, event.now, True)
     return life, record.trace_id
 
 

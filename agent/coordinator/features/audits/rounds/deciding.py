@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from agent.coordinator import hooks, lifecycle
+from agent.coordinator import lifecycle
 from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.choosing import random_number
 from agent.coordinator.features.audits.metrics import VERDICTS
@@ -30,7 +30,8 @@ from agent.coordinator.features.audits.rules import (
 from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.features.audits.store import proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
-from agent.coordinator.hooks import Fact
+from agent.coordinator.features.log import store as log_store
+from agent.coordinator.features.log.store import NewLeaf
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import events as event_store
@@ -294,7 +295,7 @@ def queue_leaf(
     """Queue the leaf of a decided audit or second opinion, or of the sanction that follows from it."""
     logged = logged_verdict(audit, opinions, decision, sanction)
     reference = audit.audit_id if sanction is None else f"{audit.audit_id}:sanction"
-    hooks.publish(connection, [Fact(reference, logged.to_leaf())])
+    log_store.queue(connection, [NewLeaf(reference, logged.to_leaf())])
 
 
 def logged_verdict(
