@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
@@ -38,6 +38,14 @@ def _not_empty(value: object) -> object:
 HomePath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(Path.expanduser)]
 """A path that may begin with `~`, the user's home directory."""
 Currency = Annotated[str, Field(pattern=r"^[A-Za-z0-9.]{1,12}$", examples=["EUR"])]
+
+
+class WordedText(str):
+    """A text of a certain form. The pages of the settings describe it in `words`, and show a `sample` in TOML."""
+
+    __slots__ = ()
+    words: ClassVar[str]
+    sample: ClassVar[str]
 
 
 class Section(BaseModel, defer_build=True):

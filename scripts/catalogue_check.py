@@ -26,15 +26,16 @@ import httpx
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-from agent.configuration import load_catalogue, read_document
-from agent.core.machine.catalogue import (
+from agent.catalogue import (
     DEFAULT_PATTERNS,
     Addition,
     CatalogueEntry,
     ModelFile,
     is_included,
+    load_catalogue,
     parse_catalogue,
 )
+from agent.configuration import read_document
 
 SECONDS: Final = 20.0
 TOLERANCE: Final = 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Annotated, ClassVar, Final
 
 import typer
@@ -19,8 +20,21 @@ _MACHINE: Final = "agent.cli.commands.machine"
 _OPERATORS: Final = "agent.cli.commands.operators"
 
 
-class Commands(LazyGroup):
-    """The commands, in the order of the help."""
+GROUP: Final = "aitbc.agent_commands"
+"""The entry points of features: each names a mapping of commands, in a module that is imported at every start."""
+
+
+def _of_features() -> dict[str, Listed]:
+    points = entry_points(group=GROUP)
+    return {
+        name: entry
+        for point in sorted(points, key=lambda point: point.name)
+        for name, entry in point.load().items()
+    }
+
+
+class AgentCommands(LazyGroup):
+    """The commands, in the order of the help: those of features are the last."""
 
     listed: ClassVar[Mapping[str, Listed]] = {
         "start": Listed(
@@ -33,11 +47,6 @@ class Commands(LazyGroup):
         ),
         "enroll": Listed(
             f"{_OPERATORS}.enroll", "app", "Let miners on other machines join this coordinator."
-        ),
-        "login": Listed(
-            f"{_OPERATORS}.login",
-            "login",
-            "Create a link that signs in to the dashboard once, within minutes, as client, owner and administrator.",
         ),
         "status": Listed(
             f"{_RUNNING}.status",
@@ -58,16 +67,6 @@ class Commands(LazyGroup):
             f"{_MACHINE}.earnings",
             "earnings",
             "Show the total earnings, the reputation and the latest payments of the running agent's miner.",
-        ),
-        "fleet": Listed(
-            f"{_MACHINE}.fleet",
-            "fleet",
-            "Show all machines of this miner's owner together; on a coordinator, all of its machines.",
-        ),
-        "explain": Listed(
-            f"{_MACHINE}.explain",
-            "explain",
-            "Show, for each kind of waiting job, why this machine does not get it and what would change that.",
         ),
         "bench": Listed(
             f"{_MACHINE}.bench",
@@ -120,21 +119,19 @@ class Commands(LazyGroup):
         "accounts": Listed(f"{_OPERATORS}.accounts", "app", "Manage clients' accounts."),
         "keys": Listed(f"{_OPERATORS}.keys", "app", "Manage API keys."),
         "miners": Listed(f"{_OPERATORS}.miners", "app", "Manage the miners of this coordinator."),
-        "audits": Listed(f"{_MACHINE}.audits", "app", "Show audits of results, and ask for second opinions."),
-        "canaries": Listed(f"{_OPERATORS}.canaries", "app", "Manage canaries, the jobs with known answers."),
-        "payouts": Listed(f"{_OPERATORS}.payouts", "app", "Pay out what miners have earned."),
         "models": Listed(f"{_MACHINE}.models", "app", "Manage models."),
         "engines": Listed(f"{_MACHINE}.engines", "app", "Manage engines in environments of their own."),
         "receipts": Listed(f"{_OPERATORS}.receipts", "app", "Verify receipts."),
         "config": Listed(f"{_MACHINE}.config", "app", "Check and show settings."),
         "service": Listed(f"{_RUNNING}.service", "app", "Manage the agent as a systemd service."),
+        **_of_features(),
     }
 
 
 app = typer.Typer(
     name="aitbc-agent",
     help="Run an AITBC miner or coordinator on this machine.",
-    cls=Commands,
+    cls=AgentCommands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -80,16 +80,6 @@ def find_miner(settings: Settings, named: str) -> str:
     return find("miner", named, candidates, "aitbc-agent miners list")
 
 
-def find_batch(settings: Settings, named: str) -> str:
-    """Return the id of a batch of payouts; its name is its note. Raises `NoSuchName` and `AmbiguousName`."""
-
-    def candidates() -> list[Candidate]:
-        batches = local_api.call(settings, "GET", "admin/payouts?limit=500")["batches"]
-        return [Candidate(one["batch_id"], one["note"], one["status"]) for one in batches]
-
-    return find("batch", named, candidates, "aitbc-agent payouts list")
-
-
 def _newest_first(rows: list[tuple[str, str, str]]) -> list[Candidate]:
     ordered = sorted(rows, key=lambda row: row[2], reverse=True)
     return [Candidate(found_id, name, f"created {created}") for found_id, name, created in ordered]

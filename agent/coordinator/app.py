@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from agent import __version__
-from agent.configuration import load_catalogue
+from agent.catalogue import load_catalogue
 from agent.coordinator.background import background_tasks
 from agent.coordinator.blobs.choice import directory_of
 from agent.coordinator.blobs.space import Space

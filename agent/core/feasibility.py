@@ -5,12 +5,12 @@ The rules are those of `matching`; this module adds the state of the miners.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-from agent.core.machine.placement import largest_together
 from agent.core.matching import Candidate, Waiting, audits, obstacles
 from agent.core.reasons import ReasonCode
 
@@ -62,6 +62,22 @@ class KnownMiner:
             return self.candidate.memory
         offer = self.candidate.services.get(service)
         return largest_together(self.gpu_memories, 1 if offer is None else offer.gpus)
+
+
+def card_counts(first: int, last: int) -> Iterator[int]:
+    """Yield the numbers of cards, from the first to the last, over which an engine can spread a model."""
+    count = first
+    while count <= max(first, last):
+        yield count
+        # Engines divide a model's layers and heads by powers of two.
+        count *= 2
+
+
+def largest_together(sizes: Iterable[int], max_cards: int) -> int:
+    """Return the bytes of the cards that one model can use at most, if its engine can use `max_cards` of the same size."""
+    groups = Counter(sizes)
+    usable = (size * count for count in card_counts(1, max_cards) for size in groups if groups[size] >= count)
+    return max(usable, default=0)
 
 
 @dataclass(frozen=True, slots=True)

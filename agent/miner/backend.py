@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import structlog
 
-from agent.configuration import load_catalogue
+from agent.catalogue import load_catalogue
 from agent.core.liveness import Liveness
 from agent.metrics import Meter
-from agent.miner.engines.environments import environments_in_use
+from agent.miner.engines.environments import engines_directory, environments_in_use
 from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.contract import Executor
 from agent.miner.executor.devices import Devices
@@ -26,6 +26,8 @@ from agent.miner.models.downloads import Downloads, limits
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.provider import ModelProvider, Models
 from agent.miner.models.store import ModelStore
+from agent.miner.settings import MinerSettings, RunnersSettings
+from agent.sections import section_of
 from agent.settings import Reading, Settings
 from runners.api import Runner
 
@@ -48,6 +50,11 @@ class MinerOptions:
     host_command: tuple[str, ...]
     liveness: Liveness
     probes: ProbeResults = field(default_factory=ProbeResults)
+
+    @property
+    def miner(self) -> MinerSettings:
+        """The miner's section of the settings."""
+        return section_of(self.settings, MinerSettings)
 
     @property
     def directory(self) -> Path:
@@ -100,7 +107,7 @@ class LocalBackend:
     ) -> None:
         self._options = options
         self._machine = machine
-        self._settings = options.settings.miner
+        self._settings = options.miner
         self.gpus = gpus
         self.store = store
         self.capabilities = capabilities
@@ -126,7 +133,7 @@ class LocalBackend:
             _log.info("gpus_appeared", gpus=[gpu.uuid for gpu in self.gpus.last])
             self._options.probes.forget()
             return True
-        environments = await asyncio.to_thread(environments_in_use, self._options.settings.engines_dir)
+        environments = await asyncio.to_thread(environments_in_use, engines_directory(self._options.settings))
         if environments != self.capabilities.environments:
             _log.info("engines_changed", engines=sorted(path.parent.name for path in environments))
             self._options.probes.forget()
@@ -144,7 +151,7 @@ class LocalBackend:
         provider = ModelProvider(
             self.store,
             downloads,
-            download=self._options.settings.runners.model_download,
+            download=section_of(self._options.settings, RunnersSettings).model_download,
             on_change=on_disk_changed,
             release=executor.release_model,
         )

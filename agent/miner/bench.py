@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from agent.configuration import load_catalogue
+from agent.catalogue import load_catalogue
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_time
 from agent.deadline import call_within
@@ -29,6 +29,8 @@ from agent.miner.machine.capabilities import Capabilities, Machine, ServiceOffer
 from agent.miner.machine.gpus import Gpus
 from agent.miner.machine.scores import FILE_NAME, Score, add_score, worthwhile_concurrency
 from agent.miner.models.store import ModelStore
+from agent.miner.settings import MinerSettings
+from agent.sections import section_of
 from agent.settings import Settings
 from runners.api import PROBE_SECONDS, Benchmark, Device, Model, Retry, Runner, RunnerError
 from runners.host.protocol import Run
@@ -105,7 +107,7 @@ class Bench:
         self._own = Interpreter(tuple(host_command))
         self._directory = settings.data_dir.absolute() / "miner"
         self._models = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
-        self._run_seconds = RUN_SECONDS + settings.miner.load_seconds
+        self._run_seconds = RUN_SECONDS + section_of(settings, MinerSettings).load_seconds
         self._report = Report()
         self._numbers = itertools.count()
 
@@ -214,7 +216,7 @@ class Bench:
         executor = LocalExecutor(
             Devices((device,), slots=1, capacity={subject.service: subject.offer.concurrency}),
             tools(self._settings, gpu=device.kind == "cuda"),
-            self._settings.miner,
+            section_of(self._settings, MinerSettings),
             self._directory,
             interpreters=Interpreters(
                 self._own, {subject.service: subject.offer.interpreters}, self._runners

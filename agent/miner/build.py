@@ -36,12 +36,14 @@ from agent.miner.runs.run import RunDependencies
 from agent.miner.runs.slots import Workload
 from agent.miner.sealing.jobs import SealedJobs
 from agent.miner.session import Session
+from agent.miner.settings import MinerSettings
 from agent.miner.status.earnings import Earnings
 from agent.miner.status.prometheus import MetricsServer, read
 from agent.miner.status.report import Report
 from agent.miner.status.utilization import Activity
 from agent.miner.tasks import Background
 from agent.protocol.answers import Registered
+from agent.sections import section_of
 from runners.extras import extra_command
 
 EXECUTORS: Final = "aitbc.executors"
@@ -86,13 +88,13 @@ async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
     session = Session(load_identity(directory), directory)
     backend = await _open_backend(options)
     closing.push_async_callback(backend.close)
-    link = Link(options.url, session.identity, transport=options.settings.miner.transport)
+    link = Link(options.url, session.identity, transport=options.miner.transport)
     closing.push_async_callback(link.close)
     outbox = Outbox(directory / "outbox.db", link)
     await outbox.open()
     closing.push_async_callback(outbox.close)
     await asyncio.to_thread(data_directory.remove_leftovers, outbox.directories())
-    sealed_jobs = await asyncio.to_thread(SealedJobs, options.settings.miner, directory, session.identity)
+    sealed_jobs = await asyncio.to_thread(SealedJobs, options.miner, directory, session.identity)
     closing.push_async_callback(asyncio.to_thread, sealed_jobs.close)
     builder = _Builder(options, closing, session, backend, link, outbox, sealed_jobs)
     return await builder.build(data_directory.jobs)
@@ -100,7 +102,7 @@ async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
 
 async def _open_backend(options: MinerOptions) -> Backend:
     """Return where the jobs run. Raises `ConfigurationError`."""
-    executor = options.settings.miner.executor
+    executor = options.miner.executor
     if executor == "local":
         return await LocalBackend.open(options)
     for point in entry_points(group=EXECUTORS, name=executor):
@@ -130,7 +132,7 @@ class _Builder:
         sealed_jobs: SealedJobs,
     ) -> None:
         self._options = options
-        self._settings = options.settings.miner
+        self._settings = options.miner
         self._closing = closing
         self._session = session
         self._backend = backend
@@ -256,7 +258,7 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
         heartbeat_due.set()
 
     def settings_changed() -> None:
-        parts.pauses.apply(parts.live_settings.current.miner)
+        parts.pauses.apply(section_of(parts.live_settings.current, MinerSettings))
         heartbeat_due.set()
 
     def registered(registered: Registered) -> None:
@@ -294,7 +296,7 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
 
 def _registration(parts: MinerParts, options: MinerOptions) -> dict[str, Any]:
     return {
-        "name": (options.settings.miner.name or socket.gethostname())[:100],
+        "name": (options.miner.name or socket.gethostname())[:100],
         "agent_version": __version__,
         "enrolment_token": options.enrolment_token,
         "capabilities": parts.report.capabilities(),
@@ -312,13 +314,12 @@ async def serve_owner(
     control = ControlServer(options.directory, calls.handlers())
     await control.start()
     closing.push_async_callback(control.close)
-    settings = options.settings
-    if settings.miner.metrics_port is None:
+    if options.miner.metrics_port is None:
         return None
-    directories = {"data": options.directory, "models": settings.models_dir}
+    directories = {"data": options.directory, "models": options.settings.models_dir}
     server = MetricsServer(
-        settings.miner.metrics_host,
-        settings.miner.metrics_port,
+        options.miner.metrics_host,
+        options.miner.metrics_port,
         meter,
         lambda: read(calls.status(), directories),
     )

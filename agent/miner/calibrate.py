@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from agent.atomic_file import replace_file
-from agent.configuration import load_catalogue
+from agent.catalogue import load_catalogue
 from agent.core.errors import ConfigurationError
-from agent.core.machine.honest_limits import honest_limit
 from agent.deadline import call_within
 from agent.miner.bench import PREPARATION_SECONDS, RUN_SECONDS, scratch
 from agent.miner.data_dir import DataDirectory
@@ -27,10 +26,13 @@ from agent.miner.engines.interpreters import HOST_COMMAND, Interpreter, Interpre
 from agent.miner.executor.contract import Execution
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.local import LocalExecutor
+from agent.miner.honest_limits import honest_limit
 from agent.miner.machine.calibrations import add_calibrations
 from agent.miner.machine.capabilities import Capabilities, Machine, ServiceOffer, tools
 from agent.miner.machine.gpus import Gpus
 from agent.miner.models.store import ModelStore
+from agent.miner.settings import MinerSettings
+from agent.sections import section_of
 from agent.settings import Settings
 from runners.api import (
     PROBE_SECONDS,
@@ -116,7 +118,7 @@ class Calibrate:
         self._own = Interpreter(tuple(host_command))
         self._directory = settings.data_dir.absolute() / "miner"
         self._models = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
-        self._seconds = RUN_SECONDS + settings.miner.load_seconds
+        self._seconds = RUN_SECONDS + section_of(settings, MinerSettings).load_seconds
         self._report = CalibrationReport()
         self._numbers = itertools.count()
 
@@ -241,7 +243,7 @@ class Calibrate:
         executor = LocalExecutor(
             Devices((device,), slots=1, capacity={subject.service: subject.offer.concurrency}),
             tools(self._settings, gpu=device.kind == "cuda"),
-            self._settings.miner,
+            section_of(self._settings, MinerSettings),
             self._directory,
             digest=self._models.weights_digest,
             interpreters=Interpreters(

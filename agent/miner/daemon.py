@@ -17,7 +17,9 @@ from agent.miner.control_calls import ControlCalls
 from agent.miner.engines.interpreters import HOST_COMMAND
 from agent.miner.link.errors import SessionSuperseded
 from agent.miner.machine.probe_results import ProbeResults
+from agent.miner.settings import EnginesSettings, MinerSettings
 from agent.miner.status.watchdog import supervise
+from agent.sections import section_of
 from agent.settings import Reading, Settings
 from runners.api import Runner
 from runners.registry import installed
@@ -51,17 +53,18 @@ class Daemon:
         probes: ProbeResults | None = None,
     ) -> None:
         self.machine_changed = False
+        miner = section_of(settings, MinerSettings)
         self._options = MinerOptions(
             settings=settings,
             reading=reading,
             url=coordinator_url,
-            enrolment_token=enrolment_token or settings.miner.enrolment_token,
+            enrolment_token=enrolment_token or miner.enrolment_token,
             runners=installed() if runners is None else runners,
             host_command=tuple(host_command),
             liveness=liveness or Liveness(),
             probes=probes or ProbeResults(),
         )
-        self._settings = settings.miner
+        self._settings = miner
         self._built: MinerParts | None = None
         self._closing = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -174,8 +177,9 @@ class Daemon:
         while True:
             if await parts.machine_changed():
                 break
-            if self.settings.engines != self._options.settings.engines:
-                _log.info("engines_preferred", engines=self.settings.engines.preferred)
+            engines = section_of(self.settings, EnginesSettings)
+            if engines != section_of(self._options.settings, EnginesSettings):
+                _log.info("engines_preferred", engines=engines.preferred)
                 break
             await asyncio.sleep(self._settings.gpu_poll_seconds)
         _log.info("machine_changed", running=len(parts.workload))

@@ -15,6 +15,8 @@ from agent.core.commands import SettingsChange
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_money
 from agent.miner.machine.capabilities import Capabilities, price
+from agent.miner.settings import EnginesSettings, MinerSettings
+from agent.sections import section_of
 from agent.settings import InvalidSettings, Reading, Settings
 from agent.settings.editing import edited, replace_settings
 
@@ -62,12 +64,16 @@ class LiveSettings:
         if self._locked is not None or self._reading is None:
             raise Refused(self._locked or _NO_FILE)
         reading = self._write(self._reading, _values(change))
-        miner = reading.settings.miner
+        written, current = (
+            section_of(reading.settings, MinerSettings),
+            section_of(self.current, MinerSettings),
+        )
+        preferred = section_of(reading.settings, EnginesSettings).preferred
         # Other settings of the file, which its owner may have edited meanwhile, apply from the next start.
-        pause = self.current.miner.pause.model_copy(update={"schedule": miner.pause.schedule})
-        engines = self.current.engines.model_copy(update={"preferred": reading.settings.engines.preferred})
-        changed = self.current.miner.model_copy(update={"prices": miner.prices, "pause": pause})
-        self.current = self.current.model_copy(update={"miner": changed, "engines": engines})
+        pause = current.pause.model_copy(update={"schedule": written.pause.schedule})
+        engines = section_of(self.current, EnginesSettings).model_copy(update={"preferred": preferred})
+        miner = current.model_copy(update={"prices": written.prices, "pause": pause})
+        self.current = self.current.model_copy(update={"miner": miner, "engines": engines})
         _log.info("settings_changed", file=str(reading.file), settings=sorted(map(".".join, _values(change))))
         self.on_change()
 
@@ -93,11 +99,13 @@ class LiveSettings:
 
     def price(self, service: str) -> str:
         """Return the current price of a unit of an offered service."""
-        return price(self.current.miner, service, self._offers.services[service].suggested_price)
+        return price(
+            section_of(self.current, MinerSettings), service, self._offers.services[service].suggested_price
+        )
 
     def to_wire(self) -> dict[str, Any]:
         """Return the settings that can be changed, as the capabilities contain them."""
-        miner = self.current.miner
+        miner = section_of(self.current, MinerSettings)
         services = self._offers.services
         default = miner.default_price
         return {
@@ -108,7 +116,7 @@ class LiveSettings:
                 for service, offer in services.items()
             },
             "schedule": list(miner.pause.schedule),
-            "preferred": list(self.current.engines.preferred),
+            "preferred": list(section_of(self.current, EnginesSettings).preferred),
             "engines": {
                 service: [interpreter.engine for interpreter in offer.interpreters]
                 for service, offer in services.items()
@@ -118,12 +126,12 @@ class LiveSettings:
 
 def _locked(settings: Settings, reading: Reading | None) -> str | None:
     """Return why settings cannot be changed, None if they can."""
-    allowed = settings.miner.remote_settings
+    miner = section_of(settings, MinerSettings)
     if reading is None:
         return _NO_FILE
-    if allowed is None:
-        return None if settings.miner.coordinator is None else FOREIGN
-    return None if allowed else FORBIDDEN
+    if miner.remote_settings is None:
+        return None if miner.coordinator is None else FOREIGN
+    return None if miner.remote_settings else FORBIDDEN
 
 
 def _values(change: SettingsChange) -> dict[tuple[str, ...], Any]:

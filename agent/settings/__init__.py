@@ -30,7 +30,6 @@ from agent.settings.description import Setting, describe, sections
 from agent.settings.errors import InvalidSettings, Origin, SettingError
 from agent.settings.explaining import Known, explain
 from agent.settings.merging import Sources
-from agent.settings.miner import EnginesSettings, InputSettings, MinerSettings, PauseSettings, RunnersSettings
 from agent.settings.sources import Environment, SettingsFile, parse_file, read_environment, read_file
 
 __all__ = [
@@ -38,16 +37,11 @@ __all__ = [
     "ConnectionSettings",
     "CoordinatorSettings",
     "DatabaseSettings",
-    "EnginesSettings",
-    "InputSettings",
     "InvalidSettings",
     "LogSettings",
-    "MinerSettings",
     "Origin",
-    "PauseSettings",
     "RateLimitSettings",
     "Reading",
-    "RunnersSettings",
     "SettingError",
     "Settings",
     "StreamSettings",
@@ -80,20 +74,12 @@ class Settings(Section):
     coordinator: CoordinatorSettings = CoordinatorSettings()
     database: DatabaseSettings = DatabaseSettings()
     artifacts: ArtifactSettings = ArtifactSettings()
-    miner: MinerSettings = MinerSettings()
-    runners: RunnersSettings = RunnersSettings()
-    engines: EnginesSettings = EnginesSettings()
     log: LogSettings = LogSettings()
 
     @property
     def agent_file(self) -> Path:
         """The file in which a running agent publishes its URL and its keys (mode 0600)."""
         return self.data_dir / "agent.json"
-
-    @property
-    def engines_dir(self) -> Path:
-        """The directory of the engines' environments."""
-        return (self.engines.directory or self.cache_dir / "engines").expanduser().absolute()
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,9 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from agent.core.machine.schedules import ScheduleWindow
 from agent.core.rates import Rate
 from agent.core.values.quantities import Bytes, Money
-from agent.sections import HIDDEN
+from agent.sections import HIDDEN, WordedText
 
 _BINARY: Final = (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
 _UNITS_BY_ENDING: Final = {
@@ -279,7 +278,6 @@ _PLAIN: Final[dict[Any, Form]] = {
     float: Form("number", "1.5"),
     Decimal: Form("number", '"1.5"'),
     str: Form("text", '"text"'),
-    ScheduleWindow: Form("time of the week", '"Mon-Fri 09:00-18:00"'),
 }
 
 
@@ -287,6 +285,8 @@ def _plain(kind: Any, metadata: list[Any], name: str) -> Form:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         inner = ", ".join(kind.model_fields)
         return Form(f"table with {inner}", "{ ... }", types=(dict,), table=kind)
+    if isinstance(kind, type) and issubclass(kind, WordedText):
+        return Form(kind.words, kind.sample, types=(kind,))
     form = _PLAIN.get(kind)
     if form is None:
         raise TypeError(f"{name}: describe values of {kind} in agent/settings/description.py")

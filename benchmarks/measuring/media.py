@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from agent.miner.executor.local import LocalExecutor
-from agent.settings import MinerSettings
+from agent.miner.settings import MinerSettings
 from measuring.row import Row
 from runners.api import Device, Tools
 from runners.blender import BlenderRunner

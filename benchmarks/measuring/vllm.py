@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.miner.engines.catalogue import Engine, load_engines
-from agent.miner.engines.environments import Environment
+from agent.miner.engines.environments import Environment, engines_directory
 from agent.miner.engines.interpreters import installed_environments, of_environment
 from agent.settings import load_settings
 from measuring.child import Child, models_directory
@@ -26,7 +26,7 @@ from runners.llm.runner import LLMRunner
 def installed_vllm() -> tuple[Engine, Environment]:
     """Return vLLM as an engine, and its environment. Ends the program with a message if it is not installed."""
     settings = load_settings()
-    installed = installed_environments(settings.engines_dir, load_engines(settings.data_dir))
+    installed = installed_environments(engines_directory(settings), load_engines(settings.data_dir))
     found = [(engine, environment) for engine, environment in installed if engine.name == "vllm"]
     if not found:
         sys.exit("vLLM is not installed. Run `aitbc-agent engines install vllm`, or name the other engines.")

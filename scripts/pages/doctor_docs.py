@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
+from agent.diagnostics import feature_checks
 from agent.miner.doctor.diagnostics import KINDS
 from generated import NOTE, REFERENCE, linked, publish
 
@@ -39,7 +40,8 @@ def page() -> str:
     """Return the page."""
     rows = [
         f"| `{kind_id}` | {kind.severity} | {words(kind.message)} | {kind.guide or words(kind.remedy)} |\n"
-        for kind_id, kind in KINDS.items()
+        for kinds in (KINDS, *(checks.KINDS for checks in feature_checks()))
+        for kind_id, kind in kinds.items()
     ]
     return linked(HEAD + "".join(rows))
 

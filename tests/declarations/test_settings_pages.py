@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.sections import EXTENSIONS
+from agent.miner.settings import MinerSettings
+from agent.sections import EXTENSIONS, section_of
 from agent.settings import Settings, known_keys, load_settings
 from agent.settings.description import describe, sentences
 
@@ -73,8 +74,8 @@ def test_all_example_values_can_be_loaded(tmp_path: Path) -> None:
     config = tmp_path / "examples.toml"
     config.write_text("\n".join(lines), encoding="utf-8")
     loaded = load_settings(config)
-    assert loaded.miner.name == "rig-1"
-    assert loaded.miner.prices
+    assert section_of(loaded, MinerSettings).name == "rig-1"
+    assert section_of(loaded, MinerSettings).prices
 
 
 def test_numbers_have_a_unit() -> None:

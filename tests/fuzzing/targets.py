@@ -21,11 +21,11 @@ from pydantic import BaseModel, ValidationError
 
 from agent.coordinator.features.tus.headers import parse_checksum, parse_metadata
 from agent.core.errors import ApiError, ConfigurationError, ValidationFailed, VersionMismatch
-from agent.core.machine.schedules import parse_window
 from agent.core.tracing import trace_id_in
 from agent.core.values.durations import parse_duration
 from agent.core.values.quantities import Bytes, parse_decimal, parse_money, parse_quantity, parse_time
 from agent.miner.runs.lease import Lease
+from agent.miner.schedules import parse_window
 from agent.protocol import messages
 from agent.protocol.reading import MalformedMessage
 from agent.settings.sources import parse_file

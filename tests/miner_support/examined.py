@@ -6,8 +6,9 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from agent.diagnostics import Diagnostic
 from agent.miner.doctor import examine
-from agent.miner.doctor.diagnostics import KINDS, Diagnostic
+from agent.miner.doctor.diagnostics import KINDS
 from agent.settings import Settings
 
 

@@ -16,8 +16,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from agent.cli.terminal.activity import malformed, silence
-from agent.core.machine.placement import GIBIBYTE
 from agent.core.values.durations import format_duration
+from agent.core.values.quantities import GIBIBYTE
 from aitbc.cli._terminal.output import SafeConsole
 
 WIDE: Final = 110

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
+from agent.catalogue import CatalogueEntry
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.cluster.cluster import Alone, Cluster
@@ -23,7 +24,6 @@ from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.events import NewEvent
 from agent.core.jobs import JobState
 from agent.core.liveness import Liveness
-from agent.core.machine.catalogue import CatalogueEntry
 from agent.core.values.quantities import format_time, make_id
 from agent.metrics import Meter, Metric, Values
 from agent.settings import CoordinatorSettings

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, GetCoreSchemaHandler
 from pydantic_core import core_schema
 
+GIBIBYTE: Final = 2**30
 MONEY_DECIMALS: Final = 8
 MAX_BYTES: Final = 2**63 - 1
 """The largest size that the database can store."""
@@ -55,6 +56,11 @@ def format_bytes(size: int) -> str:
     units = ((suffix, int(factor)) for suffix, factor in reversed(_SUFFIXES.items()) if factor > 1)
     exact = [f"{size // factor}{suffix}" for suffix, factor in units if size and size % factor == 0]
     return min((*exact, str(size)), key=len)
+
+
+def gibibytes(size: int) -> str:
+    """Return a size for people."""
+    return f"{size / GIBIBYTE:.1f} GiB"
 
 
 def parse_money(text: str) -> Decimal:

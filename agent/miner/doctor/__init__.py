@@ -9,9 +9,10 @@ from functools import partial
 from typing import Final
 
 from agent.deadline import call_within
+from agent.diagnostics import Diagnostic
 from agent.miner.doctor import _engines, _files, _machine, _network
 from agent.miner.doctor._machine import Cards
-from agent.miner.doctor.diagnostics import Diagnostic, found
+from agent.miner.doctor.diagnostics import found
 from agent.miner.machine.gpus import Gpus
 from agent.miner.machine.hardware import cpu_cores
 from agent.settings import Settings

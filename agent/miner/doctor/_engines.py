@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 from typing import Final
 
-from agent.configuration import load_catalogue
+from agent.catalogue import load_catalogue
 from agent.core.errors import ConfigurationError
+from agent.diagnostics import Diagnostic, ok
 from agent.miner.doctor._machine import Cards
-from agent.miner.doctor.diagnostics import Diagnostic, found, ok
+from agent.miner.doctor.diagnostics import found
 from agent.miner.engines.catalogue import load_engines
-from agent.miner.engines.environments import EngineDirectory
+from agent.miner.engines.environments import EngineDirectory, engines_directory
 from agent.miner.machine.capabilities import Machine, tools
 from agent.miner.machine.gpus import Gpus
 from agent.miner.models.store import ModelStore
+from agent.miner.settings import RunnersSettings
+from agent.sections import section_of
 from agent.settings import Settings
 from runners.api import Device, Retry
 from runners.blender import engine as blender_engine
@@ -30,7 +33,7 @@ def programs(settings: Settings) -> list[Diagnostic]:
     """Check that FFmpeg's programs are installed."""
     diagnostics = []
     for name in ("ffmpeg", "ffprobe"):
-        program = getattr(settings.runners, name)
+        program = getattr(section_of(settings, RunnersSettings), name)
         path = shutil.which(program)
         if path is None:
             diagnostics.append(found("ffmpeg_missing", program=program, setting=name))
@@ -97,7 +100,7 @@ def models(settings: Settings) -> list[Diagnostic]:
     names = [name for service in sorted(services) for name in store.on_disk(service)]
     if names:
         return [ok("models", f"In {settings.models_dir}: {', '.join(names)}.")]
-    if settings.runners.model_download:
+    if section_of(settings, RunnersSettings).model_download:
         message = f"There are no models in {settings.models_dir}. They are downloaded when a job needs them."
         return [ok("models", message)]
     return [found("models_missing", directory=settings.models_dir)]
@@ -111,7 +114,7 @@ def engines(settings: Settings) -> list[Diagnostic]:
         return [found("engines_wrong", fault=error)]
     diagnostics, works = [], []
     for engine in catalogue.values():
-        directory = EngineDirectory(settings.engines_dir, engine.name)
+        directory = EngineDirectory(engines_directory(settings), engine.name)
         current = directory.current
         if current is None:
             if directory.has_leftovers and not directory.busy:

@@ -12,9 +12,12 @@ from typing import Final
 
 import psutil
 
-from agent.core.machine.placement import gibibytes
-from agent.miner.doctor.diagnostics import Diagnostic, found, ok
+from agent.core.values.quantities import gibibytes
+from agent.diagnostics import Diagnostic, ok
+from agent.miner.doctor.diagnostics import found
 from agent.miner.machine import hardware
+from agent.miner.settings import RunnersSettings
+from agent.sections import section_of
 from agent.settings import Settings
 
 _MIN_DISK: Final = 2**30
@@ -83,7 +86,7 @@ def disk(settings: Settings) -> list[Diagnostic]:
 def models_directory(settings: Settings) -> list[Diagnostic]:
     """Check that models can be fetched into the models directory."""
     existing = _existing(settings.models_dir)
-    cause = _unwritable(existing) if settings.runners.model_download else None
+    cause = _unwritable(existing) if section_of(settings, RunnersSettings).model_download else None
     if cause is not None:
         return [found("models_unwritable", directory=existing, cause=cause, user=getpass.getuser())]
     return []

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from agent.core.machine.placement import gibibytes
-from agent.miner.doctor.diagnostics import Diagnostic, found, ok
+from agent.core.values.quantities import gibibytes
+from agent.diagnostics import Diagnostic, ok
+from agent.miner.doctor.diagnostics import found
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
 from agent.miner.sealing import directory as memory_directory
+from agent.miner.settings import MinerSettings
+from agent.sections import section_of
 from agent.settings import Settings
 from runners.extras import install_command
 
@@ -67,8 +70,9 @@ def descriptors(_settings: Settings) -> list[Diagnostic]:
 
 def sealing(settings: Settings) -> list[Diagnostic]:
     """Check whether the miner can accept sealed jobs, whose plaintexts must stay in memory."""
-    chosen = settings.miner.sealing
-    if not chosen.enabled or settings.miner.executor != "local":
+    miner = section_of(settings, MinerSettings)
+    chosen = miner.sealing
+    if not chosen.enabled or miner.executor != "local":
         return []
     directory = memory_directory.find(chosen.directory, settings.data_dir)
     if directory.path is None:

@@ -17,10 +17,13 @@ import httpx
 from agent import __version__
 from agent.core.errors import ConfigurationError
 from agent.core.versions import version_problem
+from agent.diagnostics import Diagnostic, ok
 from agent.miner.doctor._files import holder
-from agent.miner.doctor.diagnostics import Diagnostic, found, ok
+from agent.miner.doctor.diagnostics import found
 from agent.miner.identity import IDENTITY_FILE, Identity, load_identity
 from agent.miner.link.registration import prove
+from agent.miner.settings import MinerSettings
+from agent.sections import section_of
 from agent.settings import Settings
 
 REQUEST_SECONDS: Final = 4.0
@@ -53,7 +56,7 @@ def agent(settings: Settings) -> list[Diagnostic]:
         words = {"directory": settings.data_dir, "pid": held_by or "PID"}
         return [found("data_directory_in_use", holder=process, **words)]
     host, port = settings.coordinator.host, settings.coordinator.port
-    if settings.miner.coordinator is not None or port == 0:
+    if section_of(settings, MinerSettings).coordinator is not None or port == 0:
         return [ok("agent", "No agent runs in this data directory.")]
     try:
         _try_to_listen(host, port)
@@ -75,7 +78,7 @@ def _try_to_listen(host: str, port: int) -> None:
 async def coordinator(settings: Settings) -> list[Diagnostic]:
     """Check that the coordinator answers, that its clock agrees, and that it would accept this miner."""
     running = await asyncio.to_thread(running_agent, settings)
-    url = settings.miner.coordinator or (running or {}).get("url")
+    url = section_of(settings, MinerSettings).coordinator or (running or {}).get("url")
     if url is None:
         return [ok("coordinator", "No coordinator is configured: the agent starts its own.")]
     url = url.rstrip("/")
@@ -90,7 +93,7 @@ async def coordinator(settings: Settings) -> list[Diagnostic]:
             date = response.headers.get("date")
             if date is not None:
                 diagnostics.append(_clock(date, (sent + received) / 2))
-            if settings.miner.coordinator is not None:
+            if section_of(settings, MinerSettings).coordinator is not None:
                 diagnostics += await _admission(client, url, settings)
             return diagnostics
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -169,7 +172,7 @@ async def _admission(client: httpx.AsyncClient, url: str, settings: Settings) ->
             proof = await _proof(client, url, load_identity(directory))
     except ConfigurationError:  # other users may read the key, which `secrets` reports
         return []
-    request = {"proof": proof, "enrolment_token": settings.miner.enrolment_token}
+    request = {"proof": proof, "enrolment_token": section_of(settings, MinerSettings).enrolment_token}
     response = await client.post(f"{url}/v1/miners/admission", json=request)
     if response.status_code != httpx.codes.OK:  # the coordinator limits the rate of requests
         return []

@@ -6,42 +6,14 @@ Words in braces are filled in by the check, and are in capitals in the documenta
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-Severity = Literal["ok", "warning", "fault"]
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
-    """The outcome of one check. `id` is that of a kind or, for a passed check, the check's; only then `remedy` is None."""
-
-    id: str
-    severity: Severity
-    message: str
-    remedy: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of problem. A fault stops work or endangers data; a warning reduces earnings or comfort."""
-
-    severity: Literal["warning", "fault"]
-    message: str
-    remedy: str
-    guide: str | None = None
-    """Replaces, in the documentation, a remedy that the check fills in entirely."""
-
-
-def ok(check: str, message: str) -> Diagnostic:
-    """Return the diagnostic of a passed check."""
-    return Diagnostic(check, "ok", message)
+from agent.diagnostics import Diagnostic, Kind, problem
 
 
 def found(kind_id: str, **words: object) -> Diagnostic:
     """Return a diagnostic of a kind in the table, with its words filled in."""
-    kind = KINDS[kind_id]
-    return Diagnostic(kind_id, kind.severity, kind.message.format(**words), kind.remedy.format(**words))
+    return problem(KINDS, kind_id, **words)
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -232,11 +204,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         "fault",
         "The store of files cannot be used. {fault}",
         "Correct it, then check again: aitbc-agent doctor",
-    ),
-    "payouts_unusable": Kind(
-        "fault",
-        "The payout adapter {adapter} cannot pay. {fault}",
-        "Correct that, or remove the adapter from payouts.adapters.",
     ),
     "port_taken": Kind(
         "fault",

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agent.catalogue import explain_entry
 from agent.configuration import configuration_directory, read_document
 from agent.core.errors import AgentError, ConfigurationError
-from agent.core.machine.catalogue import explain_entry
 from agent.core.values.near_names import hint
 from agent.core.values.quantities import Bytes
 

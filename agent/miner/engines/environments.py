@@ -25,12 +25,21 @@ from typing import IO, Final
 from agent.atomic_file import replace_file, sync_directory
 from agent.core.errors import AgentError
 from agent.miner.engines.catalogue import VariantName
+from agent.miner.settings import EnginesSettings
+from agent.sections import section_of
+from agent.settings import Settings
 
 RECORD: Final = "engine.json"
 IN_USE: Final = "in-use"
 _LOCK: Final = "lock"
 _POLL_SECONDS: Final = 0.2
 _MODULES: Final = "lib/python{}/site-packages"
+
+
+def engines_directory(settings: Settings) -> Path:
+    """Return the directory of all engines' environments."""
+    directory = section_of(settings, EnginesSettings).directory or settings.cache_dir / "engines"
+    return directory.expanduser().absolute()
 
 
 @dataclass(frozen=True, slots=True)

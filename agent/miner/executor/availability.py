@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from agent.core.machine.catalogue import CatalogueEntry
+from agent.catalogue import CatalogueEntry
 from agent.miner.backoff import sleep
 from agent.miner.executor.contract import Executor
 from agent.miner.models.provider import Models

@@ -6,9 +6,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from agent.core.machine.placement import MAIN_MEMORY, Card, Demand, Rules
 from agent.miner.executor.footprints import Footprints, MainMemory
 from agent.miner.executor.loaded_model import card_key
+from agent.miner.executor.placement import MAIN_MEMORY, Card, Demand, Rules
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu
 from runners.api import Device

@@ -11,8 +11,8 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from agent.core.machine.catalogue import CatalogueEntry
-from agent.core.machine.placement import Demand
+from agent.catalogue import CatalogueEntry
+from agent.miner.executor.placement import Demand
 from runners.api import Device, ServiceDefinition
 
 CONTEXT: Final = 512 * 2**20

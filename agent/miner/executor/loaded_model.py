@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.core.machine.placement import MAIN_MEMORY, Occupant
 from agent.miner.engines.interpreters import Interpreter
 from agent.miner.executor.child import Child
 from agent.miner.executor.footprints import MainMemory
+from agent.miner.executor.placement import MAIN_MEMORY, Occupant
 from runners.api import Device, FailureCode, Model, Retry
 
 

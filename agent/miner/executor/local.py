@@ -30,8 +30,8 @@ from agent.miner.executor.pool import ChildPool
 from agent.miner.executor.scheduler import ModelScheduler
 from agent.miner.machine import hardware
 from agent.miner.metrics import METRICS
+from agent.miner.settings import MinerSettings
 from agent.miner.tasks import Background
-from agent.settings import MinerSettings
 from runners.api import Device, FailureCode, Model, Retry, Tools
 from runners.host.protocol import Done, Run
 

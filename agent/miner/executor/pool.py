@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from agent.core.machine.placement import gibibytes
+from agent.core.values.quantities import gibibytes
 from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import Child
 from agent.miner.executor.devices import ProcessMemory

@@ -1,6 +1,6 @@
 """Schedules models on devices: finds a device for every job, loads its model, and evicts others if necessary.
 
-`agent.core.machine.placement` decides where a job goes and which models are evicted for it. This module reads the
+`agent.miner.executor.placement` decides where a job goes and which models are evicted for it. This module reads the
 free memory, carries out the decision, and after an eviction reads and decides again.
 """
 
@@ -15,19 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from agent.core.machine.placement import (
-    Card,
-    Demand,
-    Join,
-    Load,
-    Occupant,
-    Refuse,
-    Wait,
-    decide,
-    gibibytes,
-    obstacle,
-    overdue,
-)
+from agent.core.values.quantities import gibibytes
 from agent.metrics import Meter
 from agent.miner.backoff import sleep
 from agent.miner.engines.interpreters import Interpreter, Interpreters
@@ -36,10 +24,22 @@ from agent.miner.executor.circuit_breaker import ModelGuard
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.footprints import MainMemory
 from agent.miner.executor.loaded_model import LoadedModel, card_key, card_keys
+from agent.miner.executor.placement import (
+    Card,
+    Demand,
+    Join,
+    Load,
+    Occupant,
+    Refuse,
+    Wait,
+    decide,
+    obstacle,
+    overdue,
+)
 from agent.miner.executor.placement_log import PlacementLog, Waiting
 from agent.miner.executor.pool import ChildPool
+from agent.miner.settings import MinerSettings
 from agent.miner.tasks import retrieve
-from agent.settings import MinerSettings
 from runners.api import Device, FailureCode, Model, Retry
 
 RECLAIM_SECONDS: Final = 3.0

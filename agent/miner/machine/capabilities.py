@@ -15,11 +15,10 @@ from typing import Any, Final
 
 import structlog
 
-from agent.core.machine.placement import gibibytes
 from agent.core.market.default_prices import usual_price
-from agent.core.values.quantities import format_money
+from agent.core.values.quantities import format_money, gibibytes
 from agent.miner.engines.catalogue import load_engines
-from agent.miner.engines.environments import environments_in_use
+from agent.miner.engines.environments import engines_directory, environments_in_use
 from agent.miner.engines.interpreters import OWN, Interpreter, installed_environments
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu, Gpus, is_slice
@@ -34,8 +33,9 @@ from agent.miner.machine.scores import (
     valid,
 )
 from agent.miner.models.store import ModelStore
+from agent.miner.settings import EnginesSettings, MinerSettings, RunnersSettings
+from agent.sections import section_of
 from agent.settings import Settings
-from agent.settings.miner import MinerSettings
 from runners.api import Device, Probe, Requirements, Runner, ServiceDefinition, Tools
 from runners.registry import broken, installed
 
@@ -162,7 +162,7 @@ BATCH: Final = {True: 64, False: 8}
 
 def tools(settings: Settings, *, gpu: bool = False) -> Tools:
     """Return the settings that runners need, on a machine with GPUs or without."""
-    chosen = settings.runners
+    chosen = section_of(settings, RunnersSettings)
     return Tools(
         ffmpeg=chosen.ffmpeg,
         ffprobe=chosen.ffprobe,
@@ -212,7 +212,7 @@ class Machine:
         self._gpus = gpus
         self._models = models
         self._runners = installed() if runners is None else runners
-        self._probe_seconds = probe_seconds or settings.miner.probe_seconds
+        self._probe_seconds = probe_seconds or section_of(settings, MinerSettings).probe_seconds
         self._own = own
         self._results = results or ProbeResults()
         self._used: Mapping[Hashable, Probe] = {}
@@ -226,17 +226,17 @@ class Machine:
 
         Those that are not probed in time are not offered, unless they were before.
         """
-        in_use = await asyncio.to_thread(environments_in_use, self._settings.engines_dir)
+        in_use = await asyncio.to_thread(environments_in_use, engines_directory(self._settings))
         gpus = await self._gpus.refresh()
         memory = await asyncio.to_thread(hardware.memory_total)
         free = await asyncio.to_thread(hardware.disk_free, self._settings.data_dir)
         scores = await asyncio.to_thread(read_scores, self._settings.data_dir / "miner" / FILE_NAME)
-        slots = self._settings.miner.slots or max(1, len(gpus))
+        slots = section_of(self._settings, MinerSettings).slots or max(1, len(gpus))
         devices = _devices(gpus, slots)
         engines = load_engines(self._settings.data_dir)
-        chosen = self._settings.engines
+        chosen = section_of(self._settings, EnginesSettings)
         environments = await asyncio.to_thread(
-            installed_environments, self._settings.engines_dir, engines, chosen.preferred
+            installed_environments, engines_directory(self._settings), engines, chosen.preferred
         )
         probes = Probes(
             self._results,
@@ -315,7 +315,7 @@ class Machine:
         definition: ServiceDefinition = runner.definition
         versions = [f"{runner.version}+{version}" for version in engine_versions(probe)] or [runner.version]
         version = versions[0]
-        miner = self._settings.miner
+        miner = section_of(self._settings, MinerSettings)
         has_models = definition.model_field is not None
         measured = valid(scores, definition.service_id, version, devices)
         suggested = _suggested_price(miner, definition, measured, devices)
@@ -327,7 +327,7 @@ class Machine:
             models=tuple(self._models.on_disk(definition.service_id)) if has_models else (),
             loaded=(),
             downloadable=has_models
-            and self._settings.runners.model_download
+            and section_of(self._settings, RunnersSettings).model_download
             and self._models.fetchable(definition.service_id),
             unit_price=price(miner, definition.service_id, suggested),
             suggested_price=suggested,

@@ -20,10 +20,10 @@ import httpx
 import structlog
 
 from agent.atomic_file import sync_directory
-from agent.core.machine.catalogue import CatalogueEntry
-from agent.core.machine.model_cache import plan_evictions
+from agent.catalogue import CatalogueEntry
 from agent.metrics import Meter
 from agent.miner.metrics import DOWNLOADED_BYTES, METRICS
+from agent.miner.models.evictions import plan_evictions
 from agent.miner.models.hub import Listing, RemoteFile, list_files, needs_token
 from agent.miner.models.locks import (
     PLAN,
@@ -36,6 +36,8 @@ from agent.miner.models.locks import (
 )
 from agent.miner.models.store import ModelStore, ModelUnavailable
 from agent.miner.models.transfer import FIRST_DELAY, RETRIES, AccessDenied, Transfer, undisturbed
+from agent.miner.settings import MinerSettings
+from agent.sections import section_of
 from agent.settings import Settings
 
 OnProgress = Callable[[int, int | None], None]
@@ -64,7 +66,7 @@ class Limits:
 
 def limits(settings: Settings) -> Limits:
     """Return the limits in the settings."""
-    miner = settings.miner
+    miner = section_of(settings, MinerSettings)
     quota = None if miner.models_quota is None else int(miner.models_quota)
     return Limits(quota, frozenset(miner.models_pinned), miner.download_stall_seconds)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from agent.core.machine.catalogue import Addition, CatalogueEntry, is_included
+from agent.catalogue import Addition, CatalogueEntry, is_included
 from agent.deadline import call_within
 from agent.miner.models.store import ModelUnavailable, SourceUnreachable
 

@@ -25,7 +25,7 @@ from typing import IO, Any, Final
 import structlog
 
 from agent.atomic_file import replace_file
-from agent.core.machine.model_cache import StoredModel
+from agent.miner.models.evictions import StoredModel
 
 FETCHED_MARK: Final = ".fetched.json"
 PLAN: Final = ".plan.json"

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import rfc8785
 
-from agent.core.machine.catalogue import CatalogueEntry
+from agent.catalogue import CatalogueEntry
 from agent.miner.models.digests import DigestCache
 from runners.api import FailureCode, Model, Retry
 

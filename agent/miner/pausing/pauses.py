@@ -1,6 +1,6 @@
 """Pauses devices: by manual override, by schedule, or because of measurements.
 
-`agent.core.machine.pausing` makes the decisions. This module reads the clock and the GPUs, and saves manual
+`agent.miner.pausing.gpu_watch` makes the decisions. This module reads the clock and the GPUs, and saves manual
 overrides.
 """
 
@@ -18,13 +18,13 @@ from typing import Any, Final
 import structlog
 
 from agent.core.errors import AgentError
-from agent.core.machine.pausing import Cause, GpuWatch, Pause, Reading, Rules, whole
-from agent.core.machine.schedules import parse_window, paused_until
 from agent.deadline import call_within
 from agent.miner.machine.gpus import Gpu, GpuReadings
 from agent.miner.pausing import pause_file
+from agent.miner.pausing.gpu_watch import Cause, GpuWatch, Pause, Reading, Rules, whole
 from agent.miner.pausing.pause_file import WHOLE, SavedPauses
-from agent.settings import MinerSettings
+from agent.miner.schedules import parse_window, paused_until
+from agent.miner.settings import MinerSettings
 
 POLL_SECONDS: Final = 1.0
 """How often the clock is read, and the GPUs if a rule needs their readings."""

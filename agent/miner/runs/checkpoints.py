@@ -20,8 +20,8 @@ from agent.miner.link.errors import Unreachable
 from agent.miner.runs.inputs import ArtifactSource, fetch
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.result import hash_output
+from agent.miner.settings import InputSettings
 from agent.protocol.answers import CheckpointFile
-from agent.settings import InputSettings
 from runners.api import Checkpoints, RunnerError
 from runners.host.protocol import FileReference, ProtocolError
 

@@ -24,6 +24,7 @@ import httpx
 import structlog
 
 from agent.core.values.addresses import is_host, is_web_port
+from agent.miner.settings import InputSettings
 from agent.network import (
     GuardedBackend,
     HostRefused,
@@ -32,7 +33,6 @@ from agent.network import (
     Network,
     internet,
 )
-from agent.settings import InputSettings
 from runners.api import Fail, FailureCode, Retry
 
 ArtifactSource = Callable[[str], AbstractAsyncContextManager[httpx.Response]]

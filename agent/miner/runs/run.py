@@ -48,9 +48,9 @@ from agent.miner.runs.result import (
 )
 from agent.miner.sealing.jobs import OpenedJob, SealedJobs
 from agent.miner.session import Session
+from agent.miner.settings import InputSettings
 from agent.miner.tasks import Background
 from agent.protocol.messages import MAX_MESSAGE
-from agent.settings import InputSettings
 from aitbc.statement import NamedDigest, Statement, money, uncapped_price
 from runners.api import Fail, FailureCode, Retry, RunnerError
 from runners.audits import run_seed

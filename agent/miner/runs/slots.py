@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import structlog
 
-from agent.core.machine.idleness import PAUSED, Moment, Use
 from agent.core.matching import Batch, FreeCapacity
 from agent.fault_points import reach
 from agent.miner.executor.circuit_breaker import FaultGuard
 from agent.miner.executor.contract import Working
 from agent.miner.link.errors import Unreachable
 from agent.miner.pausing.pauses import Pauses
+from agent.miner.runs.idleness import PAUSED, Moment, Use
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.malformed import MalformedLeases
 from agent.miner.runs.run import JobRun, RunDependencies

@@ -16,7 +16,7 @@ from agent.miner.identity import Identity
 from agent.miner.sealing import directory as directories
 from agent.miner.sealing.keys import DAY, SealingKeys
 from agent.miner.sealing.requests import RequestLog
-from agent.settings import MinerSettings
+from agent.miner.settings import MinerSettings
 from aitbc.canonical import b64decode
 from aitbc.errors import VerificationError
 from aitbc.sealing import JobOfRequest, new_answer, open_request

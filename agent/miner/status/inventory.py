@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from agent.configuration import load_owners_catalogue
-from agent.core.machine.catalogue import CatalogueEntry
+from agent.catalogue import CatalogueEntry, load_owners_catalogue
 from agent.core.values.quantities import format_optional_time
 from agent.miner.machine.capabilities import tools
 from agent.miner.models.locks import FETCHED_MARK, ModelDirectory, arrived, size_of
 from agent.miner.models.store import ModelStore
+from agent.miner.settings import MinerSettings
+from agent.sections import section_of
 from agent.settings import Settings
 from runners.api import Device, Runner
 from runners.registry import installed
@@ -90,7 +91,7 @@ class Inventory:
             arrived=arrived(self._model_directory.partial(name)),
             size_to_fetch=sum(sizes) if entry.files and len(sizes) == len(entry.files) else entry.size,
             fetched=(directory / FETCHED_MARK).is_file(),
-            pinned=name in self._settings.miner.models_pinned,
+            pinned=name in section_of(self._settings, MinerSettings).models_pinned,
             in_use=self._model_directory.in_use(name),
             loaded=name in self._loaded,
             last_used=format_optional_time(used),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from agent.core.machine.idleness import LastHour, Moment, Use, uses
+from agent.miner.runs.idleness import LastHour, Moment, Use, uses
 
 SAMPLE_SECONDS: Final = 1.0
 

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from agent.atomic_file import replace_file
 from agent.configuration import configuration_directory, read_document
-from agent.core.machine.honest_limits import honest_limit
+from agent.miner.honest_limits import honest_limit
 from measuring.audits import language as audit_language
 from measuring.audits import speech as audit_speech
 from measuring.audits.audited import Bench

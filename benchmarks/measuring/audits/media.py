@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agent.core.machine.honest_limits import honest_limit
+from agent.miner.honest_limits import honest_limit
 from measuring.audits.audited import Checked, pictures, python_models, rendering, video
 from runners.api import Model
 from runners.registry import installed

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from agent.configuration import load_catalogue
+from agent.catalogue import load_catalogue
 from agent.metrics import Meter
 from agent.miner.backend import MinerOptions
 from agent.miner.executor.contract import Executor
@@ -33,14 +33,14 @@ class RayBackend:
         self._count = len(nodes.living)
         self.store = store
         self.gpus = ClusterGpus(nodes)
-        self.capabilities = merged(nodes.living, options.settings.miner.slots)
+        self.capabilities = merged(nodes.living, options.miner.slots)
 
     @classmethod
     async def open(cls, options: MinerOptions) -> RayBackend:
         """Connect to the cluster of the settings, and prepare its nodes. Raises `ConfigurationError`."""
         settings = options.settings
         store = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
-        cluster = await Cluster.connect(section_of(settings.miner, RaySettings))
+        cluster = await Cluster.connect(section_of(options.miner, RaySettings))
         nodes = Nodes(cluster, settings, store.catalogue, tuple(options.runners))
         try:
             await nodes.start()
@@ -69,7 +69,7 @@ class RayBackend:
         executor = RayExecutor(
             self._nodes,
             self.store,
-            self._options.settings.miner,
+            self._options.miner,
             self.capabilities.services,
             self._options.runners,
             self._options.directory,

@@ -25,8 +25,8 @@ from agent.miner.executor.placement_log import PlacementLog
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.models.provider import Lent
 from agent.miner.models.store import ModelStore
+from agent.miner.settings import MinerSettings
 from agent.miner.tasks import Background
-from agent.settings import MinerSettings
 from aitbc_ray.connection import NodeLost, call, stream
 from aitbc_ray.nodes import Nodes
 from aitbc_ray.placement import Placement

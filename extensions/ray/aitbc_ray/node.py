@@ -17,7 +17,7 @@ from typing import IO, Any, Final
 
 import structlog
 
-from agent.core.machine.catalogue import CatalogueEntry
+from agent.catalogue import CatalogueEntry
 from agent.miner.data_dir import discard
 from agent.miner.machine import hardware
 from agent.miner.machine.capabilities import Capabilities, Machine, tools
@@ -26,7 +26,9 @@ from agent.miner.models.downloads import Downloads, limits
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.provider import Lent, ModelProvider
 from agent.miner.models.store import ModelStore
-from agent.settings import MinerSettings, Settings
+from agent.miner.settings import EnginesSettings, MinerSettings, RunnersSettings
+from agent.sections import section_of
+from agent.settings import Settings
 from runners.api import Tools
 from runners.registry import installed
 from runners.sandbox import mark
@@ -48,13 +50,14 @@ _log = structlog.get_logger(__name__)
 
 def node_settings(settings: Settings) -> Settings:
     """Return the settings that nodes need, and the defaults of all others: every program of the cluster can read these values."""
+    miner = section_of(settings, MinerSettings)
     return Settings().model_copy(
         update={
             "miner": MinerSettings().model_copy(
-                update={name: getattr(settings.miner, name) for name in _MINER_SETTINGS}
+                update={name: getattr(miner, name) for name in _MINER_SETTINGS}
             ),
-            "runners": settings.runners,
-            "engines": settings.engines,
+            "runners": section_of(settings, RunnersSettings),
+            "engines": section_of(settings, EnginesSettings),
         }
     )
 
@@ -107,7 +110,7 @@ class NodeAgent:
         self._provider = ModelProvider(
             self._store,
             Downloads(self._store, ModelDirectory(self._store.models_dir), limits(self._settings)),
-            download=settings.runners.model_download,
+            download=section_of(settings, RunnersSettings).model_download,
         )
         self._lent: dict[str, AsyncExitStack] = {}
         self._tasks: list[asyncio.Task[None]] = []

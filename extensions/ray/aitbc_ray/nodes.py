@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import structlog
 
+from agent.catalogue import CatalogueEntry
 from agent.core.errors import ConfigurationError
-from agent.core.machine.catalogue import CatalogueEntry
 from agent.miner.machine.gpus import Gpu
+from agent.miner.settings import MinerSettings
 from agent.sections import section_of
 from agent.settings import Settings
 from aitbc_ray.connection import Cluster, ClusterNode, Demand, NodeLost, call
@@ -78,7 +79,7 @@ class Nodes:
     ) -> None:
         self.cluster = cluster
         self._settings = settings
-        self._ray = section_of(settings.miner, RaySettings)
+        self._ray = section_of(section_of(settings, MinerSettings), RaySettings)
         self._values = (node_settings(settings), dict(catalogue))
         self._services = services
         self._living: dict[str, Node] = {}

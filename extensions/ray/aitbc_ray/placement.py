@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from agent.core.machine.placement import gibibytes
+from agent.core.values.quantities import gibibytes
 from agent.miner.backoff import sleep
 from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import Child, RunListener
@@ -20,9 +20,9 @@ from agent.miner.executor.placement_log import PlacementLog, Waiting
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.models.provider import Lent
 from agent.miner.models.store import ModelStore
+from agent.miner.settings import MinerSettings
 from agent.miner.tasks import retrieve
 from agent.sections import section_of
-from agent.settings import MinerSettings
 from aitbc_ray.connection import CALL_SECONDS, Demand, NodeLost, call, stream
 from aitbc_ray.nodes import Node, Nodes
 from aitbc_ray.offers import accelerated, serving

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from agent.miner.settings import EnginesSettings, MinerSettings, RunnersSettings
 from agent.sections import section_of
 from agent.settings import Settings
 from agent.settings.description import Setting, describe
@@ -56,8 +57,10 @@ def test_nodes_receive_the_settings_of_runners_engines_and_prices() -> None:
         engines={"preferred": ["llama.cpp"]},
     )
     received = node_settings(settings)
-    assert (received.runners, received.engines) == (settings.runners, settings.engines)
-    assert (received.miner.slots, received.miner.prices) == (3, settings.miner.prices)
+    for section in (RunnersSettings, EnginesSettings):
+        assert section_of(received, section) == section_of(settings, section)
+    miner = section_of(received, MinerSettings)
+    assert (miner.slots, miner.prices) == (3, section_of(settings, MinerSettings).prices)
 
 
 def test_every_setting_of_the_kubernetes_files_exists() -> None:
@@ -68,4 +71,4 @@ def test_every_setting_of_the_kubernetes_files_exists() -> None:
 
 
 def test_the_table_of_the_settings_is_the_extensions() -> None:
-    assert section_of(Settings(miner={"ray": {"cpus": 3}}).miner, RaySettings).cpus == 3
+    assert section_of(section_of(Settings(miner={"ray": {"cpus": 3}}), MinerSettings), RaySettings).cpus == 3

@@ -8,7 +8,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from agent.core.machine.catalogue import CatalogueEntry
+from agent.catalogue import CatalogueEntry
 from runners.api import ServiceDefinition, Strict
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served

@@ -21,8 +21,8 @@ from agent.miner.link import direct as miners_transfers
 from agent.miner.link.direct import DirectTransfers
 from agent.miner.link.http import HttpLink
 from agent.miner.runs.inputs import fetch
+from agent.miner.settings import InputSettings
 from agent.network import Network
-from agent.settings import InputSettings
 from aitbc import AITBCClient, AsyncAITBCClient
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served, serve

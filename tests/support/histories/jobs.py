@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from nacl.signing import SigningKey
 
 from agent import __version__
-from agent.configuration import load_catalogue
+from agent.catalogue import load_catalogue
 from agent.coordinator.blobs.directory import ArtifactDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.connections import Connections

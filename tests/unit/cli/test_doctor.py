@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from agent.cli.commands.machine import doctor
-from agent.miner.doctor.diagnostics import found, ok
+from agent.diagnostics import ok
+from agent.miner.doctor.diagnostics import found
 
 
 def test_faults_come_first_and_their_text_is_not_markup(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from agent.configuration import load_owners_catalogue
+from agent.catalogue import load_owners_catalogue
 from agent.miner.models.locks import ModelDirectory
 from miner_support.hub import Hub, running_hub
 from support.agents import COMMAND

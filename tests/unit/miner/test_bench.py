@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from agent.catalogue import CatalogueEntry
 from agent.core.errors import ConfigurationError
-from agent.core.machine.catalogue import CatalogueEntry
 from agent.core.values.quantities import parse_time
 from agent.miner import bench
 from agent.miner.bench import Bench, Report

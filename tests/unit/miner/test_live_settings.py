@@ -11,6 +11,8 @@ import pytest
 from agent.cli.commands.machine import config as config_command
 from agent.miner.daemon import Daemon
 from agent.miner.live_settings import FOREIGN
+from agent.miner.settings import EnginesSettings, MinerSettings
+from agent.sections import section_of
 from agent.settings import InvalidSettings, Reading, read_settings
 from agent.settings.editing import edited, replace_settings
 from miner_support.coordinator import FakeCoordinator
@@ -128,7 +130,10 @@ async def test_preferred_engines_apply_as_soon_as_the_running_jobs_have_ended(
         (tmp_path / "gate").touch()
         await coordinator.until(lambda: job in coordinator.results)
         await until(task.done)
-    assert (daemon.machine_changed, daemon.settings.engines.preferred) == (True, ("faster-whisper",))
+    assert (daemon.machine_changed, section_of(daemon.settings, EnginesSettings).preferred) == (
+        True,
+        ("faster-whisper",),
+    )
 
 
 async def test_a_refusal_has_the_words_of_config_check(
@@ -193,7 +198,10 @@ async def test_a_setting_of_the_environment_or_a_flag_is_not_changed_in_the_file
 def test_settings_are_read_again_as_if_the_file_had_other_content(tmp_path: Path) -> None:
     reading = reading_of(tmp_path)
     again = reading.with_file(b'[miner]\nname = "rig-2"\n')
-    assert (again.settings.miner.name, again.settings.data_dir) == ("rig-2", tmp_path / "data_dir")
+    assert (section_of(again.settings, MinerSettings).name, again.settings.data_dir) == (
+        "rig-2",
+        tmp_path / "data_dir",
+    )
     with pytest.raises(InvalidSettings, match="nane"):
         reading.with_file(b"[miner]\nnane = 1\n")
 

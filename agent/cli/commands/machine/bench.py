@@ -17,6 +17,8 @@ from agent.cli.terminal import logs
 from agent.core.values.quantities import format_money, parse_money
 from agent.miner.bench import Bench, Report
 from agent.miner.machine.scores import Score, suggested_prices
+from agent.miner.settings import MinerSettings
+from agent.sections import section_of
 from agent.settings.editing import edited
 from aitbc.cli._terminal.output import SafeConsole, print_rows
 
@@ -61,7 +63,7 @@ def bench(
     """Measure every runner on every device, save the scores, and suggest prices. The agent must not be running."""
     reading = reading_from(data_dir, config)
     settings = reading.settings
-    target = settings.miner.hourly_earnings if per_hour is None else _money(per_hour)
+    target = section_of(settings, MinerSettings).hourly_earnings if per_hour is None else _money(per_hour)
     logs.configure(settings.log.model_copy(update={"level": "error"}))
     progress = SafeConsole(stderr=True)
     measuring = Bench(

@@ -13,9 +13,10 @@ from rich.text import Text
 
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal import logs
-from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.core.errors import ConfigurationError
-from agent.miner.doctor.diagnostics import Diagnostic, found, ok
+from agent.diagnostics import Diagnostic, feature_checks, ok
+from agent.miner.doctor.diagnostics import found
+from agent.miner.settings import MinerSettings
 from agent.sections import section_of
 from agent.settings import Settings
 from aitbc.cli._terminal.output import SafeConsole
@@ -57,11 +58,12 @@ async def _examine(settings: Settings) -> list[Diagnostic]:
 
     logs.configure(settings.log.model_copy(update={"level": "error"}))
     diagnostics = await examine(settings)
-    if settings.artifacts.url is not None and settings.miner.coordinator is None:
+    has_coordinator = section_of(settings, MinerSettings).coordinator is None
+    if has_coordinator and settings.artifacts.url is not None:
         diagnostics.append(await asyncio.to_thread(_artifacts, settings))
-    payouts = section_of(settings, PayoutSettings)
-    if payouts != PayoutSettings() and settings.miner.coordinator is None:
-        diagnostics += await asyncio.to_thread(_payouts, settings)
+    if has_coordinator:
+        for checks in feature_checks():
+            diagnostics += await asyncio.to_thread(checks.check, settings)
     return diagnostics
 
 
@@ -74,20 +76,6 @@ def _artifacts(settings: Settings) -> Diagnostic:
     except ConfigurationError as error:
         return found("artifacts_unusable", fault=error)
     return ok("artifacts", f"The store of files, {settings.artifacts.url}, can be read and written.")
-
-
-def _payouts(settings: Settings) -> list[Diagnostic]:
-    """Check that the coordinator's payout adapters can pay: their settings, keys, nodes and directories."""
-    from agent.coordinator.features.payouts.adapter import Site  # noqa: PLC0415 - as above
-    from agent.coordinator.features.payouts.examination import examine_adapters  # noqa: PLC0415 - as above
-
-    site = Site(section_of(settings, PayoutSettings), settings.data_dir / "coordinator", "")
-    return [
-        ok("payouts", f"The payout adapter {name} can be used.")
-        if fault is None
-        else found("payouts_unusable", adapter=name, fault=fault)
-        for name, fault in examine_adapters(site).items()
-    ]
 
 
 def _print(diagnostics: list[Diagnostic]) -> None:

@@ -14,10 +14,12 @@ from agent.cli.terminal import logs
 from agent.cli.terminal.fetching import INTERRUPTED, shown
 from agent.core.errors import AgentError
 from agent.miner.engines.catalogue import Engine, find_engine, load_engines
-from agent.miner.engines.environments import EngineDirectory, Environment
+from agent.miner.engines.environments import EngineDirectory, Environment, engines_directory
 from agent.miner.engines.installer import Installer
 from agent.miner.engines.interpreters import has_engine
 from agent.miner.machine.gpus import Gpus
+from agent.miner.settings import EnginesSettings
+from agent.sections import section_of
 from agent.settings import Settings
 from aitbc.cli._terminal.output import print_rows
 from runners.registry import installed
@@ -119,7 +121,7 @@ def check(
     chosen = [find_engine(engines, name) for name in names] if names else list(engines.values())
     results = []
     for engine in chosen:
-        environment = EngineDirectory(settings.engines_dir, engine.name).current
+        environment = EngineDirectory(engines_directory(settings), engine.name).current
         if environment is None and not names:
             continue
         fault = _fault(settings, engine, environment)
@@ -155,7 +157,7 @@ def remove(name: Name, data_dir: DataDir = None, config: ConfigFile = None, as_j
     """Delete an engine from this machine, with its earlier version and interrupted installations."""
     settings = _settings(data_dir, config)
     find_engine(load_engines(settings.data_dir), name)
-    directory = EngineDirectory(settings.engines_dir, name)
+    directory = EngineDirectory(engines_directory(settings), name)
     if directory.current is None and not directory.has_leftovers:
         raise AgentError(f"{name} is not installed.")
     freed = _installer(settings, name).remove(name)
@@ -204,16 +206,17 @@ def _installer(settings: Settings, name: str) -> Installer:
         waiting = True
 
     return Installer(
-        settings.engines_dir,
+        engines_directory(settings),
         installed(),
-        check_seconds=settings.engines.check_seconds,
+        check_seconds=section_of(settings, EnginesSettings).check_seconds,
         while_waiting=while_waiting,
     )
 
 
 def _has_cuda(settings: Settings) -> bool:
-    if settings.engines.variant != "auto":
-        return settings.engines.variant == "cuda"
+    variant = section_of(settings, EnginesSettings).variant
+    if variant != "auto":
+        return variant == "cuda"
     gpus = Gpus()
     try:
         return bool(asyncio.run(gpus.refresh()))
@@ -222,7 +225,7 @@ def _has_cuda(settings: Settings) -> bool:
 
 
 def _listed(settings: Settings, engine: Engine, *, cuda: bool) -> ListedEngine:
-    directory = EngineDirectory(settings.engines_dir, engine.name)
+    directory = EngineDirectory(engines_directory(settings), engine.name)
     current = directory.current
     variant = engine.variant(cuda=cuda)
     record = None if current is None else current.record

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from agent.catalogue import load_catalogue, load_owners_catalogue, owners_catalogue_file
 from agent.cli.commands.machine import owners_models
 from agent.cli.commands.machine.engines import as_text
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal.fetching import fetch_all
-from agent.configuration import load_catalogue, load_owners_catalogue, owners_catalogue_file
 from agent.core.errors import AgentError
 from agent.miner.control import ControlUnavailable, ask
 from agent.miner.models.locks import ModelDirectory

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.atomic_file import replace_file
-from agent.configuration import load_catalogue, owners_catalogue_file
+from agent.catalogue import load_catalogue, owners_catalogue_file, parse_catalogue
 from agent.core.errors import ConfigurationError
-from agent.core.machine.catalogue import parse_catalogue
 from runners.registry import installed
 
 _HEAD: Final = "# Your own models, in the same form as the models.toml that is shipped with the program."

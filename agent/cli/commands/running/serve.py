@@ -23,6 +23,8 @@ from agent.cli.systemd.notify import Notifier
 from agent.cli.systemd.watchdog import Watchdog
 from agent.cli.terminal import activity, live, logs
 from agent.core.liveness import Liveness
+from agent.miner.settings import MinerSettings
+from agent.sections import section_of
 from agent.settings import Reading, Settings
 
 if TYPE_CHECKING:
@@ -95,9 +97,9 @@ def _run(agent: Coroutine[None, None, None]) -> None:
 
 async def _start(reading: Reading, pane: live.LogPane | None) -> None:
     settings = reading.settings
-    joined = settings.miner.coordinator
-    if joined is not None:
-        await _mine(reading, joined.rstrip("/"), settings.miner.enrolment_token, None, pane)
+    miner = section_of(settings, MinerSettings)
+    if miner.coordinator is not None:
+        await _mine(reading, miner.coordinator.rstrip("/"), miner.enrolment_token, None, pane)
         return
     async with _coordinator(settings) as local:
         await _mine(reading, local.url, await local.enrolment_token(), local, pane)
@@ -159,7 +161,9 @@ async def _mine(
     def stop() -> None:
         nonlocal stopping
         if not stopping:
-            watchdog.stopping(activity.STOPPING, settings.miner.drain_seconds + STOP_MARGIN_SECONDS)
+            watchdog.stopping(
+                activity.STOPPING, section_of(settings, MinerSettings).drain_seconds + STOP_MARGIN_SECONDS
+            )
         daemon.request_stop(drain=not stopping)
         stopping = True
 

@@ -13,9 +13,10 @@ from rich.text import Text
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal.activity import malformed, silence
-from agent.core.machine.placement import GIBIBYTE, TOO_LARGE, gibibytes
 from agent.core.values.durations import format_duration
+from agent.core.values.quantities import GIBIBYTE, gibibytes
 from agent.miner.control import ControlUnavailable, ask
+from agent.miner.executor.placement import TOO_LARGE
 from agent.settings import Settings
 from aitbc.cli._terminal.output import SafeConsole, moment, print_rows
 

@@ -12,6 +12,8 @@ import typer
 from agent.cli import agent_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.core.errors import AgentError
+from agent.miner.settings import MinerSettings
+from agent.sections import section_of
 
 MARGIN_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.5
@@ -34,7 +36,7 @@ def stop(
         process.terminate()
         if now:
             process.terminate()
-        _wait(process, settings.miner.drain_seconds + MARGIN_SECONDS)
+        _wait(process, section_of(settings, MinerSettings).drain_seconds + MARGIN_SECONDS)
     if as_json:
         print_json({"pid": agent.pid, "stopped": True})
     else:

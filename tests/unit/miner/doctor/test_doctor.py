@@ -19,7 +19,7 @@ from agent.miner.engines.catalogue import load_engines
 from agent.miner.engines.environments import EngineDirectory, Record
 from agent.miner.machine import capabilities, hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
-from agent.settings import EnginesSettings
+from agent.miner.settings import EnginesSettings
 from miner_support.examined import examined
 from runners.api import Probe, Tools
 from runners.ffmpeg import FFmpegRunner

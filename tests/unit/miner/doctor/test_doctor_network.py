@@ -21,8 +21,8 @@ import trustme
 
 from agent import __version__
 from agent.coordinator.operations.accounts import enrolments
+from agent.diagnostics import Diagnostic
 from agent.miner.doctor import _network
-from agent.miner.doctor.diagnostics import Diagnostic
 from agent.miner.identity import load_identity
 from agent.miner.machine import capabilities
 from miner_support.examined import examined

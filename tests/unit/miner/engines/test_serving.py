@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from psutil import Process
 
-from agent.configuration import load_catalogue
+from agent.catalogue import load_catalogue
 from agent.miner.daemon import Daemon
 from agent.miner.engines.catalogue import Engine, Variant
-from agent.miner.engines.environments import EngineDirectory
+from agent.miner.engines.environments import EngineDirectory, engines_directory
 from agent.miner.engines.installer import Installer
 from agent.miner.engines.interpreters import OWN, Interpreter, Interpreters
 from agent.miner.executor.contract import Execution
@@ -24,7 +24,8 @@ from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine
 from agent.miner.machine.gpus import Gpus
 from agent.miner.models.store import ModelStore
-from agent.settings import MinerSettings, Settings
+from agent.miner.settings import MinerSettings
+from agent.settings import Settings
 from miner_support import wheels
 from miner_support.coordinator import FakeCoordinator
 from miner_support.daemons import HOST, running, settings_for, until
@@ -93,7 +94,7 @@ def declare(directory: Path, index: Path, version: str = "1.0") -> Engine:
 
 
 def installer(settings: Settings, runner: type[Runner[Any]]) -> Installer:
-    return Installer(settings.engines_dir, {"engine": runner}, check_seconds=60)
+    return Installer(engines_directory(settings), {"engine": runner}, check_seconds=60)
 
 
 def install(settings: Settings, runner: type[Runner[Any]], engine: Engine) -> Path:
@@ -189,7 +190,7 @@ async def test_an_environment_in_use_is_deleted_only_after_its_children_have_end
         await run(working, tmp_path)
         await asyncio.to_thread(subject.remove, "tiny")
         assert environment.exists()
-        assert EngineDirectory(settings.engines_dir, "tiny").current is None
+        assert EngineDirectory(engines_directory(settings), "tiny").current is None
         assert (await run(working, tmp_path)).done.results["version"] == "1.0"
     assert await asyncio.to_thread(subject.remove, "tiny") > 0
     assert not environment.exists()

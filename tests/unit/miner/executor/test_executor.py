@@ -22,7 +22,7 @@ from agent.miner.executor.child import RunListener
 from agent.miner.executor.contract import Execution
 from agent.miner.executor.local import LocalExecutor
 from agent.miner.executor.output import MAX_FILE, ChildOutput
-from agent.settings import MinerSettings
+from agent.miner.settings import MinerSettings
 from miner_support.daemons import HOST
 from runners.api import Device, Fail, Retry, Tools
 from runners.host.protocol import Run

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from agent.core.machine.catalogue import CatalogueEntry
+from agent.catalogue import CatalogueEntry
 from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.circuit_breaker import MAX_HANGS, MAX_LOAD_FAILURES
@@ -26,7 +26,7 @@ from agent.miner.executor.footprints import Footprints, MainMemory
 from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu
-from agent.settings import MinerSettings
+from agent.miner.settings import MinerSettings
 from miner_support.daemons import HOST
 from miner_support.runner import BatchRunner, ScriptedRunner
 from runners.api import Device, Model, Retry, Tools

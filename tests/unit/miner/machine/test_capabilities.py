@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.machine.catalogue import CatalogueEntry
+from agent.catalogue import CatalogueEntry
 from agent.miner.machine import hardware
 from agent.miner.machine.capabilities import Capabilities, Machine, tools
 from agent.miner.machine.gpus import Gpu, Gpus

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import rfc8785
 
-from agent.core.machine.catalogue import CatalogueEntry
+from agent.catalogue import CatalogueEntry
 from agent.miner.models.store import ModelStore, ModelUnknown
 from runners.api import Model, Retry
 

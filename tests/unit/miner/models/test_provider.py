@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.machine.catalogue import parse_catalogue
+from agent.catalogue import parse_catalogue
 from agent.miner.models.downloads import Downloads, Limits
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.provider import ModelProvider

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from agent.core.machine.pausing import Cause
 from agent.miner.machine.gpus import Gpu
+from agent.miner.pausing.gpu_watch import Cause
 from agent.miner.pausing.pauses import GpuUnknown, Pauses
+from agent.miner.settings import MinerSettings
+from agent.sections import section_of
 from agent.settings import load_settings
 
 NOON = datetime(2026, 11, 23, 12).timestamp()  # noqa: DTZ001 - a Monday, on the clock on the wall
@@ -48,7 +50,7 @@ class Owner:
         settings = load_settings(flags={"data_dir": self.path, "miner": miner})
         return Pauses(
             self.path / "pauses.json",
-            settings.miner,
+            section_of(settings, MinerSettings),
             self.cards,  # type: ignore[arg-type]  # only what pauses need of Gpus
             working=set,
             on_change=self._changed,

@@ -24,8 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.miner.runs.inputs import FetchedFile, InputRefused, InputUnavailable, fetch
+from agent.miner.settings import InputSettings
 from agent.network import Network
-from agent.settings import InputSettings
 from runners.api import Fail, Retry
 
 CONTENT = bytes(range(256)) * 9000  # more than two of the buffers in which it is written

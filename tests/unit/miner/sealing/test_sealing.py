@@ -15,7 +15,7 @@ from agent.miner.sealing import directory as directories
 from agent.miner.sealing.jobs import SealedJobs
 from agent.miner.sealing.keys import DAY, FILE, MAX_KEYS, SealingKeys
 from agent.miner.sealing.requests import RequestLog
-from agent.settings.miner import MinerSettings, SealingSettings
+from agent.miner.settings import MinerSettings, SealingSettings
 from aitbc.canonical import b64encode
 from aitbc.errors import VerificationError
 from aitbc.sealing import EncryptionKey, JobOfRequest, ReplyKey, RequestSealer

@@ -12,7 +12,7 @@ from decimal import Decimal
 import pytest
 from transformers import LlamaForCausalLM
 
-from agent.core.machine.honest_limits import honest_limit
+from agent.miner.honest_limits import honest_limit
 from runners.api import Audited, Calibration, Condition, Device, Model, Tools, judge
 from runners.audits import HonestRange, run_seed
 from runners.llm import LLMRunner

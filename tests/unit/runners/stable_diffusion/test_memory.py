@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.configuration import load_catalogue
-from agent.core.machine.catalogue import is_included
+from agent.catalogue import is_included, load_catalogue
 from runners.api import Device, Model, Retry
 from runners.stable_diffusion.memory import (
     Savings,

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.core.machine.placement import (
-    GIBIBYTE,
+from agent.core.feasibility import largest_together
+from agent.core.values.quantities import GIBIBYTE
+from agent.miner.executor.placement import (
     MAIN_MEMORY,
     Card,
     Demand,
@@ -21,7 +22,6 @@ from agent.core.machine.placement import (
     Rules,
     Wait,
     decide,
-    largest_together,
     obstacle,
     overdue,
 )

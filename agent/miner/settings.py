@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from agent.core.machine.schedules import ScheduleWindow
 from agent.core.values.quantities import Bytes, Money
+from agent.miner.schedules import ScheduleWindow
 from agent.sections import HIDDEN, HomePath, Section, extensible
 
 

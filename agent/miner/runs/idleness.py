@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from agent.core.machine.pausing import Cause
+from agent.miner.pausing.gpu_watch import Cause
 
 HOUR_SECONDS: Final = 3600.0
 _BUCKETS: Final = 60

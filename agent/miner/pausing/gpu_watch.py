@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from agent.core.machine.schedules import Window
+from agent.miner.schedules import Window
 
 SLOWED_SECONDS: Final = 30.0
 """How long the hardware must slow a GPU down before that counts."""

@@ -6,7 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from agent.core.machine.pausing import (
+from agent.core.values.durations import format_duration, parse_duration
+from agent.miner.pausing.gpu_watch import (
     ONSET_SECONDS,
     SLOWED_SECONDS,
     Cause,
@@ -16,7 +17,6 @@ from agent.core.machine.pausing import (
     Rules,
     whole,
 )
-from agent.core.values.durations import format_duration, parse_duration
 
 HOLD = 60.0
 

@@ -13,12 +13,12 @@ from typing import Annotated, Any, Final
 import typer
 
 from agent.cli import agent_file, local_api
-from agent.cli.commands.operators import payout_addresses, payout_outcomes
-from agent.cli.lookups import find_batch
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.coordinator.features.payouts.commands import addresses, outcomes
+from agent.coordinator.features.payouts.commands.lookups import find_batch
 from agent.coordinator.features.payouts.rules import Omitted
+from agent.coordinator.features.payouts.spreadsheets import harmless
 from agent.core.errors import ConfigurationError
-from agent.core.values.spreadsheets import harmless
 from agent.settings import Settings
 from aitbc.canonical import parse_json
 from aitbc.cli._arguments.trust import trusted
@@ -42,9 +42,9 @@ _CSV = (
 )
 
 app = typer.Typer(help="Pay out what miners have earned.", no_args_is_help=True)
-app.add_typer(payout_addresses.app, name="address")
-app.command("confirm")(payout_outcomes.confirm)
-app.command("invoice")(payout_outcomes.invoice)
+app.add_typer(addresses.app, name="address")
+app.command("confirm")(outcomes.confirm)
+app.command("invoice")(outcomes.invoice)
 
 AdapterOption = Annotated[
     str, typer.Option(help="The adapter that sends the payments: one of the setting payouts.adapters.")

@@ -1,7 +1,7 @@
 """The catalogue of models: the names that a job may use, and the source of each model.
 
-A request can only name a model, so that no client reaches a path or a repository of its choice. This module parses the
-document; `agent.configuration` finds the file.
+A request can only name a model, so that no client reaches a path or a repository of its choice. An owner
+adds models of this machine, in a file of the data directory.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agent.configuration import configuration_directory, read_document
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import Bytes
 
@@ -257,3 +260,28 @@ def explain_entry(error: Any, source: object) -> str:
     """Return what is wrong with an entry of a catalogue, from an error of `ValidationError.errors`."""
     location = ".".join(str(part) for part in error["loc"])
     return f"{source} is invalid at {location}: {error['msg'].removeprefix('Value error, ')}"
+
+
+@cache
+def _read_catalogue(path: Path) -> dict[str, CatalogueEntry]:
+    return parse_catalogue(read_document(path))
+
+
+def owners_catalogue_file(data_dir: Path) -> Path:
+    """Return the path of the catalogue of an owner's own models."""
+    return data_dir / "models.toml"
+
+
+def load_owners_catalogue(data_dir: Path) -> dict[str, CatalogueEntry]:
+    """Read the owner's own models; none if the file does not exist. Raises `ConfigurationError`."""
+    path = owners_catalogue_file(data_dir)
+    return parse_catalogue(read_document(path), str(path)) if path.exists() else {}
+
+
+def load_catalogue(data_dir: Path | None = None) -> dict[str, CatalogueEntry]:
+    """Return the models that jobs may use, by name: the shipped ones, and the owner's, which replace those of the same name.
+
+    The shipped file is read once per process; every caller gets a dictionary of its own. Raises `ConfigurationError`.
+    """
+    shipped = _read_catalogue(configuration_directory() / "models.toml")
+    return {**shipped, **({} if data_dir is None else load_owners_catalogue(data_dir))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.machine.model_cache import EvictionPlan, StoredModel, plan_evictions
+from agent.miner.models.evictions import EvictionPlan, StoredModel, plan_evictions
 
 SIZES = st.integers(0, 100)
 MODELS = st.lists(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.machine.idleness import HOUR_SECONDS, LastHour, Moment, Use, uses
-from agent.core.machine.pausing import Cause
+from agent.miner.pausing.gpu_watch import Cause
+from agent.miner.runs.idleness import HOUR_SECONDS, LastHour, Moment, Use, uses
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ it while its model loads: it is placed only where that is free as well.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-GIBIBYTE: Final = 2**30
+from agent.core.feasibility import card_counts
+from agent.core.values.quantities import GIBIBYTE, gibibytes
+
 TOO_LARGE: Final = "no device here has more than"
 """Part of every reason that holds as long as the machine stays the same."""
 MAIN_MEMORY: Final = "cpu"
@@ -275,26 +277,11 @@ def _card_count(demand: Demand, sizes: Mapping[Card, int]) -> int | None:
     groups = defaultdict[tuple[int, str], list[int]](list)
     for card, size in sizes.items():
         groups[card.group].append(size)
-    for count in _counts(demand):
+    for count in card_counts(demand.cards, demand.most):
         share = -(-demand.least // count)
         if any(sum(size >= share for size in group) >= count for group in groups.values()):
             return count
     return None
-
-
-def _counts(demand: Demand) -> Iterator[int]:
-    """Yield the numbers of cards that a job may use. Engines divide a model's layers and heads by powers of two."""
-    count = demand.cards
-    while count <= max(demand.cards, demand.most):
-        yield count
-        count *= 2
-
-
-def largest_together(sizes: Iterable[int], most: int) -> int:
-    """Return the bytes of the cards that one model can use at most, if its engine can use `most` cards of the same size."""
-    groups = Counter(sizes)
-    counts = _counts(Demand("", None, 0, 0, most=most))
-    return max((size * count for count in counts for size in groups if groups[size] >= count), default=0)
 
 
 def _join(demand: Demand, views: Sequence[_View]) -> Join | None:
@@ -401,8 +388,3 @@ def _crowded(demand: Demand, cards: Sequence[Card], ours: dict[str, int]) -> str
 
 def _named(demand: Demand) -> str:
     return demand.service if demand.model is None else f"The model {demand.model}"
-
-
-def gibibytes(size: int) -> str:
-    """Return a size for people."""
-    return f"{size / GIBIBYTE:.1f} GiB"

@@ -15,6 +15,8 @@ from typing import Any, Final, Self
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
+from agent.sections import WordedText
+
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LONGEST: Final = timedelta(days=7)
 """Searches for the end of a pause are capped at this horizon, because windows that cover the whole week never end."""
@@ -67,10 +69,12 @@ def paused_until(windows: Sequence[Window], now: datetime) -> datetime | None:
     return None if moment == now else min(moment, now + LONGEST)
 
 
-class ScheduleWindow(str):
+class ScheduleWindow(WordedText):
     """A window in settings: its text, validated."""
 
     __slots__ = ()
+    words = "time of the week"
+    sample = '"Mon-Fri 09:00-18:00"'
 
     @classmethod
     def __get_pydantic_core_schema__(

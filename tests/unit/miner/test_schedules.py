@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.machine.schedules import DAYS, LONGEST, Window, parse_window, paused_until
+from agent.miner.schedules import DAYS, LONGEST, Window, parse_window, paused_until
 
 MONDAY = datetime(2026, 11, 23)  # noqa: DTZ001 - wall-clock time has no zone
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from agent.cli import agent_file, local_api
-from agent.cli.commands.operators.payout_addresses import identity_of
-from agent.cli.lookups import find_batch
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.coordinator.features.payouts.commands.addresses import identity_of
+from agent.coordinator.features.payouts.commands.lookups import find_batch
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_time
 from agent.protocol.hand_ins import PayoutHandIn

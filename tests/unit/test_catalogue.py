@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from platformdirs import user_cache_path
 
-from agent.configuration import load_catalogue
-from agent.core.errors import ConfigurationError
-from agent.core.machine.catalogue import (
+from agent.catalogue import (
     DEFAULT_PATTERNS,
     CatalogueEntry,
     ModelFile,
     is_included,
+    load_catalogue,
     parse_catalogue,
 )
+from agent.core.errors import ConfigurationError
 from runners.whisper.engines import FILES
 from runners.whisper.request import PARAKEET_ENGLISH_PREFIX, PARAKEET_PREFIX
 

@@ -1,0 +1,21 @@
+"""The commands of audits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aitbc.cli._arguments.lazy_group import Listed
+
+COMMANDS: Final = {
+    "audits": Listed(
+        "agent.coordinator.features.audits.commands.audits",
+        "app",
+        "Show audits of results, and ask for second opinions.",
+    ),
+    "canaries": Listed(
+        "agent.coordinator.features.audits.commands.canaries",
+        "app",
+        "Manage canaries, the jobs with known answers.",
+    ),
+}
+"""For `aitbc-agent`, which imports their modules only when they run."""

@@ -1,0 +1,16 @@
+"""The command that signs a browser in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aitbc.cli._arguments.lazy_group import Listed
+
+COMMANDS: Final = {
+    "login": Listed(
+        "agent.coordinator.features.browser.commands.login",
+        "login",
+        "Create a link that signs in to the dashboard once, within minutes, as client, owner and administrator.",
+    ),
+}
+"""For `aitbc-agent`, which imports their modules only when they run."""

@@ -1,0 +1,16 @@
+"""The command that shows a fleet of machines."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aitbc.cli._arguments.lazy_group import Listed
+
+COMMANDS: Final = {
+    "fleet": Listed(
+        "agent.coordinator.features.machines.commands.fleet",
+        "fleet",
+        "Show all machines of this miner's owner together; on a coordinator, all of its machines.",
+    ),
+}
+"""For `aitbc-agent`, which imports their modules only when they run."""

@@ -1,0 +1,16 @@
+"""The commands of payouts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aitbc.cli._arguments.lazy_group import Listed
+
+COMMANDS: Final = {
+    "payouts": Listed(
+        "agent.coordinator.features.payouts.commands.payouts",
+        "app",
+        "Pay out what miners have earned.",
+    ),
+}
+"""For `aitbc-agent`, which imports their modules only when they run."""

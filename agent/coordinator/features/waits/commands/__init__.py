@@ -1,0 +1,16 @@
+"""The command that explains to a miner's owner which jobs wait."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aitbc.cli._arguments.lazy_group import Listed
+
+COMMANDS: Final = {
+    "explain": Listed(
+        "agent.coordinator.features.waits.commands.explain",
+        "explain",
+        "Show, for each kind of waiting job, why this machine does not get it and what would change that.",
+    ),
+}
+"""For `aitbc-agent`, which imports their modules only when they run."""
