@@ -1,10 +1,11 @@
 """The agent's error tree. Each error that can reach a client carries its wire code and HTTP status.
 
+Features declare those of their own protocols themselves.
+
 AgentError
 ├── ConfigurationError          a setting is wrong
 └── ApiError                    the answer to a request
     ├── InvalidJobType          400 INVALID_JOB_TYPE
-    ├── UnsupportedChecksum     400 UNSUPPORTED_CHECKSUM
     ├── Unauthorized            401 UNAUTHORIZED
     ├── InsufficientBalance     402 INSUFFICIENT_BALANCE
     ├── Forbidden               403 FORBIDDEN
@@ -20,7 +21,6 @@ AgentError
     │   ├── StaleSession        409 STALE_SESSION
     │   └── VersionMismatch     409 VERSION_MISMATCH
     ├── OfferNotAvailable       410 OFFER_NOT_AVAILABLE
-    ├── UnsupportedVersion      412 UNSUPPORTED_VERSION
     ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
     ├── RangeNotSatisfiable     416 RANGE_NOT_SATISFIABLE
@@ -34,13 +34,7 @@ AgentError
     ├── ChecksumMismatch        460 CHECKSUM_MISMATCH
     ├── InternalError           500 INTERNAL_ERROR
     ├── ServiceUnavailable      503 SERVICE_UNAVAILABLE
-    ├── InsufficientStorage     507 INSUFFICIENT_STORAGE
-    └── AnswerFailed            502 MACHINE_FAULT
-        ├── AnswerRefused       422 INPUT_INVALID
-        ├── AnswerCancelled     409 JOB_CANCELLED
-        ├── AnswerInvalid       502 RESULT_INVALID
-        ├── AnswerChanged       502 TEXT_CHANGED
-        └── AnswerTimeout       504 ANSWER_TIMEOUT
+    └── InsufficientStorage     507 INSUFFICIENT_STORAGE
 """
 
 from __future__ import annotations
@@ -71,6 +65,8 @@ class ApiError(AgentError):
     """What the caller can do, for docs/reference/errors.md."""
     headers: Mapping[str, str] = {}
     """Headers of the answer."""
+    open_code = False
+    """Whether an answer may have another code in place of this one: that of a runner."""
 
     def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -98,14 +94,6 @@ class InvalidJobType(ApiError):
     code = "INVALID_JOB_TYPE"
     status = 400
     remedy = "Use a type from `GET /v1/registry/services`; hyphens and underscores are equivalent."
-
-
-class UnsupportedChecksum(ApiError):
-    """An upload's checksum is malformed or uses an unsupported algorithm."""
-
-    code = "UNSUPPORTED_CHECKSUM"
-    status = 400
-    remedy = "Send a base64 checksum of an algorithm listed in `Tus-Checksum-Algorithm` of `OPTIONS /v1/uploads`, or omit it."
 
 
 class Unauthorized(ApiError):
@@ -237,14 +225,6 @@ class OfferNotAvailable(ApiError):
     remedy = "Choose another offer (`GET /v1/marketplace/offers`); `details.reason` states why this one does not fit."
 
 
-class UnsupportedVersion(ApiError):
-    """The request uses a version of the tus protocol that the server does not support."""
-
-    code = "UNSUPPORTED_VERSION"
-    status = 412
-    remedy = "Send `Tus-Resumable` with the version in the header `Tus-Version`."
-
-
 class PayloadTooLarge(ApiError):
     """A body exceeds its limit, or an account its storage quota."""
 
@@ -367,61 +347,6 @@ class InsufficientStorage(ApiError):
         "lower `coordinator.storage_reserve`."
     )
     headers: Mapping[str, str] = {"Retry-After": "60"}
-
-
-class AnswerFailed(ApiError):
-    """The job behind the answer failed for a reason other than its input. The code may be specific to its runner."""
-
-    code = "MACHINE_FAULT"
-    status = 502
-    remedy = (
-        "Nothing was charged. Send the request again; the network has made all attempts that the job allows."
-    )
-
-    def __init__(self, job_id: str, message: str, code: str | None = None) -> None:
-        super().__init__(message, {"job_id": job_id})
-        if code is not None:
-            self.code = code
-        # The network has made all attempts that the job allows. An automatic retry by the client would create another job.
-        self.headers = {"X-Job-ID": job_id, "X-Should-Retry": "false"}
-
-
-class AnswerRefused(AnswerFailed):
-    """The job behind the answer failed because of its input. The code may be specific to its runner."""
-
-    code = "INPUT_INVALID"
-    status = 422
-    remedy = "Change the request; the message states what the runner does not accept."
-
-
-class AnswerCancelled(AnswerFailed):
-    """The job behind the answer was cancelled."""
-
-    code = "JOB_CANCELLED"
-    status = 409
-    remedy = "Send the request again if that was unintended."
-
-
-class AnswerInvalid(AnswerFailed):
-    """The miner's result does not have the form that its service defines."""
-
-    code = "RESULT_INVALID"
-    remedy = "Send the request again. If only one model is affected, inform the operator."
-
-
-class AnswerChanged(AnswerFailed):
-    """The final text differs from the part that was already streamed."""
-
-    code = "TEXT_CHANGED"
-    remedy = "Discard the streamed text and send the request again, or send it without `stream`."
-
-
-class AnswerTimeout(AnswerFailed):
-    """The job behind the answer did not end in time."""
-
-    code = "ANSWER_TIMEOUT"
-    status = 504
-    remedy = "Request less (`max_tokens`, shorter audio), or submit the work as a job and wait for its end."
 
 
 def answerable() -> dict[str, type[ApiError]]:

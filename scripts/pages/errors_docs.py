@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
+import agent.coordinator.installed  # noqa: F401 - features declare errors too
 from agent.core.errors import JobNotFound, answerable, error_body
 from generated import NOTE, REFERENCE, linked, publish
 from runners.errors import FailureCode, Fault

@@ -26,7 +26,6 @@ from agent.coordinator.openapi.guide import DESCRIPTION, SUMMARY, tags
 from agent.coordinator.routes import ROUTERS
 from agent.coordinator.routes._callers import Guard
 from agent.core.errors import (
-    AnswerFailed,
     ApiError,
     InternalError,
     NotFound,
@@ -257,7 +256,7 @@ def _error_answer(kinds: list[type[ApiError]]) -> Json:
     meanings = {kind.code: _meaning(kind) for kind in kinds}
     headers = [*_ON_EVERY_ANSWER, *filter(None, [_HEADERS_OF.get(kinds[0].status)])]
     # A job that failed on its miner has its runner's code.
-    code: Json = {} if any(issubclass(kind, AnswerFailed) for kind in kinds) else {"enum": codes}
+    code: Json = {} if any(kind.open_code for kind in kinds) else {"enum": codes}
     only = {"properties": {"error": {"properties": {"code": code}}}}
     return {
         "description": " ".join(f"`{code}`: {meaning}" for code, meaning in meanings.items()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.coordinator.features.payouts.examination import examine_adapters
+from agent.coordinator.features.payouts.checks import examine_adapters
 from evm_chain import CHAIN_ID, KEY, EvmChain
 from support.payouts.adapters import site
 

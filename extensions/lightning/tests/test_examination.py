@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.coordinator.features.payouts.examination import examine_adapters
+from agent.coordinator.features.payouts.checks import examine_adapters
 from lightning_node import LightningNode
 from support.payouts.adapters import site
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.coordinator.features.payouts.adapters import installed
-from agent.coordinator.features.payouts.examination import examine_adapters
+from agent.coordinator.features.payouts.checks import examine_adapters
 from runners.extras import extra_command
 from support.payouts.adapters import site
 

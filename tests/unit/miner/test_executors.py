@@ -11,10 +11,10 @@ import pytest
 
 from agent.core.errors import ConfigurationError
 from agent.miner import build
-from agent.settings import Settings
+from agent.miner.settings import MinerSettings
 from runners.extras import extra_command
 
-RAY = cast("Any", SimpleNamespace(settings=Settings(miner={"executor": "ray"})))
+RAY = cast("Any", SimpleNamespace(miner=MinerSettings(executor="ray")))
 
 
 @pytest.mark.parametrize(

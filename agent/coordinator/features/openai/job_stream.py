@@ -9,10 +9,11 @@ from typing import Any, Final, Self
 
 from pydantic import BaseModel
 
+from agent.coordinator.features.openai.errors import AnswerChanged
 from agent.coordinator.features.openai.serving import ResultT, Submission, drop, made
 from agent.coordinator.feed.hub import Message, Subscription
 from agent.coordinator.operations.jobs import jobs
-from agent.core.errors import AnswerChanged, ApiError
+from agent.core.errors import ApiError
 from agent.core.jobs import FINAL
 
 KEEP_ALIVE_SECONDS: Final = 15.0

@@ -21,6 +21,13 @@ from agent.coordinator.features.openai import (
     images,
     models,
 )
+from agent.coordinator.features.openai.errors import (
+    AnswerCancelled,
+    AnswerFailed,
+    AnswerInvalid,
+    AnswerRefused,
+    AnswerTimeout,
+)
 from agent.coordinator.features.openai.form import form_schema
 from agent.coordinator.features.openai.job_stream import JobStream, error_chunk
 from agent.coordinator.features.openai.responses import calls as responses
@@ -33,19 +40,7 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.openapi.declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
-from agent.core.errors import (
-    AnswerCancelled,
-    AnswerFailed,
-    AnswerInvalid,
-    AnswerRefused,
-    AnswerTimeout,
-    ApiError,
-    Conflict,
-    InsufficientBalance,
-    NotFound,
-    OfferNotAvailable,
-    error_body,
-)
+from agent.core.errors import ApiError, Conflict, InsufficientBalance, NotFound, OfferNotAvailable, error_body
 from runners.embedding.request import EmbeddingResult
 from runners.llm.request import InferenceResult
 from runners.whisper.request import TranscribeResult

@@ -10,6 +10,13 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from agent.coordinator.features.openai.errors import (
+    AnswerCancelled,
+    AnswerFailed,
+    AnswerInvalid,
+    AnswerRefused,
+    AnswerTimeout,
+)
 from agent.coordinator.operations.answers.jobs import JobStatus
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
@@ -19,16 +26,7 @@ from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.jobs.validation import MAX_SHOWN, model_names
 from agent.coordinator.operations.supply import supply
 from agent.coordinator.store.artifacts import ArtifactRecord
-from agent.core.errors import (
-    AnswerCancelled,
-    AnswerFailed,
-    AnswerInvalid,
-    AnswerRefused,
-    AnswerTimeout,
-    JobAlreadyCompleted,
-    NotFound,
-    ValidationFailed,
-)
+from agent.core.errors import JobAlreadyCompleted, NotFound, ValidationFailed
 from agent.core.jobs import FINAL
 from agent.core.values.near_names import MAX_CONSIDERED, hint
 from agent.core.values.quantities import parse_time

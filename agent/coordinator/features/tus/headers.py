@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from agent.core.errors import UnsupportedChecksum, ValidationFailed
+from agent.coordinator.features.tus.errors import UnsupportedChecksum
+from agent.core.errors import ValidationFailed
 
 VERSION: Final = "1.0.0"
 MEDIA_TYPE: Final = "application/offset+octet-stream"

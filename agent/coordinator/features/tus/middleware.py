@@ -7,8 +7,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.coordinator.features.tus.errors import UnsupportedVersion
 from agent.coordinator.features.tus.headers import VERSION
-from agent.core.errors import UnsupportedVersion
 
 _UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
 

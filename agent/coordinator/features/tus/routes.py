@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from agent.coordinator.features.tus import headers as tus
 from agent.coordinator.features.tus import uploads as operations
 from agent.coordinator.features.tus.answers import Upload
+from agent.coordinator.features.tus.errors import UnsupportedChecksum, UnsupportedVersion
 from agent.coordinator.features.tus.uploads import Interrupted, Part, UploadRecord
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import body, errors, headers
@@ -24,9 +25,7 @@ from agent.core.errors import (
     InsufficientStorage,
     Locked,
     NotFound,
-    UnsupportedChecksum,
     UnsupportedMediaType,
-    UnsupportedVersion,
     ValidationFailed,
 )
 from agent.core.values import fields

@@ -23,8 +23,8 @@ from agent.coordinator.features.payouts.adapter import (
     Transfer,
     WithoutHandIns,
 )
-from agent.coordinator.features.payouts.iban import parse_iban
-from agent.coordinator.features.payouts.spreadsheets import harmless
+from agent.coordinator.features.payouts.adapters.iban import parse_iban
+from agent.coordinator.features.payouts.adapters.spreadsheets import harmless
 from agent.fault_points import reach
 from aitbc.canonical import canonical_json, sha256_hex
 

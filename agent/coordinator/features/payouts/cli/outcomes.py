@@ -11,8 +11,8 @@ import typer
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
-from agent.coordinator.features.payouts.commands.addresses import identity_of
-from agent.coordinator.features.payouts.commands.lookups import find_batch
+from agent.coordinator.features.payouts.cli.addresses import identity_of
+from agent.coordinator.features.payouts.cli.lookups import find_batch
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_time
 from agent.protocol.hand_ins import PayoutHandIn

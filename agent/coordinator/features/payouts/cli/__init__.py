@@ -8,7 +8,7 @@ from aitbc.cli._arguments.lazy_group import Listed
 
 COMMANDS: Final = {
     "payouts": Listed(
-        "agent.coordinator.features.payouts.commands.payouts",
+        "agent.coordinator.features.payouts.cli.payouts",
         "app",
         "Pay out what miners have earned.",
     ),

@@ -8,7 +8,7 @@ from aitbc.cli._arguments.lazy_group import Listed
 
 COMMANDS: Final = {
     "explain": Listed(
-        "agent.coordinator.features.waits.commands.explain",
+        "agent.coordinator.features.waits.cli.explain",
         "explain",
         "Show, for each kind of waiting job, why this machine does not get it and what would change that.",
     ),

@@ -8,7 +8,7 @@ from aitbc.cli._arguments.lazy_group import Listed
 
 COMMANDS: Final = {
     "fleet": Listed(
-        "agent.coordinator.features.machines.commands.fleet",
+        "agent.coordinator.features.machines.cli.fleet",
         "fleet",
         "Show all machines of this miner's owner together; on a coordinator, all of its machines.",
     ),

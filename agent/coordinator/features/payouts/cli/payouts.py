@@ -14,10 +14,10 @@ import typer
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
-from agent.coordinator.features.payouts.commands import addresses, outcomes
-from agent.coordinator.features.payouts.commands.lookups import find_batch
+from agent.coordinator.features.payouts.adapters.spreadsheets import harmless
+from agent.coordinator.features.payouts.cli import addresses, outcomes
+from agent.coordinator.features.payouts.cli.lookups import find_batch
 from agent.coordinator.features.payouts.rules import Omitted
-from agent.coordinator.features.payouts.spreadsheets import harmless
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
 from aitbc.canonical import parse_json

@@ -8,7 +8,7 @@ from aitbc.cli._arguments.lazy_group import Listed
 
 COMMANDS: Final = {
     "login": Listed(
-        "agent.coordinator.features.browser.commands.login",
+        "agent.coordinator.features.browser.cli.login",
         "login",
         "Create a link that signs in to the dashboard once, within minutes, as client, owner and administrator.",
     ),

@@ -8,12 +8,12 @@ from aitbc.cli._arguments.lazy_group import Listed
 
 COMMANDS: Final = {
     "audits": Listed(
-        "agent.coordinator.features.audits.commands.audits",
+        "agent.coordinator.features.audits.cli.audits",
         "app",
         "Show audits of results, and ask for second opinions.",
     ),
     "canaries": Listed(
-        "agent.coordinator.features.audits.commands.canaries",
+        "agent.coordinator.features.audits.cli.canaries",
         "app",
         "Manage canaries, the jobs with known answers.",
     ),
