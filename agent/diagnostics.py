@@ -1,19 +1,17 @@
 """What `aitbc-agent doctor` finds out, and the checks that features add to it.
 
-An entry point in the group `aitbc.checks` names a module with `KINDS`, a table of kinds of problems, and `check`, a function that
-returns diagnostics for settings. It is imported only while the doctor runs.
+The `checks.py` of a feature has `KINDS`, a table of kinds of problems, and `check`, a function that returns diagnostics for settings. It is imported
+only while the doctor runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import Final, Literal, Protocol, cast
+from typing import Literal, Protocol, cast
 
+from agent import features
 from agent.settings import Settings
-
-GROUP: Final = "aitbc.checks"
 
 Severity = Literal["ok", "warning", "fault"]
 
@@ -60,6 +58,5 @@ class Checks(Protocol):
 
 
 def feature_checks() -> list[Checks]:
-    """Return the checks of all features, by the order of their names."""
-    points = sorted(entry_points(group=GROUP), key=lambda point: point.name)
-    return [cast("Checks", point.load()) for point in points]
+    """Return the checks of all features."""
+    return [cast("Checks", module) for module in features.modules("checks")]

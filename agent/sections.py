@@ -1,19 +1,20 @@
 """What all sections of the settings are made of, and how features and installed extensions add theirs.
 
-An entry point in the group `aitbc.settings` has the name of a table, such as `payouts.evm`, and names the model of that table; one
-like `artifacts.*` names a model of more settings in the table `artifacts`. The module of the model imports this module and
-`agent.core` alone, since it is imported while the settings are declared.
+`SETTINGS` in the `settings.py` of a feature has the model of a table by its name, such as `payouts`; a name like `artifacts.*` has a model of
+more settings in the table `artifacts`. Extensions declare the same as entry points in the group `aitbc.settings`. The module of the model
+imports this module and `agent.core` alone, since it is imported while the settings are declared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+
+from agent import features
 
 HIDDEN: Final = "hidden"
 """`Field(json_schema_extra={HIDDEN: True})` marks a setting whose value is never shown."""
@@ -64,12 +65,8 @@ def extensible(table: str) -> Callable[[type[SectionType]], type[SectionType]]:
     """
 
     def extend(declared: type[SectionType]) -> type[SectionType]:
-        prefix = f"{table}." if table else ""
-        points = {
-            name.removeprefix(prefix): point for name, point in _points().items() if name.startswith(prefix)
-        }
-        more = [points.pop("*").load()] if "*" in points else []
-        models = {name: point.load() for name, point in sorted(points.items()) if "." not in name}
+        models = _declared(f"{table}." if table else "")
+        more: list[Any] = [models.pop("*")] if "*" in models else []
         if not models and not more:
             return declared
         fields: dict[str, Any] = {name: (model, model()) for name, model in models.items()}
@@ -85,9 +82,18 @@ def extensible(table: str) -> Callable[[type[SectionType]], type[SectionType]]:
     return extend
 
 
-@cache
-def _points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+def _declared(prefix: str) -> dict[str, type[Section]]:
+    """Return the models of the tables right below one, by their names in it."""
+    tables: dict[str, type[Section] | EntryPoint] = {point.name: point for point in entry_points(group=GROUP)}
+    for module in features.modules("settings"):
+        # A module whose own table is being extended has not declared it yet.
+        tables |= getattr(module, "SETTINGS", {})
+    below = {name.removeprefix(prefix): table for name, table in tables.items() if name.startswith(prefix)}
+    return {
+        name: table.load() if isinstance(table, EntryPoint) else table
+        for name, table in sorted(below.items())
+        if "." not in name
+    }
 
 
 def section_of(settings: Section, model: type[SectionType]) -> SectionType:

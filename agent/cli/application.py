@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from operator import attrgetter
 from typing import Annotated, ClassVar, Final
 
 import typer
 
-from agent import __version__
+from agent import __version__, features
 from agent.core.errors import AgentError
 from aitbc.cli._arguments.lazy_group import LazyGroup, Listed
 from aitbc.cli._controls import protect_terminal
@@ -20,17 +20,9 @@ _MACHINE: Final = "agent.cli.commands.machine"
 _OPERATORS: Final = "agent.cli.commands.operators"
 
 
-GROUP: Final = "aitbc.agent_commands"
-"""The entry points of features: each names a mapping of commands, in a module that is imported at every start."""
-
-
 def _of_features() -> dict[str, Listed]:
-    points = entry_points(group=GROUP)
-    return {
-        name: entry
-        for point in sorted(points, key=lambda point: point.name)
-        for name, entry in point.load().items()
-    }
+    by_name = sorted(features.modules("cli"), key=attrgetter("__name__"))
+    return {name: entry for module in by_name for name, entry in module.COMMANDS.items()}
 
 
 class AgentCommands(LazyGroup):

@@ -1,6 +1,6 @@
 """What a feature declares about itself: all that the coordinator needs to know of it.
 
-A feature is a folder below `agent/coordinator/features`, and its `feature.py` declares one `Feature`. `installed.py` lists the
+A feature is a folder below `agent/coordinator/features`, and its `feature.py` declares one `Feature`. `agent/features.py` lists the
 features that there are; nothing else names them.
 """
 
@@ -77,6 +77,8 @@ class Feature:
     """
 
     name: str
+    after: tuple[str, ...] = ()
+    """Features that come earlier in the list, if there are any of these names: their hooks run first."""
     routers: tuple[APIRouter, ...] = ()
     middleware: tuple[Callable[[ASGIApp], ASGIApp], ...] = ()
     exposed_headers: tuple[str, ...] = ()

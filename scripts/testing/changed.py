@@ -36,6 +36,8 @@ LOADED: Final = {
     "runners.registry": r"runners\.\w+\.request",
     "runners.host": r"runners\.\w+\.runner",
     "agent.coordinator.features.payouts.adapters.installed": r"agent\.coordinator\.features\.payouts\.adapters\..*|aitbc_\w+\.adapter",
+    "agent.coordinator.installed": r"agent\.coordinator\.features\.\w+\.feature",
+    "agent.coordinator.job_fields": r"agent\.coordinator\.features\.\w+\.fields",
     "agent.cli.application": r"agent\.cli\.commands\..*|runners\.host\.__main__|aitbc_ray\..*|agent\.coordinator\.features\.\w+\.commands.*",
     "aitbc.cli": r"aitbc\.cli\.commands\..*",
 }

@@ -24,6 +24,8 @@ SECONDS: Final = 1.0
 
 FEATURE: Final = Feature(
     name="audits",
+    # Whether an audit can prove anything is checked of requests in which the others found nothing wrong.
+    after=("labels", "offers", "sealing", "webhooks"),
     routers=(routes.router,),
     metrics=metrics.METRICS,
     read_metrics=metrics.read,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
@@ -47,3 +47,6 @@ class AuditedService(Answer):
     """The price of an audit in an answer about a service."""
 
     audit: AuditPrice | None = Field(description="Null if results of the service cannot be compared")
+
+
+FIELDS: Final = {"OptionFields": AuditOptions, "Details": AuditedDetails, "ServiceFields": AuditedService}

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agent.coordinator.features.audits.fields import AuditPrice
+from agent.coordinator.features.audits.fields import AuditOptions, AuditPrice
 from agent.coordinator.hooks import RequestedJob, Surcharge
+from agent.coordinator.job_fields import fields_of
 from agent.core.feasibility import KnownMiner, checks
 from agent.settings import CoordinatorSettings
 from runners.api import ServiceDefinition
@@ -15,7 +16,7 @@ from runners.api import ServiceDefinition
 
 def check_request(request: RequestedJob) -> None:
     """Mark a job whose audit is requested, and name its price. Refuse an audit that can prove nothing."""
-    if not request.options.audited:
+    if not fields_of(request.options, AuditOptions).audited:
         return
     # The check reads a valid request, so other errors come first.
     if not request.errors and (reason := _unprovable(request)):

@@ -52,3 +52,6 @@ class LabelFilter(BaseModel, defer_build=True):
         description="Only jobs with this label, `key:value`; may be repeated, as often as a job may have labels",
         examples=[["project:podcast"]],
     )
+
+
+FIELDS: Final = {"OptionFields": LabelOptions, "StatusFields": LabelledStatus, "FilterFields": LabelFilter}

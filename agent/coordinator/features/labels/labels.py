@@ -7,9 +7,10 @@ from typing import Final
 
 from agent.coordinator.features.labels import store
 from agent.coordinator.features.labels.answers import LabelCount, LabelCounts
-from agent.coordinator.features.labels.fields import LabelFilter
+from agent.coordinator.features.labels.fields import LabelFilter, LabelOptions
 from agent.coordinator.features.labels.store import Label
 from agent.coordinator.hooks import JobFields, NewJob, RequestedJob, View
+from agent.coordinator.job_fields import FilterFields, fields_of
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.jobs import account_of
@@ -24,7 +25,7 @@ MAX_FILTERS: Final = 100
 
 def check_request(request: RequestedJob) -> None:
     """Report more labels than a job may have."""
-    number, limit = len(request.options.labels), request.settings.max_labels
+    number, limit = len(fields_of(request.options, LabelOptions).labels), request.settings.max_labels
     if number > limit:
         request.errors["labels"] = f"a job may have {limit} labels, and this one has {number}"
 
@@ -34,7 +35,7 @@ def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], _: float) -> 
     labels = [
         (job.record.job_id, job.record.account_id, label)
         for job in jobs
-        for label in job.options.labels.items()
+        for label in fields_of(job.options, LabelOptions).labels.items()
     ]
     store.add(connection, labels)
 
@@ -46,10 +47,10 @@ def describe_jobs(connection: Connection, records: Sequence[JobRecord], _: View)
 
 
 def filter_jobs(
-    settings: CoordinatorSettings, filters: LabelFilter, account_id: str | None
+    settings: CoordinatorSettings, filters: FilterFields, account_id: str | None
 ) -> Narrowing | None:
     """Return the condition of a list's filter by labels. Raises `ValidationFailed`."""
-    labels = _parsed(settings, filters.label)
+    labels = _parsed(settings, fields_of(filters, LabelFilter).label)
     return store.narrowing(labels, account_id) if labels else None
 
 

@@ -15,8 +15,10 @@ from agent.coordinator.consequences import Change
 from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.features.offers import offers, store
 from agent.coordinator.features.offers.answers import OfferAccepted
+from agent.coordinator.features.offers.fields import OfferOptions
 from agent.coordinator.features.offers.rules import EXHAUSTED, Offer, OfferState, misfit
 from agent.coordinator.hooks import NewJob
+from agent.coordinator.job_fields import fields_of
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
@@ -169,15 +171,15 @@ def _pending(record: JobRecord, offer: Offer, now: float, *, bound: bool) -> New
 
 def admit_job(connection: Connection, context: Context, job: NewJob) -> JobRecord:
     """Return a new job with the miner and the price of the offer that its client has chosen. Raises `NotFound`, `OfferNotAvailable`."""
-    offer_id = job.options.offer_id
+    offer_id = fields_of(job.options, OfferOptions).offer_id
     return job.record if offer_id is None else _given(connection, context, job.record, offer_id)[1]
 
 
 def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], now: float) -> None:
     """Use the capacity of the offers to which new jobs are given. Raises `OfferNotAvailable` if it does not suffice for all of them."""
     for job in jobs:
-        if job.options.offer_id is not None:
-            _reserve(connection, job.record, job.options.offer_id, now)
+        if (offer_id := fields_of(job.options, OfferOptions).offer_id) is not None:
+            _reserve(connection, job.record, offer_id, now)
 
 
 def jobs_changed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import BaseModel, Field
 
@@ -39,3 +39,11 @@ class EndedOffers(BaseModel, defer_build=True):
     """The number of a removed miner's offers that ended."""
 
     ended_offers: int = Field(examples=[5])
+
+
+FIELDS: Final = {
+    "OptionFields": OfferOptions,
+    "StatusFields": OfferedStatus,
+    "FilterFields": OfferFilter,
+    "RemovalFields": EndedOffers,
+}

@@ -11,7 +11,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.features.offers import answers, store
-from agent.coordinator.features.offers.fields import OfferFilter
+from agent.coordinator.features.offers.fields import OfferFilter, OfferOptions
 from agent.coordinator.features.offers.rules import (
     EXHAUSTED,
     Offer,
@@ -21,6 +21,7 @@ from agent.coordinator.features.offers.rules import (
     kind_of,
 )
 from agent.coordinator.hooks import JobFields, NewJob, View
+from agent.coordinator.job_fields import FilterFields, fields_of
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
@@ -182,7 +183,9 @@ def job_refused(
     connection: Connection, context: Context, job: NewJob, situation: Situation, error: ApiError
 ) -> ApiError | None:
     """Accept a job that is given to an offer, and one that is only too costly while its client may accept an offer for it."""
-    if job.options.offer_id is not None:  # whether it fits is checked with the offer locked
+    if (
+        fields_of(job.options, OfferOptions).offer_id is not None
+    ):  # whether it fits is checked with the offer locked
         return None
     at_any_price = replace(queue.waiting_job(job.record), budget=None)
     if feasibility.feasible(at_any_price, situation) and _affordable(
@@ -235,10 +238,11 @@ def describe_jobs(connection: Connection, records: Sequence[JobRecord], view: Vi
 
 
 def filter_jobs(
-    _settings: CoordinatorSettings, filters: OfferFilter, account_id: str | None
+    _settings: CoordinatorSettings, filters: FilterFields, account_id: str | None
 ) -> Narrowing | None:
     """Return the condition of a list's filter by offer."""
-    return None if filters.offer_id is None else store.narrowing(filters.offer_id, account_id)
+    offer_id = fields_of(filters, OfferFilter).offer_id
+    return None if offer_id is None else store.narrowing(offer_id, account_id)
 
 
 async def own(context: Context, caller: Caller, *, limit: int, before: str | None) -> answers.OfferPage:

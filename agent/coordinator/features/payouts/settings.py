@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -89,3 +89,6 @@ class PayoutSettings(Section):
     """Longest pause between calls of an adapter that fail."""
     file: FilePayoutSettings = FilePayoutSettings()
     http: HttpPayoutSettings = HttpPayoutSettings()
+
+
+SETTINGS: Final = {"payouts": PayoutSettings}

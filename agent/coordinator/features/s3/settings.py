@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -38,3 +38,6 @@ class BucketSettings(Section):
     max_whole: Annotated[Bytes, Field(le=5 * 2**30)] = Bytes("5Gi")
     """Maximum size of a file that is sent to the bucket in one request if the service checks SHA-256 itself. Larger files are sent
     in parts, which the coordinator reads once to check them. S3 allows at most 5 GiB."""
+
+
+SETTINGS: Final = {"artifacts.*": BucketSettings}

@@ -70,3 +70,6 @@ class SealedDetails(BaseModel, defer_build=True):
     sealed: SealedJob | None = Field(
         default=None, description="Present for a sealed job, whose parameters only its miner can read"
     )
+
+
+FIELDS: Final = {"Input": SealedInput, "Details": SealedDetails}

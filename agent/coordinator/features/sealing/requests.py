@@ -8,8 +8,9 @@ from typing import Any, Final
 import orjson
 
 from agent.coordinator.features.sealing import keys
-from agent.coordinator.features.sealing.fields import SealedJob, SealedRequest
+from agent.coordinator.features.sealing.fields import SealedInput, SealedJob, SealedRequest
 from agent.coordinator.hooks import Errors, JobFields, NewJob, OpaqueInput, RequestedJob, View
+from agent.coordinator.job_fields import fields_of
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import validation
 from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem
@@ -22,7 +23,7 @@ UNPROVABLE: Final = "no other miner can check a sealed job: only its client and 
 def check_request(request: RequestedJob) -> None:
     """Read the input of a sealed request, and add what is wrong with it."""
     replaced = request.replaced
-    if replaced is None or (sealed := replaced.fields.sealed) is None:
+    if replaced is None or (sealed := fields_of(replaced.fields, SealedInput).sealed) is None:
         return
     request.errors |= {
         name: "remove it: the input of a sealed job is in `sealed` only"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
 
@@ -15,3 +15,6 @@ class WebhookOptions(BaseModel, defer_build=True):
         description="The address that gets a signed message when the job has ended",
         examples=["https://example.com/hooks"],
     )
+
+
+FIELDS: Final = {"OptionFields": WebhookOptions}

@@ -8,8 +8,10 @@ from typing import Final
 import httpx
 
 from agent.coordinator.features.webhooks import store
+from agent.coordinator.features.webhooks.fields import WebhookOptions
 from agent.coordinator.features.webhooks.settings import WebhookSettings
 from agent.coordinator.hooks import JobFields, NewJob, RequestedJob, View
+from agent.coordinator.job_fields import fields_of
 from agent.coordinator.operations.context import Connection
 from agent.coordinator.operations.jobs.addresses import WORDS, parsed
 from agent.coordinator.store.jobs import JobRecord
@@ -24,7 +26,7 @@ _WORDS: Final = {
 
 def check_request(request: RequestedJob) -> None:
     """Report an address to which no message would be sent."""
-    address = request.options.webhook_url
+    address = fields_of(request.options, WebhookOptions).webhook_url
     if address is None:
         return
     settings = section_of(request.settings, WebhookSettings)
@@ -36,9 +38,9 @@ def check_request(request: RequestedJob) -> None:
 def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], _: float) -> None:
     """Store the addresses of new jobs."""
     urls = {
-        job.record.job_id: str(httpx.URL(job.options.webhook_url).copy_with(fragment=None))
+        job.record.job_id: str(httpx.URL(address).copy_with(fragment=None))
         for job in jobs
-        if job.options.webhook_url is not None
+        if (address := fields_of(job.options, WebhookOptions).webhook_url) is not None
     }
     store.add_urls(connection, urls)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -35,3 +35,6 @@ class WebhookSettings(Section):
     """How long messages are also signed with the old secret after a new one was created."""
     retention_seconds: Annotated[float, Field(gt=0)] = 30 * 86_400
     """How long finished messages are retained."""
+
+
+SETTINGS: Final = {"coordinator.webhooks": WebhookSettings}

@@ -1,10 +1,11 @@
-"""The adapters that the settings name, from the entry-point group `aitbc.payouts`."""
+"""The adapters that the settings name: those of this folder, and those of the entry-point group `aitbc.payouts`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
 
 import structlog
 
@@ -13,6 +14,11 @@ from agent.sections import EXTENSIONS
 from runners.extras import extra_command
 
 log = structlog.get_logger()
+
+OWN: Final = (
+    EntryPoint("file", f"{__package__}.file:FileAdapter", GROUP),
+    EntryPoint("http", f"{__package__}.http:HttpAdapter", GROUP),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +48,18 @@ def open_adapters(site: Site) -> Adapters:
 
 
 def _open(name: str, site: Site) -> Adapter:
-    found = sorted(set(entry_points(group=GROUP, name=name)), key=lambda point: point.value)
-    if not found:
-        known = ", ".join(sorted({point.name for point in entry_points(group=GROUP)})) or "none"
+    provided = {*OWN, *entry_points(group=GROUP)}
+    points = sorted((point for point in provided if point.name == name), key=lambda point: point.value)
+    if not points:
+        known = ", ".join(sorted({point.name for point in provided}))
         extra = EXTENSIONS.get(f"payouts.{name}")
         remedy = "" if extra is None else f" Install it: {extra_command(extra)}."
         raise NotConfigured(
             f"No installed package provides the payout adapter {name}. Installed: {known}.{remedy}"
         )
-    if len(found) > 1:
+    if len(points) > 1:
         raise NotConfigured(
-            f"The payout adapter {name} is provided by both {found[0].value} and {found[1].value}; uninstall one of them."
+            f"The payout adapter {name} is provided by both {points[0].value} and {points[1].value}; uninstall one of them."
         )
-    adapter: Adapter = found[0].load()(site)
+    adapter: Adapter = points[0].load()(site)
     return adapter
