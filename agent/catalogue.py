@@ -215,7 +215,10 @@ class _Entry(BaseModel, defer_build=True):
             raise ValueError("two files have the same name")
         if any(file.engine not in (None, *self.engines) for file in self.files):
             raise ValueError("a file's engine is not one of the model's engines")
-        for pattern in (*self.patterns, *(each for one in self.additions for each in one.patterns)):
+        for pattern in (
+            *self.patterns,
+            *(extra for addition in self.additions for extra in addition.patterns),
+        ):
             allowed = pattern == CTRANSLATE2_WEIGHTS and _CTRANSLATE2_ENGINE in self.engines
             if pattern.lower().endswith(REFUSED_SUFFIXES) and not allowed:
                 raise ValueError(

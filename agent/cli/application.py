@@ -151,6 +151,6 @@ def main() -> None:
     try:
         app(prog_name="aitbc-agent")
     except (AgentError, AITBCError, OSError) as error:
-        first, *more = str(error).splitlines() or [type(error).__name__]
-        typer.echo("\n  ".join([f"aitbc-agent: {first}", *more]), err=True)
+        first, *further_lines = str(error).splitlines() or [type(error).__name__]
+        typer.echo("\n  ".join([f"aitbc-agent: {first}", *further_lines]), err=True)
         sys.exit(error.exit_code if isinstance(error, AgentError) else 1)

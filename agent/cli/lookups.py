@@ -12,11 +12,11 @@ from aitbc.cli._arguments.lookup import Candidate, find
 def accounts(settings: Settings) -> list[dict[str, Any]]:
     """Return all accounts, oldest first."""
     page = local_api.call(settings, "GET", "admin/accounts?limit=500")
-    found: list[dict[str, Any]] = page["accounts"]
+    all_accounts: list[dict[str, Any]] = page["accounts"]
     while "next" in page:
         page = local_api.call(settings, "GET", f"admin/accounts?limit=500&after={page['next']}")
-        found += page["accounts"]
-    return found
+        all_accounts += page["accounts"]
+    return all_accounts
 
 
 def find_account(settings: Settings, named: str) -> str:
@@ -24,7 +24,10 @@ def find_account(settings: Settings, named: str) -> str:
 
     def candidates() -> list[Candidate]:
         return _newest_first(
-            [(one["account_id"], one["name"], one["created_at"]) for one in accounts(settings)]
+            [
+                (account["account_id"], account["name"], account["created_at"])
+                for account in accounts(settings)
+            ]
         )
 
     return find("account", named, candidates, "aitbc-agent accounts list")
@@ -34,28 +37,31 @@ def deposits(settings: Settings, account_id: str | None) -> list[dict[str, Any]]
     """Return all deposits, of one account if one is given, newest first."""
     path = "admin/deposits?limit=500" + ("" if account_id is None else f"&account_id={account_id}")
     page = local_api.call(settings, "GET", path)
-    found: list[dict[str, Any]] = page["deposits"]
+    all_deposits: list[dict[str, Any]] = page["deposits"]
     while "next" in page:
         page = local_api.call(settings, "GET", f"{path}&before={page['next']}")
-        found += page["deposits"]
-    return found
+        all_deposits += page["deposits"]
+    return all_deposits
 
 
 def enrolments(settings: Settings) -> list[dict[str, Any]]:
     """Return all enrolment tokens, newest first."""
     page = local_api.call(settings, "GET", "admin/enrolments?limit=500")
-    found: list[dict[str, Any]] = page["enrolments"]
+    all_enrolments: list[dict[str, Any]] = page["enrolments"]
     while page["next"] is not None:
         page = local_api.call(settings, "GET", f"admin/enrolments?limit=500&before={page['next']}")
-        found += page["enrolments"]
-    return found
+        all_enrolments += page["enrolments"]
+    return all_enrolments
 
 
 def find_enrolment(settings: Settings, named: str) -> str:
     """Return the id of an enrolment token; its name is its note. Raises `NoSuchName` and `AmbiguousName`."""
 
     def candidates() -> list[Candidate]:
-        return [Candidate(one["enrolment_id"], one["note"], one["status"]) for one in enrolments(settings)]
+        return [
+            Candidate(enrolment["enrolment_id"], enrolment["note"], enrolment["status"])
+            for enrolment in enrolments(settings)
+        ]
 
     return find("enrolment", named, candidates, "aitbc-agent enroll list")
 
@@ -65,7 +71,7 @@ def find_key(settings: Settings, named: str) -> str:
 
     def candidates() -> list[Candidate]:
         keys = local_api.call(settings, "GET", "admin/keys")["keys"]
-        return _newest_first([(one["key_id"], one["name"], one["created_at"]) for one in keys])
+        return _newest_first([(key["key_id"], key["name"], key["created_at"]) for key in keys])
 
     return find("key", named, candidates, "aitbc-agent keys list")
 
@@ -75,7 +81,9 @@ def find_miner(settings: Settings, named: str) -> str:
 
     def candidates() -> list[Candidate]:
         miners = local_api.call(settings, "GET", "admin/overview")["miners"]
-        return [Candidate(one["miner_id"], one["name"], f"last seen {one['seen_at']}") for one in miners]
+        return [
+            Candidate(miner["miner_id"], miner["name"], f"last seen {miner['seen_at']}") for miner in miners
+        ]
 
     return find("miner", named, candidates, "aitbc-agent miners list")
 

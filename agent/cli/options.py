@@ -27,14 +27,14 @@ def settings_from(data_dir: Path | None, config: Path | None = None, **flags: di
 
 def reading_from(data_dir: Path | None, config: Path | None = None, **flags: dict[str, Any]) -> Reading:
     """Read the settings like `settings_from`, with the origin of each value."""
-    given: dict[str, Any] = {
+    sections: dict[str, Any] = {
         section: {name: value for name, value in values.items() if value is not None}
         for section, values in flags.items()
     }
-    given = {section: values for section, values in given.items() if values}
+    sections = {section: values for section, values in sections.items() if values}
     if data_dir is not None:
-        given["data_dir"] = data_dir.absolute()
-    return read_settings(config, given)
+        sections["data_dir"] = data_dir.absolute()
+    return read_settings(config, sections)
 
 
 def print_json(value: Any) -> None:

@@ -44,8 +44,8 @@ class Command:
         """Return whether this command makes an earlier one obsolete, because both concern the same GPU or model."""
         if CommandKind.CHANGE_SETTINGS in {self.kind, former.kind}:  # each may concern other settings
             return False
-        same = (self.gpu, self.model) == (former.gpu, former.model)
-        return same and (self.kind in _PAUSES) == (former.kind in _PAUSES)
+        same_target = (self.gpu, self.model) == (former.gpu, former.model)
+        return same_target and (self.kind in _PAUSES) == (former.kind in _PAUSES)
 
 
 _PAUSES: Final = frozenset({CommandKind.PAUSE, CommandKind.RESUME})

@@ -354,10 +354,10 @@ def answerable() -> dict[str, type[ApiError]]:
 
     For each code it has the error that defines it, not a subclass without its own code.
     """
-    found: list[type[ApiError]] = []
+    kinds: list[type[ApiError]] = []
     waiting = ApiError.__subclasses__()
     while waiting:
-        found.append(waiting.pop())
-        waiting += found[-1].__subclasses__()
-    own = [kind for kind in found if "code" in vars(kind)]
-    return {kind.code: kind for kind in sorted(own, key=lambda kind: (kind.status, kind.code))}
+        kinds.append(waiting.pop())
+        waiting += kinds[-1].__subclasses__()
+    with_code = [kind for kind in kinds if "code" in vars(kind)]
+    return {kind.code: kind for kind in sorted(with_code, key=lambda kind: (kind.status, kind.code))}

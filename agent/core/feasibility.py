@@ -148,15 +148,15 @@ def elsewhere(job: Waiting, miners: Sequence[KnownMiner], failed_on: frozenset[s
 
 def hindrances(job: Waiting, miner: KnownMiner, situation: Situation) -> tuple[ReasonCode, ...]:
     """Return what prevents a miner from running the job, lasting reasons first."""
-    found = [_refined(code, job, miner, situation) for code in obstacles(job, miner.candidate, situation.now)]
-    if ReasonCode.NOT_CHOSEN in found:
+    codes = [_refined(code, job, miner, situation) for code in obstacles(job, miner.candidate, situation.now)]
+    if ReasonCode.NOT_CHOSEN in codes:
         return (ReasonCode.NOT_CHOSEN,)
-    if not found and _too_costly(job, miner, situation):
-        found.append(ReasonCode.ESTIMATE_ABOVE_MAX_COST)
-    found += _states(miner, situation.now)
-    if miner.busy and not found:
-        found.append(ReasonCode.MINER_BUSY)
-    return tuple(sorted(found, key=lambda code: not code.lasting))
+    if not codes and _too_costly(job, miner, situation):
+        codes.append(ReasonCode.ESTIMATE_ABOVE_MAX_COST)
+    codes += _states(miner, situation.now)
+    if miner.busy and not codes:
+        codes.append(ReasonCode.MINER_BUSY)
+    return tuple(sorted(codes, key=lambda code: not code.lasting))
 
 
 def _refined(code: ReasonCode, job: Waiting, miner: KnownMiner, situation: Situation) -> ReasonCode:

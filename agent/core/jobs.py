@@ -303,7 +303,7 @@ def _alive(job: Job) -> Job:
 
 def _complete(job: Job, event: Complete) -> Transition:
     lease = _lease_of(job, event)
-    done = replace(
+    completed_job = replace(
         job,
         state=JobState.COMPLETED,
         lease=None,
@@ -311,7 +311,7 @@ def _complete(job: Job, event: Complete) -> Transition:
         finished_at=event.now,
         failure=None,
     )
-    return done, (RunEnded(lease, Outcome.COMPLETED), Finished())
+    return completed_job, (RunEnded(lease, Outcome.COMPLETED), Finished())
 
 
 def _fail(job: Job, event: FailRun) -> Transition:
@@ -386,9 +386,9 @@ def _end_run(job: Job, lease: Lease, outcome: Outcome, failure: Failure, now: fl
     return back, (ended, Requeued())
 
 
-def _finish_failed(job: Job, failure: Failure, now: float, *before: Effect) -> Transition:
+def _finish_failed(job: Job, failure: Failure, now: float, *earlier_effects: Effect) -> Transition:
     failed = replace(job, state=JobState.FAILED, lease=None, finished_at=now, failure=failure)
-    return failed, (*before, Finished())
+    return failed, (*earlier_effects, Finished())
 
 
 def _abandon(job: Job, event: Abandon) -> Transition:

@@ -250,7 +250,7 @@ def audits(offer: ServiceOffer) -> bool:
 
 def has_feature(offer: ServiceOffer, name: str, value: str) -> bool:
     """Return whether the service has a feature of its engine. A miner that does not report the feature is believed to have it."""
-    known = offer.features.get(name)
-    if isinstance(known, bool):
-        return known
-    return value in known if isinstance(known, list | dict) else True
+    of_feature = offer.features.get(name)
+    if isinstance(of_feature, bool):
+        return of_feature
+    return value in of_feature if isinstance(of_feature, list | dict) else True

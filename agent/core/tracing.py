@@ -27,7 +27,7 @@ def trace_id_in(traceparent: str) -> str | None:
     match = _PARENT.fullmatch(traceparent.strip()) if len(traceparent) <= _MAX_HEADER else None
     if match is None:
         return None
-    version, trace_id, parent, more = match.groups()
-    if version == "ff" or trace_id == _NOTHING or not parent.strip("0") or (version == "00" and more):
+    version, trace_id, parent, extension = match.groups()
+    if version == "ff" or trace_id == _NOTHING or not parent.strip("0") or (version == "00" and extension):
         return None
     return str(trace_id)

@@ -145,10 +145,10 @@ class Bench:
             capabilities = await machine.probe()
         finally:
             gpus.close()
-        known = [*capabilities.services, *capabilities.unavailable]
-        for service in sorted(self._services.difference(known)):
+        service_ids = [*capabilities.services, *capabilities.unavailable]
+        for service in sorted(self._services.difference(service_ids)):
             raise ConfigurationError(
-                f"No runner is installed for {service!r}; installed are: {', '.join(known) or 'none'}."
+                f"No runner is installed for {service!r}; installed are: {', '.join(service_ids) or 'none'}."
             )
         for service, reasons in capabilities.unavailable.items():
             if self._is_selected(service):

@@ -164,8 +164,8 @@ class Calibrate:
             return
         models: Sequence[Model | None] = [None]
         if definition.model_field is not None:
-            known = (name for name in offer.models if self._models.catalogue[name].kind == "model")
-            models = [self._models.resolve(name) for name in known if not names or name in names]
+            model_names = (name for name in offer.models if self._models.catalogue[name].kind == "model")
+            models = [self._models.resolve(name) for name in model_names if not names or name in names]
         elif names:
             return
         runner = self._runners[definition.service_id]
@@ -193,51 +193,53 @@ class Calibrate:
                     self._report.skipped.append(
                         (f"{subject.words}, {variant.words}", str(error) or "time limit")
                     )
-        made = calibrations(subject.service, subject.model, measured, subject.runner.definition.comparer)
-        add_calibrations(self._settings.data_dir, made)
-        self._report.made += made
+        subject_calibrations = calibrations(
+            subject.service, subject.model, measured, subject.runner.definition.comparer
+        )
+        add_calibrations(self._settings.data_dir, subject_calibrations)
+        self._report.made += subject_calibrations
 
     async def _variant(
         self, subject: _Subject, device: Device, variant: Device, directory: Path
     ) -> list[Measured]:
         key = f"{subject.words}; {variant.uuid or variant.name}; {variant.threads} threads; {subject.offer.version}; {self._runs}"
-        if (known := self._progress().get(key)) is not None:
+        if (saved_measurements := self._progress().get(key)) is not None:
             self._on_step(f"{subject.words} on {variant.words}: already measured")
-            return list(known)
+            return list(saved_measurements)
         self._on_step(f"Running {subject.words} on {variant.words}")
-        with scratch(directory / "variant") as own:
+        with scratch(directory / "variant") as variant_directory:
             executor = self._executor(subject, variant)
             try:
-                done = [
+                variant_runs = [
                     (together, *run)
                     for together in (1, min(TOGETHER, subject.offer.concurrency))
-                    for run in await self._honest_runs(executor, subject, together, own)
+                    for run in await self._honest_runs(executor, subject, together, variant_directory)
                 ]
             finally:
                 await executor.close()
             self._on_step(f"Comparing {subject.words} on {device.words}")
             executor = self._executor(subject, device)
             try:
-                found = [
-                    await self._audit(executor, subject, run, execution, own)
+                measurements = [
+                    await self._audit(executor, subject, run, execution, variant_directory)
                     | {"variant": f"{variant.threads} threads, {together} together"}
-                    for together, run, execution in done
+                    for together, run, execution in variant_runs
                 ]
             finally:
                 await executor.close()
-        self._save(key, found)
-        return found
+        self._save(key, measurements)
+        return measurements
 
-    def _save(self, key: str, found: Sequence[Measured]) -> None:
-        content = json.dumps(self._progress() | {key: [*found]}).encode()
+    def _save(self, key: str, measurements: Sequence[Measured]) -> None:
+        content = json.dumps(self._progress() | {key: [*measurements]}).encode()
         replace_file(self._directory / _PROGRESS, content)
 
     def _progress(self) -> dict[str, list[Measured]]:
         try:
-            found: dict[str, list[Measured]] = json.loads((self._directory / _PROGRESS).read_bytes())
+            progress: dict[str, list[Measured]] = json.loads((self._directory / _PROGRESS).read_bytes())
         except (OSError, ValueError):
             return {}
-        return found
+        return progress
 
     def _executor(self, subject: _Subject, device: Device) -> LocalExecutor:
         executor = LocalExecutor(
@@ -257,20 +259,20 @@ class Calibrate:
         self, executor: LocalExecutor, subject: _Subject, together: int, directory: Path
     ) -> list[tuple[Run, Execution]]:
         """Run half of the runs, so many at the same time."""
-        done = list[tuple[Run, Execution]]()
+        completed_runs = list[tuple[Run, Execution]]()
         requests = itertools.cycle(subject.requests)
-        left = max(1, self._runs // 2)
-        while left:
-            number = min(left, together)
+        runs_left = max(1, self._runs // 2)
+        while runs_left:
+            number = min(runs_left, together)
             messages = [
                 self._message(subject, request, directory) for request in itertools.islice(requests, number)
             ]
             executions = await asyncio.gather(
                 *(self._execute(executor, subject, message) for message in messages)
             )
-            done += zip(messages, executions, strict=True)
-            left -= number
-        return done
+            completed_runs += zip(messages, executions, strict=True)
+            runs_left -= number
+        return completed_runs
 
     def _message(self, subject: _Subject, request: Benchmark, directory: Path, **audit: Any) -> Run:
         run_id = f"{_PREFIX}{next(self._numbers)}"
@@ -335,30 +337,30 @@ def calibrations(
     The limit is the greatest of those of the variants: over all together, the standard deviation would contain that they differ.
     """
     groups = defaultdict[str, list[Measured]](list)
-    for one in measured:
-        if one["conditions"] and one["distances"]:
-            groups[json.dumps([one["conditions"], one["weights"]])].append(one)
-    made = []
+    for measurement in measured:
+        if measurement["conditions"] and measurement["distances"]:
+            groups[json.dumps([measurement["conditions"], measurement["weights"]])].append(measurement)
+    calibrations_made = []
     for key, group in groups.items():
         (audited, auditor), weights = json.loads(key)
         values = defaultdict[str, dict[str, list[float]]](lambda: defaultdict(list))
-        for one in group:
-            for name, distance in one["distances"].items():
-                values[name][one.get("variant", "")].append(distance)
+        for measurement in group:
+            for name, distance in measurement["distances"].items():
+                values[name][measurement.get("variant", "")].append(distance)
         ranges = {
             name: _range([*variants.values()], comparer.least_limits.get(name, 0.0))
             for name, variants in values.items()
         }
         conditions = Condition(**audited), Condition(**auditor)
         named = ("", "") if model is None else (model.name, weights)
-        made.append(Calibration(service, *conditions, ranges, *named))
-    return made
+        calibrations_made.append(Calibration(service, *conditions, ranges, *named))
+    return calibrations_made
 
 
 def _range(variants: Sequence[Sequence[float]], least: float) -> HonestRange:
-    found = [distance for distances in variants for distance in distances]
+    all_distances = [distance for distances in variants for distance in distances]
     limit = max(honest_limit(distances, least) for distances in variants)
-    return HonestRange(min(found), max(found), len(found), limit)
+    return HonestRange(min(all_distances), max(all_distances), len(all_distances), limit)
 
 
 def _nonce(run_id: str) -> str:

@@ -96,20 +96,20 @@ class Commands:
             case Command(command="remove_model", model=str(name)):
                 return self._provider.command_removal(name)
             case Command(
-                command="change_settings", command_id=str(command_id), settings=NewSettings() as new
+                command="change_settings", command_id=str(command_id), settings=NewSettings() as change
             ):
-                self._change(command_id, new)
+                self._change(command_id, change)
             case Command(command="pause" | "resume"):
                 self._pause_or_resume(command)
             case _:
                 _log.warning("command_refused", command_id=command.command_id, reason="incomplete")
         return True
 
-    def _change(self, command_id: str, new: NewSettings) -> None:
-        schedule = None if new.schedule is None else tuple(new.schedule)
-        engines = None if new.engines is None else tuple(new.engines)
+    def _change(self, command_id: str, change: NewSettings) -> None:
+        schedule = None if change.schedule is None else tuple(change.schedule)
+        engines = None if change.engines is None else tuple(change.engines)
         try:
-            self._settings.change(SettingsChange(new.prices, schedule, engines))
+            self._settings.change(SettingsChange(change.prices, schedule, engines))
         except Refused as error:
             _log.warning("command_refused", command_id=command_id, reason=" ".join(error.reasons))
             self._refused[command_id] = error.reasons

@@ -80,15 +80,15 @@ class LiveSettings:
     def _write(self, reading: Reading, values: Mapping[tuple[str, ...], Any]) -> Reading:
         file = reading.file
         try:
-            before = file.read_bytes() if file.exists() else b""
-            changed = reading.with_file(before)
+            former_content = file.read_bytes() if file.exists() else b""
+            changed = reading.with_file(former_content)
             _require_in_file(changed, values)
-            content = edited(before, values)
+            content = edited(former_content, values)
             changed = reading.with_file(content)
             file.parent.mkdir(parents=True, exist_ok=True)
             replace_settings(file, content)
         except InvalidSettings as error:
-            raise Refused(*(str(one) for one in error.errors)) from None
+            raise Refused(*(str(setting_error) for setting_error in error.errors)) from None
         except (ConfigurationError, ValueError) as error:
             raise Refused(f"{file}: {error}") from None
         except OSError as error:

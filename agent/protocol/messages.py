@@ -440,15 +440,15 @@ class RunResult(_Message):
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong with the results and the evidence, by field. It takes long for large ones, so validation leaves it out."""
-        found: dict[str, str] = {}
+        errors: dict[str, str] = {}
         for name, value in (("results", self.results), ("evidence", self.evidence)):
             try:
                 shallow(value or {})
             except ValueError as error:
-                found[name] = str(error)
-        if self.evidence is not None and not found and len(json.dumps(self.evidence)) > MAX_EVIDENCE:
-            found["evidence"] = f"evidence may have at most {MAX_EVIDENCE} bytes"
-        return found
+                errors[name] = str(error)
+        if self.evidence is not None and not errors and len(json.dumps(self.evidence)) > MAX_EVIDENCE:
+            errors["evidence"] = f"evidence may have at most {MAX_EVIDENCE} bytes"
+        return errors
 
 
 class RunFailure(_Message):

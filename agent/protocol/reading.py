@@ -30,11 +30,11 @@ def read(model: type[_Model], values: Any) -> _Model:
 def read_each(model: type[_Model], values: Any) -> list[_Model]:
     """Validate each item of a list, leaving out those that only a newer program understands."""
     items: Iterable[Any] = values if isinstance(values, list) else ()
-    found = []
+    messages = []
     for item in items:
         with suppress(MalformedMessage):
-            found.append(read(model, item))
-    return found
+            messages.append(read(model, item))
+    return messages
 
 
 def _describe(model: type[BaseModel], error: BaseException | None) -> str:

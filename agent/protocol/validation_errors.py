@@ -69,7 +69,7 @@ class _Declared:
     examples: tuple[Any, ...] = ()
 
     def models(self) -> list[type[BaseModel]]:
-        return [one for one in self.types if isinstance(one, type) and issubclass(one, BaseModel)]
+        return [kind for kind in self.types if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
 def too_many_fields(value: Any) -> str | None:
@@ -92,23 +92,27 @@ def sentences(
     A field that may have one of several types has one error for each of them; their sentences are joined. Of many wrong fields, the first
     `MAX_FIELDS` are named, and one more sentence counts the other errors.
     """
-    found: dict[str, list[str]] = {}
+    sentences_by_path: dict[str, list[str]] = {}
     left_out = 0
     for item in errors:
-        if len(found) > MAX_FIELDS:  # one more, so that all errors of the last field are in its sentence
+        if (
+            len(sentences_by_path) > MAX_FIELDS
+        ):  # one more, so that all errors of the last field are in its sentence
             left_out += 1
             continue
         path, declared = _located(item["loc"], model, is_extra=item["type"] == "extra_forbidden")
         declared = declared if declared.examples else replace(declared, examples=tuple(examples))
-        suggested = item["type"] == "extra_forbidden" and len(found) < MAX_SUGGESTED
+        suggested = item["type"] == "extra_forbidden" and len(sentences_by_path) < MAX_SUGGESTED
         sentence = _sentence(item, declared, _siblings(item["loc"], model) if suggested else ())
-        said = found.setdefault(prefix + path if path else prefix.rstrip(".") or "body", [])
-        if sentence not in said:
-            said.append(sentence)
-    if len(found) > MAX_FIELDS:
-        found.popitem()
+        of_field = sentences_by_path.setdefault(prefix + path if path else prefix.rstrip(".") or "body", [])
+        if sentence not in of_field:
+            of_field.append(sentence)
+    if len(sentences_by_path) > MAX_FIELDS:
+        sentences_by_path.popitem()
         left_out += 1
-    return {path: _joined(said[:MAX_DISTINCT]) for path, said in found.items()} | _more(left_out)
+    return {path: _joined(of_field[:MAX_DISTINCT]) for path, of_field in sentences_by_path.items()} | _more(
+        left_out
+    )
 
 
 def _more(left_out: int) -> dict[str, str]:
@@ -119,13 +123,13 @@ def _more(left_out: int) -> dict[str, str]:
     }
 
 
-def _joined(said: Sequence[str]) -> str:
+def _joined(sentences_of_field: Sequence[str]) -> str:
     """Join the sentences of a union's members: "must be text, not 3" and "must be a list, not 3" to "must be text or a list, not 3"."""
-    split = [sentence.removeprefix("must be ").rsplit(", not ", 1) for sentence in said]
-    alike = all(sentence.startswith("must be ") and ", not " in sentence for sentence in said)
-    if alike and len({one[-1] for one in split}) == 1:
-        return f"must be {' or '.join(one[0] for one in split)}, not {split[0][-1]}"
-    return ", or ".join(said)
+    split = [sentence.removeprefix("must be ").rsplit(", not ", 1) for sentence in sentences_of_field]
+    alike = all(sentence.startswith("must be ") and ", not " in sentence for sentence in sentences_of_field)
+    if alike and len({parts[-1] for parts in split}) == 1:
+        return f"must be {' or '.join(parts[0] for parts in split)}, not {split[0][-1]}"
+    return ", or ".join(sentences_of_field)
 
 
 def _located(loc: Sequence[int | str], model: Any, *, is_extra: bool = False) -> tuple[str, _Declared]:
@@ -138,9 +142,9 @@ def _located(loc: Sequence[int | str], model: Any, *, is_extra: bool = False) ->
     for position, part in enumerate(loc):
         if part == "[key]":  # the error is in the key itself
             return ".".join(path), _keys(around)
-        known = bool(declared.types)
+        is_declared = bool(declared.types)
         inner = _inside(declared, part)
-        if inner is None and known and not (is_extra and position == len(loc) - 1):
+        if inner is None and is_declared and not (is_extra and position == len(loc) - 1):
             continue  # the name of a member of a union
         path.append(str(part)[:MAX_NAME])
         declared, around = inner or _Declared(), declared
@@ -149,32 +153,34 @@ def _located(loc: Sequence[int | str], model: Any, *, is_extra: bool = False) ->
 
 def _keys(declared: _Declared) -> _Declared:
     """Return the declaration of an object's keys."""
-    members = [typing.get_args(one) for one in declared.types if typing.get_origin(one) in (dict, Mapping)]
+    members = [typing.get_args(kind) for kind in declared.types if typing.get_origin(kind) in (dict, Mapping)]
     return _declared(members[0][0]) if members and members[0] else _Declared()
 
 
 def _siblings(loc: Sequence[int | str], model: Any) -> list[str]:
     """Return the fields that the object around an error may have."""
     _, declared = _located(loc[:-1], model)
-    return [name for one in declared.models() for name in one.model_fields]
+    return [name for model_type in declared.models() for name in model_type.model_fields]
 
 
 def _declared(annotation: Any, examples: Iterable[Any] = ()) -> _Declared:
     types: list[Any] = []
-    given = list(examples)
+    all_examples = list(examples)
     waiting = [] if annotation is None else [annotation]
     while waiting:
-        one = waiting.pop(0)
-        origin = typing.get_origin(one)
+        annotation_part = waiting.pop(0)
+        origin = typing.get_origin(annotation_part)
         if origin is Annotated:
-            one, *notes = typing.get_args(one)
-            given += [value for note in notes if isinstance(note, FieldInfo) for value in note.examples or ()]
-            waiting.insert(0, one)
+            annotation_part, *notes = typing.get_args(annotation_part)
+            all_examples += [
+                value for note in notes if isinstance(note, FieldInfo) for value in note.examples or ()
+            ]
+            waiting.insert(0, annotation_part)
         elif origin in (Union, UnionType):
-            waiting += [member for member in typing.get_args(one) if member is not type(None)]
+            waiting += [member for member in typing.get_args(annotation_part) if member is not type(None)]
         else:
-            types.append(one)
-    return _Declared(tuple(types), tuple(given))
+            types.append(annotation_part)
+    return _Declared(tuple(types), tuple(all_examples))
 
 
 def _inside(declared: _Declared, part: int | str) -> _Declared | None:
@@ -184,8 +190,8 @@ def _inside(declared: _Declared, part: int | str) -> _Declared | None:
         if field is not None:
             examples = [*(field.examples or ()), *_model_examples(model, str(part))]
             return _declared(field.annotation, examples)
-    for one in declared.types:
-        origin, members = typing.get_origin(one), typing.get_args(one)
+    for kind in declared.types:
+        origin, members = typing.get_origin(kind), typing.get_args(kind)
         if isinstance(part, int) and members and origin in (list, tuple, Sequence, set, frozenset):
             return _declared(members[0])
         if isinstance(part, str) and origin in (dict, Mapping) and len(members) > 1:
@@ -195,8 +201,8 @@ def _inside(declared: _Declared, part: int | str) -> _Declared | None:
 
 def _model_examples(model: type[BaseModel], name: str) -> list[Any]:
     extra = model.model_config.get("json_schema_extra")
-    shown = extra.get("examples", ()) if isinstance(extra, Mapping) else ()
-    return [one[name] for one in shown if isinstance(one, Mapping) and name in one]  # type: ignore[union-attr]
+    requests = extra.get("examples", ()) if isinstance(extra, Mapping) else ()
+    return [request[name] for request in requests if isinstance(request, Mapping) and name in request]  # type: ignore[union-attr]
 
 
 def _sentence(item: ErrorDetails, declared: _Declared, siblings: Sequence[str]) -> str:
@@ -206,7 +212,7 @@ def _sentence(item: ErrorDetails, declared: _Declared, siblings: Sequence[str]) 
         return f"is unknown; did you mean {near}?" if near else "is unknown; remove it"
     if kind in _LIMITS or kind in _LENGTHS:
         return _limit(kind, context, value)
-    wanted = _KINDS.get(kind.rsplit("_", 1)[0]) or _KINDS.get(kind)
+    kind_words = _KINDS.get(kind.rsplit("_", 1)[0]) or _KINDS.get(kind)
     sentences: dict[str, Callable[[], str]] = {
         "missing": lambda: f"is required{_such_as(declared)}",
         "literal_error": lambda: _choice(str(context["expected"]), value),
@@ -215,8 +221,8 @@ def _sentence(item: ErrorDetails, declared: _Declared, siblings: Sequence[str]) 
     }
     if kind in sentences:
         return sentences[kind]()
-    if wanted is not None:
-        return f"must be {wanted}{_such_as(_of_kind(declared, wanted))}, not {_described(value)}"
+    if kind_words is not None:
+        return f"must be {kind_words}{_such_as(_of_kind(declared, kind_words))}, not {_described(value)}"
     return item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 
@@ -229,7 +235,7 @@ def _limit(kind: str, context: Mapping[str, Any], value: Any) -> str:
     return f"must have {words} {limit} {noun if limit == 1 else _PLURALS[noun]}"
 
 
-def _of_kind(declared: _Declared, wanted: str) -> _Declared:
+def _of_kind(declared: _Declared, kind_words: str) -> _Declared:
     """Return the declaration with only the examples of a kind in `_KINDS`."""
     kinds = {
         "text": str,
@@ -238,8 +244,8 @@ def _of_kind(declared: _Declared, wanted: str) -> _Declared:
         "a list": list | tuple,
         "an object": Mapping,
     }
-    kind = kinds.get(wanted, ())
-    return replace(declared, examples=tuple(one for one in declared.examples if isinstance(one, kind)))
+    kind = kinds.get(kind_words, ())
+    return replace(declared, examples=tuple(value for value in declared.examples if isinstance(value, kind)))
 
 
 def _choice(expected: str, value: Any) -> str:
@@ -259,7 +265,7 @@ def _such_as(declared: _Declared) -> str:
 def _like(declared: _Declared) -> str:
     if not declared.examples:
         return " with letters, digits and -, . or _"
-    return f" like {' or '.join(_shown(one) for one in declared.examples[:2])}"
+    return f" like {' or '.join(_shown(value) for value in declared.examples[:2])}"
 
 
 def _described(value: Any) -> str:

@@ -123,7 +123,10 @@ def _read(flags: Mapping[str, Any], file: SettingsFile) -> Reading:
     loaded = _validated(sources)
     origins = {key: sources.origin(tuple(key.split("."))) for key in settings}
     return Reading(
-        loaded, {key: it for key, it in origins.items() if it.source != "default"}, file.path, flags
+        loaded,
+        {key: origin for key, origin in origins.items() if origin.source != "default"},
+        file.path,
+        flags,
     )
 
 
@@ -136,8 +139,8 @@ def _validated(sources: Sources) -> Settings:
     try:
         loaded = Settings(**sources.merged())
     except ValidationError as error:
-        known = Known(_by_key(), [name for name, _ in sections(Settings) if name])
-        raise InvalidSettings([*errors, *explain(error, sources, known)]) from None
+        declared = Known(_by_key(), [name for name, _ in sections(Settings) if name])
+        raise InvalidSettings([*errors, *explain(error, sources, declared)]) from None
     if errors:
         raise InvalidSettings(errors)
     return loaded

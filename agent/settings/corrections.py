@@ -120,11 +120,13 @@ def meant(key: str, value: Any, settings: Mapping[str, Setting], sections: Seque
         near = nearest(key, sections)
         return f"Did you mean [{near}]?" if near else None
     section, _, name = key.rpartition(".")
-    same = [other for other in settings.values() if other.name == name]
-    if 0 < len(same) <= _MAX_SECTIONS:
-        sections_of_same = (f"in [{it.section}]" if it.section else "above all sections" for it in same)
-        return f"It belongs {' or '.join(sections_of_same)}: {' or '.join(it.key for it in same)}."
-    beside = {it.name: it.key for it in settings.values() if it.section == section}
+    of_same_name = [setting for setting in settings.values() if setting.name == name]
+    if 0 < len(of_same_name) <= _MAX_SECTIONS:
+        sections_of_same = (
+            f"in [{setting.section}]" if setting.section else "above all sections" for setting in of_same_name
+        )
+        return f"It belongs {' or '.join(sections_of_same)}: {' or '.join(setting.key for setting in of_same_name)}."
+    beside = {setting.name: setting.key for setting in settings.values() if setting.section == section}
     near = nearest(name, list(beside))
-    found = beside[near] if near else nearest(key, list(settings))
-    return f"Did you mean {found}?" if found else None
+    meant_key = beside[near] if near else nearest(key, list(settings))
+    return f"Did you mean {meant_key}?" if meant_key else None

@@ -140,7 +140,7 @@ def sentences(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, s
 
 def _docstrings(model: type[BaseModel]) -> dict[str, str]:
     """Return the docstrings of a model's fields, by name."""
-    found: dict[str, str] = {}
+    docstrings: dict[str, str] = {}
     for kind in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
         (definition,) = ast.parse(dedent(inspect.getsource(kind))).body
         statements = definition.body if isinstance(definition, ast.ClassDef) else []
@@ -149,8 +149,8 @@ def _docstrings(model: type[BaseModel]) -> dict[str, str]:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
                     value=ast.Constant(value=str(docstring))
                 ):
-                    found[name] = docstring
-    return found
+                    docstrings[name] = docstring
+    return docstrings
 
 
 def _one_line(docstring: str) -> str:
@@ -231,9 +231,9 @@ def _form_of(annotation: Any, metadata: list[Any], name: str) -> Form:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         inner = [
-            each
+            note
             for item in arguments[1:]
-            for each in (item.metadata if isinstance(item, FieldInfo) else [item])
+            for note in (item.metadata if isinstance(item, FieldInfo) else [item])
         ]
         return _form_of(arguments[0], [*metadata, *inner], name)
     if origin in (Union, types.UnionType):

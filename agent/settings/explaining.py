@@ -26,12 +26,12 @@ class Known:
     sections: Sequence[str]
 
 
-def explain(error: ValidationError, sources: Sources, known: Known) -> Iterator[SettingError]:
+def explain(error: ValidationError, sources: Sources, declared: Known) -> Iterator[SettingError]:
     """Yield one error for each invalid value."""
     reported: set[tuple[str, ...]] = set()
     for details in error.errors(include_url=False):
         path = tuple(str(part) for part in details["loc"])
-        nearby = _with_entry(path, known)
+        nearby = _with_entry(path, declared)
         setting = _setting(path, nearby)
         key_path = path if setting is None else tuple(setting.key.split("."))
         if setting is not None and dict in setting.form.types:
@@ -43,27 +43,29 @@ def explain(error: ValidationError, sources: Sources, known: Known) -> Iterator[
         yield SettingError(".".join(key_path), message, suggestion, sources.origin(key_path))
 
 
-def _with_entry(path: tuple[str, ...], known: Known) -> Known:
+def _with_entry(path: tuple[str, ...], declared: Known) -> Known:
     """Return the known settings, extended by those of a table's entry if the path leads into one."""
-    setting = _setting(path, known)
+    setting = _setting(path, declared)
     if setting is None or setting.form.table is None:
-        return known
+        return declared
     length = setting.key.count(".") + 2
     if len(path) <= length or path[length] == "[key]":
-        return known
+        return declared
     prefix = f"{'.'.join(path[:length])}."
-    below = {it.key: it for it in describe(setting.form.table, prefix)}
-    rest = {key: it for key, it in known.settings.items() if key != setting.key}
-    return Known({**rest, **below}, [*known.sections, *{it.section for it in below.values()}])
+    below = {entry.key: entry for entry in describe(setting.form.table, prefix)}
+    further_settings = {key: entry for key, entry in declared.settings.items() if key != setting.key}
+    return Known(
+        {**further_settings, **below}, [*declared.sections, *{entry.section for entry in below.values()}]
+    )
 
 
-def _setting(path: tuple[str, ...], known: Known) -> Setting | None:
+def _setting(path: tuple[str, ...], declared: Known) -> Setting | None:
     keys = (".".join(path[:length]) for length in range(len(path), 0, -1))
-    return next((known.settings[key] for key in keys if key in known.settings), None)
+    return next((declared.settings[key] for key in keys if key in declared.settings), None)
 
 
 def _words(
-    details: ErrorDetails, key: str, setting: Setting | None, known: Known, origin: Origin
+    details: ErrorDetails, key: str, setting: Setting | None, declared: Known, origin: Origin
 ) -> tuple[str, str | None]:
     """Return the message and the suggestion."""
     value = details["input"]
@@ -71,9 +73,9 @@ def _words(
         if (remedy := missing_extension(key)) is not None:
             return remedy
         kind = "section" if isinstance(value, dict) else "setting"
-        return f"there is no such {kind}.", meant(key, value, known.settings, known.sections)
+        return f"there is no such {kind}.", meant(key, value, declared.settings, declared.sections)
     if setting is None:
-        return _section(details, key, known)
+        return _section(details, key, declared)
     reason = details["msg"].removeprefix("Value error, ").rstrip(".")
     ours = details["type"] == "value_error"
     allowed = f"Allowed: {setting.form.words}." if setting.form.words else None
@@ -84,8 +86,8 @@ def _words(
     return message, " ".join(filter(None, ("" if ours else allowed, _write(setting, inside, value, origin))))
 
 
-def _section(details: ErrorDetails, key: str, known: Known) -> tuple[str, str | None]:
-    if key in known.sections and not isinstance(details["input"], dict):
+def _section(details: ErrorDetails, key: str, declared: Known) -> tuple[str, str | None]:
+    if key in declared.sections and not isinstance(details["input"], dict):
         return (
             "this is a section, not a setting.",
             f"Write [{key}] on a line of its own, and its settings below it.",

@@ -48,10 +48,10 @@ class SettingsFile:
         Parses the first line, the first two lines and so on. A prefix that can be parsed ends with a complete statement;
         the keys that are new in it began after the statement before.
         """
-        found: dict[tuple[str, ...], int] = {}
+        first_lines: dict[tuple[str, ...], int] = {}
         lines = self.text.splitlines(keepends=True)
         if len(lines) > _MOST_LINES:
-            return found
+            return first_lines
         begun = 1
         for count in range(1, len(lines) + 1):
             try:
@@ -59,9 +59,9 @@ class SettingsFile:
             except ValueError:
                 continue
             for path in _paths(values):
-                found.setdefault(path, begun)
+                first_lines.setdefault(path, begun)
             begun = count + 1
-        return found
+        return first_lines
 
     def line(self, path: tuple[str, ...]) -> int | None:
         """Return the line of a key, or else of its nearest ancestor."""
@@ -91,8 +91,10 @@ def parse_file(path: Path, content: bytes) -> SettingsFile:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = error.object[: error.start].count(b"\n")
-        refused = SettingError("", "this is not UTF-8 text.", None, Origin("file", str(path), before + 1))
+        lines_before = error.object[: error.start].count(b"\n")
+        refused = SettingError(
+            "", "this is not UTF-8 text.", None, Origin("file", str(path), lines_before + 1)
+        )
         return SettingsFile(path, errors=(refused,))
     text = text.replace("\r\n", "\n")
     try:
@@ -158,14 +160,14 @@ class Environment:
 
 def read_environment(model: type[BaseModel], settings: Mapping[str, Setting]) -> Environment:
     """Read the variables that begin with `AITBC_`, in any case. An empty one counts as not set: Compose and systemd pass them on."""
-    known = {setting.variable: setting for setting in settings.values()}
-    open_ended = tuple(f"{name}__" for name, it in known.items() if dict in it.form.types)
+    by_variable = {setting.variable: setting for setting in settings.values()}
+    open_ended = tuple(f"{name}__" for name, setting in by_variable.items() if dict in setting.form.types)
     names = {name.upper(): name for name in sorted(os.environ) if name.upper().startswith(PREFIX)}
     errors = [
         error
         for upper, name in names.items()
         if upper not in _FOREIGN and not upper.startswith(open_ended)
-        for error in _variable_errors(name, known.get(upper), list(known))
+        for error in _variable_errors(name, by_variable.get(upper), list(by_variable))
     ]
     refused = {error.key.upper() for error in errors}
     variables = {
@@ -188,12 +190,12 @@ def _nested(model: type[BaseModel], variables: Mapping[str, str]) -> Json:
     return nested(model, variables, PREFIX)
 
 
-def _variable_errors(name: str, setting: Setting | None, known: list[str]) -> Iterator[SettingError]:
+def _variable_errors(name: str, setting: Setting | None, variables: list[str]) -> Iterator[SettingError]:
     origin = Origin("environment", name)
     if setting is None and (remedy := missing_extension(_key(name))) is not None:
         yield SettingError(name, *remedy, origin)
     elif setting is None:
-        near = nearest(name.upper(), known)
+        near = nearest(name.upper(), variables)
         suggestion = f"Did you mean {near}?" if near else None
         yield SettingError(name, "there is no such setting.", suggestion, origin)
     elif os.environ[name] and (setting.form.many or dict in setting.form.types):

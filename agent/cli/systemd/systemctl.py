@@ -45,8 +45,8 @@ class Systemd:
 
     def properties(self, unit: str, *names: str) -> dict[str, str]:
         """Return properties of a unit; units that do not exist have properties too."""
-        shown = self.call("show", unit, f"--property={','.join(names)}", "--timestamp=unix")
-        return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+        properties = self.call("show", unit, f"--property={','.join(names)}", "--timestamp=unix")
+        return dict(line.split("=", 1) for line in properties.splitlines() if "=" in line)
 
     def journal(self, unit: str) -> list[dict[str, Any]]:
         """Return the newest journal entries of a unit, oldest first; none if this user may not read them."""
@@ -68,7 +68,7 @@ class Systemd:
         self, program: str, scope: Sequence[str], arguments: Sequence[str], seconds: float = CALL_SECONDS
     ) -> str:
         try:
-            done = subprocess.run(  # noqa: S603 - the values are arguments; no shell interprets them
+            completed = subprocess.run(  # noqa: S603 - the values are arguments; no shell interprets them
                 [program, *scope, *arguments], capture_output=True, text=True, timeout=seconds, check=False
             )
         except FileNotFoundError:
@@ -79,11 +79,11 @@ class Systemd:
             raise SystemdUnavailable(
                 f"`{program} {arguments[0]}` did not end within {seconds:g} s."
             ) from None
-        if done.returncode != 0:
+        if completed.returncode != 0:
             raise SystemdUnavailable(
-                f"`{program} {' '.join([*scope, *arguments])}` failed: {done.stderr.strip() or done.stdout.strip()}"
+                f"`{program} {' '.join([*scope, *arguments])}` failed: {completed.stderr.strip() or completed.stdout.strip()}"
             )
-        return done.stdout
+        return completed.stdout
 
 
 def find(*, user: bool) -> Systemd:

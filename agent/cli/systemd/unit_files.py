@@ -85,13 +85,13 @@ class ServiceFiles:
 
     def remove(self) -> list[Path]:
         """Remove all files, and their directories if these are then empty. Returns the removed files."""
-        found = [path for path in self.paths if path.exists()]
-        for path in found:
+        existing_files = [path for path in self.paths if path.exists()]
+        for path in existing_files:
             path.unlink()
         for path in self.paths[1:]:
             with suppress(OSError):  # the owner's own drop-ins, or the other service's settings
                 path.parent.rmdir()
-        return found
+        return existing_files
 
     def data_dir(self) -> Path | None:
         """Return the configured data directory of the service, or None for the default."""
@@ -135,7 +135,7 @@ def _hidden(paths: Iterable[Path]) -> list[Path]:
     """Return the paths in home directories, without those inside another one."""
     hidden: list[Path] = []
     for path in sorted({path for path in paths if any(path.is_relative_to(home) for home in _HOMES)}):
-        if not any(path.is_relative_to(other) for other in hidden):
+        if not any(path.is_relative_to(hidden_path) for hidden_path in hidden):
             hidden.append(path)
     return hidden
 
@@ -204,8 +204,8 @@ def _as_value(value: str) -> str:
 
 def _value(lines: list[str], name: str) -> str | None:
     for line in reversed(lines):
-        key, found, value = line.partition("=")
-        if found and key.strip() == name:
+        key, separator, value = line.partition("=")
+        if separator and key.strip() == name:
             return value.strip().removeprefix('"').removesuffix('"').replace('\\"', '"').replace("\\\\", "\\")
     return None
 

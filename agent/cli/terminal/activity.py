@@ -32,12 +32,12 @@ def miner_line(status: Mapping[str, Any]) -> str:
 
 async def print_changes(describe: Callable[[], Awaitable[str]], stopped: asyncio.Event) -> None:
     """Print the line whenever it changes, until `stopped`."""
-    before = ""
+    last_line = ""
     while not stopped.is_set():
         line = await describe()
-        if line != before:
+        if line != last_line:
             typer.echo(f"{time.strftime('%H:%M:%S')}  {line}")
-            before = line
+            last_line = line
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
                 await stopped.wait()

@@ -66,18 +66,18 @@ def shown(name: str) -> Iterator[OnProgress]:
     )  # fmt: skip
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(name, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        yield lambda received, total: progress.update(task, completed=received, total=total)
 
 
 def _lines(name: str) -> Callable[[int, int | None], None]:
     printed = -_LINE_EVERY
 
-    def on_progress(done: int, total: int | None) -> None:
+    def on_progress(received: int, total: int | None) -> None:
         nonlocal printed
-        percent = 100 * done // total if total else 0
-        if percent >= printed + _LINE_EVERY or done == total:
+        percent = 100 * received // total if total else 0
+        if percent >= printed + _LINE_EVERY or received == total:
             printed = percent
             of = f" of {total / 2**20:.1f} MiB, {percent} %" if total else " MiB"
-            typer.echo(f"{name}: {done / 2**20:.1f}{of}", err=True)
+            typer.echo(f"{name}: {received / 2**20:.1f}{of}", err=True)
 
     return on_progress

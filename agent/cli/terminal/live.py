@@ -121,7 +121,7 @@ class LivePanel:
         lost: tuple[str, ...] = ()
         loop = asyncio.get_running_loop()
         descriptor = sys.stdin.fileno()
-        before = termios.tcgetattr(descriptor)
+        old_attributes = termios.tcgetattr(descriptor)
         threads = [
             threading.Thread(target=self._keep_drawing, name="panel", daemon=True),
             threading.Thread(
@@ -150,7 +150,7 @@ class LivePanel:
                     await asyncio.to_thread(thread.join, _END_SECONDS)
             self._log.shown = False
             with suppress(termios.error):  # the terminal is closed
-                termios.tcsetattr(descriptor, termios.TCSANOW, before)
+                termios.tcsetattr(descriptor, termios.TCSANOW, old_attributes)
             for line in lost:
                 self._log.write(f"{line}\n")
 

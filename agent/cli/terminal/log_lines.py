@@ -36,6 +36,6 @@ def readable(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> str
 
 def _field(name: str, value: Any) -> str:
     """Return a field: an id names its kind itself."""
-    shown = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     kind = name.removesuffix("_id")
-    return shown if shown.startswith(f"{kind}_") else f"{name.replace('_', ' ')} {shown}"
+    return text if text.startswith(f"{kind}_") else f"{name.replace('_', ' ')} {text}"

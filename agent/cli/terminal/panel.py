@@ -54,12 +54,12 @@ def draw(view: View, width: int, height: int) -> list[Line]:
     """Return at most `height` lines of at most `width` cells."""
     painter = _Painter(view, width)
     top, footer = list(painter.top()), painter.footer()
-    left = height - len(top) - 1
+    free_lines = height - len(top) - 1
     finished = painter.finished()
-    shown = min(len(finished), max(0, left - 1 - _LEAST_LOG), max(3, left // 3))
-    ended = [painter.rule("Finished"), *finished[len(finished) - shown :]] if shown else []
-    left -= len(ended)
-    log = [painter.rule("Log"), *painter.log(left - 1)] if left > 1 else []
+    ended_lines = min(len(finished), max(0, free_lines - 1 - _LEAST_LOG), max(3, free_lines // 3))
+    ended = [painter.rule("Finished"), *finished[len(finished) - ended_lines :]] if ended_lines else []
+    free_lines -= len(ended)
+    log = [painter.rule("Log"), *painter.log(free_lines - 1)] if free_lines > 1 else []
     body = [*top, *ended, *log][: max(0, height - 1)]
     body += [Text()] * (height - 1 - len(body))
     return [_fit(line, width) for line in [*body, footer]]
@@ -99,11 +99,11 @@ class _Painter:
     def header(self) -> Iterator[Line]:
         """Yield the URL, the uptime, the connection, today's earnings and the announcements."""
         status, view = self.view.status, self.view
-        left = Text.assemble(("AITBC agent", "bold"), "  ", view.url)
+        heading = Text.assemble(("AITBC agent", "bold"), "  ", view.url)
         if status is None:
-            yield left
+            yield heading
             return
-        yield self.apart(left, Text(f"up {format_duration(view.now - status['started_at'])}"))
+        yield self.apart(heading, Text(f"up {format_duration(view.now - status['started_at'])}"))
         connection, style = _connection(status)
         state = Text.assemble((connection, style))
         if self.wide:
@@ -125,8 +125,8 @@ class _Painter:
         if status["stopping"]:
             return Text(_stopping(status, work), style="bold yellow")
         if status["paused"]:
-            still = f"; {work} still running" if jobs else ""
-            return Text(f"Paused {_in_parentheses(status['paused'])}{still}", style="bold yellow")
+            running_words = f"; {work} still running" if jobs else ""
+            return Text(f"Paused {_in_parentheses(status['paused'])}{running_words}", style="bold yellow")
         if jobs:
             return Text(f"Working on {work}.", style="bold green")
         if status["placement"]["waiting"]:
@@ -139,14 +139,14 @@ class _Painter:
     def gpus(self, status: Mapping[str, Any]) -> Iterator[Line]:
         """Yield one line per GPU, and a second one if it is paused."""
         for gpu in status["gpus"]:
-            used = gpu["memory_total"] - gpu["memory_free"]
-            share = used / max(1, gpu["memory_total"])
+            memory_used = gpu["memory_total"] - gpu["memory_free"]
+            share = memory_used / max(1, gpu["memory_total"])
             name = gpu["name"].removeprefix("NVIDIA ").removeprefix("GeForce ")
             line = Text(f" GPU {gpu['number']:<2} ")
             line.append(_cut(name, 28 if self.wide else 12))
             colour = "red" if share > NEARLY_FULL else "cyan"
             line.append_text(_bar(share, BAR * 2 if self.wide else BAR, colour))
-            line.append(f" {used / GIBIBYTE:5.1f}/{gpu['memory_total'] / GIBIBYTE:.1f} GiB")
+            line.append(f" {memory_used / GIBIBYTE:5.1f}/{gpu['memory_total'] / GIBIBYTE:.1f} GiB")
             line.append(f" {_unit(gpu['temperature'], '°C'):>7}")
             limit = "" if gpu["power_limit"] is None else f"/{gpu['power_limit']:.0f}"
             power = "" if gpu["power"] is None else f"{gpu['power']:.0f}{limit} W"
@@ -231,11 +231,11 @@ class _Painter:
             ("─ ", "dim"), (title, "bold"), (f" {'─' * max(0, self.width - 3 - len(title))}", "dim")
         )
 
-    def apart(self, left: Line, right: Line) -> Line:
+    def apart(self, beginning: Line, right: Line) -> Line:
         """Align one text left and the other right; the left one is shortened if necessary."""
         space = self.width - right.cell_len - 1
-        left.truncate(max(0, space), overflow="ellipsis")
-        return Text.assemble(left, " " * (self.width - left.cell_len - right.cell_len), right)
+        beginning.truncate(max(0, space), overflow="ellipsis")
+        return Text.assemble(beginning, " " * (self.width - beginning.cell_len - right.cell_len), right)
 
 
 _STAGES: Final = {
@@ -265,9 +265,9 @@ def _count(jobs: int) -> str:
 def _stopping(status: Mapping[str, Any], work: str) -> str:
     if not status["leases"]:
         return "Stopping: sending the last results."
-    left = status["drain_seconds_left"] or 0
-    them = "it" if len(status["leases"]) == 1 else "them"
-    return f"Waiting up to {left:.0f} s for {work}, then handing {them} back. Press again to stop now."
+    seconds_left = status["drain_seconds_left"] or 0
+    pronoun = "it" if len(status["leases"]) == 1 else "them"
+    return f"Waiting up to {seconds_left:.0f} s for {work}, then handing {pronoun} back. Press again to stop now."
 
 
 def _fit(line: Line, width: int) -> Line:
@@ -299,22 +299,22 @@ def _short(service: str) -> str:
 
 
 def _download(item: Mapping[str, Any]) -> Line:
-    done, total = item["done"] / GIBIBYTE, item["total"]
+    received, total = item["done"] / GIBIBYTE, item["total"]
     line = Text(f" {_cut(item['model'], 28)}")
     if total:
         line.append_text(_bar(item["done"] / total, BAR, "blue"))
-        line.append(f" {100 * item['done'] / total:3.0f} %  {done:.2f} of {total / GIBIBYTE:.2f} GiB")
+        line.append(f" {100 * item['done'] / total:3.0f} %  {received:.2f} of {total / GIBIBYTE:.2f} GiB")
     else:
-        line.append(f"{done:.2f} GiB")
+        line.append(f"{received:.2f} GiB")
     return line
 
 
 def _clock(seconds: float) -> str:
     if seconds < 10:  # noqa: PLR2004 - tenths matter only in short durations
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, remaining_seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{remaining_seconds:02}" if hours else f"{minutes}:{remaining_seconds:02}"
 
 
 def _unit(value: float | None, unit: str) -> str:

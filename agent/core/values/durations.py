@@ -27,10 +27,10 @@ def parse_duration(text: str) -> float:
 
 def format_duration(seconds: float) -> str:
     """Return a duration in its two largest units: "45 s", "12 min 5 s", "2 h 5 min", "3 d 1 h"."""
-    whole = max(0, round(seconds))
+    remaining_seconds = max(0, round(seconds))
     parts = []
     for size, name in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        count, whole = divmod(whole, size)
+        count, remaining_seconds = divmod(remaining_seconds, size)
         parts.append((count, name))
     first = next((index for index, (count, _) in enumerate(parts) if count), len(parts) - 1)
     return " ".join(f"{count} {name}" for count, name in parts[first : first + 2] if count) or "0 s"

@@ -21,42 +21,43 @@ CUTOFF: Final = 0.6
 """Similarity from which a name is suggested: twice the common letters, divided by all letters of both names."""
 
 
-def nearest(name: str, known: Sequence[str]) -> str | None:
+def nearest(name: str, names: Sequence[str]) -> str | None:
     """Return the known name that is most similar to this one or else begins with it, or None if there is none.
 
     Of many known names, only those that may be similar are compared, and those that begin alike are preferred.
     """
-    short, considered = name[:MAX_LENGTH], known[:MAX_CONSIDERED]
+    short, considered = name[:MAX_LENGTH], names[:MAX_CONSIDERED]
     near = difflib.get_close_matches(short, _comparable(short, considered), n=1, cutoff=CUTOFF)
     if not near and len(short) >= SHORTEST:
-        near = [one for one in considered if one.startswith(short)]
+        near = [candidate for candidate in considered if candidate.startswith(short)]
     return near[0] if near else None
 
 
-def _comparable(name: str, known: Sequence[str]) -> list[str]:
+def _comparable(name: str, names: Sequence[str]) -> list[str]:
     """Return the known names whose length allows a similarity, those that begin like this one first, within the limits."""
     similar = [
-        one
-        for one in known
-        if len(one) <= MAX_LENGTH and 2 * min(len(one), len(name)) >= CUTOFF * (len(one) + len(name))
+        candidate
+        for candidate in names
+        if len(candidate) <= MAX_LENGTH
+        and 2 * min(len(candidate), len(name)) >= CUTOFF * (len(candidate) + len(name))
     ]
 
-    def rank(one: str) -> tuple[int, int]:
-        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, name, strict=False)))
-        return -alike, abs(len(one) - len(name))
+    def rank(candidate: str) -> tuple[int, int]:
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(candidate, name, strict=False)))
+        return -alike, abs(len(candidate) - len(name))
 
-    found, left = [], MAX_COMPARISONS
-    for one in sorted(similar, key=rank)[:MAX_COMPARED]:
-        left -= len(one) * len(name)
-        if left < 0:
+    comparable, comparisons_left = [], MAX_COMPARISONS
+    for candidate in sorted(similar, key=rank)[:MAX_COMPARED]:
+        comparisons_left -= len(candidate) * len(name)
+        if comparisons_left < 0:
             break
-        found.append(one)
-    return found
+        comparable.append(candidate)
+    return comparable
 
 
-def hint(name: str, known: Sequence[str]) -> str:
+def hint(name: str, names: Sequence[str]) -> str:
     """Return a suggestion for the end of an error message: " Did you mean base? There are: base, tiny"."""
-    near = nearest(name, known)
+    near = nearest(name, names)
     meant = f" Did you mean {near}?" if near else ""
-    more = ", ..." if len(known) > MAX_NAMED else ""
-    return f"{meant} There are: {', '.join(known[:MAX_NAMED])}{more}" if known else " There are none"
+    ellipsis = ", ..." if len(names) > MAX_NAMED else ""
+    return f"{meant} There are: {', '.join(names[:MAX_NAMED])}{ellipsis}" if names else " There are none"

@@ -64,8 +64,8 @@ def descriptors(_settings: Settings) -> list[Diagnostic]:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < _GOOD_DESCRIPTORS:
         return [found("descriptors_low", limit=str(hard))]
-    shown = "any number of" if hard == resource.RLIM_INFINITY else f"{hard}"
-    return [ok("descriptors", f"The agent may have {shown} files and connections open.")]
+    limit = "any number of" if hard == resource.RLIM_INFINITY else f"{hard}"
+    return [ok("descriptors", f"The agent may have {limit} files and connections open.")]
 
 
 def sealing(settings: Settings) -> list[Diagnostic]:

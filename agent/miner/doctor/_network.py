@@ -84,15 +84,15 @@ async def coordinator(settings: Settings) -> list[Diagnostic]:
     url = url.rstrip("/")
     try:
         async with httpx.AsyncClient(timeout=REQUEST_SECONDS) as client:
-            sent = time.time()
+            sent_at = time.time()
             response = await client.get(f"{url}/v1/health")
             received = time.time()
-            diagnostics = _health(url, response, received - sent)
+            diagnostics = _health(url, response, received - sent_at)
             if diagnostics[0].severity == "fault":
                 return diagnostics
             date = response.headers.get("date")
             if date is not None:
-                diagnostics.append(_clock(date, (sent + received) / 2))
+                diagnostics.append(_clock(date, (sent_at + received) / 2))
             if section_of(settings, MinerSettings).coordinator is not None:
                 diagnostics += await _admission(client, url, settings)
             return diagnostics

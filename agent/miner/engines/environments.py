@@ -101,8 +101,8 @@ class EngineDirectory:
 
     def complete(self, digest: str) -> Environment | None:
         """Return the environment if it is complete and its interpreter exists."""
-        found = read_environment(self.path / digest)
-        return found if found is not None and found.usable else None
+        environment = read_environment(self.path / digest)
+        return environment if environment is not None and environment.usable else None
 
     @property
     def busy(self) -> bool:
@@ -142,9 +142,9 @@ class EngineDirectory:
 
     def use(self, digest: str) -> None:
         """Make a complete environment the current one, and the one that was current the previous one."""
-        before = self.current
-        if before is not None and before.record.digest != digest:
-            self._link("previous", before.record.digest)
+        former = self.current
+        if former is not None and former.record.digest != digest:
+            self._link("previous", former.record.digest)
         self._link("current", digest)
 
     def roll_back(self) -> Environment:
@@ -170,7 +170,11 @@ class EngineDirectory:
         """
         retained = {
             needed,
-            *(found.record.digest for found in (self.current, self.previous) if found is not None),
+            *(
+                environment.record.digest
+                for environment in (self.current, self.previous)
+                if environment is not None
+            ),
         }
         deleted = [delete_unused(path) for path in self._environments() if path.name not in retained]
         return any(deleted)
@@ -199,12 +203,12 @@ class EngineDirectory:
 
 def environments_in_use(engines_dir: Path) -> frozenset[Path]:
     """Return the current environments of all engines, complete or not."""
-    found = set()
+    in_use = set()
     with suppress(OSError):
         for entry in os.scandir(engines_dir):
             with suppress(OSError):
-                found.add(Path(entry.path, Path(entry.path, "current").readlink()))
-    return frozenset(found)
+                in_use.add(Path(entry.path, Path(entry.path, "current").readlink()))
+    return frozenset(in_use)
 
 
 def read_environment(path: Path) -> Environment | None:

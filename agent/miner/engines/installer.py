@@ -66,12 +66,12 @@ class Installer:
         """
         directory = EngineDirectory(self._engines_dir, engine.name)
         digest = variant.digest()
-        with directory.locked(self._while_waiting) as held:
-            before = directory.current
-            changed = before is None or before.record.digest != digest or not before.usable
+        with directory.locked(self._while_waiting) as lock:
+            former = directory.current
+            changed = former is None or former.record.digest != digest or not former.usable
             environment = directory.complete(digest)
             if environment is None:
-                environment = self._make(engine, variant, directory, held, on_progress)
+                environment = self._make(engine, variant, directory, lock, on_progress)
             directory.use(digest)
             if directory.sweep():
                 self._clear_packages()
@@ -90,11 +90,11 @@ class Installer:
         """
         directory = EngineDirectory(self._engines_dir, name)
         with directory.locked(self._while_waiting):
-            before = size_of(directory.path)
+            size_before = size_of(directory.path)
             directory.forget()
             if directory.sweep():
                 self._clear_packages()
-            return before - size_of(directory.path)
+            return size_before - size_of(directory.path)
 
     def check(self, engine: Engine, environment: Environment) -> None:
         """Try an installed engine. Raises `AgentError` if it does not work."""
@@ -109,7 +109,7 @@ class Installer:
         engine: Engine,
         variant: Variant,
         directory: EngineDirectory,
-        held: IO[bytes],
+        lock: IO[bytes],
         on_progress: OnProgress,
     ) -> Environment:
         digest = variant.digest()
@@ -120,12 +120,12 @@ class Installer:
         progress = _Progress(self._engines_dir, path, variant.size, on_progress)
         self._require_space(engine, variant, progress)
         try:
-            python = self._create(variant, path, held, progress)
+            python = self._create(variant, path, lock, progress)
             record = Record(
                 engine.name, variant.name, digest, python, size_of(path), _packages(path), time.time()
             )
             environment = Environment(path, record)
-            self._check(engine, environment, held)
+            self._check(engine, environment, lock)
             directory.complete_with(record)
         except uv.DiskFull:
             delete_unused(path)
@@ -149,7 +149,7 @@ class Installer:
         progress.finish()
         return environment
 
-    def _create(self, variant: Variant, path: Path, held: IO[bytes], progress: _Progress) -> str:
+    def _create(self, variant: Variant, path: Path, lock: IO[bytes], progress: _Progress) -> str:
         """Create the environment. Return its version of Python."""
         chosen = uv.environment(self._engines_dir, variant.index)
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -159,7 +159,7 @@ class Installer:
             program = version = variant.python[0]
         with self._packages_lock() as shared:
             fcntl.flock(shared, fcntl.LOCK_SH)
-            tool = uv.Uv(chosen, held, progress.report)
+            tool = uv.Uv(chosen, lock, progress.report)
             tool.run("venv", "--no-project", "--python", program, str(path))
             (path / IN_USE).touch()
             only_locked = ("--require-hashes", "--no-deps", "--no-build", "--no-sources")
@@ -167,17 +167,17 @@ class Installer:
             tool.run("pip", "install", "--python", python, *only_locked, "-r", str(variant.lock))
         return version
 
-    def _check(self, engine: Engine, environment: Environment, held: IO[bytes] | None) -> None:
+    def _check(self, engine: Engine, environment: Environment, lock: IO[bytes] | None) -> None:
         variant = engine.variants.get(environment.record.variant)
         try:
-            done = subprocess.run(  # noqa: S603 - the program is the engine's own check
+            check = subprocess.run(  # noqa: S603 - the program is the engine's own check
                 [environment.python, "-I", "-c", engine.check],
                 env={**inherited(), **variables(environment, variant)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 timeout=self._check_seconds,
-                pass_fds=() if held is None else (held.fileno(),),
+                pass_fds=() if lock is None else (lock.fileno(),),
                 check=False,
             )
         except subprocess.TimeoutExpired:
@@ -185,11 +185,11 @@ class Installer:
                 f"{engine.name} does not work: its check did not end within {self._check_seconds:g} s. "
                 "Try again when the machine is less busy, or raise engines.check_seconds."
             ) from None
-        if done.returncode != 0:
-            reason = _last_line(done.stdout.decode(errors="replace"))
-            saved = _saved(environment.path.with_name(_CHECK_LOG), done.stdout)
+        if check.returncode != 0:
+            reason = _last_line(check.stdout.decode(errors="replace"))
+            saved = _saved(environment.path.with_name(_CHECK_LOG), check.stdout)
             raise AgentError(
-                f"{engine.name} does not work on this machine: {reason} (exit status {done.returncode}{saved})."
+                f"{engine.name} does not work on this machine: {reason} (exit status {check.returncode}{saved})."
             )
         for service in engine.services:
             if service in self._runners:
@@ -267,9 +267,9 @@ class _Progress:
 
     def _read(self) -> int:
         with suppress(OSError, ValueError):
-            digest, _, before = self._plan.read_text(encoding="ascii").partition(" ")
+            digest, _, former_digest = self._plan.read_text(encoding="ascii").partition(" ")
             if digest == self._path.name:
-                return int(before)
+                return int(former_digest)
         size = size_of(self._packages)
         with suppress(OSError):
             self._plan.write_text(f"{self._path.name} {size}", encoding="ascii")

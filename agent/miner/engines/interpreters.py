@@ -112,11 +112,11 @@ def of_environment(
 def variables(environment: Environment, variant: Variant | None) -> dict[str, str]:
     """Return the environment variables that programs of an environment need: their libraries and programs are found last."""
     libraries = [str(environment.modules / name) for name in (variant.libraries if variant else ())]
-    found = {"PATH": os.pathsep.join((os.environ.get("PATH", os.defpath), str(environment.path / "bin")))}
+    variables = {"PATH": os.pathsep.join((os.environ.get("PATH", os.defpath), str(environment.path / "bin")))}
     if libraries:
         inherited = os.environ.get("LD_LIBRARY_PATH")
-        found["LD_LIBRARY_PATH"] = os.pathsep.join([*([inherited] if inherited else []), *libraries])
-    return found
+        variables["LD_LIBRARY_PATH"] = os.pathsep.join([*([inherited] if inherited else []), *libraries])
+    return variables
 
 
 def inherited() -> dict[str, str]:
@@ -128,12 +128,12 @@ def installed_environments(
     engines_dir: Path, engines: Mapping[str, Engine], preferred: Collection[str] = ()
 ) -> list[tuple[Engine, Environment]]:
     """Return the engines that are installed, the owner's preferred ones first. Blocking."""
-    found = []
+    interpreters = []
     for engine in sorted(engines.values(), key=lambda engine: engine.name not in preferred):
         environment = EngineDirectory(engines_dir, engine.name).current
         if environment is not None and environment.usable:
-            found.append((engine, environment))
-    return found
+            interpreters.append((engine, environment))
+    return interpreters
 
 
 def has_engine(engine: Engine) -> bool:
@@ -144,7 +144,7 @@ def has_engine(engine: Engine) -> bool:
 def probe(interpreter: Interpreter, tools: Tools) -> Probe:
     """Return the result of a runner's probe in an engine's environment. Raises `AgentError`, `TimedOut`. Blocking."""
     try:
-        done = subprocess.run(  # noqa: S603 - the command is ours
+        completed = subprocess.run(  # noqa: S603 - the command is ours
             [*interpreter.command, "--probe"],
             input=TypeAdapter(Tools).dump_json(tools),
             env={**inherited(), **dict(interpreter.variables)},
@@ -152,7 +152,7 @@ def probe(interpreter: Interpreter, tools: Tools) -> Probe:
             timeout=PROBE_SECONDS,
             check=False,
         )
-        return TypeAdapter(Probe).validate_json(done.stdout)
+        return TypeAdapter(Probe).validate_json(completed.stdout)
     except subprocess.TimeoutExpired:
         raise TimedOut(f"The runner's probe did not end within {PROBE_SECONDS:g} s.") from None
     except OSError as error:
@@ -160,8 +160,8 @@ def probe(interpreter: Interpreter, tools: Tools) -> Probe:
             f"The interpreter {interpreter.command[0]} cannot be started ({error.strerror})."
         ) from None
     except ValidationError:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = lines[-1][-_TAIL:].rstrip(".") if lines else f"exit status {done.returncode}"
+        lines = completed.stderr.decode(errors="replace").strip().splitlines()
+        reason = lines[-1][-_TAIL:].rstrip(".") if lines else f"exit status {completed.returncode}"
         raise AgentError(f"The runner cannot be imported there ({reason}).") from None
 
 

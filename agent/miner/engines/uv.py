@@ -132,9 +132,9 @@ def _failure(text: str, status: int) -> InstallationFailed:
     words = " ".join(text.split())
     if any(sign in words for sign in _FULL):
         return DiskFull("the disk became full")
-    if (found := _MISMATCH.search(words)) is not None:
+    if (mismatch := _MISMATCH.search(words)) is not None:
         return InstallationFailed(
-            f"the package {found['package']} does not have the SHA-256 digest of the lock file: it was damaged or replaced. "
+            f"the package {mismatch['package']} does not have the SHA-256 digest of the lock file: it was damaged or replaced. "
             "Nothing of it was installed. Try again; if it lasts, check the package index that pip or uv is configured for"
         )
     if any(sign in words for sign in _NO_PYTHON):

@@ -56,12 +56,12 @@ class UnavailableModels:
                 reason = "It is not on this machine, and the catalogue has no source to fetch it from."
                 missing.setdefault(entry.service, {})[name] = reason
         unavailable = await self._executor.unavailable_models(offered)
-        before = self.now
+        former = self.now
         self.now = {
             service: {**missing.get(service, {}), **unavailable.get(service, {})}
             for service in {**missing, **unavailable}
         }
-        return _names(before) != _names(self.now)
+        return _names(former) != _names(self.now)
 
     async def run(self) -> None:
         """Monitor until cancelled."""

@@ -180,9 +180,9 @@ class Child:
         """Whether it works on a GPU without reporting its memory there: the programs that it starts use it."""
         return self.device.kind == "cuda" and bool(self._running) and not self.vram
 
-    def observe(self, used: Mapping[int, int]) -> None:
+    def observe(self, memory_used: Mapping[int, int]) -> None:
         """Record the bytes of GPU memory of this process and its programs, from those of all processes. Blocking."""
-        self.observed = sum(used.get(pid, 0) for pid in processes.tree(self.pid)) if used else 0
+        self.observed = sum(memory_used.get(pid, 0) for pid in processes.tree(self.pid)) if memory_used else 0
         self.observed_peak = max(self.observed_peak, self.observed)
 
     def memory(self) -> int:
@@ -288,14 +288,14 @@ class Child:
 
     async def _watch(self, running: _Running, stall_seconds: float) -> None:
         while not running.answer.done():
-            left = running.active_at + stall_seconds - time.monotonic()
-            if left <= 0:
+            seconds_left = running.active_at + stall_seconds - time.monotonic()
+            if seconds_left <= 0:
                 await self.condemn(
                     FailureCode.RUNNER_HUNG,
                     f"The runner reported no progress for {stall_seconds:g} s and was ended.",
                 )
-                left = _EXIT_SECONDS
-            await asyncio.wait([running.answer], timeout=left)
+                seconds_left = _EXIT_SECONDS
+            await asyncio.wait([running.answer], timeout=seconds_left)
 
     async def _cancel(
         self, run_id: str, running: _Running, cancel_seconds: float, stall_seconds: float
@@ -323,16 +323,18 @@ class Child:
     async def _wait_for_others(self, future: asyncio.Future[Message], limit: float) -> None:
         """Wait until a cancelled run ends, while the child has other runs: ending it would fail them, and they may be other clients'."""
         end = time.monotonic() + limit
-        while not future.done() and (left := end - time.monotonic()) > 0:
-            others = [
+        while not future.done() and (seconds_left := end - time.monotonic()) > 0:
+            other_runs = [
                 running.answer
                 for running in self._running.values()
                 if not (running.cancelled or running.answer.done())
             ]
-            if not others:
+            if not other_runs:
                 return
             await asyncio.wait(
-                [future, *others], timeout=min(left, _LOOK_SECONDS), return_when=asyncio.FIRST_COMPLETED
+                [future, *other_runs],
+                timeout=min(seconds_left, _LOOK_SECONDS),
+                return_when=asyncio.FIRST_COMPLETED,
             )
 
     async def _ask(self, message: Message, expected: type[_M], limit: float, code: str) -> _M:

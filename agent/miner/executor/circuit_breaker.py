@@ -110,8 +110,12 @@ class ModelGuard:
     def cooling_down(self, now: float) -> Iterator[tuple[str, str, str]]:
         """Yield service, model and reason of each open circuit."""
         for (service, model), record in self._records.items():
-            if (left := record.until - now) > 0:
-                yield service, model, f"{record.reason} It is not used for another {left / 60:.0f} minutes."
+            if (seconds_left := record.until - now) > 0:
+                yield (
+                    service,
+                    model,
+                    f"{record.reason} It is not used for another {seconds_left / 60:.0f} minutes.",
+                )
 
     def _open(self, record: _Record, now: float, reason: str) -> None:
         record.load_failures = record.hangs = 0

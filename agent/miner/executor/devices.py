@@ -89,13 +89,13 @@ class Devices:
 
     def together(self, cards: Sequence[str]) -> Device:
         """Return one or several cards as one device."""
-        first, *others = cards
+        first, *other_cards = cards
         device = next(
             device
             for device in (*self.devices, self.processor)
             if device is not None and card_key(device) == first
         )
-        return replace(device, others=tuple(others)) if others else device
+        return replace(device, others=tuple(other_cards)) if other_cards else device
 
     async def sample(
         self, devices: Sequence[Device], demand: Demand | None = None
@@ -115,10 +115,10 @@ class Devices:
             cards = [Card(card_key(device), device.name, device.memory, device.memory) for device in devices]
             return cards, began
         gpus = {gpu.uuid: gpu for gpu in await self.measure()}
-        found = [gpu for device in devices if (gpu := gpus.get(card_key(device))) is not None]
+        gpus_of_devices = [gpu for device in devices if (gpu := gpus.get(card_key(device))) is not None]
         return [
             Card(
                 gpu.uuid, f"GPU {gpu.number}", gpu.memory_total, gpu.memory_free, alone=gpu.slice is not None
             )
-            for gpu in found
+            for gpu in gpus_of_devices
         ], began

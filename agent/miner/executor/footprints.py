@@ -80,10 +80,10 @@ class Footprints:
             return Demand(service, model, stated, least)
         key = self.key(service, model, parameters)
         floor = self._floors.get(key, 0)
-        known = self._known.get(key)
-        need = max(floor, int(known * HEADROOM) if known is not None else stated)
-        if model is None and known is not None:
-            least = min(known, int(device.memory * LARGEST_SHARE) or known)
+        footprint = self._known.get(key)
+        need = max(floor, int(footprint * HEADROOM) if footprint is not None else stated)
+        if model is None and footprint is not None:
+            least = min(footprint, int(device.memory * LARGEST_SHARE) or footprint)
         return Demand(service, model, need, max(floor, min(least, need)))
 
     def main_memory(
@@ -107,8 +107,8 @@ class Footprints:
         return MainMemory(loading, self._measured(self.key(service, model, parameters), loading))
 
     def _measured(self, key: str, otherwise: int) -> int:
-        known = self._main.get(key)
-        return int(known * HEADROOM) if known is not None else otherwise
+        footprint = self._main.get(key)
+        return int(footprint * HEADROOM) if footprint is not None else otherwise
 
     def _loading_key(self, service: str, model: str | None) -> str:
         return f"{service}/{model or ''}/{_LOADING}"

@@ -80,14 +80,14 @@ class LocalProcess:
     @classmethod
     async def start(cls, service: str, device: Device, interpreter: Interpreter, process_mark: str) -> Self:
         """Start a process of an interpreter. Raises `Retry`. `process_mark` marks it and all processes that it starts."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            ours.setblocking(False)
+        our_end, childs_end = socket.socketpair()
+        with childs_end:
+            our_end.setblocking(False)
             try:
                 process = await asyncio.create_subprocess_exec(
                     *interpreter.command,
-                    *("--service", service, "--fd", str(theirs.fileno())),
-                    pass_fds=(theirs.fileno(),),
+                    *("--service", service, "--fd", str(childs_end.fileno())),
+                    pass_fds=(childs_end.fileno(),),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.STDOUT,
@@ -95,12 +95,12 @@ class LocalProcess:
                     env=_environment(device, process_mark, interpreter),
                 )
             except OSError as error:
-                ours.close()
+                our_end.close()
                 raise Retry(
                     f"The runner's process could not be started ({error.strerror}).",
                     code=FailureCode.RUNNER_CRASHED,
                 ) from error
-        return cls(process, await asyncio.open_connection(sock=ours, limit=_BUFFER))
+        return cls(process, await asyncio.open_connection(sock=our_end, limit=_BUFFER))
 
     def write(self, frame: bytes) -> None:
         """See `HostProcess`."""
@@ -136,9 +136,9 @@ def _statistics(pid: int) -> psutil.Process | None:
 
 
 def _environment(device: Device, process_mark: str, interpreter: Interpreter) -> Mapping[str, str]:
-    own = {
+    variables = {
         "CUDA_VISIBLE_DEVICES": ",".join(device.gpus),
         "PYTHONUNBUFFERED": "1",
         mark.VARIABLE: process_mark,
     }
-    return {**inherited(), **dict(interpreter.variables), **own}
+    return {**inherited(), **dict(interpreter.variables), **variables}

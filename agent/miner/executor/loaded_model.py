@@ -74,7 +74,7 @@ class LoadedModel:
         """
         joinable = interpreter in (None, self.interpreter)
         keys = card_keys(self.device)
-        whole = Occupant(
+        on_first_card = Occupant(
             key=self.key,
             card=keys[0],
             service=self.service if joinable else f"{self.service} with {self.interpreter.engine or 'agent'}",
@@ -86,14 +86,19 @@ class LoadedModel:
             used_at=self.used_at,
             cards=len(keys),
         )
-        on_cards = [replace(whole, card=key) for key in keys]
+        on_cards = [replace(on_first_card, card=key) for key in keys]
         if self.device.kind == "cpu":
             return on_cards
         footprint = self.beside.working if self.open else self.beside.most
-        taken = replace(
-            whole, card=MAIN_MEMORY, footprint=footprint, held=self.main_memory(), cards=1, beside=True
+        in_main_memory = replace(
+            on_first_card,
+            card=MAIN_MEMORY,
+            footprint=footprint,
+            held=self.main_memory(),
+            cards=1,
+            beside=True,
         )
-        return [*on_cards, taken]
+        return [*on_cards, in_main_memory]
 
     def describe(self) -> dict[str, Any]:
         """Return its state for the daemon's status."""

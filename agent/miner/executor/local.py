@@ -107,11 +107,11 @@ class LocalExecutor:
         on_stage: OnStage = lambda _stage, _devices: None,
     ) -> Execution:
         """Run one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first."""
-        done, child = await self._run_in_child(service, model, message, listener or RunListener(), on_stage)
+        result, child = await self._run_in_child(service, model, message, listener or RunListener(), on_stage)
         weights = None
         if model is not None and self._digest is not None:
-            weights = await asyncio.to_thread(self._digest, model.name, done.weights)
-        return Execution(done, child.runner, child.device, weights)
+            weights = await asyncio.to_thread(self._digest, model.name, result.weights)
+        return Execution(result, child.runner, child.device, weights)
 
     async def _run_in_child(
         self, service: str, model: Model | None, message: Run, listener: RunListener, on_stage: OnStage
@@ -127,7 +127,7 @@ class LocalExecutor:
             on_stage("loading", card_keys(loaded.device))
             child = await loaded.ready()
             on_stage("running", card_keys(loaded.device))
-            done = await child.run(
+            result = await child.run(
                 message,
                 listener,
                 on_written=lambda: self._on_written(message.run_id),
@@ -139,8 +139,8 @@ class LocalExecutor:
                 self._outgrew(loaded, parameters)
             raise
         else:
-            self._learn(loaded, parameters, done)
-            return done, child
+            self._learn(loaded, parameters, result)
+            return result, child
         finally:
             self._scheduler.leave(loaded)
 
@@ -209,10 +209,10 @@ class LocalExecutor:
             # Programs know no budget.
             observed = loaded.child.observed_peak if loaded.child is not None else 0
             cards = len(card_keys(loaded.device))
-            used = observed if loaded.model is None else loaded.footprint * cards
-            footprints.outgrew(key, min(used, loaded.device.memory * cards or used))
+            bytes_used = observed if loaded.model is None else loaded.footprint * cards
+            footprints.outgrew(key, min(bytes_used, loaded.device.memory * cards or bytes_used))
 
-    def _learn(self, loaded: LoadedModel, parameters: Mapping[str, Any] | None, done: Done) -> None:
+    def _learn(self, loaded: LoadedModel, parameters: Mapping[str, Any] | None, result: Done) -> None:
         if loaded.model is not None:
             self._scheduler.guard.success(loaded.service, loaded.model.name)
         footprints = self._devices.footprints
@@ -223,7 +223,7 @@ class LocalExecutor:
             footprints.learn_main(key, loaded.child.memory_peak)
         if loaded.limited and loaded.model is not None:
             return
-        peak = done.vram or (loaded.child.observed_peak if loaded.child is not None else 0)
+        peak = result.vram or (loaded.child.observed_peak if loaded.child is not None else 0)
         budget = loaded.footprint * len(card_keys(loaded.device))
         if loaded.model is not None and peak <= budget * HEADROOM:
             # An engine may fill its budget even if it needs less, as vLLM does: that is no reason for a larger one.

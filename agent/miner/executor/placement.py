@@ -160,8 +160,10 @@ class _View:
 
     def idle(self, spare: int | None = None) -> list[Occupant]:
         """Return the occupants that can be evicted, the least recently used first."""
-        found = [item for item in self.occupants if item.runs == 0 and item.held > 0 and item.key != spare]
-        return sorted(found, key=lambda occupant: (occupant.used_at, occupant.key))
+        evictable = [
+            item for item in self.occupants if item.runs == 0 and item.held > 0 and item.key != spare
+        ]
+        return sorted(evictable, key=lambda occupant: (occupant.used_at, occupant.key))
 
     def evictions(
         self, size: int, spare: int | None = None, evicted: tuple[int, ...] = ()
@@ -263,11 +265,11 @@ def obstacle(
         return None
     if demand.memory > memory.total:
         return _beyond_main_memory(demand, memory)
-    most = memory.free + sum(item.held for item in everywhere if item.card == memory.key)
-    if demand.memory > most:
+    most_free = memory.free + sum(item.held for item in everywhere if item.card == memory.key)
+    if demand.memory > most_free:
         return (
             f"{_named(demand)} needs {gibibytes(demand.memory)} of main memory beside the GPU's; other programs leave at most "
-            f"{gibibytes(max(0, most))}."
+            f"{gibibytes(max(0, most_free))}."
         )
     return None
 
@@ -297,12 +299,12 @@ def _join(demand: Demand, views: Sequence[_View]) -> Join | None:
             ):
                 fitting[occupant.key].append((view, occupant))
     # A process on a card that is paused is not among the views of all its cards.
-    whole = [parts for parts in fitting.values() if len(parts) == parts[0][1].cards]
-    working = [occupant for ((_, occupant), *_) in whole if occupant.runs > 0]
+    complete = [parts for parts in fitting.values() if len(parts) == parts[0][1].cards]
+    working = [occupant for ((_, occupant), *_) in complete if occupant.runs > 0]
     if working:
         return Join(min(working, key=lambda occupant: (occupant.runs, occupant.key)).key)
     options = []
-    for parts in whole:
+    for parts in complete:
         evictions = [view.evictions(occupant.growth, occupant.key) for view, occupant in parts]
         if all(view.has_turn for view, _ in parts) and None not in evictions:
             leaving = tuple(dict.fromkeys(key for keys in evictions for key in keys or ()))
@@ -356,9 +358,11 @@ def _why_not(demand: Demand, views: Sequence[_View]) -> Wait:
 def _state(view: _View) -> str:
     if not view.has_turn:
         return f"{view.card.name} is busy"
-    others = view.card.total - view.card.free - sum(occupant.held for occupant in view.occupants)
-    used = f", other programs use {gibibytes(others)}" if others > GIBIBYTE // 2 else ""
-    return f"{view.card.name} has {gibibytes(max(0, view.available))} free{used}"
+    used_by_others = view.card.total - view.card.free - sum(occupant.held for occupant in view.occupants)
+    others_words = (
+        f", other programs use {gibibytes(used_by_others)}" if used_by_others > GIBIBYTE // 2 else ""
+    )
+    return f"{view.card.name} has {gibibytes(max(0, view.available))} free{others_words}"
 
 
 def _too_large(demand: Demand, cards: Sequence[Card], rules: Rules) -> str:

@@ -59,9 +59,9 @@ class PlacementLog:
         self, event: str, service: str, model: str | None, reason: str, device: Device | None = None
     ) -> None:
         """Record an event ("placed", "evicted", "not loaded") on a device."""
-        where = ",".join(card_keys(device)) if device is not None else None
-        entry = {"event": event, "service": service, "model": model, "device": where, "reason": reason}
-        _log.info("placement", what=event, service=service, model=model, device=where, reason=reason)
+        cards = ",".join(card_keys(device)) if device is not None else None
+        entry = {"event": event, "service": service, "model": model, "device": cards, "reason": reason}
+        _log.info("placement", what=event, service=service, model=model, device=cards, reason=reason)
         self._meter.count(PLACEMENTS, service, event.replace(" ", "_"))
         self._recent.append({"at": time.time(), **entry})
 

@@ -83,9 +83,9 @@ class ChildPool:
 
     async def get(self, service: str, device: Device, interpreter: Interpreter) -> Child:
         """Return a child without a model: a spare one, or a new one. Raises `Retry`."""
-        wanted = (service, device, interpreter)
+        key = (service, device, interpreter)
         for child in self._spares:
-            if (child.service, child.device, child.interpreter) == wanted and child.alive:
+            if (child.service, child.device, child.interpreter) == key and child.alive:
                 self._spares.remove(child)
                 return child
         return await self._start(service, device, interpreter)
@@ -189,8 +189,8 @@ class ChildPool:
     async def measure(self) -> None:
         """Measure the main memory of all children with the programs that they started."""
         children = {child.pid: child for child in self._children}
-        for pid, used in (await asyncio.to_thread(_main_memory, tuple(children))).items():
-            children[pid].measured(used)
+        for pid, bytes_used in (await asyncio.to_thread(_main_memory, tuple(children))).items():
+            children[pid].measured(bytes_used)
 
     def peak_of_loading(self, child: Child, use: Callable[[int], None]) -> None:
         """Call `use` soon with the most main memory that a child has taken while it loaded its model, without delaying its first run."""
@@ -209,11 +209,11 @@ class ChildPool:
         hidden = [child for child in self._children if child.hides_vram]
         if not hidden or self._process_memory is None:
             return
-        used = await self._process_memory()
+        memory_used = await self._process_memory()
         for child in hidden:
             of_cards = Counter[int]()
             for card in child.device.gpus:
-                of_cards.update(used.get(card, {}))
+                of_cards.update(memory_used.get(card, {}))
             await asyncio.to_thread(child.observe, of_cards)
 
     async def _await_end(self, child: Child) -> None:

@@ -159,12 +159,12 @@ class ModelScheduler:
 
     async def unavailable_models(self, models: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
         """Return which of these models are unavailable at present, by service, and why."""
-        held: dict[str, dict[str, str]] = {}
+        by_service: dict[str, dict[str, str]] = {}
         for service, name, reason in self.guard.cooling_down(time.monotonic()):
-            held.setdefault(service, {})[name] = reason
+            by_service.setdefault(service, {})[name] = reason
         samples: dict[tuple[Device, ...], tuple[list[Card], float]] = {}
         if self._devices.footprints is None:
-            return held
+            return by_service
         for service, names in models.items():
             devices = self._devices.of(service)
             if devices not in samples:
@@ -179,8 +179,8 @@ class ModelScheduler:
                 if obstructed is None and unpaused and obstacle(demand, unpaused, occupants, rules, memory):
                     obstructed = "It fits only on a GPU that is paused."
                 if obstructed is not None:
-                    held.setdefault(service, {}).setdefault(name, obstructed)
-        return held
+                    by_service.setdefault(service, {}).setdefault(name, obstructed)
+        return by_service
 
     def _unpaused(self, service: str) -> tuple[Device, ...]:
         return tuple(device for device in self._devices.of(service) if card_key(device) not in self.paused)
@@ -196,7 +196,11 @@ class ModelScheduler:
                 await self._give_way()
             now = time.monotonic()
             due = [loaded.used_at + seconds - now for loaded in self._loaded_models.values() if loaded.idle]
-            due += [left for left in (await self._pool.close_idle(seconds),) if left is not None]
+            due += [
+                seconds_left
+                for seconds_left in (await self._pool.close_idle(seconds),)
+                if seconds_left is not None
+            ]
             limit = max(0.01, min([seconds, *due]))
             await sleep(
                 min(limit, POLL_SECONDS) if self._devices.have_gpus and self._loaded_models else limit, change
@@ -236,8 +240,8 @@ class ModelScheduler:
         self._loaded_models[loaded.key] = loaded
         if model is not None:
             saving = f", less than the preferred {gibibytes(demand.need)}" if loaded.limited else ""
-            each = f" of each of {len(device.gpus)} GPUs" if device.others else ""
-            reason = f"It may use {gibibytes(budget)}{each}{saving}."
+            of_each = f" of each of {len(device.gpus)} GPUs" if device.others else ""
+            reason = f"It may use {gibibytes(budget)}{of_each}{saving}."
             self._placements.record("placed", service, model.name, reason, device)
         loaded.opening = asyncio.create_task(self._load(loaded), name=f"open-{service}-{loaded.key}")
         loaded.opening.add_done_callback(retrieve)
@@ -281,10 +285,10 @@ class ModelScheduler:
 
     async def _wait(self, waiting: Waiting, reason: str, change: asyncio.Event) -> None:
         self._placements.waits(waiting, reason)
-        left = waiting.since + self._settings.placement_wait_seconds - time.monotonic()
-        if left <= 0:
+        seconds_left = waiting.since + self._settings.placement_wait_seconds - time.monotonic()
+        if seconds_left <= 0:
             raise Retry(reason, code=FailureCode.NO_MEMORY)
-        await sleep(min(left, POLL_SECONDS), change)
+        await sleep(min(seconds_left, POLL_SECONDS), change)
 
     # --- Unloading --------------------------------------------------------------------------------------------------
 
@@ -313,11 +317,11 @@ class ModelScheduler:
         if not devices or devices[0].kind == "cpu":
             return {}
         cards, _ = await self._devices.sample(devices)
-        held = {card.key: 0 for card in cards}
+        held_bytes = {card.key: 0 for card in cards}
         for loaded in leaving:
             for key in (keys := card_keys(loaded.device)):
-                held[key] = held.get(key, 0) + loaded.held() // len(keys)
-        return {card.key: card.free + held[card.key] // 2 for card in cards}
+                held_bytes[key] = held_bytes.get(key, 0) + loaded.held() // len(keys)
+        return {card.key: card.free + held_bytes[card.key] // 2 for card in cards}
 
     async def _unload(self, loaded: LoadedModel, *, reuse: bool = False) -> None:
         """Release the memory of an unused model. With `reuse` its process stays, for another model."""
@@ -336,8 +340,10 @@ class ModelScheduler:
         await child.close()
 
     async def _release_idle(self) -> None:
-        before = time.monotonic() - self._settings.idle_seconds
-        idle = [loaded for loaded in self._loaded_models.values() if loaded.idle and loaded.used_at <= before]
+        idle_since = time.monotonic() - self._settings.idle_seconds
+        idle = [
+            loaded for loaded in self._loaded_models.values() if loaded.idle and loaded.used_at <= idle_since
+        ]
         reason = f"It was idle for {self._settings.idle_seconds:g} s."
         await self._release(idle, reason)
 

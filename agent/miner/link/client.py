@@ -187,8 +187,8 @@ class Link:
         if self._transport != "websocket":
             tasks.append(asyncio.create_task(self._polling.run(self._registered), name="link-polling"))
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            ended_tasks, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended_tasks:
                 task.result()
         finally:
             for task in tasks:

@@ -86,15 +86,15 @@ class DirectTransfers:
         url = f"{_PATH}/{plan['upload_id']}/parts"
         backoff, failures = Backoff(0.5, 10), 0
         while True:
-            sent, failed = await self._send_parts(path, plan["parts"])
-            failures = failures + 1 if failed and not sent else int(failed)
+            sent_parts, failed = await self._send_parts(path, plan["parts"])
+            failures = failures + 1 if failed and not sent_parts else int(failed)
             if failures >= tries:
                 return None
             if failed:
                 await asyncio.sleep(backoff.next())
             elif not plan["parts"]:
                 await asyncio.sleep(_CHECK_SECONDS)
-            status, plan = await self._post(url, {"parts": sent})
+            status, plan = await self._post(url, {"parts": sent_parts})
             if status != _OK:
                 return status, plan
             if plan["artifact"] is not None:
@@ -102,7 +102,7 @@ class DirectTransfers:
 
     async def _send_parts(self, path: Path, parts: Sequence[Mapping[str, Any]]) -> tuple[list[Any], bool]:
         """Return the parts that were sent, with their ETags, and whether one failed."""
-        sent: list[Any] = []
+        sent_parts: list[Any] = []
         for part in parts:
             headers = {**part["headers"], "Content-Length": str(part["size"])}
             try:
@@ -111,24 +111,24 @@ class DirectTransfers:
                 answer = await client.request(part["method"], part["url"], content=content, headers=headers)
             except (httpx.HTTPError, httpx.InvalidURL, HostError) as error:
                 _log.info("direct_part_failed", reason=type(error).__name__)
-                return sent, True
+                return sent_parts, True
             if answer.status_code >= _FIRST_ERROR or "etag" not in answer.headers:
                 _log.info("direct_part_failed", status=answer.status_code)
-                return sent, True
-            sent.append({"number": part["number"], "etag": answer.headers["etag"]})
-        return sent, False
+                return sent_parts, True
+            sent_parts.append({"number": part["number"], "etag": answer.headers["etag"]})
+        return sent_parts, False
 
     @asynccontextmanager
     async def download(self, client: httpx.AsyncClient, path: str) -> AsyncIterator[httpx.Response]:
         """Open a file of the coordinator, which `client` calls, or of the store that it names. Raises `httpx.HTTPError`."""
-        if self._downloads and (found := await self._located(client, path)) is not None:
+        if self._downloads and (located := await self._located(client, path)) is not None:
             try:
-                yield found
+                yield located
             except httpx.HTTPError:
                 self._downloads = False  # the next try goes through the coordinator
                 raise
             finally:
-                await found.aclose()
+                await located.aclose()
             return
         async with client.stream("GET", path) as response:
             yield response
@@ -142,14 +142,14 @@ class DirectTransfers:
         await answer.aclose()
         try:
             store = await self._connected()
-            found = await store.send(store.build_request("GET", answer.headers["location"]), stream=True)
+            response = await store.send(store.build_request("GET", answer.headers["location"]), stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, HostError, KeyError) as error:
             reason = type(error).__name__
         else:
-            if found.status_code == _OK:
-                return found
-            await found.aclose()
-            reason = str(found.status_code)
+            if response.status_code == _OK:
+                return response
+            await response.aclose()
+            reason = str(response.status_code)
         _log.warning("direct_download_failed", reason=reason)
         self._downloads = False
         return None

@@ -110,8 +110,10 @@ class Polling:
         changed = asyncio.create_task(self._capacity.changed.wait(), name="link-slots-changed")
         try:
             limit = None if self.active.is_set() else _HANDOVER_SECONDS
-            done, _ = await asyncio.wait([poll, changed], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            ended_tasks, _ = await asyncio.wait(
+                [poll, changed], timeout=limit, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             changed.cancel()
         self._capacity.changed.clear()
-        return bool(done)
+        return bool(ended_tasks)

@@ -44,7 +44,7 @@ class _Entry(BaseModel, defer_build=True):
     ranges: dict[str, _Range] = Field(min_length=1)
 
     def made(self) -> Calibration:
-        ranges = {name: HonestRange(**found.model_dump()) for name, found in self.ranges.items()}
+        ranges = {name: HonestRange(**entry.model_dump()) for name, entry in self.ranges.items()}
         return Calibration(self.service, self.audited, self.auditor, ranges, self.model, self.weights)
 
 
@@ -76,10 +76,10 @@ def add_calibrations(data_dir: Path, news: Iterable[Calibration]) -> None:
     import tomlkit  # noqa: PLC0415 - the daemon starts faster without it
 
     path = calibrations_file(data_dir)
-    known = {_key(made): made for made in _read(path)} | {_key(made): made for made in news}
+    calibrations = {_key(made): made for made in _read(path)} | {_key(made): made for made in news}
     document = tomlkit.document()
     document.add(tomlkit.comment("How honest runs of each model differ, measured by aitbc-agent calibrate."))
-    document.add("calibration", tomlkit.item([_plain(made) for made in known.values()]))
+    document.add("calibration", tomlkit.item([_plain(calibration) for calibration in calibrations.values()]))
     replace_file(path, tomlkit.dumps(document).encode())
 
 
@@ -93,18 +93,29 @@ def _read(path: Path) -> tuple[Calibration, ...]:
         return ()
 
 
-def _key(made: Calibration) -> tuple[str, str, str, Condition, Condition]:
-    return made.service, made.model, made.weights, made.audited, made.auditor
+def _key(calibration: Calibration) -> tuple[str, str, str, Condition, Condition]:
+    return (
+        calibration.service,
+        calibration.model,
+        calibration.weights,
+        calibration.audited,
+        calibration.auditor,
+    )
 
 
-def _plain(made: Calibration) -> dict[str, Any]:
-    named = {"model": made.model, "weights": made.weights} if made.model else {}
-    conditions = {name: _condition(getattr(made, name)) for name in ("audited", "auditor")}
+def _plain(calibration: Calibration) -> dict[str, Any]:
+    named = {"model": calibration.model, "weights": calibration.weights} if calibration.model else {}
+    conditions = {name: _condition(getattr(calibration, name)) for name in ("audited", "auditor")}
     ranges = {
-        name: {"least": found.least, "greatest": found.greatest, "count": found.count, "limit": found.limit}
-        for name, found in sorted(made.ranges.items())
+        name: {
+            "least": honest_range.least,
+            "greatest": honest_range.greatest,
+            "count": honest_range.count,
+            "limit": honest_range.limit,
+        }
+        for name, honest_range in sorted(calibration.ranges.items())
     }
-    return {"service": made.service, **named, **conditions, "ranges": ranges}
+    return {"service": calibration.service, **named, **conditions, "ranges": ranges}
 
 
 def _condition(of: Condition) -> dict[str, str]:

@@ -276,12 +276,12 @@ class Gpus:
         problems: list[str] = []
         for index in range(count):
             try:
-                found = _read_card(index, driver, self._xids)
+                card = _read_card(index, driver, self._xids)
             except pynvml.NVMLError as error:
                 problems.append(f"GPU {index} cannot be used. {_remedy(error)}")
                 continue
-            gpus += found
-            if not found:
+            gpus += card
+            if not card:
                 problems.append(f"GPU {index} cannot be used. {_NO_INSTANCES}")
         if problems:
             self._disconnect()  # a driver that was replaced needs a new connection
@@ -300,8 +300,8 @@ class Gpus:
 
 
 def _remedy(error: Any) -> str:
-    known = _REMEDIES.get(error.value)
-    return known or f"NVML reports {str(error)!r} (code {error.value}). Check whether `nvidia-smi` works."
+    remedy = _REMEDIES.get(error.value)
+    return remedy or f"NVML reports {str(error)!r} (code {error.value}). Check whether `nvidia-smi` works."
 
 
 def _text(value: str | bytes) -> str:
@@ -372,11 +372,13 @@ def _computing(gpu: Gpu) -> frozenset[int]:
 
 def _memory_by_process(gpu: Gpu) -> dict[int, int]:
     """Return the memory of processes that compute, render or encode; a process may be in both of NVML's lists."""
-    found: dict[int, int] = {}
+    memory_by_process: dict[int, int] = {}
     for read in (pynvml.nvmlDeviceGetComputeRunningProcesses, pynvml.nvmlDeviceGetGraphicsRunningProcesses):
         for process in _optional(partial(_running, read, gpu)) or ():
-            found[process.pid] = max(found.get(process.pid, 0), int(process.usedGpuMemory or 0))
-    return found
+            memory_by_process[process.pid] = max(
+                memory_by_process.get(process.pid, 0), int(process.usedGpuMemory or 0)
+            )
+    return memory_by_process
 
 
 def _running(read: Callable[[Any], list[Any]], gpu: Gpu) -> list[Any]:
@@ -400,12 +402,12 @@ def _visible(gpus: list[Gpu], names: str | None) -> Iterator[Gpu]:
     if names is None:
         yield from gpus
         return
-    seen: set[str] = set()
+    uuids: set[str] = set()
     for name in (part.strip() for part in names.split(",")):
         gpu = _find(gpus, name)
-        if gpu is None or gpu.uuid in seen:
+        if gpu is None or gpu.uuid in uuids:
             return
-        seen.add(gpu.uuid)
+        uuids.add(gpu.uuid)
         yield gpu
 
 

@@ -52,8 +52,8 @@ def memory_available(cgroup: Path = _CGROUP) -> int:
     free = int(psutil.virtual_memory().available)
     try:
         limit = int((cgroup / "memory.max").read_text(encoding="ascii"))
-        used = int((cgroup / "memory.current").read_text(encoding="ascii"))
-        return min(free, max(0, limit - used))
+        memory_used = int((cgroup / "memory.current").read_text(encoding="ascii"))
+        return min(free, max(0, limit - memory_used))
     except (OSError, ValueError):
         return free
 

@@ -67,9 +67,9 @@ class ProbeResults:
                 await asyncio.wait_for(entry.tried.wait(), seconds)
         return entry.usable or _slow(name, entry.partial, seconds)
 
-    def changed(self, used: Mapping[Hashable, Probe]) -> bool:
+    def changed(self, probes: Mapping[Hashable, Probe]) -> bool:
         """Whether a probe now has another result than the one used."""
-        results = ((self._entries[key].usable, probe) for key, probe in used.items())
+        results = ((self._entries[key].usable, probe) for key, probe in probes.items())
         return any(result is not None and result != probe for result, probe in results)
 
     def forget(self) -> None:

@@ -53,27 +53,27 @@ class Probes:
 
     async def of(self, service: str, runner: type[Runner[Any]]) -> Probed:
         """Probe a service's runner in all environments that may serve it. Errors of runners are not raised."""
-        own: _Candidate = (self._own, partial(runner.probe, self._tools))
+        own_candidate: _Candidate = (self._own, partial(runner.probe, self._tools))
         first: list[_Candidate] = []
         last: list[_Candidate] = []
         for engine, environment in self._environments:
             if service in engine.services:
-                before = engine.name in self._preferred or not has_engine(engine)
-                (first if before else last).append(self._in(engine, environment, runner))
-        ordered = [*first, own, *last]
+                is_preferred = engine.name in self._preferred or not has_engine(engine)
+                (first if is_preferred else last).append(self._in(engine, environment, runner))
+        ordered = [*first, own_candidate, *last]
         probes = await asyncio.gather(
             *(self._call(service, runner, interpreter, call) for interpreter, call in ordered)
         )
-        found = [
+        in_environments = [
             (interpreter.having(result), result)
             for (interpreter, _), result in zip(ordered, probes, strict=True)
             if result.available
         ]
-        if not found:
+        if not in_environments:
             reasons = dict.fromkeys(reason for result in probes for reason in result.reasons)
             return Probed(Probe(available=False, reasons=tuple(reasons)), ())
-        interpreters = tuple(interpreter for interpreter, _ in found)
-        return Probed(_merged([result for _, result in found]), interpreters)
+        interpreters = tuple(interpreter for interpreter, _ in in_environments)
+        return Probed(_merged([result for _, result in in_environments]), interpreters)
 
     def _in(self, engine: Engine, environment: Environment, runner: type[Runner[Any]]) -> _Candidate:
         variant = engine.variants.get(environment.record.variant)
@@ -87,8 +87,8 @@ class Probes:
 
     async def sandbox(self) -> Level | None:
         """Return the isolation of programs; None if they cannot be run."""
-        found = await self._get(("sandbox", self._tools), "the sandbox", partial(_sandbox, self._tools))
-        return found.features.get("level")
+        sandbox = await self._get(("sandbox", self._tools), "the sandbox", partial(_sandbox, self._tools))
+        return sandbox.features.get("level")
 
     async def _get(self, key: Hashable, name: str, call: Callable[[], Probe]) -> Probe:
         self.used[key] = result = await self._results.get(key, name, call, self._seconds)
@@ -124,12 +124,12 @@ def engine_versions(probe: Probe) -> tuple[str, ...]:
 
 def _merged(probes: Sequence[Probe]) -> Probe:
     """Return the probes of several interpreters as one: the first one's, with the engines of all."""
-    first, *others = probes
-    if not others:
+    first, *other_probes = probes
+    if not other_probes:
         return first
     features: dict[str, Any] = dict(first.features)
-    for other in others:
-        for name, value in other.features.items():
+    for other_probe in other_probes:
+        for name, value in other_probe.features.items():
             if isinstance(value, list) and isinstance(features.get(name), list):
                 features[name] = list(dict.fromkeys([*features[name], *value]))
             else:

@@ -77,7 +77,7 @@ def read_scores(path: Path) -> tuple[Score, ...]:
 
 def add_score(path: Path, score: Score) -> None:
     """Add a score to the file, which is replaced atomically. Raises `OSError`."""
-    scores = {old.key: old for old in read_scores(path)} | {score.key: score}
+    scores = {former.key: former for former in read_scores(path)} | {score.key: score}
     replace_file(path, _Document(scores=tuple(scores.values())).model_dump_json(indent=1).encode())
 
 
@@ -85,10 +85,10 @@ def advertised(
     scores: Iterable[Score], service: str, version: str, devices: Sequence[Device]
 ) -> Mapping[str, Any] | None:
     """Return the service's score for a registration, that of the fastest device; None without a valid one."""
-    found = valid(scores, service, version, devices)
-    if not found:
+    saved_score = valid(scores, service, version, devices)
+    if not saved_score:
         return None
-    best = max(found, key=lambda score: score.units_per_second)
+    best = max(saved_score, key=lambda score: score.units_per_second)
     return {"metric": best.metric, "value": best.speed, "device": best.device_name}
 
 

@@ -29,9 +29,9 @@ class DigestCache:
 
     def of(self, paths: Sequence[Path]) -> list[str]:
         """Return the hex SHA-256 of each file. Blocking: takes seconds for new files. Raises `OSError`."""
-        found = self.known(paths)
-        if None not in found:  # returns immediately, even while another thread hashes files
-            return [digest for digest in found if digest is not None]
+        digest_by_path = self.known(paths)
+        if None not in digest_by_path:  # returns immediately, even while another thread hashes files
+            return [digest for digest in digest_by_path if digest is not None]
         with self._lock:  # so that two jobs that start together hash the same gigabytes once
             digests: list[str] = []
             fresh: _Known = {}

@@ -144,7 +144,7 @@ class Downloads:
             listing = await _with_sizes(listing, client)
             progress.total = listing.total
             await undisturbed(lambda: self._plan(entry.name, partial, listing, may_remove=may_remove))
-            before = size_of(partial)
+            size_before = size_of(partial)
             _log.info("model_fetching", model=entry.name, files=len(listing.files), size=listing.total)
             began = time.monotonic()
             transfer = Transfer(
@@ -159,7 +159,7 @@ class Downloads:
             except AccessDenied as error:
                 raise (error if entry.files else needs_token(entry)) from error
             finally:
-                self._meter.count(DOWNLOADED_BYTES, amount=max(0, size_of(partial) - before))
+                self._meter.count(DOWNLOADED_BYTES, amount=max(0, size_of(partial) - size_before))
         source = {"repository": None if entry.files else entry.repository, "revision": listing.revision}
         await undisturbed(lambda: self._put_in_place(entry.name, partial, source, digests))
         _log.info("model_fetched", model=entry.name, seconds=round(time.monotonic() - began, 1))
@@ -193,7 +193,7 @@ class Downloads:
                     f"missing. The disk of {self._model_directory.models_dir} has {_gib(free)} free{limit}. Remove models with "
                     "'aitbc-agent models remove NAME', or free space on the disk."
                 )
-            removed = [self._model_directory.remove(one) for one in plan.removals]
+            removed = [self._model_directory.remove(name) for name in plan.removals]
             if all(removed):
                 if removed:
                     _log.info("models_removed", models=plan.removals, cause=f"space for {name}")
@@ -240,11 +240,11 @@ class _Progress:
         if time.monotonic() >= self._reported_at + _PROGRESS_SECONDS:
             self._report(size_of(partial), planned_size(partial) or None)
 
-    def _report(self, done: int, total: int | None) -> None:
+    def _report(self, received: int, total: int | None) -> None:
         now = time.monotonic()
-        if done > self._reported and (now >= self._reported_at + _PROGRESS_SECONDS or done == total):
-            self._reported, self._reported_at = done, now
-            self._on_progress(done, total)
+        if received > self._reported and (now >= self._reported_at + _PROGRESS_SECONDS or received == total):
+            self._reported, self._reported_at = received, now
+            self._on_progress(received, total)
 
 
 async def _fetch_all(
@@ -284,8 +284,8 @@ def _drop_changed(partial: Path, files: Sequence[RemoteFile]) -> None:
     """Delete files of an earlier attempt whose expected content has changed."""
     try:
         planned: dict[str, Any] = {
-            old["name"]: (old["sha256"], old["blob"])
-            for old in json.loads((partial / PLAN).read_bytes())["files"]
+            former["name"]: (former["sha256"], former["blob"])
+            for former in json.loads((partial / PLAN).read_bytes())["files"]
         }
     except (OSError, ValueError, LookupError, TypeError):
         planned = {}

@@ -72,12 +72,12 @@ def _list_repositories(entry: CatalogueEntry, endpoint: str | None) -> Listing:
     token = get_token()
     if entry.gated and not token:
         raise needs_token(entry)
-    own = Addition(str(entry.repository), entry.patterns, entry.revision)
+    own_files = Addition(str(entry.repository), entry.patterns, entry.revision)
     commits, files = [], {}
-    for source in (own, *entry.additions):
-        commit, found = _list_repository(entry, source, endpoint)
+    for source in (own_files, *entry.additions):
+        commit, listed_files = _list_repository(entry, source, endpoint)
         commits.append(commit)
-        files.update({file.name: file for file in found})
+        files.update({file.name: file for file in listed_files})
     absent = entry.digests.keys() - files.keys()
     if absent:
         raise ModelUnavailable(
@@ -95,13 +95,13 @@ def _list_repository(
 
     repository = source.repository
     try:
-        found = HfApi(endpoint=endpoint).model_info(
+        info = HfApi(endpoint=endpoint).model_info(
             repository, revision=source.revision, files_metadata=True, timeout=_ANSWER_SECONDS
         )
     except Exception as error:
         raise _explain(entry, source, error) from error
-    commit = found.sha or source.revision or "main"
-    usable = [file for file in found.siblings or () if is_included(file.rfilename, source.patterns)]
+    commit = info.sha or source.revision or "main"
+    usable = [file for file in info.siblings or () if is_included(file.rfilename, source.patterns)]
     if len(usable) > _MAX_FILES:
         raise ModelUnavailable(
             f"{repository} has more than {_MAX_FILES} files. Add patterns to the catalogue's entry {entry.name!r}."

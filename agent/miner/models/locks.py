@@ -93,7 +93,7 @@ class ModelDirectory:
 
     def stored(self, pinned: Collection[str] = ()) -> list[StoredModel]:
         """Return all models here. One that is being fetched counts with its full size."""
-        found = []
+        stored_models = []
         for directory in _directories(self.models_dir):
             name = directory.name.removeprefix(_FETCHING)
             if name.startswith("."):
@@ -111,8 +111,8 @@ class ModelDirectory:
                 in_use=in_use,
                 pinned=name in pinned,
             )
-            found.append(stored)
-        return found
+            stored_models.append(stored)
+        return stored_models
 
     def free(self) -> int:
         """Return the free bytes of the disk, less those that models being fetched will still take."""

@@ -121,9 +121,9 @@ class ModelProvider:
             None if model is None else self._store.resolve(model),
             {name: self._store.resolve(name, "adapter") for name in adapters},
         )
-        async with AsyncExitStack() as held:
+        async with AsyncExitStack() as stack:
             for name in [*([] if model is None else [model]), *lent.adapters]:
-                held.enter_context(await self._hold(name, on_model))
+                stack.enter_context(await self._hold(name, on_model))
             yield lent
 
     @property
@@ -136,8 +136,8 @@ class ModelProvider:
         return reasons
 
     async def _hold(self, name: str, on_model: OnModel) -> IO[bytes]:
-        def on_progress(done: int, total: int | None) -> None:
-            on_model(name, done, total)
+        def on_progress(received: int, total: int | None) -> None:
+            on_model(name, received, total)
 
         for _ in range(_ATTEMPTS):  # another program may remove a model between its fetch and its protection
             held = await self._downloads.hold(name, on_progress)
@@ -157,9 +157,9 @@ class ModelProvider:
                 f"'aitbc-agent models pull {name}'."
             )
 
-        def report(done: int, total: int | None) -> None:
-            self._note(name, done, total)
-            on_progress(done, total)
+        def report(received: int, total: int | None) -> None:
+            self._note(name, received, total)
+            on_progress(received, total)
 
         source = self._store.entry(name).source
         self._fail_if_unreachable(name, source)
@@ -182,11 +182,11 @@ class ModelProvider:
     def _fail_if_unreachable(self, name: str, source: str) -> None:
         """Raise `SourceUnreachable` immediately if the server did not answer a moment ago."""
         until, reason = self._unreachable.get(source, (0.0, ""))
-        left = until - time.monotonic()
-        if left > 0:
+        seconds_left = until - time.monotonic()
+        if seconds_left > 0:
             raise SourceUnreachable(
                 f"The model {name!r} is not on this machine, and {source} cannot be reached at present; the next attempt is "
-                f"in {left:.0f} s. Last error: {reason}"
+                f"in {seconds_left:.0f} s. Last error: {reason}"
             )
 
     # In advance -----------------------------------------------------------------------------------------------------
@@ -232,11 +232,12 @@ class ModelProvider:
     def arriving(self) -> list[dict[str, Any]]:
         """The models that are being fetched: `done` of `total` bytes; the total is None while unknown."""
         return [
-            {"model": name, "done": done, "total": total} for name, (done, total) in self._arriving.items()
+            {"model": name, "done": received, "total": total}
+            for name, (received, total) in self._arriving.items()
         ]
 
-    def _note(self, name: str, done: int, total: int | None) -> None:
-        self._arriving[name] = (done, total)
+    def _note(self, name: str, received: int, total: int | None) -> None:
+        self._arriving[name] = (received, total)
 
     @property
     def present(self) -> Mapping[str, Sequence[str]]:
@@ -275,16 +276,18 @@ class ModelProvider:
     async def _poll(self) -> None:
         """Read which models are on disk."""
         services = {entry.service for entry in self._store.catalogue.values()}
-        found = await asyncio.to_thread(
+        digests = await asyncio.to_thread(
             lambda: {service: self._store.on_disk(service) for service in sorted(services)}
         )
-        changed, self._present = found != self._present, found
+        changed, self._present = digests != self._present, digests
         if changed:
             self._on_change()
 
     async def _fetch_ahead(self, name: str) -> None:
         fetching = asyncio.create_task(
-            self._downloads.fetch(name, lambda done, total: self._note(name, done, total), may_remove=False),
+            self._downloads.fetch(
+                name, lambda received, total: self._note(name, received, total), may_remove=False
+            ),
             name=f"fetch-{name}",
         )
         self._fetching_ahead = fetching
@@ -301,5 +304,7 @@ class ModelProvider:
         error = fetching.exception()
         if error is not None:
             self._failed[name] = time.monotonic() + _COOLDOWN_SECONDS
-            known = isinstance(error, RunnerError | OSError)
-            _log.warning("model_not_fetched", model=name, error=str(error), exc_info=None if known else error)
+            is_expected = isinstance(error, RunnerError | OSError)
+            _log.warning(
+                "model_not_fetched", model=name, error=str(error), exc_info=None if is_expected else error
+            )

@@ -129,8 +129,8 @@ class ModelStore:
 
     def known_digest(self, paths: Sequence[Path]) -> str | None:
         """Return the cached digest of these weights, None if a file would have to be hashed first."""
-        known = [digest for digest in self.digests.known(paths) if digest is not None]
-        return _combine(known) if known and len(known) == len(paths) else None
+        digests = [digest for digest in self.digests.known(paths) if digest is not None]
+        return _combine(digests) if digests and len(digests) == len(paths) else None
 
 
 def _combine(digests: Sequence[str]) -> str:

@@ -125,7 +125,7 @@ class GpuWatch:
         """Return the state after one more reading. A value that the card does not report counts as harmless."""
         hold = rules.hold_seconds
         # While this agent works, the utilisation cannot be attributed to other programs.
-        used = 0.0 if reading.working or reading.utilization is None else reading.utilization
+        by_others = 0.0 if reading.working or reading.utilization is None else reading.utilization
         return GpuWatch(
             fault=self.fault.update(now, present=rules.faulty and reading.fault is not None, hold=hold),
             slowed=self.slowed.update(
@@ -134,7 +134,7 @@ class GpuWatch:
             program=self.program.update(now, present=rules.other_programs and reading.others > 0, hold=hold),
             busy=self.busy.update(
                 now,
-                present=rules.other_programs and used >= rules.other_utilization,
+                present=rules.other_programs and by_others >= rules.other_utilization,
                 hold=hold,
                 onset=ONSET_SECONDS,
             ),

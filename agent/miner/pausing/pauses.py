@@ -178,13 +178,13 @@ class Pauses:
 
     def find(self, name: str) -> str:
         """Return the UUID of the GPU with this index, UUID or prefix of a UUID. Raises `GpuUnknown`."""
-        found = [gpu.uuid for gpu in self._cards.values() if gpu.is_named(name)]
-        if len(found) == 1:
-            return found[0]
-        known = ", ".join(f"{gpu.number} ({gpu.uuid})" for gpu in self._cards.values())
+        uuids = [gpu.uuid for gpu in self._cards.values() if gpu.is_named(name)]
+        if len(uuids) == 1:
+            return uuids[0]
+        numbers = ", ".join(f"{gpu.number} ({gpu.uuid})" for gpu in self._cards.values())
         raise GpuUnknown(
-            f"There is no GPU {name!r} here; this machine has {known}."
-            if known
+            f"There is no GPU {name!r} here; this machine has {numbers}."
+            if numbers
             else f"There is no GPU {name!r}: this machine has none."
         )
 
@@ -224,16 +224,20 @@ class Pauses:
         """Decide what is paused. Return whether that has changed."""
         now = self._clock()
         hand = self._saved.at(now).hand
-        own = Pause(Cause.HAND, until=hand[WHOLE]) if WHOLE in hand else None
-        gpus = {uuid: own or next(self._pauses_of(uuid, hand), None) for uuid in self._rules}
-        if not self._rules and own is None and (end := self._effective(WHOLE, self._whole_rules)) is not None:
-            own = Pause(Cause.SCHEDULE, until=end)
+        miners_pause = Pause(Cause.HAND, until=hand[WHOLE]) if WHOLE in hand else None
+        gpus = {uuid: miners_pause or next(self._pauses_of(uuid, hand), None) for uuid in self._rules}
+        if (
+            not self._rules
+            and miners_pause is None
+            and (end := self._effective(WHOLE, self._whole_rules)) is not None
+        ):
+            miners_pause = Pause(Cause.SCHEDULE, until=end)
         names = {f"GPU {self._cards[uuid].number}": pause for uuid, pause in gpus.items()}
-        before = self.now
+        former = self.now
         self.now = Paused(
-            whole(own, names), {uuid: pause for uuid, pause in gpus.items() if pause is not None}
+            whole(miners_pause, names), {uuid: pause for uuid, pause in gpus.items() if pause is not None}
         )
-        return self.now != before
+        return self.now != former
 
     def _pauses_of(self, uuid: str, hand: Mapping[str, float | None]) -> Iterator[Pause]:
         rules = self._rules[uuid]
@@ -255,10 +259,10 @@ class Pauses:
     async def _measure(self) -> None:
         self._measured_at = time.monotonic()
         cards = {gpu.uuid: gpu for gpu in await self._gpus.refresh()}
-        others: Mapping[str, int] = {}
+        programs: Mapping[str, int] = {}
         if any(rules.other_programs for rules in self._rules.values()):
             with suppress(TimeoutError):
-                others = await call_within(_MEASURE_SECONDS, self._gpus.others, name="gpus-programs")
+                programs = await call_within(_MEASURE_SECONDS, self._gpus.others, name="gpus-programs")
         working = self._working()
         for uuid, rules in self._rules.items():
             reading = Reading(fault=LOST)
@@ -267,7 +271,7 @@ class Pauses:
                     temperature=gpu.temperature,
                     power=gpu.power,
                     utilization=gpu.utilization,
-                    others=others.get(uuid, 0),
+                    others=programs.get(uuid, 0),
                     working=uuid in working,
                     fault=gpu.fault,
                     slowed=gpu.slowed,
@@ -280,7 +284,7 @@ def _rules(settings: MinerSettings, gpu: Gpu | None = None) -> Rules:
     values = settings.pause.model_dump()
     for name in sorted(settings.gpus, key=len):
         if gpu is not None and gpu.is_named(name):
-            own = settings.gpus[name].pause.model_dump()
-            values |= {key: value for key, value in own.items() if value is not None}
+            of_gpu = settings.gpus[name].pause.model_dump()
+            values |= {key: value for key, value in of_gpu.items() if value is not None}
     values["schedule"] = tuple(parse_window(window) for window in values["schedule"])
     return Rules(**values)

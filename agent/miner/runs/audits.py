@@ -21,16 +21,23 @@ def unsigned_part(
     `digests` are those of the audit's input files (hex SHA-256), by name.
     """
     try:
-        found = {RESULT_NAME: sha256_hex(canonical_json(dict(results)))}
+        artifact_digests = {RESULT_NAME: sha256_hex(canonical_json(dict(results)))}
     except FormatError:
         return RESULT_NAME
-    found |= {
+    artifact_digests |= {
         name.removeprefix(AUDIT_PREFIX): digest
         for name, digest in digests.items()
         if name.startswith(AUDIT_PREFIX)
     }
     signed = {item["name"]: item["digest"]["sha256"] for item in statement["subject"]}
-    return next((name for name in sorted({*found, *signed}) if found.get(name) != signed.get(name)), None)
+    return next(
+        (
+            name
+            for name in sorted({*artifact_digests, *signed})
+            if artifact_digests.get(name) != signed.get(name)
+        ),
+        None,
+    )
 
 
 def same_weights(execution: Execution, statement: Mapping[str, Any]) -> Execution:

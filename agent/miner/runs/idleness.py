@@ -63,20 +63,20 @@ class Moment:
 
 def uses(moment: Moment) -> dict[Use, float]:
     """Return the number of slots for each use. They sum to the number of slots."""
-    found: defaultdict[Use, float] = defaultdict(float)
+    slots_by_use: defaultdict[Use, float] = defaultdict(float)
     busy = moment.slots - moment.free
     for stage, count in Counter(moment.stages).items():
-        found[stage] += busy * count / len(moment.stages)
+        slots_by_use[stage] += busy * count / len(moment.stages)
     idle = float(moment.free if moment.stages else moment.slots)
     if moment.barrier is not None:
-        found[moment.barrier] += idle
-        return dict(found)
+        slots_by_use[moment.barrier] += idle
+        return dict(slots_by_use)
     for cause in moment.paused:
         size = min(float(moment.per_card), idle)
-        found[PAUSED[cause]] += size
+        slots_by_use[PAUSED[cause]] += size
         idle -= size
-    found[Use.NO_JOB] += idle
-    return {use: size for use, size in found.items() if size > 0}
+    slots_by_use[Use.NO_JOB] += idle
+    return {use: size for use, size in slots_by_use.items() if size > 0}
 
 
 class LastHour:
@@ -99,12 +99,14 @@ class LastHour:
             if minute + 1 > now / 60 - _BUCKETS:
                 for use, amount in sums.items():
                     total[use] += amount
-        whole = sum(total.values())
-        if whole <= 0:
+        all_seconds = sum(total.values())
+        if all_seconds <= 0:
             current = dict(self._current[1]) if self._current else {}
-            total, whole = current, sum(current.values())
+            total, all_seconds = current, sum(current.values())
         return {
-            use: amount / whole for use, amount in sorted(total.items(), key=lambda item: -item[1]) if amount
+            use: amount / all_seconds
+            for use, amount in sorted(total.items(), key=lambda item: -item[1])
+            if amount
         }
 
     def _advance(self, now: float) -> None:

@@ -26,7 +26,7 @@ class RunLog:
     def add(self, message: JobLog) -> None:
         """Add lines, and send them, unless those that were sent have reached the limit."""
         ahead = self._lease.coordinator_time() - time.time()
-        sent = []
+        messages = []
         if message.dropped:
             self._buffer.truncated = True
         for part in message.lines:
@@ -34,9 +34,9 @@ class RunLog:
             self._buffer.add(line)
             self._unsent -= line.size
             if self._unsent >= 0:
-                sent.append(_wire(line))
-        if sent:
-            self._feed.log(sent)
+                messages.append(_wire(line))
+        if messages:
+            self._feed.log(messages)
 
     def fields(self) -> dict[str, Any]:
         """Return the part of an outcome's body that contains the log; empty if nothing was written."""

@@ -71,48 +71,48 @@ class FinishedRun:
     finished_at: float
 
 
-def has_files(done: Done) -> bool:
+def has_files(outcome: Done) -> bool:
     """Whether the results name any output file."""
     try:
-        return next(file_references(done.results), None) is not None
+        return next(file_references(outcome.results), None) is not None
     except ProtocolError:
         return True  # `collect` raises the error
 
 
-def collect(done: Done, output: Path) -> Collected:
-    """Hash the files below `output` that `done` names, and put their addresses into its results.
+def collect(outcome: Done, output: Path) -> Collected:
+    """Hash the files below `output` that `outcome` names, and put their addresses into its results.
 
     Blocking: reads every file, and returns when all are on disk. Raises `Fail` if the results contain a forged file,
     `Retry` if a file is missing or not a regular one, `OSError`.
     """
-    made: list[Artifact] = []
+    artifacts: list[Artifact] = []
 
     def hashed(reference: FileReference) -> Mapping[str, Any]:
-        made.append(hash_output(reference, output))
-        return _described(made[-1])
+        artifacts.append(hash_output(reference, output))
+        return _described(artifacts[-1])
 
     try:
-        results = replace_files(done.results, hashed)
+        results = replace_files(outcome.results, hashed)
     except ProtocolError as error:
         raise Retry(
             f"The runner named an invalid output: {error}", code=FailureCode.RUNNER_CRASHED
         ) from error
-    results["units"] = _number(done.units)
+    results["units"] = _number(outcome.units)
     files = output_files(results)
-    paths = {artifact.artifact_id: artifact.path for artifact in made}
-    if len(files) != len(made) or {file.artifact_id for file in files} != paths.keys():
+    paths = {artifact.artifact_id: artifact.path for artifact in artifacts}
+    if len(files) != len(artifacts) or {file.artifact_id for file in files} != paths.keys():
         raise Fail(
             "The results contain an object that looks like an output file but is not one. Rename its fields "
             "(artifact_id, url, media_type, size, name).",
             code=FailureCode.RESULT_INVALID,
         )
-    if made:
+    if artifacts:
         sync_directory(output)
     stored = tuple(
         Artifact(file.artifact_id, paths[file.artifact_id], file.name, file.media_type, file.size)
         for file in files
     )
-    return Collected(results, stored, Decimal(str(results["units"])), _bounded(done.evidence))
+    return Collected(results, stored, Decimal(str(results["units"])), _bounded(outcome.evidence))
 
 
 def hash_output(reference: FileReference, output: Path) -> Artifact:
@@ -133,11 +133,11 @@ def registered_version(offer: ServiceOffer, session: Session, execution: Executi
     """
     version, engine = execution.runner.version, execution.done.engine
     if not engine or not session.engine_versions:
-        stated, known = offer.version, offer.version.startswith(version)
+        stated, is_offered = offer.version, offer.version.startswith(version)
     else:
         stated = f"{version}+{engine}"
-        known = stated in offer.versions
-    if not known:
+        is_offered = stated in offer.versions
+    if not is_offered:
         raise Retry(
             f"The runner of {offer.definition.service_id} was replaced while the agent ran; restart the agent.",
             code=FailureCode.RUNNER_REPLACED,
@@ -186,19 +186,19 @@ def statement_about(
     )
 
 
-def _sealing(opened: OpenedJob, done: Done) -> Sealing:
+def _sealing(opened: OpenedJob, outcome: Done) -> Sealing:
     """Return what the statement says about a sealed job. Raises `Retry` if its child did not seal it."""
-    if done.sealed is None:
+    if outcome.sealed is None:
         raise Retry(
             "The runner returned the results of a sealed job unsealed.", code=FailureCode.RUNNER_CRASHED
         )
     return Sealing(
         key_id=opened.key_id,
         request_id=opened.request_id,
-        request=done.sealed.request,
-        results=done.sealed.results,
-        inputs=tuple(done.sealed.inputs),
-        outputs=tuple(done.sealed.outputs),
+        request=outcome.sealed.request,
+        results=outcome.sealed.results,
+        inputs=tuple(outcome.sealed.inputs),
+        outputs=tuple(outcome.sealed.outputs),
     )
 
 

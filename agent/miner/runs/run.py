@@ -260,13 +260,13 @@ class JobRun:
 
     def _make_directories(self) -> None:
         self._directory.mkdir(parents=True)
-        used = {
+        resources = {
             "output": True,
             "work": True,
             "inputs": self.lease.spec.files,
             "checkpoints": self.lease.checkpoints,
         }
-        for name in (name for name, content in used.items() if content):
+        for name in (name for name, content in resources.items() if content):
             (self._directory / name).mkdir()
 
     async def _run_in_child(
@@ -304,7 +304,7 @@ class JobRun:
         audit = self.lease.spec.audit
         if audit is None:
             return None
-        known = await asyncio.to_thread(read_calibrations, self._parts.data_dir)
+        calibrations = await asyncio.to_thread(read_calibrations, self._parts.data_dir)
         return AuditedRun(
             results=audit.results,
             statement=audit.statement,
@@ -313,7 +313,9 @@ class JobRun:
             choice=self.lease.nonce or secrets.token_hex(32),
             answer=audit.answer,
             mismatch=unsigned_part(audit.results, audit.statement, digests),
-            calibrations=[made for made in known if made.service == self.lease.service],
+            calibrations=[
+                calibration for calibration in calibrations if calibration.service == self.lease.service
+            ],
         )
 
     def _count_result(self, statement: Statement) -> None:
@@ -338,25 +340,25 @@ class JobRun:
         self.progress, self.units = percent, units
         self.counter += 1
         self._feed.progress(percent, units)
-        most = self.lease.max_units
+        max_units = self.lease.max_units
         ended = self._too_costly or self._time_left.expired()
-        if most is not None and units > most and percent < _DONE and not ended:
+        if max_units is not None and units > max_units and percent < _DONE and not ended:
             self._too_costly = True
             self._time_left.reschedule(asyncio.get_running_loop().time())
 
     def _cost_message(self) -> str:
-        lease, most = self.lease, money(self.lease.max_cost)
-        reached = f"The job reached its max_cost of {most} at {self.progress:.0f} % progress"
+        lease, max_cost = self.lease, money(self.lease.max_cost)
+        reached = f"The job reached its max_cost of {max_cost} at {self.progress:.0f} % progress"
         if self.progress < 1:
             return f"{reached}; raise pricing.max_cost."
         enough = uncapped_price(self.units * 100 / Decimal(self.progress), lease.unit_price)
         return f"{reached}; a max_cost of about {money(enough)} is enough."
 
-    def _on_model(self, name: str, done: int, total: int | None) -> None:
+    def _on_model(self, name: str, received: int, total: int | None) -> None:
         if self.stage != "downloading":
             self.stage = "downloading"
             self._slots.downloading()
-        self._on_event("model", {"model": name, "done": done, "total": total})
+        self._on_event("model", {"model": name, "done": received, "total": total})
 
     def _on_event(self, kind: str, data: Mapping[str, Any]) -> None:
         self.counter += 1
@@ -373,14 +375,14 @@ class JobRun:
         self._job_log.add(message)
 
     async def _collect(self, execution: Execution) -> Collected:
-        done, output = execution.done, self._directory / "output"
+        outcome, output = execution.done, self._directory / "output"
         if (
             not self.lease.nonce
         ):  # an older coordinator, which refuses statements with fields that it does not know
-            done = done.model_copy(update={"evidence": None})
-        if not has_files(done):  # there is no file to read, so a thread would only cost time
-            return collect(done, output)
-        return await asyncio.to_thread(collect, done, output)
+            outcome = outcome.model_copy(update={"evidence": None})
+        if not has_files(outcome):  # there is no file to read, so a thread would only cost time
+            return collect(outcome, output)
+        return await asyncio.to_thread(collect, outcome, output)
 
     def _failure(self, error: RunnerError) -> Entry:
         kind = "fail" if isinstance(error, Fail) else "retry"

@@ -134,10 +134,13 @@ class Workload:
         if now.miner is not None:
             return 0
         slots = min(self._slots, self._per_card * (max(1, self._pauses.cards) - len(now.gpus)))
-        used = [len(child.devices) for child in working]
+        device_counts = [len(child.devices) for child in working]
         used_there = sum(len(set(child.devices) - now.devices) for child in working)
         free = self._parts.executor.free()
-        return max(0, min(slots - used_there, self._slots - sum(used), self._slots if free is None else free))
+        return max(
+            0,
+            min(slots - used_there, self._slots - sum(device_counts), self._slots if free is None else free),
+        )
 
     @property
     def _per_card(self) -> int:
@@ -168,7 +171,7 @@ class Workload:
     def _has_capacity_for(self, run: JobRun) -> bool:
         """Return whether there is capacity for one more run, after those that have it and those that have waited longer."""
         later = self._admitting[self._admitting.index(run) :]
-        earlier = [other.batch for other in self._occupying() if other not in later]
+        earlier = [other_run.batch for other_run in self._occupying() if other_run not in later]
         working = self._parts.executor.working()
         free = self._beside(working, self._free(working), self._pauses.now.devices, earlier)
         return free.reserve(*run.batch)

@@ -45,10 +45,10 @@ def find(parent: Path, data_dir: Path, mounts: Path = MOUNTS) -> MemoryDirectory
 def create(directory: Path) -> None:
     """Create the directory for this user alone. Raises `OSError` if another user owns it."""
     directory.mkdir(mode=0o700, exist_ok=True)
-    found = directory.lstat()
-    if directory.is_symlink() or found.st_uid != os.geteuid():
+    status = directory.lstat()
+    if directory.is_symlink() or status.st_uid != os.geteuid():
         raise PermissionError(0, "it belongs to another user", str(directory))
-    if found.st_mode & _OPEN:
+    if status.st_mode & _OPEN:
         directory.chmod(0o700)
 
 

@@ -135,8 +135,8 @@ def _usable(settings: MinerSettings, directory: Path) -> tuple[Path | None, str 
         return None, "miner.sealing.enabled is off."
     if settings.executor != "local":
         return None, "Jobs run on a Ray cluster, whose nodes would receive the plaintexts as files."
-    found = directories.find(settings.sealing.directory, directory)
-    return found.path, found.reason
+    memory = directories.find(settings.sealing.directory, directory)
+    return memory.path, memory.reason
 
 
 def _create(path: Path) -> None:

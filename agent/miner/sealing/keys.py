@@ -87,8 +87,8 @@ class SealingKeys:
         """Return the private key with this id, None if there is none or it has expired."""
         now = self._clock()
         usable = (pair for pair in self._pairs if pair.id == identifier and pair.expires_at > now)
-        found = next(usable, None)
-        return None if found is None else found.private
+        newest = next(usable, None)
+        return None if newest is None else newest.private
 
     def published(self, origin: str) -> list[dict[str, Any]]:
         """Return the usable keys as capabilities contain them, the newest first, signed for a log; none before it is known."""

@@ -31,9 +31,9 @@ class RequestLog:
 
     def claim(self, request_id: str, job_id: str) -> bool:
         """Record that a job runs a request. Return False if another job does. Blocking: returns when it is on disk."""
-        known = self._jobs.get(request_id)
-        if known is not None:
-            return known == job_id
+        opened_job = self._jobs.get(request_id)
+        if opened_job is not None:
+            return opened_job == job_id
         self._jobs[request_id] = job_id
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:

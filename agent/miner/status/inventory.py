@@ -73,7 +73,7 @@ class Inventory:
         directory = self._store.location(entry)
         on_disk = self._store.has(name)
         sizes = [file.size for file in entry.files if file.size is not None]
-        used = self._model_directory.last_used(name)
+        last_used = self._model_directory.last_used(name)
         return ListedModel(
             name=name,
             service=entry.service,
@@ -94,7 +94,7 @@ class Inventory:
             pinned=name in section_of(self._settings, MinerSettings).models_pinned,
             in_use=self._model_directory.in_use(name),
             loaded=name in self._loaded,
-            last_used=format_optional_time(used),
+            last_used=format_optional_time(last_used),
             digest=self._digest(entry) if on_disk and entry.kind == "model" else None,
         )
 

@@ -58,9 +58,9 @@ def read(status: Mapping[str, Any], directories: Mapping[str, Path]) -> dict[Met
     }
 
 
-def _by_gpu(cards: list[dict[str, Any]], name: str, whole: float = 1) -> Values:
+def _by_gpu(cards: list[dict[str, Any]], name: str, unit: float = 1) -> Values:
     """Return a value of each GPU that reports it."""
-    return {(card["uuid"], card["name"]): card[name] / whole for card in cards if card.get(name) is not None}
+    return {(card["uuid"], card["name"]): card[name] / unit for card in cards if card.get(name) is not None}
 
 
 class _Server(uvicorn.Server):
@@ -108,8 +108,8 @@ class MetricsServer:
         )
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="miner-metrics")
-        shown = f"[{self._host}]" if ":" in self._host else self._host
-        self.url = f"http://{shown}:{listener.getsockname()[1]}/metrics"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        self.url = f"http://{host}:{listener.getsockname()[1]}/metrics"
 
     async def close(self) -> None:
         """Stop serving."""

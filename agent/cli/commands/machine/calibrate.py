@@ -46,14 +46,16 @@ def calibrate(
     report = asyncio.run(measuring.measure())
     if as_json:
         skipped = [{"subject": subject, "reason": reason} for subject, reason in report.skipped]
-        print_json({"calibrations": [asdict(made) for made in report.made], "skipped": skipped})
+        print_json({"calibrations": [asdict(calibration) for calibration in report.made], "skipped": skipped})
     else:
-        for made in report.made:
-            of = f"{made.service} {made.model}".strip()
-            typer.echo(f"{of} in {made.audited.engine} {made.audited.precision} on {made.audited.device}:")
-            for name, found in made.ranges.items():
+        for calibration in report.made:
+            of = f"{calibration.service} {calibration.model}".strip()
+            typer.echo(
+                f"{of} in {calibration.audited.engine} {calibration.audited.precision} on {calibration.audited.device}:"
+            )
+            for name, honest_range in calibration.ranges.items():
                 typer.echo(
-                    f"  {name}: {found.least:.4g} to {found.greatest:.4g} in {found.count} runs, limit {found.limit:.4g}"
+                    f"  {name}: {honest_range.least:.4g} to {honest_range.greatest:.4g} in {honest_range.count} runs, limit {honest_range.limit:.4g}"
                 )
         for subject, reason in report.skipped:
             typer.echo(f"{subject} was not calibrated: {reason}")

@@ -93,8 +93,8 @@ def show(
     if not rows:
         typer.echo("All settings have their default values.", err=True)
     for setting, value, origin in rows:
-        shown = "(not set)" if value is None else written(_masked(setting, value))
-        typer.echo(f"{setting.key} = {shown}" + ("" if origin.source == "default" else f"    # {origin}"))
+        text = "(not set)" if value is None else written(_masked(setting, value))
+        typer.echo(f"{setting.key} = {text}" + ("" if origin.source == "default" else f"    # {origin}"))
 
 
 def _values(reading: Reading) -> list[tuple[Setting, Any]]:

@@ -28,28 +28,30 @@ def earnings(
         raise ConfigurationError("This agent has no earnings: it runs no miner with a key of its own.")
     with AITBCClient(agent.miner_key, agent.url) as client:
         wallet = client.wallet.get()
-        shown = {
+        summary = {
             **client.miners.stats(agent.miner_id).to_dict(),
             **{name: wallet.get(name, "0") for name in _AMOUNTS},
             "payments": client.wallet.transactions(limit=limit).to_dict()["transactions"],
         }
     if as_json:
-        print_json(shown)
+        print_json(summary)
     else:
-        _print(shown)
+        _print(summary)
 
 
-def _print(shown: dict[str, Any]) -> None:
+def _print(earnings: dict[str, Any]) -> None:
     console = SafeConsole(highlight=True)
-    console.print(Text.assemble((shown["total_earned"], "bold"), f" earned since {shown['active_since']}"))
     console.print(
-        f"  available {shown['available']}, on hold {shown['on_hold']}, on its way {shown['pending']}, paid out {shown['paid_out']}"
+        Text.assemble((earnings["total_earned"], "bold"), f" earned since {earnings['active_since']}")
     )
     console.print(
-        f"  reputation {shown['reputation']:.2f} of 5, {shown['total_jobs']} jobs, "
-        f"{100 * shown['success_rate']:.3g} % successful, {shown['average_completion_time']:.1f} s on average"
+        f"  available {earnings['available']}, on hold {earnings['on_hold']}, on its way {earnings['pending']}, paid out {earnings['paid_out']}"
     )
-    if not shown["payments"]:
+    console.print(
+        f"  reputation {earnings['reputation']:.2f} of 5, {earnings['total_jobs']} jobs, "
+        f"{100 * earnings['success_rate']:.3g} % successful, {earnings['average_completion_time']:.1f} s on average"
+    )
+    if not earnings["payments"]:
         return
     rows = [
         (
@@ -58,7 +60,7 @@ def _print(shown: dict[str, Any]) -> None:
             payment.get("fee", "0"),
             moment(payment.get("settled_at")),
         )
-        for payment in shown["payments"]
+        for payment in earnings["payments"]
         if payment["type"] == "payment"
     ]
     print_rows(("JOB", "PAID", "FEE", "SETTLED"), rows)

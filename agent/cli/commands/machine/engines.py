@@ -87,18 +87,20 @@ def install(
     for engine in chosen:
         try:
             with shown(engine.name) as on_progress:
-                done = _installer(settings, engine.name).install(
+                installation = _installer(settings, engine.name).install(
                     engine, engine.variant(cuda=cuda), on_progress
                 )
         except KeyboardInterrupt:
             typer.echo(f"\nStopped. Run `aitbc-agent engines install {engine.name}` to continue.", err=True)
             raise typer.Exit(INTERRUPTED) from None
-        record = done.environment.record
-        results.append({**asdict(record), "path": str(done.environment.path), "changed": done.changed})
+        record = installation.environment.record
+        results.append(
+            {**asdict(record), "path": str(installation.environment.path), "changed": installation.changed}
+        )
         if not as_json:
-            action = "was installed in" if done.changed else "is already in"
+            action = "was installed in" if installation.changed else "is already in"
             typer.echo(
-                f"{engine.name} ({record.variant}) {action} {done.environment.path} ({as_text(record.size)})."
+                f"{engine.name} ({record.variant}) {action} {installation.environment.path} ({as_text(record.size)})."
             )
     if as_json:
         print_json(results)

@@ -164,11 +164,15 @@ def remove(name: Name, data_dir: DataDir = None, config: ConfigFile = None, as_j
     if not store.has(name) and not model_directory.partial(name).exists():
         raise AgentError(f"{name} is not on this machine.")
     stored = [
-        one for one in model_directory.stored() if one.name in (name, model_directory.partial(name).name)
+        stored_model
+        for stored_model in model_directory.stored()
+        if stored_model.name in (name, model_directory.partial(name).name)
     ]
-    if name in _loaded(settings) or not all(model_directory.remove(one.name) for one in stored):
+    if name in _loaded(settings) or not all(
+        model_directory.remove(stored_model.name) for stored_model in stored
+    ):
         raise AgentError(f"{name} is in use. Wait until it is idle, or stop the agent.")
-    freed = sum(one.size for one in stored)
+    freed = sum(stored_model.size for stored_model in stored)
     if as_json:
         print_json({"name": name, "removed": True, "freed": freed})
         return

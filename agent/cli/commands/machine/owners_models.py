@@ -73,8 +73,8 @@ def add(data_dir: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _engines(data_dir: Path, service: str) -> list[str]:
-    known = [entry.engines for entry in load_catalogue(data_dir).values() if entry.service == service]
-    return list(known[0]) if known else [installed()[service].name]
+    engine_lists = [entry.engines for entry in load_catalogue(data_dir).values() if entry.service == service]
+    return list(engine_lists[0]) if engine_lists else [installed()[service].name]
 
 
 def _appended(path: Path, entry: Mapping[str, Any]) -> bytes:

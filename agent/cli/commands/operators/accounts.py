@@ -24,13 +24,19 @@ Note = Annotated[str, typer.Option(help="Purpose; the client can see it.")]
 @app.command("list")
 def list_accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all accounts with their balances and the amounts held for unfinished jobs."""
-    found = accounts(settings_from(data_dir))
+    all_accounts = accounts(settings_from(data_dir))
     if as_json:
-        print_json(found)
+        print_json(all_accounts)
         return
     rows = [
-        (one["account_id"], one["name"], one["balance"], one["held"], moment(one["created_at"]))
-        for one in found
+        (
+            account["account_id"],
+            account["name"],
+            account["balance"],
+            account["held"],
+            moment(account["created_at"]),
+        )
+        for account in all_accounts
     ]
     print_rows(("ACCOUNT", "NAME", "BALANCE", "HELD", "CREATED"), rows, free=("NAME",))
 
@@ -91,20 +97,20 @@ def list_deposits(
 ) -> None:
     """List deposits, the credits for payments received outside the coordinator, newest first."""
     settings = settings_from(data_dir)
-    found = deposits(settings, None if account is None else find_account(settings, account))
+    all_deposits = deposits(settings, None if account is None else find_account(settings, account))
     if as_json:
-        print_json(found)
+        print_json(all_deposits)
         return
     rows = [
         (
-            one["external_id"],
-            one["source"],
-            one["account_id"],
-            one["amount"],
-            f"{one['external_amount']} {one.get('currency', '')}".strip(),
-            moment(one["created_at"]),
+            deposit["external_id"],
+            deposit["source"],
+            deposit["account_id"],
+            deposit["amount"],
+            f"{deposit['external_amount']} {deposit.get('currency', '')}".strip(),
+            moment(deposit["created_at"]),
         )
-        for one in found
+        for deposit in all_deposits
     ]
     print_rows(("PAYMENT", "SOURCE", "ACCOUNT", "CREDITED", "RECEIVED", "CREATED"), rows)
 

@@ -93,8 +93,8 @@ def backup(
     if as_json:
         print_json({"directory": directory.absolute(), **_shown(summary)})
         return
-    held = "without the files of jobs" if summary.artifacts is None else f"{summary.artifacts} files of jobs"
-    typer.echo(f"{directory}: {len(summary.files)} files, {summary.leaves} leaves of the log, {held}")
+    files = "without the files of jobs" if summary.artifacts is None else f"{summary.artifacts} files of jobs"
+    typer.echo(f"{directory}: {len(summary.files)} files, {summary.leaves} leaves of the log, {files}")
     if summary.lost:
         typer.echo(
             f"{summary.lost} more files of jobs are in the database, but missing or damaged on the disk.",
@@ -183,16 +183,16 @@ def _examined(database: Path, directory: Path, settings: Settings) -> Examinatio
         raise ConfigurationError(f"{error}. See docs/reference/transparency-log.md.") from None
     with reading(database) as connection:
         require_newest(connection)
-        found = examine(
+        examination = examine(
             connection, signer.vkey, {} if published is None else {PUBLISHED: published}, EXAMINERS
         )
-    if found.problems:
-        first = found.problems[0]
+    if examination.problems:
+        first = examination.problems[0]
         raise ConfigurationError(
-            f"The check found {len(found.problems)} problems, the first: {first.kind} {first.where}: {first.message}. "
+            f"The check found {len(examination.problems)} problems, the first: {first.kind} {first.where}: {first.message}. "
             "Run `aitbc-agent fsck` and see docs/reference/transparency-log.md."
         )
-    return found
+    return examination
 
 
 def _check_artifacts(directory: Path, count: int) -> None:
@@ -302,9 +302,9 @@ def _read_summary(directory: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{directory} is not a backup: it has no readable {MANIFEST}.") from None
     if summary.get("format") != FORMAT:
         raise ConfigurationError(f"{directory} was created by a newer aitbc-agent. Upgrade this one.")
-    known = {*FILES, DATABASE}
+    expected_files = {*FILES, DATABASE}
     for name, digest in files.items():
         path = directory / name
-        if name not in known or not path.is_file() or _digest(path) != digest:
+        if name not in expected_files or not path.is_file() or _digest(path) != digest:
             raise ConfigurationError(f"{path} has changed since the backup. Use another backup.")
     return summary

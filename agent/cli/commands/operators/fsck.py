@@ -60,12 +60,12 @@ def fsck(
     if fault is not None:
         result.find("checkpoint", PUBLISHED, fault)
     if as_json:
-        shown = {
+        summary = {
             name: value
             for name, value in asdict(result).items()
             if not name.startswith("_") and name != "others"
         }
-        print_json({"ok": not result.problems, **shown, **result.others, "artifacts": files})
+        print_json({"ok": not result.problems, **summary, **result.others, "artifacts": files})
     else:
         _print(result, files)
     if result.problems:
@@ -100,10 +100,10 @@ def _published(path: Path, log_key: str) -> tuple[Checkpoint | None, str | None]
 def _print(result: Examination, files: int | None) -> None:
     for problem in result.problems:
         typer.echo(f"{problem.kind:<12} {problem.where}: {problem.message}")
-    others = "".join(f"{count} {name}, " for name, count in result.others.items())
+    other_counts = "".join(f"{count} {name}, " for name, count in result.others.items())
     typer.echo(
         f"{result.leaves} leaves ({result.waiting} more without a number yet), {result.receipts} receipts, {result.settlements} "
-        f"settlements, {others}{result.checkpoints} checkpoints, {result.cosignatures} cosignatures"
+        f"settlements, {other_counts}{result.checkpoints} checkpoints, {result.cosignatures} cosignatures"
     )
     if files is not None:
         typer.echo(f"{files} artifacts compared with the store of files")

@@ -90,14 +90,14 @@ def _moved(
         published = read_published(settings.data_dir / "coordinator" / PUBLISHED, key)
     except LogInconsistent as error:
         raise ConfigurationError(f"{error}. See docs/reference/transparency-log.md.") from None
-    known = {} if published is None else {PUBLISHED: published}
+    checkpoints = {} if published is None else {PUBLISHED: published}
     total = sum(row_counts(source).values())
     with _shown(total) as on_step:
-        for step, done in move.copy():
-            on_step(step, done)
+        for step, rows_copied in move.copy():
+            on_step(step, rows_copied)
         on_step(_COMPARISON, total)
         with snapshot(target, settings.data_dir) as copy:
-            comparison = compare(source, copy, key, known, EXAMINERS)
+            comparison = compare(source, copy, key, checkpoints, EXAMINERS)
     if comparison.differences:
         if as_json:
             print_json({"target": move.target, **_as_json(comparison, move)})
@@ -128,18 +128,18 @@ def _shown(total: int) -> Iterator[_OnStep]:
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=total)
-        yield lambda step, done: progress.update(task, description=step, completed=done)
+        yield lambda step, row_count: progress.update(task, description=step, completed=row_count)
 
 
 def _lines(total: int) -> _OnStep:
     printed = -_LINE_EVERY
 
-    def on_step(step: str, done: int) -> None:
+    def on_step(step: str, row_count: int) -> None:
         nonlocal printed
-        percent = 100 * done // total if total else 100
+        percent = 100 * row_count // total if total else 100
         if percent >= printed + _LINE_EVERY or step == _COMPARISON:
             printed = percent
-            typer.echo(f"{step}: {done} of {total} rows, {percent} %", err=True)
+            typer.echo(f"{step}: {row_count} of {total} rows, {percent} %", err=True)
 
     return on_step
 
@@ -154,30 +154,31 @@ def _configure(reading: Reading, to: str) -> None:
 def _as_json(comparison: Comparison | None, move: Move) -> dict[str, Any]:
     if comparison is None:
         return {"moved": "before"}
-    found = comparison.examination
+    examination = comparison.examination
     return {
         "moved": None if comparison.differences else "now",
         "differences": comparison.differences,
         "rows": comparison.rows,
         "ledger_accounts": comparison.ledger_accounts,
-        "leaves": found.leaves,
-        "root": found.root,
-        "receipts": found.receipts,
-        "problems": len(found.problems),
+        "leaves": examination.leaves,
+        "root": examination.root,
+        "receipts": examination.receipts,
+        "problems": len(examination.problems),
         "replaced": move.replaced,
     }
 
 
 def _print(path: Path, move: Move, comparison: Comparison) -> None:
-    found = comparison.examination
+    examination = comparison.examination
     typer.echo(
         f"{path} is moved to {move.target}: {sum(comparison.rows.values())} rows in {len(comparison.rows)} tables, "
-        f"{comparison.ledger_accounts} ledger accounts, {found.leaves} leaves of the log and {found.receipts} receipts are the same in both."
+        f"{comparison.ledger_accounts} ledger accounts, {examination.leaves} leaves of the log and {examination.receipts} receipts are the same in both."
     )
-    typer.echo(f"root of the log: {found.root}")
-    if found.problems:
+    typer.echo(f"root of the log: {examination.root}")
+    if examination.problems:
         typer.echo(
-            f"fsck finds {len(found.problems)} problems, the same in both. Run `aitbc-agent fsck`.", err=True
+            f"fsck finds {len(examination.problems)} problems, the same in both. Run `aitbc-agent fsck`.",
+            err=True,
         )
     for column, count in move.replaced.items():
         typer.echo(

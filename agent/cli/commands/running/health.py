@@ -26,8 +26,10 @@ def health(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson 
         parts["coordinator"] = answer["status"]
         from agent.coordinator.store.engines import on_postgres  # noqa: PLC0415 - other commands start faster without it
 
-        others = {"storage", "database", "blockchain"} if on_postgres(settings.database) else {"storage"}
-        healthy = all(state == "healthy" for part, state in answer["services"].items() if part not in others)
+        other_parts = {"storage", "database", "blockchain"} if on_postgres(settings.database) else {"storage"}
+        healthy = all(
+            state == "healthy" for part, state in answer["services"].items() if part not in other_parts
+        )
     if agent.miner_id is not None:
         miner = asyncio.run(ask(settings.data_dir, "status"))
         parts["miner"] = "stopping" if miner["stopping"] else f"ok, {miner['connection']}"

@@ -131,5 +131,5 @@ def _listen(settings: Settings) -> tuple[socket.socket, str]:
             f"Cannot listen on {host} port {port}: {error.strerror}. Stop the program that uses it, or choose another with --port."
         ) from None
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    shown = f"[{reachable}]" if ":" in reachable else reachable
-    return listener, f"http://{shown}:{listener.getsockname()[1]}"
+    address = f"[{reachable}]" if ":" in reachable else reachable
+    return listener, f"http://{address}:{listener.getsockname()[1]}"

@@ -70,13 +70,13 @@ def resume(
     if as_json:
         print_json(answer)
         return
-    left = answer[WHOLE] or next(iter(answer["gpus"].values()), None)
-    if left is None:
+    remaining_pause = answer[WHOLE] or next(iter(answer["gpus"].values()), None)
+    if remaining_pause is None:
         typer.echo("The miner accepts jobs again.")
     elif answer[WHOLE] is not None:
-        typer.echo(f"The miner is still paused {left['words']}.")
+        typer.echo(f"The miner is still paused {remaining_pause['words']}.")
     else:
-        typer.echo(f"The miner accepts jobs again, but a GPU is still paused {left['words']}.")
+        typer.echo(f"The miner accepts jobs again, but a GPU is still paused {remaining_pause['words']}.")
 
 
 def drain(
@@ -102,9 +102,11 @@ def drain(
         return
     if running and not as_json:
         typer.echo(_draining(running))
-    left = asyncio.run(_wait(settings.data_dir, limit))
-    if left:
-        raise AgentError(f"The miner is not drained after {format_duration(limit)}. Still left: {left}.")
+    remaining_jobs = asyncio.run(_wait(settings.data_dir, limit))
+    if remaining_jobs:
+        raise AgentError(
+            f"The miner is not drained after {format_duration(limit)}. Still left: {remaining_jobs}."
+        )
     if as_json:
         print_json({"drained": True, "running": 0})
     else:

@@ -76,10 +76,15 @@ def install(
         _start(files, changed=any(written.values()))
     state = _state(files)
     if as_json:
-        print_json({"files": [{"path": path, "changed": new} for path, new in written.items()], **state})
+        print_json(
+            {
+                "files": [{"path": path, "changed": is_changed} for path, is_changed in written.items()],
+                **state,
+            }
+        )
         return
-    for path, new in written.items():
-        typer.echo(f"{'written' if new else 'unchanged':<10} {path}")
+    for path, is_changed in written.items():
+        typer.echo(f"{'written' if is_changed else 'unchanged':<10} {path}")
     _print_state(state)
     _print_next_steps(files, started=not no_start)
 
@@ -95,19 +100,19 @@ def _settings(
     """Return the options as environment variables. Raises `ConfigurationError` if a value is not allowed."""
     if role is Role.COORDINATOR and (coordinator or enroll):
         raise typer.BadParameter("A coordinator cannot join another one. Omit --coordinator and --enroll.")
-    given: dict[str, tuple[str, str, Any]] = {
+    options: dict[str, tuple[str, str, Any]] = {
         "AITBC_MINER__COORDINATOR": ("miner", "coordinator", coordinator),
         "AITBC_MINER__ENROLMENT_TOKEN": ("miner", "enrolment_token", enroll),
         "AITBC_COORDINATOR__HOST": ("coordinator", "host", host),
         "AITBC_COORDINATOR__PORT": ("coordinator", "port", port),
     }
     flags: dict[str, Any] = {}
-    for section, name, value in given.values():
+    for section, name, value in options.values():
         if value is not None:
             flags.setdefault(section, {})[name] = value
     load_settings(flags=flags)
-    found = {name: str(value) for name, (_, _, value) in given.items() if value is not None}
-    return found if data_dir is None else {**found, DATA_DIR: str(data_dir.absolute())}
+    properties = {name: str(value) for name, (_, _, value) in options.items() if value is not None}
+    return properties if data_dir is None else {**properties, DATA_DIR: str(data_dir.absolute())}
 
 
 def _start(files: ServiceFiles, *, changed: bool) -> None:
@@ -164,28 +169,28 @@ def _properties(files: ServiceFiles) -> dict[str, str]:
     return files.manager.properties(files.unit, *_PROPERTIES)
 
 
-def _is_installed(found: dict[str, str]) -> bool:
-    return found["LoadState"] == "loaded"
+def _is_installed(properties: dict[str, str]) -> bool:
+    return properties["LoadState"] == "loaded"
 
 
 def _state(files: ServiceFiles) -> dict[str, Any]:
     """Return the state of the service for `--json`."""
-    found = _properties(files)
-    installed = _is_installed(found)
-    since = found["StateChangeTimestamp"].removeprefix("@")
+    properties = _properties(files)
+    installed = _is_installed(properties)
+    since = properties["StateChangeTimestamp"].removeprefix("@")
     return {
         "unit": files.unit,
         "installed": installed,
-        "enabled": found["UnitFileState"] == "enabled",
-        "ready": found["ActiveState"] == "active",
-        "state": f"{found['ActiveState']} ({found['SubState']})",
-        "status": found["StatusText"] or None,
+        "enabled": properties["UnitFileState"] == "enabled",
+        "ready": properties["ActiveState"] == "active",
+        "state": f"{properties['ActiveState']} ({properties['SubState']})",
+        "status": properties["StatusText"] or None,
         "since": f"{datetime.fromtimestamp(int(since), UTC):%Y-%m-%dT%H:%M:%SZ}"
         if since.isdecimal()
         else None,
-        "pid": int(found["MainPID"]) or None,
-        "restarts": int(found["NRestarts"]),
-        "result": found["Result"],
+        "pid": int(properties["MainPID"]) or None,
+        "restarts": int(properties["NRestarts"]),
+        "result": properties["Result"],
         "data": [str(path) for path in _data_directories(files)] if installed else [],
         "errors": _errors(files) if installed else [],
     }
@@ -211,20 +216,20 @@ def _error(entry: dict[str, Any]) -> str | None:
     if not isinstance(message, str):  # bytes that are not text
         return None
     moment = datetime.fromtimestamp(int(entry["__REALTIME_TIMESTAMP"]) // 1_000_000, UTC)
-    shown: str | None = None
+    sentence: str | None = None
     try:
         event = json.loads(message)
         if isinstance(event, dict) and event.get("level") in {"error", "critical"}:
             hidden = {"event", "level", "timestamp", "exception"}
             fields = " ".join(f"{name}={value}" for name, value in event.items() if name not in hidden)
-            shown = f"{event.get('event')} {fields}".rstrip()
+            sentence = f"{event.get('event')} {fields}".rstrip()
     except ValueError:
         from_systemd = "UNIT" in entry or "USER_UNIT" in entry
         if message.startswith("aitbc-agent: ") or (
             from_systemd and int(entry.get("PRIORITY", 6)) <= _WARNING
         ):
-            shown = message.removeprefix("aitbc-agent: ")
-    return None if shown is None else f"{moment:%Y-%m-%d %H:%M:%S} {shown}"
+            sentence = message.removeprefix("aitbc-agent: ")
+    return None if sentence is None else f"{moment:%Y-%m-%d %H:%M:%S} {sentence}"
 
 
 def _print_state(state: dict[str, Any]) -> None:

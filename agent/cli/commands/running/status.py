@@ -29,11 +29,11 @@ SHOWN_EVENTS = 5
 def status(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show the running agent's connection, GPUs and jobs, and why services are unavailable."""
     settings = settings_from(data_dir, config)
-    shown = _shown(settings)
+    agent_status = _shown(settings)
     if as_json:
-        print_json(shown)
+        print_json(agent_status)
     else:
-        _print(shown)
+        _print(agent_status)
 
 
 def _shown(settings: Settings) -> dict[str, Any]:
@@ -44,26 +44,28 @@ def _shown(settings: Settings) -> dict[str, Any]:
         with suppress(ControlUnavailable):
             return {"miner": asyncio.run(ask(settings.data_dir, "status"))}
         raise starting from None
-    shown: dict[str, Any] = {"url": agent.url, "pid": agent.pid}
+    agent_status: dict[str, Any] = {"url": agent.url, "pid": agent.pid}
     if agent.miner_id is not None:
-        shown["miner"] = asyncio.run(ask(settings.data_dir, "status"))
+        agent_status["miner"] = asyncio.run(ask(settings.data_dir, "status"))
     if agent.admin_key is not None:
-        shown["coordinator"] = local_api.call(settings, "GET", "admin/overview")
-    return shown
+        agent_status["coordinator"] = local_api.call(settings, "GET", "admin/overview")
+    return agent_status
 
 
-def _print(shown: dict[str, Any]) -> None:
+def _print(agent_status: dict[str, Any]) -> None:
     console = SafeConsole(highlight=True)
-    if "url" in shown:
-        console.print(Text.assemble(("Agent", "bold"), f" {shown['url']} (process {shown['pid']})"))
-    if "miner" in shown:
-        _print_miner(console, shown["miner"])
-    if "coordinator" in shown:
-        _print_coordinator(console, shown["coordinator"])
+    if "url" in agent_status:
+        console.print(
+            Text.assemble(("Agent", "bold"), f" {agent_status['url']} (process {agent_status['pid']})")
+        )
+    if "miner" in agent_status:
+        _print_miner(console, agent_status["miner"])
+    if "coordinator" in agent_status:
+        _print_coordinator(console, agent_status["coordinator"])
 
 
-def _warn(console: SafeConsole, what: str, reason: str) -> None:
-    console.print(Text.assemble("  ", (what, "yellow"), f" {reason}"))
+def _warn(console: SafeConsole, subject: str, reason: str) -> None:
+    console.print(Text.assemble("  ", (subject, "yellow"), f" {reason}"))
 
 
 def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
@@ -87,9 +89,9 @@ def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
         _warn(console, f"{service} pauses:", reason)
     _print_models(console, miner)
     for lease in miner["leases"]:
-        where = f" on {lease['device']}" if lease["device"] else ""
+        place = f" on {lease['device']}" if lease["device"] else ""
         console.print(
-            f"  {lease['stage']}{where}: {lease['job_id']} ({lease['service']}), {lease['progress']:.0f} %"
+            f"  {lease['stage']}{place}: {lease['job_id']} ({lease['service']}), {lease['progress']:.0f} %"
         )
     for download in miner["downloads"]:
         total = "" if download["total"] is None else f" of {download['total'] / GIBIBYTE:.2f}"
@@ -160,9 +162,9 @@ def _print_models(console: SafeConsole, miner: dict[str, Any]) -> None:
         console.print(f"  too large for this machine: {', '.join(too_large)}")
     for child in miner["children"]:
         if child["model"] is not None:
-            held = f", uses {gibibytes(child['held'])}" if child["held"] else ""
+            memory_words = f", uses {gibibytes(child['held'])}" if child["held"] else ""
             saving = ", in memory-saving mode" if child["limited"] else ""
-            console.print(f"  {child['state']}: {child['model']} on {child['device']}{held}{saving}")
+            console.print(f"  {child['state']}: {child['model']} on {child['device']}{memory_words}{saving}")
     for job in miner["placement"]["waiting"]:
         _warn(console, "waiting for memory", f"({job['service']}): {job['reason']}")
     for entry in miner["placement"]["recent"][-SHOWN_EVENTS:]:
