@@ -7,6 +7,7 @@ never deviates from the client's schema (an unknown `format` is an annotation), 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -32,6 +33,9 @@ MAX_DEPTH = 64
 """Levels of nesting of a schema, as in other JSON of a request."""
 
 _COUNTS = frozenset(("minItems", "maxItems", "minProperties", "maxProperties"))
+_RANGES = tuple((f"min{noun}", f"max{noun}") for noun in ("Length", "Items", "Properties"))
+_REPETITION = re.compile(r"\{0*(\d+),0*(\d+)\}")
+"""A repetition in a regular expression, with its least and its largest number."""
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """Without free whitespace, a small model cannot fill its answer with blanks."""
@@ -106,9 +110,26 @@ def _check_counts(part: Any, depth: int = 0) -> None:
         for name in _COUNTS & part.keys():
             if isinstance(part[name], int | float) and part[name] > MAX_COUNT:
                 raise ValueError(f"{name} is {part[name]}; the limit is {MAX_COUNT}")
+        _check_ranges(part)
     children = part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
     for child in children:
         _check_counts(child, depth + 1)
+
+
+def _check_ranges(part: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for a range that ends before it begins: llama.cpp would write rules for it until memory runs out."""
+    for least, most in _RANGES:
+        start, end = part.get(least), part.get(most)
+        if isinstance(start, int | float) and isinstance(end, int | float) and start > end:
+            raise ValueError(f"{least} is {start}, which is more than {most}, {end}: no value can follow it")
+    patterns = [part.get("pattern")]
+    if isinstance(properties := part.get("patternProperties"), Mapping):
+        patterns += properties
+    for pattern in patterns:
+        for start, end in _REPETITION.findall(pattern) if isinstance(pattern, str) else ():
+            # As texts: Python refuses to read thousands of digits.
+            if (len(start), start) > (len(end), end):
+                raise ValueError(f"the pattern repeats a part at least {start} and at most {end} times"[:200])
 
 
 def grammar(schema: Mapping[str, Any]) -> str:

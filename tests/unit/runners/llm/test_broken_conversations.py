@@ -53,7 +53,7 @@ SCHEMAS = st.recursive(
     st.sampled_from(
         ({}, {"type": "string"}, {"type": "text"}, {"type": "string", "pattern": "^(a|b)*c{1,900}$"}, {"type": "string", "pattern": "(?=a)"},
          {"type": "string", "format": "uri"}, {"type": "string", "format": "byte"}, {"type": "integer", "minimum": 3, "maximum": 2},
-         {"type": "string", "minLength": 1990}, {"enum": [None, 1, "a"]}, {"const": {"a": 1}}, {"$ref": "#/$defs/x"}, {"$ref": "http://x/y"},
+         {"type": "string", "minLength": 1990}, {"type": "string", "minLength": 5, "maxLength": 2}, {"type": "string", "pattern": "^a{5,2}$"}, {"enum": [None, 1, "a"]}, {"const": {"a": 1}}, {"$ref": "#/$defs/x"}, {"$ref": "http://x/y"},
          {"not": {}}, {"type": "object", "propertyNames": {"type": "string"}, "additionalProperties": {"type": "integer"}}, {"enum": []})
     ),
     lambda inner: st.fixed_dictionaries({"type": st.just("object"), "properties": st.dictionaries(TEXTS, inner, max_size=2)},

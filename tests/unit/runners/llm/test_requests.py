@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError
@@ -10,6 +10,11 @@ from pydantic import BaseModel, Field, ValidationError
 from runners.llm.grammar import call_grammar, grammar
 from runners.llm.request import InferenceRequest
 from support.inputs.language_models import NAME
+
+
+def calling(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return a request with a function that a model may call, with these parameters."""
+    return {"prompt": "a", "tools": [{"name": "a", "parameters": parameters}]}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +66,16 @@ from support.inputs.language_models import NAME
             'a call of a cannot be enforced (Unimplemented keys: ["not"]); simplify its parameters, or let tool_choice be auto',
         ),
         ({"prompt": "a", "tools": [{"name": "a", "parameters": "x" * 40_000}]}, "the limit is 32768"),
+        (
+            calling({"type": "string", "minLength": 5, "maxLength": 2}),
+            "minLength is 5, which is more than maxLength, 2",
+        ),
+        (calling({"type": "array", "items": {"minItems": 3, "maxItems": 1.5}}), "more than maxItems, 1.5"),
+        (calling({"type": "string", "pattern": "^(a{15,2})*$"}), "at least 15 and at most 2 times"),
+        (
+            calling({"type": "object", "patternProperties": {"^a{5,02}$": {}}}),
+            "at least 5 and at most 2 times",
+        ),
         ({"prompt": "a", "tools": [{"name": "a"}], "raw": True}, "omit raw"),
         ({"prompt": "a", "tools": [{"name": "a"}], "json_object": True}, "either tools or a form"),
         ({"prompt": "a", "tool_choice": "required"}, "names no function"),
