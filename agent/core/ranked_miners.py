@@ -11,12 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import lru_cache
 from heapq import merge
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
 from agent.core.assignment import Share
 from agent.core.matching import UNRESTRICTED, Batch, Candidate, Waiting, fits
+from agent.core.values.quantities import MONEY_DECIMALS, to_units
 
 MAX_SEARCHES: Final = 4096
 """Maximum number of kinds of jobs whose searches are cached: more than a round has jobs."""
@@ -29,8 +31,12 @@ MANY: Final = 0.25
 UNNAMED: Final = ""
 """Stands for each model that no miner names."""
 
-_Key: TypeAlias = tuple[Decimal, bool, bool, int, str]
-"""A preference without its first element."""
+_Key: TypeAlias = str
+"""A preference without its first element, in digits, so that texts sort like it: several times as fast as tuples with decimals."""
+_PRICE_DIGITS: Final = 20
+_SLOTS_DIGITS: Final = 6
+_ID: Final = _PRICE_DIGITS + 2 + _SLOTS_DIGITS
+"""Where the miner's id begins in a key."""
 _Position: TypeAlias = tuple[str | None, bool] | None
 """An order of a service: that of a model, and whether it must be downloaded; None for the order of all miners with a free slot."""
 
@@ -44,8 +50,8 @@ class _Order:
     def change(self, former: Sequence[_Key], present: Sequence[_Key]) -> None:
         """Replace keys."""
         if len(former) + len(present) > MANY * len(self.keys):
-            replaced = {key[-1] for key in former}
-            self.keys = [key for key in self.keys if key[-1] not in replaced]
+            replaced = set(former)
+            self.keys = [key for key in self.keys if key not in replaced]
             self.keys += present
             self.keys.sort()
             return
@@ -100,21 +106,23 @@ class _Walk:
 
     def suitable(self, order: _Order, budget: Decimal | None, suits: Callable[[str], bool]) -> Iterator[_Key]:
         """Yield the keys of the suitable miners with a price of at most `budget`, the best first."""
+        limit = None if budget is None else _last_key(budget)
         for key in self._suitable:
-            if budget is not None and key[0] > budget:
+            if limit is not None and key > limit:
                 return
             yield key
         keys = order.keys
         start = 0 if self._reached is None else bisect_right(keys, self._reached)
         for index in range(start, len(keys)):
             key = keys[index]
-            if budget is not None and key[0] > budget:
+            if limit is not None and key > limit:
                 return
             self._reached = key
             self.examined += 1
-            if suits(key[-1]):
+            miner_id = key[_ID:]
+            if suits(miner_id):
                 self._suitable.append(key)
-                self._keys[key[-1]] = key
+                self._keys[miner_id] = key
                 yield key
 
     def change(self, miner_id: str, key: _Key | None, suits: Callable[[str], bool]) -> None:
@@ -127,7 +135,7 @@ class _Walk:
         self._keys[miner_id] = key
         if len(self._suitable) > MAX_SUITABLE:
             for forgotten in self._suitable[MAX_SUITABLE // 2 :]:
-                del self._keys[forgotten[-1]]
+                del self._keys[forgotten[_ID:]]
             del self._suitable[MAX_SUITABLE // 2 :]
             self._reached = self._suitable[-1]
 
@@ -206,7 +214,7 @@ class RankedMiners:
             return candidate if candidate is not None and accepts and fits(job, candidate, now) else None
         last_resort = None
         for key in self._suitable(service, job, now):
-            candidate = self._present[key[-1]]
+            candidate = self._present[key[_ID:]]
             if candidate.miner_id != job.avoid_miner_id:
                 return candidate
             last_resort = candidate
@@ -299,13 +307,15 @@ class RankedMiners:
         price = offer.unit_price
         keys: dict[_Position, _Key] = {}
         if slots > 0:
-            keys[None] = (price, True, True, -slots, miner_id)
+            keys[None] = _key(price, joins=False, absent=True, slots=slots, miner_id=miner_id)
             for loaded in offer.loaded:
-                keys[loaded, False] = (price, True, False, -slots, miner_id)
+                keys[loaded, False] = _key(price, joins=False, absent=False, slots=slots, miner_id=miner_id)
         for (name, model), count in batches.items():
             if name == service and count > 0:
                 absent = model is not None and model not in offer.loaded
-                keys[model, absent and model not in offer.models] = (price, False, absent, -slots, miner_id)
+                keys[model, absent and model not in offer.models] = _key(
+                    price, joins=True, absent=absent, slots=slots, miner_id=miner_id
+                )
         return keys
 
     def _free(self, candidate: Candidate) -> tuple[int, Mapping[Batch, int]]:
@@ -360,6 +370,22 @@ class RankedMiners:
                 count(self._batches, candidate.batch_capacity.keys())
         for service, models in named.items():
             count(self._named[service], chain.from_iterable(models))
+
+
+@lru_cache(4096)  # many miners have the same price
+def _price_digits(price: Decimal) -> str:
+    return f"{to_units(price):0{_PRICE_DIGITS}d}"
+
+
+def _key(price: Decimal, *, joins: bool, absent: bool, slots: int, miner_id: str) -> _Key:
+    """Return the key of a miner; the smallest is the best. Of equal prices, the one with more slots comes first."""
+    remaining = 10**_SLOTS_DIGITS - 1 - slots
+    return f"{_price_digits(price)}{not joins:d}{absent:d}{remaining:0{_SLOTS_DIGITS}d}{miner_id}"
+
+
+def _last_key(budget: Decimal) -> _Key:
+    """Return a text that follows the keys of all miners with at most this price, and precedes those of the others."""
+    return f"{int(budget.scaleb(MONEY_DECIMALS)):0{_PRICE_DIGITS}d}~"
 
 
 def _add(counts: Counter[Any], names: Iterable[Any]) -> None:
