@@ -13,9 +13,11 @@ from sqlalchemy import Engine, MetaData, Table, create_engine, insert, inspect, 
 
 import agent.coordinator.installed  # noqa: F401 - the features' hooks
 from agent.coordinator import hooks
+from agent.coordinator.features.replicas.store.prepared import PostgresStatement
 from agent.coordinator.features.webhooks.tables import job_webhooks
 from agent.coordinator.hooks import View
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store.prepared import STATEMENTS
 from agent.coordinator.store.schema import migrations, upgrade
 from support.servers import postgres
 
@@ -29,7 +31,11 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
         yield create_engine(f"sqlite:///{tmp_path / 'coordinator.db'}")
         return
     url = postgres.shared().new_database("template0")
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(url),
+        execution_options={STATEMENTS: PostgresStatement},
+    )
     yield engine
     engine.dispose()
     postgres.shared().drop(url)
@@ -58,7 +64,7 @@ def job(job_id: str, **options: object) -> dict[str, object]:
 
 
 def test_options_of_jobs_move_into_the_tables_of_their_features(engine: Engine) -> None:
-    migrate(engine, "0031")
+    migrate(engine, "0030")
     with engine.begin() as connection:
         account = {"account_id": "account_1", "name": "Ada", "created_at": 0.0}
         connection.execute(insert(older(engine, "accounts")), account)

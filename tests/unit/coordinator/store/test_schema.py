@@ -174,24 +174,6 @@ def test_an_older_database_is_upgraded_without_losing_data(tmp_path: Path) -> No
         assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
 
 
-def test_artifacts_stored_before_there_was_a_quota_are_counted(tmp_path: Path) -> None:
-    path = tmp_path / "coordinator.db"
-    limited = next(script for script in _scripts().walk_revisions() if script.path.endswith("_uploads.py"))
-    with create_engine(f"sqlite:///{path}").connect() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        with connection.begin():
-            command.upgrade(config, str(limited.down_revision))
-            for number, owner in enumerate(("account_1", "account_1", "miner_1"), 1):
-                artifact = {"id": f"sha256:{number}", "size": number, "owner": owner}
-                connection.execute(text("INSERT INTO artifacts VALUES (:id, :size, 0)"), artifact)
-                connection.execute(text("INSERT INTO artifact_owners VALUES (:id, :owner, 'a/b')"), artifact)
-    open_and_close(path)
-    with create_engine(f"sqlite:///{path}").connect() as connection:
-        stored = dict(connection.execute(text("SELECT owner, size FROM stored_bytes")).all())
-    assert stored == {"account_1": 3, "miner_1": 3}
-
-
 def test_a_newer_database_is_refused_and_unchanged(path: Path) -> None:
     with create_engine(f"sqlite:///{path}").connect() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from alembic import op
+
+from agent.coordinator.store.schema.migrations.declaring import add, create, index, unique
 
 revision = "0030"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
 
-TYPES: Final[dict[str, Any]] = {
-    "text": sa.Text(),
-    "int": sa.Integer(),
-    "big": sa.BigInteger(),
-    "float": sa.Float(),
-    "bool": sa.Boolean(),
-}
 BOUNDS: Final = f"BETWEEN {-9 * 10**18} AND {9 * 10**18}"
 BUCKET: Final = 300
 """Seconds of a row of the history."""
@@ -38,55 +33,8 @@ def upgrade() -> None:
     _payouts()
 
 
-def _columns(words: str) -> list[sa.Column[Any]]:
-    """Return columns, each written as NAME:TYPE. A number is the length of a text. `?` allows NULL, and `=` gives the default of rows that exist."""
-    columns = []
-    for word in words.split():
-        name, _, form = word.partition(":")
-        form, _, default = form.partition("=")
-        kind = form.removesuffix("?")
-        columns.append(
-            sa.Column(
-                name,
-                sa.String(length=int(kind)) if kind.isdigit() else TYPES[kind],
-                nullable=form.endswith("?"),
-                autoincrement=False,
-                server_default=default.replace("''", "") if default else None,
-            )
-        )
-    return columns
-
-
-def _add(table: str, words: str) -> None:
-    for column in _columns(words):
-        op.add_column(table, column)
-
-
-def _create(table: str, words: str, key: str, *constraints: Any, **references: str) -> None:
-    """Create a table with this primary key. The references are its foreign keys: the tables, by column."""
-    op.create_table(
-        table,
-        *_columns(words),
-        *(
-            sa.ForeignKeyConstraint([column], [f"{target}.{column}"], name=f"fk_{table}_{column}")
-            for column, target in references.items()
-        ),
-        sa.PrimaryKeyConstraint(*key.split(), name=f"pk_{table}"),
-        *constraints,
-    )
-
-
-def _index(
-    name: str, table: str, columns: str, condition: str | None = None, *, unique: bool = False
-) -> None:
-    where = None if condition is None else sa.text(condition)
-    op.create_index(
-        f"ix_{name}", table, columns.split(), unique=unique, sqlite_where=where, postgresql_where=where
-    )
-
-
 def _jobs() -> None:
-    _add(
+    add(
         "jobs",
         "cost:big? name_given:int=1 labels:text? deleted_at:float? needs:text? notified_at:float? restrictions:text? audit_hold:big?",
     )
@@ -104,71 +52,68 @@ def _jobs() -> None:
         ("ended_by_state", "state job_id", ENDED),
     ):
         op.drop_index(f"ix_jobs_{name}", table_name="jobs")
-        _index(f"jobs_{name}", "jobs", columns, condition)
-    _index("jobs_account_name", "jobs", "account_id name job_id", LISTED)
-    _index("jobs_miner", "jobs", "miner_id job_id account_id", f"miner_id IS NOT NULL AND {LISTED}")
-    _index("jobs_offer", "jobs", "offer_id job_id account_id", f"offer_id IS NOT NULL AND {LISTED}")
-    _index(
+        index(f"jobs_{name}", "jobs", columns, condition)
+    index("jobs_account_name", "jobs", "account_id name job_id", LISTED)
+    index("jobs_miner", "jobs", "miner_id job_id account_id", f"miner_id IS NOT NULL AND {LISTED}")
+    index("jobs_offer", "jobs", "offer_id job_id account_id", f"offer_id IS NOT NULL AND {LISTED}")
+    index(
         "jobs_not_notified",
         "jobs",
         "created_at",
         "state = 'submitted' AND missing_files IS NULL AND notified_at IS NULL",
     )
-    _create("job_labels", "job_id:64 key:63 value:255 account_id:64", "job_id key", job_id="jobs")
-    _index("job_labels_account", "job_labels", "account_id key value job_id")
-    _index("job_labels_value", "job_labels", "key value job_id")
-    _create(
+    create("job_labels", "job_id:64 key:63 value:255 account_id:64", "job_id key", job_id="jobs")
+    index("job_labels_account", "job_labels", "account_id key value job_id")
+    index("job_labels_value", "job_labels", "key value job_id")
+    create(
         "job_logs",
         "job_id:64 fence:int part:int attempt:int entries:text size:int truncated:int created_at:float",
         "job_id fence part",
         job_id="jobs",
     )
-    _index("job_logs_created_at", "job_logs", "created_at")
-    _create(
+    index("job_logs_created_at", "job_logs", "created_at")
+    create(
         "recent_job_counts",
         "account_id:64 service:64 state:16 part:big change:big",
         "account_id part service state",
         account_id="accounts",
     )
-    _index(
+    index(
         "recent_job_counts_submitted", "recent_job_counts", "service part account_id", "state = 'submitted'"
     )
-    _index("recent_job_counts_part", "recent_job_counts", "part")
-    _create("recent_parts", "name:32 first:big", "name")
+    index("recent_job_counts_part", "recent_job_counts", "part")
+    create("recent_parts", "name:32 first:big", "name")
 
 
 def _miners() -> None:
-    _add(
+    add(
         "miners",
         "runners:text={} excluded_at:float? excluded_reason:text? removed_at:float? enrolment_id:64?",
     )
-    _index("miners_enrolment", "miners", "enrolment_id", "enrolment_id IS NOT NULL")
-    _add("miner_stats", "client_failed:big=0")
-    _add("enrolments", "uses:int=1 note:text='' created_by:64? used_at:float? revoked_at:float? owner:100?")
+    index("miners_enrolment", "miners", "enrolment_id", "enrolment_id IS NOT NULL")
+    add("miner_stats", "client_failed:big=0")
+    add("enrolments", "uses:int=1 note:text='' created_by:64? used_at:float? revoked_at:float? owner:100?")
     op.execute("UPDATE enrolments SET uses = uses_left WHERE uses_left > 1")
-    _index("runs_faults", "runs", "miner_id ended_at", "outcome IN ('retried', 'expired')")
-    _create(
+    index("runs_faults", "runs", "miner_id ended_at", "outcome IN ('retried', 'expired')")
+    create(
         "miner_releases",
         "miner_id:64 service:64='' count:float counted_at:float pause_until:float",
         "miner_id service",
         miner_id="miners",
     )
-    _index("miner_releases_pause_until", "miner_releases", "pause_until")
-    _create(
+    index("miner_releases_pause_until", "miner_releases", "pause_until")
+    create(
         "client_failures", "account_id:64 count:float counted_at:float", "account_id", account_id="accounts"
     )
-    _index("client_failures_count", "client_failures", "count")
-    op.create_table(
+    index("client_failures_count", "client_failures", "count")
+    create(
         "recent_work",
-        sa.Column("work_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        *_columns(
-            "part:big miner_id:64 account_id:64 completed:big failed:big client_failed:big refused:big seconds:float paid:big earned:big "
-            "success:int? weight:float service:64? model:128? run_seconds:float? done_at:float"
-        ),
-        sa.PrimaryKeyConstraint("work_id", name="pk_recent_work"),
+        "work_id:counted part:big miner_id:64 account_id:64 completed:big failed:big client_failed:big refused:big seconds:float paid:big "
+        "earned:big success:int? weight:float service:64? model:128? run_seconds:float? done_at:float",
+        "work_id",
     )
-    _index("recent_work_part", "recent_work", "part")
-    _index("recent_work_miner", "recent_work", "miner_id part")
+    index("recent_work_part", "recent_work", "part")
+    index("recent_work_miner", "recent_work", "miner_id part")
     with op.batch_alter_table("durations") as durations:
         durations.alter_column(
             "count", existing_type=sa.Integer(), type_=sa.BigInteger(), existing_nullable=False
@@ -179,15 +124,15 @@ def _miners() -> None:
 
 def _commands() -> None:
     """Commands were called orders."""
-    _create(
+    create(
         "miner_commands",
         "command_id:64 miner_id:64 kind:16 gpu:200? seconds:float? model:200? created_at:float settings:text? given_by:120='' "
         "executed_at:float? refusal:text?",
         "command_id",
         miner_id="miners",
     )
-    _index("miner_commands_miner", "miner_commands", "miner_id command_id")
-    _index("miner_commands_waiting", "miner_commands", "miner_id command_id", "executed_at IS NULL")
+    index("miner_commands_miner", "miner_commands", "miner_id command_id")
+    index("miner_commands_waiting", "miner_commands", "miner_id command_id", "executed_at IS NULL")
     op.execute(
         "INSERT INTO miner_commands (command_id, miner_id, kind, gpu, seconds, model, created_at) "
         "SELECT order_id, miner_id, kind, gpu, seconds, model, created_at FROM miner_orders"
@@ -219,73 +164,73 @@ def _money() -> None:
         balances.drop_constraint("pk_balances", type_="primary")
         balances.create_primary_key("pk_balances", ["ledger_account", "part"])
         balances.create_check_constraint("ck_balances_bounds", f"amount {BOUNDS}")
-    _index("balances_recent", "balances", "part", "part >= 16")
+    index("balances_recent", "balances", "part", "part >= 16")
 
 
 def _files() -> None:
-    _add("artifact_owners", "file_name:255?")
-    _add("job_artifacts", "file_name:255?")
-    _add("artifacts", "blob:200?")
-    _index("artifacts_blob", "artifacts", "blob", unique=True)
-    _add("uploads", "turn:int=0")
-    _create("removed_blobs", "blob:200", "blob")
-    _create(
+    add("artifact_owners", "file_name:255?")
+    add("job_artifacts", "file_name:255?")
+    add("artifacts", "blob:200?")
+    index("artifacts_blob", "artifacts", "blob", unique=True)
+    add("uploads", "turn:int=0")
+    create("removed_blobs", "blob:200", "blob")
+    create(
         "upload_segments", "upload_id:64 start:big size:big blob:200", "upload_id start", upload_id="uploads"
     )
-    _index("upload_segments_blob", "upload_segments", "blob", unique=True)
-    _create(
+    index("upload_segments_blob", "upload_segments", "blob", unique=True)
+    create(
         "direct_uploads",
         "upload_id:64 owner:64 job_id:64? fence:int? size:big sha256:64? media_type:text file_name:255? blob:200 multipart_id:text? "
         "part_size:big etags:text state:16 checked_until:float? expires_at:float",
         "upload_id",
     )
-    _index("direct_uploads_blob", "direct_uploads", "blob", unique=True)
-    _index("direct_uploads_expires_at", "direct_uploads", "expires_at")
-    _index("direct_uploads_job_id", "direct_uploads", "job_id")
-    _index("direct_uploads_unfinished", "direct_uploads", "owner", "state <> 'stored'")
-    _create(
+    index("direct_uploads_blob", "direct_uploads", "blob", unique=True)
+    index("direct_uploads_expires_at", "direct_uploads", "expires_at")
+    index("direct_uploads_job_id", "direct_uploads", "job_id")
+    index("direct_uploads_unfinished", "direct_uploads", "owner", "state <> 'stored'")
+    create(
         "browser_sessions",
         "session_id:64 sha256:64 created_at:float expires_at:float",
         "session_id",
-        sa.UniqueConstraint("sha256", name="uq_browser_sessions_sha256"),
+        unique("browser_sessions", "sha256"),
     )
-    _index("browser_sessions_expires_at", "browser_sessions", "expires_at")
-    _create(
+    index("browser_sessions_expires_at", "browser_sessions", "expires_at")
+    create(
         "browser_session_keys",
         "session_id:64 key_id:64 own:bool",
         "session_id key_id",
         session_id="browser_sessions",
         key_id="api_keys",
     )
-    _index("browser_session_keys_key_id", "browser_session_keys", "key_id")
+    index("browser_session_keys_key_id", "browser_session_keys", "key_id")
     _outputs()
 
 
 def _outputs() -> None:
     """Outputs belonged to their miners. Only runs of renderings could resume from what was stored."""
-    _create(
+    create(
         "job_checkpoints",
         "job_id:64 name:255 artifact_id:80 media_type:text extra:text",
         "job_id name",
         artifact_id="artifacts",
         job_id="jobs",
     )
-    _index("job_checkpoints_artifact_id", "job_checkpoints", "artifact_id")
+    index("job_checkpoints_artifact_id", "job_checkpoints", "artifact_id")
     op.execute(
         "INSERT INTO job_checkpoints (job_id, name, artifact_id, media_type, extra) "
         "SELECT k.job_id, k.name, k.artifact_id, k.media_type, k.extra FROM kept_outputs AS k "
         "JOIN jobs ON jobs.job_id = k.job_id WHERE jobs.service = 'blender_rendering'"
     )
     op.drop_table("kept_outputs")
-    _create(
+    create(
         "run_outputs",
         "job_id:64 artifact_id:80 miner_id:64 fence:int media_type:text",
         "job_id artifact_id",
         job_id="jobs",
         artifact_id="artifacts",
     )
-    _index("run_outputs_miner_id", "run_outputs", "miner_id")
-    _index("run_outputs_artifact_id", "run_outputs", "artifact_id")
+    index("run_outputs_miner_id", "run_outputs", "miner_id")
+    index("run_outputs_artifact_id", "run_outputs", "artifact_id")
     # A miner's outputs are those of all jobs that it runs, because it is unknown which job each belongs to.
     op.execute(
         "INSERT INTO run_outputs (job_id, artifact_id, miner_id, fence, media_type) "
@@ -310,7 +255,7 @@ def _outputs() -> None:
 
 
 def _history() -> None:
-    _create(
+    create(
         "history",
         "start:big submitted:big=0 completed:big=0 failed:big=0 cancelled:big=0 credited:big=0 debited:big=0 paid:big=0 fees:big=0 "
         "waiting:int? running:int? online:int? part:int=0",
@@ -335,7 +280,7 @@ def _count(table: str, time: str, condition: str, **columns: str) -> None:
 
 
 def _audits() -> None:
-    _create(
+    create(
         "audits",
         "audit_id:64 root:64 kind:16 job_id:64 account_id:64 miner_id:64 fence:int service:64 model:text engine:text status:16 evidence:text? "
         "canary_id:64? audit_job_id:64? asked:int=0 auditor_id:64? opinion:16? verdict:16? distances:text={} limits:text={} position:text='' "
@@ -344,18 +289,18 @@ def _audits() -> None:
         "audit_id",
         job_id="jobs",
     )
-    _index("audits_root", "audits", "root audit_id")
-    _index("audits_job", "audits", "job_id")
-    _index("audits_miner", "audits", "miner_id audit_id")
-    _index("audits_open", "audits", "status audit_id", "decided_at IS NULL")
-    _index("audits_unsettled", "audits", "decided_at", "decided_at IS NOT NULL AND settled_at IS NULL")
-    _index("audits_failed", "audits", "miner_id service model", "verdict = 'fail'")
-    _create(
+    index("audits_root", "audits", "root audit_id")
+    index("audits_job", "audits", "job_id")
+    index("audits_miner", "audits", "miner_id audit_id")
+    index("audits_open", "audits", "status audit_id", "decided_at IS NULL")
+    index("audits_unsettled", "audits", "decided_at", "decided_at IS NOT NULL AND settled_at IS NULL")
+    index("audits_failed", "audits", "miner_id service model", "verdict = 'fail'")
+    create(
         "audit_proofs",
         "miner_id:64 role:16 service:64 model:text engine:text passes:int checked:int failed:int canaries_checked:int canaries_failed:int",
         "miner_id role service model",
     )
-    _create(
+    create(
         "canaries",
         "canary_id:64 account_id:64 job_id:64 spec:text results:text note:text submitted:int=0 created_at:float due_at:float? deleted_at:float?",
         "canary_id",
@@ -365,56 +310,50 @@ def _audits() -> None:
 
 
 def _payouts() -> None:
-    _create(
+    create(
         "payout_addresses",
         "miner_id:64 sequence:big adapter:32 currency:16 address:text envelope:text created_at:float effective_at:float revoked_at:float?",
         "miner_id sequence",
         miner_id="miners",
     )
-    _create(
+    create(
         "payout_batches",
         "batch_id:64 adapter:32 currency:16 decimals:int rate:64 state:16 cut_off:float minimum:big count:int amount:big note:text manifest:text? "
         "created_at:float created_by:64 approved_at:float? approved_by:64? finished_at:float? cancelled_by:64? last_error:text?",
         "batch_id",
     )
-    _index("payout_batches_open", "payout_batches", "batch_id", "finished_at IS NULL")
-    op.create_table(
+    index("payout_batches_open", "payout_batches", "batch_id", "finished_at IS NULL")
+    create(
         "payout_transfers",
-        *_columns("transfer_id:64 batch_id:64 adapter:32 source:200 nonce:big? state:16"),
-        sa.Column("content", sa.LargeBinary(), nullable=False),
-        *_columns(
-            "reference:text adapter_state:text attempts:int failures:int next_call_at:float? last_error:text? created_at:float sent_at:float? "
-            "finished_at:float?"
-        ),
-        sa.ForeignKeyConstraint(
-            ["batch_id"], ["payout_batches.batch_id"], name="fk_payout_transfers_batch_id"
-        ),
-        sa.PrimaryKeyConstraint("transfer_id", name="pk_payout_transfers"),
-        sa.UniqueConstraint("adapter", "source", "nonce", name="uq_payout_transfers_nonce"),
+        "transfer_id:64 batch_id:64 adapter:32 source:200 nonce:big? state:16 content:bytes reference:text adapter_state:text attempts:int "
+        "failures:int next_call_at:float? last_error:text? created_at:float sent_at:float? finished_at:float?",
+        "transfer_id",
+        unique("payout_transfers", "adapter source nonce", "nonce"),
+        batch_id="payout_batches",
     )
-    _index("payout_transfers_batch_id", "payout_transfers", "batch_id")
-    _index("payout_transfers_due", "payout_transfers", "next_call_at", "next_call_at IS NOT NULL")
-    _create(
+    index("payout_transfers_batch_id", "payout_transfers", "batch_id")
+    index("payout_transfers_due", "payout_transfers", "next_call_at", "next_call_at IS NOT NULL")
+    create(
         "payouts",
         "payout_id:64 batch_id:64 position:int miner_id:64 tx_id:64 address:text amount:big sent_amount:64 salt:32 state:16 transfer_id:64? "
         "waiting_for:text? handed_in:text? reference:text? reason:text? created_at:float finished_at:float?",
         "payout_id",
-        sa.UniqueConstraint("tx_id", name="uq_payouts_tx_id"),
-        sa.UniqueConstraint("batch_id", "miner_id", name="uq_payouts_batch_miner"),
-        sa.UniqueConstraint("batch_id", "position", name="uq_payouts_position"),
+        unique("payouts", "tx_id"),
+        unique("payouts", "batch_id miner_id", "batch_miner"),
+        unique("payouts", "batch_id position", "position"),
         batch_id="payout_batches",
         miner_id="miners",
         tx_id="transactions",
         transfer_id="payout_transfers",
     )
-    _index("payouts_transfer_id", "payouts", "transfer_id")
-    _index("payouts_miner", "payouts", "miner_id payout_id")
-    _index("payouts_open", "payouts", "batch_id position", "finished_at IS NULL")
-    _create(
+    index("payouts_transfer_id", "payouts", "transfer_id")
+    index("payouts_miner", "payouts", "miner_id payout_id")
+    index("payouts_open", "payouts", "batch_id position", "finished_at IS NULL")
+    create(
         "deposits",
         "source:32 external_id:200 account_id:64 tx_id:64 amount:big currency:16 external_amount:64 rate:64 note:text created_at:float",
         "source external_id",
         account_id="accounts",
         tx_id="transactions",
     )
-    _index("deposits_account_id", "deposits", "account_id")
+    index("deposits_account_id", "deposits", "account_id")
