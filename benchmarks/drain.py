@@ -32,12 +32,12 @@ from sqlalchemy import insert
 from agent.coordinator import lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.features.log import store as log_store
+from agent.coordinator.features.replicas.store.database import PostgresDatabase
 from agent.coordinator.hooks import Fact
 from agent.coordinator.store import events, jobs, ledger, receipts
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.postgres.database import PostgresDatabase
 from agent.coordinator.store.receipts import ReceiptRecord
 from agent.coordinator.store.schema import tables
 from agent.coordinator.store.schema.upgrade import prepare

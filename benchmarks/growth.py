@@ -32,7 +32,7 @@ from measuring.miner import capabilities
 from measuring.processes import Running, coordinator
 
 from agent.coordinator.dispatch import claims as dispatch
-from agent.coordinator.dispatch.port import candidate_of
+from agent.coordinator.port import candidate_of
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import SQLiteDatabase

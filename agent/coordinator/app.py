@@ -19,7 +19,7 @@ from agent.catalogue import load_catalogue
 from agent.coordinator.background import background_tasks
 from agent.coordinator.blobs.choice import directory_of
 from agent.coordinator.blobs.space import Space
-from agent.coordinator.cluster.cluster import Installation
+from agent.coordinator.cluster import Installation
 from agent.coordinator.connections import Connections, raise_descriptor_limit
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.errors import map_errors
@@ -30,7 +30,7 @@ from agent.coordinator.http.bodies import Bodies, Guarded
 from agent.coordinator.http.hosts import Hosts
 from agent.coordinator.http.middleware import API_MOUNT, Failures, Paths, RequestIds
 from agent.coordinator.http.rate_limits import RateLimits
-from agent.coordinator.installed import FEATURES, METRICS, open_blobs, open_cluster
+from agent.coordinator.installed import FEATURES, METRICS, open_blobs, open_cluster, open_database
 from agent.coordinator.openapi.document import all_routers, document, guard_of, routes
 from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.context import Context, Features, Health
@@ -38,7 +38,6 @@ from agent.coordinator.routes import OPERATORS_ROUTERS
 from agent.coordinator.secret_file import load_secret
 from agent.coordinator.signer import Signer, load_signer
 from agent.coordinator.store.database import Database
-from agent.coordinator.store.engines import open_database
 from agent.coordinator.store.receipts import any_receipt
 from agent.core.errors import (
     ConfigurationError,
@@ -78,7 +77,7 @@ def build_context(settings: Settings) -> Context:
     directory = settings.data_dir / "coordinator"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     meter = Meter(METRICS)
-    database = open_database(settings.database, settings.data_dir, meter)
+    database = open_database(settings, meter)
     try:
         return _context(settings, directory, database, meter)
     except ConfigurationError:

@@ -7,6 +7,7 @@ features that there are; nothing else names them.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -16,14 +17,13 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from agent.coordinator.blobs.store import BlobStore
-from agent.coordinator.cluster.bus import Bus
-from agent.coordinator.cluster.cluster import Cluster, Installation
+from agent.coordinator.cluster import Bus, Cluster, Installation
 from agent.coordinator.hooks import NO_HOOKS, Hooks
 from agent.coordinator.operations.context import CheckHealth, Context, ReadMetrics
 from agent.coordinator.operations.files.examination import Examine
 from agent.coordinator.signer import Signer
-from agent.coordinator.store.database import Database
-from agent.metrics import Metric
+from agent.coordinator.store.database import Connection, Database
+from agent.metrics import Meter, Metric
 from agent.settings import Settings
 
 
@@ -69,8 +69,9 @@ class Opening:
 class Feature:
     """A feature. `open` makes its `part`, if it has one. Its routers come after the kernel's.
 
-    `open_blobs` returns the store of artifacts if the settings name one of the feature, and raises `ConfigurationError`.
-    `open_cluster` returns the cluster if other coordinators can use the database, and raises `ConfigurationError` if they differ.
+    The kernel keeps its database and its artifacts in files, and is alone. Where the settings name something else, a feature opens
+    it: `open_database` and `read_database` (one snapshot, while others may use it), `open_blobs`, and `open_cluster` if other coordinators
+    can use the database. They return None if it is not theirs, and raise `ConfigurationError` if it must not or cannot be used.
     A replica that begins to lead calls `begin`, and then runs the tasks and the part. `read_metrics` returns those metrics that are declared with `read`.
     `health` are the names of what `check_health` returns: parts of the health, and which of them are well. `aitbc-agent fsck` calls `examine`.
     `pages` returns routes that are not part of the API, `middleware` are ASGI applications around another one. Pages of other origins may read the `exposed_headers`.
@@ -88,6 +89,8 @@ class Feature:
     tasks: tuple[Task, ...] = ()
     part: type[Part] | None = None
     open: Callable[[Opening], Part] | None = None
+    open_database: Callable[[Settings, Meter], Database | None] | None = None
+    read_database: Callable[[Settings], AbstractContextManager[Connection] | None] | None = None
     open_blobs: Callable[[Settings], BlobStore | None] | None = None
     open_cluster: Callable[[Installation], Cluster | None] | None = None
     begin: Callable[[Context], Awaitable[object]] | None = None

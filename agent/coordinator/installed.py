@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Final, ParamSpec, TypeVar
 
 from agent import features
 from agent.coordinator import hooks
 from agent.coordinator.blobs.choice import open_directory
 from agent.coordinator.blobs.store import BlobStore
-from agent.coordinator.cluster.cluster import Alone, Cluster, Installation
+from agent.coordinator.cluster import Alone, Cluster, Installation
 from agent.coordinator.feature import Feature
 from agent.coordinator.metrics import METRICS as KERNEL_METRICS
+from agent.coordinator.store.database import Connection, Database
+from agent.coordinator.store.sqlite.database import open_file, reading, sqlite_path
+from agent.metrics import Meter
 from agent.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FEATURES: Final[tuple[Feature, ...]] = tuple(module.FEATURE for module in features.modules("feature"))
 """The features, in the order of the list."""
@@ -30,17 +38,33 @@ for number, feature in enumerate(FEATURES):
 hooks.install(feature.hooks for feature in FEATURES)
 
 
+def open_database(settings: Settings, meter: Meter) -> Database:
+    """Open the database that the settings name, and create or upgrade its schema. Raises `ConfigurationError`."""
+    opened = _first((feature.open_database for feature in FEATURES), settings, meter)
+    return opened or open_file(settings.database, settings.data_dir, meter)
+
+
+def read_database(settings: Settings) -> AbstractContextManager[Connection]:
+    """Read one snapshot of the database, which another process may be using. Raises `ConfigurationError` on entry."""
+    snapshot = _first((feature.read_database for feature in FEATURES), settings)
+    return snapshot or reading(sqlite_path(settings.database.url, settings.data_dir))
+
+
 def open_blobs(settings: Settings) -> BlobStore:
-    """Return the store of artifacts that the settings name: that of a feature, or a directory. Raises `ConfigurationError`."""
-    for feature in FEATURES:
-        if feature.open_blobs is not None and (blobs := feature.open_blobs(settings)) is not None:
-            return blobs
-    return open_directory(settings)
+    """Return the store of artifacts that the settings name. Raises `ConfigurationError`."""
+    return _first((feature.open_blobs for feature in FEATURES), settings) or open_directory(settings)
 
 
 def open_cluster(installation: Installation) -> Cluster:
     """Return the cluster to which this coordinator belongs. Raises `ConfigurationError` if it differs from the others."""
-    for feature in FEATURES:
-        if feature.open_cluster is not None and (cluster := feature.open_cluster(installation)) is not None:
-            return cluster
-    return Alone()
+    return _first((feature.open_cluster for feature in FEATURES), installation) or Alone()
+
+
+def _first(
+    openers: Iterable[Callable[P, T | None] | None], *arguments: P.args, **names: P.kwargs
+) -> T | None:
+    """Return what the first feature opens, or None."""
+    for opener in openers:
+        if opener is not None and (opened := opener(*arguments, **names)) is not None:
+            return opened
+    return None

@@ -331,3 +331,8 @@ class DatabaseSettings(Section):
     """Maximum number of writes that share one transaction (group commit). SQLite only."""
     max_queue: Annotated[int, Field(ge=1)] = 10_000
     """Maximum number of queued writes; beyond it, requests get 503 with Retry-After."""
+
+    @property
+    def on_postgres(self) -> bool:
+        """Whether `url` names a PostgreSQL server."""
+        return self.url is not None and self.url.startswith(("postgresql://", "postgres://"))

@@ -28,6 +28,5 @@ def open_directory(settings: Settings) -> ArtifactDirectory:
         raise ConfigurationError(
             f"This coordinator cannot store files in {settings.artifacts.url}. Correct `artifacts.url`."
         )
-    server = (settings.database.url or "").startswith("postgres")
-    shared = server or settings.artifacts.url is not None
+    shared = settings.database.on_postgres or settings.artifacts.url is not None
     return ArtifactDirectory(directory, max_size=int(settings.coordinator.max_artifact), shared=shared)

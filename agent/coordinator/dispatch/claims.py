@@ -13,8 +13,8 @@ import orjson
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.dispatch.fleet import FleetReader, with_pauses
-from agent.coordinator.dispatch.port import LeaseMessage
 from agent.coordinator.dispatch.reputations import Reputations
+from agent.coordinator.port import LeaseMessage
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import queue, running

@@ -15,12 +15,11 @@ from typing import Any, Final
 
 import structlog
 
-from agent.coordinator.cluster.cluster import Alone, Cluster
+from agent.coordinator.cluster import Alone, Cluster
 from agent.coordinator.dispatch.claims import Assignment, Earlier, claim, release_undelivered
-from agent.coordinator.dispatch.port import LeaseMessage, Port
-from agent.coordinator.dispatch.relay import Relay
 from agent.coordinator.dispatch.unfinished import UnfinishedJobs
 from agent.coordinator.metrics import CLAIMED, PICKUP_SECONDS
+from agent.coordinator.port import LeaseMessage, Port
 from agent.coordinator.store.database import Database
 from agent.core.errors import ApiError, StaleSession
 from agent.core.matching import Batch
@@ -71,13 +70,7 @@ class Dispatcher:
         self._running = False
         self._capacity_changed = False
         self._releasing: set[asyncio.Task[None]] = set()
-        self._relay = Relay(
-            self._cluster.bus,
-            attach=self._attach,
-            detach=self._detach,
-            freed=self.capacity_freed,
-            undelivered=self._undelivered,
-        )
+        self._relay = self._cluster.relay(self)
         self._cluster.bus.on_signal(JOBS, self._job_waiting)
 
     @property
@@ -93,9 +86,10 @@ class Dispatcher:
     def attach(self, port: Port) -> None:
         """Add a port. It replaces the miner's current port, unless that one belongs to a newer session."""
         self._relay.attached(port)
-        self._attach(port)
+        self.attach_remote(port)
 
-    def _attach(self, port: Port) -> None:
+    def attach_remote(self, port: Port) -> None:
+        """Add the port of another replica."""
         present = self._ports.get(port.miner_id)
         if present is not None and present.session > port.session:
             port.close(StaleSession("A newer session of this miner has begun."))
@@ -114,7 +108,7 @@ class Dispatcher:
     def detach(self, port: Port) -> None:
         """Remove a port. The port that it replaced serves again if it is still connected."""
         self._relay.detached(port)
-        self._detach(port)
+        self.detach_remote(port)
 
     def set_free(self, port: Port, slots: int, batch_capacity: Mapping[Batch, int], received: int) -> None:
         """Set the free capacity that a port's miner has reported (`Port.set_free`), and claim jobs for it."""
@@ -125,11 +119,15 @@ class Dispatcher:
 
     def replace_capabilities(self, miner_id: str, session: int, capabilities: Mapping[str, Any]) -> None:
         """Replace the capabilities of a miner's session on all its connections."""
+        for port in self._connections(miner_id):
+            if port.session == session:
+                port.capabilities = capabilities
         self._relay.replace_capabilities(miner_id, session, capabilities)
         if miner_id in self._ports:
             self.job_waiting()
 
-    def _detach(self, port: Port) -> None:
+    def detach_remote(self, port: Port) -> None:
+        """Remove the port of another replica."""
         superseded = self._superseded.get(port.miner_id, [])
         if port in superseded:
             superseded.remove(port)
@@ -144,10 +142,15 @@ class Dispatcher:
     def end_connections(self, miner_id: str, why: ApiError, before: int = sys.maxsize) -> None:
         """Close all connections of a miner, whose sessions before this number have become invalid."""
         self._relay.end(miner_id, before, why)
-        current = self._ports.pop(miner_id, None)
-        for port in (current, *self._superseded.pop(miner_id, ())):
-            if port is not None:
-                port.close(why)
+        ports = self._connections(miner_id)
+        self._ports.pop(miner_id, None)
+        self._superseded.pop(miner_id, None)
+        for port in ports:
+            port.close(why)
+
+    def _connections(self, miner_id: str) -> list[Port]:
+        port = self._ports.get(miner_id)
+        return [*([] if port is None else [port]), *self._superseded.get(miner_id, ())]
 
     def connected(self, miner_id: str) -> Port | None:
         """Return the miner's port, or None."""
@@ -220,7 +223,7 @@ class Dispatcher:
         finally:
             self._running = False
 
-    def _undelivered(self, miner_id: str, lease: LeaseMessage) -> None:
+    def undelivered(self, miner_id: str, lease: LeaseMessage) -> None:
         """Release a lease that the leader sent for a miner of this replica, which cannot deliver it."""
 
         async def release() -> None:

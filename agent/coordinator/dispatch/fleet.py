@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from agent.coordinator import hooks
-from agent.coordinator.dispatch.port import candidate_of
+from agent.coordinator.port import candidate_of
 from agent.coordinator.store import miner_stats
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.database import Connection

@@ -26,7 +26,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import structlog
 from pydantic import AfterValidator, Field
 
-from agent.coordinator.cluster.cluster import Alone, Cluster
+from agent.coordinator.cluster import Alone, Cluster
 from agent.coordinator.feed.hub import Filter, Hub, Message, Subscription
 from agent.coordinator.feed.order import ChangeReader
 from agent.coordinator.store.database import Content, Database

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 from limits.aio.storage import Storage
 from pydantic import Field
 
-from agent.coordinator.cluster.bus import Bus
+from agent.coordinator.cluster import Bus
 
 SHARE_SECONDS: Final = 0.25
 

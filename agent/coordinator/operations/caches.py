@@ -9,7 +9,7 @@ from decimal import Decimal
 from statistics import median, median_low
 from typing import Any, Final
 
-from agent.coordinator.cluster.bus import Bus
+from agent.coordinator.cluster import Bus
 from agent.coordinator.operations.callers import Caller, Session
 from agent.core.feasibility import KnownMiner
 

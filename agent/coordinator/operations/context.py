@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 from agent.catalogue import CatalogueEntry
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import BlobStore
-from agent.coordinator.cluster.cluster import Alone, Cluster
+from agent.coordinator.cluster import Alone, Cluster
 from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.feed.feed import Feed

@@ -14,11 +14,11 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ValidationError
 
 from agent.coordinator.connections import connection_of
-from agent.coordinator.dispatch.port import LeaseMessage, Port
 from agent.coordinator.http.large_json import LARGE, decode_large
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
+from agent.coordinator.port import LeaseMessage, Port
 from agent.core.errors import (
     ApiError,
     InternalError,

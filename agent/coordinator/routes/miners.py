@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response, status
 
-from agent.coordinator.dispatch.port import LeaseMessage, Port
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.miners import completion, heartbeats, leases, sessions
 from agent.coordinator.operations.miners import events as run_events
+from agent.coordinator.port import LeaseMessage, Port
 from agent.coordinator.routes._callers import ContextOf, MinerSession, disconnected
 from agent.core.errors import (
     ApiError,

@@ -6,15 +6,28 @@ about thirty statements from its submission to its receipt. So an engine may exe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection, Executable
 
-from agent.coordinator.store.postgres import prepared as postgres
-from agent.coordinator.store.sqlite import prepared as sqlite
+from agent.coordinator.store.sqlite.prepared import SQLiteStatement
 
 Values = Mapping[str, Any]
+
+STATEMENTS: Final = "statements"
+"""The execution option of an engine with the class of its prepared statements, if it is not SQLite."""
+
+
+class DriverStatement(Protocol):
+    """A statement that a driver executes. `many` and `keys` are not empty. See `Prepared` for what the methods do."""
+
+    def rows(self, connection: Connection, values: Values) -> list[tuple[Any, ...]]: ...  # noqa: D102 - as above
+    def run(self, connection: Connection, values: Values) -> int: ...  # noqa: D102
+    def run_many(self, connection: Connection, many: Sequence[Values]) -> int: ...  # noqa: D102
+    def rows_of(self, connection: Connection, name: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]: ...  # noqa: D102
+    def rows_each(self, connection: Connection, many: Sequence[Values]) -> list[list[tuple[Any, ...]]]: ...  # noqa: D102
+    def rows_many(self, connection: Connection, many: Sequence[Values]) -> list[tuple[Any, ...]]: ...  # noqa: D102
 
 
 class Prepared:
@@ -25,8 +38,8 @@ class Prepared:
     """
 
     def __init__(self, statement: Executable) -> None:
-        self._sqlite = sqlite.DriverStatement(statement)
-        self._postgres = postgres.DriverStatement(statement)
+        self._statement = statement
+        self._by_engine: dict[Callable[[Executable], DriverStatement], DriverStatement] = {}
 
     def rows(self, connection: Connection, values: Values | None = None) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
@@ -62,5 +75,11 @@ class Prepared:
         """Do the same as `run_many`, and return the rows that the change returns, in no particular order."""
         return self._on(connection).rows_many(connection, many) if many else []
 
-    def _on(self, connection: Connection) -> sqlite.DriverStatement | postgres.DriverStatement:
-        return self._sqlite if connection.dialect.name == sqlite.DIALECT else self._postgres
+    def _on(self, connection: Connection) -> DriverStatement:
+        make: Callable[[Executable], DriverStatement] = connection.get_execution_options().get(
+            STATEMENTS, SQLiteStatement
+        )
+        statement = self._by_engine.get(make)
+        if statement is None:
+            statement = self._by_engine[make] = make(self._statement)
+        return statement

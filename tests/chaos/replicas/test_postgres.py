@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select
 
+from agent.coordinator.features.replicas.store.connecting import Limits
+from agent.coordinator.features.replicas.store.database import PostgresDatabase
 from agent.coordinator.store import access
-from agent.coordinator.store.postgres.connecting import Limits
-from agent.coordinator.store.postgres.database import PostgresDatabase
 from agent.coordinator.store.schema import tables, upgrade
 from agent.core.errors import ServiceUnavailable
 from support import server as support_server

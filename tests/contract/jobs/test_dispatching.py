@@ -10,8 +10,8 @@ import pytest
 
 from agent.coordinator.dispatch import dispatcher
 from agent.coordinator.dispatch.claims import Earlier
-from agent.coordinator.dispatch.port import LeaseMessage, Port, candidate_of
 from agent.coordinator.dispatch.reputations import VALID_SECONDS, WANTED_SECONDS, Reputations
+from agent.coordinator.port import LeaseMessage, Port, candidate_of
 from agent.coordinator.store import miner_stats, queue
 from agent.core import ranked_miners
 from agent.core.market.reputation import NEUTRAL, NOTHING, Evidence

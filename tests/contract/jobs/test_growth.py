@@ -13,13 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.features.history import series
 from agent.coordinator.features.job_logs import logs
 from agent.coordinator.features.log import public
 from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import estimates
+from agent.coordinator.port import candidate_of
 from agent.coordinator.store import queue, running
 from agent.core.jobs import JobState
 from runners.registry import installed

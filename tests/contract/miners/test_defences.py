@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, text
 
-from agent.coordinator.dispatch.port import Port
+from agent.coordinator.port import Port
 from agent.coordinator.store import queue
 from agent.core.errors import ConfigurationError
 from support.clients.scripted_miner import ScriptedMiner, capabilities

@@ -17,24 +17,24 @@ import pytest
 
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.dispatch import claims
-from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.features.job_logs import store as job_logs
 from agent.coordinator.features.log import store as log_store
 from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.log.sequencer import integrate
+from agent.coordinator.features.replicas.store import database as engine
+from agent.coordinator.features.replicas.store.failures import classify
 from agent.coordinator.features.throttling import store as throttling
 from agent.coordinator.features.webhooks import store as webhooks
 from agent.coordinator.features.webhooks.store import Delivery
 from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.miners import leases
+from agent.coordinator.port import candidate_of
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import changed_balances, counts, ledger, locks, miner_stats
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.locks import LANES
-from agent.coordinator.store.postgres import database as engine
-from agent.coordinator.store.postgres.failures import classify
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.interleaving import overlapping
 from support.jobs import WHISPER, submit

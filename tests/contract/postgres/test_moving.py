@@ -11,15 +11,16 @@ import psycopg
 import pytest
 from nacl.signing import SigningKey
 
-from agent.coordinator.features.log.comparison import Comparison, compare
-from agent.coordinator.installed import EXAMINERS, METRICS
+from agent.coordinator.features.replicas.comparison import Comparison, compare
+from agent.coordinator.features.replicas.moved import mark_path
+from agent.coordinator.features.replicas.opening import reading, server_of
+from agent.coordinator.features.replicas.store.moving import Move, moving
+from agent.coordinator.installed import EXAMINERS, METRICS, open_database
 from agent.coordinator.signer import Signer
-from agent.coordinator.store import ledger, moving
-from agent.coordinator.store.engines import open_database, snapshot
-from agent.coordinator.store.moving import Move
+from agent.coordinator.store import ledger
 from agent.core.errors import ConfigurationError
 from agent.metrics import Meter
-from agent.settings import DatabaseSettings
+from agent.settings import DatabaseSettings, Settings
 from support.servers import postgres
 from support.servers.databases import create_database
 
@@ -52,14 +53,14 @@ def target() -> Iterator[DatabaseSettings]:
 
 
 def start(path: Path, settings: DatabaseSettings) -> None:
-    open_database(settings, path.parents[1], Meter(METRICS)).close()
+    open_database(Settings(data_dir=path.parents[1], database=settings), Meter(METRICS)).close()
 
 
 def copied(path: Path, target: DatabaseSettings, *, finish: bool) -> tuple[Move, Comparison]:
-    with moving.moving(path, target) as (move, source):
+    with moving(path, server_of(target)) as (move, source):
         for _ in move.copy():
             pass
-        with snapshot(target, path.parents[1]) as copy:
+        with reading(target) as copy:
             comparison = compare(source, copy, SIGNER.vkey, {}, EXAMINERS)
         if finish:
             move.finish()
@@ -87,21 +88,21 @@ def test_a_copy_that_differs_is_found(path: Path, target: DatabaseSettings) -> N
 
 
 def test_only_the_target_is_used_afterwards(path: Path, target: DatabaseSettings) -> None:
-    with moving.moving(path, target) as (move, _):
+    with moving(path, server_of(target)) as (move, _):
         assert not move.has_finished()
     move, comparison = copied(path, target, finish=True)
     assert (comparison.differences, move.replaced) == ([], {"accounts.name": 1})
     assert comparison.rows["postings"] == 2
     start(path, target)
-    with snapshot(target, path.parents[1]) as copy:
+    with reading(target) as copy:
         assert ledger.balance(copy, "available:account_1") == 7
     with pytest.raises(ConfigurationError, match="only a backup"):
         start(path, DatabaseSettings())
-    with moving.moving(path, target) as (move, _):
+    with moving(path, server_of(target)) as (move, _):
         assert move.has_finished()
     with (
         pytest.raises(ConfigurationError, match="was moved, to"),
-        moving.moving(path, DatabaseSettings(url="postgresql:///other")),
+        moving(path, server_of(DatabaseSettings(url="postgresql:///other"))),
     ):
         pass
 
@@ -116,6 +117,6 @@ def test_a_target_that_is_not_empty_is_refused(path: Path, target: DatabaseSetti
 
 def test_the_copy_of_another_installation_is_refused(path: Path, target: DatabaseSettings) -> None:
     copied(path, target, finish=False)
-    moving.mark_path(path).unlink()
+    mark_path(path).unlink()
     with pytest.raises(ConfigurationError, match="unfinished copy of another migration"):
         copied(path, target, finish=False)

@@ -28,8 +28,9 @@ from sqlalchemy import (
     update,
 )
 
-from agent.coordinator.store.postgres.connecting import Limits, Server, engine
-from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.features.replicas.store.connecting import Limits, Server, engine
+from agent.coordinator.features.replicas.store.prepared import PostgresStatement
+from agent.coordinator.store.prepared import STATEMENTS, Prepared
 from support.servers import postgres
 
 items = Table(
@@ -80,7 +81,11 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def connection(server: Server) -> Iterator[Connection]:
     """Return a connection to an empty table, in a transaction."""
-    made = create_engine("postgresql+psycopg://", creator=server.connect)
+    made = create_engine(
+        "postgresql+psycopg://",
+        creator=server.connect,
+        execution_options={STATEMENTS: PostgresStatement},
+    )
     with made.connect() as connection:
         transaction = connection.begin()
         items.metadata.create_all(connection)

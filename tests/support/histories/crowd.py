@@ -18,7 +18,6 @@ from sqlalchemy import text
 
 from agent import __version__
 from agent.coordinator.dispatch.claims import claim, release_undelivered
-from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.installed import EXAMINERS
@@ -29,6 +28,7 @@ from agent.coordinator.operations.folding import fold_work
 from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.miners import completion, exclusion, heartbeats, leases, sessions
+from agent.coordinator.port import candidate_of
 from agent.coordinator.store import counts, ledger
 from agent.coordinator.store.database import Connection
 from agent.core.errors import (

@@ -28,7 +28,6 @@ from agent.coordinator.blobs.space import Space
 from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.dispatch.dispatcher import Dispatcher
-from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.log.sequencer import Sequencer, integrate
 from agent.coordinator.features.payouts.adapters.installed import Adapters
@@ -45,6 +44,7 @@ from agent.coordinator.operations.context import Context, Features
 from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
+from agent.coordinator.port import candidate_of
 from agent.coordinator.signer import Signer
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import run_outputs

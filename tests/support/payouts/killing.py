@@ -16,8 +16,8 @@ from typing import Any, Self
 
 from agent.coordinator.features.payouts.rules import PaymentState
 from agent.coordinator.features.payouts.store import checks as payout_checks
+from agent.coordinator.installed import read_database
 from agent.coordinator.store import ledger
-from agent.coordinator.store.engines import snapshot
 from agent.fault_points import VARIABLE
 from agent.settings import Settings
 from support.payouts.process import EARNED, MINERS, PAYMENTS, miner, read_all
@@ -132,7 +132,7 @@ def kill_everywhere(world: World, engine: str, payer: Payer, directory: Path) ->
     missed = set(steps) - killed
     assert not missed, f"never reached: {missed}"
     read = Settings(**settings)
-    with snapshot(read.database, read.data_dir) as connection:
+    with read_database(read) as connection:
         found = read_all(connection)
         assert ledger.problems(connection) == []
         assert payout_checks.problems(connection) == []

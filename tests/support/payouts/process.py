@@ -70,7 +70,7 @@ def miner(number: int) -> str:
 
 
 def main() -> None:
-    for name in ("agent.coordinator.store.postgres.database", *sys.argv[1:]):
+    for name in ("agent.coordinator.features.replicas.store.database", *sys.argv[1:]):
         importlib.import_module(name)
     internet()
     codes = os.fdopen(os.dup(1), "w")

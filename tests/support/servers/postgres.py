@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit
 import psycopg
 
 import agent.coordinator.installed  # noqa: F401 - their tables belong to the schema
-from agent.coordinator.store.postgres.database import PostgresDatabase
+from agent.coordinator.features.replicas.store.database import PostgresDatabase
 from agent.coordinator.store.schema.upgrade import prepare
 
 USER = "postgres"

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.coordinator.dispatch.port import LeaseMessage, Port
+from agent.coordinator.port import LeaseMessage, Port
 from support.clients.scripted_miner import capabilities
 
 SERVICE = "whisper_transcription"

@@ -8,8 +8,12 @@ import math
 from limits import RateLimitItemPerSecond
 from limits.aio.strategies import FixedWindowRateLimiter
 
-from agent.coordinator.cluster.bus import Bus
+from agent.coordinator.features.replicas.bus import ReplicaBus
 from agent.coordinator.http.rate_windows import SHARE_SECONDS, WindowStorage
+
+
+async def nothing_to_drain() -> None:
+    pass
 
 
 class Clock:
@@ -60,7 +64,7 @@ def test_replicas_count_the_calls_of_each_other() -> None:
     """A caller that changes between replicas has one budget, apart from the calls of the last quarter of a second."""
 
     async def play() -> None:
-        clock, buses = Clock(), [Bus(), Bus()]
+        clock, buses = Clock(), [ReplicaBus(nothing_to_drain), ReplicaBus(nothing_to_drain)]
         for bus in buses:
             bus.set_peers(frozenset({"other"}))
         first, second = (FixedWindowRateLimiter(WindowStorage(10, clock, bus)) for bus in buses)
@@ -82,7 +86,7 @@ def test_attack_another_replica_begins_no_window_longer_than_the_longest() -> No
     """The caller would be refused for ever. Numbers below 1 are not counted, nor those that are none."""
 
     async def play() -> None:
-        clock, bus = Clock(), Bus()
+        clock, bus = Clock(), ReplicaBus(nothing_to_drain)
         limiter = FixedWindowRateLimiter(WindowStorage(10, clock, bus, longest=10))
         item = RateLimitItemPerSecond(3, 10)
         key = item.key_for("a")

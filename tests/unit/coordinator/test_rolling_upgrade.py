@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from agent.coordinator.store.postgres.database import PostgresDatabase
+from agent.coordinator.features.replicas.store.database import PostgresDatabase
 from agent.coordinator.store.schema.upgrade import HEAD, OLDEST, prepare
 from agent.core.errors import ConfigurationError
 from support.servers import postgres

@@ -26,14 +26,13 @@ from agent.coordinator.blobs.choice import directory_of
 from agent.coordinator.blobs.directory import ArtifactDirectory
 from agent.coordinator.features.log.fsck import Examination, examine
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.features.replicas.moved import require_unmoved
 from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.signer import load_signer
 from agent.coordinator.store.artifacts import stored
-from agent.coordinator.store.engines import on_postgres
 from agent.coordinator.store.schema.upgrade import require_newest
 from agent.coordinator.store.sqlite.backup import copy_database
 from agent.coordinator.store.sqlite.database import reading, sqlite_path
-from agent.coordinator.store.sqlite.moved import require_unmoved
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
 
@@ -105,7 +104,7 @@ def backup(
 
 def _require_file(settings: Settings, instead: str) -> None:
     """Raise `ConfigurationError` if a server has the database, which has programs of its own for this."""
-    if on_postgres(settings.database):
+    if settings.database.on_postgres:
         raise ConfigurationError(
             f"database.url names a PostgreSQL server. Use its own programs: {instead}. Copy the keys and settings as well "
             f"({', '.join(FILES)} in {settings.data_dir}), and then run aitbc-agent fsck."

@@ -14,10 +14,9 @@ from agent.cli.commands.operators.receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.coordinator.features.log.fsck import Examination, examine
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
-from agent.coordinator.installed import EXAMINERS, open_blobs
+from agent.coordinator.installed import EXAMINERS, open_blobs, read_database
 from agent.coordinator.operations.files.examination import examine_artifacts
 from agent.coordinator.store.database import Connection
-from agent.coordinator.store.engines import snapshot
 from agent.coordinator.store.schema.upgrade import require_newest
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 from agent.settings import Settings
@@ -53,7 +52,7 @@ def fsck(
     published, fault = _published(settings.data_dir / "coordinator" / PUBLISHED, key)
     if published is not None:
         checkpoints[PUBLISHED] = published
-    with snapshot(settings.database, settings.data_dir) as connection:
+    with read_database(settings) as connection:
         require_newest(connection)
         result = examine(connection, key, checkpoints, EXAMINERS)
         files = _examine_files(settings, connection, result) if artifacts else None

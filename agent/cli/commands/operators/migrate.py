@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,17 +14,20 @@ from agent.cli import agent_file
 from agent.cli.commands.operators.fsck import NOT_VALID
 from agent.cli.commands.operators.receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
-from agent.coordinator.features.log.comparison import Comparison, compare
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.features.replicas.comparison import Comparison, compare
+from agent.coordinator.features.replicas.opening import reading, server_of
+from agent.coordinator.features.replicas.store.sums import row_counts
 from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.store.database import Connection
-from agent.coordinator.store.engines import on_postgres, snapshot
-from agent.coordinator.store.moving import Move, moving, row_counts
 from agent.coordinator.store.sqlite.database import sqlite_path
 from agent.core.errors import ConfigurationError
 from agent.settings import DatabaseSettings, Reading, Settings
 from agent.settings.editing import edited, replace_settings
 from aitbc.cli._terminal.output import SafeConsole
+
+if TYPE_CHECKING:
+    from agent.coordinator.features.replicas.store.moving import Move
 
 _LINE_EVERY: Final = 10
 """Percentage points between two plain lines."""
@@ -44,16 +47,19 @@ def migrate(
     as_json: AsJson = False,
 ) -> None:
     """Move the coordinator's data from SQLite to PostgreSQL. Run it again after an interruption. Exit code 3: the copy differs."""
-    reading = reading_from(data_dir, config)
-    target = _target(reading.settings, to)
-    path = sqlite_path(reading.settings.database.url, reading.settings.data_dir)
-    with agent_file.exclusive(reading.settings), moving(path, target) as (move, source):
+    settings_file = reading_from(data_dir, config)
+    target = _target(settings_file.settings, to)
+    path = sqlite_path(settings_file.settings.database.url, settings_file.settings.data_dir)
+    server = server_of(target)
+    from agent.coordinator.features.replicas.store.moving import moving  # noqa: PLC0415 - it needs the driver
+
+    with agent_file.exclusive(settings_file.settings), moving(path, server) as (move, source):
         if finished_before := move.has_finished():
             comparison = None
         else:
-            comparison = _moved(reading.settings, target, move, source, as_json=as_json)
+            comparison = _moved(settings_file.settings, target, move, source, as_json=as_json)
         if configure:
-            _configure(reading, to)
+            _configure(settings_file, to)
     if as_json:
         print_json(
             {"file": path, "target": move.target, "configured": configure, **_as_json(comparison, move)}
@@ -63,18 +69,18 @@ def migrate(
         typer.echo(f"{path} has already been moved to {move.target}.")
     elif comparison is not None:
         _print(path, move, comparison)
-    _print_next(reading, configured=configure)
+    _print_next(settings_file, configured=configure)
 
 
 def _target(settings: Settings, to: str) -> DatabaseSettings:
     """Return the settings of the target. Raises `ConfigurationError` if there is no way from the present database to it."""
-    if on_postgres(settings.database):
+    if settings.database.on_postgres:
         raise ConfigurationError(
             "database.url names a PostgreSQL server already. `migrate` moves from SQLite to PostgreSQL only: between servers, use pg_dump and "
             "pg_restore."
         )
     target = settings.database.model_copy(update={"url": to})
-    if not on_postgres(target):
+    if not target.on_postgres:
         raise ConfigurationError(
             f"--to: write postgresql://USER@HOST/DATABASE, not {to.partition(':')[0]}. `migrate` moves to PostgreSQL only."
         )
@@ -96,7 +102,7 @@ def _moved(
         for step, rows_copied in move.copy():
             on_step(step, rows_copied)
         on_step(_COMPARISON, total)
-        with snapshot(target, settings.data_dir) as copy:
+        with reading(target) as copy:
             comparison = compare(source, copy, key, checkpoints, EXAMINERS)
     if comparison.differences:
         if as_json:
@@ -144,9 +150,9 @@ def _lines(total: int) -> _OnStep:
     return on_step
 
 
-def _configure(reading: Reading, to: str) -> None:
+def _configure(settings_file: Reading, to: str) -> None:
     """Set `database.url` in the settings file, which then has a secret: a URL may contain a password."""
-    path = reading.file
+    path = settings_file.file
     content = path.read_bytes() if path.is_file() else b""
     replace_settings(path, edited(content, {("database", "url"): to}))
 
@@ -187,9 +193,9 @@ def _print(path: Path, move: Move, comparison: Comparison) -> None:
         )
 
 
-def _print_next(reading: Reading, *, configured: bool) -> None:
+def _print_next(settings_file: Reading, *, configured: bool) -> None:
     if configured:
-        typer.echo(f"database.url is set in {reading.file}. Start the coordinator.")
+        typer.echo(f"database.url is set in {settings_file.file}. Start the coordinator.")
     else:
         typer.echo(
             "Set database.url to the URL of the PostgreSQL database (in the environment: AITBC_DATABASE__URL), and start the coordinator."

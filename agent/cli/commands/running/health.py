@@ -24,9 +24,7 @@ def health(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson 
     if agent.admin_key is not None:
         answer = local_api.call(settings, "GET", "health")
         parts["coordinator"] = answer["status"]
-        from agent.coordinator.store.engines import on_postgres  # noqa: PLC0415 - other commands start faster without it
-
-        other_parts = {"storage", "database", "blockchain"} if on_postgres(settings.database) else {"storage"}
+        other_parts = {"storage", "database", "blockchain"} if settings.database.on_postgres else {"storage"}
         healthy = all(
             state == "healthy" for part, state in answer["services"].items() if part not in other_parts
         )

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator import lifecycle
 from agent.coordinator.consequences import Change
-from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.features.offers import offers, store
 from agent.coordinator.features.offers.answers import OfferAccepted
 from agent.coordinator.features.offers.fields import OfferOptions
@@ -22,6 +21,7 @@ from agent.coordinator.job_fields import fields_of
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
+from agent.coordinator.port import candidate_of
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import ledger, miner_stats, queue

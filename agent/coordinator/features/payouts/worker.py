@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from agent.coordinator.cluster.bus import Bus
+from agent.coordinator.cluster import Bus
 from agent.coordinator.features.payouts.adapter import Answer, BatchInfo, Outcome, Payment, Prepared, Transfer
 from agent.coordinator.features.payouts.adapters.installed import Adapters
 from agent.coordinator.features.payouts.adapters.threads import AdapterThread

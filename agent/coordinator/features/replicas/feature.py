@@ -1,17 +1,18 @@
-"""Replicas: several coordinators on one PostgreSQL database."""
+"""PostgreSQL, and several coordinators on one database: the engine, the replicas, and the move of a SQLite file to a server."""
 
 from __future__ import annotations
 
 from typing import Any, Final, Protocol, runtime_checkable
 
 from agent import __version__
-from agent.coordinator.cluster.cluster import Cluster, Installation
+from agent.coordinator.cluster import Cluster, Installation
 from agent.coordinator.feature import Feature
+from agent.coordinator.features.replicas.opening import open_database, read_database
 
 
 @runtime_checkable
-class _Server(Protocol):
-    """A database on a server, which several coordinators can use."""
+class _OnServer(Protocol):
+    """A `PostgresDatabase`, whose module needs the optional driver."""
 
     server: Any
 
@@ -21,7 +22,7 @@ class _Server(Protocol):
 
 def _open_cluster(installation: Installation) -> Cluster | None:
     database = installation.database
-    if not isinstance(database, _Server):
+    if not isinstance(database, _OnServer):
         return None
     # The driver of PostgreSQL is optional.
     from agent.coordinator.features.replicas.installation import check_installation  # noqa: PLC0415 - as above
@@ -31,4 +32,6 @@ def _open_cluster(installation: Installation) -> Cluster | None:
     return Replicas(database.connect_session, __version__)
 
 
-FEATURE: Final = Feature(name="replicas", open_cluster=_open_cluster)
+FEATURE: Final = Feature(
+    name="replicas", open_database=open_database, read_database=read_database, open_cluster=_open_cluster
+)

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 import psycopg
 
-from agent.coordinator.cluster.bus import STORED_SECONDS, Outgoing
+from agent.coordinator.features.replicas.bus import STORED_SECONDS, Outgoing
 
 Session = psycopg.AsyncConnection[Any]
 

@@ -21,12 +21,12 @@ from typing import Final, NamedTuple
 import psycopg
 import structlog
 
-from agent.coordinator.cluster.bus import STORED_SECONDS, Bus, resolve
-from agent.coordinator.cluster.cluster import Member
-from agent.coordinator.cluster.leadership import Leadership
+from agent.coordinator.cluster import Leadership, Member, PortOwner, Relay
 from agent.coordinator.features.replicas import messages
+from agent.coordinator.features.replicas.bus import STORED_SECONDS, ReplicaBus, resolve
 from agent.coordinator.features.replicas.messages import Session
 from agent.coordinator.features.replicas.patience import LONGEST, SHORTEST, Patience
+from agent.coordinator.features.replicas.relay import BusRelay
 
 POLL_SECONDS: Final = 0.5
 STUCK_MARGIN: Final = 1.5
@@ -91,7 +91,7 @@ class Replicas:
     """A replica on PostgreSQL. `connect` opens a session that is this replica's own: not one of a pooler's transactions."""
 
     def __init__(self, connect: _Connect, version: str) -> None:
-        self.bus = Bus()
+        self.bus = ReplicaBus(self._drain)
         self.leadership = Leadership(leads=False)
         self.slot = 0
         self.obstacle: str | None = None
@@ -108,7 +108,10 @@ class Replicas:
         self._poll_at = 0.0
         self.patience = Patience()
         self._reply_seconds = SHORTEST
-        self.bus.drain = self._drain
+
+    def relay(self, owner: PortOwner) -> Relay:
+        """Share the ports of all replicas over the bus."""
+        return BusRelay(self.bus, owner)
 
     async def joined(self) -> None:
         """Wait until this replica has joined."""

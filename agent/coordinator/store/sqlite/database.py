@@ -27,8 +27,10 @@ from sqlalchemy.pool import QueuePool
 from agent import fault_points
 from agent.coordinator.metrics import BATCH_WRITES, COMMIT_SECONDS
 from agent.coordinator.store.database import Content, Together, take_content
+from agent.coordinator.store.schema.upgrade import prepare
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 from agent.metrics import Meter
+from agent.settings import DatabaseSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -401,6 +403,20 @@ def sqlite_path(url: str | None, data_dir: Path) -> Path:
             f"database.url: write sqlite:///PATH or postgresql://USER@HOST/DATABASE, not {url.split(':')[0]}."
         )
     return Path(url.removeprefix(prefix))
+
+
+def open_file(settings: DatabaseSettings, data_dir: Path, meter: Meter) -> SQLiteDatabase:
+    """Open the file that the settings name, and create or upgrade its schema. Raises `ConfigurationError`."""
+    database = SQLiteDatabase(
+        sqlite_path(settings.url, data_dir),
+        readers=settings.readers,
+        cache_size=int(settings.cache_size),
+        max_batch=settings.max_batch,
+        max_queue=settings.max_queue,
+        meter=meter,
+    )
+    database.open(prepare)
+    return database
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Executable, Float, LargeBinary
 from sqlalchemy.sql import Select
@@ -16,13 +16,11 @@ from sqlalchemy.types import TypeEngine
 from agent.coordinator.store.compiling import CompiledStatement, Names
 from agent.coordinator.store.sqlite.database import driver
 
-DIALECT: Final = "sqlite"
-
 _Arguments = Callable[[Mapping[str, Any]], Sequence[Any]]
 _Compiled = tuple[str, _Arguments]
 
 
-class DriverStatement:
+class SQLiteStatement:
     """A statement for SQLite's driver. Raises `TypeError` as `Prepared` describes."""
 
     def __init__(self, statement: Executable) -> None:

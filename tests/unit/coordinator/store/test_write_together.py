@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select
 
+from agent.coordinator.features.replicas.store import groups
+from agent.coordinator.features.replicas.store.database import PostgresDatabase
 from agent.coordinator.store import access
 from agent.coordinator.store.database import Database
-from agent.coordinator.store.postgres import groups
-from agent.coordinator.store.postgres.database import PostgresDatabase
 from agent.coordinator.store.schema import tables, upgrade
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from support.servers import postgres

@@ -10,12 +10,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from agent.coordinator.cluster.cluster import Alone
+from agent.coordinator.cluster import Alone
+from agent.coordinator.features.replicas.bus import ReplicaBus
+from agent.coordinator.features.replicas.store.database import PostgresDatabase
 from agent.coordinator.feed.feed import NUMBER_BITS, Feed
 from agent.coordinator.feed.hub import Hub, Subscription
 from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent
-from agent.coordinator.store.postgres.database import PostgresDatabase
 from support.servers import postgres
 
 pytestmark = pytest.mark.anyio
@@ -141,20 +142,20 @@ async def test_live_messages_of_another_replica_lie_between_the_changes_around_t
     database: PostgresDatabase,
 ) -> None:
     """Also if they arrive before the change that they follow, or together with the next one."""
-    cluster = Alone()
-    feed = Feed(database, Hub(), cluster=cluster)
 
     def receive(after: int, number: int) -> None:
         item = token(number)
         data = [after, [[item.type, item.data, item.account_id, item.miner_id, item.job_id]]]
-        cluster.bus.received("other", "live", data)
+        bus.received("other", "live", data)
 
     async def drain() -> None:
         """The other replica sent these between the changes, and this one read the changes first."""
         receive(1, 2)
         receive(2, 4)
 
-    cluster.bus.drain = drain
+    cluster = Alone()
+    cluster.bus = bus = ReplicaBus(drain)
+    feed = Feed(database, Hub(), cluster=cluster)
     async with running(feed) as subscription:
         receive(3, 6)
         await database.write(events.add, [change(1), change(3), change(5)], 0.0)

@@ -16,8 +16,10 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from agent.coordinator.features.replicas.store.failures import reason
+from agent.coordinator.features.replicas.store.prepared import PostgresStatement
 from agent.coordinator.store.concurrency import LANE
-from agent.coordinator.store.postgres.failures import reason
+from agent.coordinator.store.prepared import STATEMENTS
 from agent.core.errors import ConfigurationError
 
 KEEPALIVES: Final = {"keepalives": 1, "keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3}
@@ -107,6 +109,7 @@ def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) 
         pool_use_lifo=True,  # few connections with warm caches instead of all in turn
         hide_parameters=True,  # errors are logged, and parameters contain specifications, results and digests of keys
     )
+    made.update_execution_options(**{STATEMENTS: PostgresStatement})
     event.listen(made, "connect", _note_life)
     event.listen(made, "checkout", _check)
     event.listen(made, "connect", _number)
@@ -175,9 +178,8 @@ def driver(connection: Connection) -> psycopg.Connection:
 
 
 @contextmanager
-def reading(url: str, limits: Limits) -> Iterator[Connection]:
+def reading(server: Server) -> Iterator[Connection]:
     """Read one snapshot of a database, without a limit of time. Raises `ConfigurationError` on entry."""
-    server = Server(url, limits)
     made = engine(server, size=1, read_only=True, limited=False)
     try:
         with made.connect() as connection, connection.begin():

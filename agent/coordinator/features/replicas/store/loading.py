@@ -29,8 +29,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
 
-from agent.coordinator.store.postgres.connecting import Limits, Server, driver, engine
-from agent.coordinator.store.postgres.failures import reason
+from agent.coordinator.features.replicas.store.connecting import Server, driver, engine
+from agent.coordinator.features.replicas.store.failures import reason
 from agent.coordinator.store.schema.tables import metadata
 from agent.coordinator.store.schema.upgrade import HEAD, MOVING, VERSION, exclude_others, note_oldest
 from agent.core.errors import ConfigurationError
@@ -192,9 +192,8 @@ def _copy_statement(table: Table) -> bytes:
 
 
 @contextmanager
-def loading(url: str, limits: Limits) -> Iterator[Connection]:
+def loading(server: Server) -> Iterator[Connection]:
     """Open a database to fill it. Errors of the server become `ConfigurationError`s that say how to continue."""
-    server = Server(url, limits)
     made = engine(server, size=1, read_only=False, limited=False)
     try:
         with made.connect() as connection:

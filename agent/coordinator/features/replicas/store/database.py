@@ -25,11 +25,11 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent import fault_points
+from agent.coordinator.features.replicas.store.connecting import Limits, Server, driver, engine
+from agent.coordinator.features.replicas.store.failures import Failure, classify, reason
+from agent.coordinator.features.replicas.store.groups import Groups
 from agent.coordinator.metrics import BATCH_WRITES, COMMIT_SECONDS
 from agent.coordinator.store.database import Content, Together, take_content
-from agent.coordinator.store.postgres.connecting import Limits, Server, driver, engine
-from agent.coordinator.store.postgres.failures import Failure, classify, reason
-from agent.coordinator.store.postgres.groups import Groups
 from agent.core.errors import ConfigurationError, ServiceUnavailable, ValidationFailed
 from agent.metrics import Meter
 

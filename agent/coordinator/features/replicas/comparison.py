@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.coordinator.features.log.fsck import Examination, examine, examine_log
+from agent.coordinator.features.replicas.store.sums import ledger_sums, row_counts
 from agent.coordinator.operations.context import Connection
 from agent.coordinator.operations.files.examination import Examine
-from agent.coordinator.store.moving import ledger_sums, row_counts
 from aitbc.log import Checkpoint
 
 

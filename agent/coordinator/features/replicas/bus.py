@@ -2,7 +2,7 @@
 
 Nothing waits for a message: senders queue them, and `replicas` carries them through the database in batches. A message may be lost if the
 database server crashes or a replica cannot reach it for `STORED_SECONDS`. Replicas are then called back (`on_lost`), and read what they
-need again. A coordinator on SQLite is alone: its bus has no peers and sends nothing.
+need again.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
+from agent.coordinator.cluster import Bus, Handler
+
 STORED_SECONDS: Final = 30.0
 """How long messages are stored. A replica that reads none for longer may have missed some."""
 OUTBOX_LIMIT: Final = 100_000
 """Messages queued while the database is slow; beyond it, they are lost."""
-
-Handler = Callable[[str, Any], None]
 
 log = structlog.get_logger()
 
@@ -33,25 +33,16 @@ class Outgoing(NamedTuple):
     data: Any
 
 
-async def _nothing_to_drain() -> None:
-    return
+class ReplicaBus(Bus):
+    """A bus whose messages go through the database. `replica_id` is this replica's: a new one each time that it joins."""
 
-
-class Bus:
-    """Sends to other replicas, and calls the handlers of their messages on the event loop.
-
-    `peers` are the ids of the other live replicas, and `replica_id` is this one's: a new one each time that it joins. `drain` handles all messages that
-    others had sent, and `flushed`, before the call.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, drain: Callable[[], Awaitable[None]]) -> None:
         self.replica_id = ""
-        self.peers: frozenset[str] = frozenset()
-        self.drain: Callable[[], Awaitable[None]] = _nothing_to_drain
+        self._drain = drain
         self.waking = asyncio.Event()
         self._handlers: dict[str, Handler] = {}
         self._shapes: dict[str, Any] = {}
-        # Made when the first message arrives, because most coordinators are alone.
+        # Made when the first message of a kind arrives: a replica receives few kinds of them.
         self._adapters: dict[str, TypeAdapter[Any]] = {}
         self._refused: set[str] = set()
         self._on_signal: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
@@ -113,6 +104,10 @@ class Bus:
             sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._unsent.append(sent)
             await sent
+
+    async def drain(self) -> None:
+        """Handle all messages that others had sent, and `flushed`, before the call."""
+        await self._drain()
 
     # The following is called by `replicas`.
 

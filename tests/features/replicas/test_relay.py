@@ -8,33 +8,43 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.coordinator.cluster.bus import Bus
-from agent.coordinator.dispatch.port import LeaseMessage, Port
-from agent.coordinator.dispatch.relay import Relay
+from agent.coordinator.features.replicas.bus import ReplicaBus
+from agent.coordinator.features.replicas.relay import BusRelay
+from agent.coordinator.port import LeaseMessage, Port
 from agent.core.errors import StaleSession
 from support.clients.scripted_miner import capabilities
 
 SERVICE = "whisper_transcription"
 
 
+async def nothing_to_drain() -> None:
+    pass
+
+
 class Replica:
     """A replica's relay, the ports that it knows of others, and what its miner got."""
 
     def __init__(self, name: str, peer: str) -> None:
-        self.bus = Bus()
+        self.bus = ReplicaBus(nothing_to_drain)
         self.bus.replica_id = name
         self.name, self.peer = name, peer
         self.known: list[Port] = []
-        self.undelivered: list[str] = []
+        self.released: list[str] = []
         self.got: list[Any] = []
         self.in_transit: deque[tuple[str, Any]] = deque()
-        self.relay = Relay(
-            self.bus,
-            attach=self.known.append,
-            detach=self.known.remove,
-            freed=lambda: None,
-            undelivered=lambda _, lease: self.undelivered.append(lease["job_id"]),
-        )
+        self.relay = BusRelay(self.bus, self)
+
+    def attach_remote(self, port: Port) -> None:
+        self.known.append(port)
+
+    def detach_remote(self, port: Port) -> None:
+        self.known.remove(port)
+
+    def capacity_freed(self) -> None:
+        pass
+
+    def undelivered(self, _: str, lease: LeaseMessage) -> None:
+        self.released.append(lease["job_id"])
 
     def port(self, slots: int) -> Port:
         """Attach a port of a miner with free slots."""
@@ -143,7 +153,7 @@ def test_a_lease_for_a_connection_that_has_ended_is_undelivered() -> None:
     assert leader.known[0].give(lease(1))
     holder.relay.detached(port)
     exchange(leader, holder)
-    assert holder.undelivered == ["job_1"]
+    assert holder.released == ["job_1"]
 
 
 def test_the_ports_of_a_replica_that_ended_are_removed_and_a_new_one_learns_all() -> None:
@@ -194,7 +204,7 @@ def test_no_miner_gets_more_leases_than_it_has_slots(slots: int, steps: list[tup
         elif step == FINISH and running:
             running -= 1
         assert running + sum(isinstance(item, str) for item in holder.got) - received <= slots
-    assert not holder.undelivered
+    assert not holder.released
     exchange(leader, holder)
     received, running = given_leases, 0
     report()

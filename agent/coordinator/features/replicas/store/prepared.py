@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import Connection, Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from agent.coordinator.features.replicas.store.arrays import ArraysStatement, array, of_keys
 from agent.coordinator.store.compiling import CompiledStatement, Names
-from agent.coordinator.store.postgres.arrays import ArraysStatement, array, of_keys
 
 if TYPE_CHECKING:
     import psycopg
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _Compiled = tuple[bytes, Mapping[str, Any]]
 
 
-class DriverStatement:
+class PostgresStatement:
     """A statement for psycopg."""
 
     def __init__(self, statement: Executable) -> None:

@@ -11,13 +11,13 @@ that replica has. A lease that cannot be delivered, because the connection has e
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from itertools import count
 from typing import Any
 
-from agent.coordinator.cluster.bus import Bus
-from agent.coordinator.dispatch.announcements import (
+from agent.coordinator.cluster import PortOwner, Relay
+from agent.coordinator.features.replicas.announcements import (
     Announced,
     Cancelled,
     Capacity,
@@ -26,7 +26,8 @@ from agent.coordinator.dispatch.announcements import (
     Number,
     Replaced,
 )
-from agent.coordinator.dispatch.port import LeaseMessage, Port
+from agent.coordinator.features.replicas.bus import ReplicaBus
+from agent.coordinator.port import LeaseMessage, Port
 from agent.core.errors import ApiError, MinerExcluded, StaleSession, Unauthorized
 from agent.core.matching import Batch
 
@@ -36,27 +37,12 @@ _REASONS: dict[str, type[ApiError]] = {
 """The reasons for which a session becomes invalid."""
 
 
-class Relay:
-    """Announces this replica's ports, and attaches and detaches those of others with the given functions.
+class BusRelay(Relay):
+    """Announces this replica's ports, and attaches and detaches those of others at their owner here."""
 
-    `undelivered` receives the leases that this replica cannot deliver; `freed` is called after a port of another replica has reported
-    capacity.
-    """
-
-    def __init__(
-        self,
-        bus: Bus,
-        *,
-        attach: Callable[[Port], None],
-        detach: Callable[[Port], None],
-        freed: Callable[[], None],
-        undelivered: Callable[[str, LeaseMessage], None],
-    ) -> None:
+    def __init__(self, bus: ReplicaBus, owner: PortOwner) -> None:
         self._bus = bus
-        self._attach = attach
-        self._detach = detach
-        self._freed = freed
-        self._undelivered = undelivered
+        self._owner = owner
         self._numbers = count(1)
         self._ours: dict[int, Port] = {}
         self._ids: dict[Port, int] = {}
@@ -117,11 +103,11 @@ class Relay:
     def _on_lease(self, leader: str, data: Mapping[str, Any]) -> None:
         port, lease = self._ours.get(data["id"]), data["lease"]
         if port is None:
-            self._undelivered(data["miner_id"], lease)
+            self._owner.undelivered(data["miner_id"], lease)
             return
         self._taken[data["id"]][leader] += 1
         if not port.give(lease):
-            self._undelivered(port.miner_id, lease)
+            self._owner.undelivered(port.miner_id, lease)
             self.changed(port)
 
     def _on_cancelled(self, _: str, data: Mapping[str, Any]) -> None:
@@ -156,8 +142,11 @@ class Relay:
 
     # Ports of other replicas.
 
-    def end(self, miner_id: str, before: int, why: ApiError, replica_id: str | None = None) -> None:
-        """Have one replica, or all others, close their connections of a miner's sessions before this one, also those that they are about to announce."""
+    def end(self, miner_id: str, before: int, why: ApiError) -> None:
+        """Have all others close their connections of a miner's sessions before this one, also those that they are about to announce."""
+        self._end(miner_id, before, why, None)
+
+    def _end(self, miner_id: str, before: int, why: ApiError, replica_id: str | None) -> None:
         data = {"miner_id": miner_id, "before": before, "reason": type(why).__name__, "message": why.message}
         self._bus.send("end", data, to=replica_id)
 
@@ -182,7 +171,7 @@ class Relay:
         port = self._remote(replica_id, data)
         self._theirs[key] = port
         self._set_free(port, data)
-        self._attach(port)
+        self._owner.attach_remote(port)
 
     def _remote(self, replica_id: str, data: Mapping[str, Any]) -> Port:
         number, miner_id, session = data["id"], data["miner_id"], data["session"]
@@ -202,7 +191,7 @@ class Relay:
                 "cancelled", {"id": number, "job_id": job_id, "fence": fence}
             ),
             heartbeat=lambda: send("heartbeat", number),
-            close=lambda why: self.end(miner_id, session + 1, why, replica_id),
+            close=lambda why: self._end(miner_id, session + 1, why, replica_id),
             capabilities=data["capabilities"],
         )
 
@@ -211,7 +200,7 @@ class Relay:
         if port is not None:
             self._set_free(port, data)
             if port.free:
-                self._freed()
+                self._owner.capacity_freed()
 
     def _set_free(self, port: Port, data: Mapping[str, Any]) -> None:
         batches: dict[Batch, int] = {(service, model): free for service, model, free in data["batches"]}
@@ -221,8 +210,8 @@ class Relay:
     def _on_ended(self, replica_id: str, number: int) -> None:
         port = self._theirs.pop((replica_id, number), None)
         if port is not None:
-            self._detach(port)
+            self._owner.detach_remote(port)
 
     def _forget(self, replica_id: str) -> None:
         for key in [key for key in self._theirs if key[0] == replica_id]:
-            self._detach(self._theirs.pop(key))
+            self._owner.detach_remote(self._theirs.pop(key))

@@ -17,12 +17,12 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, insert, select, text
 
+from agent.coordinator.features.replicas.store import database as engine
+from agent.coordinator.features.replicas.store.connecting import Limits, Server, driver, reading
+from agent.coordinator.features.replicas.store.database import PostgresDatabase
+from agent.coordinator.features.replicas.store.failures import Failure, classify
 from agent.coordinator.store import access, ledger
 from agent.coordinator.store.database import StaleRead
-from agent.coordinator.store.postgres import database as engine
-from agent.coordinator.store.postgres.connecting import Limits, driver, reading
-from agent.coordinator.store.postgres.database import PostgresDatabase
-from agent.coordinator.store.postgres.failures import Failure, classify
 from agent.coordinator.store.schema import migrations, tables, upgrade
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 from support.servers import postgres
@@ -69,20 +69,20 @@ def end_connection(connection: Connection) -> None:
 
 
 def test_a_new_database_has_the_declared_tables(url: str) -> None:
-    with reading(url, Limits()) as connection:
+    with reading(Server(url, Limits())) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
 
 
 def test_an_older_schema_is_upgraded_without_losing_data(tmp_path: Path) -> None:
-    """From the first schema, with foreign keys enforced throughout; of two processes at once, one upgrades."""
+    """From the first released schema, with foreign keys enforced throughout; of two processes at once, one upgrades."""
     url = postgres.shared().new_database("template0")
     config = Config()
     config.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))
     with create_engine(url.replace("postgresql:", "postgresql+psycopg:")).connect() as connection:
         config.attributes["connection"] = connection
         with connection.begin():
-            command.upgrade(config, "0001")
+            command.upgrade(config, "0011")
             connection.execute(text("INSERT INTO accounts VALUES ('account_0', 'Ada', 0)"))
     databases = [PostgresDatabase(url, directory=tmp_path) for _ in range(2)]
     threads = [threading.Thread(target=database.open, args=(upgrade.prepare,)) for database in databases]
@@ -92,7 +92,7 @@ def test_an_older_schema_is_upgraded_without_losing_data(tmp_path: Path) -> None
         thread.join()
     assert write(databases[0], add_account, "account_1") == "account_1"
     assert databases[1].read_now(account_ids) == ["account_0", "account_1"]
-    with reading(url, Limits()) as connection:
+    with reading(Server(url, Limits())) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
     for database in databases:

@@ -13,19 +13,18 @@ from sqlalchemy import (
     Connection,
     String,
     Table,
-    func,
     literal_column,
     select,
     text,
 )
 
-from agent.coordinator.store.engines import checked_url, limits_of
-from agent.coordinator.store.schema.tables import balances, metadata, postings
+from agent.coordinator.features.replicas.moved import Mark, mark_path, read_mark, write_mark
+from agent.coordinator.features.replicas.store.connecting import Server
+from agent.coordinator.features.replicas.store.loading import Target, is_finished, loading
+from agent.coordinator.store.schema.tables import metadata
 from agent.coordinator.store.schema.upgrade import require_newest
 from agent.coordinator.store.sqlite.database import reading
-from agent.coordinator.store.sqlite.moved import Mark, mark_path, read_mark, write_mark
 from agent.core.errors import ConfigurationError
-from agent.settings import DatabaseSettings
 
 BATCH_ROWS: Final = 5000
 """Maximum number of rows that are stored in one transaction."""
@@ -40,12 +39,12 @@ _ROW: Final[ColumnElement[int]] = literal_column("rowid", BigInteger)
 class Move:
     """A move of the SQLite file `path`. `replaced` counts the texts that contained NUL in this process, by table and column."""
 
-    def __init__(self, path: Path, source: Connection, settings: DatabaseSettings) -> None:
+    def __init__(self, path: Path, source: Connection, server: Server) -> None:
         self.path = path
-        self.target = target_name(settings)
+        self.target = server.name
         self.replaced: dict[str, int] = {}
         self._source = source
-        self._settings = settings
+        self._server = server
         self._mark = self._begin()
 
     def _begin(self) -> Mark:
@@ -58,11 +57,9 @@ class Move:
 
     def has_finished(self) -> bool:
         """Return whether the move has finished before."""
-        from agent.coordinator.store.postgres.loading import is_finished, loading  # noqa: PLC0415 - optional driver
-
         if self._mark.finished_at is None:
             return False
-        with loading(checked_url(self._settings), limits_of(self._settings)) as connection:
+        with loading(self._server) as connection:
             return is_finished(connection)
 
     def copy(self) -> Iterator[tuple[str, int]]:
@@ -70,9 +67,7 @@ class Move:
 
         Yields the current step and how many rows are copied. Raises `ConfigurationError`, after which it can be called again.
         """
-        from agent.coordinator.store.postgres.loading import Target, loading  # noqa: PLC0415 - optional driver
-
-        with loading(checked_url(self._settings), limits_of(self._settings)) as connection:
+        with loading(self._server) as connection:
             target = Target(connection, self._mark.migration_id)
             target.check()
             write_mark(self.path, self._mark)
@@ -91,9 +86,7 @@ class Move:
 
     def finish(self) -> None:
         """Put the target into use instead of the file."""
-        from agent.coordinator.store.postgres.loading import Target, loading  # noqa: PLC0415 - optional driver
-
-        with loading(checked_url(self._settings), limits_of(self._settings)) as connection:
+        with loading(self._server) as connection:
             # First, so that no coordinator starts on the file while another runs on the target.
             self._mark = self._mark.finished()
             write_mark(self.path, self._mark)
@@ -133,41 +126,11 @@ class Move:
 
 
 @contextmanager
-def moving(path: Path, settings: DatabaseSettings) -> Iterator[tuple[Move, Connection]]:
-    """Open a SQLite file for a move to the database of `settings`. Yields the move and the file's connection.
+def moving(path: Path, server: Server) -> Iterator[tuple[Move, Connection]]:
+    """Open a SQLite file for a move to the database of a server. Yields the move and the file's connection.
 
     Raises `ConfigurationError` if the file does not have this program's schema, or is being moved elsewhere.
     """
     with reading(path) as source:
         require_newest(source)
-        yield Move(path, source, settings), source
-
-
-def target_name(settings: DatabaseSettings) -> str:
-    """Return the PostgreSQL database of the settings, without secrets."""
-    url = checked_url(settings)
-    from agent.coordinator.store.postgres.connecting import Server  # noqa: PLC0415 - optional driver
-
-    return Server(url, limits_of(settings)).name
-
-
-def row_counts(connection: Connection) -> dict[str, int]:
-    """Return the number of rows of each table."""
-    return {
-        table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
-        for table in metadata.sorted_tables
-    }
-
-
-def ledger_sums(connection: Connection) -> dict[str, tuple[int, int]]:
-    """Return, for each ledger account, the sum of its postings and its balance."""
-    posted = _sums(connection, postings)
-    stored = _sums(connection, balances)
-    return {
-        account: (posted.get(account, 0), stored.get(account, 0)) for account in posted.keys() | stored.keys()
-    }
-
-
-def _sums(connection: Connection, table: Table) -> dict[str, int]:
-    query = select(table.c.ledger_account, func.sum(table.c.amount)).group_by(table.c.ledger_account)
-    return {account: int(total) for account, total in connection.execute(query)}
+        yield Move(path, source, server), source

@@ -1,1 +1,0 @@
-"""The coordinator's database on PostgreSQL. Only `store.engines`, `store.prepared` and `store.sessions` know this package."""
