@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import sqlite3
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from nacl.signing import SigningKey
 
 from agent.coordinator.blobs.directory import ArtifactDirectory
 from agent.core.errors import ConfigurationError
@@ -110,7 +112,7 @@ PERMANENT = (
     "receipts", "results", "runs", "transactions",
 )  # fmt: skip
 """Tables whose rows neither an upgrade nor a retention limit may remove."""
-REWRITTEN = frozenset({"capabilities", "webhook_url"})
+REWRITTEN = frozenset({"capabilities", "webhook_url", "offer_id"})
 """Columns that hold JSON whose fields an upgrade renames, or that an upgrade moves into the table of a feature."""
 
 
@@ -189,3 +191,60 @@ def test_an_upgrade_of_a_damaged_database_changes_nothing(data_0_1_0: Path) -> N
         pass
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0011",)]
+
+
+RECORDED = json.loads((VECTORS / "data_0_2_0.json").read_text())
+"""Keys, and what version 0.2.0 answered about its data."""
+
+
+@pytest.fixture
+def data_0_2_0(tmp_path: Path) -> Path:
+    """A data directory of version 0.2.0: jobs done, failed, cancelled and queued, an offer, labels, a webhook, a payout, audits, a log."""
+    directory = tmp_path / "data/coordinator"
+    directory.mkdir(parents=True)
+    for name, content in RECORDED["files"].items():
+        (directory / name).write_bytes(base64.b64decode(content))
+        (directory / name).chmod(0o600)
+    with closing(sqlite3.connect(directory / "coordinator.db")) as connection:
+        connection.executescript((VECTORS / "data_0_2_0.sql").read_text(encoding="utf-8"))
+    return tmp_path / "data"
+
+
+def includes(answer: Any, recorded: Any) -> bool:
+    """Return whether an answer still has what was recorded; it may have more fields."""
+    if isinstance(recorded, dict):
+        return all(name in answer and includes(answer[name], value) for name, value in recorded.items())
+    if isinstance(recorded, list):
+        return len(answer) == len(recorded) and all(map(includes, answer, recorded))
+    return bool(answer == recorded)
+
+
+def test_version_0_2_0_is_read_as_before_and_continues(data_0_2_0: Path) -> None:
+    """Its jobs, their labels, logs and webhooks, its offer, payout and verdicts. A queued job is completed, and the log does not fork."""
+    jobs, log_key = RECORDED["jobs"], RECORDED["log_key"]
+    settings = {"open_enrolment": True, "log_checkpoint_seconds": 0.1, "job_log_retention_seconds": 1e9}
+    with (
+        serve(data_0_2_0, payouts={"file": {"address": "text"}}, **settings) as served,
+        AITBCClient(RECORDED["client_key"], served.url) as client,
+    ):
+        for key, answers in (("client_key", "answers"), ("admin_key", "payouts")):
+            reader = as_client(served, RECORDED[key])
+            for path, recorded in RECORDED[answers].items():
+                answer = reader.get(path).raise_for_status().json()
+                assert includes(answer, recorded), (path, answer)
+        assert {job.job_id for job in client.jobs.list(labels={"project": "podcast"}).jobs} == {
+            jobs["done"],
+            jobs["failed"],
+        }
+        offers = as_client(served, RECORDED["owner_key"]).get("/v1/marketplace/offers?mine=true").json()
+        assert RECORDED["offer"] in {offer["offer_id"] for offer in offers["offers"]}
+        miner = ScriptedMiner(served.url, SigningKey(bytes.fromhex(RECORDED["miner_key"])))
+        assert miner.register().status_code == 200
+        leases = {lease["job_id"]: lease for lease in miner.poll(slots=4)}
+        assert miner.complete(leases[jobs["queued"]], RESULTS).status_code == 200
+        for name in ("audited", "done", "queued"):
+            assert verify_bundle(client.receipts.export(jobs[name]), log_key).valid
+        seen = open_checkpoint(base64.b64decode(RECORDED["files"]["log.checkpoint"]).decode(), log_key)
+        with LogAddress(f"{served.url}/v1/log", trust_env=False) as log:
+            report = verify_log(log, Policy.of_log(log_key), known={"0.2.0": seen})
+        assert report.failures == ()

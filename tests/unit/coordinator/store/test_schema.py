@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+import tarfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from agent.coordinator.store.schema import migrations, upgrade
 from agent.coordinator.store.schema.tables import metadata
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from agent.core.errors import ConfigurationError
+
+VECTORS = Path(__file__).parents[3] / "vectors"
 
 
 @pytest.fixture
@@ -75,42 +80,69 @@ def test_the_migrations_create_the_declared_tables(migrated: Path) -> None:
     assert [change for change in changes if not has_expression(change)] == []
 
 
-def test_a_new_database_has_the_tables_of_a_migrated_one(path: Path, migrated: Path) -> None:
-    """The same columns, constraints and indexes; only their order differs, and the default that a migrated column needed."""
-
-    def schema(path: Path) -> dict[str, dict[str, Any]]:
-        with create_engine(f"sqlite:///{path}").connect() as connection:
-            sql = dict(
-                connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'index'")).all()
-            )
-            inspector = inspect(connection)
-            return {
-                table: {
-                    "columns": {
-                        column["name"]: (str(column["type"]), column["nullable"], column["default"])
-                        for column in inspector.get_columns(table)
-                    },
-                    "key": inspector.get_pk_constraint(table),
-                    "unique": {
-                        str(found["column_names"]) for found in inspector.get_unique_constraints(table)
-                    },
-                    "foreign": {str(found) for found in inspector.get_foreign_keys(table)},
-                    "checks": {str(found) for found in inspector.get_check_constraints(table)},
-                    "indexes": {
-                        " ".join(index.split())
-                        for index in sql.values()
-                        if index and f" ON {table} (" in index
-                    },
-                }
-                for table in inspector.get_table_names()
-                if table != "alembic_version"
+def schema(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the columns, constraints and indexes of each table."""
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        sql = dict(connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'index'")).all())
+        inspector = inspect(connection)
+        return {
+            table: {
+                "columns": {
+                    column["name"]: (str(column["type"]), column["nullable"], column["default"])
+                    for column in inspector.get_columns(table)
+                },
+                "key": inspector.get_pk_constraint(table),
+                "unique": {
+                    str(constraint["column_names"]) for constraint in inspector.get_unique_constraints(table)
+                },
+                "foreign": {str(constraint) for constraint in inspector.get_foreign_keys(table)},
+                "checks": {str(constraint) for constraint in inspector.get_check_constraints(table)},
+                "indexes": {
+                    " ".join(index.split()) for index in sql.values() if index and f" ON {table} (" in index
+                },
             }
+            for table in inspector.get_table_names()
+            if table != "alembic_version"
+        }
 
-    made, expected = schema(path), schema(migrated)
-    expected["jobs"]["columns"]["fee_ppm"] = (*expected["jobs"]["columns"]["fee_ppm"][:2], None)
-    assert made == expected
+
+def without_default(tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Leave out the default that existing rows needed when the column was added. A new database has none."""
+    columns = tables["jobs"]["columns"]
+    columns["fee_ppm"] = (*columns["fee_ppm"][:2], None)
+    return tables
+
+
+def test_a_new_database_has_the_tables_of_a_migrated_one(path: Path, migrated: Path) -> None:
+    """The same columns, constraints and indexes; only their order differs."""
+    made = schema(path)
+    assert made == without_default(schema(migrated))
     assert len(made) == len(metadata.tables)
     assert any(table["indexes"] for table in made.values())
+
+
+@pytest.mark.parametrize(
+    ("revision", "recorded"), [("0011", "data_0_1_0.tar.xz"), ("0030", "data_0_2_0.sql")]
+)
+def test_a_step_makes_the_tables_of_the_released_version(
+    tmp_path: Path, revision: str, recorded: str
+) -> None:
+    """Each step between releases, compared with a database that the released program made."""
+    released = tmp_path / "coordinator/coordinator.db"
+    if recorded.endswith(".sql"):
+        released.parent.mkdir()
+        with closing(sqlite3.connect(released)) as connection:
+            connection.executescript((VECTORS / recorded).read_text(encoding="utf-8"))
+    else:
+        with tarfile.open(VECTORS / recorded) as archive:
+            archive.extract("coordinator/coordinator.db", tmp_path)
+    made = tmp_path / "made.db"
+    with create_engine(f"sqlite:///{made}").connect() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        with connection.begin():
+            command.upgrade(config, revision)
+    assert without_default(schema(made)) == without_default(schema(released))
 
 
 def test_partial_indexes_have_their_conditions(migrated: Path) -> None:
