@@ -11,7 +11,7 @@ import structlog
 
 from agent.coordinator.feature import Worker
 from agent.coordinator.installed import FEATURES
-from agent.coordinator.operations import folding, health, retention, streams
+from agent.coordinator.operations import folding, health, retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import removal
 from agent.coordinator.operations.miners import leases
@@ -35,22 +35,18 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
     leading: list[asyncio.Task[None]] = []
     try:
         await context.cluster.joined()
-        await streams.begin(context)
+        await context.feed.begin(context.clock())
         if context.cluster.leadership.leads:
             await _begin_leading(context, leading)
         tasks += [
             _watched(context, "feed", context.feed.run()),
             _watched(context, "database", health.pulse(context)),
             _watched(context, "leadership", _follow_leadership(context, leading)),
-            _watched(
-                context,
-                "keys",
-                _repeated(context, context.settings.streams.key_check_seconds, streams.check_keys),
-            ),
             _watched(context, "counts", _repeated(context, recent.SECONDS / 2, folding.fold_changes)),
             _watched(context, "work", _repeated(context, UPKEEP_SECONDS, folding.fold_work)),
             _watched(context, "unfinished", _repeated(context, UPKEEP_SECONDS, _scan_unfinished)),
-            _watched(context, "numbers", _repeated(context, UPKEEP_SECONDS, streams.keep_numbers)),
+            _watched(context, "numbers", _repeated(context, UPKEEP_SECONDS, _keep_numbers)),
+            *_feature_tasks(context, everywhere=True),
         ]
         yield
     finally:
@@ -71,6 +67,24 @@ async def _take_part(context: Context) -> None:
 
 async def _scan_unfinished(context: Context) -> None:
     await context.dispatcher.unfinished.scan()
+
+
+async def _keep_numbers(context: Context) -> None:
+    await context.feed.keep_numbers(context.clock())
+
+
+def _feature_tasks(context: Context, *, everywhere: bool) -> list[asyncio.Task[None]]:
+    """Start the tasks of features that each replica runs, or those of the leader."""
+    return [
+        _watched(
+            context,
+            task.name,
+            _repeated(context, task.seconds(context) if callable(task.seconds) else task.seconds, task.step),
+        )
+        for feature in FEATURES
+        for task in feature.tasks
+        if task.everywhere is everywhere
+    ]
 
 
 async def _follow_leadership(context: Context, leading: list[asyncio.Task[None]]) -> None:
@@ -111,11 +125,7 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
             for feature in FEATURES
             if feature.part is not None and isinstance(part := context.part(feature.part), Worker)
         ),
-        *(
-            _watched(context, task.name, _repeated(context, task.seconds, task.step))
-            for feature in FEATURES
-            for task in feature.tasks
-        ),
+        *_feature_tasks(context, everywhere=False),
     ]
 
 

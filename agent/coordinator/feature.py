@@ -29,11 +29,15 @@ from agent.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Work that the leading replica repeats: `step`, with pauses of `seconds`. `name` is that of its task in logs and in health."""
+    """Work that the leading replica repeats, or each one `everywhere`: `step`, with pauses of `seconds`, which may depend on settings.
+
+    `name` is that of its task in logs and in health.
+    """
 
     name: str
-    seconds: float
+    seconds: float | Callable[[Context], float]
     step: Callable[[Context], Awaitable[object]]
+    everywhere: bool = False
 
 
 class Part(Protocol):

@@ -44,7 +44,7 @@ BREACHES = [
     ("Features are independent", "agent.coordinator.features.history.series", "agent.coordinator.features.webhooks.rules"),
     ("The fields of features know no kernel", "agent.coordinator.features.labels.fields", "agent.coordinator.store.jobs"),
     ("Only the list of features names their declarations", "agent.coordinator.app", "agent.coordinator.features.history.feature"),
-    ("The use cases' layers", "agent.coordinator.operations.streams", "agent.coordinator.operations.jobs.jobs"),
+    ("The use cases' layers", "agent.coordinator.operations.files.quota", "agent.coordinator.operations.jobs.jobs"),
     ("The use cases' layers", "agent.coordinator.operations.miners.leases", "agent.coordinator.operations.files.quota"),
     ("The store's layers", "agent.coordinator.store.schema.tables.jobs", "agent.coordinator.store.prepared"),
     ("The dispatcher's layers", "agent.coordinator.port", "agent.coordinator.dispatch.claims"),

@@ -30,7 +30,7 @@ from agent.coordinator.cluster import Alone, Cluster
 from agent.coordinator.feed.hub import Filter, Hub, Message, Subscription
 from agent.coordinator.feed.order import ChangeReader
 from agent.coordinator.store.database import Content, Database
-from agent.coordinator.store.events import NewEvent, StoredEvent
+from agent.coordinator.store.events import NewEvent, StoredEvent, mark
 from agent.protocol.messages import shallow
 from runners.plain_json import MAX_DEPTH
 
@@ -213,11 +213,17 @@ class Feed:
             self._behind = True
             await self._publish_some()
 
-    async def begin(self) -> None:
+    async def begin(self, now: float) -> None:
         """Continue after the newest change. Live messages of an earlier process are lost, and numbers start beyond its own."""
+        await self._database.write(mark, now)
         async with self._turn:
             await self._catch_up()
             self.recent.lost_up_to = self.seq
+
+    async def keep_numbers(self, now: float) -> None:
+        """Reserve more numbers if those between two stored changes are nearly used up."""
+        if self.crowded:
+            await self._database.write(mark, now)
 
     async def publish(self, live: Sequence[NewEvent]) -> None:
         """Publish live messages after all changes that were committed before, and before all that are committed later."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
@@ -17,7 +16,6 @@ from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.operations.caches import Caches
-from agent.coordinator.operations.callers import Credential
 from agent.coordinator.randomness import random_bytes
 from agent.coordinator.signer import Signer
 from agent.coordinator.store.database import Connection, Database
@@ -82,8 +80,7 @@ class Context:
     """The coordinator's parts.
 
     `clock` returns seconds since the epoch; `link_key` is the secret behind signed links.
-    `liveness` receives reports of progress, in the event loop's time; `open_streams` counts streams by their owner, and
-    `streams_by_key` has the open ones by their credential.
+    `liveness` receives reports of progress, in the event loop's time.
     """
 
     settings: CoordinatorSettings
@@ -103,8 +100,6 @@ class Context:
     features: Features = field(default_factory=Features)
     cluster: Cluster = field(default_factory=Alone)
     caches: Caches = field(default_factory=Caches)
-    open_streams: Counter[str] = field(default_factory=Counter)
-    streams_by_key: dict[Credential | None, set[Any]] = field(default_factory=dict)
     liveness: Liveness = field(default_factory=Liveness)
     health: Health = field(default_factory=Health)
 

@@ -15,7 +15,6 @@ from agent.coordinator.routes import (
     miners,
     receipts,
     services,
-    streams,
     wallet,
 )
 
@@ -34,7 +33,6 @@ ROUTERS = (
     miner_session.router,
     keys.router,
     admin.router,
-    streams.router,
 )
 
 OPERATORS_ROUTERS = (metrics.router,)

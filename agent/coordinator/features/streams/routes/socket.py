@@ -15,9 +15,9 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.coordinator.connections import connection_of
+from agent.coordinator.features.streams.streams import Filter, Stream, open_stream
 from agent.coordinator.http import credentials
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.streams import Filter, Stream, open_stream
 from agent.core.errors import ApiError, PayloadTooLarge, Unauthorized, ValidationFailed, error_body
 from agent.protocol.validation_errors import field_errors
 

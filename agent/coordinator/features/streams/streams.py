@@ -8,7 +8,7 @@ queue overflows sends `resync` and returns to the database, so a slow reader get
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class Audience:
 
 
 def audience_of(caller: Caller) -> Audience:
-    """Return the audience of a caller: its own account or miner, and offers; everything for administrators."""
+    """Return the audience of a caller: its own account or miner, and what is for all; everything for administrators."""
     if caller.role is Role.ADMIN:
         return Audience((ALL,))
     if caller.miner_id is not None:
@@ -76,16 +76,20 @@ def audience_of(caller: Caller) -> Audience:
     return Audience((EVERYBODY, account_topic(account_id)), account_id=account_id)
 
 
-async def begin(context: Context) -> None:
-    """Continue the numbers of an earlier process, on startup."""
-    await context.database.write(store.mark, context.clock())
-    await context.feed.begin()
+class OpenStreams:
+    """The open streams of this replica: their number by owner, and each by the credential of its holder."""
+
+    def __init__(self) -> None:
+        self.by_owner: Counter[str] = Counter()
+        self.by_key: dict[Credential | None, set[Stream]] = {}
+
+    async def close(self) -> None:
+        """Do nothing: a stream ends with its connection."""
 
 
-async def keep_numbers(context: Context) -> None:
-    """Reserve more numbers if those between two stored changes are nearly used up."""
-    if context.feed.crowded:
-        await context.database.write(store.mark, context.clock())
+def check_seconds(context: Context) -> float:
+    """Return after how many seconds keys are checked again."""
+    return context.settings.streams.key_check_seconds
 
 
 @asynccontextmanager
@@ -111,19 +115,20 @@ async def open_stream(
 @contextmanager
 def _checked(context: Context, secret: Credential | None, stream: Stream) -> Iterator[None]:
     """Have the key of a stream checked while it is open."""
-    streams = context.streams_by_key.setdefault(secret, set())
+    by_key = context.part(OpenStreams).by_key
+    streams = by_key.setdefault(secret, set())
     streams.add(stream)
     try:
         yield
     finally:
         streams.discard(stream)
         if not streams:
-            context.streams_by_key.pop(secret, None)
+            by_key.pop(secret, None)
 
 
 async def check_keys(context: Context) -> None:
     """End the streams whose keys have been revoked. One look-up for each key: thousands of streams need not wake up for it."""
-    for secret, streams in list(context.streams_by_key.items()):
+    for secret, streams in list(context.part(OpenStreams).by_key.items()):
         try:
             await authenticate(context, secret)
         except Unauthorized as error:
@@ -134,7 +139,7 @@ async def check_keys(context: Context) -> None:
 @contextmanager
 def _counted(context: Context, owner: str) -> Iterator[None]:
     """Count a stream of an owner. All keys of an owner count together, so that more keys do not allow more streams."""
-    streams = context.open_streams
+    streams = context.part(OpenStreams).by_owner
     settings = context.settings.streams
     # The process may have fewer connections than the setting allows, and streams must leave some for calls.
     most = max(1, min(settings.connections, context.connections.limit // 2))

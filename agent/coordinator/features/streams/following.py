@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from agent.coordinator import job_fields
+from agent.coordinator.features.streams.streams import Audience, Filter, Stream, StreamType, open_stream
 from agent.coordinator.feed.feed import NUMBER_BITS
 from agent.coordinator.feed.hub import Message
 from agent.coordinator.operations.answers.jobs import JobStatus
@@ -15,7 +16,6 @@ from agent.coordinator.operations.checkpoints import outputs_so_far
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility, jobs
 from agent.coordinator.operations.jobs.estimates import estimates
-from agent.coordinator.operations.streams import Audience, Filter, Stream, StreamType, open_stream
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store.jobs import JobRecord

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from agent.coordinator.feed.feed import SLOT_BITS
-from agent.coordinator.operations import retention, streams
+from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent
@@ -217,7 +217,7 @@ def test_numbers_rise_even_if_one_change_has_more_messages_than_numbers(
     with StreamSocket(served.url, served.client_key, types="job_event") as stream:
         for start in range(0, 1000, 100):
             publish_tokens(served, "job_1", *range(start, start + 100))
-            served.do(streams.keep_numbers)
+            served.do(lambda context: context.feed.keep_numbers(context.clock()))
         assert numbers(stream.until(number(999))) == [*range(1000)]
 
 

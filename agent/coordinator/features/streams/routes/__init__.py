@@ -1,0 +1,1 @@
+"""The routes of streams: the WebSocket, and the events of a job."""
