@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from agent.coordinator.routes.jobs import KEEP_ALIVE_SECONDS
-
+SILENCE_SECONDS = 7.5
+"""Half of the time after which a silent stream sends a sign of life."""
 WHISPER = {"audio_url": "https://example.com/a.mp3", "model": "base"}
 
 
@@ -31,7 +31,7 @@ def job(client: httpx.Client, job_id: str) -> dict[str, Any]:
 @contextmanager
 def followed(client: httpx.Client, job_id: str) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
     """Yield the events of a job: kind and data. Published events arrive at once, not at the stream's next poll."""
-    with client.stream("GET", f"/v1/jobs/{job_id}/events", timeout=KEEP_ALIVE_SECONDS / 2) as stream:
+    with client.stream("GET", f"/v1/jobs/{job_id}/events", timeout=SILENCE_SECONDS) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         yield _events(stream)
 
