@@ -25,6 +25,7 @@ FEATURES: Final = (
     "log",
     "streams",
     "market",
+    "enrolments",
     "reruns",
     "offers",
     "sealing",

@@ -1,4 +1,4 @@
-"""`/v1/admin`: accounts, keys, enrolment tokens and an overview, for administrators."""
+"""`/v1/admin`: accounts, keys and login links, for administrators."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from pydantic import ConfigDict, Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.accounts import access, enrolments, logins, wallet
-from agent.coordinator.operations.answers.accounts import AccountPage, Booked, EnrolmentPage, Key, LoginLink
+from agent.coordinator.operations.accounts import access, logins, wallet
+from agent.coordinator.operations.answers.accounts import AccountPage, Booked, Key, LoginLink
 from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Removal
 from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.miners import exclusion
 from agent.coordinator.routes._callers import (
     Admin,
-    Before,
     ContextOf,
     IdempotencyKey,
     KeyName,
@@ -27,7 +26,7 @@ from agent.coordinator.routes._callers import (
 from agent.core.errors import Conflict, InsufficientBalance, NotFound
 from agent.core.values import fields
 from agent.core.values.fields import Answer
-from agent.core.values.quantities import Money, format_time
+from agent.core.values.quantities import Money
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin", tags=["Administration"])
 
@@ -66,18 +65,6 @@ class DebitRequest(CreditRequest):
     force: bool = False
 
 
-class EnrolmentRequest(RequestBody):
-    """A new enrolment token, with which miners can register. `note` describes its purpose.
-
-    Miners whose tokens name the same `owner` form one fleet: the owner's key of any of them sees, pauses and resumes all.
-    """
-
-    uses: Annotated[int, Field(ge=1, le=10_000)] = 1
-    valid_seconds: Annotated[float, Field(gt=0, le=enrolments.MAX_SECONDS)] = 86_400
-    note: Annotated[str, Field(max_length=200, examples=["the new rack"])] = ""
-    owner: Annotated[str, Field(min_length=1, max_length=100, examples=["alice"])] | None = None
-
-
 class LoginRequest(RequestBody):
     """The keys that a login link yields: a client's key of the account, an owner's key of the miner, an administrator's key.
 
@@ -100,15 +87,6 @@ class KeyList(Answer):
     """All keys, including revoked ones."""
 
     keys: list[Key]
-
-
-class NewEnrolment(Answer):
-    """A new enrolment token."""
-
-    enrolment_id: fields.EnrolmentId
-    enrolment_token: str = Field(examples=["enrol_secret"])
-    uses: int = Field(examples=[1])
-    expires_at: fields.Time
 
 
 class ExclusionRequest(RequestBody):
@@ -207,48 +185,6 @@ async def revoke_key(context: ContextOf, _: Admin, key_id: fields.KeyId) -> None
     revoked = await access.revoke_key(context, key_id)
     if revoked.miner_id is not None:
         await exclusion.end_session_of_key(context, revoked.miner_id)
-
-
-@router.get("/enrolments", summary="List enrolment tokens")
-async def list_enrolments(
-    context: ContextOf,
-    _: Admin,
-    limit: Limit = 50,
-    before: Before = None,
-) -> EnrolmentPage:
-    """All enrolment tokens without their secrets, which are not stored, newest first, with the miners that joined."""
-    return await enrolments.page(context, limit=limit, before=before)
-
-
-@router.post("/enrolments", status_code=status.HTTP_201_CREATED, summary="Create an enrolment token")
-async def create_enrolment(context: ContextOf, caller: Admin, request: EnrolmentRequest) -> NewEnrolment:
-    """The answer contains the token, which cannot be retrieved later."""
-    new = await enrolments.create(
-        context,
-        uses=request.uses,
-        valid_seconds=request.valid_seconds,
-        note=request.note,
-        owner=request.owner,
-        created_by=caller.key_id,
-    )
-    record = new.record
-    return NewEnrolment(
-        enrolment_id=record.enrolment_id,
-        enrolment_token=new.token,
-        uses=record.uses,
-        expires_at=format_time(record.expires_at),
-    )
-
-
-@router.delete(
-    "/enrolments/{enrolment_id}",
-    status_code=status.HTTP_204_NO_CONTENT,
-    responses=errors(NotFound),
-    summary="Revoke an enrolment token",
-)
-async def revoke_enrolment(context: ContextOf, _: Admin, enrolment_id: fields.EnrolmentId) -> None:
-    """No miner can join with it from now on. Miners that have joined stay; remove or exclude them."""
-    await enrolments.revoke(context, enrolment_id)
 
 
 @router.post(

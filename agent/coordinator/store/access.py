@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, text, update
 
 from agent.coordinator.store.ledger import PAYOUTS
 from agent.coordinator.store.schema.tables import (
@@ -51,23 +51,6 @@ class LoginRecord:
     admin: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EnrolmentRecord:
-    """An enrolment token without its secret. `owner` names whose miners join with it. `created_by` is a key's id; None if the agent created it for its own miner."""
-
-    enrolment_id: str
-    created_at: float
-    expires_at: float
-    uses: int
-    uses_left: int
-    note: str = ""
-    created_by: str | None = None
-    used_at: float | None = None
-    revoked_at: float | None = None
-    owner: str | None = None
-
-
-ENROLMENT_COLUMNS = tuple(enrolments.c[name] for name in EnrolmentRecord.__dataclass_fields__)
 KEY_COLUMNS = (
     api_keys.c.key_id, api_keys.c.role, api_keys.c.account_id, api_keys.c.miner_id, api_keys.c.name, api_keys.c.created_at,
     api_keys.c.revoked_at,
@@ -181,32 +164,10 @@ def use_login(connection: Connection, sha256: str) -> bool:
     return connection.execute(delete(logins).where(logins.c.sha256 == sha256)).rowcount == 1
 
 
-def add_enrolment(connection: Connection, record: EnrolmentRecord, sha256: str) -> None:
-    """Store a new token."""
-    values = {column.name: getattr(record, column.name) for column in ENROLMENT_COLUMNS}
-    connection.execute(insert(enrolments), {**values, "sha256": sha256})
-
-
-def enrolments_page(connection: Connection, *, limit: int, before: str | None) -> list[EnrolmentRecord]:
-    """Return tokens in any state, newest first, before the id `before`."""
-    query = select(*ENROLMENT_COLUMNS)
-    if before is not None:
-        query = query.where(enrolments.c.enrolment_id < before)
-    rows = connection.execute(query.order_by(enrolments.c.enrolment_id.desc()).limit(limit))
-    return [EnrolmentRecord(*row) for row in rows]
-
-
 def key_names(connection: Connection, key_ids: Iterable[str]) -> dict[str, str]:
     """Return the names of keys by id, including revoked ones."""
     query = select(api_keys.c.key_id, api_keys.c.name).where(api_keys.c.key_id.in_(set(key_ids)))
     return dict(connection.execute(query).all())
-
-
-def revoke_enrolment(connection: Connection, enrolment_id: str, now: float) -> bool:
-    """Revoke a token. Return False if it does not exist. Revoking it again changes nothing."""
-    change = update(enrolments).where(enrolments.c.enrolment_id == enrolment_id)
-    first = func.coalesce(enrolments.c.revoked_at, now)
-    return connection.execute(change.values(revoked_at=first)).rowcount == 1
 
 
 def use_enrolment(connection: Connection, sha256: str, now: float) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -157,17 +156,6 @@ def count_active(connection: Connection, seen_after: float) -> int:
     """Return how many miners are online and not paused."""
     query = select(func.count()).where(miners.c.seen_at >= seen_after, miners.c.paused.is_(None), _IS_PRESENT)
     return int(connection.execute(query.select_from(miners)).scalar_one())
-
-
-def enrolled_with(connection: Connection, enrolment_ids: list[str]) -> dict[str, list[tuple[str, str]]]:
-    """Return ids and names of the miners that enrolled last with each of these tokens, removed ones included."""
-    query = select(miners.c.enrolment_id, miners.c.miner_id, miners.c.name)
-    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-    for enrolment_id, miner_id, name in connection.execute(
-        query.where(miners.c.enrolment_id.in_(enrolment_ids)).order_by(miners.c.registered_at)
-    ):
-        found[enrolment_id].append((miner_id, name))
-    return found
 
 
 def save(connection: Connection, record: MinerRecord) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations.accounts import enrolments
+from agent.coordinator.features.enrolments import enrolments
 from agent.coordinator.operations.miners import leases
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import submit
@@ -207,7 +207,9 @@ def test_only_the_first_registration_needs_an_enrolment_token(tmp_path: Path) ->
     with serve(tmp_path / "data") as served:
         miner = ScriptedMiner(served.url)
         assert error(miner.register()) == (403, "FORBIDDEN")
-        token = served.do(lambda context: enrolments.create(context, uses=1, valid_seconds=60)).token
+        token = served.do(
+            lambda context: enrolments.create(context, uses=1, valid_seconds=60)
+        ).enrolment_token
         assert error(miner.register(enrolment_token=f"{token}x")) == (403, "FORBIDDEN")
         answer = miner.register(enrolment_token=token)
         assert answer.status_code == 200

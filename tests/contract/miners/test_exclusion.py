@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from agent.coordinator.operations.accounts import enrolments
+from agent.coordinator.features.enrolments import enrolments
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import job, submit
 from support.server import Served, serve
@@ -119,7 +119,9 @@ def test_a_revoked_key_of_a_miner_ends_its_session(
 def test_only_the_miner_learns_whether_it_is_enrolled(tmp_path: Path) -> None:
     """A stranger who sends the id or the public key of an enrolled miner gets the response for an unknown one."""
     with serve(tmp_path / "data") as served:
-        token = served.do(lambda context: enrolments.create(context, uses=1, valid_seconds=60)).token
+        token = served.do(
+            lambda context: enrolments.create(context, uses=1, valid_seconds=60)
+        ).enrolment_token
         miner, stranger = ScriptedMiner(served.url), ScriptedMiner(served.url)
         assert miner.register(enrolment_token=token).status_code == 200
 

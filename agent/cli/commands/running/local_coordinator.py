@@ -20,9 +20,9 @@ import structlog
 from agent.cli.local_keys import LocalKeys, local_keys
 from agent.cli.terminal import activity
 from agent.coordinator.app import build_app, build_context
+from agent.coordinator.features.enrolments import enrolments
 from agent.coordinator.http.server import Server, listen
 from agent.coordinator.operations import health
-from agent.coordinator.operations.accounts import enrolments
 from agent.coordinator.operations.accounts.logins import DASHBOARD, create_login
 from agent.coordinator.operations.context import Context
 from agent.core.errors import ConfigurationError
@@ -54,7 +54,7 @@ class LocalCoordinator:
         enrolment = await enrolments.create(
             self.context, uses=1, valid_seconds=ENROLMENT_SECONDS, note="the agent's own miner"
         )
-        return enrolment.token
+        return enrolment.enrolment_token
 
     async def dashboard(self, *, miner_id: str | None) -> str:
         """Return a line with a login link to the dashboard, or with its plain URL if the line would remain in a log."""

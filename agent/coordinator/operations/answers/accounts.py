@@ -11,7 +11,6 @@ from agent.core.values import fields
 from agent.core.values.fields import Answer, example
 
 SLOWED = "Until then few of its jobs run at a time (`coordinator.slowed_jobs`), because too many failed through their own errors"
-EnrolmentStatus = Literal["valid", "used", "expired", "revoked"]
 
 
 class Wallet(Answer):
@@ -129,40 +128,3 @@ class LoginLink(Answer):
     token: str = Field(examples=["login_secret"])
     path: str = Field(description="Path on this server", examples=["/dashboard/#login=login_secret"])
     expires_at: fields.Time
-
-
-class EnrolledMiner(Answer):
-    """A miner that has enrolled with a token."""
-
-    miner_id: fields.MinerId
-    name: str = Field(examples=["rig-1"])
-
-
-class Enrolment(Answer):
-    """An enrolment token without its secret.
-
-    `created_by` is the administrator's key that created it, null if the agent did for its own miner; `miners` enrolled with it last.
-    """
-
-    enrolment_id: fields.EnrolmentId
-    status: EnrolmentStatus
-    note: str = Field(examples=["the new rack"])
-    owner: str | None = Field(
-        description="Whose miners join with it; they form one fleet", examples=["alice"]
-    )
-    uses: int = Field(description="Number of miners that could join with it", examples=[1])
-    uses_left: int = Field(examples=[0])
-    created_at: fields.Time
-    created_by: fields.KeyId | None
-    created_by_name: str | None = Field(examples=["operations"])
-    expires_at: fields.Time
-    used_at: fields.Time | None = Field(description="When a miner last enrolled with it")
-    revoked_at: fields.Time | None = Field(examples=[None])
-    miners: list[EnrolledMiner]
-
-
-class EnrolmentPage(Answer):
-    """Enrolment tokens, newest first. If there are more, `next` is the value of `before` for the next page."""
-
-    enrolments: list[Enrolment]
-    next: str | None = Field(default=None, examples=[None])

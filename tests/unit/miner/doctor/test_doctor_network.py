@@ -20,7 +20,7 @@ import pytest
 import trustme
 
 from agent import __version__
-from agent.coordinator.operations.accounts import enrolments
+from agent.coordinator.features.enrolments import enrolments
 from agent.diagnostics import Diagnostic
 from agent.miner.doctor import _network
 from agent.miner.identity import load_identity
@@ -212,7 +212,7 @@ def closed(tmp_path: Path) -> Iterator[Served]:
 
 def test_the_coordinators_admission_is_checked_without_joining(data_dir: Path, closed: Served) -> None:
     """Without a token, with a wrong one, a valid one, and the same after its use. The check does not spend it."""
-    token = closed.do(lambda context: enrolments.create(context, uses=1, valid_seconds=600)).token
+    token = closed.do(lambda context: enrolments.create(context, uses=1, valid_seconds=600)).enrolment_token
     assert "does not know your miner's key" in joining(data_dir, closed.url)["enrolment_refused"].message
     wrong = joining(data_dir, closed.url, enrolment_token=f"{token}x")["enrolment_refused"]
     assert "unknown, expired, revoked or used up" in wrong.message
@@ -225,7 +225,7 @@ def test_the_coordinators_admission_is_checked_without_joining(data_dir: Path, c
 
 def test_a_miner_that_has_joined_needs_no_token(data_dir: Path, closed: Served) -> None:
     identity = load_identity(data_dir / "miner")
-    token = closed.do(lambda context: enrolments.create(context, uses=1, valid_seconds=600)).token
+    token = closed.do(lambda context: enrolments.create(context, uses=1, valid_seconds=600)).enrolment_token
     miner = ScriptedMiner(closed.url, identity.signing_key)
     assert miner.register(enrolment_token=token).status_code == 200
     assert "enrolment" in joining(data_dir, closed.url)

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from typing import Final
 
-from agent.coordinator.operations.accounts.access import digest
-from agent.coordinator.operations.answers.accounts import (
+from agent.coordinator.features.enrolments import store
+from agent.coordinator.features.enrolments.answers import (
     EnrolledMiner,
     Enrolment,
     EnrolmentPage,
     EnrolmentStatus,
+    NewEnrolment,
 )
+from agent.coordinator.features.enrolments.store import EnrolmentRecord
+from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import access as store
-from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store.access import EnrolmentRecord
+from agent.coordinator.store import access as access_store
 from agent.core.errors import NotFound
 from agent.core.values.quantities import format_optional_time, format_time
 
 MAX_SECONDS: Final = 30 * 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class NewEnrolment:
-    """A new token, with its secret, which is not stored."""
-
-    record: EnrolmentRecord
-    token: str
 
 
 async def create(
@@ -47,8 +39,13 @@ async def create(
         context.new_id("enrolment"), now, now + min(valid_seconds, MAX_SECONDS), uses, uses, note, created_by,
         owner=owner,
     )  # fmt: skip
-    await context.database.write(store.add_enrolment, record, digest(token))
-    return NewEnrolment(record, token)
+    await context.database.write(store.add, record, digest(token))
+    return NewEnrolment(
+        enrolment_id=record.enrolment_id,
+        enrolment_token=token,
+        uses=record.uses,
+        expires_at=format_time(record.expires_at),
+    )
 
 
 async def page(context: Context, *, limit: int, before: str | None) -> EnrolmentPage:
@@ -57,10 +54,10 @@ async def page(context: Context, *, limit: int, before: str | None) -> Enrolment
 
 
 def _page(connection: Connection, limit: int, before: str | None, now: float) -> EnrolmentPage:
-    records = store.enrolments_page(connection, limit=limit + 1, before=before)
+    records = store.page(connection, limit=limit + 1, before=before)
     shown = records[:limit]
-    names = store.key_names(connection, [record.created_by for record in shown if record.created_by])
-    enrolled = miner_store.enrolled_with(connection, [record.enrolment_id for record in shown])
+    names = access_store.key_names(connection, [record.created_by for record in shown if record.created_by])
+    enrolled = store.enrolled_with(connection, [record.enrolment_id for record in shown])
     return EnrolmentPage(
         enrolments=[
             Enrolment(
@@ -97,5 +94,5 @@ def _status(record: EnrolmentRecord, now: float) -> EnrolmentStatus:
 
 async def revoke(context: Context, enrolment_id: str) -> None:
     """Revoke a token. Miners that have enrolled with it stay. Raises `NotFound`."""
-    if not await context.database.write(store.revoke_enrolment, enrolment_id, context.clock()):
+    if not await context.database.write(store.revoke, enrolment_id, context.clock()):
         raise NotFound(f"There is no enrolment token {enrolment_id}.", {"enrolment_id": enrolment_id})
