@@ -35,7 +35,7 @@ BREACHES = [
     ("The miner's layers", "agent.miner.models.store", "agent.miner.machine.gpus"),
     ("The miner's layers", "agent.miner.link.client", "agent.miner.executor.local"),
     ("The miner's layers", "agent.miner.runs.run", "agent.miner.status.report"),
-    ("The coordinator's layers", "agent.coordinator.feed.hub", "agent.coordinator.port"),
+    ("The coordinator's layers", "agent.coordinator.feed.hub", "agent.coordinator.dispatch.dispatcher"),
     ("The coordinator's layers", "agent.coordinator.dispatch.dispatcher", "agent.coordinator.operations.context"),
     ("The coordinator's layers", "agent.coordinator.errors", "agent.coordinator.background"),
     ("The coordinator's layers", "agent.coordinator.operations.health", "agent.coordinator.routes.health"),
