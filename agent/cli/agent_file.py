@@ -96,7 +96,8 @@ def exclusive(settings: Settings) -> Iterator[None]:
                 f"Another agent is running with the data directory {settings.data_dir}. Stop it with `aitbc-agent stop`, or give "
                 "another directory with --data-dir."
             ) from None
-        remove(settings)  # the file of a killed agent names another process
+        # The file of a killed agent names another process.
+        remove(settings)
         yield
 
 

@@ -54,7 +54,8 @@ async def local_keys(context: Context, path: Path) -> LocalKeys:
 
 
 def _settle(connection: Connection, context: Context, path: Path, stored: LocalKeys | None) -> LocalKeys:
-    locks.issued(connection)  # two replicas that start at once decide one after the other
+    # Two replicas that start at once decide one after the other.
+    locks.issued(connection)
     if stored is not None and _are_valid(connection, stored):
         return stored
     present = store.keys(connection)

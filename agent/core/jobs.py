@@ -236,6 +236,7 @@ Transition = tuple[Job, tuple[Effect, ...]]
 
 def apply(job: Job, event: Event) -> Transition:
     """Return the job after the event, and the effects. Raises `IllegalEvent`."""
+    # What is missing in the table is illegal. An event of a miner is then stale: its lease may have ended while it was on its way.
     handler = _TABLE.get((job.state, type(event)))
     if handler is None:
         raise IllegalEvent(job, event, stale=isinstance(event, Renew | Keep | Complete | FailRun | Release))
@@ -250,6 +251,7 @@ def _lease_of(job: Job, event: Renew | Keep | Complete | FailRun | Release) -> L
 
 
 def _claim(job: Job, event: Claim) -> Transition:
+    # Every lease has a higher fence than all before it, so whatever arrives for an older one is recognised, however late it is.
     fence = job.fence + 1
     lease = Lease(
         miner_id=event.miner_id,
@@ -266,6 +268,7 @@ def _claim(job: Job, event: Claim) -> Transition:
 
 def _renew(job: Job, event: Renew) -> Transition:
     lease = _lease_of(job, event)
+    # A process that was replaced by a newer one of the same miner must not keep the lease alive.
     if lease.session != event.session:
         raise IllegalEvent(job, event, stale=True)
     return replace(job, lease=lease.extended(event.now, event.lease_seconds)), ()
@@ -316,11 +319,13 @@ def _complete(job: Job, event: Complete) -> Transition:
 
 def _fail(job: Job, event: FailRun) -> Transition:
     lease = _lease_of(job, event)
+    # Another attempt would fail in the same way, so the client learns of it now.
     if event.retry and not event.elsewhere:
         return _finish_failed(job, event.failure, event.now, RunEnded(lease, Outcome.RETRIED, event.failure))
     if event.retry:
         back, effects = _end_run(job, lease, Outcome.RETRIED, event.failure, event.now)
         if back.state is JobState.SUBMITTED:
+            # The pause doubles with each attempt. A fault of all machines, such as a server that is down, would otherwise use them up in seconds.
             back = replace(back, avoid_until=event.now + RETRY_SECONDS * 2 ** (job.attempts - 1))
         return back, effects
     return _finish_failed(job, event.failure, event.now, RunEnded(lease, Outcome.FAILED, event.failure))
@@ -340,6 +345,7 @@ def _release(job: Job, event: Release) -> Transition:
         job,
         state=JobState.SUBMITTED,
         lease=None,
+        # The machine was stopped or paused by its owner, which says nothing about the job.
         attempts=job.attempts - 1,
         started_at=None,
         avoid_miner_id=lease.miner_id if event.avoid_seconds else job.avoid_miner_id,
@@ -359,6 +365,7 @@ def _expire(job: Job, event: Expire) -> Transition:
         raise IllegalEvent(job, event)
     failure = Failure(FailureCode.LEASE_EXPIRED, event.reason)
     ended, effects = _end_run(job, lease, Outcome.EXPIRED, failure, event.now)
+    # The lease stays readable in a waiting job: its miner may only have lost its connection, and still deliver the result.
     keep = None if event.forget or ended.state in FINAL else lease
     return replace(ended, lease=keep), effects
 
@@ -369,6 +376,7 @@ def _expire_late(job: Job, event: Expire) -> Transition:
 
 def _end_run(job: Job, lease: Lease, outcome: Outcome, failure: Failure, now: float) -> Transition:
     ended = RunEnded(lease, outcome, failure)
+    # A job that breaks every machine must end, or it would go round for ever.
     if job.attempts >= job.max_attempts:
         exhausted = Failure(
             failure.code, f"{failure.message.removesuffix('.')} (tried {job.attempts} times)."
@@ -380,6 +388,7 @@ def _end_run(job: Job, lease: Lease, outcome: Outcome, failure: Failure, now: fl
         lease=None,
         started_at=None,
         failure=failure,
+        # The miner on which it just failed comes last, since another machine may not have the fault.
         avoid_miner_id=lease.miner_id,
         avoid_until=None,
     )

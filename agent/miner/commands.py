@@ -65,7 +65,8 @@ class Commands:
             if command_id in self._unreported:
                 continue
             if command_id is not None and self._pauses.executed(command_id):
-                self._unreported[command_id] = None  # the answer crossed the heartbeat that reported it
+                # The answer crossed the heartbeat that reported it.
+                self._unreported[command_id] = None
                 continue
             try:
                 settled = self._execute(read(Command, values))

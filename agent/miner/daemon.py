@@ -143,7 +143,8 @@ class Daemon:
             parts.workload.open()
             await asyncio.wait([*loops, stopping, changing], return_when=asyncio.FIRST_COMPLETED)
             ended = [task for task in loops if task.done()]
-            if ended:  # only an error ends them, so there is no time to drain
+            # Only an error ends them, so there is no time to drain.
+            if ended:
                 self._hurry.set()
             if not any(isinstance(task.exception(), SessionSuperseded) for task in ended):
                 await self._drain(parts)

@@ -410,7 +410,8 @@ class RunOutput(OutputArtifact):
     @field_validator("extra")
     @classmethod
     def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
-        check_json(value)  # later leases contain it, so it must be valid JSON for sending
+        # Later leases contain it, so it must be valid JSON for sending.
+        check_json(value)
         if len(json.dumps(value)) > MAX_EXTRA:
             raise ValueError(f"extra may have at most {MAX_EXTRA} bytes")
         return value

@@ -89,7 +89,8 @@ class ServiceFiles:
         for path in existing_files:
             path.unlink()
         for path in self.paths[1:]:
-            with suppress(OSError):  # the owner's own drop-ins, or the other service's settings
+            # The owner's own drop-ins, or the other service's settings.
+            with suppress(OSError):
                 path.parent.rmdir()
         return existing_files
 

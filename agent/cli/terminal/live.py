@@ -189,7 +189,8 @@ class LivePanel:
 
     def _keep_reading(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
         # The event loop would make the terminal's descriptor non-blocking, for other programs on it as well.
-        with suppress(OSError, RuntimeError):  # the terminal or the loop is closed
+        # The terminal or the loop is closed.
+        with suppress(OSError, RuntimeError):
             while not self._ended.is_set():
                 if select.select([descriptor], [], [], KEY_SECONDS)[0]:
                     if not (keys := os.read(descriptor, 64)):

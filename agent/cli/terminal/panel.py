@@ -271,7 +271,8 @@ def _stopping(status: Mapping[str, Any], work: str) -> str:
 
 
 def _fit(line: Line, width: int) -> Line:
-    if not line.plain.isprintable():  # names from a coordinator must not control the terminal
+    # Names from a coordinator must not control the terminal.
+    if not line.plain.isprintable():
         line.plain = "".join(letter if letter.isprintable() else "?" for letter in line.plain)
     line.truncate(width, overflow="ellipsis")
     return line

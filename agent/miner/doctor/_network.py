@@ -174,7 +174,8 @@ async def _admission(client: httpx.AsyncClient, url: str, settings: Settings) ->
         return []
     request = {"proof": proof, "enrolment_token": section_of(settings, MinerSettings).enrolment_token}
     response = await client.post(f"{url}/v1/miners/admission", json=request)
-    if response.status_code != httpx.codes.OK:  # the coordinator limits the rate of requests
+    # The coordinator limits the rate of requests.
+    if response.status_code != httpx.codes.OK:
         return []
     answer = response.json()
     if answer["admitted"]:

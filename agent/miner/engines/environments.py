@@ -225,7 +225,8 @@ def delete_unused(path: Path) -> bool:
     with suppress(FileNotFoundError), (path / IN_USE).open("rb") as handle:
         if not lock(handle, fcntl.LOCK_EX):
             return False
-    (path / RECORD).unlink(missing_ok=True)  # first, so that a partly deleted environment is never used
+    # First, so that a partly deleted environment is never used.
+    (path / RECORD).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
     return not path.exists()
 

@@ -72,6 +72,7 @@ class Installer:
             environment = directory.complete(digest)
             if environment is None:
                 environment = self._make(engine, variant, directory, lock, on_progress)
+            # The link is replaced last, so a running agent never sees an environment that was not tried.
             directory.use(digest)
             if directory.sweep():
                 self._clear_packages()
@@ -114,8 +115,10 @@ class Installer:
     ) -> Environment:
         digest = variant.digest()
         path = directory.environment(digest)
+        # Without its record it is the rest of an interrupted installation, which uv cannot continue.
         if path.exists() and not delete_unused(path):
             raise AgentError(f"{path} is damaged, but still in use. Stop the agent and try again.")
+        # Before the download, since what is left of former environments may be the space that it needs.
         directory.sweep(digest)
         progress = _Progress(self._engines_dir, path, variant.size, on_progress)
         self._require_space(engine, variant, progress)
@@ -125,6 +128,7 @@ class Installer:
                 engine.name, variant.name, digest, python, size_of(path), _packages(path), time.time()
             )
             environment = Environment(path, record)
+            # Before the record is written: an environment that does not work here must never count as complete.
             self._check(engine, environment, lock)
             directory.complete_with(record)
         except uv.DiskFull:
@@ -154,14 +158,18 @@ class Installer:
         chosen = uv.environment(self._engines_dir, variant.index)
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         if version in variant.python:
+            # The agent itself runs in an environment, and one that is made from another one breaks when that is replaced.
             program = str(Path(getattr(sys, "_base_executable", sys.executable)))
         else:
             program = version = variant.python[0]
         with self._packages_lock() as shared:
+            # Shared, because uv allows several installations at a time; whoever clears the cache takes it alone.
             fcntl.flock(shared, fcntl.LOCK_SH)
             tool = uv.Uv(chosen, lock, progress.report)
             tool.run("venv", "--no-project", "--python", program, str(path))
+            # Created with the environment, so that every process finds the file that it must lock.
             (path / IN_USE).touch()
+            # Exactly the files of the lock: nothing is resolved anew, and no package runs code of its own while it is installed.
             only_locked = ("--require-hashes", "--no-deps", "--no-build", "--no-sources")
             python = str(path / "bin" / "python")
             tool.run("pip", "install", "--python", python, *only_locked, "-r", str(variant.lock))
@@ -177,6 +185,7 @@ class Installer:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 timeout=self._check_seconds,
+                # The check inherits the lock: if this program is killed, the next installation still waits for it.
                 pass_fds=() if lock is None else (lock.fileno(),),
                 check=False,
             )

@@ -157,6 +157,7 @@ class Child:
             ready = await child._ask(
                 Configure(tools=tools, device=device), Ready, START_SECONDS, FailureCode.RUNNER_CRASHED
             )
+        # Cancellation included: a process that nobody knows would keep its GPU's memory.
         except BaseException:
             await child.kill()
             raise
@@ -214,6 +215,7 @@ class Child:
 
         Raises `Retry`. A child that takes longer than `limit` seconds is ended.
         """
+        # Reset before the answer, since a load that fails half-way leaves nothing that could be used.
         self.loaded, self.has_model, self.memory_peak = False, model is not None, 0
         await self._ask(Load(model=model, vram=vram), Loaded, limit, FailureCode.MODEL_LOAD_TIMEOUT)
 
@@ -235,12 +237,14 @@ class Child:
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         running = self._running[message.run_id] = _Running(future, listener, time.monotonic())
         self.runs += 1
+        # Peaks belong to runs that overlap. The first of them begins new ones.
         if len(self._running) == 1:
             self.observed = self.observed_peak = self.memory_peak = 0
         try:
             if self._ended.is_set():
                 raise self._fault or Retry("The runner has ended.", code=FailureCode.RUNNER_ENDED)
             self._process.write(encode(message))
+            # Only now the job counts as started: before, it could still go to another process without a trace.
             on_written()
             try:
                 await self._watch(running, stall_seconds)
@@ -257,6 +261,7 @@ class Child:
             answer = _checked(future.result())
             if not isinstance(answer, Done):
                 raise await self._violated(f"it answered a run with {type(answer).__name__}")
+            # A process does not return memory to the driver, so the greatest use of all runs is what it holds.
             self.vram = max(self.vram, answer.vram)
             return answer
         finally:
@@ -316,7 +321,8 @@ class Child:
             await asyncio.wait([future], timeout=_TERMINATE_SECONDS)
         finally:
             if future.done():
-                future.exception()  # marks it as retrieved: the outcome of a cancelled run is not needed
+                # Marks it as retrieved: the outcome of a cancelled run is not needed.
+                future.exception()
             else:
                 await self.kill()
 
@@ -365,7 +371,8 @@ class Child:
 
     async def _read(self) -> None:
         try:
-            with suppress(OSError):  # a reset is an end of the stream with unread bytes
+            # A reset is an end of the stream with unread bytes.
+            with suppress(OSError):
                 while (message := await receive(self._process.frames)) is not None:
                     self._handle(message)
             with suppress(TimeoutError):
@@ -385,7 +392,8 @@ class Child:
         with suppress(TimeoutError):
             async with asyncio.timeout(_EXIT_SECONDS):
                 await self._tasks[0]
-        self._signal(signal.SIGKILL)  # processes that the child started and left behind
+        # Processes that the child started and left behind.
+        self._signal(signal.SIGKILL)
         self._process.close()
         self._fault = self._fault or self._process.failure
         self._finish(status)
@@ -405,7 +413,8 @@ class Child:
         for answer in (self._answer, *(running.answer for running in self._running.values())):
             if answer is not None and not answer.done():
                 answer.set_exception(self._fault)
-                answer.exception()  # marks it as retrieved, in case no caller waits any more
+                # Marks it as retrieved, in case no caller waits any more.
+                answer.exception()
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, Error) and message.code == FailureCode.ENGINE_DIED:

@@ -75,7 +75,8 @@ class Footprints:
         stated = max(stated, requirements.vram if requirements is not None else 0, CONTEXT)
         least = entry.vram_min if entry is not None and entry.vram_min else stated
         if model is None:
-            least = CONTEXT  # how much a program needs is known after its first run
+            # How much a program needs is known after its first run.
+            least = CONTEXT
         if parameters is None:
             return Demand(service, model, stated, least)
         key = self.key(service, model, parameters)
@@ -148,7 +149,8 @@ class Footprints:
                 for part in ("known", "floors", "main")
             )  # type: ignore[return-value]  # three parts
         except (OSError, ValueError, TypeError, AttributeError):
-            return {}, {}, {}  # missing or damaged: figures are measured again
+            # Missing or damaged: figures are measured again.
+            return {}, {}, {}
 
     def _save(self) -> None:
         for figures in (self._known, self._floors, self._main):

@@ -102,12 +102,14 @@ class ModelScheduler:
                     continue
                 demand = self._devices.demand(service, waiting.model, parameters, gpus)
                 cards, sampled_at = await self._devices.sample(devices, demand)
+                # The measurement takes a moment, in which the owner may pause a device.
                 if any(card.key in self.paused for card in cards):
                     continue  # paused while it was being measured
                 memory = self._devices.main_memory(demand)
                 decision = decide(demand, cards, self._occupants(sampled_at, interpreter), rules, memory)
                 match decision:
                     case Join(key, ()):
+                        # Counted without an await since the decision, so no other job can take the same capacity.
                         loaded = self._loaded_models[key]
                         loaded.runs += 1
                         return loaded
@@ -115,12 +117,14 @@ class ModelScheduler:
                         device = self._devices.together(chosen)
                         beside = self._devices.beside(service, waiting.model, parameters)
                         return self._open(service, model, device, interpreter, demand, budget, beside)
+                    # The eviction frees memory only some time later: decide again with what the driver then reports.
                     case Join() | Load():
                         await self._evict(decision.evict, demand)
                     case Refuse(reason):
                         self._placements.record("refused", service, waiting.model, reason)
                         raise Retry(reason, code=FailureCode.NO_MEMORY)
                     case Wait(reason, lacks_main_memory):
+                        # Idle processes without a model are of use only to start faster; a job that waits is worth more.
                         if lacks_main_memory:
                             await self._pool.close_idle(0)
                         await self._wait(waiting, reason, change)
@@ -129,10 +133,12 @@ class ModelScheduler:
         """End a run's use. A model that is still being loaded for no other run is discarded."""
         loaded.runs -= 1
         loaded.used_at = time.monotonic()
+        # Nobody waits for it any more, and a load of gigabytes would block the device for minutes.
         if loaded.runs == 0 and not loaded.open:
             self._loaded_models.pop(loaded.key, None)
             if loaded.opening is not None:
                 loaded.opening.cancel()
+        # The run that just ended may have ended its process too, and nobody else looks at it now.
         if loaded.child is not None and not loaded.child.alive:
             self.child_ended(loaded.child)
         self._changed()
@@ -167,6 +173,7 @@ class ModelScheduler:
             return by_service
         for service, names in models.items():
             devices = self._devices.of(service)
+            # Services share devices, and a driver's answer takes milliseconds for each of them.
             if devices not in samples:
                 samples[devices] = await self._devices.sample(devices)
             cards, sampled_at = samples[devices]
@@ -176,6 +183,7 @@ class ModelScheduler:
             for name in names if cards else ():
                 demand = self._devices.demand(service, name, None)
                 obstructed = obstacle(demand, cards, occupants, rules, memory)
+                # Two questions, since the owner can act on one answer and not on the other: end the pause, or buy a larger GPU.
                 if obstructed is None and unpaused and obstacle(demand, unpaused, occupants, rules, memory):
                     obstructed = "It fits only on a GPU that is paused."
                 if obstructed is not None:
@@ -201,6 +209,7 @@ class ModelScheduler:
                 for seconds_left in (await self._pool.close_idle(seconds),)
                 if seconds_left is not None
             ]
+            # The lower bound keeps a clock of coarse resolution from making this a busy loop.
             limit = max(0.01, min([seconds, *due]))
             await sleep(
                 min(limit, POLL_SECONDS) if self._devices.have_gpus and self._loaded_models else limit, change

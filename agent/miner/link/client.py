@@ -149,12 +149,14 @@ class Link:
                     "coordinator_unreachable", url=self._http.url, error=str(error), retry_in=round(delay, 2)
                 )
             except Excluded as error:
+                # The operator may readmit the miner, so it asks again, but rarely.
                 delay = self._refused(str(error), _EXCLUDED_SECONDS, "miner_excluded")
                 self._callbacks.excluded()
             except Incompatible as error:
                 delay = self._refused(str(error), _INCOMPATIBLE_SECONDS, "versions_differ")
             await asyncio.sleep(delay)
         self._http.token = registration.session_token
+        # The coordinator decides how long it holds a poll, since proxies before it may have shorter limits.
         self._polling.seconds = registration.settings.poll_seconds
         self.refusal = None
         self._answered, self._last_answer = True, time.monotonic()
@@ -187,6 +189,7 @@ class Link:
         if self._transport != "websocket":
             tasks.append(asyncio.create_task(self._polling.run(self._registered), name="link-polling"))
         try:
+            # None of them ends without an error, so the first that does ends the link.
             ended_tasks, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in ended_tasks:
                 task.result()
@@ -219,6 +222,7 @@ class Link:
                 self._note_silence(began)
                 raise
             except ConnectionLost:
+                # Otherwise the call is repeated as a request below: all calls are idempotent, so one that was received twice does no harm.
                 if self._transport == "websocket":
                     raise Unreachable("The connection to the coordinator was lost.") from None
         elif self._transport == "websocket":
@@ -261,6 +265,7 @@ class Link:
         self._last_answer = time.monotonic()
         if not self._answered:
             self._answered = True
+            # The coordinator is back: try the WebSocket now, without waiting for the end of the pause.
             self._retry_websocket.set()
             self._callbacks.connected()
 
@@ -273,7 +278,8 @@ class Link:
         """React to an answer's verdict on the session. An answer to an older token does not concern this one."""
         status, body = answer
         if status == _UNAUTHORIZED or error_code(body) == EXCLUDED_CODE:
-            self._expire(token)  # the next registration shows whether only the session has ended
+            # The next registration shows whether only the session has ended.
+            self._expire(token)
         elif status == _CONFLICT and error_code(body) == _SESSION_CODE:
             self._supersede(token)
         return answer
@@ -309,6 +315,7 @@ class Link:
         backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         while True:
             await self._registered.wait()
+            # Kept, since a registration may replace it while this connection is open.
             token = self._http.token or ""
             opened = time.monotonic()
             code = await self._serve_websocket(token)
@@ -316,6 +323,7 @@ class Link:
                 self._expire(token)
             elif code == CLOSED_STALE_SESSION:
                 self._supersede(token)
+            # A connection that lasted is proof that WebSockets work here. One that ends at once may be a proxy that does not let them through.
             if code is not None and time.monotonic() - opened >= _SHORT_SECONDS:
                 backoff.reset()
             elif code != CLOSED_RESTART and self._transport == "auto":
@@ -339,6 +347,7 @@ class Link:
             _log.info("websocket_refused", url=self._http.url, error=str(error))
             if error.status == _UNAUTHORIZED:
                 self._expire(token)
+            # Without a status nothing answered at all; with one, a proxy did.
             elif error.status is None:
                 self._note_silence(began)
             return None
@@ -346,7 +355,8 @@ class Link:
         self._answered, self._last_answer = True, time.monotonic()
         if self._transport == "auto":
             self._polling.active.clear()
-            self._capacity.changed.set()  # ends a poll that requests no leases
+            # Ends a poll that requests no leases.
+            self._capacity.changed.set()
         _log.info("websocket_open", url=self._http.url)
         self._callbacks.connected()
         try:

@@ -125,7 +125,8 @@ class DirectTransfers:
             try:
                 yield located
             except httpx.HTTPError:
-                self._downloads = False  # the next try goes through the coordinator
+                # The next try goes through the coordinator.
+                self._downloads = False
                 raise
             finally:
                 await located.aclose()

@@ -20,7 +20,8 @@ class Unreachable(AgentError):
 class SessionSuperseded(AgentError):
     """A newer session of this miner has begun elsewhere, so this one must end."""
 
-    exit_code = 77  # systemd/aitbc-agent.service does not restart it, or two agents would supersede each other forever
+    # The unit aitbc-agent.service does not restart it, or two agents would supersede each other forever.
+    exit_code = 77
 
 
 class Excluded(AgentError):

@@ -116,7 +116,8 @@ class HttpLink:
         except orjson.JSONDecodeError:
             if response.is_success:
                 raise Unreachable(f"The server at {self.url} is not a coordinator.") from None
-            return None  # the error page of a proxy: its status is sufficient
+            # The error page of a proxy: its status is sufficient.
+            return None
 
 
 def is_loopback(url: str) -> bool:

@@ -53,7 +53,8 @@ def prove(identity: Identity, nonce: str, origin: str) -> dict[str, str]:
 
 async def _register_once(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registered:
     challenge = await _ask(http, "/v1/miners/challenge", {}, Challenge)
-    if challenge.version is None:  # a coordinator that would accept every version
+    # A coordinator that would accept every version.
+    if challenge.version is None:
         await _require_same_version(http, joining["agent_version"])
     body = {**joining, **prove(identity, challenge.nonce, challenge.origin)}
     registration = await _ask(http, "/v1/miners/register", body, Registered)

@@ -103,7 +103,8 @@ class WebSocketLink:
         self._received = 0
         self._announced: tuple[Announcement, int] | None = None
         self._changed = asyncio.Event()
-        self._changed.set()  # the first announcement opens the flow of leases
+        # The first announcement opens the flow of leases.
+        self._changed.set()
         self._numbers = itertools.count(1)
         self._pending: dict[int, asyncio.Future[tuple[int, Any]]] = {}
         self._ending: asyncio.Task[None] | None = None
@@ -149,7 +150,8 @@ class WebSocketLink:
             case "heartbeat":
                 self._on_heartbeat()
             case push:
-                _log.info("link_unknown_push", push=push)  # a newer coordinator's; nothing depends on it
+                # A newer coordinator's; nothing depends on it.
+                _log.info("link_unknown_push", push=push)
 
     def _resolve(self, answer: CallAnswer) -> None:
         future = self._pending.pop(answer.id, None)
@@ -195,7 +197,8 @@ class WebSocketLink:
         finally:
             self._pending.pop(number, None)
             if future.done() and not future.cancelled():
-                future.exception()  # marks it as retrieved, if the connection was lost while sending
+                # Marks it as retrieved, if the connection was lost while sending.
+                future.exception()
 
     def _abandon(self) -> None:
         for future in self._pending.values():

@@ -72,7 +72,8 @@ class XidErrors:
         self._found: dict[str, int] = {}
         self._events = optional(pynvml.nvmlEventSetCreate)
         for index in range(count if self._events is not None else 0):
-            with suppress(pynvml.NVMLError):  # a card without such events, or one that is lost
+            # A card without such events, or one that is lost.
+            with suppress(pynvml.NVMLError):
                 handle = pynvml.nvmlDeviceGetHandleByIndex(index)
                 pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, self._events)
 

@@ -258,7 +258,8 @@ class Gpus:
             if self._xids is not None:
                 self._xids.close()
                 self._xids = None
-            with suppress(pynvml.NVMLError):  # the connection is closed either way
+            # The connection is closed either way.
+            with suppress(pynvml.NVMLError):
                 pynvml.nvmlShutdown()
 
     def _read(self) -> tuple[tuple[Gpu, ...], str | None]:
@@ -268,6 +269,7 @@ class Gpus:
                 self._connected = True
             driver = _text(pynvml.nvmlSystemGetDriverVersion())
             count = pynvml.nvmlDeviceGetCount()
+            # Kept while connected, since the driver reports each error once, to those who were listening.
             self._xids = self._xids or XidErrors(count)
         except pynvml.NVMLError as error:
             self._disconnect()
@@ -280,11 +282,13 @@ class Gpus:
             except pynvml.NVMLError as error:
                 problems.append(f"GPU {index} cannot be used. {_remedy(error)}")
                 continue
+            # A card in MIG mode gives its instances instead of itself, since programs can use only those.
             gpus += card
             if not card:
                 problems.append(f"GPU {index} cannot be used. {_NO_INSTANCES}")
         if problems:
-            self._disconnect()  # a driver that was replaced needs a new connection
+            # A driver that was replaced needs a new connection.
+            self._disconnect()
         visible = tuple(_visible(gpus, self._visible))
         if not visible and not problems:
             problems.append(self._why_none(count))
@@ -313,8 +317,10 @@ def _read_card(index: int, driver: str, xids: XidErrors) -> list[Gpu]:
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     card = _read_gpu(handle, index, driver, xids)
     mode = _optional(lambda: pynvml.nvmlDeviceGetMigMode(handle))
+    # A driver that does not know the question has no such mode.
     if mode is None or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
         return [card]
+    # The numbers may have gaps, as instances are created and destroyed one by one.
     numbers = range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle))
     instances = (_optional(partial(_read_slice, handle, card, number)) for number in numbers)
     return [instance for instance in instances if instance is not None]
@@ -375,6 +381,7 @@ def _memory_by_process(gpu: Gpu) -> dict[int, int]:
     memory_by_process: dict[int, int] = {}
     for read in (pynvml.nvmlDeviceGetComputeRunningProcesses, pynvml.nvmlDeviceGetGraphicsRunningProcesses):
         for process in _optional(partial(_running, read, gpu)) or ():
+            # Both lists give the same figure for a process that is in both; adding them would count its memory twice.
             memory_by_process[process.pid] = max(
                 memory_by_process.get(process.pid, 0), int(process.usedGpuMemory or 0)
             )

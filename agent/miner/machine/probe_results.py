@@ -85,7 +85,8 @@ class ProbeResults:
         for pause in itertools.chain(self._pauses, itertools.repeat(self._pauses[-1])):
             entry.wake.clear()
             result = await _try(name, call)
-            if entry.wake.is_set():  # the machine has changed meanwhile
+            # The machine has changed meanwhile.
+            if entry.wake.is_set():
                 continue
             if not result.undecided:
                 entry.answer, entry.partial = result, None

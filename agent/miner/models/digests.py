@@ -30,9 +30,11 @@ class DigestCache:
     def of(self, paths: Sequence[Path]) -> list[str]:
         """Return the hex SHA-256 of each file. Blocking: takes seconds for new files. Raises `OSError`."""
         digest_by_path = self.known(paths)
-        if None not in digest_by_path:  # returns immediately, even while another thread hashes files
+        # Returns immediately, even while another thread hashes files.
+        if None not in digest_by_path:
             return [digest for digest in digest_by_path if digest is not None]
-        with self._lock:  # so that two jobs that start together hash the same gigabytes once
+        # So that two jobs that start together hash the same gigabytes once.
+        with self._lock:
             digests: list[str] = []
             fresh: _Known = {}
             for path, digest in zip(paths, self.known(paths), strict=True):
@@ -80,7 +82,8 @@ def _hash(path: Path, fresh: _Known) -> str:
     state = _state(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if _state(path) == state:  # else it has changed meanwhile, and must be hashed again
+    # Else it has changed meanwhile, and must be hashed again.
+    if _state(path) == state:
         fresh[str(path)] = [*state, digest]
     return digest
 

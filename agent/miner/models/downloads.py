@@ -101,6 +101,7 @@ class Downloads:
         Raises `ModelUnknown`, `ModelUnavailable`, `OSError`.
         """
         entry = self._store.entry(name)
+        # Before the lock: a complete model costs a job no wait for other programs.
         if self._store.is_complete(name):
             return
         if not entry.fetchable:
@@ -111,11 +112,13 @@ class Downloads:
         progress = _Progress(on_progress)
         partial = self._model_directory.partial(name)
         with await self._model_directory.lock_exclusively(name, lambda: progress.poll(partial)):
-            if not self._store.is_complete(name):  # else another program has fetched it meanwhile
+            # Else another program has fetched it meanwhile.
+            if not self._store.is_complete(name):
                 try:
                     await self._fetch(entry, partial, progress, may_remove=may_remove)
                 finally:
                     if not arrived(partial):  # nothing to continue from
+                        # An empty directory would reserve the space of its plan for nothing.
                         shutil.rmtree(partial, ignore_errors=True)
 
     async def hold(self, name: str, on_progress: OnProgress) -> IO[bytes]:
@@ -141,6 +144,7 @@ class Downloads:
     ) -> None:
         listing = await list_files(entry, self._endpoint)
         async with httpx.AsyncClient(timeout=self._timeout, follow_redirects=True) as client:
+            # The sizes are needed before the first byte, to free the space once and not in the middle of a download.
             listing = await _with_sizes(listing, client)
             progress.total = listing.total
             await undisturbed(lambda: self._plan(entry.name, partial, listing, may_remove=may_remove))
@@ -160,6 +164,7 @@ class Downloads:
                 raise (error if entry.files else needs_token(entry)) from error
             finally:
                 self._meter.count(DOWNLOADED_BYTES, amount=max(0, size_of(partial) - size_before))
+        # The revision, not the branch: what was downloaded stays known after the repository has moved on.
         source = {"repository": None if entry.files else entry.repository, "revision": listing.revision}
         await undisturbed(lambda: self._put_in_place(entry.name, partial, source, digests))
         _log.info("model_fetched", model=entry.name, seconds=round(time.monotonic() - began, 1))
@@ -169,16 +174,20 @@ class Downloads:
         partial.mkdir(parents=True, exist_ok=True)
         _drop_changed(partial, listing.files)
         files = [asdict(file) for file in listing.files]
+        # Two downloads at once would both count the same free space.
         with self._model_directory.space_lock():
-            write_plan(partial, files, total=None)  # so that the files to come are not counted twice
+            # So that the files to come are not counted twice.
+            write_plan(partial, files, total=None)
             self._free_space(name, max(0, (listing.total or 0) - size_of(partial)), may_remove=may_remove)
             write_plan(partial, files, total=listing.total)
 
     def _free_space(self, name: str, needed: int, *, may_remove: bool) -> None:
         quota = self._limits.quota
+        # A model may come into use between the plan and its removal. The next plan then goes without it.
         for _ in range(_SPACE_ATTEMPTS):
             stored = self._model_directory.stored(self._limits.pinned)
             if not may_remove:
+                # What nobody has asked for yet must not drive out what jobs use.
                 stored = [replace(model, pinned=True) for model in stored]
             free = self._model_directory.free()
             plan = plan_evictions(stored, needed, quota=quota, free=free - _RESERVE)
@@ -214,6 +223,7 @@ class Downloads:
             shutil.rmtree(partial)
         else:
             (partial / PLAN).unlink()
+            # Before the rename, so that a complete model is never without the mark that allows its removal.
             mark_fetched(partial, source)
             shutil.rmtree(target, ignore_errors=True)  # at most an empty directory
             partial.rename(target)
@@ -242,6 +252,7 @@ class _Progress:
 
     def _report(self, received: int, total: int | None) -> None:
         now = time.monotonic()
+        # Never backwards: a file that is started again would look like a loss to who watches.
         if received > self._reported and (now >= self._reported_at + _PROGRESS_SECONDS or received == total):
             self._reported, self._reported_at = received, now
             self._on_progress(received, total)
@@ -273,6 +284,7 @@ async def _with_sizes(listing: Listing, client: httpx.AsyncClient) -> Listing:
 
 async def _with_size(file: RemoteFile, client: httpx.AsyncClient) -> RemoteFile:
     try:
+        # Of a compressed answer, the length would be that of the compressed bytes.
         answer = await client.head(file.url, headers={"Accept-Encoding": "identity"})
     except httpx.TransportError:
         return file
@@ -288,6 +300,7 @@ def _drop_changed(partial: Path, files: Sequence[RemoteFile]) -> None:
             for former in json.loads((partial / PLAN).read_bytes())["files"]
         }
     except (OSError, ValueError, LookupError, TypeError):
+        # Without a readable plan nothing is known about the bytes that are there, so they are fetched again.
         planned = {}
     usable = {file.name for file in files if planned.get(file.name) == (file.sha256, file.blob)}
     for path in [path for path in partial.rglob("*") if path.is_file() and path.name != PLAN]:

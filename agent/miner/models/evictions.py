@@ -62,7 +62,8 @@ def plan_evictions(
         gained += model.size
     if gained < over:
         return EvictionPlan(lacking=over - gained)
-    for model in reversed(chosen[:]):  # a large model chosen late may make smaller ones unnecessary
+    # A large model chosen late may make smaller ones unnecessary.
+    for model in reversed(chosen[:]):
         if gained - model.size >= over:
             chosen.remove(model)
             gained -= model.size

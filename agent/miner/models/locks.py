@@ -54,7 +54,8 @@ class ModelDirectory:
         `while_waiting` is called a few times a second.
         """
         handle = await self._wait(name, fcntl.LOCK_SH, while_waiting)
-        with suppress(OSError):  # in a directory that only an administrator may write, no use is recorded
+        # In a directory that only an administrator may write, no use is recorded.
+        with suppress(OSError):
             os.utime(handle.fileno())
         return handle
 

@@ -139,7 +139,8 @@ class ModelProvider:
         def on_progress(received: int, total: int | None) -> None:
             on_model(name, received, total)
 
-        for _ in range(_ATTEMPTS):  # another program may remove a model between its fetch and its protection
+        # Another program may remove a model between its fetch and its protection.
+        for _ in range(_ATTEMPTS):
             held = await self._downloads.hold(name, on_progress)
             if await asyncio.to_thread(self._store.has, name):
                 return held
@@ -161,16 +162,20 @@ class ModelProvider:
             self._note(name, received, total)
             on_progress(received, total)
 
+        # The server is what fails, not the model, so all models of a server share the memory of its failure.
         source = self._store.entry(name).source
         self._fail_if_unreachable(name, source)
         self._jobs_fetching[name] += 1
+        # At once, so that the client sees why its job does not start, before the first byte arrives.
         report(0, None)
         self._on_change()
         if self._fetching_ahead is not None:
-            self._fetching_ahead.cancel()  # it continues later where it ended
+            # It continues later where it ended.
+            self._fetching_ahead.cancel()
         try:
             await self._downloads.fetch(name, report)
         except SourceUnreachable as error:
+            # Without this, each of many waiting jobs would occupy a slot for the whole time limit, one after the other.
             self._unreachable[source] = (time.monotonic() + _UNREACHABLE_SECONDS, str(error))
             raise
         finally:
@@ -203,6 +208,7 @@ class ModelProvider:
         if not self._download or not entry.fetchable:
             _log.info("model_command_refused", model=name, download=self._download, fetchable=entry.fetchable)
             return True
+        # The coordinator repeats the command with every heartbeat until it is settled.
         waits = name in self._commanded or self._failed.get(name, 0) > time.monotonic()
         if not waits and len(self._commanded) < _MAX_COMMANDED:
             self._removals.pop(name, None)
@@ -213,16 +219,19 @@ class ModelProvider:
     def command_removal(self, name: str) -> bool:
         """Remove a model as soon as no job uses it. Return whether the command is settled: it is removed, or must not be."""
         entry = self._store.catalogue.get(name)
+        # A directory that the owner named belongs to them, and is never deleted.
         if entry is None or entry.path is not None:
             _log.info("model_removal_refused", model=name)
             return True
         if not self._store.has(name) and not self._downloads.is_partial(name):
             return True
+        # A fetch that is commanded after the removal must not wait for the pause of an earlier failure.
         self._failed.pop(name, None)
         if name in self._commanded:
             del self._commanded[name]
             if self._fetching_ahead is not None:
-                self._fetching_ahead.cancel()  # it may be this one; another one continues immediately
+                # It may be this one; another one continues immediately.
+                self._fetching_ahead.cancel()
         if len(self._removals) < _MAX_COMMANDED:
             self._removals[name] = None
             self._wake.set()
@@ -255,6 +264,7 @@ class ModelProvider:
             self._wake.clear()
             await self._remove()
             await self._poll()
+            # Jobs come first: somebody waits for them, and two downloads share one line.
             if self._commanded and not self._jobs_fetching:
                 await self._fetch_ahead(next(iter(self._commanded)))
                 continue
@@ -263,13 +273,15 @@ class ModelProvider:
     async def _remove(self) -> None:
         """Remove commanded models. A model in use stays until the next poll."""
         for name in list(self._removals):
+            # An idle child may still have the file open, which would keep its space from being freed.
             if self._release is not None:
                 await self._release(name)
             try:
                 removed = await asyncio.to_thread(self._downloads.remove, name)
             except OSError as error:
                 _log.warning("model_not_removed", model=name, error=str(error))
-                removed = True  # the coordinator repeats the command
+                # The coordinator repeats the command.
+                removed = True
             if removed:
                 self._removals.pop(name, None)
 
@@ -296,6 +308,7 @@ class ModelProvider:
         finally:
             self._fetching_ahead = None
             self._arriving.pop(name, None)
+            # Harmless if it has ended. Otherwise this task was cancelled, and the download must not outlive it.
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)
         if fetching.cancelled():

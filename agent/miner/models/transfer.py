@@ -87,6 +87,7 @@ class Transfer:
                 failures += 1
 
     async def _receive(self, file: RemoteFile, part: _Part) -> None:
+        # A range counts the bytes that travel, so they must be those of the file.
         headers = {**self.headers, "Accept-Encoding": "identity"}
         if part.size:
             headers["Range"] = f"bytes={part.size}-"
@@ -98,12 +99,15 @@ class Transfer:
             if part.size and _begins_at(response) != part.size:
                 await undisturbed(part.restart)
             if part.expected is None:
+                # The catalogue did not know it. From now on a connection that ends early is noticed.
                 part.expected = _length(response, part.size)
             async for data in response.aiter_raw(_CHUNK):
+                # In a thread, as the hash of gigabytes would otherwise hold up the heartbeats.
                 await undisturbed(partial(part.write, data))
                 self.on_size(part.size)
         part.ended = part.expected is None
         if not part.is_complete:
+            # Counts as an attempt, or a server that always ends early would be asked for ever.
             raise _Interrupted("it sent less than announced")
 
     def _check_status(self, file: RemoteFile, status: int) -> None:
@@ -131,6 +135,7 @@ class _Part:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._sha256 = hashlib.sha256()
         self.size = 0
+        # Appended to, since everything before was hashed and is kept: the next attempt continues here.
         self._file = self._path.open("a+b")
         self._file.seek(0)
         while data := self._file.read(_BUFFER):
@@ -156,6 +161,7 @@ class _Part:
 
     def finish(self) -> str:
         self._file.flush()
+        # The final name promises the content, also after a power failure.
         os.fsync(self._file.fileno())
         digest = self._sha256.hexdigest()
         info = self._file_info

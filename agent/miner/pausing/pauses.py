@@ -82,6 +82,7 @@ class Pauses:
         self.now = Paused()
         self._measured_at = float("-inf")
         for name in settings.gpus:
+            # Only a warning: a card may be out of its slot for a while, and its settings should wait for it.
             if not any(gpu.is_named(name) for gpu in gpus.last):
                 _log.warning("settings_of_absent_gpu", gpu=name)
         self._decide()
@@ -137,6 +138,7 @@ class Pauses:
         """
         scope = WHOLE if gpu is None else self.find(gpu)
         until = None if seconds is None else self._clock() + seconds
+        # A pause by hand of one GPU also ends the exception that a `resume` made for it in the schedule.
         skipped = (
             {} if gpu is None else {key: end for key, end in self._saved.skipped.items() if key != scope}
         )
@@ -152,6 +154,7 @@ class Pauses:
         scopes = {self.find(gpu)} if gpu is not None else {WHOLE, *self._rules}
         skipped = dict(self._saved.skipped)
         for scope in scopes:
+            # Saved with the end of the window, or a restart in the middle of it would pause again.
             if (end := self._scheduled(self._rules.get(scope, self._whole_rules))) is not None:
                 skipped[scope] = end
         hand = {scope: until for scope, until in self._saved.hand.items() if scope not in scopes}
@@ -191,9 +194,11 @@ class Pauses:
     def _save(
         self, *, hand: Mapping[str, float | None], skipped: Mapping[str, float], command: str | None
     ) -> None:
+        # Saved in one file with its effect: after a crash, a command was either executed and noted, or neither.
         executed = self._saved.executed if command is None else (*self._saved.executed, command)
         saved = SavedPauses(hand=dict(hand), skipped=dict(skipped), executed=executed).at(self._clock())
         pause_file.write(self._path, saved)
+        # Only after the file is written, so that what is in memory never promises more than the disk.
         self._saved = saved
 
     # Clock and measurements -----------------------------------------------------------------------------------------
@@ -203,6 +208,7 @@ class Pauses:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             due = time.monotonic() - self._measured_at >= HEALTH_POLL_SECONDS  # the clock may be set back
+            # Faults of a card are looked for rarely, temperature and other programs each second, if a rule needs them.
             if self._rules and (due or any(rules.measure for rules in self._rules.values())):
                 await self._measure()
             self.update()
@@ -215,6 +221,7 @@ class Pauses:
 
     def update(self) -> None:
         """Decide again, and call `on_change` if the pauses have changed."""
+        # Subscribers hand leases back and wake the coordinator, so they are called for changes only.
         if self._decide():
             now = {"miner": self.reason(), "gpus": {uuid: self.gpu_reason(uuid) for uuid in self.now.gpus}}
             _log.info("pauses_changed", **now)

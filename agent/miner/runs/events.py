@@ -119,7 +119,8 @@ class EventFeed:
         self._waiting.clear()
         self._size, self._sent_at = 0, now
         try:
-            if events or "log" in body:  # neither if the timer was a moment early
+            # Neither if the timer was a moment early.
+            if events or "log" in body:
                 await self._link.call("events", self._job_id, body, limit=_LIMIT_SECONDS)
         except Unreachable:
             self._dropped += len(events)

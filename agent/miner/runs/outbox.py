@@ -76,6 +76,7 @@ class Outbox:
 
     async def open(self) -> None:
         """Read the entries of an earlier daemon. Raises `ConfigurationError` if the file cannot be used."""
+        # Without their bodies, which may be large: they are read when it is their turn.
         for key in await self._in_thread(self._database.open):
             self._keys[key] = None
             self._ready.put_nowait(key)
@@ -125,6 +126,7 @@ class Outbox:
             await asyncio.wait(waits, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
+                # Otherwise they would wait for ever for events of an outbox that nobody uses any more.
                 wait.cancel()
         return not self._keys
 
@@ -151,6 +153,7 @@ class Outbox:
                     self._retry_later(key)
             except Unreachable as error:
                 self._ready.put_nowait(key)
+                # One sender that finds the coordinator unreachable spares the others the same time limit.
                 await self._pause(str(error))
             except OSError as error:  # e.g. a full disk; the coordinator acknowledges the entry again
                 _log.warning("outbox_disk_error", job_id=key[0], fence=key[1], error=str(error))
@@ -181,6 +184,7 @@ class Outbox:
         for artifact in entry.artifacts:
             if not artifact.uploaded:
                 refusal = await self._upload(entry, artifact)
+                # Nobody needs these files any more, nor the result that they belong to.
                 if refusal == _STALE:
                     return True
                 if refusal is not None:
@@ -211,6 +215,7 @@ class Outbox:
                 FailureCode.OUTPUT_LOST,
                 f"The output {artifact.name} can no longer be read ({error.strerror}).",
             )
+        # Of the coordinator or of a proxy before it. Whatever they are, the files are still here.
         if status >= _SERVER_ERROR or status in _TRANSIENT or error_code(body) == "STALE_SESSION":
             return ()
         if error_code(body) == _STALE[0]:
@@ -230,6 +235,7 @@ class Outbox:
     async def _give_up(self, entry: Entry, refusal: tuple[str, str]) -> bool:
         """Turn a result whose files cannot be delivered into a failure."""
         code, message = refusal
+        # Lost files are this machine's fault, and another machine may do better. Refused ones would be refused from all.
         kind = "retry" if code == FailureCode.OUTPUT_LOST else "fail"
         _log.error("outbox_output_undeliverable", job_id=entry.job_id, fence=entry.fence, code=code)
         body = {"fence": entry.fence, "kind": kind, "code": code, "message": message}
@@ -238,6 +244,7 @@ class Outbox:
 
     async def _forget(self, key: _Key) -> None:
         reach("miner.acknowledged")
+        # The row goes first. Files without a row are removed at the next start; a row without its files could never be sent.
         directory = await self._in_thread(lambda: self._database.remove(key))
         reach("miner.removed")
         if directory is not None:
@@ -254,4 +261,5 @@ def _is_final(status: int, body: Any) -> bool:
         return True
     if status >= _SERVER_ERROR or status in _TRANSIENT:
         return False
-    return error_code(body) != "STALE_SESSION"  # the next session may still deliver it
+    # The next session may still deliver it.
+    return error_code(body) != "STALE_SESSION"

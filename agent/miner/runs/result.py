@@ -120,7 +120,8 @@ def hash_output(reference: FileReference, output: Path) -> Artifact:
     path = reference.below(output)
     with open_output(reference, output) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())  # files that the outbox names must survive a crash
+        # Files that the outbox names must survive a crash.
+        os.fsync(file.fileno())
         size = os.fstat(file.fileno()).st_size
     name, media_type = reference.name[:_MAX_NAME], reference.media_type[:_MAX_NAME]
     return Artifact(f"sha256:{digest}", path, name, media_type, size)

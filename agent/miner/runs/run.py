@@ -140,24 +140,28 @@ class JobRun:
         bind_contextvars(job_id=self.lease.job_id, trace_id=self.lease.trace_id)
         try:
             entry = await self._outcome()
+            # From here on the outcome is decided. A cancellation would lose a result that was paid for with a machine's time.
             self._ending = True
             reach("miner.signed")
             self.outcome = "completed" if entry.kind == "result" else str(entry.body["code"])
             await self._finish(entry)
             self._count(_OUTCOMES[entry.body.get("kind", "result")])
         except asyncio.CancelledError:
+            # Not a failure: the coordinator has ended the lease, and knows why.
             self._count("dropped")
             _log.info("job_dropped", job_id=self.lease.job_id, fence=self.lease.fence)
             await self._remove(self._directory)
             raise
         finally:
-            if self._opened is not None:  # its child has wiped it, unless that was killed
+            # Its child has wiped it, unless that was killed.
+            if self._opened is not None:
                 await self._remove(self._opened.directory)
 
     def _count(self, outcome: str) -> None:
         self._parts.meter.count(metrics.JOBS, self.lease.service, outcome)
 
     async def _outcome(self) -> Entry:
+        # Counted from the moment at which the lease was received, so a clock that differs from the coordinator's does not matter.
         self._time_left = asyncio.timeout(max(0.0, self.lease.seconds_left()))
         try:
             async with self._time_left:
@@ -176,6 +180,7 @@ class JobRun:
             )
 
     def _out_of_time(self) -> RunnerError:
+        # The same time limit ends a run that became too costly: see `_on_progress`.
         if self._too_costly:
             return Fail(self._cost_message(), code=FailureCode.COST_LIMIT_REACHED)
         if self._time_left.expired():
@@ -184,6 +189,7 @@ class JobRun:
 
     async def _perform(self) -> Entry:
         lease, parts = self.lease, self._parts
+        # The result will be signed together with this digest, so a wrong one would make the whole work worthless.
         if not lease.has_valid_digest():
             raise Retry("The lease's spec does not match its digest.", code=FailureCode.SPEC_MISMATCH)
         offer = parts.services.get(lease.service)
@@ -192,6 +198,7 @@ class JobRun:
         await self._open_sealed()
         name_adapters = offer.definition.adapters
         if self._opened is not None:
+            # The names are in the sealed input, which the coordinator could not read.
             adapters: Sequence[str] = self._opened.adapters
         else:
             adapters = () if name_adapters is None else name_adapters(lease.spec.parameters)
@@ -204,9 +211,11 @@ class JobRun:
                 if lease.spec.model is not None and not isinstance(error, SourceUnreachable):
                     parts.executor.model_failed(lease.service, lease.spec.model, error)
                 raise
+            # A run that downloads gives its slot to others, and must get one again before it uses a device.
             if self.stage == "downloading":
                 await self._slots.admit(self)
             run = await self._execute(lent, offer)
+        # Made after the run: it states what the machine was when the plaintext had been on it.
         attestation = await parts.sealed_jobs.attest(
             lease.job_id, None if self._opened is None else self._opened.key_id
         )
@@ -243,6 +252,7 @@ class JobRun:
         execution = await self._run_in_child(lent, inputs, checkpoints)
         reach("miner.run_finished")
         if self.lease.spec.audit is not None:
+            # An auditor that ran other weights proves nothing about the miner, whatever it found.
             execution = same_weights(execution, self.lease.spec.audit.statement)
         finished_at = self.lease.coordinator_time()
         version = registered_version(offer, self._parts.session, execution)
@@ -274,6 +284,7 @@ class JobRun:
     ) -> Execution:
         lease = self.lease
         message = Run(
+            # With the fence, because the same miner may get the job again while a child still ends the former run.
             run_id=f"{lease.job_id}_{lease.fence}",
             parameters=lease.spec.parameters,
             files={name: file.path for name, file in inputs.items()},
@@ -283,6 +294,7 @@ class JobRun:
             work=self._directory / "work",
             resources=lease.spec.resources,
             max_units=lease.max_units,
+            # A runner refuses zero; the time limit of this task ends the run anyway.
             timeout_seconds=max(0.001, lease.seconds_left()),
             trace_id=lease.trace_id,
             seed=run_seed(lease.job_id, lease.fence, self._parts.session.identity.miner_id, lease.nonce),
@@ -310,6 +322,7 @@ class JobRun:
             statement=audit.statement,
             evidence=audit.evidence,
             nonce=audit.nonce,
+            # Which parts are compared must be unknown to the audited miner beforehand, also with a coordinator that sends no nonce.
             choice=self.lease.nonce or secrets.token_hex(32),
             answer=audit.answer,
             mismatch=unsigned_part(audit.results, audit.statement, digests),
@@ -342,8 +355,10 @@ class JobRun:
         self._feed.progress(percent, units)
         max_units = self.lease.max_units
         ended = self._too_costly or self._time_left.expired()
+        # At the end of a run the units are only a little above the limit at most, and the price is capped: such a result is delivered.
         if max_units is not None and units > max_units and percent < _DONE and not ended:
             self._too_costly = True
+            # Ending the time limit cancels the run at its next await, wherever it is.
             self._time_left.reschedule(asyncio.get_running_loop().time())
 
     def _cost_message(self) -> str:
@@ -351,6 +366,7 @@ class JobRun:
         reached = f"The job reached its max_cost of {max_cost} at {self.progress:.0f} % progress"
         if self.progress < 1:
             return f"{reached}; raise pricing.max_cost."
+        # Extrapolated from the work done so far. It is an estimate, but better than a client's next guess.
         enough = uncapped_price(self.units * 100 / Decimal(self.progress), lease.unit_price)
         return f"{reached}; a max_cost of about {money(enough)} is enough."
 
@@ -380,17 +396,20 @@ class JobRun:
             not self.lease.nonce
         ):  # an older coordinator, which refuses statements with fields that it does not know
             outcome = outcome.model_copy(update={"evidence": None})
-        if not has_files(outcome):  # there is no file to read, so a thread would only cost time
+        # There is no file to read, so a thread would only cost time.
+        if not has_files(outcome):
             return collect(outcome, output)
         return await asyncio.to_thread(collect, outcome, output)
 
     def _failure(self, error: RunnerError) -> Entry:
         kind = "fail" if isinstance(error, Fail) else "retry"
+        # A runner of another package may raise anything; the coordinator accepts only codes of this form.
         code = error.code if _CODE.fullmatch(error.code) else error.default_code
         # A lost node gets no more jobs; the others are sound.
         self.machine_fault = error.fault is Fault.MACHINE and code != FailureCode.NODE_LOST
         _log.warning(
             "job_failed", job_id=self.lease.job_id, fence=self.lease.fence, service=self.lease.service,
+            # Messages of engines may quote a prompt, so the log has only texts that the runner wrote itself.
             kind=kind, code=code, error=str(error) if error.own_message else None,
         )  # fmt: skip
         body = {
@@ -409,9 +428,11 @@ class JobRun:
             await self._parts.outbox.put(entry)
         except OSError as error:
             _log.error("outcome_not_stored", job_id=entry.job_id, fence=entry.fence, error=str(error))
+            # A disk that cannot store a small file will fail the next job as well, so the circuit breaker must know.
             self.machine_fault = True
             failure = Retry(f"The miner could not store the outcome: {error}.", code=FailureCode.DISK_FULL)
             with suppress(Unreachable):
+                # Tried once, without the outbox, since that is what failed. If it is lost, the lease expires.
                 await self._parts.link.call("fail", entry.job_id, self._failure(failure).body)
             await self._remove(self._directory)
             return

@@ -95,6 +95,7 @@ class Workload:
             for (service, model), count in free.batch_capacity.items()
         ]
         self._parts.link.set_slots(free.slots, batch_capacity)
+        # Wakes all that wait, then replaces the event, so that none of them misses the next change.
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -119,7 +120,9 @@ class Workload:
         """Return the free capacity: `slots` and running batches, less the runs of `batches` that have no device yet."""
         on_device, batch_capacity = Counter[Batch](), Counter[Batch]()
         for child in working:
+            # Runs that have a device are part of what the executor reports, and must not be counted twice.
             on_device[child.service, child.model] += child.runs
+            # A job may join a batch on a GPU that is not paused only; the paused one finishes what it has.
             if not set(child.devices) & set(paused):
                 batch_capacity[child.service, child.model] += child.capacity - child.runs
         concurrency = {service: offer.concurrency for service, offer in self._parts.services.items()}
@@ -133,6 +136,7 @@ class Workload:
         now = self._pauses.now
         if now.miner is not None:
             return 0
+        # Every paused GPU takes its share of the slots away, even if the owner allows more jobs than there are GPUs.
         slots = min(self._slots, self._per_card * (max(1, self._pauses.cards) - len(now.gpus)))
         device_counts = [len(child.devices) for child in working]
         used_there = sum(len(set(child.devices) - now.devices) for child in working)
@@ -149,6 +153,7 @@ class Workload:
     def _occupying(self) -> list[JobRun]:
         """Return the runs that occupy capacity: all but the first few whose model is being downloaded."""
         runs = [run for run, _ in self._runs.values()]
+        # Only so many, or leases for models that are not here would pile up without limit.
         downloading = [run for run in runs if run.stage == "downloading"][: self._max_downloads]
         return [run for run in runs if run not in downloading]
 
@@ -158,6 +163,7 @@ class Workload:
 
     async def admit(self, run: JobRun) -> None:
         """See `Admission`. The runs whose models have arrived get slots in that order, and before new leases."""
+        # The order of this list is the order of admission, so a run with a small model cannot overtake for ever.
         self._admitting.append(run)
         try:
             run.stage = "waiting"
@@ -194,6 +200,7 @@ class Workload:
         working = self._parts.executor.working()
         occupying = self._occupying()
         batches = [run.batch for run in occupying]
+        # Pauses are left out here: a paused slot is idle for a reason of its own, which is reported beside this.
         free = self._beside(working, max(0, self._slots - len(working)), (), batches)
         return Moment(
             slots=self._slots,
@@ -212,6 +219,7 @@ class Workload:
             return PAUSED[self._pauses.now.miner.cause]
         if self._parts.link.connection == "offline":
             return Use.OFFLINE if self._connected else Use.STARTING
+        # Before the first answer a miner is starting, and only afterwards can it be offline.
         self._connected = True
         if len(self._parts.outbox) >= self._max_outbox:
             return Use.OUTBOX
@@ -241,6 +249,7 @@ class Workload:
             (key, task) for key, (run, task) in self._runs.items() if run.can_be_cancelled and chosen_run(run)
         ]
         for key, task in chosen:
+            # Set before the cancellation, since the task may end as soon as it is cancelled.
             self._runs[key][0].outcome = "handed back"
             task.cancel()
             self._parts.background.spawn(self._release_ended(key, task), f"release-{key[0]}")

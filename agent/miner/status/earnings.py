@@ -66,7 +66,8 @@ class Earnings:
             self._changed.clear()
             if self._session.api_key is not None:
                 await self._query(self._session.api_key, self._session.identity.miner_id)
-            await asyncio.sleep(PAUSE_SECONDS)  # results that follow at once share the next query
+            # Results that follow at once share the next query.
+            await asyncio.sleep(PAUSE_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(QUERY_SECONDS):
                     await self._changed.wait()

@@ -81,7 +81,8 @@ def _artifacts(settings: Settings) -> Diagnostic:
 def _print(diagnostics: list[Diagnostic]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column()
-    table.add_column(overflow="fold")  # a truncated path in a command would be useless
+    # A truncated path in a command would be useless.
+    table.add_column(overflow="fold")
     ranks = list(COLORS)
     for diagnostic in sorted(diagnostics, key=lambda diagnostic: ranks.index(diagnostic.severity)):
         text = Text(diagnostic.message)

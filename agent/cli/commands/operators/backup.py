@@ -77,6 +77,7 @@ def backup(
     _require_file(settings, "pg_dump --format=custom --file=FILE URL")
     if directory.exists():
         raise ConfigurationError(f"{directory} already exists. Choose a new directory.")
+    # Under another name until it is complete and checked, so that a directory with its name is always a whole backup.
     partial = directory.with_name(f"{directory.name}.partial")
     if partial.exists():
         raise ConfigurationError(f"{partial} remains from an unfinished backup. Remove it and try again.")
@@ -84,9 +85,11 @@ def backup(
     try:
         summary = _gather(settings, partial, with_artifacts=artifacts)
     except BaseException:
+        # It contains secret keys, which must not stay where nobody looks for them.
         shutil.rmtree(partial)
         raise
     agent_file.write_private(partial / MANIFEST, _shown(summary))
+    # Before the rename: a complete name over files that a power failure has emptied would be worse than no backup.
     sync_directory(partial)
     partial.replace(directory)
     if as_json:
@@ -125,6 +128,7 @@ def restore(
         _check_artifacts(directory, summary["artifacts"])
     targets = {name: _target(settings, name) for name in summary["files"]}
     with agent_file.exclusive(settings):
+        # All of them before the first copy, so that a refusal leaves nothing half restored.
         existing = [str(target) for target in targets.values() if target.exists()]
         if existing:
             raise ConfigurationError(
@@ -154,9 +158,11 @@ def _gather(settings: Settings, target: Path, *, with_artifacts: bool) -> Summar
             _copy(source, target / name)
             summary.files[name] = _digest(target / name)
     source = sqlite_path(settings.database.url, settings.data_dir)
+    # A database that was moved to a server is a stale copy, and backing it up would hide that.
     require_unmoved(source)
     if source.exists():
         if with_artifacts:
+            # Before the database. Rows are written after their files, so nearly every row in the copy finds its file here.
             _copy_artifacts(_artifacts_of(settings), target / ARTIFACTS)
         copy = target / DATABASE
         copy.parent.mkdir(exist_ok=True, mode=0o700)

@@ -118,7 +118,8 @@ async def _started(server: Server, serving: asyncio.Task[None], context: Context
             f"The coordinator did not start within {START_SECONDS:.0f} s: {reason}. Check the database's server (database.url) and the load "
             "of both machines, and start it again."
         )
-        log.critical("start_failed", reason=message)  # a database that hangs also delays the end
+        # A database that hangs also delays the end.
+        log.critical("start_failed", reason=message)
         raise ConfigurationError(message) from None
 
 

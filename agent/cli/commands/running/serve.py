@@ -67,12 +67,15 @@ def start(
     )
     settings = reading.settings
     with_panel = live.can_show(plain=plain)
+    # If the log is redirected to a file, the panel must not take it away from there.
     pane = live.LogPane() if with_panel and sys.stderr.isatty() else None
     logs.configure(settings.log, pane)
-    faulthandler.enable()  # a watchdog's SIGABRT prints the stack of each thread
+    # A watchdog's SIGABRT prints the stack of each thread.
+    faulthandler.enable()
     with agent_file.exclusive(settings):
         _run(_start(reading, pane or live.LogPane() if with_panel else None))
-    if with_panel:  # the panel leaves nothing on the screen
+    # The panel leaves nothing on the screen.
+    if with_panel:
         typer.echo("The agent has stopped.")
 
 
@@ -122,7 +125,8 @@ async def _coordinate(settings: Settings) -> None:
 
 
 def _coordinator(settings: Settings) -> AbstractAsyncContextManager[LocalCoordinator]:
-    gc.disable()  # until the coordinator serves: its start creates hardly any garbage
+    # Until the coordinator serves: its start creates hardly any garbage.
+    gc.disable()
     from agent.cli.commands.running.local_coordinator import serving  # noqa: PLC0415 - a miner starts faster without it
 
     return serving(settings)
@@ -136,7 +140,9 @@ async def _mine(
     pane: live.LogPane | None,
 ) -> None:
     """Run a miner until a signal stops it. When the machine's hardware or engines have changed, replace it with a new one."""
-    gc.disable()  # imports create hardly any garbage
+    # Imports create hardly any garbage.
+    gc.disable()
+    # Imported once the settings are known to be right, so that an error in them is shown at once.
     from agent.miner.daemon import Daemon  # noqa: PLC0415 - a coordinator starts faster without it
     from agent.miner.machine.probe_results import ProbeResults  # noqa: PLC0415 - as above
 
@@ -144,6 +150,7 @@ async def _mine(
 
     settings = reading.settings
     liveness = local.context.liveness if local else Liveness()
+    # Outlives the daemons below: an engine takes long to probe, and most of them are the same after a change.
     probes = ProbeResults()
     daemon = Daemon(settings, url, token, liveness=liveness, reading=reading, probes=probes)
     started = stopping = False
@@ -164,6 +171,7 @@ async def _mine(
             watchdog.stopping(
                 activity.STOPPING, section_of(settings, MinerSettings).drain_seconds + STOP_MARGIN_SECONDS
             )
+        # The second signal means "at once".
         daemon.request_stop(drain=not stopping)
         stopping = True
 
@@ -178,6 +186,7 @@ async def _mine(
                     await _announce(settings, url, daemon, local, panel)
                     watchdog.ready(activity.READY)
                 await daemon.run()
+            # Otherwise the machine has changed: the same process builds a new miner, so that systemd sees no restart.
             if stopping or not daemon.machine_changed:
                 return
             started = False
@@ -195,6 +204,7 @@ async def _agent_file_removed(settings: Settings) -> AsyncIterator[None]:
 
 async def _start_miner(daemon: Daemon, watchdog: Watchdog) -> None:
     """Start the miner. If the coordinator stays unreachable, report readiness to the supervisor anyway."""
+    # A supervisor would end a miner whose coordinator is down, although it only has to wait.
     waiting = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, watchdog.ready, activity.JOINING)
     try:
         await daemon.start()
