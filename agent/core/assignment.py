@@ -40,6 +40,7 @@ def preference(
     model: str | None, offer: ServiceOffer, *, slots: int, joins: bool, miner_id: str
 ) -> Preference:
     """Return the sort key of a miner for jobs with a model. It has free `slots`, and the job `joins` a running batch of it."""
+    # A download takes minutes and a load seconds, so what must be downloaded comes last, before any price.
     absent = model is not None and model not in offer.loaded
     return (absent and model not in offer.models, offer.unit_price, not joins, absent, -slots, miner_id)
 

@@ -144,6 +144,7 @@ class FreeCapacity:
             self.batch_capacity[batch] -= 1
         elif self.slots > 0:
             self.slots -= 1
+            # The job that opens the slot is one of those that run together.
             self.batch_capacity[batch] += self._concurrency.get(service, 1) - 1
         else:
             return False
@@ -162,13 +163,16 @@ def in_turn(
     limits = limits or {}
     levels: dict[int, list[Waiting]] = {}
     for job in jobs:
+        # Levels first: priority decides, whoever submitted the job.
         levels.setdefault(_level(job, now), []).append(job)
     for level in sorted(levels, reverse=True):
         queue = _by_account(levels[level])
         while queue:
+            # Fairness is between accounts: the one with the fewest running jobs is next, so many jobs of one do not delay those of others.
             account = min(
                 queue, key=lambda name: (load[name], queue[name][0].submitted_at, queue[name][0].job_id)
             )
+            # The others of its jobs may still start in the next round, when one has ended.
             if load[account] >= limits.get(account, load[account] + 1):
                 del queue[account]
                 continue
@@ -206,6 +210,7 @@ def obstacles(job: Waiting, candidate: Candidate, now: float) -> Iterator[Reason
     if candidate.miner_id in restrictions.excluded:
         yield ReasonCode.NOT_AN_AUDITOR
     if offer is None or (not restrictions.audit and offer.features.get(AUDITS_ONLY) is True):
+        # What follows is about an offer, and there is none.
         yield ReasonCode.SERVICE_NOT_OFFERED
         return
     if restrictions.audit and not audits(offer):
@@ -217,6 +222,7 @@ def obstacles(job: Waiting, candidate: Candidate, now: float) -> Iterator[Reason
         yield ReasonCode.NOT_ENOUGH_CPU
     if job.memory > candidate.memory:
         yield ReasonCode.NOT_ENOUGH_MEMORY
+    # A machine may have more GPUs than the engine of this service can use together.
     if job.gpus > min(candidate.gpus, offer.gpus):
         yield ReasonCode.NOT_ENOUGH_GPUS
     avoided = job.avoid_miner_id == candidate.miner_id and now < job.avoid_until

@@ -149,6 +149,7 @@ class _Builder:
         executor, provider = self._backend.start(
             self._meter, self._models_changed.set, self._heartbeat_due.set
         )
+        # Pushed as soon as it runs. Whatever fails below, the children end.
         self._closing.push_async_callback(executor.close)
         pauses = await self._build_pauses(executor)
         unavailable = UnavailableModels(
@@ -159,6 +160,7 @@ class _Builder:
             self._heartbeat_due.set,
             self._models_changed,
         )
+        # Awaited here, so that the registration already leaves out models that do not fit at present.
         await unavailable.update()
         settings = LiveSettings(self._options.settings, self._options.reading, self._capabilities)
         workload = self._build_workload(executor, provider, pauses, jobs_directory)
@@ -205,6 +207,7 @@ class _Builder:
             self._gpus,
             working=lambda: {device for child in executor.working() for device in child.devices},
         )
+        # Before the first lease: a GPU that its owner uses must not get a job in the first second.
         await pauses.measure()
         executor.pause(pauses.now.devices)
         return pauses
@@ -213,6 +216,7 @@ class _Builder:
         self, executor: Executor, provider: Models, pauses: Pauses, jobs_directory: Path
     ) -> Workload:
         background = Background()
+        # Pushed before the workload, and so closed after it: ending runs still spawn tasks.
         self._closing.push_async_callback(background.close, _BACKGROUND_SECONDS)
         dependencies = RunDependencies(
             session=self._session,
@@ -253,6 +257,7 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
     """Connect the parts that are called back by parts built before them."""
 
     def pauses_changed() -> None:
+        # The executor first. The workload then sees devices that are free no more.
         parts.executor.pause(parts.pauses.now.devices)
         parts.workload.pauses_changed()
         heartbeat_due.set()
@@ -263,11 +268,13 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
 
     def registered(registered: Registered) -> None:
         parts.session.begin(registered)
+        # Each session may have another interval, as the operator can change it.
         parts.heartbeat.interval = registered.settings.heartbeat_seconds
         parts.workload.session_began(registered)
         connected()
 
     def connected() -> None:
+        # Results before anything else: they are what clients wait for.
         parts.outbox.kick()
         heartbeat_due.set()
         parts.workload.update()
@@ -296,6 +303,7 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
 
 def _registration(parts: MinerParts, options: MinerOptions) -> dict[str, Any]:
     return {
+        # The coordinator's limit. A long host name should not keep a machine from joining.
         "name": (options.miner.name or socket.gethostname())[:100],
         "agent_version": __version__,
         "enrolment_token": options.enrolment_token,
@@ -312,6 +320,7 @@ async def serve_owner(
     Raises `ConfigurationError` if the port is in use.
     """
     control = ControlServer(options.directory, calls.handlers())
+    # Before the port: `status` and `stop` must work even if the port is taken by another program.
     await control.start()
     closing.push_async_callback(control.close)
     if options.miner.metrics_port is None:

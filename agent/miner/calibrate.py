@@ -186,8 +186,10 @@ class Calibrate:
     async def _calibrate_model(self, subject: _Subject, devices: Sequence[Device], directory: Path) -> None:
         measured = list[Measured]()
         for device in devices:
+            # The number of threads changes the order of sums and thereby the result, which an audit must not take for fraud.
             for variant in variants(device):
                 try:
+                    # One variant that fails leaves the others, which took hours.
                     measured += await self._variant(subject, device, variant, directory)
                 except (RunnerError, TimeoutError) as error:
                     self._report.skipped.append(
@@ -203,15 +205,18 @@ class Calibrate:
         self, subject: _Subject, device: Device, variant: Device, directory: Path
     ) -> list[Measured]:
         key = f"{subject.words}; {variant.uuid or variant.name}; {variant.threads} threads; {subject.offer.version}; {self._runs}"
+        # The key names all that the figures depend on, so an interrupted calibration continues only with the same machine and version.
         if (saved_measurements := self._progress().get(key)) is not None:
             self._on_step(f"{subject.words} on {variant.words}: already measured")
             return list(saved_measurements)
         self._on_step(f"Running {subject.words} on {variant.words}")
         with scratch(directory / "variant") as variant_directory:
+            # A fresh executor for each half: a model that stays loaded would keep the first one's number of threads.
             executor = self._executor(subject, variant)
             try:
                 variant_runs = [
                     (together, *run)
+                    # Batching changes results too, and miners run jobs alone as well as together.
                     for together in (1, min(TOGETHER, subject.offer.concurrency))
                     for run in await self._honest_runs(executor, subject, together, variant_directory)
                 ]
@@ -227,6 +232,7 @@ class Calibrate:
                 ]
             finally:
                 await executor.close()
+        # After each variant, because a whole calibration may take a night.
         self._save(key, measurements)
         return measurements
 
@@ -252,6 +258,7 @@ class Calibrate:
                 self._own, {subject.service: subject.offer.interpreters}, self._runners
             ),
         )
+        # An interrupted calibration may have left a process that holds the GPU's memory.
         executor.end_orphans()
         return executor
 
@@ -308,17 +315,18 @@ class Calibrate:
             statement=_statement(run, subject.model, execution),
             evidence=execution.done.evidence,
             nonce=_nonce(run.run_id),
+            # As in a real audit: a fixed choice would always compare the same parts.
             choice=secrets.token_hex(32),
         )
         request = Benchmark(run.parameters, "", files=run.files)
         message = self._message(subject, request, directory, files={**run.files, **files}, audit=audit)
-        found = await self._execute(executor, subject, message)
-        conditions = (found.done.evidence or {}).get("conditions")
+        audit_run = await self._execute(executor, subject, message)
+        conditions = (audit_run.done.evidence or {}).get("conditions")
         return {
             "conditions": conditions,
             "weights": execution.weights or "",
-            "distances": found.done.results["distances"],
-            "reason": found.done.results["reason"],
+            "distances": audit_run.done.results["distances"],
+            "reason": audit_run.done.results["reason"],
         }
 
 

@@ -126,6 +126,7 @@ class Daemon:
         stopping = asyncio.create_task(self._stopping.wait(), name="miner-register-stop")
         try:
             await asyncio.wait([registering, stopping], return_when=asyncio.FIRST_COMPLETED)
+            # A stop before the registration is no error, and there is nothing to drain.
             if registering.done():
                 registering.result()
         finally:
@@ -146,8 +147,10 @@ class Daemon:
             # Only an error ends them, so there is no time to drain.
             if ended:
                 self._hurry.set()
+            # Another agent with the same key has this miner's leases now. Handing them back would take them from it.
             if not any(isinstance(task.exception(), SessionSuperseded) for task in ended):
                 await self._drain(parts)
+            # Raised only now, after the jobs have ended in order.
             for task in (*ended, *([changing] if changing.done() else ())):
                 task.result()
         finally:
@@ -184,7 +187,9 @@ class Daemon:
                 break
             await asyncio.sleep(self._settings.gpu_poll_seconds)
         _log.info("machine_changed", running=len(parts.workload))
+        # Running jobs finish on the machine as it was; only then the miner is rebuilt.
         await parts.workload.finish()
+        # An owner who stops the agent meanwhile wants no new miner.
         self.machine_changed = not self._stopping.is_set()
 
     async def _drain(self, parts: MinerParts) -> None:
@@ -193,6 +198,7 @@ class Daemon:
             cancel_seconds=self._settings.cancel_seconds,
             hurry=self._hurry,
         )
+        # Results that are not delivered now stay in the outbox for the next start, unless their leases expire until then.
         seconds = _HURRIED_FLUSH_SECONDS if self._hurry.is_set() else _FLUSH_SECONDS
         if not await parts.outbox.flush(seconds):
             _log.warning("outbox_stored", entries=len(parts.outbox))
@@ -205,6 +211,7 @@ class Daemon:
         if self._loop is None:
             self._stop(drain=drain)
         else:
+            # Events of the loop must not be set from the thread of the panel.
             self._loop.call_soon_threadsafe(lambda: self._stop(drain=drain))
 
     def _stop(self, *, drain: bool) -> None:

@@ -110,6 +110,7 @@ class LocalExecutor:
         result, child = await self._run_in_child(service, model, message, listener or RunListener(), on_stage)
         weights = None
         if model is not None and self._digest is not None:
+            # After the run, because the runner says which files it has read. In a thread: the first time, gigabytes are hashed.
             weights = await asyncio.to_thread(self._digest, model.name, result.weights)
         return Execution(result, child.runner, child.device, weights)
 
@@ -119,6 +120,7 @@ class LocalExecutor:
         if not self._background.has(_TEND):
             # In a context of its own, since the task outlives this job.
             Context().run(self._background.spawn, self._scheduler.tend(), _TEND)
+        # What is visible of a sealed job says nothing about the memory that it needs.
         parameters = None if message.sealed is not None else message.parameters
         loaded = await self._scheduler.admit(
             service, model, parameters, int(parse_quantity(message.resources.get("gpu") or "0"))
@@ -135,6 +137,7 @@ class LocalExecutor:
                 cancel_seconds=self._settings.cancel_seconds,
             )
         except Retry as error:
+            # The next job of this size then gets a larger share, instead of failing in the same way.
             if error.code == FailureCode.OUT_OF_MEMORY:
                 self._outgrew(loaded, parameters)
             raise
@@ -221,6 +224,7 @@ class LocalExecutor:
         key = footprints.key(loaded.service, loaded.model_name, parameters)
         if loaded.child is not None and loaded.child.memory_peak:
             footprints.learn_main(key, loaded.child.memory_peak)
+        # With less memory than it wanted, its use says nothing about its need.
         if loaded.limited and loaded.model is not None:
             return
         peak = result.vram or (loaded.child.observed_peak if loaded.child is not None else 0)

@@ -155,6 +155,7 @@ class _View:
     @property
     def available(self) -> int:
         """Bytes that are neither used nor promised."""
+        # An idle process does not grow, and can be evicted before it is used again.
         promised = sum(occupant.growth for occupant in self.occupants if occupant.runs > 0)
         return self.card.free - self.rules.reserve - promised
 
@@ -199,6 +200,7 @@ def decide(
     views = [
         _View(card, tuple(item for item in everywhere if item.card == card.key), rules) for card in cards
     ]
+    # By the whole memory, not by what is free: what does not fit into an empty machine need not wait.
     count = _card_count(demand, {card: card.total - rules.reserve for card in cards})
     if count is None:
         return Refuse(_too_large(demand, cards, rules))
@@ -215,7 +217,9 @@ def _beside(decision: Decision, demand: Demand, main: _View) -> Decision:
     match decision:
         case Join():
             key = decision.key
+            # A process that already works has been counted with its full footprint.
             size = sum(item.growth for item in main.occupants if item.key == key and item.runs == 0)
+        # An eviction cannot help, and neither can waiting.
         case Load() if size > main.card.total:
             return Refuse(_beyond_main_memory(demand, main.card))
         case Wait() | Refuse():
@@ -235,12 +239,14 @@ def overdue(cards: Sequence[Card], occupants: Iterable[Occupant], rules: Rules) 
     leaving: list[int] = []
     for card in cards:
         view = _View(card, tuple(item for item in everywhere if item.card == card.key), rules)
+        # Compared with the driver's figure, which another program may have changed since the models were placed.
         missing = rules.reserve - card.free
         for occupant in view.idle():
             if missing <= 0:
                 break
             leaving.append(occupant.key)
             missing -= occupant.held
+    # A process that spans several cards is on the list of each, and leaves once.
     return tuple(dict.fromkeys(leaving))
 
 
@@ -259,6 +265,7 @@ def obstacle(
     ours = {card.key: sum(item.held for item in everywhere if item.card == card.key) for card in cards}
     if _card_count(demand, {card: card.total - rules.reserve for card in cards}) is None:
         return _too_large(demand, cards, rules)
+    # The agent's own models would make room, so only the memory of other programs is in the way.
     if _card_count(demand, {card: card.free + ours[card.key] - rules.reserve for card in cards}) is None:
         return _crowded(demand, cards, ours)
     if memory is None:
@@ -302,6 +309,7 @@ def _join(demand: Demand, views: Sequence[_View]) -> Join | None:
     complete = [parts for parts in fitting.values() if len(parts) == parts[0][1].cards]
     working = [occupant for ((_, occupant), *_) in complete if occupant.runs > 0]
     if working:
+        # The one with the fewest runs answers soonest; the key makes the choice the same each time.
         return Join(min(working, key=lambda occupant: (occupant.runs, occupant.key)).key)
     options = []
     for parts in complete:
@@ -310,6 +318,7 @@ def _join(demand: Demand, views: Sequence[_View]) -> Join | None:
             leaving = tuple(dict.fromkeys(key for keys in evictions for key in keys or ()))
             occupant = parts[0][1]
             busy = max(view.working for view, _ in parts)
+            # The one used last comes first: the others may then be idle for long enough to be unloaded.
             options.append((len(leaving), busy, -occupant.used_at, occupant.key, leaving))
     if not options:
         return None
@@ -330,8 +339,10 @@ def _load(demand: Demand, views: Sequence[_View], count: int) -> Load | None:
             sorted(group, key=_Option.cost)[:count] for group in groups.values() if len(group) >= count
         ]
         if choices:
+            # A model over several cards is as fast as the worst of them.
             chosen = min(choices, key=lambda options: max(option.cost() for option in options))
             available = min(option.view.available for option in chosen)
+            # A reduced model still gets what is free, since more memory makes it faster.
             budget = size if size == need else max(size, min(need, available))
             leaving = tuple(dict.fromkeys(key for option in chosen for key in option.leaving))
             return Load(tuple(option.view.card.key for option in chosen), budget, leaving)

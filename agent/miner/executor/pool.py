@@ -76,6 +76,7 @@ class ChildPool:
 
         The values state whether the service has models. The runner of a service without models is loaded too.
         """
+        # Those without models first: such a child can be loaded completely before its job arrives.
         ordered = sorted(services.items(), key=lambda item: item[1])
         self._ahead = dict(ordered[:MAX_PRESTARTED])
         self._device_of = devices_of
@@ -156,6 +157,7 @@ class ChildPool:
         if output is None:
             name = f"{service}-{card_key(device)}.log"
             output = self._outputs[service, device] = ChildOutput(self._directory / "logs" / name)
+        # Made before the process, so that it is found even if this program dies while it starts.
         process_mark = mark.make(self._directory)
         child = await Child.start(
             service,
@@ -166,6 +168,7 @@ class ChildPool:
             output=output,
             process_mark=process_mark,
         )
+        # Known before the next await, so that `close` ends it whatever happens in between.
         self._children.add(child)
         self._background.spawn(self._await_end(child), f"child-end-{child.pid}")
         if not self._background.has(_WATCH):
@@ -177,11 +180,13 @@ class ChildPool:
         while self._children:
             await asyncio.sleep(MEMORY_POLL_SECONDS)
             await self._observe_gpus()
+            # Reading /proc takes long with many processes, and an idle child does not grow.
             if any(child.busy for child in self._children):
                 await self.measure()
             for child in [child for child in self._children if self._exceeds(child)]:
                 limit = gibibytes(self._max_memory)
                 child.exceeded_memory = True
+                # A swapping machine would slow its owner's programs down for minutes before the kernel acts.
                 await child.condemn(
                     FailureCode.OUT_OF_MEMORY, f"The runner used more than {limit} of memory and was ended."
                 )
@@ -206,6 +211,7 @@ class ChildPool:
         return (child.memory() if child.has_model else child.own_memory()) > self._max_memory
 
     async def _observe_gpus(self) -> None:
+        # The others report their memory themselves, more exactly than the driver does.
         hidden = [child for child in self._children if child.hides_vram]
         if not hidden or self._process_memory is None:
             return
@@ -222,6 +228,7 @@ class ChildPool:
         if child in self._spares:
             self._spares.remove(child)
         # A sandbox that was just being started may have left processes.
+        # Before the next child starts, which might need the memory that they hold.
         await asyncio.to_thread(mark.end_marked, child.mark)
         if child.runs == 0:
             self._ahead.pop(
@@ -234,6 +241,7 @@ class ChildPool:
         """Start the children that should be ready and are missing."""
         present = {child.service for child in self._children}
         for service in self._ahead.keys() - present:
+            # Starting takes seconds, in which this method is called again by each child that ends.
             if not self._closing and not self._background.has(f"prestart-{service}"):
                 self._background.spawn(self._prestart(service), f"prestart-{service}")
 

@@ -59,6 +59,7 @@ class DirectTransfers:
 
         Raises `Unreachable`, or `OSError` if the file cannot be read.
         """
+        # A small file costs fewer calls when the coordinator receives it itself.
         if size <= SMALLEST or not self._uploads:
             return None
         file = {
@@ -68,8 +69,10 @@ class DirectTransfers:
             "job_id": lease[0],
             "fence": lease[1],
         }
+        # As one piece first, which needs one call less. A piece that breaks off is sent again in parts, from where it ended.
         for in_parts in (False, True):
             status, plan = await self._post(_PATH, {**file, "in_parts": in_parts})
+            # A coordinator without a bucket, or an older one. That does not change while it runs.
             if status in _NOT_OFFERED:
                 self._uploads = False
                 return None
@@ -87,11 +90,13 @@ class DirectTransfers:
         backoff, failures = Backoff(0.5, 10), 0
         while True:
             sent_parts, failed = await self._send_parts(path, plan["parts"])
+            # A try that brought parts over is progress, however slow the line is.
             failures = failures + 1 if failed and not sent_parts else int(failed)
             if failures >= tries:
                 return None
             if failed:
                 await asyncio.sleep(backoff.next())
+            # All parts are there, and the store still puts them together.
             elif not plan["parts"]:
                 await asyncio.sleep(_CHECK_SECONDS)
             status, plan = await self._post(url, {"parts": sent_parts})
@@ -112,6 +117,7 @@ class DirectTransfers:
             except (httpx.HTTPError, httpx.InvalidURL, HostError) as error:
                 _log.info("direct_part_failed", reason=type(error).__name__)
                 return sent_parts, True
+            # The coordinator needs each part's ETag to complete the upload, so a part without one did not arrive.
             if answer.status_code >= _FIRST_ERROR or "etag" not in answer.headers:
                 _log.info("direct_part_failed", status=answer.status_code)
                 return sent_parts, True
@@ -138,6 +144,7 @@ class DirectTransfers:
         """Return the open file. Return None if the store does not send it."""
         request = client.build_request("GET", path, params={"redirect": "true"})
         answer = await client.send(request, stream=True)
+        # The coordinator sends the file itself, or an error that the caller handles.
         if answer.status_code != _ELSEWHERE:
             return answer
         await answer.aclose()
@@ -157,6 +164,7 @@ class DirectTransfers:
 
     async def _connected(self) -> httpx.AsyncClient:
         if self._client is None:
+            # A public coordinator must not be able to make this machine call hosts of its owner's network.
             private = await self._is_private()
             guard = GuardedBackend(self._network, allow_private=private)
             transport = httpx.AsyncHTTPTransport(verify=self._network.tls)

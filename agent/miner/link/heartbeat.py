@@ -79,6 +79,7 @@ class Heartbeat:
     async def run(self) -> None:
         """Send heartbeats until cancelled."""
         while True:
+            # Before the content is read: what happens while it is sent makes another heartbeat due.
             self._due.clear()
             silence = self.interval + _LONGEST_CALL_SECONDS + _LATE_SECONDS
             self._liveness.report("heartbeat", asyncio.get_running_loop().time(), silence)
@@ -88,6 +89,7 @@ class Heartbeat:
             except Unreachable as error:
                 if self._link.refusal is None:
                     _log.info("heartbeat_failed", error=str(error))
+                # Sooner than usual, or one lost message would bring the leases near their end.
                 delay = self.interval / 3
             await sleep(delay, self._due)
 
@@ -100,6 +102,7 @@ class Heartbeat:
         body = {
             "leases": list(source.states())[:MAX_LEASES],
             "gpus": [{**gpu, "paused": source.paused(gpu["uuid"])} for gpu in self._telemetry],
+            # They are large, and change when models come and go.
             "capabilities": capabilities if changed else None,
             "paused": None if paused is None else paused[:_MAX_REASON],
             "activity": source.activity(),
@@ -112,6 +115,7 @@ class Heartbeat:
         if status != _OK or not isinstance(answer, dict):
             _log.warning("heartbeat_refused", status=status)
             return
+        # Only once they have arrived; after a failure they are sent again.
         if changed:
             self._known = capabilities
         commands = answer.get("commands")
@@ -125,6 +129,7 @@ class Heartbeat:
         """Read the GPUs once per interval until cancelled."""
         while True:
             try:
+                # A broken driver may never return. The heartbeat must not wait for it, so it is read in a task of its own.
                 cards = await call_within(_GPU_SECONDS, self._gpus.snapshot, name="gpus-telemetry")
                 self._telemetry = [card.telemetry() for card in cards]
             except TimeoutError:

@@ -60,6 +60,7 @@ class Polling:
         backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         while True:
             await self.active.wait()
+            # A poll without a session would be refused, and each refusal looks like an expired session.
             await registered.wait()
             try:
                 answer = await self._poll()
@@ -69,6 +70,7 @@ class Polling:
             if answer is not None and answer[0] in _ANSWERED:
                 backoff.reset()
                 self._deliver(answer[1] or {})
+            # Nothing is on its way any more, so all free capacity may be requested again, here or by the WebSocket.
             self._capacity.request(Announcement())
             self._ended()
             if answer is None:
@@ -84,6 +86,7 @@ class Polling:
         """
         capacity = self._capacity
         capacity.changed.clear()
+        # After the WebSocket has taken over, the last poll only waits for cancellations.
         requested = capacity.free if self.active.is_set() else Announcement()
         capacity.request(requested)
         body = {
@@ -95,6 +98,7 @@ class Polling:
         poll = asyncio.create_task(self._post("/v1/miners/poll", body, limit=limit), name="link-long-poll")
         try:
             while not poll.done():
+                # It asked for no leases, so none can be lost with it.
                 if not requested and (capacity.free or not self.active.is_set()):
                     return None
                 if not await self._changed_or(poll):

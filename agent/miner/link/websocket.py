@@ -68,11 +68,13 @@ async def open_websocket(
             additional_headers={"Authorization": f"Bearer {token}"},
             user_agent_header="aitbc-agent",
             compression=None,  # frames are small, and compressing them costs more time than sending them
+            # A proxy of the environment cannot reach this machine by that name.
             proxy=None if is_loopback(url) else True,
             open_timeout=_OPEN_SECONDS,
             close_timeout=_CLOSE_SECONDS,
             ping_interval=_PING_SECONDS,
             ping_timeout=_PING_SECONDS,
+            # A lease has its parameters inline, so frames are larger than the library's default.
             max_size=_MAX_FRAME,
         )
     except InvalidStatus as error:
@@ -115,6 +117,7 @@ class WebSocketLink:
 
     def end(self) -> None:
         """Close the connection, e.g. because its token has expired; `serve` then returns."""
+        # Several calls may find out together that the token has expired.
         if self._ending is None:
             self._ending = asyncio.create_task(self._connection.close(), name="link-websocket-close")
 
@@ -141,6 +144,7 @@ class WebSocketLink:
             case None:
                 self._resolve(read(CallAnswer, message))
             case "lease":
+                # Counted before it is handled: the coordinator compares this number with what it has sent, to know which leases are on their way.
                 self._received += 1
                 self._on_lease(message["lease"])
                 self._changed.set()
@@ -164,6 +168,7 @@ class WebSocketLink:
                 await self._changed.wait()
                 self._changed.clear()
                 state = (self._capacity.unrequested(), self._received)
+                # Every run that starts and ends sets `changed`, mostly without a difference for the coordinator.
                 if state != self._announced:
                     self._announced = state
                     announcement, received = state
@@ -182,6 +187,7 @@ class WebSocketLink:
         """Return status and body of the answer. Raises `ConnectionLost`, or `Unreachable` after `limit` seconds."""
         number = next(self._numbers)
         future: asyncio.Future[tuple[int, Any]] = asyncio.get_running_loop().create_future()
+        # Before sending, since the answer may arrive before the call returns.
         self._pending[number] = future
         message = {"id": number, "call": name, "body": body}
         if job_id is not None:
@@ -203,5 +209,6 @@ class WebSocketLink:
     def _abandon(self) -> None:
         for future in self._pending.values():
             if not future.done():
+                # The callers decide themselves: a call that is not answered may have taken effect.
                 future.set_exception(ConnectionLost())
         self._pending.clear()

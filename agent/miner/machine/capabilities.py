@@ -226,6 +226,7 @@ class Machine:
 
         Those that are not probed in time are not offered, unless they were before.
         """
+        # Read first: an engine that is installed while the probes run then counts as a change, and they are repeated.
         in_use = await asyncio.to_thread(environments_in_use, engines_directory(self._settings))
         gpus = await self._gpus.refresh()
         memory = await asyncio.to_thread(hardware.memory_total)
@@ -246,10 +247,12 @@ class Machine:
             preferred=chosen.preferred,
             seconds=self._probe_seconds,
         )
+        # At once, since each probe starts a process and waits for it most of the time.
         results = await asyncio.gather(
             *(probes.of(service, runner) for service, runner in self._runners.items())
         )
         sandbox = await probes.sandbox()
+        # Compared later with what slow probes return, to see whether this miner could offer more.
         self._used = probes.used
         services: dict[str, ServiceOffer] = {}
         unavailable: dict[str, tuple[str, ...]] = {name: (reason,) for name, reason in broken().items()}
@@ -258,6 +261,7 @@ class Machine:
             probe = probed.probe
             lacks = self._lacks(runner.definition.requirements, gpus, memory, free)
             missing = suggestions(engines, environments, service, cuda=bool(gpus))
+            # A runner that works is still not offered on a machine that is too small for it: its jobs would fail one after the other.
             if probe.available and not lacks:
                 services[service] = self._offer(runner, probed, scores, devices, sandbox)
                 hints[service] = (*probe.reasons, *missing)
@@ -289,6 +293,7 @@ class Machine:
         reasons = []
         if needs.gpu == "required" and not gpus:
             reasons.append(f"It needs an NVIDIA GPU. {self._gpus.reason or ''}".strip())
+        # The largest card counts, since one is enough to run the service.
         elif needs.gpu == "required" and needs.vram > max(gpu.memory_total for gpu in gpus):
             reasons.append(
                 f"It needs a GPU with {gibibytes(needs.vram)} of memory, and no card here has that much."
@@ -317,6 +322,7 @@ class Machine:
         version = versions[0]
         miner = section_of(self._settings, MinerSettings)
         has_models = definition.model_field is not None
+        # A score of an earlier version or of another card would suggest a price for a machine that is no longer here.
         measured = valid(scores, definition.service_id, version, devices)
         suggested = _suggested_price(miner, definition, measured, devices)
         return ServiceOffer(
@@ -330,6 +336,7 @@ class Machine:
             and section_of(self._settings, RunnersSettings).model_download
             and self._models.fetchable(definition.service_id),
             unit_price=price(miner, definition.service_id, suggested),
+            # Beside the price itself, so that an owner who removes theirs sees at once what then applies.
             suggested_price=suggested,
             features=MappingProxyType(
                 dict(probe.features)
@@ -338,6 +345,7 @@ class Machine:
             ),
             score=advertised(scores, definition.service_id, version, devices),
             concurrency=max(1, probe.concurrency),
+            # Slices of a card cannot be joined to one model, whatever the engine can do.
             gpus=max(1, min(probe.gpus, sum(not is_slice(device) for device in devices))),
             sandbox=(sandbox or "none") if runner.sandboxed else "none",
             interpreters=probed.interpreters,
@@ -366,6 +374,7 @@ def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:
     """Return one device per GPU, else the CPU. Their runners share the physical cores evenly."""
     if not gpus:
         return (_processor(slots),)
+    # Physical ones, because two threads of one core slow each other down in numerical work.
     threads = max(1, hardware.physical_cores() // len(gpus))
     return tuple(
         Device(

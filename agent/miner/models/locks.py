@@ -65,6 +65,7 @@ class ModelDirectory:
 
     async def _wait(self, name: str, kind: int, while_waiting: Callable[[], None]) -> IO[bytes]:
         while True:
+            # Opened anew each time, since a failed attempt closes it.
             handle = self._open(name)
             if _lock(handle, kind):
                 return handle
@@ -76,6 +77,7 @@ class ModelDirectory:
         if not (self.models_dir / _USE / name).exists():
             return False
         with self._open(name) as handle:
+            # Only tried: the lock goes with the handle, before anybody else could notice it.
             return not _lock(handle, fcntl.LOCK_EX)
 
     def last_used(self, name: str) -> float | None:
@@ -103,6 +105,7 @@ class ModelDirectory:
             in_use = self.in_use(name)
             size = size_of(directory)
             if is_part and in_use:
+                # What is still to come has been promised to it, and nobody else may plan with that space.
                 size = max(size, planned_size(directory))
             stored = StoredModel(
                 name=directory.name,
@@ -131,11 +134,13 @@ class ModelDirectory:
                 return False
             directory = self.models_dir / stored_name
             if directory.exists():
+                # On the same file system, where a rename takes no time. Deleting gigabytes under their name would take seconds.
                 out = Path(tempfile.mkdtemp(prefix=_REMOVING, dir=self.models_dir))
                 directory.rename(
                     out / "model"
                 )  # so that an incomplete model never has the name of a complete one
         for leftover in _directories(self.models_dir):
+            # Those of a program that was killed in the middle of it as well.
             if leftover.name.startswith(_REMOVING):
                 shutil.rmtree(leftover, ignore_errors=True)
         return True

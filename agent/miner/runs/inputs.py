@@ -87,11 +87,13 @@ async def fetch(
     succeed.
     """
     try:
+        # For the whole file: a server that sends a byte a second would never exceed a limit for each read.
         async with asyncio.timeout(limits.timeout_seconds), _Sink(target, int(limits.max_size)) as sink:
             if isinstance(reference, Mapping):
                 await sink.write(str(reference["inline"]).encode())
             elif match := _ARTIFACT.fullmatch(reference):
                 await _fetch_artifact(f"sha256:{match[1]}", sink, artifacts)
+                # The reference names the content, so the coordinator's bytes can be checked as well as anyone's.
                 sink.expect(match[1])
             else:
                 await _fetch_address(reference, sink, limits, network or internet())
@@ -137,6 +139,7 @@ class _Sink:
 
     def announce(self, length: str | None) -> None:
         """Refuse a file whose announced length is too large."""
+        # Refused before gigabytes have arrived. A server that announces less is stopped while it sends.
         if length is not None and length.isdecimal() and int(length) > self._limit:
             raise self._too_large()
 
@@ -156,6 +159,7 @@ class _Sink:
         await self._flush()
         self._file.close()
         digest = self._hash.hexdigest()
+        # An input that differs from its digest would make a signed statement about other data than the client's.
         if self._expected not in (None, digest):
             raise InputUnavailable("The content that the coordinator sent does not match the artifact's id.")
         self._complete = True
@@ -195,6 +199,7 @@ async def _fetch_address(address: str, sink: _Sink, limits: InputSettings, netwo
     guard = GuardedBackend(network, allow_private=limits.allow_private)
     async with httpcore.AsyncConnectionPool(ssl_context=network.tls, network_backend=guard) as pool:
         for _ in range(limits.max_redirects + 1):
+            # Every hop, because a public address may redirect to one that is not.
             _check_url(url, limits)
             location = await _fetch_hop(pool, url, sink)
             if location is None:
@@ -208,6 +213,7 @@ async def _fetch_address(address: str, sink: _Sink, limits: InputSettings, netwo
 async def _fetch_hop(pool: httpcore.AsyncConnectionPool, url: httpx.URL, sink: _Sink) -> str | None:
     """Fetch the file into `sink` and return None, or return where the server redirects to."""
     request = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    # Uncompressed: a small compressed file may unpack to any size.
     headers = [("User-Agent", "aitbc-agent"), ("Accept", "*/*"), ("Accept-Encoding", "identity")]
     timeouts = {
         "connect": _CONNECT_SECONDS,
@@ -223,6 +229,7 @@ async def _fetch_hop(pool: httpcore.AsyncConnectionPool, url: httpx.URL, sink: _
             if response.status in _REDIRECTS and "location" in answer:
                 return answer["location"]
             _check_status(response.status, url.host)
+            # The server ignores what was requested, and decoding it would hash other bytes than the client sees.
             if answer.get("content-encoding", "identity").lower() != "identity":
                 raise InputRefused(
                     f"{url.host} sends the input compressed. Give an address that sends the file itself."

@@ -74,9 +74,11 @@ class OutboxDatabase:
     def open(self) -> list[tuple[str, int]]:
         """Open the file and return the keys of its entries, the oldest first. Raises `ConfigurationError`."""
         try:
+            # Before SQLite creates it with the umask's mode: results are private.
             self._path.touch(mode=0o600)
             self._connection = sqlite3.connect(self._path, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode = WAL")
+            # A result that is acknowledged to nobody exists only here, so each commit reaches the disk.
             self._connection.execute("PRAGMA synchronous = FULL")
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if version > _VERSION:
@@ -156,6 +158,7 @@ class OutboxDatabase:
     def _transaction(self, name: str) -> Iterator[sqlite3.Connection]:
         try:
             with self._connection:  # commits, or rolls back
+                # Takes the write lock now, so that a full disk is noticed here and not in the middle.
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 reach("outbox.before_commit", name, full=_disk_full)

@@ -100,6 +100,7 @@ def collect(outcome: Done, output: Path) -> Collected:
     results["units"] = _number(outcome.units)
     files = output_files(results)
     paths = {artifact.artifact_id: artifact.path for artifact in artifacts}
+    # A model could write an object that looks like a file. Its digest would be signed, although no such file exists.
     if len(files) != len(artifacts) or {file.artifact_id for file in files} != paths.keys():
         raise Fail(
             "The results contain an object that looks like an output file but is not one. Rename its fields "
@@ -107,6 +108,7 @@ def collect(outcome: Done, output: Path) -> Collected:
             code=FailureCode.RESULT_INVALID,
         )
     if artifacts:
+        # The entries too: a file that is on the disk without its name is lost.
         sync_directory(output)
     stored = tuple(
         Artifact(file.artifact_id, paths[file.artifact_id], file.name, file.media_type, file.size)
@@ -118,6 +120,7 @@ def collect(outcome: Done, output: Path) -> Collected:
 def hash_output(reference: FileReference, output: Path) -> Artifact:
     """Hash one output file. Blocking: returns when it is on disk. Raises `ProtocolError`, `OSError`."""
     path = reference.below(output)
+    # Opened without following links, since a program in a sandbox made this directory.
     with open_output(reference, output) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         # Files that the outbox names must survive a crash.
@@ -133,6 +136,7 @@ def registered_version(offer: ServiceOffer, session: Session, execution: Executi
     An older coordinator accepts only that of the first engine. Raises `Retry` if it was replaced since then.
     """
     version, engine = execution.runner.version, execution.done.engine
+    # A coordinator of an earlier version knows one version of a service, and refuses statements with any other.
     if not engine or not session.engine_versions:
         stated, is_offered = offer.version, offer.version.startswith(version)
     else:
@@ -177,6 +181,7 @@ def statement_about(
         units=units,
         unit=offer.definition.unit_on(device.kind),
         unit_price=lease.unit_price,
+        # Computed here as the coordinator does it, so that both sign the same price or none.
         price=job_price(units, lease.unit_price, lease.max_cost),
         sandbox=offer.sandbox,
         evidence_sha256=None

@@ -58,6 +58,7 @@ class SealedJobs:
             _log.info("sealed_jobs_unavailable", reason=self.reason)
             return
         if self.path.is_dir():
+            # Memory is not emptied when a process is killed, and plaintexts must not outlive their job.
             self._remove_leftovers(self.path)
         chosen = settings.sealing
         self._keys = SealingKeys(
@@ -78,6 +79,7 @@ class SealedJobs:
     ) -> OpenedJob:
         """Open a lease's sealed request. Raises `Fail`, for which the client pays nothing."""
         key_id, request_id = str(sealed.get("key_id")), str(sealed.get("request_id"))
+        # An expired key counts as absent even while it is still in the file: that is what its date promises.
         private = None if self._keys is None else self._keys.find(key_id)
         if private is None or self.path is None:
             raise Fail(
@@ -95,6 +97,7 @@ class SealedJobs:
                 f"The sealed request does not open: it was changed, or sealed for another job. {error}",
                 code=FailureCode.SEALED_INVALID,
             ) from None
+        # Claimed on disk before the run. A coordinator could otherwise sell the same request again and compare the answers.
         if not await asyncio.to_thread(self._requests.claim, request_id, job_id):
             raise Fail(
                 "This sealed request was already run as another job. Seal it again for each job.",

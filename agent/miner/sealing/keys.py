@@ -74,6 +74,7 @@ class SealingKeys:
     def refresh(self) -> None:
         """Make a new key if the newest is old enough, and delete expired ones. Raises `ConfigurationError`."""
         now = self._clock()
+        # One place stays free for a new key, since the coordinator accepts only so many.
         pairs = [pair for pair in self._pairs if pair.expires_at > now][: MAX_KEYS - 1]
         if not pairs or now - pairs[0].created_at >= self._rotate:
             private = X25519PrivateKey.generate()
@@ -87,8 +88,8 @@ class SealingKeys:
         """Return the private key with this id, None if there is none or it has expired."""
         now = self._clock()
         usable = (pair for pair in self._pairs if pair.id == identifier and pair.expires_at > now)
-        newest = next(usable, None)
-        return None if newest is None else newest.private
+        chosen = next(usable, None)
+        return None if chosen is None else chosen.private
 
     def published(self, origin: str) -> list[dict[str, Any]]:
         """Return the usable keys as capabilities contain them, the newest first, signed for a log; none before it is known."""
@@ -98,6 +99,7 @@ class SealingKeys:
         return [self._envelope(pair, origin) for pair in self._pairs]
 
     def _envelope(self, pair: _KeyPair, origin: str) -> dict[str, Any]:
+        # An attestation may take the hardware a second, and this is part of every heartbeat.
         if (pair.id, origin) not in self._signed:
             key = EncryptionKey(
                 miner_id=self._identity.miner_id,
