@@ -19,6 +19,7 @@ from structlog.dev import plain_traceback
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from support.features import is_installed
 from support.workers import fork_workers
 
 # Everything that is imported and collected stays: the collector would only examine it again and again. `pytest_collection_finish` enables it.
@@ -75,6 +76,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.nodeid.startswith("tests/acceptance/ship/"):
             item.add_marker(pytest.mark.ship)
     items.sort(key=_rank)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs a feature which has been removed."""
+    for mark in item.iter_markers("needs"):
+        if not is_installed(mark.args[0]):
+            pytest.skip(f"it needs the feature {mark.args[0]}")
 
 
 def _rank(item: pytest.Item) -> list[bool]:

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from agent.coordinator.blobs.store import name_of
-from agent.coordinator.features.audits.funds import AUDITS
+from support.features import is_installed
 
+AUDITS: Final = "account_audits"
+"""The account of the jobs that check the work of others."""
 FINAL: Final = ("completed", "failed", "cancelled")
 _FINAL_SQL: Final = "('completed', 'failed', 'cancelled')"
 MOST_NAMED: Final = 5
@@ -86,12 +88,21 @@ _QUERIES: Final = {
     "outputs of jobs without an artifact": (
         "SELECT job_id, artifact_id FROM job_artifacts WHERE artifact_id NOT IN (SELECT artifact_id FROM artifacts)"
     ),
-    "jobs that have ended without a message to their webhook": (
-        f"SELECT job_id FROM jobs JOIN job_webhooks USING (job_id) WHERE state IN {_FINAL_SQL} "
-        "AND job_id NOT IN (SELECT job_id FROM webhook_deliveries)"
-    ),
 }
 """Each query returns violations."""
+_AT_THE_END: Final = {
+    "jobs that have not ended": f"SELECT job_id, state FROM jobs WHERE state NOT IN {_FINAL_SQL}",
+    "leaves without a number": "SELECT reference FROM log_queue",
+}
+"""Each query returns what is unfinished."""
+if is_installed("webhooks"):
+    _QUERIES["jobs that have ended without a message to their webhook"] = (
+        f"SELECT job_id FROM jobs JOIN job_webhooks USING (job_id) WHERE state IN {_FINAL_SQL} "
+        "AND job_id NOT IN (SELECT job_id FROM webhook_deliveries)"
+    )
+    _AT_THE_END["messages that were not delivered"] = (
+        "SELECT webhook_id, attempts, last_error FROM webhook_deliveries WHERE state != 'delivered'"
+    )
 
 
 def coordinator_directory(data_dir: Path) -> Path:
@@ -136,17 +147,10 @@ def examine_database(data_dir: Path, accepted: Collection[str]) -> list[str]:
 
 def examine_end(data_dir: Path) -> list[str]:
     """Return what is unfinished after all jobs should have ended and all messages been sent."""
-    queries = {
-        "jobs that have not ended": f"SELECT job_id, state FROM jobs WHERE state NOT IN {_FINAL_SQL}",
-        "messages that were not delivered": (
-            "SELECT webhook_id, attempts, last_error FROM webhook_deliveries WHERE state != 'delivered'"
-        ),
-        "leaves without a number": "SELECT reference FROM log_queue",
-    }
     with open_database(data_dir) as database:
         return [
             f"{what}: {len(rows)}, such as {rows[:MOST_NAMED]}"
-            for what, query in queries.items()
+            for what, query in _AT_THE_END.items()
             if (rows := database.execute(query).fetchall())
         ]
 
@@ -159,7 +163,8 @@ def examine_files(data_dir: Path) -> list[str]:
             blob or artifact_id: (artifact_id, size)
             for artifact_id, size, blob in database.execute("SELECT artifact_id, size, blob FROM artifacts")
         }
-        uploads = {name for (name,) in database.execute("SELECT upload_id FROM uploads")}
+        query = "SELECT upload_id FROM uploads"
+        uploads = {name for (name,) in database.execute(query)} if is_installed("tus") else set()
     found = [f"a file that was never finished: {path.name}" for path in (root / "incoming").iterdir()]
     found += [
         f"a part of an upload without a row: {path.name}"

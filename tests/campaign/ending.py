@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.coordinator.app import build_context
-from agent.coordinator.features.audits.funds import AUDITS
-from agent.coordinator.features.tus import uploads
+from agent.coordinator.installed import FEATURES
 from agent.coordinator.operations.files import removal
 from agent.settings import Settings
 from aitbc import AITBCClient
@@ -95,7 +94,7 @@ def _examine_receipts(world: World) -> Iterator[str]:
     """Verify a sample of the receipts with their proofs, as clients receive them."""
     with checks.open_database(world.coordinator.data_dir) as database:
         clients = "SELECT job_id FROM receipts JOIN jobs USING (job_id) WHERE account_id != ? ORDER BY job_id"
-        jobs = [job_id for (job_id,) in database.execute(clients, (AUDITS,))]
+        jobs = [job_id for (job_id,) in database.execute(clients, (checks.AUDITS,))]
     chosen = random.Random(world.seed).sample(jobs, min(SAMPLE, len(jobs)))  # noqa: S311
     file = world.coordinator.file
     with AITBCClient(file["client_key"], file["url"]) as client:
@@ -122,7 +121,10 @@ def _sweep(data_dir: Path) -> int:
 
     async def sweep() -> int:
         try:
-            return await removal.remove_orphans(context) + await uploads.remove_orphans(context)
+            orphans = [
+                task.step for feature in FEATURES for task in feature.tasks if task.name.endswith("_orphans")
+            ]
+            return sum([await remove(context) for remove in (removal.remove_orphans, *orphans)])
         finally:
             context.database.close()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800), pytest.mark.needs("openai")]
 
 TESTS = Path(__file__).parents[1]
 COUNT = 100

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.timeout(600),
+    pytest.mark.needs("webhooks"),
+    pytest.mark.needs("tus"),
+]
 
 TESTS = Path(__file__).parents[1]
 SECONDS = 35

@@ -130,6 +130,7 @@ def test_a_standalone_agent_is_killed(tmp_path: Path, video: Path) -> None:
         assert_done_once(agent, client, job_id, attempts=2)
 
 
+@pytest.mark.needs("sealing")
 def test_the_plaintexts_of_a_sealed_job_are_wiped_after_a_kill(
     network: tuple[Agent, Agent], video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

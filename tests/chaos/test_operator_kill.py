@@ -47,6 +47,7 @@ def killed_at(agent: Agent, plan: Path, point: str, method: str, path: str, **re
     agent.start()
 
 
+@pytest.mark.needs("history")
 def test_a_debit_is_booked_once_wherever_the_kill_strikes(coordinator: Agent, plan: Path) -> None:
     """Nothing is booked before the commit; after it, the repeated request gets the answer that was lost."""
     with client_of(coordinator, "client_key") as client:

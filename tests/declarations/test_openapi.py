@@ -18,6 +18,7 @@ from agent.coordinator.openapi.document import all_routers, document
 from agent.coordinator.openapi.examples import NoExampleError, example_of
 from agent.core.errors import answerable
 from runners import registry
+from support.features import all_installed
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference" / "contract.md"
@@ -146,6 +147,8 @@ def test_operation_ids_are_those_of_version_0_2_0() -> None:
     assert len(set(names.values())) == len(names)
     assert all(re.fullmatch(r"[a-z][a-z_]+", name) for name in names.values())
     released = json.loads((ROOT / "tests" / "vectors" / "operation_ids.json").read_text(encoding="utf-8"))
+    if not all_installed():
+        released = {call: name for call, name in released.items() if call in names}
     assert released.items() <= names.items()
 
 

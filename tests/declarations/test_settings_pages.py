@@ -80,7 +80,7 @@ def test_all_example_values_can_be_loaded(tmp_path: Path) -> None:
 
 def test_numbers_have_a_unit() -> None:
     units = {setting.key: setting.form.unit for setting in describe(Settings)}
-    assert units["coordinator.lease_seconds"] == units["coordinator.webhooks.retry_delays"] == "seconds"
+    assert units["coordinator.lease_seconds"] == units["coordinator.upload_silence_seconds"] == "seconds"
     assert (units["miner.vram_reserve"], units["miner.slots"]) == ("bytes", "")
 
 

@@ -19,7 +19,6 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from agent.coordinator.features.tus.headers import parse_checksum, parse_metadata
 from agent.core.errors import ApiError, ConfigurationError, ValidationFailed, VersionMismatch
 from agent.core.tracing import trace_id_in
 from agent.core.values.durations import parse_duration
@@ -43,6 +42,7 @@ from aitbc.statement import PAYLOAD_TYPE, parse_statement
 from aitbc.tiles import parse_tile_path
 from runners.host.protocol import ProtocolError, receive
 from runners.plain_json import check_json
+from support.features import is_installed
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 _LENGTH = struct.Struct(">I")
@@ -297,7 +297,6 @@ TARGETS: dict[str, Target] = {
         (FormatError, UnicodeDecodeError),
         lambda: [_vectors("vectors")["log"]["checkpoint"].rpartition("\n\n")[0].encode() + b"\n"],
     ),
-    "checksum": Target(partial(_values, parse_checksum), (ApiError,), _strings("sha256 " + "A" * 43 + "=")),
     "decimal": Target(partial(_values, parse_decimal), _REFUSED_VALUE, _strings("12.9", "1E+3", "0")),
     "dsse": Target(
         lambda data: open_envelope(parse_json(data), _key(), PAYLOAD_TYPE),
@@ -343,7 +342,6 @@ TARGETS: dict[str, Target] = {
     "traceparent": Target(
         partial(_values, trace_id_in), (), _strings("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
     ),
-    "upload_metadata": Target(partial(_values, parse_metadata), (ApiError,), _strings("filename YS5tcDQ=,filetype")),
     "vkey": Target(
         lambda data: _read_vkey(data, b"\x01"), (FormatError, UnicodeDecodeError), lambda: [_log_key().encode()]
     ),
@@ -358,3 +356,13 @@ TARGETS: dict[str, Target] = {
     },
 }  # fmt: skip
 """All targets by name."""
+
+if is_installed("tus"):
+    from agent.coordinator.features.tus.headers import parse_checksum, parse_metadata
+
+    TARGETS["checksum"] = Target(
+        partial(_values, parse_checksum), (ApiError,), _strings("sha256 " + "A" * 43 + "=")
+    )
+    TARGETS["upload_metadata"] = Target(
+        partial(_values, parse_metadata), (ApiError,), _strings("filename YS5tcDQ=,filetype")
+    )

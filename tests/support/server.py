@@ -17,12 +17,12 @@ import uvicorn.server
 import uvloop
 
 from agent.coordinator.app import build_app, build_context
-from agent.coordinator.features.payouts.adapters import installed
 from agent.coordinator.http.server import Server, listen
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Context
 from agent.settings import Settings
+from support.features import is_installed
 from support.servers.databases import empty_database
 
 T = TypeVar("T")
@@ -50,7 +50,10 @@ class Served:
 
 
 # Looking through all installed packages takes a third of a coordinator's start.
-vars(installed)["entry_points"] = functools.cache(installed.entry_points)
+if is_installed("payouts"):
+    from agent.coordinator.features.payouts.adapters import installed
+
+    vars(installed)["entry_points"] = functools.cache(installed.entry_points)
 
 # uvicorn checks every 0.1 s whether to end, and then waits 0.1 s for its connections. Most tests end a server.
 vars(uvicorn.server)["asyncio"] = SimpleNamespace(

@@ -275,6 +275,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.needs("payouts")
 def test_settings_of_an_extension_that_is_not_installed_say_what_to_install(config: Any) -> None:
     path = config("[payouts.evm]\nchain_id = 5\n[miner.ray]\ncpus = 2")
     printed = subprocess.run(

@@ -289,6 +289,7 @@ def test_shows_what_a_job_was_given_and_runs_it_again(dashboard: Dashboard, clie
     assert changed not in {other["job_id"] for other in jobs}
 
 
+@pytest.mark.needs("sealing")
 def test_seals_a_job_that_only_this_browser_opens(
     dashboard: Dashboard, browser: Browser, agent: Agent, client: AITBCClient, tmp_path: Path
 ) -> None:
@@ -341,6 +342,7 @@ def forge(page: Page, job_id: str) -> None:
         page.route(f"**/v1/jobs/{job_id}{path}", answer)
 
 
+@pytest.mark.needs("sealing")
 def test_shows_a_sealed_answer_as_it_is_written(dashboard: Dashboard, media: Media) -> None:
     """The events of a sealed job are opened too; the coordinator checks nothing that was typed."""
     page = dashboard.open("/new/llm_inference")
@@ -395,6 +397,7 @@ def test_shows_lists_of_a_request_in_one_line(dashboard: Dashboard, client: AITB
     client.jobs.cancel(job.job_id)
 
 
+@pytest.mark.needs("waits")
 def test_says_why_a_job_waits(dashboard: Dashboard, client: AITBCClient) -> None:
     """A form names the reason for which no miner can run the job; the job that waits all the same does so too."""
     page = dashboard.open("/new/llm_inference")

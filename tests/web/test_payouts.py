@@ -16,7 +16,7 @@ from support.dashboard import LIMIT_MS, PHONE, Dashboard, visit
 from support.payouts.stage import SETTINGS, rich_miner, set_address
 from support.server import Served, serve
 
-pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.needs("payouts")]
 
 expect.set_options(timeout=LIMIT_MS)
 
@@ -90,6 +90,7 @@ def test_an_owner_sees_a_change_of_the_address_before_it_takes_effect(
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
 
 
+@pytest.mark.needs("audits")
 def test_pages_of_audits_say_why_they_are_empty(dashboard: Dashboard, miners: list[ScriptedMiner]) -> None:
     """Until another miner has checked a result."""
     page = dashboard.open("/network/audits")

@@ -16,7 +16,7 @@ from support.dashboard import LIMIT_MS, Dashboard, visit
 from support.server import Served, serve
 from support.waiting import STAGES, Stage
 
-pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.needs("waits")]
 
 WHO = {
     "client": "You",

@@ -80,6 +80,7 @@ return [artifact.mediaType, artifact.size, sent.at(-1), blob.size, blob.type];
 """
 
 
+@pytest.mark.needs("tus")
 def test_files_are_uploaded_in_parts_and_downloaded_again(page: Page, agent: Agent) -> None:
     size = 17 * 2**20
     answer = run(page, agent, UPLOAD)

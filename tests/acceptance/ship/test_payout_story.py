@@ -19,7 +19,7 @@ from aitbc.errors import JobFailed
 from support.agents import Agent, running
 from support.inputs.media import make_video
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180), pytest.mark.needs("payouts")]
 
 SETTINGS = {
     "AITBC_PAYOUTS__HOLD_HOURS": "0",

@@ -109,6 +109,7 @@ def test_a_job_of_one_replica_runs_on_a_miner_of_the_other_and_is_watched_there(
     assert job(client=pair.at_second, job_id=job_id)["status"] == "completed"
 
 
+@pytest.mark.needs("openai")
 def test_a_chat_of_one_replica_is_streamed_by_a_miner_of_the_other(pair: Pair, miner: ScriptedMiner) -> None:
     register(miner)
     client = OpenAI(api_key=pair.key, base_url=f"{other(pair, miner).url}/v1", max_retries=0, timeout=30)
@@ -176,6 +177,7 @@ def test_live_messages_before_a_change_of_replica_are_reported_as_a_gap(pair: Pa
         assert stream.next()["data"]["status"] == "cancelled"
 
 
+@pytest.mark.needs("tus")
 def test_an_upload_continues_on_the_other_replica(pair: Pair) -> None:
     data = secrets.token_bytes(300_000)
     tus = {"Tus-Resumable": "1.0.0"}

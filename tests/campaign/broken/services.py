@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from agent.coordinator.features.openai.chat import ChatRequest
-from agent.coordinator.features.openai.completions import CompletionRequest
-from agent.coordinator.features.openai.embeddings import EmbeddingsRequest
-from agent.coordinator.features.openai.images import ImageRequest
-from agent.coordinator.features.openai.responses.calls import ResponseRequest
 from agent.coordinator.operations.jobs.requests import JobOptions
 from campaign.broken import conversations
 from campaign.broken.pictures import picture
@@ -256,20 +252,29 @@ _NATIVE: Mapping[str, type[BaseModel]] = {
     "blender_rendering": RenderRequest,
     "ai_inference": InferenceRequest,
 }
-_OPENAI: Mapping[str, type[BaseModel]] = {
-    "/v1/chat/completions": ChatRequest,
-    "/v1/completions": CompletionRequest,
-    "/v1/responses": ResponseRequest,
-    "/v1/embeddings": EmbeddingsRequest,
-    "/v1/images/generations": ImageRequest,
+_OPENAI: Mapping[str, str] = {
+    "/v1/chat/completions": "chat.ChatRequest",
+    "/v1/completions": "completions.CompletionRequest",
+    "/v1/responses": "responses.calls.ResponseRequest",
+    "/v1/embeddings": "embeddings.EmbeddingsRequest",
+    "/v1/images/generations": "images.ImageRequest",
 }
+
+
+def _model(request: Request) -> type[BaseModel]:
+    """Return the model of the request's body, or of its parameters. OpenAI's API is optional."""
+    if request.path not in _OPENAI:
+        return _NATIVE[request.service]
+    module, _, name = _OPENAI[request.path].rpartition(".")
+    model: type[BaseModel] = getattr(import_module(f"agent.coordinator.features.openai.{module}"), name)
+    return model
 
 
 def _is_valid(request: Request) -> bool:
     """Return whether the schema of a request accepts its body."""
     if request.form is not None or request.messages:
         return True
-    model = _OPENAI.get(request.path) or _NATIVE[request.service]
+    model = _model(request)
     body = request.body.get("parameters", request.body) if request.service != "ai_inference" else request.body
     if request.path not in _OPENAI:
         body = {

@@ -16,6 +16,7 @@ from support.clients.miner_socket import Socket
 from support.clients.raw_http import RawConnection
 from support.clients.scripted_miner import ScriptedMiner
 from support.clients.stream_socket import StreamSocket
+from support.features import is_installed
 from support.jobs import submit
 from support.server import Served, serve
 
@@ -37,12 +38,15 @@ GUARDED = (
     ("POST", "/api/v1/jobs"),
     ("POST", "/v1/miners/jobs/job_1/result"),
     ("POST", "/v1/miners/heartbeat"),
-    ("POST", "/v1/chat/completions"),
     ("POST", "/v1/services/ffmpeg/transcode"),
     ("POST", "/v1/artifacts"),
     ("PUT", "/v1/jobs/job_1/files/a.py"),
     ("POST", "/v1/admin/keys"),
-    ("POST", "/v1/audio/transcriptions"),
+    *(
+        (("POST", "/v1/chat/completions"), ("POST", "/v1/audio/transcriptions"))
+        if is_installed("openai")
+        else ()
+    ),
 )
 
 

@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from support.clients.miner_socket import Socket
 from support.clients.scripted_miner import ScriptedMiner
+from support.features import is_installed
 from support.jobs import job, submit
 from support.server import Served, serve
 
@@ -178,10 +179,10 @@ def test_uploads_have_a_second_budget(tmp_path: Path) -> None:
         assert answer.status_code == 201
         assert answer.headers["ratelimit"].startswith('"client";r=999;t=10, "uploads";r=0;t=3')
         refusal(client.post("/v1/artifacts", content=b"two" * 10**6), "uploads")
-        tus = {"Tus-Resumable": "1.0.0", "Upload-Length": "3"}
-        answer = client.post("/v1/uploads", headers=tus)
-        refusal(answer, "uploads")
-        assert answer.headers["tus-resumable"] == "1.0.0"
+        if is_installed("tus"):
+            answer = client.post("/v1/uploads", headers={"Tus-Resumable": "1.0.0", "Upload-Length": "3"})
+            refusal(answer, "uploads")
+            assert answer.headers["tus-resumable"] == "1.0.0"
         assert client.get("/v1/jobs").status_code == 200
 
 

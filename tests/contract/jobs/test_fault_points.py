@@ -18,7 +18,7 @@ from campaign.clients import TUS
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served
 
-pytestmark = pytest.mark.sqlite
+pytestmark = [pytest.mark.sqlite, pytest.mark.needs("tus")]
 
 LIMIT_SECONDS = 60
 RESULTS = {"text": "hello", "units": 1.5, "processing_time": 0.5}

@@ -13,9 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.coordinator.features.history import series
-from agent.coordinator.features.job_logs import logs
-from agent.coordinator.features.log import public
+from agent.coordinator.installed import FEATURES
 from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import estimates
@@ -95,10 +93,10 @@ def test_old_data_is_found_through_indexes(traffic: tuple[Served, list[Statement
     async def delete_everything(context: Context) -> None:
         settings = context.settings.model_copy(update={"job_retention_seconds": 30 * 86_400.0})
         later = replace(context, settings=settings, clock=lambda: context.clock() + 400 * 86_400.0)
-        for step in (
-            retention.delete_jobs, retention.delete_events, logs.delete_old, series.delete_old,
-            public.thin_checkpoints,
-        ):  # fmt: skip
+        of_features = [
+            task.step for feature in FEATURES for task in feature.tasks if task.name.startswith("old_")
+        ]
+        for step in (retention.delete_jobs, retention.delete_events, *of_features):
             await step(later)
 
     served.do(delete_everything)

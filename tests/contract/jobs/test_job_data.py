@@ -254,6 +254,7 @@ def test_a_repeated_rerun_creates_one_job(client: httpx.Client) -> None:
     assert client.post(path, json={"set": {"language": "fr"}}, headers=headers).status_code == 409
 
 
+@pytest.mark.needs("openai")
 def test_the_audio_of_a_form_names_its_job(client: httpx.Client, miner: ScriptedMiner) -> None:
     """As official clients of OpenAI send it."""
     form = {"files": {"file": ("meeting.wav", b"RIFF", "audio/wav")}, "data": {"model": "base"}}

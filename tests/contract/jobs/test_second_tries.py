@@ -53,6 +53,7 @@ def reputation(client: httpx.Client, miner: ScriptedMiner) -> float:
     return value
 
 
+@pytest.mark.needs("waits")
 def test_the_second_try_is_another_miners_even_if_that_one_is_busy(
     client: httpx.Client, miner: ScriptedMiner, other: ScriptedMiner
 ) -> None:
@@ -138,6 +139,7 @@ def test_what_a_machine_lacks_is_tried_on_each_other_miner_once(
     assert job(client, job_id)["attempts"] == 2
 
 
+@pytest.mark.needs("waits")
 @pytest.mark.parametrize("code", ["OUT_OF_MEMORY", "MODEL_UNAVAILABLE", "GPU_UNAVAILABLE"])
 def test_jobs_that_a_machine_cannot_run_pause_only_their_service(
     client: httpx.Client, served: Served, miner: ScriptedMiner, code: str

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import text
 
-from agent.coordinator.features.audits.rounds import advancing
 from agent.core import nonces
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.inputs.language_models import NAME
@@ -28,7 +26,7 @@ RESULTS = {
 
 def miner(served: Served) -> ScriptedMiner:
     able = capabilities()
-    able["services"][SERVICE] |= {"models": [NAME], "features": {"audits": True}}
+    able["services"][SERVICE]["models"] = [NAME]
     found = ScriptedMiner(served.url)
     found.register(capabilities=able).raise_for_status()
     return found
@@ -47,8 +45,7 @@ def lease_for(served: Served, key: str, target: ScriptedMiner) -> dict[str, Any]
 
 @contextmanager
 def served_at(path: Path, **settings: Any) -> Iterator[Served]:
-    chosen = {"least_share": 1.0, "canaries_per_day": 1000}
-    with serve(path, open_enrolment=True, audits=chosen, **settings) as served:
+    with serve(path, open_enrolment=True, **settings) as served:
         yield served
 
 
@@ -82,36 +79,3 @@ def test_accounts_share_where_the_operator_says_so(tmp_path: Path) -> None:
 def test_a_salt_lasts_for_a_day() -> None:
     of_day = [nonces.cache_salt(b"key", "miner_1", "account_1", now) for now in (0, 86_399, 86_400)]
     assert of_day[0] == of_day[1] != of_day[2]
-
-
-def test_attack_a_salt_gives_no_canary_away_and_audits_share_nothing(tmp_path: Path) -> None:
-    """A canary looks like another job of an account that the miner knows."""
-    with served_at(tmp_path) as served:
-        miners = [miner(served), miner(served)]
-        salts: dict[str, set[str]] = {one.miner_id: set() for one in miners}
-        jobs = set()
-        for key in (served.client_key, served.other_key):
-            for one in miners:
-                lease = lease_for(served, key, one)
-                one.complete(lease, RESULTS).raise_for_status()
-                jobs.add(lease["job_id"])
-                salts[one.miner_id].add(lease["cache_salt"])
-        served.do(advancing.advance)
-        checks = {lease["job_id"]: lease["cache_salt"] for one in miners for lease in one.poll(8, wait=1.5)}
-        assert len(set(checks.values()) - set().union(*salts.values())) == len(checks) > 0
-        admin = {"X-API-Key": served.admin_key}
-        canary = {"job_id": min(jobs)}
-        httpx.post(f"{served.url}/v1/admin/canaries", json=canary, headers=admin).raise_for_status()
-        served.do(lambda context: context.database.write(make_due))
-        served.do(advancing.advance)
-        (found,) = (
-            (one, lease)
-            for one in miners
-            for lease in one.poll(8, wait=1.5)
-            if lease["job_id"] not in jobs | checks.keys() and lease["spec"].get("audit") is None
-        )
-        assert found[1]["cache_salt"] in salts[found[0].miner_id]
-
-
-def make_due(connection: Any) -> None:
-    connection.execute(text("UPDATE canaries SET due_at = 1"))

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
-from agent.coordinator.features.audits.rounds import asking
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.miners import completion
-from aitbc.canonical import canonical_json, sha256_hex
-from support.clients.audit_stage import TRUE, Stage, staged
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 
 MANY: dict[str, Any] = {"text": "hello", "words": [[[]]] * 3000, "units": 1.5, "processing_time": 0.5}
-
-
-@pytest.fixture
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with staged(tmp_path_factory.mktemp("stage"), second_opinion_seconds=3600) as stage:
-        yield stage
 
 
 def test_attack_results_are_returned_as_they_are_stored(
@@ -76,28 +66,3 @@ def test_attack_nested_results_are_refused_outside_the_event_loop(
     }
     assert len(threads) == 2
     assert miner.complete(lease, MANY).status_code == 200, "neither counts as a wrong statement"
-
-
-def test_attack_audits_insert_the_results_as_they_are_stored(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The specification of each audit job is canonical, without a second encoding of the results in the transaction."""
-    encoded: list[Any] = []
-
-    def noted(value: Any) -> bytes:
-        encoded.append(value)
-        return canonical_json(value)
-
-    monkeypatch.setattr(asking, "canonical_json", noted)
-    worker, first, second = stage.miner(), stage.miner(), stage.miner()
-    results = {**TRUE, "words": [[[]]] * 100}
-    job_id = stage.work(worker, results)
-    leases = [stage.answer(first, "fail"), stage.answer(second, "fail")]
-    assert len({lease["job_id"] for lease in leases}) == 2
-    for lease in leases:
-        spec = lease["spec"]
-        assert (spec["job_id"], spec["audit"]["results"]) == (lease["job_id"], results)
-        assert spec["audit"]["statement"]["predicate"]["job_id"] == job_id
-        assert lease["spec_digest"] == sha256_hex(canonical_json(spec))
-    assert len(encoded) == 1
-    assert isinstance(encoded[0]["audit"]["results"], str)

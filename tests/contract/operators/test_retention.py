@@ -11,8 +11,6 @@ import httpx
 import pytest
 
 from agent import fault_points
-from agent.coordinator.features.history import series
-from agent.coordinator.features.history import store as history
 from agent.coordinator.features.log import fsck, public
 from agent.coordinator.features.log import store as log
 from agent.coordinator.features.log.store import CheckpointRecord
@@ -167,20 +165,6 @@ def test_any_number_of_old_changes_is_deleted_at_once(
 
     oldest, newest = served.do(numbers)
     assert oldest == newest > 0
-
-
-def test_figures_that_no_chart_shows_are_deleted(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "PRUNED_AT_ONCE", 2)
-
-    async def starts(context: Context) -> list[int]:
-        now = context.clock()
-        for day in (0, 300, 367, 400, 500):
-            await context.database.write(history.add, now - day * 86_400, submitted=1)
-        await series.delete_old(context)
-        rows = await context.database.read(history.series, ("submitted",), since=0, interval=86_400)
-        return [round((now - row[0]) / 86_400) for row in rows]
-
-    assert [day for day in served.do(starts) if day > 1] in ([300], [301])
 
 
 def test_of_old_checkpoints_the_last_of_each_hour_and_cosigned_ones_remain(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from sqlalchemy import Connection, text
 
 from agent.coordinator.features.log import store as log
 from agent.coordinator.features.log.sequencer import integrate
-from agent.coordinator.features.offers import store as offers
-from agent.coordinator.features.waits import store as waits
 from agent.coordinator.operations import folding
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import (
@@ -34,11 +31,7 @@ from agent.core.values.quantities import make_id
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import submit
 from support.server import Served, serve
-
-ENDED = 40
-FEW = 20
-"""Entries of indexes that a query may read. Those of the jobs that have ended are more."""
-RESULTS = {"text": "hello", "units": 1.5}
+from support.servers.held_snapshots import ENDED, FEW, RESULTS, complete, counted, held_snapshot
 
 
 def _running(connection: Connection, known: Unfinished | None) -> tuple[dict[str, int], dict[str, int]]:
@@ -56,10 +49,6 @@ QUERIES: dict[str, Callable[[Connection, Unfinished | None], Any]] = {
     "expired": lambda connection, known: {one.job_id for one in running.expired(connection, 2.0**33, known)},
     "due": lambda connection, known: running.anything_due(connection, 2.0**33, 0.0, known),
     "awaited models": lambda connection, known: queue.models_waited_for(connection, 10, known),
-    "waiting long": lambda connection, known: {
-        one.job_id for one in waits.waiting_since(connection, 2.0**33, 10, known)
-    },
-    "stranded": lambda connection, known: set(offers.stranded(connection, 2.0**33, known)),
     "lengths": lambda connection, known: dict(receipts.queue_lengths(connection, known)),
 }
 
@@ -75,38 +64,6 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
         monkeypatch.setattr(folding, name, _nothing)
     with serve(tmp_path, open_enrolment=True) as served:
         yield served
-
-
-@contextmanager
-def held_snapshot(served: Served) -> Iterator[None]:
-    with psycopg.connect(served.context.database.server.url) as connection:
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        connection.execute("SELECT count(*) FROM jobs")
-        yield
-
-
-def read(connection: Connection, table: str) -> int:
-    """Return how many entries of the table's indexes this transaction has read."""
-    query = "SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid)) FROM pg_index WHERE indrelid = CAST(:name AS regclass)"
-    return int(connection.execute(text(query), {"name": table}).scalar_one())
-
-
-def counted(served: Served, table: str, query: Callable[..., Any], *args: Any) -> tuple[Any, int]:
-    """Return the answer of a query, and how many entries of the table's indexes it reads."""
-
-    def run(connection: Connection) -> tuple[Any, int]:
-        before = read(connection, table)
-        answer = query(connection, *args)
-        return answer, read(connection, table) - before
-
-    return served.do(lambda context: context.database.write(run))
-
-
-def complete(served: Served, client: httpx.Client, miner: ScriptedMiner) -> None:
-    for _ in range(ENDED):
-        submit(client)
-        (lease,) = miner.poll()
-        assert miner.complete(lease, RESULTS).status_code == 200
 
 
 @pytest.mark.parametrize("name", QUERIES)

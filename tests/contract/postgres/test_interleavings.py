@@ -24,8 +24,6 @@ from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.features.replicas.store import database as engine
 from agent.coordinator.features.replicas.store.failures import classify
 from agent.coordinator.features.throttling import store as throttling
-from agent.coordinator.features.webhooks import store as webhooks
-from agent.coordinator.features.webhooks.store import Delivery
 from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.miners import leases
@@ -33,13 +31,12 @@ from agent.coordinator.port import candidate_of
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import changed_balances, counts, ledger, locks, miner_stats
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store.database import Connection
 from agent.coordinator.store.locks import LANES
 from support.clients.scripted_miner import ScriptedMiner, capabilities
-from support.interleaving import overlapping
 from support.jobs import WHISPER, submit
 from support.recent import fold_everything
 from support.server import Served, serve
+from support.servers.interleaving import overlapping
 
 RESULTS = {"text": "hello", "units": 1.5}
 names = itertools.count()
@@ -342,25 +339,6 @@ def test_two_registrations_of_one_miner_open_two_sessions(desk: Desk) -> None:
     again = ScriptedMiner(desk.served.url, miner.key)
     answers = desk.overlap(miner.register, again.register, (hooks, "miner_changed"))
     assert sorted(answer.json()["session"] for answer in answers) == [2, 3]
-
-
-def test_two_senders_do_not_send_the_same_message(desk: Desk) -> None:
-    account_id, client = desk.account("5")
-    job_id = submit(client)
-    now = time.time() + 10_000  # the coordinator's own sender leaves it alone
-    delivery = Delivery(
-        "wh_1", job_id, account_id, "https://example.com/", "lane", "job.completed", "{}", now
-    )
-    desk.write(webhooks.enqueue, delivery, now)()
-
-    def claim(connection: Connection) -> int:
-        claimed = webhooks.claim(connection, ["wh_1"], now, now + 60)
-        webhooks.secret_of(connection, account_id, "whsec_1", now)
-        return len(claimed)
-
-    found = desk.overlap(desk.write(claim), desk.write(claim), (webhooks, "secret_of"))
-    assert sorted(found) == [0, 1]
-    assert desk.rows("SELECT attempts FROM webhook_deliveries") == [(1,)]
 
 
 def test_two_sequencers_extend_one_log(desk: Desk) -> None:

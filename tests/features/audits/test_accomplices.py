@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.market.ledger import earned
-from support.clients.audit_stage import FOUND, LIE, TRUE, Stage, comparing, staged
+from support.audits.stage import FOUND, LIE, TRUE, Stage, comparing, staged
 from support.clients.scripted_miner import GPU, ScriptedMiner
 
 PAY = Decimal("0.0018")

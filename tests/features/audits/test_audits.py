@@ -17,7 +17,7 @@ from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.receipts import typical_durations
 from agent.core.market.ledger import available, earned
 from aitbc.leaves.verdict import comparison_sha256
-from support.clients.audit_stage import FOUND, LIE, SERVICE, TRUE, Stage, comparing, staged, stopped
+from support.audits.stage import FOUND, LIE, SERVICE, TRUE, Stage, comparing, staged, stopped
 from support.jobs import WHISPER, submit
 from support.recent import fold_everything
 

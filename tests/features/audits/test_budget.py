@@ -12,7 +12,7 @@ import pytest
 from agent.coordinator.features.audits.rounds.asking import UNAFFORDABLE
 from agent.coordinator.features.audits.rounds.deciding import MALFORMED
 from agent.core.market.ledger import available, earned
-from support.clients.audit_stage import FOUND, LIE, TRUE, Stage, comparing, staged
+from support.audits.stage import FOUND, LIE, TRUE, Stage, comparing, staged
 
 
 def test_attack_high_maximum_costs_use_up_no_budget(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
-from support.clients.audit_stage import FOUND, LIE, TRUE, Stage, staged, stopped
+from support.audits.stage import FOUND, LIE, TRUE, Stage, staged, stopped
 
 
 def test_canaries_are_compared_with_their_known_answer(tmp_path: Path) -> None:

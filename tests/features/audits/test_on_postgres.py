@@ -16,10 +16,10 @@ from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.store import ledger
-from support.clients.audit_stage import stopped
+from support.audits.stage import stopped
 from support.clients.scripted_miner import ScriptedMiner, capabilities
-from support.interleaving import overlapping
 from support.server import Served, serve
+from support.servers.interleaving import overlapping
 
 pytestmark = pytest.mark.usefixtures("on_postgresql")
 

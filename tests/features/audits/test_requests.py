@@ -10,7 +10,7 @@ import pytest
 
 from agent.coordinator.features.audits import choosing
 from runners.registry import installed
-from support.clients.audit_stage import SERVICE, TRUE, Stage, staged
+from support.audits.stage import SERVICE, TRUE, Stage, staged
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import WHISPER
 

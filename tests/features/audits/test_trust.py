@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from agent.coordinator.features.audits.rounds.asking import NOBODY
-from support.clients.audit_stage import SERVICE, TRUE, Stage, staged
+from support.audits.stage import SERVICE, TRUE, Stage, staged
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import WHISPER
 

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from agent.coordinator.features.history import store
-from agent.coordinator.features.history.series import sample
+from agent.coordinator.features.history.series import delete_old, sample
+from agent.coordinator.operations.context import Context
 from agent.coordinator.store.database import Connection
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
@@ -154,3 +155,17 @@ def test_an_account_whose_jobs_fail_too_often_sees_until_when_it_is_slowed(
     slowed = {item["account_id"]: item.get("slowed_until") for item in accounts}
     assert slowed.pop(wallet["account_id"]) == wallet["slowed_until"]
     assert set(slowed.values()) == {None}
+
+
+def test_figures_that_no_chart_shows_are_deleted(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "PRUNED_AT_ONCE", 2)
+
+    async def starts(context: Context) -> list[int]:
+        now = context.clock()
+        for day in (0, 300, 367, 400, 500):
+            await context.database.write(store.add, now - day * 86_400, submitted=1)
+        await delete_old(context)
+        rows = await context.database.read(store.series, ("submitted",), since=0, interval=86_400)
+        return [round((now - row[0]) / 86_400) for row in rows]
+
+    assert [day for day in served.do(starts) if day > 1] in ([300], [301])

@@ -14,10 +14,10 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from agent.coordinator.features.webhooks.sender import make_secret
 from agent.coordinator.store import ledger
 from support.guides.blocks import PROJECT
 from support.server import Served, serve
+from support.servers.payment_service import make_secret
 
 PATH = "/v1/admin/deposits"
 SECRET = make_secret()

@@ -10,8 +10,8 @@ import pytest
 from agent.coordinator.features.payouts.adapter import AddressRefused, NotConfigured, Outcome
 from agent.coordinator.features.payouts.adapters.http import HttpAdapter
 from agent.coordinator.features.payouts.adapters.http_client import RequestFailed
-from agent.coordinator.features.webhooks.sender import make_secret
 from support.payouts.adapters import NOW, ORIGIN, batch, only, payment, site, stored
+from support.servers.payment_service import make_secret
 from support.servers.receiver import Receiver
 
 BATCH = batch("http", "EUR")

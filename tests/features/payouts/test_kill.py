@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from agent.coordinator.features.payouts.rules import PaymentState
-from agent.coordinator.features.webhooks.sender import make_secret
 from support.payouts.killing import Payer, World, kill_everywhere
 from support.payouts.process import MINERS, miner
-from support.servers.payment_service import PaymentService
+from support.servers.payment_service import PaymentService, make_secret
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 

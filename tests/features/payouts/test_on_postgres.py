@@ -17,9 +17,9 @@ from agent.coordinator.store import ledger
 from agent.coordinator.store.schema.tables import balances
 from agent.core.market.ledger import earned
 from support.clients.scripted_miner import ScriptedMiner
-from support.interleaving import overlapping
 from support.payouts.stage import SETTINGS, create, earn, rich_miner
 from support.server import Served, serve
+from support.servers.interleaving import overlapping
 
 pytestmark = pytest.mark.usefixtures("on_postgresql")
 

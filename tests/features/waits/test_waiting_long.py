@@ -22,6 +22,8 @@ from support.jobs import followed, job, submit
 from support.server import Served, serve
 from support.servers.receiver import Receiver
 
+pytestmark = pytest.mark.needs("webhooks")
+
 HOOK = "https://hooks.example/jobs"
 COSTLY = {"pricing": {"max_cost": "0.0000001"}, "wait": True}
 

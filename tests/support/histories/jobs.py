@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from agent.coordinator.cluster.bus import Bus
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from nacl.signing import SigningKey
@@ -28,16 +29,12 @@ from agent.coordinator.blobs.space import Space
 from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.dispatch.dispatcher import Dispatcher
+from agent.coordinator.feature import Opening
 from agent.coordinator.features.log.fsck import examine
-from agent.coordinator.features.log.sequencer import Sequencer, integrate
-from agent.coordinator.features.payouts.adapters.installed import Adapters
-from agent.coordinator.features.payouts.settings import PayoutSettings
-from agent.coordinator.features.payouts.worker import PayoutWorker
-from agent.coordinator.features.webhooks.sender import WebhookSender
-from agent.coordinator.features.webhooks.settings import WebhookSettings
+from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
-from agent.coordinator.installed import EXAMINERS, METRICS
+from agent.coordinator.installed import EXAMINERS, FEATURES, METRICS
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context, Features
@@ -64,7 +61,7 @@ from agent.protocol.messages import (
     RunRelease,
     RunResult,
 )
-from agent.settings import ConnectionSettings, CoordinatorSettings
+from agent.settings import ConnectionSettings, CoordinatorSettings, Settings
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.keys import registration_payload
@@ -155,23 +152,28 @@ class Histories(RuleBasedStateMachine):
         meter = Meter(METRICS)
         signer = Signer("histories.test", LOG_KEY)
         settings = CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS)
+        artifacts = ArtifactDirectory(self.directory / "artifacts", max_size=1)
+        opening = Opening(
+            Settings(data_dir=self.directory, coordinator=settings),
+            self.directory,
+            signer,
+            self.directory / "log.key",
+            database,
+            artifacts,
+            Bus(),
+            self.clock,
+        )
         return Context(
             settings=settings,
             database=database,
             hub=hub,
             feed=Feed(database, hub),
             features=Features(
-                {
-                    WebhookSender: WebhookSender(database, WebhookSettings(), self.clock),
-                    Sequencer: Sequencer(
-                        database, signer, self.clock, seconds=1, published=self.directory / "log.checkpoint"
-                    ),
-                    PayoutWorker: PayoutWorker(database, PayoutSettings(), Adapters(), self.clock),
-                }
+                {feature.part: feature.open(opening) for feature in FEATURES if feature.open is not None}
             ),
             dispatcher=Dispatcher(settings, database, self.clock, meter),
             meter=meter,
-            artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
+            artifacts=artifacts,
             space=Space(self.directory / "artifacts", self.directory, reserve=0),
             signer=signer,
             link_key=bytes(32),

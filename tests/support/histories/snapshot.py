@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
-from agent.coordinator.features.history import store as history
-from agent.coordinator.features.history.tables import history as history_table
 from agent.coordinator.store import counts
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
@@ -19,7 +17,7 @@ from agent.coordinator.store import ledger as ledger_store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema import tables
 from agent.core.jobs import FINAL, JobState, Outcome
-from agent.core.market.ledger import FEES, ISSUED, available, escrow
+from agent.core.market.ledger import available, escrow
 from agent.core.values.quantities import to_units
 
 PAID = (Outcome.COMPLETED, Outcome.CANCELLED, Outcome.FAILED)
@@ -39,7 +37,6 @@ class Snapshot:
     ledger_problems: list[str]
     changes: list[event_store.StoredEvent]
     counts: dict[str, int]
-    history: tuple[int, ...]
 
     def check(self, owners: Mapping[tuple[str, int], str], account_id: str, credit: Decimal) -> None:
         """Check the consistency of all tables. `owners` are the miners that claimed jobs, by job and fence."""
@@ -49,7 +46,6 @@ class Snapshot:
         self._check_feed()
         for state in JobState:
             assert self.counts.get(state, 0) == sum(record.life.state is state for record in self.jobs)
-        self._check_history()
 
     def _outcomes(self, record: job_store.JobRecord) -> dict[int, str]:
         return {run["fence"]: run["outcome"] for run in self.runs if run["job_id"] == record.job_id}
@@ -92,17 +88,6 @@ class Snapshot:
         assert self.balances.get(escrow(account_id), 0) == held
         assert self.balances[available(account_id)] == to_units(credit) - held - paid
 
-    def _check_history(self) -> None:
-        """Check that the history has counted every job, and all money that has moved, once."""
-        counted = dict(zip(history.COUNTED, self.history, strict=True))
-        assert counted["submitted"] == len(self.jobs)
-        for state in FINAL:
-            assert counted[state.value] == self.counts.get(state, 0)
-        payments = [record for job_id, record in self.payments.items() if job_id is not None]
-        assert counted["paid"] == sum(payment.paid for payment in payments)
-        assert counted["fees"] == self.balances.get(FEES, 0)
-        assert counted["credited"] - counted["debited"] == -self.balances[ISSUED]
-
     def _check_feed(self) -> None:
         """Check that every state change is published once, in order, and that the last one is the current state."""
         published: dict[str, list[str]] = {}
@@ -131,7 +116,4 @@ def read_snapshot(connection: Connection) -> Snapshot:
         ledger_problems=ledger_store.problems(connection),
         changes=event_store.after(connection, 0, limit=100_000),
         counts=counts.by_state(connection),
-        history=tuple(
-            connection.execute(select(*(func.sum(history_table.c[name]) for name in history.COUNTED))).one()
-        ),
     )

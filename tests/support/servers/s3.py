@@ -11,17 +11,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from agent.coordinator.features.s3.blobs import S3Blobs
-from agent.coordinator.features.s3.bucket import Bucket
-from agent.coordinator.features.s3.settings import BucketSettings
-from support.servers.s3_server import ACCESS_KEY, SECRET_KEY
+from support.features import is_installed
+
+if TYPE_CHECKING:
+    from agent.coordinator.features.s3.blobs import S3Blobs
 
 START_SECONDS = 60
+ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class S3Server:
 
 def blobs_of(settings: dict[str, Any], max_size: int = 2**40) -> S3Blobs:
     """Return the store of these settings."""
+    from agent.coordinator.features.s3.blobs import S3Blobs  # noqa: PLC0415 - the feature is optional
+    from agent.coordinator.features.s3.bucket import Bucket  # noqa: PLC0415 - as above
+    from agent.coordinator.features.s3.settings import BucketSettings  # noqa: PLC0415 - as above
+
     bucket = Bucket(
         settings["url"], BucketSettings(**{name: value for name, value in settings.items() if name != "url"})
     )
@@ -57,12 +62,14 @@ def blobs_of(settings: dict[str, Any], max_size: int = 2**40) -> S3Blobs:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3Server]:
     """Run a server of buckets, and set the environment's access key to one that it accepts."""
+    if not is_installed("s3"):
+        pytest.skip("it needs the feature s3")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'tests'}"}
-    script = Path(__file__).with_name("s3_server.py")
+    script = root / "tests/support/s3/server.py"
     process = subprocess.Popen(
         [sys.executable, script, str(port)], env=environment, stdout=subprocess.DEVNULL
     )

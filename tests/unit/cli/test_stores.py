@@ -21,8 +21,7 @@ from agent.coordinator.store.schema.tables import artifacts
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
 from support.server import serve
-from support.servers.s3 import S3Server, blobs_of
-from support.servers.s3_server import ACCESS_KEY, SECRET_KEY
+from support.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server, blobs_of
 
 Run = Callable[..., Any]
 
@@ -49,7 +48,7 @@ def test_a_bucket_that_cannot_be_used_is_explained_at_the_start(
         assert "it is unknown or has expired" in started(tmp_path, bucket)
         patched.delenv("AWS_ACCESS_KEY_ID")
         assert "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in started(tmp_path, bucket)
-        patched.setattr("agent.coordinator.features.s3.bucket.time.time", lambda: time.time_ns() / 1e9 + 3600)
+        patched.setattr(time, "time", lambda: time.time_ns() / 1e9 + 3600)
         patched.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         patched.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         assert "its clock and this machine's differ" in started(tmp_path, bucket)

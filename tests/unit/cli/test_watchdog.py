@@ -16,6 +16,7 @@ from agent.cli.systemd.notify import Notifier
 from agent.cli.systemd.watchdog import Watchdog
 from agent.cli.terminal import activity
 from agent.coordinator.app import build_app, build_context
+from agent.coordinator.features.log.sequencer import Sequencer
 from agent.coordinator.operations import health
 from agent.coordinator.operations.context import Context
 from agent.core.liveness import Liveness
@@ -139,19 +140,19 @@ def test_a_coordinator_with_a_hanging_writer_sends_no_keep_alive(
 def test_a_coordinator_with_a_failed_task_sends_no_keep_alive(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The task that sends webhooks ends with an error."""
+    """The task that extends the log ends with an error."""
 
     async def broken(self: object) -> None:
         raise KeyError("lost")
 
-    monkeypatch.setattr("agent.coordinator.features.webhooks.sender.WebhookSender.run", broken)
+    monkeypatch.setattr(Sequencer, "run", broken)
 
     async def watch() -> None:
         async with coordinator(tmp_path / "data") as context:
             await asyncio.sleep(0)
             async with Watchdog(supervisor.notifier(BEAT_SECONDS), context.liveness, _line).running():
                 received = await supervisor.until("STATUS=Not responding")
-        assert "STATUS=Not responding (webhooks: it ended (KeyError))" in received
+        assert "STATUS=Not responding (log: it ended (KeyError))" in received
         assert "WATCHDOG=1" not in received
 
     asyncio.run(watch())

@@ -291,6 +291,8 @@ def test_an_agent_continues_with_its_data_after_a_stop(run: Any, tmp_path: Path)
         assert "No agent is running" in done.err
 
 
+@pytest.mark.needs("waits")
+@pytest.mark.needs("payouts")
 def test_earnings_and_reasons_are_those_of_the_agents_own_miner(command: Any, agent: Agent) -> None:
     """Without a miner, the commands fail; with one, they show its statistics and payments, and why it does not get a job."""
     none = command("earnings")

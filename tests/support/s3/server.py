@@ -1,6 +1,6 @@
 """Runs moto's S3 server, and adds what S3 checks and moto does not: access keys, signatures, expiries, clocks and SHA-256.
 
-Usage: s3_server.py PORT. The buckets are lost at the end. `GET /_requests` lists all requests with their bodies' sizes.
+Usage: server.py PORT. The buckets are lost at the end. `GET /_requests` lists all requests with their bodies' sizes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from urllib.parse import parse_qsl, quote
 from werkzeug.serving import WSGIRequestHandler, run_simple
 
 from agent.coordinator.features.s3.signing import Credentials, presign
+from support.servers.s3 import ACCESS_KEY, SECRET_KEY
 
-ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
 SKEW_SECONDS = 900
 
 Start = Callable[..., Any]

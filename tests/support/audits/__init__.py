@@ -1,0 +1,1 @@
+"""Audits: clients, miners and auditors of a running coordinator."""
