@@ -14,11 +14,11 @@ import structlog
 
 from agent.cli.agent_file import write_private
 from agent.coordinator.operations.accounts import access, wallet
-from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as store
 from agent.coordinator.store import locks
 from agent.core.errors import ConfigurationError
+from aitbc.answers.accounts import Role
 
 ACCOUNT: Final = "local"
 CLIENT: Final = "local client"

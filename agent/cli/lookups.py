@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 from agent.cli import local_api
 from agent.settings import Settings
+from aitbc.answers.accounts import Account, AccountList, Enrolment, EnrolmentList, Key
+from aitbc.answers.payouts import Deposit, DepositList
 from aitbc.cli._arguments.lookup import Candidate, find
 
+PageT = TypeVar("PageT", AccountList, EnrolmentList, DepositList)
 
-def accounts(settings: Settings) -> list[dict[str, Any]]:
+
+def accounts(settings: Settings) -> list[Account]:
     """Return all accounts, oldest first."""
-    page = local_api.call(settings, "GET", "admin/accounts?limit=500")
-    all_accounts: list[dict[str, Any]] = page["accounts"]
-    while "next" in page:
-        page = local_api.call(settings, "GET", f"admin/accounts?limit=500&after={page['next']}")
-        all_accounts += page["accounts"]
-    return all_accounts
+    with local_api.administrator(settings) as client:
+        pages = _pages(lambda after: client.admin.accounts(limit=local_api.PAGE, after=after))
+    return [account for page in pages for account in page.accounts]
 
 
 def find_account(settings: Settings, named: str) -> str:
@@ -24,34 +26,26 @@ def find_account(settings: Settings, named: str) -> str:
 
     def candidates() -> list[Candidate]:
         return _newest_first(
-            [
-                (account["account_id"], account["name"], account["created_at"])
-                for account in accounts(settings)
-            ]
+            [(account.account_id, account.name, account.created_at) for account in accounts(settings)]
         )
 
     return find("account", named, candidates, "aitbc-agent accounts list")
 
 
-def deposits(settings: Settings, account_id: str | None) -> list[dict[str, Any]]:
+def deposits(settings: Settings, account_id: str | None) -> list[Deposit]:
     """Return all deposits, of one account if one is given, newest first."""
-    path = "admin/deposits?limit=500" + ("" if account_id is None else f"&account_id={account_id}")
-    page = local_api.call(settings, "GET", path)
-    all_deposits: list[dict[str, Any]] = page["deposits"]
-    while "next" in page:
-        page = local_api.call(settings, "GET", f"{path}&before={page['next']}")
-        all_deposits += page["deposits"]
-    return all_deposits
+    with local_api.administrator(settings) as client:
+        pages = _pages(
+            lambda before: client.payouts.deposits(account_id=account_id, limit=local_api.PAGE, before=before)
+        )
+    return [deposit for page in pages for deposit in page.deposits]
 
 
-def enrolments(settings: Settings) -> list[dict[str, Any]]:
+def enrolments(settings: Settings) -> list[Enrolment]:
     """Return all enrolment tokens, newest first."""
-    page = local_api.call(settings, "GET", "admin/enrolments?limit=500")
-    all_enrolments: list[dict[str, Any]] = page["enrolments"]
-    while page["next"] is not None:
-        page = local_api.call(settings, "GET", f"admin/enrolments?limit=500&before={page['next']}")
-        all_enrolments += page["enrolments"]
-    return all_enrolments
+    with local_api.administrator(settings) as client:
+        pages = _pages(lambda before: client.admin.enrolments(limit=local_api.PAGE, before=before))
+    return [enrolment for page in pages for enrolment in page.enrolments]
 
 
 def find_enrolment(settings: Settings, named: str) -> str:
@@ -59,19 +53,24 @@ def find_enrolment(settings: Settings, named: str) -> str:
 
     def candidates() -> list[Candidate]:
         return [
-            Candidate(enrolment["enrolment_id"], enrolment["note"], enrolment["status"])
+            Candidate(enrolment.enrolment_id, enrolment.note, enrolment.status)
             for enrolment in enrolments(settings)
         ]
 
     return find("enrolment", named, candidates, "aitbc-agent enroll list")
 
 
+def keys(settings: Settings) -> list[Key]:
+    """Return all keys, without their secrets."""
+    with local_api.administrator(settings) as client:
+        return client.admin.keys()
+
+
 def find_key(settings: Settings, named: str) -> str:
     """Return the id of a key. Raises `NoSuchName` and `AmbiguousName`."""
 
     def candidates() -> list[Candidate]:
-        keys = local_api.call(settings, "GET", "admin/keys")["keys"]
-        return _newest_first([(key["key_id"], key["name"], key["created_at"]) for key in keys])
+        return _newest_first([(key.key_id, key.name, key.created_at) for key in keys(settings)])
 
     return find("key", named, candidates, "aitbc-agent keys list")
 
@@ -80,14 +79,20 @@ def find_miner(settings: Settings, named: str) -> str:
     """Return the id of a miner; `last` is the one that was seen last. Raises `NoSuchName` and `AmbiguousName`."""
 
     def candidates() -> list[Candidate]:
-        miners = local_api.call(settings, "GET", "admin/overview")["miners"]
-        return [
-            Candidate(miner["miner_id"], miner["name"], f"last seen {miner['seen_at']}") for miner in miners
-        ]
+        with local_api.administrator(settings) as client:
+            miners = client.admin.overview().miners
+        return [Candidate(miner.miner_id, miner.name, f"last seen {miner.seen_at}") for miner in miners]
 
     return find("miner", named, candidates, "aitbc-agent miners list")
 
 
+def _pages(fetch: Callable[[str | None], PageT]) -> list[PageT]:
+    pages = [fetch(None)]
+    while pages[-1].next is not None:
+        pages.append(fetch(pages[-1].next))
+    return pages
+
+
 def _newest_first(rows: list[tuple[str, str, str]]) -> list[Candidate]:
     ordered = sorted(rows, key=lambda row: row[2], reverse=True)
-    return [Candidate(found_id, name, f"created {created}") for found_id, name, created in ordered]
+    return [Candidate(item_id, name, f"created {created}") for item_id, name, created in ordered]

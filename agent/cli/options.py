@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,5 +39,9 @@ def reading_from(data_dir: Path | None, config: Path | None = None, **flags: dic
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document to standard output."""
-    typer.echo(json.dumps(value, indent=2, default=str))
+    """Print one JSON document to standard output. It may contain answers of the coordinator."""
+    typer.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)

@@ -25,7 +25,7 @@ from agent.core.job_log import Line
 from agent.core.jobs import FailRun, Release
 from agent.core.market.ledger import Settlement
 from agent.core.matching import UNRESTRICTED, Restrictions
-from agent.core.reasons import Reason
+from agent.core.waiting_reasons import WaitingReason
 from agent.protocol.answers import Command
 from agent.protocol.messages import Capabilities, Heartbeat, RunLog
 from agent.settings import CoordinatorSettings
@@ -186,7 +186,7 @@ class Hooks:
 
     There is no transaction yet. An `ApiError` refuses the filter.
     """
-    job_reasons: Callable[[Connection, JobRecord, float], Sequence[Reason]] | None = None
+    job_reasons: Callable[[Connection, JobRecord, float], Sequence[WaitingReason]] | None = None
     """Somebody asks why this job waits. Return what the feature knows of it."""
     describe_service: (
         Callable[[CoordinatorSettings, ServiceDefinition, Sequence[KnownMiner]], Mapping[str, Any]] | None

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from agent.core.matching import Candidate, Waiting, audits, obstacles
-from agent.core.reasons import ReasonCode
+from aitbc.reasons import ReasonCode
 
 SCHEDULED: Final = "by schedule"
 """The beginning of a miner's `paused` while its schedule pauses it."""

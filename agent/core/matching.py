@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from agent.core.reasons import ReasonCode
+from aitbc.reasons import ReasonCode
 
 AGEING_SECONDS: Final = 60.0
 """Waiting time that raises a job by one level: a job of priority 0 overtakes a new one of priority 9 after 10 minutes."""

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.core.jobs import JobState
 from agent.core.tracing import TRACE_ID
-from agent.core.values import fields
-from agent.core.values.fields import Answer
+from aitbc.answers import fields
+from aitbc.answers.fields import Answer
 
 MAX_COMMAND_ID: Final = 100
 MAX_PAUSE_SECONDS: Final = 366 * 86400

@@ -22,9 +22,9 @@ from pydantic import (
 from agent import __version__
 from agent.core.errors import VersionMismatch
 from agent.core.matching import Batch
-from agent.core.values.fields import example
 from agent.core.values.quantities import UNIT_DECIMALS, Money
 from agent.core.versions import version_problem
+from aitbc.answers.fields import example
 from runners.plain_json import MAX_DEPTH, check_json
 
 Fence = Annotated[int, Field(ge=1, le=2**53 - 1, examples=[4])]

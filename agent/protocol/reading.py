@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from agent.core.values.fields import MalformedAnswerError
+from aitbc.answers.fields import MalformedAnswerError
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

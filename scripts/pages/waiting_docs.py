@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from agent.core.reasons import ReasonCode, Who
+from aitbc.reasons import ReasonCode, Who
 from generated import NOTE, REFERENCE, linked, publish
 
 WHO: Final = {

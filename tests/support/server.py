@@ -19,9 +19,9 @@ import uvloop
 from agent.coordinator.app import build_app, build_context
 from agent.coordinator.http.server import Server, listen
 from agent.coordinator.operations.accounts import access, wallet
-from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Context
 from agent.settings import Settings
+from aitbc.answers.accounts import Role
 from support.features import is_installed
 from support.servers.databases import empty_database
 

@@ -16,7 +16,7 @@ from agent.coordinator.features.throttling import store as throttling
 from agent.coordinator.features.throttling.rules import Tally
 from agent.coordinator.features.throttling.store import Releases
 from agent.coordinator.operations.context import Context
-from agent.core.reasons import ReasonCode
+from aitbc.reasons import ReasonCode
 from support.clients.scripted_miner import GPU, ScriptedMiner, capabilities
 from support.jobs import WHISPER, submit
 from support.server import Served

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from agent.core.reasons import ReasonCode
+from aitbc.reasons import ReasonCode
 from support.agents import Agent
 from support.clients.scripted_miner import ScriptedMiner
 from support.dashboard import LIMIT_MS, Dashboard, visit

@@ -12,9 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent.coordinator.http.large_json import MAX_VALUES
 from agent.coordinator.http.middleware import API_MOUNT, answer_error
 from agent.coordinator.metrics import REFUSED
-from agent.coordinator.operations.callers import Caller, Role, Session
+from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
 from agent.core.errors import ApiError, PayloadTooLarge
+from aitbc.answers.accounts import Role
 
 _ROOT: Final = "(/api)?/v1"
 _STREAMED: Final = re.compile(

@@ -19,8 +19,9 @@ from starlette.requests import cookie_parser
 from starlette.responses import Response
 from starlette.types import Scope
 
-from agent.coordinator.operations.callers import BrowserCredential, Role
+from agent.coordinator.operations.callers import BrowserCredential
 from agent.core.errors import Forbidden
+from aitbc.answers.accounts import Role
 
 ROLE_HEADER: Final = "X-Session-Role"
 TOKEN_HEADER: Final = "X-CSRF-Token"  # noqa: S105 - the name of a header

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
+
+from aitbc.answers.accounts import Role
 
 SESSION_PREFIX: Final = "session."
 """Miners' session tokens begin with it."""
-
-
-class Role(StrEnum):
-    """The role of a key."""
-
-    CLIENT = "client"
-    MINER = "miner"
-    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)

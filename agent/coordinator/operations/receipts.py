@@ -7,13 +7,14 @@ from typing import Any
 
 import orjson
 
-from agent.coordinator.operations.answers.receipts import Receipt, ReceiptVerification
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import receipts as store
 from agent.coordinator.store.receipts import ReceiptRecord
 from agent.core.errors import JobNotCompleted, JobNotFound
 from agent.core.values.quantities import format_time
+from aitbc.answers.accounts import Role
+from aitbc.answers.receipts import Receipt, VerifyAnswer
 from aitbc.receipts import Verification, verify_receipt
 
 SHORT_FORM = frozenset({"receipt_id", "signature"})
@@ -41,7 +42,7 @@ def _of_job(connection: Connection, caller: Caller, job_id: str) -> str:
     return found.receipt
 
 
-async def verify(context: Context, receipt: dict[str, Any]) -> ReceiptVerification:
+async def verify(context: Context, receipt: dict[str, Any]) -> VerifyAnswer:
     """Verify a whole receipt, or the short form (`receipt_id` and `signature`) against the stored receipt."""
     receipt_id = receipt.get("receipt_id")
     known = None
@@ -65,8 +66,8 @@ def _expand(receipt: dict[str, Any], known: ReceiptRecord | None) -> tuple[dict[
     return whole, []
 
 
-def _answer(context: Context, verification: Verification, failures: list[str]) -> ReceiptVerification:
-    return ReceiptVerification(
+def _answer(context: Context, verification: Verification, failures: list[str]) -> VerifyAnswer:
+    return VerifyAnswer(
         valid=verification.valid and not failures,
         miner_signature_valid=verification.miner_signature_valid,
         coordinator_attestations=verification.coordinator_attestations,

@@ -16,11 +16,11 @@ from starlette.types import Scope
 
 from agent.coordinator.http import credentials
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.answers.accounts import Key
-from agent.coordinator.operations.callers import SESSION_PREFIX, Caller, Credential, Role, Session
+from agent.coordinator.operations.callers import SESSION_PREFIX, Caller, Credential, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import sessions
 from agent.core.errors import ApiError, Forbidden, StaleSession, Unauthorized
+from aitbc.answers.accounts import Role
 
 MAX_WAIT_SECONDS: Final = 60
 
@@ -180,9 +180,3 @@ class Envelope(RequestBody):
     payload_type: Annotated[str, Field(alias="payloadType", max_length=200)]
     payload: Annotated[str, Field(max_length=20_000)]
     signatures: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1)]
-
-
-class NewKey(Key):
-    """A new key, with its secret."""
-
-    key: str = Field(description="The secret", examples=["aitbc_client_secret"])

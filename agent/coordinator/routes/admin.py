@@ -10,9 +10,7 @@ from pydantic import ConfigDict, Field
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access, logins, wallet
-from agent.coordinator.operations.answers.accounts import AccountPage, Booked, Key, LoginLink
-from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Removal
-from agent.coordinator.operations.callers import Role
+from agent.coordinator.operations.answers.miners import Removal
 from agent.coordinator.operations.miners import exclusion
 from agent.coordinator.routes._callers import (
     Admin,
@@ -20,13 +18,13 @@ from agent.coordinator.routes._callers import (
     IdempotencyKey,
     KeyName,
     Limit,
-    NewKey,
     RequestBody,
 )
 from agent.core.errors import Conflict, InsufficientBalance, NotFound
-from agent.core.values import fields
-from agent.core.values.fields import Answer
 from agent.core.values.quantities import Money
+from aitbc.answers import fields
+from aitbc.answers.accounts import AccountList, Booked, KeyList, NewAccount, NewKey, NewLogin, Role
+from aitbc.answers.miners import Exclusion, Inclusion
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin", tags=["Administration"])
 
@@ -76,19 +74,6 @@ class LoginRequest(RequestBody):
     admin: bool = False
 
 
-class NewAccount(Answer):
-    """A new account."""
-
-    account_id: fields.AccountId
-    name: str = Field(examples=["render farm"])
-
-
-class KeyList(Answer):
-    """All keys, including revoked ones."""
-
-    keys: list[Key]
-
-
 class ExclusionRequest(RequestBody):
     """The reason for an exclusion, which the miner's owner sees."""
 
@@ -112,7 +97,7 @@ async def list_accounts(
         str | None,
         Query(max_length=64, description="Continue after this account: `next` of the previous page"),
     ] = None,
-) -> AccountPage:
+) -> AccountList:
     """All accounts with their balance and escrow, oldest first."""
     return await wallet.accounts(context, limit=limit, after=after)
 
@@ -190,7 +175,7 @@ async def revoke_key(context: ContextOf, _: Admin, key_id: fields.KeyId) -> None
 @router.post(
     "/logins", status_code=status.HTTP_201_CREATED, responses=errors(NotFound), summary="Create a login link"
 )
-async def create_login(context: ContextOf, _: Admin, request: LoginRequest | None = None) -> LoginLink:
+async def create_login(context: ContextOf, _: Admin, request: LoginRequest | None = None) -> NewLogin:
     """The link can be used once, within minutes. It opens the dashboard with new keys (docs/how-to/dashboard.md)."""
     chosen = request or LoginRequest()
     return await logins.create_login(

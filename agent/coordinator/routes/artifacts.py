@@ -14,7 +14,6 @@ from starlette.types import Scope
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import AUDIENCE, FILE_BODY, errors
-from agent.coordinator.operations.answers.files import Artifact, ArtifactLink
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts as operations
@@ -34,8 +33,9 @@ from agent.core.errors import (
     RangeNotSatisfiable,
     StaleLease,
 )
-from agent.core.values import fields
 from agent.core.values.media_types import clean_media_type
+from aitbc.answers import fields
+from aitbc.answers.files import Artifact, ArtifactLink
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/artifacts", tags=["Artifacts"])
 

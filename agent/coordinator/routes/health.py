@@ -9,35 +9,10 @@ from fastapi import APIRouter
 from agent import __version__
 from agent.coordinator.operations import health as operations
 from agent.coordinator.routes._callers import ContextOf
-from agent.core.values import fields
-from agent.core.values.fields import Answer, example
 from agent.core.values.quantities import format_time
+from aitbc.answers.health import Health
 
 router = APIRouter(prefix="/v1", tags=["Health"])
-
-
-class Health(Answer):
-    """The health of the coordinator. `checked_at` is when the database was last known to answer, or not to; `log_key` verifies receipts."""
-
-    model_config = example(
-        {
-            "status": "ok",
-            "version": "1.0.0",
-            "environment": "production",
-            "timestamp": "2024-01-01T12:00:00Z",
-            "services": {"database": "healthy", "blockchain": "healthy", "marketplace": "healthy"},
-            "checked_at": "2024-01-01T11:59:57Z",
-            "log_key": "log.example.org+3f1c9a02+AQ==",
-        }
-    )
-
-    status: Literal["ok", "degraded"]
-    version: str
-    environment: str
-    timestamp: fields.Time
-    services: dict[str, Literal["healthy", "unhealthy"]]
-    checked_at: fields.Time
-    log_key: str
 
 
 @router.get("/health", summary="Health of the coordinator")

@@ -11,15 +11,7 @@ from pydantic import TypeAdapter
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.plain import Reading, json_answer, json_body, plainly
 from agent.coordinator.openapi.declare import FILE_BODY, errors, headers
-from agent.coordinator.operations.answers.jobs import (
-    JobCancelled,
-    JobCreated,
-    JobDataDeleted,
-    JobDetails,
-    JobPage,
-    JobResults,
-    JobStatus,
-)
+from agent.coordinator.operations.answers.jobs import JobCancelled, JobCreated, JobDetails, JobPage, JobStatus
 from agent.coordinator.operations.jobs import deletion, details, lists, submitting
 from agent.coordinator.operations.jobs import files as job_files
 from agent.coordinator.operations.jobs import jobs as operations
@@ -46,8 +38,9 @@ from agent.core.errors import (
     NotFound,
     OfferNotAvailable,
 )
-from agent.core.values import fields
 from agent.core.values.media_types import clean_media_type
+from aitbc.answers import fields
+from aitbc.answers.jobs import JobDataDeleted, JobResults
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/jobs", tags=["Jobs"])
 

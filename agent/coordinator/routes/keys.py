@@ -10,12 +10,10 @@ from pydantic import Field
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access, logins
-from agent.coordinator.operations.answers.accounts import Key
-from agent.coordinator.operations.callers import Role
-from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, KeyName, NewKey, RequestBody
+from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, KeyName, RequestBody
 from agent.core.errors import Conflict, NotFound, Unauthorized
-from agent.core.values import fields
-from agent.core.values.fields import Answer
+from aitbc.answers import fields
+from aitbc.answers.accounts import Key, LoginKey, LoginKeyList, NewKey, OwnKeyList, Role
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Keys and logins"])
 
@@ -26,31 +24,10 @@ class OwnKeyRequest(RequestBody):
     name: KeyName
 
 
-class OwnKeyList(Answer):
-    """The valid keys of the caller's account, oldest first, and their maximum number."""
-
-    keys: list[Key]
-    limit: int = Field(examples=[50])
-
-
 class LoginTokenRequest(RequestBody):
     """The token of a login link."""
 
     token: Annotated[str, Field(min_length=1, max_length=200, examples=["login_secret"])]
-
-
-class GivenKey(Answer):
-    """A new key for the dashboard, with its secret."""
-
-    role: Role
-    key: str = Field(description="The secret", examples=["aitbc_client_secret"])
-    key_id: fields.KeyId
-
-
-class LoggedIn(Answer):
-    """The keys that a login link yields, one for each role."""
-
-    keys: list[GivenKey]
 
 
 @router.get(
@@ -108,11 +85,11 @@ async def revoke_own(context: ContextOf, caller: Client, key_id: fields.KeyId) -
 
 
 @router.post("/login", responses=errors(Unauthorized), summary="Use a login link")
-async def login(context: ContextOf, request: LoginTokenRequest) -> LoggedIn:
+async def login(context: ContextOf, request: LoginTokenRequest) -> LoginKeyList:
     """A login link's token can be used once, within minutes. The answer contains new keys, which cannot be retrieved later."""
-    return LoggedIn(
+    return LoginKeyList(
         keys=[
-            GivenKey(role=Role(new.record.role), key=new.secret, key_id=new.record.key_id)
+            LoginKey(role=Role(new.record.role), key=new.secret, key_id=new.record.key_id)
             for new in await logins.login(context, request.token)
         ]
     )

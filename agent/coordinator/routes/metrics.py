@@ -7,10 +7,10 @@ from fastapi.responses import Response
 
 from agent.coordinator.operations import metrics as operations
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.callers import Role
 from agent.coordinator.routes._callers import ContextOf, MaybeCredential
 from agent.core.rates import lies_in
 from agent.metrics import MEDIA_TYPE
+from aitbc.answers.accounts import Role
 
 router = APIRouter()
 

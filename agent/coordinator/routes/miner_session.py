@@ -30,7 +30,6 @@ from agent.core.errors import (
     ValidationFailed,
     error_body,
 )
-from agent.core.values.fields import Answer
 from agent.protocol.messages import (
     MAX_SLOTS,
     Heartbeat,
@@ -41,6 +40,7 @@ from agent.protocol.messages import (
     SlotsMessage,
 )
 from agent.protocol.validation_errors import field_errors
+from aitbc.answers.fields import Answer
 
 router = APIRouter(prefix="/v1/miners", tags=["Miner protocol"])
 

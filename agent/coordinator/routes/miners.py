@@ -23,7 +23,6 @@ from agent.core.errors import (
     Unauthorized,
     VersionMismatch,
 )
-from agent.core.values import fields
 from agent.protocol.answers import (
     Admission,
     Challenge,
@@ -43,6 +42,7 @@ from agent.protocol.messages import (
     RunRelease,
     RunResult,
 )
+from aitbc.answers import fields
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/miners", tags=["Miner protocol"])
 

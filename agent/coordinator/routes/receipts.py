@@ -11,11 +11,11 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.plain import json_answer, plainly
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import receipts as operations
-from agent.coordinator.operations.answers.receipts import Receipt, ReceiptVerification
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, any_caller
 from agent.core.errors import JobNotCompleted, JobNotFound
-from agent.core.values import fields
-from agent.core.values.fields import example
+from aitbc.answers import fields
+from aitbc.answers.fields import example
+from aitbc.answers.receipts import Receipt, VerifyAnswer
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/receipts", tags=["Receipts"])
 
@@ -50,6 +50,6 @@ async def _get(request: Request) -> Response:
 
 
 @router.post("/verify", summary="Verify a receipt")
-async def verify(context: ContextOf, request: VerifyRequest) -> ReceiptVerification:
+async def verify(context: ContextOf, request: VerifyRequest) -> VerifyAnswer:
     """Needs no key. A malformed receipt is answered as not valid, with the reasons."""
     return await operations.verify(context, request.receipt)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from agent.coordinator.operations.accounts import wallet as operations
-from agent.coordinator.operations.answers.accounts import TransactionPage, Wallet
 from agent.coordinator.routes._callers import AnyCaller, Before, ContextOf, Limit
+from aitbc.answers.accounts import TransactionList, Wallet
 
 router = APIRouter(prefix="/v1/wallet", tags=["Wallet"])
 
@@ -23,6 +23,6 @@ async def transactions(
     caller: AnyCaller,
     limit: Limit = 50,
     before: Before = None,
-) -> TransactionPage:
+) -> TransactionList:
     """Your transactions, newest first."""
     return await operations.transactions(context, caller, limit=limit, before=before)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
-from agent.core.values.fields import Answer
 from agent.core.versions import version_problem
 from agent.miner.identity import Identity
 from agent.miner.link.errors import Excluded, Incompatible, RegistrationRefused, Unreachable
 from agent.miner.link.http import HttpLink
 from agent.protocol.answers import Challenge, Registered
 from agent.protocol.reading import MalformedMessage, read
+from aitbc.answers.fields import Answer
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.errors import FormatError

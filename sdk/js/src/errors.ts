@@ -32,7 +32,7 @@
  * An aborted call is rejected with the signal's reason, like `fetch`, not with one of these errors.
  */
 
-import type { JobReason } from "./answers.js";
+import type { Reason } from "./answers.js";
 
 /** Base of all errors of this package. */
 export class AITBCError extends Error {
@@ -181,9 +181,9 @@ export class CannotRun extends APIError {
   override name = "CannotRun";
 
   /** The reasons, as `client.jobs.explain` returns them. */
-  get reasons(): JobReason[] {
+  get reasons(): Reason[] {
     const { reasons } = this.details;
-    return Array.isArray(reasons) ? (reasons as JobReason[]) : [];
+    return Array.isArray(reasons) ? (reasons as Reason[]) : [];
   }
 }
 

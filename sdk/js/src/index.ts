@@ -91,13 +91,12 @@ export { type Group, Policy, parsePolicy } from "./verification/policy.js";
 export { parseQuantity } from "./verification/quantities.js";
 export {
   BUNDLE_FORMAT,
-  type CheckedArtifact,
   CLOCK_SKEW_SECONDS,
   type Trust,
   type VerifyOptions,
   verifyReceipt,
 } from "./verification/receipts.js";
-export { type Check, Verification } from "./verification/report.js";
+export { type Check, type CheckedArtifact, Verification } from "./verification/report.js";
 export type { Json, JsonObject } from "./verification/shape.js";
 export {
   jobPrice,

@@ -18,6 +18,7 @@ from aitbc._resources import (
     Artifacts,
     AsyncAdmin,
     AsyncArtifacts,
+    AsyncAudits,
     AsyncJobs,
     AsyncKeys,
     AsyncLog,
@@ -28,6 +29,7 @@ from aitbc._resources import (
     AsyncRegistry,
     AsyncServices,
     AsyncWallet,
+    Audits,
     Jobs,
     Keys,
     Log,
@@ -39,8 +41,9 @@ from aitbc._resources import (
     Services,
     Wallet,
 )
-from aitbc.models import Health, StreamEvent
-from aitbc.operation import LoginKey
+from aitbc.answers.accounts import LoginKey
+from aitbc.answers.health import Health
+from aitbc.answers.jobs import StreamEvent
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds. The timeout applies to each step (connecting, sending or receiving a piece), not to the whole request."""
@@ -83,6 +86,7 @@ class AITBCClient:
         self.keys = Keys(session, driver)
         self.admin = Admin(session, driver)
         self.payouts = Payouts(session, driver)
+        self.audits = Audits(session, driver)
 
     def events(
         self,
@@ -152,6 +156,7 @@ class AsyncAITBCClient:
         self.keys = AsyncKeys(session, driver)
         self.admin = AsyncAdmin(session, driver)
         self.payouts = AsyncPayouts(session, driver)
+        self.audits = AsyncAudits(session, driver)
 
     def events(
         self,

@@ -2,6 +2,71 @@
 
 from aitbc._calls.text import AsyncTextStream, TextStream
 from aitbc._client import AITBCClient, AsyncAITBCClient
+from aitbc.answers.accounts import (
+    Account,
+    AccountList,
+    Booked,
+    EnrolledMiner,
+    Enrolment,
+    EnrolmentList,
+    Key,
+    LoginKey,
+    NewEnrolment,
+    NewKey,
+    NewLogin,
+    Transaction,
+    TransactionList,
+    Wallet,
+)
+from aitbc.answers.files import Artifact, ArtifactLink
+from aitbc.answers.health import Health
+from aitbc.answers.history import History, HistoryPoint
+from aitbc.answers.jobs import (
+    Job,
+    JobDataDeleted,
+    JobEvent,
+    JobExplanation,
+    JobList,
+    JobLog,
+    JobLogEntry,
+    JobResults,
+    LabelCount,
+    LabelCounts,
+    MinerReasons,
+    Reason,
+    ServiceJob,
+    StreamEvent,
+)
+from aitbc.answers.market import (
+    MarketMiner,
+    MarketMinerList,
+    MarketStats,
+    ModelSupply,
+    Offer,
+    OfferedService,
+    OfferList,
+    ServiceSupply,
+    ServiceSupplyList,
+)
+from aitbc.answers.miners import (
+    DayEarnings,
+    Exclusion,
+    MinerCommand,
+    MinerDetails,
+    MinerEarnings,
+    MinerExplanation,
+    MinerFleet,
+    MinerGpu,
+    MinerJob,
+    MinerList,
+    MinerService,
+    MinerStats,
+    Overview,
+    Removal,
+)
+from aitbc.answers.receipts import Receipt, VerifyAnswer
+from aitbc.answers.record import Record
+from aitbc.answers.registry import ServiceList, Speed, Validation
 from aitbc.errors import (
     AITBCError,
     APIError,
@@ -29,73 +94,7 @@ from aitbc.errors import (
     ValidationFailed,
     VerificationError,
 )
-from aitbc.models import (
-    Artifact,
-    ArtifactLink,
-    Health,
-    Job,
-    JobDataDeleted,
-    JobEvent,
-    JobExplanation,
-    JobList,
-    JobLog,
-    JobLogEntry,
-    JobResults,
-    LabelCount,
-    LabelCounts,
-    MarketMiner,
-    MarketMinerList,
-    MarketStats,
-    MinerReasons,
-    MinerStats,
-    ModelSupply,
-    Offer,
-    OfferedService,
-    OfferList,
-    Reason,
-    Receipt,
-    Record,
-    ServiceJob,
-    ServiceList,
-    ServiceSupply,
-    ServiceSupplyList,
-    Speed,
-    StreamEvent,
-    Transaction,
-    TransactionList,
-    Validation,
-    VerifyAnswer,
-    Wallet,
-)
 from aitbc.monitor import LogAddress, LogDirectory, LogReport, verify_log
-from aitbc.operation import (
-    Account,
-    AccountList,
-    Booked,
-    DayEarnings,
-    EnrolledMiner,
-    Enrolment,
-    EnrolmentList,
-    Exclusion,
-    History,
-    HistoryPoint,
-    Key,
-    LoginKey,
-    MinerCommand,
-    MinerDetails,
-    MinerEarnings,
-    MinerExplanation,
-    MinerFleet,
-    MinerGpu,
-    MinerJob,
-    MinerList,
-    MinerService,
-    NewEnrolment,
-    NewKey,
-    NewLogin,
-    Overview,
-    Removal,
-)
 from aitbc.outputs import OutputFile, output_files
 from aitbc.policy import Policy
 from aitbc.receipts import Check, Verification, verify_bundle, verify_receipt

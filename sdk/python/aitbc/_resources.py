@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from aitbc._calls import (
     admin,
     artifacts,
+    audits,
     jobs,
     keys,
     log,
@@ -25,7 +26,7 @@ from aitbc._calls import (
 from aitbc._calls.text import AsyncTextStream, TextStream, write
 from aitbc._http.drivers import AsyncDriver, Driver
 from aitbc._http.flow import Flow, Session, Stream
-from aitbc.models import Job, ServiceJob
+from aitbc.answers.jobs import Job, ServiceJob
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -163,7 +164,7 @@ class Services(_Resource):
 
     def text_of(self, job: Job) -> TextStream:
         """Return the text of a language model's job that exists already, as `stream` does for a new one."""
-        created = ServiceJob.model_validate(job.to_dict())
+        created = ServiceJob.read(job.to_dict())
         return TextStream(created, self._driver.iterate(write(self._session, job.job_id)))
 
 
@@ -182,7 +183,7 @@ class AsyncServices(_AsyncResource):
 
     def text_of(self, job: Job) -> AsyncTextStream:
         """Return the text of a language model's job that exists already, as `stream` does for a new one."""
-        created = ServiceJob.model_validate(job.to_dict())
+        created = ServiceJob.read(job.to_dict())
         return AsyncTextStream(created, self._driver.iterate(write(self._session, job.job_id)))
 
 
@@ -405,6 +406,9 @@ class Payouts(_Resource):
     create = _blocking(payouts.create)
     approve = _blocking(payouts.approve)
     cancel = _blocking(payouts.cancel)
+    report = _blocking(payouts.report)
+    hand_in = _blocking(payouts.hand_in)
+    deposits = _blocking(payouts.deposits)
     of_miner = _blocking(payouts.of_miner)
     address = _blocking(payouts.address)
     set_address = _blocking(payouts.set_address)
@@ -420,7 +424,36 @@ class AsyncPayouts(_AsyncResource):
     create = _awaited(payouts.create)
     approve = _awaited(payouts.approve)
     cancel = _awaited(payouts.cancel)
+    report = _awaited(payouts.report)
+    hand_in = _awaited(payouts.hand_in)
+    deposits = _awaited(payouts.deposits)
     of_miner = _awaited(payouts.of_miner)
     address = _awaited(payouts.address)
     set_address = _awaited(payouts.set_address)
     proof = _awaited(payouts.proof)
+
+
+class Audits(_Resource):
+    """Audits of results by other miners, and canaries, the jobs with known answers."""
+
+    list = _blocking(audits.list_audits)
+    get = _blocking(audits.get)
+    of_job = _blocking(audits.of_job)
+    of_miner = _blocking(audits.of_miner)
+    ask_for_second_opinion = _blocking(audits.ask_for_second_opinion)
+    create_canary = _blocking(audits.create_canary)
+    canaries = _blocking(audits.canaries)
+    delete_canary = _blocking(audits.delete_canary)
+
+
+class AsyncAudits(_AsyncResource):
+    """Audits of results by other miners, and canaries, the jobs with known answers."""
+
+    list = _awaited(audits.list_audits)
+    get = _awaited(audits.get)
+    of_job = _awaited(audits.of_job)
+    of_miner = _awaited(audits.of_miner)
+    ask_for_second_opinion = _awaited(audits.ask_for_second_opinion)
+    create_canary = _awaited(audits.create_canary)
+    canaries = _awaited(audits.canaries)
+    delete_canary = _awaited(audits.delete_canary)

@@ -7,7 +7,7 @@ import pytest
 
 from agent.coordinator.openapi.document import document
 from agent.coordinator.operations.answers.jobs import JobCancelled
-from agent.core.values.fields import MalformedAnswerError
+from aitbc.answers.fields import MalformedAnswerError
 from support.server import Served
 
 

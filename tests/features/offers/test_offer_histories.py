@@ -16,7 +16,7 @@ from agent.coordinator.features.offers import acceptance, offers, store
 from agent.coordinator.features.offers.acceptance import AcceptRequest
 from agent.coordinator.features.offers.offers import OfferRequest
 from agent.coordinator.features.offers.rules import Offer
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.database import Connection
@@ -24,6 +24,7 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Conflict, OfferNotAvailable
 from agent.core.jobs import JobState
 from agent.core.values.quantities import Money
+from aitbc.answers.accounts import Role
 from support.histories.jobs import LEASE_SECONDS, MINERS, Histories, pick, which
 
 pytestmark = pytest.mark.chaos

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.coordinator.features.payouts.rules import PaymentState
+from aitbc.answers.payouts import PaymentState
 from support.payouts.killing import Payer, World, kill_everywhere
 from support.payouts.process import MINERS, miner
 from support.servers.payment_service import PaymentService, make_secret

@@ -24,7 +24,7 @@ from agent.coordinator.features.payouts import batches
 from agent.coordinator.features.payouts.adapter import Answer, NewTransfer, Outcome, Prepared, Report
 from agent.coordinator.features.payouts.adapters.installed import Adapters
 from agent.coordinator.features.payouts.batches import NewBatch
-from agent.coordinator.features.payouts.rules import DAY_SECONDS, BatchState, PaymentState, TransferState
+from agent.coordinator.features.payouts.rules import DAY_SECONDS, BatchState, TransferState
 from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.coordinator.features.payouts.store import addresses as payout_addresses
 from agent.coordinator.features.payouts.store import batches as store
@@ -35,7 +35,7 @@ from agent.coordinator.features.payouts.store.batches import PayoutRecord
 from agent.coordinator.features.payouts.store.transfers import Outdated, TransferRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.installed import EXAMINERS
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.signer import Signer
 from agent.coordinator.store import ledger, miner_stats
 from agent.coordinator.store.ledger import Kind
@@ -45,6 +45,8 @@ from agent.coordinator.store.sqlite import database as engine
 from agent.core.errors import Conflict
 from agent.core.market.ledger import ISSUED, Posting, available, earned, entry
 from agent.core.values.quantities import make_id
+from aitbc.answers.accounts import Role
+from aitbc.answers.payouts import PaymentState
 
 MINERS = tuple(f"miner_{letter * 26}" for letter in "abc")
 SIGNER = Signer("log.test", SigningKey(b"l" * 32))

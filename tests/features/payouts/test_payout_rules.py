@@ -13,8 +13,6 @@ from agent.coordinator.features.payouts.rules import (
     DAY_SECONDS,
     PAYMENTS,
     Candidate,
-    Omitted,
-    PaymentState,
     PayoutEvent,
     Terms,
     choose,
@@ -24,6 +22,7 @@ from agent.coordinator.features.payouts.rules import (
     outcome_of,
 )
 from agent.core.market.ledger import ISSUED, Posting, earned, pay_out, payout, post_back, reserve
+from aitbc.answers.payouts import Omitted, PaymentState
 from aitbc.leaves.payouts import converted
 
 units = st.integers(-(10**12), 10**12)

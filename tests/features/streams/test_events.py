@@ -8,10 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.store.events import NewEvent
+from aitbc.answers.accounts import Role
 from support.clients.miner_socket import Socket
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import followed, job, submit

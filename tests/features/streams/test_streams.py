@@ -13,10 +13,10 @@ import pytest
 
 from agent.coordinator.features.streams.streams import OpenStreams
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent
+from aitbc.answers.accounts import Role
 from support.clients.scripted_miner import ScriptedMiner
 from support.clients.stream_socket import StreamSocket
 from support.jobs import submit

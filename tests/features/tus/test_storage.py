@@ -17,10 +17,11 @@ import pytest
 from agent.coordinator.features.tus import uploads
 from agent.coordinator.features.tus.turns import UploadStore
 from agent.coordinator.features.tus.uploads import Interrupted, Part, UploadRecord
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import removal
 from agent.core.errors import ApiError, Conflict, ServiceUnavailable
+from aitbc.answers.accounts import Role
 from support.server import Served, serve
 
 DATA = os.urandom(3 * 2**20 + 17)

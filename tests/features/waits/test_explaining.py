@@ -18,11 +18,11 @@ from agent.coordinator.operations import supply
 from agent.coordinator.operations.caches import Fleet
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import lists
-from agent.core.reasons import ReasonCode
 from aitbc import AITBCClient, CannotRun
 from aitbc.cli import app
 from aitbc.cli._arguments.options import with_options_named
 from aitbc.cli._terminal.exits import explain as explain_error
+from aitbc.reasons import ReasonCode
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import WHISPER, job, submit
 from support.recent import fold_everything

@@ -15,8 +15,8 @@ import pytest
 
 from agent.coordinator import background
 from agent.coordinator.operations.context import Context
+from aitbc.answers.jobs import Job
 from aitbc.cli._terminal.display import row_of
-from aitbc.models import Job
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import followed, job, submit
 from support.server import Served, serve

@@ -22,7 +22,7 @@ from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations.accounts import access, wallet
-from agent.coordinator.operations.callers import Caller, Role, Session
+from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.folding import fold_work
 from agent.coordinator.operations.jobs import jobs, submitting
@@ -43,6 +43,7 @@ from agent.core.errors import (
     Unauthorized,
 )
 from agent.protocol.messages import Heartbeat, Registration, RunFailure, RunRelease, RunResult
+from aitbc.answers.accounts import Role
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.keys import registration_payload

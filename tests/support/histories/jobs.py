@@ -36,7 +36,7 @@ from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.installed import EXAMINERS, FEATURES, METRICS
 from agent.coordinator.operations.accounts import access, wallet
-from agent.coordinator.operations.callers import Caller, Role, Session
+from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context, Features
 from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
@@ -62,6 +62,7 @@ from agent.protocol.messages import (
     RunResult,
 )
 from agent.settings import ConnectionSettings, CoordinatorSettings, Settings
+from aitbc.answers.accounts import Role
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.keys import registration_payload

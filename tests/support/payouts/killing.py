@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from agent.coordinator.features.payouts.rules import PaymentState
 from agent.coordinator.features.payouts.store import checks as payout_checks
 from agent.coordinator.installed import read_database
 from agent.coordinator.store import ledger
 from agent.fault_points import VARIABLE
 from agent.settings import Settings
+from aitbc.answers.payouts import PaymentState
 from support.payouts.process import EARNED, MINERS, PAYMENTS, miner, read_all
 from support.servers import postgres
 

@@ -22,14 +22,14 @@ from sqlalchemy import Connection, func, insert, select
 from agent.coordinator.app import build_context
 from agent.coordinator.features.payouts import batches, outcomes, worker
 from agent.coordinator.features.payouts.adapter import Payment
-from agent.coordinator.features.payouts.rules import BatchState, PaymentState
+from agent.coordinator.features.payouts.rules import BatchState
 from agent.coordinator.features.payouts.store import addresses as payout_addresses
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store import transfers as payout_transfers
 from agent.coordinator.features.payouts.store.addresses import AddressRecord
 from agent.coordinator.features.payouts.tables import payout_batches
 from agent.coordinator.features.payouts.worker import PayoutWorker
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import access, ledger
 from agent.coordinator.store.ledger import Kind
@@ -37,6 +37,8 @@ from agent.coordinator.store.schema import tables
 from agent.core.market.ledger import ISSUED, Posting, earned, entry
 from agent.network import internet
 from agent.settings import Settings
+from aitbc.answers.accounts import Role
+from aitbc.answers.payouts import PaymentState
 
 MINERS = 4
 PAYMENTS = 2

@@ -31,7 +31,7 @@ ENGINES = {
     "whisper",
     "xllamacpp",
 }
-CLIENTS = {"aitbc._client", "aitbc.models", "httpx", "pydantic", "websockets"}
+CLIENTS = {"aitbc._client", "aitbc.answers.record", "httpx", "pydantic", "websockets"}
 IMPORTED = """
 import atexit, json, sys
 @atexit.register

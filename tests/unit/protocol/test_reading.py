@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from agent.core.values.fields import MalformedAnswerError
 from agent.protocol.answers import HeldLease, LeaseAnswer, Registered
 from agent.protocol.reading import MalformedMessage, read, read_each
+from aitbc.answers.fields import MalformedAnswerError
 
 REGISTERED: dict[str, Any] = {
     "miner_id": "miner_1", "session": 4, "session_token": "a secret", "log_key": "log.test+1+A", "origin": "log.test",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from agent.cli import local_api
 from agent.cli.lookups import accounts, deposits, find_account
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
-from agent.settings import Settings
+from aitbc.answers.accounts import Booked
 from aitbc.cli._terminal.output import moment, print_rows
 
 app = typer.Typer(help="Manage clients' accounts.", no_args_is_help=True)
@@ -24,19 +24,13 @@ Note = Annotated[str, typer.Option(help="Purpose; the client can see it.")]
 @app.command("list")
 def list_accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all accounts with their balances and the amounts held for unfinished jobs."""
-    all_accounts = accounts(settings_from(data_dir))
+    listed = accounts(settings_from(data_dir))
     if as_json:
-        print_json(all_accounts)
+        print_json(listed)
         return
     rows = [
-        (
-            account["account_id"],
-            account["name"],
-            account["balance"],
-            account["held"],
-            moment(account["created_at"]),
-        )
-        for account in all_accounts
+        (account.account_id, account.name, account.balance, account.held, moment(account.created_at))
+        for account in listed
     ]
     print_rows(("ACCOUNT", "NAME", "BALANCE", "HELD", "CREATED"), rows, free=("NAME",))
 
@@ -48,11 +42,12 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create an account. It then needs money (`accounts credit`) and a key (`keys create --account`)."""
-    answer = local_api.call(settings_from(data_dir), "POST", "admin/accounts", {"name": name})
+    with local_api.administrator(settings_from(data_dir)) as client:
+        account = client.admin.create_account(name)
     if as_json:
-        print_json(answer)
+        print_json(account)
     else:
-        typer.echo(answer["account_id"])
+        typer.echo(account.account_id)
 
 
 @app.command("credit")
@@ -64,8 +59,10 @@ def credit(
     as_json: AsJson = False,
 ) -> None:
     """Credit money to an account."""
-    body = {"amount": amount, "note": note}
-    _book(settings_from(data_dir), account, "credit", body, as_json=as_json)
+    settings = settings_from(data_dir)
+    account_id = find_account(settings, account)
+    with local_api.administrator(settings) as client:
+        _print_booked(client.admin.credit(account_id, amount, note=note), as_json=as_json)
 
 
 @app.command("debit")
@@ -80,8 +77,10 @@ def debit(
     as_json: AsJson = False,
 ) -> None:
     """Take money back from an account. Money held for unfinished jobs is not touched."""
-    body = {"amount": amount, "note": note, "force": force}
-    _book(settings_from(data_dir), account, "debits", body, as_json=as_json)
+    settings = settings_from(data_dir)
+    account_id = find_account(settings, account)
+    with local_api.administrator(settings) as client:
+        _print_booked(client.admin.debit(account_id, amount, note=note, force=force), as_json=as_json)
 
 
 @app.command("deposits")
@@ -97,28 +96,26 @@ def list_deposits(
 ) -> None:
     """List deposits, the credits for payments received outside the coordinator, newest first."""
     settings = settings_from(data_dir)
-    all_deposits = deposits(settings, None if account is None else find_account(settings, account))
+    listed = deposits(settings, None if account is None else find_account(settings, account))
     if as_json:
-        print_json(all_deposits)
+        print_json(listed)
         return
     rows = [
         (
-            deposit["external_id"],
-            deposit["source"],
-            deposit["account_id"],
-            deposit["amount"],
-            f"{deposit['external_amount']} {deposit.get('currency', '')}".strip(),
-            moment(deposit["created_at"]),
+            deposit.external_id,
+            deposit.source,
+            deposit.account_id,
+            deposit.amount,
+            f"{deposit.external_amount} {deposit.currency or ''}".strip(),
+            moment(deposit.created_at),
         )
-        for deposit in all_deposits
+        for deposit in listed
     ]
     print_rows(("PAYMENT", "SOURCE", "ACCOUNT", "CREDITED", "RECEIVED", "CREATED"), rows)
 
 
-def _book(settings: Settings, account: str, call: str, body: dict[str, Any], *, as_json: bool) -> None:
-    account_id = find_account(settings, account)
-    answer = local_api.call(settings, "POST", f"admin/accounts/{account_id}/{call}", body)
+def _print_booked(booked: Booked, *, as_json: bool) -> None:
     if as_json:
-        print_json(answer)
+        print_json(booked)
     else:
-        typer.echo(f"The balance of {answer['account_id']} is now {answer['balance']}.")
+        typer.echo(f"The balance of {booked.account_id} is now {booked.balance}.")

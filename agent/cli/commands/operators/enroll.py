@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from agent.cli import agent_file, local_api
 from agent.cli.lookups import enrolments, find_enrolment
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from aitbc.answers.accounts import Enrolment
 from aitbc.cli._terminal.output import moment, print_rows
 
 app = typer.Typer(help="Let miners on other machines join this coordinator.")
@@ -33,15 +34,17 @@ def create(
     if context.invoked_subcommand is not None:
         return
     settings = settings_from(data_dir)
-    body = {"uses": uses, "valid_seconds": hours * 3600, "note": note, "owner": owner}
-    answer = local_api.call(settings, "POST", "admin/enrolments", body)
+    with local_api.administrator(settings) as client:
+        enrolment = client.admin.create_enrolment(
+            uses=uses, valid_seconds=hours * 3600, note=note, owner=owner
+        )
     url = agent_file.read(settings).shown_url
     if as_json:
-        print_json({**answer, "coordinator": url})
+        print_json({**enrolment, "coordinator": url})
         return
-    token = answer["enrolment_token"]
+    token = enrolment.enrolment_token
     typer.echo(token)
-    typer.echo(f"Valid until {answer['expires_at']}. On the other machine, run:", err=True)
+    typer.echo(f"Valid until {enrolment.expires_at}. On the other machine, run:", err=True)
     typer.echo(f"  aitbc-agent start --coordinator {url} --enroll {token}", err=True)
     if _only_this_machine(url):
         typer.echo(
@@ -70,17 +73,17 @@ def list_tokens(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     print_rows(titles, [_row(token) for token in tokens], free=("NOTE", "MINERS"))
 
 
-def _row(token: dict[str, Any]) -> tuple[str, ...]:
+def _row(token: Enrolment) -> tuple[str, ...]:
     return (
-        token["enrolment_id"],
-        token["status"],
-        f"{token['uses_left']} of {token['uses']}",
-        moment(token["expires_at"]),
-        token["note"],
-        token["owner"] or "-",
-        moment(token["created_at"]),
-        token["created_by_name"] or "the agent",
-        ", ".join(miner["name"] for miner in token["miners"]),
+        token.enrolment_id,
+        token.status,
+        f"{token.uses_left} of {token.uses}",
+        moment(token.expires_at),
+        token.note,
+        token.owner or "-",
+        moment(token.created_at),
+        token.created_by_name or "the agent",
+        ", ".join(miner.name for miner in token.miners),
     )
 
 
@@ -96,7 +99,8 @@ def revoke(
     """Revoke a token with immediate effect. Miners that have joined with it stay."""
     settings = settings_from(data_dir)
     enrolment_id = find_enrolment(settings, token)
-    local_api.call(settings, "DELETE", f"admin/enrolments/{quote(enrolment_id, safe='')}")
+    with local_api.administrator(settings) as client:
+        client.admin.revoke_enrolment(enrolment_id)
     if as_json:
         print_json({"enrolment_id": enrolment_id, "revoked": True})
     else:

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from agent.cli import local_api
-from agent.cli.lookups import find_account, find_key, find_miner
+from agent.cli.lookups import find_account, find_key, find_miner, keys
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
-from agent.coordinator.operations.callers import Role
+from aitbc.answers.accounts import Role
 from aitbc.cli._terminal.output import moment, print_rows
 
 app = typer.Typer(help="Manage API keys.", no_args_is_help=True)
@@ -18,20 +18,20 @@ app = typer.Typer(help="Manage API keys.", no_args_is_help=True)
 @app.command("list")
 def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all keys, without their secrets."""
-    keys = local_api.call(settings_from(data_dir), "GET", "admin/keys")["keys"]
+    listed = keys(settings_from(data_dir))
     if as_json:
-        print_json(keys)
+        print_json(listed)
         return
     rows = [
         (
-            key["key_id"],
-            key["role"],
-            key["name"],
-            moment(key["created_at"]),
-            moment(key.get("revoked_at")),
-            key.get("account_id") or key.get("miner_id") or "",
+            key.key_id,
+            key.role,
+            key.name,
+            moment(key.created_at),
+            moment(key.revoked_at),
+            key.account_id or key.miner_id or "",
         )
-        for key in keys
+        for key in listed
     ]
     print_rows(("KEY", "ROLE", "NAME", "CREATED", "REVOKED", "FOR"), rows, free=("NAME",))
 
@@ -49,19 +49,17 @@ def create(
 ) -> None:
     """Create a key. Its secret is shown only once. A new account has no money until `accounts credit` adds some."""
     settings = settings_from(data_dir)
-    if role is Role.CLIENT and account is None:
-        account = local_api.call(settings, "POST", "admin/accounts", {"name": name})["account_id"]
-    elif account is not None:
-        account = find_account(settings, account)
-    if miner is not None:
-        miner = find_miner(settings, miner)
-    body = {"role": role.value, "name": name, "account_id": account, "miner_id": miner}
-    answer = local_api.call(settings, "POST", "admin/keys", {k: v for k, v in body.items() if v is not None})
+    account_id = None if account is None else find_account(settings, account)
+    miner_id = None if miner is None else find_miner(settings, miner)
+    with local_api.administrator(settings) as client:
+        if role is Role.CLIENT and account_id is None:
+            account_id = client.admin.create_account(name).account_id
+        new = client.admin.create_key(role.value, name, account_id=account_id, miner_id=miner_id)
     if as_json:
-        print_json(answer)
+        print_json(new)
         return
-    typer.echo(answer["key"])
-    typer.echo(f"Created {answer['key_id']}. Save the key now; it is not shown again.", err=True)
+    typer.echo(new.key)
+    typer.echo(f"Created {new.key_id}. Save the key now; it is not shown again.", err=True)
 
 
 @app.command("revoke")
@@ -73,7 +71,8 @@ def revoke(
     """Revoke a key with immediate effect."""
     settings = settings_from(data_dir)
     key_id = find_key(settings, key)
-    local_api.call(settings, "DELETE", f"admin/keys/{key_id}")
+    with local_api.administrator(settings) as client:
+        client.admin.revoke_key(key_id)
     if as_json:
         print_json({"key_id": key_id, "revoked": True})
     else:

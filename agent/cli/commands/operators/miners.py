@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Annotated
 
 import typer
 
 from agent.cli import local_api
 from agent.cli.lookups import find_miner
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from aitbc.answers.miners import MinerSummary
 from aitbc.cli._terminal.output import moment, print_rows
 
 app = typer.Typer(help="Manage the miners of this coordinator.", no_args_is_help=True)
@@ -23,19 +23,20 @@ MinerArgument = Annotated[
 @app.command("list")
 def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all miners, most recently seen first, with the versions of their agents, the number of their faults, and why any of them is excluded or refused."""
-    miners = local_api.call(settings_from(data_dir), "GET", "admin/overview")["miners"]
+    with local_api.administrator(settings_from(data_dir)) as client:
+        miners = client.admin.overview().miners
     if as_json:
         print_json(miners)
         return
     rows = [
         (
-            miner["miner_id"],
-            miner["name"],
+            miner.miner_id,
+            miner.name,
             *_state(miner),
-            miner["agent_version"] or "unknown",
-            moment(miner["seen_at"]),
-            str(miner["failed_runs"] + miner["refused_results"]),
-            ", ".join(miner["services"]),
+            miner.agent_version or "unknown",
+            moment(miner.seen_at),
+            str(miner.failed_runs + miner.refused_results),
+            ", ".join(miner.services),
         )
         for miner in miners
     ]
@@ -43,14 +44,14 @@ def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     print_rows(titles, rows, free=("NAME", "REASON"))
 
 
-def _state(miner: dict[str, Any]) -> tuple[str, str]:
-    if miner["excluded_at"] is not None:
-        return "excluded", miner["excluded_reason"] or ""
-    if miner["version_problem"] is not None:
-        return "refused", miner["version_problem"]
-    if not miner["online"]:
+def _state(miner: MinerSummary) -> tuple[str, str]:
+    if miner.excluded_at is not None:
+        return "excluded", miner.excluded_reason or ""
+    if miner.version_problem is not None:
+        return "refused", miner.version_problem
+    if not miner.online:
         return "offline", ""
-    return ("online", "") if miner["paused"] is None else ("paused", miner["paused"])
+    return ("online", "") if miner.paused is None else ("paused", miner.paused)
 
 
 @app.command("exclude")
@@ -63,12 +64,12 @@ def exclude(
     """End a miner's session, return its running jobs to the queue, and refuse it until `include`."""
     settings = settings_from(data_dir)
     miner_id = find_miner(settings, miner)
-    path = f"admin/miners/{quote(miner_id, safe='')}/exclude"
-    answer = local_api.call(settings, "POST", path, {"reason": reason})
+    with local_api.administrator(settings) as client:
+        exclusion = client.admin.exclude_miner(miner_id, reason=reason)
     if as_json:
-        print_json(answer)
+        print_json(exclusion)
         return
-    jobs = answer["requeued_jobs"]
+    jobs = exclusion.requeued_jobs
     typer.echo(f"{miner_id} is excluded. {jobs} running job{'s' * (jobs != 1)} returned to the queue.")
 
 
@@ -77,10 +78,10 @@ def include(miner: MinerArgument, data_dir: DataDir = None, as_json: AsJson = Fa
     """Readmit an excluded miner. Its agent joins again within five minutes."""
     settings = settings_from(data_dir)
     miner_id = find_miner(settings, miner)
-    path = f"admin/miners/{quote(miner_id, safe='')}/include"
-    answer = local_api.call(settings, "POST", path)
+    with local_api.administrator(settings) as client:
+        client.admin.include_miner(miner_id)
     if as_json:
-        print_json(answer)
+        print_json({"miner_id": miner_id})
         return
     typer.echo(f"{miner_id} is included again.")
 
@@ -93,9 +94,10 @@ def remove(miner: MinerArgument, data_dir: DataDir = None, as_json: AsJson = Fal
     """
     settings = settings_from(data_dir)
     miner_id = find_miner(settings, miner)
-    answer = local_api.call(settings, "DELETE", f"admin/miners/{quote(miner_id, safe='')}")
+    with local_api.administrator(settings) as client:
+        removal = client.admin.remove_miner(miner_id)
     if as_json:
-        print_json(answer)
+        print_json(removal)
         return
-    jobs = answer["requeued_jobs"]
+    jobs = removal.requeued_jobs
     typer.echo(f"{miner_id} is removed. {jobs} running job{'s' * (jobs != 1)} returned to the queue.")

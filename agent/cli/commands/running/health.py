@@ -22,11 +22,12 @@ def health(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson 
     parts: dict[str, str] = {}
     healthy = True
     if agent.admin_key is not None:
-        answer = local_api.call(settings, "GET", "health")
-        parts["coordinator"] = answer["status"]
+        with local_api.administrator(settings) as client:
+            answer = client.health()
+        parts["coordinator"] = answer.status
         other_parts = {"storage", "database", "blockchain"} if settings.database.on_postgres else {"storage"}
         healthy = all(
-            state == "healthy" for part, state in answer["services"].items() if part not in other_parts
+            state == "healthy" for part, state in answer.services.items() if part not in other_parts
         )
     if agent.miner_id is not None:
         miner = asyncio.run(ask(settings.data_dir, "status"))

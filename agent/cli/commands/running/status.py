@@ -18,6 +18,7 @@ from agent.core.values.quantities import GIBIBYTE, gibibytes
 from agent.miner.control import ControlUnavailable, ask
 from agent.miner.executor.placement import TOO_LARGE
 from agent.settings import Settings
+from aitbc.answers.miners import Overview
 from aitbc.cli._terminal.output import SafeConsole, moment, print_rows
 
 LEAST_SHARE = 0.005
@@ -48,7 +49,8 @@ def _shown(settings: Settings) -> dict[str, Any]:
     if agent.miner_id is not None:
         agent_status["miner"] = asyncio.run(ask(settings.data_dir, "status"))
     if agent.admin_key is not None:
-        agent_status["coordinator"] = local_api.call(settings, "GET", "admin/overview")
+        with local_api.administrator(settings) as client:
+            agent_status["coordinator"] = client.admin.overview()
     return agent_status
 
 
@@ -173,19 +175,19 @@ def _print_models(console: SafeConsole, miner: dict[str, Any]) -> None:
         console.print(f"  {moment} {entry['event']} {model}: {entry['reason']}")
 
 
-def _print_coordinator(console: SafeConsole, overview: dict[str, Any]) -> None:
-    jobs = ", ".join(f"{count} {state}" for state, count in sorted(overview["jobs"].items()))
+def _print_coordinator(console: SafeConsole, overview: Overview) -> None:
+    jobs = ", ".join(f"{count} {state}" for state, count in sorted(overview.jobs.items()))
     console.print(Text.assemble(("Coordinator", "bold"), f" jobs: {jobs or 'none'}"))
-    for replica in overview["replicas"] if len(overview["replicas"]) > 1 else ():
-        leads = ", leads" if replica["leads"] else ""
+    for replica in overview.replicas if len(overview.replicas) > 1 else ():
+        leads = ", leads" if replica.leads else ""
         console.print(
-            f"  replica {replica['slot']} on {replica['host']}: version {replica['version']}, since {moment(replica['joined_at'])}{leads}"
+            f"  replica {replica.slot} on {replica.host}: version {replica.version}, since {moment(replica.joined_at)}{leads}"
         )
     rows = []
-    for miner in overview["miners"]:
-        state = "paused" if miner["paused"] else "online" if miner["online"] else "offline"
-        if miner["version_problem"]:
+    for miner in overview.miners:
+        state = "paused" if miner.paused else "online" if miner.online else "offline"
+        if miner.version_problem:
             state = "refused"
-        version = miner["agent_version"] or "unknown"
-        rows.append((miner["miner_id"], miner["name"], state, version, ", ".join(miner["services"])))
+        version = miner.agent_version or "unknown"
+        rows.append((miner.miner_id, miner.name, state, version, ", ".join(miner.services)))
     print_rows(("MINER", "NAME", "STATE", "VERSION", "SERVICES"), rows, free=("NAME",))

@@ -12,7 +12,6 @@ import orjson
 from agent.coordinator import lifecycle
 from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.features.audits import funds
-from agent.coordinator.features.audits.answers import Canary
 from agent.coordinator.features.audits.choosing import random_number, unprovable
 from agent.coordinator.features.audits.rounds.deciding import delete_data, one_by_one
 from agent.coordinator.features.audits.store import canaries as store
@@ -30,6 +29,7 @@ from agent.core.feasibility import KnownMiner, Situation, runnable_on
 from agent.core.jobs import Job, JobState
 from agent.core.matching import Restrictions, Waiting
 from agent.core.values.quantities import format_time
+from aitbc.answers.audits import Canary
 from aitbc.canonical import canonical_json, sha256_hex
 
 DAY_SECONDS: Final = 86_400.0

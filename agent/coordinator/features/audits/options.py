@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agent.coordinator.features.audits.fields import AuditOptions, AuditPrice
+from agent.coordinator.features.audits.fields import AuditOptions
 from agent.coordinator.hooks import RequestedJob, Surcharge
 from agent.coordinator.job_fields import fields_of
 from agent.core.feasibility import KnownMiner, checks
 from agent.settings import CoordinatorSettings
+from aitbc.answers.registry import AuditPrice
 from runners.api import ServiceDefinition
 
 

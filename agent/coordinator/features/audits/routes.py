@@ -8,16 +8,6 @@ from fastapi import APIRouter, Query, status
 from pydantic import Field
 
 from agent.coordinator.features.audits import canaries, views
-from agent.coordinator.features.audits.answers import (
-    Audit,
-    AuditId,
-    AuditPage,
-    Canary,
-    CanaryId,
-    CanaryList,
-    MinerAudits,
-    VerdictName,
-)
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import (
@@ -30,7 +20,17 @@ from agent.coordinator.routes._callers import (
     RequestBody,
 )
 from agent.core.errors import Conflict, JobNotFound, NotFound
-from agent.core.values import fields
+from aitbc.answers import fields
+from aitbc.answers.audits import (
+    Audit,
+    AuditId,
+    AuditList,
+    Canary,
+    CanaryId,
+    CanaryList,
+    MinerAudits,
+    VerdictName,
+)
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Audits"])
 
@@ -50,7 +50,7 @@ async def list_audits(
     verdict: Annotated[VerdictName | None, Query(description="Only audits with this verdict")] = None,
     limit: Limit = 50,
     before: Before = None,
-) -> AuditPage:
+) -> AuditList:
     """Returns all audits and further opinions, newest first."""
     return await views.listed(context, miner_id=miner_id, verdict=verdict, limit=limit, before=before)
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import orjson
 
-from agent.coordinator.features.audits.answers import Audit, AuditPage, AuditStanding, MinerAudits
 from agent.coordinator.features.audits.rules import Kind, Verdict, error_probability
 from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.features.audits.store import proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.hooks import JobFields, View
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.store import jobs as job_store
@@ -20,6 +19,8 @@ from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Conflict, JobNotFound, NotFound
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
+from aitbc.answers.accounts import Role
+from aitbc.answers.audits import Audit, AuditList, AuditStanding, MinerAudits
 from aitbc.leaves.verdict import comparison_sha256
 from aitbc.receipts import receipt_id
 
@@ -42,7 +43,7 @@ def describe_jobs(connection: Connection, records: Sequence[JobRecord], view: Vi
 
 async def listed(
     context: Context, *, miner_id: str | None, verdict: str | None, limit: int, before: str | None
-) -> AuditPage:
+) -> AuditList:
     """Return audits of all miners for administrators, newest first."""
     return await context.database.read(_listed, context, miner_id, verdict, limit, before)
 
@@ -54,9 +55,9 @@ def _listed(
     verdict: str | None,
     limit: int,
     before: str | None,
-) -> AuditPage:
+) -> AuditList:
     records = store.page(connection, miner_id=miner_id, verdict=verdict, limit=limit + 1, before=before)
-    return AuditPage(audits=_views(connection, context, records[:limit]), next=_next(records, limit))
+    return AuditList(audits=_views(connection, context, records[:limit]), next=_next(records, limit))
 
 
 async def get(context: Context, audit_id: str) -> Audit:

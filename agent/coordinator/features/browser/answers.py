@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from agent.coordinator.operations.answers.accounts import Key
-from agent.core.values import fields
-from agent.core.values.fields import Answer
+from aitbc.answers import fields
+from aitbc.answers.accounts import Key
+from aitbc.answers.fields import Answer
 
 
 class BrowserSession(Answer):

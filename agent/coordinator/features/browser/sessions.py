@@ -14,13 +14,14 @@ import structlog
 from agent.coordinator.features.browser.answers import BrowserSession
 from agent.coordinator.operations.accounts import access, logins
 from agent.coordinator.operations.accounts.access import digest
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as key_store
 from agent.coordinator.store import browser_sessions as store
 from agent.coordinator.store.browser_sessions import SessionKey, SessionRecord
 from agent.core.errors import NotFound, Unauthorized
 from agent.core.values.quantities import format_time
+from aitbc.answers.accounts import Role
 
 __all__ = [
     "SessionRecord",

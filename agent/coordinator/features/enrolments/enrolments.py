@@ -6,19 +6,13 @@ import secrets
 from typing import Final
 
 from agent.coordinator.features.enrolments import store
-from agent.coordinator.features.enrolments.answers import (
-    EnrolledMiner,
-    Enrolment,
-    EnrolmentPage,
-    EnrolmentStatus,
-    NewEnrolment,
-)
 from agent.coordinator.features.enrolments.store import EnrolmentRecord
 from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.core.errors import NotFound
 from agent.core.values.quantities import format_optional_time, format_time
+from aitbc.answers.accounts import EnrolledMiner, Enrolment, EnrolmentList, EnrolmentStatus, NewEnrolment
 
 MAX_SECONDS: Final = 30 * 86_400
 
@@ -48,17 +42,17 @@ async def create(
     )
 
 
-async def page(context: Context, *, limit: int, before: str | None) -> EnrolmentPage:
+async def page(context: Context, *, limit: int, before: str | None) -> EnrolmentList:
     """Return all tokens without their secrets, newest first, with the miners that enrolled with them."""
     return await context.database.read(_page, limit, before, context.clock())
 
 
-def _page(connection: Connection, limit: int, before: str | None, now: float) -> EnrolmentPage:
+def _page(connection: Connection, limit: int, before: str | None, now: float) -> EnrolmentList:
     records = store.page(connection, limit=limit + 1, before=before)
     shown = records[:limit]
     names = access_store.key_names(connection, [record.created_by for record in shown if record.created_by])
     enrolled = store.enrolled_with(connection, [record.enrolment_id for record in shown])
-    return EnrolmentPage(
+    return EnrolmentList(
         enrolments=[
             Enrolment(
                 enrolment_id=record.enrolment_id,

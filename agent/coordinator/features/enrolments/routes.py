@@ -8,12 +8,12 @@ from fastapi import APIRouter, status
 from pydantic import Field
 
 from agent.coordinator.features.enrolments import enrolments
-from agent.coordinator.features.enrolments.answers import EnrolmentPage, NewEnrolment
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Admin, Before, ContextOf, Limit, RequestBody
 from agent.core.errors import NotFound
-from agent.core.values import fields
+from aitbc.answers import fields
+from aitbc.answers.accounts import EnrolmentList, NewEnrolment
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin/enrolments", tags=["Administration"])
 
@@ -36,7 +36,7 @@ async def list_enrolments(
     _: Admin,
     limit: Limit = 50,
     before: Before = None,
-) -> EnrolmentPage:
+) -> EnrolmentList:
     """All enrolment tokens without their secrets, which are not stored, newest first, with the miners that joined."""
     return await enrolments.page(context, limit=limit, before=before)
 

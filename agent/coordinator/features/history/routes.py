@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from agent.coordinator.features.history import series
-from agent.coordinator.features.history.answers import History, Metric, Period
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.routes._callers import Admin, ContextOf
+from aitbc.answers.history import History, Metric, Period
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin", tags=["Administration"])
 

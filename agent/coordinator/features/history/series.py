@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from agent.coordinator.consequences import Change
 from agent.coordinator.features.history import store
-from agent.coordinator.features.history.answers import History, HistoryPoint, Metric, Period
 from agent.coordinator.hooks import NewJob
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
@@ -18,6 +17,7 @@ from agent.coordinator.store.ledger import Kind
 from agent.core.jobs import JobState
 from agent.core.market.ledger import Settlement
 from agent.core.values.quantities import format_money, format_time, from_units
+from aitbc.answers.history import History, HistoryPoint, Metric, Period
 
 Value = int | float | str | None
 

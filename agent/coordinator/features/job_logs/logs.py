@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.coordinator.features.job_logs import store
-from agent.coordinator.features.job_logs.answers import JobLog, JobLogEntry
 from agent.coordinator.features.job_logs.store import RunLog
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -17,6 +16,7 @@ from agent.core.job_log import Line, bounded
 from agent.core.values.quantities import format_time
 from agent.protocol.messages import RunLog as SentLog
 from agent.settings import CoordinatorSettings
+from aitbc.answers.jobs import JobLog, JobLogEntry
 
 
 def run_wrote(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from agent.coordinator.features.job_logs import logs
-from agent.coordinator.features.job_logs.answers import JobLog
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Client, ContextOf
 from agent.core.errors import JobNotFound
-from agent.core.values import fields
+from aitbc.answers import fields
+from aitbc.answers.jobs import JobLog
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/jobs", tags=["Jobs"])
 

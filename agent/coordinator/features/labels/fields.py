@@ -7,6 +7,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from aitbc.answers.jobs import LabelledJob
+
 MAX_VALUE: Final = 255
 """Characters of a value, as many as the database's column has."""
 MAX_LABELS: Final = 1000
@@ -38,10 +40,8 @@ class LabelOptions(BaseModel, defer_build=True):
     ] = {}
 
 
-class LabelledStatus(BaseModel, defer_build=True):
+class LabelledStatus(LabelledJob, defer_build=True):
     """The labels in an answer about a job."""
-
-    labels: dict[str, str] | None = Field(default=None, description="Present if there are any")
 
 
 class LabelFilter(BaseModel, defer_build=True):

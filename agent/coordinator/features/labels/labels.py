@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from agent.coordinator.features.labels import store
-from agent.coordinator.features.labels.answers import LabelCount, LabelCounts
 from agent.coordinator.features.labels.fields import LabelFilter, LabelOptions
 from agent.coordinator.features.labels.store import Label
 from agent.coordinator.hooks import JobFields, NewJob, RequestedJob, View
 from agent.coordinator.job_fields import FilterFields, fields_of
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.jobs import account_of
 from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import ValidationFailed
 from agent.settings import CoordinatorSettings
+from aitbc.answers.accounts import Role
+from aitbc.answers.jobs import LabelCount, LabelCounts
 
 MAX_FILTERS: Final = 100
 """Labels by which a list is filtered at most, also where jobs may have more: the database looks each of them up."""

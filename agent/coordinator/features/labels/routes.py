@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from agent.coordinator.features.labels import labels as operations
-from agent.coordinator.features.labels.answers import LabelCounts
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.routes._callers import Client, ContextOf
+from aitbc.answers.jobs import LabelCounts
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/jobs", tags=["Jobs"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from agent.core.values.fields import Answer
+from aitbc.answers.fields import Answer
 
 
 class CheckpointCosigned(Answer):

@@ -9,9 +9,8 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator.features.machines import store
-from agent.coordinator.features.machines.answers import QueuedCommand
 from agent.coordinator.features.machines.store import CommandRecord
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.store import locks, queue
@@ -20,6 +19,8 @@ from agent.core.errors import Conflict, ValidationFailed
 from agent.core.values.quantities import format_time
 from agent.protocol import answers
 from agent.protocol.messages import Capabilities, Heartbeat
+from aitbc.answers.accounts import Role
+from aitbc.answers.miners import QueuedCommand
 
 AWAITED_CACHE_SECONDS: Final = 1.0
 MAX_MODELS: Final = 100

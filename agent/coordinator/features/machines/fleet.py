@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from agent.coordinator.features.machines.answers import DayEarnings, Fleet, FleetMiner
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import miner_stats
@@ -17,16 +16,18 @@ from agent.coordinator.store import running as running_store
 from agent.coordinator.store.miner_stats import DAY_SECONDS
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.values.quantities import format_money, from_units
+from aitbc.answers.accounts import Role
+from aitbc.answers.miners import DayEarnings, FleetMiner, MinerFleet
 
 Days = Mapping[int, miner_stats.DayEarnings]
 
 
-async def of_caller(context: Context, caller: Caller, days: int) -> Fleet:
+async def of_caller(context: Context, caller: Caller, days: int) -> MinerFleet:
     """Return the caller's fleet, or for administrators all miners, with the earnings of the last days, including today."""
     return await context.database.read(_of_caller, context, caller, days)
 
 
-def _of_caller(connection: Connection, context: Context, caller: Caller, days: int) -> Fleet:
+def _of_caller(connection: Connection, context: Context, caller: Caller, days: int) -> MinerFleet:
     if caller.role is Role.ADMIN:
         owner, records = None, store.all_miners(connection)
     else:
@@ -48,7 +49,7 @@ def _of_caller(connection: Connection, context: Context, caller: Caller, days: i
         )
         for record in records
     ]
-    return Fleet(
+    return MinerFleet(
         owner=owner,
         online=sum(miner.online for miner in miners),
         gpus=sum(len(miner.gpus) for miner in miners),

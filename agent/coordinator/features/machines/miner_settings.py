@@ -7,14 +7,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from agent.coordinator.features.machines import commands, store
-from agent.coordinator.features.machines.answers import (
-    ChangedSetting,
-    GivenCommand,
-    MinerSettings,
-    QueuedCommand,
-    ServiceEngines,
-    ServicePrice,
-)
 from agent.coordinator.features.machines.store import CommandRecord
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -25,6 +17,14 @@ from agent.core.values.near_names import hint
 from agent.core.values.quantities import format_money, format_optional_time, format_time
 from agent.protocol.messages import Capabilities, ReportedSettings
 from agent.settings import InvalidSettings, check_values
+from aitbc.answers.miners import (
+    ChangedSetting,
+    GivenCommand,
+    MinerSettings,
+    QueuedCommand,
+    ServiceEngines,
+    ServicePrice,
+)
 
 SHOWN: Final = 20
 """How many of the newest commands are shown."""

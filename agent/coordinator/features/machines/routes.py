@@ -8,21 +8,21 @@ from fastapi import APIRouter, Query, status
 from pydantic import Field
 
 from agent.coordinator.features.machines import commands, fleet, miner_settings, views
-from agent.coordinator.features.machines.answers import (
-    Earnings,
-    Fleet,
-    MinerDetails,
-    MinerPage,
-    MinerSettings,
-    Overview,
-    QueuedCommand,
-)
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Admin, ContextOf, Limit, OwnerOrAdmin, RequestBody
 from agent.core.commands import Command, CommandKind, SettingsChange
 from agent.core.errors import Conflict, NotFound
-from agent.core.values import fields
+from aitbc.answers import fields
+from aitbc.answers.miners import (
+    MinerDetails,
+    MinerEarnings,
+    MinerFleet,
+    MinerList,
+    MinerSettings,
+    Overview,
+    QueuedCommand,
+)
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/miners", tags=["Miners"])
 
@@ -78,7 +78,7 @@ async def list_miners(
     caller: OwnerOrAdmin,
     limit: Limit = 50,
     offset: Annotated[int, Query(ge=0, le=10**9, description="Number of miners to skip")] = 0,
-) -> MinerPage:
+) -> MinerList:
     """Returns all miners to administrators, newest first, and the miners of an owner's fleet to their owner."""
     return await views.all_of(context, caller, limit=limit, offset=offset)
 
@@ -88,7 +88,7 @@ async def show_fleet(
     context: ContextOf,
     caller: OwnerOrAdmin,
     days: Annotated[int, Query(ge=1, le=366, description="Number of days, including today")] = 30,
-) -> Fleet:
+) -> MinerFleet:
     """Returns the machines whose enrolment tokens name the same owner as the caller's, with their sums; all of them to administrators."""
     return await fleet.of_caller(context, caller, days)
 
@@ -99,13 +99,13 @@ async def details(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.Min
     return await views.one(context, caller, miner_id)
 
 
-@router.get("/{miner_id}/earnings", responses=errors(NotFound), summary="Earnings by day")
+@router.get("/{miner_id}/earnings", responses=errors(NotFound), summary="MinerEarnings by day")
 async def earnings(
     context: ContextOf,
     caller: OwnerOrAdmin,
     miner_id: fields.MinerId,
     days: Annotated[int, Query(ge=1, le=366, description="Number of days, including today")] = 30,
-) -> Earnings:
+) -> MinerEarnings:
     """Returns the miner's earnings on each of the last days, after the operator's fee."""
     return await views.earnings(context, caller, miner_id, days)
 

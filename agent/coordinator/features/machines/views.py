@@ -11,24 +11,9 @@ from typing import Any
 from agent import __version__
 from agent.coordinator import hooks
 from agent.coordinator.features.machines import commands, store
-from agent.coordinator.features.machines.answers import (
-    DatabaseNumbers,
-    DayEarnings,
-    Earnings,
-    MachineGpu,
-    MachineJob,
-    MachineService,
-    MinerDetails,
-    MinerFault,
-    MinerPage,
-    MinerSummary,
-    Overview,
-    Replica,
-    WaitingCommand,
-)
 from agent.coordinator.features.machines.store import CommandRecord
 from agent.coordinator.operations.accounts.miner_money import where_money_is
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.operations.supply import offline_before
@@ -42,22 +27,38 @@ from agent.core.jobs import JobState
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
 from agent.core.versions import version_problem
+from aitbc.answers.accounts import Role
+from aitbc.answers.miners import (
+    DatabaseNumbers,
+    DayEarnings,
+    MinerCommand,
+    MinerDetails,
+    MinerEarnings,
+    MinerFault,
+    MinerGpu,
+    MinerJob,
+    MinerList,
+    MinerService,
+    MinerSummary,
+    Overview,
+    Replica,
+)
 
 Json = dict[str, Any]
 
 
-async def all_of(context: Context, caller: Caller, *, limit: int, offset: int) -> MinerPage:
+async def all_of(context: Context, caller: Caller, *, limit: int, offset: int) -> MinerList:
     """Return the miners of the caller's fleet, or all miners for administrators, newest first."""
     return await context.database.read(_all_of, context, caller, limit, offset)
 
 
-def _all_of(connection: Connection, context: Context, caller: Caller, limit: int, offset: int) -> MinerPage:
+def _all_of(connection: Connection, context: Context, caller: Caller, limit: int, offset: int) -> MinerList:
     if caller.role is Role.ADMIN:
         records, total = miner_store.page(connection, limit=limit, offset=offset)
     else:
         owned = miner_store.fleet(connection, caller.miner_id or "")
         records, total = owned[offset : offset + limit], len(owned)
-    return MinerPage(miners=_views(connection, context, records), total=total, limit=limit, offset=offset)
+    return MinerList(miners=_views(connection, context, records), total=total, limit=limit, offset=offset)
 
 
 async def one(context: Context, caller: Caller, miner_id: str) -> MinerDetails:
@@ -142,26 +143,26 @@ def _throttled_until(connection: Connection, miner_id: str, now: float) -> str |
     return format_optional_time(hooks.pauses(connection, now).get((miner_id, hooks.WHOLE)))
 
 
-def _waiting(command: CommandRecord) -> WaitingCommand:
+def _waiting(command: CommandRecord) -> MinerCommand:
     sent = commands.on_the_wire(command).model_dump(exclude={"settings"})
-    return WaitingCommand(**sent, created_at=format_time(command.created_at))
+    return MinerCommand(**sent, created_at=format_time(command.created_at))
 
 
-def _gpus(record: MinerRecord, capabilities: Json) -> list[MachineGpu]:
+def _gpus(record: MinerRecord, capabilities: Json) -> list[MinerGpu]:
     """Return each GPU as registered, with its latest telemetry."""
     measured = {gpu.get("uuid"): gpu for gpu in json.loads(record.telemetry)}
     cards = []
     for gpu in capabilities["gpus"]:
         latest = {name: value for name, value in measured.get(gpu["uuid"], {}).items() if value is not None}
         values = {**gpu, **latest}
-        cards.append(MachineGpu(**{name: values.get(name) for name in MachineGpu.model_fields}))
+        cards.append(MinerGpu(**{name: values.get(name) for name in MinerGpu.model_fields}))
     return cards
 
 
-def _service(service_id: str, offer: Json, unit: str | None) -> MachineService:
+def _service(service_id: str, offer: Json, unit: str | None) -> MinerService:
     """Return a service as the miner describes it. Older agents do not send all fields."""
-    reported = {name: offer.get(name) for name in MachineService.model_fields}
-    return MachineService(**{**reported, "service_id": service_id, "unit": unit})
+    reported = {name: offer.get(name) for name in MinerService.model_fields}
+    return MinerService(**{**reported, "service_id": service_id, "unit": unit})
 
 
 def _unit(context: Context, service_id: str, capabilities: Json) -> str | None:
@@ -170,8 +171,8 @@ def _unit(context: Context, service_id: str, capabilities: Json) -> str | None:
     return None if definition is None else definition.unit_on("cuda" if capabilities["gpus"] else "cpu")
 
 
-def _job(job: RunningJob) -> MachineJob:
-    return MachineJob(
+def _job(job: RunningJob) -> MinerJob:
+    return MinerJob(
         job_id=job.job_id,
         service_id=job.service,
         progress=int(job.progress),
@@ -179,18 +180,20 @@ def _job(job: RunningJob) -> MachineJob:
     )
 
 
-async def earnings(context: Context, caller: Caller, miner_id: str, days: int) -> Earnings:
+async def earnings(context: Context, caller: Caller, miner_id: str, days: int) -> MinerEarnings:
     """Return what one of the caller's miners earned on each of the last days, including today. Raises `NotFound`."""
     return await context.database.read(_earnings, context, caller, miner_id, days)
 
 
-def _earnings(connection: Connection, context: Context, caller: Caller, miner_id: str, days: int) -> Earnings:
+def _earnings(
+    connection: Connection, context: Context, caller: Caller, miner_id: str, days: int
+) -> MinerEarnings:
     of_caller(connection, caller, miner_id, removed=True)
     today = int(context.clock() // DAY_SECONDS)
     first = today - days + 1
     found = miner_stats.earnings(connection, miner_id, first)
     shown_days = [(day, found.get(day, miner_stats.DayEarnings())) for day in range(first, today + 1)]
-    return Earnings(
+    return MinerEarnings(
         miner_id=miner_id,
         days=[
             DayEarnings(date=_date(day), amount=format_money(from_units(of_day.earned)), jobs=of_day.jobs)

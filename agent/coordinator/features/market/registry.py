@@ -11,18 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from agent.coordinator import hooks
-from agent.coordinator.features.market.answers import (
-    Hardware,
-    ModelNeeds,
-    Price,
-    ServiceDetails,
-    ServiceNeeds,
-    ServiceSummary,
-    Speed,
-    TypicalDuration,
-    Validation,
-    ValidationProblem,
-)
+from agent.coordinator.features.market.answers import ServiceDetails, ServiceSummary
 from agent.coordinator.operations.caches import Estimates, Supply
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.estimates import estimates
@@ -37,6 +26,16 @@ from agent.coordinator.operations.supply import fleet, supply
 from agent.core.errors import NotFound, ValidationFailed
 from agent.core.values.near_names import hint, nearest
 from agent.core.values.quantities import format_money, parse_money
+from aitbc.answers.registry import (
+    Hardware,
+    ModelNeeds,
+    Price,
+    ServiceRequirements,
+    Speed,
+    TypicalDuration,
+    Validation,
+    ValidationProblem,
+)
 from runners.api import ServiceDefinition
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -81,7 +80,7 @@ def schema(context: Context, service_id: str) -> dict[str, Any]:
     return {**identity, **_json_schema(definition.input_model, "validation")}
 
 
-def requirements(context: Context, service_id: str) -> ServiceNeeds:
+def requirements(context: Context, service_id: str) -> ServiceRequirements:
     """Return what a machine needs for a service and for each of its models. Raises `NotFound`."""
     definition = _find(context, service_id)
     models = [
@@ -95,7 +94,9 @@ def requirements(context: Context, service_id: str) -> ServiceNeeds:
         for entry in context.catalogue.values()
         if entry.service == definition.service_id
     ]
-    return ServiceNeeds(service_id=definition.service_id, **asdict(definition.requirements), models=models)
+    return ServiceRequirements(
+        service_id=definition.service_id, **asdict(definition.requirements), models=models
+    )
 
 
 def _find(context: Context, service_id: str) -> ServiceDefinition:

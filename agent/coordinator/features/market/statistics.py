@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent.coordinator.features.market.answers import MarketStats, MinerStats
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import counts, miner_stats
@@ -13,6 +12,8 @@ from agent.core.errors import NotFound
 from agent.core.jobs import JobState
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_time, from_units
+from aitbc.answers.market import MarketStats
+from aitbc.answers.miners import MinerStats
 
 SECONDS_DECIMALS: Final = 3
 SHARE_DECIMALS: Final = 4

@@ -8,17 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from agent.coordinator.features.market.answers import (
-    MarketMiner,
-    MarketMinerList,
-    ModelSupply,
-    OfferedService,
-    ServiceSupply,
-    ServiceSupplyList,
-    Speed,
-)
 from agent.coordinator.operations import supply
-from agent.coordinator.operations.answers.miners import ServiceScore
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.estimates import estimates
@@ -28,6 +18,16 @@ from agent.coordinator.store import miners as store
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_time, parse_money
+from aitbc.answers.market import (
+    MarketMiner,
+    MarketMinerList,
+    ModelSupply,
+    OfferedService,
+    ServiceSupply,
+    ServiceSupplyList,
+)
+from aitbc.answers.miners import ServiceScore
+from aitbc.answers.registry import Speed
 from runners.api import ServiceDefinition
 
 _MINERS: Final = "market"

@@ -13,12 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.coordinator import lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.features.offers import offers, store
-from agent.coordinator.features.offers.answers import OfferAccepted
 from agent.coordinator.features.offers.fields import OfferOptions
 from agent.coordinator.features.offers.rules import EXHAUSTED, Offer, OfferState, misfit
 from agent.coordinator.hooks import NewJob
 from agent.coordinator.job_fields import fields_of
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.port import candidate_of
@@ -39,8 +38,10 @@ from agent.core.jobs import FINAL, Abandon, Failure, JobState
 from agent.core.market.ledger import Settlement
 from agent.core.market.reputation import shown
 from agent.core.matching import Waiting
-from agent.core.reasons import ReasonCode
 from agent.core.values.quantities import Money, format_time, to_units
+from aitbc.answers.accounts import Role
+from aitbc.answers.market import OfferAccepted
+from aitbc.reasons import ReasonCode
 from runners.errors import FailureCode
 
 Obstacle = Literal["withdrawn", "expired", "exhausted", "offline", "paused", "not_fitting"]

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import BaseModel, Field
 
-from agent.core.values import fields
+from aitbc.answers.jobs import OfferedJob
+from aitbc.answers.miners import RemovedOffers
 
 
 class OfferOptions(BaseModel, defer_build=True):
@@ -21,10 +22,8 @@ class OfferOptions(BaseModel, defer_build=True):
     )
 
 
-class OfferedStatus(BaseModel, defer_build=True):
+class OfferedStatus(OfferedJob, defer_build=True):
     """The offer in an answer about a job."""
-
-    offer_id: fields.OfferId | None = None
 
 
 class OfferFilter(BaseModel, defer_build=True):
@@ -35,10 +34,8 @@ class OfferFilter(BaseModel, defer_build=True):
     )
 
 
-class EndedOffers(BaseModel, defer_build=True):
+class EndedOffers(RemovedOffers, defer_build=True):
     """The number of a removed miner's offers that ended."""
-
-    ended_offers: int = Field(examples=[5])
 
 
 FIELDS: Final = {

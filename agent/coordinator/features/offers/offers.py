@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.coordinator.features.offers import answers, store
+from agent.coordinator.features.offers import store
 from agent.coordinator.features.offers.fields import OfferFilter, OfferOptions
 from agent.coordinator.features.offers.rules import (
     EXHAUSTED,
@@ -22,7 +22,7 @@ from agent.coordinator.features.offers.rules import (
 )
 from agent.coordinator.hooks import JobFields, NewJob, View
 from agent.coordinator.job_fields import FilterFields, fields_of
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import events as event_store
@@ -42,7 +42,6 @@ from agent.core.errors import (
 )
 from agent.core.feasibility import Situation
 from agent.core.market.reputation import shown
-from agent.core.reasons import Reason, ReasonCode
 from agent.core.values.quantities import (
     Money,
     Quantity,
@@ -54,8 +53,12 @@ from agent.core.values.quantities import (
     parse_quantity,
     to_units,
 )
+from agent.core.waiting_reasons import WaitingReason
 from agent.protocol.messages import Capabilities
 from agent.settings import CoordinatorSettings
+from aitbc.answers import market as answers
+from aitbc.answers.accounts import Role
+from aitbc.reasons import ReasonCode
 
 log = structlog.get_logger()
 
@@ -165,7 +168,7 @@ def broken(offer: Offer, capabilities: Capabilities) -> dict[str, str]:
 
 async def available(
     context: Context, *, job_type: str | None, max_price: Decimal | None, limit: int
-) -> answers.OfferPage:
+) -> answers.OfferList:
     """Return the offers that can be accepted now, cheapest first."""
     now = context.clock()
     listed = await context.database.read(
@@ -176,7 +179,7 @@ async def available(
         now=now,
         seen_after=offline_before(context),
     )
-    return answers.OfferPage(offers=[view(item.offer, now, shown(item.evidence, now)) for item in listed])
+    return answers.OfferList(offers=[view(item.offer, now, shown(item.evidence, now)) for item in listed])
 
 
 def job_refused(
@@ -213,14 +216,14 @@ def _affordable(connection: Connection, context: Context, record: JobRecord, uni
     return any(not offer.standing for offer in listed)
 
 
-def job_reasons(connection: Connection, record: JobRecord, now: float) -> Sequence[Reason]:
+def job_reasons(connection: Connection, record: JobRecord, now: float) -> Sequence[WaitingReason]:
     """Return that the job still waits for the miner of an offer that has ended."""
     offer_id = None if record.agreed_price is None else store.of_job(connection, record.job_id)
     offer = None if offer_id is None else store.find(connection, offer_id)
     if offer is None or offer.status(now) not in (OfferState.WITHDRAWN, OfferState.EXPIRED):
         return ()
     return (
-        Reason(
+        WaitingReason(
             ReasonCode.OFFER_ENDED,
             f"The offer {offer_id} has ended; the job still waits for its miner {offer.miner_id}.",
             "Wait for the miner, or cancel the job and submit it again with another offer or with none.",
@@ -245,13 +248,13 @@ def filter_jobs(
     return None if offer_id is None else store.narrowing(offer_id, account_id)
 
 
-async def own(context: Context, caller: Caller, *, limit: int, before: str | None) -> answers.OfferPage:
+async def own(context: Context, caller: Caller, *, limit: int, before: str | None) -> answers.OfferList:
     """Return the caller's own offers in any state, newest first."""
     if caller.miner_id is None:
         raise Forbidden("Only miners have offers; use the key of a miner's owner.")
     offers = await context.database.read(store.of_miner, caller.miner_id, limit=limit + 1, before=before)
     page, now = offers[:limit], context.clock()
-    return answers.OfferPage(
+    return answers.OfferList(
         offers=[view(offer, now) for offer in page],
         next=page[-1].offer_id if len(offers) > limit else None,
     )

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query, status
 from agent.coordinator.features.offers import acceptance
 from agent.coordinator.features.offers import offers as operations
 from agent.coordinator.features.offers.acceptance import AcceptRequest
-from agent.coordinator.features.offers.answers import Offer, OfferAccepted, OfferEnded, OfferPage
 from agent.coordinator.features.offers.offers import OfferRequest
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
@@ -23,8 +22,9 @@ from agent.core.errors import (
     NotFound,
     OfferNotAvailable,
 )
-from agent.core.values import fields
 from agent.core.values.quantities import Money
+from aitbc.answers import fields
+from aitbc.answers.market import Offer, OfferAccepted, OfferEnded, OfferList
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/marketplace/offers", tags=["Marketplace"])
 
@@ -64,7 +64,7 @@ async def list_offers(
             max_length=64, description="With `mine`, continue before this offer: `next` of the previous page"
         ),
     ] = None,
-) -> OfferPage:
+) -> OfferList:
     """Returns the offers that can be accepted now, cheapest first."""
     if mine:
         return await operations.own(context, caller, limit=limit, before=before)

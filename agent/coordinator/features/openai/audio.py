@@ -10,15 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from agent.coordinator.features.openai.form import FILE, read_form
 from agent.coordinator.features.openai.neutral import Only
 from agent.coordinator.features.openai.serving import Submission, invalid_results, made_file, service, submit
-from agent.coordinator.operations.answers.files import Artifact
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
 from agent.coordinator.operations.jobs.addresses import ARTIFACT_SCHEME
 from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.core.errors import ValidationFailed
-from agent.core.values.fields import example
 from agent.protocol.validation_errors import field_errors
+from aitbc.answers.fields import example
+from aitbc.answers.files import Artifact
 from runners.whisper.request import Segment, TranscribeResult
 
 SERVICE: Final = "whisper_transcription"

@@ -15,7 +15,7 @@ from agent.coordinator.features.openai.serving import Submission, service, submi
 from agent.coordinator.features.openai.writing import Added, Chunks
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
-from agent.core.values.fields import example
+from aitbc.answers.fields import example
 from runners.llm.request import MAX_TEXT, FinishReason, InferenceResult, TokenLogprob, Usage
 
 DEFAULT_MAX_TOKENS: Final = 16

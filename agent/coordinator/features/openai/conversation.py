@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from agent.coordinator.features.openai.chat import CalledFunction, FunctionCall
 from agent.coordinator.features.openai.serving import Submission
 from agent.coordinator.features.openai.writing import Added, Chunks
-from agent.core.values.fields import example
+from aitbc.answers.fields import example
 from runners.llm.request import Answer, FinishReason, InferenceResult, TokenLogprob, Usage
 
 

@@ -13,7 +13,7 @@ from agent.coordinator.features.openai.serving import Submission, service, submi
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.requests import JobOptions
-from agent.core.values.fields import example
+from aitbc.answers.fields import example
 from runners.embedding.request import MAX_CHARACTERS, MAX_TEXTS, EmbeddingResult, EmbeddingUsage
 
 SERVICE: Final = "text_embedding"

@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from agent.coordinator.operations.answers.files import Artifact
 from agent.core.errors import PayloadTooLarge, ValidationFailed
 from agent.core.values.media_types import clean_media_type
+from aitbc.answers.files import Artifact
 
 FILE: Final = "file"
 MAX_PARTS: Final = 64

@@ -15,7 +15,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files.links import link_to
 from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.store.artifacts import ArtifactRecord
-from agent.core.values.fields import example
+from aitbc.answers.fields import example
 from runners.stable_diffusion.request import (
     MAX_GUIDANCE,
     MAX_IMAGES,

@@ -11,7 +11,7 @@ from agent.coordinator.features.market.supply import Cheapest
 from agent.coordinator.features.openai import audio, chat, embeddings, images
 from agent.coordinator.features.openai.serving import known_models, unknown_model
 from agent.coordinator.operations.context import Context
-from agent.core.values import fields
+from aitbc.answers import fields
 
 SERVICES: Final = (chat.SERVICE, embeddings.SERVICE, audio.SERVICE, images.SERVICE)
 

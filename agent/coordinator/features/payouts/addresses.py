@@ -8,7 +8,6 @@ import structlog
 
 from agent.coordinator.features.payouts import views
 from agent.coordinator.features.payouts.adapter import AddressRefused
-from agent.coordinator.features.payouts.answers import payouts as answers
 from agent.coordinator.features.payouts.money import HOUR
 from agent.coordinator.features.payouts.rules import effective_at
 from agent.coordinator.features.payouts.store import addresses as store
@@ -22,6 +21,7 @@ from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.events import NOBODY, NewEvent
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values.quantities import format_time, parse_time
+from aitbc.answers import payouts as answers
 from aitbc.canonical import canonical_json
 from aitbc.errors import FormatError, VerificationError
 from aitbc.leaves.payouts import PayoutAddress, open_payout_address
@@ -58,10 +58,10 @@ def _show(connection: Connection, context: Context, miner_id: str) -> answers.Pa
     )
 
 
-def _view(record: AddressRecord | None) -> answers.PayoutAddress | None:
+def _view(record: AddressRecord | None) -> answers.PayoutDestination | None:
     if record is None:
         return None
-    return answers.PayoutAddress(
+    return answers.PayoutDestination(
         adapter=record.adapter,
         currency=record.currency,
         address=record.address,

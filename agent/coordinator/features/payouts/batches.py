@@ -12,11 +12,10 @@ import structlog
 from agent.coordinator.features.log import store as log_store
 from agent.coordinator.features.log.store import NewLeaf
 from agent.coordinator.features.payouts import views
-from agent.coordinator.features.payouts.answers import payouts as answers
 from agent.coordinator.features.payouts.manifests import manifest_of
 from agent.coordinator.features.payouts.money import HOUR, held_since
 from agent.coordinator.features.payouts.notices import announce
-from agent.coordinator.features.payouts.rules import BatchState, PaymentState, Selection, Terms, choose
+from agent.coordinator.features.payouts.rules import BatchState, Selection, Terms, choose
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store import transfers as payout_transfers
 from agent.coordinator.features.payouts.store.batches import BatchRecord, PayoutRecord
@@ -28,6 +27,8 @@ from agent.coordinator.store import locks
 from agent.coordinator.store import miners as miner_store
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values.quantities import from_units, make_id, to_units
+from aitbc.answers import payouts as answers
+from aitbc.answers.payouts import PaymentState
 from aitbc.leaves.payouts import MAX_DECIMALS, converted
 from aitbc.statement import decimal_text
 
@@ -66,12 +67,12 @@ class _Plan:
     note: str
 
 
-async def preview(context: Context, request: NewBatch) -> answers.BatchDetails:
+async def preview(context: Context, request: NewBatch) -> answers.PayoutBatchDetails:
     """Return the batch that `create` would make now, with the miners that it omits. Raises as `create`, but not for an empty batch."""
     return await context.database.read(_preview, context, _plan(context, request))
 
 
-async def create(context: Context, caller: Caller, request: NewBatch) -> answers.BatchDetails:
+async def create(context: Context, caller: Caller, request: NewBatch) -> answers.PayoutBatchDetails:
     """Create a batch, and reserve its money.
 
     Raises `ValidationFailed`, `ServiceUnavailable` for an adapter that cannot be used, and `Conflict` if there is nobody to pay.
@@ -122,7 +123,7 @@ def _select(connection: Connection, context: Context, plan: _Plan) -> Selection:
     return choose(found, plan.terms)
 
 
-def _preview(connection: Connection, context: Context, plan: _Plan) -> answers.BatchDetails:
+def _preview(connection: Connection, context: Context, plan: _Plan) -> answers.PayoutBatchDetails:
     selection = _select(connection, context, plan)
     batch, payments = _records(plan, selection, batch_id="", created_by="")
     names = miner_store.names(connection)
@@ -135,7 +136,9 @@ def _preview(connection: Connection, context: Context, plan: _Plan) -> answers.B
     return views.details(replace(batch, state=DRAFT), payments, names, omitted=omitted)
 
 
-def _create(connection: Connection, context: Context, caller: Caller, plan: _Plan) -> answers.BatchDetails:
+def _create(
+    connection: Connection, context: Context, caller: Caller, plan: _Plan
+) -> answers.PayoutBatchDetails:
     locks.payouts(connection)
     selection = _select(connection, context, plan)
     if not selection.payments:
@@ -192,32 +195,35 @@ def _records(
     return batch, payments
 
 
-async def page(context: Context, *, limit: int, before: str | None, status: str | None) -> answers.BatchPage:
+async def page(
+    context: Context, *, limit: int, before: str | None, status: str | None
+) -> answers.PayoutBatchList:
     """Return batches, newest first."""
     return await context.database.read(_page, context, limit, before, status)
 
 
 def _page(
     connection: Connection, context: Context, limit: int, before: str | None, status: str | None
-) -> answers.BatchPage:
+) -> answers.PayoutBatchList:
     found = store.batches(connection, limit=limit + 1, before=before, state=status)
     shown = found[:limit]
     counts = store.counts(connection, [batch.batch_id for batch in shown])
-    return answers.BatchPage(
+    return answers.PayoutBatchList(
         batches=[
-            answers.Batch.model_validate(views.batch_fields(batch, counts[batch.batch_id])) for batch in shown
+            answers.PayoutBatch.model_validate(views.batch_fields(batch, counts[batch.batch_id]))
+            for batch in shown
         ],
         adapters=views.adapters(context),
         next=shown[-1].batch_id if len(found) > limit else None,
     )
 
 
-async def show(context: Context, batch_id: str) -> answers.BatchDetails:
+async def show(context: Context, batch_id: str) -> answers.PayoutBatchDetails:
     """Return a batch with its payments and transfers. Raises `NotFound`."""
     return await context.database.read(_show, batch_id)
 
 
-def _show(connection: Connection, batch_id: str) -> answers.BatchDetails:
+def _show(connection: Connection, batch_id: str) -> answers.PayoutBatchDetails:
     batch = required(connection, batch_id)
     transfers = payout_transfers.of_batch(connection, batch_id)
     return views.details(
@@ -233,7 +239,7 @@ def required(connection: Connection, batch_id: str) -> BatchRecord:
     return batch
 
 
-async def approve(context: Context, caller: Caller, batch_id: str) -> answers.BatchDetails:
+async def approve(context: Context, caller: Caller, batch_id: str) -> answers.PayoutBatchDetails:
     """Approve a batch: sign its manifest by putting it into the log, and have it sent. A repetition changes nothing.
 
     Raises `NotFound`, `Conflict` for a batch that was cancelled, and `Forbidden` if another administrator must approve it.
@@ -244,7 +250,9 @@ async def approve(context: Context, caller: Caller, batch_id: str) -> answers.Ba
     return approved
 
 
-def _approve(connection: Connection, context: Context, caller: Caller, batch_id: str) -> answers.BatchDetails:
+def _approve(
+    connection: Connection, context: Context, caller: Caller, batch_id: str
+) -> answers.PayoutBatchDetails:
     locks.payouts(connection, batch_id)
     batch = required(connection, batch_id)
     if batch.approved_at is not None and batch.state != BatchState.CANCELLED:
@@ -265,7 +273,7 @@ def _approve(connection: Connection, context: Context, caller: Caller, batch_id:
     return _show(connection, batch_id)
 
 
-async def cancel(context: Context, caller: Caller, batch_id: str) -> answers.BatchDetails:
+async def cancel(context: Context, caller: Caller, batch_id: str) -> answers.PayoutBatchDetails:
     """Cancel a batch of which nothing was sent, and move its money back. A repetition changes nothing.
 
     Raises `NotFound`, and `Conflict` once its adapter has begun.
@@ -275,7 +283,9 @@ async def cancel(context: Context, caller: Caller, batch_id: str) -> answers.Bat
     return cancelled
 
 
-def _cancel(connection: Connection, context: Context, caller: Caller, batch_id: str) -> answers.BatchDetails:
+def _cancel(
+    connection: Connection, context: Context, caller: Caller, batch_id: str
+) -> answers.PayoutBatchDetails:
     locks.payouts(connection, batch_id)
     batch = required(connection, batch_id)
     if batch.state != BatchState.CANCELLED:

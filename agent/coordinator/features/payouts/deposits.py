@@ -11,7 +11,6 @@ from typing import Final
 
 from standardwebhooks import Webhook
 
-from agent.coordinator.features.payouts.answers.deposits import Deposit, DepositPage
 from agent.coordinator.features.payouts.store import deposits as store
 from agent.coordinator.features.payouts.store.deposits import DepositRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
@@ -20,6 +19,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import locks
 from agent.core.errors import Conflict, Unauthorized, ValidationFailed
 from agent.core.values.quantities import MONEY_DECIMALS, format_money, format_time, from_units
+from aitbc.answers.payouts import Deposit, DepositList
 
 SIGNATURE: Final = "webhook-signature"
 DIGITS: Final = 60
@@ -76,11 +76,11 @@ async def deposit(context: Context, incoming: Incoming) -> Deposit:
     return await context.database.write(_deposit, context, incoming, units, tx_id)
 
 
-async def page(context: Context, *, account_id: str | None, limit: int, before: str | None) -> DepositPage:
+async def page(context: Context, *, account_id: str | None, limit: int, before: str | None) -> DepositList:
     """Return deposits, newest first."""
     records = await context.database.read(store.page, account_id=account_id, limit=limit + 1, before=before)
     shown = records[:limit]
-    return DepositPage(
+    return DepositList(
         deposits=[_view(record) for record in shown],
         next=shown[-1].tx_id if len(records) > limit else None,
     )

@@ -10,7 +10,6 @@ import structlog
 from agent.coordinator.features.payouts import batches, views
 from agent.coordinator.features.payouts.adapter import AddressRefused
 from agent.coordinator.features.payouts.addresses import AHEAD_SECONDS, OLDEST_SECONDS
-from agent.coordinator.features.payouts.answers import payouts as answers
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store import transfers as payout_transfers
 from agent.coordinator.features.payouts.store.batches import PayoutRecord
@@ -20,6 +19,7 @@ from agent.coordinator.store import miners as miner_store
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values.quantities import parse_time
 from agent.protocol.hand_ins import PayoutHandIn, open_hand_in
+from aitbc.answers import payouts as answers
 from aitbc.errors import FormatError, VerificationError
 
 log = structlog.get_logger()

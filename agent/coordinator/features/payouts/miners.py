@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from agent.coordinator.features.log import public
 from agent.coordinator.features.payouts import views
-from agent.coordinator.features.payouts.answers import payouts as answers
 from agent.coordinator.features.payouts.manifests import payment_of, tree_of
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store.batches import BatchRecord
@@ -13,6 +12,7 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
 from agent.core.errors import Conflict, NotFound
+from aitbc.answers import payouts as answers
 from aitbc.leaves.payouts import PayoutProof
 
 

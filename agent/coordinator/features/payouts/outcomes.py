@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import structlog
 
 from agent.coordinator.features.payouts import batches
-from agent.coordinator.features.payouts.answers import payouts as answers
 from agent.coordinator.features.payouts.notices import announce
-from agent.coordinator.features.payouts.rules import PaymentState
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store.batches import BatchRecord, Ending, PayoutRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.core.errors import Conflict, ValidationFailed
+from aitbc.answers import payouts as answers
+from aitbc.answers.payouts import PaymentState
 
 __all__ = ["Ending", "Outcomes", "report"]
 
@@ -31,7 +31,9 @@ class Outcomes:
     force: bool = False
 
 
-async def report(context: Context, caller: Caller, batch_id: str, outcomes: Outcomes) -> answers.BatchDetails:
+async def report(
+    context: Context, caller: Caller, batch_id: str, outcomes: Outcomes
+) -> answers.PayoutBatchDetails:
     """End payments that were sent. A repeated report changes nothing.
 
     Raises `NotFound`, `ValidationFailed` for a payment of another batch, and `Conflict` for one that was not sent or has ended

@@ -13,6 +13,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, TypeVar
 
+from aitbc.answers.payouts import Omitted, PaymentState
+
 DAY_SECONDS: Final = 86_400
 
 
@@ -36,26 +38,6 @@ class BatchState(StrEnum):
     def final(self) -> bool:
         """Whether this state is final."""
         return self in {BatchState.CONFIRMED, BatchState.FAILED, BatchState.CANCELLED}
-
-
-class PaymentState(StrEnum):
-    """The state of a payment."""
-
-    CREATED = "created"
-    APPROVED = "approved"
-    PREPARED = "prepared"
-    """The bytes that pay it are stored, and may have been sent."""
-    SENT = "sent"
-    CONFIRMED = "confirmed"
-    FAILED = "failed"
-    """It is certain that it was not paid; the money is back in the miner's earnings."""
-    CANCELLED = "cancelled"
-    """Its batch was cancelled; the money is back in the miner's earnings."""
-
-    @property
-    def final(self) -> bool:
-        """Whether this state is final."""
-        return self in {PaymentState.CONFIRMED, PaymentState.FAILED, PaymentState.CANCELLED}
 
 
 class TransferState(StrEnum):
@@ -117,23 +99,6 @@ def sources(
         if happening is event:
             found.setdefault(after, []).append(before)
     return found
-
-
-class Omitted(StrEnum):
-    """Why a miner that has earned money is not part of a batch."""
-
-    NO_ADDRESS = "no_address"
-    """It has no address of the batch's adapter and currency."""
-    EXCLUDED = "excluded"
-    """An operator has excluded it."""
-    NEW = "new"
-    """It registered too recently (`payouts.new_miner_hours`)."""
-    ON_HOLD = "on_hold"
-    """All that it has earned is too recent (`payouts.hold_hours`), or the cut-off is earlier."""
-    BELOW_MINIMUM = "below_minimum"
-    """What could be paid is less than the batch's minimum, or rounds to nothing in its currency."""
-    BATCH_FULL = "batch_full"
-    """The batch has the maximum number of payments; the next one pays it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from agent.coordinator.features.payouts.answers import payouts as answers
-from agent.coordinator.features.payouts.rules import PaymentState
 from agent.coordinator.features.payouts.store.batches import BatchRecord, PayoutRecord
 from agent.coordinator.features.payouts.store.transfers import TransferRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.context import Context
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
+from aitbc.answers import payouts as answers
+from aitbc.answers.payouts import PaymentState
 
 
 def money(units: int) -> str:
@@ -95,10 +95,10 @@ def details(
     names: Mapping[str, str],
     transfers: Sequence[TransferRecord] = (),
     omitted: Sequence[answers.OmittedMiner] = (),
-) -> answers.BatchDetails:
+) -> answers.PayoutBatchDetails:
     """Return the answer about a batch with everything that belongs to it."""
     values = batch_fields(batch, Counter(payment.state for payment in payments))
-    return answers.BatchDetails.model_validate(
+    return answers.PayoutBatchDetails.model_validate(
         {
             **values,
             "payouts": [payout(payment, batch, names) for payment in payments],
@@ -110,15 +110,15 @@ def details(
     )
 
 
-def adapters(context: Context) -> list[answers.Adapter]:
+def adapters(context: Context) -> list[answers.PayoutAdapter]:
     """Return the adapters of the settings, usable or not."""
     known = context.part(PayoutWorker).adapters
     usable = [
-        answers.Adapter(adapter=name, currencies=dict(one.currencies), by_hand=one.by_hand)
+        answers.PayoutAdapter(adapter=name, currencies=dict(one.currencies), by_hand=one.by_hand)
         for name, one in known.usable.items()
     ]
     faulty = [
-        answers.Adapter(adapter=name, currencies={}, by_hand=False, fault=fault)
+        answers.PayoutAdapter(adapter=name, currencies={}, by_hand=False, fault=fault)
         for name, fault in known.faults.items()
     ]
     return usable + faulty

@@ -23,7 +23,7 @@ from agent.coordinator.features.payouts.adapter import Answer, BatchInfo, Outcom
 from agent.coordinator.features.payouts.adapters.installed import Adapters
 from agent.coordinator.features.payouts.adapters.threads import AdapterThread
 from agent.coordinator.features.payouts.notices import announce
-from agent.coordinator.features.payouts.rules import PaymentState, TransferState, next_pause
+from agent.coordinator.features.payouts.rules import TransferState, next_pause
 from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store import transfers as transfer_store
@@ -34,6 +34,7 @@ from agent.coordinator.store import locks
 from agent.coordinator.store.database import Connection, Database
 from agent.core.values.quantities import make_id
 from agent.fault_points import reach
+from aitbc.answers.payouts import PaymentState
 
 WORK: Final = "payouts"
 """The signal to the leader that there may be something to prepare."""

@@ -12,7 +12,7 @@ from agent.coordinator.operations.answers.jobs import JobCreated
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
 from agent.core.errors import Conflict, InsufficientBalance, JobNotFound, NotFound, OfferNotAvailable
-from agent.core.values import fields
+from aitbc.answers import fields
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/jobs", tags=["Jobs"])
 

@@ -17,9 +17,7 @@ from typing import Final
 from agent.coordinator import hooks
 from agent.coordinator.blobs.store import DirectTransfers, Stored
 from agent.coordinator.features.s3 import store
-from agent.coordinator.features.s3.answers import DirectPart, DirectUpload
 from agent.coordinator.features.s3.store import DirectUploadRecord
-from agent.coordinator.operations.answers.files import Artifact
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
@@ -39,6 +37,7 @@ from agent.core.errors import (
 )
 from agent.core.values.file_names import clean_file_name
 from agent.core.values.quantities import format_time
+from aitbc.answers.files import Artifact, DirectPart, DirectUpload
 
 PART_SIZE: Final = 16 * 2**20
 MOST_PARTS: Final = 9_000

@@ -8,7 +8,6 @@ from fastapi import APIRouter, status
 from pydantic import Field
 
 from agent.coordinator.features.s3 import direct as operations
-from agent.coordinator.features.s3.answers import DirectTransferOffer, DirectUpload
 from agent.coordinator.features.s3.direct import NewFile
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
@@ -21,8 +20,9 @@ from agent.core.errors import (
     PayloadTooLarge,
     StaleLease,
 )
-from agent.core.values import fields
 from agent.core.values.media_types import clean_media_type
+from aitbc.answers import fields
+from aitbc.answers.files import DirectTransferOffer, DirectUpload
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/direct-uploads", tags=["Uploads"])
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.core.values.fields import Answer
+from aitbc.answers.jobs import OpaqueJob
 
 MAX_FILES: Final = 256
 MAX_CIPHERTEXT: Final = 48 * 2**20
@@ -53,23 +53,8 @@ class SealedInput(BaseModel, defer_build=True):
     )
 
 
-class SealedJob(Answer):
-    """The part of a sealed job that is in clear, with which its client finds the key for the answer."""
-
-    version: int = Field(examples=[1])
-    key_id: str = Field(description="The miner's key", examples=["9f86d081884c7d659a2feaa0c55ad015"])
-    request_id: str = Field(examples=["2feaa0c55ad0159f86d081884c7d659a"])
-    reply_key: str = Field(description="The client's X25519 key, base64", examples=["base64_public_key"])
-    model: str | None = Field(examples=["tiny.en"])
-    adapters: list[str] = Field(examples=[[]])
-
-
-class SealedDetails(BaseModel, defer_build=True):
+class SealedDetails(OpaqueJob, defer_build=True):
     """The part of a sealed job that is in clear, in the answer about it."""
-
-    sealed: SealedJob | None = Field(
-        default=None, description="Present for a sealed job, whose parameters only its miner can read"
-    )
 
 
 FIELDS: Final = {"Input": SealedInput, "Details": SealedDetails}

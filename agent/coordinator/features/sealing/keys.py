@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from agent.coordinator.features.sealing.answers import EncryptionKeyAnswer
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import NotFound, ValidationFailed
 from agent.protocol.messages import Capabilities
+from aitbc.answers.sealing import EncryptionKeyAnswer
 from aitbc.canonical import b64encode
 from aitbc.errors import VerificationError
 from aitbc.sealing import EncryptionKey

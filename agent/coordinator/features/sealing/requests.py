@@ -8,13 +8,14 @@ from typing import Any, Final
 import orjson
 
 from agent.coordinator.features.sealing import keys
-from agent.coordinator.features.sealing.fields import SealedInput, SealedJob, SealedRequest
+from agent.coordinator.features.sealing.fields import SealedInput, SealedRequest
 from agent.coordinator.hooks import Errors, JobFields, NewJob, OpaqueInput, RequestedJob, View
 from agent.coordinator.job_fields import fields_of
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import validation
 from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem
 from agent.coordinator.store.jobs import JobRecord
+from aitbc.answers.jobs import SealedJob
 from aitbc.statement import Statement
 
 UNPROVABLE: Final = "no other miner can check a sealed job: only its client and its miner can read it"

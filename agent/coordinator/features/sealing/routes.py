@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from agent.coordinator.features.sealing import keys
-from agent.coordinator.features.sealing.answers import EncryptionKeyAnswer
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
 from agent.core.errors import NotFound
-from agent.core.values import fields
+from aitbc.answers import fields
+from aitbc.answers.sealing import EncryptionKeyAnswer
 
 router = APIRouter(prefix="/v1/miners", tags=["Miners"])
 

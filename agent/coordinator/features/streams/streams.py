@@ -19,11 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.coordinator.feed.feed import ALL, EVERYBODY, NUMBER_BITS, account_topic, miner_topic
 from agent.coordinator.feed.hub import RESYNC, Message, Subscription
 from agent.coordinator.operations.accounts.access import authenticate
-from agent.coordinator.operations.callers import Caller, Credential, Role
+from agent.coordinator.operations.callers import Caller, Credential
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import events as store
 from agent.coordinator.store.events import StoredEvent
 from agent.core.errors import RateLimitExceeded, ServiceUnavailable, Unauthorized, ValidationFailed
+from aitbc.answers.accounts import Role
 
 StreamType = Literal[
     "job_update", "marketplace_update", "receipt_created", "payout_update", "job_progress", "job_event"

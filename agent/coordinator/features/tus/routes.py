@@ -13,7 +13,6 @@ from starlette.requests import ClientDisconnect
 
 from agent.coordinator.features.tus import headers as tus
 from agent.coordinator.features.tus import uploads as operations
-from agent.coordinator.features.tus.answers import Upload
 from agent.coordinator.features.tus.errors import UnsupportedChecksum, UnsupportedVersion
 from agent.coordinator.features.tus.uploads import Interrupted, Part, UploadRecord
 from agent.coordinator.http.large_json import LargeJsonRoute
@@ -28,7 +27,8 @@ from agent.core.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from agent.core.values import fields
+from aitbc.answers import fields
+from aitbc.answers.files import Upload
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/uploads", tags=["Uploads"])
 

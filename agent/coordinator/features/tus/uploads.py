@@ -11,11 +11,10 @@ from typing import Final
 import structlog
 
 from agent.coordinator.features.tus import store
-from agent.coordinator.features.tus.answers import Upload
 from agent.coordinator.features.tus.headers import Checksum, Segment, parse_metadata
 from agent.coordinator.features.tus.store import UploadRecord
 from agent.coordinator.features.tus.turns import TAKEN_OVER, GrowingUpload, Interrupted, UploadStore
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.store import artifacts as artifact_store
@@ -32,6 +31,8 @@ from agent.core.errors import (
 from agent.core.values.file_names import clean_file_name
 from agent.core.values.media_types import clean_media_type
 from agent.core.values.quantities import format_time
+from aitbc.answers.accounts import Role
+from aitbc.answers.files import Upload
 
 __all__ = [
     "Interrupted",

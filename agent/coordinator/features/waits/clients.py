@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent.coordinator.features.waits.answers import JobExplanation, MinerReasons
 from agent.coordinator.features.waits.explanation import Explanation, explain
 from agent.coordinator.features.waits.reading import situation_of
 from agent.coordinator.features.waits.situation import JobSituation
 from agent.coordinator.hooks import NewJob
-from agent.coordinator.operations.answers.jobs import JobReason
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -21,8 +19,10 @@ from agent.core.errors import ApiError, CannotRun
 from agent.core.feasibility import Situation, runnable_on
 from agent.core.jobs import JobState
 from agent.core.matching import Waiting
-from agent.core.reasons import CanRun, Reason
 from agent.core.values.quantities import format_optional_time
+from agent.core.waiting_reasons import WaitingReason
+from aitbc.answers.jobs import JobExplanation, MinerReasons, Reason
+from aitbc.reasons import CanRun
 
 MAX_MINERS: Final = 50
 """Miners that an answer lists."""
@@ -102,9 +102,9 @@ def refusal(
     return CannotRun(f"{error.message} {explanation.summary}", {"reasons": reasons})
 
 
-def reason_answer(reason: Reason) -> JobReason:
+def reason_answer(reason: WaitingReason) -> Reason:
     """Return a reason as answers show it."""
-    return JobReason(
+    return Reason(
         code=reason.code,
         message=reason.message,
         who=reason.who,

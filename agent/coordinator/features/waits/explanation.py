@@ -10,7 +10,8 @@ from agent.coordinator.features.waits.situation import JobSituation
 from agent.coordinator.features.waits.words import WORDS
 from agent.core.feasibility import KnownMiner, has_auditor, hindrances, lasting
 from agent.core.matching import Waiting
-from agent.core.reasons import CanRun, Reason, ReasonCode
+from agent.core.waiting_reasons import WaitingReason
+from aitbc.reasons import CanRun, ReasonCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Explanation:
     """Why a job does not run. `by_miner` has each miner's reasons, the one nearest to running the job first."""
 
     can_run: CanRun
-    reasons: tuple[Reason, ...]
+    reasons: tuple[WaitingReason, ...]
     by_miner: tuple[tuple[KnownMiner, tuple[ReasonCode, ...]], ...] = ()
 
     @property
@@ -63,7 +64,7 @@ def _nearest(by_miner: _ByMiner) -> list[tuple[KnownMiner, tuple[ReasonCode, ...
     return [pair for pair in by_miner if lasting(pair[1]) == fewest]
 
 
-def _job_reasons(job: Waiting, situation: JobSituation, by_miner: _ByMiner) -> Iterator[Reason]:
+def _job_reasons(job: Waiting, situation: JobSituation, by_miner: _ByMiner) -> Iterator[WaitingReason]:
     """Yield the reasons that concern no miner, or only the one that the job names."""
     if situation.missing_files:
         yield _reason(ReasonCode.FILES_MISSING, job, (), situation)
@@ -78,7 +79,7 @@ def _job_reasons(job: Waiting, situation: JobSituation, by_miner: _ByMiner) -> I
         yield _reason(ReasonCode.ACCOUNT_LIMIT, job, (), situation)
 
 
-def _of_miners(job: Waiting, nearest: _ByMiner, situation: JobSituation) -> list[Reason]:
+def _of_miners(job: Waiting, nearest: _ByMiner, situation: JobSituation) -> list[WaitingReason]:
     """Return the reasons of the nearest miners, one for each code: lasting ones first, then those of most miners."""
     concerned: defaultdict[ReasonCode, list[KnownMiner]] = defaultdict(list)
     for miner, codes in nearest:
@@ -88,11 +89,15 @@ def _of_miners(job: Waiting, nearest: _ByMiner, situation: JobSituation) -> list
     return [_reason(code, job, concerned[code], situation) for code in order]
 
 
-def _queued(job: Waiting, situation: JobSituation) -> Reason | None:
+def _queued(job: Waiting, situation: JobSituation) -> WaitingReason | None:
     return _reason(ReasonCode.QUEUED, job, (), situation) if situation.ahead else None
 
 
-def _reason(code: ReasonCode, job: Waiting, miners: Sequence[KnownMiner], situation: JobSituation) -> Reason:
+def _reason(
+    code: ReasonCode, job: Waiting, miners: Sequence[KnownMiner], situation: JobSituation
+) -> WaitingReason:
     words = WORDS[code](job, miners, situation)
     details = {**words.details, **({"miner_ids": [miner.miner_id for miner in miners]} if miners else {})}
-    return Reason(code, words.message, words.action, details, tuple(miner.miner_id for miner in miners))
+    return WaitingReason(
+        code, words.message, words.action, details, tuple(miner.miner_id for miner in miners)
+    )

@@ -11,11 +11,11 @@ from agent.coordinator.features.waits import store
 from agent.coordinator.features.waits.clients import reason_answer
 from agent.coordinator.features.waits.explanation import explain
 from agent.coordinator.features.waits.reading import situation_of
-from agent.coordinator.operations.answers.jobs import JobWaiting
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.jobs import JobState
+from aitbc.answers.jobs import JobWaiting
 
 SECONDS: Final = 1.0
 AT_ONCE: Final = 20

@@ -7,8 +7,8 @@ from typing import Final
 
 from agent.core.feasibility import KnownMiner, Situation
 from agent.core.matching import Waiting
-from agent.core.reasons import ReasonCode
 from agent.core.values.quantities import format_money
+from aitbc.reasons import ReasonCode
 
 _Action = Callable[[Waiting, KnownMiner, Situation], str]
 

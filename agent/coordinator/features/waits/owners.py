@@ -7,12 +7,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from agent.coordinator.dispatch.fleet import known_miners
-from agent.coordinator.features.waits.answers import MinerExplanation, WaitingKind
 from agent.coordinator.features.waits.owner_words import OWNER_ACTIONS
 from agent.coordinator.features.waits.reading import with_load
 from agent.coordinator.features.waits.situation import JobSituation
 from agent.coordinator.features.waits.words import WORDS
-from agent.coordinator.operations.answers.jobs import JobReason
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility
@@ -20,7 +18,9 @@ from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.store import queue
 from agent.core.feasibility import KnownMiner, hindrances
 from agent.core.matching import Waiting
-from agent.core.reasons import ReasonCode
+from aitbc.answers.jobs import Reason
+from aitbc.answers.miners import MinerExplanation, WaitingKind
+from aitbc.reasons import ReasonCode
 
 MAX_KINDS: Final = 50
 """Kinds of jobs that an answer lists."""
@@ -84,7 +84,7 @@ def _easiest(jobs: list[Waiting]) -> Waiting:
 
 def _reasons(
     job: Waiting, miner: KnownMiner, codes: Iterable[ReasonCode], situation: JobSituation
-) -> list[JobReason]:
+) -> list[Reason]:
     reasons = []
     for code in codes:
         words = WORDS[code](job, [miner], situation)
@@ -94,5 +94,5 @@ def _reasons(
         )
         details = {} if code is ReasonCode.NOT_CHOSEN else dict(words.details)
         message = "The jobs name another miner." if code is ReasonCode.NOT_CHOSEN else words.message
-        reasons.append(JobReason(code=code, message=message, who=code.who, action=remedy, details=details))
+        reasons.append(Reason(code=code, message=message, who=code.who, action=remedy, details=details))
     return reasons

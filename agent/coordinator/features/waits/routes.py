@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from agent.coordinator.features.waits import clients, owners
-from agent.coordinator.features.waits.answers import JobExplanation, MinerExplanation
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Client, ContextOf, OwnerOrAdmin
 from agent.core.errors import JobNotFound, NotFound
-from agent.core.values import fields
+from aitbc.answers import fields
+from aitbc.answers.jobs import JobExplanation
+from aitbc.answers.miners import MinerExplanation
 
 router = APIRouter(prefix="/v1")
 

@@ -8,7 +8,7 @@ from typing import Self
 
 from agent.core.feasibility import Situation
 from agent.core.matching import Waiting
-from agent.core.reasons import Reason
+from agent.core.waiting_reasons import WaitingReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class JobSituation(Situation):
 
     missing_files: Sequence[str] = ()
     failures: Sequence[FailedRun] = ()
-    of_features: Sequence[Reason] = ()
+    of_features: Sequence[WaitingReason] = ()
     running: int = 0
     limit: int | None = None
     ahead: Sequence[Waiting] | None = None

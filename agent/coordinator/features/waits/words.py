@@ -9,9 +9,9 @@ from typing import Any, Final
 from agent.coordinator.features.waits.situation import JobSituation
 from agent.core.feasibility import KnownMiner
 from agent.core.matching import Waiting, has_feature
-from agent.core.reasons import ReasonCode
 from agent.core.values.durations import format_duration
 from agent.core.values.quantities import format_money, format_time, gibibytes
+from aitbc.reasons import ReasonCode
 
 MAX_NAMED: Final = 3
 """How many miners a sentence names."""

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from agent.core.values import fields
-from agent.core.values.fields import Answer, example
+from aitbc.answers import fields
+from aitbc.answers.fields import Answer, example
 
 
 class WebhookSecret(Answer):

@@ -10,7 +10,7 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Client, ContextOf
 from agent.core.errors import Conflict, JobNotFound
-from agent.core.values import fields
+from aitbc.answers import fields
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Webhooks"])
 

@@ -7,8 +7,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from agent.coordinator.operations.answers.accounts import Key
-from agent.coordinator.operations.callers import BrowserCredential, Caller, Credential, Role
+from agent.coordinator.operations.callers import BrowserCredential, Caller, Credential
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import access as store
 from agent.coordinator.store import browser_sessions as session_store
@@ -18,6 +17,7 @@ from agent.coordinator.store.access import KeyRecord
 from agent.coordinator.store.database import Connection
 from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized, ValidationFailed
 from agent.core.values.quantities import format_optional_time, format_time
+from aitbc.answers.accounts import Key, Role
 
 CACHE_SECONDS: Final = 5.0
 """How long a key is accepted without a look-up in the database: another process may have revoked it."""

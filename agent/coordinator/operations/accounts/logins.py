@@ -9,13 +9,12 @@ import structlog
 
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import NewKey, digest
-from agent.coordinator.operations.answers.accounts import LoginLink
-from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as store
 from agent.coordinator.store.access import LoginRecord
 from agent.core.errors import Unauthorized
 from agent.core.values.quantities import format_time
+from aitbc.answers.accounts import NewLogin, Role
 
 DASHBOARD: Final = "/dashboard/"
 
@@ -24,13 +23,13 @@ log = structlog.get_logger()
 
 async def create_login(
     context: Context, *, account_id: str | None = None, miner_id: str | None = None, admin: bool = False
-) -> LoginLink:
+) -> NewLogin:
     """Create a link that yields a key for each of the arguments, or an administrator's key without any. Raises `NotFound`."""
     token = secrets.token_urlsafe(32)
     expires_at = context.clock() + context.settings.login_seconds
     record = LoginRecord(account_id, miner_id, admin or (account_id is None and miner_id is None))
     await context.database.write(_add, context, digest(token), record, expires_at)
-    return LoginLink(token=token, path=f"{DASHBOARD}#login={token}", expires_at=format_time(expires_at))
+    return NewLogin(token=token, path=f"{DASHBOARD}#login={token}", expires_at=format_time(expires_at))
 
 
 def _add(

@@ -9,15 +9,7 @@ from decimal import Decimal
 from agent.coordinator import hooks
 from agent.coordinator.hooks import AccountLimit
 from agent.coordinator.operations.accounts.miner_money import where_money_is
-from agent.coordinator.operations.answers.accounts import (
-    Account,
-    AccountPage,
-    Booked,
-    Transaction,
-    TransactionPage,
-    Wallet,
-)
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import events as event_store
@@ -40,6 +32,7 @@ from agent.core.market.ledger import (
     escrow,
 )
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units, to_units
+from aitbc.answers.accounts import Account, AccountList, Booked, Role, Transaction, TransactionList, Wallet
 from aitbc.canonical import canonical_json, sha256_hex
 
 
@@ -75,7 +68,7 @@ def _of_miner(connection: Connection, context: Context, miner_id: str) -> Wallet
 
 async def transactions(
     context: Context, caller: Caller, *, limit: int, before: str | None
-) -> TransactionPage:
+) -> TransactionList:
     """Return the caller's transactions, or all transactions for administrators, newest first."""
     mine = {
         Role.CLIENT: {"account_id": caller.account_id},
@@ -87,7 +80,7 @@ async def transactions(
     # The name of a job may contain its prompt, which is not for its miner's owner.
     jobs = [] if caller.role is Role.MINER else [record.job_id for record in shown if record.job_id]
     names = await context.database.read(job_lists.names, jobs) if jobs else {}
-    return TransactionPage(
+    return TransactionList(
         transactions=[_transaction(record, names.get(record.job_id or "")) for record in shown],
         next=shown[-1].tx_id if len(records) > limit else None,
     )
@@ -114,7 +107,7 @@ def _transaction(record: TransactionRecord, job_name: str | None = None) -> Tran
     )
 
 
-async def accounts(context: Context, *, limit: int, after: str | None) -> AccountPage:
+async def accounts(context: Context, *, limit: int, after: str | None) -> AccountList:
     """Return all accounts with their balances, oldest first."""
     return await context.database.read(_accounts, context, limit, after)
 
@@ -127,13 +120,13 @@ def _slowed_until(limit: AccountLimit | None) -> str | None:
     return None if limit is None else format_time(limit.until)
 
 
-def _accounts(connection: Connection, context: Context, limit: int, after: str | None) -> AccountPage:
+def _accounts(connection: Connection, context: Context, limit: int, after: str | None) -> AccountList:
     limits = _limits(connection, context)
     records = access_store.accounts_page(connection, limit=limit + 1, after=after)
     shown = records[:limit]
     ledger_accounts = [kind(record.account_id) for record in shown for kind in (available, escrow)]
     amounts = store.balances_of(connection, ledger_accounts)
-    return AccountPage(
+    return AccountList(
         accounts=[
             Account(
                 account_id=record.account_id,

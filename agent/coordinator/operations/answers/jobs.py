@@ -1,4 +1,4 @@
-"""Answers about jobs."""
+"""Answers about jobs that the kernel composes with the fields of features, or that only this server constructs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from agent.coordinator import job_fields
-from agent.core.reasons import CanRun, ReasonCode, Who
-from agent.core.values import fields
-from agent.core.values.fields import Answer, example
-
-Status = Literal["submitted", "running", "completed", "failed", "cancelled"]
-
-
-class JobError(Answer):
-    """Why a job failed."""
-
-    code: str = Field(examples=["INPUT_INVALID"])
-    message: str = Field(examples=["The file is not a video."])
+from aitbc.answers import fields
+from aitbc.answers.fields import Answer, example
+from aitbc.answers.jobs import JobError, JobState, PlainJob, RequestedJob
 
 
 class JobCreated(Answer):
@@ -34,7 +25,7 @@ class JobCreated(Answer):
     )
 
     job_id: fields.JobId
-    status: Status
+    status: JobState
     created_at: fields.Time
     estimated_completion: fields.Time | None = Field(
         default=None, description="Absent while no known miner can take the job"
@@ -45,68 +36,7 @@ class JobCreated(Answer):
     error: JobError | None = None
 
 
-class JobReason(Answer):
-    """A reason why a job does not run: what and by how much, who can change it, and how."""
-
-    code: ReasonCode = Field(examples=["PRICE_ABOVE_MAX_COST"])
-    message: str = Field(
-        examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."]
-    )
-    who: Who = Field(description="Who can change it; `time`: it ends on its own", examples=["client"])
-    action: str = Field(
-        description="What to do",
-        examples=[
-            "Submit the job again with pricing.max_cost of at least 0.001; it is the limit for the whole job."
-        ],
-    )
-    details: dict[str, Any] = Field(
-        description="Figures for programs, which depend on the code (docs/reference/waiting.md)",
-        examples=[{"max_cost": "0.0001", "lowest_price": "0.001", "missing": "0.0009", "unit": "token"}],
-    )
-
-
-class JobWaiting(Answer):
-    """The notice that a job waits for long, and why."""
-
-    summary: str = Field(
-        examples=["One token costs at least 0.001, which is 0.0009 more than the job's max_cost of 0.0001."]
-    )
-    can_run: CanRun = Field(examples=["never"])
-    reasons: list[JobReason]
-
-
-class _Status(Answer):
-    job_id: fields.JobId
-    status: Status
-    progress: fields.Percentage
-    type: str = Field(description="The type as the request wrote it")
-    service_id: fields.ServiceId
-    name: str = Field(description="As given, or derived from its file or prompt")
-    created_at: fields.Time
-    attempts: int = Field(description="Number of runs that have begun")
-    max_attempts: int = Field(description="The highest number of runs")
-    started_at: fields.Time | None = None
-    estimated_completion: fields.Time | None = None
-    completed_at: fields.Time | None = None
-    failed_at: fields.Time | None = None
-    cancelled_at: fields.Time | None = None
-    account_id: fields.AccountId | None = Field(default=None, description="The account that owns the job")
-    miner_id: fields.MinerId | None = None
-    cost: fields.Amount | None = Field(
-        default=None,
-        description="Amount paid for a job that has ended; the rest of its max_cost was refunded",
-    )
-    error: JobError | None = Field(default=None, description="Present for a failed job")
-    last_failure: JobError | None = Field(
-        default=None, description="Why the last run ended, while the job waits for the next one"
-    )
-    missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
-    waiting: JobWaiting | None = Field(
-        default=None, description="Only in the one event that notifies a client that its job waits for long"
-    )
-
-
-class JobStatus(job_fields.StatusFields, _Status):
+class JobStatus(job_fields.StatusFields, PlainJob):
     """A job. Fields that do not apply are omitted."""
 
     model_config = example(
@@ -127,20 +57,7 @@ class JobStatus(job_fields.StatusFields, _Status):
     )
 
 
-class JobInput(Answer):
-    """A file that a job reads: an artifact, a text in the request, or an address, of which the query is left out.
-
-    `size` is in bytes; an address has none, and neither has an artifact that was deleted.
-    """
-
-    field: str = Field(description="Where the input names it, with dots", examples=["audio_url"])
-    name: str = Field(description="Its file name, or else the field", examples=["interview.mp3"])
-    artifact_id: fields.ArtifactId | None = None
-    url: str | None = Field(default=None, examples=[None])
-    size: int | None = Field(default=None, examples=[1048576])
-
-
-class JobDetails(job_fields.Details, JobStatus):
+class JobDetails(job_fields.Details, job_fields.StatusFields, RequestedJob):
     """A job with what it was asked to do. Fields that do not apply are omitted."""
 
     model_config = example(
@@ -172,18 +89,6 @@ class JobDetails(job_fields.Details, JobStatus):
             ],
         }
     )
-
-    parameters: dict[str, Any] = Field(
-        description="The service's input, without fields that have their default. Queries of addresses are left out: they may be secret"
-    )
-    inputs: list[JobInput]
-
-
-class JobDataDeleted(Answer):
-    """A job whose data was deleted. Its receipt and its payment remain."""
-
-    job_id: fields.JobId
-    deleted_at: fields.Time
 
 
 class JobPage(Answer):
@@ -229,21 +134,3 @@ class JobCancelled(Answer):
     job_id: fields.JobId
     status: Literal["cancelled"]
     cancelled_at: fields.Time
-
-
-class JobResults(Answer):
-    """The results of a completed job. Their form is defined by the job's service."""
-
-    model_config = example(
-        {
-            "job_id": "job_1234567890",
-            "status": "completed",
-            "results": {"prediction": "cat", "confidence": 0.95, "processing_time": 1.23, "units": 1.5},
-            "completed_at": "2024-01-01T12:04:00Z",
-        }
-    )
-
-    job_id: fields.JobId
-    status: Literal["completed"]
-    results: dict[str, Any]
-    completed_at: fields.Time

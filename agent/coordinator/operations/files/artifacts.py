@@ -7,8 +7,7 @@ from typing import Final
 
 from agent.coordinator import hooks
 from agent.coordinator.blobs.store import Stored
-from agent.coordinator.operations.answers.files import Artifact
-from agent.coordinator.operations.callers import Caller, Role, Session
+from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.store import artifacts as store
@@ -17,6 +16,8 @@ from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.run_outputs import RunOutput
 from agent.core.errors import Conflict, NotFound, PayloadTooLarge, StaleLease, ValidationFailed
 from agent.core.values.file_names import clean_file_name
+from aitbc.answers.accounts import Role
+from aitbc.answers.files import Artifact
 
 __all__ = ["ArtifactRecord", "delete", "find", "save", "save_output"]
 

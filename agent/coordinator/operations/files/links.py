@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlencode
 
-from agent.coordinator.operations.answers.files import ArtifactLink
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
@@ -16,6 +15,7 @@ from agent.coordinator.store import artifacts as store
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.errors import Forbidden, NotFound, ValidationFailed
 from agent.core.values.quantities import format_time
+from aitbc.answers.files import ArtifactLink
 
 _PURPOSE: Final = b"artifact-link"
 

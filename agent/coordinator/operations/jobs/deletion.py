@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from agent.coordinator import hooks, lifecycle
-from agent.coordinator.operations.answers.jobs import JobDataDeleted
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
 from agent.coordinator.store import artifacts as artifact_store
@@ -12,6 +11,8 @@ from agent.coordinator.store import jobs as store
 from agent.core.errors import Conflict, JobNotFound
 from agent.core.jobs import FINAL
 from agent.core.values.quantities import format_time
+from aitbc.answers.accounts import Role
+from aitbc.answers.jobs import JobDataDeleted
 
 
 async def delete(context: Context, caller: Caller, job_id: str) -> JobDataDeleted:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from agent.coordinator.hooks import View
-from agent.coordinator.operations.answers.jobs import JobDetails, JobInput
+from agent.coordinator.operations.answers.jobs import JobDetails
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs
@@ -21,6 +21,7 @@ from agent.coordinator.operations.jobs.names import file_names
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store.artifacts import JobInput as StoredInput
 from agent.coordinator.store.jobs import JobRecord
+from aitbc.answers.jobs import JobInput
 
 _MISSING: Final = object()
 _HIDDEN: Final = "hidden"

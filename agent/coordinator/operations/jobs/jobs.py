@@ -12,14 +12,9 @@ import structlog
 
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.hooks import View
-from agent.coordinator.operations.answers.jobs import (
-    JobCancelled,
-    JobCreated,
-    JobError,
-    JobStatus,
-)
+from agent.coordinator.operations.answers.jobs import JobCancelled, JobCreated, JobStatus
 from agent.coordinator.operations.caches import Estimates
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility
 from agent.coordinator.operations.jobs.estimates import estimates
@@ -34,6 +29,8 @@ from agent.core.errors import (
 )
 from agent.core.jobs import FINAL, Cancel, Job, JobState, Outcome, RunEnded
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
+from aitbc.answers.accounts import Role
+from aitbc.answers.jobs import JobError
 
 log = structlog.get_logger()
 

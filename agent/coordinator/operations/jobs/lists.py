@@ -9,7 +9,7 @@ from agent.coordinator import hooks
 from agent.coordinator.hooks import View
 from agent.coordinator.operations.answers.jobs import JobPage
 from agent.coordinator.operations.caches import Fleet
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility, validation
 from agent.coordinator.operations.jobs.estimates import estimates
@@ -21,6 +21,7 @@ from agent.coordinator.store.job_lists import JobFilter
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Forbidden
 from agent.core.jobs import JobState
+from aitbc.answers.accounts import Role
 
 MAX_COMPARED: Final = 3000
 """Pairs of a waiting job and a miner that a list compares, so about 30 ms. Jobs of a kind count once; others have no estimate in the list."""

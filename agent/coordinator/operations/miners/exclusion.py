@@ -13,7 +13,7 @@ import structlog
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.operations.accounts.access import digest
-from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Removal
+from agent.coordinator.operations.answers.miners import Removal
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.sessions import exclusion_of, lease_end
 from agent.coordinator.store import locks, running
@@ -21,6 +21,7 @@ from agent.coordinator.store import miners as store
 from agent.core.errors import ApiError, NotFound, Unauthorized
 from agent.core.jobs import JobState, Release
 from agent.core.values.quantities import format_time
+from aitbc.answers.miners import Exclusion, Inclusion
 
 log = structlog.get_logger()
 

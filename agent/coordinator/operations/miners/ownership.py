@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import NotFound
 from agent.core.values.quantities import format_time
+from aitbc.answers.accounts import Role
 
 
 def of_caller(connection: Connection, caller: Caller, miner_id: str, *, removed: bool = False) -> MinerRecord:

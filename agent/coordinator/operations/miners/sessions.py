@@ -15,7 +15,7 @@ from agent.coordinator.consequences import Change
 from agent.coordinator.metrics import REGISTRATIONS
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import digest
-from agent.coordinator.operations.callers import SESSION_PREFIX, Role, Session
+from agent.coordinator.operations.callers import SESSION_PREFIX, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import locks, running
@@ -41,6 +41,7 @@ from agent.protocol.messages import (
     KeyProof,
     Registration,
 )
+from aitbc.answers.accounts import Role
 from aitbc.canonical import b64decode
 from aitbc.dsse import verify_detached
 from aitbc.errors import VerificationError

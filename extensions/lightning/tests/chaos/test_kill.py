@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.coordinator.features.payouts.rules import PaymentState
+from aitbc.answers.payouts import PaymentState
 from lightning_node import PAYEE, Behaviour, LightningNode
 from support.payouts.killing import Payer, World, kill_everywhere
 from support.payouts.process import MINERS

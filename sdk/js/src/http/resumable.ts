@@ -1,9 +1,10 @@
 /** Uploads that resume after a lost connection, with the tus 1.0 protocol. */
 
+import { joined } from "../bytes.js";
 import { APIError, TimeoutError, TransportError } from "../errors.js";
 import { newDigest } from "../verification/digest.js";
 import type { OnProgress, Source } from "./files.js";
-import { backoffDelay, joined, open, part, pause, request, type Session } from "./transport.js";
+import { backoffDelay, open, part, pause, request, type Session } from "./transport.js";
 
 /**
  * Bytes of one request, which is held in memory. It starts small, so that a slow connection sends it in time and shows

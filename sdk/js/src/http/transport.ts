@@ -1,5 +1,6 @@
 /** Requests to the coordinator, with time limits, retries where these are safe, and the package's errors. */
 
+import { joined } from "../bytes.js";
 import { AITBCError, APIError, apiError, TimeoutError, TransportError } from "../errors.js";
 import type { ReplyKey } from "../sealed/keys.js";
 import type { SealingMemory } from "../sealed/memory.js";
@@ -176,17 +177,6 @@ export class Answer {
     this.#watch.close();
     this.response.body?.cancel().catch(() => undefined);
   }
-}
-
-/** Concatenate byte arrays. */
-export function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const result = new Uint8Array(pieces.reduce((size, piece) => size + piece.length, 0));
-  let position = 0;
-  for (const piece of pieces) {
-    result.set(piece, position);
-    position += piece.length;
-  }
-  return result;
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Sealed files: chunks of 64 KiB under one key, each numbered, the last one marked. */
 
+import { joined } from "../bytes.js";
 import { VerificationError } from "../errors.js";
-import { joined } from "../http/transport.js";
 import { decrypt, encrypt, TAG_SIZE } from "./suite.js";
 
 export const CHUNK = 65_536;

@@ -1,8 +1,8 @@
 /** The keys of sealed jobs: a miner's, signed by its identity, and the client's, with which it opens answers. */
 
 import { hexToBytes } from "@noble/hashes/utils.js";
+import { joined } from "../bytes.js";
 import { FormatError, VerificationError } from "../errors.js";
-import { joined } from "../http/transport.js";
 import { decodeBase64, parseJson } from "../verification/canonical.js";
 import { openEnvelope } from "../verification/dsse.js";
 import { minerId as idOf } from "../verification/keys.js";

@@ -7,8 +7,8 @@
 
 import { hexToBytes } from "@noble/hashes/utils.js";
 import { AEAD_AES_128_GCM, CipherSuite, KDF_HKDF_SHA256, KEM_DHKEM_X25519_HKDF_SHA256 } from "hpke";
+import { joined } from "../bytes.js";
 import { ConfigurationError, FormatError, VerificationError } from "../errors.js";
-import { joined } from "../http/transport.js";
 import { canonicalJson, parseJson, sha256Hex, utf8 } from "../verification/canonical.js";
 import { newDigest } from "../verification/digest.js";
 import type { JsonObject } from "../verification/shape.js";

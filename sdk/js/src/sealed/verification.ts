@@ -1,8 +1,7 @@
 /** Verifies the content of a sealed job against the salted digests that its miner signed. */
 
 import { FormatError } from "../errors.js";
-import type { CheckedArtifact } from "../verification/receipts.js";
-import type { Report } from "../verification/report.js";
+import type { CheckedArtifact, Report } from "../verification/report.js";
 import type { Json } from "../verification/shape.js";
 import type { Statement } from "../verification/statement.js";
 import { AnswerOpener } from "./answer.js";

@@ -6,8 +6,8 @@
 
 import { hashes, verify } from "@noble/ed25519";
 import { sha512 } from "@noble/hashes/sha2.js";
+import { joined } from "../bytes.js";
 import { FormatError, VerificationError } from "../errors.js";
-import { joined } from "../http/transport.js";
 import { decodeBase64, utf8 } from "./canonical.js";
 import { exact, items } from "./strict.js";
 

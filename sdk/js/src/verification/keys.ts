@@ -2,8 +2,8 @@
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
+import { joined } from "../bytes.js";
 import { FormatError } from "../errors.js";
-import { joined } from "../http/transport.js";
 import { decodeBase64, encodeBase64, utf8 } from "./canonical.js";
 import { PUBLIC_KEY_SIZE } from "./dsse.js";
 

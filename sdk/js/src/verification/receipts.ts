@@ -17,7 +17,7 @@ import { minerId, parseVkey } from "./keys.js";
 import { parseProof, receiptLeaf, requireInclusion } from "./log.js";
 import { outputFiles } from "./outputs.js";
 import { Policy } from "./policy.js";
-import { Report, type Verification } from "./report.js";
+import { type CheckedArtifact, Report, type Verification } from "./report.js";
 import { type Json, snakeName } from "./shape.js";
 import { PAYLOAD_TYPE, parseStatement, type Statement, uncappedPrice } from "./statement.js";
 import { exact, items, text } from "./strict.js";
@@ -35,9 +35,6 @@ const BUNDLE_FIELDS = ["format", "receipt", "results", "proof"] as const;
 
 /** The trust anchor: a log's public key (a vkey), or a policy with logs and witnesses. */
 export type Trust = string | Policy;
-
-/** An artifact to verify: its content, or its SHA-256 in hex (also as `sha256:<hex>`). */
-export type CheckedArtifact = Blob | Uint8Array | ArrayBuffer | string;
 
 /** Options of verifying a receipt. */
 export interface VerifyOptions {

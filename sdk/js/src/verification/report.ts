@@ -89,3 +89,6 @@ export class Report {
     this.checks.push({ name, ok: false, message: error.message });
   }
 }
+
+/** An artifact to verify: its content, or its SHA-256 in hex (also as `sha256:<hex>`). */
+export type CheckedArtifact = Blob | Uint8Array | ArrayBuffer | string;

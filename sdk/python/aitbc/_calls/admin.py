@@ -7,22 +7,20 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
-from aitbc._calls.keys import KeyPage
 from aitbc._http.flow import Flow, Request, Session, call, fetch, post_json
-from aitbc.operation import (
+from aitbc.answers.accounts import (
     Account,
     AccountList,
     Booked,
     EnrolmentList,
-    Exclusion,
-    History,
     Key,
+    KeyList,
     NewEnrolment,
     NewKey,
     NewLogin,
-    Overview,
-    Removal,
 )
+from aitbc.answers.history import History
+from aitbc.answers.miners import Exclusion, Overview, Removal
 
 
 def accounts(session: Session, /, *, limit: int = 50, after: str | None = None) -> Flow[AccountList]:
@@ -68,7 +66,7 @@ def _book(session: Session, account_id: str, kind: str, body: dict[str, Any]) ->
 
 def keys(session: Session, /) -> Flow[list[Key]]:
     """Return all keys without their secrets, including revoked ones."""
-    return (yield from fetch(session, Request("GET", "/v1/admin/keys"), KeyPage)).found
+    return (yield from fetch(session, Request("GET", "/v1/admin/keys"), KeyList)).listed
 
 
 def create_key(
@@ -85,10 +83,19 @@ def revoke_key(session: Session, /, key_id: str) -> Flow[None]:
 
 
 def create_enrolment(
-    session: Session, /, *, uses: int = 1, valid_seconds: float = 86_400, note: str | None = None
+    session: Session,
+    /,
+    *,
+    uses: int = 1,
+    valid_seconds: float = 86_400,
+    note: str | None = None,
+    owner: str | None = None,
 ) -> Flow[NewEnrolment]:
-    """Create a token with which up to `uses` miners may join. Only this response contains the token."""
-    body = {"uses": uses, "valid_seconds": valid_seconds, **_present(note=note)}
+    """Create a token with which up to `uses` miners may join. Only this response contains the token.
+
+    All miners that join for one `owner` form a fleet.
+    """
+    body = {"uses": uses, "valid_seconds": valid_seconds, **_present(note=note, owner=owner)}
     return (yield from fetch(session, post_json("/v1/admin/enrolments", body), NewEnrolment))
 
 

@@ -25,9 +25,9 @@ from aitbc._http.flow import (
 )
 from aitbc._http.sealing import decrypt, decrypt_file
 from aitbc._http.transfer import FileSink, Progress, Source, Uploadable
+from aitbc.answers.files import Artifact, ArtifactLink, Upload
 from aitbc.canonical import b64encode, sha256_hex
 from aitbc.errors import FormatError, TransportError, VerificationError
-from aitbc.models import Artifact, ArtifactLink, Record
 
 _ARTIFACT_ID = re.compile(r"(?:artifact:)?(sha256:[0-9a-f]{64})")
 _ELSEWHERE = 307
@@ -41,10 +41,6 @@ PART = 64 * 2**20
 _TUS = {"Tus-Resumable": "1.0.0"}
 _OFFSET_CONFLICT = frozenset({409, 423})
 """The upload is at another offset, or an earlier request whose connection broke still holds it."""
-
-
-class _Upload(Record):
-    upload_id: str
 
 
 def upload(
@@ -122,7 +118,7 @@ def _begin(session: Session, source: Source, size: int, media_type: str) -> Flow
         f"{key} {b64encode(value.encode(errors='replace'))}" for key, value in values.items() if value
     )
     headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": metadata}
-    upload = yield from fetch(session, Request("POST", "/v1/uploads", headers=headers), _Upload)
+    upload = yield from fetch(session, Request("POST", "/v1/uploads", headers=headers), Upload)
     return f"/v1/uploads/{quote(upload.upload_id, safe='')}"
 
 

@@ -23,9 +23,9 @@ from aitbc._http.flow import (
     send,
 )
 from aitbc._http.transfer import Source
+from aitbc.answers.files import Artifact, DirectUpload
 from aitbc.canonical import parse_json
 from aitbc.errors import APIError, FormatError
-from aitbc.models import Artifact, Record
 
 SMALLEST = 8 * 2**20
 """Smaller files go through the coordinator, which takes one request instead of three."""
@@ -36,22 +36,6 @@ _TRANSIENT = frozenset({403, 500})
 """A URL that has expired, and a store in trouble."""
 _CHECK_SECONDS = 1.0
 _ANSWER_SECONDS = 30.0
-
-
-class _Part(Record):
-    offset: int
-    size: int
-    number: int
-    method: str
-    url: str
-    headers: Mapping[str, str]
-
-
-class _Plan(Record):
-    upload_id: str
-    parts: list[_Part]
-    missing: int
-    artifact: Artifact | None = None
 
 
 def upload(
@@ -75,7 +59,7 @@ def upload(
     for in_parts in (False, True) if size <= session.direct.max_whole else (True,):
         try:
             plan = yield from fetch(
-                session, post_json(_PATH, {**file, "in_parts": in_parts}, repeatable=True), _Plan
+                session, post_json(_PATH, {**file, "in_parts": in_parts}, repeatable=True), DirectUpload
             )
         except APIError as error:
             if error.status in _NOT_OFFERED:
@@ -111,7 +95,7 @@ def _parsed(answer: Response) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _send(session: Session, source: Source, plan: _Plan, *, resumable: bool) -> Flow[Artifact | None]:
+def _send(session: Session, source: Source, plan: DirectUpload, *, resumable: bool) -> Flow[Artifact | None]:
     """Send all parts. Returns None if the store refuses one for good; the upload is terminated then."""
     path = f"{_PATH}/{quote(plan.upload_id, safe='')}"
     retries = Retries(session, transient=_TRANSIENT)
@@ -138,5 +122,5 @@ def _send(session: Session, source: Source, plan: _Plan, *, resumable: bool) -> 
         proceed = post_json(
             f"{path}/parts", {"parts": sent_parts}, repeatable=True, extra_timeout=_ANSWER_SECONDS
         )
-        plan = yield from fetch(session, proceed, _Plan)
+        plan = yield from fetch(session, proceed, DirectUpload)
     return plan.artifact

@@ -12,8 +12,7 @@ from aitbc import errors
 from aitbc._calls import direct, opening, sealing
 from aitbc._http.flow import Flow, Request, Session, Sleep, fetch, post_json
 from aitbc._http.transfer import Source, Uploadable
-from aitbc.errors import AITBCError, JobFailed, VerificationError
-from aitbc.models import (
+from aitbc.answers.jobs import (
     Job,
     JobDataDeleted,
     JobExplanation,
@@ -23,6 +22,7 @@ from aitbc.models import (
     LabelCounts,
     ServiceJob,
 )
+from aitbc.errors import AITBCError, JobFailed, VerificationError
 
 _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
@@ -278,6 +278,6 @@ def _until_completed(
 
 def failure(job: Job) -> JobFailed:
     """Return the error for a job that ended without results."""
-    error = job.error or {}
+    error: Mapping[str, Any] = job.error or {}
     reason = str(error.get("message") or "no reason was given").removesuffix(".")
     return JobFailed(job.job_id, job.status, str(error.get("code") or job.status.upper()), reason)

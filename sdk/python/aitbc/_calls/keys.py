@@ -4,21 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from pydantic import Field
-
 from aitbc._http.flow import Flow, Request, Session, call, fetch, post_json
-from aitbc.models import Record
-from aitbc.operation import Key, LoginKey, NewKey
-
-
-class KeyPage(Record):
-    """A page of keys. The field has another name because `keys` is a method of a mapping."""
-
-    found: list[Key] = Field(alias="keys")
-
-
-class _Login(Record):
-    found: list[LoginKey] = Field(alias="keys")
+from aitbc.answers.accounts import Key, LoginKey, LoginKeyList, NewKey, OwnKeyList
 
 
 def me(session: Session, /) -> Flow[Key]:
@@ -33,7 +20,7 @@ def revoke_self(session: Session, /) -> Flow[None]:
 
 def list_keys(session: Session, /) -> Flow[list[Key]]:
     """Return the valid keys of the client's account, oldest first, without their secrets."""
-    return (yield from fetch(session, Request("GET", "/v1/keys"), KeyPage)).found
+    return (yield from fetch(session, Request("GET", "/v1/keys"), OwnKeyList)).listed
 
 
 def create(session: Session, /, name: str) -> Flow[NewKey]:
@@ -48,4 +35,4 @@ def revoke(session: Session, /, key_id: str) -> Flow[None]:
 
 def login(session: Session, /, token: str) -> Flow[list[LoginKey]]:
     """Exchange a one-time token for keys. The call is not retried once the coordinator may have received it."""
-    return (yield from fetch(session, post_json("/v1/login", {"token": token}), _Login)).found
+    return (yield from fetch(session, post_json("/v1/login", {"token": token}), LoginKeyList)).listed

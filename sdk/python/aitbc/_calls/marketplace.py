@@ -8,14 +8,14 @@ from typing import Any
 from urllib.parse import quote
 
 from aitbc._http.flow import Flow, Request, Session, fetch, post_json
-from aitbc.models import (
+from aitbc.answers.market import (
     MarketMinerList,
     MarketStats,
     Offer,
+    OfferAccepted,
+    OfferEnded,
     OfferList,
-    Record,
     ServiceSupplyList,
-    Transaction,
 )
 
 _OFFERS = "/v1/marketplace/offers"
@@ -67,7 +67,9 @@ def offers(
     return (yield from fetch(session, Request("GET", _OFFERS, params=params), OfferList))
 
 
-def accept(session: Session, /, offer_id: str, job_id: str, *, bid_price: str | Decimal) -> Flow[Transaction]:
+def accept(
+    session: Session, /, offer_id: str, job_id: str, *, bid_price: str | Decimal
+) -> Flow[OfferAccepted]:
     """Assign a submitted job to an offer. `bid_price` is the maximum price of a metered unit.
 
     Returns the job's payment, which is pending until the job ends. The call is idempotent, so it is retried. Raises
@@ -75,12 +77,12 @@ def accept(session: Session, /, offer_id: str, job_id: str, *, bid_price: str | 
     """
     body = {"job_id": job_id, "bid_price": bid_price}
     request = post_json(f"{_OFFERS}/{quote(offer_id, safe='')}/accept", body, repeatable=True)
-    return (yield from fetch(session, request, Transaction))
+    return (yield from fetch(session, request, OfferAccepted))
 
 
-def withdraw(session: Session, /, offer_id: str) -> Flow[Record]:
+def withdraw(session: Session, /, offer_id: str) -> Flow[OfferEnded]:
     """Withdraw one of the caller's offers. Jobs that have accepted it still run."""
-    return (yield from fetch(session, Request("DELETE", f"{_OFFERS}/{quote(offer_id, safe='')}"), Record))
+    return (yield from fetch(session, Request("DELETE", f"{_OFFERS}/{quote(offer_id, safe='')}"), OfferEnded))
 
 
 def services(session: Session, /) -> Flow[ServiceSupplyList]:

@@ -7,8 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aitbc._http.flow import Flow, Request, Session, fetch, json_body, post_json
-from aitbc.models import MinerStats
-from aitbc.operation import (
+from aitbc.answers.miners import (
     MinerCommand,
     MinerDetails,
     MinerEarnings,
@@ -16,6 +15,7 @@ from aitbc.operation import (
     MinerFleet,
     MinerList,
     MinerSettings,
+    MinerStats,
 )
 
 

@@ -15,11 +15,11 @@ from urllib.parse import quote
 from aitbc._http import events
 from aitbc._http.flow import Answer, Emit, Flow, Request, Session, Stream, fetch
 from aitbc._http.sealing import SealedFile, cache, require_sealed
+from aitbc.answers.jobs import Job, JobEvent, JobLog, JobLogEntry, JobResults
 from aitbc.canonical import b64decode
 from aitbc.dsse import open_envelope
 from aitbc.errors import VerificationError
 from aitbc.keys import miner_id as miner_id_of
-from aitbc.models import Job, JobEvent, JobLog, JobLogEntry, JobResults
 from aitbc.outputs import output_files
 from aitbc.sealing import AnswerOpener
 from aitbc.sealing.answer import EVENT_KIND, LOG_SOURCE
@@ -80,10 +80,10 @@ def open_results(
     if opener is None and is_sealed and opened:
         opener = yield from _described(session, job_id)
     if opener is None:
-        return JobResults.model_validate(_marked(fields, _doubt(session, job_id, is_sealed=False)))
+        return JobResults.read(_marked(fields, _doubt(session, job_id, is_sealed=False)))
     content = opener.results(answer.results)
     if not opened:
-        return JobResults.model_validate(_marked(fields, {"opened": False}))
+        return JobResults.read(_marked(fields, {"opened": False}))
     sealed_files = output_files(answer.results)
     listed = {file.artifact_id for file in output_files(content.results)}
     if len(sealed_files) != len(content.files) or not listed <= {file.artifact_id for file in sealed_files}:
@@ -92,7 +92,7 @@ def open_results(
         key = opener.file_key(answer.results, number)
         sealed_file = SealedFile(key, int(described["size"]), str(described["sha256"]))
         cache(session.sealing.files, file.artifact_id, sealed_file)
-    return JobResults.model_validate(_marked({**fields, "results": content.results}, _marks(session, job_id)))
+    return JobResults.read(_marked({**fields, "results": content.results}, _marks(session, job_id)))
 
 
 def _marks(session: Session, job_id: str) -> dict[str, Any]:
@@ -114,10 +114,10 @@ def open_log(session: Session, log: JobLog, job_id: str) -> Flow[JobLog]:
     if opener is None and sealed_lines:
         opener = yield from _described(session, job_id)
     if opener is None:
-        return JobLog.model_validate(_marked(log.to_dict(), _doubt(session, job_id, is_sealed=False)))
+        return JobLog.read(_marked(log.to_dict(), _doubt(session, job_id, is_sealed=False)))
     lines, truncated = _opened_lines(opener, sealed_lines)
     content = {"job_id": job_id, "entries": lines, "truncated": log.truncated or truncated}
-    return JobLog.model_validate({**content, **_marks(session, job_id)})
+    return JobLog.read({**content, **_marks(session, job_id)})
 
 
 def _opened_lines(opener: AnswerOpener, sealed_lines: list[JobLogEntry]) -> tuple[list[dict[str, Any]], bool]:

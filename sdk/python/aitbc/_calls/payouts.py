@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
-from aitbc._calls.payout_records import MinerPayouts, PayoutAddresses, PayoutBatch, PayoutBatchList
 from aitbc._http.flow import Flow, Request, Session, call, fetch, json_body, post_json
+from aitbc.answers.payouts import (
+    DepositList,
+    MinerPayouts,
+    Payout,
+    PayoutAddresses,
+    PayoutBatchDetails,
+    PayoutBatchList,
+)
 
 _BATCHES = "/v1/admin/payouts"
 
@@ -22,37 +29,67 @@ def batches(
     return (yield from fetch(session, Request("GET", _BATCHES, params=params), PayoutBatchList))
 
 
-def batch(session: Session, /, batch_id: str) -> Flow[PayoutBatch]:
+def batch(session: Session, /, batch_id: str) -> Flow[PayoutBatchDetails]:
     """Return a batch with its payments and its manifest."""
-    return (yield from fetch(session, Request("GET", _path(batch_id)), PayoutBatch))
+    return (yield from fetch(session, Request("GET", _path(batch_id)), PayoutBatchDetails))
 
 
-def preview(session: Session, /, adapter: str, rate: str | Decimal, **options: Any) -> Flow[PayoutBatch]:
+def preview(
+    session: Session, /, adapter: str, rate: str | Decimal, **options: Any
+) -> Flow[PayoutBatchDetails]:
     """Return the batch that `create` would make now, with the miners that it would leave out."""
     body = {"adapter": adapter, "rate": str(rate), "dry_run": True, **options}
-    return (yield from fetch(session, post_json(_BATCHES, body, repeatable=True), PayoutBatch))
+    return (yield from fetch(session, post_json(_BATCHES, body, repeatable=True), PayoutBatchDetails))
 
 
-def create(session: Session, /, adapter: str, rate: str | Decimal, **options: Any) -> Flow[PayoutBatch]:
+def create(
+    session: Session, /, adapter: str, rate: str | Decimal, **options: Any
+) -> Flow[PayoutBatchDetails]:
     """Create a batch, which waits for approval. `rate` is what one unit of money is worth in the currency.
 
     `options` are `currency`, `cut_off`, `minimum`, `max_payments` and `note`. Raises `Conflict` if there is nobody to pay, also when it
     is repeated: the money has moved.
     """
     body = {"adapter": adapter, "rate": str(rate), **options}
-    return (yield from fetch(session, post_json(_BATCHES, body), PayoutBatch))
+    return (yield from fetch(session, post_json(_BATCHES, body), PayoutBatchDetails))
 
 
-def approve(session: Session, /, batch_id: str) -> Flow[PayoutBatch]:
+def approve(session: Session, /, batch_id: str) -> Flow[PayoutBatchDetails]:
     """Approve a batch: its manifest is written to the log, and its adapter sends it. A repetition changes nothing."""
     request = post_json(f"{_path(batch_id)}/approve", None, repeatable=True)
-    return (yield from fetch(session, request, PayoutBatch))
+    return (yield from fetch(session, request, PayoutBatchDetails))
 
 
-def cancel(session: Session, /, batch_id: str) -> Flow[PayoutBatch]:
+def cancel(session: Session, /, batch_id: str) -> Flow[PayoutBatchDetails]:
     """Cancel a batch that is not sent yet. A repetition changes nothing."""
     request = post_json(f"{_path(batch_id)}/cancel", None, repeatable=True)
-    return (yield from fetch(session, request, PayoutBatch))
+    return (yield from fetch(session, request, PayoutBatchDetails))
+
+
+def report(
+    session: Session, /, batch_id: str, outcomes: Sequence[Mapping[str, str]], *, force: bool = False
+) -> Flow[PayoutBatchDetails]:
+    """Report how payments ended that were made by hand: each `payout_id` with its `outcome` (confirmed, failed), `reason` and `reference`.
+
+    With `force`, also for an adapter that normally reports outcomes itself. A repetition changes nothing.
+    """
+    body = {"outcomes": [dict(outcome) for outcome in outcomes], "force": force}
+    request = post_json(f"{_path(batch_id)}/outcomes", body, repeatable=True)
+    return (yield from fetch(session, request, PayoutBatchDetails))
+
+
+def hand_in(session: Session, /, payout_id: str, envelope: Mapping[str, Any]) -> Flow[Payout]:
+    """Hand in what a payment waits for. `envelope` is what `PayoutHandIn.sign` returns."""
+    path = f"/v1/payouts/{quote(payout_id, safe='')}/hand-in"
+    return (yield from fetch(session, post_json(path, dict(envelope)), Payout))
+
+
+def deposits(
+    session: Session, /, *, account_id: str | None = None, limit: int = 50, before: str | None = None
+) -> Flow[DepositList]:
+    """Return deposits, perhaps of one account, newest first. Pass a page's `next` as `before` to get the next page."""
+    params = {"limit": str(limit), **_present(account_id=account_id, before=before)}
+    return (yield from fetch(session, Request("GET", "/v1/admin/deposits", params=params), DepositList))
 
 
 def of_miner(

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 from aitbc._calls import jobs, log, opening
 from aitbc._http.flow import Flow, Request, Session, Sleep, fetch, post_json
+from aitbc.answers.receipts import Receipt, VerifyAnswer
 from aitbc.errors import TimeoutError  # noqa: A004 - the package's own, which is the builtin one too
 from aitbc.log import parse_proof
-from aitbc.models import Receipt, VerifyAnswer
 from aitbc.policy import Policy
 from aitbc.receipts import build_bundle
 

@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from aitbc._http.flow import Flow, Request, Session, fetch, post_json
-from aitbc.models import Record, ServiceList, Validation
+from aitbc.answers.record import Record
+from aitbc.answers.registry import Service, ServiceList, ServiceRequirements, Validation
 
 
 def services(
@@ -19,19 +20,19 @@ def services(
     return (yield from fetch(session, Request("GET", "/v1/registry/services", params=params), ServiceList))
 
 
-def get(session: Session, /, service_id: str) -> Flow[Record]:
+def get(session: Session, /, service_id: str) -> Flow[Service]:
     """Return the complete definition of a service."""
-    return (yield from _about(session, service_id))
+    return (yield from fetch(session, _about(service_id), Service))
 
 
 def schema(session: Session, /, service_id: str) -> Flow[dict[str, Any]]:
     """Return the JSON Schema of a service's input."""
-    return (yield from _about(session, service_id, "/schema")).to_dict()
+    return (yield from fetch(session, _about(service_id, "/schema"), Record)).to_dict()
 
 
-def requirements(session: Session, /, service_id: str) -> Flow[Record]:
+def requirements(session: Session, /, service_id: str) -> Flow[ServiceRequirements]:
     """Return the hardware that a service requires."""
-    return (yield from _about(session, service_id, "/requirements"))
+    return (yield from fetch(session, _about(service_id, "/requirements"), ServiceRequirements))
 
 
 def validate(session: Session, /, service_id: str, request_data: Mapping[str, Any]) -> Flow[Validation]:
@@ -41,6 +42,5 @@ def validate(session: Session, /, service_id: str, request_data: Mapping[str, An
     return (yield from fetch(session, request, Validation))
 
 
-def _about(session: Session, service_id: str, part: str = "") -> Flow[Record]:
-    path = f"/v1/registry/services/{quote(service_id, safe='')}{part}"
-    return (yield from fetch(session, Request("GET", path), Record))
+def _about(service_id: str, part: str = "") -> Request:
+    return Request("GET", f"/v1/registry/services/{quote(service_id, safe='')}{part}")

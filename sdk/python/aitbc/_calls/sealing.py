@@ -13,9 +13,10 @@ from urllib.parse import quote
 from aitbc._calls import artifacts
 from aitbc._http.flow import Flow, Request, Session, Work, fetch
 from aitbc._http.transfer import Source, Uploadable
+from aitbc.answers.record import Record
+from aitbc.answers.sealing import EncryptionKeyAnswer
 from aitbc.canonical import b64decode
 from aitbc.errors import ConfigurationError, VerificationError
-from aitbc.models import Record
 from aitbc.sealing import (
     MEDIA_TYPE,
     EncryptionKey,
@@ -34,26 +35,20 @@ _ARCHIVE = re.compile(r"\.(?:zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://|artifact:")
 
 
-class _Key(Record):
-    envelope: dict[str, Any]
-    identity_key: str
-    attestation: dict[str, Any] | None = None
-
-
 def encryption_key(session: Session, /, miner_id: str) -> Flow[EncryptionKey]:
     """Return a miner's key for sealed jobs, after checking that the miner signed it and that it has not expired.
 
     Raises `NotFound` if the miner accepts no sealed jobs, `VerificationError` for a key that must not be used.
     """
     path = f"/v1/miners/{quote(miner_id, safe='')}/encryption-key"
-    answer = yield from fetch(session, Request("GET", path), _Key)
+    answer = yield from fetch(session, Request("GET", path), EncryptionKeyAnswer)
     return read_answer(answer, miner_id, time.time())
 
 
 def is_attested(session: Session, /, miner_id: str) -> Flow[bool]:
     """Return whether a miner's key for sealed jobs carries an attestation that an installed plug-in accepts."""
     path = f"/v1/miners/{quote(miner_id, safe='')}/encryption-key"
-    answer = yield from fetch(session, Request("GET", path), _Key)
+    answer = yield from fetch(session, Request("GET", path), EncryptionKeyAnswer)
     key = read_answer(answer, miner_id, time.time())
     if answer.attestation is None:
         return False

@@ -12,8 +12,8 @@ from aitbc._calls import artifacts, jobs
 from aitbc._calls.jobs import idempotency_headers
 from aitbc._http.flow import Flow, Session, fetch, post_json
 from aitbc._http.transfer import Source, Uploadable
+from aitbc.answers.jobs import Job, ServiceJob
 from aitbc.errors import ConfigurationError
-from aitbc.models import Job, ServiceJob
 
 P = ParamSpec("P")
 T = TypeVar("T")

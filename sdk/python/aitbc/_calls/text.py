@@ -10,8 +10,8 @@ from aitbc._calls.jobs import failure, get_results
 from aitbc._calls.opening import follow
 from aitbc._http.events import LAST_EVENT
 from aitbc._http.flow import Answer, Emit, Open, Session, Stream
+from aitbc.answers.jobs import JobEvent, JobResults, ServiceJob
 from aitbc.errors import TransportError
-from aitbc.models import JobEvent, JobResults, ServiceJob
 
 
 def write(session: Session, /, job_id: str) -> Stream[str | JobResults]:

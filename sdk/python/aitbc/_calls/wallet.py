@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aitbc._http.flow import Flow, Request, Session, fetch
-from aitbc.models import TransactionList, Wallet
+from aitbc.answers.accounts import TransactionList, Wallet
 
 
 def get(session: Session, /) -> Flow[Wallet]:

@@ -6,8 +6,6 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from pydantic import ValidationError
-
 from aitbc._http.flow import (
     FIRST_ERROR,
     Answer,
@@ -25,9 +23,10 @@ from aitbc._http.flow import (
     responded,
 )
 from aitbc._http.sse import EventReader, ServerSentEvent
+from aitbc.answers.fields import MalformedAnswerError
+from aitbc.answers.jobs import Job, JobEvent
 from aitbc.canonical import parse_json
 from aitbc.errors import AITBCError, FormatError, TransportError
-from aitbc.models import Job, JobEvent
 
 _KEEP_ALIVE = 15.0
 """Seconds after which an idle coordinator sends a comment."""
@@ -130,11 +129,11 @@ def _event(received: ServerSentEvent) -> JobEvent | None:
     try:
         body = parse_json(received.data)
         if received.name == "job_update":
-            return JobEvent(received.name, Job.model_validate(body), seq)
+            return JobEvent(received.name, Job.read(body), seq)
         if received.name == "resync" and isinstance(body, dict):
             return JobEvent(received.name, body, seq)
         if received.name == "job_event" and isinstance(body, dict) and isinstance(body.get("kind"), str):
             return JobEvent(body["kind"], body, seq)
-    except (FormatError, ValidationError) as error:
+    except (FormatError, MalformedAnswerError) as error:
         raise TransportError(f"An event does not have the form of a coordinator's: {error}") from error
     return None

@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from pydantic import ValidationError
-
 from aitbc import errors
 from aitbc._http.local import sealing_file
 from aitbc._http.sealing import SealingState
 from aitbc._http.transfer import Sink, Source
+from aitbc.answers.fields import MalformedAnswerError
+from aitbc.answers.record import Record
 from aitbc.canonical import parse_json
 from aitbc.errors import API_ERRORS, AITBCError, APIError, FormatError, TransportError
-from aitbc.models import Record
 from aitbc.statement import money
 
 T = TypeVar("T")
@@ -199,8 +198,8 @@ def fetch(session: Session, request: Request, model: type[RecordT]) -> Flow[Reco
     """Perform `call` and parse the response as `model`. Raises `TransportError` if it cannot be parsed."""
     response = yield from call(session, request)
     try:
-        return model.model_validate(parse_json(response.content))
-    except (FormatError, ValidationError) as error:
+        return model.read(parse_json(response.content))
+    except (FormatError, MalformedAnswerError) as error:
         raise not_a_coordinators(request, error) from error
 
 

@@ -22,9 +22,9 @@ from aitbc._http.flow import (
     responded,
 )
 from aitbc._http.sealing import require_sealed
+from aitbc.answers.jobs import StreamEvent
 from aitbc.canonical import parse_json
 from aitbc.errors import AITBCError, FormatError, TransportError
-from aitbc.models import StreamEvent
 
 _HEARTBEAT = 15.0
 """Seconds after which an idle coordinator sends a heartbeat."""

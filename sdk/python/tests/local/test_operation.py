@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from aitbc import AITBCClient, AsyncAITBCClient
-from aitbc.operation import Key, MinerDetails
+from aitbc.answers.accounts import Key
+from aitbc.answers.miners import MinerDetails
 
 MINER: dict[str, Any] = {
     "miner_id": "miner_1", "name": "rig-1", "online": True, "seen_at": "now", "registered_at": "then", "session": 4, "agent_version": None,

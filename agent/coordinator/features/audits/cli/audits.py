@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Annotated
 
 import typer
 
@@ -11,6 +10,7 @@ from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
+from aitbc.answers.audits import Audit, AuditList, MinerAudits
 from aitbc.cli._terminal.output import moment, print_rows
 
 app = typer.Typer(help="Show audits of results, and ask for second opinions.", no_args_is_help=True)
@@ -35,38 +35,40 @@ def list_audits(
 ) -> None:
     """List the decided audits of this agent's miner, newest first, and its record for each service and model."""
     settings = settings_from(data_dir)
+    page: AuditList | MinerAudits
     if every:
-        found = local_api.call(settings, "GET", f"audits?limit={limit}")
+        with local_api.administrator(settings) as client:
+            page = client.audits.list(limit=limit)
     else:
-        found = local_api.call_as_owner(settings, "GET", f"{_miner(settings)}/audits?limit={limit}")
+        miner_id = _miner(settings)
+        with local_api.owner(settings) as client:
+            page = client.audits.of_miner(miner_id, limit=limit)
     if as_json:
-        print_json(found)
+        print_json(page)
         return
     rows = [
         (
-            audit["audit_id"],
-            audit["job_id"],
-            *([audit["miner_id"]] if every else []),
-            audit["kind"],
-            audit["verdict"] or audit["status"],
-            "yes" if audit["enforced"] else "",
-            moment(audit["created_at"]),
-            audit["reason"],
+            audit.audit_id,
+            audit.job_id,
+            *([audit.miner_id] if every else []),
+            audit.kind,
+            audit.verdict or audit.status,
+            "yes" if audit.enforced else "",
+            moment(audit.created_at),
+            audit.reason,
         )
-        for audit in found["audits"]
+        for audit in page.audits
     ]
     miner = ["MINER"] if every else []
     print_rows(
         ("AUDIT", "JOB", *miner, "KIND", "VERDICT", "FORFEITED", "CREATED", "REASON"), rows, free=("REASON",)
     )
-    for known in found.get("proofs", []):
-        model = f" with {known['model']}" if known["model"] else ""
-        unproven = _UNPROVEN[known["role"]].format(
-            known.get("unproven", 0), known.get("unproven_at_fault", 0)
-        )
+    for standing in page.proofs if isinstance(page, MinerAudits) else ():
+        model = f" with {standing.model}" if standing.model else ""
+        unproven = _UNPROVEN[standing.role].format(standing.unproven, standing.unproven_at_fault)
         typer.echo(
-            f"As {known['role']} of {known['service']}{model}: {known['failed']} of {known['checked']} audits and "
-            f"{known['canaries_failed']} of {known['canaries_checked']} canaries failed; {known['passes']} consecutive passes. "
+            f"As {standing.role} of {standing.service}{model}: {standing.failed} of {standing.checked} audits and "
+            f"{standing.canaries_failed} of {standing.canaries_checked} canaries failed; {standing.passes} consecutive passes. "
             f"{unproven}"
         )
 
@@ -74,32 +76,32 @@ def list_audits(
 @app.command("show")
 def show(audit: AuditArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show one audit of this agent's miner: what was compared, how far it differs, and where."""
-    found = _find(settings_from(data_dir), audit)
+    details = _find(settings_from(data_dir), audit)
     if as_json:
-        print_json(found)
+        print_json(details)
         return
-    typer.echo(f"{found['audit_id']}: {found['verdict'] or found['status']} ({found['kind']})")
-    typer.echo(f"  job {found['job_id']}, {found['service']} {found['model'] or ''}".rstrip())
-    for name, distance in found["distances"].items():
-        limit = found["limits"].get(name)
+    typer.echo(f"{details.audit_id}: {details.verdict or details.status} ({details.kind})")
+    typer.echo(f"  job {details.job_id}, {details.service} {details.model or ''}".rstrip())
+    for name, distance in details.distances.items():
+        limit = details.limits.get(name)
         typer.echo(f"  {name}: {distance:g}" + ("" if limit is None else f", at most {limit:g}"))
-    if found["where"]:
-        typer.echo(f"  worst position: {found['where']}")
-    typer.echo(f"  {found['reason']}")
-    if found.get("contradiction"):
-        typer.echo(f"  {found['contradiction']}")
-    elif found.get("cause") == "miner":
+    if details.where:
+        typer.echo(f"  worst position: {details.where}")
+    typer.echo(f"  {details.reason}")
+    if details.contradiction:
+        typer.echo(f"  {details.contradiction}")
+    elif details.cause == "miner":
         typer.echo("  What the miner sent or stated could not be compared.")
-    if found["probability"] is not None:
+    if details.probability is not None:
         typer.echo(
-            f"  An honest miner has such a record with a probability of at most {found['probability']:.1e}."
+            f"  An honest miner has such a record with a probability of at most {details.probability:.1e}."
         )
-    if found["enforced"]:
-        typer.echo(f"  Forfeited pay: {found['forfeited']}.")
-    if found["second_opinion_until"]:
+    if details.enforced:
+        typer.echo(f"  Forfeited pay: {details.forfeited}.")
+    if details.second_opinion_until:
         typer.echo(
-            f"  To have another auditor check the result, run until {moment(found['second_opinion_until'])}: "
-            f"aitbc-agent audits second-opinion {found['audit_id']}"
+            f"  To have another auditor check the result, run until {moment(details.second_opinion_until)}: "
+            f"aitbc-agent audits second-opinion {details.audit_id}"
         )
 
 
@@ -107,13 +109,14 @@ def show(audit: AuditArgument, data_dir: DataDir = None, as_json: AsJson = False
 def second_opinion(audit: AuditArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Ask for a second opinion about a failed audit from another auditor. Possible once, before the sanction."""
     settings = settings_from(data_dir)
-    found = _find(settings, audit)
-    path = f"{_miner(settings)}/audits/{quote(found['audit_id'], safe='')}/second-opinion"
-    asked = local_api.call_as_owner(settings, "POST", path)
+    failed_audit = _find(settings, audit)
+    miner_id = _miner(settings)
+    with local_api.owner(settings) as client:
+        opinion = client.audits.ask_for_second_opinion(miner_id, failed_audit.audit_id)
     if as_json:
-        print_json(asked)
+        print_json(opinion)
         return
-    typer.echo(f"{asked['audit_id']} waits for another auditor. `aitbc-agent audits list` shows its opinion.")
+    typer.echo(f"{opinion.audit_id} waits for another auditor. `aitbc-agent audits list` shows its opinion.")
 
 
 def _miner(settings: Settings) -> str:
@@ -122,20 +125,21 @@ def _miner(settings: Settings) -> str:
         raise ConfigurationError(
             "This agent runs no miner. The operator of a coordinator uses `audits list --all`."
         )
-    return f"miners/{quote(agent.miner_id, safe='')}"
+    return agent.miner_id
 
 
-def _find(settings: Settings, audit_id: str) -> dict[str, Any]:
+def _find(settings: Settings, audit_id: str) -> Audit:
     """Return an audit by its id, or the end of it."""
-    before = ""
-    while True:
-        page = local_api.call_as_owner(settings, "GET", f"{_miner(settings)}/audits?limit=500{before}")
-        for audit in page["audits"]:
-            if audit["audit_id"].endswith(audit_id):
-                found: dict[str, Any] = audit
-                return found
-        if page["next"] is None:
-            raise ConfigurationError(
-                f"This miner has no decided audit {audit_id}. `aitbc-agent audits list` shows all."
-            )
-        before = f"&before={page['next']}"
+    miner_id = _miner(settings)
+    before = None
+    with local_api.owner(settings) as client:
+        while True:
+            page = client.audits.of_miner(miner_id, limit=local_api.PAGE, before=before)
+            for audit in page.audits:
+                if audit.audit_id.endswith(audit_id):
+                    return audit
+            if page.next is None:
+                raise ConfigurationError(
+                    f"This miner has no decided audit {audit_id}. `aitbc-agent audits list` shows all."
+                )
+            before = page.next

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
@@ -22,33 +21,33 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Make a job a canary: submit it again at random moments, to random miners, and compare their results with its own."""
-    answer = local_api.call(
-        settings_from(data_dir), "POST", "admin/canaries", {"job_id": job_id, "note": note}
-    )
+    with local_api.administrator(settings_from(data_dir)) as client:
+        canary = client.audits.create_canary(job_id, note=note)
     if as_json:
-        print_json(answer)
+        print_json(canary)
         return
-    typer.echo(f"{answer['canary_id']} checks miners of {answer['service']} from now on.")
+    typer.echo(f"{canary.canary_id} checks miners of {canary.service} from now on.")
 
 
 @app.command("list")
 def list_canaries(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all canaries, newest first."""
-    found = local_api.call(settings_from(data_dir), "GET", "admin/canaries")["canaries"]
+    with local_api.administrator(settings_from(data_dir)) as client:
+        canaries = client.audits.canaries().canaries
     if as_json:
-        print_json(found)
+        print_json(canaries)
         return
     rows = [
         (
-            canary["canary_id"],
-            canary["job_id"],
-            canary["service"],
-            canary["model"] or "",
-            str(canary["submitted"]),
-            moment(canary["created_at"]),
-            canary["note"],
+            canary.canary_id,
+            canary.job_id,
+            canary.service,
+            canary.model or "",
+            str(canary.submitted),
+            moment(canary.created_at),
+            canary.note,
         )
-        for canary in found
+        for canary in canaries
     ]
     print_rows(("CANARY", "JOB", "SERVICE", "MODEL", "SUBMITTED", "SINCE", "NOTE"), rows, free=("NOTE",))
 
@@ -60,7 +59,8 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete a canary, so that its job is no longer submitted. Its past audits remain."""
-    local_api.call(settings_from(data_dir), "DELETE", f"admin/canaries/{quote(canary_id, safe='')}")
+    with local_api.administrator(settings_from(data_dir)) as client:
+        client.audits.delete_canary(canary_id)
     if as_json:
         print_json({"canary_id": canary_id})
         return

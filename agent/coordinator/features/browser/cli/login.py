@@ -24,15 +24,14 @@ def login(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         )
     if not settings.coordinator.dashboard:
         raise ConfigurationError("The dashboard is disabled. Set coordinator.dashboard to true.")
-    roles = {"admin": True, "account_id": _account(agent), "miner_id": agent.miner_id}
-    body = {name: value for name, value in roles.items() if value is not None}
-    answer = local_api.call(settings, "POST", "admin/logins", body)
-    url = urljoin(agent.shown_url, answer["path"])
+    with local_api.administrator(settings) as client:
+        link = client.admin.create_login(account_id=_account(agent), miner_id=agent.miner_id, admin=True)
+    url = urljoin(agent.shown_url, link.path)
     if as_json:
-        print_json({"url": url, "expires_at": answer["expires_at"]})
+        print_json({"url": url, "expires_at": link.expires_at})
         return
     typer.echo(url)
-    typer.echo(f"Valid once, until {answer['expires_at']}.", err=True)
+    typer.echo(f"Valid once, until {link.expires_at}.", err=True)
 
 
 def _account(agent: agent_file.AgentFile) -> str | None:

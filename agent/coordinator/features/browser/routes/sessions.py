@@ -15,8 +15,8 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import AUDIENCE, errors
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, RequestBody
 from agent.core.errors import Forbidden, NotFound, Unauthorized
-from agent.core.values import fields
-from agent.core.values.fields import Answer
+from aitbc.answers import fields
+from aitbc.answers.fields import Answer
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Sessions"])
 

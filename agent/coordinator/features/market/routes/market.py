@@ -7,16 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from agent.coordinator.features.market import statistics, supply
-from agent.coordinator.features.market.answers import (
-    MarketMinerList,
-    MarketStats,
-    MinerStats,
-    ServiceSupplyList,
-)
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, Limit
 from agent.core.errors import NotFound
-from agent.core.values import fields
+from aitbc.answers import fields
+from aitbc.answers.market import MarketMinerList, MarketStats, ServiceSupplyList
+from aitbc.answers.miners import MinerStats
 
 router = APIRouter(prefix="/v1", tags=["Marketplace"])
 

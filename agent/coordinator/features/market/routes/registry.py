@@ -5,30 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel
+from pydantic import BaseModel, ConfigDict, JsonValue, RootModel
 
 from agent.coordinator.features.market import registry as operations
-from agent.coordinator.features.market.answers import (
-    ServiceDetails,
-    ServiceNeeds,
-    ServiceSummary,
-    Validation,
-)
+from agent.coordinator.features.market.answers import ServiceDetails, ServicePage
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import ContextOf
 from agent.core.errors import NotFound
-from agent.core.values import fields
-from agent.core.values.fields import Answer, example
+from aitbc.answers import fields
+from aitbc.answers.fields import example
+from aitbc.answers.registry import ServiceRequirements, Validation
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/registry/services", tags=["Service registry"])
-
-
-class ServiceList(Answer):
-    """Services, and their number."""
-
-    services: list[ServiceSummary]
-    total: int = Field(ge=0, examples=[1])
 
 
 class InputSchema(RootModel[dict[str, JsonValue]]):
@@ -70,10 +59,10 @@ async def list_services(
         str | None,
         Query(max_length=200, description="Only services with this text in name, description or tags"),
     ] = None,
-) -> ServiceList:
+) -> ServicePage:
     """Returns the services in the order of their ids. Case is ignored."""
     services = await operations.services(context, category=category, search=search)
-    return ServiceList(services=services, total=len(services))
+    return ServicePage(services=services, total=len(services))
 
 
 @router.get(
@@ -101,7 +90,7 @@ async def schema(context: ContextOf, service_id: fields.ServiceId) -> InputSchem
     responses=errors(NotFound),
     summary="Hardware that a service needs",
 )
-async def requirements(context: ContextOf, service_id: fields.ServiceId) -> ServiceNeeds:
+async def requirements(context: ContextOf, service_id: fields.ServiceId) -> ServiceRequirements:
     """Returns the minimum for the service, and the needs of each of its models."""
     return operations.requirements(context, service_id)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from agent.coordinator.features.openai.responses.calls import ResponseRequest
 from agent.coordinator.features.openai.serving import Submission
-from agent.core.values.fields import example
+from aitbc.answers.fields import example
 from runners.llm.request import Answer, InferenceRequest, InferenceResult, TokenLogprob
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_time
 from agent.miner.identity import IDENTITY_FILE, Identity, load_identity
 from agent.settings import Settings
+from aitbc.answers.payouts import PayoutAddresses
 from aitbc.cli._terminal.output import moment
 from aitbc.keys import parse_vkey
 from aitbc.leaves.payouts import PayoutAddress
@@ -46,8 +47,8 @@ def set_address(
     settings = settings_from(data_dir)
     shown = {}
     for identity, chosen in _identities(settings, miner, address):
-        known = _read(settings, identity.miner_id)
-        destination = (adapter, currency or _currency(known, adapter), chosen)
+        addresses = _read(settings, identity.miner_id)
+        destination = (adapter, currency or _currency(addresses, adapter), chosen)
         shown[identity.miner_id] = _send(settings, identity, destination)
     _print(shown, as_json=as_json)
 
@@ -58,11 +59,11 @@ def cancel(miner: MinerOption = None, data_dir: DataDir = None, as_json: AsJson 
     settings = settings_from(data_dir)
     shown = {}
     for identity, _ in _identities(settings, miner, ""):
-        known = _read(settings, identity.miner_id)
-        present = known["address"]
-        if known["pending"] is None or present is None:
+        addresses = _read(settings, identity.miner_id)
+        present = addresses.address
+        if addresses.pending is None or present is None:
             raise ConfigurationError(f"No change of the address of {identity.miner_id} is pending.")
-        destination = (present["adapter"], present["currency"], present["address"])
+        destination = (present.adapter, present.currency, present.address)
         shown[identity.miner_id] = _send(settings, identity, destination)
     _print(shown, as_json=as_json)
 
@@ -80,7 +81,7 @@ def show(
     chosen = miner or [agent_file.read(settings).miner_id or ""]
     if chosen == [""]:
         raise ConfigurationError("This agent runs no miner. Name one with --miner.")
-    _print({one: _read(settings, one) for one in chosen}, as_json=as_json)
+    _print({miner_id: _read(settings, miner_id) for miner_id in chosen}, as_json=as_json)
 
 
 def _identities(settings: Settings, named: list[str] | None, address: str) -> list[tuple[Identity, str]]:
@@ -105,22 +106,22 @@ def identity_of(data_dir: Path) -> Identity:
     return load_identity(directory)
 
 
-def _read(settings: Settings, miner_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = local_api.call_as_owner(settings, "GET", f"miners/{miner_id}/payout-address")
-    return found
+def _read(settings: Settings, miner_id: str) -> PayoutAddresses:
+    with local_api.owner(settings) as client:
+        return client.payouts.address(miner_id)
 
 
-def _currency(known: Mapping[str, Any], adapter: str) -> str:
-    for one in known["adapters"]:
-        if one["adapter"] == adapter and one["currencies"]:
-            return str(next(iter(one["currencies"])))
-    names = ", ".join(one["adapter"] for one in known["adapters"]) or "none"
+def _currency(addresses: PayoutAddresses, adapter: str) -> str:
+    for usable in addresses.adapters:
+        if usable.adapter == adapter and usable.currencies:
+            return next(iter(usable.currencies))
+    names = ", ".join(usable.adapter for usable in addresses.adapters) or "none"
     raise ConfigurationError(
         f"The coordinator cannot pay by {adapter}. Choose one of its adapters with --adapter: {names}."
     )
 
 
-def _send(settings: Settings, identity: Identity, destination: tuple[str, str, str]) -> dict[str, Any]:
+def _send(settings: Settings, identity: Identity, destination: tuple[str, str, str]) -> PayoutAddresses:
     adapter, currency, address = destination
     now = time.time()
     statement = PayoutAddress(
@@ -132,29 +133,24 @@ def _send(settings: Settings, identity: Identity, destination: tuple[str, str, s
         created_at=format_time(now),
         origin=parse_vkey(agent_file.read(settings).log_key)[0],
     )
-    path = f"miners/{identity.miner_id}/payout-address"
-    answer: dict[str, Any] = local_api.call_as_owner(
-        settings, "PUT", path, statement.sign(identity.signing_key)
-    )
-    return answer
+    with local_api.owner(settings) as client:
+        return client.payouts.set_address(identity.miner_id, statement.sign(identity.signing_key))
 
 
-def _print(shown: Mapping[str, Mapping[str, Any]], *, as_json: bool) -> None:
+def _print(shown: Mapping[str, PayoutAddresses], *, as_json: bool) -> None:
     if as_json:
         print_json(shown)
         return
-    for miner_id, known in shown.items():
-        present, pending = known["address"], known["pending"]
+    for miner_id, addresses in shown.items():
+        present, pending = addresses.address, addresses.pending
         if present is None:
             typer.echo(
                 f"{miner_id} has no payout address, so it is not paid. Set one with `aitbc-agent payouts address set`."
             )
             continue
-        typer.echo(
-            f"{miner_id} is paid to {present['address']} ({present['currency']} by {present['adapter']})."
-        )
+        typer.echo(f"{miner_id} is paid to {present.address} ({present.currency} by {present.adapter}).")
         if pending is not None:
             typer.echo(
-                f"  From {moment(pending['effective_at'])} on it is paid to {pending['address']} ({pending['currency']} by "
-                f"{pending['adapter']}). If you did not change this, run `aitbc-agent payouts address cancel`."
+                f"  From {moment(pending.effective_at)} on it is paid to {pending.address} ({pending.currency} by "
+                f"{pending.adapter}). If you did not change this, run `aitbc-agent payouts address cancel`."
             )

@@ -11,7 +11,9 @@ def find_batch(settings: Settings, named: str) -> str:
     """Return the id of a batch of payouts; its name is its note. Raises `NoSuchName` and `AmbiguousName`."""
 
     def candidates() -> list[Candidate]:
-        batches = local_api.call(settings, "GET", "admin/payouts?limit=500")["batches"]
-        return [Candidate(batch["batch_id"], batch["note"], batch["status"]) for batch in batches]
+        with local_api.administrator(settings) as client:
+            batches = client.payouts.batches(limit=local_api.PAGE).batches
+        # Only drafts have no id, and they are not stored.
+        return [Candidate(str(batch.batch_id), batch.note, batch.status) for batch in batches]
 
     return find("batch", named, candidates, "aitbc-agent payouts list")

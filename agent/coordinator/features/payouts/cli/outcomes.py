@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -64,26 +64,28 @@ def confirm(
         outcome = "failed" if failed else "confirmed"
         chosen = payout or _sent(settings, batch_id)
         outcomes = [
-            {"payout_id": one, "outcome": outcome, "reason": reason, "reference": reference} for one in chosen
+            {"payout_id": payout_id, "outcome": outcome, "reason": reason, "reference": reference}
+            for payout_id in chosen
         ]
-    body = {"outcomes": outcomes, "force": force}
-    found = local_api.call(settings, "POST", f"admin/payouts/{batch_id}/outcomes", body)
+    with local_api.administrator(settings) as client:
+        details = client.payouts.report(batch_id, outcomes, force=force)
     if as_json:
-        print_json(found)
+        print_json(details)
         return
-    counts = ", ".join(f"{count} {status}" for status, count in sorted(found["counts"].items()))
-    typer.echo(f"{batch_id} is {found['status']}: {counts}.")
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(details.counts.items()))
+    typer.echo(f"{batch_id} is {details.status}: {counts}.")
 
 
 def _sent(settings: Settings, batch_id: str) -> list[str]:
     """Return the payments of a batch that were sent and have not ended. Raises `ConfigurationError` if there are none."""
-    found = local_api.call(settings, "GET", f"admin/payouts/{batch_id}")
-    sent = [one["payout_id"] for one in found["payouts"] if one["status"] == SENT]
-    if not sent:
+    with local_api.administrator(settings) as client:
+        batch = client.payouts.batch(batch_id)
+    open_payouts = [payout.payout_id for payout in batch.payouts if payout.status == SENT]
+    if not open_payouts:
         raise ConfigurationError(
-            f"{batch_id} is {found['status']} and has no payment whose outcome is open. See: aitbc-agent payouts show {batch_id}"
+            f"{batch_id} is {batch.status} and has no payment whose outcome is open. See: aitbc-agent payouts show {batch_id}"
         )
-    return sent
+    return open_payouts
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -115,10 +117,11 @@ def invoice(
         origin=parse_vkey(agent_file.read(settings).log_key)[0],
     )
     envelope = statement.sign(identity.signing_key)
-    found: dict[str, Any] = local_api.call_as_owner(settings, "POST", f"payouts/{payout}/hand-in", envelope)
+    with local_api.owner(settings) as client:
+        payment = client.payouts.hand_in(payout, envelope)
     if as_json:
-        print_json(found)
+        print_json(payment)
     else:
         typer.echo(
-            f"The invoice of {payout} is accepted; {found['sent_amount']} {found['currency']} will be paid."
+            f"The invoice of {payout} is accepted; {payment.sent_amount} {payment.currency} will be paid."
         )

@@ -17,9 +17,9 @@ from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.coordinator.features.payouts.adapters.spreadsheets import harmless
 from agent.coordinator.features.payouts.cli import addresses, outcomes
 from agent.coordinator.features.payouts.cli.lookups import find_batch
-from agent.coordinator.features.payouts.rules import Omitted
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
+from aitbc.answers.payouts import Omitted, OmittedMiner, Payout, PayoutBatchDetails
 from aitbc.canonical import parse_json
 from aitbc.cli._arguments.trust import trusted
 from aitbc.cli._terminal.output import moment, print_rows, print_text
@@ -80,17 +80,17 @@ _OMITTED: Final = {
 }
 
 
-def _request(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _plan(
-    rate: str, adapter: str, currency: str | None, cut_off: str | None, minimum: str | None, most: int | None
+    currency: str | None, cut_off: str | None, minimum: str | None, max_payments: int | None
 ) -> dict[str, Any]:
-    """Return the part of a request that decides who is paid how much."""
-    return _request(
-        adapter=adapter, rate=rate, currency=currency, cut_off=cut_off, minimum=minimum, max_payments=most
-    )
+    """Return the options that decide who is paid how much."""
+    options = {
+        "currency": currency,
+        "cut_off": cut_off,
+        "minimum": minimum,
+        "max_payments": max_payments,
+    }
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @app.command("preview")
@@ -100,18 +100,19 @@ def preview(
     currency: CurrencyOption = None,
     cut_off: CutOffOption = None,
     minimum: MinimumOption = None,
-    most: MaxOption = None,
+    max_payments: MaxOption = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Show who would be paid how much now, who would not, and why. Changes nothing."""
-    body = _plan(rate, adapter, currency, cut_off, minimum, most) | {"dry_run": True}
-    draft = local_api.call(settings_from(data_dir), "POST", "admin/payouts", body)
+    plan = _plan(currency, cut_off, minimum, max_payments)
+    with local_api.administrator(settings_from(data_dir)) as client:
+        draft = client.payouts.preview(adapter, rate, **plan)
     if as_json:
         print_json(draft)
         return
     _print_payments(draft)
-    rows = [(_named(one), one["amount"], _OMITTED[one["reason"]]) for one in draft["omitted"]]
+    rows = [(_named(omitted), omitted.amount, _OMITTED[Omitted(omitted.reason)]) for omitted in draft.omitted]
     if rows:
         typer.echo("\nNot paid:")
         print_rows(("MINER", "AMOUNT", "REASON"), rows)
@@ -124,21 +125,22 @@ def create(
     currency: CurrencyOption = None,
     cut_off: CutOffOption = None,
     minimum: MinimumOption = None,
-    most: MaxOption = None,
+    max_payments: MaxOption = None,
     note: Annotated[str, typer.Option(help="Note on its purpose, such as the month.")] = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a batch. Its money is reserved; nothing is sent before `payouts approve`."""
-    body = _plan(rate, adapter, currency, cut_off, minimum, most) | {"note": note}
-    batch = local_api.call(settings_from(data_dir), "POST", "admin/payouts", body)
+    plan = _plan(currency, cut_off, minimum, max_payments)
+    with local_api.administrator(settings_from(data_dir)) as client:
+        batch = client.payouts.create(adapter, rate, note=note, **plan)
     if as_json:
         print_json(batch)
     else:
-        typer.echo(batch["batch_id"])
+        typer.echo(batch.batch_id)
         typer.echo(
-            f"{_count(batch)}, {batch['amount']} in total, {batch['sent_amount']} {batch['currency']}. "
-            f"Approve with `aitbc-agent payouts approve {batch['batch_id']}`.",
+            f"{_count(batch)}, {batch.amount} in total, {batch.sent_amount} {batch.currency}. "
+            f"Approve with `aitbc-agent payouts approve {batch.batch_id}`.",
             err=True,
         )
 
@@ -146,59 +148,64 @@ def create(
 @app.command("approve")
 def approve(batch: BatchArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Approve a batch: its manifest is written to the log, and the adapter sends the payments."""
-    _act(settings_from(data_dir), batch, "approve", as_json=as_json)
+    settings = settings_from(data_dir)
+    batch_id = find_batch(settings, batch)
+    with local_api.administrator(settings) as client:
+        _print_state(client.payouts.approve(batch_id), as_json=as_json)
 
 
 @app.command("cancel")
 def cancel(batch: BatchArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Cancel a batch that the adapter has not begun to send. The money returns to the miners' earnings."""
-    _act(settings_from(data_dir), batch, "cancel", as_json=as_json)
+    settings = settings_from(data_dir)
+    batch_id = find_batch(settings, batch)
+    with local_api.administrator(settings) as client:
+        _print_state(client.payouts.cancel(batch_id), as_json=as_json)
 
 
-def _act(settings: Settings, named: str, call: str, *, as_json: bool) -> None:
-    batch_id = find_batch(settings, named)
-    batch = local_api.call(settings, "POST", f"admin/payouts/{batch_id}/{call}")
+def _print_state(batch: PayoutBatchDetails, *, as_json: bool) -> None:
     if as_json:
         print_json(batch)
     else:
         typer.echo(
-            f"{batch_id} is {batch['status']}: {_count(batch)}, {batch['sent_amount']} {batch['currency']}."
+            f"{batch.batch_id} is {batch.status}: {_count(batch)}, {batch.sent_amount} {batch.currency}."
         )
 
 
 @app.command("list")
 def list_batches(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List batches, newest first, and the adapters."""
-    page = local_api.call(settings_from(data_dir), "GET", "admin/payouts?limit=500")
+    with local_api.administrator(settings_from(data_dir)) as client:
+        page = client.payouts.batches(limit=local_api.PAGE)
     if as_json:
         print_json(page)
         return
     rows = [
-        (one["batch_id"], one["status"], str(one["count"]), one["amount"], one["adapter"], one["currency"], moment(one["created_at"]), one["note"])
-        for one in page["batches"]
+        (str(batch.batch_id), batch.status, str(batch.count), batch.amount, batch.adapter, batch.currency, moment(batch.created_at), batch.note)
+        for batch in page.batches
     ]  # fmt: skip
     titles = ("BATCH", "STATUS", "PAYMENTS", "AMOUNT", "ADAPTER", "CURRENCY", "CREATED", "NOTE")
     print_rows(titles, rows, free=("NOTE",))
-    for adapter in page["adapters"]:
-        if "fault" in adapter:
-            typer.echo(f"{adapter['adapter']} cannot be used: {adapter['fault']}", err=True)
+    for adapter in page.adapters:
+        if adapter.fault is not None:
+            typer.echo(f"{adapter.adapter} cannot be used: {adapter.fault}", err=True)
 
 
 @app.command("show")
 def show(batch: BatchArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show a batch with its payments, and errors if there are any."""
     settings = settings_from(data_dir)
-    found = local_api.call(settings, "GET", f"admin/payouts/{find_batch(settings, batch)}")
+    details = _details(settings, batch)
     if as_json:
-        print_json(found)
+        print_json(details)
         return
     typer.echo(
-        f"{found['batch_id']} is {found['status']}: {_count(found)} by {found['adapter']}, {found['amount']} at {found['rate']} is "
-        f"{found['sent_amount']} {found['currency']}"
+        f"{details.batch_id} is {details.status}: {_count(details)} by {details.adapter}, {details.amount} at {details.rate} is "
+        f"{details.sent_amount} {details.currency}"
     )
-    _print_payments(found)
+    _print_payments(details)
     errors = Counter(
-        text for text in (found.get("error"), *(one.get("error") for one in found["transfers"])) if text
+        text for text in (details.error, *(transfer.error for transfer in details.transfers)) if text
     )
     for text, count in errors.items():
         print_text(f"Retried automatically after: {text}" + (f" ({count} times)" if count > 1 else ""))
@@ -215,8 +222,8 @@ def export(
 ) -> None:
     """Write a batch with its payments and its manifest to a file."""
     settings = settings_from(data_dir)
-    found = local_api.call(settings, "GET", f"admin/payouts/{find_batch(settings, batch)}")
-    text = _csv_of(found) if as_csv else json.dumps(found, indent=2) + "\n"
+    details = _details(settings, batch)
+    text = _csv_of(details) if as_csv else json.dumps(details.to_dict(), indent=2) + "\n"
     if output is None:
         sys.stdout.write(text)
     else:
@@ -224,11 +231,17 @@ def export(
         typer.echo(f"wrote {output}", err=True)
 
 
-def _csv_of(batch: dict[str, Any]) -> str:
+def _details(settings: Settings, named: str) -> PayoutBatchDetails:
+    batch_id = find_batch(settings, named)
+    with local_api.administrator(settings) as client:
+        return client.payouts.batch(batch_id)
+
+
+def _csv_of(batch: PayoutBatchDetails) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, _CSV)
     writer.writeheader()
-    rows = [{name: harmless(str(one.get(name, ""))) for name in _CSV} for one in batch["payouts"]]
+    rows = [{name: harmless(str(payout.get(name, ""))) for name in _CSV} for payout in batch.payouts]
     writer.writerows(rows)
     return text.getvalue()
 
@@ -241,16 +254,18 @@ def history(
 ) -> None:
     """Show a miner's payments, and how much is available, on hold and on its way."""
     settings = settings_from(data_dir)
-    page = local_api.call_as_owner(settings, "GET", f"miners/{_miner(settings, miner)}/payouts?limit=500")
+    miner_id = _miner(settings, miner)
+    with local_api.owner(settings) as client:
+        page = client.payouts.of_miner(miner_id, limit=local_api.PAGE)
     if as_json:
         print_json(page)
         return
     typer.echo(
-        f"available {page['available']}, on hold {page['on_hold']}, on its way {page['pending']}, paid out {page['paid_out']}"
+        f"available {page.available}, on hold {page.on_hold}, on its way {page.pending}, paid out {page.paid_out}"
     )
     rows = [
-        (one["payout_id"], one["status"], one["amount"], f"{one['sent_amount']} {one['currency']}", one["address"], moment(one["created_at"]), one.get("reason") or one.get("waiting_for") or one.get("reference") or "")
-        for one in page["payouts"]
+        (payout.payout_id, payout.status, payout.amount, f"{payout.sent_amount} {payout.currency}", payout.address, moment(payout.created_at), _remark(payout))
+        for payout in page.payouts
     ]  # fmt: skip
     if rows:
         titles = ("PAYOUT", "STATUS", "AMOUNT", "SENT", "ADDRESS", "CREATED", "REMARK")
@@ -304,15 +319,17 @@ def _proofs(settings: Settings, payout: str | None) -> dict[str, Any]:
         except FormatError as error:
             raise FormatError(f"{payout} is not the proof of a payment: {error}") from None
     if payout is not None:
-        return {payout: local_api.call_as_owner(settings, "GET", f"payouts/{payout}/proof")}
+        with local_api.owner(settings) as client:
+            return {payout: client.payouts.proof(payout)}
     miner_id = agent_file.read(settings).miner_id
     if miner_id is None:
         raise ConfigurationError("This agent runs no miner. Name a payment, or a file with its proof.")
-    page = local_api.call_as_owner(settings, "GET", f"miners/{miner_id}/payouts?limit=500")
-    logged = [one["payout_id"] for one in page["payouts"] if one["status"] not in {"created", "cancelled"}]
-    if not logged:
-        raise ConfigurationError("This miner has no approved payment yet.")
-    return {one: local_api.call_as_owner(settings, "GET", f"payouts/{one}/proof") for one in logged}
+    with local_api.owner(settings) as client:
+        payouts = client.payouts.of_miner(miner_id, limit=local_api.PAGE).payouts
+        logged = [item.payout_id for item in payouts if item.status not in {"created", "cancelled"}]
+        if not logged:
+            raise ConfigurationError("This miner has no approved payment yet.")
+        return {payout_id: client.payouts.proof(payout_id) for payout_id in logged}
 
 
 def _as_json(outcome: PayoutVerification) -> dict[str, Any]:
@@ -337,22 +354,25 @@ def _miner(settings: Settings, named: str | None) -> str:
     return miner_id
 
 
-def _count(batch: dict[str, Any]) -> str:
-    return f"{batch['count']} payment{'' if batch['count'] == 1 else 's'}"
+def _count(batch: PayoutBatchDetails) -> str:
+    return f"{batch.count} payment{'' if batch.count == 1 else 's'}"
 
 
-def _named(one: dict[str, Any]) -> str:
-    name = one.get("miner_name")
-    return f"{one['miner_id']} ({name})" if name else str(one["miner_id"])
+def _named(miner: Payout | OmittedMiner) -> str:
+    return f"{miner.miner_id} ({miner.miner_name})" if miner.miner_name else miner.miner_id
 
 
-def _print_payments(batch: dict[str, Any]) -> None:
+def _remark(payout: Payout) -> str:
+    return payout.reason or payout.waiting_for or payout.reference or ""
+
+
+def _print_payments(batch: PayoutBatchDetails) -> None:
     rows = [
-        (_named(one), one["status"], one["amount"], f"{one['sent_amount']} {one['currency']}", one["address"], one.get("reason") or one.get("waiting_for") or one.get("reference") or "")
-        for one in batch["payouts"]
+        (_named(payout), payout.status, payout.amount, f"{payout.sent_amount} {payout.currency}", payout.address, _remark(payout))
+        for payout in batch.payouts
     ]  # fmt: skip
     if rows:
         titles = ("MINER", "STATUS", "AMOUNT", "SENT", "ADDRESS", "REMARK")
         print_rows(titles, rows, free=("ADDRESS", "REMARK"))
     else:
-        typer.echo("No miner would be paid." if batch["status"] == "draft" else "No payments.")
+        typer.echo("No miner would be paid." if batch.status == "draft" else "No payments.")

@@ -10,17 +10,18 @@ from pydantic import AfterValidator, Field
 from starlette.types import Scope
 
 from agent.coordinator.features.payouts import deposits
-from agent.coordinator.features.payouts.answers.deposits import Deposit, DepositPage
 from agent.coordinator.features.payouts.deposits import Incoming
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.callers import Caller, Role
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.routes._callers import Admin, Before, ContextOf, Guard, Limit, RequestBody, caller_of
 from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized
-from agent.core.values import fields
 from agent.core.values.quantities import Money
+from aitbc.answers import fields
+from aitbc.answers.accounts import Role
+from aitbc.answers.payouts import Deposit, DepositList
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin", tags=["Payouts"])
 
@@ -108,6 +109,6 @@ async def list_deposits(
     ] = None,
     limit: Limit = 50,
     before: Before = None,
-) -> DepositPage:
+) -> DepositList:
     """Returns all deposits, newest first."""
     return await deposits.page(context, account_id=account_id, limit=limit, before=before)

@@ -8,13 +8,6 @@ from fastapi import APIRouter, Query, Response, status
 from pydantic import ConfigDict, Field
 
 from agent.coordinator.features.payouts import addresses, batches, miners
-from agent.coordinator.features.payouts.answers.payouts import (
-    BatchDetails,
-    BatchPage,
-    MinerPayouts,
-    PayoutAddresses,
-    PayoutProof,
-)
 from agent.coordinator.features.payouts.batches import NewBatch
 from agent.coordinator.features.payouts.rules import BatchState
 from agent.coordinator.http.large_json import LargeJsonRoute
@@ -29,8 +22,15 @@ from agent.coordinator.routes._callers import (
     RequestBody,
 )
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
-from agent.core.values import fields
 from agent.core.values.quantities import Money, parse_time
+from aitbc.answers import fields
+from aitbc.answers.payouts import (
+    MinerPayouts,
+    PayoutAddresses,
+    PayoutBatchDetails,
+    PayoutBatchList,
+    PayoutProof,
+)
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Payouts"])
 
@@ -82,7 +82,7 @@ async def list_batches(
         BatchState | None,
         Query(alias="status", description="Only batches in this state", examples=["sending"]),
     ] = None,
-) -> BatchPage:
+) -> PayoutBatchList:
     """Returns batches without their payments, newest first, and the adapters that batches can use."""
     return await batches.page(context, limit=limit, before=before, status=state)
 
@@ -92,14 +92,14 @@ async def list_batches(
     response_model_exclude_none=True,
     status_code=status.HTTP_201_CREATED,
     responses={
-        200: {"model": BatchDetails, "description": "The dry run"},
+        200: {"model": PayoutBatchDetails, "description": "The dry run"},
         **errors(Conflict, ServiceUnavailable, ValidationFailed),
     },
     summary="Create a batch of payouts",
 )
 async def create(
     context: ContextOf, caller: Admin, request: BatchRequest, response: Response
-) -> BatchDetails:
+) -> PayoutBatchDetails:
     """Moves what miners have earned into a batch, which waits for approval. Repeating it creates no second payment: the money has moved already."""
     asked = NewBatch(
         adapter=request.adapter,
@@ -135,7 +135,7 @@ async def show(
     context: ContextOf,
     _: Admin,
     batch_id: fields.BatchId,
-) -> BatchDetails:
+) -> PayoutBatchDetails:
     """Returns a batch with its payments, its transfers and its manifest."""
     return await batches.show(context, batch_id)
 
@@ -146,7 +146,7 @@ async def show(
     responses=errors(NotFound, Conflict, Forbidden),
     summary="Approve a batch",
 )
-async def approve(context: ContextOf, caller: Admin, batch_id: fields.BatchId) -> BatchDetails:
+async def approve(context: ContextOf, caller: Admin, batch_id: fields.BatchId) -> PayoutBatchDetails:
     """Puts the batch's manifest into the log, and has the adapter send the payments. A repetition changes nothing."""
     return await batches.approve(context, caller, batch_id)
 
@@ -157,7 +157,7 @@ async def approve(context: ContextOf, caller: Admin, batch_id: fields.BatchId) -
     responses=errors(NotFound, Conflict),
     summary="Cancel a batch",
 )
-async def cancel(context: ContextOf, caller: Admin, batch_id: fields.BatchId) -> BatchDetails:
+async def cancel(context: ContextOf, caller: Admin, batch_id: fields.BatchId) -> PayoutBatchDetails:
     """Moves the money back to the miners. Possible until the adapter begins. A repetition changes nothing."""
     return await batches.cancel(context, caller, batch_id)
 

@@ -8,13 +8,13 @@ from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 
 from agent.coordinator.features.payouts import hand_ins, outcomes
-from agent.coordinator.features.payouts.answers.payouts import BatchDetails, Payout
 from agent.coordinator.features.payouts.outcomes import Ending, Outcomes
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Admin, ContextOf, Envelope, RequestBody
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
-from agent.core.values import fields
+from aitbc.answers import fields
+from aitbc.answers.payouts import Payout, PayoutBatchDetails
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Payouts"])
 
@@ -68,7 +68,7 @@ class HandInEnvelope(Envelope):
 )
 async def report(
     context: ContextOf, caller: Admin, batch_id: fields.BatchId, request: OutcomesRequest
-) -> BatchDetails:
+) -> PayoutBatchDetails:
     """Reports how payments ended that people make by hand, for example at a bank. Either all outcomes are stored or none; a repetition changes nothing."""
     endings = [
         Ending(one.payout_id, one.outcome == "confirmed", one.reason or None, one.reference or None)

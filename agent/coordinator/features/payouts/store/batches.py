@@ -17,7 +17,6 @@ from agent.coordinator.features.payouts.rules import (
     BATCHES,
     PAYMENTS,
     Candidate,
-    PaymentState,
     PayoutEvent,
     TransferState,
     outcome_of,
@@ -29,6 +28,7 @@ from agent.coordinator.store import ledger, locks, miner_stats
 from agent.coordinator.store.ledger import PayoutBooking
 from agent.coordinator.store.schema.tables import balances, miners
 from agent.core.market.ledger import earned
+from aitbc.answers.payouts import PaymentState
 
 
 @dataclass(frozen=True, slots=True)

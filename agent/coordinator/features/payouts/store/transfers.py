@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
-from agent.coordinator.features.payouts.rules import BatchState, PaymentState, PayoutEvent, TransferState
+from agent.coordinator.features.payouts.rules import BatchState, PayoutEvent, TransferState
 from agent.coordinator.features.payouts.store.batches import (
     Ending,
     PayoutRecord,
@@ -20,6 +20,7 @@ from agent.coordinator.features.payouts.store.batches import (
 )
 from agent.coordinator.features.payouts.tables import payout_batches, payout_transfers, payouts
 from agent.coordinator.store import locks
+from aitbc.answers.payouts import PaymentState
 
 
 class Outdated(Exception):

@@ -17,7 +17,7 @@ from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, e
 from agent.coordinator.openapi.declare import errors, event_stream
 from agent.coordinator.routes._callers import Client, ContextOf, MaybeCredential
 from agent.core.errors import ApiError, JobNotFound, ValidationFailed
-from agent.core.values import fields
+from aitbc.answers import fields
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/jobs", tags=["Jobs"])
 

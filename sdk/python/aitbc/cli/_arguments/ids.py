@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 
 from aitbc._client import AITBCClient
+from aitbc.answers.jobs import Job
+from aitbc.answers.market import Offer
 from aitbc.cli._arguments.lookup import Candidate, find
 from aitbc.errors import APIError, Forbidden, JobNotCompleted, VerificationError
-from aitbc.models import Job, Offer
 
 PAGE = 500
 _JOBS_WITH_FILES = 50

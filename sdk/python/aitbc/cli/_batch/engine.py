@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from secrets import token_hex
 
 from aitbc._client import AsyncAITBCClient
+from aitbc.answers.jobs import JobResults
 from aitbc.cli._batch.journal import Entry, Journal
 from aitbc.cli._batch.patience import Patience
 from aitbc.cli._batch.submission import Submission, Uploads
@@ -16,7 +17,6 @@ from aitbc.cli._terminal.display import Board, Row
 from aitbc.cli._terminal.exits import ends_batch, explain
 from aitbc.cli._terminal.output import encoded
 from aitbc.errors import AITBCError, JobFailed
-from aitbc.models import JobResults
 
 _NAMED_FILES = 3
 """Most outputs of one work that its line names; for more, it states their number."""

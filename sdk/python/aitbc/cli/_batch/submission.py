@@ -15,6 +15,7 @@ from typing import Any
 
 from aitbc._calls.jobs import failure
 from aitbc._client import AsyncAITBCClient
+from aitbc.answers.jobs import Job, JobEvent
 from aitbc.cli._arguments.options import with_options_named
 from aitbc.cli._batch.journal import Entry, Journal
 from aitbc.cli._batch.patience import Patience
@@ -22,7 +23,6 @@ from aitbc.cli._batch.work import ANY_JOB, Work, Writer, idempotency_key
 from aitbc.cli._terminal.display import Row
 from aitbc.errors import AITBCError, APIError, InternalError, JobNotFound, TransportError
 from aitbc.errors import TimeoutError as NoResponse
-from aitbc.models import Job, JobEvent
 
 CANCEL_SECONDS = 10.0
 """The longest that Ctrl-C waits for the coordinator to cancel a job, or to return the id of a job that it is creating."""

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aitbc._client import AsyncAITBCClient
+from aitbc.answers.jobs import JobEvent, JobResults
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.cli._batch.journal import Journal, file_sha256, write_file
 from aitbc.cli._terminal.exits import explain
 from aitbc.errors import APIError, JobFailed
-from aitbc.models import JobEvent, JobResults
 
 ANY_JOB = "jobs"
 """A `route` that is not a service's: the job is created by its type."""

@@ -10,9 +10,9 @@ from uuid import uuid4
 
 from aitbc._calls.text import TextStream
 from aitbc._client import AITBCClient
+from aitbc.answers.jobs import JobResults
 from aitbc.cli._terminal.output import SafeConsole
 from aitbc.errors import AITBCError, JobAlreadyCompleted
-from aitbc.models import JobResults
 
 _JOB_OPTIONS = frozenset(
     {

@@ -18,10 +18,10 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from aitbc.answers.jobs import Job
 from aitbc.cli._arguments.options import with_options_named
 from aitbc.cli._controls import harmless
 from aitbc.cli._terminal.output import SafeConsole, print_status
-from aitbc.models import Job
 
 _STEP = 10
 """Percent of progress between two lines, where there is no bar."""

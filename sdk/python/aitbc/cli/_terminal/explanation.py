@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from aitbc.answers.jobs import JobExplanation
 from aitbc.cli._arguments.options import with_options_named
 from aitbc.cli._terminal.output import print_text
-from aitbc.models import JobExplanation
 
 _WHO = {"client": "you", "owner": "the miner's owner", "operator": "the operator", "time": "ends on its own"}
 

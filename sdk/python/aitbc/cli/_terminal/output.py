@@ -41,12 +41,12 @@ class SafeConsole(Console):
 def print_json(value: Any) -> None:
     """Print a JSON value: indented and in ASCII on a terminal, otherwise on one line."""
     on_terminal = sys.stdout.isatty()
-    typer.echo(json.dumps(value, ensure_ascii=on_terminal, indent=2 if on_terminal else None))
+    typer.echo(json.dumps(value, default=dict, ensure_ascii=on_terminal, indent=2 if on_terminal else None))
 
 
 def print_json_line(value: Any) -> None:
     """Print a JSON value on one line, in ASCII on a terminal."""
-    typer.echo(json.dumps(value, ensure_ascii=sys.stdout.isatty()))
+    typer.echo(json.dumps(value, default=dict, ensure_ascii=sys.stdout.isatty()))
 
 
 def print_text(text: str) -> None:
@@ -58,7 +58,7 @@ def print_fields(fields: Mapping[str, Any]) -> None:
     """Print an object, one line for each field."""
     width = max((len(name) for name in fields), default=0)
     for name, value in fields.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = value if isinstance(value, str) else json.dumps(value, default=dict, ensure_ascii=False)
         print_text(f"{name:<{width}}  {text}")
 
 
@@ -127,7 +127,7 @@ def moment(time: str | None) -> str:
 
 def encoded(value: Any) -> bytes:
     """Return a JSON value as the content of a file."""
-    return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
+    return (json.dumps(value, default=dict, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def print_error(message: str) -> None:

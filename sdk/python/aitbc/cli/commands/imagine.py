@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
+from aitbc.answers.jobs import JobResults
 from aitbc.cli._arguments.options import JobOptions, Parameters, model_option, with_options
 from aitbc.cli._batch.inputs import find_inputs
 from aitbc.cli._batch.names import name_of, numbered, with_number
 from aitbc.cli._batch.run import perform
 from aitbc.cli._batch.work import Delivery, Work, Writer
 from aitbc.cli._terminal.exits import NoSuchResult
-from aitbc.models import JobResults
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _LABEL_LENGTH = 40

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from aitbc._client import AITBCClient
+from aitbc.answers.jobs import JobLogEntry
 from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.ids import find_job, find_miner, find_offer
 from aitbc.cli._arguments.lookup import AmbiguousName, NoSuchName
@@ -18,7 +19,6 @@ from aitbc.cli._arguments.options import JobArgument, JsonOption, client_of, giv
 from aitbc.cli._terminal.exits import explain
 from aitbc.cli._terminal.output import print_error, print_json, print_json_line, print_rows, print_status
 from aitbc.errors import AITBCError, APIError
-from aitbc.models import JobLogEntry
 
 LabelOption = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; may be repeated.")

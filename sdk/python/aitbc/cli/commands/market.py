@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from aitbc.answers.market import MarketMiner, ModelSupply, ServiceSupply
 from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.lookup import Candidate, find
 from aitbc.cli._arguments.options import JsonOption, client_of
 from aitbc.cli._terminal.output import moment, print_json, print_rows, print_status
-from aitbc.models import MarketMiner, ModelSupply, ServiceSupply
 
 ServiceOption = Annotated[
     str | None,

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
+from aitbc.answers.market import MarketMiner, Offer
 from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.ids import PAGE, find_job, find_offer, offers
 from aitbc.cli._arguments.options import JsonOption, client_of
 from aitbc.cli._terminal.output import print_fields, print_json, print_rows, print_status, service_name
 from aitbc.errors import OfferNotAvailable
-from aitbc.models import MarketMiner, Offer
 
 app = typer.Typer(help="List miners' offers, and assign jobs to them.", no_args_is_help=True)
 
@@ -75,7 +75,7 @@ def _row(offer: Offer, miner: MarketMiner | None) -> tuple[str, ...]:
         units.get(service_name(offer.job_type), ""),
         "" if offer.jobs_left is None else str(offer.jobs_left),
         "" if offer.reputation is None else f"{offer.reputation:.2f}",
-        offer.status or "",
+        offer.get("status", ""),
         offer.miner_id,
     )
 

@@ -11,12 +11,12 @@ from typing import Annotated
 
 import typer
 
+from aitbc.answers.jobs import JobEvent, JobResults
 from aitbc.cli._arguments.options import BatchOptions, JobOptions, Parameters, with_options
 from aitbc.cli._batch.inputs import Input, check_distinct, find_inputs
 from aitbc.cli._batch.names import safe_name
 from aitbc.cli._batch.run import check_directory, perform, receipt_of
 from aitbc.cli._batch.work import Delivery, Work, Writer
-from aitbc.models import JobEvent, JobResults
 
 SCENES = frozenset({".blend"})
 MOST_JOBS = 64

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from aitbc.answers.jobs import JobResults
 from aitbc.cli._arguments.options import BatchOptions, JobOptions, Options, given, with_options
 from aitbc.cli._batch.inputs import Input, check_distinct, find_inputs
 from aitbc.cli._batch.journal import Journal
@@ -17,7 +18,6 @@ from aitbc.cli._batch.names import safe_name
 from aitbc.cli._batch.run import check_directory, perform, receipt_of
 from aitbc.cli._batch.work import ANY_JOB, Delivery, Outcome, Work, Writer
 from aitbc.cli._terminal.output import encoded, print_text
-from aitbc.models import JobResults
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _LONGEST_SUFFIX = 10

@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
+from aitbc.answers.jobs import JobResults
 from aitbc.cli._arguments.options import BatchOptions, JobOptions, Parameters, with_options
 from aitbc.cli._batch.inputs import MEDIA, Input, check_distinct, find_inputs
 from aitbc.cli._batch.journal import Journal
 from aitbc.cli._batch.run import check_directory, perform, receipt_of
 from aitbc.cli._batch.work import Delivery, Work, Writer
 from aitbc.cli._terminal.exits import NoSuchResult
-from aitbc.models import JobResults
 
 _PAIR = 2
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
+from aitbc.answers.jobs import JobResults
 from aitbc.cli._arguments.optional_value import BESIDE, OptionalValues
 from aitbc.cli._arguments.options import (
     BatchOptions,
@@ -25,7 +26,6 @@ from aitbc.cli._batch.run import check_directory, perform, receipt_of
 from aitbc.cli._batch.work import Delivery, Outcome, Work, Writer
 from aitbc.cli._terminal.exits import NoSuchResult
 from aitbc.cli._terminal.output import print_text
-from aitbc.models import JobResults
 
 TEXT = "txt"
 _FORMATS = ["json", "srt", "vtt"]

@@ -38,9 +38,9 @@ def transactions(
     rows = [
         (
             transaction.transaction_id,
-            transaction.type or "",
+            transaction.get("type", ""),
             transaction.status,
-            transaction.amount or "",
+            transaction.get("amount", ""),
             transaction.job_id or "",
             transaction.created_at,
         )

@@ -6,12 +6,14 @@ from typing import Any
 
 from pydantic import Field
 
-from agent.core.values import fields
-from agent.core.values.fields import Answer
+from aitbc.answers import fields
+from aitbc.answers.record import Record
 
 
-class EncryptionKeyAnswer(Answer):
+class EncryptionKeyAnswer(Record):
     """A miner's newest key for sealed jobs. Only `envelope`, which the miner's identity key signs, is proof; the rest are copies."""
+
+    needs = ("envelope", "identity_key")
 
     miner_id: fields.MinerId
     key_id: str = Field(examples=["9f86d081884c7d659a2feaa0c55ad015"])

@@ -1,7 +1,6 @@
 """Writes sdk/js/src/answers.ts, the SDK's types of answers, from the OpenAPI document of the code.
 
-.venv/bin/python scripts/pages/types_docs.py           writes it
-.venv/bin/python scripts/pages/types_docs.py --check   reports whether it is up to date
+The build of the JavaScript packages runs it (`npm run types`); the file is not kept.
 
 Fields get JavaScript's names, as the SDK converts them. A field that may be null and is not required is left out of an
 answer rather than sent as null, so its type has no null.
@@ -12,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,16 +18,15 @@ from agent.coordinator.openapi.document import document
 
 Json = dict[str, Any]
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[1]
 TARGET: Final = ROOT / "sdk" / "js" / "src" / "answers.ts"
 GENERATOR: Final = ROOT / "scripts" / "pages" / "types" / "generate.mjs"
-COMMAND: Final = ".venv/bin/python scripts/pages/types_docs.py"
 NOT_IN_THE_SDK: Final = frozenset({"Log", "Miner protocol", "OpenAI-compatible", "Uploads", "Webhooks"})
 """Groups of calls that the SDK does not offer as typed calls."""
-HEADER: Final = f"""\
-// Generated from the OpenAPI document by {COMMAND}; do not edit.
+HEADER: Final = """\
+// Generated from the OpenAPI document by `npm run types`; do not edit.
 
-import type {{ Json, JsonObject }} from "./verification/shape.js";
+import type { Json, JsonObject } from "./verification/shape.js";
 
 """
 TIMEOUT_SECONDS: Final = 60
@@ -38,16 +35,9 @@ UNUSED: Final = ("example", "examples", "pattern", "format", "minimum", "maximum
 """Keywords that do not affect a type."""
 
 
-def main() -> int:
-    """Return the exit status."""
-    text = HEADER + _types(_schemas(document()))
-    if "--check" in sys.argv[1:]:
-        if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text:
-            return 0
-        print(f"{TARGET.name} is not up to date; run: {COMMAND}")
-        return 1
-    TARGET.write_text(text, encoding="utf-8")
-    return 0
+def main() -> None:
+    """Write the file."""
+    TARGET.write_text(HEADER + _types(_schemas(document())), encoding="utf-8")
 
 
 def _schemas(api: Json) -> Json:
@@ -150,4 +140,4 @@ def _comment(description: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

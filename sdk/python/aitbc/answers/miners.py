@@ -1,21 +1,38 @@
-"""Answers about machines, for their owners and for operators."""
+"""Answers about miners, for their owners, for operators, and for everybody."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from agent.coordinator.operations.answers.miners import ALWAYS_PRESENT, ServiceScore
-from agent.core.jobs import JobState
-from agent.core.values import fields
-from agent.core.values.fields import Answer
+from aitbc.answers import fields
+from aitbc.answers.fields import example
+from aitbc.answers.jobs import JobState, Reason
+from aitbc.answers.record import Record
 
 CommandName = Literal["pause", "resume", "fetch_model", "remove_model", "change_settings"]
-THROTTLED = "Until then the miner gets no jobs, because it has handed back too many"
 
 
-class QueuedCommand(Answer):
+def _require_all(schema: dict[str, Any]) -> None:
+    schema["required"] = list(schema["properties"])
+
+
+ALWAYS_PRESENT = ConfigDict(json_schema_extra=_require_all)
+"""Configuration of answers whose fields are null, rather than left out, if they do not apply."""
+
+
+class ServiceScore(Record):
+    """The miner's score in its own benchmark."""
+
+    model_config = ALWAYS_PRESENT
+
+    metric: str = Field(examples=["audio second/s"])
+    value: float = Field(examples=[41.7])
+    device: str | None = Field(default=None, examples=["NVIDIA GeForce RTX 4090"])
+
+
+class QueuedCommand(Record):
     """A command that is sent to the miner until it has executed it."""
 
     command_id: fields.CommandId
@@ -23,7 +40,44 @@ class QueuedCommand(Answer):
     created_at: fields.Time
 
 
-class MachineGpu(Answer):
+class Exclusion(Record):
+    """An excluded miner, and the number of its jobs that were queued again."""
+
+    miner_id: fields.MinerId
+    excluded_at: fields.Time
+    requeued_jobs: int = Field(examples=[2])
+
+
+class PlainRemoval(Record):
+    """A removed miner, and the number of its jobs that were queued again."""
+
+    miner_id: fields.MinerId
+    removed_at: fields.Time
+    requeued_jobs: int = Field(examples=[2])
+
+
+class RemovedOffers(Record):
+    """The number of a removed miner's offers that ended."""
+
+    ended_offers: int = Field(examples=[5])
+
+
+class Removal(RemovedOffers, PlainRemoval):
+    """A removed miner, and the numbers of its jobs that were queued again and of its offers that ended."""
+
+    needs = ("miner_id",)
+
+
+class Inclusion(Record):
+    """A miner that may register again."""
+
+    miner_id: fields.MinerId
+
+
+THROTTLED = "Until then the miner gets no jobs, because it has handed back too many"
+
+
+class MinerGpu(Record):
     """A GPU. Memory is in bytes, utilization in percent, temperature in degrees Celsius, power in watts; null if unknown.
 
     `paused` is the reason for which it accepts no jobs.
@@ -43,7 +97,7 @@ class MachineGpu(Answer):
     paused: str | None = Field(examples=[None])
 
 
-class MachineService(Answer):
+class MinerService(Record):
     """A service that the miner offers, with the models on its disk, those that are loaded, and those that are unavailable."""
 
     service_id: fields.ServiceId
@@ -57,14 +111,14 @@ class MachineService(Answer):
     score: ServiceScore | None
 
 
-class IdleShare(Answer):
+class IdleShare(Record):
     """A share of the last hour, and its reason: `working`, or why the miner was idle."""
 
     reason: str = Field(examples=["no job that fits is waiting"])
     share: float = Field(ge=0, le=1, examples=[0.62])
 
 
-class MachineDownload(Answer):
+class MinerDownload(Record):
     """The download of a model, in bytes; `total` is null while unknown."""
 
     model: str = Field(examples=["tiny"])
@@ -72,7 +126,7 @@ class MachineDownload(Answer):
     total: int | None = Field(examples=[75572083])
 
 
-class MachineJob(Answer):
+class MinerJob(Record):
     """A job that runs on the miner."""
 
     job_id: fields.JobId
@@ -81,7 +135,7 @@ class MachineJob(Answer):
     started_at: fields.Time | None
 
 
-class WaitingCommand(QueuedCommand):
+class MinerCommand(QueuedCommand):
     """A command that the miner has not executed yet. Fields that do not apply are null."""
 
     model_config = ALWAYS_PRESENT
@@ -91,7 +145,7 @@ class WaitingCommand(QueuedCommand):
     model: str | None = Field(default=None, examples=[None])
 
 
-class ChangedSetting(Answer):
+class ChangedSetting(Record):
     """A setting that a command changes, as written in the settings file; null values stand for the default."""
 
     setting: str = Field(examples=["miner.prices.whisper_transcription"])
@@ -116,7 +170,7 @@ class GivenCommand(QueuedCommand):
     refusal: list[str] = Field(examples=[[]])
 
 
-class ServicePrice(Answer):
+class ServicePrice(Record):
     """The price of a unit of a service: the current one, the setting, and the default, which applies without a setting."""
 
     service_id: fields.ServiceId
@@ -126,14 +180,14 @@ class ServicePrice(Answer):
     default: fields.Amount
 
 
-class ServiceEngines(Answer):
+class ServiceEngines(Record):
     """The engines that can serve a service, the one in use first. Null stands for the agent's own environment."""
 
     service_id: fields.ServiceId
     engines: list[str | None] = Field(examples=[["faster-whisper", None]])
 
 
-class MinerSettings(Answer):
+class MinerSettings(Record):
     """The settings of a miner that can be changed from here, and its newest commands.
 
     `locked` is the reason if none can be changed. `schedule` are the times of the week, by the machine's clock, at which it accepts
@@ -149,7 +203,7 @@ class MinerSettings(Answer):
     history: list[GivenCommand]
 
 
-class RegisteredMiner(Answer):
+class RegisteredMiner(Record):
     """What lists and pages state about a miner. `paused` is the reason for accepting no jobs."""
 
     miner_id: fields.MinerId
@@ -178,21 +232,21 @@ class MinerDetails(RegisteredMiner):
     memory: int = Field(examples=[68719476736])
     disk_free: int = Field(examples=[85899345920])
     sandbox: str | None = Field(examples=["bubblewrap"])
-    gpus: list[MachineGpu]
-    services: list[MachineService]
+    gpus: list[MinerGpu]
+    services: list[MinerService]
     unavailable: dict[str, list[str]] = Field(
         examples=[{"video_transcoding": ["ffmpeg was not found; install it or set runners.ffmpeg."]}]
     )
     idle: list[IdleShare]
-    downloads: list[MachineDownload]
-    jobs: list[MachineJob]
-    commands: list[WaitingCommand]
+    downloads: list[MinerDownload]
+    jobs: list[MinerJob]
+    commands: list[MinerCommand]
     reputation: float = Field(examples=[4.8])
     total_earned: fields.Amount
     throttled_until: fields.Time | None = Field(description=THROTTLED, examples=[None])
 
 
-class MinerPage(Answer):
+class MinerList(Record):
     """Miners, newest first, and their total number."""
 
     miners: list[MinerDetails]
@@ -201,7 +255,7 @@ class MinerPage(Answer):
     offset: int = Field(examples=[0])
 
 
-class FleetMiner(Answer):
+class FleetMiner(Record):
     """One machine of a fleet. `paused` is the reason for accepting no jobs, `gpus` are the names of its GPUs."""
 
     miner_id: fields.MinerId
@@ -215,7 +269,7 @@ class FleetMiner(Answer):
     total_earned: fields.Amount
 
 
-class DayEarnings(Answer):
+class DayEarnings(Record):
     """The earnings of one UTC day, and the number of jobs."""
 
     date: str = Field(examples=["2024-01-01"], json_schema_extra={"format": "date"})
@@ -223,7 +277,7 @@ class DayEarnings(Answer):
     jobs: int = Field(examples=[12])
 
 
-class Fleet(Answer):
+class MinerFleet(Record):
     """All machines of one owner, the newest first, and their sums. `days` are their earnings together, today's last.
 
     `owner` is the name that their enrolment tokens have; null for a machine on its own, and for administrators, who get all machines.
@@ -240,7 +294,7 @@ class Fleet(Answer):
     miners: list[FleetMiner]
 
 
-class Earnings(Answer):
+class MinerEarnings(Record):
     """Earnings by day, newest last, and their sum. The other amounts are of all days: what can be paid out now, is on hold, is in payouts that have not ended, and has arrived."""
 
     miner_id: fields.MinerId
@@ -252,7 +306,7 @@ class Earnings(Answer):
     paid_out: fields.Amount
 
 
-class MinerFault(Answer):
+class MinerFault(Record):
     """The last run that its miner did not finish, whether or not it lowers the reputation. `code` and `message` are null if its lease expired."""
 
     job_id: fields.JobId
@@ -284,14 +338,14 @@ class MinerSummary(RegisteredMiner):
     total_earned: fields.Amount
 
 
-class DatabaseNumbers(Answer):
+class DatabaseNumbers(Record):
     """The number of commits since the coordinator's start, and the number of writes that shared them."""
 
     commits: int = Field(examples=[120])
     writes: int = Field(examples=[840])
 
 
-class Replica(Answer):
+class Replica(Record):
     """A running coordinator. One of them leads: it alone matches jobs with miners, and does the upkeep."""
 
     slot: int = Field(examples=[0])
@@ -301,10 +355,63 @@ class Replica(Answer):
     leads: bool
 
 
-class Overview(Answer):
+class Overview(Record):
     """The number of jobs in each state, all miners, the database's writes, and the coordinators that use the database."""
 
     jobs: dict[JobState, int] = Field(examples=[{"submitted": 3, "running": 1, "completed": 40}])
     miners: list[MinerSummary]
     database: DatabaseNumbers
     replicas: list[Replica]
+
+
+class MinerStats(Record):
+    """A miner's record. `total_jobs` counts its results and the runs that failed through its own fault (docs/explanation/reputation.md).
+
+    `client_failures` counts the runs that, according to the miner, failed through their clients' fault.
+    """
+
+    model_config = example(
+        {
+            "miner_id": "miner_1234567890",
+            "reputation": 4.8,
+            "total_jobs": 500,
+            "success_rate": 0.98,
+            "average_completion_time": 115.2,
+            "total_earned": "125.50",
+            "active_since": "2024-01-01T00:00:00Z",
+            "failed_runs": 10,
+            "client_failures": 12,
+            "refused_results": 0,
+        }
+    )
+
+    miner_id: fields.MinerId
+    reputation: float
+    total_jobs: int
+    success_rate: float
+    average_completion_time: float
+    total_earned: fields.Amount
+    active_since: fields.Time
+    failed_runs: int
+    client_failures: int
+    refused_results: int
+
+
+class WaitingKind(Record):
+    """Waiting jobs of one service and model that a miner does not get for the same reasons. Without any, it can run them now."""
+
+    service_id: fields.ServiceId
+    model: str | None = Field(examples=["llama-7b"])
+    jobs: int = Field(examples=[3])
+    reasons: list[Reason] = Field(description="`action` is what the miner's owner can do")
+
+
+class MinerExplanation(Record):
+    """Why a miner does not get the jobs that wait, by kind of job."""
+
+    miner_id: fields.MinerId
+    summary: str = Field(
+        description="One sentence for people", examples=["This machine can run none of 3 waiting jobs now."]
+    )
+    waiting_jobs: int = Field(description="Of a long queue, the 2000 most urgent ones", examples=[3])
+    kinds: list[WaitingKind]

@@ -6,18 +6,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from agent.core.values import fields
-from agent.core.values.fields import Answer, example
+from aitbc.answers import fields
+from aitbc.answers.fields import example
+from aitbc.answers.record import Record
 
 
-class Signature(Answer):
+class MinerSignature(Record):
     """The miner's signature and public key, in base64."""
 
     sig: str = Field(examples=["base64_signature"])
     public_key: str = Field(examples=["base64_public_key"])
 
 
-class Attestation(Answer):
+class ReceiptAttestation(Record):
     """A statement about a run that the coordinator signs."""
 
     type: Literal["assignment", "completion"]
@@ -29,14 +30,14 @@ class Attestation(Answer):
     signature: str = Field(examples=["base64_attestation"])
 
 
-class EnvelopeSignature(Answer):
+class EnvelopeSignature(Record):
     """The only signature of an envelope; `keyid` is empty."""
 
     keyid: str = Field(examples=[""])
     sig: str = Field(examples=["base64_signature"])
 
 
-class Envelope(Answer):
+class Envelope(Record):
     """The miner's signed statement, a DSSE envelope."""
 
     payloadType: str = Field(examples=["application/vnd.in-toto+json"])  # noqa: N815 - DSSE's own name
@@ -56,7 +57,7 @@ def _attested(kind: str, timestamp: str) -> dict[str, str]:
     }
 
 
-class Receipt(Answer):
+class Receipt(Record):
     """The miner's signed statement with the coordinator's attestations."""
 
     model_config = example(
@@ -78,16 +79,18 @@ class Receipt(Answer):
         }
     )
 
+    needs = ("receipt_id", "job_id", "miner_id", "signature", "attestations", "created_at")
+
     receipt_id: fields.ReceiptId
     job_id: fields.JobId
     miner_id: fields.MinerId
-    signature: Signature
-    attestations: list[Attestation]
+    signature: MinerSignature
+    attestations: list[ReceiptAttestation]
     created_at: fields.Time
     envelope: Envelope
 
 
-class ReceiptVerification(Answer):
+class VerifyAnswer(Record):
     """The result of a verification; `failures` names each part that is not valid."""
 
     model_config = example(
@@ -99,6 +102,8 @@ class ReceiptVerification(Answer):
             "failures": [],
         }
     )
+
+    needs = ("valid", "miner_signature_valid", "coordinator_attestations")
 
     valid: bool
     miner_signature_valid: bool

@@ -1,14 +1,15 @@
-"""Answers about payouts and payout addresses."""
+"""Answers about payouts, payout addresses and deposits. `aitbc.leaves.payouts` verifies payouts."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from agent.coordinator.features.payouts.rules import Omitted, PaymentState
-from agent.core.values import fields
-from agent.core.values.fields import Answer, example
+from aitbc.answers import fields
+from aitbc.answers.fields import example
+from aitbc.answers.record import Record
 
 BatchStatus = Literal["draft", "created", "approved", "sending", "confirmed", "failed", "cancelled"]
 AdapterName = Annotated[str, Field(examples=["file"])]
@@ -23,7 +24,44 @@ Rate = Annotated[
 Address = Annotated[str, Field(examples=["DE89370400440532013000"])]
 
 
-class Payout(Answer):
+class PaymentState(StrEnum):
+    """The state of a payment."""
+
+    CREATED = "created"
+    APPROVED = "approved"
+    PREPARED = "prepared"
+    """The bytes that pay it are stored, and may have been sent."""
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+    """It is certain that it was not paid; the money is back in the miner's earnings."""
+    CANCELLED = "cancelled"
+    """Its batch was cancelled; the money is back in the miner's earnings."""
+
+    @property
+    def final(self) -> bool:
+        """Whether this state is final."""
+        return self in {PaymentState.CONFIRMED, PaymentState.FAILED, PaymentState.CANCELLED}
+
+
+class Omitted(StrEnum):
+    """Why a miner that has earned money is not part of a batch."""
+
+    NO_ADDRESS = "no_address"
+    """It has no address of the batch's adapter and currency."""
+    EXCLUDED = "excluded"
+    """An operator has excluded it."""
+    NEW = "new"
+    """It registered too recently (`payouts.new_miner_hours`)."""
+    ON_HOLD = "on_hold"
+    """All that it has earned is too recent (`payouts.hold_hours`), or the cut-off is earlier."""
+    BELOW_MINIMUM = "below_minimum"
+    """What could be paid is less than the batch's minimum, or rounds to nothing in its currency."""
+    BATCH_FULL = "batch_full"
+    """The batch has the maximum number of payments; the next one pays it."""
+
+
+class Payout(Record):
     """A payment of a batch. `reason` is why it failed, `waiting_for` what its miner still has to hand in.
 
     `reference` is what identifies it outside: a transaction's hash, or a bank's reference.
@@ -48,7 +86,7 @@ class Payout(Answer):
     )
 
 
-class OmittedMiner(Answer):
+class OmittedMiner(Record):
     """A miner that has earned money but is not part of the batch, what could be paid to it, and why it is not."""
 
     miner_id: fields.MinerId
@@ -57,7 +95,7 @@ class OmittedMiner(Answer):
     reason: Omitted = Field(examples=["no_address"])
 
 
-class PayoutTransfer(Answer):
+class PayoutTransfer(Record):
     """What the adapter sends together. `error` is why the last call failed; it is repeated at `next_call_at`."""
 
     transfer_id: str = Field(examples=["transfer_1234567890"])
@@ -70,7 +108,7 @@ class PayoutTransfer(Answer):
     error: str | None = None
 
 
-class Batch(Answer):
+class PayoutBatch(Record):
     """A batch of payouts without its payments. A draft has no `batch_id`. `counts` are its payments by status.
 
     `cut_off` is the time up to which earnings were counted. `created_by` and `approved_by` are keys. `error` is why the adapter could
@@ -99,7 +137,7 @@ class Batch(Answer):
     error: str | None = None
 
 
-class BatchDetails(Batch):
+class PayoutBatchDetails(PayoutBatch):
     """A batch with its payments, its transfers, its manifest as in the log, and, for a draft, the miners that it omits."""
 
     payouts: list[Payout]
@@ -109,7 +147,7 @@ class BatchDetails(Batch):
     omitted: list[OmittedMiner] = Field(default_factory=list)
 
 
-class Adapter(Answer):
+class PayoutAdapter(Record):
     """An adapter of the settings. `fault` is why it cannot be used. With `by_hand`, administrators report the outcomes."""
 
     adapter: AdapterName
@@ -118,15 +156,15 @@ class Adapter(Answer):
     fault: str | None = None
 
 
-class BatchPage(Answer):
+class PayoutBatchList(Record):
     """Batches, newest first, and the adapters. If there are more batches, `next` is the value of `before` for the next page."""
 
-    batches: list[Batch]
-    adapters: list[Adapter]
+    batches: list[PayoutBatch]
+    adapters: list[PayoutAdapter]
     next: str | None = None
 
 
-class MinerMoney(Answer):
+class MinerMoney(Record):
     """Where a miner's earnings are. `available` can be paid out now, `on_hold` was earned too recently.
 
     `pending` is in batches that have not ended; `paid_out` has arrived. After a forfeit, `available` may be 0 for a while.
@@ -146,7 +184,7 @@ class MinerPayouts(MinerMoney):
     next: str | None = None
 
 
-class PayoutAddress(Answer):
+class PayoutDestination(Record):
     """An address, and when it took or takes effect. `sequence` is the number of the statement that names it."""
 
     adapter: AdapterName
@@ -157,21 +195,58 @@ class PayoutAddress(Answer):
     effective_at: fields.Time
 
 
-class PayoutAddresses(Answer):
+class PayoutAddresses(Record):
     """The address in force, and the change that has not taken effect yet. A miner without an address is not paid.
 
     `origin` is what a statement must name; `delay_hours` is how long a change waits; `adapters` can be chosen.
     """
 
     miner_id: fields.MinerId
-    address: PayoutAddress | None
-    pending: PayoutAddress | None
+    address: PayoutDestination | None
+    pending: PayoutDestination | None
     origin: str = Field(examples=["log.example.org"])
     delay_hours: float = Field(examples=[72])
-    adapters: list[Adapter]
+    adapters: list[PayoutAdapter]
 
 
-class PayoutProof(Answer):
+class Deposit(Record):
+    """A payment that arrived outside, and the credit that followed. `external_amount`, in `currency`, is `rate` times `amount`."""
+
+    model_config = example(
+        {
+            "source": "http",
+            "external_id": "tr_9f3b",
+            "account_id": "account_1234567890",
+            "amount": "109.44511327",
+            "external_amount": "100.00",
+            "currency": "EUR",
+            "rate": "0.9137",
+            "note": "invoice 17",
+            "transaction_id": "tx_1234567890",
+            "created_at": "2024-01-01T12:00:00Z",
+        }
+    )
+
+    source: str
+    external_id: str
+    account_id: fields.AccountId
+    amount: fields.Amount
+    external_amount: str
+    currency: str | None = Field(default=None, description="Absent if the amount was in the ledger's money")
+    rate: str
+    note: str | None = None
+    transaction_id: fields.TransactionId
+    created_at: fields.Time
+
+
+class DepositList(Record):
+    """Deposits, newest first. If there are more, `next` is the value of `before` for the next page."""
+
+    deposits: list[Deposit]
+    next: str | None = None
+
+
+class PayoutProof(Record):
     """A payment, its path to the root in its batch's manifest, and the proof that the log includes the manifest.
 
     `aitbc-agent payouts verify` and both SDKs verify it offline.

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from agent.core.values import fields
-from agent.core.values.fields import Answer
+from aitbc.answers import fields
+from aitbc.answers.record import Record
 
 
 class Metric(StrEnum):
@@ -29,7 +29,7 @@ class Period(StrEnum):
     YEAR = "year"
 
 
-class HistoryPoint(Answer):
+class HistoryPoint(Record):
     """The figures of one interval by name: numbers, or money as decimal strings; null if nothing was measured."""
 
     time: fields.Time
@@ -38,7 +38,7 @@ class HistoryPoint(Answer):
     )
 
 
-class History(Answer):
+class History(Record):
     """Figures over time. Points are `interval_seconds` apart, each at the beginning of its interval."""
 
     metric: Metric = Field(examples=["jobs"])

@@ -1,4 +1,4 @@
-"""Answers about direct uploads."""
+"""Answers about artifacts, and about their transfer to and from a store of files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,38 @@ from typing import Literal
 
 from pydantic import Field
 
-from agent.coordinator.operations.answers.files import Artifact
-from agent.core.values import fields
-from agent.core.values.fields import Answer
+from aitbc.answers import fields
+from aitbc.answers.record import Record
 
 
-class DirectPart(Answer):
+class Artifact(Record):
+    """A stored artifact; `size` is in bytes."""
+
+    needs = ("artifact_id", "size", "media_type")
+
+    artifact_id: fields.ArtifactId
+    size: int = Field(ge=0, examples=[1048576])
+    media_type: str = Field(examples=["video/mp4"])
+
+    @property
+    def address(self) -> str:
+        """The address of this file in a job's input."""
+        return f"artifact:{self.artifact_id}"
+
+
+class ArtifactLink(Record):
+    """A signed link, relative to the API's address, and its expiry."""
+
+    url: str = Field(
+        examples=["/v1/artifacts/sha256:9f86...?expires=1704110400&type=video%2Fmp4&signature=..."]
+    )
+    expires_at: fields.Time
+
+
+class DirectPart(Record):
     """A request to the store: send these bytes of the file there, with these headers and without a key, within minutes."""
+
+    needs = ("number", "offset", "size", "method", "url", "headers")
 
     number: int = Field(ge=1, examples=[1])
     offset: int = Field(ge=0, description="Where the part begins in the file, in bytes", examples=[0])
@@ -24,8 +49,10 @@ class DirectPart(Answer):
     headers: dict[str, str] = Field(examples=[{}])
 
 
-class DirectUpload(Answer):
+class DirectUpload(Record):
     """An upload to the store. Send `parts`, then report their ETags, until `artifact` is there."""
+
+    needs = ("upload_id", "parts", "missing")
 
     upload_id: fields.UploadId
     state: Literal["receiving", "checking", "stored"] = Field(
@@ -38,7 +65,7 @@ class DirectUpload(Answer):
     expires_at: fields.Time
 
 
-class DirectTransferOffer(Answer):
+class DirectTransferOffer(Record):
     """Whether clients may exchange the bytes of files with the store themselves."""
 
     direct: bool
@@ -48,3 +75,15 @@ class DirectTransferOffer(Answer):
         "does not check digests",
         examples=[5368709120],
     )
+
+
+class Upload(Record):
+    """A resumable upload. `length` is null until the client states it, `artifact_id` until the file is stored."""
+
+    upload_id: fields.UploadId
+    offset: int = Field(ge=0, description="Bytes received", examples=[524288])
+    length: int | None = Field(description="Size of the file in bytes", examples=[1048576])
+    filename: str | None = Field(examples=["film.mkv"])
+    artifact_id: fields.ArtifactId | None
+    created_at: fields.Time
+    expires_at: fields.Time

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 CanRun = Literal["now", "later", "never"]
 """When a job can run: at once, once its reasons for waiting end, or not as it is on any known miner."""
@@ -116,19 +114,3 @@ class ReasonCode(StrEnum):
     )  # fmt: skip
     MINER_BUSY = "MINER_BUSY", Who.TIME, False, "The miner has no free capacity."
     QUEUED = "QUEUED", Who.TIME, False, "Other jobs come first."
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """A reason for waiting: what and by how much, who can change it, and how. `miner_ids` are the miners that it concerns."""
-
-    code: ReasonCode
-    message: str
-    action: str
-    details: Mapping[str, Any] = field(default_factory=dict)
-    miner_ids: tuple[str, ...] = ()
-
-    @property
-    def who(self) -> Who:
-        """Who can change it."""
-        return self.code.who

@@ -6,15 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from agent.core.values import fields
-from agent.core.values.fields import Answer
+from aitbc.answers import fields
+from aitbc.answers.record import Record
 
 AuditId = Annotated[str, Field(examples=["audit_1234567890"])]
 CanaryId = Annotated[str, Field(examples=["canary_1234567890"])]
 VerdictName = Literal["pass", "fail", "unproven"]
 
 
-class Audit(Answer):
+class Audit(Record):
     """What one auditor is asked about a result, and what it found. Without a `parent` it begins an audit, whose decision is `verdict`."""
 
     audit_id: AuditId
@@ -79,14 +79,14 @@ class Audit(Answer):
     )
 
 
-class AuditPage(Answer):
+class AuditList(Record):
     """Opinions, newest first. If there are more, `next` is the value of `before` for the next page."""
 
     audits: list[Audit]
     next: str | None = None
 
 
-class AuditStanding(Answer):
+class AuditStanding(Record):
     """What audits have shown of a miner in a service and model. `share` of its jobs there is audited."""
 
     role: Literal["miner", "auditor"] = Field(examples=["miner"])
@@ -113,13 +113,13 @@ class AuditStanding(Answer):
     )
 
 
-class MinerAudits(AuditPage):
+class MinerAudits(AuditList):
     """A miner's decided audits, and what they have shown so far."""
 
     proofs: list[AuditStanding]
 
 
-class Canary(Answer):
+class Canary(Record):
     """A job with a known answer. `job_id` is the job that gave the answer; `submitted` counts its submissions since then."""
 
     canary_id: CanaryId
@@ -131,7 +131,7 @@ class Canary(Answer):
     created_at: fields.Time
 
 
-class CanaryList(Answer):
+class CanaryList(Record):
     """All canaries, newest first."""
 
     canaries: list[Canary]

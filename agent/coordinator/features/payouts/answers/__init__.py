@@ -1,1 +1,0 @@
-"""The answers about payouts and deposits."""
