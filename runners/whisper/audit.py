@@ -53,11 +53,11 @@ _SLACK = 0.1
 
 
 def audit(
-    request: TranscribeRequest, audited: Audited, duration: float, transcribe: Transcribe, own: Condition
+    request: TranscribeRequest, audited: Audited, duration: float, transcribe: Transcribe, auditor: Condition
 ) -> AuditResult:
-    """Compare the audited transcript of a random window with the known answer, or with one's own.
+    """Compare the audited transcript of a random window with the known answer, or with the auditor's.
 
-    Where one's own depends on chance, nothing is compared: an honest miner's does too.
+    Where the auditor's depends on chance, nothing is compared: an honest miner's does too.
     """
     try:
         stated = TranscribeResult.model_validate(audited.results)
@@ -76,18 +76,20 @@ def audit(
     ours = transcribe(start, end)
     segments = ours.segments if audited.answer is None else audited.answer["segments"]
     window = Stretch(start, end, open_start=start > 0, open_end=end < duration)
-    found = compared(timed_words(claimed), timed_words(segments), window.without(ours.doubtful))
+    distance = compared(timed_words(claimed), timed_words(segments), window.without(ours.doubtful))
     units = Decimal(str(round(end - start, 3)))
-    if found.words < LEAST_WORDS:
+    if distance.words < LEAST_WORDS:
         parts = " that Whisper understands well enough" if ours.doubtful else ""
         reason = f"There are fewer than {LEAST_WORDS} words{parts} in the window, too few to compare."
         return AuditResult(Comparison("unproven", reason), units)
-    distances = {"words": found.errors, "seconds": found.seconds}
-    comparison = judge(distances, _calibration(audited, own), where=found.where, of="the transcript")
+    distances = {"words": distance.errors, "seconds": distance.seconds}
+    comparison = judge(
+        distances, _calibration(audited, auditor), where=distance.first_wrong, of="the transcript"
+    )
     return AuditResult(comparison, units)
 
 
-def _calibration(audited: Audited, own: Condition) -> Calibration | None:
+def _calibration(audited: Audited, auditor: Condition) -> Calibration | None:
     evidence = audited.evidence or {}
     stated = Condition(str(evidence.get("engine")), str(evidence.get("precision")), audited.device)
-    return audited.calibration(stated, own)
+    return audited.calibration(stated, auditor)

@@ -48,21 +48,23 @@ class TimedWord:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptDistance:
-    """What two transcripts differ by: `wrong` words of one's `own`, the differences in time of the right ones in seconds, and the first wrong word in words.
-
-    `words` is the greater of the two numbers of words.
-    """
+    """What two transcripts differ by."""
 
     wrong: int
-    own: int
+    """Words that are missing, additional or others."""
+    heard: int
+    """Words of the auditor's transcript."""
     apart: tuple[float, ...]
+    """How far apart the right words are, in seconds."""
     words: int
-    where: str
+    """Words of the longer of the two transcripts."""
+    first_wrong: str
+    """Where the first wrong word is, as a phrase; empty without one."""
 
     @property
     def errors(self) -> float:
         """The share of wrong words."""
-        return round(min(1.0, self.wrong / max(1, self.own)), 6)
+        return round(min(1.0, self.wrong / max(1, self.heard)), 6)
 
     @property
     def seconds(self) -> float:
@@ -81,14 +83,14 @@ class Stretch:
 
     def without(self, spans: Sequence[Span]) -> list[Stretch]:
         """Return what remains without these spans, which are in order."""
-        left, start, is_open = list[Stretch](), self.start, self.open_start
+        remaining, start, is_open = list[Stretch](), self.start, self.open_start
         for first, last in spans:
             if first > start:
-                left.append(Stretch(start, min(first, self.end), is_open, open_end=True))
+                remaining.append(Stretch(start, min(first, self.end), is_open, open_end=True))
             start, is_open = max(start, last), True
         if start < self.end:
-            left.append(Stretch(start, self.end, is_open, self.open_end))
-        return left
+            remaining.append(Stretch(start, self.end, is_open, self.open_end))
+        return remaining
 
 
 def chosen_window(choice: str, duration: float) -> Span:
@@ -101,13 +103,13 @@ def chosen_window(choice: str, duration: float) -> Span:
 
 def timed_words(segments: Sequence[Mapping[str, Any]]) -> list[TimedWord]:
     """Return the words of segments, in lower case without punctuation. Within a segment their times are spread evenly."""
-    found = []
+    timed = []
     for segment in segments:
         words = _WORD.findall(str(segment["text"]).lower())
         start, end = float(segment["start"]), float(segment["end"])
         step = (end - start) / max(1, len(words))
-        found += [TimedWord(word, start + (number + 0.5) * step) for number, word in enumerate(words)]
-    return found
+        timed += [TimedWord(word, start + (number + 0.5) * step) for number, word in enumerate(words)]
+    return timed
 
 
 def same_words(text: str, segments: Sequence[Mapping[str, Any]]) -> bool:
@@ -126,85 +128,96 @@ def within(words: Sequence[TimedWord], stretch: Stretch, margin: float = 0.0) ->
 
 
 def compared(
-    claimed: Sequence[TimedWord], own: Sequence[TimedWord], stretches: Sequence[Stretch]
+    claimed: Sequence[TimedWord], heard: Sequence[TimedWord], stretches: Sequence[Stretch]
 ) -> TranscriptDistance:
-    """Compare a claimed transcript with one's own in some stretches of the sound."""
-    found = [
+    """Compare a claimed transcript with the auditor's in some stretches of the sound."""
+    distances = [
         distance(
-            within(claimed, one, MARGIN), within(own, one), open_start=one.open_start, open_end=one.open_end
+            within(claimed, stretch, MARGIN),
+            within(heard, stretch),
+            open_start=stretch.open_start,
+            open_end=stretch.open_end,
         )
-        for one in stretches
+        for stretch in stretches
     ]
     return TranscriptDistance(
-        sum(one.wrong for one in found),
-        sum(one.own for one in found),
-        tuple(seconds for one in found for seconds in one.apart),
-        sum(one.words for one in found),
-        next((one.where for one in found if one.where), ""),
+        sum(part.wrong for part in distances),
+        sum(part.heard for part in distances),
+        tuple(seconds for part in distances for seconds in part.apart),
+        sum(part.words for part in distances),
+        next((part.first_wrong for part in distances if part.first_wrong), ""),
     )
 
 
 def distance(
-    claimed: Sequence[TimedWord], own: Sequence[TimedWord], *, open_start: bool, open_end: bool
+    claimed: Sequence[TimedWord], heard: Sequence[TimedWord], *, open_start: bool, open_end: bool
 ) -> TranscriptDistance:
-    """Compare a claimed transcript with one's own. An open side is the border of a window, beyond which claimed words are not compared."""
-    start = BORDER if open_start and len(own) > 2 * BORDER else 0
-    own = own[start : len(own) - (BORDER if open_end and len(own) > 2 * BORDER else 0)]
-    pairs = _aligned(claimed, own, open_start=open_start, open_end=open_end)
-    right = [(left, mine) for left, mine in pairs if left and mine and left.text == mine.text]
-    wrong = [(left, mine) for left, mine in pairs if not (left and mine and left.text == mine.text)]
-    apart = [min(MOST_SECONDS, abs(left.seconds - mine.seconds)) for left, mine in right]
+    """Compare a claimed transcript with the auditor's. An open side is the border of a window, beyond which claimed words are not compared."""
+    start = BORDER if open_start and len(heard) > 2 * BORDER else 0
+    heard = heard[start : len(heard) - (BORDER if open_end and len(heard) > 2 * BORDER else 0)]
+    pairs = _aligned(claimed, heard, open_start=open_start, open_end=open_end)
+    right = [
+        (word, heard_word)
+        for word, heard_word in pairs
+        if word and heard_word and word.text == heard_word.text
+    ]
+    wrong = [
+        (word, heard_word)
+        for word, heard_word in pairs
+        if not (word and heard_word and word.text == heard_word.text)
+    ]
+    apart = [min(MOST_SECONDS, abs(word.seconds - heard_word.seconds)) for word, heard_word in right]
     return TranscriptDistance(
         wrong=len(wrong),
-        own=len(own),
+        heard=len(heard),
         apart=tuple(apart),
-        words=max(len(own), len([left for left, _ in pairs if left])),
-        where=_described(wrong[0]) if wrong else "",
+        words=max(len(heard), len([word for word, _ in pairs if word])),
+        first_wrong=_described(wrong[0]) if wrong else "",
     )
 
 
 def _described(pair: tuple[TimedWord | None, TimedWord | None]) -> str:
-    claimed, own = pair
-    at = (own or claimed or TimedWord("", 0)).seconds
-    texts = [repr(word.text) if word else "nothing" for word in (claimed, own)]
+    claimed, heard = pair
+    at = (heard or claimed or TimedWord("", 0)).seconds
+    texts = [repr(word.text) if word else "nothing" for word in (claimed, heard)]
     return f"at {at:.1f} s: {texts[0]} instead of {texts[1]}"
 
 
 def _aligned(
-    claimed: Sequence[TimedWord], own: Sequence[TimedWord], *, open_start: bool, open_end: bool
+    claimed: Sequence[TimedWord], heard: Sequence[TimedWord], *, open_start: bool, open_end: bool
 ) -> list[tuple[TimedWord | None, TimedWord | None]]:
     """Return the pairs of an alignment with the fewest differences, in order. Claimed words beyond an open side have no pair."""
     rows = [[0 if open_start else number for number in range(len(claimed) + 1)]]
-    for mine in own:
+    for heard_word in heard:
         above, row = rows[-1], [rows[-1][0] + 1]
-        for number, left in enumerate(claimed):
-            changed = above[number] + (left.text != mine.text)
+        for number, word in enumerate(claimed):
+            changed = above[number] + (word.text != heard_word.text)
             row.append(min(changed, above[number + 1] + 1, row[-1] + 1))
         rows.append(row)
     last = rows[-1]
     column = min(range(len(last)), key=lambda number: (last[number], -number)) if open_end else len(claimed)
-    return _traced(rows, claimed, own, column, open_start=open_start)
+    return _traced(rows, claimed, heard, column, open_start=open_start)
 
 
 def _traced(
     rows: Sequence[Sequence[int]],
     claimed: Sequence[TimedWord],
-    own: Sequence[TimedWord],
+    heard: Sequence[TimedWord],
     column: int,
     *,
     open_start: bool,
 ) -> list[tuple[TimedWord | None, TimedWord | None]]:
     pairs: list[tuple[TimedWord | None, TimedWord | None]] = []
-    row = len(own)
+    row = len(heard)
     while row or (column and not open_start):
         if row and column:
-            left, mine = claimed[column - 1], own[row - 1]
-            if rows[row][column] == rows[row - 1][column - 1] + (left.text != mine.text):
-                pairs.append((left, mine))
+            word, heard_word = claimed[column - 1], heard[row - 1]
+            if rows[row][column] == rows[row - 1][column - 1] + (word.text != heard_word.text):
+                pairs.append((word, heard_word))
                 row, column = row - 1, column - 1
                 continue
         if row and rows[row][column] == rows[row - 1][column] + 1:
-            pairs.append((None, own[row - 1]))
+            pairs.append((None, heard[row - 1]))
             row -= 1
         else:
             pairs.append((claimed[column - 1], None))

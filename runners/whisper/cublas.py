@@ -1,7 +1,7 @@
 """Loads NVIDIA's cuBLAS 12 for CTranslate2, which looks for it by name only.
 
 torch brings the cuBLAS of its own CUDA version, which may be 13. The package `nvidia-cublas-cu12` puts version 12 next to it, in
-a directory that the dynamic loader does not search. A library that is already loaded is found by its name.
+a directory that the dynamic loader does not search. A library that is already loaded is package by its name.
 CTranslate2 4.8 needs no other CUDA library: it contains the CUDA runtime, and no longer uses cuDNN.
 """
 
@@ -37,8 +37,8 @@ def _load(name: str) -> bool:
 
 def _directories() -> list[Path]:
     try:
-        found = importlib.util.find_spec(PACKAGE)
+        package = importlib.util.find_spec(PACKAGE)
     except ModuleNotFoundError:  # no package of NVIDIA
         return []
-    locations = found.submodule_search_locations if found is not None else None
+    locations = package.submodule_search_locations if package is not None else None
     return [Path(location) / "lib" for location in locations or ()]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from runners.api import Device, Model
 from runners.openmp import WAITING
 from runners.torch_memory import memory_faults
-from runners.whisper.engines import (
+from runners.whisper.base import (
     REPETITIVE,
     SAMPLE_RATE,
     SILENT,
@@ -27,7 +27,7 @@ from runners.whisper.request import TranscribeRequest
 from runners.whisper.speech import Block, Clip, batches, blocks
 
 if TYPE_CHECKING:
-    from runners.whisper.engines import Samples
+    from runners.whisper.base import Samples
 
 BATCH: Final = {"cuda": 8, "cpu": 4}
 """Clips that are decoded at once. More are no faster on a CPU, and each takes a quarter of a gigabyte with a medium model."""
@@ -82,14 +82,14 @@ class FasterWhisper:
         import ctranslate2  # noqa: PLC0415 - the coordinator imports the runner without the engine
         from faster_whisper import BatchedInferencePipeline, WhisperModel  # noqa: PLC0415 - as above
 
-        wanted = "float16" if device.kind == "cuda" else "int8"
+        precision = "float16" if device.kind == "cuda" else "int8"
         supported = ctranslate2.get_supported_compute_types(device.kind)
         self.weights = weights("faster-whisper", model)
         self._batch = BATCH[device.kind]
         self._model: Any = WhisperModel(
             str(model.path),
             device=device.kind,
-            compute_type=wanted if wanted in supported else "auto",
+            compute_type=precision if precision in supported else "auto",
             cpu_threads=max(1, device.threads),
             local_files_only=True,
         )
@@ -142,9 +142,9 @@ class FasterWhisper:
         for number, clip in enumerate(clips):
             doubtful = is_doubtful(decoded[number].likelihood, decoded[number].compression_ratio)
             if higher and decoded[number].poor and not decoded[number].silent:
-                again = self._alone(speech, clip, higher, options)
+                retried = self._alone(speech, clip, higher, options)
                 # As in Whisper: if all are poor, the likeliest of those that do not repeat themselves.
-                decoded[number] = max(decoded[number], again, key=_quality)
+                decoded[number] = max(decoded[number], retried, key=_quality)
             decoded[number] = replace(decoded[number], doubtful=doubtful)
         return decoded, information.language
 
@@ -167,9 +167,8 @@ class FasterWhisper:
         if decoded.silent:
             return
         spoken = [segment for segment in decoded.segments if segment.text.strip()]
-        for (
-            segment
-        ) in spoken:  # a window is padded with silence, in which Whisper may put the end of the last word
+        # A window is padded with silence, in which Whisper may put the end of the last word.
+        for segment in spoken:
             segment.start, segment.end = min(segment.start, clip.end), min(segment.end, clip.end)
         for segment in block.restore(spoken):
             words = None if segment.words is None else [asdict(word) for word in segment.words]
@@ -191,4 +190,4 @@ def _by_clip(passages: Iterator[Any], clips: Sequence[Clip]) -> list[Decoded]:
     starts = [clip.start for clip in clips]
     for passage in passages:
         segments[max(0, bisect(starts, passage.seek / 100 + 0.02) - 1)].append(passage)
-    return [Decoded(one) for one in segments]
+    return [Decoded(of_clip) for of_clip in segments]

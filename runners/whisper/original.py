@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from runners.api import Device, Model
 from runners.torch_memory import memory_faults
-from runners.whisper.engines import WINDOW_SECONDS, Listener, is_doubtful, plain_segment, weights
+from runners.whisper.base import WINDOW_SECONDS, Listener, is_doubtful, plain_segment, weights
 from runners.whisper.request import TranscribeRequest
 
 if TYPE_CHECKING:
-    from runners.whisper.engines import Samples
+    from runners.whisper.base import Samples
 
 
 class OpenAIWhisper:
@@ -117,7 +117,7 @@ def _progress_of_transcribe(
     """Return `seek`, `all_segments` and `language` of the function `transcribe` on the stack; 0, () and None without it."""
     while frame is not None:
         if frame.f_code.co_name == "transcribe" and "all_segments" in frame.f_locals:
-            found = frame.f_locals
-            return int(found.get("seek", 0)), found["all_segments"], found.get("language")
+            variables = frame.f_locals
+            return int(variables.get("seek", 0)), variables["all_segments"], variables.get("language")
         frame = frame.f_back
     return 0, (), None

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from runners.api import Device, Fail, FailureCode, Model, Retry
 from runners.torch_memory import memory_faults
-from runners.whisper.engines import SAMPLE_RATE, Listener, plain_segment, weights
+from runners.whisper.base import SAMPLE_RATE, Listener, plain_segment, weights
 from runners.whisper.request import PARAKEET, PARAKEET_ENGLISH_PREFIX, UNDETERMINED, TranscribeRequest
 from runners.whisper.speech import Block, Clip, batches, blocks
 
 if TYPE_CHECKING:
-    from runners.whisper.engines import Samples
+    from runners.whisper.base import Samples
 
 BATCH: Final = {"cuda": 4, "cpu": 1}
 """Clips that are encoded at once. On a CPU one clip occupies all threads."""
@@ -133,17 +133,17 @@ def words_of(result: Any, clip: Clip) -> list[Word]:
             words[-1].end = end
         words[-1].word += token.strip()
         chances[-1].append(math.exp(min(0.0, logarithm)))
-    for word, each in zip(words, chances, strict=True):
-        word.probability = sum(each) / len(each)
+    for word, of_tokens in zip(words, chances, strict=True):
+        word.probability = sum(of_tokens) / len(of_tokens)
     return [word for word in words if word.word]
 
 
 def segments_of(words: Sequence[Word]) -> Iterator[list[Word]]:
     """Yield the words of each segment: a sentence, or a part of one before a pause."""
     segment = list(words[:1])
-    for before, word in pairwise(words):
-        ended = before.word.endswith(SENTENCE_ENDS) and not word.word[0].islower()
-        if ended or word.start - before.end >= PAUSE_SECONDS:
+    for previous, word in pairwise(words):
+        ended = previous.word.endswith(SENTENCE_ENDS) and not word.word[0].islower()
+        if ended or word.start - previous.end >= PAUSE_SECONDS:
             yield segment
             segment = []
         segment.append(word)

@@ -140,14 +140,14 @@ def _read(path: Path) -> Part | None:
 
 
 def _fits(
-    part: Part, request: TranscribeRequest, identity: Identity, before: Resumed, duration: float
+    part: Part, request: TranscribeRequest, identity: Identity, resumed: Resumed, duration: float
 ) -> bool:
-    """Return whether a part belongs to this job, continues the parts `before` it, and can be a transcript."""
+    """Return whether a part belongs to this job, continues what is `resumed`, and can be a transcript."""
     return (
         (part.request, part.audio) == (identity.request, identity.audio)
         and (part.language in LANGUAGES or part.language == UNDETERMINED)
-        and part.language == (request.language or before.language or part.language)
-        and part.start == before.until
+        and part.language == (request.language or resumed.language or part.language)
+        and part.start == resumed.until
         and part.start < part.end <= duration
         and len(part.text) <= TEXT_MARGIN + TEXT_PER_SECOND * (part.end - part.start)
         and _plain(part.text)

@@ -102,7 +102,7 @@ class TranscribeRequest(Strict):
     def refused_by_parakeet(self) -> str | None:
         """Return what a Parakeet model cannot do of this request, with the remedy; None if it can do everything."""
         model = f"model {self.model!r}"
-        known = ("en",) if self.model.startswith(PARAKEET_ENGLISH_PREFIX) else PARAKEET_LANGUAGES
+        languages = ("en",) if self.model.startswith(PARAKEET_ENGLISH_PREFIX) else PARAKEET_LANGUAGES
         refusals = (
             (
                 self.engine not in (None, PARAKEET),
@@ -121,8 +121,8 @@ class TranscribeRequest(Strict):
                 f"{model} takes only the likeliest words; set temperature to 0, or use a Whisper model",
             ),
             (
-                self.language not in (None, *known),
-                f"{model} does not know the language {self.language!r}, only {', '.join(known)}; use a Whisper model for it",
+                self.language not in (None, *languages),
+                f"{model} does not know the language {self.language!r}, only {', '.join(languages)}; use a Whisper model for it",
             ),
         )
         return next((words for refused, words in refusals if refused), None)

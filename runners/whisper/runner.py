@@ -34,25 +34,16 @@ from runners.extras import extra_command
 from runners.ffmpeg.process import INPUT, generate, input_options, inspect, job_limits, run_ffmpeg
 from runners.sandbox import Sandbox, unavailable
 from runners.torch_memory import release_memory
-from runners.whisper import audit as audits
+from runners.whisper import audit
+from runners.whisper.base import SAMPLE_RATE, TranscriptionEngine, weights
 from runners.whisper.comparison import Span
-from runners.whisper.engines import (
-    ENGINES,
-    SAMPLE_RATE,
-    TranscriptionEngine,
-    choose,
-    installed,
-    lacking,
-    later,
-    open_engine,
-    weights,
-)
+from runners.whisper.engines import ENGINES, choose, installed, lacking, later, open_engine
 from runners.whisper.parts import PART_FILES, PartWriter, Resumed, resume
 from runners.whisper.request import UNDETERMINED, Engine, TranscribeRequest, TranscribeResult
 from runners.whisper.subtitles import write
 
 if TYPE_CHECKING:
-    from runners.whisper.engines import Samples
+    from runners.whisper.base import Samples
 
 MAX_SECONDS = 6 * 3600
 """Longest audio of one job, in seconds; its samples and spectrogram are in memory (0.5 GB per hour)."""
@@ -86,8 +77,8 @@ DEFINITION = ServiceDefinition(
     model_field="model",
     needs=lambda request: [("engines", request["engine"])] if request.get("engine") else [],
     checkpoints=Checkpoints("segments", PART_FILES),
-    comparer=audits.COMPARER,
-    unprovable=audits.unprovable,
+    comparer=audit.COMPARER,
+    unprovable=audit.unprovable,
 )
 
 
@@ -176,17 +167,19 @@ class WhisperRunner(Runner[TranscribeRequest]):
         samples = self._decode(context)
         context.progress(1)
         engine = self._engine_for(request)
-        own = Condition(self._engine_name, engine.precision, device_class(self.device.kind, self.device.name))
+        condition = Condition(
+            self._engine_name, engine.precision, device_class(self.device.kind, self.device.name)
+        )
 
-        def transcribe(start: float, end: float) -> audits.Transcribed:
+        def transcribe(start: float, end: float) -> audit.Transcribed:
             listener = _Listener(context, start, end - start)
             part = samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
             engine.transcribe(part, request, listener)
-            return audits.Transcribed(listener.segments, listener.spans)
+            return audit.Transcribed(listener.segments, listener.spans)
 
         duration = round(len(samples) / SAMPLE_RATE, 3)
         with working(context, self.device):
-            return audits.audit(request, audited, duration, transcribe, own)
+            return audit.audit(request, audited, duration, transcribe, condition)
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:
@@ -202,13 +195,13 @@ class WhisperRunner(Runner[TranscribeRequest]):
     @classmethod
     def calibration(cls, tools: Tools, directory: Path) -> Sequence[Benchmark]:
         """See `Runner.calibration`: the passage of the benchmark in several voices. Raises `Retry` if this build has no voice."""
-        made = []
+        benchmarks = []
         for voice in CALIBRATION_VOICES:
             spoken = ("-f", "lavfi", "-i", f"flite=voice={voice}:text='{BENCHMARK_TEXT}'")
             speech = generate(tools, directory / f"{voice}.wav", *spoken, "-ar", str(SAMPLE_RATE))
             parameters = {"audio_url": "artifact:calibration", "language": "en"}
-            made.append(Benchmark(parameters, "audio second/s", files={"audio_url": speech}))
-        return made
+            benchmarks.append(Benchmark(parameters, "audio second/s", files={"audio_url": speech}))
+        return benchmarks
 
     def weights(self, model: Model) -> tuple[Path, ...]:
         """See `Runner.weights`: the files that the loaded engine has read, or would read."""
@@ -284,15 +277,15 @@ def _transcribe_rest(
     resumed: Resumed,
     report: _Report,
 ) -> str:
-    """Transcribe the rest after earlier runs, in their language. Return the code of the language."""
+    """Transcribe the remaining after earlier runs, in their language. Return the code of the language."""
     if not resumed.parts or resumed.language is None:
         return engine.transcribe(samples, request, report)
     report.repeat()
-    rest = samples[round(resumed.until * SAMPLE_RATE) :]
-    if not len(rest):
+    remaining = samples[round(resumed.until * SAMPLE_RATE) :]
+    if not len(remaining):
         return resumed.language
-    known = request.language if resumed.language == UNDETERMINED else resumed.language
-    return engine.transcribe(rest, request.model_copy(update={"language": known}), report)
+    language = request.language if resumed.language == UNDETERMINED else resumed.language
+    return engine.transcribe(remaining, request.model_copy(update={"language": language}), report)
 
 
 class _Listener:
@@ -307,8 +300,10 @@ class _Listener:
 
     def reached(self, seconds: float, language: str | None) -> None:  # noqa: ARG002 - the interface
         self._context.check()
-        done = min(seconds, self._duration)
-        self._context.progress(min(99.0, 100 * done / self._duration), Decimal(str(round(done, 3))))
+        transcribed = min(seconds, self._duration)
+        self._context.progress(
+            min(99.0, 100 * transcribed / self._duration), Decimal(str(round(transcribed, 3)))
+        )
 
     def segment(self, segment: Mapping[str, Any], text: str) -> None:  # noqa: ARG002 - as above
         self._context.check()
@@ -334,8 +329,10 @@ class _Report:
 
     def reached(self, seconds: float, language: str | None) -> None:
         self._context.check()
-        done = min(self._resumed.until + seconds, self._duration)
-        self._context.progress(min(99.0, 100 * done / self._duration), Decimal(str(round(done, 3))))
+        transcribed = min(self._resumed.until + seconds, self._duration)
+        self._context.progress(
+            min(99.0, 100 * transcribed / self._duration), Decimal(str(round(transcribed, 3)))
+        )
         self._parts.border(self._resumed.until + seconds, language)
 
     def segment(self, segment: Mapping[str, Any], text: str) -> None:
@@ -361,8 +358,8 @@ class _Report:
     def _publish(self, segment: Mapping[str, Any], offset: int) -> None:
         """Publish a segment whose text begins after `offset` characters of the transcript."""
         self.segments.append(segment)
-        shown = {key: segment[key] for key in ("start", "end", "text")}
-        self._context.event("segment", {**shown, "offset": offset})
+        times_and_text = {key: segment[key] for key in ("start", "end", "text")}
+        self._context.event("segment", {**times_and_text, "offset": offset})
 
 
 def _missing(tools: Tools) -> list[str | None]:

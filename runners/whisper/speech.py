@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from runners.whisper.engines import SAMPLE_RATE, WINDOW_SECONDS
+from runners.whisper.base import SAMPLE_RATE, WINDOW_SECONDS
 
 if TYPE_CHECKING:
-    from runners.whisper.engines import Samples
+    from runners.whisper.base import Samples
 
 PAUSE_MILLISECONDS: Final = 160
 """The shortest pause that ends a passage of speech. faster-whisper's own for batches: clips can be filled well."""

@@ -21,7 +21,7 @@ from agent.catalogue import (
     parse_catalogue,
 )
 from agent.core.errors import ConfigurationError
-from runners.whisper.engines import FILES
+from runners.whisper.base import FILES
 from runners.whisper.request import PARAKEET_ENGLISH_PREFIX, PARAKEET_PREFIX
 
 ENTRY = {

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from nacl.signing import SigningKey
 
-from aitbc._verification.shape import FENCE, HEX_SHA256, JOB_ID, MINER_ID, exact, text, utc_time
+from aitbc._shape import FENCE, HEX_SHA256, JOB_ID, MINER_ID, exact, text, utc_time
 from aitbc.canonical import canonical_json
 from aitbc.dsse import sign_detached, verify_detached
 from aitbc.errors import FormatError, VerificationError

@@ -10,7 +10,7 @@ from typing import Any
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
-from aitbc._verification.shape import exact, items
+from aitbc._shape import exact, items
 from aitbc.canonical import b64decode, b64encode
 from aitbc.errors import FormatError, VerificationError
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
+from aitbc._shape import exact, items, text
 from aitbc._verification.report import Check, Report, Verification
 from aitbc._verification.results import Artifact, verify_artifacts, verify_results
-from aitbc._verification.shape import exact, items, text
 from aitbc.attestation import KINDS, Attestation, attest, verify_attestation
 from aitbc.canonical import b64decode, b64encode, sha256_hex
 from aitbc.dsse import PUBLIC_KEY_SIZE, open_envelope

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any
 
-from aitbc._verification.shape import FENCE, HEX_SHA256, JOB_ID, MINER_ID, exact, items, text, utc_time
+from aitbc._shape import FENCE, HEX_SHA256, JOB_ID, MINER_ID, exact, items, text, utc_time
 from aitbc.canonical import canonical_json, parse_json
 from aitbc.errors import FormatError
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from agent.coordinator.features.audits.rounds import advancing
+from agent.coordinator.features.audits import advancing
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.inputs.language_models import NAME
 from support.server import Served, serve

@@ -12,8 +12,7 @@ from typing import Any
 
 import httpx
 
-from agent.coordinator.features.audits import canaries
-from agent.coordinator.features.audits.rounds import advancing
+from agent.coordinator.features.audits import advancing, canaries
 from agent.coordinator.features.log import fsck
 from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations.context import Context

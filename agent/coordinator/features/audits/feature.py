@@ -6,6 +6,7 @@ from typing import Final
 
 from agent.coordinator.feature import Feature, Task
 from agent.coordinator.features.audits import (
+    advancing,
     caches,
     choosing,
     consistency,
@@ -15,7 +16,6 @@ from agent.coordinator.features.audits import (
     routes,
     views,
 )
-from agent.coordinator.features.audits.rounds import advancing
 from agent.coordinator.features.audits.store import audits as store
 from agent.coordinator.hooks import Hooks
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
+from aitbc._shape import HEX_SHA256, MINER_ID, exact, items, text, utc_time
 from aitbc._verification.report import Check, Report
-from aitbc._verification.shape import HEX_SHA256, MINER_ID, exact, items, text, utc_time
 from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json
 from aitbc.dsse import open_envelope, sign_envelope
 from aitbc.errors import FormatError, VerificationError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
-from aitbc._verification.shape import JOB_ID, MINER_ID, exact, text, utc_time
+from aitbc._shape import JOB_ID, MINER_ID, exact, text, utc_time
 from aitbc.canonical import parse_json
 from aitbc.errors import FormatError
 from aitbc.statement import money, parse_decimal

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from aitbc._verification.shape import HEX_SHA256, JOB_ID, MINER_ID, exact, items, text, utc_time
+from aitbc._shape import HEX_SHA256, JOB_ID, MINER_ID, exact, items, text, utc_time
 from aitbc.canonical import canonical_json, parse_json, sha256_hex
 from aitbc.errors import FormatError
 from aitbc.statement import money, parse_decimal

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aitbc._verification.shape import FENCE, text
+from aitbc._shape import FENCE, text
 from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json, sha256_hex
 from aitbc.errors import FormatError, VerificationError
 from aitbc.sealing.keys import ReplyKey

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from aitbc._verification.shape import MINER_ID, exact, text, utc_time
+from aitbc._shape import MINER_ID, exact, text, utc_time
 from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json
 from aitbc.dsse import open_envelope
 from aitbc.errors import FormatError, VerificationError

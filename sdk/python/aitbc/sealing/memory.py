@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from aitbc._verification.shape import JOB_ID, MINER_ID, exact, text
+from aitbc._shape import JOB_ID, MINER_ID, exact, text
 from aitbc.canonical import parse_json
 from aitbc.errors import ConfigurationError, FormatError
 from aitbc.sealing.store import create_private

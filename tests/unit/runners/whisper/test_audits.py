@@ -42,7 +42,7 @@ def spoken(text, start=0.0):
 def test_words_differ_by_the_fewest_changes(claimed, own, errors, where):
     found = distance(spoken(claimed), spoken(own), open_start=False, open_end=False)
     assert found.errors == pytest.approx(errors, abs=1e-6)
-    assert found.where.startswith(where[:20])
+    assert found.first_wrong.startswith(where[:20])
 
 
 def test_words_beyond_a_window_do_not_count():
@@ -80,7 +80,7 @@ def test_doubtful_spans_are_left_out():
     assert (found.errors, found.words > 25) == (0, True)
     assert compared(claimed, own, [window]).errors > 0.3
     wrong = [TimedWord("no", word.seconds) if word.seconds == 5 else word for word in claimed]
-    assert compared(wrong, own, left).where == "at 5.0 s: 'no' instead of 'word5'"
+    assert compared(wrong, own, left).first_wrong == "at 5.0 s: 'no' instead of 'word5'"
 
 
 @pytest.fixture(scope="module")

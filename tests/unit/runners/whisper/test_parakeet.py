@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from runners.api import Audited, Cancelled, Device, Fail, Model, Retry, Tools
 from runners.torch_memory import beyond_repair
 from runners.whisper import WhisperRunner
-from runners.whisper.engines import SAMPLE_RATE, choose, open_engine
+from runners.whisper.base import SAMPLE_RATE
+from runners.whisper.engines import choose, open_engine
 from runners.whisper.parakeet import Parakeet, segments_of, words_of
 from runners.whisper.request import TranscribeRequest, TranscribeResult
 from runners.whisper.speech import Clip, blocks
