@@ -33,6 +33,7 @@ def working(context: Context, device: Device, poll_seconds: float = POLL_SECONDS
     def watch() -> None:
         last = time.process_time()
         while not ended.wait(poll_seconds):
+            # Waiting threads use a little too, so not just any amount counts.
             if (now := time.process_time()) - last >= WORKED_SECONDS:
                 last = now
                 context.progress(None)

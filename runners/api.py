@@ -82,12 +82,10 @@ class File(BaseModel, defer_build=True):
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a machine needs before it can offer a service.
-
-    Sizes are bytes. `gpu` states whether a GPU is required, used if present, or never used.
-    """
+    """What a machine needs before it can offer a service. Sizes are bytes."""
 
     gpu: Literal["required", "optional", "unused"] = "optional"
+    """Whether a GPU is required, used if present, or never used."""
     vram: int = 0
     memory: int = 0
     disk: int = 0
@@ -95,24 +93,7 @@ class Requirements:
 
 @dataclass(frozen=True, slots=True)
 class ServiceDefinition:
-    """A service as the registry describes it.
-
-    `unit` is the metering unit in words ("audio second"). `determinism` states how two results for one request compare:
-    "exact", or a sentence about the differences. `route` is the path below `/v1/services/`. `model_field` names the input
-    field that holds a catalogue name, None if the service has no models. `body_fields` are the fields of the job body
-    that make the service's input; if empty, the input is the object `parameters`. `upload_field(input, name)`
-    returns the file field that an uploaded file of that name fills. `cpu_unit` is the unit on machines without a GPU, if it differs.
-    `unit_is_time` means that units are seconds of the run's own duration, so that no run can meter more than have passed.
-    `adapters(input)` returns the catalogue's adapters (such as LoRA) that a request uses in addition to its model.
-    `needs(input)` returns features of the engine without which a request cannot run, as pairs of a name in `Probe.features` and a
-    value that it contains. `units(input)` returns the metered units if the request alone determines them.
-    `size(input)` describes the part of a request that determines its GPU memory ("1024x1024"). `checkpoints` describes
-    how a run resumes the work of an earlier one; without it, a job whose miner is lost starts from scratch.
-    `title(input, names)` names a request in lists, from its input and the names of its files by field. Without a title, a request has
-    the name of its first file. `comparer` describes how this service's runner checks the work of another miner, None if it cannot.
-    `unprovable(input)` returns why no comparison of a request's results can prove anything and what to change, in sentences; None if one
-    can. Such requests are not audited.
-    """
+    """A service as the registry describes it."""
 
     service_id: str
     name: str
@@ -120,24 +101,41 @@ class ServiceDefinition:
     description: str
     tags: tuple[str, ...]
     unit: str
+    """The metering unit in words, such as "audio second"."""
     determinism: str
+    """How two results for one request compare: "exact", or a sentence about the differences."""
     input_model: type[BaseModel]
     output_model: type[BaseModel]
     requirements: Requirements = Requirements()
     route: str | None = None
+    """The path below `/v1/services/`."""
     model_field: str | None = None
+    """The input field that holds a catalogue name; None if the service has no models."""
     body_fields: tuple[str, ...] = ()
+    """The fields of the job body that make the service's input; if empty, the input is the object `parameters`."""
     upload_field: Callable[[Mapping[str, Any], str], str] | None = None
+    """Given the input and the name of an uploaded file, returns the file field that it fills."""
     cpu_unit: str | None = None
+    """The unit on machines without a GPU, if it differs."""
     unit_is_time: bool = False
+    """Whether units are seconds of the run's own duration, so that no run can meter more than have passed."""
     adapters: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
+    """Given the input, returns the catalogue's adapters (such as LoRA) that it uses in addition to its model."""
     size: Callable[[Mapping[str, Any]], str] | None = None
+    """Describes the part of an input that determines its GPU memory, such as "1024x1024"."""
     needs: Callable[[Mapping[str, Any]], Sequence[tuple[str, str]]] | None = None
+    """Returns features of the engine without which an input cannot run: pairs of a name in `Probe.features` and a value that it contains."""
     units: Callable[[Mapping[str, Any]], Decimal | None] | None = None
+    """Returns the metered units if the input alone determines them."""
     checkpoints: Checkpoints | None = None
+    """How a run resumes the work of an earlier one. Without it, a job whose miner is lost starts from scratch."""
     title: Callable[[Mapping[str, Any], Mapping[str, str]], str | None] | None = None
+    """Names a request in lists, from its input and the names of its files by field. Without a title, it has the name of its first file."""
     comparer: Comparer | None = None
+    """How this service's runner checks the work of another miner; None if it cannot."""
     unprovable: Callable[[Mapping[str, Any]], str | None] | None = None
+    """Returns why no comparison of a request's results can prove anything and what to change, in sentences; None if one can. Such requests are not
+    audited."""
     reuses: bool = False
     """Whether runs continue from what earlier ones have computed for the same beginning, such as prompts, if they have the same salt."""
 
@@ -170,6 +168,7 @@ def cached_probe(probe: Callable[_P, _T]) -> Callable[_P, _T]:
     """
     cached = cache(probe)
     _CACHED.append(cached.cache_clear)
+    # `functools.cache` is typed for hashable arguments only, and hides the names of parameters.
     return cast("Callable[_P, _T]", cached)
 
 
@@ -181,11 +180,7 @@ def forget_probes() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Programs, folders and limits of this machine, from the settings `runners.*`. Sizes are bytes, times seconds.
-
-    `batch` is the number of runs that may share one model at the same time, in runners that support it. `checkpoint_seconds` is
-    the time between two checkpoints of a run. `nvenc_sessions` videos are encoded on the machine's GPUs at the same time.
-    """
+    """Programs, folders and limits of this machine, from the settings `runners.*`, which describe them. Sizes are bytes, times seconds."""
 
     ffmpeg: str = "ffmpeg"
     ffprobe: str = "ffprobe"
@@ -207,48 +202,50 @@ class Tools:
     max_environment: int = 16 * 2**30
     environments_quota: int = 48 * 2**30
     batch: int = 8
+    """The number of runs that may share one model at the same time, in runners that support it."""
     python_models: bool = True
     checkpoint_seconds: float = 30.0
+    """The time between two checkpoints of a run."""
     python_models_in_landlock: bool = False
     nvenc_sessions: int = 8
+    """Videos that are encoded on the machine's GPUs at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Whether this machine can offer the service.
-
-    `reasons` are sentences for the owner: why not, and the remedy; or, if `available`, what is missing for
-    more speed. `undecided` means that a part took too long, so that the probe is repeated. `version` is the engine's ("7.1.3"); if
-    there are several, `versions` names all of them ("vllm-0.32.0"), and `version` is one of these. `features` is free-form, such as the encoders that work. `concurrency` is
-    the number of concurrent runs of one model in one child; above 1 only if the runner is `concurrent`. `gpus` is the number
-    of GPUs that the engine can use together for one model.
-    """
+    """Whether this machine can offer the service."""
 
     available: bool
     version: str = ""
+    """The engine's, such as "7.1.3"; if there are several engines, one of `versions`."""
     reasons: tuple[str, ...] = ()
+    """Sentences for the owner: why not, and the remedy; or, if `available`, what is missing for more speed."""
     features: Mapping[str, Any] = field(default_factory=dict)
+    """Free-form, such as the encoders that work."""
     concurrency: int = 1
+    """Concurrent runs of one model in one child; above 1 only if the runner is `concurrent`."""
     gpus: int = 1
+    """GPUs that the engine can use together for one model."""
     undecided: bool = False
+    """Whether a part took too long, so that the probe is repeated."""
     versions: tuple[str, ...] = ()
+    """The versions of all engines if there are several, such as "vllm-0.32.0"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The device of a child process: one GPU by UUID, or the CPU with a number of threads.
-
-    `memory` is the card's VRAM in bytes, `compute_capability` NVIDIA's ("8.9"); 0 and None on a CPU. `others` are the UUIDs of
-    further cards of the same size that an engine uses together with this one.
-    """
+    """The device of a child process: one GPU by UUID, or the CPU with a number of threads."""
 
     kind: Literal["cuda", "cpu"]
     name: str
     uuid: str | None = None
     threads: int = 1
     memory: int = 0
+    """The card's VRAM in bytes; 0 on a CPU."""
     compute_capability: str | None = None
+    """NVIDIA's, such as "8.9"; None on a CPU."""
     others: tuple[str, ...] = ()
+    """The UUIDs of further cards of the same size that an engine uses together with this one."""
 
     @property
     def words(self) -> str:
@@ -265,17 +262,17 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A catalogue entry on this machine. `path` is a directory; `source` is the entry's repository.
-
-    `options` are the entry's own settings for its runner, such as the number of steps that the model was trained for;
-    `engines` those that can load it, best first.
-    """
+    """A catalogue entry on this machine."""
 
     name: str
     path: Path
+    """A directory."""
     source: str = ""
+    """The entry's repository."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """The entry's own settings for its runner, such as the number of steps that the model was trained for."""
     engines: tuple[str, ...] = ()
+    """Those that can load it, best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,31 +290,30 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The outcome of a run: `results` that match the output model, with an `OutputFile` for each file, and metered units.
-
-    The host adds `processing_time` and `units` to the client's results. `evidence` is JSON for a later audit, such as the probabilities
-    of the tokens; the client does not see it, the miner signs its digest, and it should stay small (`audits.max_evidence`).
-    """
+    """The outcome of a run. The host adds `processing_time` and `units` to the client's results."""
 
     results: Mapping[str, Any]
+    """They match the output model, with an `OutputFile` for each file."""
     units: Decimal
+    """The metered units."""
     evidence: Mapping[str, Any] | None = None
+    """JSON for a later audit, such as the probabilities of the tokens. The client does not see it, the miner signs its digest, and it should stay
+    small (`audits.max_evidence`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A typical request for measuring a machine, and the unit of its speed.
-
-    `parameters` are those of a request without its model, which the measuring program fills in; `files` are the input files by
-    field. The speed is `scale` x units / seconds, in `metric` ("token/s"). If the unit is time itself, units do not
-    measure speed: `counted` "runs" uses the number of runs instead ("run/s").
-    """
+    """A typical request for measuring a machine, and the unit of its speed, which is `scale` x units / seconds."""
 
     parameters: Mapping[str, Any]
+    """Those of a request without its model, which the measuring program fills in."""
     metric: str
+    """The unit of the speed, such as "token/s"."""
     files: Mapping[str, Path] = field(default_factory=dict)
+    """The input files by field."""
     scale: Decimal = Decimal(1)
     counted: Literal["units", "runs"] = "units"
+    """If the unit is time itself, units do not measure speed: "runs" uses the number of runs instead ("run/s")."""
 
 
 class Context(Protocol):
@@ -421,24 +417,25 @@ RequestT = TypeVar("RequestT", bound=BaseModel)
 class Runner(ABC, Generic[RequestT]):
     """Performs one service in a child process bound to one device.
 
-    One instance serves many jobs, one after the other; `load` is called when the model changes. If `concurrent` is
-    true, up to `Probe.concurrency` threads call `run` at the same time, and `load` and `close` are called only
-    while no run is active. `sandboxed` means that only programs in `runners.sandbox` read the client's files.
-
-    `vram` is the memory in bytes that the next `load` and the runs after it may take of each GPU; None without a
-    limit. A model that needs more at full speed saves memory at the cost of time, or raises `Retry`.
+    One instance serves many jobs, one after the other; `load` is called when the model changes.
     """
 
     definition: ClassVar[ServiceDefinition]
     name: ClassVar[str]
     version: ClassVar[str]
     concurrent: ClassVar[bool] = False
+    """Whether up to `Probe.concurrency` threads call `run` at the same time. `load` and `close` are called only while no run is active."""
     sandboxed: ClassVar[bool] = False
+    """Whether only programs in `runners.sandbox` read the client's files."""
 
     def __init__(self, tools: Tools, device: Device) -> None:
         self.tools = tools
         self.device = device
         self.vram: int | None = None
+        """Bytes that the next `load` and the runs after it may take of each GPU; None without a limit.
+
+        A model that needs more at full speed saves memory at the cost of time, or raises `Retry`.
+        """
 
     @classmethod
     @abstractmethod

@@ -22,72 +22,76 @@ AUDIT_PREFIX = "audit:"
 
 @dataclass(frozen=True, slots=True)
 class Comparer:
-    """What a runner compares in an audit, in words, and what that costs.
-
-    "prefill": reading input and output once, a small part of the job. "window": a random part of the job. "rerun": the whole job.
-    `least_limits` are limits that no calibration goes below, by distance: machines that were not measured differ too.
-    """
+    """What a runner compares in an audit, and what that costs."""
 
     compares: str
+    """In words."""
     cost: Literal["prefill", "window", "rerun"]
+    """"prefill": reading input and output once, a small part of the job. "window": a random part of the job. "rerun": the whole job."""
     least_limits: Mapping[str, float] = field(default_factory=dict)
+    """Limits that no calibration goes below, by distance: machines that were not measured differ too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What honest results depend on besides the model: the engine, its exact precision ("q4_1", "bfloat16"), and the device's class.
-
-    The class is "cpu" or a GPU's name.
-    """
+    """What honest results depend on besides the model."""
 
     engine: str
     precision: str
+    """The exact one, such as "q4_1" or "bfloat16"."""
     device: str
+    """The class of the device: "cpu" or a GPU's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class HonestRange:
-    """A distance between honest runs: the least and the greatest of `count` audits, and the limit above which an audit fails."""
+    """A distance between honest runs."""
 
     least: float
     greatest: float
     count: int
+    """How many audits were measured."""
     limit: float
+    """An audit with a greater distance fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The honest ranges, by distance, of miners in condition `audited` checked by an auditor in condition `auditor`.
-
-    `model` is a catalogue name and `weights` the digest of its weights; both empty for services without models.
-    """
+    """How far apart honest runs in two conditions are."""
 
     service: str
     audited: Condition
+    """The condition of the miner."""
     auditor: Condition
+    """The condition of the one who checks it."""
     ranges: Mapping[str, HonestRange]
+    """By distance."""
     model: str = ""
+    """A catalogue name; empty for services without models."""
     weights: str = ""
+    """The digest of the model's weights; empty for services without models."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """The audited work: the client's results, the signed statement, and what the runner returned as evidence, if anything.
-
-    The statement is the whole in-toto statement, whose digests of results and output files are right. `files` are the output files by
-    their names in its subject. `nonce` is that of the audited lease, hex, empty if it had none. `choice` (hex) is unknown to the audited
-    miner: choose the part that is compared by it. `answer` are known results, with which to compare instead of running again.
-    `calibrations` are those of this service that the auditor's machine has.
-    """
+    """The audited work."""
 
     results: Mapping[str, Any]
+    """The client's."""
     statement: Mapping[str, Any]
+    """The whole in-toto statement that the miner signed. Its digests of results and output files are right."""
     evidence: Mapping[str, Any] | None = None
+    """What the runner returned as evidence, if anything."""
     nonce: str = ""
+    """That of the audited lease, in hex; empty if it had none."""
     choice: str = ""
+    """In hex, unknown to the audited miner: choose the part that is compared by it."""
     answer: Mapping[str, Any] | None = None
+    """Known results, with which to compare instead of running again."""
     files: Mapping[str, Path] = field(default_factory=dict)
+    """The output files by their names in the subject of the statement."""
     calibrations: Sequence[Calibration] = ()
+    """Those of this service that the auditor's machine has."""
     asked: list[tuple[Condition, Condition]] = field(default_factory=list, compare=False, repr=False)
     """The conditions for which the comparer wanted a calibration: those for which `aitbc-agent calibrate` makes one."""
 
@@ -111,10 +115,11 @@ class Audited:
 
     def calibration(self, audited: Condition, auditor: Condition) -> Calibration | None:
         """Return the honest ranges for these two conditions and the model that the miner states; None if nobody has made them."""
+        # Recorded even without a calibration, so that the operator learns which one is missing.
         self.asked.append((audited, auditor))
-        return self._made(audited, auditor)
+        return self._fitting(audited, auditor)
 
-    def _made(self, audited: Condition, auditor: Condition) -> Calibration | None:
+    def _fitting(self, audited: Condition, auditor: Condition) -> Calibration | None:
         model = self.predicate.get("model")
         name, weights = ("", "") if model is None else (model["name"], model["digest"]["sha256"])
         for calibration in self.calibrations:
@@ -126,7 +131,7 @@ class Audited:
     @property
     def is_unknown(self) -> bool:
         """Whether the auditor has calibrations for its own condition and the model, but none for what the miner states."""
-        if not self.asked or self._made(*self.asked[-1]) is not None:
+        if not self.asked or self._fitting(*self.asked[-1]) is not None:
             return False
         model = self.predicate.get("model")
         name = "" if model is None else model["name"]
@@ -138,19 +143,19 @@ class Audited:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The outcome of a comparison. `where` names the worst position (a token, a word, a frame), `reason` is one sentence for people.
-
-    A distance above its limit fails. "unproven" means that the comparison proves neither: there is no calibration, or too little
-    to compare. `limits` are those that were applied, by distance. `cause` is "miner" if it is unproven because of what the audited miner
-    sent or stated.
-    """
+    """The outcome of a comparison. A distance above its limit fails."""
 
     verdict: Verdict
+    """"unproven" means that the comparison proves neither: there is no calibration, or too little to compare."""
     reason: str
+    """One sentence for people."""
     distances: Mapping[str, float] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
+    """Those that were applied, by distance."""
     where: str = ""
+    """The worst position: a token, a word, a frame."""
     cause: Literal["", "miner"] = ""
+    """"miner" if it is unproven because of what the audited miner sent or stated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +192,7 @@ def judge(
             "run `aitbc-agent calibrate` on the auditor."
         )
         return Comparison("unproven", reason, distances, where=where)
-    limits = {name: made.limit for name, made in calibration.ranges.items() if name in distances}
+    limits = {name: honest.limit for name, honest in calibration.ranges.items() if name in distances}
     if not limits:
         return Comparison(
             "unproven", "The calibration contains none of the measured distances.", distances, where=where
@@ -195,6 +200,7 @@ def judge(
     above = [name for name, limit in limits.items() if not distances[name] <= limit]  # so NaN fails
     if not above:
         return Comparison("pass", f"Every distance of {of} is within its limit.", distances, limits, where)
+    # By the factor, since distances have different units. A limit of 0 tolerates nothing.
     worst = max(above, key=lambda name: distances[name] / limits[name] if limits[name] else float("inf"))
     reason = (
         f"The distance {worst} of {of} is {distances[worst]:.4g}; honest runs stay below {limits[worst]:.4g}."

@@ -148,11 +148,13 @@ def cause_of(stage: Stage, text: str, outcome: Outcome = Outcome.FAILED) -> Caus
 
 
 def error_of(
-    stage: Stage, text: str, outcome: Outcome = Outcome.FAILED, *, shown: str | None = None
+    stage: Stage, text: str, outcome: Outcome = Outcome.FAILED, *, visible_text: str | None = None
 ) -> Fail | Retry:
-    """Return the error to raise for a failure with the engine's `text`, of which clients see `shown`."""
+    """Return the error to raise for a failure with the engine's `text`, of which clients see `visible_text`."""
     cause = cause_of(stage, text, outcome)
-    message = cause.message.format(text=(text if shown is None else shown).strip())[:MAX_MESSAGE]
+    message = cause.message.format(text=(text if visible_text is None else visible_text).strip())[
+        :MAX_MESSAGE
+    ]
     return (
         Fail(message, code=cause.code) if cause.code.fault is Fault.INPUT else Retry(message, code=cause.code)
     )

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """Declares that the runs of a service hand over checkpoints and resume from those of earlier runs.
-
-    `resumes` names the parts of the work that are not repeated ("frames"). `files` are regular expressions of the names of
-    checkpoints, with the media type of each; no other file of an earlier run reaches a runner. With
-    `outputs` each checkpoint is also a finished output, which the client can read while the job runs.
-    """
+    """Declares that the runs of a service hand over checkpoints and resume from those of earlier runs."""
 
     resumes: str
+    """The parts of the work that are not repeated, such as "frames"."""
     files: Mapping[str, str]
+    """Regular expressions of the names of checkpoints, with the media type of each. No other file of an earlier run reaches a runner."""
     outputs: bool = False
+    """Whether each checkpoint is also a finished output, which the client can read while the job runs."""
 
     def accepts(self, name: str, media_type: str) -> bool:
         """Return whether a file with this name and media type is a checkpoint of the service."""

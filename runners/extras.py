@@ -21,6 +21,7 @@ def install_command(*packages: str, python: str = sys.executable) -> str:
     """Return the command that installs packages into the environment of a Python, by default this one."""
     words = [sys.executable, "-m", "uv", "pip", "install", *packages]
     if python != sys.executable:
+        # Behind "install": an option of uv's subcommand.
         words[5:5] = ["--python", python]
     return shlex.join(words)
 

@@ -44,6 +44,7 @@ def _file_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str
     for name, info in model.model_fields.items():
         path = f"{prefix}{name}"
         marks = [mark for mark in info.metadata if isinstance(mark, InputFile)]
+        # A marked field may be a model itself (`Inline`), whose fields are no files.
         if marks:
             yield path, marks[0]
             continue

@@ -31,6 +31,7 @@ class OwnRun:
         base = self.outer.work / self.name
         for name in ("output", "work"):
             (base / name).mkdir(parents=True)
+            # The class is frozen.
             object.__setattr__(self, name, base / name)
         object.__setattr__(self, "files", self.outer.files)
 

@@ -46,6 +46,7 @@ def has_more_values(value: Any, limit: int) -> bool:
         part = parts.pop()
         remaining -= 1
         if isinstance(part, (list, tuple, dict)):
+            # Counted before its values are added, so that a large list costs no memory.
             if len(part) > remaining:
                 return True
             parts += part.values() if isinstance(part, dict) else part

@@ -20,6 +20,7 @@ def find(service_id: str) -> type[Runner[Any]]:
 
     Raises `LookupError` if no installed package provides the service.
     """
+    # Importing all runners takes a second, and a child needs one.
     for point in entry_points(group=GROUP, name=service_id):
         runner: type[Runner[Any]] = point.load()
         if runner.definition.service_id == service_id:
@@ -52,6 +53,7 @@ def broken() -> dict[str, str]:
 def _discover() -> tuple[dict[str, type[Runner[Any]]], dict[str, str]]:
     runners: dict[str, tuple[EntryPoint, type[Runner[Any]]]] = {}
     reasons: dict[str, str] = {}
+    # An editable installation beside a wheel lists the same entry point twice.
     for point in sorted(set(entry_points(group=GROUP)), key=lambda point: (point.name, point.value)):
         try:
             runner: type[Runner[Any]] = point.load()

@@ -78,6 +78,7 @@ def hold_budget(device: Device, vram: int | None) -> None:
     import torch  # noqa: PLC0415 - see the module's docstring
 
     total = torch.cuda.get_device_properties(0).total_memory
+    # Otherwise a model that grows would take the memory that was promised to another child, which then fails.
     torch.cuda.set_per_process_memory_fraction(memory_fraction(vram, total))
     torch.cuda.reset_peak_memory_stats()
 
@@ -93,6 +94,7 @@ def memory_peak(device: Device) -> int:
 
 def release_memory(device: Device) -> None:
     """Free the GPU memory of unreferenced objects. Does nothing without torch."""
+    # Models contain reference cycles, whose memory Python frees only here.
     gc.collect()
     if device.kind == "cuda":
         with suppress(ImportError):

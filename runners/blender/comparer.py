@@ -74,12 +74,14 @@ def choose(request: RenderRequest, audited: Audited) -> Choice | Comparison:
             )
     if (results.video is not None) != request.video:
         return _fail("video", "The results lack the requested video, or contain one that was not requested.")
+    # Another miner answers for the frames of its own run.
     rendered = [frame for frame in frames if frame not in (results.resumed_frames or ())]
     if not rendered:
         return Comparison("unproven", "Earlier runs of the job on other miners rendered all frames.")
     chance = random.Random(audited.choice)  # noqa: S311 - the choice itself is secret
     chosen = chance.choice(rendered)
     tile = chance.random(), chance.random()
+    # A miner with a card renders on its processor if the request or its Blender says so.
     on_gpu = (audited.evidence or {}).get("backend") != "CPU"
     return Choice(chosen, audited.files[frame_name(chosen, request)], tile, on_gpu)
 

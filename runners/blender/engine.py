@@ -66,6 +66,7 @@ def granted(sandbox: Sandbox, environment: dict[str, str]) -> Start:
     if is_python(name):
         return _granted_python(sandbox, environment, name)
     threads = sandbox.device.threads if sandbox.device is not None else 1
+    # The owner's preferences could load add-ons, which are Python, and the network would be open to them.
     options = ("-b", "--factory-startup", "--disable-autoexec", "--offline-mode", "-t", str(max(1, threads)))
     return Start((granted_program(sandbox, name), *options, "-P"))
 
@@ -82,6 +83,7 @@ def granted_program(sandbox: Sandbox, name: str) -> str:
     if home.is_relative_to("/usr"):
         return program
     for folder in home.iterdir():
+        # Everything else there, such as a portable configuration, is the owner's.
         if folder.name == "lib" or (_RELEASE.fullmatch(folder.name) and (folder / "scripts").is_dir()):
             sandbox.read(folder, str(Path(program).with_name(folder.name)))
     return program

@@ -56,6 +56,7 @@ def fill(cache: Path, probe: Callable[[Path, Path], bool]) -> None:
         return
     cache.parent.mkdir(parents=True, exist_ok=True)
     for version in cache.parent.parent.iterdir():
+        # A cache has up to a gigabyte, and the driver never goes back.
         if version != cache.parent:
             shutil.rmtree(version, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="aitbc-kernels-", ignore_cleanup_errors=True) as directory:
@@ -81,6 +82,7 @@ def copied(cache: Path, target: Path) -> Path:
 
 def _publish(kernels: Path, cache: Path) -> None:
     """Publish a complete cache, unless another process was faster."""
+    # In the same folder, so that renaming is atomic: a reader sees no cache or a whole one.
     with tempfile.TemporaryDirectory(prefix=".", dir=cache.parent, ignore_cleanup_errors=True) as directory:
         moved = Path(directory, cache.name)
         shutil.copytree(kernels, moved, symlinks=True)

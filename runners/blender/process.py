@@ -124,6 +124,7 @@ def run_blender(
             "Blender runs only in the sandbox; set runners.sandbox to 'auto'.",
             code=FailureCode.SANDBOX_UNAVAILABLE,
         )
+    # The scene is loaded before the first message, and what it prints must not look like one.
     mark = secrets.token_hex(16)
 
     def listen(line: str) -> None:
@@ -200,6 +201,7 @@ def abilities(tools: Tools, device: Device) -> Abilities:
             raise TimedOut(
                 f"Blender did not end within {PROBE_SECONDS:g} s.", code=FailureCode.PROGRAM_MISSING
             )
+        # An old Blender fails at the unknown option before it can report its version.
         name = chosen(tools)
         if not is_python(name) and (release := _version(tools, name)) < OLDEST:
             text = ".".join(map(str, release))
@@ -258,6 +260,7 @@ def _eevee_renders(tools: Tools, device: Device, seconds: float) -> bool:
         except RunnerError as error:
             raise _UndecidedError from error
     renderer = str(reported.get("renderer", "")).lower()
+    # A crash is an answer, a time limit is none.
     if not renderer and outcome.ended is not Ended.EXITED:
         raise _UndecidedError
     return bool(renderer) and not any(name in renderer for name in SOFTWARE_RENDERERS)
@@ -315,7 +318,9 @@ def explain_refusal(message: str, fault: str, code: FailureCode | None, *, gpu: 
         return Fail(message, code=code)
     if fault == "machine":
         return Retry(message, code=code)
+    # Cycles repeats the same error for each device.
     reason = " ".join(dict.fromkeys(message.replace("Error: ", "").split("\n"))).strip()[:500]
+    # Drivers word it differently: "out of memory", "out of GPU memory", "out of device memory".
     if gpu and "out of" in reason.lower() and "memory" in reason.lower():
         return Retry(
             f"The scene does not fit into the GPU's memory: {reason}", code=FailureCode.OUT_OF_MEMORY
@@ -373,6 +378,7 @@ def explain_end(outcome: Outcome, complaint: str | None, *, opened: bool, gpu: b
     reason = (complaint or last_line(outcome)).replace(SCENE, "input")[:300]
     if outcome.ended in _LIMITS:
         return _LIMITS[outcome.ended]("")
+    # The kernel kills with signal 9 when memory runs out, and nothing else does.
     if "bad_alloc" in outcome.stderr or outcome.exit_code == 128 + signal.SIGKILL:
         return _memory_fault(reason)
     if outcome.exit_code == blender_script.FAULT:

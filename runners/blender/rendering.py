@@ -105,6 +105,7 @@ class Rendering:
     @property
     def fps(self) -> float:
         """The scene's own rate in frames per second, within the limits of videos."""
+        # A scene may have any rate, such as one frame a minute, which no player shows.
         return min(max(self._scene.fps, 1.0), 240.0) if self._scene is not None else 24.0
 
     @property
@@ -133,6 +134,7 @@ class Rendering:
         except ValidationError:
             raise _forged() from None
         if received.scene is not None and self._scene is None:
+            # The frames determine the price.
             if self._request.chosen_frames not in (None, received.scene.frames):
                 raise _forged()
             self._scene = received.scene
@@ -181,6 +183,7 @@ class Rendering:
 
     def _reach(self, part: float, *, begins: bool) -> None:
         """Record that `part` of a view layer is finished, of the next layer if it `begins`."""
+        # Blender does not name the layer, but begins its count again.
         if begins and self._within_layer > 0 and self._layer < self._layers - 1:
             self._layer += 1
             self._within_layer = 0.0
@@ -207,9 +210,8 @@ class Rendering:
             picture.replace(target)
         except OSError:
             raise _forged() from None
-        if (
-            target.is_symlink() or not target.is_file()
-        ):  # checked here, where Blender can no longer exchange it
+        # Checked here, where Blender can no longer exchange it.
+        if target.is_symlink() or not target.is_file():
             raise _forged()
         return self._counted(target)
 
@@ -243,6 +245,7 @@ class Rendering:
         if self._scene is None:
             self._context.progress(0.0)
             return
+        # With all frames finished, the next one would be counted as begun.
         begun = 0.0 if self.complete else (self._layer + self._within_layer) / self._layers
         rendered = len(self._done) + begun
         all_frames = VIDEO_PERCENT if self._request.video else 99.0

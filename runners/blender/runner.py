@@ -123,6 +123,7 @@ class BlenderRunner(Runner[RenderRequest]):
         """See `Runner.probe`. Starts Blender once, and again on machines with an NVIDIA card to test EEVEE."""
         if (missing := _missing(tools)) is not None:
             return Probe(available=False, reasons=(missing,))
+        # Whichever card it is: a build has kernels for all or for none.
         device = Device("cuda" if Path("/dev/nvidiactl").exists() else "cpu", "any")
         try:
             blender = abilities(tools, device)
@@ -182,6 +183,7 @@ class BlenderRunner(Runner[RenderRequest]):
         """
         began = time.monotonic()
         device, backend = self._device(request)
+        # Before the rendering, which may take hours: without an encoder, another machine must do all of it.
         encoder = video_encoder(self.tools, device) if request.video else None
         rendering = self._render(request, context, device, backend)
         results = rendering.results()
@@ -257,6 +259,7 @@ class BlenderRunner(Runner[RenderRequest]):
             on_tick=rendering.on_tick,
             on_cancel=context.on_cancel,
         )
+        # A cancelled run ends like a failed one, but is none.
         context.check()
         gpu = device.kind == "cuda"
         if (refusal := rendering.refusal) is not None:
@@ -291,6 +294,7 @@ class BlenderRunner(Runner[RenderRequest]):
     ) -> Message:
         """Return the instructions for the script inside Blender."""
         engines = ["cycles"]
+        # The file may choose EEVEE itself, so the script needs to know even without a request for it.
         if request.engine != "cycles" and eevee_works(self.tools, device):
             engines.append("eevee")
         frames = request.chosen_frames

@@ -97,6 +97,7 @@ def try_eevee(bpy: Any, job: dict[str, Any], send: Send) -> None:
     import gpu  # type: ignore[import-not-found]  # noqa: PLC0415 - exists only inside Blender
 
     scene = bpy.context.scene
+    # Compiling the shaders of the default scene takes longer than the probe may.
     for item in [item for item in scene.objects if item.type != "CAMERA"]:
         bpy.data.objects.remove(item)
     scene.world = None
@@ -172,6 +173,7 @@ def compare(bpy: Any, job: dict[str, Any], send: Send) -> None:
         if not all(size):
             send(unreadable=path)
             return
+        # Otherwise Blender converts the values by the color profile that the file names.
         image.colorspace_settings.name = "Non-Color"
         pictures.append((image.file_format, size, image))
     (own_format, own_size, own_values), (their_format, their_size, their_values) = pictures
@@ -207,6 +209,7 @@ def _differences(
     total, greatest, at, count = 0.0, 0.0, [box[0], box[1]], 0
     for row, pair in enumerate(zip(own_rows, their_rows)):  # noqa: B905 - Blender's Python may be older than `strict`
         for column, (own_value, their_value) in enumerate(zip(*pair)):  # noqa: B905 - as above
+            # EXR has values beyond white, which no eye tells apart.
             distance = abs(min(max(own_value, 0.0), 1.0) - min(max(their_value, 0.0), 1.0))
             if not distance <= 1.0:
                 distance = 0.0 if own_value != own_value and their_value != their_value else 1.0  # noqa: PLR0124 - not a number
@@ -275,6 +278,7 @@ def _warnings(bpy: Any, *, defused: bool) -> list[str]:
         warnings.append(
             "Python in the file (driver expressions, registered texts, styles of Freestyle) is not run."
         )
+    # Blender drops what it does not know, without an error.
     if tuple(bpy.data.version)[:2] > tuple(bpy.app.version)[:2]:
         saved, local = (
             ".".join(map(str, tuple(version)[:2])) for version in (bpy.data.version, bpy.app.version)
@@ -320,6 +324,7 @@ def _choose_picture(scene: Any, job: dict[str, Any]) -> None:
         render.resolution_percentage = 100
     if job["transparent"] is not None:
         render.film_transparent = job["transparent"]
+    # The file may set any of them.
     for name in SWITCHED_OFF:
         setattr(render, name, False)
     if hasattr(settings, "media_type"):  # Blender 5
@@ -343,11 +348,13 @@ def _choose_quality(scene: Any, job: dict[str, Any], warnings: list[str]) -> Non
     cycles = scene.cycles
     if job["samples"] is not None:
         cycles.samples = job["samples"]
+        # A view layer may have samples of its own, which would change the price.
         cycles.use_layer_samples = "IGNORE"
     if job["seed"] is not None:
         cycles.seed = job["seed"]
     denoise = cycles.use_denoising if job["denoise"] is None else job["denoise"]
     if denoise and not job["denoiser"]:
+        # The client asked for it in the request; a setting in the file alone is only worth a warning.
         if job["denoise"]:
             raise Refused(
                 "This machine's Blender was built without a denoiser.", "machine", "DENOISER_UNAVAILABLE"
@@ -424,6 +431,7 @@ def _intact(bpy: Any, path: str, kind: str, size: tuple[int, int]) -> bool:
     except RuntimeError:
         return False
     complete = tuple(image.size) == size  # reading the size decodes it; a damaged picture has none
+    # Pictures stay in memory until Blender ends, and a job may have a thousand.
     bpy.data.images.remove(image)
     return complete
 
@@ -483,6 +491,7 @@ def main() -> None:
     sys.path.extend(job["packages"])
 
     def send(**message: Any) -> None:
+        # On a line of its own, even if Blender is in the middle of one.
         sys.stdout.write(f"\n{job['mark']}{json.dumps(message)}\n")
         sys.stdout.flush()
 

@@ -57,6 +57,7 @@ def make_video(
     def report(_: str) -> None:
         context.progress(PERCENT, units)
 
+    # A card that fails must not cost the client the rendered frames.
     encoders = (encoder,) if encoder in SOFTWARE["h264"] else (encoder, software(tools, "h264"))
     for h264_encoder in encoders:
         seconds_left = max(1.0, seconds - (time.monotonic() - began))
@@ -93,6 +94,7 @@ def _arguments(
     reading = ["-protocol_whitelist", "file", "-format_whitelist", "concat,png_pipe,jpeg_pipe,image2"]
     source = ["-r", f"{fps:.6f}", "-f", "concat", "-safe", "0", "-i", sandbox.read(listed, _LIST)]
     encoding = [word for name, value in options.items() for word in (f"-{name}", value)]
+    # Without these, players guess the colours by the size of the picture.
     colours = [
         word for name in ("colorspace", "color_primaries", "color_trc") for word in (f"-{name}", "bt709")
     ]

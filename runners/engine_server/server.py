@@ -137,7 +137,7 @@ class EngineServer:
             time.sleep(POLL_SECONDS)
         self._reader.join(1)
         words = " ".join(self._lines)  # vLLM's cause is many lines above the last one
-        raise error_of(Stage.LOADING, words, shown=words[-TAIL:])
+        raise error_of(Stage.LOADING, words, visible_text=words[-TAIL:])
 
     def _copy_output(self) -> None:
         """Copy the server's messages to the runner's log and keep the last ones."""

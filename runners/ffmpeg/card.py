@@ -21,6 +21,7 @@ _SHAPED: Final = {"force_original_aspect_ratio": "decrease", "force_divisible_by
 
 def decodes(video: Stream) -> bool:
     """Return whether a card may be able to decode these pictures; it cannot turn them."""
+    # No card decodes H.264 with 10 bits.
     depths = ("yuv420p",) if video.codec == "h264" else ("yuv420p", "yuv420p10le")
     return video.codec in CODECS and video.pixels in depths and not video.rotated
 
@@ -29,6 +30,7 @@ def scaled(stream: Any, request: TranscodeRequest, video: Stream, pixels: str) -
     """Return the filter graph from decoded pictures to an encoder that takes this pixel format."""
     form = PIXELS[pixels]
     if not video.square_pixels or request.size is None:
+        # Encoders need even sides, and most players ignore the shape of pixels that a file states.
         stream = stream.filter("scale_cuda", "trunc(iw*sar/2)*2", "trunc(ih/2)*2", format=form)
         stream = stream.filter("setsar", "1")
     if request.size is not None:
@@ -42,7 +44,8 @@ def _fitted(stream: Any, request: TranscodeRequest, video: Stream, form: str) ->
     if request.fit == "stretch" or same_shape:
         return stream.filter("scale_cuda", width, height, format=form)
     stream = stream.filter("scale_cuda", width, height, format=form, **_SHAPED)
-    if request.fit == "pad":  # there is no such filter for the card
+    # There is no such filter for the card, so the pictures visit main memory.
+    if request.fit == "pad":
         stream = stream.filter("hwdownload").filter("format", form)
         stream = stream.filter("pad", width, height, "(ow-iw)/2", "(oh-ih)/2")
     return stream

@@ -47,6 +47,7 @@ class Carried:
         """The sound tracks of the output, in the order of the input."""
         if self.request.sound_codec == "none":
             return ()
+        # The first track is never left out: without it, the output would be silent, and a copy that does not fit shall fail aloud.
         first, *further_sounds = self.media.sounds or (None,)
         if first is None:
             return ()
@@ -64,6 +65,7 @@ class Carried:
         text = SUBTITLE_CODECS.get(form)
         codecs: dict[int, str] = {}
         for stream in self.media.subtitles:
+            # Copied where possible, since a conversion to plain text loses fonts, colours and positions.
             if form == "mkv" and stream.codec in MKV_SUBTITLES:
                 codecs[stream.index] = "copy"
             elif text is not None and stream.codec in TEXT_SUBTITLES:
@@ -112,6 +114,7 @@ class Carried:
 
     def _cover_numbers(self) -> Iterator[int]:
         """Yield the number of each cover among the output's pictures."""
+        # A cover is a picture to ffmpeg, so the film counts among them.
         first = 1 if self.request.has_video else 0
         return iter(range(first, first + len(self.covers)))
 
@@ -121,6 +124,7 @@ class Carried:
         # Naming one stream's metadata ends the automatic mapping of all.
         if self.media.video is not None:
             options["map_metadata:s:v:0"] = f"{source}:s:{self.media.video.index}"
+        # Pictures begin with 1: the film itself is number 0.
         numbers = {"a": 0, "s": 0, "v": 1, "t": 0}
         for kind, index in self._mapped:
             options[f"map_metadata:s:{kind}:{numbers[kind]}"] = f"{source}:s:{index}"

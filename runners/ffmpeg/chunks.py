@@ -96,6 +96,7 @@ def chunk_seconds(request: TranscodeRequest, encoder: str | None, seconds: float
 
     An output with another frame rate is not made in chunks: the repeated pictures depend on earlier ones.
     """
+    # The container must hold the pictures as the chunks have them, without encoding again.
     suited = encoder in ENCODERS and request.output_format in CONTAINERS and request.fps is None
     if not suited or not MIN_SECONDS <= seconds <= MAX_SECONDS:
         return None
@@ -156,11 +157,13 @@ class _Encoding:
         stream = self._plan.media.video
         if _name(0) not in self._context.checkpoints or stream is None:
             return [], _Rest()
+        # Checkpoints come from other miners, so they are compared with what this machine and the source say.
         form, times = self._local_form(), self._times_of_source(stream)
         chunks: list[_Chunk] = []
         pictures = 0
         while form is not None and (path := self._context.checkpoints.get(_name(len(chunks)))) is not None:
             chunk = self._read(path)
+            # One bad chunk makes all later ones useless, since the pictures between them are missing.
             if chunk is None or chunk.form != form or not _agree(chunk.times, times, pictures):
                 break
             chunks.append(chunk)
@@ -175,6 +178,7 @@ class _Encoding:
         """Encode the rest to chunks, beginning with this number."""
         self._number = number
         options = self._options(ORIGIN + remainder.at) | {
+            # ffmpeg begins a segment only at a key frame, and would otherwise wait for one that the encoder chooses.
             "force_key_frames": f"expr:gte(t,n_forced*{self._length:.3f})",
         }
         segments = {
@@ -248,6 +252,7 @@ class _Encoding:
             name = _name(self._number)
             target = self._context.output / name
             (self._scratch / name).replace(target)
+            # The file may have made ffmpeg its own program: what it wrote is checked where it can no longer change it.
             if target.is_symlink() or not target.is_file():
                 raise Fail("The input made ffmpeg write an unexpected file.")
             self._pending.append(OutputFile(target, "video/x-nut", name))
@@ -261,12 +266,14 @@ class _Encoding:
 
     def _finished(self, *, ended: bool) -> bool:
         """Return whether the next chunk is complete: ffmpeg has begun the one after it, or has ended."""
+        # The segmenter closes a file only when it opens the next.
         current, following = (self._scratch / _name(self._number + step) for step in (0, 1))
         return current.exists() and (ended or following.exists())
 
     def _options(self, offset: float) -> dict[str, str]:
         """Return the options for chunks whose timestamps begin at `offset` seconds."""
         extra = ENCODERS[self._plan.encoder or ""]
+        # Metadata come from the source when the chunks are joined; here they would only make chunks differ.
         return {**extra, "fps_mode": "vfr", "output_ts_offset": f"{offset:.6f}", "map_metadata": "-1"}
 
     def _run(
@@ -315,7 +322,9 @@ def _described(path: Path, probed: Mapping[str, Any]) -> _Chunk | None:
     packets = probed["packets"]
     first = float(packets[0]["pts_time"])
     times = sorted(float(packet["pts_time"]) for packet in packets)
+    # A chunk that lost its end still has packets, but they do not all decode.
     is_whole = stream["codec_type"] == "video" and _pictures(stream) == len(times)
+    # A picture before the first packet would need the chunk before.
     if not is_whole or times[0] != first or "K" not in packets[0]["flags"]:
         return None
     form = _Form(
@@ -348,6 +357,7 @@ def _agree(times: Sequence[float], source: Sequence[float], offset: int) -> bool
     expected = source[offset : offset + len(times)]
     if not times or len(expected) != len(times):
         return False
+    # A picture too many or too few moves all others by one distance; rounding moves them by far less.
     distance = (source[-1] - source[0]) / max(1, len(source) - 1)
     return all(
         abs(chunk_time - expected_time) <= 0.6 * distance
@@ -361,11 +371,13 @@ def _listing(chunks: Sequence[_Placed], folders: Mapping[Path, str]) -> str:
     for number, chunk in enumerate(chunks):
         lines.append(f"file '{_quoted(f'{folders[chunk.path.parent]}/{chunk.path.name}')}'")
         if number + 1 < len(chunks):
+            # Otherwise the demuxer takes the duration from the last packet, which many codecs do not state.
             lines.append(f"duration {chunks[number + 1].start - chunk.start:.6f}")
     return "\n".join(lines) + "\n"
 
 
 def _quoted(path: str) -> str:
+    # The list ends a quoted name at the next quote, like a shell.
     return path.replace("'", "'\\''")
 
 

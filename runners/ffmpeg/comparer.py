@@ -134,6 +134,7 @@ class Audit:
         if audited_file.media.sounds:
             distances |= self._sound(mine, audited_file.file, part)
         encoder = audited_file.claimed.encoder if self.request.has_video else SOUND_ONLY
+        # The card of an audited miner says nothing about pictures that its processor encoded.
         device = self.audited.device if encoder in HARDWARE.values() else "cpu"
         own_condition = Condition("ffmpeg", result.results.get("encoder") or SOUND_ONLY, "cpu")
         calibration = self.audited.calibration(Condition("ffmpeg", encoder or "", device), own_condition)
@@ -187,6 +188,7 @@ class Audit:
     def _check_count(self, plan: Plan, count: int, times: Sequence[float]) -> None:
         expected = len(times)
         if plan.fps is not None and times:
+            # The last picture is shown as long as the others, so the duration is that of one gap more.
             expected = round((times[-1] - times[0]) * len(times) / max(1, len(times) - 1) * plan.fps)
         if abs(count - expected) > COUNT_TOLERANCE:
             expected = self._counted(plan)  # some sources have packets without a picture, or two for each
@@ -215,6 +217,7 @@ class Audit:
         total = pictures.seconds if pictures.times else audited_file.media.duration or 0.0
         seconds = min(WINDOW_SECONDS, total)
         start = pictures.times[0] if pictures.times else 0.0
+        # Reproducible from the audit, so that anybody can verify that the window was not chosen to suit.
         chance = random.Random(self.audited.choice)  # noqa: S311 - the choice itself is secret
         first = start + chance.uniform(0.0, total - seconds)
         window = _window(pictures, first, seconds)
@@ -230,11 +233,11 @@ class Audit:
         if window is None:
             begin = part.first - part.lead
         elif plan.fps is not None:
-            begin = (
-                window.first - window.lead
-            ) / plan.fps  # so that the same pictures are repeated or dropped
+            # On the grid of the output, so that the same pictures are repeated or dropped.
+            begin = (window.first - window.lead) / plan.fps
         else:
             number = min(window.first - window.lead, len(audited_file.source_times) - 1)
+            # Less than half a picture early: exactly at its time, rounding could skip it.
             begin = audited_file.source_times[number] - 0.4 * pictures.gap
         if self.request.bitrate is not None and window is not None and pictures.seconds >= WINDOW_SECONDS:
             changes["bitrate"] = _rate(pictures, window, self.request.bitrate)
@@ -262,6 +265,7 @@ class Audit:
             if all(best[name] <= limit for name, limit in SUSPICIOUS.items()):
                 break
             shifted, scores = at(shift)
+            # The better of all positions counts, so that rounding never makes an honest file look bad.
             if shifted["ssim"] < best["ssim"]:
                 best, their_scores = shifted, scores
         if len(their_scores.psnr) < window.count - COUNT_TOLERANCE:
@@ -270,6 +274,7 @@ class Audit:
             )
         worst = window.first + min(range(len(their_scores.psnr)), key=their_scores.psnr.__getitem__)
         if self.request.bitrate is not None:
+            # Of the whole file: encoders move bits from easy windows to difficult ones.
             average = 8 * sum(pictures.sizes) / max(pictures.seconds, 0.001)
             missing = max(0.0, 1 - average / _bits(self.request.bitrate))
             counts = their_scores.ssim < POOR_SSIM and pictures.seconds >= WINDOW_SECONDS

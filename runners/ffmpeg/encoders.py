@@ -80,6 +80,7 @@ def short_run(tools: Tools, program: str, *arguments: str, device: Device | None
     Raises `Retry` if the program or the sandbox is missing, `TimedOut`.
     """
     lines: list[str] = []
+    # CUDA reserves gigabytes of address space before the first picture.
     memory = min(PROBE_MEMORY, tools.max_memory)
     limits = Limits(memory=memory, output=2**20, seconds=PROBE_SECONDS, cpu_seconds=PROBE_SECONDS * 4)
     sandbox = Sandbox(tools, limits, device)
@@ -104,6 +105,7 @@ def listed(tools: Tools) -> frozenset[str]:
     code, text = short_run(tools, tools.ffmpeg, "-hide_banner", "-encoders")
     if code != 0:
         raise Retry("ffmpeg did not list its encoders.", code=FailureCode.PROGRAM_MISSING)
+    # The flags of one encoder: its kind, then five abilities, each a letter or a point.
     return frozenset(re.findall(r"^ [VAS][F.][S.][X.][B.][D.] (\S+)", text, flags=re.MULTILINE))
 
 
@@ -150,6 +152,7 @@ def working(tools: Tools, device: Device | None = None) -> dict[str, list[str]]:
     encoders: dict[str, list[str]] = {}
     for codec, software in SOFTWARE.items():
         hardware = HARDWARE.get(codec, "")
+        # A list of the build is not enough; see the module.
         names = [hardware] if hardware and hardware_works(tools, hardware, device) else []
         names += [name for name in software if name in listed(tools)]
         if names:
@@ -217,8 +220,10 @@ def video_options(encoder: str, request: TranscodeRequest, depth: int, threads: 
         return options
     options |= {"pix_fmt": pixel_format(encoder, depth)} | dict(_SPEED.get(encoder, {}))
     if encoder not in _DEFAULT_CQ:
+        # Left alone, each encoder would start a thread for every core of the machine, whatever this job was given.
         options["threads"] = str(threads)
     if request.video_codec == "hevc" and request.output_format in ("mp4", "mov"):
+        # Players of Apple refuse the usual tag "hev1".
         options["tag:v:0"] = "hvc1"
     return options | _rate(encoder, request)
 
@@ -230,9 +235,11 @@ def _rate(encoder: str, request: TranscodeRequest) -> dict[str, str]:
         return {"b:v": request.bitrate}
     if encoder in _DEFAULT_CQ:
         quality = request.quality if request.quality is not None else _DEFAULT_CQ[encoder]
+        # A bitrate of 0 lifts the default of 2 Mbit/s, which would override the quality.
         return {"preset": "p5", "rc": "vbr", "cq": str(quality), "b:v": "0"}
     quality = request.quality if request.quality is not None else _DEFAULT_CRF[encoder]
     constant = {"crf": str(quality)}
+    # Without a bitrate of 0, these encoders take the factor as a limit of their default bitrate.
     return constant | {"b:v": "0"} if encoder.startswith(("libvpx", "libaom")) else constant
 
 
@@ -248,6 +255,7 @@ def pass_options(number: int, options: Mapping[str, str]) -> dict[str, str]:
     """Return the options of an encoder for its first or second pass. Both run in the same current directory."""
     if options["c:v"] != "libx265":
         return {**options, "pass": str(number), "passlogfile": "pass"}
+    # x265 would otherwise analyse as thoroughly as it encodes, for a slightly better second pass.
     quick = ":slow-firstpass=0" if number == 1 else ""
     return {**options, "x265-params": f"{options['x265-params']}:pass={number}:stats=pass.log{quick}"}
 

@@ -43,12 +43,14 @@ def read_packets(tools: Tools, file: Path, context: Context, stream: Stream) -> 
         kind, *values = line.split(",")
         if kind == "format" and values[0] not in ("", "N/A"):
             start = float(values[0])
+        # The flag D is a packet that players drop, such as those before an edit list's beginning.
         elif kind == "packet" and "D" not in values[-1] and values[0] not in ("", "N/A"):
             packets.append((float(values[0]), int(values[1])))
 
     entries = "packet=pts_time,size,flags:format=start_time"
     selected = ["-select_streams", str(stream.index), "-show_entries", entries, "-of", "csv"]
     probe_lines(tools, file, context, selected, note, limit=MAX_PACKETS)
+    # They are stored in the order of decoding, which differs where pictures refer to later ones.
     packets.sort()
     return Packets([time - start for time, _ in packets], [size for _, size in packets])
 

@@ -58,17 +58,18 @@ FULL_PIPELINE_SECONDS = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The conversion of one input. `seconds` is the length of the output.
-
-    With `on_card` the GPU also decodes and scales the pictures, so that they need not travel to main memory and back.
-    """
+    """The conversion of one input."""
 
     request: TranscodeRequest
     media: Media
+    """The input."""
     seconds: float
+    """The length of the output."""
     encoder: str | None
+    """ffmpeg's name of the encoder of pictures; None without pictures."""
     threads: int
     on_card: bool = False
+    """Whether the GPU also decodes and scales the pictures, so that they need not travel to main memory and back."""
 
     @property
     def megapixels(self) -> Decimal:
@@ -87,6 +88,7 @@ class Plan:
             return 0, 0
         size = self.request.size
         if size is None:
+            # Chroma has half the resolution, so encoders refuse odd sides.
             return video.width // 2 * 2, video.height // 2 * 2
         if self.request.fit != "contain":
             return size
@@ -193,6 +195,7 @@ class Plan:
         compiled = _compiled(command)
         if not carried.indexes:
             options = [word for name, value in self._input().items() for word in (f"-{name}", value)]
+            # Behind the chunks, whose streams and metadata are named by the number 0.
             position = compiled.index("-i") + 2
             compiled[position:position] = [*options, "-i", source]
         return compiled
@@ -214,6 +217,7 @@ class Plan:
         if self.on_card:
             options |= dict(card.INPUT)
         if self.request.start + after:
+            # As an option of the input, ffmpeg jumps to the key frame before it instead of decoding everything.
             options["ss"] = f"{self.request.start + after:.6f}"
         if self.request.length is not None:
             options["t"] = f"{self.request.length - after:.6f}"
@@ -222,6 +226,7 @@ class Plan:
     def _container(self) -> dict[str, str]:
         form = self.request.output_format
         settings = {"format": MUXERS.get(form, form)}
+        # The index goes to the beginning, so that a browser can play before it has loaded the end.
         return settings | ({"movflags": "+faststart"} if form in ("mp4", "mov", "m4a") else {})
 
     @property
@@ -319,7 +324,9 @@ def _tone_mapped(stream: Any, color: Color) -> Any:
     light = stream.filter(
         "zscale", tin=color.transfer, pin=color.primaries, min=color.matrix, t="linear", npl=DIFFUSE_WHITE
     )
+    # Tone mapping in integers shows bands in dark scenes.
     light = light.filter("format", "gbrpf32le").filter("zscale", p="bt709")
+    # "hable" keeps detail in highlights. Without `desat=0`, bright colours turn white.
     mapped = light.filter("tonemap", "hable", desat=0)
     for name in ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"):  # they describe the HDR
         mapped = mapped.filter("sidedata", "delete", name)
@@ -350,6 +357,7 @@ def report(
 
     def listen(line: str) -> None:
         key, _, value = line.partition("=")
+        # Before the first picture, ffmpeg prints "N/A", and negative times for pictures that precede the start.
         if key == "out_time_us" and value.strip().isdigit():
             position = min(int(value) / 1e6, duration)
             seconds = after + duration * part[0] + position * (part[1] - part[0])

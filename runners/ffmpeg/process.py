@@ -75,44 +75,48 @@ class Color:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One stream of a media file. `index` is its number in the file, `depth` the bits of each color component or sample.
-
-    `pixels` is ffmpeg's name of the pixel format. `color` is set for HDR only. `rotated` pictures are stored in another
-    orientation than they are shown.
-    """
+    """One stream of a media file."""
 
     index: int
+    """Its number in the file."""
     kind: str
+    """"video", "audio", "subtitle", "attachment", "data", or "picture" for a cover."""
     codec: str
     width: int = 0
     height: int = 0
     square_pixels: bool = True
     pixels: str = ""
+    """ffmpeg's name of the pixel format."""
     depth: int = 8
+    """Bits of each color component or sample."""
     color: Color | None = None
+    """Set for HDR only."""
     rotated: bool = False
+    """Whether the pictures are stored in another orientation than they are shown."""
     channels: int = 0
     duration: float | None = None
+    """In seconds, None if the file does not state it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """ffprobe's description of a file; `duration` is in seconds, None if the file does not state it.
-
-    `video` is the first of `videos` tracks. `data` are the codecs of streams that are neither pictures nor sound nor text, `chapters` a
-    count.
-    """
+    """ffprobe's description of a file."""
 
     format: str
     duration: float | None
+    """In seconds, None if the file does not state it."""
     video: Stream | None
+    """The first video track."""
     sounds: tuple[Stream, ...] = ()
     subtitles: tuple[Stream, ...] = ()
     covers: tuple[Stream, ...] = ()
     attachments: tuple[Stream, ...] = ()
     data: tuple[str, ...] = ()
+    """The codecs of streams that are neither pictures nor sound nor text."""
     videos: int = 1
+    """The number of video tracks."""
     chapters: int = 0
+    """The number of chapters."""
 
     @property
     def audio(self) -> Stream | None:
@@ -139,6 +143,11 @@ def input_options() -> dict[str, str]:
     return {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS}
 
 
+def input_words() -> list[str]:
+    """Return `input_options` as words of a command line."""
+    return [word for name, value in input_options().items() for word in (f"-{name}", value)]
+
+
 def inspect(tools: Tools, file: Path, context: Context) -> Media:
     """Read a file's streams with ffprobe. Raises `Fail` (INPUT_INVALID) for any other kind of file."""
     media = parse_probe(_ffprobe(tools, file, context, "-show_entries", DESCRIBED))
@@ -160,6 +169,7 @@ def last_timestamp(tools: Tools, file: Path, context: Context, stream: Stream) -
 
     def note(line: str) -> None:
         nonlocal last
+        # Either may be "N/A".
         numbers = [float(word) for word in line.split(",") if re.fullmatch(r"-?\d+(\.\d+)?", word)]
         last = max(last, sum(numbers[:2]))
 
@@ -209,6 +219,7 @@ def probe_lines(
     def listen(line: str) -> None:
         nonlocal size
         size += len(line) + 1
+        # The sandbox bounds the files that a program writes, but not what it prints.
         if limit is not None and size > limit:
             raise Fail(
                 f"The input has too many streams, chapters or pictures: their list has more than {limit // 2**20} MiB. "
@@ -221,9 +232,8 @@ def probe_lines(
     sandbox = Sandbox(tools, Limits(memory=memory, output=2**20, seconds=seconds, cpu_seconds=seconds))
     program = sandbox.program(tools.ffprobe)
     path = sandbox.read(file, INPUT)
-    restrictions = [word for name, value in input_options().items() for word in (f"-{name}", value)]
     outcome = sandbox.run(
-        [program, "-hide_banner", "-loglevel", "error", *restrictions, *options, "-i", path],
+        [program, "-hide_banner", "-loglevel", "error", *input_words(), *options, "-i", path],
         on_line=listen,
         on_tick=Activity(context).on_tick,
         on_cancel=context.on_cancel,
@@ -267,6 +277,7 @@ def _stream(entry: Mapping[str, Any]) -> Stream:
         codec=entry.get("codec_name", "unknown"),
         width=width,
         height=height,
+        # 0:1 means that the file says nothing.
         square_pixels=entry.get("sample_aspect_ratio", "1:1") in ("1:1", "0:1", "N/A"),
         pixels=entry.get("pix_fmt", ""),
         depth=_depth(entry.get("pix_fmt", ""))
@@ -281,6 +292,7 @@ def _stream(entry: Mapping[str, Any]) -> Stream:
 
 def _depth(pixels: str) -> int:
     """Return the bits of each component of a pixel format such as "yuv420p10le" or "p010le"."""
+    # Names without digits at the end have 8 bits.
     match = re.search(r"(?:p|gray|p0)(\d\d)(?:le|be)$", pixels)
     return int(match[1]) if match else 8
 
@@ -372,6 +384,7 @@ def generate(tools: Tools, target: Path, *arguments: str) -> Path:
 
 def explain(outcome: Outcome, output: Path, *, hardware: bool) -> Fail | Retry:
     """Return the error to raise for an ffmpeg that ended without a result, after it wrote to the directory `output`."""
+    # Also for a failed allocation within the limit, where the sandbox has ended nothing.
     memory = "Cannot allocate memory" in outcome.stderr or "malloc of size" in outcome.stderr
     if outcome.ended is Ended.MEMORY or memory:
         return Retry(
@@ -396,6 +409,7 @@ def explain(outcome: Outcome, output: Path, *, hardware: bool) -> Fail | Retry:
 def last_line(stderr: str, path: str) -> str:
     """Return the last line of ffmpeg's errors, without this machine's paths and memory addresses."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    # Behind the error, ffmpeg often warns of what the error left unfinished.
     errors = [line for line in lines if "[warning] " not in line] or lines
     if not errors:
         return "it gave no reason"

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from runners.api import Context, Device, Tools
 from runners.ffmpeg.plan import Plan
-from runners.ffmpeg.process import INPUT, input_options, job_limits, run_ffmpeg
+from runners.ffmpeg.process import INPUT, input_options, input_words, job_limits, run_ffmpeg
 from runners.sandbox import Sandbox
 
 INVISIBLE_PSNR: Final = 45.0
@@ -96,10 +96,9 @@ def packet_digest(tools: Tools, device: Device, file: Path, context: Context) ->
             digest = line.partition("=")[2]
 
     sandbox = Sandbox(tools, job_limits(tools, device, max(1.0, context.timeout_seconds)), device)
-    options = [word for key, value in input_options().items() for word in (f"-{key}", value)]
     path = sandbox.read(file, INPUT)
     hashed = ["-map", "0:v:0", "-c", "copy", "-f", "streamhash", "-hash", "sha256", "-"]
-    run_ffmpeg(sandbox, [*options, "-i", path, *hashed], context, on_line=note)
+    run_ffmpeg(sandbox, [*input_words(), "-i", path, *hashed], context, on_line=note)
     return digest
 
 
@@ -125,6 +124,7 @@ def _arguments(plan: Plan, window: Window, files: Sequence[str]) -> list[str]:
         _numbered(ffmpeg.input(own_file, **options)["v:0"], plan.pixels, window.lead, window.count),
         _numbered(ffmpeg.input(audited, **options, **seek)["v:0"], plan.pixels, 0, window.count),
     ]
+    # A stream of a filter graph can be used only once, so it is copied for each comparison.
     references = streams[0].filter_multi_output("split", 4)
     outputs = []
     for side, pictures in enumerate(streams[1:]):
@@ -160,6 +160,7 @@ def _ratios(psnr: str) -> list[float]:
     ratios = []
     for line in psnr.splitlines():
         values = dict(word.partition(":")[::2] for word in line.split())
+        # Of the brightness, where eyes see most. Pictures in RGB have none.
         text = values.get("psnr_y", values.get("psnr_avg", "0"))
         ratios.append(INVISIBLE_PSNR if text == "inf" else float(text))
     return ratios

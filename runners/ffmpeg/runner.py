@@ -38,8 +38,8 @@ from runners.ffmpeg.chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
 from runners.ffmpeg.comparer import COMPARER, Audit
 from runners.ffmpeg.encoders import SOFTWARE, choose, converts_hdr, software, version, working
 from runners.ffmpeg.plan import FIRST_PASS, SOUND_WEIGHT, Plan, report
-from runners.ffmpeg.process import INPUT as INPUT_PATH
 from runners.ffmpeg.process import (
+    INPUT,
     Media,
     generate,
     inspect,
@@ -136,6 +136,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         source = context.files["input_url"]
         media = inspect(self.tools, source, context)
         plan = self._plan(request, media, source, context)
+        # Before hours of work: an encoder that runs out of memory says so only when its pipeline is full.
         plan.require_memory(self.tools.max_memory)
         if plan.converted_color is not None and not converts_hdr(self.tools):
             raise Retry(
@@ -241,6 +242,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         if plan.request.hardware == "required":
             return attempts
         on_processor = replace(plan, encoder=software(self.tools, plan.request.video_codec or ""))
+        # Without a free session the card would refuse, after the input was opened for nothing.
         return [*attempts, on_processor] if free_session else [on_processor]
 
     def _encode_somehow(
@@ -251,6 +253,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             try:
                 return plan, self._encode(plan, source, output, context)
             except Retry as error:
+                # Anything else would fail in the same way on the processor.
                 if error.code != FailureCode.HARDWARE_FAILED:
                     raise
                 context.log(f"{error} It is tried in another way.", "ffmpeg")
@@ -273,7 +276,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             seconds_left = max(1.0, context.timeout_seconds - (time.monotonic() - began))
             sandbox = Sandbox(self.tools, job_limits(self.tools, self.device, seconds_left), self.device)
             directory = sandbox.write(scratch, "/passes")
-            words = arguments(sandbox, sandbox.read(source, INPUT_PATH))
+            words = arguments(sandbox, sandbox.read(source, INPUT))
             listener = report(plan, context, part=part)
             run_ffmpeg(
                 sandbox, words, context, on_line=listener, hardware=plan.uses_card, directory=directory

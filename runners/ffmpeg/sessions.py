@@ -27,6 +27,7 @@ def session(tools: Tools, context: Context, *, wait: bool) -> Iterator[bool]:
     with ExitStack() as stack:
         while (lock := _free(directory, tools.nvenc_sessions)) is None and wait:
             context.check()
+            # Without progress, the miner would take the waiting run for a hung one.
             context.progress(0.0)
             if time.monotonic() > end:
                 raise Fail(
@@ -45,6 +46,7 @@ def _free(directory: Path, count: int) -> IO[str] | None:
     for number in range(count):
         file = (directory / str(number)).open("w")
         try:
+            # The kernel releases the lock even if the process is killed.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()

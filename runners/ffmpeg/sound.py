@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from runners.api import Context, Device, Tools
-from runners.ffmpeg.process import INPUT, input_options, job_limits, run_ffmpeg
+from runners.ffmpeg.process import INPUT, input_words, job_limits, run_ffmpeg
 from runners.sandbox import Sandbox
 
 RATE: Final = 2000
@@ -32,11 +32,10 @@ def decode(
     limits = job_limits(tools, device, max(1.0, context.timeout_seconds))
     sandbox = Sandbox(tools, limits, device)
     first, seconds = window
-    options = [word for key, value in input_options().items() for word in (f"-{key}", value)]
     path, target = sandbox.read(file, INPUT), f"{sandbox.write(scratch, '/sound')}/samples"
     form = ["-map", "a:0", "-ac", "1", "-ar", str(RATE), "-f", "s16le", target]
     cut = ["-ss", f"{max(0.0, first):.6f}", "-t", f"{seconds:.6f}"]
-    run_ffmpeg(sandbox, [*cut, *options, "-i", path, *form], context)
+    run_ffmpeg(sandbox, [*cut, *input_words(), "-i", path, *form], context)
     samples = array("h")
     samples_file = scratch / "samples"
     if samples_file.is_symlink() or not samples_file.is_file():
@@ -64,9 +63,11 @@ def _loudness(samples: Sequence[int]) -> float:
 def _correlation(own_samples: Sequence[int], their_samples: Sequence[int]) -> float:
     lag = int(RATE * LAG_SECONDS)
     best = 0.0
+    # Encoders begin with different amounts of silence.
     for shift in range(-lag, lag + 1):
         own_part, their_part = own_samples[max(0, shift) :], their_samples[max(0, -shift) :]
         length = min(len(own_part), len(their_part))
+        # A few samples correlate by chance.
         if length < RATE // 4:
             continue
         own_part, their_part = own_part[:length], their_part[:length]

@@ -57,6 +57,7 @@ class RunContext:
             if percent is None:
                 percent, units = self._reached
             self._reached = percent, units
+            # A step may take a millisecond, and each message is read, checked and passed on by two programs.
             if now - self._last_progress < PROGRESS_INTERVAL:
                 self._unsent = percent, units
                 return
@@ -80,6 +81,7 @@ class RunContext:
             self._send_progress(*unsent)
 
     def _send_progress(self, percent: float, units: Decimal) -> None:
+        # A runner computes it, often from what an engine prints.
         bounded = 0.0 if math.isnan(percent) else min(max(float(percent), 0.0), 100.0)
         self._send(Progress(run_id=self._run_id, progress=bounded, units=units))
 
@@ -127,6 +129,7 @@ class RunContext:
             if self._cancelled:
                 return
             self._cancelled = True
+            # Called outside of the lock, since a callback may itself report progress.
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             try:

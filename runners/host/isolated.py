@@ -33,12 +33,14 @@ def _make_importable(name: str, file: str) -> None:
     spec = spec_from_file_location(name, path, submodule_search_locations=folders)
     if spec is None or spec.loader is None:
         raise SystemExit(f"The module {name} cannot be imported from {file}.")
+    # Registered before it runs, as Python itself does: the modules of a package import each other.
     sys.modules[name] = module = module_from_spec(spec)
     spec.loader.exec_module(module)
 
 
 def _use_environment() -> None:
     """Lock this environment against being deleted, until this process ends."""
+    # Never closed: the lock lasts as long as the process.
     descriptor = os.open(Path(sys.prefix, _IN_USE), os.O_RDONLY | os.O_CLOEXEC)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
 
@@ -61,16 +63,16 @@ def _probe(runner: str) -> None:
         file.write(document)
 
 
-_given, _rest = _arguments()
-for _name, _, _file in (module.partition("=") for module in _given.module):
+_options, _words = _arguments()
+for _name, _, _file in (module.partition("=") for module in _options.module):
     if _name not in sys.modules:
         _make_importable(_name, _file)
 
 if __name__ == "__main__":
     _use_environment()
-    if _given.probe:
-        _probe(_rest[_rest.index("--runner") + 1])
+    if _options.probe:
+        _probe(_words[_words.index("--runner") + 1])
     else:
         from runners.host.process import main
 
-        main(_rest)
+        main(_words)

@@ -41,6 +41,7 @@ class LogWriter:
                 size = len(part.encode())
                 self._waiting.append((size, line))
                 self._size += size
+            # The oldest first: the end of a log says why a run failed.
             while self._size > WAITING_BYTES:
                 self._size -= self._waiting.popleft()[0]
                 self._dropped += 1
@@ -49,6 +50,7 @@ class LogWriter:
             delay = self._sent_at + INTERVAL - time.monotonic()
             if delay > 0:
                 self._timer = threading.Timer(delay, self._send_later)
+                # A process that ends need not wait for its last lines: `flush` sends them.
                 self._timer.daemon = True
                 self._timer.start()
                 return

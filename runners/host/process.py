@@ -108,12 +108,14 @@ class _Host:
 
     def serve(self) -> None:
         """Serve until `Exit`, then close the runner."""
+        # A thread of its own, so that a cancellation arrives while a run blocks this one.
         threading.Thread(target=self._read, name="protocol-reader", daemon=True).start()
         while True:
             message = self._inbox.get()
             if isinstance(message, Run):
                 self._begin(message)
                 continue
+            # A model must not change under a run that uses it.
             self._await_runs()
             match message:
                 case Exit():
@@ -161,6 +163,7 @@ class _Host:
             status = 0
         for context in list(self._runs.values()):
             context.cancel()
+        # Not `sys.exit`, which would wait for threads in which an engine may hang.
         os._exit(status)
 
     def _accept(self, message: ForChild) -> None:
@@ -171,6 +174,7 @@ class _Host:
                     context.cancel()
             case Run():
                 declared = self._runner_class.definition.checkpoints
+                # Known before its turn comes, so that a run can be cancelled while it waits.
                 self._runs[message.run_id] = RunContext(message, self._send, declared)
                 self._inbox.put_nowait(message)
             case _:
@@ -191,6 +195,7 @@ class _Host:
             self._failed(run_id, "fail", error.code, str(error))
         except Retry as error:
             self._failed(run_id, "retry", error.code, str(error))
+        # The parent has ended, and nobody needs an answer.
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)
         except Exception as error:  # noqa: BLE001 - the boundary: an engine may raise anything
@@ -207,8 +212,10 @@ class _Host:
             context = self._runs[run_id]
             if context.sealing is not None:
                 context.sealing.log.failure = {"code": code, "message": message[:MAX_SEALED_MESSAGE]}
+                # The plaintexts go first: what follows may fail.
                 context.sealing.close()
                 context.sealing.log.finish()
+                # The coordinator sees the message, which may quote what was sealed.
                 message = message if code in OWN_MESSAGES else FAILURE
             context.flush()
             self._note(run_id, "ended", outcome=kind, code=code[:MAX_CODE])
@@ -360,9 +367,11 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(words)
     _die_with_parent()
     _prefer_for_oom_killer()
+    # So that the processor time of all programs of a run counts.
     adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the parent's to handle
     connection = socket.socket(fileno=arguments.fd)
+    # A program that outlives this process would keep the socket open, and the parent would wait for its end.
     connection.set_inheritable(False)
     with suppress(BrokenPipeError, ConnectionResetError):
         _Host(load(arguments.runner) if arguments.runner else find(arguments.service), connection).serve()

@@ -48,6 +48,7 @@ def plain_units(units: Decimal) -> str:
     """
     if not units.is_finite() or units < 0:
         raise ValueError(f"metered units must be zero or more, not {units}")
+    # Rounded before it is signed, so that miner, coordinator and client compute with the same amount.
     text = format(units.quantize(UNIT_STEP), "f")
     return text.rstrip("0").rstrip(".")
 
@@ -362,6 +363,7 @@ def read_message(connection: socket.socket) -> ForChild | None:
 def _read_exactly(connection: socket.socket, count: int) -> bytes | None:
     received = bytearray()
     while len(received) < count:
+        # A large frame arrives in pieces, and each call allocates what it asks for.
         chunk = connection.recv(min(count - len(received), 1 << 20))
         if not chunk:
             if received:

@@ -20,6 +20,7 @@ def replace_files(value: Any, replacement: Callable[[OutputFile], dict[str, Any]
         case OutputFile():
             return replacement(value)
         case Mapping():
+            # Only the keys; the values follow, each with its own files.
             check_json(dict.fromkeys(value))
             return {key: replace_files(item, replacement, depth + 1) for key, item in value.items()}
         case list() | tuple():

@@ -113,6 +113,7 @@ class SealedLog:
                 self._add(entry, len(entry.encode()) + 1)
 
     def _add(self, entry: str, size: int) -> None:
+        # Once the tail has begun, a short line must not jump the queue.
         if not self._tail and self._head_size + size <= self._half:
             self._head.append(entry)
             self._head_size += size
@@ -192,6 +193,7 @@ class Sealing:
             for chunk in _open_chunks(cipher, sealed, sealed_digest.update):
                 file.write(chunk)
                 digest.update(chunk)
+        # The coordinator could have given the miner another file that was sealed with the same key.
         if artifact_id != f"sha256:{sealed_digest.hexdigest()}":
             raise _invalid("a file is not the one that it lists")
         self._inputs.append(digest.hexdigest())
@@ -236,6 +238,7 @@ class Sealing:
     def _seal_file(self, source: Path, number: int) -> dict[str, Any]:
         cipher, salted = self.keys.answer(f"output:{number}"), self.keys.digest(f"output:{number}")
         sealed_digest, digest, size = hashlib.sha256(), hashlib.sha256(), 0
+        # The run may have exchanged its file for a link since it was checked.
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
         with (
             os.fdopen(descriptor, "rb") as file,
@@ -316,6 +319,7 @@ class Quiet:
             if self._saved is None:
                 self._saved = os.dup(1), os.dup(2)
                 nowhere = os.open(os.devnull, os.O_WRONLY)
+                # The descriptors instead of `sys.stdout`, because engines print from C, and programs inherit them.
                 os.dup2(nowhere, 1)
                 os.dup2(nowhere, 2)
                 os.close(nowhere)
@@ -324,6 +328,7 @@ class Quiet:
         finally:
             with self._lock:
                 self._runs -= 1
+                # Several sealed runs may overlap.
                 if not self._runs and self._saved is not None:
                     for descriptor, saved in zip((1, 2), self._saved, strict=True):
                         os.dup2(saved, descriptor)
@@ -365,6 +370,7 @@ def _decrypted(cipher: AESGCM, ciphertext: bytes, nonce: bytes = _ZERO) -> bytes
 
 def _padded(value: Any) -> bytes:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    # The length of a ciphertext would otherwise show that of an answer, token by token.
     return text + b" " * (-len(text) % _PADDING)
 
 

@@ -23,6 +23,7 @@ class AnswerParts:
     @property
     def is_json(self) -> bool:
         """Whether the text is JSON, or the beginning of a text that was cut off."""
+        # A text that was cut off cannot be complete JSON, and its client asked for the limit.
         if self.finish_reason == "length":
             return True
         try:
@@ -36,6 +37,7 @@ class AnswerParts:
         self.text += piece.text
         self._reasoning += piece.reasoning
         for part in piece.tool_calls:
+            # Streamed calls come in parts: the number says to which call, and text is appended.
             call = self._calls.setdefault(int(part.get("index", 0)), {"id": "", "name": "", "arguments": ""})
             function = part.get("function") or {}
             for name, value in (

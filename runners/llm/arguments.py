@@ -27,6 +27,7 @@ def arguments_text(text: str) -> str:
         json.dumps(value, ensure_ascii=False).encode()  # fails for half of a surrogate pair
     except (ValueError, RecursionError):
         value = None
+    # Deeper JSON exceeds the recursion limit of some templates and engines.
     if not isinstance(value, dict) or _depth(value) > MAX_DEPTH:
         raise ValueError(
             'must be the text of a JSON object, such as {"city": "Paris"}; if the model\'s answer was cut off, leave the call out'

@@ -67,6 +67,7 @@ def audit(
         check_text(claim.results.all_answers[index].model_dump(), engine.text(answer))
     except Malformed as error:
         return AuditResult(Comparison("fail", str(error), where="the results"), _units(len(prompt)))
+    # Only after the miner has committed to its evidence is the choice known to anybody.
     positions = chosen_positions(audited.choice, claim.answers[index], partly=engine.reads_partly)
     if len(positions) < LEAST_TOKENS:
         reason = f"The answer has fewer than {LEAST_TOKENS} tokens, too few to compare."
@@ -92,6 +93,7 @@ def _compare(
         context.check()
         context.progress(50, units)
 
+    # A seed of the client comes first, in the run as in the audit.
     seed = str(request.seed) if request.seed is not None else audited.seed
     draw = Draw(seed, index) if engine.seeded and claim.seeded and seed is not None else None
     readings = engine.read(request, prompt, answer, positions, draw)

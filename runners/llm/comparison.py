@@ -119,6 +119,7 @@ class Difference:
 
     def add(self, position: int, claimed: TokenEvidence, reading: Reading) -> None:
         """Add a position. Tokens that the auditor's model does not list are at least as unlikely as the last one that it lists."""
+        # Both sides state only the most likely tokens; this bound treats the unstated ones in favour of the miner.
         last = min(reading.top.values())
         apart = [
             min(MOST, (chance - reading.top.get(number, min(last, chance))) ** 2)

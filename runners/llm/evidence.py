@@ -46,6 +46,7 @@ class AnswerEvidence:
         numbers, chances = list[int](), list[float]()
         for token in tokens:
             numbers.append(token.token)
+            # A fixed length for each token keeps the packed form free of lengths.
             padded = [*token.top[:TOP], *[(token.token, LEAST)] * TOP][:TOP]
             numbers += [number for number, _ in padded]
             chances += [max(LEAST, chance) for _, chance in padded]
@@ -58,6 +59,7 @@ class AnswerEvidence:
     def from_json(cls, values: Mapping[str, Any]) -> AnswerEvidence:
         """Read what `to_json` has written. Raises `ValueError` or `TypeError` for everything else."""
         packed = [base64.b64decode(values[name], validate=True) for name in ("tokens", "logprobs")]
+        # Checked before unpacking: the evidence comes from a stranger.
         if len(packed[0]) % (4 * (TOP + 1)) or len(packed[1]) * 2 * (TOP + 1) != len(packed[0]) * TOP:
             raise ValueError("The evidence about an answer has a wrong length.")
         numbers = iter(struct.unpack(f"<{len(packed[0]) // 4}I", packed[0]))

@@ -84,11 +84,13 @@ def check_calls(tools: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise `ValueError` if a call of one of these tools cannot be enforced; `tools` maps names to schemas."""
     for name, schema in tools.items():
         try:
+            # One at a time first, so that the error can name the tool.
             _compile(call_grammar({name: schema}))
         except ValueError as error:
             raise ValueError(
                 f"a call of {name} cannot be enforced ({error}); simplify its parameters, or let tool_choice be auto"
             ) from None
+    # Each may be small enough, and all together too large.
     if len(tools) > 1:
         _compile(call_grammar(tools))
 

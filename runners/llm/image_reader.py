@@ -105,9 +105,11 @@ def write(image: Any, path: Path, target: Path, pixels: int) -> str:
     if image.mode in ("P", "PA"):  # a palette cannot be scaled smoothly
         image = image.convert("RGBA")
     image.thumbnail(size)  # asks a JPEG's decoder for fewer pixels
+    # After scaling, which is quicker on fewer pixels.
     upright = ImageOps.exif_transpose(image)
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
+        # Engines drop the transparency, and would show whatever is below it.
         upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
     name = f"{target.name}.jpeg"
     upright.convert("RGB").save(target.with_name(name), "JPEG", quality=QUALITY, subsampling=0)

@@ -97,6 +97,7 @@ def _read(context: Context, tools: Tools, pillow: Path) -> Images:
         on_cancel=context.on_cancel,
     )
     _judge(outcome, messages)
+    # Only the name: the program may have been taken over, and name any file.
     names = [Path(str(message.get("written"))).name for message in messages[1:]]
     if len(names) != len(context.files):
         raise _unreadable()
@@ -154,5 +155,6 @@ def _data_url(path: Path) -> str:
             data = file.read(MAX_BYTES)
     except (OSError, KeyError):
         raise _unreadable() from None
+    # The data is in memory now, and a request may have sixteen of them.
     path.unlink()
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"

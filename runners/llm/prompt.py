@@ -26,6 +26,7 @@ class PromptReader:
         control = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
         control |= set(tokenizer.all_special_tokens)
         self._control_ids = frozenset(tokenizer.convert_tokens_to_ids(sorted(control)))
+        # One token may be the beginning of another.
         longest_first = sorted((text for text in control if text), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 

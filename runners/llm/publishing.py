@@ -44,6 +44,7 @@ class Publisher:
             self._hold(piece.index, piece.reasoning, (), reasoning=True)
         if piece.text or piece.logprobs:
             self._hold(piece.index, piece.text, piece.logprobs)
+        # Published at once: calls are few, and must not overtake the text before them.
         if piece.tool_calls:
             self._release(piece.index)
             self._part(piece.index, {"tool_calls": [dict(call) for call in piece.tool_calls]})

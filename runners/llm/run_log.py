@@ -38,6 +38,7 @@ class RunLog:
         """Log the tokens, their speed, and warnings about answers that are incomplete."""
         ended = time.monotonic()
         first = ended if self._first is None else self._first
+        # The first token includes reading the prompt, which says nothing about the speed of writing.
         speed = (piece.completion_tokens - 1) / (ended - first) if ended > first else 0.0
         lines = [
             f"Prompt: {piece.prompt_tokens} tokens; the first token of the answer followed after {first - self._began:.2f} s.",

@@ -26,7 +26,7 @@ from runners.api import (
     Tools,
 )
 from runners.extras import extra_command
-from runners.llm import audit as audits
+from runners.llm import audit
 from runners.llm.answer import AnswerParts
 from runners.llm.engines import open_engine
 from runners.llm.engines.base import LanguageEngine, Piece
@@ -61,8 +61,8 @@ DEFINITION = ServiceDefinition(
     model_field="model",
     needs=needs,
     title=title,
-    comparer=audits.COMPARER,
-    unprovable=audits.unprovable,
+    comparer=audit.COMPARER,
+    unprovable=audit.unprovable,
     reuses=True,
 )
 
@@ -163,6 +163,7 @@ class LLMRunner(Runner[InferenceRequest]):
                 answers[piece.index].add(piece)
                 evidence[piece.index].tokens += piece.tokens
                 evidence[piece.index].complete &= not piece.gap
+                # The units are what the client pays if it cancels now.
                 context.progress(
                     100 * piece.completion_tokens / (request.n * request.max_tokens), _units(piece)
                 )
@@ -170,6 +171,7 @@ class LLMRunner(Runner[InferenceRequest]):
                 if too_costly:
                     break
         finally:
+            # Also after an error here: the engine would otherwise write to the end for nobody.
             generation.cancel()
         context.check()
         publisher.flush()
@@ -181,7 +183,7 @@ class LLMRunner(Runner[InferenceRequest]):
 
     def audit(self, request: InferenceRequest, audited: Audited, context: Context) -> AuditResult:
         """See `Runner.audit`."""
-        return audits.audit(self._open(request), self.device, request, audited, context)
+        return audit.audit(self._open(request), self.device, request, audited, context)
 
     def _open(self, request: InferenceRequest) -> LanguageEngine:
         if self._engine is None:

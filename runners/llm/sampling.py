@@ -39,11 +39,14 @@ VOCABULARY = 300_000
 
 @dataclass(frozen=True, slots=True)
 class _Honest:
-    """The greatest probabilities in an honest run: of each stated token among the stated ones, by rank, and of all others together."""
+    """The greatest probabilities in an honest run."""
 
     ranks: dict[int, int]
+    """The rank of each stated token."""
     chances: Sequence[float]
-    others: float
+    """Of each stated token among the stated ones, by rank."""
+    unstated: float
+    """Of all other tokens together."""
 
 
 def samples_plainly(request: InferenceRequest, tokens: Sequence[TokenEvidence]) -> bool:
@@ -63,14 +66,15 @@ def sampling_distance(request: InferenceRequest, tokens: Iterable[TokenEvidence]
         honest = _honest(request, token.top)
         rank = honest.ranks.get(token.token)
         for number, (power, odds) in enumerate(ALTERNATIVES):
-            others_chance = odds * honest.others / (1 - honest.others + odds * honest.others)
+            others_chance = odds * honest.unstated / (1 - honest.unstated + odds * honest.unstated)
             if rank is None:
-                sums[number] += math.log(others_chance / honest.others)
+                sums[number] += math.log(others_chance / honest.unstated)
             else:
-                sums[number] += math.log((1 - others_chance) / (1 - honest.others)) + _gain(
+                sums[number] += math.log((1 - others_chance) / (1 - honest.unstated)) + _gain(
                     honest.chances, rank, power
                 )
     greatest = max(sums)
+    # The logarithm of the mean, computed so that no power overflows.
     ratio = greatest + math.log(sum(math.exp(logarithm - greatest) for logarithm in sums) / len(sums))
     return round(max(0.0, ratio / math.log(10)), 6)
 
@@ -88,11 +92,11 @@ def _honest(request: InferenceRequest, top: Sequence[tuple[int, float]]) -> _Hon
     unstated = max(0.0, 1 - sum(math.exp(chance) for _, chance in ranked)) + UNLIKELY
     heat = 1 / request.temperature
     weights = [math.exp(max(-MOST, heat * (chance - best))) for _, chance in ranked]
-    if (
-        heat >= 1
-    ):  # a lower temperature favours likely tokens: all others are at most as likely as the last stated one
+    if heat >= 1:
+        # A lower temperature favours likely tokens: all others are at most as likely as the last stated one.
         others_chance = math.exp(min(MOST, math.log(unstated) + heat * (last - best) - last))
-    else:  # a higher one favours many tokens
+    else:
+        # A higher one favours many tokens.
         count = request.top_k or VOCABULARY
         others_chance = math.exp(min(MOST, math.log(count) + heat * (math.log(unstated / count) - best)))
     eligible = len(ranked)

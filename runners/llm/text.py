@@ -40,5 +40,6 @@ class TextStream:
 
     def _overlap(self, stop: str) -> int:
         """Return how many characters at the end of the held text begin `stop`."""
+        # A whole stop string would have been found before.
         longest = min(len(stop) - 1, len(self._held))
         return next((size for size in range(longest, 0, -1) if self._held.endswith(stop[:size])), 0)

@@ -57,7 +57,7 @@ _NETWORK_SIGNS = (
 )
 
 
-def unavailable() -> str | None:
+def installer_unavailable() -> str | None:
     """Return why no environments can be made on this machine, None if they can."""
     if importlib.util.find_spec("uv") is None:
         return f"uv, which installs the packages of Python models, is missing; install it: {sys.executable} -m pip install uv."
@@ -211,6 +211,7 @@ def _free_space(tools: Tools, store: Path) -> int:
     sizes = {path: _recorded_size(path) for path in sorted(environments, key=_last_used)}
     free = quota - _size(cache) - sum(sizes.values())
     for directory, size in sizes.items():
+        # One without the mark was left half made by a process that was killed.
         if free < tools.max_environment or not (directory / _COMPLETE).is_file():
             free += size if _evict(directory) else 0
     if free < min(SMALLEST, tools.max_environment):

@@ -197,11 +197,13 @@ def explained(error: BaseException, action: str) -> str:
             for frame in part.stack
             if frame.filename != __file__ and not frame.filename.startswith("<frozen importlib")
         ]
+        # An endless recursion has a thousand frames, which would push out the reason.
         if len(model_frames) > 2 * TRACEBACK_FRAMES:
             model_frames[TRACEBACK_FRAMES:-TRACEBACK_FRAMES] = []
         part.stack = traceback.StackSummary.from_list(model_frames)
     summary = next(frames.format_exception_only()).strip()
     if isinstance(error, SyntaxError):
+        # The short form of a syntax error is its first line only, without the file.
         summary = f"{type(error).__name__}: {error}"
     if isinstance(error, ModuleNotFoundError) and error.name:
         module = error.name.partition(".")[0]
@@ -226,11 +228,13 @@ def attempted(action: str, call: Callable[[], Any]) -> Any:
 
 def load(root: Path, entrypoint: str) -> Callable[..., Any]:
     """Import the model; return its `predict`."""
+    # So that the model can import the files beside it.
     sys.path.insert(0, str(root))
     specification = importlib.util.spec_from_file_location("model", root / entrypoint)
     if specification is None or specification.loader is None:
         refuse(f"{entrypoint} is not a Python module.")
     module = importlib.util.module_from_spec(specification)
+    # Pickle and dataclasses look a class up in its module.
     sys.modules["model"] = module
     loader = specification.loader
     attempted(f"{entrypoint} cannot be imported", lambda: loader.exec_module(module))
@@ -268,6 +272,7 @@ def prepare(job: Mapping[str, Any]) -> None:
 def main() -> None:
     """Entry point; ends with `FAILED` or `TOO_LARGE` and a reason on standard error if it fails."""
     if isinstance(sys.stdout, io.TextIOWrapper):
+        # Lines reach the job's log while the model runs, and a name that is not UTF-8 must not end it.
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     job = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
     {"unpack": prepare, "predict": predict}[sys.argv[1]](job)

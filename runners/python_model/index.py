@@ -45,6 +45,7 @@ def index() -> Index:
     if _SYSTEM_CERTIFICATES.is_file():
         chosen["SSL_CERT_FILE"] = str(_SYSTEM_CERTIFICATES)
     for name in _PASSED_ON:
+        # Programs disagree about the case of these variables.
         for variable in (name, name.lower()):
             if value := os.environ.get(variable):
                 chosen[variable] = value

@@ -94,6 +94,7 @@ class Program:
             )
         limits = replace(self.limits, seconds=seconds, cpu_seconds=seconds * self.threads)
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        # NumPy and torch would otherwise start a thread for every core of the machine, and exceed the processor time.
         settings = dict.fromkeys(names, str(self.threads))
         sandbox = Sandbox(self.tools, limits, self.device, environment=settings)
         python = granted_python(sandbox, settings)
@@ -146,6 +147,7 @@ def _is_archive(source: Path) -> bool:
 def _read_listed(path: Path) -> str:
     """Return the copy of requirements.txt, "" without one. The sandboxed program that made it is untrusted."""
     try:
+        # The program may have put a link or a pipe there, at which opening would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return ""

@@ -105,6 +105,7 @@ def _regular_files(directory: Path) -> list[Path]:
     pending: list[Path] = [directory]
     while pending:
         for path in sorted(pending.pop().iterdir()):
+            # A link could name a file of this machine, which would then be published.
             if path.is_symlink():
                 continue
             if path.is_dir():

@@ -39,8 +39,7 @@ from runners.python_model.comparer import (
     runs_differ,
     verdict,
 )
-from runners.python_model.environment import PACKAGES, environment
-from runners.python_model.environment import unavailable as environments_unavailable
+from runners.python_model.environment import PACKAGES, environment, installer_unavailable
 from runners.python_model.program import Program
 from runners.python_model.request import InferenceRequest, InferenceResult, title, upload_field
 from runners.python_model.returned import returned, written
@@ -134,7 +133,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
             )
         if (forbidden := _forbidden(tools)) is not None:
             return Probe(available=False, reasons=(forbidden,))
-        if (reason_or_none := environments_unavailable() or unavailable(tools)) is not None:
+        if (reason_or_none := installer_unavailable() or unavailable(tools)) is not None:
             return Probe(available=False, reasons=(reason_or_none,))
         return Probe(available=True, version=platform.python_version())
 
@@ -183,6 +182,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
 
         with environment(self.tools, packages, context, meter.report) as home:
             context.check()
+            # Another version of a package may compute another value, and then nobody is at fault.
             evidence = {"python": platform.python_version(), "packages": packages_in(home / PACKAGES)}
             program.predict(home, report)
         context.check()

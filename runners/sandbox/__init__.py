@@ -41,15 +41,17 @@ class Sandbox:
     """One run of one program. Grant it paths, then call `run`.
 
     `read` and `write` take a path of this machine and the absolute path at which the program should see it, and return
-    the path for the command line: the latter in bubblewrap, the former elsewhere. With a CUDA `device` the
-    program sees the GPUs' device files, but only that GPU. With `network` it can reach other machines.
+    the path for the command line: the latter in bubblewrap, the former elsewhere.
     """
 
     tools: Tools
     limits: Limits
     device: Device | None = None
+    """With a CUDA device, the program sees the GPUs' device files, but only that GPU."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables in addition to those of every program."""
     network: bool = False
+    """Whether it can reach other machines."""
     _mounts: list[tuple[str, str, str]] = field(default_factory=list)
     _readable: list[Path] = field(default_factory=list)
     _writable: list[Path] = field(default_factory=list)
@@ -81,6 +83,7 @@ class Sandbox:
         path = Path(executable).resolve()
         if path.is_relative_to("/usr"):
             return str(path)
+        # A program that was built with its own libraries (upstream Blender, Conda) finds them by their relative path.
         for library in _libraries(path):
             self.read(library, _moved(library, path))
         return self.read(path, _moved(path, path))
@@ -131,6 +134,7 @@ class Sandbox:
     def _renamed(self, text: str) -> str:
         """Return a program's output with this machine's paths replaced by those inside, because clients see it."""
         if not self._moved:
+            # The longest path first, since one may be the beginning of another.
             for _, host, inside in sorted(self._mounts, key=lambda mount: len(mount[1]), reverse=True):
                 text = text.replace(host, inside)
         return text
@@ -142,6 +146,7 @@ class Sandbox:
 
     @contextmanager
     def _bubblewrapped(self, command: Sequence[str], directory: str | None) -> Iterator[_Prepared]:
+        # A program could otherwise read the keys of the session that started the agent.
         fresh_session_keyring()
         environment = self._environment("/tmp")  # noqa: S108 - the sandbox's own
         grants = bubblewrap.Grants(self._mounts, environment, directory or "/", self._gpu, self.network)
@@ -161,6 +166,7 @@ class Sandbox:
 
     @contextmanager
     def _landlocked(self, command: Sequence[str], directory: str | None) -> Iterator[_Prepared]:
+        # A program could otherwise read the keys of the session that started the agent.
         fresh_session_keyring()
         network: seccomp.Network = "host" if self.network else "none"
         with tempfile.TemporaryDirectory(prefix="aitbc-sandbox-", ignore_cleanup_errors=True) as temporary:
@@ -177,6 +183,7 @@ class Sandbox:
                 landlock.launched(rules, network, user, self.limits, OPEN_FILES) as (words, descriptors),
             ):
                 if user is not None:
+                    # Landlock moves no paths, so the program must pass through the directories above them.
                     users.admit(user, [*self._readable, *writable])
                 yield _Prepared(
                     [*words, *command],
@@ -217,6 +224,7 @@ class Sandbox:
             "LOGNAME": "sandbox",
         }
         if self.device is not None and (self.device.kind == "cpu" or self.device.uuid is not None):
+            # Empty for the CPU, which hides all GPUs.
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.device.gpus)
         return {**environment, **mark.inherited(), **self.environment}
 
@@ -317,6 +325,6 @@ def granted_python(sandbox: Sandbox, environment: dict[str, str]) -> str:
     program = Path("bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
     if prefix.is_relative_to("/usr"):
         return str(prefix / program)
-    seen = sandbox.read(prefix, "/python")
-    environment["LD_LIBRARY_PATH"] = f"{seen}/lib"  # the loader would search the original path
-    return f"{seen}/{program}"
+    inside = sandbox.read(prefix, "/python")
+    environment["LD_LIBRARY_PATH"] = f"{inside}/lib"  # the loader would search the original path
+    return f"{inside}/{program}"

@@ -51,28 +51,35 @@ def main() -> None:
     """Follow the instructions. Ends with a message on standard error if one of them fails."""
     numbers, *command = sys.argv[1:]
     rules, first, second, ready, parent, user, search, proc, *limits = map(int, numbers.split(","))
+    # Python ignores both signals, and the program would inherit that: a closed pipe or a file that is too large would no longer end it.
     for ignored_by_python in (SIGPIPE, SIGXFSZ):
         libc.signal(ignored_by_python, None)
+    # Everything that opens files or imports modules comes first: after the restriction, neither the filters nor the program may be readable.
     filters = [_content(first), _content(second)]
     program = _found(command[0])
     _limit(*limits)
     if user != NO_USER:
         for capability in range(LAST_CAPABILITY + 1):
-            libc.prctl(
-                PR_CAPBSET_DROP, capability, 0, 0, 0
-            )  # fails for capabilities that the kernel does not know
+            # Fails for capabilities that the kernel does not know.
+            libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+        # Groups before the user: afterwards there is no privilege left to change them.
         os.setgroups([search])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     # After the change of user, which resets it.
     _check(libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+    # The parent may have ended before the death signal was set, and then the kernel would never send it.
     if os.getppid() != parent:
         sys.exit(1)
+    # Without this, the kernel refuses Landlock and filters to a process without privileges, and a setuid program could regain them.
     _check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    # Only now, since the rule names this process: a program may read about itself, but not about the others.
     _allow_own_proc(rules, proc)
     _check(libc.syscall(RESTRICT_SELF, rules, 0))
     os.write(ready, str(os.getpid()).encode())
+    # The ruleset, the filters and the pipe are no business of the program, and descriptors are not checked by Landlock.
     os.closerange(3, 2**31 - 1)
+    # Last, because the filters refuse calls that the steps before need.
     for content in filters:
         loaded = Program(len(content) // 8, content)
         _check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(loaded), 0, 0))
@@ -96,6 +103,7 @@ def _limit(memory: int, cpu: int, output: int, files: int, processes: int) -> No
     }
     if processes:
         limits[resource.RLIMIT_NPROC] = processes
+    # Hard and soft limit are equal, so that the program cannot raise one.
     for name, value in limits.items():
         resource.setrlimit(name, (value, value))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + CPU_GRACE))

@@ -15,6 +15,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def syscall(number: int, *arguments: int | None) -> int:
     """Make a system call. Raises `OSError`."""
+    # Passed as a Python integer, an argument would be cut to 32 bits.
     words = [ctypes.c_void_p(word) for word in arguments]
     result = _libc.syscall(ctypes.c_long(number), *words)
     if result < 0:

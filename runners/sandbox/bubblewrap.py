@@ -99,7 +99,9 @@ def started_by(
                 for mount in sorted(grants.mounts, key=_depth)
                 for word in ("--dir", str(Path(mount[2]).parent), *mount)
             ),
+            # After all mounts, for which bubblewrap creates directories there.
             *("--remount-ro", "/dev", "--remount-ro", "/"),
+            # The environment of bubblewrap itself is the agent's, with its secrets.
             *("--chdir", grants.directory, "--clearenv"),
             *(word for item in grants.environment.items() for word in ("--setenv", *item)),
         ]
@@ -124,6 +126,7 @@ def _isolation(bubblewrap: str, *, network: bool) -> tuple[str, ...]:
     common = _COMMON if network else (*_COMMON, "--unshare-net")
     if os.geteuid() == 0:
         return (*common, *_AS_ROOT)
+    # A program that makes user namespaces reaches parts of the kernel that are otherwise reserved to root. Older versions lack the option.
     hardened = (*_AS_USER, _NO_FURTHER_USERS)
     chosen = hardened if _failure(bubblewrap, (*_COMMON, *hardened)) is None else _AS_USER
     return (*common, *chosen)
@@ -138,6 +141,7 @@ def _failure(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
         )
     user = User(NOBODY, NOBODY) if os.geteuid() == 0 else None
     last = ("--remount-ro", "/", "--")
+    # The probe must mount, change the user and set a limit just like a run: each of them fails on some machines.
     command = [
         bubblewrap,
         *isolation,
@@ -149,7 +153,7 @@ def _failure(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
         "true",
     ]
     try:
-        done = subprocess.run(  # noqa: S603 - a fixed command
+        probe = subprocess.run(  # noqa: S603 - a fixed command
             command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
@@ -159,10 +163,10 @@ def _failure(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
         ) from None
     except OSError as error:
         return f"bubblewrap could not be run ({error})."
-    if done.returncode == 0:
+    if probe.returncode == 0:
         return None
     return (
-        f"bubblewrap does not work here ({done.stderr.strip()[-300:]}); allow user namespaces "
+        f"bubblewrap does not work here ({probe.stderr.strip()[-300:]}); allow user namespaces "
         "(sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for bwrap), or in a container "
         "run it with the options of docs/how-to/containers.md."
     )
@@ -182,6 +186,7 @@ def _system() -> list[str]:
     for name in SYSTEM_LINKS:
         path = Path("/", name)
         if path.is_symlink():
+            # On merged systems /bin is a link to /usr/bin; elsewhere it is a directory of its own.
             arguments += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             arguments += ["--ro-bind", str(path), str(path)]
@@ -195,6 +200,7 @@ def _system() -> list[str]:
         "--dev",
         "/dev",
     ]
+    # Without a size, a memory disk takes up to half of the machine's memory, which no limit of a process counts.
     memory = ("--perms", "1777", "--size", str(TEMPORARY_SIZE), "--tmpfs")
     return [*arguments, *memory, "/dev/shm", *memory, "/tmp"]  # noqa: S108 - inside
 
@@ -206,6 +212,7 @@ def _closed_proc() -> list[str]:
         arguments += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
     for name in _PROC_HIDDEN:
         if Path("/proc", name).exists():
+            # An entry of /proc cannot be deleted, only covered.
             arguments += ["--ro-bind", "/dev/null", f"/proc/{name}"]
     return arguments
 
@@ -214,6 +221,7 @@ def _nvidia_devices() -> list[str]:
     """Return the mounts for CUDA and NVENC: the device files, and /sys, in which the driver finds the cards."""
     arguments = ["--ro-bind", "/sys", "/sys"]
     for path in sorted(Path("/dev").glob("nvidia*")):
+        # An ordinary bind mount refuses device files; see `bwrap(1)`.
         arguments += ["--dev-bind-try", str(path), str(path)]
     return arguments
 

@@ -47,6 +47,7 @@ class Group:
 
     def entering(self, command: Sequence[str]) -> list[str]:
         """Return a command that enters the group and then becomes `command`."""
+        # The shell moves itself before the program exists, so that not even its first process is outside.
         return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self.path / "cgroup.procs"), *command]
 
     def kill(self) -> None:
@@ -97,11 +98,14 @@ def create(*, memory: int, processes: int, cpus: float | None) -> Group | None:
     try:
         path.mkdir()
         _write(path / "memory.max", memory)
+        # One killed process of several would leave a program that waits for it until the time limit.
         _write(path / "memory.oom.group", 1)
         _write(path / "pids.max", processes)
+        # Without swap in the kernel the file is missing. With it, a program would slow the machine down before it reaches its limit.
         if (path / "memory.swap.max").exists():
             _write(path / "memory.swap.max", 0)
         if cpus is not None and (path / "cpu.max").exists():
+            # The kernel accepts no quota below a millisecond.
             _write(path / "cpu.max", f"{max(1000, round(cpus * PERIOD))} {PERIOD}")
     except OSError:
         Group(path).remove()
@@ -125,14 +129,16 @@ def base() -> Path | None:
 
 
 def _candidates() -> Iterator[Path]:
-    found = _own()
-    if found is None:
+    place = _own()
+    if place is None:
         return
-    mount, own = found
-    if own.name == OWN_GROUP and own != mount:
-        yield own.parent
-    if own == mount or _is_delegated(own):
-        yield own
+    mount, group = place
+    # The agent has already moved its processes down, and this one is among them.
+    if group.name == OWN_GROUP and group != mount:
+        yield group.parent
+    # In a container, the mount point is the container's own group.
+    if group == mount or _is_delegated(group):
+        yield group
     if os.geteuid() == 0:
         yield mount / TOP_GROUP
 
@@ -144,12 +150,14 @@ def _own() -> tuple[Path, Path] | None:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    own = next((line.removeprefix("0::") for line in groups if line.startswith("0::")), None)
+    # Lines with other numbers are hierarchies of version 1.
+    group = next((line.removeprefix("0::") for line in groups if line.startswith("0::")), None)
     for line in mounts:
         fields, _, kind = line.partition(" - ")
         root, mount = fields.split()[3:5]
-        if own is not None and kind.startswith("cgroup2 ") and Path(own).is_relative_to(root):
-            return Path(mount), Path(mount) / Path(own).relative_to(root)
+        # A container may see only the part of the hierarchy below `root`.
+        if group is not None and kind.startswith("cgroup2 ") and Path(group).is_relative_to(root):
+            return Path(mount), Path(mount) / Path(group).relative_to(root)
     return None
 
 
@@ -166,6 +174,7 @@ def _prepare(group: Path) -> None:
     """Enable the controllers for groups below this one. Raises `OSError` if that is not possible."""
     if group.name == TOP_GROUP:
         group.mkdir(exist_ok=True)
+    # A group may only pass on controllers that its own parent has given it.
     offered = set(_read(group / "cgroup.controllers").split())
     if not offered >= _REQUIRED:
         raise OSError(errno.ENOTSUP, "the group has no controllers for memory and processes")
@@ -196,6 +205,7 @@ def _move_processes(group: Path) -> None:
 def _remove_stale(group: Path) -> None:
     """Remove the empty groups that killed agents have left."""
     for path in group.glob("run-*-*"):
+        # The name contains the id of the agent's process: other agents of this machine may be running.
         if not Path("/proc", path.name.split("-")[1]).exists():
             with suppress(OSError):
                 path.rmdir()

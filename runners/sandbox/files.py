@@ -42,7 +42,9 @@ def measure(directories: Iterable[Path], *, size: int, files: int, depth: int = 
     for count, status in enumerate(_statuses(directories, depth), 1):
         key = (status.st_dev, status.st_ino)
         if not stat.S_ISDIR(status.st_mode) and key not in linked:
+            # `st_blocks` counts 512 bytes whatever the block size of the file system is; see `stat(2)`.
             total += max(status.st_size, status.st_blocks * 512)
+            # Only files with several names can occur again, so the set stays small.
             if status.st_nlink > 1:
                 linked.add(key)
         if total > size:
@@ -147,6 +149,7 @@ def _empty(top: int, errors: list[OSError]) -> None:
     Each directory is first moved to the top, so that depth needs neither descriptors nor stack.
     """
     prefix = f".removing-{os.urandom(8).hex()}"
+    # Random, so that a program cannot have put a file with one of these names there.
     fresh_names = (f"{prefix}-{number}" for number in itertools.count())
     pending = _remove_files(top, errors)
     while pending:
@@ -174,6 +177,7 @@ def _remove_files(descriptor: int, errors: list[OSError]) -> list[str]:
     """Remove the entries of a directory that are not directories. Make the directories writable and return their names."""
     directories: list[str] = []
     with os.scandir(descriptor) as entries:
+        # Read to the end first, since deleting while reading may skip entries.
         names = [entry.name for entry in entries]
     for name in names:
         try:

@@ -123,6 +123,7 @@ class Ruleset:
             return
         try:
             rights = access & self.handled
+            # The kernel refuses a rule for a file that also names rights on directories.
             if not os.path.isdir(f"/proc/self/fd/{descriptor}"):  # noqa: PTH112 - a descriptor
                 rights &= OF_FILES
             rule = _launch.PathBeneath(int(rights), descriptor)
@@ -158,6 +159,7 @@ def ruleset(
         TCP if version >= ABI_NETWORK and not network else 0,
         SCOPES if version >= ABI_SCOPES else 0,
     )
+    # The size tells the kernel which fields there are; an old one refuses those that it does not know.
     size = 24 if version >= ABI_SCOPES else 16 if version >= ABI_NETWORK else 8
     descriptor = syscall(CREATE_RULESET, ctypes.addressof(attributes), size, 0)
     rules = Ruleset(descriptor, handled(version))
@@ -169,6 +171,7 @@ def ruleset(
         for path in _DEVICES:
             rules.allow(path, DEVICE)
         for granted in devices:
+            # Some of these are directories, in which the driver lists the cards.
             rules.allow(granted, DEVICE | Access.READ_DIR)
         for granted in readable:
             rules.allow(granted, READ, required=True)
@@ -216,6 +219,7 @@ def launched(
         reading, writing = os.pipe()
         stack.callback(os.close, reading)
         stack.callback(os.close, writing)
+        # The pipe stays empty if the program never started, and then there is nothing to end.
         os.set_blocking(reading, False)
         instructions = Instructions(
             rules=rules.descriptor,
@@ -245,6 +249,7 @@ def end_group(group: int) -> None:
     end = time.monotonic() + END_SECONDS
     with suppress(ProcessLookupError):
         while time.monotonic() < end:
+            # Again and again: a process may fork between two signals.
             os.killpg(group, signal.SIGKILL)
             with suppress(ChildProcessError):  # this process adopts orphans, or another does
                 while os.waitpid(-group, os.WNOHANG) != (0, 0):
@@ -289,7 +294,7 @@ def _failure() -> str | None:
         launched(rules, "none", user, limits, 64) as (words, descriptors),
     ):
         try:
-            done = subprocess.run(  # noqa: S603 - a fixed command
+            probe = subprocess.run(  # noqa: S603 - a fixed command
                 [*words, "true"],
                 capture_output=True,
                 text=True,
@@ -308,6 +313,6 @@ def _failure() -> str | None:
             return f"The Landlock sandbox could not be started ({error})."
     return (
         None
-        if done.returncode == 0
-        else f"The Landlock sandbox does not work here ({done.stderr.strip()[-300:]})."
+        if probe.returncode == 0
+        else f"The Landlock sandbox does not work here ({probe.stderr.strip()[-300:]})."
     )

@@ -42,11 +42,11 @@ def end_marked(beginning: str) -> list[int]:
     """Kill every process whose mark has this prefix, and those that they start meanwhile. Return their ids. Blocking."""
     ended: list[int] = []
     end = time.monotonic() + END_SECONDS
-    while (found := list(marked(beginning))) and time.monotonic() < end:
-        for pid in found:
+    while (pids := list(marked(beginning))) and time.monotonic() < end:
+        for pid in pids:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        ended += [pid for pid in found if pid not in ended]
+        ended += [pid for pid in pids if pid not in ended]
         time.sleep(_PAUSE_SECONDS)
     return ended
 

@@ -23,40 +23,39 @@ _IRRECLAIMABLE = ("RssAnon", "RssShmem", "VmSwap")
 
 @dataclass(slots=True)
 class Held:
-    """Memory and files of processes beside their own pages. Sizes are bytes, by device and inode.
-
-    `shared` are unnamed files in memory (memfd, System V segments, anonymous shared mappings), `unlinked` are deleted
-    files on disk that are still open, and `hidden` are processes that hide their open files.
-    """
+    """Memory and files of processes beside their own pages. Sizes are bytes, by device and inode."""
 
     shared: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Unnamed files in memory: memfd, System V segments, anonymous shared mappings."""
     unlinked: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Deleted files on disk that are still open."""
     hidden: set[int] = field(default_factory=set)
+    """Processes that hide their open files."""
 
 
 def open_files(processes: Iterable[int]) -> Held:
     """Return the memory and files of the processes' open descriptors."""
-    held = Held()
+    resources = Held()
     for pid in processes:
         try:
             with _as_owner_of(pid):
                 for name in list(Path(f"/proc/{pid}/fd").iterdir()):
                     with suppress(OSError):
-                        _add(held, name.stat())
+                        _add(resources, name.stat())
         except PermissionError:
             if _hides(pid):
-                held.hidden.add(pid)
+                resources.hidden.add(pid)
         except OSError:
             continue
-    return held
+    return resources
 
 
-def add_mapped(held: Held, processes: Iterable[int]) -> None:
+def add_mapped(resources: Held, processes: Iterable[int]) -> None:
     """Add shared memory that is mapped but not open.
 
     Counts its pages if this process may read them (as root), otherwise the whole mapped range.
     """
-    seen = set(held.shared)
+    counted = set(resources.shared)
     for pid in processes:
         try:
             with _as_owner_of(pid):
@@ -67,9 +66,9 @@ def add_mapped(held: Held, processes: Iterable[int]) -> None:
             span, _, offset, device, inode, *_ = line.split(maxsplit=5)
             major, _, minor = device.partition(":")
             key = (os.makedev(int(major, 16), int(minor, 16)), int(inode))
-            if key[0] != _shared_memory_device() or key in seen:
+            if key[0] != _shared_memory_device() or key in counted:
                 continue
-            held.shared[key] = max(held.shared.get(key, 0), _mapped(pid, span, int(offset, 16)))
+            resources.shared[key] = max(resources.shared.get(key, 0), _mapped(pid, span, int(offset, 16)))
 
 
 def _mapped(pid: int, span: str, offset: int) -> int:
@@ -80,12 +79,12 @@ def _mapped(pid: int, span: str, offset: int) -> int:
         return offset + end - begin
 
 
-def _add(held: Held, status: os.stat_result) -> None:
+def _add(resources: Held, status: os.stat_result) -> None:
     key = (status.st_dev, status.st_ino)
     if status.st_dev == _shared_memory_device():
-        held.shared[key] = status.st_blocks * BLOCK
+        resources.shared[key] = status.st_blocks * BLOCK
     elif stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
-        held.unlinked[key] = max(status.st_size, status.st_blocks * BLOCK)
+        resources.unlinked[key] = max(status.st_size, status.st_blocks * BLOCK)
 
 
 @cache
@@ -109,6 +108,7 @@ def _as_owner_of(pid: int) -> Iterator[None]:
         yield
         return
     libc = _libc()
+    # The group first: after the change of the user there would be no privilege to do it.
     libc.setfsgid(identity[1])
     libc.setfsuid(identity[0])
     try:
@@ -142,7 +142,7 @@ def _status(pid: int) -> dict[str, list[str]]:
         text = Path(f"/proc/{pid}/status").read_text(errors="replace")
     except OSError:
         return {}
-    return {name: rest.split() for name, _, rest in (line.partition(":") for line in text.splitlines())}
+    return {name: values.split() for name, _, values in (line.partition(":") for line in text.splitlines())}
 
 
 def rss(processes: Sequence[int]) -> int:
@@ -177,13 +177,14 @@ def proportional(processes: Sequence[int]) -> tuple[int, int]:
             with _as_owner_of(pid):
                 text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
         except PermissionError:
+            # Better too much than too little: a program must not escape its limit by hiding.
             private += rss([pid])
             continue
         except OSError:
             continue
         sizes = {
-            name: int(rest.split()[0]) * 1024
-            for name, _, rest in (line.partition(":") for line in text.splitlines()[1:])
+            name: int(values.split()[0]) * 1024
+            for name, _, values in (line.partition(":") for line in text.splitlines()[1:])
         }
         shared += sizes.get("Pss_Shmem", 0)
         private += sizes.get("Pss", 0) - sizes.get("Pss_Shmem", 0) + sizes.get("SwapPss", 0)
@@ -196,6 +197,7 @@ def memory_disks(first: int | None) -> int:
     for name in _MEMORY_DISKS if first is not None else ():
         inside = Path(f"/proc/{first}/root/{name}")
         with suppress(OSError):
+            # Without a disk of its own, the sandbox would be charged for the machine's.
             if inside.stat().st_dev != Path("/", name).stat().st_dev:
                 disk = os.statvfs(inside)
                 total += (disk.f_blocks - disk.f_bfree) * disk.f_frsize

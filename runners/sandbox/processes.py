@@ -38,6 +38,7 @@ class FirstProcess:
 
     def kill(self) -> None:
         """End the sandbox with all its processes."""
+        # The kernel may have given the id to another process since.
         if self.pid is not None and self._is_member(self.pid):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -47,10 +48,11 @@ class FirstProcess:
         processes = _all_processes()
         if self._namespace is None or len(processes) - self._before <= count // 2:
             return False
-        found = 0
+        members = 0
+        # The newest first, which are probably the sandbox's own.
         for pid in sorted(processes, reverse=True):
-            found += self._is_member(pid)
-            if found > count:
+            members += self._is_member(pid)
+            if members > count:
                 return True
         return False
 
@@ -91,6 +93,7 @@ def trees(leaders: Collection[int]) -> dict[int, list[int]]:
             text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         except OSError:
             continue
+        # The name of the program comes before, in brackets, and may itself contain blanks and brackets.
         _, parent, _, session = text.rpartition(")")[2].split()[:4]
         children.setdefault(int(parent), []).append(pid)
         if int(session) in members:
@@ -99,12 +102,12 @@ def trees(leaders: Collection[int]) -> dict[int, list[int]]:
 
 
 def _descendants(pending: list[int], children: Mapping[int, list[int]]) -> list[int]:
-    found: set[int] = set()
+    descendants: set[int] = set()
     while pending:
-        if (pid := pending.pop()) not in found:
-            found.add(pid)
+        if (pid := pending.pop()) not in descendants:
+            descendants.add(pid)
             pending += children.get(pid, [])
-    return sorted(found)
+    return sorted(descendants)
 
 
 def _all_processes() -> list[int]:

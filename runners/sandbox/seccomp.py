@@ -101,10 +101,12 @@ class Rule:
 def allowed(network: Network, *, landlock: bool) -> list[Rule]:
     """Return the calls of a sandboxed program; with `landlock` without those that neither Landlock nor namespaces restrict."""
     rules = [Rule(name) for name in ALWAYS]
+    # `clone3` keeps its flags in memory, which a filter cannot read, so it is refused; libraries then use `clone`.
     rules.append(Rule("clone", ((0, NAMESPACE_FLAGS, 0),)))
     rules.append(Rule("personality", ((0, LOW, PERSONALITY_QUERY),)))
     rules += [Rule("socket", ((0, LOW, family),)) for family in _FAMILIES[network]]
     if network != "none":
+        # The C library asks the kernel for the machine's addresses by such a socket when it resolves a name.
         rules.append(Rule("socket", ((0, LOW, socket.AF_NETLINK), (2, LOW, NETLINK_ROUTE))))
     # A pair of datagram sockets could send to any address; connected streams cannot.
     pairs = (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)
@@ -128,6 +130,7 @@ def refused(*, landlock: bool) -> list[tuple[int, Rule]]:
     rules = [(errno.EPERM, Rule("ioctl", ((1, LOW, request),))) for request in TERMINAL_INPUT.values()]
     if not landlock:
         return rules
+    # A program could otherwise outlive the agent, which kills it by this signal.
     rules.append((errno.EPERM, Rule("prctl", ((0, LOW, PR_SET_PDEATHSIG),))))
     return rules
 
@@ -156,6 +159,7 @@ def filters(network: Network, *, landlock: bool) -> tuple[bytes, ...]:
             _add(scmp, main, scmp.ERRNO(0), Rule(name))
         for name in ("setxattr", "lsetxattr", "removexattr", "lremovexattr"):
             _add(scmp, main, scmp.ERRNO(errno.ENOTSUP), Rule(name))
+    # A filter of its own, since one filter can refuse only calls, not single values of an allowed call. The kernel applies the stricter of both.
     exceptions = scmp.SyscallFilter(scmp.ALLOW)
     for number, rule in refused(landlock=landlock):
         _add(scmp, exceptions, scmp.ERRNO(number), rule)
@@ -233,6 +237,7 @@ def _add(scmp: Any, into: Any, action: int, rule: Rule) -> None:
 
 
 def _export(scmp: Any, compiled: Any) -> bytes:
+    # As a binary tree instead of a list: each call of the program passes through the filter.
     compiled.set_attr(scmp.Attr.CTL_OPTIMIZE, 2)
     with os.fdopen(os.memfd_create("filter"), "rb") as file:
         compiled.export_bpf(file)

@@ -37,6 +37,7 @@ class Transcript:
         waiting = self._waiting[stream]
         waiting += chunk
         if (excess := len(waiting) - BURST) > 0:
+            # The end of an output is what its reader needs.
             del waiting[:excess]
             self._left_out[stream] += excess
 
@@ -59,6 +60,7 @@ class Transcript:
             text = text[excess:]
         if left_out := self._left_out[stream]:
             self._left_out[stream] = 0
+            # Continue with a whole line: the rest of a cut one would look like another message.
             beginning = text.find(b"\n") + 1
             text = text[beginning:]
             self._on_text(stream, f"[{left_out + beginning:,} bytes are left out here: they came too fast]")

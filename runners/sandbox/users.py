@@ -57,8 +57,8 @@ class User:
     def end_processes(self) -> None:
         """Kill all processes of this user. A process cannot change its user, so none escapes."""
         end = time.monotonic() + SWEEP_SECONDS
-        while (found := _processes(self.id)) and time.monotonic() < end:
-            for pid in found:
+        while (pids := _processes(self.id)) and time.monotonic() < end:
+            for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.001)
@@ -104,24 +104,27 @@ def _hold(first: int, count: int) -> tuple[User, IO[str]]:
         raise Retry(
             f"The directory {DIRECTORY} for the users of sandboxed programs cannot be created ({error.strerror}); make it writable for root."
         ) from None
+    # From the same beginning, every run would first try the ids that others hold.
     start = random.randrange(1, count)  # noqa: S311 - spreads the ids; not a secret
     for offset in range(count - 1):
         number = first + 1 + (start + offset) % (count - 1)
         record = (DIRECTORY / str(number)).open("a+", encoding="utf-8")
         try:
+            # The kernel releases the lock with the process, however it ends.
             fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             record.close()
             continue
         record.seek(0)
-        left = json.loads(record.read() or "[]")
+        lent = json.loads(record.read() or "[]")
         user = User(number, first)
-        if left:
+        # A recorded loan is a run that was killed. An id without one may still be a person's or another program's.
+        if lent:
             user.end_processes()
         elif _named(number) or _has_processes(number):
             record.close()
             continue
-        _restore([(Path(path), owner, group) for path, owner, group in left])
+        _restore([(Path(path), owner, group) for path, owner, group in lent])
         return user, record
     raise Retry(
         f"All {count} users of the sandbox are in use; raise runners.sandbox_users, or select other ids with "
@@ -150,16 +153,17 @@ def _has_processes(number: int) -> bool:
 
 def _processes(number: int) -> list[int]:
     """Return the running processes of a user."""
-    found = []
+    pids = []
     with os.scandir("/proc") as entries:
         for entry in entries:
             if entry.name.isdecimal():
                 with suppress(OSError):
                     status = Path(entry.path, "status").read_text(encoding="utf-8", errors="replace")
                     ids = status.partition("\nUid:\t")[2].split("\n", 1)[0].split()
+                    # A zombie cannot be killed again; its parent reaps it.
                     if str(number) in ids and "\nState:\tZ" not in status:
-                        found.append(int(entry.name))
-    return found
+                        pids.append(int(entry.name))
+    return pids
 
 
 def _lend(user: User, readable: Sequence[Path], writable: Sequence[Path], record: IO[str]) -> list[Loan]:
@@ -167,6 +171,7 @@ def _lend(user: User, readable: Sequence[Path], writable: Sequence[Path], record
 
     The latter is permanent, because concurrent runs may read the same files.
     """
+    # Recorded before anything changes, so that the next run with this id can undo it after a crash.
     loans: list[Loan] = [(path, os.getuid(), os.getgid()) for path in writable]
     record.truncate(0)
     record.write(json.dumps([(str(path), owner, group) for path, owner, group in loans]))
@@ -224,7 +229,7 @@ def _let_through(directory: Path, group: int) -> None:
     open_masks = [rights for tag, rights, _ in entries if tag == _MASK and rights & SEARCH]
     if open_masks and (_NAMED_GROUP, SEARCH, group) in entries:
         return
-    others = [
+    unchanged = [
         entry for entry in entries if entry[0] != _MASK and (entry[0], entry[2]) != (_NAMED_GROUP, group)
     ]
     mask = SEARCH
@@ -232,7 +237,7 @@ def _let_through(directory: Path, group: int) -> None:
         if tag == _MASK or (tag == _GROUP and not any(entry[0] == _MASK for entry in entries)):
             mask |= rights
     changed = sorted(
-        [*others, (_NAMED_GROUP, SEARCH, group), (_MASK, mask, _NO_ID)],
+        [*unchanged, (_NAMED_GROUP, SEARCH, group), (_MASK, mask, _NO_ID)],
         key=lambda entry: (entry[0], entry[2]),
     )
     packed = struct.pack("<I", _ACL_VERSION) + b"".join(struct.pack("<HHI", *entry) for entry in changed)

@@ -72,39 +72,41 @@ class Ended(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one run.
-
-    `memory` (bytes) bounds each process and their total, including shared memory; `output` (bytes) bounds the total of all files and
-    `file` (bytes) each of them, by default `output`. `seconds` is wall time, `cpu_seconds` the processor time of all
-    processes. `processes` includes threads if the kernel counts, and only processes if the watch does. `files` is the
-    number of files and directories in its writable directories, `depth` how deep these may be nested. `cpus` is the number of processors it may keep busy, if the kernel can bound it.
-    """
+    """The limits of one run."""
 
     memory: int
+    """Bytes of each process, and of all together, including shared memory."""
     output: int
+    """Bytes of all files together."""
     seconds: float
+    """Wall time."""
     cpu_seconds: float
+    """Processor time of all processes."""
     processes: int = 256
+    """Includes threads if the kernel counts, and only processes if the watch does."""
     files: int = MAX_FILES
+    """Files and directories in the writable directories."""
     depth: int = MAX_DEPTH
+    """How deep directories may be nested."""
     file: int | None = None
+    """Bytes of each file; by default `output`."""
     cpus: float | None = None
+    """Processors that it may keep busy, if the kernel can bound it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a program ended. `exit_code` is 128 + N after signal N.
-
-    `cpu_seconds` are those of all its processes: exact with a control group or if this process called
-    `adopt_orphans`, otherwise as observed while it ran. `reason` names the exceeded limit if `ended`
-    does not ("more than 2 GiB of files").
-    """
+    """How a program ended."""
 
     ended: Ended
     exit_code: int
+    """128 + N after signal N."""
     stderr: str
+    """The end of its standard error."""
     cpu_seconds: float
+    """Those of all its processes: exact with a control group or if this process called `adopt_orphans`, otherwise as observed while it ran."""
     reason: str = ""
+    """The exceeded limit if `ended` does not name it, such as "more than 2 GiB of files"."""
 
 
 def watch(
@@ -126,10 +128,11 @@ def watch(
     `announce` is the program's flag for a file descriptor to which it writes `{"child-pid": N}`: the process that
     does the work and may briefly outlive the program. The program inherits only `descriptors`.
     """
-    before = _children_cpu()
+    earlier_cpu = _children_cpu()
     announced, write_end = os.pipe()
     if announce is not None:
         command = [command[0], announce, str(write_end), *command[1:]]
+    # A run without a group is watched by `_ProcessTree` alone.
     group = cgroups.create(memory=limits.memory, processes=limits.processes, cpus=limits.cpus)
     process = subprocess.Popen(  # noqa: S603 - the command is built by a runner, never by a shell
         command if group is None else group.entering(command),
@@ -141,6 +144,7 @@ def watch(
         start_new_session=True,
         pass_fds=(*descriptors, write_end) if announce is not None else descriptors,
     )
+    # Otherwise the pipe would never end when the program does.
     os.close(write_end)
     tree = _ProcessTree(process, FirstProcess(announced), group, limits, writable)
     try:
@@ -152,7 +156,7 @@ def watch(
         code = tree.reap()
     exit_code = 128 - code if code < 0 else code
     ended, reason = tree.verdict(exit_code)
-    return Outcome(ended, exit_code, stderr, max(tree.cpu_seconds, _children_cpu() - before), reason)
+    return Outcome(ended, exit_code, stderr, max(tree.cpu_seconds, _children_cpu() - earlier_cpu), reason)
 
 
 class _ProcessTree:
@@ -185,6 +189,7 @@ class _ProcessTree:
     def kill(self, why: Ended, reason: str = "") -> None:
         """Kill every process of the tree; the first cause counts. In the sandbox, its first process ends all others."""
         with self._lock:
+            # The id of an ended process may already be another's.
             if self.process.returncode is not None:
                 return
             if self._ended is None and why is not Ended.EXITED:
@@ -220,6 +225,7 @@ class _ProcessTree:
             return self._ended, self._reason
         if exit_code == 0 and (excess := self._excess([])):
             return Ended.OUTPUT, excess
+        # Without a group, the kernel's own limits act first, and end the program with these signals.
         signals = {128 + signal.SIGXCPU: Ended.CPU, 128 + signal.SIGXFSZ: Ended.OUTPUT}
         return signals.get(exit_code, Ended.EXITED), ""
 
@@ -242,6 +248,7 @@ class _ProcessTree:
         if self._first.pid is not None:
             return self._first.holds_more_than(self._limits.processes)
         limit = self._limits.processes
+        # Counting the machine's processes is much quicker than walking through the tree.
         return processes.count() - self._before > limit // 2 and len(self._pids()) > limit
 
     def _memory_shrinks(self) -> bool:
@@ -255,46 +262,47 @@ class _ProcessTree:
             return
         pids = self._pids()
         ticks = now >= self._next_tick
-        held = memory.open_files(pids)
+        resources = memory.open_files(pids)
         if len(pids) > self._limits.processes:
             self.kill(Ended.PROCESSES)
-        elif self._group is None and (excess := self._memory_excess(pids, held, thorough=ticks)):
+        elif self._group is None and (excess := self._memory_excess(pids, resources, thorough=ticks)):
             self.kill(Ended.MEMORY, excess)
         elif ticks:
             self._next_tick = now + TICK
-            self._tick(pids, held, on_tick)
+            self._tick(pids, resources, on_tick)
 
     def _tick(
         self,
         pids: Sequence[int],
-        held: memory.Held,
+        resources: memory.Held,
         on_tick: Callable[[float], None] | None,
     ) -> None:
-        if excess := self._excess(held.unlinked.values()):
+        if excess := self._excess(resources.unlinked.values()):
             self.kill(Ended.OUTPUT, excess)
             return
-        used = sum(_cpu(pid) for pid in pids) if self._group is None else self._group.cpu_seconds()
-        self.cpu_seconds = max(self.cpu_seconds, used)
+        cpu_seconds = sum(_cpu(pid) for pid in pids) if self._group is None else self._group.cpu_seconds()
+        self.cpu_seconds = max(self.cpu_seconds, cpu_seconds)
         if self.cpu_seconds > self._limits.cpu_seconds:
             self.kill(Ended.CPU)
         elif on_tick is not None:
             on_tick(self.cpu_seconds)
 
-    def _memory_excess(self, pids: Sequence[int], held: memory.Held, *, thorough: bool) -> str:
+    def _memory_excess(self, pids: Sequence[int], resources: memory.Held, *, thorough: bool) -> str:
         """Return the exceeded limit of memory; "" if the processes are within the limits."""
         limit, last, self._free = self._limits.memory, self._free, memory.available()
         if self._free < MACHINE_RESERVE and self._free_before - self._free > limit:
             return "more memory than the machine has left"
         now = time.monotonic()
-        self._hidden_since = {pid: self._hidden_since.get(pid, now) for pid in held.hidden}
+        self._hidden_since = {pid: self._hidden_since.get(pid, now) for pid in resources.hidden}
         if any(now - since > HIDING_GRACE for since in self._hidden_since.values()):
             return "processes that hide their memory"
+        # The exact figure walks through all page tables, so it is taken once a second, or when memory disappears fast.
         thorough = thorough or self._free < last - limit // 4
-        if not thorough and memory.rss(pids) + sum(held.shared.values()) <= limit:
+        if not thorough and memory.rss(pids) + sum(resources.shared.values()) <= limit:
             return ""
-        memory.add_mapped(held, pids)
+        memory.add_mapped(resources, pids)
         private, shared = memory.proportional(pids)
-        nameless = sum(held.shared.values()) + memory.memory_disks(self._first.pid)
+        nameless = sum(resources.shared.values()) + memory.memory_disks(self._first.pid)
         return "more memory than allowed" if private + max(shared, nameless) > limit else ""
 
     def _excess(self, unlinked: Iterable[int]) -> str:
@@ -342,6 +350,7 @@ def _follow(
                 else:
                     transcript.feed("stderr", chunk)
                     tail += chunk
+                    # An engine states the cause of its failure at the end.
                     del tail[:-STDERR_TAIL]
             transcript.pass_on()
             tree.check(on_tick)

@@ -19,23 +19,24 @@ def views(base: Any) -> dict[str, Any]:
     """Return the pipelines with the same parts by their input: "text", "image", "mask"; only those that the family has."""
     import diffusers  # noqa: PLC0415 - the coordinator imports this module without the engine
 
-    found = {"text": base}
+    pipelines = {"text": base}
     kinds = {"image": diffusers.AutoPipelineForImage2Image, "mask": diffusers.AutoPipelineForInpainting}
     for name, kind in kinds.items():
         try:
-            found[name] = kind.from_pipe(base)
+            pipelines[name] = kind.from_pipe(base)
         except ValueError:  # the family has no such pipeline
             continue
-    return found
+    return pipelines
 
 
-def read_abilities(found: Mapping[str, Any], denoiser: Any, options: ModelOptions) -> Abilities:
+def read_abilities(pipelines: Mapping[str, Any], denoiser: Any, options: ModelOptions) -> Abilities:
     """Return the abilities of a model from its pipelines (see `views`)."""
     import diffusers  # noqa: PLC0415 - the coordinator imports this module without the engine
 
-    base = found["text"]
+    base = pipelines["text"]
     call = _parameters(base)
     weighed = _guidance_name(base)
+    # Distilled models have learnt their guidance, and ignore the argument.
     free = hasattr(type(base), "do_classifier_free_guidance") and not base.config.get("is_distilled")
     tokens = call["max_sequence_length"].default if "max_sequence_length" in call else None
     return Abilities(
@@ -49,9 +50,9 @@ def read_abilities(found: Mapping[str, Any], denoiser: Any, options: ModelOption
         prompt_tokens=tokens and (options.prompt_tokens or tokens),
         steps=call["num_inference_steps"].default,
         guidance=call[weighed].default,
-        variations="image" in found,
-        strength="image" in found and "strength" in _parameters(found["image"]),
-        inpainting="mask" in found,
+        variations="image" in pipelines,
+        strength="image" in pipelines and "strength" in _parameters(pipelines["image"]),
+        inpainting="mask" in pipelines,
         caching=isinstance(denoiser, diffusers.CacheMixin),
     )
 
@@ -71,14 +72,14 @@ def call_arguments(
         "strength": _strength(generation, abilities),
         "max_sequence_length": abilities.prompt_tokens,
     }
-    known = _parameters(view)
+    supported = _parameters(view)
     if request.control is not None:
         optional["controlnet_conditioning_scale"] = request.control.scale
     return {
         "prompt": request.prompt,
         "num_inference_steps": generation.steps,
         weighed: generation.guidance,
-        **{name: value for name, value in optional.items() if name in known and value is not None},
+        **{name: value for name, value in optional.items() if name in supported and value is not None},
     }
 
 
@@ -95,8 +96,8 @@ def _parameters(view: Any) -> Mapping[str, inspect.Parameter]:
 def _guidance_name(view: Any) -> str:
     """Return the argument that weighs the prompt: models without built-in guidance may have `guidance_scale` without a default."""
     call = _parameters(view)
-    own = call.get("guidance_scale")
-    return "guidance_scale" if own is not None and own.default is not None else "true_cfg_scale"
+    guidance = call.get("guidance_scale")
+    return "guidance_scale" if guidance is not None and guidance.default is not None else "true_cfg_scale"
 
 
 def _side(base: Any, denoiser: Any) -> int:
@@ -107,6 +108,7 @@ def _side(base: Any, denoiser: Any) -> int:
 def _side_step(base: Any, denoiser: Any) -> int:
     """Return the pixels of which sides must be multiples: those of a latent value, times the latent values of a patch."""
     latent = int(base.vae_scale_factor)
+    # Transformers cut latents into patches; a UNet has none.
     patch = denoiser.config.get("patch_size") or 1
     return max(int(base.image_processor.config.vae_scale_factor), latent * int(patch))
 

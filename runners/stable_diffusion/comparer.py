@@ -62,19 +62,19 @@ def choose(request: GenerateRequest, audited: Audited) -> Choice | Comparison:
         return _fail("results", f"There are {len(images)} pictures instead of {request.num_images}.")
     first = images[0].seed if request.seed is None else request.seed
     for number, image in enumerate(images):
-        where = f"image {number}"
+        position = f"image {number}"
         if image.seed != first + number or not 0 <= first <= MAX_SEED:
-            return _fail(where, f"The picture's seed is {image.seed} instead of {first + number}.")
+            return _fail(position, f"The picture's seed is {image.seed} instead of {first + number}.")
         if image.name not in audited.files or image.media_type != f"image/{request.output_format}":
-            return _fail(where, "The picture is not among the signed files, or in another format.")
+            return _fail(position, "The picture is not among the signed files, or in another format.")
         if (image.width, image.height) != (request.sides or (image.width, image.height)):
-            return _fail(where, f"The picture is {image.width}x{image.height} instead of {request.size}.")
+            return _fail(position, f"The picture is {image.width}x{image.height} instead of {request.size}.")
     number = random.Random(audited.choice).randrange(len(images))  # noqa: S311 - the choice itself is secret
     return Choice(number, images[number], audited.files[images[number].name])
 
 
 def settings_difference(
-    request: GenerateRequest, audited: Audited, own: GenerationSettings
+    request: GenerateRequest, audited: Audited, auditors: GenerationSettings
 ) -> Comparison | None:
     """Return the verdict about settings that differ from the auditor's own; None if those that determine the picture are equal.
 
@@ -84,10 +84,11 @@ def settings_difference(
     if stated is None:
         return Comparison("unproven", "The miner did not state its settings.", cause="miner")
     for name in REQUESTED:
-        theirs, mine = getattr(stated, name), getattr(own, name)
-        if theirs == mine:
+        stated_value, value = getattr(stated, name), getattr(auditors, name)
+        if stated_value == value:
             continue
-        reason = f"The miner's {name} is {theirs}, the auditor's {mine}."
+        reason = f"The miner's {name} is {stated_value}, the auditor's {value}."
+        # The catalogue may have changed since, but a request cannot.
         if getattr(request, name) is not None:
             return _fail(name, reason)
         return Comparison("unproven", f"{reason} The request names none.", where=name, cause="miner")
@@ -102,7 +103,7 @@ def precision(settings: GenerationSettings) -> str:
     return "+".join([*parts, *(["compiled"] if settings.compiled else [])])
 
 
-def distances(own: Image.Image, other: Image.Image) -> tuple[dict[str, float], str]:
+def distances(auditors: Image.Image, audited: Image.Image) -> tuple[dict[str, float], str]:
     """Return the distances of two pictures of the same size, and the worst tile as "tile x,y".
 
     "pixels" is the mean absolute difference of their values from 0 to 1, "tile" that of the worst tile, "structure" 1 minus the
@@ -110,23 +111,26 @@ def distances(own: Image.Image, other: Image.Image) -> tuple[dict[str, float], s
     """
     import numpy as np  # noqa: PLC0415 - the coordinator imports this module without the engine
 
-    mine, theirs = (np.asarray(image.convert("RGB"), dtype=np.float64) / 255 for image in (own, other))
-    difference = np.abs(mine - theirs).mean(axis=2)
+    expected, values = (
+        np.asarray(image.convert("RGB"), dtype=np.float64) / 255 for image in (auditors, audited)
+    )
+    difference = np.abs(expected - values).mean(axis=2)
+    # The mean of all pixels hides a face that was painted over.
     tiles = _means(difference, TILE)
     row, column = (int(at) for at in np.unravel_index(int(tiles.argmax()), tiles.shape))
-    found = {
+    measured = {
         "pixels": float(difference.mean()),
         "tile": float(tiles.max()),
-        "structure": max(0.0, 1 - _similarity(mine.mean(axis=2), theirs.mean(axis=2))),
+        "structure": max(0.0, 1 - _similarity(expected.mean(axis=2), values.mean(axis=2))),
     }
-    return {name: round(value, 9) for name, value in found.items()}, f"tile {column * TILE},{row * TILE}"
+    return {name: round(value, 9) for name, value in measured.items()}, f"tile {column * TILE},{row * TILE}"
 
 
-def _similarity(one: NDArray[Any], other: NDArray[Any]) -> float:
+def _similarity(first: NDArray[Any], second: NDArray[Any]) -> float:
     """Return the mean SSIM of two pictures in grey, in squares that do not overlap."""
-    means = _means(one, WINDOW), _means(other, WINDOW)
-    spreads = _means(one * one, WINDOW) - means[0] ** 2, _means(other * other, WINDOW) - means[1] ** 2
-    common = _means(one * other, WINDOW) - means[0] * means[1]
+    means = _means(first, WINDOW), _means(second, WINDOW)
+    spreads = _means(first * first, WINDOW) - means[0] ** 2, _means(second * second, WINDOW) - means[1] ** 2
+    common = _means(first * second, WINDOW) - means[0] * means[1]
     light, contrast = _CONTRAST
     upper = (2 * means[0] * means[1] + light) * (2 * common + contrast)
     lower = (means[0] ** 2 + means[1] ** 2 + light) * (spreads[0] + spreads[1] + contrast)

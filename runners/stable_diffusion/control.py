@@ -39,11 +39,11 @@ def control_files(control: Model) -> ControlFiles:
         raise _unavailable(control, "its config.json is missing or cannot be read") from error
     if _CLASS.fullmatch(name) is None:
         raise _unavailable(control, f"it is a {name[:60]!r}, not a ControlNet of diffusers")
-    found = sorted(path for path in control.path.iterdir() if _WEIGHTS.fullmatch(path.name))
-    whole = tuple(path for path in found if ".fp16" not in path.name)
-    if not found:
+    weights = sorted(path for path in control.path.iterdir() if _WEIGHTS.fullmatch(path.name))
+    full = tuple(path for path in weights if ".fp16" not in path.name)
+    if not weights:
         raise _unavailable(control, "it has no weights as safetensors")
-    return ControlFiles(control.path, name, None if whole else "fp16", whole or tuple(found))
+    return ControlFiles(control.path, name, None if full else "fp16", full or tuple(weights))
 
 
 def controlled_view(base: Any, denoiser: Any, files: ControlFiles, number_type: Any, kind: str) -> Any:
@@ -75,6 +75,7 @@ def controlled_view(base: Any, denoiser: Any, files: ControlFiles, number_type: 
                 f"The ControlNet could not be loaded: {type(error).__name__}: {error}"[:300],
                 code=FailureCode.MODEL_UNAVAILABLE,
             ) from error
+        # The class alone says little: Stable Diffusion 1, 2 and XL have the same.
         widths = {name: network.config.get(name) for name in _WIDTHS}
         if any(width not in (None, denoiser.config.get(name)) for name, width in widths.items()):
             raise misfit

@@ -42,19 +42,22 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The content of a directory: the pipeline's class, diffusers' `variant`, and the weights in a fixed order.
-
-    `encoders` are the transformers classes by part. `denoiser` is the part that performs the steps and `denoiser_class` its class in
-    diffusers; `gguf` is the file with its quantised weights, None if they are in its own directory.
-    """
+    """The content of a model's directory."""
 
     pipeline: str
+    """The pipeline's class."""
     variant: str | None
+    """diffusers' `variant`: "fp16" if only weights in half precision are there."""
     weights: tuple[Path, ...]
+    """In a fixed order, so that their digest identifies the model."""
     encoders: Mapping[str, str]
+    """The classes of text encoders in transformers, by part."""
     denoiser: str
+    """The part that performs the steps."""
     denoiser_class: str
+    """Its class in diffusers."""
     gguf: Path | None = None
+    """The file with its quantised weights; None if they are in its own directory."""
 
 
 def examine(model: Model) -> ModelFiles:
@@ -68,15 +71,16 @@ def examine(model: Model) -> ModelFiles:
     if len(denoisers) != 1 or "vae" not in parts:
         raise _unavailable(model, f"{pipeline} has no denoiser (transformer or unet) with a decoder (vae)")
     gguf = _gguf(model, denoisers[0])
-    found = {name: _weights(model, name) for name in parts if gguf is None or name != denoisers[0]}
-    only_half = any(files and all(".fp16" in path.name for path in files) for files in found.values())
-    weights = {name: _chosen(files, half=only_half) for name, files in found.items()}
+    by_part = {name: _weights(model, name) for name in parts if gguf is None or name != denoisers[0]}
+    # diffusers takes one variant for the whole pipeline, and falls back to full precision for parts that lack it.
+    only_half = any(files and all(".fp16" in path.name for path in files) for files in by_part.values())
+    weights = {name: _chosen(files, half=only_half) for name, files in by_part.items()}
     if gguf is not None:
         weights[denoisers[0]] = (gguf,)
     if not any(weights.values()):
         raise _unavailable(model, "it has no weights")
     encoders = {
-        name: index[name][1] for name, files in found.items() if files and index[name][0] == "transformers"
+        name: index[name][1] for name, files in by_part.items() if files and index[name][0] == "transformers"
     }
     return ModelFiles(
         pipeline=pipeline,
@@ -94,10 +98,10 @@ def lora_file(lora: Model) -> Path:
     named = lora.path / LORA_FILE
     if named.is_file():
         return named
-    found = sorted(lora.path.glob("*.safetensors"))
-    if len(found) != 1:
+    candidates = sorted(lora.path.glob("*.safetensors"))
+    if len(candidates) != 1:
         raise _unavailable(lora, f"its directory has neither {LORA_FILE} nor one other safetensors file")
-    return found[0]
+    return candidates[0]
 
 
 def _index(model: Model) -> Mapping[str, Any]:
@@ -133,23 +137,23 @@ def _parts(model: Model, index: Mapping[str, Any]) -> Iterator[str]:
 
 def _gguf(model: Model, denoiser: str) -> Path | None:
     """Return the file with the denoiser's quantised weights, None if there is none."""
-    found = [*sorted(model.path.glob("*.gguf")), *sorted((model.path / denoiser).glob("*.gguf"))]
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found[:5])
+    quantised = [*sorted(model.path.glob("*.gguf")), *sorted((model.path / denoiser).glob("*.gguf"))]
+    if len(quantised) > 1:
+        names = ", ".join(path.name for path in quantised[:5])
         raise _unavailable(model, f"it has several GGUF files ({names}); remove all but one")
-    return found[0] if found else None
+    return quantised[0] if quantised else None
 
 
 def _weights(model: Model, part: str) -> tuple[Path, ...]:
     directory = model.path / part
     files = sorted(directory.iterdir()) if directory.is_dir() else []
-    found = tuple(path for path in files if _WEIGHTS.fullmatch(path.name))
-    if not found and any(path.suffix in _PICKLES for path in files):
+    weights = tuple(path for path in files if _WEIGHTS.fullmatch(path.name))
+    if not weights and any(path.suffix in _PICKLES for path in files):
         raise _unavailable(
             model,
             f"the weights of its part {part!r} are pickles, which can run code; get them as safetensors",
         )
-    return found
+    return weights
 
 
 def _chosen(files: tuple[Path, ...], *, half: bool) -> tuple[Path, ...]:

@@ -46,11 +46,11 @@ def read_image(path: Path, field: str) -> Image.Image:
     if path.stat().st_size > MAX_INPUT_BYTES:
         raise Fail(f"{field}: the file is larger than {MAX_INPUT_BYTES // 2**20} MiB.")
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", Image.DecompressionBombWarning
-        )  # the limit here is lower than Pillow's
+        # The limit here is lower than Pillow's.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             with Image.open(path, formats=INPUT_FORMATS) as image:
+                # The header states the size, so that a bomb is refused before it is decoded.
                 _check_header(image, field)
                 image.verify()
             with Image.open(path, formats=INPUT_FORMATS) as image:  # `verify` consumes the image
@@ -66,6 +66,7 @@ def read_image(path: Path, field: str) -> Image.Image:
             # Pillow's decoders raise almost any exception on a damaged file.
             raise Fail(f"{field}: the file is not a complete PNG, JPEG or WebP picture.") from error
     try:
+        # Dropping transparency would show whatever colours the file has below it.
         white = Image.new("RGBA", upright.size, "white")
         return Image.alpha_composite(white, upright).convert("RGB")
     except MemoryError as error:
@@ -136,6 +137,7 @@ def write_image(
         image.save(path, "PNG", pnginfo=chunks)
         return
     exif = Image.Exif()
+    # The standard prescribes these eight bytes before UTF-16, and big-endian is what readers expect.
     exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text.encode("utf-16-be")
     image.save(path, form.upper(), quality=quality, exif=exif)
 

@@ -17,6 +17,7 @@ def sketch(base: Any, latents: Any, height: int, width: int) -> Image.Image | No
     vae, factor = base.vae, int(base.vae_scale_factor)
     latents = _arranged(base, latents, height, width)
     rows, columns = latents.shape[-2:]
+    # Decoding is what costs time and memory, so latents are made small first.
     shrink = max(rows, columns) * factor / PREVIEW_SIDE
     if shrink > 1:
         size = max(1, round(rows / shrink)), max(1, round(columns / shrink))
@@ -43,7 +44,9 @@ def _arranged(base: Any, latents: Any, height: int, width: int) -> Any:
     rows, columns = height // (2 * factor), width // (2 * factor)
     patches = latents.transpose(1, 2).reshape(1, -1, rows, columns)
     norm = base.vae.bn
-    mean, variance = (each.view(1, -1, 1, 1).to(patches) for each in (norm.running_mean, norm.running_var))
+    mean, variance = (
+        statistic.view(1, -1, 1, 1).to(patches) for statistic in (norm.running_mean, norm.running_var)
+    )
     patches = patches * (variance + base.vae.config.batch_norm_eps).sqrt() + mean
     return base._unpatchify_latents(patches)  # noqa: SLF001 - as above
 
@@ -52,8 +55,8 @@ def _scaled(vae: Any, latents: Any) -> Any:
     """Return latents in the decoder's own range."""
     if _has_frames(vae):
         mean, deviation = (
-            latents.new_tensor(each).view(1, -1, 1, 1)
-            for each in (vae.config.latents_mean, vae.config.latents_std)
+            latents.new_tensor(statistic).view(1, -1, 1, 1)
+            for statistic in (vae.config.latents_mean, vae.config.latents_std)
         )
         return latents * deviation + mean
     return latents / (vae.config.get("scaling_factor") or 1.0) + (vae.config.get("shift_factor") or 0.0)

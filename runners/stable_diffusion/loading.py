@@ -56,9 +56,9 @@ def _check_loadable(model: Model, files: ModelFiles, options: ModelOptions, devi
         AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
     )
 
-    known = {pipeline.__name__ for pipeline in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
+    supported = {pipeline.__name__ for pipeline in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
     reason = None
-    if files.pipeline not in known:
+    if files.pipeline not in supported:
         reason = f"{files.pipeline} is not one of diffusers' pipelines that make pictures from text"
     elif files.gguf is not None and importlib.util.find_spec("gguf") is None:
         reason = "its weights are GGUF; install the package gguf"
@@ -78,10 +78,10 @@ def _assemble(model: Model, files: ModelFiles, options: ModelOptions, number_typ
     import diffusers  # noqa: PLC0415 - the coordinator imports this module without the engine
     import torch  # noqa: PLC0415 - as above
 
-    known = inspect.signature(getattr(diffusers, files.pipeline).__init__).parameters
+    arguments = inspect.signature(getattr(diffusers, files.pipeline).__init__).parameters
     omitted = {**dict.fromkeys(UNUSED), "requires_safety_checker": False}
     common = {"variant": files.variant, "use_safetensors": True, "local_files_only": True}
-    parts = {name: value for name, value in omitted.items() if name in known}
+    parts = {name: value for name, value in omitted.items() if name in arguments}
     parts |= _encoders(model, files, options, number_type, common)
     if files.gguf is not None or options.quantization == "nf4":
         parts[files.denoiser] = _quantised_denoiser(model, files, number_type, common)
@@ -94,6 +94,7 @@ def _assemble(model: Model, files: ModelFiles, options: ModelOptions, number_typ
         **parts,
     )
     if options.quantization == "fp8":
+        # Stored in 8 bits, computed in 16: cards without 8-bit arithmetic save memory too.
         getattr(base, files.denoiser).enable_layerwise_casting(
             storage_dtype=torch.float8_e4m3fn, compute_dtype=number_type
         )

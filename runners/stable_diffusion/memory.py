@@ -25,15 +25,17 @@ Placement = Literal["whole", "parts", "blocks"]
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """The data on the GPU, and whether pictures are decoded in tiles, whose seams can be faintly visible.
+    """What is done to save GPU memory.
 
-    `placement` is the whole model, the active part (text encoder, denoiser, decoder), or the active block of a part and the
-    next one, which is copied meanwhile. Diffusers' other two options save nothing here: attention slicing, because SDPA stores
-    no matrix, and decoder slicing, because pictures are made one after the other.
+    Diffusers' other two options save nothing here: attention slicing, because SDPA stores no matrix, and decoder slicing, because
+    pictures are made one after the other.
     """
 
     placement: Placement = "whole"
+    """What is on the GPU: the whole model, the active part (text encoder, denoiser, decoder), or the active block of a part and the next one,
+    which is copied meanwhile."""
     tiling: bool = False
+    """Whether pictures are decoded in tiles, whose seams can be faintly visible."""
 
 
 LADDER = (
@@ -71,6 +73,7 @@ def precision(device: Device) -> Precision:
 def working_bytes(pixels: int, *, tiling: bool) -> int:
     """Return the GPU memory in bytes for a picture with this many pixels, without the weights."""
     decoded = min(pixels, TILE_SIDE * TILE_SIDE) if tiling else pixels
+    # The two follow each other, so their memory does not add up.
     return max(
         DENOISING_BYTES + pixels * DENOISING_BYTES_PER_PIXEL,
         decoded * DECODING_BYTES_PER_PIXEL + pixels * 64,

@@ -103,12 +103,12 @@ class DiffusionModel:
                 name = self.options.attention
                 self._denoiser.set_attention_backend(_ATTENTION.get(name, name))
                 self._attention = name
+            # Moving blocks between memories makes the compiler start again at each step.
             if self.options.compile and self._savings.placement != "blocks":
                 self._denoiser.compile_repeated_blocks(fullgraph=True)
                 self._compiled = True
-        except (
-            Exception
-        ) as error:  # diffusers raises several kinds for missing packages and cards that are too old
+        except Exception as error:
+            # diffusers raises several kinds for missing packages and cards that are too old.
             raise Retry(
                 f"The options of {model.name!r} do not suit this machine: {error}. Change or remove attention and compile."[
                     :500
@@ -144,7 +144,9 @@ class DiffusionModel:
         """Return a warning for each prompt that is too long for the model."""
         parts = ("tokenizer_3", "tokenizer_2", "tokenizer", "processor")
         readers = parts[2:] if self.abilities.prompt_tokens is None else parts
-        tokenizer = next(found for part in readers if (found := getattr(self._base, part, None)) is not None)
+        tokenizer = next(
+            reader for part in readers if (reader := getattr(self._base, part, None)) is not None
+        )
         if hasattr(tokenizer, "image_processor"):  # one of texts and pictures
             tokenizer = tokenizer.tokenizer
         limit = self.abilities.prompt_tokens or int(tokenizer.model_max_length)
@@ -169,12 +171,14 @@ class DiffusionModel:
             self._base.set_adapters(list(scales), list(scales.values()))
             yield
         finally:
+            # Also after a failure: the next run must get the model as it was.
             self._base.unload_lora_weights()
 
     def _attach(self, name: str, lora: Lora, path: Path) -> None:
         import safetensors  # noqa: PLC0415 - the coordinator imports this module without the engine
 
         try:
+            # Read first, to tell a damaged file (the machine's fault) from a LoRA that does not fit (the client's).
             with safetensors.safe_open(path, framework="pt"):
                 pass
         except (OSError, safetensors.SafetensorError) as error:
@@ -195,6 +199,7 @@ class DiffusionModel:
             raise
         except Exception as error:  # diffusers and peft raise almost any exception for wrong names and shapes
             raise misfit from error
+        # diffusers ignores weights whose names it does not know, and may so have attached nothing.
         if not any(name in names for names in self._base.get_list_adapters().values()):
             raise misfit
 
@@ -322,14 +327,15 @@ class DiffusionModel:
 
 def _encoding_each_text_once(encode: Callable[..., Any]) -> Callable[..., Any]:
     """Return a pipeline's `encode_prompt` that returns the same tensors for the same texts."""
-    known: dict[str, Any] = {}
+    encoded_texts: dict[str, Any] = {}
 
     @functools.wraps(encode)
     def encode_once(*values: Any, **named: Any) -> Any:
+        # The arguments include lists, which cannot be keys.
         key = repr((values, sorted(named.items())))
-        if key not in known:
-            known[key] = encode(*values, **named)
-        return known[key]
+        if key not in encoded_texts:
+            encoded_texts[key] = encode(*values, **named)
+        return encoded_texts[key]
 
     return encode_once
 

@@ -68,8 +68,9 @@ def _streamed(name: str, part: Any) -> int:
         return 2 * max(_weight(leaf.parameters()) for leaf in leaves)
     lists = [child for child in part.children() if isinstance(child, torch.nn.ModuleList)]
     blocks = [_weight(block.parameters()) for blocks in lists for block in blocks]
-    rest = _weight(part.parameters()) - sum(blocks)
-    return rest + 2 * max(blocks, default=0)
+    outside_blocks = _weight(part.parameters()) - sum(blocks)
+    # Two, since the next block is copied while one computes.
+    return outside_blocks + 2 * max(blocks, default=0)
 
 
 def _weight(weights: Any) -> int:

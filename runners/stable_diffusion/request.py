@@ -200,32 +200,36 @@ class ModelOptions(Strict):
     attention: Attention | None = None
     compile: bool | None = None
 
-    def changed_by(self, other: ModelOptions) -> ModelOptions:
-        """Return these options, overridden by those that `other` sets."""
-        return self.model_copy(update=other.model_dump(exclude_none=True))
+    def changed_by(self, overrides: ModelOptions) -> ModelOptions:
+        """Return these options, overridden by those that `overrides` sets."""
+        return self.model_copy(update=overrides.model_dump(exclude_none=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """The abilities of a loaded model.
-
-    `side` is its native width and height in pixels. `prompt_tokens` is None for models with CLIP's limit.
-    `guided` is false for a model with built-in guidance. `variations` are pictures from pictures, `strength` whether the amount of
-    change can be chosen, `inpainting` whether a mask can be given, `caching` whether steps can reuse others' results.
-    """
+    """The abilities of a loaded model, and its defaults."""
 
     side: int
+    """The native width and height in pixels."""
     side_step: int = SIDE_STEP
+    """Pixels of which sides must be multiples."""
     negative_prompt: bool = True
     schedulers: bool = True
+    """Whether another scheduler than the model's own can be chosen."""
     guided: bool = True
+    """False for a model with built-in guidance."""
     prompt_tokens: int | None = None
+    """None for models with CLIP's limit."""
     steps: int = 50
     guidance: float = 7.5
     variations: bool = True
+    """Whether it makes pictures from pictures."""
     strength: bool = True
+    """Whether the amount of change can be chosen."""
     inpainting: bool = True
+    """Whether a mask can be given."""
     caching: bool = False
+    """Whether steps can reuse the results of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +259,9 @@ def picture_size(request: Mapping[str, Any]) -> str:
 def adapters(parameters: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of a request's LoRAs and ControlNet. See `ServiceDefinition.adapters`."""
     control = parameters.get("control")
-    return tuple(each["name"] for each in (*(parameters.get("loras") or ()), *([control] if control else ())))
+    return tuple(
+        adapter["name"] for adapter in (*(parameters.get("loras") or ()), *([control] if control else ()))
+    )
 
 
 def decide(
@@ -302,8 +308,8 @@ def _check_supported(request: GenerateRequest, abilities: Abilities) -> None:
         "strength": request.strength is not None and not abilities.strength,
         "cache": request.cache is not None and not abilities.caching,
     }
-    for field, found in unsupported.items():
-        if found:
+    for field, requested in unsupported.items():
+        if requested:
             raise Fail(
                 f"The model {request.model!r} does not support {field}; omit it or choose another model."
             )
@@ -343,6 +349,7 @@ def _sides(
         return request.sides
     if picture is None:
         return abilities.side, abilities.side
+    # As many pixels as the model was trained for, in the shape of the picture: more give repeated motifs, fewer a blur.
     scale = abilities.side / math.sqrt(picture[0] * picture[1])
     width, height = (min(max(round(side * scale / step) * step, MIN_SIDE), MAX_SIDE) for side in picture)
     return width, height

@@ -225,25 +225,25 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
             return AuditResult(chosen, Decimal(0))
         single = request.model_copy(update={"seed": chosen.image.seed, "num_images": 1})
         mine = self.run(single, OwnRun(context))
-        own = GenerationSettings.model_validate(mine.results["settings"])
-        if (found := settings_difference(request, audited, own)) is not None:
-            return AuditResult(found, mine.units)
-        where = f"image {chosen.number}"
+        settings = GenerationSettings.model_validate(mine.results["settings"])
+        if (verdict := settings_difference(request, audited, settings)) is not None:
+            return AuditResult(verdict, mine.units)
+        position = f"image {chosen.number}"
         try:
-            other = read_image(chosen.file, where)
+            audited_picture = read_image(chosen.file, position)
         except Fail as error:
-            return AuditResult(Comparison("fail", str(error), where=where), mine.units)
-        picture = read_image(mine.results["images"][0].path, where)
-        if other.size != picture.size:
-            reason = f"The picture is {other.size} instead of {picture.size}."
-            return AuditResult(Comparison("fail", reason, where=where), mine.units)
-        measured, tile = distances(picture, other)
+            return AuditResult(Comparison("fail", str(error), where=position), mine.units)
+        picture = read_image(mine.results["images"][0].path, position)
+        if audited_picture.size != picture.size:
+            reason = f"The picture is {audited_picture.size} instead of {picture.size}."
+            return AuditResult(Comparison("fail", reason, where=position), mine.units)
+        measured, tile = distances(picture, audited_picture)
         stated = GenerationSettings.model_validate(audited.results["settings"])
         calibration = audited.calibration(
             Condition("diffusers", precision(stated), audited.device),
-            Condition("diffusers", precision(own), device_class(self.device.kind, self.device.name)),
+            Condition("diffusers", precision(settings), device_class(self.device.kind, self.device.name)),
         )
-        comparison = judge(measured, calibration, where=f"{where}, {tile}", of="the picture")
+        comparison = judge(measured, calibration, where=f"{position}, {tile}", of="the picture")
         return AuditResult(comparison, mine.units)
 
     def weights(self, model: Model) -> tuple[Path, ...]:

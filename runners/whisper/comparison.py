@@ -52,7 +52,7 @@ class TranscriptDistance:
 
     wrong: int
     """Words that are missing, additional or others."""
-    heard: int
+    expected: int
     """Words of the auditor's transcript."""
     apart: tuple[float, ...]
     """How far apart the right words are, in seconds."""
@@ -64,7 +64,7 @@ class TranscriptDistance:
     @property
     def errors(self) -> float:
         """The share of wrong words."""
-        return round(min(1.0, self.wrong / max(1, self.heard)), 6)
+        return round(min(1.0, self.wrong / max(1, self.expected)), 6)
 
     @property
     def seconds(self) -> float:
@@ -128,13 +128,13 @@ def within(words: Sequence[TimedWord], stretch: Stretch, margin: float = 0.0) ->
 
 
 def compared(
-    claimed: Sequence[TimedWord], heard: Sequence[TimedWord], stretches: Sequence[Stretch]
+    claimed: Sequence[TimedWord], expected: Sequence[TimedWord], stretches: Sequence[Stretch]
 ) -> TranscriptDistance:
     """Compare a claimed transcript with the auditor's in some stretches of the sound."""
     distances = [
         distance(
             within(claimed, stretch, MARGIN),
-            within(heard, stretch),
+            within(expected, stretch),
             open_start=stretch.open_start,
             open_end=stretch.open_end,
         )
@@ -142,7 +142,7 @@ def compared(
     ]
     return TranscriptDistance(
         sum(part.wrong for part in distances),
-        sum(part.heard for part in distances),
+        sum(part.expected for part in distances),
         tuple(seconds for part in distances for seconds in part.apart),
         sum(part.words for part in distances),
         next((part.first_wrong for part in distances if part.first_wrong), ""),
@@ -150,74 +150,74 @@ def compared(
 
 
 def distance(
-    claimed: Sequence[TimedWord], heard: Sequence[TimedWord], *, open_start: bool, open_end: bool
+    claimed: Sequence[TimedWord], expected: Sequence[TimedWord], *, open_start: bool, open_end: bool
 ) -> TranscriptDistance:
     """Compare a claimed transcript with the auditor's. An open side is the border of a window, beyond which claimed words are not compared."""
-    start = BORDER if open_start and len(heard) > 2 * BORDER else 0
-    heard = heard[start : len(heard) - (BORDER if open_end and len(heard) > 2 * BORDER else 0)]
-    pairs = _aligned(claimed, heard, open_start=open_start, open_end=open_end)
+    start = BORDER if open_start and len(expected) > 2 * BORDER else 0
+    expected = expected[start : len(expected) - (BORDER if open_end and len(expected) > 2 * BORDER else 0)]
+    pairs = _aligned(claimed, expected, open_start=open_start, open_end=open_end)
     right = [
-        (word, heard_word)
-        for word, heard_word in pairs
-        if word and heard_word and word.text == heard_word.text
+        (word, expected_word)
+        for word, expected_word in pairs
+        if word and expected_word and word.text == expected_word.text
     ]
     wrong = [
-        (word, heard_word)
-        for word, heard_word in pairs
-        if not (word and heard_word and word.text == heard_word.text)
+        (word, expected_word)
+        for word, expected_word in pairs
+        if not (word and expected_word and word.text == expected_word.text)
     ]
-    apart = [min(MOST_SECONDS, abs(word.seconds - heard_word.seconds)) for word, heard_word in right]
+    apart = [min(MOST_SECONDS, abs(word.seconds - expected_word.seconds)) for word, expected_word in right]
     return TranscriptDistance(
         wrong=len(wrong),
-        heard=len(heard),
+        expected=len(expected),
         apart=tuple(apart),
-        words=max(len(heard), len([word for word, _ in pairs if word])),
+        words=max(len(expected), len([word for word, _ in pairs if word])),
         first_wrong=_described(wrong[0]) if wrong else "",
     )
 
 
 def _described(pair: tuple[TimedWord | None, TimedWord | None]) -> str:
-    claimed, heard = pair
-    at = (heard or claimed or TimedWord("", 0)).seconds
-    texts = [repr(word.text) if word else "nothing" for word in (claimed, heard)]
+    claimed, expected = pair
+    at = (expected or claimed or TimedWord("", 0)).seconds
+    texts = [repr(word.text) if word else "nothing" for word in (claimed, expected)]
     return f"at {at:.1f} s: {texts[0]} instead of {texts[1]}"
 
 
 def _aligned(
-    claimed: Sequence[TimedWord], heard: Sequence[TimedWord], *, open_start: bool, open_end: bool
+    claimed: Sequence[TimedWord], expected: Sequence[TimedWord], *, open_start: bool, open_end: bool
 ) -> list[tuple[TimedWord | None, TimedWord | None]]:
     """Return the pairs of an alignment with the fewest differences, in order. Claimed words beyond an open side have no pair."""
     rows = [[0 if open_start else number for number in range(len(claimed) + 1)]]
-    for heard_word in heard:
+    for expected_word in expected:
         above, row = rows[-1], [rows[-1][0] + 1]
         for number, word in enumerate(claimed):
-            changed = above[number] + (word.text != heard_word.text)
+            changed = above[number] + (word.text != expected_word.text)
             row.append(min(changed, above[number + 1] + 1, row[-1] + 1))
         rows.append(row)
     last = rows[-1]
     column = min(range(len(last)), key=lambda number: (last[number], -number)) if open_end else len(claimed)
-    return _traced(rows, claimed, heard, column, open_start=open_start)
+    return _traced(rows, claimed, expected, column, open_start=open_start)
 
 
 def _traced(
     rows: Sequence[Sequence[int]],
     claimed: Sequence[TimedWord],
-    heard: Sequence[TimedWord],
+    expected: Sequence[TimedWord],
     column: int,
     *,
     open_start: bool,
 ) -> list[tuple[TimedWord | None, TimedWord | None]]:
     pairs: list[tuple[TimedWord | None, TimedWord | None]] = []
-    row = len(heard)
+    row = len(expected)
     while row or (column and not open_start):
         if row and column:
-            word, heard_word = claimed[column - 1], heard[row - 1]
-            if rows[row][column] == rows[row - 1][column - 1] + (word.text != heard_word.text):
-                pairs.append((word, heard_word))
+            word, expected_word = claimed[column - 1], expected[row - 1]
+            if rows[row][column] == rows[row - 1][column - 1] + (word.text != expected_word.text):
+                pairs.append((word, expected_word))
                 row, column = row - 1, column - 1
                 continue
         if row and rows[row][column] == rows[row - 1][column] + 1:
-            pairs.append((None, heard[row - 1]))
+            pairs.append((None, expected[row - 1]))
             row -= 1
         else:
             pairs.append((claimed[column - 1], None))

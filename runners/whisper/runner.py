@@ -31,7 +31,7 @@ from runners.api import (
 )
 from runners.audits import device_class
 from runners.extras import extra_command
-from runners.ffmpeg.process import INPUT, generate, input_options, inspect, job_limits, run_ffmpeg
+from runners.ffmpeg.process import INPUT, generate, input_words, inspect, job_limits, run_ffmpeg
 from runners.sandbox import Sandbox, unavailable
 from runners.torch_memory import release_memory
 from runners.whisper import audit
@@ -250,10 +250,9 @@ class WhisperRunner(Runner[TranscribeRequest]):
         decoded = context.work / "samples.raw"
         target = f"{sandbox.write(context.work, '/work')}/{decoded.name}"
         path = sandbox.read(source, INPUT)
-        restrictions = [word for name, value in input_options().items() for word in (f"-{name}", value)]
         selection = ["-map", f"0:{media.audio.index}", "-t", str(MAX_SECONDS)]
         form = ["-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le"]
-        run_ffmpeg(sandbox, [*restrictions, "-i", path, *selection, *form, target], context)
+        run_ffmpeg(sandbox, [*input_words(), "-i", path, *selection, *form, target], context)
         if not decoded.is_file() or decoded.stat().st_size == 0:
             raise Fail("The input's audio is empty.")
         samples: Samples = np.fromfile(decoded, dtype=np.int16).astype(np.float32) / 32768.0

@@ -111,8 +111,9 @@ class EvmAdapter(WithoutHandIns):
         try:
             await self._node.send_raw(transfer.content)
         except NodeError:
-            known = await self._node.knows(transfer.reference)
-            if not known and await self._node.transactions_sent(self._account.address) <= (
+            is_known = await self._node.knows(transfer.reference)
+            # The call may have failed on its way back, or the transaction may have been sent before.
+            if not is_known and await self._node.transactions_sent(self._account.address) <= (
                 transfer.nonce or 0
             ):
                 raise
@@ -123,22 +124,24 @@ class EvmAdapter(WithoutHandIns):
         """Report the transaction's fate; send it again if the network has dropped it, replace it if its fee is too low."""
         hashes: list[str] = list(transfer.state["hashes"])
         # In this order: a transaction that is counted has a receipt.
-        sent = await self._node.transactions_sent(self._account.address)
+        used_nonces = await self._node.transactions_sent(self._account.address)
         head = await self._node.height()
+        # Any of the replacements may be the one that a block includes.
         for transaction_hash in hashes:
             receipt = await self._node.receipt(transaction_hash)
             if receipt is not None:
                 return self._of_receipt(transfer, receipt, transaction_hash, head)
-        known = any([await self._node.knows(transaction_hash) for transaction_hash in hashes])
+        is_known = any([await self._node.knows(transaction_hash) for transaction_hash in hashes])
         nonce = transfer.nonce or 0
-        if sent > nonce:
+        if used_nonces > nonce:
             raise Superseded(
                 f"another transaction of {self._account.address} has used the nonce {nonce}. Check on the chain whether it made this payment, "
                 "then report the outcome: aitbc-agent payouts confirm --force"
             )
-        if sent == nonce and (replacement := self._replacement(transfer)) is not None:
+        if used_nonces == nonce and (replacement := self._replacement(transfer)) is not None:
             return replacement
-        if not known:
+        # Nodes drop transactions with low fees, or when they restart.
+        if not is_known:
             await self.send(transfer)
         return self._still_sent(transfer, "it waits for a block that includes it")
 
@@ -161,10 +164,10 @@ class EvmAdapter(WithoutHandIns):
 
     async def check_chain(self) -> None:
         """Raise `NotNow` if the node serves another chain."""
-        found = await self._node.chain_id()
-        if found != self._settings.chain_id:
+        chain_id = await self._node.chain_id()
+        if chain_id != self._settings.chain_id:
             raise NotNow(
-                f"the node's chain has the id {found}, but `payouts.evm.chain_id` is {self._settings.chain_id}"
+                f"the node's chain has the id {chain_id}, but `payouts.evm.chain_id` is {self._settings.chain_id}"
             )
 
     async def _fees(self) -> Fees:
@@ -175,6 +178,7 @@ class EvmAdapter(WithoutHandIns):
             raise NotNow(
                 f"gas costs {(base + self._priority) / signing.GWEI:g} gwei, more than `payouts.evm.max_fee_gwei` permits"
             )
+        # The base fee needs six full blocks to double, so this transaction stays valid for as long.
         return Fees(min(self._limit, 2 * base + self._priority), self._priority)
 
     async def _require_funds(self, amount: int, count: int, fees: Fees) -> None:
@@ -182,6 +186,7 @@ class EvmAdapter(WithoutHandIns):
         gas = count * self._settings.gas_limit * fees.most
         coins = await self._node.balance(self._account.address)
         token = self._settings.token
+        # Gas is paid in the coin, whatever is sent.
         needed = gas if token is not None else gas + amount
         if coins < needed:
             raise NotNow(
@@ -206,14 +211,14 @@ class EvmAdapter(WithoutHandIns):
         """
         following = nonces.get(self._source, -1) + 1
         expected = max(following, self._settings.foreign_transactions)
-        sent = await self._node.transactions_sent(self._account.address)
-        if sent > expected:
+        used_nonces = await self._node.transactions_sent(self._account.address)
+        if used_nonces > expected:
             raise NotNow(
-                f"{self._account.address} has sent {sent} transactions, but {expected} are known here. If the database was restored "
+                f"{self._account.address} has sent {used_nonces} transactions, but {expected} are known here. If the database was restored "
                 "from a backup, report the payments that were made since. Then set `payouts.evm.foreign_transactions` to "
-                f"{sent}"
+                f"{used_nonces}"
             )
-        return max(following, sent)
+        return max(following, used_nonces)
 
     def _signed(self, payment: Payment, amount: int, nonce: int, fees: Fees) -> NewTransfer:
         sending = Sending(
@@ -244,6 +249,7 @@ class EvmAdapter(WithoutHandIns):
         if fees is None:
             return None
         signed = signing.sign(self._account, _sending(state), fees)
+        # The old hashes stay: a block may still include an earlier version.
         state |= {"fees": asdict(fees), "hashes": [*hashes, signed.hash], "signed_at": self._clock()}
         log.info("payout_replaced", transfer_id=transfer.transfer_id, replacements=len(hashes))
         return Answer(state=state, content=signed.raw, reference=signed.hash)
@@ -251,12 +257,14 @@ class EvmAdapter(WithoutHandIns):
     def _of_receipt(
         self, transfer: Transfer, receipt: Mapping[str, Any], transaction_hash: str, head: int
     ) -> Answer:
+        # The block itself is the first confirmation.
         deep = head - int(receipt["blockNumber"], 16) + 1
         needed = self._settings.confirmations
         if deep < needed:
             return self._still_sent(transfer, f"{deep} of {needed} confirmations", transaction_hash)
         if int(receipt["status"], 16) != 1:
             return self._report(transfer, Outcome.FAILED, "the chain refused the transfer", transaction_hash)
+        # Some tokens return false instead of failing, and then the transaction counts as successful.
         if self._settings.token is not None and not self._moved(transfer, receipt):
             return self._report(
                 transfer, Outcome.FAILED, "the token's contract moved nothing", transaction_hash

@@ -59,8 +59,9 @@ class Node:
 
     async def receipt(self, transaction_hash: str) -> dict[str, Any] | None:
         """Return the receipt of a transaction that is in a block, or None."""
-        found = await self._call("eth_getTransactionReceipt", transaction_hash)
-        return found if found and found.get("blockNumber") else None
+        receipt = await self._call("eth_getTransactionReceipt", transaction_hash)
+        # Some nodes answer with an incomplete receipt while a transaction waits.
+        return receipt if receipt and receipt.get("blockNumber") else None
 
     async def knows(self, transaction_hash: str) -> bool:
         """Return whether the node has the transaction, in a block or waiting."""
@@ -81,6 +82,7 @@ class Node:
                 f"the node answered {method} with status {response.status}, and not in JSON-RPC"
             ) from None
         if error:
+            # Some proxies in front of nodes send a text instead of an object.
             message = error.get("message") if isinstance(error, dict) else error
             raise NodeError(method, str(message)[:300])
         return answer.get("result")

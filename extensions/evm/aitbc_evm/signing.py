@@ -26,13 +26,16 @@ BLANK: Final = "0x" + 40 * "0"
 
 @dataclass(frozen=True, slots=True)
 class Fees:
-    """The price of a unit of gas in wei: at most `most`, of which at most `priority` goes to the block's producer."""
+    """The price of a unit of gas in wei."""
 
     most: int
+    """All that it costs at most."""
     priority: int
+    """What goes to the block's producer at most."""
 
     def raised(self, percent: int, limit: int) -> Fees | None:
         """Return fees raised by so many percent, rounded up, or None if they would exceed the limit."""
+        # Rounded up, since nodes refuse a replacement that raises the fee by less than their own percentage.
         most, priority = (-(-fee * (100 + percent) // 100) for fee in (self.most, self.priority))
         return Fees(most, priority) if most <= limit else None
 
@@ -72,6 +75,7 @@ def load_account(path: Path) -> LocalAccount:
         raise NotConfigured(
             f"The key of the paying account cannot be read from {path} ({type(error).__name__})."
         ) from None
+    # Whoever reads the key owns the money.
     if mode & 0o077:
         raise NotConfigured(f"Other users may read the key {path} (mode {mode:o}). Run: chmod 600 {path}")
     try:
@@ -92,6 +96,7 @@ def check_address(address: str) -> str:
         raise AddressRefused(
             f"{address!r} is not an address of this chain: 0x and 40 hexadecimal digits are expected."
         )
+    # An address in one case carries no checksum.
     mixed = digits not in (digits.lower(), digits.upper())
     if mixed and not is_checksum_address(text):
         raise AddressRefused(f"The checksum of {address!r} is wrong: a character is mistyped.")
@@ -129,6 +134,7 @@ def sign(account: LocalAccount, sending: Sending, fees: Fees) -> Signed:
     }
     if sending.token is not None:
         data = TRANSFER + word(sending.recipient) + word(sending.amount)
+        # The recipient is an argument of the contract's call, and no coins are sent.
         transaction |= {"to": check_address(sending.token), "value": 0, "data": data}
     signed = account.sign_transaction(transaction)
     return Signed(bytes(signed.raw_transaction), f"0x{bytes(signed.hash).hex()}")

@@ -82,6 +82,7 @@ class LightningAdapter:
             if missing is None:
                 transfers.append(_transfer(payment))
                 chosen.add(transfers[-1].source)
+            # Without an end, the amount would stay reserved for miners that never return.
             elif self._clock() - payment.created_at > self._settings.invoice_wait_seconds:
                 failed[payment.payout_id] = "no invoice was handed in in time"
             else:
@@ -133,8 +134,10 @@ class LightningAdapter:
                 max_fee_msat=int(msat * self._settings.max_fee_percent / 100),
             )
         except NodeRefused as error:
+            # An earlier attempt may still succeed, so this one decides nothing.
             if error.code == IN_PROGRESS:
                 return Payments(PayStatus.PENDING)
+            # The error may be about this call, while another one has paid.
             payments = await self._node.payments(transfer.reference)
             if payments.status not in (PayStatus.NONE, PayStatus.FAILED):
                 return payments
@@ -157,18 +160,18 @@ class LightningAdapter:
         ended = transfer.state["expires_at"] + self._node.retry_seconds + ENDED_MARGIN
         return bool(self._clock() > ended)
 
-    def _missing(self, payment: Payment, used: set[str]) -> str | None:
+    def _missing(self, payment: Payment, paid_sources: set[str]) -> str | None:
         """Return what the payment waits for, or None if its invoice can be paid."""
         msat = invoices.to_msat(payment.amount)
-        wanted = f"an invoice for {msat} msat with {payment.payout_id} in its description"
+        request = f"an invoice for {msat} msat with {payment.payout_id} in its description"
         if payment.handed_in is None:
-            return wanted
-        if _source(payment) in used:
-            return f"{wanted}: the one that was handed in belongs to another payment"
+            return request
+        if _source(payment) in paid_sources:
+            return f"{request}: the one that was handed in belongs to another payment"
         try:
             invoices.check(payment.handed_in["invoice"], self._expected(payment, self._clock()))
         except AddressRefused as error:
-            return f"{wanted}: {error}"
+            return f"{request}: {error}"
         return None
 
     def _expected(self, payment: Payment, valid_until: float) -> invoices.Expected:

@@ -65,19 +65,20 @@ def check(text: str, expected: Expected) -> Invoice:
     if len(stripped) > MAX_INVOICE:
         raise AddressRefused(f"An invoice has at most {MAX_INVOICE} characters.")
     try:
-        found = bolt11.decode(stripped)
+        decoded = bolt11.decode(stripped)
     except Exception as error:  # noqa: BLE001 - the library raises many kinds for malformed text
         raise AddressRefused(
             f"This is not a valid Lightning invoice: {str(error) or type(error).__name__}"
         ) from None
-    payee = str(found.payee).lower()
-    msat = None if found.amount_msat is None else int(found.amount_msat)
+    payee = str(decoded.payee).lower()
+    msat = None if decoded.amount_msat is None else int(decoded.amount_msat)
+    # All at once, so that a miner need not create one invoice after the other.
     differences = [
         message
         for wrong, message in (
             (
-                found.currency != CURRENCIES[expected.network],
-                f"it is for another network ({found.currency}); {expected.network} is needed",
+                decoded.currency != CURRENCIES[expected.network],
+                f"it is for another network ({decoded.currency}); {expected.network} is needed",
             ),
             (
                 msat != expected.msat,
@@ -88,11 +89,12 @@ def check(text: str, expected: Expected) -> Invoice:
                 f"it pays {payee}; your payout address is {expected.payee}",
             ),
             (
-                expected.payout_id not in (found.description or ""),
+                # Otherwise an invoice for another payment of the same amount would be paid twice.
+                expected.payout_id not in (decoded.description or ""),
                 f"its description must contain {expected.payout_id}",
             ),
             (
-                found.expiry_time < expected.valid_until,
+                decoded.expiry_time < expected.valid_until,
                 "it expires too early; create one that is valid for a day",
             ),
         )
@@ -100,4 +102,4 @@ def check(text: str, expected: Expected) -> Invoice:
     ]
     if differences:
         raise AddressRefused(f"This invoice cannot be paid: {'; '.join(differences)}.")
-    return Invoice(stripped, found.payment_hash, payee, found.expiry_time)
+    return Invoice(stripped, decoded.payment_hash, payee, decoded.expiry_time)

@@ -66,11 +66,11 @@ class Node:
     async def payments(self, payment_hash: str) -> Payments:
         """Return the status of the payments of an invoice. One that is complete outweighs all others, then one that is pending."""
         answer = await self._call("listpays", {"payment_hash": payment_hash})
-        found = {str(pay["status"]): pay for pay in answer["pays"]}
+        by_status = {str(pay["status"]): pay for pay in answer["pays"]}
         for status in (PayStatus.COMPLETE, PayStatus.PENDING):
-            if status.value in found:
-                return Payments(status, str(found[status.value].get("preimage", "")))
-        return Payments(PayStatus.FAILED if found else PayStatus.NONE)
+            if status.value in by_status:
+                return Payments(status, str(by_status[status.value].get("preimage", "")))
+        return Payments(PayStatus.FAILED if by_status else PayStatus.NONE)
 
     async def pay(self, invoice: str, *, label: str, max_fee_msat: int) -> Payments:
         """Pay an invoice, for which the node tries several routes. A repetition for a paid invoice returns the first payment."""
@@ -78,6 +78,7 @@ class Node:
             "bolt11": invoice,
             "label": label,
             "maxfee": f"{max_fee_msat}msat",
+            # It ends before this call's time limit, so that the outcome is usually known.
             "retry_for": self.retry_seconds,
         }
         answer = await self._call("pay", parameters)

@@ -54,9 +54,10 @@ class RayBackend:
         living = self._nodes.living
         if not living:
             return False
-        now, known = merged(living, None), self.capabilities
-        gpus = {gpu.uuid for gpu in now.gpus} - {gpu.uuid for gpu in known.gpus}
-        services = now.services.keys() - known.services.keys()
+        now, prepared = merged(living, None), self.capabilities
+        # Only what is added counts: what is missing may come back, and jobs wait for it.
+        gpus = {gpu.uuid for gpu in now.gpus} - {gpu.uuid for gpu in prepared.gpus}
+        services = now.services.keys() - prepared.services.keys()
         if gpus or services or (not now.gpus and len(living) > self._count):
             _log.info("cluster_grew", gpus=sorted(gpus), services=sorted(services), nodes=len(living))
             return True

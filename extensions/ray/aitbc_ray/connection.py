@@ -105,10 +105,10 @@ class Cluster:
 
     async def nodes(self) -> list[ClusterNode]:
         """Return the living nodes that offer processors or GPUs, in the order of their host names and ids. Raises `NodeLost`."""
-        found = await _query(ray.nodes, "ray-nodes")
+        reported = await _query(ray.nodes, "ray-nodes")
         nodes = [
             ClusterNode(node["NodeID"], node["NodeManagerHostname"], dict(node["Resources"]))
-            for node in found
+            for node in reported
             if node["Alive"] and (node["Resources"].get("CPU") or node["Resources"].get("GPU"))
         ]
         return sorted(nodes, key=lambda node: (node.host, node.id))
@@ -124,7 +124,9 @@ class Cluster:
             num_cpus=demand.cpus,
             num_gpus=demand.gpus,
             memory=demand.memory or None,
+            # The relay of an actor is one call that lasts as long as its process.
             max_concurrency=_MAX_CALLS,
+            # A restarted actor would have lost its process, and this miner would not notice.
             max_restarts=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
         ).remote(*values)
@@ -166,6 +168,7 @@ async def stream(method: Any, *values: Any) -> AsyncIterator[Any]:
 
 
 def _connect(address: str) -> None:
+    # The miner may be rebuilt in the same process, for example for another cluster.
     if ray.is_initialized():
         ray.shutdown()
     ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False, configure_logging=False)

@@ -90,16 +90,17 @@ class RayExecutor:
         try:
             child = await loaded.ready()
             on_stage("loading", card_keys(child.device))
-            done = await self._perform(loaded, message, listener, on_stage)
+            results = await self._perform(loaded, message, listener, on_stage)
             if loaded.model is not None:
                 self._guard.success(service, loaded.model)
             weights = None
             if model is not None:
                 weights = await call(
-                    loaded.node.actor.digest.remote(model.name, list(done.weights)), _DIGEST_SECONDS
+                    loaded.node.actor.digest.remote(model.name, list(results.weights)), _DIGEST_SECONDS
                 )
-            return Execution(done, child.runner, child.device, weights)
+            return Execution(results, child.runner, child.device, weights)
         except Retry as error:
+            # Other failures may be the job's own; a model that hangs again and again is not offered for a while.
             if loaded.model is not None and error.code == FailureCode.RUNNER_HUNG:
                 self._guard.hung(service, loaded.model, time.monotonic())
             raise
@@ -115,18 +116,19 @@ class RayExecutor:
         files = RemoteFiles(loaded.process.actor, message)
         try:
             lent = await self._adapters(loaded, message)
-            sent = (await files.send()).model_copy(update={"adapters": dict(lent)})
+            node_message = (await files.send()).model_copy(update={"adapters": dict(lent)})
             on_stage("running", card_keys(child.device))
-            done = await child.run(
-                sent,
+            results = await child.run(
+                node_message,
                 self._fetching_checkpoints(listener, files),
                 on_written=lambda: None,
                 stall_seconds=self._settings.stall_seconds,
                 cancel_seconds=self._settings.cancel_seconds,
             )
-            await files.fetch_results(done)
-            return done
+            await files.fetch_results(results)
+            return results
         finally:
+            # In the background: the result need not wait until the node has deleted its files.
             self._background.spawn(self._clean_up(loaded, message, files), f"clean-{message.run_id}")
 
     async def _adapters(self, loaded: RemoteModel, message: Run) -> Mapping[str, Model]:
@@ -210,14 +212,14 @@ class RayExecutor:
 
     async def unavailable_models(self, models: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
         """See `Executor`: models that failed repeatedly, and those that fit on no node."""
-        held: dict[str, dict[str, str]] = {}
+        unavailable: dict[str, dict[str, str]] = {}
         for service, name, reason in self._guard.cooling_down(time.monotonic()):
-            held.setdefault(service, {})[name] = reason
+            unavailable.setdefault(service, {})[name] = reason
         for service, names in models.items():
             for name in names:
                 if (obstacle := self._placement.obstacle(service, name)) is not None:
-                    held.setdefault(service, {}).setdefault(name, obstacle)
-        return held
+                    unavailable.setdefault(service, {}).setdefault(name, obstacle)
+        return unavailable
 
     def status(self) -> list[dict[str, Any]]:
         """See `Executor`."""
@@ -250,9 +252,9 @@ class RayExecutor:
 
     async def _tend(self) -> None:
         while True:
-            before = time.monotonic() - self._settings.idle_seconds
+            idle_since = time.monotonic() - self._settings.idle_seconds
             await self._placement.release(
-                lambda loaded, before=before: loaded.used_at <= before,  # type: ignore[misc]  # the default binds it
+                lambda loaded, idle_since=idle_since: loaded.used_at <= idle_since,  # type: ignore[misc]  # the default binds it
                 f"It was idle for {self._settings.idle_seconds:g} s.",
             )
             await self._placement.release(self._placement.on_paused_device, "Its device is paused.")

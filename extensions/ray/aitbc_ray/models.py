@@ -91,10 +91,10 @@ class ClusterModels:
 
     async def run(self) -> None:
         """Publish which models are on the nodes, until cancelled."""
-        before: Any = None
+        published: Any = None
         while True:
-            if (now := self.present) != before:
-                before = now
+            if (now := self.present) != published:
+                published = now
                 self._on_change()
             await asyncio.sleep(POLL_SECONDS)
 

@@ -149,9 +149,9 @@ class NodeAgent:
         """
         progress: asyncio.Queue[tuple[str, int, int | None]] = asyncio.Queue(maxsize=1)
 
-        def on_model(name: str, done: int, total: int | None) -> None:
+        def on_model(name: str, fetched: int, total: int | None) -> None:
             with suppress(asyncio.QueueFull):  # a later one replaces it
-                progress.put_nowait((name, done, total))
+                progress.put_nowait((name, fetched, total))
 
         async with AsyncExitStack() as stack:
             lending = asyncio.create_task(

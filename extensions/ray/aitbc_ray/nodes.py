@@ -52,12 +52,12 @@ class Node:
         threads = max(1, int(demand.cpus))
         if not demand.gpus:
             return replace(capabilities.processor, threads=threads)
-        found = [gpu for name in names for gpu in capabilities.gpus if _names(name, gpu)]
-        if not found or len(found) != len(names):
+        gpus = [gpu for name in names for gpu in capabilities.gpus if _names(name, gpu)]
+        if not gpus or len(gpus) != len(names):
             raise NodeLost(f"Ray has assigned GPUs {names} on {self.name}, which NVML does not report there.")
-        first, *others = (gpu.uuid for gpu in found)
+        first, *further = (gpu.uuid for gpu in gpus)
         device = next(device for device in capabilities.devices if device.uuid == first)
-        return replace(device, others=tuple(others), threads=threads)
+        return replace(device, others=tuple(further), threads=threads)
 
 
 def _names(name: str, gpu: Gpu) -> bool:
@@ -105,10 +105,10 @@ class Nodes:
     async def start(self) -> None:
         """Prepare all nodes. Raises `ConfigurationError` if none works."""
         try:
-            found = await self.cluster.nodes()
+            nodes = await self.cluster.nodes()
         except NodeLost as error:
             raise ConfigurationError(str(error)) from error
-        await asyncio.gather(*(self._prepare(info) for info in found))
+        await asyncio.gather(*(self._prepare(info) for info in nodes))
         await self._read()
         if not self._living:
             reasons = " ".join(f"{name}: {reason}" for name, reason in self.refused.items())
@@ -122,9 +122,9 @@ class Nodes:
 
     async def poll(self) -> None:
         """Read which nodes live, and their state."""
-        before = self._view()
+        earlier = self._view()
         try:
-            found = {info.id: info for info in await self.cluster.nodes()}
+            nodes = {info.id: info for info in await self.cluster.nodes()}
         except NodeLost as error:
             if self.reachable:
                 _log.warning("cluster_unreachable", error=str(error))
@@ -132,17 +132,19 @@ class Nodes:
             self.on_change()
             return
         self.reachable = True
-        for node_id in self._living.keys() - found.keys():
+        for node_id in self._living.keys() - nodes.keys():
             self.lose(self._living[node_id], "Ray reports it as dead.")
         now = asyncio.get_running_loop().time()
-        for node_id, info in found.items():
+        for node_id, info in nodes.items():
+            # Preparing starts processes and reads GPUs there; a node that refuses would otherwise do so every few seconds.
             waits = self._refused.get(_name(info), (0.0, ""))[0] > now
             if node_id not in self._living and node_id not in self._preparing and not waits:
                 task = asyncio.create_task(self._prepare(info), name=f"node-{node_id[:8]}")
                 self._preparing[node_id] = task
                 task.add_done_callback(lambda _, node_id=node_id: self._preparing.pop(node_id, None))  # type: ignore[misc]  # the default binds it
         await self._read()
-        if self._view() != before:
+        # Each change is sent to the coordinator.
+        if self._view() != earlier:
             self.on_change()
 
     def lose(self, node: Node, reason: str) -> None:
@@ -199,6 +201,7 @@ class Nodes:
         except Exception as error:  # noqa: BLE001 - a node's own errors, which concern no other node
             self._refuse(info, actor, str(error).strip() or type(error).__name__)
             return
+        # A cancelled task leaves an actor that nobody knows.
         except BaseException:
             self.cluster.end(actor)
             raise
@@ -233,8 +236,8 @@ class ClusterGpus:
     @property
     def last(self) -> tuple[Gpu, ...]:
         """The GPUs as of the last poll."""
-        found = [gpu for node in self._nodes.living for gpu in node.state.gpus]
-        return tuple(replace(gpu, index=index) for index, gpu in enumerate(found))
+        gpus = [gpu for node in self._nodes.living for gpu in node.state.gpus]
+        return tuple(replace(gpu, index=index) for index, gpu in enumerate(gpus))
 
     @property
     def reason(self) -> str | None:
@@ -261,10 +264,10 @@ class ClusterGpus:
 
 
 def _check_version(report: NodeReport) -> None:
-    own = version("aitbc-agent")
-    if report.agent != own:
+    agent = version("aitbc-agent")
+    if report.agent != agent:
         raise NodeLost(
-            f"It has aitbc-agent {report.agent}, and this miner {own}. Install the same version there."
+            f"It has aitbc-agent {report.agent}, and this miner {agent}. Install the same version there."
         )
 
 

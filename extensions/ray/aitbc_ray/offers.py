@@ -19,9 +19,9 @@ Kind: TypeAlias = tuple[str, str]
 
 def serving(node: Node, offer: ServiceOffer, *, gpus: bool) -> bool:
     """Whether a node serves what the cluster offers. In a cluster with GPUs, nodes without serve only what needs none."""
-    own = node.report.capabilities.services.get(offer.definition.service_id)
+    nodes_offer = node.report.capabilities.services.get(offer.definition.service_id)
     suits = not gpus or bool(node.report.capabilities.gpus) or not accelerated(offer.definition)
-    return own is not None and suits and _kind(own) == _kind(offer)
+    return nodes_offer is not None and suits and _kind(nodes_offer) == _kind(offer)
 
 
 def accelerated(definition: ServiceDefinition) -> bool:
@@ -81,15 +81,16 @@ def merged(nodes: Iterable[Node], slots: int | None) -> Capabilities:
 
 def _together(offers: list[ServiceOffer]) -> ServiceOffer:
     """Return the offers of one service as one: those of the version and sandbox that most nodes have."""
-    most = Counter(map(_kind, offers)).most_common(1)[0][0]
-    same = [offer for offer in offers if _kind(offer) == most]
+    # A receipt names one version and one sandbox, which must be true of every node.
+    common_kind = Counter(map(_kind, offers)).most_common(1)[0][0]
+    alike = [offer for offer in offers if _kind(offer) == common_kind]
     return replace(
-        same[0],
-        models=tuple(dict.fromkeys(model for offer in same for model in offer.models)),
-        downloadable=any(offer.downloadable for offer in same),
-        concurrency=min(offer.concurrency for offer in same),
-        gpus=max(offer.gpus for offer in same),
-        versions=tuple(dict.fromkeys(version for offer in same for version in offer.versions)),
+        alike[0],
+        models=tuple(dict.fromkeys(model for offer in alike for model in offer.models)),
+        downloadable=any(offer.downloadable for offer in alike),
+        concurrency=min(offer.concurrency for offer in alike),
+        gpus=max(offer.gpus for offer in alike),
+        versions=tuple(dict.fromkeys(version for offer in alike for version in offer.versions)),
         score=None,
     )
 
@@ -101,9 +102,9 @@ def _kind(offer: ServiceOffer) -> Kind:
 def _reasons(nodes: Iterable[Node], services: Mapping[str, ServiceOffer]) -> dict[str, list[str]]:
     reasons: dict[str, list[str]] = {}
     for node in nodes:
-        for service, given in node.report.capabilities.unavailable.items():
+        for service, node_reasons in node.report.capabilities.unavailable.items():
             if service not in services:
-                reasons.setdefault(service, []).extend(given)
+                reasons.setdefault(service, []).extend(node_reasons)
     return reasons
 
 

@@ -175,20 +175,22 @@ class Placement:
             if node is not None:
                 loaded.chosen = node
                 if await self._lend(loaded, node, listener):
+                    # A download takes minutes, which are not the cluster's lack of resources.
                     since = time.monotonic()
                 if (placed := await self._reserve(loaded, node)) is not None:
                     loaded.reserved_at = time.monotonic()
                     self._log.record("placed", loaded.service, loaded.model, f"Node {node.name}.", placed[1])
                     return placed
+                # Ray may have given the resources to somebody else, and its figures say so only later.
                 avoided[node] = time.monotonic() + _AVOID_SECONDS
                 await self._give_back(loaded, node)
                 loaded.chosen = None
             reason = self._why_waiting(loaded)
             self._log.waits(waiting, reason)
-            left = since + self._settings.placement_wait_seconds - time.monotonic()
-            if left <= 0:
+            remaining = since + self._settings.placement_wait_seconds - time.monotonic()
+            if remaining <= 0:
                 raise Retry(reason, code=FailureCode.NO_MEMORY)
-            await sleep(min(left, _POLL_SECONDS), change)
+            await sleep(min(remaining, _POLL_SECONDS), change)
 
     async def _choose(self, loaded: RemoteModel, avoided: Collection[Node]) -> Node | None:
         """Return a node with enough free resources, one that has the model if possible; unload idle models if there is none."""
@@ -207,10 +209,15 @@ class Placement:
             )
         if any(loaded.demand.fits(self._reservations.soon(node)) for node in able):
             return None  # what was unloaded a moment ago will be free in a moment
-        for other in sorted((other for other in self.models if other.idle), key=lambda other: other.used_at):
-            if other.chosen in able and loaded.demand.fits(self._reservations.without_idle(other.node)):
+        for idle_model in sorted(
+            (idle_model for idle_model in self.models if idle_model.idle),
+            key=lambda idle_model: idle_model.used_at,
+        ):
+            if idle_model.chosen in able and loaded.demand.fits(
+                self._reservations.without_idle(idle_model.node)
+            ):
                 reason = f"{loaded.model or loaded.service} needs its resources."
-                await self._unload([other], reason, "evicted")
+                await self._unload([idle_model], reason, "evicted")
                 break
         return None
 
@@ -223,12 +230,12 @@ class Placement:
             return "The head of the Ray cluster does not answer."
         if not self._serving(loaded.service):
             return "No living node of the cluster serves it."
-        wanted = ", ".join(
+        demand = ", ".join(
             f"{gibibytes(int(amount)) if name == 'memory' else f'{amount:g} {name}'}"
             for name, amount in loaded.demand.named().items()
             if amount
         )
-        return f"No node of the cluster has {wanted} free."
+        return f"No node of the cluster has {demand} free."
 
     async def _lend(self, loaded: RemoteModel, node: Node, listener: RunListener) -> bool:
         """Fetch the model on the node, where it stays while it is loaded. Return whether it was downloaded."""
@@ -236,11 +243,11 @@ class Placement:
         if loaded.model is not None:
             async for item in stream(node.actor.lend, _loan(loaded), loaded.model, []):
                 if isinstance(item, Lent):
-                    loaded.there = item.model
+                    loaded.on_node = item.model
                 else:
                     waited = True
-                    name, done, total = item
-                    listener.event("model", {"model": name, "done": done, "total": total})
+                    name, fetched, total = item
+                    listener.event("model", {"model": name, "done": fetched, "total": total})
         return waited
 
     async def _give_back(self, loaded: RemoteModel, node: Node) -> None:
@@ -250,18 +257,18 @@ class Placement:
 
     async def _reserve(self, loaded: RemoteModel, node: Node) -> tuple[Any, Device] | None:
         """Return an actor on the node and its device; None if Ray does not start it, or only on a paused GPU."""
-        held: list[Any] = []
+        actors: list[Any] = []
         try:
             while loaded.demand.fits(node.available):
-                held.append(
+                actors.append(
                     self._nodes.cluster.start_actor(
                         RunnerHost, node.info.id, loaded.demand, node.report.directory
                     )
                 )
-                names = await call(held[-1].devices.remote(), self._ray.start_seconds)
+                names = await call(actors[-1].devices.remote(), self._ray.start_seconds)
                 device = node.device(names, loaded.demand)
                 if self._paused.isdisjoint(card_keys(device)):
-                    return held.pop(), device
+                    return actors.pop(), device
                 # While this GPU is held, Ray assigns another one.
                 await asyncio.sleep(SYNC_SECONDS)
                 await self._nodes.read_available()
@@ -270,7 +277,7 @@ class Placement:
         else:
             return None
         finally:
-            for actor in held:
+            for actor in actors:
                 self._nodes.cluster.end(actor)
 
     async def _load(
@@ -302,8 +309,9 @@ class Placement:
             process_mark=process.mark,
         )  # fmt: skip
         loaded.child = child
+        # Ray only counts shares of a GPU; the runner itself must keep within its own.
         budget = int(device.memory * loaded.demand.gpus) if 0 < loaded.demand.gpus < 1 else None
-        await child.load(loaded.there, self._settings.load_seconds, budget)
+        await child.load(loaded.on_node, self._settings.load_seconds, budget)
         loaded.opened = True
         loaded.used_at = time.monotonic()
         self.changed()
@@ -317,10 +325,10 @@ class Placement:
         self, node: Node, service: str, model: Model | None, parameters: Mapping[str, Any]
     ) -> Interpreter:
         offers = node.report.capabilities.services
-        found = Interpreters(
+        interpreters = Interpreters(
             offered={name: offer.interpreters for name, offer in offers.items()}, runners=self._runners
         )
-        return found.for_job(service, model, parameters)
+        return interpreters.for_job(service, model, parameters)
 
     # Unloading ------------------------------------------------------------------------------------------------------
 

@@ -38,11 +38,11 @@ class RemoteFiles:
             }
         )
 
-    async def fetch_results(self, done: Done) -> None:
+    async def fetch_results(self, results: Done) -> None:
         """Fetch the output files that results name. Raises `Retry`, `OSError`."""
         try:
             for reference in {
-                reference.path: reference for reference in file_references(done.results)
+                reference.path: reference for reference in file_references(results.results)
             }.values():
                 await self.fetch(reference)
         except ProtocolError as error:
@@ -63,6 +63,7 @@ class RemoteFiles:
                 ):
                     await asyncio.to_thread(file.write, part)
                     offset += len(part)
+            # A checkpoint is read as soon as it is there, so it must be whole.
             await asyncio.to_thread(partial.replace, target)
 
     async def remove(self) -> None:
@@ -73,15 +74,16 @@ class RemoteFiles:
             return
 
     async def _sent(self, files: Any, directory: Path) -> dict[str, Path]:
-        sent = {}
+        targets = {}
         for number, (name, path) in enumerate(files.items()):
-            sent[name] = directory / str(number)
+            targets[name] = directory / str(number)
             with await asyncio.to_thread(path.open, "rb") as file:
-                await self._send_file(file, sent[name])
-        return sent
+                await self._send_file(file, targets[name])
+        return targets
 
     async def _send_file(self, file: IO[bytes], target: Path) -> None:
         first = True
+        # An empty file has one empty part, or it would not exist there.
         while (part := await asyncio.to_thread(file.read, PART)) or first:
             await call(self._actor.write.remote(target, part))
             first = False

@@ -34,7 +34,7 @@ class RemoteModel:
     number: int = 0
     reserved_at: float = float("inf")
     chosen: Node | None = None
-    there: Model | None = None
+    on_node: Model | None = None
     started: RemoteProcess | None = None
     child: Child | None = None
     opening: asyncio.Task[Child] | None = None

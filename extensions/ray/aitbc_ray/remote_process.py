@@ -113,6 +113,7 @@ class RemoteProcess:
             await self._wake.wait()
             self._wake.clear()
             while self._unsent:
+                # Everything that waits goes in one call, which costs far more than its bytes.
                 frames = bytes(self._unsent)
                 self._unsent.clear()
                 try:
@@ -123,16 +124,17 @@ class RemoteProcess:
 
     async def _watch(self) -> None:
         while True:
-            left = self._silent_since + self._lost_seconds - time.monotonic()
-            if left <= 0:
+            remaining = self._silent_since + self._lost_seconds - time.monotonic()
+            if remaining <= 0:
                 break
-            await asyncio.sleep(left)
+            await asyncio.sleep(remaining)
         self._lose(f"It was silent for {self._lost_seconds:g} s.")
 
     async def _signal(self, number: Signals) -> None:
         with suppress(NodeLost):
             await call(self.actor.signal.remote(int(number)), _KILL_SECONDS)
         if number == SIGKILL:
+            # A process in a driver's call cannot be killed; ending its actor frees what Ray has reserved.
             await asyncio.wait([self._status], timeout=_KILL_SECONDS)
             if not self._status.done():
                 self._lose("Its process did not end.")

@@ -32,14 +32,14 @@ class Reservations:
 
     def spare(self, node: Node) -> dict[str, float]:
         """Return a node's free resources, less those of models that are about to reserve theirs."""
-        before = time.monotonic() - SYNC_SECONDS
-        reserving = [model for model in self.of(node) if not model.reserved_at <= before]
+        counted_until = time.monotonic() - SYNC_SECONDS
+        reserving = [model for model in self.of(node) if not model.reserved_at <= counted_until]
         return _plus(node.available, reserving, -1)
 
     def soon(self, node: Node) -> dict[str, float]:
         """Return the free resources, with those of actors that have just ended."""
-        before = time.monotonic() - _FREED_SECONDS
-        self._ended = [(at, model) for at, model in self._ended if at > before]
+        freed_until = time.monotonic() - _FREED_SECONDS
+        self._ended = [(at, model) for at, model in self._ended if at > freed_until]
         return _plus(self.spare(node), _on(node, [model for _, model in self._ended]), 1)
 
     def without_idle(self, node: Node) -> dict[str, float]:
@@ -58,8 +58,8 @@ def _on(node: Node, models: Iterable[RemoteModel]) -> list[RemoteModel]:
 
 
 def _plus(free: Mapping[str, float], models: Iterable[RemoteModel], sign: int) -> dict[str, float]:
-    found = dict(free)
+    total = dict(free)
     for model in models:
         for name, amount in model.demand.named().items():
-            found[name] = found.get(name, 0.0) + sign * amount
-    return found
+            total[name] = total.get(name, 0.0) + sign * amount
+    return total

@@ -118,6 +118,7 @@ class RunnerHost:
             frames += part.frames
             output += part.output
             status = part.status
+            # Several parts in one message: each costs a call through Ray.
             if status is not None or self._queue.empty() or len(frames) + len(output) > _BATCH:
                 return Relayed(bytes(frames), bytes(output), process.memory(), status)
             part = self._queue.get_nowait()
@@ -127,6 +128,7 @@ class RunnerHost:
             await self._queue.put(Relayed(frames=data) if frames else Relayed(output=data))
 
     async def _await_end(self, process: LocalProcess, tasks: list[asyncio.Task[None]]) -> None:
+        # The messages end with the process; the output may stay open in a program that it left behind.
         await asyncio.wait(tasks[:1])
         status = await process.wait()
         process.signal(signal.SIGKILL)  # processes that it started and left behind

@@ -150,11 +150,11 @@ def cannot_see(request: InferenceRequest) -> Fail:
     )
 
 
-def check_context(tokens: int, request: InferenceRequest, context: int, *, more: bool = False) -> None:
-    """Raise `Fail` with CONTEXT_OVERFLOW unless a prompt with this many tokens (or `more`) and its answer fit into the model's context."""
+def check_context(tokens: int, request: InferenceRequest, context: int, *, incomplete: bool = False) -> None:
+    """Raise `Fail` with CONTEXT_OVERFLOW unless a prompt with this many tokens (at least so many if `incomplete`) and its answer fit into the model's context."""
     if tokens + request.max_tokens > context:
         raise Fail(
-            f"The prompt has {'more than ' if more else ''}{tokens} tokens and max_tokens is {request.max_tokens}; the model {request.model!r} holds "
+            f"The prompt has {'more than ' if incomplete else ''}{tokens} tokens and max_tokens is {request.max_tokens}; the model {request.model!r} holds "
             f"{context} together. Shorten one of them.",
             code=FailureCode.CONTEXT_OVERFLOW,
         )

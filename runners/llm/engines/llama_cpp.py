@@ -69,6 +69,7 @@ class LlamaCppEngine:
         properties = self._server.get("/props")
         self._templated = bool(properties["chat_template"])
         self._sees = bool(properties["modalities"]["vision"])
+        # A template without tools would drop them without a word.
         self._tools = bool(properties["chat_template_caps"]["supports_tools"])
         described = self._server.get("/v1/models")["data"][0]["meta"]
         self.context = min(int(described["n_ctx"]), int(described["n_ctx_train"]))
@@ -98,6 +99,7 @@ class LlamaCppEngine:
             "samplers": SAMPLERS,
             "top_k": request.top_k if request.temperature else 1,  # only the likeliest token is chosen
             "repeat_penalty": request.repetition_penalty,
+            # The default looks at the last 64 tokens only, other engines at all of them.
             "repeat_last_n": self.context,
             "timings_per_token": True,
             "return_progress": True,
@@ -162,6 +164,7 @@ class LlamaCppEngine:
         """See `LanguageEngine.read`. The server reads what lies between two positions in one step."""
         share = min(len(prompt) + len(answer) + 1, self._budget.tokens)
         ticket = object()
+        # An empty reading says that the auditor still works.
         while not self._budget.acquire(share, ticket, WAIT_SECONDS):
             yield Reading({})
         slot = self._slots.request(prompt, None, share)
@@ -176,15 +179,15 @@ class LlamaCppEngine:
                     "prompt": tokens,
                     "n_predict": 1,
                     "n_probs": SEEN,
+                    # Whatever the model would write: its end would come without probabilities.
                     "logit_bias": [[self._word, 1000]],
                 }
                 likely = self._server.compute("/completion", fields)["completion_probabilities"][0][
                     "top_logprobs"
                 ]
                 self._slots.start(slot)
-                chosen |= {
-                    "cache_prompt": slot.number is not None
-                }  # from here on, the slot holds this prompt
+                # From here on, the slot holds this prompt.
+                chosen |= {"cache_prompt": slot.number is not None}
                 top = {int(entry["id"]): float(entry["logprob"]) for entry in likely}
                 yield Reading(top, most_likely_margin(request, top, answer[position]))
         finally:
@@ -229,7 +232,7 @@ class LlamaCppEngine:
     ) -> None:
         """Raise `Fail` if a long text cannot fit into the context, as soon as enough of it was read."""
         for least in least_tokens(self._server, text, parse_special=parse_special):
-            check_context(least, request, self.context, more=True)
+            check_context(least, request, self.context, incomplete=True)
             on_step()
 
     def _without_control_tokens(self, text: str, on_step: OnStep = ignore) -> Callable[[str], str]:

@@ -49,7 +49,8 @@ class _Slot:
     tokens: Sequence[int] = ()
     size: int = 0
     """The most tokens that it may hold."""
-    used: int = 0
+    last_use: int = 0
+    """The number of its last request: the slot with the least has been idle longest."""
     holder: SlotRequest | None = field(default=None, repr=False)
 
 
@@ -160,7 +161,7 @@ class Slots:
         unused = [number for number, slot in enumerate(self._slots) if slot.holder is None]
         if not unused:
             return False
-        number = min(unused, key=lambda number: self._slots[number].used)
+        number = min(unused, key=lambda number: self._slots[number].last_use)
         if request.salt is not None:
             same_salt = [number for number in unused if self._slots[number].salt == request.salt]
             best = max(
@@ -175,7 +176,7 @@ class Slots:
         if slot.size > request.share:
             request.stale, slot.salt = [number], None
         request.reuses = request.salt is not None and slot.salt == request.salt
-        slot.salt, slot.tokens, slot.size, slot.used, slot.holder = (
+        slot.salt, slot.tokens, slot.size, slot.last_use, slot.holder = (
             request.salt,
             request.tokens,
             request.share,
