@@ -1,7 +1,9 @@
 /**
  * All pages: path, required role and navigation entry. A page's script is loaded on the first visit.
  *
- * To add a page, add a file in views/ whose default export is its component (starting with <Page title=...>), and a line here.
+ * To add a page, add a file whose default export is its component (starting with <Page title=...>), and a line here. A feature's pages, and
+ * its parts of other pages, are in features/NAME, in files that begin with the pages that they belong to: client, job, owner, operator.
+ * All other pages are in views/.
  */
 import type { ComponentType } from "preact";
 import { lazy } from "preact-iso";
@@ -39,7 +41,7 @@ export const PAGES: PageEntry[] = [
   ]),
   ...pages("market", "client", [
     ["/wallet", () => import("./views/wallet.tsx"), "Wallet", "wallet", true],
-    ["/market", () => import("./views/market/market.tsx"), "Marketplace", "market"],
+    ["/market", () => import("./features/offers/client.tsx"), "Marketplace", "market"],
   ]),
   ...pages("market", undefined, [
     ["/verify", () => import("./views/verify.tsx"), "Verify a receipt", "verify"],
@@ -49,9 +51,9 @@ export const PAGES: PageEntry[] = [
     ["/machine", () => import("./views/owner/machine.tsx"), "Machine", "machine", true],
     ["/machine/models", () => import("./views/owner/models.tsx"), "Services and settings", "model"],
     ["/machine/earnings", () => import("./views/owner/earnings.tsx"), "Earnings", "earnings"],
-    ["/machine/payouts", () => import("./views/owner/payouts.tsx"), "Payouts", "wallet"],
-    ["/machine/audits", () => import("./views/owner/audits.tsx"), "Audits", "verify"],
-    ["/machine/offers", () => import("./views/owner/offers.tsx"), "Own offers", "market"],
+    ["/machine/payouts", () => import("./features/payouts/owner.tsx"), "Payouts", "wallet"],
+    ["/machine/audits", () => import("./features/audits/owner.tsx"), "Audits", "verify"],
+    ["/machine/offers", () => import("./features/offers/owner.tsx"), "Own offers", "market"],
   ]),
   ...pages("operator", "admin", [
     ["/network", () => import("./views/operator/network.tsx"), "Network", "overview"],
@@ -60,12 +62,12 @@ export const PAGES: PageEntry[] = [
     ["/network/miners", () => import("./views/operator/miners.tsx"), "Miners", "gpu"],
     ["/network/miners/:id", () => import("./views/operator/miner.tsx")],
     ["/network/accounts", () => import("./views/operator/accounts.tsx"), "Accounts", "people"],
-    ["/network/audits", () => import("./views/operator/audits.tsx"), "Audits", "verify"],
-    ["/network/audits/:id", () => import("./views/operator/audit.tsx")],
-    ["/network/payouts", () => import("./views/operator/payouts.tsx"), "Payouts", "wallet"],
-    ["/network/payouts/:id", () => import("./views/operator/payout.tsx")],
+    ["/network/audits", () => import("./features/audits/operator.tsx"), "Audits", "verify"],
+    ["/network/audits/:id", () => import("./features/audits/operator_audit.tsx")],
+    ["/network/payouts", () => import("./features/payouts/operator.tsx"), "Payouts", "wallet"],
+    ["/network/payouts/:id", () => import("./features/payouts/operator_batch.tsx")],
     ["/network/keys", () => import("./views/operator/keys.tsx"), "Keys and tokens", "key"],
-    ["/network/offers", () => import("./views/operator/offers.tsx")],
+    ["/network/offers", () => import("./features/offers/operator.tsx")],
     ["/network/log", () => import("./views/operator/log.tsx"), "Log", "log"],
   ]),
 ];

@@ -48,7 +48,7 @@ export function api(role: Role): AITBCClient {
     baseUrl: location.origin,
     fetch: watched,
     // Loaded on demand, because few jobs are sealed.
-    replyKey: async () => (await import("./sealing.ts")).replyKey(),
+    replyKey: async () => (await import("./features/sealing/keys.ts")).replyKey(),
   });
   clients.set(role, client);
   return client;

@@ -28,6 +28,6 @@ export async function verified(
   sealed = false,
 ): Promise<Outcome> {
   const key = logKey || (await publicApi().health()).logKey;
-  const replyKey = sealed ? await (await import("./sealing.ts")).storedKey() : undefined;
+  const replyKey = sealed ? await (await import("./features/sealing/keys.ts")).storedKey() : undefined;
   return { verification: await verifyReceipt(bundle, { logKey: key, replyKey }), logKey: key };
 }

@@ -1,6 +1,7 @@
 /** The market's rows, the changes of a repeated job, and the history of the chat. */
 import type { JobDetails, MarketMiner, Offer, Service } from "@aitbc/client";
 import { beforeEach, describe, expect, test } from "vitest";
+import { grouped, rowsOf } from "../src/features/offers/client_rows.ts";
 import {
   type Conversation,
   conversations,
@@ -11,7 +12,6 @@ import {
   titleOf,
 } from "../src/views/chat/history.ts";
 import { changesOf, requestFor } from "../src/views/job/request.ts";
-import { grouped, rowsOf } from "../src/views/market/rows.ts";
 
 describe("the market", () => {
   const offer = (offerId: string, minerId: string, jobType: string) =>

@@ -96,9 +96,7 @@ function Browsers() {
                 title: "Sign out",
                 action: (session) =>
                   session.sessionId === ownSession() ? (
-                    <Badge tone="good" icon="check">
-                      This browser
-                    </Badge>
+                    <Badge tone="good" icon="check" word="This browser" />
                   ) : (
                     <Button size="small" kind="plain" onClick={() => end(session)}>
                       Sign out this browser
@@ -114,11 +112,7 @@ function Browsers() {
 }
 
 function InUse() {
-  return (
-    <Badge tone="good" icon="check">
-      In use by this browser
-    </Badge>
-  );
+  return <Badge tone="good" icon="check" word="In use by this browser" />;
 }
 
 export function Revoke({ name, onClick }: { name: string; onClick: () => Promise<void> }) {

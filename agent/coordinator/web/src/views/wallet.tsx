@@ -125,19 +125,11 @@ function paid({ type, status, amount }: Transaction): string | undefined {
 
 function State({ transaction: { status } }: { transaction: Transaction }) {
   if (status === "pending") {
-    return (
-      <Badge tone="wait" icon="wait">
-        Held
-      </Badge>
-    );
+    return <Badge tone="wait" icon="wait" word="Held" />;
   }
   return status === "settled" ? (
-    <Badge tone="good" icon="check">
-      Settled
-    </Badge>
+    <Badge tone="good" icon="check" word="Settled" />
   ) : (
-    <Badge tone="still" icon="dash">
-      Refunded
-    </Badge>
+    <Badge tone="still" icon="dash" word="Refunded" />
   );
 }

@@ -2,14 +2,19 @@
  * A status as a coloured badge with its own icon, so that statuses are distinguishable without colour.
  *
  *   <Status state={job.status} />
- *   <Badge tone="wait" icon="pause">Paused</Badge>
+ *   <Badge tone="wait" icon="pause" word="Paused" />
  */
-import type { ComponentChildren } from "preact";
 import { Icon, type IconName } from "../icon.tsx";
 
 export type Tone = "good" | "busy" | "wait" | "bad" | "still";
 
-const STATES: Record<string, { tone: Tone; icon: IconName; word: string }> = {
+export interface BadgeProps {
+  tone: Tone;
+  icon: IconName;
+  word: string;
+}
+
+const STATES: Record<string, BadgeProps> = {
   submitted: { tone: "wait", icon: "wait", word: "Waiting" },
   running: { tone: "busy", icon: "play", word: "Running" },
   completed: { tone: "good", icon: "check", word: "Completed" },
@@ -17,20 +22,15 @@ const STATES: Record<string, { tone: Tone; icon: IconName; word: string }> = {
   cancelled: { tone: "still", icon: "dash", word: "Cancelled" },
 };
 
-export function Badge({ tone, icon, children }: { tone: Tone; icon: IconName; children: ComponentChildren }) {
+export function Badge({ tone, icon, word }: BadgeProps) {
   return (
     <span class="status" data-tone={tone}>
       <Icon name={icon} />
-      {children}
+      {word}
     </span>
   );
 }
 
 export function Status({ state }: { state: string }) {
-  const known = STATES[state] ?? { tone: "still", icon: "dash", word: state };
-  return (
-    <Badge tone={known.tone} icon={known.icon}>
-      {known.word}
-    </Badge>
-  );
+  return <Badge {...(STATES[state] ?? { tone: "still", icon: "dash", word: state })} />;
 }

@@ -3,8 +3,8 @@ import type { Job } from "@aitbc/client";
 import { useLocation } from "preact-iso";
 import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
-import { reasonsIn } from "../../components/reasons.tsx";
 import { notify } from "../../components/toast.tsx";
+import { reasonsIn } from "../../features/waits/parts.tsx";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
 

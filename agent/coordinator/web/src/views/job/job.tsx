@@ -14,6 +14,9 @@ import { Failure, Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
 import { inFormWords } from "../../errors.ts";
+import { Audit } from "../../features/audits/job.tsx";
+import { Sealing } from "../../features/sealing/job.tsx";
+import { Waiting } from "../../features/waits/job.tsx";
 import { serviceName } from "../../format/names.ts";
 import { duration } from "../../format/time.ts";
 import { useLoad } from "../../load.ts";
@@ -22,16 +25,13 @@ import { Result } from "../../results/result.tsx";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
 import { Actions } from "./actions.tsx";
-import { Audit } from "./audit.tsx";
 import { useJob } from "./follow.ts";
 import { Given } from "./given.tsx";
 import { Live } from "./live.tsx";
 import { JobLogCard } from "./log.tsx";
 import type { JobProgress } from "./progress.ts";
 import { ReceiptPanel } from "./receipt.tsx";
-import { Sealing } from "./sealing.tsx";
 import { inputsOf } from "./statement.ts";
-import { Waiting } from "./waiting.tsx";
 
 const BACK = { href: `${BASE}/jobs`, name: "Jobs" };
 
@@ -64,11 +64,7 @@ export default function JobPage() {
           <span role="status">
             <Status state={job.status} />
           </span>
-          {sealed && (
-            <Badge tone="good" icon="lock">
-              Sealed
-            </Badge>
-          )}
+          {sealed && <Badge tone="good" icon="lock" word="Sealed" />}
           {serviceName(job.serviceId)}
           <Copyable text={job.jobId} />
         </span>

@@ -7,8 +7,9 @@ import type { Option } from "../../components/controls/field.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { Reasons, reasonsIn } from "../../components/reasons.tsx";
 import { complain } from "../../components/toast.tsx";
+import { OPEN, SealField } from "../../features/sealing/job_form.tsx";
+import { Reasons, reasonsIn } from "../../features/waits/parts.tsx";
 import { serviceName } from "../../format/names.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
@@ -30,7 +31,6 @@ import { type Draft, useDraft } from "./draft.ts";
 import { useMedia } from "./media.ts";
 import { AUDITED, JOB_OPTIONS, MAX_COST, NOT_SEALED } from "./options.ts";
 import { Price } from "./price.tsx";
-import { OPEN, SealField } from "./seal.tsx";
 import { submitForm } from "./submit.ts";
 
 export default function NewJob() {

@@ -6,10 +6,9 @@ import { Copyable } from "../../components/controls/copyable.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { CheckField } from "../../components/controls/field.tsx";
 import { type Secret, SecretDialog } from "../../components/controls/secret.tsx";
-import { Badge, type Tone } from "../../components/figures/status.tsx";
+import { Badge, type BadgeProps } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
-import type { IconName } from "../../components/icon.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { notify } from "../../components/toast.tsx";
@@ -24,7 +23,7 @@ import { Tokens } from "./tokens.tsx";
 /** The newest tokens; `aitbc-agent enroll list` shows all. */
 const TOKENS = 50;
 
-const ROLES: Record<Role, { tone: Tone; icon: IconName; word: string }> = {
+const ROLES: Record<Role, BadgeProps> = {
   client: { tone: "still", icon: "people", word: "Client" },
   miner: { tone: "busy", icon: "machine", word: "Owner" },
   admin: { tone: "wait", icon: "key", word: "Administrator" },
@@ -94,7 +93,7 @@ function KeyTable({ keys, own, onChange }: { keys: Key[]; own: string; onChange:
       rowKey={(key) => key.keyId}
       columns={[
         { title: "Name", cell: (key) => key.name },
-        { title: "Role", cell: (key) => <RoleBadge role={key.role} />, shrink: true },
+        { title: "Role", cell: (key) => <Badge {...ROLES[key.role]} />, shrink: true },
         {
           title: "Belongs to",
           cell: ({ accountId, minerId = accountId }) =>
@@ -119,13 +118,4 @@ function Action({ record, own, onRevoke }: { record: Key; own: string; onRevoke:
     );
   if (record.keyId === own) return <span class="quiet">in use by this browser</span>;
   return <Revoke name={record.name} onClick={onRevoke} />;
-}
-
-function RoleBadge({ role }: { role: Role }) {
-  const { tone, icon, word } = ROLES[role];
-  return (
-    <Badge tone={tone} icon={icon}>
-      {word}
-    </Badge>
-  );
 }

@@ -94,14 +94,7 @@ function Latest({ checkpoint, logKey }: { checkpoint: Checkpoint; logKey: string
           },
         ]}
       />
-      <Card
-        title="Latest checkpoint"
-        action={
-          <Badge tone="good" icon="check">
-            Signed
-          </Badge>
-        }
-      >
+      <Card title="Latest checkpoint" action={<Badge tone="good" icon="check" word="Signed" />}>
         <Facts
           items={[
             ["Log", checkpoint.origin],

@@ -81,18 +81,14 @@ function List({ miners }: { miners: MinerSummary[] }) {
 }
 
 function MinerState({ miner }: { miner: MinerSummary }) {
-  if (miner.excludedAt) return badge("bad", "cross", "Excluded");
-  if (miner.versionProblem) return badge("bad", "cross", "Refused: version");
-  if (!miner.online) return badge("bad", "cross", "Offline");
-  if (miner.throttledUntil) return badge("wait", "wait", "Throttled");
-  return miner.paused ? badge("wait", "pause", "Paused") : badge("good", "check", "Ready");
-}
-
-function badge(tone: "bad" | "wait" | "good", icon: "cross" | "wait" | "pause" | "check", word: string) {
-  return (
-    <Badge tone={tone} icon={icon}>
-      {word}
-    </Badge>
+  if (miner.excludedAt) return <Badge tone="bad" icon="cross" word="Excluded" />;
+  if (miner.versionProblem) return <Badge tone="bad" icon="cross" word="Refused: version" />;
+  if (!miner.online) return <Badge tone="bad" icon="cross" word="Offline" />;
+  if (miner.throttledUntil) return <Badge tone="wait" icon="wait" word="Throttled" />;
+  return miner.paused ? (
+    <Badge tone="wait" icon="pause" word="Paused" />
+  ) : (
+    <Badge tone="good" icon="check" word="Ready" />
   );
 }
 

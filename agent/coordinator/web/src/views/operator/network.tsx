@@ -6,6 +6,7 @@ import { Money } from "../../components/figures/money.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
+import { Histories } from "../../features/history/operator.tsx";
 import { sentence } from "../../format/names.ts";
 import { count, plural } from "../../format/size.ts";
 import { duration } from "../../format/time.ts";
@@ -13,7 +14,6 @@ import { isJobUpdate, useReload } from "../../jobs.ts";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api, publicApi } from "../../session.ts";
-import { Histories } from "./history.tsx";
 
 const SECONDS = 5;
 

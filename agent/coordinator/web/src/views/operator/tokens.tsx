@@ -2,10 +2,9 @@
 import type { Enrolment, EnrolmentList } from "@aitbc/client";
 import { Card } from "../../components/card.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
-import { Badge, type Tone } from "../../components/figures/status.tsx";
+import { Badge, type BadgeProps } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
-import type { IconName } from "../../components/icon.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { notify } from "../../components/toast.tsx";
 import type { Loading } from "../../load.ts";
@@ -13,7 +12,7 @@ import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
 import { Revoke } from "../keys.tsx";
 
-const STATES: Record<Enrolment["status"], { tone: Tone; icon: IconName; word: string }> = {
+const STATES: Record<Enrolment["status"], BadgeProps> = {
   valid: { tone: "good", icon: "check", word: "Valid" },
   used: { tone: "still", icon: "dash", word: "Used up" },
   expired: { tone: "still", icon: "wait", word: "Expired" },
@@ -55,11 +54,7 @@ function TokenTable({ tokens, onChange }: { tokens: Enrolment[]; onChange: () =>
         {
           title: "Status",
           shrink: true,
-          cell: ({ status }) => (
-            <Badge tone={STATES[status].tone} icon={STATES[status].icon}>
-              {STATES[status].word}
-            </Badge>
-          ),
+          cell: ({ status }) => <Badge {...STATES[status]} />,
         },
         { title: "Uses left", cell: (token) => `${token.usesLeft} of ${token.uses}`, align: "end" },
         {

@@ -34,15 +34,11 @@ export function GpuCard({ gpu, onPause, onResume }: GpuCardProps) {
       <div class="row" data-between="true">
         {gpu.paused ? (
           <span class="row">
-            <Badge tone="wait" icon="pause">
-              Paused
-            </Badge>
+            <Badge tone="wait" icon="pause" word="Paused" />
             {gpu.paused}
           </span>
         ) : (
-          <Badge tone="good" icon="check">
-            Accepts jobs
-          </Badge>
+          <Badge tone="good" icon="check" word="Accepts jobs" />
         )}
         {action}
       </div>

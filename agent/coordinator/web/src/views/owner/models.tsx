@@ -190,20 +190,12 @@ function ModelState({ model }: { model: ModelRow }) {
     );
   }
   if (model.unavailable) {
-    return (
-      <Badge tone="wait" icon="wait">
-        Unavailable
-      </Badge>
-    );
+    return <Badge tone="wait" icon="wait" word="Unavailable" />;
   }
   return model.loaded ? (
-    <Badge tone="good" icon="check">
-      In memory
-    </Badge>
+    <Badge tone="good" icon="check" word="In memory" />
   ) : (
-    <Badge tone="still" icon="dash">
-      On disk
-    </Badge>
+    <Badge tone="still" icon="dash" word="On disk" />
   );
 }
 

@@ -1,8 +1,8 @@
 /** What a machine's reputation follows from: the outcome of its runs, and of the audits of its results. */
 import type { MinerDetails } from "@aitbc/client";
-import { Proofs } from "../../components/audits.tsx";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
+import { Proofs } from "../../features/audits/parts.tsx";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api, type Role } from "../../session.ts";

@@ -214,19 +214,10 @@ function settingName(key: string): string {
 }
 
 function Outcome({ command: { executedAt, refusal } }: { command: GivenCommand }) {
-  if (!executedAt)
-    return (
-      <Badge tone="wait" icon="wait">
-        Waiting
-      </Badge>
-    );
+  if (!executedAt) return <Badge tone="wait" icon="wait" word="Waiting" />;
   return refusal.length > 0 ? (
-    <Badge tone="bad" icon="cross">
-      Refused
-    </Badge>
+    <Badge tone="bad" icon="cross" word="Refused" />
   ) : (
-    <Badge tone="good" icon="check">
-      Done
-    </Badge>
+    <Badge tone="good" icon="check" word="Done" />
   );
 }

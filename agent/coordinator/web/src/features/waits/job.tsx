@@ -7,7 +7,6 @@ import { SelectField } from "../../components/controls/field.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Failure, Notice } from "../../components/notice.tsx";
-import { Reasons } from "../../components/reasons.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
 import { notify } from "../../components/toast.tsx";
 import { inFormWords } from "../../errors.ts";
@@ -17,6 +16,7 @@ import { plural } from "../../format/size.ts";
 import { useLoad } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
 import { api } from "../../session.ts";
+import { Reasons } from "./parts.tsx";
 
 const POLL_SECONDS = 5;
 

@@ -6,10 +6,7 @@ import { Notice } from "../../components/notice.tsx";
 import { useLoad } from "../../load.ts";
 
 export function Sealing({ sealed }: { sealed: NonNullable<JobDetails["sealed"]> }) {
-  const own = useLoad(
-    async () => (await import("../../sealing.ts")).isOwn(sealed.replyKey),
-    [sealed.replyKey],
-  );
+  const own = useLoad(async () => (await import("./keys.ts")).isOwn(sealed.replyKey), [sealed.replyKey]);
   return (
     <Card title="Sealing">
       {own.data === false && (

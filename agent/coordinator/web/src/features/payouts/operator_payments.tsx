@@ -5,9 +5,9 @@ import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
 import { Pager } from "../../components/controls/pager.tsx";
 import { Table } from "../../components/figures/table.tsx";
-import { PayoutStatus } from "../../components/payouts.tsx";
 import { digits } from "../../format/money.ts";
 import { BASE } from "../../routes.ts";
+import { PayoutStatus } from "./parts.tsx";
 
 const PAGE = 50;
 

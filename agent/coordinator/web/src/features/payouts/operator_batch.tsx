@@ -15,7 +15,6 @@ import { Ago, Clock } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { BatchStatus, stateWords } from "../../components/payouts.tsx";
 import { notify } from "../../components/toast.tsx";
 import { digits, money } from "../../format/money.ts";
 import { sentence } from "../../format/names.ts";
@@ -23,7 +22,8 @@ import { plural } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
-import { PaymentTable } from "./payments.tsx";
+import { PaymentTable } from "./operator_payments.tsx";
+import { BatchStatus, stateWords } from "./parts.tsx";
 
 const OPEN_SECONDS = 4;
 const ENDED_SECONDS = 3600;

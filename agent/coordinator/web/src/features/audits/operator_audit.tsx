@@ -1,7 +1,6 @@
 /** One audit: what was compared, with what outcome, and its digest in the log. */
 import { type Audit, comparisonSha256 } from "@aitbc/client";
 import { useRoute } from "preact-iso";
-import { Comparison, KINDS, Verdict } from "../../components/audits.tsx";
 import { Card } from "../../components/card.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
@@ -12,6 +11,7 @@ import { serviceName } from "../../format/names.ts";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
+import { Comparison, KINDS, Verdict } from "./parts.tsx";
 
 const OPEN_SECONDS = 5;
 const DECIDED_SECONDS = 3600;

@@ -10,7 +10,7 @@ import { isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
-import { jobType, OfferState } from "../owner/offers.tsx";
+import { jobType, OfferState } from "./owner.tsx";
 
 const MOST = 200;
 

@@ -1,7 +1,6 @@
 /** The audits of an owner's machine: the evidence of each, and the request for a second opinion. */
 import type { Audit, MinerAudits } from "@aitbc/client";
 import { useRoute } from "preact-iso";
-import { Comparison, KINDS, Proofs, Verdict } from "../../components/audits.tsx";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
@@ -15,7 +14,8 @@ import { notify } from "../../components/toast.tsx";
 import { serviceName } from "../../format/names.ts";
 import { usePolled } from "../../poll.ts";
 import { api } from "../../session.ts";
-import { ownMiner } from "./watch.ts";
+import { ownMiner } from "../../views/owner/watch.ts";
+import { Comparison, KINDS, Proofs, Verdict } from "./parts.tsx";
 
 const SECONDS = 20;
 const PAGE = 20;

@@ -6,12 +6,12 @@
  *   <Proofs proofs={page.proofs} />
  */
 import type { Audit, AuditStanding } from "@aitbc/client";
-import { sentence, serviceName } from "../format/names.ts";
-import { Facts } from "./figures/figures.tsx";
-import { Money } from "./figures/money.tsx";
-import { Badge } from "./figures/status.tsx";
-import { Table } from "./figures/table.tsx";
-import { Ago } from "./figures/time.tsx";
+import { Facts } from "../../components/figures/figures.tsx";
+import { Money } from "../../components/figures/money.tsx";
+import { Badge, type BadgeProps } from "../../components/figures/status.tsx";
+import { Table } from "../../components/figures/table.tsx";
+import { Ago } from "../../components/figures/time.tsx";
+import { sentence, serviceName } from "../../format/names.ts";
 
 export const VERDICTS = [
   { value: "", label: "All" },
@@ -30,32 +30,20 @@ export const KINDS: Record<Audit["kind"], string> = {
 /** What the unproven audits or opinions are that count against a miner or an auditor. */
 const AT_FAULT: Record<AuditStanding["role"], string> = { miner: "by the machine", auditor: "refuted" };
 
+const DECISIONS: Record<NonNullable<Audit["verdict"]>, BadgeProps> = {
+  pass: { tone: "good", icon: "check", word: "Passed" },
+  fail: { tone: "bad", icon: "cross", word: "Failed" },
+  unproven: { tone: "still", icon: "dash", word: "Unproven" },
+};
+
 /** The decision of an audit, or its state until there is one. */
 export function Verdict({ audit: { status, verdict, opinion } }: { audit: Audit }) {
-  switch (verdict ?? (status === "decided" ? opinion : null)) {
-    case "pass":
-      return (
-        <Badge tone="good" icon="check">
-          Passed
-        </Badge>
-      );
-    case "fail":
-      return (
-        <Badge tone="bad" icon="cross">
-          Failed
-        </Badge>
-      );
-    case "unproven":
-      return (
-        <Badge tone="still" icon="dash">
-          Unproven
-        </Badge>
-      );
-  }
-  return (
-    <Badge tone={status === "running" ? "busy" : "wait"} icon={status === "running" ? "play" : "wait"}>
-      {status === "running" ? "Being checked" : "Waiting"}
-    </Badge>
+  const decision = verdict ?? (status === "decided" ? opinion : null);
+  if (decision) return <Badge {...DECISIONS[decision]} />;
+  return status === "running" ? (
+    <Badge tone="busy" icon="play" word="Being checked" />
+  ) : (
+    <Badge tone="wait" icon="wait" word="Waiting" />
   );
 }
 
@@ -111,13 +99,9 @@ export function Comparison({ audit }: { audit: Audit }) {
 function Within({ distance, limit }: { distance: number; limit: number | undefined }) {
   if (limit === undefined) return <span class="quiet">not judged</span>;
   return distance > limit ? (
-    <Badge tone="bad" icon="cross">
-      Above
-    </Badge>
+    <Badge tone="bad" icon="cross" word="Above" />
   ) : (
-    <Badge tone="good" icon="check">
-      Within
-    </Badge>
+    <Badge tone="good" icon="check" word="Within" />
   );
 }
 

@@ -17,13 +17,13 @@ import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { PayoutStatus } from "../../components/payouts.tsx";
 import { digits } from "../../format/money.ts";
 import { duration } from "../../format/time.ts";
 import { usePolled } from "../../poll.ts";
 import { api, publicApi } from "../../session.ts";
 import { saved } from "../../verification.ts";
-import { ownMiner } from "./watch.ts";
+import { ownMiner } from "../../views/owner/watch.ts";
+import { PayoutStatus } from "./parts.tsx";
 
 const SECONDS = 15;
 const PAGE = 25;

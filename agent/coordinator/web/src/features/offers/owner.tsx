@@ -5,10 +5,9 @@ import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { Badge, type Tone } from "../../components/figures/status.tsx";
+import { Badge, type BadgeProps } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
-import type { IconName } from "../../components/icon.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { notify } from "../../components/toast.tsx";
@@ -17,11 +16,11 @@ import { isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
 import { api } from "../../session.ts";
 import "../../styles/machine.css";
-import { OfferForm } from "./offer_form.tsx";
+import { OfferForm } from "./owner_form.tsx";
 
 const PAGE = 50;
 
-const STATES: Record<Offer["status"], { tone: Tone; icon: IconName; word: string }> = {
+const STATES: Record<Offer["status"], BadgeProps> = {
   active: { tone: "good", icon: "check", word: "Active" },
   exhausted: { tone: "busy", icon: "dash", word: "Used up" },
   expired: { tone: "still", icon: "wait", word: "Expired" },
@@ -118,9 +117,6 @@ function left(offer: Offer): string {
 
 export function OfferState({ offer }: { offer: Offer }) {
   const state = STATES[offer.status];
-  return (
-    <Badge tone={state.tone} icon={state.icon}>
-      {offer.standing && offer.status === "active" ? "From settings" : state.word}
-    </Badge>
-  );
+  const word = offer.standing && offer.status === "active" ? "From settings" : state.word;
+  return <Badge {...state} word={word} />;
 }

@@ -1,7 +1,7 @@
 /** Why a job does not run: one line for each reason, who can change it, and how. */
 import { CannotRun, type JobReason } from "@aitbc/client";
-import { inFormWords } from "../errors.ts";
-import { Coded } from "./coded.tsx";
+import { Coded } from "../../components/coded.tsx";
+import { inFormWords } from "../../errors.ts";
 
 const WHO: Record<Exclude<JobReason["who"], "client">, string> = {
   owner: "The machine's owner",

@@ -6,8 +6,8 @@ import { Icon } from "../../components/icon.tsx";
 import { cores, memory, serviceName, unitName } from "../../format/names.ts";
 import { count, plural } from "../../format/size.ts";
 import { BASE } from "../../routes.ts";
-import { SERVICE_ICONS } from "../new/tiles.tsx";
-import type { MarketRow } from "./rows.ts";
+import { SERVICE_ICONS } from "../../views/new/tiles.tsx";
+import type { MarketRow } from "./client_rows.ts";
 
 /** Units by service id. */
 type Units = Map<string, string>;

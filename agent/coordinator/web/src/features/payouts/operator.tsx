@@ -21,7 +21,6 @@ import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { BATCH_STATES, BatchStatus } from "../../components/payouts.tsx";
 import { notify } from "../../components/toast.tsx";
 import { fieldErrors } from "../../errors.ts";
 import { useFilters } from "../../filters.ts";
@@ -30,7 +29,8 @@ import { plural } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
-import { PaymentTable } from "./payments.tsx";
+import { PaymentTable } from "./operator_payments.tsx";
+import { BATCH_STATES, BatchStatus } from "./parts.tsx";
 
 const SECONDS = 10;
 const PAGE = 25;

@@ -1,7 +1,6 @@
 /** All audits: which results were checked, with what outcome; and the jobs with known answers. */
 import type { Audit, AuditList, Canary } from "@aitbc/client";
 import { useState } from "preact/hooks";
-import { KINDS, VERDICTS, Verdict } from "../../components/audits.tsx";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
@@ -22,6 +21,7 @@ import { useLoad } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
+import { KINDS, VERDICTS, Verdict } from "./parts.tsx";
 
 const SECONDS = 10;
 const PAGE = 50;

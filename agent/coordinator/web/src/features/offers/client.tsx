@@ -15,8 +15,8 @@ import { isJobUpdate, isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
 import { api, publicApi } from "../../session.ts";
-import { MinerGroup, ServiceGroup } from "./groups.tsx";
-import { type Grouping, grouped, rowsOf } from "./rows.ts";
+import { MinerGroup, ServiceGroup } from "./client_groups.tsx";
+import { type Grouping, grouped, rowsOf } from "./client_rows.ts";
 
 const MOST = 200;
 /** Miners appear and disappear without an event. */
