@@ -51,7 +51,7 @@ from runners.blender.rendering import Rendering, frame_name
 from runners.blender.request import FRAME_FILES, MAX_PIXELS, MAX_SAMPLES, RenderRequest, RenderResult
 from runners.blender.video import make_video, video_encoder
 from runners.own_run import OwnRun
-from runners.sandbox import unavailable
+from runners.sandbox import run_limits, unavailable
 from runners.sandbox.watch import Limits
 
 
@@ -333,16 +333,8 @@ class BlenderRunner(Runner[RenderRequest]):
 
 def _limits(tools: Tools, device: Device, seconds: float) -> Limits:
     threads = max(1, device.threads)
-    return Limits(
-        memory=tools.max_memory,
-        output=tools.max_output,
-        file=tools.max_file,
-        files=tools.max_files,
-        depth=tools.max_depth,
-        seconds=seconds,
-        cpu_seconds=seconds * (threads + 1) * 2,
-        processes=256 + 16 * threads,
-    )
+    cpu_seconds = seconds * (threads + 1) * 2
+    return run_limits(tools, seconds, cpu_seconds=cpu_seconds, processes=256 + 16 * threads)
 
 
 def _missing(tools: Tools) -> str | None:

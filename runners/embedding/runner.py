@@ -168,6 +168,7 @@ class EmbeddingRunner(Runner[EmbeddingRequest]):
         except Fail as error:
             if error.code != FailureCode.CONTEXT_OVERFLOW:
                 raise
+            # The engine's own message speaks of a prompt and of settings of the server.
             raise self._too_long() from None
 
 
@@ -175,6 +176,7 @@ def _together(texts: Sequence[str]) -> Iterator[list[str]]:
     """Yield the texts of each request to the engine."""
     group: list[str] = []
     for text in texts:
+        # A text that is longer than all of a group stands alone.
         if group and (len(group) == TEXTS or sum(map(len, group)) + len(text) > CHARACTERS):
             yield group
             group = []

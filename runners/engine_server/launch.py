@@ -14,6 +14,7 @@ import threading
 
 
 def _end_with_parent() -> None:
+    # The pipe closes with the parent, however that ends, and on every system.
     while os.read(0, 1024):
         pass
     os._exit(0)

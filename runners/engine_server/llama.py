@@ -55,6 +55,7 @@ def least_tokens(server: EngineServer, text: str, *, parse_special: bool) -> Ite
     least = 0
     for start in range(0, len(text), PART) if len(text) > PART else ():
         fields = {"content": text[start : start + PART], "parse_special": parse_special}
+        # A cut may divide a word into more tokens than it has as a whole.
         least += max(0, len(server.read("/tokenize", fields)["tokens"]) - BORDER)
         yield least
 

@@ -31,23 +31,26 @@ WARNINGS = 2
 
 
 class Settings(TypedDict):
-    """What to load and where to listen.
-
-    `model` is a GGUF file, `socket` a path, `context` the number of tokens of all requests together (0: the model's own),
-    `answers` how many are generated at the same time, `vram` the bytes of memory that the model may take of each GPU, `template` a chat
-    template instead of the model's own, `projector` the GGUF file that lets the model see images. With `embedding`, the model returns vectors, and a text may have `context` tokens.
-    """
+    """What to load and where to listen."""
 
     model: str
+    """A GGUF file."""
     socket: str
+    """A path."""
     context: int
+    """The number of tokens of all requests together; 0 for the model's own."""
     answers: int
+    """How many are generated at the same time."""
     threads: int
     gpu: bool
     vram: int | None
+    """Bytes of memory that the model may take of each GPU; None without a limit."""
     template: NotRequired[str | None]
+    """A chat template instead of the model's own."""
     projector: NotRequired[str | None]
+    """The GGUF file that lets the model see images."""
     embedding: NotRequired[bool]
+    """The model returns vectors, and a text may have `context` tokens."""
 
 
 def _parameters(settings: Settings) -> Any:
@@ -60,13 +63,11 @@ def _parameters(settings: Settings) -> Any:
         True,
     )
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = settings["threads"]
-    parameters.cache_ram_mib, parameters.cache_idle_slots = (
-        0,
-        False,
-    )  # finished prompts stay in the context only, which has a fixed size
-    parameters.slot_save_path = (
-        f"{Path(settings['socket']).parent}/"  # nothing is saved, but without it no slot can be erased
-    )
+    # Finished prompts stay in the context only, which has a fixed size.
+    parameters.cache_ram_mib, parameters.cache_idle_slots = 0, False
+    # Nothing is saved, but without it no slot can be erased.
+    parameters.slot_save_path = f"{Path(settings['socket']).parent}/"
+    # The slots' page would show the prompts of all clients to whoever reaches the socket.
     parameters.ui, parameters.endpoint_slots, parameters.verbosity = False, False, WARNINGS
     if (template := settings.get("template")) is not None:
         parameters.chat_template = template

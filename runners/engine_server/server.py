@@ -74,6 +74,7 @@ class EngineServer:
         """
         interpreter, *arguments = command
         process = subprocess.Popen(  # noqa: S603 - the engine's own program
+            # Isolated, since the variables for Python are those of the agent's interpreter.
             [interpreter, "-I", str(LAUNCHER), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -116,6 +117,7 @@ class EngineServer:
             self._process.stdin.close()
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(self._process.pid)
+            # Listed before it ends: afterwards they would belong to another process.
             started = process.children(recursive=True)
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -210,6 +212,7 @@ class Stream:
             self.cancelled = True
             if self._connection is not None:
                 with suppress(OSError):
+                    # Closing alone would not wake the thread that reads from it.
                     self._connection.shutdown(socket.SHUT_RDWR)
 
     def _open(self) -> AbstractContextManager[httpx.Response]:
@@ -226,6 +229,7 @@ class Stream:
         if name == "connection.connect_unix_socket.complete":
             with self._lock:
                 self._connection = details["return_value"].get_extra_info("socket")
+            # It was cancelled while the connection was being made.
             if self.cancelled:
                 self.cancel()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from runners.activity import Activity
 from runners.api import Context, Device, Fail, FailureCode, Retry, Tools
-from runners.sandbox import Sandbox
+from runners.sandbox import Sandbox, run_limits
 from runners.sandbox.watch import Ended, Limits, Outcome
 
 PROTOCOLS = "file,pipe"
@@ -126,16 +126,9 @@ class Media:
 
 def job_limits(tools: Tools, device: Device, seconds: float) -> Limits:
     """Return the limits of one run of ffmpeg in a job that has `seconds` left."""
-    return Limits(
-        memory=tools.max_memory,
-        output=tools.max_output,
-        file=tools.max_file,
-        files=tools.max_files,
-        depth=tools.max_depth,
-        seconds=seconds,
-        cpu_seconds=seconds * max(1, device.threads) * 2,
-        processes=256 + 16 * device.threads,
-    )
+    threads = device.threads
+    cpu_seconds = seconds * max(1, threads) * 2
+    return run_limits(tools, seconds, cpu_seconds=cpu_seconds, processes=256 + 16 * threads)
 
 
 def input_options() -> dict[str, str]:

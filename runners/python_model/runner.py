@@ -9,6 +9,7 @@ import platform
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ from runners.python_model.environment import PACKAGES, environment, installer_un
 from runners.python_model.program import Program
 from runners.python_model.request import InferenceRequest, InferenceResult, title, upload_field
 from runners.python_model.returned import returned, written
-from runners.sandbox import level, unavailable
+from runners.sandbox import level, run_limits, unavailable
 from runners.sandbox.watch import Limits
 
 DEFAULT_MEMORY = 2 * 2**30
@@ -221,17 +222,9 @@ class PythonModelRunner(Runner[InferenceRequest]):
         if self.device.kind == "cuda":
             memory = self.tools.max_memory  # CUDA maps far more main memory than it uses
         cpu = resources.get("cpu")
-        return Limits(
-            memory=memory,
-            output=self.tools.max_output,
-            file=self.tools.max_file,
-            files=self.tools.max_files,
-            depth=self.tools.max_depth,
-            seconds=0.0,
-            cpu_seconds=0.0,
-            processes=self.tools.max_processes,
-            cpus=_cores(cpu) if cpu else None,
-        )
+        # The time is set when the program starts: installing its requirements comes first.
+        limits = run_limits(self.tools, 0.0, cpu_seconds=0.0, processes=self.tools.max_processes)
+        return replace(limits, memory=memory, cpus=_cores(cpu) if cpu else None)
 
 
 class _Meter:

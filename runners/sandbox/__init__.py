@@ -271,6 +271,20 @@ def unavailable(tools: Tools) -> str | None:
     return f"{first} The second sandbox does not work either: {second}" if second else None
 
 
+def run_limits(tools: Tools, seconds: float, *, cpu_seconds: float, processes: int) -> Limits:
+    """Return the limits of one run of a job: the owner's for memory and files, and these."""
+    return Limits(
+        memory=tools.max_memory,
+        output=tools.max_output,
+        file=tools.max_file,
+        files=tools.max_files,
+        depth=tools.max_depth,
+        seconds=seconds,
+        cpu_seconds=cpu_seconds,
+        processes=processes,
+    )
+
+
 def _limits(limits: Limits, *, count_processes: bool) -> list[str]:
     """Return the `prlimit` command line. RLIMIT_DATA instead of RLIMIT_AS: engines reserve much unused address space.
 

@@ -239,6 +239,7 @@ class LlamaCppEngine:
         """Return a function that breaks the control tokens of `text` in any part of it. See `control_tokens`."""
         is_control: dict[str, bool] = {}
         for part in parts(text):
+            # The difference of both readings are the tokens that only the parsing of control tokens finds.
             words = {token["id"] for token in self._tokens(part, parse_special=False)}
             pieces = {token["id"]: token["piece"] for token in self._tokens(part) if token["id"] not in words}
             for identifier, piece in pieces.items():
@@ -323,6 +324,7 @@ class _Generation:
                 if self._stream.cancelled:
                     return
                 yield Piece("", 0, 0)
+            # Known only now, since the slot is chosen when it becomes free.
             self._stream.body |= self._slot.fields
             generated = openai.pieces(
                 self._stream,
@@ -336,6 +338,7 @@ class _Generation:
                 yield piece
             ended = not self._stream.cancelled
         finally:
+            # A reader that leaves early must not keep the engine busy.
             self._stream.cancel()
             if not granted:  # also if the reader has left: those behind would wait for ever
                 self._budget.leave(self)
@@ -361,5 +364,6 @@ def _counts(event: Mapping[str, Any]) -> tuple[int, int] | None:
     if usage := event.get("usage"):
         return int(usage["prompt_tokens"]), int(usage["completion_tokens"])
     if timings := event.get("timings"):
+        # Reused tokens are read too, as far as the client is concerned.
         return int(timings["cache_n"]) + int(timings["prompt_n"]), int(timings["predicted_n"])
     return None

@@ -79,11 +79,14 @@ def _read(model: Model, device: Device, number_type: Any) -> tuple[Any, Any]:
 
 def _checked(network: Any, tokenizer: Any) -> Loaded:
     settings = network.config.get_text_config(decoder=True)
+    # Only these decode a stream of tokens without decoding all of it each time.
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError("this engine supports only models with a fast tokenizer")
     ends = {tokenizer.eos_token_id}
+    # Models state the end of a turn in either place, some in both with different tokens.
     for source in (network.generation_config, settings):
         token_ids = getattr(source, "eos_token_id", None)
         ends |= set(token_ids) if isinstance(token_ids, list) else {token_ids}
+    # Some tokenizers state no length, as a very large number.
     context = min(settings.max_position_embeddings, tokenizer.model_max_length)
     return Loaded(network, tokenizer, int(context), frozenset(ends - {None}))

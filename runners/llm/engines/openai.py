@@ -27,6 +27,7 @@ _REASONS: Mapping[str, FinishReason] = {"length": "length", "tool_calls": "tool_
 
 def sampling(request: InferenceRequest, seed: str | None) -> dict[str, Any]:
     """Return the fields of a request, other than its prompt, that every server understands. `seed` (hex) is the run's."""
+    # The servers take seeds of 32 bits at most, with a sign.
     drawn = request.seed if request.seed is not None or seed is None else int(seed[:7], 16)
     fields: dict[str, Any] = {
         "max_tokens": request.max_tokens,
@@ -142,6 +143,7 @@ def pieces(
         index = int(choice.get("index", index))
         counted = counts(event)
         if counted is not None:
+            # Servers count what they have read so far, and some events repeat an earlier count.
             prompt = max(prompt, counted[0])
             if counts_all and not choice:
                 total = counted[1]
@@ -162,6 +164,7 @@ def _filled(piece: Piece, added: int, tokens_of: Callable[[str], list[int]]) -> 
     """Return a piece of `added` tokens with those that its event has left out, without their alternatives."""
     if len(piece.tokens) == added:
         return piece
+    # The same text may consist of other tokens, and then nothing is known about those that were left out.
     numbers = tokens_of(piece.text)
     if len(numbers) != added or numbers[-1] != piece.tokens[-1].token:
         return replace(piece, gap=True)
@@ -278,6 +281,7 @@ def as_calls(text_pieces: Iterator[Piece]) -> Iterator[Piece]:
                 raise Fail(
                     "The model's engine cannot enforce a call of these tools; simplify their parameters."
                 ) from None
+            # An id of its own, since a client must refer to this call in its next message.
             calls = (
                 {"index": 0, "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function},
             )

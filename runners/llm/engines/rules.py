@@ -28,6 +28,7 @@ def gumbel(draw: Draw, position: int, count: int) -> Any:
     digest = hashlib.sha256(f"{draw.seed} {draw.index} {position}".encode()).digest()
     bits = np.random.Philox(key=int.from_bytes(digest[:16], "little")).random_raw((count + 1) // 2)
     uniform = (bits.view(np.uint32)[:count].astype(np.float32) + np.float32(0.5)) * np.float32(2**-32)
+    # Neither logarithm below may become infinite.
     np.clip(uniform, 1e-10, 1 - 6e-8, out=uniform)
     noise: Any = -np.log(-np.log(uniform))
     return noise
@@ -51,6 +52,7 @@ class Rules:
         """Return the logits for the next token; both have one row."""
         import torch  # noqa: PLC0415 - the coordinator has no engine
 
+        # Before any rule changes them: audits compare what the model itself expects.
         self._distributions.append(logits[0].float().log_softmax(-1))
         generated = tokens[0, self._prompt :]
         presence, frequency = self._request.presence_penalty, self._request.frequency_penalty
@@ -60,6 +62,7 @@ class Rules:
         for token, value in self._bias.items():
             logits[0, token] += value
         if self._matcher is not None:
+            # The matcher follows the answer token by token, and must not read one twice.
             if len(generated):
                 self._matcher.consume_token(int(generated[-1]))
             allowed = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8)

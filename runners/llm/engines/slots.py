@@ -161,6 +161,7 @@ class Slots:
         unused = [number for number, slot in enumerate(self._slots) if slot.holder is None]
         if not unused:
             return False
+        # The slot that was idle longest has the prompt that is least likely to be continued.
         number = min(unused, key=lambda number: self._slots[number].last_use)
         if request.salt is not None:
             same_salt = [number for number in unused if self._slots[number].salt == request.salt]
@@ -173,6 +174,7 @@ class Slots:
                 number = best
         slot = self._slots[number]
         request.number = number
+        # The slot would hold more than this request has been granted of the context.
         if slot.size > request.share:
             request.stale, slot.salt = [number], None
         request.reuses = request.salt is not None and slot.salt == request.salt

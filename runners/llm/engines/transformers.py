@@ -110,6 +110,7 @@ class TransformersEngine:
 
     def close(self) -> None:
         """See `LanguageEngine.close`."""
+        # An answer that is being written keeps the model.
         with self._busy:
             self._loaded = None
         release_memory(self._device)
@@ -203,6 +204,7 @@ class _Steps:
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
+        # The reader has gone, and the model would otherwise write to the end for nobody.
         self._left = True
         self._thread.join()
 

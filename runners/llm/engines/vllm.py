@@ -103,6 +103,7 @@ class VLLMEngine:
         top = None if requested is None else requested + 1
         fields = {"model": SERVED, **openai.sampling(request, seed)} | {
             "return_tokens_as_token_ids": alternatives is None,
+            # A random salt is shared with nobody, so nothing is reused.
             "cache_salt": salt or secrets.token_hex(),
             "n": _answers(request),
             "top_k": request.top_k or -1,
@@ -186,6 +187,7 @@ class _Generation:
         )
         if self._request.forced_tools:
             generated = openai.as_calls(generated)
+        # At temperature 0, the one answer stands for all that were requested.
         copies = self._request.n // _answers(self._request)
         return (replace(piece, index=piece.index + copy) for piece in generated for copy in range(copies))
 
@@ -231,6 +233,7 @@ def _model_options(model: Model) -> list[str]:
 
 def _control_tokens(model: Model) -> set[str]:
     described = json.loads((model.path / "tokenizer.json").read_bytes())
+    # Read from the file: the tokenizer itself needs packages that this environment may lack.
     return {token["content"] for token in described["added_tokens"] if token["special"]}
 
 
