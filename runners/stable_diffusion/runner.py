@@ -223,6 +223,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         chosen = choose(request, audited)
         if isinstance(chosen, Comparison):
             return AuditResult(chosen, Decimal(0))
+        # One of several pictures is as good a proof, at a fraction of the work.
         single = request.model_copy(update={"seed": chosen.image.seed, "num_images": 1})
         mine = self.run(single, OwnRun(context))
         settings = GenerationSettings.model_validate(mine.results["settings"])
@@ -234,6 +235,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         except Fail as error:
             return AuditResult(Comparison("fail", str(error), where=position), mine.units)
         picture = read_image(mine.results["images"][0].path, position)
+        # The results state sizes that were checked before; this is what the file really has.
         if audited_picture.size != picture.size:
             reason = f"The picture is {audited_picture.size} instead of {picture.size}."
             return AuditResult(Comparison("fail", reason, where=position), mine.units)

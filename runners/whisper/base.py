@@ -82,6 +82,7 @@ def is_doubtful(likelihood: float, compression_ratio: float) -> bool:
 
     Whisper discards a text that is repetitive or unlikely, and takes one that is drawn at random, or none. Two honest runs differ there.
     """
+    # Both bounds are a little before Whisper's own, on the side where this machine kept the text.
     return compression_ratio > (1 - DOUBT) * REPETITIVE or likelihood < UNLIKELY + DOUBT
 
 
@@ -89,6 +90,7 @@ def weights(engine: Engine, model: Model) -> tuple[Path, ...]:
     """Return the files that an engine would load; empty if the model is missing in that engine's format."""
     for names in FILES[engine]:
         present = tuple(path for name in names if (path := model.path / name).is_file())
+        # The other files may be those of another format in the same directory.
         if present and present[0].name == names[0]:
             return present
     return ()

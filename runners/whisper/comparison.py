@@ -97,6 +97,7 @@ def chosen_window(choice: str, duration: float) -> Span:
     """Return the window that an audit transcribes, in seconds. It follows from `choice`, which the audited miner did not know."""
     if duration <= WINDOW:
         return 0.0, duration
+    # A random minute costs the same for an hour as for two minutes, and any minute may be the one.
     start = random.Random(choice).uniform(0, duration - WINDOW)  # noqa: S311 - the seed is the secret
     return start, start + WINDOW
 
@@ -107,6 +108,7 @@ def timed_words(segments: Sequence[Mapping[str, Any]]) -> list[TimedWord]:
     for segment in segments:
         words = _WORD.findall(str(segment["text"]).lower())
         start, end = float(segment["start"]), float(segment["end"])
+        # Not all engines report the times of words.
         step = (end - start) / max(1, len(words))
         timed += [TimedWord(word, start + (number + 0.5) * step) for number, word in enumerate(words)]
     return timed

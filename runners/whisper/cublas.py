@@ -28,6 +28,7 @@ def load() -> bool:
 def _load(name: str) -> bool:
     for path in [*(str(directory / name) for directory in _directories()), name]:
         try:
+            # Global, so that CTranslate2 finds the symbols without naming a path.
             ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
         except OSError:
             continue

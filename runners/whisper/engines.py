@@ -44,6 +44,7 @@ def choose(model: Model, device: Device) -> Engine:
 
     Without such an engine, return one whose loading states what is missing.
     """
+    # An owner's own model may name no engine.
     named = [engine for engine in ENGINES if engine in model.engines] or ENGINES
     working = [engine for engine in named if lacking(engine, device) is None]
     ready = [engine for engine in working if weights(engine, model)]
@@ -61,6 +62,7 @@ def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEn
             f"'aitbc-agent models pull {model.name}'.",
             code=FailureCode.MODEL_UNAVAILABLE,
         )
+    # The loaders would ask the Hub for a missing file, or fail with a message about something else.
     if absent := _absent(engine, model):
         raise Retry(
             f"The model {model.name!r} has no {' and no '.join(absent)}, without which {engine} cannot load it; download it with "

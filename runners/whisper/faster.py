@@ -78,11 +78,13 @@ class FasterWhisper:
     """A model in faster-whisper: half precision on a GPU, 8-bit integers on a CPU."""
 
     def __init__(self, model: Model, device: Device) -> None:
+        # Before the import, since the library reads the variable when it is loaded.
         os.environ |= WAITING
         import ctranslate2  # noqa: PLC0415 - the coordinator imports the runner without the engine
         from faster_whisper import BatchedInferencePipeline, WhisperModel  # noqa: PLC0415 - as above
 
         precision = "float16" if device.kind == "cuda" else "int8"
+        # Old cards compute no half precision; "auto" takes the next best.
         supported = ctranslate2.get_supported_compute_types(device.kind)
         self.weights = weights("faster-whisper", model)
         self._batch = BATCH[device.kind]
@@ -105,6 +107,7 @@ class FasterWhisper:
                 border = block.start
                 for clips in batches(block.clips, self._batch):
                     decoded, language = self._decode(block.speech, clips, request, language)
+                    # Reported clip by clip, so that a checkpoint can be made between two of them.
                     for clip, result in zip(clips, decoded, strict=True):
                         if result.doubtful:
                             listener.doubtful(border, clip.border)
@@ -153,6 +156,7 @@ class FasterWhisper:
     ) -> Decoded:
         """Decode one clip at the first of the temperatures whose result is good."""
         samples = speech[round(clip.start * SAMPLE_RATE) : round(clip.end * SAMPLE_RATE)]
+        # Without the text before it, which would carry a repetition into this clip.
         segments, _ = self._model.transcribe(
             samples, temperature=list(temperatures), condition_on_previous_text=False, **options
         )

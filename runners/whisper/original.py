@@ -28,6 +28,7 @@ class OpenAIWhisper:
         self.weights = weights("openai-whisper", model)
         self._half = device.kind == "cuda"
         self.precision = "float16" if self._half else "float32"
+        # First to main memory: halving there needs only half of the card's.
         loaded: Any = whisper.load_model(str(self.weights[0]), device="cpu")
         # Loading by path omits the attention heads that follow the timing of words.
         heads = whisper._ALIGNMENT_HEADS.get(model.name)  # noqa: SLF001 - no public name for the table
@@ -75,6 +76,7 @@ def _followed(model: Any, listener: Listener) -> Iterator[_Follower]:
     try:
         yield follower
     finally:
+        # The instance's own attribute hid the class's method.
         del model.decode
 
 

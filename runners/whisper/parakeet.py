@@ -74,6 +74,7 @@ class Parakeet:
         self._language = "en" if model.name.startswith(PARAKEET_ENGLISH_PREFIX) else UNDETERMINED
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(1, device.threads)
+        # Operators follow each other in these models, so more threads would only wait.
         options.inter_op_num_threads = 1
         providers = _providers(gpu=self._gpu)
         with _faults(gpu=self._gpu):
@@ -129,6 +130,7 @@ def words_of(result: Any, clip: Clip) -> list[Word]:
         if token.startswith(" ") or not words:
             words.append(Word("", start, end, 0.0))
             chances.append([])
+        # Punctuation must not make a word last until the end of a pause.
         if any(character.isalnum() for character in token) or not words[-1].word:
             words[-1].end = end
         words[-1].word += token.strip()
@@ -192,6 +194,7 @@ def _require_gpu(onnxruntime: Any, providers: Sequence[Any]) -> None:
 
     import onnx_asr.preprocessors  # noqa: PLC0415 - the coordinator imports the runner without the engine
 
+    # Any small graph shows it; this one is part of the package.
     graph = files(onnx_asr.preprocessors).joinpath("data", "nemo128_conv.onnx").read_bytes()
     if (
         "CUDAExecutionProvider"

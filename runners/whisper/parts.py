@@ -151,6 +151,7 @@ def _fits(
         and part.start < part.end <= duration
         and len(part.text) <= TEXT_MARGIN + TEXT_PER_SECOND * (part.end - part.start)
         and _plain(part.text)
+        # White space may differ, since engines put it at the beginning or the end of a segment.
         and _letters(part.text) == _letters("".join(segment.text for segment in part.segments))
         and _in_order(part.segments, part.start - TIME_MARGIN, part.end + TIME_MARGIN)
         and all(_words_fit(segment, required=request.word_timestamps) for segment in part.segments)
@@ -211,6 +212,7 @@ class PartWriter:
     def border(self, seconds: float, language: str | None) -> None:
         """Hand over the segments before this time if the last part is old enough."""
         end = round(seconds, 3)
+        # Without a language, the next run could continue in another one.
         if language is None or not self._start < end <= self._duration or self._number >= MAX_PARTS:
             return
         if time.monotonic() - self._last < self._every:

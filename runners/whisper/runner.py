@@ -226,6 +226,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
     def _engine_for(self, request: TranscribeRequest) -> TranscriptionEngine:
         model = self._model
         if model is None or model.name != request.model:
+            # A benchmark runs without a `load` before.
             model = Model(request.model, self.tools.models_dir / request.model)
         loaded = self._engine is not None and self._model == model
         if not loaded or request.engine not in (None, self._engine_name):
@@ -255,6 +256,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
         run_ffmpeg(sandbox, [*input_words(), "-i", path, *selection, *form, target], context)
         if not decoded.is_file() or decoded.stat().st_size == 0:
             raise Fail("The input's audio is empty.")
+        # The engines take samples between -1 and 1.
         samples: Samples = np.fromfile(decoded, dtype=np.int16).astype(np.float32) / 32768.0
         decoded.unlink()
         if len(samples) < SAMPLE_RATE / 1000:  # its duration is stated in milliseconds
@@ -350,6 +352,7 @@ class _Report:
         text = self._resumed.text.lstrip()
         offset = 0
         for segment in self._resumed.segments:
+            # The text has spaces between segments, of which only the text itself knows how many.
             offset = max(offset, text.find(segment["text"], offset))
             self._publish(segment, offset)
             offset += len(segment["text"])

@@ -48,6 +48,7 @@ def _times(segment: Mapping[str, Any], point: str) -> str:
 
 
 def _clock(seconds: float, point: str) -> str:
+    # Rounded once for all parts, or 59.9996 s would become 60.000 beside a minute too few.
     milliseconds = round(seconds * 1000)
     minutes, milliseconds = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)

@@ -97,6 +97,7 @@ class EvmAdapter(WithoutHandIns):
         fees = await self._fees()
         amounts = [signing.to_smallest(payment.amount, self._settings.decimals) for payment in chosen]
         await self._require_funds(sum(amounts), len(chosen), fees)
+        # Last, since everything before it may refuse without a trace.
         first = await self._next_nonce(nonces)
         return Prepared(
             tuple(
@@ -150,6 +151,7 @@ class EvmAdapter(WithoutHandIns):
         await self.check_chain()
         if self._settings.token is not None:
             answer = await self._node.call(self._settings.token, signing.DECIMALS)
+            # A wrong number of decimals would pay a thousand times too much or too little.
             if int.from_bytes(answer, "big") != self._settings.decimals or not answer:
                 raise NotNow(
                     f"the token has {int.from_bytes(answer, 'big')} decimals, but `payouts.evm.decimals` is "

@@ -101,6 +101,7 @@ class Node:
 
     async def _exchange(self, request: bytes) -> dict[str, Any]:
         """Send a request and read until its answer is complete: a JSON object, after which the node sends an empty line."""
+        # A connection for each call: answers of several calls on one could come in any order.
         reader, writer = await asyncio.open_unix_connection(self._path, limit=MAX_ANSWER)
         try:
             writer.write(request)

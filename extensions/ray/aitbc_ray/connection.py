@@ -99,6 +99,7 @@ class Cluster:
             ) from None
         except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise ConfigurationError(_why_not(address, error)) from None
+        # Ctrl-C and systemd's signal must reach the agent, which ends its jobs first.
         _restore_signals()
         _log.info("ray_connected", address=address, version=ray.__version__)
         return cls()
@@ -128,6 +129,7 @@ class Cluster:
             max_concurrency=_MAX_CALLS,
             # A restarted actor would have lost its process, and this miner would not notice.
             max_restarts=0,
+            # Not "soft": the model and its files are on this node only.
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
         ).remote(*values)
 

@@ -108,6 +108,7 @@ class Nodes:
             nodes = await self.cluster.nodes()
         except NodeLost as error:
             raise ConfigurationError(str(error)) from error
+        # Together: preparing takes a minute, and a cluster may have a hundred nodes.
         await asyncio.gather(*(self._prepare(info) for info in nodes))
         await self._read()
         if not self._living:

@@ -88,6 +88,7 @@ def _together(offers: list[ServiceOffer]) -> ServiceOffer:
         alike[0],
         models=tuple(dict.fromkeys(model for offer in alike for model in offer.models)),
         downloadable=any(offer.downloadable for offer in alike),
+        # A job may run on any of them.
         concurrency=min(offer.concurrency for offer in alike),
         gpus=max(offer.gpus for offer in alike),
         versions=tuple(dict.fromkeys(version for offer in alike for version in offer.versions)),
