@@ -134,8 +134,8 @@ def revoke_key(connection: Connection, key_id: str, now: float) -> bool:
 def prune_keys(connection: Connection, revoked_before: float) -> int:
     """Delete keys that were revoked before a time and that no session uses, at most `PRUNED_AT_ONCE`. Return how many."""
     in_use = exists().where(browser_session_keys.c.key_id == api_keys.c.key_id)
-    old = select(api_keys.c.key_id).where(api_keys.c.revoked_at < revoked_before, ~in_use)
-    pruned = delete(api_keys).where(api_keys.c.key_id.in_(old.limit(PRUNED_AT_ONCE)))
+    expired = select(api_keys.c.key_id).where(api_keys.c.revoked_at < revoked_before, ~in_use)
+    pruned = delete(api_keys).where(api_keys.c.key_id.in_(expired.limit(PRUNED_AT_ONCE)))
     return connection.execute(pruned).rowcount
 
 
@@ -143,8 +143,8 @@ def add_login(
     connection: Connection, login_id: str, sha256: str, record: LoginRecord, *, now: float, expires_at: float
 ) -> None:
     """Store a login link, and delete expired ones."""
-    old = select(logins.c.login_id).where(logins.c.expires_at < now).with_for_update(skip_locked=True)
-    connection.execute(delete(logins).where(logins.c.login_id.in_(old)))
+    expired = select(logins.c.login_id).where(logins.c.expires_at < now).with_for_update(skip_locked=True)
+    connection.execute(delete(logins).where(logins.c.login_id.in_(expired)))
     values = {
         "login_id": login_id, "sha256": sha256, "account_id": record.account_id, "miner_id": record.miner_id,
         "admin": record.admin, "expires_at": expires_at,

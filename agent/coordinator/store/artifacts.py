@@ -47,7 +47,7 @@ def _query(*readable: ColumnElement[bool]) -> Prepared:
 
     The media type is the one that `owner` gave, or else the one that a miner gave; the file name is the one that `owner` gave.
     """
-    given = (
+    referred_to = (
         select(artifact_owners.c.media_type).where(
             artifact_owners.c.artifact_id == _ARTIFACT, artifact_owners.c.owner == _OWNER
         ),
@@ -56,7 +56,9 @@ def _query(*readable: ColumnElement[bool]) -> Prepared:
         ),
         select(job_checkpoints.c.media_type).where(job_checkpoints.c.artifact_id == _ARTIFACT),
     )
-    media_type = func.coalesce(*(query.limit(1).scalar_subquery() for query in given), _UNKNOWN_MEDIA_TYPE)
+    media_type = func.coalesce(
+        *(query.limit(1).scalar_subquery() for query in referred_to), _UNKNOWN_MEDIA_TYPE
+    )
     file_name = (
         select(artifact_owners.c.file_name)
         .where(artifact_owners.c.artifact_id == _ARTIFACT, artifact_owners.c.owner == _OWNER)
@@ -151,8 +153,8 @@ def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) 
     """Record that the artifact belongs to the account `owner`. May be repeated."""
     ensure(connection, record.artifact_id, record.size, now, record.blob)
     mine = (artifact_owners.c.artifact_id == record.artifact_id, artifact_owners.c.owner == owner)
-    known = connection.execute(select(artifact_owners.c.file_name).where(*mine)).first()
-    if known is None:
+    stored_name = connection.execute(select(artifact_owners.c.file_name).where(*mine)).first()
+    if stored_name is None:
         values = {
             "artifact_id": record.artifact_id,
             "owner": owner,
@@ -161,7 +163,7 @@ def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) 
         }
         connection.execute(insert(artifact_owners), values)
         count_bytes(connection, owner, record.size)
-    elif record.file_name is not None and known.file_name != record.file_name:
+    elif record.file_name is not None and stored_name.file_name != record.file_name:
         connection.execute(update(artifact_owners).where(*mine).values(file_name=record.file_name))
 
 
@@ -286,7 +288,7 @@ def release(connection: Connection, job_ids: Sequence[str], account_id: str) -> 
     ids = sorted(connection.execute(of_jobs).scalars())
     for table in tables:
         connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
-    used = or_(
+    is_needed = or_(
         *(
             exists().where(
                 table.c.artifact_id == artifact_owners.c.artifact_id,
@@ -302,7 +304,7 @@ def release(connection: Connection, job_ids: Sequence[str], account_id: str) -> 
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
         condition = (artifact_owners.c.artifact_id.in_(batch), artifact_owners.c.owner == account_id)
-        unused = connection.execute(mine.where(*condition, ~used)).all()
+        unused = connection.execute(mine.where(*condition, ~is_needed)).all()
         deleted = [row.artifact_id for row in unused]
         connection.execute(
             delete(artifact_owners).where(

@@ -37,7 +37,8 @@ def add(connection: Connection, record: SessionRecord, sha256: str) -> None:
     }  # fmt: skip
     connection.execute(insert(browser_sessions), values)
     keys = [
-        {"session_id": record.session_id, "key_id": held.key.key_id, "own": held.own} for held in record.keys
+        {"session_id": record.session_id, "key_id": session_key.key.key_id, "own": session_key.own}
+        for session_key in record.keys
     ]
     connection.execute(insert(browser_session_keys), keys)
 
@@ -57,8 +58,8 @@ def key_of(connection: Connection, sha256: str, role: str, now: float) -> KeyRec
 
 def find(connection: Connection, sha256: str, now: float) -> SessionRecord | None:
     """Return the session with this cookie, or None if it has expired or has no valid key."""
-    found = _sessions(connection, browser_sessions.c.sha256 == sha256, browser_sessions.c.expires_at > now)
-    return found[0] if found else None
+    sessions = _sessions(connection, browser_sessions.c.sha256 == sha256, browser_sessions.c.expires_at > now)
+    return sessions[0] if sessions else None
 
 
 def of_owner(
@@ -67,7 +68,7 @@ def of_owner(
     """Return the sessions with a key of the account or of the miner (or all, without either), oldest first."""
     conditions = [browser_sessions.c.expires_at > now]
     if account_id is not None or miner_id is not None:
-        own = (
+        of_keys = (
             select(browser_session_keys.c.session_id)
             .join(api_keys, api_keys.c.key_id == browser_session_keys.c.key_id)
             .where(
@@ -76,7 +77,7 @@ def of_owner(
                 else api_keys.c.miner_id == miner_id
             )
         )
-        conditions.append(browser_sessions.c.session_id.in_(own))
+        conditions.append(browser_sessions.c.session_id.in_(of_keys))
     return _sessions(connection, *conditions)
 
 
@@ -91,12 +92,12 @@ def _sessions(connection: Connection, *conditions: ColumnElement[bool]) -> list[
         .where(*conditions, api_keys.c.revoked_at.is_(None))
         .order_by(browser_sessions.c.session_id, api_keys.c.key_id)
     )  # fmt: skip
-    found: dict[str, SessionRecord] = {}
+    sessions: dict[str, SessionRecord] = {}
     for session_id, created_at, expires_at, own, *key in connection.execute(query):
-        before = found[session_id].keys if session_id in found else ()
-        keys = (*before, SessionKey(KeyRecord(*key), own))
-        found[session_id] = SessionRecord(session_id, created_at, expires_at, keys)
-    return list(found.values())
+        earlier_keys = sessions[session_id].keys if session_id in sessions else ()
+        keys = (*earlier_keys, SessionKey(KeyRecord(*key), own))
+        sessions[session_id] = SessionRecord(session_id, created_at, expires_at, keys)
+    return list(sessions.values())
 
 
 def expired(connection: Connection, now: float, limit: int) -> list[str]:
@@ -109,12 +110,12 @@ def end(
     connection: Connection, session_ids: Sequence[str], now: float, *, keeping: Iterable[str] = ()
 ) -> None:
     """Delete sessions, and revoke the keys that were created for them, except those in `keeping`."""
-    made = select(browser_session_keys.c.key_id).where(
+    own_keys = select(browser_session_keys.c.key_id).where(
         browser_session_keys.c.session_id.in_(session_ids),
         browser_session_keys.c.own,
         browser_session_keys.c.key_id.not_in(list(keeping)),
     )
-    revoked = update(api_keys).where(api_keys.c.key_id.in_(made), api_keys.c.revoked_at.is_(None))
+    revoked = update(api_keys).where(api_keys.c.key_id.in_(own_keys), api_keys.c.revoked_at.is_(None))
     connection.execute(revoked.values(revoked_at=now))
     for table in (browser_session_keys, browser_sessions):
         connection.execute(delete(table).where(table.c.session_id.in_(session_ids)))

@@ -87,8 +87,8 @@ def fold(connection: Connection, *, everything: bool = False) -> None:
         return
     until = LANES * recent.first_open(connection)
     changes: Counter[tuple[str, int]] = Counter()
-    taken = _take_recent.rows(connection, {"everything": int(everything), "until": until})
-    for account, part, amount in taken:
+    folded = _take_recent.rows(connection, {"everything": int(everything), "until": until})
+    for account, part, amount in folded:
         changes[account, part] += amount
     _add_to_balances.run_many(
         connection,
@@ -97,5 +97,5 @@ def fold(connection: Connection, *, everything: bool = False) -> None:
             for (account, part), amount in sorted(changes.items())
         ],
     )
-    if taken:
+    if folded:
         recent.record(connection, _NAME, until)

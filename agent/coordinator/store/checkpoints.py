@@ -80,7 +80,7 @@ def of_jobs(connection: Connection, job_ids: Sequence[str]) -> dict[str, list[Ch
         .where(job_checkpoints.c.job_id.in_(job_ids))
         .order_by(job_checkpoints.c.job_id, job_checkpoints.c.name)
     )
-    found: defaultdict[str, list[Checkpoint]] = defaultdict(list)
+    by_job: defaultdict[str, list[Checkpoint]] = defaultdict(list)
     for job_id, *values in connection.execute(query):
-        found[job_id].append(Checkpoint(*values))
-    return dict(found)
+        by_job[job_id].append(Checkpoint(*values))
+    return dict(by_job)

@@ -25,11 +25,11 @@ class CompiledStatement(Generic[C]):
     def of(self, dialect: Dialect, values: Mapping[str, Any]) -> C:
         """Return the statement for values of these names. Raises what `finish` raises."""
         names = tuple(values)
-        known = self._compiled.get(names)
-        if known is None:
+        compiled_statement = self._compiled.get(names)
+        if compiled_statement is None:
             # Compiled for many rows, an insert does not return the inserted row.
             clause = cast("ClauseElement", self._statement)
             compiled = clause.compile(dialect=dialect, column_keys=names, for_executemany=True)
-            known = self._finish(self._statement, cast("SQLCompiler", compiled), names)
-            self._compiled[names] = known
-        return known
+            compiled_statement = self._finish(self._statement, cast("SQLCompiler", compiled), names)
+            self._compiled[names] = compiled_statement
+        return compiled_statement

@@ -63,10 +63,10 @@ numbers = union_all(
 def move(connection: Connection, moves: Iterable[tuple[Group | None, Group]]) -> None:
     """Count jobs that have moved from one group to another. New jobs move from None."""
     changes: Counter[Group] = Counter()
-    for before, now in moves:
+    for old_state, now in moves:
         changes[now] += 1
-        if before is not None:
-            changes[before] -= 1
+        if old_state is not None:
+            changes[old_state] -= 1
     statement = _add_recent if is_concurrent(connection) else _add
     statement.run_many(connection, _rows(changes))
 
@@ -77,11 +77,11 @@ def fold(connection: Connection, *, everything: bool = False) -> None:
         return
     until = recent.first_open(connection)
     changes: Counter[Group] = Counter()
-    taken = _take_recent.rows(connection, {"everything": int(everything), "until": until})
-    for account_id, service, state, change in taken:
+    folded = _take_recent.rows(connection, {"everything": int(everything), "until": until})
+    for account_id, service, state, change in folded:
         changes[account_id, service, state] += change
     _add.run_many(connection, _rows(changes))
-    if taken:
+    if folded:
         recent.record(connection, _NAME, until)
 
 
@@ -102,18 +102,18 @@ def total(
     states: Iterable[str] | None = None,
 ) -> int:
     """Return the number of jobs whose data exists, optionally of one account, of one service, and in certain states."""
-    given = {
+    conditions = {
         name: value for name, value in (("account_id", account_id), ("service", service)) if value is not None
     }
-    wanted = _STATES if states is None else states
-    named = {f"state_{number}": state for number, state in enumerate(wanted)}
-    return int(_total(tuple(given), tuple(named)).scalar(connection, {**given, **named}))
+    counted_states = _STATES if states is None else states
+    named = {f"state_{number}": state for number, state in enumerate(counted_states)}
+    return int(_total(tuple(conditions), tuple(named)).scalar(connection, {**conditions, **named}))
 
 
 @cache
-def _total(given: tuple[str, ...], states: tuple[str, ...]) -> Prepared:
+def _total(condition_names: tuple[str, ...], states: tuple[str, ...]) -> Prepared:
     """Return the query for these columns and names of states."""
-    conditions = [numbers.c[name] == bindparam(name) for name in given]
+    conditions = [numbers.c[name] == bindparam(name) for name in condition_names]
     conditions.append(numbers.c.state.in_([bindparam(name) for name in states]))
     return Prepared(select(func.coalesce(func.sum(numbers.c.count), 0)).where(*conditions))
 
@@ -127,8 +127,8 @@ _running = Prepared(
 
 def running(connection: Connection, account_ids: Sequence[str]) -> dict[str, int]:
     """Return how many jobs each of these accounts runs, without those that run none."""
-    found = _running.rows_of(connection, "key", account_ids)
-    return {account_id: int(count) for account_id, count in found if count}
+    rows = _running.rows_of(connection, "key", account_ids)
+    return {account_id: int(count) for account_id, count in rows if count}
 
 
 def by_state(connection: Connection) -> dict[str, int]:

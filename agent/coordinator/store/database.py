@@ -53,8 +53,8 @@ def contains(connection: Connection, content: Content) -> None:
 
 def take_content(connection: Connection) -> set[Content]:
     """Return what the transaction contains, and forget it, because connections have many transactions."""
-    found: set[Content] = connection.info.pop(_CONTENT, set())
-    return found
+    contents: set[Content] = connection.info.pop(_CONTENT, set())
+    return contents
 
 
 class Database(Protocol):

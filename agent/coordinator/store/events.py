@@ -79,11 +79,11 @@ def writers(connection: Connection) -> frozenset[str]:
 
     `INSERT` locks the table before it takes numbers, and the lock is released when the changes are visible.
     """
-    held = text(
+    locked = text(
         "SELECT virtualtransaction FROM pg_locks WHERE relation = 'events'::regclass AND mode = 'RowExclusiveLock' "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
-    return frozenset(connection.execute(held).scalars())
+    return frozenset(connection.execute(locked).scalars())
 
 
 def oldest(connection: Connection) -> int:

@@ -24,13 +24,13 @@ def add(
 ) -> None:
     """Store the first answer, and delete some of those that are older than `RETENTION_SECONDS`."""
     key_columns = (idempotency.c.account_id, idempotency.c.key)
-    old = (
+    expired = (
         select(*key_columns)
         .where(idempotency.c.created_at < now - RETENTION_SECONDS)
         .limit(DELETED_AT_ONCE)
         .with_for_update(skip_locked=True)  # another transaction deletes those
     )
-    connection.execute(delete(idempotency).where(tuple_(*key_columns).in_(old)))
+    connection.execute(delete(idempotency).where(tuple_(*key_columns).in_(expired)))
     values = {
         "account_id": account_id, "key": key, "request_sha256": request_sha256, "answer": answer, "created_at": now,
     }  # fmt: skip

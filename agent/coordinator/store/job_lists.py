@@ -44,65 +44,71 @@ class JobFilter:
 
 
 def page(
-    connection: Connection, wanted: JobFilter, *, limit: int, offset: int
+    connection: Connection, job_filter: JobFilter, *, limit: int, offset: int
 ) -> tuple[list[JobRecord], int]:
     """Return jobs, newest first, and the number of all that the filter shows.
 
     Their `spec` is empty, since hundreds of large ones would not fit into memory.
     """
-    order = wanted.narrowings[0].job_id if wanted.narrowings else jobs.c.job_id
-    query = _filtered(select(*_without_spec), wanted).order_by(order.desc()).limit(limit).offset(offset)
-    return [store.from_row(row) for row in connection.execute(query)], _total(connection, wanted)
+    order = job_filter.narrowings[0].job_id if job_filter.narrowings else jobs.c.job_id
+    query = _filtered(select(*_without_spec), job_filter).order_by(order.desc()).limit(limit).offset(offset)
+    return [store.from_row(row) for row in connection.execute(query)], _total(connection, job_filter)
 
 
-def _filtered(query: Select[Any], wanted: JobFilter) -> Select[Any]:
+def _filtered(query: Select[Any], job_filter: JobFilter) -> Select[Any]:
     """Return the query with the conditions of the filter, of which the rarest one chooses the index.
 
     Without statistics, SQLite would rather read all jobs of an account, of which there are many more than of a name, a miner or a
     narrowing.
     """
     columns = {
-        "name": wanted.name,
-        "miner_id": wanted.miner_id,
-        "account_id": wanted.account_id,
-        "service": wanted.service,
-        "state": wanted.status,
+        "name": job_filter.name,
+        "miner_id": job_filter.miner_id,
+        "account_id": job_filter.account_id,
+        "service": job_filter.service,
+        "state": job_filter.status,
     }
-    given = {name: value for name, value in columns.items() if value is not None}
+    equal = {name: value for name, value in columns.items() if value is not None}
     conditions: list[ColumnElement[bool]] = [jobs.c.deleted_at.is_(None)]
     indexed = {"account_id", "service", "state"}
-    if wanted.narrowings:
+    if job_filter.narrowings:
         indexed = set()
-        given.pop("account_id", None)
-    elif rare := [name for name in ("name", "miner_id") if name in given]:
+        equal.pop("account_id", None)
+    elif rare := [name for name in ("name", "miner_id") if name in equal]:
         indexed = {"name", "account_id"} if rare[0] == "name" else {rare[0]}
-        if rare[0] == "name" and wanted.account_id is None:
+        if rare[0] == "name" and job_filter.account_id is None:
             # The index begins with the account: one search for each account, instead of a scan of all jobs.
             conditions.append(jobs.c.account_id.in_(select(accounts.c.account_id)))
-    elif wanted.status is not None:
+    elif job_filter.status is not None:
         # Redundant, but it lets the query planner choose the right partial index.
-        ended = jobs.c.finished_at.is_not(None) if wanted.status in FINAL else jobs.c.finished_at.is_(None)
+        ended = (
+            jobs.c.finished_at.is_not(None) if job_filter.status in FINAL else jobs.c.finished_at.is_(None)
+        )
         conditions.append(ended)
-    for name, value in given.items():
+    for name, value in equal.items():
         conditions.append((jobs.c[name] if name in indexed else func.coalesce(jobs.c[name], "")) == value)
-    if not wanted.narrowings:
+    if not job_filter.narrowings:
         return query.where(*conditions)
-    rarest, *further = wanted.narrowings
+    rarest, *further = job_filter.narrowings
     conditions += rarest.conditions
     for narrowing in further:
         conditions.append(jobs.c.job_id.in_(select(narrowing.job_id).where(*narrowing.conditions)))
     return query.where(jobs.c.job_id == rarest.job_id, *conditions)
 
 
-def _total(connection: Connection, wanted: JobFilter) -> int:
-    of_account = JobFilter(wanted.account_id, wanted.status, wanted.service)
-    if wanted == of_account:
-        states = None if wanted.status is None else (wanted.status,)
-        return counts.total(connection, account_id=wanted.account_id, service=wanted.service, states=states)
-    if wanted == JobFilter(wanted.account_id, narrowings=wanted.narrowings[:1]):
-        query = select(func.count(wanted.narrowings[0].job_id)).where(*wanted.narrowings[0].conditions)
+def _total(connection: Connection, job_filter: JobFilter) -> int:
+    of_account = JobFilter(job_filter.account_id, job_filter.status, job_filter.service)
+    if job_filter == of_account:
+        states = None if job_filter.status is None else (job_filter.status,)
+        return counts.total(
+            connection, account_id=job_filter.account_id, service=job_filter.service, states=states
+        )
+    if job_filter == JobFilter(job_filter.account_id, narrowings=job_filter.narrowings[:1]):
+        query = select(func.count(job_filter.narrowings[0].job_id)).where(
+            *job_filter.narrowings[0].conditions
+        )
     else:
-        query = _filtered(select(func.count()).select_from(jobs), wanted)
+        query = _filtered(select(func.count()).select_from(jobs), job_filter)
     return int(connection.execute(query).scalar_one())
 
 

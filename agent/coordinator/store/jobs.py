@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
@@ -113,18 +113,25 @@ class JobRecord:
         return self.client_trace_id or trace_id_of(self.job_id)
 
 
-_PLAIN = (
-    "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
-    "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "miner_id", "unit_price", "progress", "units",
-    "agreed_price", "client_trace_id", "cost", "name_given", "deleted_at", "needs",
-    "restrictions", "surcharge",
-)  # fmt: skip
-
+# A job's columns, once: most are fields of its record or of its life, the others parts of the life. Selects, rows and inserts follow.
+_RECORD = tuple(column.name for column in fields(JobRecord) if column.name != "life")
 _LIFE = (
-    "job_id", "state", "timeout_seconds", "max_attempts", "attempts", "fence", "lease_miner_id", "lease_session", "lease_assigned_at",
-    "lease_expires_at", "lease_deadline", "started_at", "finished_at", "failure_code", "failure_message", "avoid_miner_id", "avoid_until",
+    "timeout_seconds", "max_attempts", "attempts", "fence", "started_at", "finished_at", "avoid_miner_id", "avoid_until",
 )  # fmt: skip
-_find = select(*(jobs.c[name] for name in (*_LIFE, *_PLAIN))).where(jobs.c.job_id == bindparam("key"))
+_LEASE = {
+    "lease_miner_id": "miner_id", "lease_session": "session", "lease_assigned_at": "assigned_at", "lease_expires_at": "expires_at",
+    "lease_deadline": "deadline",
+}  # fmt: skip
+_FAILURE = {"failure_code": "code", "failure_message": "message"}
+_COLUMNS = ("job_id", "state", *_LIFE, *_LEASE, *_FAILURE, *_RECORD)
+
+_record_values = attrgetter(*_RECORD)
+_life_values = attrgetter(*_LIFE)
+_lease_values = attrgetter(*_LEASE.values())
+_failure_values = attrgetter(*_FAILURE.values())
+_row_values = itemgetter(*_COLUMNS)
+
+_find = select(*(jobs.c[name] for name in _COLUMNS)).where(jobs.c.job_id == bindparam("key"))
 # All transactions lock jobs in the order of their ids.
 _find_to_lock = _find.order_by(jobs.c.job_id)
 _by_id = Prepared(_find)
@@ -150,8 +157,8 @@ def add(connection: Connection, records: Sequence[JobRecord]) -> None:
     rows = [
         {
             "job_id": record.job_id,
-            **dict(zip(_PLAIN, _plain(record), strict=True)),
-            **_life_values(record.life),
+            **dict(zip(_RECORD, _record_values(record), strict=True)),
+            **_columns_of(record.life),
         }
         for record in records
     ]
@@ -185,7 +192,7 @@ def save_lives(connection: Connection, lives: Sequence[tuple[Job, Job, dict[str,
             "key": life.job_id,
             "known_fence": before.fence,
             "known_state": before.state.value,
-            **_life_values(life),
+            **_columns_of(life),
             **values,
         }
         for before, life, values in lives
@@ -349,10 +356,10 @@ def lock_many(connection: Connection, job_ids: Collection[str]) -> dict[str, Job
 def lock_claimable(connection: Connection, job_ids: Collection[str]) -> dict[str, JobRecord]:
     """Do the same as `lock_many`, without jobs that no longer wait, or that another transaction is changing."""
     # Without these conditions in the query, the planner finds the jobs by their ids, and not in an index of all that wait.
-    found = _each(connection, _by_id_if_free, job_ids)
+    records = _each(connection, _by_id_if_free, job_ids)
     return {
         job_id: record
-        for job_id, record in found.items()
+        for job_id, record in records.items()
         if record.life.state is JobState.SUBMITTED and record.missing_files is None
     }
 
@@ -375,82 +382,40 @@ def results_of(connection: Connection, job_id: str) -> str | None:
     return text
 
 
-def _life_values(life: Job) -> dict[str, Any]:
-    lease = life.lease
-    return {
-        "state": life.state.value,
-        "timeout_seconds": life.timeout_seconds,
-        "max_attempts": life.max_attempts,
-        "attempts": life.attempts,
-        "fence": life.fence,
-        "lease_miner_id": lease.miner_id if lease else None,
-        "lease_session": lease.session if lease else None,
-        "lease_assigned_at": lease.assigned_at if lease else None,
-        "lease_expires_at": lease.expires_at if lease else None,
-        "lease_deadline": lease.deadline if lease else None,
-        "started_at": life.started_at,
-        "finished_at": life.finished_at,
-        "failure_code": life.failure.code if life.failure else None,
-        "failure_message": life.failure.message if life.failure else None,
-        "avoid_miner_id": life.avoid_miner_id,
-        "avoid_until": life.avoid_until,
-    }
-
-
 def from_row(row: Row[*tuple[Any, ...]]) -> JobRecord:
     """Return the job of a row with all columns."""
-    return _record(_columns(row._mapping))  # noqa: SLF001 - SQLAlchemy's public name for a row's columns
+    return _record(_row_values(row._mapping))  # noqa: SLF001 - SQLAlchemy's public name for a row's columns
 
 
-_columns = itemgetter(*_LIFE, *_PLAIN)
-_plain = attrgetter(*_PLAIN)
+def _columns_of(life: Job) -> dict[str, Any]:
+    """Return what the row of a job has about its life, without its id."""
+    values: dict[str, Any] = dict(zip(_LIFE, _life_values(life), strict=True))
+    values["state"] = life.state.value
+    for columns, read, part in (
+        (_LEASE, _lease_values, life.lease),
+        (_FAILURE, _failure_values, life.failure),
+    ):
+        values |= zip(columns, read(part), strict=True) if part else dict.fromkeys(columns)
+    return values
+
+
+_AFTER_LIFE: Final = 2 + len(_LIFE)
+_AFTER_LEASE: Final = _AFTER_LIFE + len(_LEASE)
+_AFTER_FAILURE: Final = _AFTER_LEASE + len(_FAILURE)
 
 
 def _record(row: tuple[Any, ...]) -> JobRecord:
-    """Return the job of a row with the columns of `_LIFE` and `_PLAIN`, in their order, which is that of the fields."""
-    return JobRecord(_life(*row[: len(_LIFE)]), *row[len(_LIFE) :])
-
-
-def _life(
-    job_id: str,
-    state: str,
-    timeout_seconds: int,
-    max_attempts: int,
-    attempts: int,
-    fence: int,
-    miner_id: str | None,
-    session: int,
-    assigned_at: float,
-    expires_at: float,
-    deadline: float,
-    started_at: float | None,
-    finished_at: float | None,
-    failure_code: str | None,
-    failure_message: str,
-    avoid_miner_id: str | None,
-    avoid_until: float | None,
-) -> Job:
-    """Return what the columns of `_LIFE` hold."""
-    return Job(
-        job_id=job_id,
-        state=JobState(state),
-        timeout_seconds=timeout_seconds,
-        max_attempts=max_attempts,
-        attempts=attempts,
-        fence=fence,
+    """Return the job of a row with the columns of `_COLUMNS`, in their order."""
+    values = dict(zip(_LIFE, row[2:_AFTER_LIFE], strict=True))
+    lease, failure = row[_AFTER_LIFE:_AFTER_LEASE], row[_AFTER_LEASE:_AFTER_FAILURE]
+    life = Job(
+        job_id=row[0],
+        state=JobState(row[1]),
+        # A lease is under the job's fence: a new one raises it.
         lease=None
-        if miner_id is None
-        else Lease(
-            miner_id=miner_id,
-            session=session,
-            fence=fence,
-            assigned_at=assigned_at,
-            expires_at=expires_at,
-            deadline=deadline,
-        ),
-        started_at=started_at,
-        finished_at=finished_at,
-        failure=None if failure_code is None else Failure(failure_code, failure_message),
-        avoid_miner_id=avoid_miner_id,
-        avoid_until=avoid_until,
+        if lease[0] is None
+        else Lease(fence=values["fence"], **dict(zip(_LEASE.values(), lease, strict=True))),
+        failure=None if failure[0] is None else Failure(*failure),
+        **values,
     )
+    return JobRecord(life, *row[_AFTER_FAILURE:])

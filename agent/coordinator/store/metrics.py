@@ -35,14 +35,14 @@ class Numbers:
 
 def numbers(connection: Connection, offline_before: float) -> Numbers:
     """Return all numbers of this moment."""
-    one = connection.execute
+    single_row = connection.execute
     state = func.ltrim(counts.numbers.c.state, counts.DELETED)
     by_state = select(counts.numbers.c.service, state, func.sum(counts.numbers.c.count))
-    counted = one(by_state.group_by(counts.numbers.c.service, state))
+    counted = single_row(by_state.group_by(counts.numbers.c.service, state))
     waiting = (jobs.c.state == JobState.SUBMITTED.value, jobs.c.missing_files.is_(None))
-    claimable, oldest = one(select(func.count(), func.min(jobs.c.created_at)).where(*waiting)).one()
+    claimable, oldest = single_row(select(func.count(), func.min(jobs.c.created_at)).where(*waiting)).one()
     online = miners.c.seen_at >= offline_before
-    known, present, paused = one(
+    registered, present, paused = single_row(
         select(
             func.count(),
             func.coalesce(func.sum(case((online, 1), else_=0)), 0),
@@ -51,7 +51,7 @@ def numbers(connection: Connection, offline_before: float) -> Numbers:
         .select_from(miners)
         .where(miners.c.removed_at.is_(None))
     ).one()
-    paid, earned = one(
+    paid, earned = single_row(
         select(
             func.coalesce(func.sum(miner_stats.c.paid), 0), func.coalesce(func.sum(miner_stats.c.earned), 0)
         )
@@ -60,10 +60,10 @@ def numbers(connection: Connection, offline_before: float) -> Numbers:
         jobs={(service, state): int(count) for service, state, count in counted},
         claimable=int(claimable),
         oldest=oldest,
-        miners=int(known),
+        miners=int(registered),
         online=int(present),
         paused=int(paused),
-        stored_bytes=int(one(select(func.coalesce(func.sum(stored_bytes.c.size), 0))).scalar_one()),
+        stored_bytes=int(single_row(select(func.coalesce(func.sum(stored_bytes.c.size), 0))).scalar_one()),
         paid=int(paid),
         earned=int(earned),
     )

@@ -170,10 +170,10 @@ def _with_recent(
 ) -> dict[str, MinerStats]:
     """Return the statistics with recent work, of one miner or of all."""
     changes = _changes(connection, _recent(connection, miner_id))
-    for one, numbers in changes.numbers.items():
-        before = known.get(one, MinerStats())
-        sums = {name: getattr(before, name) + numbers[name] for name in _NUMBERS}
-        known[one] = MinerStats(**sums, evidence=changes.of_miner[one])
+    for changed_id, numbers in changes.numbers.items():
+        lasting = known.get(changed_id, MinerStats())
+        sums = {name: getattr(lasting, name) + numbers[name] for name in _NUMBERS}
+        known[changed_id] = MinerStats(**sums, evidence=changes.of_miner[changed_id])
     return known
 
 
@@ -212,8 +212,8 @@ def fold(connection: Connection) -> None:
     if not is_concurrent(connection) or not locks.if_free(connection, "fold work"):
         return
     first = recent.first_open(connection)
-    if taken := _take_work.rows(connection):
-        _apply(connection, [_work(row) for row in sorted(taken)])
+    if works := _take_work.rows(connection):
+        _apply(connection, [_work(row) for row in sorted(works)])
         recent.record(connection, _NAME, first)
 
 

@@ -74,15 +74,17 @@ _touch = Prepared(update(miners).where(miners.c.miner_id == bindparam("key")))
 
 def add_challenge(connection: Connection, nonce: str, now: float, expires_at: float) -> None:
     """Store a nonce, and delete expired ones."""
-    old = select(challenges.c.nonce).where(challenges.c.expires_at < now).with_for_update(skip_locked=True)
-    connection.execute(delete(challenges).where(challenges.c.nonce.in_(old)))
+    expired = (
+        select(challenges.c.nonce).where(challenges.c.expires_at < now).with_for_update(skip_locked=True)
+    )
+    connection.execute(delete(challenges).where(challenges.c.nonce.in_(expired)))
     connection.execute(insert(challenges), {"nonce": nonce, "expires_at": expires_at})
 
 
 def use_challenge(connection: Connection, nonce: str, now: float) -> bool:
     """Use a nonce. Return False if it is unknown, used or expired."""
-    used = delete(challenges).where(challenges.c.nonce == nonce, challenges.c.expires_at >= now)
-    return connection.execute(used).rowcount == 1
+    spent = delete(challenges).where(challenges.c.nonce == nonce, challenges.c.expires_at >= now)
+    return connection.execute(spent).rowcount == 1
 
 
 def find(connection: Connection, miner_id: str) -> MinerRecord | None:

@@ -20,14 +20,25 @@ STATEMENTS: Final = "statements"
 
 
 class DriverStatement(Protocol):
-    """A statement that a driver executes. `many` and `keys` are not empty. See `Prepared` for what the methods do."""
+    """A statement that a driver executes. Its methods do what those of `Prepared` do; `all_values` and `keys` are not empty."""
 
-    def rows(self, connection: Connection, values: Values) -> list[tuple[Any, ...]]: ...  # noqa: D102 - as above
-    def run(self, connection: Connection, values: Values) -> int: ...  # noqa: D102
-    def run_many(self, connection: Connection, many: Sequence[Values]) -> int: ...  # noqa: D102
-    def rows_of(self, connection: Connection, name: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]: ...  # noqa: D102
-    def rows_each(self, connection: Connection, many: Sequence[Values]) -> list[list[tuple[Any, ...]]]: ...  # noqa: D102
-    def rows_many(self, connection: Connection, many: Sequence[Values]) -> list[tuple[Any, ...]]: ...  # noqa: D102
+    def rows(self, connection: Connection, values: Values) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+
+    def run(self, connection: Connection, values: Values) -> int:
+        """Execute a change."""
+
+    def run_many(self, connection: Connection, all_values: Sequence[Values]) -> int:
+        """Execute a change for each of these values."""
+
+    def rows_of(self, connection: Connection, name: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return all rows of a query for each of these values of `name`."""
+
+    def rows_each(self, connection: Connection, all_values: Sequence[Values]) -> list[list[tuple[Any, ...]]]:
+        """Return all rows of a query for each of these values."""
+
+    def rows_many(self, connection: Connection, all_values: Sequence[Values]) -> list[tuple[Any, ...]]:
+        """Execute a change for each of these values, and return the rows that it returns."""
 
 
 class Prepared:
@@ -47,38 +58,39 @@ class Prepared:
 
     def row(self, connection: Connection, values: Values) -> tuple[Any, ...] | None:
         """Return the first row of a query, or None."""
-        found = self.rows(connection, values)
-        return found[0] if found else None
+        rows = self.rows(connection, values)
+        return rows[0] if rows else None
 
     def scalar(self, connection: Connection, values: Values) -> Any:
         """Return the first column of the first row of a query, or None."""
-        found = self.row(connection, values)
-        return None if found is None else found[0]
+        row = self.row(connection, values)
+        return None if row is None else row[0]
 
     def run(self, connection: Connection, values: Values) -> int:
         """Execute a change. Return how many rows it changed."""
         return self._on(connection).run(connection, values)
 
-    def run_many(self, connection: Connection, many: Sequence[Values]) -> int:
+    def run_many(self, connection: Connection, all_values: Sequence[Values]) -> int:
         """Execute a change for each of these values, which all have the same names. Return how many rows all have changed."""
-        return self._on(connection).run_many(connection, many) if many else 0
+        return self._on(connection).run_many(connection, all_values) if all_values else 0
 
     def rows_of(self, connection: Connection, name: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Return all rows of a query for each of these values of `name`, on a server in one execution and in the query's own order."""
         return self._on(connection).rows_of(connection, name, keys) if keys else []
 
-    def rows_each(self, connection: Connection, many: Sequence[Values]) -> list[list[tuple[Any, ...]]]:
+    def rows_each(self, connection: Connection, all_values: Sequence[Values]) -> list[list[tuple[Any, ...]]]:
         """Return all rows of a query for each of these values, which all have the same names. On a server, in one exchange."""
-        return self._on(connection).rows_each(connection, many) if many else []
+        return self._on(connection).rows_each(connection, all_values) if all_values else []
 
-    def rows_many(self, connection: Connection, many: Sequence[Values]) -> list[tuple[Any, ...]]:
+    def rows_many(self, connection: Connection, all_values: Sequence[Values]) -> list[tuple[Any, ...]]:
         """Do the same as `run_many`, and return the rows that the change returns, in no particular order."""
-        return self._on(connection).rows_many(connection, many) if many else []
+        return self._on(connection).rows_many(connection, all_values) if all_values else []
 
     def _on(self, connection: Connection) -> DriverStatement:
         make: Callable[[Executable], DriverStatement] = connection.get_execution_options().get(
             STATEMENTS, SQLiteStatement
         )
+        # Tests and `aitbc-agent migrate` have two engines in one process.
         statement = self._by_engine.get(make)
         if statement is None:
             statement = self._by_engine[make] = make(self._statement)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text, update
 
@@ -35,11 +36,32 @@ MAX_CONDITIONS: Final = 16
 MAX_NAMES: Final = 10_000
 """Maximum number of miners that such a query names, besides what they can run."""
 
-_claim_columns = (
-    jobs.c.job_id, jobs.c.account_id, jobs.c.service, jobs.c.model, jobs.c.priority, jobs.c.created_at, jobs.c.cpu_millis,
-    jobs.c.memory, jobs.c.gpus, jobs.c.max_cost, jobs.c.agreed_price, jobs.c.requested_miner_id, jobs.c.avoid_miner_id,
-    jobs.c.avoid_until, jobs.c.needs, jobs.c.failure_code, jobs.c.restrictions,
-)  # fmt: skip
+
+class _Claimable(NamedTuple):
+    """What matching needs of a waiting job: columns of its row, in this order. `waiting_job` reads the same from its record."""
+
+    job_id: str
+    account_id: str
+    service: str
+    model: str | None
+    priority: int
+    created_at: float
+    cpu_millis: int
+    memory: int
+    gpus: int
+    max_cost: int
+    agreed_price: int | None
+    requested_miner_id: str | None
+    needs: str | None
+    restrictions: str | None
+    avoid_miner_id: str | None
+    avoid_until: float | None
+    failure_code: str | None
+
+
+_claim_columns = tuple(jobs.c[name] for name in _Claimable._fields)
+# The last three columns are those of the job's life.
+_of_record = attrgetter(*_Claimable._fields[:-3])
 # With literal conditions the query planner recognizes the partial indexes.
 _IS_CLAIMABLE = text("state = 'submitted' AND missing_files IS NULL")
 _IS_WAITING = text("state = 'submitted' AND count > 0")
@@ -65,9 +87,9 @@ def waiting(
     """
     rows = _urgent.rows(connection) if known is None else _claimable(connection, known)
     if len(rows) < CLAIM_WINDOW:
-        return [_waiting(*row) for row in rows]
+        return [_waiting(row) for row in rows]
     conditions = _conditions(candidates)
-    found: dict[str, Waiting] = {}
+    jobs_by_id: dict[str, Waiting] = {}
     for service, fitting in conditions.items():
         window = CLAIM_WINDOW // len(conditions)
         urgent = _urgent_of_accounts(connection, service, fitting, window)
@@ -78,8 +100,8 @@ def waiting(
             .limit(window)
         )
         for row in (*urgent, *connection.execute(oldest)):
-            found[row.job_id] = _waiting(*tuple[Any, ...](row))
-    return list(found.values())
+            jobs_by_id[row.job_id] = _waiting(row)
+    return list(jobs_by_id.values())
 
 
 def _claimable(connection: Connection, known: Unfinished) -> list[tuple[Any, ...]]:
@@ -155,17 +177,17 @@ class _Limits:
 
     def condition(self) -> ColumnElement[bool]:
         """Return the condition that a job can run there."""
-        found = [
+        conditions = [
             jobs.c.memory <= self.memory,
             jobs.c.cpu_millis <= self.cpu_millis,
             jobs.c.gpus <= self.gpus,
             or_(jobs.c.agreed_price.is_not(None), jobs.c.max_cost >= self.price),
         ]
         if self.unavailable:
-            found.append(or_(jobs.c.model.is_(None), jobs.c.model.not_in(sorted(self.unavailable))))
+            conditions.append(or_(jobs.c.model.is_(None), jobs.c.model.not_in(sorted(self.unavailable))))
         if not self.any_model:
-            found.append(jobs.c.model.is_not_distinct_from(self.model))
-        return and_(*found)
+            conditions.append(jobs.c.model.is_not_distinct_from(self.model))
+        return and_(*conditions)
 
 
 def _conditions(candidates: Sequence[Candidate]) -> dict[str, ColumnElement[bool]]:
@@ -216,44 +238,27 @@ def _any_of(miners: Mapping[_Limits, Sequence[str]]) -> ColumnElement[bool]:
     return and_(or_(jobs.c.requested_miner_id.is_(None), jobs.c.requested_miner_id.in_(names)), can_run)
 
 
-def _waiting(
-    job_id: str,
-    account_id: str,
-    service: str,
-    model: str | None,
-    priority: int,
-    submitted_at: float,
-    cpu_millis: int,
-    memory: int,
-    gpus: int,
-    max_cost: int,
-    agreed_price: int | None,
-    miner_id: str | None,
-    avoid_miner_id: str | None,
-    avoid_until: float | None,
-    needs: str | None,
-    failure_code: str | None,
-    restrictions: str | None,
-) -> Waiting:
+def _waiting(row: Iterable[Any]) -> Waiting:
     """Return a waiting job from a row of `_claim_columns`."""
-    reported = failure_code not in (None, FailureCode.LEASE_EXPIRED)
+    job = _Claimable._make(row)
+    failed_there = job.failure_code not in (None, FailureCode.LEASE_EXPIRED)
     return Waiting(
-        job_id=job_id,
-        account_id=account_id,
-        service=service,
-        model=model,
-        priority=priority,
-        submitted_at=submitted_at,
-        cpu=Decimal(cpu_millis) / 1000,
-        memory=memory,
-        gpus=gpus,
-        budget=None if agreed_price is not None else from_units(max_cost),
-        miner_id=miner_id,
-        avoid_miner_id=avoid_miner_id,
-        avoid_until=avoid_until or 0.0,
-        needs=() if needs is None else parse_needs(needs),
-        failed_on=frozenset({avoid_miner_id}) if reported and avoid_miner_id else frozenset(),
-        restrictions=UNRESTRICTED if restrictions is None else parse_restrictions(restrictions),
+        job_id=job.job_id,
+        account_id=job.account_id,
+        service=job.service,
+        model=job.model,
+        priority=job.priority,
+        submitted_at=job.created_at,
+        cpu=Decimal(job.cpu_millis) / 1000,
+        memory=job.memory,
+        gpus=job.gpus,
+        budget=None if job.agreed_price is not None else from_units(job.max_cost),
+        miner_id=job.requested_miner_id,
+        avoid_miner_id=job.avoid_miner_id,
+        avoid_until=job.avoid_until or 0.0,
+        needs=() if job.needs is None else parse_needs(job.needs),
+        failed_on=frozenset({job.avoid_miner_id}) if failed_there and job.avoid_miner_id else frozenset(),
+        restrictions=UNRESTRICTED if job.restrictions is None else parse_restrictions(job.restrictions),
     )
 
 
@@ -272,8 +277,8 @@ def format_restrictions(restrictions: Restrictions) -> str | None:
         "min_reputation": restrictions.min_reputation,
         "canary": restrictions.canary,
     }
-    given = {name: value for name, value in values.items() if value}
-    return json.dumps(given, separators=(",", ":")) if given else None
+    effective = {name: value for name, value in values.items() if value}
+    return json.dumps(effective, separators=(",", ":")) if effective else None
 
 
 @lru_cache(maxsize=1024)
@@ -290,25 +295,9 @@ def restrictions_of(record: JobRecord) -> Restrictions:
 
 def waiting_job(record: JobRecord) -> Waiting:
     """Return a job as the matching sees it."""
-    return _waiting(
-        record.job_id,
-        record.account_id,
-        record.service,
-        record.model,
-        record.priority,
-        record.created_at,
-        record.cpu_millis,
-        record.memory,
-        record.gpus,
-        record.max_cost,
-        record.agreed_price,
-        record.requested_miner_id,
-        record.life.avoid_miner_id,
-        record.life.avoid_until,
-        record.needs,
-        None if record.life.failure is None else record.life.failure.code,
-        record.restrictions,
-    )
+    life = record.life
+    code = None if life.failure is None else life.failure.code
+    return _waiting((*_of_record(record), life.avoid_miner_id, life.avoid_until, code))
 
 
 _sample = Prepared(select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgency).limit(SAMPLE))
@@ -316,7 +305,7 @@ _sample = Prepared(select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgen
 
 def sample(connection: Connection) -> list[Waiting]:
     """Return claimable jobs, the most urgent ones of a long queue."""
-    return [_waiting(*row) for row in _sample.rows(connection)]
+    return [_waiting(row) for row in _sample.rows(connection)]
 
 
 def models_waited_for(

@@ -171,8 +171,8 @@ def queue_lengths(connection: Connection, known: Unfinished | None = None) -> di
         if len(rows) < QUEUE_WINDOW:
             return Counter((service, model or "") for service, model, missing in rows if missing is None)
     counted = {(service, model): count for service, model, count in _next_in_queue.rows(connection)}
-    seen = sum(counted.values())
-    if seen < QUEUE_WINDOW:
+    sampled = sum(counted.values())
+    if sampled < QUEUE_WINDOW:
         return counted
-    whole = counts.total(connection, states=(JobState.SUBMITTED.value,))
-    return {key: count * whole // seen for key, count in counted.items()}
+    all_waiting = counts.total(connection, states=(JobState.SUBMITTED.value,))
+    return {key: count * all_waiting // sampled for key, count in counted.items()}

@@ -63,33 +63,33 @@ def leases_of(connection: Connection, miner_ids: Sequence[str]) -> dict[str, int
 def of_miners(connection: Connection, miner_ids: Sequence[str]) -> list[RunningJob]:
     """Return the jobs that these miners run, in the order of submission."""
     query = select(*_RUNNING).where(RUNS, jobs.c.lease_miner_id.in_(miner_ids))
-    found = [RunningJob(*row) for row in connection.execute(query)]
-    return sorted(found, key=lambda job: job.job_id)
+    running_jobs = [RunningJob(*row) for row in connection.execute(query)]
+    return sorted(running_jobs, key=lambda job: job.job_id)
 
 
 def leased_by(connection: Connection, miner_id: str) -> list[JobRecord]:
     """Return the jobs whose newest lease is the miner's, including expired leases, locked as by `lock_many`."""
-    found = select(jobs).where(jobs.c.lease_miner_id == miner_id)
+    query = select(jobs).where(jobs.c.lease_miner_id == miner_id)
     # Ordered as its index is, which has the miner's jobs only.
-    return _locked(connection, found.order_by(jobs.c.lease_miner_id, jobs.c.job_id))
+    return _locked(connection, query.order_by(jobs.c.lease_miner_id, jobs.c.job_id))
 
 
 def expired(
     connection: Connection, now: float, known: Unfinished | None = None, limit: int = 1000
 ) -> list[JobRecord]:
     """Return running jobs whose lease has expired, locked. Those that another transaction is changing are left out."""
-    found = select(jobs).where(*in_state(connection, JobState.RUNNING, known), jobs.c.lease_expires_at < now)
-    return _locked(connection, found.limit(limit), skip_locked=True)
+    query = select(jobs).where(*in_state(connection, JobState.RUNNING, known), jobs.c.lease_expires_at < now)
+    return _locked(connection, query.limit(limit), skip_locked=True)
 
 
 def abandoned(connection: Connection, created_before: float, limit: int = 1000) -> list[JobRecord]:
     """Return jobs submitted before `created_before` that still wait for files from their client, locked as by `expired`."""
-    found = (
+    query = (
         select(jobs)
         .where(text("state = 'submitted' AND missing_files IS NOT NULL"), jobs.c.created_at < created_before)
         .limit(limit)
     )
-    return _locked(connection, found, skip_locked=True)
+    return _locked(connection, query, skip_locked=True)
 
 
 def _locked(

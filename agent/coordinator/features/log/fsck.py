@@ -146,12 +146,12 @@ class _Tree:
                 where,
                 f"it is signed for {checkpoint.size} leaves, but the log has only {result.leaves}",
             )
-        there = store.count_leaves(self._connection)
-        if there > result.leaves:
+        leaf_count = store.count_leaves(self._connection)
+        if leaf_count > result.leaves:
             result.find(
                 "leaf",
                 f"leaf {result.leaves}",
-                f"it is missing, but there are {there - result.leaves} with higher numbers",
+                f"it is missing, but there are {leaf_count - result.leaves} with higher numbers",
             )
         newest = store.newest_checkpoint(self._connection)
         if result.leaves > (newest.size if newest else 0):

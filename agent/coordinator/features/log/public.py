@@ -99,10 +99,10 @@ async def proof(context: Context, reference: str) -> str:
         found = await context.database.read(_proof, reference, len(context.part(Sequencer).witnesses))
         if found is not None:
             return str(found)
-        rest = deadline - time.monotonic()
-        if rest <= 0:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
             raise ServiceUnavailable(f"No checkpoint includes {reference} yet. Try again in a moment.")
-        await context.part(Sequencer).next_checkpoint(min(rest, context.settings.log_checkpoint_seconds))
+        await context.part(Sequencer).next_checkpoint(min(remaining, context.settings.log_checkpoint_seconds))
 
 
 def _proof(connection: Connection, reference: str, witnesses: int) -> Proof | None:

@@ -233,9 +233,9 @@ class Sequencer:
             self.fault = None
 
     async def _integrate(self, after: int) -> None:
-        record, more = None, True
-        while more:
-            signed, more = await self._database.write(integrate, self.signer, self._clock(), after)
+        record, more_queued = None, True
+        while more_queued:
+            signed, more_queued = await self._database.write(integrate, self.signer, self._clock(), after)
             record = signed or record
         if record is None:
             return

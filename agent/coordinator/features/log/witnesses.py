@@ -11,13 +11,13 @@ from aitbc.keys import COSIGNATURE_TYPE, parse_vkey
 
 def load_witnesses(vkeys: Sequence[str]) -> tuple[str, ...]:
     """Return the witnesses' public keys. Raises `ConfigurationError` for a malformed or repeated key."""
-    seen = set()
+    names = set()
     for vkey in vkeys:
         try:
             _, public_key = parse_vkey(vkey, COSIGNATURE_TYPE)
         except FormatError as error:
             raise ConfigurationError(f"coordinator.witnesses: {error}") from None
-        if public_key in seen:
+        if public_key in names:
             raise ConfigurationError(f"coordinator.witnesses: the key of {vkey} is given twice.")
-        seen.add(public_key)
+        names.add(public_key)
     return tuple(vkeys)

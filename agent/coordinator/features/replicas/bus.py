@@ -101,9 +101,9 @@ class ReplicaBus(Bus):
     async def flushed(self) -> None:
         """Wait until all messages queued so far are visible to their receivers, or this replica has no peers."""
         if self._outbox:
-            sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._unsent.append(sent)
-            await sent
+            flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._unsent.append(flushed)
+            await flushed
 
     async def drain(self) -> None:
         """Handle all messages that others had sent, and `flushed`, before the call."""
@@ -114,9 +114,9 @@ class ReplicaBus(Bus):
     def take(self) -> tuple[list[Outgoing], set[str], list[asyncio.Future[None]]]:
         """Return and forget the queued messages and signals, and who waits for them."""
         self.waking.clear()
-        taken = self._outbox, self._signals, self._unsent
+        queued = self._outbox, self._signals, self._unsent
         self._outbox, self._signals, self._unsent = [], set(), []
-        return taken
+        return queued
 
     def received_all(self, sender: str, batch: Sequence[Any]) -> None:
         """Pass on messages of another replica, each a list of kind and data."""
@@ -166,12 +166,12 @@ class ReplicaBus(Bus):
 
     def set_peers(self, peers: frozenset[str]) -> None:
         """Replace the peers. Without any, queued messages are dropped."""
-        before, self.peers = self.peers, peers
+        earlier_peers, self.peers = self.peers, peers
         self._refused &= peers
-        for replica_id in before - peers:
+        for replica_id in earlier_peers - peers:
             for call in self._on_left:
                 call(replica_id)
-        for replica_id in peers - before:
+        for replica_id in peers - earlier_peers:
             for call in self._on_joined:
                 call(replica_id)
         if not peers:

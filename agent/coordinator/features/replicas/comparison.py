@@ -32,16 +32,16 @@ def compare(
     """Compare two databases. The last arguments are those of `examine`. Reads everything."""
     counts, sums = row_counts(second), ledger_sums(second)
     examination = examine(second, log_key, known, examiners)
-    found = Comparison(counts, len(sums), examination)
+    comparison = Comparison(counts, len(sums), examination)
     for table, count in row_counts(first).items():
         if count != counts[table]:
-            found.differences.append(
+            comparison.differences.append(
                 f"{table} has {count} rows in the source and {counts[table]} in the copy"
             )
     expected = ledger_sums(first)
     for account in sorted(expected.keys() | sums.keys()):
         if expected.get(account) != sums.get(account):
-            found.differences.append(
+            comparison.differences.append(
                 f"the postings and the balance of {account} add up to {expected.get(account)} in the source, and to {sums.get(account)} in "
                 "the copy"
             )
@@ -49,9 +49,11 @@ def compare(
     complete = bool(examination.problems)
     original = examine(first, log_key, known, examiners) if complete else examine_log(first, log_key, known)
     if original.root != examination.root:
-        found.differences.append(
+        comparison.differences.append(
             f"the log of the source has the root {original.root}, and that of the copy {examination.root}"
         )
     elif original.problems != examination.problems or (complete and original != examination):
-        found.differences.append("fsck finds different records or problems in the source and in the copy")
-    return found
+        comparison.differences.append(
+            "fsck finds different records or problems in the source and in the copy"
+        )
+    return comparison

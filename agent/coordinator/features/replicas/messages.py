@@ -64,7 +64,7 @@ class Row(NamedTuple):
 
 def rows(outgoing: Sequence[Outgoing], number: int) -> list[Row]:
     """Return the rows for messages after a number, each with consecutive messages to the same receiver."""
-    found: list[Row] = []
+    rows: list[Row] = []
     batch: list[str] = []
     size = 0
     for index, message in enumerate(outgoing):
@@ -72,9 +72,9 @@ def rows(outgoing: Sequence[Outgoing], number: int) -> list[Row]:
         size += len(batch[-1])
         if index + 1 == len(outgoing) or outgoing[index + 1].to != message.to or size >= ROW_BYTES:
             number += 1
-            found.append(Row(number, message.to, f"[{','.join(batch)}]"))
+            rows.append(Row(number, message.to, f"[{','.join(batch)}]"))
             batch, size = [], 0
-    return found
+    return rows
 
 
 def encode(message: Outgoing) -> str:
@@ -168,8 +168,8 @@ async def read(
         counts[sender] += 1
         sizes[sender] += len(payload)
     # In characters, each of which is one byte or more.
-    more = any(counts[sender] >= READ_ROWS or 4 * sizes[sender] >= READ_BYTES for sender in counts)
-    return received, more
+    more_stored = any(counts[sender] >= READ_ROWS or 4 * sizes[sender] >= READ_BYTES for sender in counts)
+    return received, more_stored
 
 
 class Old:

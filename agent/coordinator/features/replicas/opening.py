@@ -26,6 +26,7 @@ def open_database(settings: Settings, meter: Meter) -> Database | None:
     """
     database = settings.database
     if not database.on_postgres:
+        # Jobs that are accepted on an old file would be lost to the server that has the rest.
         require_unmoved(sqlite_path(database.url, settings.data_dir))
         return None
     server = server_of(database)

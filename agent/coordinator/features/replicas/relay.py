@@ -97,8 +97,8 @@ class BusRelay(Relay):
     def _capacity(self, number: int, port: Port) -> dict[str, Any]:
         batches = [[*batch, free] for batch, free in port.free.batch_capacity.items()]
         # A copy, since the message is written later: the capacity and the leases that it accounts for belong together.
-        taken = dict(self._taken[number])
-        return {"id": number, "slots": port.free.slots, "batches": batches, "taken": taken}
+        leases_by_leader = dict(self._taken[number])
+        return {"id": number, "slots": port.free.slots, "batches": batches, "taken": leases_by_leader}
 
     def _on_lease(self, leader: str, data: Mapping[str, Any]) -> None:
         port, lease = self._ours.get(data["id"]), data["lease"]
@@ -129,16 +129,16 @@ class BusRelay(Relay):
 
     def _replace_ours(self, miner_id: str, session: int, capabilities: Mapping[str, Any]) -> bool:
         """Replace the capabilities of a miner's ports here. Return whether there is one."""
-        found = [
+        ports = [
             (number, port)
             for number, port in self._ours.items()
             if (port.miner_id, port.session) == (miner_id, session)
         ]
-        for number, port in found:
+        for number, port in ports:
             port.capabilities = capabilities
             if self._bus.peers:
                 self._bus.send("port", self._announcement(number, port))
-        return bool(found)
+        return bool(ports)
 
     # Ports of other replicas.
 

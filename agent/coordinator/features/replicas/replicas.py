@@ -152,8 +152,8 @@ class Replicas:
             )
         ]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            ended_tasks, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended_tasks:
                 task.result()
         finally:
             for task in tasks:
@@ -285,7 +285,7 @@ class Replicas:
 
     async def _send_all(self, traffic: Session) -> None:
         number = 0
-        old = messages.Old(self.bus.replica_id)
+        expired = messages.Old(self.bus.replica_id)
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PRUNE_SECONDS):
@@ -297,7 +297,7 @@ class Replicas:
                         rows = messages.rows(outgoing, number)
                         number += len(rows)
                         await messages.send(traffic, self.bus.replica_id, rows, signals)
-                    await old.prune(traffic, number, asyncio.get_running_loop().time())
+                    await expired.prune(traffic, number, asyncio.get_running_loop().time())
             finally:
                 resolve(waiting)
             await asyncio.sleep(BATCH_SECONDS)
@@ -321,7 +321,7 @@ class Replicas:
                     return
                 begun = asyncio.get_running_loop().time()
                 async with self._limited():
-                    received, more = await messages.read(traffic, self.bus.replica_id, self._positions)
+                    received, more_stored = await messages.read(traffic, self.bus.replica_id, self._positions)
                 if begun - self._read_at > STORED_SECONDS:
                     self.bus.lost()
                 self._read_at = begun
@@ -332,7 +332,7 @@ class Replicas:
                         await asyncio.sleep(
                             0
                         )  # the event loop has other work than the messages of a large cluster
-                if not more:
+                if not more_stored:
                     return
 
 

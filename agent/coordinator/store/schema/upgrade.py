@@ -85,8 +85,8 @@ def _upgrade(connection: Connection, current: str) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if current not in known:
+    revisions = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current not in revisions:
         if _oldest(connection) <= HEAD:
             log.warning("schema_is_newer", schema=current, program=HEAD)
             return

@@ -34,31 +34,33 @@ class SQLiteStatement:
         """Execute the change and return how many rows it changed."""
         return self._execute(connection, values).rowcount
 
-    def run_many(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> int:
+    def run_many(self, connection: Connection, all_values: Sequence[Mapping[str, Any]]) -> int:
         """Execute the change for each of these values, at least one. Return how many rows all have changed."""
-        sql, arguments = self._compiled.of(connection.dialect, many[0])
-        return driver(connection).executemany(sql, map(arguments, many)).rowcount
+        sql, arguments = self._compiled.of(connection.dialect, all_values[0])
+        return driver(connection).executemany(sql, map(arguments, all_values)).rowcount
 
     def rows_of(self, connection: Connection, name: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Execute the query for each of these values of `name`. Return all rows, in the order of the values."""
-        found = self._execute_each(connection, [{name: key} for key in keys])
-        return [row for cursor in found for row in cursor]
+        cursors = self._execute_each(connection, [{name: key} for key in keys])
+        return [row for cursor in cursors for row in cursor]
 
     def rows_each(
-        self, connection: Connection, many: Sequence[Mapping[str, Any]]
+        self, connection: Connection, all_values: Sequence[Mapping[str, Any]]
     ) -> list[list[tuple[Any, ...]]]:
         """Execute the query for each of these values. Return all rows of each."""
-        return [cursor.fetchall() for cursor in self._execute_each(connection, many)]
+        return [cursor.fetchall() for cursor in self._execute_each(connection, all_values)]
 
-    def rows_many(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    def rows_many(
+        self, connection: Connection, all_values: Sequence[Mapping[str, Any]]
+    ) -> list[tuple[Any, ...]]:
         """Execute the change for each of these values, at least one. Return all rows that it returns."""
-        return [row for cursor in self._execute_each(connection, many) for row in cursor]
+        return [row for cursor in self._execute_each(connection, all_values) for row in cursor]
 
     def _execute_each(
-        self, connection: Connection, many: Sequence[Mapping[str, Any]]
+        self, connection: Connection, all_values: Sequence[Mapping[str, Any]]
     ) -> Iterator[sqlite3.Cursor]:
-        sql, arguments = self._compiled.of(connection.dialect, many[0])
-        return map(driver(connection).execute, repeat(sql), map(arguments, many))
+        sql, arguments = self._compiled.of(connection.dialect, all_values[0])
+        return map(driver(connection).execute, repeat(sql), map(arguments, all_values))
 
     def _execute(self, connection: Connection, values: Mapping[str, Any]) -> sqlite3.Cursor:
         sql, arguments = self._compiled.of(connection.dialect, values)

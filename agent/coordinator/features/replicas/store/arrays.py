@@ -54,15 +54,19 @@ class ArraysStatement:
         if not isinstance(statement, Insert | Update | Delete):
             return None
         types = _types(statement, names)
-        given = _given(types)
-        made = _insert(statement, given) if isinstance(statement, Insert) else _change(statement, given)
-        compiled = made.compile(dialect=dialect)
+        parameters = _given(types)
+        over_rows = (
+            _insert(statement, parameters)
+            if isinstance(statement, Insert)
+            else _change(statement, parameters)
+        )
+        compiled = over_rows.compile(dialect=dialect)
         fixed = {name: value for name, value in compiled.params.items() if name not in names}
         return cls(str(compiled).encode(), fixed)
 
-    def values(self, many: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def values(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the values of the statement for these rows."""
-        return {**self.fixed, **{name: array([values[name] for values in many]) for name in many[0]}}
+        return {**self.fixed, **{name: array([values[name] for values in rows]) for name in rows[0]}}
 
 
 def array(values: Sequence[Any]) -> str:
@@ -125,27 +129,27 @@ def _given(types: _Types) -> TableValuedAlias:
     return func.unnest(*arrays).table_valued(*(column(name) for name in types)).render_derived("given")
 
 
-def _insert(statement: Insert, given: TableValuedAlias) -> Insert:
+def _insert(statement: Insert, parameters: TableValuedAlias) -> Insert:
     if statement.select is None:
-        return statement.from_select(given.c.keys(), select(*given.c))
-    return _over_rows(statement, given)[0]
+        return statement.from_select(parameters.c.keys(), select(*parameters.c))
+    return _over_rows(statement, parameters)[0]
 
 
-def _change(statement: Update | Delete, given: TableValuedAlias) -> Update | Delete:
-    made, replaced = _over_rows(statement, given)
-    if isinstance(made, Delete):
-        return made
-    return made.values({name: value for name, value in given.c.items() if name not in replaced})
+def _change(statement: Update | Delete, parameters: TableValuedAlias) -> Update | Delete:
+    over_rows, replaced = _over_rows(statement, parameters)
+    if isinstance(over_rows, Delete):
+        return over_rows
+    return over_rows.values({name: value for name, value in parameters.c.items() if name not in replaced})
 
 
-def _over_rows(statement: S, given: TableValuedAlias) -> tuple[S, set[str]]:
+def _over_rows(statement: S, parameters: TableValuedAlias) -> tuple[S, set[str]]:
     """Return the statement with the values of the given rows, and their names."""
     replaced = set[str]()
 
     def of_row(element: Any, **_: Any) -> Any:
-        if isinstance(element, BindParameter) and element.key in given.c:
+        if isinstance(element, BindParameter) and element.key in parameters.c:
             replaced.add(element.key)
-            return given.c[element.key]
+            return parameters.c[element.key]
         return None
 
     return cast("S", visitors.replacement_traverse(statement, {}, of_row)), replaced

@@ -64,7 +64,7 @@ class Server:
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters of every connection. What the URL says takes precedence."""
-        given = conninfo_to_dict(self.url)
+        in_url = conninfo_to_dict(self.url)
         ours: dict[str, Any] = {
             "connect_timeout": max(2, round(self.limits.connect)),
             "application_name": APPLICATION,
@@ -72,7 +72,7 @@ class Server:
             "tcp_user_timeout": int(self.limits.statement * 1000),
             **KEEPALIVES,
         }
-        return {name: value for name, value in ours.items() if name not in given}
+        return {name: value for name, value in ours.items() if name not in in_url}
 
     def connect(self) -> psycopg.Connection:
         """Return a connection that begins no transactions by itself."""
@@ -100,7 +100,7 @@ def check_url(url: str) -> None:
 
 def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) -> Engine:
     """Return a pool of connections. Their transactions read one snapshot if `read_only`, else the newest committed rows."""
-    made = create_engine(
+    pool = create_engine(
         "postgresql+psycopg://",
         creator=server.connect,
         poolclass=QueuePool,
@@ -109,13 +109,13 @@ def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) 
         pool_use_lifo=True,  # few connections with warm caches instead of all in turn
         hide_parameters=True,  # errors are logged, and parameters contain specifications, results and digests of keys
     )
-    made.update_execution_options(**{STATEMENTS: PostgresStatement})
-    event.listen(made, "connect", _note_life)
-    event.listen(made, "checkout", _check)
-    event.listen(made, "connect", _number)
+    pool.update_execution_options(**{STATEMENTS: PostgresStatement})
+    event.listen(pool, "connect", _note_life)
+    event.listen(pool, "checkout", _check)
+    event.listen(pool, "connect", _number)
     begin = _begin(server.limits if limited else None, read_only=read_only)
 
-    @event.listens_for(made, "begin")
+    @event.listens_for(pool, "begin")
     def _(connection: Connection) -> None:
         below = driver(connection)
         if not server.prepares:
@@ -127,7 +127,7 @@ def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) 
         row = None if read_only else cursor.fetchone()
         connection.info["transaction"] = None if row is None else row[0]
 
-    return made
+    return pool
 
 
 def _number(_: psycopg.Connection, record: Any) -> None:
@@ -180,11 +180,11 @@ def driver(connection: Connection) -> psycopg.Connection:
 @contextmanager
 def reading(server: Server) -> Iterator[Connection]:
     """Read one snapshot of a database, without a limit of time. Raises `ConfigurationError` on entry."""
-    made = engine(server, size=1, read_only=True, limited=False)
+    pool = engine(server, size=1, read_only=True, limited=False)
     try:
-        with made.connect() as connection, connection.begin():
+        with pool.connect() as connection, connection.begin():
             yield connection
     except (DBAPIError, psycopg.Error) as error:
         raise ConfigurationError(f"The database {server.name} cannot be read: {reason(error)}.") from None
     finally:
-        made.dispose()
+        pool.dispose()

@@ -74,13 +74,13 @@ class Groups:
 
     def _take(self, group: _Group) -> list[_Waiting]:
         """Return the oldest items, without two of the same key."""
-        taken: dict[Hashable, _Waiting] = {}
+        chosen: dict[Hashable, _Waiting] = {}
         with self._lock:
-            while group.waiting and len(taken) < MAX_ITEMS and group.waiting[0].key not in taken:
+            while group.waiting and len(chosen) < MAX_ITEMS and group.waiting[0].key not in chosen:
                 write = group.waiting.popleft()
-                taken[write.key] = write
-            group.threads -= not taken
-        return list(taken.values())
+                chosen[write.key] = write
+            group.threads -= not chosen
+        return list(chosen.values())
 
     def _run(self, group: _Group, writes: list[_Waiting]) -> None:
         items = [write.item for write in writes]

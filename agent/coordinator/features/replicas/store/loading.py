@@ -65,8 +65,8 @@ class Target:
         existing = self._existing()
         if _positions.name in existing:
             with self._connection.begin():
-                theirs = self._connection.scalars(select(_positions.c.migration_id).limit(1)).one()
-            if theirs != self._migration_id:
+                migration_id = self._connection.scalars(select(_positions.c.migration_id).limit(1)).one()
+            if migration_id != self._migration_id:
                 raise ConfigurationError(
                     "The target has the unfinished copy of another migration. Use an empty database, or drop this one and create it again."
                 )
@@ -114,8 +114,10 @@ class Target:
         mine = _positions.c.table_name == table.name
         with self._connection.begin():
             # Waits for a transaction of a process that was killed, which the server may still be ending.
-            found = self._connection.execute(select(_positions.c.position).where(mine).with_for_update())
-            if found.scalar_one() != after:
+            stored_position = self._connection.execute(
+                select(_positions.c.position).where(mine).with_for_update()
+            )
+            if stored_position.scalar_one() != after:
                 raise ConfigurationError("Another process is copying to the same database. Let it finish.")
             # Progress is committed with its rows, so what a crash of the server loses is copied again.
             self._connection.execute(text("SET LOCAL synchronous_commit = off"))
@@ -194,16 +196,16 @@ def _copy_statement(table: Table) -> bytes:
 @contextmanager
 def loading(server: Server) -> Iterator[Connection]:
     """Open a database to fill it. Errors of the server become `ConfigurationError`s that say how to continue."""
-    made = engine(server, size=1, read_only=False, limited=False)
+    pool = engine(server, size=1, read_only=False, limited=False)
     try:
-        with made.connect() as connection:
+        with pool.connect() as connection:
             yield connection
     except (DBAPIError, psycopg.Error) as error:
         raise ConfigurationError(
             f"The database {server.name} cannot be filled: {reason(error)}. When that is solved, run the same command again: it continues."
         ) from None
     finally:
-        made.dispose()
+        pool.dispose()
 
 
 def is_finished(connection: Connection) -> bool:

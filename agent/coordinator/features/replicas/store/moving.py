@@ -73,16 +73,16 @@ class Move:
             write_mark(self.path, self._mark)
             target.create()
             positions = target.positions()
-            done = sum(rows for _, rows in positions.values())
+            copied_rows = sum(rows for _, rows in positions.values())
             for table in metadata.sorted_tables:
                 position, _ = positions[table.name]
                 for last, rows in self._batches(table, position):
-                    yield table.name, done
+                    yield table.name, copied_rows
                     target.add(table, rows, after=position, position=last)
                     position = last
-                    done += len(rows)
+                    copied_rows += len(rows)
             for step in target.complete(self._counters()):
-                yield step, done
+                yield step, copied_rows
 
     def finish(self) -> None:
         """Put the target into use instead of the file."""

@@ -34,15 +34,15 @@ class PostgresStatement:
         """Execute the change and return how many rows it changed."""
         return self._execute(connection, values).rowcount
 
-    def run_many(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> int:
+    def run_many(self, connection: Connection, all_values: Sequence[Mapping[str, Any]]) -> int:
         """Execute the change for each of these values, at least one, in one exchange. Return how many rows all have changed."""
-        if len(many) == 1:
-            return self.run(connection, many[0])
-        if (together := self._together(connection, many[0])) is not None:
-            return _driver(connection).execute(together.sql, together.values(many)).rowcount
-        sql, fixed = self._compiled.of(connection.dialect, many[0])
+        if len(all_values) == 1:
+            return self.run(connection, all_values[0])
+        if (together := self._together(connection, all_values[0])) is not None:
+            return _driver(connection).execute(together.sql, together.values(all_values)).rowcount
+        sql, fixed = self._compiled.of(connection.dialect, all_values[0])
         cursor = _driver(connection).cursor()
-        cursor.executemany(sql, [{**fixed, **values} for values in many])
+        cursor.executemany(sql, [{**fixed, **values} for values in all_values])
         return cursor.rowcount
 
     def rows_of(self, connection: Connection, name: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -53,26 +53,28 @@ class PostgresStatement:
         return _driver(connection).execute(sql, {**fixed, name: array(keys)}).fetchall()
 
     def rows_each(
-        self, connection: Connection, many: Sequence[Mapping[str, Any]]
+        self, connection: Connection, all_values: Sequence[Mapping[str, Any]]
     ) -> list[list[tuple[Any, ...]]]:
         """Execute the query for each of these values, at least one, in one exchange. Return all rows of each."""
-        if len(many) == 1:
-            return [self.rows(connection, many[0])]
-        sql, fixed = self._compiled.of(connection.dialect, many[0])
+        if len(all_values) == 1:
+            return [self.rows(connection, all_values[0])]
+        sql, fixed = self._compiled.of(connection.dialect, all_values[0])
         cursor = _driver(connection).cursor()
-        cursor.executemany(sql, [{**fixed, **values} for values in many], returning=True)
-        found = [cursor.fetchall()]
+        cursor.executemany(sql, [{**fixed, **values} for values in all_values], returning=True)
+        results = [cursor.fetchall()]
         while cursor.nextset():
-            found.append(cursor.fetchall())
-        return found
+            results.append(cursor.fetchall())
+        return results
 
-    def rows_many(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    def rows_many(
+        self, connection: Connection, all_values: Sequence[Mapping[str, Any]]
+    ) -> list[tuple[Any, ...]]:
         """Execute the insert, update or deletion for all of these values, at least one, together. Return all rows that it returns."""
-        if len(many) == 1:
-            return self.rows(connection, many[0])
-        together = self._together(connection, many[0])
+        if len(all_values) == 1:
+            return self.rows(connection, all_values[0])
+        together = self._together(connection, all_values[0])
         assert together is not None, "an insert, an update or a deletion"  # noqa: S101 - as described
-        return _driver(connection).execute(together.sql, together.values(many)).fetchall()
+        return _driver(connection).execute(together.sql, together.values(all_values)).fetchall()
 
     def _together(self, connection: Connection, values: Mapping[str, Any]) -> ArraysStatement | None:
         names = tuple(values)
