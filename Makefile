@@ -1,5 +1,5 @@
 # Names for the scripts in scripts/, which document themselves. All targets except clean first install what is missing.
-.PHONY: setup demo start test test-chaos test-ship check audit bench format docs clean
+.PHONY: setup demo start test test-sample test-chaos test-ship check audit bench format docs clean
 
 # Debian packages, .venv, demo models.
 setup:
@@ -16,6 +16,10 @@ start: setup
 # The tests that a change needs.
 test:
 	@scripts/test
+
+# Of the next two, what every change must pass.
+test-sample:
+	@scripts/test --sample
 
 # The tests that kill and flood agents, inject faults, and generate thousands of requests and histories.
 test-chaos:

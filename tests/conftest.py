@@ -66,10 +66,6 @@ INDEPENDENT = ("test_generated_requests.py", "test_histories.py")
 """Files with long tests that share nothing."""
 
 
-WITHOUT_ENGINES = ("tests/acceptance", "tests/chaos", "tests/contract")
-"""Folders whose tests import no engine into their own process."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest tests first. All tests of a shipped form have the mark."""
     for item in items:
@@ -91,7 +87,7 @@ def _rank(item: pytest.Item) -> list[bool]:
 
 
 def pytest_collection_finish() -> None:
-    """Exempt what has been imported, engines included, from garbage collection: the tests need a seventh less time."""
+    """Exempt what has been imported from garbage collection: the tests need a seventh less time."""
     gc.freeze()
     gc.enable()
 
@@ -111,9 +107,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     return Scheduling(config, log)
 
 
-def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+def pytest_xdist_setupnodes() -> None:
     """Start the processes that run tests with what they import."""
-    fork_workers(engines=not all(argument.startswith(WITHOUT_ENGINES) for argument in config.args))
+    fork_workers()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,7 @@
-"""Forks the processes that run the tests from one that has imported the engines and the agent, which takes each ten seconds."""
+"""Forks the processes that run the tests from one that has imported the agent, which takes each seven seconds.
+
+Engines take longer still: their tests are in one process, and import them where they run.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import IO, Any
 from execnet import gateway_io
 from execnet.gateway_base import Popen2IO
 
-AGENT = (
+IMPORTED = (
     "agent.coordinator.app",
     "agent.miner.build",
     "agent.cli.commands.running.serve",
@@ -24,19 +27,6 @@ AGENT = (
     "psycopg",
 )
 """What the most expensive imports of test files need."""
-
-ENGINES = (
-    "runners.llm.runner",
-    "runners.stable_diffusion.runner",
-    "runners.whisper.runner",
-    "torch",
-    "transformers.models.llama.modeling_llama",
-    "diffusers",
-    "gguf",
-    "peft",
-    "whisper",
-)
-"""What those of the runners' tests need, and no others."""
 
 _processes = get_context("forkserver")
 
@@ -59,9 +49,9 @@ class ForkedWorker(gateway_io.Popen2IOMaster):
         return code
 
 
-def fork_workers(*, engines: bool) -> None:
-    """Let pytest-xdist fork its processes, with or without the imports of engines."""
-    _processes.set_forkserver_preload([*AGENT, *(ENGINES if engines else ())])
+def fork_workers() -> None:
+    """Let pytest-xdist fork its processes."""
+    _processes.set_forkserver_preload(list(IMPORTED))
     gateway_io.Popen2IOMaster = ForkedWorker  # type: ignore[misc]
 
 

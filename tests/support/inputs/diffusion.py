@@ -7,10 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import diffusers
-import torch
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
 from runners.api import Model, Result
@@ -27,6 +23,11 @@ def make_untrained(directory: Path) -> Path:
 
 def make_lora(model: Path, directory: Path, *, seed: int = 1) -> Path:
     """Create a LoRA for the denoiser of that model."""
+    import diffusers  # noqa: PLC0415 - ten seconds, only where it runs
+    import torch  # noqa: PLC0415 - as above
+    from peft import LoraConfig  # noqa: PLC0415 - as above
+    from peft.utils import get_peft_model_state_dict  # noqa: PLC0415 - as above
+
     unet = diffusers.UNet2DConditionModel.from_pretrained(model / "unet")
     with torch.random.fork_rng():
         torch.manual_seed(seed)

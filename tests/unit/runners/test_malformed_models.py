@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from platformdirs import user_cache_path
 from tokenizers import Tokenizer, models
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from runners.api import Device, Model, Retry, Tools
 from runners.llm import LLMRunner
@@ -88,6 +87,8 @@ def llama(tmp_path_factory):
         "num_attention_heads": 2,
         "vocab_size": 8,
     }
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: PLC0415 - ten seconds, only where it runs
+
     LlamaForCausalLM(LlamaConfig(**sizes)).save_pretrained(directory)
     words = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))  # noqa: S106 - a word
     PreTrainedTokenizerFast(tokenizer_object=words, eos_token="b", model_max_length=64).save_pretrained(  # noqa: S106 - a word

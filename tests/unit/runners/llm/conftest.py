@@ -7,10 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import torch
 from platformdirs import user_cache_path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from runners.api import Device, Model, Tools
 from runners.llm import LLMRunner
@@ -92,6 +90,9 @@ def tiny(tmp_path_factory):
     tokens.train_from_iterator(
         [QUESTION, "system user assistant", "The capital of France is Paris."], trainer
     )
+    import torch  # noqa: PLC0415 - ten seconds, only where it runs
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: PLC0415 - as above
+
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokens, chat_template=TEMPLATE, **END)
     settings = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,

@@ -10,7 +10,6 @@ import struct
 from decimal import Decimal
 
 import pytest
-from transformers import LlamaForCausalLM
 
 from agent.miner.honest_limits import honest_limit
 from runners.api import Audited, Calibration, Condition, Device, Model, Tools, judge
@@ -204,6 +203,8 @@ def test_malformed_evidence_fails(audit_tiny, change):
 
 def test_other_weights_are_another_model(make_context, tiny, tiny_runner, tmp_path):
     """As a miner has them that saves memory: each matrix has three levels."""
+    from transformers import LlamaForCausalLM  # noqa: PLC0415 - ten seconds, only where it runs
+
     network = LlamaForCausalLM.from_pretrained(tiny)
     for parameter in network.parameters():
         step = parameter.data.abs().max() / 1.5

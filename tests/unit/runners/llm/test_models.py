@@ -7,7 +7,6 @@ import sys
 
 import psutil
 import pytest
-import torch
 
 from runners.api import Model, Retry
 from runners.host.protocol import Cancel, Load, Run
@@ -67,6 +66,8 @@ def test_a_pickle_is_never_loaded(tiny, tools, device, tmp_path):
     directory.mkdir()
     for file in tiny.glob("*.json"):
         (directory / file.name).write_bytes(file.read_bytes())
+    import torch  # noqa: PLC0415 - ten seconds, only where it runs
+
     torch.save({"weight": torch.zeros(1)}, directory / "pytorch_model.bin")
     runner = LLMRunner(tools, device)
     assert runner.weights(Model("pickled", directory)) == ()

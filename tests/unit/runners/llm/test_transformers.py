@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
-import torch
 
 from runners.api import Cancelled, Fail, Retry
 from runners.errors import Fault
@@ -104,6 +103,8 @@ def test_what_the_engine_cannot_do_is_refused(ask_tiny):
 
 
 def test_out_of_memory_is_a_machine_fault_and_the_engine_goes_on(tiny_runner, ask_tiny, monkeypatch):
+    import torch  # noqa: PLC0415 - ten seconds, only where it runs
+
     def full(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 

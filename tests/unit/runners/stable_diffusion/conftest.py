@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 from PIL import Image
 
@@ -15,6 +17,12 @@ from support.inputs.diffusion import NAME, make_lora, make_untrained
 def device():
     """One thread: with such small matrices, dividing the work costs more than it saves."""
     return Device("cpu", "test processor", threads=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_pipelines():
+    """The module that makes them. It imports the engines, which takes ten seconds in each process that does so."""
+    return importlib.import_module("support.inputs.families")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from runners.stable_diffusion.memory import Savings
 from runners.stable_diffusion.placement import move
 from runners.stable_diffusion.request import GenerateRequest, adapters
 from support.inputs.diffusion import NAME, contents, pixels
-from support.inputs.families import make_control, make_family
 
 pytestmark = pytest.mark.ship
 
@@ -21,8 +20,10 @@ REQUEST = {"prompt": "a cat on a mat", "size": "64x64", "seed": 7, "steps": 2, "
 
 
 @pytest.fixture(scope="module")
-def control(untrained_diffusion, tmp_path_factory):
-    return Model("edges", make_control(untrained_diffusion, tmp_path_factory.mktemp("control")))
+def control(tiny_pipelines, untrained_diffusion, tmp_path_factory):
+    return Model(
+        "edges", tiny_pipelines.make_control(untrained_diffusion, tmp_path_factory.mktemp("control"))
+    )
 
 
 @pytest.fixture
@@ -53,9 +54,9 @@ def test_a_picture_follows_its_control_which_is_removed_afterwards(
     assert contents(generate()) == before
 
 
-def test_a_transformer_has_controls_of_its_own(draw, device, control, tmp_path):
-    flux = make_family("FluxPipeline", tmp_path / "flux")
-    edges = Model("edges", make_control(flux, tmp_path / "edges"))
+def test_a_transformer_has_controls_of_its_own(draw, device, control, tiny_pipelines, tmp_path):
+    flux = tiny_pipelines.make_family("FluxPipeline", tmp_path / "flux")
+    edges = Model("edges", tiny_pipelines.make_control(flux, tmp_path / "edges"))
     runner = StableDiffusionRunner(None, device)
     runner.load(Model("tiny", flux))
     weaker = {"name": "edges", "scale": 0.1}
@@ -75,10 +76,10 @@ def test_a_model_that_saves_memory_follows_the_same_control(draw, runner, model,
         assert contents(draw(thrifty, control)) == contents(draw(runner, control))
 
 
-def test_a_control_of_a_wider_model_is_refused(draw, runner, tmp_path):
-    sdxl = make_family("StableDiffusionXLPipeline", tmp_path / "sdxl")
+def test_a_control_of_a_wider_model_is_refused(draw, runner, tiny_pipelines, tmp_path):
+    sdxl = tiny_pipelines.make_family("StableDiffusionXLPipeline", tmp_path / "sdxl")
     with pytest.raises(Fail, match="made for another model"):
-        draw(runner, Model("edges", make_control(sdxl, tmp_path / "edges")))
+        draw(runner, Model("edges", tiny_pipelines.make_control(sdxl, tmp_path / "edges")))
 
 
 @pytest.mark.parametrize(

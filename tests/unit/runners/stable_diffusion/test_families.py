@@ -13,21 +13,24 @@ from runners.stable_diffusion.memory import Savings
 from runners.stable_diffusion.placement import measure, move
 from runners.stable_diffusion.request import GenerateRequest, decide
 from support.inputs.diffusion import pixels
-from support.inputs.families import FAMILIES, make_family, make_gguf
 
 URL = "https://example.com/picture.png"
+FAMILIES = (
+    "StableDiffusionXLPipeline", "StableDiffusion3Pipeline", "FluxPipeline", "Flux2KleinPipeline", "QwenImagePipeline", "ZImagePipeline",
+)  # fmt: skip
 FLOW_MATCHING = [name for name in FAMILIES if name != "StableDiffusionXLPipeline"]
 WITHOUT_STRENGTH = ["Flux2KleinPipeline"]
 
 
 @pytest.fixture(scope="module")
-def families(tmp_path_factory):
+def families(tiny_pipelines, tmp_path_factory):
     """The directory of each family's pipeline, made at its first use."""
+    assert tiny_pipelines.FAMILIES.keys() == set(FAMILIES)
     made = {}
 
     def directory(family):
         if family not in made:
-            made[family] = make_family(family, tmp_path_factory.mktemp("family") / family)
+            made[family] = tiny_pipelines.make_family(family, tmp_path_factory.mktemp("family") / family)
         return made[family]
 
     return directory
@@ -187,9 +190,9 @@ def test_fp8_weights_take_less_memory_and_are_named_in_the_results(load, draw):
 
 
 @pytest.fixture(scope="module")
-def quantised(families, tmp_path_factory):
+def quantised(tiny_pipelines, families, tmp_path_factory):
     """FLUX.1 whose denoiser is a GGUF file instead of safetensors."""
-    return make_gguf(families("FluxPipeline"), tmp_path_factory.mktemp("gguf") / "model")
+    return tiny_pipelines.make_gguf(families("FluxPipeline"), tmp_path_factory.mktemp("gguf") / "model")
 
 
 @pytest.mark.ship
@@ -272,9 +275,9 @@ def test_a_pipeline_that_makes_no_pictures_from_text_is_refused_before_it_is_rea
 
 @pytest.mark.parametrize("part", ["text_encoder", "tokenizer", "transformer"])
 @pytest.mark.parametrize("named", ["by its configuration", "by the pipeline"])
-def test_code_in_a_models_directory_is_never_run(device, tmp_path, part, named):
+def test_code_in_a_models_directory_is_never_run(device, tiny_pipelines, tmp_path, part, named):
     """Neither the class that a part's `auto_map` names, nor one that the pipeline's index names."""
-    model = make_family("ZImagePipeline", tmp_path / "model")
+    model = tiny_pipelines.make_family("ZImagePipeline", tmp_path / "model")
     (model / part / "hostile.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Hostile: pass\n")
     if named == "by the pipeline":
         index = json.loads((model / "model_index.json").read_text())

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from runners.api import Fail, Model, Retry
 from runners.stable_diffusion.request import adapters
@@ -48,6 +46,9 @@ def test_a_lora_of_another_model_is_refused_and_removed(
     generate, make_context, tmp_path, untrained_diffusion
 ):
     """One with matrices of another width, and one with layers that do not exist."""
+    import torch  # noqa: PLC0415 - ten seconds, only where it runs
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415 - as above
+
     before = contents(generate())
     weights = load_file(make_lora(untrained_diffusion, tmp_path / "a") / "pytorch_lora_weights.safetensors")
     misfits = {
