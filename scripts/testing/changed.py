@@ -38,7 +38,8 @@ LOADED: Final = {
     "agent.coordinator.features.payouts.adapters.installed": r"agent\.coordinator\.features\.payouts\.adapters\..*|aitbc_\w+\.adapter",
     "agent.coordinator.installed": r"agent\.coordinator\.features\.\w+\.feature",
     "agent.coordinator.job_fields": r"agent\.coordinator\.features\.\w+\.fields",
-    "agent.cli.application": r"agent\.cli\.commands\..*|runners\.host\.__main__|aitbc_ray\..*|agent\.coordinator\.features\.\w+\.commands.*",
+    "agent.cli.application": r"agent\.cli\.commands\..*|runners\.host\.__main__|aitbc_ray\..*|agent\.coordinator\.features\.\w+\.(cli|commands).*",
+    "agent.diagnostics": r"agent\.coordinator\.features\.\w+\.checks",
     "aitbc.cli": r"aitbc\.cli\.commands\..*",
 }
 """What modules load or start by its name, as patterns of module names: the graph has no such imports. Of runners, the

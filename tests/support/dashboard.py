@@ -55,10 +55,10 @@ def chromium() -> Iterator[Browser]:
 def login_path(agent: Agent) -> str:
     """Return the path of a one-time link with all of the agent's roles, like that of `aitbc-agent login`."""
     keys = agent.file
-    own = httpx.get(f"{agent.url}/v1/key", headers={"X-API-Key": keys["client_key"]}, timeout=10)
+    own = httpx.get(f"{agent.url}/v1/key", headers={"X-API-Key": keys["client_key"]}, timeout=60)
     roles = {"account_id": own.json()["account_id"], "miner_id": keys["miner_id"], "admin": True}
     answer = httpx.post(
-        f"{agent.url}/v1/admin/logins", headers={"X-API-Key": keys["admin_key"]}, json=roles, timeout=10
+        f"{agent.url}/v1/admin/logins", headers={"X-API-Key": keys["admin_key"]}, json=roles, timeout=60
     )
     answer.raise_for_status()
     path: str = answer.json()["path"]

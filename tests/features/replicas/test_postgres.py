@@ -262,7 +262,7 @@ def test_a_session_listens(database: PostgresDatabase) -> None:
         async with await database.connect_session() as session:
             await session.execute("LISTEN news")
             await database.write(lambda connection: connection.execute(text("NOTIFY news, 'hello'")))
-            async for notice in session.notifies(timeout=10, stop_after=1):
+            async for notice in session.notifies(timeout=60, stop_after=1):
                 return notice.payload
         raise AssertionError("nothing arrived")
 

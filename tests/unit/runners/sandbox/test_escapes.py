@@ -25,7 +25,9 @@ from support.machines.other_user import NOBODY, as_user
 TESTS = Path(__file__).parents[3]
 PROGRAM = [sys.executable, "-m", "support.escapes.agent_process"]
 USERS = ("root", "user")
-SECONDS = 150
+SECONDS = 600
+
+pytestmark = pytest.mark.timeout(2 * SECONDS + 60)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +63,11 @@ def _of(outcomes: dict[str, Any], user: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)
 @pytest.mark.parametrize("user", USERS)
-@pytest.mark.parametrize("name", ATTEMPTS)
-def test_an_attempt_is_refused(outcomes: dict[str, Any], name: str, user: str, sandbox: str) -> None:
+def test_every_attempt_is_refused(outcomes: dict[str, Any], user: str, sandbox: str) -> None:
     """Unless the documentation names it."""
-    attempt = _of(outcomes, user)[sandbox]["attempts"][name]
-    assert got_out({name: attempt}, sandbox) == {}
+    attempts = _of(outcomes, user)[sandbox]["attempts"]
+    assert attempts.keys() >= set(ATTEMPTS)
+    assert got_out(attempts, sandbox) == {}
 
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)
@@ -77,17 +79,16 @@ def test_the_agents_processes_are_unchanged(outcomes: dict[str, Any], user: str,
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="most attempts are root's to succeed with")
-@pytest.mark.parametrize("name", ATTEMPTS)
-def test_an_attempt_succeeds_without_a_sandbox(outcomes: dict[str, Any], name: str) -> None:
-    """As root or as a user, which shows that the sandbox refuses it."""
-    if name in INSIDE_ONLY:
-        pytest.skip(INSIDE_ONLY[name])
-    made = [outcomes[user]["control"]["attempts"][name] for user in USERS]
-    if any(attempt["out"] for attempt in made):
-        return
-    if name in ABSENT and all(attempt["absent"] for attempt in made):
-        pytest.skip(f"{ABSENT[name]}: {made[0]['how']}")
-    pytest.fail(f"it would be refused anyway: {[attempt['how'] for attempt in made]}")
+def test_attempts_succeed_without_a_sandbox(outcomes: dict[str, Any]) -> None:
+    """As root or as a user, which shows that the sandbox refuses them. Some exist only in a sandbox, others not on this machine."""
+    for name in set(ATTEMPTS) - set(INSIDE_ONLY):
+        attempts = [outcomes[user]["control"]["attempts"][name] for user in USERS]
+        if any(attempt["out"] for attempt in attempts):
+            continue
+        if name in ABSENT and all(attempt["absent"] for attempt in attempts):
+            print(f"{name} is not tried: {ABSENT[name]}: {attempts[0]['how']}")  # noqa: T201 - pytest shows it with -rP
+            continue
+        pytest.fail(f"{name} would be refused anyway: {[attempt['how'] for attempt in attempts]}")
 
 
 @pytest.mark.parametrize(("sandbox", "name"), NAMED)

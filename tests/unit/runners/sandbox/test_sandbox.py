@@ -89,8 +89,8 @@ def test_a_callback_that_raises_ends_the_program(tools):
 
     began = time.monotonic()
     with pytest.raises(LookupError):
-        sandbox.run(["sh", "-c", "echo x; sleep 60"], on_line=refuse)
-    assert time.monotonic() - began < 30
+        sandbox.run(["sh", "-c", "echo x; sleep 600"], on_line=refuse)
+    assert time.monotonic() - began < 300
 
 
 def test_cancelling_kills_the_whole_tree(either, eventually):
@@ -100,13 +100,13 @@ def test_cancelling_kills_the_whole_tree(either, eventually):
         lines.append(line)
         kill[0]()
 
-    script = f"trap '' TERM INT; sleep 60.{os.getpid()} & echo started; sleep 60; wait"
+    script = f"trap '' TERM INT; sleep 600.{os.getpid()} & echo started; sleep 600; wait"
     began = time.monotonic()
     with pytest.raises(Cancelled):
         Sandbox(either, LIMITS).run(["sh", "-c", script], on_line=cancel, on_cancel=kill.append)
     assert lines == ["started"]
-    assert time.monotonic() - began < 30
-    command = ["sleep", f"60.{os.getpid()}"]
+    assert time.monotonic() - began < 300
+    command = ["sleep", f"600.{os.getpid()}"]
     eventually(
         lambda: not any(process.info["cmdline"] == command for process in psutil.process_iter(["cmdline"])), 5
     )
