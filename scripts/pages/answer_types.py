@@ -18,7 +18,7 @@ from agent.coordinator.openapi.document import document
 
 Json = dict[str, Any]
 
-ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[2]
 TARGET: Final = ROOT / "sdk" / "js" / "src" / "answers.ts"
 GENERATOR: Final = ROOT / "scripts" / "pages" / "types" / "generate.mjs"
 NOT_IN_THE_SDK: Final = frozenset({"Log", "Miner protocol", "OpenAI-compatible", "Uploads", "Webhooks"})
