@@ -109,6 +109,7 @@ class CatalogueEntry:
 
         If there are none, they are in the repository. Without an installed engine, the best one counts.
         """
+        # Without an installed engine the answer still shows what would be downloaded.
         best = next((engine for engine in self.engines if is_installed(engine)), self.engines[0])
         files = tuple(file for file in self.files if file.engine in (None, best))
         return self if files == self.files else replace(self, files=files)
@@ -134,6 +135,7 @@ def is_included(name: str, patterns: Sequence[str]) -> bool:
 
     Names that could escape the model's directory, and hidden files, never do; nor do files that could run code.
     """
+    # The name comes from a repository of a stranger, and becomes a path on this machine.
     if any(part.startswith(".") or not part for part in name.split("/")) or "\\" in name or "\0" in name:
         return False
     if name.lower().endswith(REFUSED_SUFFIXES):
@@ -141,7 +143,7 @@ def is_included(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-class _File(BaseModel, defer_build=True):
+class _DeclaredFile(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$")]
@@ -156,7 +158,7 @@ _Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
 _Patterns = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 
 
-class _Addition(BaseModel, defer_build=True):
+class _DeclaredAddition(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     repository: _Repository
@@ -164,7 +166,7 @@ class _Addition(BaseModel, defer_build=True):
     revision: _Revision | None = None
 
 
-class _Entry(BaseModel, defer_build=True):
+class _DeclaredModel(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # A name becomes the name of a directory, so it must not be able to escape its parent.
@@ -183,10 +185,10 @@ class _Entry(BaseModel, defer_build=True):
     digests: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
     revision: _Revision | None = None
     patterns: _Patterns = DEFAULT_PATTERNS
-    additions: tuple[_Addition, ...] = ()
+    additions: tuple[_DeclaredAddition, ...] = ()
     gated: bool = False
     size: Annotated[Bytes, Field(ge=0)] | None = None
-    files: tuple[_File, ...] = ()
+    files: tuple[_DeclaredFile, ...] = ()
     path: Annotated[str, Field(pattern=r"^/")] | None = None
     lacks: tuple[Annotated[str, Field(pattern=r"^[a-z_]+$")], ...] = ()
 
@@ -219,6 +221,7 @@ class _Entry(BaseModel, defer_build=True):
             *self.patterns,
             *(extra for addition in self.additions for extra in addition.patterns),
         ):
+            # Only for the engine that reads numbers from it; another one might unpickle a file of this name.
             allowed = pattern == CTRANSLATE2_WEIGHTS and _CTRANSLATE2_ENGINE in self.engines
             if pattern.lower().endswith(REFUSED_SUFFIXES) and not allowed:
                 raise ValueError(
@@ -228,10 +231,10 @@ class _Entry(BaseModel, defer_build=True):
         return self
 
 
-class _Document(BaseModel, defer_build=True):
+class _CatalogueDocument(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    models: tuple[_Entry, ...] = ()
+    models: tuple[_DeclaredModel, ...] = ()
 
 
 def parse_catalogue(
@@ -242,7 +245,7 @@ def parse_catalogue(
     Raises `ConfigurationError` with one line for each error, and if two entries have the same name.
     """
     try:
-        entries = _Document.model_validate(dict(document)).models
+        entries = _CatalogueDocument.model_validate(dict(document)).models
     except ValidationError as error:
         raise ConfigurationError("\n".join(explain_entry(item, source) for item in error.errors())) from None
     catalogue: dict[str, CatalogueEntry] = {}

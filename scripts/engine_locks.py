@@ -25,7 +25,7 @@ from packaging.utils import parse_wheel_filename
 from uv import find_uv_bin
 
 from agent.configuration import configuration_directory
-from agent.miner.engines.catalogue import FILE_NAME, Engine, Variant, find_engine, parse_engines
+from agent.miner.engines.catalogue import FILE_NAME, InstallableEngine, Variant, find_engine, parse_engines
 from agent.miner.engines.uv import environment
 
 OPTIONS: Final = (
@@ -54,7 +54,7 @@ def main(words: list[str]) -> None:
             _write(engine, variant, host)
 
 
-def _write(engine: Engine, variant: Variant, host: list[str]) -> None:
+def _write(engine: InstallableEngine, variant: Variant, host: list[str]) -> None:
     packages = [package for package in _resolved(variant, host) if _is_needed(package, variant)]
     lines = [line for package in packages for line in _lines(package, variant)]
     heading = f"# {engine.name}, {variant.name}: written by scripts/engine_locks.py from {FILE_NAME}. Do not edit it."

@@ -149,11 +149,13 @@ def elsewhere(job: Waiting, miners: Sequence[KnownMiner], failed_on: frozenset[s
 def hindrances(job: Waiting, miner: KnownMiner, situation: Situation) -> tuple[ReasonCode, ...]:
     """Return what prevents a miner from running the job, lasting reasons first."""
     codes = [_refined(code, job, miner, situation) for code in obstacles(job, miner.candidate, situation.now)]
+    # The job names another miner. Whatever else this one lacks is of no interest to anybody.
     if ReasonCode.NOT_CHOSEN in codes:
         return (ReasonCode.NOT_CHOSEN,)
     if not codes and _too_costly(job, miner, situation):
         codes.append(ReasonCode.ESTIMATE_ABOVE_MAX_COST)
     codes += _states(miner, situation.now)
+    # Free capacity is the last question: it does not matter for a job that the miner cannot run anyway.
     if miner.busy and not codes:
         codes.append(ReasonCode.MINER_BUSY)
     return tuple(sorted(codes, key=lambda code: not code.lasting))
@@ -165,6 +167,7 @@ def _refined(code: ReasonCode, job: Waiting, miner: KnownMiner, situation: Situa
     if code is not ReasonCode.MODEL_UNAVAILABLE or needs is None:
         return code
     candidate = miner.candidate
+    # The catalogue has two figures, as the same model takes more memory on a processor than on a GPU, or less.
     need = needs.vram if miner.gpu_memories else needs.memory
     if need > miner.memory_for(job.service):
         return ReasonCode.MODEL_TOO_LARGE

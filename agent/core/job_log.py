@@ -28,6 +28,7 @@ class Line:
 
     def cleaned(self, earliest: float, latest: float) -> Line:
         """Return the line without control characters, which could act on a terminal, and within these times."""
+        # The clock of a run's machine may be wrong, and lines outside of the run would be in the wrong place.
         moment = min(max(self.time, earliest), latest)
         return Line(moment, self.source.translate(_CONTROLS), self.text.translate(_CONTROLS))
 
@@ -51,10 +52,12 @@ class LogBuffer:
 
     def add(self, line: Line) -> None:
         """Add a line."""
+        # Once a line did not fit, none goes to the beginning any more, even a shorter one: the order would be lost.
         if not self._tail and self._head_size + line.size <= self._half:
             self._head.append(line)
             self._head_size += line.size
             return
+        # The end of a log is where errors are, so it is the middle that gives way.
         self._tail.append(line)
         self._tail_size += line.size
         while self._tail_size > self._half:

@@ -34,5 +34,6 @@ def cache_salt(key: bytes, miner_id: str, whose: str, now: float) -> str:
     `whose` is the account, or anything else whose leases may share. The salt reveals nothing of it: each miner gets another one, and
     every day a new one, so that nobody can follow an account from machine to machine or for long.
     """
+    # A day is long enough for caches to be of use, and too short to follow an account.
     day = int(now // 86_400)
     return hmac.digest(key, f"prompt cache\n{miner_id}\n{whose}\n{day}".encode(), "sha256").hex()

@@ -73,6 +73,7 @@ def caller_address(host: str | None) -> str:
         return host[:_LONGEST_NAME]
     if ip.version == 4:  # noqa: PLR2004 - the version of IP
         return str(ip)
+    # A socket for both protocols reports IPv4 callers so, and they must not count as a second caller.
     if ip.ipv4_mapped is not None:
         return str(ip.ipv4_mapped)
     return str(ip_network((int(ip) >> _IPV6_SITE << _IPV6_SITE, _IPV6_SITE)))

@@ -53,7 +53,7 @@ class Skipped:
 
 
 @dataclass(slots=True)
-class Report:
+class BenchReport:
     """The results of a benchmark."""
 
     scores: list[Score] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Subject:
+class _BenchedService:
     """A runner and the request of its benchmark."""
 
     runner: type[Runner[Any]]
@@ -108,10 +108,10 @@ class Bench:
         self._directory = settings.data_dir.absolute() / "miner"
         self._models = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
         self._run_seconds = RUN_SECONDS + section_of(settings, MinerSettings).load_seconds
-        self._report = Report()
+        self._report = BenchReport()
         self._numbers = itertools.count()
 
-    async def measure(self) -> Report:
+    async def measure(self) -> BenchReport:
         """Measure service by service. Each score is saved as soon as it is known.
 
         Raises `ConfigurationError` if a daemon uses the data directory, or for an unknown service.
@@ -177,7 +177,7 @@ class Bench:
 
     async def _prepare(
         self, service: str, offer: ServiceOffer, devices: Sequence[Device], directory: Path
-    ) -> _Subject:
+    ) -> _BenchedService:
         """Return the runner and its request. Raises `Retry` with the reason if there is none."""
         runner = self._runners[service]
         model = None
@@ -198,7 +198,7 @@ class Bench:
             ) from error
         if benchmark is None:
             raise Retry(f"The runner {runner.name} has no benchmark.")
-        return _Subject(runner, offer, benchmark, model)
+        return _BenchedService(runner, offer, benchmark, model)
 
     def _smallest_model(self, names: Sequence[str], *, on_gpu: bool) -> Model:
         def size(name: str) -> int:
@@ -210,7 +210,7 @@ class Bench:
             raise Retry("None of its models is on this machine. Fetch one with `aitbc-agent models pull`.")
         return self._models.resolve(min(usable, key=size))
 
-    async def _measure_device(self, subject: _Subject, device: Device, directory: Path) -> Score:
+    async def _measure_device(self, subject: _BenchedService, device: Device, directory: Path) -> Score:
         """Return the score of one device. Raises `RunnerError` or `TimeoutError` if not even a single run succeeds."""
         # With this device only, the executor cannot choose another one.
         executor = LocalExecutor(
@@ -237,7 +237,7 @@ class Bench:
         return _score(subject, device, rates)
 
     async def _measure_level(
-        self, executor: LocalExecutor, subject: _Subject, number: int, directory: Path
+        self, executor: LocalExecutor, subject: _BenchedService, number: int, directory: Path
     ) -> tuple[float, float]:
         """Return metered units and runs per second with `number` concurrent runs: medians, after a round of warm-up."""
         await self._round(executor, subject, number, directory)
@@ -253,7 +253,7 @@ class Bench:
         return statistics.median(units), statistics.median(runs)
 
     async def _round(
-        self, executor: LocalExecutor, subject: _Subject, number: int, directory: Path
+        self, executor: LocalExecutor, subject: _BenchedService, number: int, directory: Path
     ) -> Decimal:
         """Run `number` jobs at once and return the sum of their units."""
         outcomes = await asyncio.gather(
@@ -266,7 +266,7 @@ class Bench:
             total += outcome.done.units
         return total
 
-    async def _run(self, executor: LocalExecutor, subject: _Subject, directory: Path) -> Execution:
+    async def _run(self, executor: LocalExecutor, subject: _BenchedService, directory: Path) -> Execution:
         run_id = f"benchmark-{next(self._numbers)}"
         with scratch(directory / run_id) as run_directory:
             for name in ("output", "work"):
@@ -294,7 +294,7 @@ def _levels(concurrency: int) -> list[int]:
     return [*doubled, concurrency]
 
 
-def _score(subject: _Subject, device: Device, rates: Mapping[int, tuple[float, float]]) -> Score:
+def _score(subject: _BenchedService, device: Device, rates: Mapping[int, tuple[float, float]]) -> Score:
     benchmark, definition = subject.benchmark, subject.runner.definition
     counted = 0 if benchmark.counted == "units" else 1
     levels = {number: round(rate[counted] * float(benchmark.scale), 6) for number, rate in rates.items()}

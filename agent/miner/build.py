@@ -40,7 +40,7 @@ from agent.miner.settings import MinerSettings
 from agent.miner.status.earnings import Earnings
 from agent.miner.status.prometheus import MetricsServer, read
 from agent.miner.status.report import Report
-from agent.miner.status.utilization import Activity
+from agent.miner.status.utilization import SlotActivity
 from agent.miner.tasks import Background
 from agent.protocol.answers import Registered
 from agent.sections import section_of
@@ -173,7 +173,7 @@ class _Builder:
             pauses=pauses,
             workload=workload,
             commands=Commands(pauses, provider, settings, self._heartbeat_due.set),
-            activity_log=Activity(workload.moment),
+            activity_log=SlotActivity(workload.moment),
             earnings=Earnings(self._link, self._session),
             offers=self._capabilities,
             settings=settings,

@@ -72,7 +72,7 @@ class CalibrationReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Subject:
+class _CalibratedService:
     runner: type[Runner[Any]]
     offer: ServiceOffer
     requests: Sequence[Benchmark]
@@ -181,9 +181,13 @@ class Calibrate:
             self._report.skipped.append((definition.service_id, str(error)))
             return
         for model in models:
-            await self._calibrate_model(_Subject(runner, offer, requests, model), devices, directory)
+            await self._calibrate_model(
+                _CalibratedService(runner, offer, requests, model), devices, directory
+            )
 
-    async def _calibrate_model(self, subject: _Subject, devices: Sequence[Device], directory: Path) -> None:
+    async def _calibrate_model(
+        self, subject: _CalibratedService, devices: Sequence[Device], directory: Path
+    ) -> None:
         measured = list[Measured]()
         for device in devices:
             # The number of threads changes the order of sums and thereby the result, which an audit must not take for fraud.
@@ -202,7 +206,7 @@ class Calibrate:
         self._report.made += subject_calibrations
 
     async def _variant(
-        self, subject: _Subject, device: Device, variant: Device, directory: Path
+        self, subject: _CalibratedService, device: Device, variant: Device, directory: Path
     ) -> list[Measured]:
         key = f"{subject.words}; {variant.uuid or variant.name}; {variant.threads} threads; {subject.offer.version}; {self._runs}"
         # The key names all that the figures depend on, so an interrupted calibration continues only with the same machine and version.
@@ -247,7 +251,7 @@ class Calibrate:
             return {}
         return progress
 
-    def _executor(self, subject: _Subject, device: Device) -> LocalExecutor:
+    def _executor(self, subject: _CalibratedService, device: Device) -> LocalExecutor:
         executor = LocalExecutor(
             Devices((device,), slots=1, capacity={subject.service: subject.offer.concurrency}),
             tools(self._settings, gpu=device.kind == "cuda"),
@@ -263,7 +267,7 @@ class Calibrate:
         return executor
 
     async def _honest_runs(
-        self, executor: LocalExecutor, subject: _Subject, together: int, directory: Path
+        self, executor: LocalExecutor, subject: _CalibratedService, together: int, directory: Path
     ) -> list[tuple[Run, Execution]]:
         """Run half of the runs, so many at the same time."""
         completed_runs = list[tuple[Run, Execution]]()
@@ -281,7 +285,7 @@ class Calibrate:
             runs_left -= number
         return completed_runs
 
-    def _message(self, subject: _Subject, request: Benchmark, directory: Path, **audit: Any) -> Run:
+    def _message(self, subject: _CalibratedService, request: Benchmark, directory: Path, **audit: Any) -> Run:
         run_id = f"{_PREFIX}{next(self._numbers)}"
         for name in ("output", "work"):
             (directory / run_id / name).mkdir(parents=True)
@@ -295,12 +299,17 @@ class Calibrate:
             seed=run_seed(run_id, 1, _MINER, _nonce(run_id)),
         ).model_copy(update=audit)
 
-    async def _execute(self, executor: LocalExecutor, subject: _Subject, message: Run) -> Execution:
+    async def _execute(self, executor: LocalExecutor, subject: _CalibratedService, message: Run) -> Execution:
         async with asyncio.timeout(self._seconds):
             return await executor.run(subject.service, subject.model, message)
 
     async def _audit(
-        self, executor: LocalExecutor, subject: _Subject, run: Run, execution: Execution, directory: Path
+        self,
+        executor: LocalExecutor,
+        subject: _CalibratedService,
+        run: Run,
+        execution: Execution,
+        directory: Path,
     ) -> Measured:
         """Audit an honest run, and return what was measured."""
         files: dict[str, Path] = {}

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from agent.core.commands import SettingsChange
-from agent.miner.live_settings import LiveSettings, Refused
+from agent.miner.live_settings import ChangeRefused, LiveSettings
 from agent.miner.models.provider import Models
 from agent.miner.pausing.pauses import GpuUnknown, Pauses
 from agent.protocol.answers import MAX_COMMAND_ID, Command, NewSettings
@@ -62,6 +62,7 @@ class Commands:
         """Execute the commands of one answer, the oldest first. Raises nothing, even for malformed ones."""
         for values in commands:
             command_id = _id_of(values)
+            # The coordinator repeats a command until a heartbeat reports it.
             if command_id in self._unreported:
                 continue
             if command_id is not None and self._pauses.executed(command_id):
@@ -72,6 +73,7 @@ class Commands:
                 settled = self._execute(read(Command, values))
             except MalformedMessage as error:  # for example a command of a newer coordinator
                 _log.warning("command_malformed", command_id=command_id, error=str(error))
+                # Repeating it would not make it readable.
                 settled = True
             except OSError as error:  # the disk refuses; the coordinator repeats the command
                 _log.error("command_not_saved", command_id=command_id, error=str(error))
@@ -81,6 +83,7 @@ class Commands:
 
     def _settle(self, command_id: str) -> None:
         try:
+            # On disk before it is reported, or a restart in between would execute it again.
             self._pauses.save_executed(command_id)
         except OSError as error:
             _log.error("command_not_saved", command_id=command_id, error=str(error))
@@ -111,7 +114,7 @@ class Commands:
         engines = None if change.engines is None else tuple(change.engines)
         try:
             self._settings.change(SettingsChange(change.prices, schedule, engines))
-        except Refused as error:
+        except ChangeRefused as error:
             _log.warning("command_refused", command_id=command_id, reason=" ".join(error.reasons))
             self._refused[command_id] = error.reasons
 

@@ -35,7 +35,7 @@ class ControlUnavailable(AgentError):
     """No daemon answers on this data directory's control socket."""
 
 
-class Refused(AgentError):
+class CallRefused(AgentError):
     """The daemon refused the call. The message is the daemon's."""
 
 
@@ -95,7 +95,7 @@ class ControlServer:
 
 
 async def ask(data_dir: Path, call: str, **fields: Any) -> dict[str, Any]:
-    """Call the daemon of a data directory. Raises `ControlUnavailable` if none answers, `Refused` if it refuses."""
+    """Call the daemon of a data directory. Raises `ControlUnavailable` if none answers, `CallRefused` if it refuses."""
     path = data_dir / "miner" / _NAME
     try:
         async with asyncio.timeout(_LIMIT_SECONDS):
@@ -112,7 +112,7 @@ async def ask(data_dir: Path, call: str, **fields: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise ControlUnavailable(f"The program that answers in {data_dir} is not an agent.")
     if "error" in answer:
-        raise Refused(str(answer["error"]))
+        raise CallRefused(str(answer["error"]))
     return answer
 
 

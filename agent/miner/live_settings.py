@@ -32,7 +32,7 @@ _ENGINES: Final = ("engines", "preferred")
 _log = structlog.get_logger(__name__)
 
 
-class Refused(Exception):
+class ChangeRefused(Exception):
     """A change was refused, with the reasons for the owner."""
 
     def __init__(self, *reasons: str) -> None:
@@ -59,10 +59,10 @@ class LiveSettings:
     def change(self, change: SettingsChange) -> None:
         """Write a change to the settings file, and apply it.
 
-        Raises `Refused`, with the words of `aitbc-agent config check` if the file would not be valid.
+        Raises `ChangeRefused`, with the words of `aitbc-agent config check` if the file would not be valid.
         """
         if self._locked is not None or self._reading is None:
-            raise Refused(self._locked or _NO_FILE)
+            raise ChangeRefused(self._locked or _NO_FILE)
         reading = self._write(self._reading, _values(change))
         written, current = (
             section_of(reading.settings, MinerSettings),
@@ -88,11 +88,11 @@ class LiveSettings:
             file.parent.mkdir(parents=True, exist_ok=True)
             replace_settings(file, content)
         except InvalidSettings as error:
-            raise Refused(*(str(setting_error) for setting_error in error.errors)) from None
+            raise ChangeRefused(*(str(setting_error) for setting_error in error.errors)) from None
         except (ConfigurationError, ValueError) as error:
-            raise Refused(f"{file}: {error}") from None
+            raise ChangeRefused(f"{file}: {error}") from None
         except OSError as error:
-            raise Refused(
+            raise ChangeRefused(
                 f"The settings file {file} cannot be written ({error.strerror}). Change it on the machine."
             ) from None
         return changed
@@ -147,12 +147,12 @@ def _values(change: SettingsChange) -> dict[tuple[str, ...], Any]:
 
 
 def _require_in_file(reading: Reading, values: Mapping[tuple[str, ...], Any]) -> None:
-    """Raise `Refused` for a setting that a variable or a flag sets, because the file could not change it."""
+    """Raise `ChangeRefused` for a setting that a variable or a flag sets, because the file could not change it."""
     for key in dict.fromkeys(
         ".".join(path[:2]) if path[1] == "prices" else ".".join(path) for path in values
     ):
         origin = reading.origins.get(key)
         if origin is not None and origin.source != "file":
-            raise Refused(
+            raise ChangeRefused(
                 f"{key}: the {origin} sets it, which takes precedence over the file. Change it on the machine."
             )

@@ -39,9 +39,9 @@ MAX_SERVICES: Final = 64
 MAX_EVENT: Final = 256 * 1024
 MAX_EXTRA: Final = 1024
 MAX_MESSAGE: Final = 4000
+"""Characters of a failure's message, which reaches the client: enough for the end of a traceback."""
 MAX_EVIDENCE: Final = 2**20
 """Bytes of JSON that a miner may return with a result for a later audit: about 20,000 tokens of a language model."""
-"""Characters of a failure's message, which reaches the client: enough for the end of a traceback."""
 MAX_LINE: Final = 4096
 """Characters of a line in a job's log."""
 MAX_LINES: Final = 10_000
@@ -52,6 +52,7 @@ LongText = Annotated[str, Field(max_length=4000)]
 
 def shallow(value: dict[str, Any], depth: int = MAX_DEPTH) -> dict[str, Any]:
     """Return the value. Raise `ValueError` for nesting too deep for programs that write JSON."""
+    # Level by level and not by recursion, since the depth is a stranger's.
     level: list[Any] = [value]
     for _ in range(depth):
         level = [
@@ -236,6 +237,7 @@ class Registration(KeyProof):
             return handler(values)
         except ValidationError:
             version = values.get("agent_version") if isinstance(values, dict) else None
+            # Only now: a message that can be read needs no agreement about versions here, which the use case checks with better words.
             problem = version_problem(version, __version__) if isinstance(version, str) else None
             if problem is None:
                 raise

@@ -102,11 +102,13 @@ def sentences(
             continue
         path, declared = _located(item["loc"], model, is_extra=item["type"] == "extra_forbidden")
         declared = declared if declared.examples else replace(declared, examples=tuple(examples))
+        # Looking for similar names takes longer than everything else here.
         suggested = item["type"] == "extra_forbidden" and len(sentences_by_path) < MAX_SUGGESTED
         sentence = _sentence(item, declared, _siblings(item["loc"], model) if suggested else ())
         of_field = sentences_by_path.setdefault(prefix + path if path else prefix.rstrip(".") or "body", [])
         if sentence not in of_field:
             of_field.append(sentence)
+    # The limit keeps an answer short that somebody must read, and its time bounded for a request of a stranger.
     if len(sentences_by_path) > MAX_FIELDS:
         sentences_by_path.popitem()
         left_out += 1
@@ -142,6 +144,7 @@ def _located(loc: Sequence[int | str], model: Any, *, is_extra: bool = False) ->
     for position, part in enumerate(loc):
         if part == "[key]":  # the error is in the key itself
             return ".".join(path), _keys(around)
+        # Without a declaration, each part of the path is a name of the request.
         is_declared = bool(declared.types)
         inner = _inside(declared, part)
         if inner is None and is_declared and not (is_extra and position == len(loc) - 1):
@@ -200,6 +203,7 @@ def _inside(declared: _Declared, part: int | str) -> _Declared | None:
 
 
 def _model_examples(model: type[BaseModel], name: str) -> list[Any]:
+    # Examples of a whole request show also what its fields look like.
     extra = model.model_config.get("json_schema_extra")
     requests = extra.get("examples", ()) if isinstance(extra, Mapping) else ()
     return [request[name] for request in requests if isinstance(request, Mapping) and name in request]  # type: ignore[union-attr]

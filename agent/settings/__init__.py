@@ -30,7 +30,7 @@ from agent.settings.description import Setting, describe, sections
 from agent.settings.errors import InvalidSettings, Origin, SettingError
 from agent.settings.explaining import Known, explain
 from agent.settings.merging import Sources
-from agent.settings.sources import Environment, SettingsFile, parse_file, read_environment, read_file
+from agent.settings.sources import EnvironmentValues, SettingsFile, parse_file, read_environment, read_file
 
 __all__ = [
     "ArtifactSettings",
@@ -135,6 +135,7 @@ def _by_key() -> dict[str, Setting]:
 
 
 def _validated(sources: Sources) -> Settings:
+    # Errors of reading are reported together with those of the values, so that one attempt shows all of them.
     errors = [*sources.environment.errors, *sources.file.errors]
     try:
         loaded = Settings(**sources.merged())
@@ -151,11 +152,12 @@ def check_values(values: dict[str, Any]) -> Settings:
 
     Raises `InvalidSettings` as `read_settings` does.
     """
-    nothing = Environment({}, {}, ())
+    nothing = EnvironmentValues({}, {}, ())
     return _validated(Sources({}, nothing, SettingsFile(Path("agent.toml"), values=values)))
 
 
 def _default_config(flags: dict[str, Any]) -> Path:
+    # Read by hand: the file that is to be read lies in the directory that this variable names.
     named = {name.upper(): value for name, value in os.environ.items()}.get("AITBC_DATA_DIR")
     data_dir = (
         flags.get("data_dir")

@@ -35,6 +35,7 @@ _BOOLEANS: Final = ("true", "false")
 def correction(setting: Setting, value: Any) -> str | None:
     """Return the value as it must be written in a TOML file, or None if it cannot be guessed."""
     form = setting.form
+    # A single value is the most frequent mistake in a list.
     if form.many:
         return None if isinstance(value, list | dict) else _as_list(value)
     if isinstance(value, list):
@@ -57,6 +58,7 @@ def _size(value: Any) -> str | None:
     if match is None or isinstance(value, bool):
         return None
     number, prefix, binary = match.groups()
+    # "8g" almost always means gibibytes; "8G" is a valid quantity, and kept as it is.
     suffix = f"{prefix.upper()}i" if prefix and (binary or prefix.islower()) else prefix.upper()
     text = f"{number}{'k' if suffix == 'K' else suffix}"
     with suppress(ValueError):
@@ -69,6 +71,7 @@ def _money(value: Any) -> str | None:
     if isinstance(value, bool | dict):
         return None
     text = format(Decimal(str(value)), "f") if isinstance(value, int | float) else str(value)
+    # One comma is a decimal comma; several separate thousands.
     text = re.sub(r"[^\d.]", "", text.replace(",", ".") if text.count(",") == 1 else text)
     with suppress(ValueError):
         parse_money(text)
@@ -121,6 +124,7 @@ def meant(key: str, value: Any, settings: Mapping[str, Setting], sections: Seque
         return f"Did you mean [{near}]?" if near else None
     section, _, name = key.rpartition(".")
     of_same_name = [setting for setting in settings.values() if setting.name == name]
+    # A right name in the wrong section is more likely than a wrong name. A name that many sections have says nothing.
     if 0 < len(of_same_name) <= _MAX_SECTIONS:
         sections_of_same = (
             f"in [{setting.section}]" if setting.section else "above all sections" for setting in of_same_name

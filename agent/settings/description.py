@@ -102,6 +102,7 @@ def describe(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
 
     Raises `TypeError` for a type that this module does not know.
     """
+    # Sections come after the settings of their own level, since in TOML a table ends only where the next one begins.
     inner: list[tuple[str, type[BaseModel]]] = []
     for name, field in model.model_fields.items():
         below = section_model(field)
@@ -142,6 +143,7 @@ def _docstrings(model: type[BaseModel]) -> dict[str, str]:
     """Return the docstrings of a model's fields, by name."""
     docstrings: dict[str, str] = {}
     for kind in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
+        # From the source: Python discards a string below a field.
         (definition,) = ast.parse(dedent(inspect.getsource(kind))).body
         statements = definition.body if isinstance(definition, ast.ClassDef) else []
         for field, text in pairwise(statements):

@@ -21,6 +21,7 @@ def edited(content: bytes, values: Mapping[tuple[str, ...], Any]) -> bytes:
     import tomlkit  # noqa: PLC0415 - it takes 30 ms, and few processes change settings
     from tomlkit.items import InlineTable  # noqa: PLC0415
 
+    # Not `tomllib`, which knows nothing of comments, and the file is its owner's.
     document = tomlkit.parse(content.decode("utf-8-sig"))
     for (*above, name), value in values.items():
         table: Any = document
@@ -48,6 +49,7 @@ def replace_settings(file: Path, content: bytes) -> None:
     A new file, and one with secrets that everybody could read, is then readable by its owner only; others keep their mode.
     """
     public = file.exists() and stat.S_IMODE(file.stat().st_mode) & stat.S_IROTH
+    # A file that its owner has opened to a group stays open to it.
     private = not file.exists() or (public and _has_secrets(tomllib.loads(content.decode("utf-8-sig"))))
     replace_file(file, content, 0o600 if private else None)
 

@@ -31,11 +31,13 @@ def explain(error: ValidationError, sources: Sources, declared: Known) -> Iterat
     reported: set[tuple[str, ...]] = set()
     for details in error.errors(include_url=False):
         path = tuple(str(part) for part in details["loc"])
+        # The settings of a table's entry exist only under its name, so they are not among the declared ones.
         nearby = _with_entry(path, declared)
         setting = _setting(path, nearby)
         key_path = path if setting is None else tuple(setting.key.split("."))
         if setting is not None and dict in setting.form.types:
             key_path = path[: len(key_path) + 1]
+        # A setting of several types has an error for each of them, but one explanation is enough.
         if key_path in reported:
             continue
         reported.add(key_path)
@@ -70,6 +72,7 @@ def _words(
     """Return the message and the suggestion."""
     value = details["input"]
     if details["type"] == "extra_forbidden" and setting is None:
+        # It is no spelling mistake: the table exists as soon as the extension is installed.
         if (remedy := missing_extension(key)) is not None:
             return remedy
         kind = "section" if isinstance(value, dict) else "setting"
@@ -79,6 +82,7 @@ def _words(
     reason = details["msg"].removeprefix("Value error, ").rstrip(".")
     ours = details["type"] == "value_error"
     allowed = f"Allowed: {setting.form.words}." if setting.form.words else None
+    # Not even a part of the value: these messages end in logs.
     if setting.secret:
         return "this value is not allowed.", allowed
     message = f"{reason}." if ours else f"{_shown(value)} is not allowed."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.settings.errors import Origin
-from agent.settings.sources import Environment, SettingsFile
+from agent.settings.sources import EnvironmentValues, SettingsFile
 
 Json = dict[str, Any]
 
@@ -17,7 +17,7 @@ class Sources:
     """All sources, by descending precedence."""
 
     flags: Mapping[str, Any]
-    environment: Environment
+    environment: EnvironmentValues
     file: SettingsFile
 
     def merged(self) -> Json:
@@ -40,6 +40,7 @@ class Sources:
             variable = f"aitbc_{'__'.join(path[:length])}".lower()
             if variable in self.environment.names:
                 return self.environment.names[variable]
+        # The path may be a section of which a variable sets only a part.
         below = f"aitbc_{'__'.join(path)}__".lower()
         return next(
             (name for low, name in self.environment.names.items() if low.startswith(below)), "AITBC_..."

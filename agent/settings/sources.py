@@ -55,6 +55,7 @@ class SettingsFile:
         begun = 1
         for count in range(1, len(lines) + 1):
             try:
+                # A statement over several lines cannot be parsed before its last one, so a prefix that can be parsed ends where a statement does.
                 values = tomllib.loads("".join(lines[:count]))
             except ValueError:
                 continue
@@ -96,6 +97,7 @@ def parse_file(path: Path, content: bytes) -> SettingsFile:
             "", "this is not UTF-8 text.", None, Origin("file", str(path), lines_before + 1)
         )
         return SettingsFile(path, errors=(refused,))
+    # As a text editor on Windows writes it. The parser takes it, but its lines are compared with others below.
     text = text.replace("\r\n", "\n")
     try:
         return SettingsFile(path, text, tomllib.loads(text))
@@ -122,6 +124,7 @@ def _syntax_error(path: Path, text: str, message: str) -> SettingError:
 
 def _explained(line: str, reason: str) -> tuple[str, str, str | None]:
     """Return the key of a line that is not TOML, the message, and what to write instead."""
+    # The parser's own words name a column, which helps nobody who has forgotten the quotes.
     key, _, value = (part.strip() for part in line.partition("="))
     if reason == "Cannot overwrite a value":
         return key, "it is set twice in the same section.", "Keep one of the two lines."
@@ -149,7 +152,7 @@ def _rewriting(key: str, value: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Environment:
+class EnvironmentValues:
     """The environment: its values, and the errors of variables that cannot be read."""
 
     values: Json
@@ -158,11 +161,13 @@ class Environment:
     errors: tuple[SettingError, ...]
 
 
-def read_environment(model: type[BaseModel], settings: Mapping[str, Setting]) -> Environment:
+def read_environment(model: type[BaseModel], settings: Mapping[str, Setting]) -> EnvironmentValues:
     """Read the variables that begin with `AITBC_`, in any case. An empty one counts as not set: Compose and systemd pass them on."""
     by_variable = {setting.variable: setting for setting in settings.values()}
+    # A table by name may have any entry, so variables below it cannot be compared with a list.
     open_ended = tuple(f"{name}__" for name, setting in by_variable.items() if dict in setting.form.types)
     names = {name.upper(): name for name in sorted(os.environ) if name.upper().startswith(PREFIX)}
+    # All variables are looked at, so that each error is reported and not only the first.
     errors = [
         error
         for upper, name in names.items()
@@ -176,7 +181,7 @@ def read_environment(model: type[BaseModel], settings: Mapping[str, Setting]) ->
         if upper not in refused and os.environ[name]
     }
     values = _nested(model, variables) if variables else {}
-    return Environment(values, {name.lower(): name for name in names.values()}, tuple(errors))
+    return EnvironmentValues(values, {name.lower(): name for name in names.values()}, tuple(errors))
 
 
 def _key(variable: str) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent.miner.engines.catalogue import Engine, load_engines
-from agent.miner.engines.environments import Environment, engines_directory
+from agent.miner.engines.catalogue import InstallableEngine, load_engines
+from agent.miner.engines.environments import EngineEnvironment, engines_directory
 from agent.miner.engines.interpreters import installed_environments, of_environment
 from agent.settings import load_settings
 from measuring.child import Child, models_directory
@@ -23,7 +23,7 @@ from runners.llm.engines.vllm import SERVED, start_vllm
 from runners.llm.runner import LLMRunner
 
 
-def installed_vllm() -> tuple[Engine, Environment]:
+def installed_vllm() -> tuple[InstallableEngine, EngineEnvironment]:
     """Return vLLM as an engine, and its environment. Ends the program with a message if it is not installed."""
     settings = load_settings()
     installed = installed_environments(engines_directory(settings), load_engines(settings.data_dir))

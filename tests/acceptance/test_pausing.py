@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.miner.control import Refused
+from agent.miner.control import CallRefused
 from miner_support.cards import GIBIBYTE
 from nvml_shim.shim import TWO_CARDS
 from support.machines.two_cards import POLL_SECONDS, WAIT_SECONDS, Rig, working
@@ -125,5 +125,5 @@ def test_a_drain_reports_its_end_and_all_cards_paused_leave_no_slots(rig: Rig) -
     assert rig.ask("resume", gpu="1")["miner"]["words"] == "by hand"
     assert rig.agent.cli("resume").stdout == "The miner accepts jobs again.\n"
     assert rig.miner()["slots"]["free"] == 2
-    with pytest.raises(Refused, match=r"There is no GPU '7' here; this machine has 0 \(GPU-1111"):
+    with pytest.raises(CallRefused, match=r"There is no GPU '7' here; this machine has 0 \(GPU-1111"):
         rig.ask("pause", gpu="7")

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.miner.runs.outbox_database import Entry, OutboxDatabase
+from agent.miner.runs.outbox_database import OutboxDatabase, OutboxEntry
 from campaign import checks
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
@@ -150,7 +150,7 @@ def test_remains_at_a_miner_are_detected(miner_dir: Path) -> None:
     (miner_dir / "miner" / "jobs" / "job_1_1").mkdir()
     outbox = OutboxDatabase(miner_dir / "miner" / "outbox.db")
     outbox.open()
-    outbox.put(Entry("job_1", 1, "result", {}))
+    outbox.put(OutboxEntry("job_1", 1, "result", {}))
     outbox.close()
     found = checks.examine_miner(miner_dir)
     assert found == ["a job's directory: job_1_1", "an entry in the outbox's entries: ('job_1', 1)"]

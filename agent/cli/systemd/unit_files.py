@@ -73,6 +73,7 @@ class ServiceFiles:
         unit, drop_in, settings = self.paths
         lines = _merged(_lines(settings), changes)
         content = self._drop_in(_value(lines, DATA_DIR))
+        # The unit itself is never edited, so an upgrade can replace it; what belongs to this machine is in the drop-in.
         shipped = units_directory() / ("user" if self.manager.user else ".") / self.unit
         written = {
             unit: _write(unit, shipped.read_text(encoding="utf-8"), 0o644),
@@ -104,9 +105,11 @@ class ServiceFiles:
         lines = [
             "# Created by `aitbc-agent service install`.",
             "[Service]",
+            # An empty one first: systemd adds to the unit's commands otherwise, and a service may have only one.
             "ExecStart=",
             f"ExecStart={_quoted(program())} {command}",
         ]
+        # Only the system's service is confined; a user's one sees what its user sees.
         if not self.manager.user:
             lines += _visible(_hidden(_installation()))
             if data_dir is not None:
@@ -192,6 +195,7 @@ def _lines(path: Path) -> list[str]:
 
 def _merged(lines: list[str], changes: Mapping[str, str]) -> list[str]:
     """Return the lines with the changed settings at the end; the owner's other lines stay as they are."""
+    # The owner's comments and other variables are theirs.
     unchanged = [line for line in lines if line.partition("=")[0].strip() not in changes]
     return [*unchanged, *(f"{name}={_as_value(value)}" for name, value in changes.items())]
 
@@ -204,6 +208,7 @@ def _as_value(value: str) -> str:
 
 
 def _value(lines: list[str], name: str) -> str | None:
+    # The last one counts, as for systemd.
     for line in reversed(lines):
         key, separator, value = line.partition("=")
         if separator and key.strip() == name:
@@ -218,6 +223,7 @@ def _write(path: Path, text: str, mode: int) -> bool:
         return False
     temporary = path.with_name(f"{path.name}.new")
     temporary.unlink(missing_ok=True)
+    # Created with its mode, since the settings may have a token, which must not be readable even for a moment.
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), mode)  # regardless of the umask

@@ -78,6 +78,7 @@ class LogPane:
         if self.shown:
             self.lines.extend(line[:_MAX_LINE] for line in text.splitlines() if line)
         else:
+            # Past the guard that replaces control characters: the log has already escaped them, and colours are its own.
             unguarded(sys.stderr).write(text)
         return len(text)
 
@@ -121,6 +122,7 @@ class LivePanel:
         lost: tuple[str, ...] = ()
         loop = asyncio.get_running_loop()
         descriptor = sys.stdin.fileno()
+        # Before anything is changed, since this is what the owner's shell expects afterwards.
         old_attributes = termios.tcgetattr(descriptor)
         threads = [
             threading.Thread(target=self._keep_drawing, name="panel", daemon=True),
@@ -138,6 +140,7 @@ class LivePanel:
                 thread.start()
             yield
         except BaseException:
+            # The panel's screen vanishes with it, and with it the lines that say why the agent has ended.
             lost = tuple(self._log.lines)[-SHOWN_AFTER_A_FAULT:]
             raise
         finally:
@@ -147,9 +150,11 @@ class LivePanel:
             self._draw.set()
             for thread in threads:
                 if thread.ident is not None:
+                    # With a limit: a terminal that hangs must not keep the agent from ending.
                     await asyncio.to_thread(thread.join, _END_SECONDS)
             self._log.shown = False
             with suppress(termios.error):  # the terminal is closed
+                # After the threads have ended, or the last picture would be drawn over the shell's prompt.
                 termios.tcsetattr(descriptor, termios.TCSANOW, old_attributes)
             for line in lost:
                 self._log.write(f"{line}\n")
@@ -158,6 +163,7 @@ class LivePanel:
         """Pass the drawing thread a new view each second, until cancelled."""
         while True:
             self._wake.clear()
+            # Read in the event loop, which owns the state. The drawing thread gets a finished view.
             status = self._daemon.status() if self._daemon.prepared else None
             announcements = self._announcements if time.monotonic() < self._announced_until else ()
             log = tuple(self._log.lines)
@@ -200,6 +206,7 @@ class LivePanel:
     def _pressed(self, keys: str) -> None:
         if "q" in keys:
             self._on_stop()
+        # Keys that were pressed together arrive together. Two presses of p leave everything as it was.
         elif keys.count("p") % 2:
             self._daemon.toggle_pause()
         self.refresh()
@@ -210,6 +217,7 @@ def _take_keys(descriptor: int) -> None:
     attributes = termios.tcgetattr(descriptor)
     attributes[0] &= ~termios.IXON
     attributes[_LOCAL_FLAGS] &= ~(termios.ICANON | termios.ECHO)
+    # A suspended agent would keep its leases and do nothing.
     attributes[_CONTROL_CHARACTERS][termios.VSUSP] = b"\0"
     termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
 

@@ -59,12 +59,15 @@ def may_connect(address: str, *, allow_private: bool = False) -> bool:
     unspecified addresses, and strings that are not IP addresses, never are.
     """
     try:
+        # Without the zone of a link-local address, which names an interface and not a place.
         ip = ip_address(address.partition("%")[0])
     except ValueError:
         return False
+    # An IPv6 address may be a way to a private IPv4 one, which its own network does not show.
     target = _embedded(ip) or ip
     if target.is_multicast or target.is_unspecified:
         return False
+    # Not even with `allow_private`: no server has such an address.
     if isinstance(target, IPv4Address) and any(target in network for network in _NEVER):
         return False
     return allow_private or _is_public(target)
@@ -109,6 +112,7 @@ def refusal_of(url: str, *, allow_http: bool = False, allow_private: bool = Fals
     if not is_web_port(port):
         return AddressRefusal.PORT
     private = host == "localhost" or host.endswith(_PRIVATE_NAMES)
+    # Forms such as "127.1" or "2130706433" are addresses for many libraries, though not for `ip_address`.
     numeric = ":" in host or host.replace(".", "").isdigit()
     if (private or (numeric and not may_connect(host))) and not allow_private:
         return AddressRefusal.PRIVATE

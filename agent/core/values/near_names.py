@@ -26,6 +26,7 @@ def nearest(name: str, names: Sequence[str]) -> str | None:
 
     Of many known names, only those that may be similar are compared, and those that begin alike are preferred.
     """
+    # Both come from requests, so the time must not grow with what a stranger sends.
     short, considered = name[:MAX_LENGTH], names[:MAX_CONSIDERED]
     near = difflib.get_close_matches(short, _comparable(short, considered), n=1, cutoff=CUTOFF)
     if not near and len(short) >= SHORTEST:

@@ -164,6 +164,7 @@ def make_id(prefix: str, now: float, random: bytes) -> str:
     """
     if len(random) != 10:  # noqa: PLR2004 - 80 bits, of which 10 are not used
         raise ValueError("an id takes 10 random bytes")
+    # Microseconds too, so that ids that one process makes one after the other sort in that order.
     milliseconds, microseconds = divmod(round(now * 1_000_000), 1000)
     raw = milliseconds << 80 | microseconds << 70 | int.from_bytes(random) & (1 << 70) - 1
     return f"{prefix}_{base64.b32hexencode(raw.to_bytes(16)).decode().rstrip('=').lower()}"

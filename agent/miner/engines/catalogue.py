@@ -62,7 +62,7 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class InstallableEngine:
     """An engine that can be installed.
 
     `services` are the ids of those whose runners it serves. `modules` are its Python modules: an environment that has them has
@@ -115,7 +115,7 @@ class _Engine(BaseModel, defer_build=True):
         return self
 
 
-class _Document(BaseModel, defer_build=True):
+class _EnginesDocument(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # What `runners.host` imports, in every environment. Only the script that writes the lock files reads it.
@@ -123,13 +123,13 @@ class _Document(BaseModel, defer_build=True):
     engines: tuple[_Engine, ...] = ()
 
 
-def parse_engines(document: Mapping[str, Any], path: Path) -> dict[str, Engine]:
+def parse_engines(document: Mapping[str, Any], path: Path) -> dict[str, InstallableEngine]:
     """Return the engines of a parsed `engines.toml` at `path`, by name. Raises `ConfigurationError`."""
     try:
-        entries = _Document.model_validate(dict(document)).engines
+        entries = _EnginesDocument.model_validate(dict(document)).engines
     except ValidationError as error:
         raise ConfigurationError("\n".join(explain_entry(item, path) for item in error.errors())) from None
-    engines: dict[str, Engine] = {}
+    engines: dict[str, InstallableEngine] = {}
     for entry in entries:
         if entry.name in engines:
             raise ConfigurationError(f"{path} contains {entry.name!r} twice; rename one of them.")
@@ -140,11 +140,11 @@ def parse_engines(document: Mapping[str, Any], path: Path) -> dict[str, Engine]:
             for name, variant in entry.variants.items()
         }
         fields = entry.model_dump(exclude={"variants"})
-        engines[entry.name] = Engine(**fields, variants=variants)
+        engines[entry.name] = InstallableEngine(**fields, variants=variants)
     return engines
 
 
-def load_engines(data_dir: Path | None = None) -> dict[str, Engine]:
+def load_engines(data_dir: Path | None = None) -> dict[str, InstallableEngine]:
     """Return the engines by name: the shipped ones, and the owner's, which replace those of the same name.
 
     Raises `ConfigurationError`.
@@ -156,7 +156,7 @@ def load_engines(data_dir: Path | None = None) -> dict[str, Engine]:
     return engines
 
 
-def find_engine(engines: Mapping[str, Engine], name: str) -> Engine:
+def find_engine(engines: Mapping[str, InstallableEngine], name: str) -> InstallableEngine:
     """Return the engine of that name. Raises `AgentError`, which suggests the nearest name."""
     if name in engines:
         return engines[name]
@@ -164,7 +164,7 @@ def find_engine(engines: Mapping[str, Engine], name: str) -> Engine:
 
 
 @cache
-def _shipped(path: Path) -> dict[str, Engine]:
+def _shipped(path: Path) -> dict[str, InstallableEngine]:
     return parse_engines(read_document(path), path)
 
 

@@ -43,7 +43,7 @@ def engines_directory(settings: Settings) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class EngineRecord:
     """The description that a complete environment contains. `size` is in bytes, `python` a version ("3.11"), `installed_at` in epoch seconds."""
 
     engine: str
@@ -56,11 +56,11 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
+class EngineEnvironment:
     """A complete environment."""
 
     path: Path
-    record: Record
+    record: EngineRecord
 
     @property
     def python(self) -> Path:
@@ -86,12 +86,12 @@ class EngineDirectory:
         self.path = engines_dir / name
 
     @property
-    def current(self) -> Environment | None:
+    def current(self) -> EngineEnvironment | None:
         """The environment in use, None if the engine is not installed."""
         return self._linked("current")
 
     @property
-    def previous(self) -> Environment | None:
+    def previous(self) -> EngineEnvironment | None:
         """The environment before the last upgrade."""
         return self._linked("previous")
 
@@ -99,7 +99,7 @@ class EngineDirectory:
         """Return the path of an environment, whether it exists or not."""
         return self.path / digest
 
-    def complete(self, digest: str) -> Environment | None:
+    def complete(self, digest: str) -> EngineEnvironment | None:
         """Return the environment if it is complete and its interpreter exists."""
         environment = read_environment(self.path / digest)
         return environment if environment is not None and environment.usable else None
@@ -130,12 +130,13 @@ class EngineDirectory:
                 f"The directory {self.path} cannot be written ({error.strerror}). Change its owner, or set engines.directory."
             ) from None
         with handle:
+            # Tried again and again, since a lock that is waited for could not tell its user why nothing happens.
             while not lock(handle, fcntl.LOCK_EX):
                 while_waiting()
                 time.sleep(_POLL_SECONDS)
             yield handle
 
-    def complete_with(self, record: Record) -> None:
+    def complete_with(self, record: EngineRecord) -> None:
         """Mark an environment as complete."""
         path = self.path / record.digest / RECORD
         replace_file(path, json.dumps(asdict(record), indent=2).encode())
@@ -144,10 +145,11 @@ class EngineDirectory:
         """Make a complete environment the current one, and the one that was current the previous one."""
         former = self.current
         if former is not None and former.record.digest != digest:
+            # First the way back, then the step: a crash in between loses neither.
             self._link("previous", former.record.digest)
         self._link("current", digest)
 
-    def roll_back(self) -> Environment:
+    def roll_back(self) -> EngineEnvironment:
         """Exchange the current and the previous environment. Raises `AgentError` if there is no previous one."""
         current, previous = self.current, self.previous
         if previous is None or not previous.usable:
@@ -186,7 +188,7 @@ class EngineDirectory:
             ]
         return []
 
-    def _linked(self, name: str) -> Environment | None:
+    def _linked(self, name: str) -> EngineEnvironment | None:
         try:
             target = (self.path / name).readlink()
         except OSError:
@@ -196,7 +198,9 @@ class EngineDirectory:
     def _link(self, name: str, digest: str) -> None:
         temporary = self.path / f".{name}"
         temporary.unlink(missing_ok=True)
+        # A relative link, so that the directory can be moved as a whole.
         temporary.symlink_to(digest)
+        # Replaced, not removed and made again: a runner that starts in between always finds one of the two.
         temporary.replace(self.path / name)
         sync_directory(self.path)
 
@@ -211,11 +215,11 @@ def environments_in_use(engines_dir: Path) -> frozenset[Path]:
     return frozenset(in_use)
 
 
-def read_environment(path: Path) -> Environment | None:
+def read_environment(path: Path) -> EngineEnvironment | None:
     """Return the environment at `path` if it is complete."""
     try:
         document = json.loads((path / RECORD).read_bytes())
-        return Environment(path, Record(**{**document, "packages": tuple(document["packages"])}))
+        return EngineEnvironment(path, EngineRecord(**{**document, "packages": tuple(document["packages"])}))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

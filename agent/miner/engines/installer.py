@@ -15,8 +15,15 @@ from typing import IO, Any, Final, TypeAlias
 
 from agent.core.errors import AgentError
 from agent.miner.engines import uv
-from agent.miner.engines.catalogue import Engine, Variant, shown_size
-from agent.miner.engines.environments import IN_USE, EngineDirectory, Environment, Record, delete_unused, lock
+from agent.miner.engines.catalogue import InstallableEngine, Variant, shown_size
+from agent.miner.engines.environments import (
+    IN_USE,
+    EngineDirectory,
+    EngineEnvironment,
+    EngineRecord,
+    delete_unused,
+    lock,
+)
 from agent.miner.engines.interpreters import inherited, of_environment, probe, variables
 from agent.miner.models.locks import size_of
 from runners.api import Runner, Tools
@@ -36,7 +43,7 @@ OnProgress: TypeAlias = Callable[[int, int | None], None]
 class Installed:
     """The outcome of an installation. `changed`: whether another environment is in use than before."""
 
-    environment: Environment
+    environment: EngineEnvironment
     changed: bool
 
 
@@ -59,7 +66,7 @@ class Installer:
         self._check_seconds = check_seconds
         self._while_waiting = while_waiting
 
-    def install(self, engine: Engine, variant: Variant, on_progress: OnProgress) -> Installed:
+    def install(self, engine: InstallableEngine, variant: Variant, on_progress: OnProgress) -> Installed:
         """Install an engine, or upgrade it to its lock file. An interrupted installation is continued.
 
         Until the new environment has been tried, the former one stays in use. Raises `AgentError`.
@@ -78,7 +85,7 @@ class Installer:
                 self._clear_packages()
         return Installed(environment, changed)
 
-    def roll_back(self, engine: Engine) -> Environment:
+    def roll_back(self, engine: InstallableEngine) -> EngineEnvironment:
         """Return to the environment before the last upgrade. Raises `AgentError`."""
         directory = EngineDirectory(self._engines_dir, engine.name)
         with directory.locked(self._while_waiting):
@@ -97,7 +104,7 @@ class Installer:
                 self._clear_packages()
             return size_before - size_of(directory.path)
 
-    def check(self, engine: Engine, environment: Environment) -> None:
+    def check(self, engine: InstallableEngine, environment: EngineEnvironment) -> None:
         """Try an installed engine. Raises `AgentError` if it does not work."""
         if not environment.usable:
             raise AgentError(
@@ -107,12 +114,12 @@ class Installer:
 
     def _make(
         self,
-        engine: Engine,
+        engine: InstallableEngine,
         variant: Variant,
         directory: EngineDirectory,
         lock: IO[bytes],
         on_progress: OnProgress,
-    ) -> Environment:
+    ) -> EngineEnvironment:
         digest = variant.digest()
         path = directory.environment(digest)
         # Without its record it is the rest of an interrupted installation, which uv cannot continue.
@@ -120,14 +127,14 @@ class Installer:
             raise AgentError(f"{path} is damaged, but still in use. Stop the agent and try again.")
         # Before the download, since what is left of former environments may be the space that it needs.
         directory.sweep(digest)
-        progress = _Progress(self._engines_dir, path, variant.size, on_progress)
+        progress = _InstallProgress(self._engines_dir, path, variant.size, on_progress)
         self._require_space(engine, variant, progress)
         try:
             python = self._create(variant, path, lock, progress)
-            record = Record(
+            record = EngineRecord(
                 engine.name, variant.name, digest, python, size_of(path), _packages(path), time.time()
             )
-            environment = Environment(path, record)
+            environment = EngineEnvironment(path, record)
             # Before the record is written: an environment that does not work here must never count as complete.
             self._check(engine, environment, lock)
             directory.complete_with(record)
@@ -153,7 +160,7 @@ class Installer:
         progress.finish()
         return environment
 
-    def _create(self, variant: Variant, path: Path, lock: IO[bytes], progress: _Progress) -> str:
+    def _create(self, variant: Variant, path: Path, lock: IO[bytes], progress: _InstallProgress) -> str:
         """Create the environment. Return its version of Python."""
         chosen = uv.environment(self._engines_dir, variant.index)
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -175,7 +182,9 @@ class Installer:
             tool.run("pip", "install", "--python", python, *only_locked, "-r", str(variant.lock))
         return version
 
-    def _check(self, engine: Engine, environment: Environment, lock: IO[bytes] | None) -> None:
+    def _check(
+        self, engine: InstallableEngine, environment: EngineEnvironment, lock: IO[bytes] | None
+    ) -> None:
         variant = engine.variants.get(environment.record.variant)
         try:
             check = subprocess.run(  # noqa: S603 - the program is the engine's own check
@@ -205,14 +214,14 @@ class Installer:
                 self._check_runner(engine, environment, variant, service)
 
     def _check_runner(
-        self, engine: Engine, environment: Environment, variant: Variant | None, service: str
+        self, engine: InstallableEngine, environment: EngineEnvironment, variant: Variant | None, service: str
     ) -> None:
         try:
             probe(of_environment(environment, variant, self._runners[service]), Tools())
         except AgentError as error:
             raise AgentError(f"{engine.name} does not work with this version of the agent: {error}") from None
 
-    def _require_space(self, engine: Engine, variant: Variant, progress: _Progress) -> None:
+    def _require_space(self, engine: InstallableEngine, variant: Variant, progress: _InstallProgress) -> None:
         self._engines_dir.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self._engines_dir).free
         missing = variant.size + SPARE - progress.present()
@@ -232,7 +241,7 @@ class Installer:
                 shutil.rmtree(self._engines_dir / uv.DIRECTORY_OF_PACKAGES, ignore_errors=True)
 
 
-class _Progress:
+class _InstallProgress:
     """Reports the bytes that have arrived of an environment: in the cache of packages, then in the environment itself.
 
     A file next to the environment records the size that the cache had before, also for the installation that continues this one.

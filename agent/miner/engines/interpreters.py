@@ -19,8 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 
 import runners.host
 from agent.core.errors import AgentError
-from agent.miner.engines.catalogue import Engine, Variant
-from agent.miner.engines.environments import EngineDirectory, Environment
+from agent.miner.engines.catalogue import InstallableEngine, Variant
+from agent.miner.engines.environments import EngineDirectory, EngineEnvironment
 from runners.api import Model, Probe, Runner, TimedOut, Tools
 
 HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners.host")
@@ -92,7 +92,7 @@ class Interpreters:
 
 
 def of_environment(
-    environment: Environment, variant: Variant | None, runner: type[Runner[Any]]
+    environment: EngineEnvironment, variant: Variant | None, runner: type[Runner[Any]]
 ) -> Interpreter:
     """Return the interpreter of an environment for a runner."""
     names = dict.fromkeys(("runners", runner.__module__.partition(".")[0]))
@@ -109,7 +109,7 @@ def of_environment(
     )
 
 
-def variables(environment: Environment, variant: Variant | None) -> dict[str, str]:
+def variables(environment: EngineEnvironment, variant: Variant | None) -> dict[str, str]:
     """Return the environment variables that programs of an environment need: their libraries and programs are found last."""
     libraries = [str(environment.modules / name) for name in (variant.libraries if variant else ())]
     variables = {"PATH": os.pathsep.join((os.environ.get("PATH", os.defpath), str(environment.path / "bin")))}
@@ -125,8 +125,8 @@ def inherited() -> dict[str, str]:
 
 
 def installed_environments(
-    engines_dir: Path, engines: Mapping[str, Engine], preferred: Collection[str] = ()
-) -> list[tuple[Engine, Environment]]:
+    engines_dir: Path, engines: Mapping[str, InstallableEngine], preferred: Collection[str] = ()
+) -> list[tuple[InstallableEngine, EngineEnvironment]]:
     """Return the engines that are installed, the owner's preferred ones first. Blocking."""
     interpreters = []
     for engine in sorted(engines.values(), key=lambda engine: engine.name not in preferred):
@@ -136,7 +136,7 @@ def installed_environments(
     return interpreters
 
 
-def has_engine(engine: Engine) -> bool:
+def has_engine(engine: InstallableEngine) -> bool:
     """Whether the agent's own environment has the engine."""
     return all(find_spec(module) is not None for module in engine.modules)
 

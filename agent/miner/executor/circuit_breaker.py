@@ -46,10 +46,13 @@ class FaultGuard:
             (at, job) for at, job in faults.recent if now - at <= WINDOW_SECONDS and job != job_id
         )
         faults.recent.append((now, job_id))
+        # One broken job is the client's bad luck; several different ones in a short time are the machine's.
         if len(faults.recent) < MAX_FAULTS:
             return False
+        # The next pause needs as many new faults, or one late failure would begin it again at once.
         faults.recent.clear()
         faults.until = now + faults.pause
+        # A fault that lasts costs less and less, and one that goes away is noticed within the longest pause.
         faults.pause = min(2 * faults.pause, LONGEST_PAUSE_SECONDS)
         return True
 
@@ -105,6 +108,7 @@ class ModelGuard:
 
     def success(self, service: str, model: str) -> None:
         """Reset a model that completed a run."""
+        # One success is enough: the file is whole and the memory suffices.
         self._records.pop((service, model), None)
 
     def cooling_down(self, now: float) -> Iterator[tuple[str, str, str]]:

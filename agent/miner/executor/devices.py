@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from agent.miner.executor.footprints import Footprints, MainMemory
 from agent.miner.executor.loaded_model import card_key
-from agent.miner.executor.placement import MAIN_MEMORY, Card, Demand, Rules
+from agent.miner.executor.placement import MAIN_MEMORY, Card, CardRules, PlacementDemand
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu
 from runners.api import Device
@@ -52,17 +52,17 @@ class Devices:
             return (self.processor,)
         return self.devices
 
-    def rules(self, devices: Sequence[Device]) -> Rules:
+    def rules(self, devices: Sequence[Device]) -> CardRules:
         """Return the placement rules for these devices."""
         per_card = -(-max(self.slots, 1) // len(devices))
-        return Rules(reserve=self.reserve if devices[0].kind == "cuda" else 0, per_card=per_card)
+        return CardRules(reserve=self.reserve if devices[0].kind == "cuda" else 0, per_card=per_card)
 
     def demand(
         self, service: str, model: str | None, parameters: Mapping[str, object] | None, gpus: int = 1
-    ) -> Demand:
+    ) -> PlacementDemand:
         """Return the memory that a job needs which asks for so many GPUs. Without `parameters`, the model's minimum."""
         if self.footprints is None:
-            return Demand(service, model, 0, 0)
+            return PlacementDemand(service, model, 0, 0)
         device = self.of(service)[0]
         demand = self.footprints.demand(service, model, device, parameters)
         if device.kind == "cpu":
@@ -81,7 +81,7 @@ class Devices:
         if self.footprints is not None and device.kind == "cuda" and peak:
             self.footprints.learn_loading(service, model, peak)
 
-    def main_memory(self, demand: Demand | None = None) -> Card | None:
+    def main_memory(self, demand: PlacementDemand | None = None) -> Card | None:
         """Return the machine's main memory as it is now, if a job with this demand needs some beside a GPU's, or for any job."""
         if not self.have_gpus or (demand is not None and demand.memory == 0):
             return None
@@ -98,7 +98,7 @@ class Devices:
         return replace(device, others=tuple(other_cards)) if other_cards else device
 
     async def sample(
-        self, devices: Sequence[Device], demand: Demand | None = None
+        self, devices: Sequence[Device], demand: PlacementDemand | None = None
     ) -> tuple[list[Card], float]:
         """Return these devices' current memory and when it was read (monotonic seconds). A lost GPU is omitted.
 

@@ -12,7 +12,7 @@ import orjson
 import structlog
 
 from agent.catalogue import CatalogueEntry
-from agent.miner.executor.placement import Demand
+from agent.miner.executor.placement import PlacementDemand
 from runners.api import Device, ServiceDefinition
 
 CONTEXT: Final = 512 * 2**20
@@ -64,28 +64,31 @@ class Footprints:
 
     def demand(
         self, service: str, model: str | None, device: Device, parameters: Mapping[str, Any] | None = None
-    ) -> Demand:
+    ) -> PlacementDemand:
         """Return the memory that a job needs on a device of this kind. Without `parameters`, the model's minimum."""
         entry = self._catalogue.get(model) if model is not None else None
         if device.kind == "cpu":
             need = entry.memory if entry is not None else 0
-            return Demand(service, model, need, need)
+            return PlacementDemand(service, model, need, need)
         requirements = self._definitions[service].requirements if service in self._definitions else None
         stated = entry.vram if entry is not None else 0
+        # Even a small model needs the driver's context, which takes some hundred mebibytes.
         stated = max(stated, requirements.vram if requirements is not None else 0, CONTEXT)
         least = entry.vram_min if entry is not None and entry.vram_min else stated
         if model is None:
             # How much a program needs is known after its first run.
             least = CONTEXT
         if parameters is None:
-            return Demand(service, model, stated, least)
+            return PlacementDemand(service, model, stated, least)
         key = self.key(service, model, parameters)
+        # A run that failed for lack of memory proves more than any measurement of those that did not.
         floor = self._floors.get(key, 0)
         footprint = self._known.get(key)
         need = max(floor, int(footprint * HEADROOM) if footprint is not None else stated)
         if model is None and footprint is not None:
+            # A program that has filled the card on a larger machine must still find a place on this one.
             least = min(footprint, int(device.memory * LARGEST_SHARE) or footprint)
-        return Demand(service, model, need, max(floor, min(least, need)))
+        return PlacementDemand(service, model, need, max(floor, min(least, need)))
 
     def main_memory(
         self, service: str, model: str | None, parameters: Mapping[str, Any] | None = None
@@ -132,6 +135,7 @@ class Footprints:
 
     def learn(self, key: str, peak: int) -> None:
         """Record the peak of a run whose memory was not limited."""
+        # Only upwards: the next request of this size may be as large as the largest one was.
         if peak > self._known.get(key, 0):
             self._known[key] = peak
             self._save()
@@ -154,6 +158,7 @@ class Footprints:
 
     def _save(self) -> None:
         for figures in (self._known, self._floors, self._main):
+            # The oldest first. Sizes of requests are chosen by clients, so their number has no other bound.
             while len(figures) > _MAX_KNOWN:
                 del figures[next(iter(figures))]
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")

@@ -74,7 +74,7 @@ class Occupant:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class PlacementDemand:
     """A job that needs a device. `need` is what its model takes at full speed, `least` what it needs at least, in bytes.
 
     It needs `cards` cards, and more, up to `most`, if `least` does not fit on so few. `memory` is what it needs of the main memory
@@ -91,7 +91,7 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class CardRules:
     """Limits of every card: `reserve` bytes stay free for its owner, and at most `per_card` processes work."""
 
     reserve: int = 0
@@ -142,7 +142,7 @@ class _View:
 
     card: Card
     occupants: tuple[Occupant, ...]
-    rules: Rules
+    rules: CardRules
 
     @property
     def working(self) -> int:
@@ -186,10 +186,10 @@ class _View:
 
 
 def decide(
-    demand: Demand,
+    demand: PlacementDemand,
     cards: Sequence[Card],
     occupants: Iterable[Occupant],
-    rules: Rules,
+    rules: CardRules,
     memory: Card | None = None,
 ) -> Decision:
     """Decide where a job runs. Prefers a loaded model to loading one, and free memory to an eviction.
@@ -208,10 +208,10 @@ def decide(
     if memory is None:
         return decision
     beside = tuple(item for item in everywhere if item.card == memory.key)
-    return _beside(decision, demand, _View(memory, beside, Rules()))
+    return _beside(decision, demand, _View(memory, beside, CardRules()))
 
 
-def _beside(decision: Decision, demand: Demand, main: _View) -> Decision:
+def _beside(decision: Decision, demand: PlacementDemand, main: _View) -> Decision:
     """Return the decision with the evictions that the main memory needs as well, or why the job cannot start."""
     key, size = None, demand.memory
     match decision:
@@ -233,7 +233,7 @@ def _beside(decision: Decision, demand: Demand, main: _View) -> Decision:
     return replace(decision, evict=leaving)
 
 
-def overdue(cards: Sequence[Card], occupants: Iterable[Occupant], rules: Rules) -> tuple[int, ...]:
+def overdue(cards: Sequence[Card], occupants: Iterable[Occupant], rules: CardRules) -> tuple[int, ...]:
     """Return the idle occupants to evict now because another program uses memory that is reserved for the owner."""
     everywhere = tuple(occupants)
     leaving: list[int] = []
@@ -251,10 +251,10 @@ def overdue(cards: Sequence[Card], occupants: Iterable[Occupant], rules: Rules) 
 
 
 def obstacle(
-    demand: Demand,
+    demand: PlacementDemand,
     cards: Sequence[Card],
     occupants: Iterable[Occupant],
-    rules: Rules,
+    rules: CardRules,
     memory: Card | None = None,
 ) -> str | None:
     """Return why a model cannot be loaded at present, even if all of the agent's own were evicted, or None if it can.
@@ -281,7 +281,7 @@ def obstacle(
     return None
 
 
-def _card_count(demand: Demand, sizes: Mapping[Card, int]) -> int | None:
+def _card_count(demand: PlacementDemand, sizes: Mapping[Card, int]) -> int | None:
     """Return how many cards the job needs if each has so many bytes for it, or None if these cards do not suffice."""
     groups = defaultdict[tuple[int, str], list[int]](list)
     for card, size in sizes.items():
@@ -293,7 +293,7 @@ def _card_count(demand: Demand, sizes: Mapping[Card, int]) -> int | None:
     return None
 
 
-def _join(demand: Demand, views: Sequence[_View]) -> Join | None:
+def _join(demand: PlacementDemand, views: Sequence[_View]) -> Join | None:
     """Return an occupant with the model: a working one with free capacity, or else an idle one that has memory to grow."""
     fitting = defaultdict[int, list[tuple[_View, Occupant]]](list)
     for view in views:
@@ -326,7 +326,7 @@ def _join(demand: Demand, views: Sequence[_View]) -> Join | None:
     return Join(key, leaving)
 
 
-def _load(demand: Demand, views: Sequence[_View], count: int) -> Load | None:
+def _load(demand: PlacementDemand, views: Sequence[_View], count: int) -> Load | None:
     """Return `count` equal cards for the model. Prefers its full size to a reduced one, and no eviction to an eviction."""
     turn = [view for view in views if view.has_turn]
     need, least = -(-demand.need // count), -(-demand.least // count)
@@ -361,7 +361,7 @@ class _Option:
         return bool(self.leaving), self.view.working, len(self.leaving), -self.view.available
 
 
-def _why_not(demand: Demand, views: Sequence[_View]) -> Wait:
+def _why_not(demand: PlacementDemand, views: Sequence[_View]) -> Wait:
     states = "; ".join(_state(view) for view in views) or "no device answers"
     return Wait(f"{_named(demand)} needs {gibibytes(demand.least)}: {states}.")
 
@@ -376,7 +376,7 @@ def _state(view: _View) -> str:
     return f"{view.card.name} has {gibibytes(max(0, view.available))} free{others_words}"
 
 
-def _too_large(demand: Demand, cards: Sequence[Card], rules: Rules) -> str:
+def _too_large(demand: PlacementDemand, cards: Sequence[Card], rules: CardRules) -> str:
     largest = max((card.total - rules.reserve for card in cards), default=0)
     if demand.cards > 1 and demand.least <= largest * demand.cards:
         return f"{_named(demand)} needs {demand.cards} GPUs of the same size, and this machine has {len(cards)} GPUs."
@@ -386,14 +386,14 @@ def _too_large(demand: Demand, cards: Sequence[Card], rules: Rules) -> str:
     )
 
 
-def _beyond_main_memory(demand: Demand, memory: Card) -> str:
+def _beyond_main_memory(demand: PlacementDemand, memory: Card) -> str:
     return (
         f"{_named(demand)} needs {gibibytes(demand.memory)} of main memory beside the GPU's, and {TOO_LARGE} "
         f"{gibibytes(memory.total)} of it."
     )
 
 
-def _crowded(demand: Demand, cards: Sequence[Card], ours: dict[str, int]) -> str:
+def _crowded(demand: PlacementDemand, cards: Sequence[Card], ours: dict[str, int]) -> str:
     free = max(card.free + ours[card.key] for card in cards)
     return (
         f"{_named(demand)} needs {gibibytes(demand.least)} of memory; other programs leave at most "
@@ -401,5 +401,5 @@ def _crowded(demand: Demand, cards: Sequence[Card], ours: dict[str, int]) -> str
     )
 
 
-def _named(demand: Demand) -> str:
+def _named(demand: PlacementDemand) -> str:
     return demand.service if demand.model is None else f"The model {demand.model}"

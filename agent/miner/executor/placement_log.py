@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Waiting:
+class WaitingRun:
     """A job that waits for a device. `since` is in monotonic seconds."""
 
     service: str
@@ -36,20 +36,20 @@ class PlacementLog:
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
-        self._waiting: list[Waiting] = []
+        self._waiting: list[WaitingRun] = []
         self._recent: deque[dict[str, Any]] = deque(maxlen=MAX_RECENT)
 
     @contextmanager
-    def waiting(self, service: str, model: str | None) -> Iterator[Waiting]:
+    def waiting(self, service: str, model: str | None) -> Iterator[WaitingRun]:
         """List a job as waiting until the end of the block."""
-        waiting = Waiting(service, model, time.monotonic())
+        waiting = WaitingRun(service, model, time.monotonic())
         self._waiting.append(waiting)
         try:
             yield waiting
         finally:
             self._waiting.remove(waiting)
 
-    def waits(self, waiting: Waiting, reason: str) -> None:
+    def waits(self, waiting: WaitingRun, reason: str) -> None:
         """Record why a job waits, if the reason is a new one."""
         if reason != waiting.reason:
             self.record("waits", waiting.service, waiting.model, reason)

@@ -26,17 +26,17 @@ from agent.miner.executor.footprints import MainMemory
 from agent.miner.executor.loaded_model import LoadedModel, card_key, card_keys
 from agent.miner.executor.placement import (
     Card,
-    Demand,
     Join,
     Load,
     Occupant,
+    PlacementDemand,
     Refuse,
     Wait,
     decide,
     obstacle,
     overdue,
 )
-from agent.miner.executor.placement_log import PlacementLog, Waiting
+from agent.miner.executor.placement_log import PlacementLog, WaitingRun
 from agent.miner.executor.pool import ChildPool
 from agent.miner.settings import MinerSettings
 from agent.miner.tasks import retrieve
@@ -230,7 +230,7 @@ class ModelScheduler:
         model: Model | None,
         device: Device,
         interpreter: Interpreter,
-        demand: Demand,
+        demand: PlacementDemand,
         budget: int,
         beside: MainMemory,
     ) -> LoadedModel:
@@ -292,7 +292,7 @@ class ModelScheduler:
         _log.warning("model_circuit_open", service=service, model=model, cause=cause)
         self._on_change()
 
-    async def _wait(self, waiting: Waiting, reason: str, change: asyncio.Event) -> None:
+    async def _wait(self, waiting: WaitingRun, reason: str, change: asyncio.Event) -> None:
         self._placements.waits(waiting, reason)
         seconds_left = waiting.since + self._settings.placement_wait_seconds - time.monotonic()
         if seconds_left <= 0:
@@ -301,7 +301,7 @@ class ModelScheduler:
 
     # --- Unloading --------------------------------------------------------------------------------------------------
 
-    async def _evict(self, keys: Sequence[int], demand: Demand) -> None:
+    async def _evict(self, keys: Sequence[int], demand: PlacementDemand) -> None:
         """Unload idle models, and wait until the driver reports their memory as free."""
         leaving = [loaded for key in keys if (loaded := self._loaded_models.pop(key, None)) is not None]
         devices = tuple(

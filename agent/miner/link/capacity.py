@@ -19,7 +19,7 @@ class Announcement:
         return self.slots > 0 or bool(self.batch_capacity)
 
 
-class Capacity:
+class LinkCapacity:
     """What is `free`, and the part of it that a poll has `requested`. `changed` is set with every change."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ import structlog
 
 from agent.miner.backoff import Backoff, sleep
 from agent.miner.identity import Identity
-from agent.miner.link.capacity import Capacity
+from agent.miner.link.capacity import LinkCapacity
 from agent.miner.link.errors import Excluded, Incompatible, SessionSuperseded, Unreachable
 from agent.miner.link.http import HttpLink
 from agent.miner.link.polling import FIRST_DELAY, LONGEST_DELAY, Polling
@@ -90,7 +90,7 @@ class Link:
         self._callbacks: LinkCallbacks
         self._transport = transport
         self._socket: WebSocketLink | None = None
-        self._capacity = Capacity()
+        self._capacity = LinkCapacity()
         self._polling = Polling(
             self._post,
             self._capacity,

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from agent.miner.backoff import Backoff
-from agent.miner.link.capacity import Announcement, Capacity
+from agent.miner.link.capacity import Announcement, LinkCapacity
 from agent.miner.link.errors import Unreachable
 
 FIRST_DELAY: Final = 0.2
@@ -41,7 +41,7 @@ class Polling:
     def __init__(
         self,
         post: Post,
-        capacity: Capacity,
+        capacity: LinkCapacity,
         *,
         deliver: Callable[[Mapping[str, Any]], None],
         abandoned: Callable[[], None],

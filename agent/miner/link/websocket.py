@@ -17,7 +17,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from agent.miner.link.capacity import Announcement, Capacity
+from agent.miner.link.capacity import Announcement, LinkCapacity
 from agent.miner.link.errors import Unreachable
 from agent.miner.link.http import is_loopback
 from agent.protocol.answers import CallAnswer, HeldLease
@@ -58,7 +58,7 @@ async def open_websocket(
     on_lease: Callable[[Mapping[str, Any]], None],
     on_cancelled: Callable[[str, int], None],
     on_heartbeat: Callable[[], None],
-    capacity: Capacity,
+    capacity: LinkCapacity,
 ) -> WebSocketLink:
     """Connect to the coordinator at the HTTP(S) address `url`. Raises `WebSocketRefused`."""
     address = "ws" + url.removeprefix("http") + "/v1/miners/session"
@@ -94,7 +94,7 @@ class WebSocketLink:
         on_lease: Callable[[Mapping[str, Any]], None],
         on_cancelled: Callable[[str, int], None],
         on_heartbeat: Callable[[], None],
-        capacity: Capacity,
+        capacity: LinkCapacity,
     ) -> None:
         self.token = token
         self._connection = connection

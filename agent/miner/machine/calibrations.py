@@ -33,7 +33,7 @@ class _Range(BaseModel, defer_build=True):
     limit: float = Field(ge=0, allow_inf_nan=False)
 
 
-class _Entry(BaseModel, defer_build=True):
+class _CalibrationEntry(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid")
 
     service: str
@@ -48,10 +48,10 @@ class _Entry(BaseModel, defer_build=True):
         return Calibration(self.service, self.audited, self.auditor, ranges, self.model, self.weights)
 
 
-class _Document(BaseModel, defer_build=True):
+class _CalibrationsDocument(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid")
 
-    calibration: list[_Entry] = []
+    calibration: list[_CalibrationEntry] = []
 
 
 def calibrations_file(data_dir: Path) -> Path:
@@ -87,7 +87,9 @@ def _read(path: Path) -> tuple[Calibration, ...]:
     if not path.is_file():
         return ()
     try:
-        return tuple(entry.made() for entry in _Document.model_validate(read_document(path)).calibration)
+        return tuple(
+            entry.made() for entry in _CalibrationsDocument.model_validate(read_document(path)).calibration
+        )
     except (ConfigurationError, ValidationError) as error:
         _log.warning("calibrations_not_read", path=str(path), error=str(error)[:500])
         return ()

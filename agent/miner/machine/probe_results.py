@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Entry:
+class _StoredProbe:
     """One probe: its `answer` if it has one, the last good result, and the partial one of the last try."""
 
     answer: Probe | None = None
@@ -52,15 +52,16 @@ class ProbeResults:
 
     def __init__(self, pauses: Sequence[float] = PAUSES) -> None:
         self._pauses = pauses
-        self._entries: dict[Hashable, _Entry] = {}
+        self._entries: dict[Hashable, _StoredProbe] = {}
 
     async def get(self, key: Hashable, name: str, call: Callable[[], Probe], seconds: float) -> Probe:
         """Return the result of the blocking probe `call`, which is made unless `key` has an answer.
 
         After `seconds`, return the last good result, or that the probe is undecided. `name` is the runner's. Errors are not raised.
         """
-        entry = self._entries.setdefault(key, _Entry())
+        entry = self._entries.setdefault(key, _StoredProbe())
         if entry.answer is None:
+            # One probe at a time: a second one would make a busy machine slower still.
             if entry.task is None or entry.task.done():
                 entry.task = asyncio.create_task(self._repeat(entry, name, call), name=f"probe-{name}")
             with suppress(TimeoutError):
@@ -74,13 +75,14 @@ class ProbeResults:
 
     def forget(self) -> None:
         """Probe again when next asked, because the machine has changed. Good results remain valid until then."""
+        # Runners remember what they have found too, such as the encoders of FFmpeg.
         forget_probes()
         for entry in self._entries.values():
             entry.answer = entry.partial = None
             entry.tried.clear()
             entry.wake.set()
 
-    async def _repeat(self, entry: _Entry, name: str, call: Callable[[], Probe]) -> None:
+    async def _repeat(self, entry: _StoredProbe, name: str, call: Callable[[], Probe]) -> None:
         """Probe until there is an answer."""
         for pause in itertools.chain(self._pauses, itertools.repeat(self._pauses[-1])):
             entry.wake.clear()
@@ -90,6 +92,7 @@ class ProbeResults:
                 continue
             if not result.undecided:
                 entry.answer, entry.partial = result, None
+                # A probe that ended and said no is believed, other than one that was only too slow.
                 entry.good = result if result.available else None
                 entry.tried.set()
                 return

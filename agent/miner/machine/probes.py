@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from agent.miner.engines.catalogue import Engine, shown_size
-from agent.miner.engines.environments import Environment
+from agent.miner.engines.catalogue import InstallableEngine, shown_size
+from agent.miner.engines.environments import EngineEnvironment
 from agent.miner.engines.interpreters import Interpreter, has_engine, of_environment, probe
 from agent.miner.machine.probe_results import ProbeResults
 from runners.api import Probe, Runner, Tools
@@ -38,7 +38,7 @@ class Probes:
         results: ProbeResults,
         tools: Tools,
         own: Interpreter,
-        environments: Sequence[tuple[Engine, Environment]],
+        environments: Sequence[tuple[InstallableEngine, EngineEnvironment]],
         *,
         preferred: Sequence[str],
         seconds: float,
@@ -59,6 +59,7 @@ class Probes:
         for engine, environment in self._environments:
             if service in engine.services:
                 is_preferred = engine.name in self._preferred or not has_engine(engine)
+                # What the agent has itself starts faster, so an installed engine comes first only where it adds something.
                 (first if is_preferred else last).append(self._in(engine, environment, runner))
         ordered = [*first, own_candidate, *last]
         probes = await asyncio.gather(
@@ -70,12 +71,15 @@ class Probes:
             if result.available
         ]
         if not in_environments:
+            # Each sentence once, since all environments may lack the same thing.
             reasons = dict.fromkeys(reason for result in probes for reason in result.reasons)
             return Probed(Probe(available=False, reasons=tuple(reasons)), ())
         interpreters = tuple(interpreter for interpreter, _ in in_environments)
         return Probed(_merged([result for _, result in in_environments]), interpreters)
 
-    def _in(self, engine: Engine, environment: Environment, runner: type[Runner[Any]]) -> _Candidate:
+    def _in(
+        self, engine: InstallableEngine, environment: EngineEnvironment, runner: type[Runner[Any]]
+    ) -> _Candidate:
         variant = engine.variants.get(environment.record.variant)
         interpreter = of_environment(environment, variant, runner)
         return interpreter, partial(probe, interpreter, self._tools)
@@ -101,8 +105,8 @@ def _sandbox(tools: Tools) -> Probe:
 
 
 def suggestions(
-    engines: Mapping[str, Engine],
-    environments: Sequence[tuple[Engine, Environment]],
+    engines: Mapping[str, InstallableEngine],
+    environments: Sequence[tuple[InstallableEngine, EngineEnvironment]],
     service: str,
     *,
     cuda: bool,
@@ -131,6 +135,7 @@ def _merged(probes: Sequence[Probe]) -> Probe:
     for other_probe in other_probes:
         for name, value in other_probe.features.items():
             if isinstance(value, list) and isinstance(features.get(name), list):
+                # A job that needs a feature goes to the interpreter that has it, so the miner has what any of them has.
                 features[name] = list(dict.fromkeys([*features[name], *value]))
             else:
                 features.setdefault(name, value)
@@ -140,6 +145,7 @@ def _merged(probes: Sequence[Probe]) -> Probe:
         versions=tuple(dict.fromkeys(version for result in probes for version in engine_versions(result))),
         reasons=first.reasons,
         features=features,
+        # Which of them runs a batch is not known when it is announced.
         concurrency=min(result.concurrency for result in probes),
         gpus=max(result.gpus for result in probes),
     )

@@ -60,14 +60,14 @@ class Score(BaseModel, defer_build=True):
         return self.service, self.device_uuid or self.device_name
 
 
-class _Document(BaseModel, defer_build=True):
+class _ScoresDocument(BaseModel, defer_build=True):
     scores: tuple[Score, ...]
 
 
 def read_scores(path: Path) -> tuple[Score, ...]:
     """Return the scores in a file; none if it is missing or unreadable, since they can be measured again."""
     try:
-        return _Document.model_validate_json(path.read_bytes()).scores
+        return _ScoresDocument.model_validate_json(path.read_bytes()).scores
     except FileNotFoundError:
         return ()
     except (OSError, ValidationError) as error:
@@ -78,7 +78,7 @@ def read_scores(path: Path) -> tuple[Score, ...]:
 def add_score(path: Path, score: Score) -> None:
     """Add a score to the file, which is replaced atomically. Raises `OSError`."""
     scores = {former.key: former for former in read_scores(path)} | {score.key: score}
-    replace_file(path, _Document(scores=tuple(scores.values())).model_dump_json(indent=1).encode())
+    replace_file(path, _ScoresDocument(scores=tuple(scores.values())).model_dump_json(indent=1).encode())
 
 
 def advertised(

@@ -67,6 +67,7 @@ class DigestCache:
         return {path: entry for path, entry in content.items() if _is_entry(entry)}
 
     def _save(self, entries: _Known) -> None:
+        # Models come and go, and the file would otherwise grow with every one.
         present = {path: entry for path, entry in entries.items() if Path(path).exists()}
         try:
             with tempfile.NamedTemporaryFile(

@@ -109,7 +109,7 @@ class Downloads:
                 f"The model {name!r} cannot be downloaded: its catalogue entry names neither a repository nor files. "
                 f"Copy it to {self._store.location(entry)}."
             )
-        progress = _Progress(on_progress)
+        progress = _FetchProgress(on_progress)
         partial = self._model_directory.partial(name)
         with await self._model_directory.lock_exclusively(name, lambda: progress.poll(partial)):
             # Else another program has fetched it meanwhile.
@@ -123,7 +123,7 @@ class Downloads:
 
     async def hold(self, name: str, on_progress: OnProgress) -> IO[bytes]:
         """Protect a model from being removed until the result is closed. Waits while it is being fetched or removed."""
-        progress = _Progress(on_progress)
+        progress = _FetchProgress(on_progress)
         return await self._model_directory.use(
             name, lambda: progress.poll(self._model_directory.partial(name))
         )
@@ -140,7 +140,7 @@ class Downloads:
         )
 
     async def _fetch(
-        self, entry: CatalogueEntry, partial: Path, progress: _Progress, *, may_remove: bool
+        self, entry: CatalogueEntry, partial: Path, progress: _FetchProgress, *, may_remove: bool
     ) -> None:
         listing = await list_files(entry, self._endpoint)
         async with httpx.AsyncClient(timeout=self._timeout, follow_redirects=True) as client:
@@ -231,7 +231,7 @@ class Downloads:
         self._store.digests.add({target / file: digest for file, digest in digests.items()})
 
 
-class _Progress:
+class _FetchProgress:
     """Reports the progress of a fetch, only when it has changed and not too often."""
 
     def __init__(self, on_progress: OnProgress) -> None:
@@ -259,7 +259,7 @@ class _Progress:
 
 
 async def _fetch_all(
-    listing: Listing, partial: Path, transfer: Transfer, progress: _Progress
+    listing: Listing, partial: Path, transfer: Transfer, progress: _FetchProgress
 ) -> dict[str, str]:
     """Fetch the missing files. Return the SHA-256 of every file by name."""
     digests: dict[str, str] = {}

@@ -70,6 +70,7 @@ def _list_repositories(entry: CatalogueEntry, endpoint: str | None) -> Listing:
     from huggingface_hub import get_token  # noqa: PLC0415 - as above
 
     token = get_token()
+    # Asked before the Hub is: its answer would be the same, and does not say what to do.
     if entry.gated and not token:
         raise needs_token(entry)
     own_files = Addition(str(entry.repository), entry.patterns, entry.revision)
@@ -77,6 +78,7 @@ def _list_repositories(entry: CatalogueEntry, endpoint: str | None) -> Listing:
     for source in (own_files, *entry.additions):
         commit, listed_files = _list_repository(entry, source, endpoint)
         commits.append(commit)
+        # An addition replaces a file of the same name: that is why it was added.
         files.update({file.name: file for file in listed_files})
     absent = entry.digests.keys() - files.keys()
     if absent:
@@ -100,6 +102,7 @@ def _list_repository(
         )
     except Exception as error:
         raise _explain(entry, source, error) from error
+    # The commit and not the branch, so that all files of a download are from the same moment.
     commit = info.sha or source.revision or "main"
     usable = [file for file in info.siblings or () if is_included(file.rfilename, source.patterns)]
     if len(usable) > _MAX_FILES:
@@ -121,6 +124,7 @@ def _list_repository(
         )
         for file in usable
     )
+    # Nothing is kept whose content cannot be checked: it will be loaded by programs with access to the GPU.
     unnamed = next((file.name for file in files if file.sha256 is None and file.blob is None), None)
     if unnamed is not None:
         raise ModelUnavailable(f"The Hub states no digest of {unnamed} in {repository}.")

@@ -56,7 +56,7 @@ class Transfer:
 
         Raises `ModelUnavailable`, `OSError`.
         """
-        part = await asyncio.to_thread(_Part, target, file)
+        part = await asyncio.to_thread(_ArrivedPart, target, file)
         try:
             self.on_size(part.size)
             await self._receive_all(file, part)
@@ -64,7 +64,7 @@ class Transfer:
         finally:
             part.close()
 
-    async def _receive_all(self, file: RemoteFile, part: _Part) -> None:
+    async def _receive_all(self, file: RemoteFile, part: _ArrivedPart) -> None:
         furthest, failures = part.size, 0
         backoff = Backoff(self.first_delay, _LONGEST_DELAY)
         while not part.is_complete:
@@ -86,7 +86,7 @@ class Transfer:
                 await asyncio.sleep(backoff.next())
                 failures += 1
 
-    async def _receive(self, file: RemoteFile, part: _Part) -> None:
+    async def _receive(self, file: RemoteFile, part: _ArrivedPart) -> None:
         # A range counts the bytes that travel, so they must be those of the file.
         headers = {**self.headers, "Accept-Encoding": "identity"}
         if part.size:
@@ -123,7 +123,7 @@ class Transfer:
         )
 
 
-class _Part:
+class _ArrivedPart:
     """The part of a file that has arrived, at `NAME.part` until it is complete and verified."""
 
     def __init__(self, target: Path, file: RemoteFile) -> None:

@@ -20,7 +20,7 @@ ONSET_SECONDS: Final = 10.0
 """How long a GPU must be busy before that counts. A desktop is briefly busy whenever a window moves."""
 
 
-class Cause(StrEnum):
+class PauseCause(StrEnum):
     """The causes of pauses, in the order of precedence."""
 
     HAND = "by hand"
@@ -33,14 +33,14 @@ class Cause(StrEnum):
     @property
     def resumable(self) -> bool:
         """Whether the owner can end the pause. Measured pauses end automatically."""
-        return self in {Cause.HAND, Cause.SCHEDULE}
+        return self in {PauseCause.HAND, PauseCause.SCHEDULE}
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
     """A pause. `detail` describes the measured cause; `until` is None if the end is unknown."""
 
-    cause: Cause
+    cause: PauseCause
     detail: str = ""
     until: float | None = None
 
@@ -54,7 +54,7 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class PauseRules:
     """What pauses a GPU, apart from its owner's manual override. Degrees Celsius, watts, percent; None is no limit."""
 
     schedule: tuple[Window, ...] = ()
@@ -74,7 +74,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class GpuReading:
     """A GPU at one moment. `others` is how many other programs compute on it, `working` whether one of this agent does.
 
     `fault` describes a faulty card, and `slowed` means that its hardware protects it from heat or from a weak power supply.
@@ -119,9 +119,9 @@ class GpuWatch:
     busy: Watch = field(default_factory=Watch)
     temperature: Watch = field(default_factory=Watch)
     power: Watch = field(default_factory=Watch)
-    reading: Reading = field(default_factory=Reading)
+    reading: GpuReading = field(default_factory=GpuReading)
 
-    def update(self, reading: Reading, rules: Rules, now: float) -> GpuWatch:
+    def update(self, reading: GpuReading, rules: PauseRules, now: float) -> GpuWatch:
         """Return the state after one more reading. A value that the card does not report counts as harmless."""
         hold = rules.hold_seconds
         # While this agent works, the utilisation cannot be attributed to other programs.
@@ -151,18 +151,18 @@ class GpuWatch:
             reading=reading if reading.fault else replace(reading, fault=self.reading.fault),
         )
 
-    def pauses(self, rules: Rules) -> Iterator[Pause]:
+    def pauses(self, rules: PauseRules) -> Iterator[Pause]:
         """Yield a pause for each cause that holds."""
         if self.fault.holds:
-            yield Pause(Cause.FAULT, self.reading.fault or "")
+            yield Pause(PauseCause.FAULT, self.reading.fault or "")
         if self.slowed.holds:
-            yield Pause(Cause.FAULT, SLOWED)
+            yield Pause(PauseCause.FAULT, SLOWED)
         if self.program.holds or self.busy.holds:
-            yield Pause(Cause.PROGRAM)
+            yield Pause(PauseCause.PROGRAM)
         if self.temperature.holds:
-            yield Pause(Cause.TEMPERATURE, f"limit {rules.max_temperature:g} °C")
+            yield Pause(PauseCause.TEMPERATURE, f"limit {rules.max_temperature:g} °C")
         if self.power.holds:
-            yield Pause(Cause.POWER, f"limit {rules.max_power:g} W")
+            yield Pause(PauseCause.POWER, f"limit {rules.max_power:g} W")
 
 
 def _above(value: float | None, limit: float | None, margin: float, watch: Watch) -> bool:
@@ -182,7 +182,7 @@ def whole(miner: Pause | None, gpus: Mapping[str, Pause | None]) -> Pause | None
         return miner
     ends = [pause.until for pause in pauses if pause.until is not None]
     until = min(ends, default=None)
-    first = min(pauses, key=lambda pause: list(Cause).index(pause.cause))
+    first = min(pauses, key=lambda pause: list(PauseCause).index(pause.cause))
     if all(pause.cause == first.cause for pause in pauses):
         return Pause(first.cause, first.detail, until)
     detail = "; ".join(f"{name} {pause.cause}" for name, pause in gpus.items() if pause is not None)

@@ -21,7 +21,7 @@ from agent.core.errors import AgentError
 from agent.deadline import call_within
 from agent.miner.machine.gpus import Gpu, GpuReadings
 from agent.miner.pausing import pause_file
-from agent.miner.pausing.gpu_watch import Cause, GpuWatch, Pause, Reading, Rules, whole
+from agent.miner.pausing.gpu_watch import GpuReading, GpuWatch, Pause, PauseCause, PauseRules, whole
 from agent.miner.pausing.pause_file import WHOLE, SavedPauses
 from agent.miner.schedules import parse_window, paused_until
 from agent.miner.settings import MinerSettings
@@ -231,14 +231,14 @@ class Pauses:
         """Decide what is paused. Return whether that has changed."""
         now = self._clock()
         hand = self._saved.at(now).hand
-        miners_pause = Pause(Cause.HAND, until=hand[WHOLE]) if WHOLE in hand else None
+        miners_pause = Pause(PauseCause.HAND, until=hand[WHOLE]) if WHOLE in hand else None
         gpus = {uuid: miners_pause or next(self._pauses_of(uuid, hand), None) for uuid in self._rules}
         if (
             not self._rules
             and miners_pause is None
             and (end := self._effective(WHOLE, self._whole_rules)) is not None
         ):
-            miners_pause = Pause(Cause.SCHEDULE, until=end)
+            miners_pause = Pause(PauseCause.SCHEDULE, until=end)
         names = {f"GPU {self._cards[uuid].number}": pause for uuid, pause in gpus.items()}
         former = self.now
         self.now = Paused(
@@ -249,16 +249,16 @@ class Pauses:
     def _pauses_of(self, uuid: str, hand: Mapping[str, float | None]) -> Iterator[Pause]:
         rules = self._rules[uuid]
         if uuid in hand:
-            yield Pause(Cause.HAND, until=hand[uuid])
+            yield Pause(PauseCause.HAND, until=hand[uuid])
         if (end := self._effective(uuid, rules)) is not None:
-            yield Pause(Cause.SCHEDULE, until=end)
+            yield Pause(PauseCause.SCHEDULE, until=end)
         yield from self._watches[uuid].pauses(rules)
 
-    def _effective(self, scope: str, rules: Rules) -> float | None:
+    def _effective(self, scope: str, rules: PauseRules) -> float | None:
         """Return until when the schedule pauses; None if it does not, or if the owner resumed in this window."""
         return None if self._saved.skipped.get(scope, 0) > self._clock() else self._scheduled(rules)
 
-    def _scheduled(self, rules: Rules) -> float | None:
+    def _scheduled(self, rules: PauseRules) -> float | None:
         # Schedules are in local time.
         end = paused_until(rules.schedule, datetime.fromtimestamp(self._clock()))  # noqa: DTZ006
         return None if end is None else end.timestamp()
@@ -272,9 +272,9 @@ class Pauses:
                 programs = await call_within(_MEASURE_SECONDS, self._gpus.others, name="gpus-programs")
         working = self._working()
         for uuid, rules in self._rules.items():
-            reading = Reading(fault=LOST)
+            reading = GpuReading(fault=LOST)
             if (gpu := cards.get(uuid)) is not None:
-                reading = Reading(
+                reading = GpuReading(
                     temperature=gpu.temperature,
                     power=gpu.power,
                     utilization=gpu.utilization,
@@ -286,7 +286,7 @@ class Pauses:
             self._watches[uuid] = self._watches[uuid].update(reading, rules, self._clock())
 
 
-def _rules(settings: MinerSettings, gpu: Gpu | None = None) -> Rules:
+def _rules(settings: MinerSettings, gpu: Gpu | None = None) -> PauseRules:
     """Return the settings' rules for a GPU, or for all. Entries with a longer name take precedence."""
     values = settings.pause.model_dump()
     for name in sorted(settings.gpus, key=len):
@@ -294,4 +294,4 @@ def _rules(settings: MinerSettings, gpu: Gpu | None = None) -> Rules:
             of_gpu = settings.gpus[name].pause.model_dump()
             values |= {key: value for key, value in of_gpu.items() if value is not None}
     values["schedule"] = tuple(parse_window(window) for window in values["schedule"])
-    return Rules(**values)
+    return PauseRules(**values)

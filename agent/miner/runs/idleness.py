@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from agent.miner.pausing.gpu_watch import Cause
+from agent.miner.pausing.gpu_watch import PauseCause
 
 HOUR_SECONDS: Final = 3600.0
 _BUCKETS: Final = 60
@@ -36,12 +36,12 @@ class Use(StrEnum):
 
 
 PAUSED: Final = {
-    Cause.HAND: Use.HAND,
-    Cause.SCHEDULE: Use.SCHEDULE,
-    Cause.FAULT: Use.FAULT,
-    Cause.PROGRAM: Use.PROGRAM,
-    Cause.TEMPERATURE: Use.TEMPERATURE,
-    Cause.POWER: Use.POWER,
+    PauseCause.HAND: Use.HAND,
+    PauseCause.SCHEDULE: Use.SCHEDULE,
+    PauseCause.FAULT: Use.FAULT,
+    PauseCause.PROGRAM: Use.PROGRAM,
+    PauseCause.TEMPERATURE: Use.TEMPERATURE,
+    PauseCause.POWER: Use.POWER,
 }
 
 
@@ -57,7 +57,7 @@ class Moment:
     free: int
     stages: Sequence[Use] = ()
     barrier: Use | None = None
-    paused: Sequence[Cause] = ()
+    paused: Sequence[PauseCause] = ()
     per_card: int = 1
 
 

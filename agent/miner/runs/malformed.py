@@ -9,7 +9,8 @@ from typing import Any
 import structlog
 
 from agent import __version__
-from agent.miner.runs.outbox import Entry, Outbox
+from agent.miner.runs.outbox import Outbox
+from agent.miner.runs.outbox_database import OutboxEntry
 from agent.miner.tasks import Background
 from agent.protocol.answers import HeldLease
 from agent.protocol.messages import MAX_MESSAGE
@@ -53,7 +54,7 @@ class MalformedLeases:
             "message": message[:MAX_MESSAGE],
         }
         try:
-            await self._outbox.put(Entry(lease.job_id, lease.fence, "fail", body))
+            await self._outbox.put(OutboxEntry(lease.job_id, lease.fence, "fail", body))
         except OSError as error:
             _log.error("outcome_not_stored", job_id=lease.job_id, fence=lease.fence, error=str(error))
 

@@ -21,7 +21,7 @@ from agent.miner.data_dir import discard
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
 from agent.miner.link.registration import error_code
-from agent.miner.runs.outbox_database import Artifact, Entry, OutboxDatabase
+from agent.miner.runs.outbox_database import Artifact, OutboxDatabase, OutboxEntry
 from runners.errors import FailureCode
 
 SENDERS: Final = 4
@@ -43,8 +43,6 @@ _Key = tuple[str, int]
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 
-__all__ = ["Artifact", "Entry", "Outbox"]
-
 
 class Outbox:
     """The queue of finished runs. Call `open` first and `close` last; `run` sends until cancelled.
@@ -57,7 +55,7 @@ class Outbox:
         self._link = link
         self.on_change = on_change
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox")
-        self._keys: dict[_Key, Entry | None] = {}
+        self._keys: dict[_Key, OutboxEntry | None] = {}
         self._delays: dict[_Key, Backoff] = {}
         # Holds each key at most once, so it is bounded by the limits on entries and on running jobs.
         self._ready: asyncio.Queue[_Key] = asyncio.Queue()
@@ -92,7 +90,7 @@ class Outbox:
         """Return the directories that entries of an earlier daemon still need."""
         return self._database.directories
 
-    async def put(self, entry: Entry) -> None:
+    async def put(self, entry: OutboxEntry) -> None:
         """Save `entry` durably. Raises `OSError` if the disk refuses."""
         await self._in_thread(lambda: self._database.put(entry))
         key = (entry.job_id, entry.fence)
@@ -200,7 +198,7 @@ class Outbox:
         )  # fmt: skip
         return final
 
-    async def _upload(self, entry: Entry, artifact: Artifact) -> tuple[str, str] | tuple[()] | None:
+    async def _upload(self, entry: OutboxEntry, artifact: Artifact) -> tuple[str, str] | tuple[()] | None:
         """Store an output file. Return None if it is stored, () to retry later, else code and message of the error."""
         try:
             status, body = await self._link.upload(
@@ -232,7 +230,7 @@ class Outbox:
         await self._in_thread(lambda: self._database.mark_uploaded(entry, artifact))
         return None
 
-    async def _give_up(self, entry: Entry, refusal: tuple[str, str]) -> bool:
+    async def _give_up(self, entry: OutboxEntry, refusal: tuple[str, str]) -> bool:
         """Turn a result whose files cannot be delivered into a failure."""
         code, message = refusal
         # Lost files are this machine's fault, and another machine may do better. Refused ones would be refused from all.

@@ -51,7 +51,7 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OutboxEntry:
     """The outcome of one lease. `body` is sent unchanged; `directory` is deleted after the acknowledgement."""
 
     job_id: str
@@ -95,7 +95,7 @@ class OutboxDatabase:
         self.directories = frozenset(Path(directory) for _, _, directory in rows if directory is not None)
         return [(job_id, fence) for job_id, fence, _ in rows]
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: OutboxEntry) -> None:
         """Insert an entry durably."""
         body = orjson.dumps(entry.body)
         files = [
@@ -110,7 +110,7 @@ class OutboxDatabase:
             )
             connection.executemany("INSERT INTO artifacts VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)", files)
 
-    def get(self, key: tuple[str, int]) -> Entry:
+    def get(self, key: tuple[str, int]) -> OutboxEntry:
         """Read an entry again."""
         kind, body, directory, created_at = self._connection.execute(
             "SELECT kind, body, directory, created_at FROM entries WHERE job_id = ? AND fence = ?", key
@@ -125,9 +125,9 @@ class OutboxDatabase:
             for artifact_id, file, name, media_type, size, uploaded in rows
         )
         path = None if directory is None else Path(directory)
-        return Entry(*key, kind, orjson.loads(body), artifacts, path, created_at)
+        return OutboxEntry(*key, kind, orjson.loads(body), artifacts, path, created_at)
 
-    def mark_uploaded(self, entry: Entry, artifact: Artifact) -> None:
+    def mark_uploaded(self, entry: OutboxEntry, artifact: Artifact) -> None:
         """Record that a file is stored, so that a restart does not send it again."""
         with self._transaction("mark_uploaded") as connection:
             connection.execute(
@@ -135,7 +135,7 @@ class OutboxDatabase:
                 (entry.job_id, entry.fence, artifact.artifact_id),
             )
 
-    def replace(self, entry: Entry, kind: Literal["result", "fail"], body: dict[str, Any]) -> None:
+    def replace(self, entry: OutboxEntry, kind: Literal["result", "fail"], body: dict[str, Any]) -> None:
         """Replace the outcome of a lease with one without files."""
         key = (entry.job_id, entry.fence)
         with self._transaction("replace") as connection:

@@ -36,7 +36,8 @@ from agent.miner.runs.events import EventFeed
 from agent.miner.runs.inputs import FetchedFile, fetch
 from agent.miner.runs.job_log import RunLog
 from agent.miner.runs.lease import Lease
-from agent.miner.runs.outbox import Entry, Outbox
+from agent.miner.runs.outbox import Outbox
+from agent.miner.runs.outbox_database import OutboxEntry
 from agent.miner.runs.result import (
     Collected,
     FinishedRun,
@@ -160,7 +161,7 @@ class JobRun:
     def _count(self, outcome: str) -> None:
         self._parts.meter.count(metrics.JOBS, self.lease.service, outcome)
 
-    async def _outcome(self) -> Entry:
+    async def _outcome(self) -> OutboxEntry:
         # Counted from the moment at which the lease was received, so a clock that differs from the coordinator's does not matter.
         self._time_left = asyncio.timeout(max(0.0, self.lease.seconds_left()))
         try:
@@ -187,7 +188,7 @@ class JobRun:
             return Fail("The job ran longer than its timeout_seconds.", code=FailureCode.DEADLINE_EXCEEDED)
         return Retry("A step on this machine exceeded its time limit.")
 
-    async def _perform(self) -> Entry:
+    async def _perform(self) -> OutboxEntry:
         lease, parts = self.lease, self._parts
         # The result will be signed together with this digest, so a wrong one would make the whole work worthless.
         if not lease.has_valid_digest():
@@ -223,7 +224,7 @@ class JobRun:
         self._count_result(statement)
         collected = run.collected
         body = result_body(lease, parts.session, statement, collected) | self._job_log.fields()
-        return Entry(
+        return OutboxEntry(
             *lease.key, "result", body, collected.artifacts, self._directory if collected.artifacts else None
         )
 
@@ -401,7 +402,7 @@ class JobRun:
             return collect(outcome, output)
         return await asyncio.to_thread(collect, outcome, output)
 
-    def _failure(self, error: RunnerError) -> Entry:
+    def _failure(self, error: RunnerError) -> OutboxEntry:
         kind = "fail" if isinstance(error, Fail) else "retry"
         # A runner of another package may raise anything; the coordinator accepts only codes of this form.
         code = error.code if _CODE.fullmatch(error.code) else error.default_code
@@ -420,9 +421,9 @@ class JobRun:
             "units": f"{self.units:f}",
             **self._job_log.fields(),
         }
-        return Entry(*self.lease.key, "fail", body)
+        return OutboxEntry(*self.lease.key, "fail", body)
 
-    async def _finish(self, entry: Entry) -> None:
+    async def _finish(self, entry: OutboxEntry) -> None:
         self._feed.close()
         try:
             await self._parts.outbox.put(entry)

@@ -17,7 +17,7 @@ from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.outbox import Outbox
 from agent.miner.runs.slots import Workload
 from agent.miner.status.earnings import Earnings
-from agent.miner.status.utilization import Activity
+from agent.miner.status.utilization import SlotActivity
 from agent.protocol.answers import LeaseAnswer
 
 
@@ -36,7 +36,7 @@ class Report:
     pauses: Pauses
     workload: Workload
     commands: Commands
-    activity_log: Activity
+    activity_log: SlotActivity
     earnings: Earnings
     offers: Capabilities
     settings: LiveSettings

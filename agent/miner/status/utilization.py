@@ -12,7 +12,7 @@ from agent.miner.runs.idleness import LastHour, Moment, Use, uses
 SAMPLE_SECONDS: Final = 1.0
 
 
-class Activity:
+class SlotActivity:
     """The use of the slots. The daemon runs `run`; `moment` returns the current use."""
 
     def __init__(self, moment: Callable[[], Moment]) -> None:

@@ -16,7 +16,7 @@ from agent.miner.engines.interpreters import Interpreter, Interpreters
 from agent.miner.executor.child import Child, RunListener
 from agent.miner.executor.loaded_model import card_keys
 from agent.miner.executor.output import ChildOutput
-from agent.miner.executor.placement_log import PlacementLog, Waiting
+from agent.miner.executor.placement_log import PlacementLog, WaitingRun
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.models.provider import Lent
 from agent.miner.models.store import ModelStore
@@ -163,7 +163,7 @@ class Placement:
             raise
 
     async def _start_actor(
-        self, loaded: RemoteModel, waiting: Waiting, listener: RunListener
+        self, loaded: RemoteModel, waiting: WaitingRun, listener: RunListener
     ) -> tuple[Any, Device]:
         """Fetch the model on a node, and reserve its demand there. Raises `Retry`."""
         since = time.monotonic()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.configuration import configuration_directory
-from agent.miner.engines.catalogue import Engine, Variant, load_engines, parse_engines
+from agent.miner.engines.catalogue import InstallableEngine, Variant, load_engines, parse_engines
 from miner_support.wheels import HOST_PACKAGES, Index, build, repack
 
 SCRIPT = Path(__file__).parents[3] / "scripts/engine_locks.py"
@@ -31,7 +31,7 @@ def pinned(variant: Variant) -> dict[str, str]:
     ("engine", "variant"), VARIANTS, ids=[f"{engine.name}-{variant.name}" for engine, variant in VARIANTS]
 )
 def test_a_shipped_lock_file_pins_its_engine_by_digest_and_names_no_index(
-    engine: Engine, variant: Variant
+    engine: InstallableEngine, variant: Variant
 ) -> None:
     text = variant.lock_text()
     packages = pinned(variant)

@@ -14,7 +14,7 @@ from agent.catalogue import CatalogueEntry
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import parse_time
 from agent.miner import bench
-from agent.miner.bench import Bench, Report
+from agent.miner.bench import Bench, BenchReport
 from agent.miner.data_dir import DataDirectory
 from agent.miner.machine import scores
 from agent.miner.machine.capabilities import Machine
@@ -50,7 +50,7 @@ def settings(tmp_path: Path) -> Settings:
     return settings_for(tmp_path)
 
 
-def measure(settings: Settings, *services: str) -> Report:
+def measure(settings: Settings, *services: str) -> BenchReport:
     measuring = Bench(
         settings,
         services=services,
@@ -62,7 +62,7 @@ def measure(settings: Settings, *services: str) -> Report:
     return asyncio.run(measuring.measure())
 
 
-def reasons(report: Report) -> dict[str, str]:
+def reasons(report: BenchReport) -> dict[str, str]:
     return {skipped.service: skipped.reason for skipped in report.skipped}
 
 

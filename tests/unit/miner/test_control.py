@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.miner.control import ControlServer, ControlUnavailable, Refused, ask
+from agent.miner.control import CallRefused, ControlServer, ControlUnavailable, ask
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ async def test_a_call_is_answered(tmp_path: Path, depth: int) -> None:
     await server.start()
     try:
         assert await ask(data_dir, "double", number=21) == {"number": 42}
-        with pytest.raises(Refused, match="double"):
+        with pytest.raises(CallRefused, match="double"):
             await ask(data_dir, "unknown")
         assert stat.S_IMODE((data_dir / "miner/control.sock").stat().st_mode) == 0o600
     finally:

@@ -15,7 +15,7 @@ from agent.atomic_file import replace_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
 from agent.cli.terminal import logs
 from agent.core.values.quantities import format_money, parse_money
-from agent.miner.bench import Bench, Report
+from agent.miner.bench import Bench, BenchReport
 from agent.miner.machine.scores import Score, suggested_prices
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
@@ -124,7 +124,7 @@ def _suggestion(scores: list[Score], prices: dict[str, str]) -> str:
     return "\n".join(lines if batch is None else [*lines, "", "[runners]", f"batch = {batch}"])
 
 
-def _print(report: Report, prices: dict[str, str]) -> None:
+def _print(report: BenchReport, prices: dict[str, str]) -> None:
     """Print a table on a terminal, otherwise a line per score."""
     rows = [_row(score, prices) for score in report.scores]
     if sys.stdout.isatty() and rows:

@@ -13,8 +13,8 @@ from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_
 from agent.cli.terminal import logs
 from agent.cli.terminal.fetching import INTERRUPTED, shown
 from agent.core.errors import AgentError
-from agent.miner.engines.catalogue import Engine, find_engine, load_engines
-from agent.miner.engines.environments import EngineDirectory, Environment, engines_directory
+from agent.miner.engines.catalogue import InstallableEngine, find_engine, load_engines
+from agent.miner.engines.environments import EngineDirectory, EngineEnvironment, engines_directory
 from agent.miner.engines.installer import Installer
 from agent.miner.engines.interpreters import has_engine
 from agent.miner.machine.gpus import Gpus
@@ -174,7 +174,9 @@ def remove(name: Name, data_dir: DataDir = None, config: ConfigFile = None, as_j
         )
 
 
-def _fault(settings: Settings, engine: Engine, environment: Environment | None) -> str | None:
+def _fault(
+    settings: Settings, engine: InstallableEngine, environment: EngineEnvironment | None
+) -> str | None:
     """Return why an engine does not work, None if it does."""
     if environment is None:
         return f"It is not installed: aitbc-agent engines install {engine.name}"
@@ -226,7 +228,7 @@ def _has_cuda(settings: Settings) -> bool:
         gpus.close()
 
 
-def _listed(settings: Settings, engine: Engine, *, cuda: bool) -> ListedEngine:
+def _listed(settings: Settings, engine: InstallableEngine, *, cuda: bool) -> ListedEngine:
     directory = EngineDirectory(engines_directory(settings), engine.name)
     current = directory.current
     variant = engine.variant(cuda=cuda)
@@ -246,7 +248,7 @@ def _listed(settings: Settings, engine: Engine, *, cuda: bool) -> ListedEngine:
     )
 
 
-def _state(directory: EngineDirectory, engine: Engine, digest: str) -> str:
+def _state(directory: EngineDirectory, engine: InstallableEngine, digest: str) -> str:
     current = directory.current
     if directory.busy:
         return "being changed"

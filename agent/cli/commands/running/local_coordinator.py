@@ -62,6 +62,7 @@ class LocalCoordinator:
         if not settings.dashboard:
             return "Dashboard: disabled (coordinator.dashboard)"
         url = settings.public_url or self.url
+        # A login link in a log would let everyone in who may read the log.
         if os.environ.get("JOURNAL_STREAM") or os.environ.get("container"):  # noqa: SIM112 - systemd's name, and podman's
             return f"Dashboard: {urljoin(url, DASHBOARD)} (`aitbc-agent login` creates a login link)"
         link = await create_login(
@@ -73,11 +74,13 @@ class LocalCoordinator:
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[LocalCoordinator]:
     """Run a coordinator within the block. Raises `ConfigurationError` if it cannot start."""
+    # First of all: a port in use is the most frequent mistake, and should be reported before a database is touched.
     listener, url = _listen(settings)
     context = build_context(settings)
     try:
         keys = await local_keys(context, settings.data_dir / "coordinator" / "keys.json")
     except BaseException:
+        # Its thread would keep the process alive after the error.
         context.database.close()
         raise
     server = Server(build_app(context), settings.coordinator, context.connections)
@@ -90,6 +93,7 @@ async def serving(settings: Settings) -> AsyncIterator[LocalCoordinator]:
         server.should_exit = True
         if not server.started:
             serving.cancel()
+        # The error of a server that never started is the reason for which the agent ends, so it is raised.
         await asyncio.gather(serving, return_exceptions=not server.started)
         listener.close()
 
@@ -109,6 +113,7 @@ async def _started(server: Server, serving: asyncio.Task[None], context: Context
         async with asyncio.timeout(START_SECONDS):
             while not server.started:
                 if serving.done():
+                    # The server's own error says more than the message below.
                     serving.result()
                     raise ConfigurationError("The HTTP server did not start. See its log.")
                 await asyncio.sleep(0.005)

@@ -16,7 +16,7 @@ from agent.miner import doctor
 from agent.miner.doctor import _engines, _machine
 from agent.miner.doctor._machine import Cards, has_wal_reset_bug
 from agent.miner.engines.catalogue import load_engines
-from agent.miner.engines.environments import EngineDirectory, Record
+from agent.miner.engines.environments import EngineDirectory, EngineRecord
 from agent.miner.machine import capabilities, hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
 from agent.miner.settings import EnginesSettings
@@ -346,7 +346,7 @@ def test_the_states_of_engines_are_reported(data_dir: Path):
         (directory.environment(digest) / "bin").mkdir(parents=True)
         python = directory.environment(digest) / "bin/python"
         python.symlink_to(sys.executable)
-        directory.complete_with(Record(name, variant.name, digest, "3.11", 1, (), 0))
+        directory.complete_with(EngineRecord(name, variant.name, digest, "3.11", 1, (), 0))
         directory.use(digest)
         return python
 

@@ -15,7 +15,7 @@ from psutil import Process
 
 from agent.catalogue import load_catalogue
 from agent.miner.daemon import Daemon
-from agent.miner.engines.catalogue import Engine, Variant
+from agent.miner.engines.catalogue import InstallableEngine, Variant
 from agent.miner.engines.environments import EngineDirectory, engines_directory
 from agent.miner.engines.installer import Installer
 from agent.miner.engines.interpreters import OWN, Interpreter, Interpreters
@@ -70,7 +70,7 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Runner[Any]]]:
     forget_probes()
 
 
-def declare(directory: Path, index: Path, version: str = "1.0") -> Engine:
+def declare(directory: Path, index: Path, version: str = "1.0") -> InstallableEngine:
     """Write the lock file of a version, and the owner's catalogue that declares the engine."""
     chosen = [path for path in sorted(index.iterdir()) if not path.name.startswith("tiny_engine")]
     lock = directory / "data/engines/tiny-any.txt"
@@ -82,7 +82,7 @@ def declare(directory: Path, index: Path, version: str = "1.0") -> Engine:
         '[engines.variants.any]\npython = ["3.11", "3.12", "3.13"]\npackages = ["tiny-engine"]\nsize = "8Mi"\n'
     )
     variant = Variant("any", lock, ("3.11", "3.12", "3.13"), ("tiny-engine",), 8 * 2**20)
-    return Engine(
+    return InstallableEngine(
         "tiny",
         ("engine",),
         "It does little.",
@@ -97,7 +97,7 @@ def installer(settings: Settings, runner: type[Runner[Any]]) -> Installer:
     return Installer(engines_directory(settings), {"engine": runner}, check_seconds=60)
 
 
-def install(settings: Settings, runner: type[Runner[Any]], engine: Engine) -> Path:
+def install(settings: Settings, runner: type[Runner[Any]], engine: InstallableEngine) -> Path:
     """Install the engine. Return its environment."""
     done = installer(settings, runner).install(engine, engine.variants["any"], lambda _done, _total: None)
     return done.environment.path

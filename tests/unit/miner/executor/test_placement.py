@@ -14,19 +14,19 @@ from agent.core.values.quantities import GIBIBYTE
 from agent.miner.executor.placement import (
     MAIN_MEMORY,
     Card,
-    Demand,
+    CardRules,
     Join,
     Load,
     Occupant,
+    PlacementDemand,
     Refuse,
-    Rules,
     Wait,
     decide,
     obstacle,
     overdue,
 )
 
-RULES = Rules(reserve=GIBIBYTE // 2, per_card=1)
+RULES = CardRules(reserve=GIBIBYTE // 2, per_card=1)
 
 
 def card(number: int, free: float, total: float = 24) -> Card:
@@ -40,9 +40,9 @@ def occupant(key: int, number: int, size: float, model: str = "a", **values: obj
 
 def demand(
     size: float, model: str = "a", least: float | None = None, cards: int = 1, most: int = 1
-) -> Demand:
+) -> PlacementDemand:
     smallest = int((size if least is None else least) * GIBIBYTE)
-    return Demand("images", model, int(size * GIBIBYTE), smallest, cards, most)
+    return PlacementDemand("images", model, int(size * GIBIBYTE), smallest, cards, most)
 
 
 def test_a_loaded_model_is_preferred_to_loading_it_elsewhere():
@@ -94,7 +94,7 @@ def test_evicting_is_preferred_to_saving_memory():
 def test_a_model_that_is_still_loading_counts_with_its_full_footprint():
     """The driver's figure does not include it yet. With two processes a card, the second must not take its memory."""
     loading = occupant(1, 0, 16, "x", held=0, runs=1)
-    decision = decide(demand(8), [card(0, 23)], [loading], Rules(RULES.reserve, per_card=2))
+    decision = decide(demand(8), [card(0, 23)], [loading], CardRules(RULES.reserve, per_card=2))
     assert isinstance(decision, Wait)
 
 
@@ -173,8 +173,10 @@ def beside(key: int, size: float, **values: object) -> Occupant:
     )  # fmt: skip
 
 
-def through(memory: float, size: float = 8, model: str = "b") -> Demand:
-    return Demand("images", model, int(size * GIBIBYTE), int(size * GIBIBYTE), memory=int(memory * GIBIBYTE))
+def through(memory: float, size: float = 8, model: str = "b") -> PlacementDemand:
+    return PlacementDemand(
+        "images", model, int(size * GIBIBYTE), int(size * GIBIBYTE), memory=int(memory * GIBIBYTE)
+    )
 
 
 def test_a_model_that_does_not_fit_into_main_memory_is_refused_before_it_is_loaded():
@@ -224,7 +226,7 @@ def test_a_model_that_leaves_the_card_leaves_the_main_memory_too():
         *(occupant(key, 0, 8, "x", used_at=key) for key in (1, 2, 3)),
         *(beside(key, 4, used_at=key) for key in (1, 2, 3)),
     ]
-    decision = decide(through(8, size=16), [card(0, 0)], models, Rules(), main(0))
+    decision = decide(through(8, size=16), [card(0, 0)], models, CardRules(), main(0))
     assert decision == Load(("GPU-0",), 16 * GIBIBYTE, (1, 2))
 
 
@@ -237,12 +239,12 @@ def test_main_memory_that_a_loading_model_may_still_take_is_promised_to_it():
 
 def test_a_job_on_the_processor_evicts_idle_models_of_gpus_and_waits_for_working_ones():
     """The processor itself is free: jobs on GPUs do not take its turn."""
-    job = Demand("texts", "t", 8 * GIBIBYTE, 8 * GIBIBYTE)
+    job = PlacementDemand("texts", "t", 8 * GIBIBYTE, 8 * GIBIBYTE)
     idle = [occupant(1, 0, 8, "x"), beside(1, 6)]
-    assert decide(job, [main(4)], idle, Rules()) == Load((MAIN_MEMORY,), 8 * GIBIBYTE, (1,))
+    assert decide(job, [main(4)], idle, CardRules()) == Load((MAIN_MEMORY,), 8 * GIBIBYTE, (1,))
     working = [occupant(1, 0, 8, "x", runs=1), beside(1, 6, runs=1)]
-    assert isinstance(decide(job, [main(4)], working, Rules()), Wait)
-    assert decide(job, [main(10)], working, Rules()) == Load((MAIN_MEMORY,), 8 * GIBIBYTE)
+    assert isinstance(decide(job, [main(4)], working, CardRules()), Wait)
+    assert decide(job, [main(10)], working, CardRules()) == Load((MAIN_MEMORY,), 8 * GIBIBYTE)
 
 
 # --- Several cards for one model ------------------------------------------------------------------------------------
@@ -352,7 +354,7 @@ class _Machine:
     """Cards, other programs, and the agent's processes, which take memory slowly and never exceed their budgets."""
 
     totals: list[int]
-    rules: Rules
+    rules: CardRules
     chance: random.Random
     others: list[int] = field(default_factory=list)
     processes: dict[int, _Process] = field(default_factory=dict)
@@ -401,7 +403,7 @@ class _Machine:
         mine = [item for item in self.processes.values() if number in item.cards and item.runs > 0]
         return sum(item.footprint - item.used for item in mine)
 
-    def submit(self, demand: Demand) -> None:
+    def submit(self, demand: PlacementDemand) -> None:
         """Carry out decisions as the miner does: evict, measure, decide again."""
         for _ in range(len(self.processes) + 2):
             memory = Card(MAIN_MEMORY, "This machine", self.main, self.free_main())
@@ -467,7 +469,9 @@ class _Machine:
                 least = self.chance.randint(0, need) if self.chance.random() < 0.5 else need
                 cards, most = self.chance.choice([(1, 1), (1, 1), (1, 2), (2, 2), (2, 4)])
                 memory = self.chance.choice([0, 0, self.chance.randint(0, 40)]) * GIBIBYTE
-                self.submit(Demand("images", self.chance.choice("abcd"), need, least, cards, most, memory))
+                self.submit(
+                    PlacementDemand("images", self.chance.choice("abcd"), need, least, cards, most, memory)
+                )
             case "grow":
                 for item in self.processes.values():
                     if item.runs > 0:
@@ -496,7 +500,7 @@ def test_nothing_is_ever_placed_beyond_free_memory(seed: int):
     """4,000 random machines with other programs that grow and shrink, 40 events each."""
     chance = random.Random(seed)  # noqa: S311 - reproducible, and not a secret
     totals = [chance.choice([8, 12, 24]) * GIBIBYTE for _ in range(chance.randint(1, 4))]
-    rules = Rules(reserve=chance.choice([0, GIBIBYTE // 2, GIBIBYTE]), per_card=chance.randint(1, 3))
+    rules = CardRules(reserve=chance.choice([0, GIBIBYTE // 2, GIBIBYTE]), per_card=chance.randint(1, 3))
     machine = _Machine(totals, rules, chance, main=chance.choice([16, 32, 64]) * GIBIBYTE)
     for _ in range(40):
         machine.step()

@@ -18,7 +18,7 @@ from agent import __version__
 from agent.core.errors import ConfigurationError
 from agent.miner.backoff import Backoff
 from agent.miner.identity import load_identity
-from agent.miner.link.capacity import Capacity
+from agent.miner.link.capacity import LinkCapacity
 from agent.miner.link.client import Link, LinkCallbacks
 from agent.miner.link.errors import RegistrationRefused, Unreachable
 from agent.miner.link.http import is_loopback
@@ -272,7 +272,7 @@ def test_a_connection_that_ends_before_the_handshake_counts_as_refused() -> None
                     on_lease=lambda _: None,
                     on_cancelled=lambda *_: None,
                     on_heartbeat=lambda: None,
-                    capacity=Capacity(),
+                    capacity=LinkCapacity(),
                 )
 
     listener = socket.create_server(("127.0.0.1", 0))

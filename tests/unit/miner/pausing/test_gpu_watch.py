@@ -10,99 +10,101 @@ from agent.core.values.durations import format_duration, parse_duration
 from agent.miner.pausing.gpu_watch import (
     ONSET_SECONDS,
     SLOWED_SECONDS,
-    Cause,
+    GpuReading,
     GpuWatch,
     Pause,
-    Reading,
-    Rules,
+    PauseCause,
+    PauseRules,
     whole,
 )
 
 HOLD = 60.0
 
 
-def causes(watch: GpuWatch, rules: Rules) -> list[Cause]:
+def causes(watch: GpuWatch, rules: PauseRules) -> list[PauseCause]:
     return [pause.cause for pause in watch.pauses(rules)]
 
 
 def test_heat_pauses_until_it_stays_below_the_margin_for_the_hold_time() -> None:
     """Readings around the limit change nothing while the card is still warm."""
-    rules = Rules(max_temperature=80, temperature_margin=5, hold_seconds=HOLD)
-    watch = GpuWatch().update(Reading(temperature=80), rules, 0)
+    rules = PauseRules(max_temperature=80, temperature_margin=5, hold_seconds=HOLD)
+    watch = GpuWatch().update(GpuReading(temperature=80), rules, 0)
     assert causes(watch, rules) == []
     for now, degrees in enumerate((81, 79, 76, 81, 76)):
-        watch = watch.update(Reading(temperature=degrees), rules, now)
-        assert causes(watch, rules) == [Cause.TEMPERATURE]
-    watch = watch.update(Reading(temperature=75), rules, 5 + HOLD - 2)
-    assert causes(watch, rules) == [Cause.TEMPERATURE]
-    watch = watch.update(Reading(temperature=76), rules, 5 + HOLD - 1)  # warm again: the hold time restarts
-    watch = watch.update(Reading(temperature=60), rules, 5 + 2 * HOLD - 2)
-    assert causes(watch, rules) == [Cause.TEMPERATURE]
-    assert causes(watch.update(Reading(temperature=60), rules, 5 + 2 * HOLD), rules) == []
+        watch = watch.update(GpuReading(temperature=degrees), rules, now)
+        assert causes(watch, rules) == [PauseCause.TEMPERATURE]
+    watch = watch.update(GpuReading(temperature=75), rules, 5 + HOLD - 2)
+    assert causes(watch, rules) == [PauseCause.TEMPERATURE]
+    watch = watch.update(
+        GpuReading(temperature=76), rules, 5 + HOLD - 1
+    )  # warm again: the hold time restarts
+    watch = watch.update(GpuReading(temperature=60), rules, 5 + 2 * HOLD - 2)
+    assert causes(watch, rules) == [PauseCause.TEMPERATURE]
+    assert causes(watch.update(GpuReading(temperature=60), rules, 5 + 2 * HOLD), rules) == []
 
 
 def test_power_pauses_likewise_and_a_card_without_readings_is_not_paused() -> None:
-    rules = Rules(max_power=300, power_margin=20, max_temperature=80, hold_seconds=0)
-    watch = GpuWatch().update(Reading(power=301), rules, 0)
+    rules = PauseRules(max_power=300, power_margin=20, max_temperature=80, hold_seconds=0)
+    watch = GpuWatch().update(GpuReading(power=301), rules, 0)
     assert [pause.words(0) for pause in watch.pauses(rules)] == ["for the power (limit 300 W)"]
-    assert causes(watch.update(Reading(power=281), rules, 1), rules) == [Cause.POWER]
-    assert causes(watch.update(Reading(power=280), rules, 1), rules) == []
-    assert causes(GpuWatch().update(Reading(), rules, 0), rules) == []
+    assert causes(watch.update(GpuReading(power=281), rules, 1), rules) == [PauseCause.POWER]
+    assert causes(watch.update(GpuReading(power=280), rules, 1), rules) == []
+    assert causes(GpuWatch().update(GpuReading(), rules, 0), rules) == []
 
 
 def test_a_faulty_card_is_paused_until_the_fault_has_been_absent_for_the_hold_time() -> None:
-    rules = Rules(hold_seconds=HOLD)
-    watch = GpuWatch().update(Reading(fault="2 uncorrectable memory errors"), rules, 0)
+    rules = PauseRules(hold_seconds=HOLD)
+    watch = GpuWatch().update(GpuReading(fault="2 uncorrectable memory errors"), rules, 0)
     assert [pause.words(0) for pause in watch.pauses(rules)] == [
         "because of a fault (2 uncorrectable memory errors)"
     ]
-    watch = watch.update(Reading(), rules, HOLD - 1)
+    watch = watch.update(GpuReading(), rules, HOLD - 1)
     assert [pause.detail for pause in watch.pauses(rules)] == ["2 uncorrectable memory errors"]
-    assert causes(watch.update(Reading(), rules, HOLD), rules) == []
-    tolerant = Rules(faulty=False, hold_seconds=HOLD)
-    assert causes(GpuWatch().update(Reading(fault="Xid 79", slowed=True), tolerant, 0), tolerant) == []
+    assert causes(watch.update(GpuReading(), rules, HOLD), rules) == []
+    tolerant = PauseRules(faulty=False, hold_seconds=HOLD)
+    assert causes(GpuWatch().update(GpuReading(fault="Xid 79", slowed=True), tolerant, 0), tolerant) == []
 
 
 def test_a_card_that_its_hardware_slows_down_for_long_is_paused() -> None:
-    rules = Rules(hold_seconds=0)
-    watch = GpuWatch().update(Reading(slowed=True), rules, 0)
-    watch = watch.update(Reading(slowed=True), rules, SLOWED_SECONDS - 1)
+    rules = PauseRules(hold_seconds=0)
+    watch = GpuWatch().update(GpuReading(slowed=True), rules, 0)
+    watch = watch.update(GpuReading(slowed=True), rules, SLOWED_SECONDS - 1)
     assert causes(watch, rules) == []
-    assert causes(watch.update(Reading(slowed=True), rules, SLOWED_SECONDS), rules) == [Cause.FAULT]
-    assert causes(watch.update(Reading(), rules, SLOWED_SECONDS), rules) == []
+    assert causes(watch.update(GpuReading(slowed=True), rules, SLOWED_SECONDS), rules) == [PauseCause.FAULT]
+    assert causes(watch.update(GpuReading(), rules, SLOWED_SECONDS), rules) == []
 
 
 def test_another_computing_program_pauses_at_once_until_it_is_absent_for_the_hold_time() -> None:
-    rules = Rules(other_programs=True, hold_seconds=HOLD)
-    watch = GpuWatch().update(Reading(others=1, working=True), rules, 0)
-    assert causes(watch, rules) == [Cause.PROGRAM]
-    assert causes(watch.update(Reading(), rules, HOLD - 1), rules) == [Cause.PROGRAM]
-    assert causes(watch.update(Reading(), rules, HOLD), rules) == []
-    assert causes(GpuWatch().update(Reading(others=1), Rules(), 0), Rules()) == []
+    rules = PauseRules(other_programs=True, hold_seconds=HOLD)
+    watch = GpuWatch().update(GpuReading(others=1, working=True), rules, 0)
+    assert causes(watch, rules) == [PauseCause.PROGRAM]
+    assert causes(watch.update(GpuReading(), rules, HOLD - 1), rules) == [PauseCause.PROGRAM]
+    assert causes(watch.update(GpuReading(), rules, HOLD), rules) == []
+    assert causes(GpuWatch().update(GpuReading(others=1), PauseRules(), 0), PauseRules()) == []
 
 
 def test_a_program_that_only_draws_counts_if_it_keeps_the_gpu_busy_while_the_agent_is_idle() -> None:
     """Moving a window is too short to count, and the agent's own work never counts."""
-    rules = Rules(other_programs=True, other_utilization=25, hold_seconds=HOLD)
-    watch = GpuWatch().update(Reading(utilization=90), rules, 0)
-    watch = watch.update(Reading(utilization=10), rules, ONSET_SECONDS - 1)
-    watch = watch.update(Reading(utilization=90), rules, ONSET_SECONDS)
+    rules = PauseRules(other_programs=True, other_utilization=25, hold_seconds=HOLD)
+    watch = GpuWatch().update(GpuReading(utilization=90), rules, 0)
+    watch = watch.update(GpuReading(utilization=10), rules, ONSET_SECONDS - 1)
+    watch = watch.update(GpuReading(utilization=90), rules, ONSET_SECONDS)
     assert causes(watch, rules) == []
-    watch = watch.update(Reading(utilization=25), rules, 2 * ONSET_SECONDS)
-    assert causes(watch, rules) == [Cause.PROGRAM]
+    watch = watch.update(GpuReading(utilization=25), rules, 2 * ONSET_SECONDS)
+    assert causes(watch, rules) == [PauseCause.PROGRAM]
     watch = GpuWatch()
     for now in range(0, 100, 5):
-        watch = watch.update(Reading(utilization=99, working=True), rules, now)
+        watch = watch.update(GpuReading(utilization=99, working=True), rules, now)
     assert causes(watch, rules) == []
 
 
 def test_the_whole_miner_is_paused_by_its_own_pause_or_if_all_its_gpus_are() -> None:
-    hand, schedule = Pause(Cause.HAND), Pause(Cause.SCHEDULE, until=100.0)
+    hand, schedule = Pause(PauseCause.HAND), Pause(PauseCause.SCHEDULE, until=100.0)
     assert whole(hand, {"GPU 0": None}) == hand
     assert whole(None, {}) is None
     assert whole(None, {"GPU 0": schedule, "GPU 1": None}) is None
-    assert whole(None, {"GPU 0": schedule, "GPU 1": Pause(Cause.SCHEDULE, until=50.0)}) == Pause(
-        Cause.SCHEDULE, until=50.0
+    assert whole(None, {"GPU 0": schedule, "GPU 1": Pause(PauseCause.SCHEDULE, until=50.0)}) == Pause(
+        PauseCause.SCHEDULE, until=50.0
     )
     both = whole(None, {"GPU 0": schedule, "GPU 1": hand})
     assert both is not None
@@ -111,9 +113,9 @@ def test_the_whole_miner_is_paused_by_its_own_pause_or_if_all_its_gpus_are() -> 
 
 def test_a_pause_shows_its_end_with_the_day_if_it_is_not_today() -> None:
     now = datetime(2026, 11, 23, 12).timestamp()  # noqa: DTZ001 - local time, as displayed
-    assert Pause(Cause.HAND).words(now) == "by hand"
-    assert Pause(Cause.HAND, until=now + 3600).words(now) == "by hand until 13:00"
-    assert Pause(Cause.SCHEDULE, until=now + 86400).words(now) == "by schedule until Tue 24 Nov 12:00"
+    assert Pause(PauseCause.HAND).words(now) == "by hand"
+    assert Pause(PauseCause.HAND, until=now + 3600).words(now) == "by hand until 13:00"
+    assert Pause(PauseCause.SCHEDULE, until=now + 86400).words(now) == "by schedule until Tue 24 Nov 12:00"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.miner.machine.gpus import Gpu
-from agent.miner.pausing.gpu_watch import Cause
+from agent.miner.pausing.gpu_watch import PauseCause
 from agent.miner.pausing.pauses import GpuUnknown, Pauses
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
@@ -66,7 +66,7 @@ def owner(tmp_path: Path) -> Owner:
     return Owner(tmp_path)
 
 
-def cause(pauses: Pauses) -> Cause | None:
+def cause(pauses: Pauses) -> PauseCause | None:
     pauses.update()
     return None if pauses.now.miner is None else pauses.now.miner.cause
 
@@ -81,13 +81,13 @@ def test_a_manual_pause_survives_a_restart_until_it_expires_or_is_resumed(
     assert pauses.reason() == "by hand until 14:00"
     assert pauses.now.devices == {"cpu", *(card.uuid for card in cards)}
     owner.now += 7199
-    assert cause(pauses) == Cause.HAND
+    assert cause(pauses) == PauseCause.HAND
     owner.now += 1
     assert cause(pauses) is None
     assert cause(owner.pauses()) is None
     pauses.pause()
     owner.now += 1e7
-    assert cause(owner.pauses()) == Cause.HAND
+    assert cause(owner.pauses()) == PauseCause.HAND
     pauses.resume()
     assert cause(owner.pauses()) is None
 
@@ -98,7 +98,7 @@ def test_gpus_are_paused_separately_and_pausing_all_pauses_the_miner(owner: Owne
     assert pauses.now.devices == {SECOND}
     assert (cause(pauses), pauses.gpu_reason(SECOND), pauses.gpu_reason(FIRST)) == (None, "by hand", None)
     pauses.pause("gpu-000", 60)
-    assert cause(owner.pauses()) == Cause.HAND
+    assert cause(owner.pauses()) == PauseCause.HAND
     assert owner.pauses().now.devices == {FIRST, SECOND, "cpu"}
     pauses.resume("1")
     assert pauses.now.devices == {FIRST}
@@ -137,7 +137,7 @@ def test_resuming_overrides_a_schedule_until_its_next_window(owner: Owner, cards
     assert pauses.reason() == "by hand"
     pauses.resume()
     owner.now += 21 * 3600
-    assert cause(pauses) == Cause.SCHEDULE
+    assert cause(pauses) == PauseCause.SCHEDULE
 
 
 @pytest.mark.anyio
@@ -150,9 +150,9 @@ async def test_a_faulty_or_lost_gpu_is_paused_without_any_rule_and_the_other_wor
     owner.cards.last = ()
     await pauses.measure()
     assert pauses.gpu_reason(SECOND) == "because of a fault (the driver no longer finds it)"
-    assert cause(pauses) == Cause.FAULT
+    assert cause(pauses) == PauseCause.FAULT
     pauses.resume()
-    assert cause(pauses) == Cause.FAULT
+    assert cause(pauses) == PauseCause.FAULT
     assert cause(owner.pauses(pause={"faulty": False})) is None
 
 
@@ -180,7 +180,7 @@ def test_a_damaged_pause_file_pauses_nothing_and_is_replaced(owner: Owner) -> No
     pauses = owner.pauses()
     assert cause(pauses) is None
     pauses.pause()
-    assert cause(owner.pauses()) == Cause.HAND
+    assert cause(owner.pauses()) == PauseCause.HAND
 
 
 def test_executed_commands_are_saved_with_their_effect(owner: Owner) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.miner.control import ControlUnavailable, Refused, ask
+from agent.miner.control import CallRefused, ControlUnavailable, ask
 from agent.miner.daemon import Daemon
 from miner_support import daemons
 from miner_support.coordinator import FakeCoordinator
@@ -68,7 +68,7 @@ async def test_pausing_now_hands_back_running_leases(coordinator: FakeCoordinato
         await coordinator.until(lambda: job in coordinator.releases)
         assert coordinator.releases[job]["reason"] == "paused"
         assert daemon.status()["leases"] == []
-        with pytest.raises(Refused, match="this machine has none"):
+        with pytest.raises(CallRefused, match="this machine has none"):
             await ask_daemon(tmp_path, "pause", gpu="0")
 
 

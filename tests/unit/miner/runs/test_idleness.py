@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.miner.pausing.gpu_watch import Cause
+from agent.miner.pausing.gpu_watch import PauseCause
 from agent.miner.runs.idleness import HOUR_SECONDS, LastHour, Moment, Use, uses
 
 
@@ -17,8 +17,8 @@ from agent.miner.runs.idleness import HOUR_SECONDS, LastHour, Moment, Use, uses
         (Moment(2, 1, [Use.WORKING]), {Use.WORKING: 1, Use.NO_JOB: 1}),
         (Moment(1, 0, [Use.WORKING] * 3 + [Use.LOADING]), {Use.WORKING: 0.75, Use.LOADING: 0.25}),
         (Moment(2, 1, [Use.FETCHING], Use.HAND), {Use.FETCHING: 1, Use.HAND: 1}),
-        (Moment(2, 2, paused=[Cause.SCHEDULE]), {Use.SCHEDULE: 1, Use.NO_JOB: 1}),
-        (Moment(2, 1, [Use.WORKING], paused=[Cause.HAND]), {Use.WORKING: 1, Use.HAND: 1}),
+        (Moment(2, 2, paused=[PauseCause.SCHEDULE]), {Use.SCHEDULE: 1, Use.NO_JOB: 1}),
+        (Moment(2, 1, [Use.WORKING], paused=[PauseCause.HAND]), {Use.WORKING: 1, Use.HAND: 1}),
         (Moment(2, 2, barrier=Use.OFFLINE), {Use.OFFLINE: 2}),
     ],
 )
@@ -65,7 +65,7 @@ def test_shares_sum_to_one_for_any_history(history: list[tuple[float, dict[Use, 
             free=st.integers(0, slots),
             stages=st.lists(st.sampled_from([Use.WORKING, Use.LOADING, Use.WAITING]), max_size=20),
             barrier=st.sampled_from([None, Use.HAND, Use.OUTBOX]),
-            paused=st.lists(st.sampled_from(list(Cause)), max_size=4),
+            paused=st.lists(st.sampled_from(list(PauseCause)), max_size=4),
             per_card=st.integers(1, 4),
         )
     )

@@ -15,7 +15,8 @@ import pytest
 
 from agent.core.errors import ConfigurationError
 from agent.miner.link.errors import Unreachable
-from agent.miner.runs.outbox import SENDERS, Artifact, Entry, Outbox
+from agent.miner.runs.outbox import SENDERS, Outbox
+from agent.miner.runs.outbox_database import Artifact, OutboxEntry
 
 pytestmark = pytest.mark.anyio
 
@@ -77,8 +78,8 @@ async def sending(path: Path, link: Any) -> AsyncIterator[Outbox]:
         await outbox.close()
 
 
-def result(number: int = 1, **fields: Any) -> Entry:
-    return Entry(f"job_{number}", 1, "result", {"fence": 1, "results": {"number": number}}, **fields)
+def result(number: int = 1, **fields: Any) -> OutboxEntry:
+    return OutboxEntry(f"job_{number}", 1, "result", {"fence": 1, "results": {"number": number}}, **fields)
 
 
 @pytest.mark.parametrize(
