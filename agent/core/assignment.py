@@ -110,16 +110,16 @@ def match(
     running: Mapping[str, int],
     now: float,
     limits: Mapping[str, int] | None = None,
-    most: Mapping[str, int] | None = None,
+    max_jobs: Mapping[str, int] | None = None,
 ) -> list[tuple[str, Candidate]]:
     """Return pairs of job id and miner, best first. `running` counts the running jobs of each account.
 
-    `limits` has the maximum number of running jobs of accounts that are limited, `most` how many jobs some miners get at most, even
+    `limits` has the maximum number of running jobs of accounts that are limited, `max_jobs` how many jobs some miners get at most, even
     if they have more free capacity. A job avoids the miner that failed it last while another suitable miner is waiting.
     """
     load = Counter(running)
     pairs: list[tuple[str, Candidate]] = []
-    miners.begin(most or {})
+    miners.begin(max_jobs or {})
     for job in in_turn(jobs, load, now, limits):
         if not miners:
             break

@@ -36,7 +36,7 @@ def correction(setting: Setting, value: Any) -> str | None:
     """Return the value as it must be written in a TOML file, or None if it cannot be guessed."""
     form = setting.form
     # A single value is the most frequent mistake in a list.
-    if form.many:
+    if form.is_list:
         return None if isinstance(value, list | dict) else _as_list(value)
     if isinstance(value, list):
         return correction(setting, value[0]) or written(value[0]) if len(value) == 1 else None

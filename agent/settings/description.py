@@ -53,7 +53,7 @@ class Form:
     unit: str = ""
     choices: tuple[str, ...] = ()
     """All allowed values of a setting that accepts only certain words."""
-    many: bool = False
+    is_list: bool = False
     """Whether the value is a list."""
     types: tuple[Any, ...] = ()
     """The Python types of one value, without None."""
@@ -247,7 +247,7 @@ def _form_of(annotation: Any, metadata: list[Any], name: str) -> Form:
     if origin in (tuple, list, frozenset):
         item = _form_of(arguments[0], [], name)
         return Form(
-            f"list: {item.words}", f"[{item.sample}]", item.unit, item.choices, many=True, types=item.types
+            f"list: {item.words}", f"[{item.sample}]", item.unit, item.choices, is_list=True, types=item.types
         )
     if origin is dict:
         item = _form_of(arguments[1], [], name)
@@ -265,7 +265,7 @@ def _union(kinds: tuple[Any, ...], metadata: list[Any], name: str) -> Form:
         forms[0].sample,
         forms[0].unit,
         tuple(word for form in forms for word in form.choices),
-        any(form.many for form in forms),
+        any(form.is_list for form in forms),
         tuple(kind for form in forms for kind in form.types),
     )
 

@@ -101,8 +101,8 @@ def _section(details: ErrorDetails, key: str, declared: Known) -> tuple[str, str
 
 def _write(setting: Setting, inside: tuple[str, ...], value: Any, origin: Origin) -> str | None:
     """Return how to write the value. `inside` is its path within the setting, if that is a list or a table."""
-    if setting.form.many and inside:
-        better = correction(replace(setting, form=replace(setting.form, many=False)), value)
+    if setting.form.is_list and inside:
+        better = correction(replace(setting, form=replace(setting.form, is_list=False)), value)
         return better and f"Write {better} instead."
     better = correction(setting, value)
     if better is None:

@@ -203,13 +203,13 @@ def _variable_errors(name: str, setting: Setting | None, variables: list[str]) -
         near = nearest(name.upper(), variables)
         suggestion = f"Did you mean {near}?" if near else None
         yield SettingError(name, "there is no such setting.", suggestion, origin)
-    elif os.environ[name] and (setting.form.many or dict in setting.form.types):
+    elif os.environ[name] and (setting.form.is_list or dict in setting.form.types):
         try:
             json.loads(os.environ[name])
         except ValueError:
-            kind = "list" if setting.form.many else "table"
+            kind = "list" if setting.form.is_list else "table"
             parts = [part.strip() for part in os.environ[name].split(",")]
-            sample = json.dumps(parts) if setting.form.many else "{...}"
+            sample = json.dumps(parts) if setting.form.is_list else "{...}"
             yield SettingError(
                 name, f"a {kind} in a variable must be JSON.", f"Write {name}='{sample}'", origin
             )

@@ -75,7 +75,7 @@ def _sections(settings: list[Setting]) -> Iterator[str]:
 
 def _is_open(setting: Setting) -> bool:
     """Return whether the empty default does not show how a value is written."""
-    return setting.form.many or setting.form.types == (dict,)
+    return setting.form.is_list or setting.form.types == (dict,)
 
 
 def _form(setting: Setting) -> str:

@@ -107,7 +107,7 @@ def test_no_miner_is_ever_assigned_more_than_its_free_capacity(
 ) -> None:
     """No job is assigned twice or to a miner that cannot run it, and no capacity stays free for which a suitable job waits."""
     candidates = kind(candidate for candidate, _ in miners)
-    pairs = match(jobs, candidates, {}, 0.0, most=limits_of(miners))
+    pairs = match(jobs, candidates, {}, 0.0, max_jobs=limits_of(miners))
     by_id = {waiting.job_id: waiting for waiting in jobs}
     assert len({job_id for job_id, _ in pairs}) == len(pairs)
     given: dict[str, Counter[tuple[str, str | None]]] = defaultdict(Counter)
@@ -158,8 +158,8 @@ def test_what_earlier_rounds_have_found_changes_no_assignment(
             present = drawn if everything else present | dict(list(drawn.items())[:1])
             limits = limits_of(miners)
             candidates.update(present.values())
-            by_the_rule = match(jobs, AllMiners(present.values()), {}, float(number), most=limits)
-            assert match(jobs, candidates, {}, float(number), most=limits) == by_the_rule
+            by_the_rule = match(jobs, AllMiners(present.values()), {}, float(number), max_jobs=limits)
+            assert match(jobs, candidates, {}, float(number), max_jobs=limits) == by_the_rule
 
 
 def counted(patch: pytest.MonkeyPatch) -> list[str]:
