@@ -34,7 +34,7 @@ from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.outbox import Outbox
 from agent.miner.runs.run import RunDependencies
 from agent.miner.runs.slots import Workload
-from agent.miner.sealing.jobs import SealedJobs
+from agent.miner.sealing.sealed_jobs import SealedJobs
 from agent.miner.session import Session
 from agent.miner.settings import MinerSettings
 from agent.miner.status.earnings import Earnings

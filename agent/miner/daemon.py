@@ -15,7 +15,7 @@ from agent.miner.backend import MinerOptions
 from agent.miner.build import MinerParts, build, serve_owner
 from agent.miner.control_calls import ControlCalls
 from agent.miner.engines.interpreters import HOST_COMMAND
-from agent.miner.link.errors import SessionSuperseded
+from agent.miner.link.refusals import SessionSuperseded
 from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.settings import EnginesSettings, MinerSettings
 from agent.miner.status.watchdog import supervise

@@ -27,8 +27,8 @@ from agent.settings.coordinator import (
     StreamSettings,
 )
 from agent.settings.description import Setting, describe, sections
-from agent.settings.errors import InvalidSettings, Origin, SettingError
 from agent.settings.explaining import Known, explain
+from agent.settings.invalid import InvalidSettings, Origin, SettingError
 from agent.settings.merging import Sources
 from agent.settings.sources import EnvironmentValues, SettingsFile, parse_file, read_environment, read_file
 

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from agent.settings.corrections import correction, meant
 from agent.settings.description import Setting, describe
-from agent.settings.errors import Origin, SettingError, missing_extension
+from agent.settings.invalid import Origin, SettingError, missing_extension
 from agent.settings.merging import Sources
 
 _LONGEST: Final = 60

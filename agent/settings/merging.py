@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.settings.errors import Origin
+from agent.settings.invalid import Origin
 from agent.settings.sources import EnvironmentValues, SettingsFile
 
 Json = dict[str, Any]

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from agent.core.errors import ConfigurationError
 from agent.core.values.near_names import nearest
 from agent.settings.description import Setting
-from agent.settings.errors import Origin, SettingError, missing_extension
+from agent.settings.invalid import Origin, SettingError, missing_extension
 
 PREFIX: Final = "AITBC_"
 _FOREIGN: Final = frozenset({"AITBC_API_KEY", "AITBC_BASE_URL", "AITBC_CONFIG_DIR", "AITBC_FAULT_POINTS"})

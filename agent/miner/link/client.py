@@ -21,9 +21,9 @@ import structlog
 from agent.miner.backoff import Backoff, sleep
 from agent.miner.identity import Identity
 from agent.miner.link.capacity import LinkCapacity
-from agent.miner.link.errors import Excluded, Incompatible, SessionSuperseded, Unreachable
 from agent.miner.link.http import HttpLink
 from agent.miner.link.polling import FIRST_DELAY, LONGEST_DELAY, Polling
+from agent.miner.link.refusals import Excluded, Incompatible, SessionSuperseded, Unreachable
 from agent.miner.link.registration import EXCLUDED_CODE, error_code, register
 from agent.miner.link.websocket import (
     CLOSED_EXCLUDED,

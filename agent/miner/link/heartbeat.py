@@ -16,7 +16,7 @@ from agent.core.liveness import Liveness
 from agent.deadline import call_within
 from agent.miner.backoff import sleep
 from agent.miner.link.client import Link
-from agent.miner.link.errors import Unreachable
+from agent.miner.link.refusals import Unreachable
 from agent.miner.machine.gpus import GpuReadings
 from agent.protocol.answers import LeaseAnswer
 from agent.protocol.messages import MAX_LEASES

@@ -15,7 +15,7 @@ import orjson
 
 from agent.core.errors import ConfigurationError
 from agent.miner.link.direct import DirectTransfers
-from agent.miner.link.errors import Unreachable
+from agent.miner.link.refusals import Unreachable
 
 _CONNECT_SECONDS: Final = 10.0
 _TRANSFER_SECONDS: Final = 60.0

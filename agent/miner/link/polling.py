@@ -11,7 +11,7 @@ import structlog
 
 from agent.miner.backoff import Backoff
 from agent.miner.link.capacity import Announcement, LinkCapacity
-from agent.miner.link.errors import Unreachable
+from agent.miner.link.refusals import Unreachable
 
 FIRST_DELAY: Final = 0.2
 LONGEST_DELAY: Final = 20.0

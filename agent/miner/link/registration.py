@@ -7,8 +7,8 @@ from typing import Any, Final, TypeVar
 
 from agent.core.versions import version_problem
 from agent.miner.identity import Identity
-from agent.miner.link.errors import Excluded, Incompatible, RegistrationRefused, Unreachable
 from agent.miner.link.http import HttpLink
+from agent.miner.link.refusals import Excluded, Incompatible, RegistrationRefused, Unreachable
 from agent.protocol.answers import Challenge, Registered
 from agent.protocol.reading import MalformedMessage, read
 from aitbc.answers.fields import Answer

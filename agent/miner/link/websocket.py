@@ -18,8 +18,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from agent.miner.link.capacity import Announcement, LinkCapacity
-from agent.miner.link.errors import Unreachable
 from agent.miner.link.http import is_loopback
+from agent.miner.link.refusals import Unreachable
 from agent.protocol.answers import CallAnswer, HeldLease
 from agent.protocol.reading import MalformedMessage, read
 

@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from agent.miner.link.client import Link
-from agent.miner.link.errors import Unreachable
+from agent.miner.link.refusals import Unreachable
 from agent.miner.runs.inputs import ArtifactSource, fetch
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.result import hash_output

@@ -14,7 +14,7 @@ import orjson
 import structlog
 
 from agent.miner.link.client import Link
-from agent.miner.link.errors import Unreachable
+from agent.miner.link.refusals import Unreachable
 from agent.miner.runs.lease import Lease
 from agent.miner.tasks import Background
 from runners.host.protocol import plain_units

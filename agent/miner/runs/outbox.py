@@ -19,7 +19,7 @@ from agent.fault_points import reach
 from agent.miner.backoff import Backoff, sleep
 from agent.miner.data_dir import discard
 from agent.miner.link.client import Link
-from agent.miner.link.errors import Unreachable
+from agent.miner.link.refusals import Unreachable
 from agent.miner.link.registration import error_code
 from agent.miner.runs.outbox_database import Artifact, OutboxDatabase, OutboxEntry
 from runners.errors import FailureCode

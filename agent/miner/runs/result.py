@@ -24,7 +24,7 @@ from agent.miner.executor.output_files import open_output
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.outbox_database import Artifact
-from agent.miner.sealing.jobs import OpenedJob
+from agent.miner.sealing.sealed_jobs import OpenedJob
 from agent.miner.session import Session
 from agent.protocol.messages import MAX_EVIDENCE
 from aitbc.canonical import canonical_json, sha256_hex

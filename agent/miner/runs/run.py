@@ -25,7 +25,7 @@ from agent.miner.data_dir import discard
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.contract import Execution, Executor, Stage
 from agent.miner.link.client import Link
-from agent.miner.link.errors import Unreachable
+from agent.miner.link.refusals import Unreachable
 from agent.miner.machine.calibrations import read_calibrations
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.models.provider import Lent, Models
@@ -47,7 +47,7 @@ from agent.miner.runs.result import (
     result_body,
     statement_about,
 )
-from agent.miner.sealing.jobs import OpenedJob, SealedJobs
+from agent.miner.sealing.sealed_jobs import OpenedJob, SealedJobs
 from agent.miner.session import Session
 from agent.miner.settings import InputSettings
 from agent.miner.tasks import Background

@@ -18,7 +18,7 @@ from agent.core.matching import Batch, FreeCapacity
 from agent.fault_points import reach
 from agent.miner.executor.circuit_breaker import FaultGuard
 from agent.miner.executor.contract import Working
-from agent.miner.link.errors import Unreachable
+from agent.miner.link.refusals import Unreachable
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.idleness import PAUSED, Moment, Use
 from agent.miner.runs.lease import Lease

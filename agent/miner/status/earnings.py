@@ -12,7 +12,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.miner.link.client import Link
-from agent.miner.link.errors import Unreachable
+from agent.miner.link.refusals import Unreachable
 from agent.miner.session import Session
 
 QUERY_SECONDS: Final = 60.0

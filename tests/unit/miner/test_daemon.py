@@ -17,7 +17,7 @@ import pytest
 
 from agent.core.errors import ConfigurationError
 from agent.miner.control import ask
-from agent.miner.link.errors import RegistrationRefused, SessionSuperseded
+from agent.miner.link.refusals import RegistrationRefused, SessionSuperseded
 from miner_support import daemons
 from miner_support.coordinator import FakeCoordinator, refusal
 from miner_support.daemons import make_daemon, running, settings_for, until

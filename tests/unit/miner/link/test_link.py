@@ -20,8 +20,8 @@ from agent.miner.backoff import Backoff
 from agent.miner.identity import load_identity
 from agent.miner.link.capacity import LinkCapacity
 from agent.miner.link.client import Link, LinkCallbacks
-from agent.miner.link.errors import RegistrationRefused, Unreachable
 from agent.miner.link.http import is_loopback
+from agent.miner.link.refusals import RegistrationRefused, Unreachable
 from agent.miner.link.websocket import WebSocketRefused, open_websocket
 from miner_support.coordinator import FakeCoordinator
 from miner_support.daemons import until

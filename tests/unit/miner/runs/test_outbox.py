@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from agent.core.errors import ConfigurationError
-from agent.miner.link.errors import Unreachable
+from agent.miner.link.refusals import Unreachable
 from agent.miner.runs.outbox import SENDERS, Outbox
 from agent.miner.runs.outbox_database import Artifact, OutboxEntry
 

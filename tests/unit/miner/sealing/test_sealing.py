@@ -12,9 +12,9 @@ import pytest
 from agent.core.errors import ConfigurationError
 from agent.miner.identity import Identity, load_identity
 from agent.miner.sealing import directory as directories
-from agent.miner.sealing.jobs import SealedJobs
 from agent.miner.sealing.keys import DAY, FILE, MAX_KEYS, SealingKeys
 from agent.miner.sealing.requests import RequestLog
+from agent.miner.sealing.sealed_jobs import SealedJobs
 from agent.miner.settings import MinerSettings, SealingSettings
 from aitbc.canonical import b64encode
 from aitbc.errors import VerificationError
