@@ -26,6 +26,7 @@ FEATURES: Final = (
     "streams",
     "market",
     "enrolments",
+    "exclusion",
     "reruns",
     "offers",
     "sealing",

@@ -10,8 +10,7 @@ from pydantic import ConfigDict, Field
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access, logins, wallet
-from agent.coordinator.operations.answers.miners import Removal
-from agent.coordinator.operations.miners import exclusion
+from agent.coordinator.operations.miners import sessions
 from agent.coordinator.routes._callers import (
     Admin,
     ContextOf,
@@ -24,7 +23,6 @@ from agent.core.errors import Conflict, InsufficientBalance, NotFound
 from agent.core.values.quantities import Money
 from aitbc.answers import fields
 from aitbc.answers.accounts import AccountList, Booked, KeyList, NewAccount, NewKey, NewLogin, Role
-from aitbc.answers.miners import Exclusion, Inclusion
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin", tags=["Administration"])
 
@@ -72,14 +70,6 @@ class LoginRequest(RequestBody):
     account_id: str | None = None
     miner_id: str | None = None
     admin: bool = False
-
-
-class ExclusionRequest(RequestBody):
-    """The reason for an exclusion, which the miner's owner sees."""
-
-    reason: Annotated[str, Field(max_length=200, examples=["It returns results that were not computed."])] = (
-        ""
-    )
 
 
 @router.post("/accounts", status_code=status.HTTP_201_CREATED, summary="Create an account")
@@ -169,7 +159,7 @@ async def revoke_key(context: ContextOf, _: Admin, key_id: fields.KeyId) -> None
     """The key is invalid from now on. Revoking the key of a miner's owner ends the miner's session; to keep the miner out, exclude it."""
     revoked = await access.revoke_key(context, key_id)
     if revoked.miner_id is not None:
-        await exclusion.end_session_of_key(context, revoked.miner_id)
+        await sessions.end_session_of_key(context, revoked.miner_id)
 
 
 @router.post(
@@ -181,27 +171,3 @@ async def create_login(context: ContextOf, _: Admin, request: LoginRequest | Non
     return await logins.create_login(
         context, account_id=chosen.account_id, miner_id=chosen.miner_id, admin=chosen.admin
     )
-
-
-@router.post("/miners/{miner_id}/exclude", responses=errors(NotFound), summary="Exclude a miner")
-async def exclude_miner(
-    context: ContextOf, _: Admin, miner_id: fields.MinerId, request: ExclusionRequest | None = None
-) -> Exclusion:
-    """Its session ends immediately, its running jobs go to other miners, and it can no longer register."""
-    reason = request.reason if request is not None else ""
-    return await exclusion.exclude(context, miner_id, reason)
-
-
-@router.post("/miners/{miner_id}/include", responses=errors(NotFound), summary="Readmit a miner")
-async def include_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) -> Inclusion:
-    """The miner can register again, which it attempts every few minutes."""
-    return await exclusion.include(context, miner_id)
-
-
-@router.delete("/miners/{miner_id}", responses=errors(NotFound), summary="Remove a miner")
-async def remove_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) -> Removal:
-    """Its session ends immediately, its running jobs go to other miners, and its offers end. Receipts, statistics and earnings stay.
-
-    The miner can join again with an enrolment token. To keep it out, exclude it.
-    """
-    return await exclusion.remove(context, miner_id)

@@ -193,26 +193,10 @@ def set_agent_version(connection: Connection, miner_id: str, agent_version: str)
     )
 
 
-def set_exclusion(connection: Connection, miner_id: str, at: float | None, reason: str | None) -> None:
-    """Exclude a miner, or readmit it with None."""
-    connection.execute(
-        update(miners).where(miners.c.miner_id == miner_id).values(excluded_at=at, excluded_reason=reason)
-    )
-
-
 def end_session(connection: Connection, miner_id: str, unusable_sha256: str) -> None:
     """Invalidate the token of the miner's session. `unusable_sha256` is the digest of a discarded secret."""
     connection.execute(
         update(miners).where(miners.c.miner_id == miner_id).values(session_sha256=unusable_sha256)
-    )
-
-
-def remove(connection: Connection, miner_id: str, now: float, unusable_sha256: str) -> None:
-    """Mark a miner as removed, and invalidate the token of its session."""
-    connection.execute(
-        update(miners)
-        .where(miners.c.miner_id == miner_id)
-        .values(removed_at=now, paused=None, session_sha256=unusable_sha256)
     )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from agent import __version__
 from agent.coordinator.dispatch.claims import claim, release_undelivered
+from agent.coordinator.features.exclusion import exclusion
 from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.installed import EXAMINERS
@@ -27,7 +28,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.folding import fold_work
 from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
-from agent.coordinator.operations.miners import completion, exclusion, heartbeats, leases, sessions
+from agent.coordinator.operations.miners import completion, heartbeats, leases, sessions
 from agent.coordinator.port import candidate_of
 from agent.coordinator.store import counts, ledger
 from agent.coordinator.store.database import Connection

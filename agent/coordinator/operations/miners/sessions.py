@@ -22,7 +22,7 @@ from agent.coordinator.store import locks, running
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
-from agent.core.errors import Forbidden, MinerExcluded, StaleSession, Unauthorized, VersionMismatch
+from agent.core.errors import ApiError, Forbidden, MinerExcluded, StaleSession, Unauthorized, VersionMismatch
 from agent.core.jobs import Expire, Keep
 from agent.core.values.quantities import format_time
 from agent.core.versions import version_problem
@@ -322,3 +322,15 @@ async def session_of(context: Context, token: str | None) -> Session:
     )
     sessions[sha256] = context.clock(), session
     return session
+
+
+async def end_session_of_key(context: Context, miner_id: str) -> None:
+    """End the session of a miner whose owner's key was revoked. The miner registers again with its own key and keeps its leases."""
+    await context.database.write(store.end_session, miner_id, digest(secrets.token_urlsafe(32)))
+    end_session(context, miner_id, Unauthorized("A key of this miner was revoked; register again."))
+
+
+def end_session(context: Context, miner_id: str, why: ApiError) -> None:
+    """End the connections of a miner whose session is no longer valid, and have it forgotten."""
+    context.caches.forget_sessions()
+    context.dispatcher.end_connections(miner_id, why)

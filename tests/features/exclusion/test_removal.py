@@ -8,8 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations.miners import exclusion
-from agent.coordinator.store import miners as store
+from agent.coordinator.features.exclusion import exclusion, store
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import job, submit
 from support.server import Served, serve

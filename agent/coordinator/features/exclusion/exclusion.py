@@ -12,13 +12,14 @@ import structlog
 
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
+from agent.coordinator.features.exclusion import store
+from agent.coordinator.features.exclusion.answers import Removal
 from agent.coordinator.operations.accounts.access import digest
-from agent.coordinator.operations.answers.miners import Removal
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners.sessions import exclusion_of, lease_end
+from agent.coordinator.operations.miners.sessions import end_session, exclusion_of, lease_end
 from agent.coordinator.store import locks, running
-from agent.coordinator.store import miners as store
-from agent.core.errors import ApiError, NotFound, Unauthorized
+from agent.coordinator.store import miners as miner_store
+from agent.core.errors import NotFound, Unauthorized
 from agent.core.jobs import JobState, Release
 from agent.core.values.quantities import format_time
 from aitbc.answers.miners import Exclusion, Inclusion
@@ -30,7 +31,7 @@ async def exclude(context: Context, miner_id: str, reason: str) -> Exclusion:
     """Exclude a miner. Its running jobs are queued again, without a counted attempt. Raises `NotFound`."""
     now = context.clock()
     requeued = await context.database.write(_exclude, miner_id, reason or None, now)
-    _end_session(context, miner_id, exclusion_of(reason or None))
+    end_session(context, miner_id, exclusion_of(reason or None))
     context.dispatcher.job_waiting()
     log.warning("miner_excluded", miner_id=miner_id, requeued=requeued)
     return Exclusion(miner_id=miner_id, excluded_at=format_time(now), requeued_jobs=requeued)
@@ -67,7 +68,7 @@ async def remove(context: Context, miner_id: str) -> Removal:
     """
     now = context.clock()
     requeued, fields = await context.database.write(_remove, context, miner_id, now)
-    _end_session(context, miner_id, Unauthorized("An operator has removed this miner."))
+    end_session(context, miner_id, Unauthorized("An operator has removed this miner."))
     context.dispatcher.job_waiting()
     log.warning("miner_removed", miner_id=miner_id, requeued=requeued, **fields)
     return Removal(miner_id=miner_id, removed_at=format_time(now), requeued_jobs=requeued, **fields)
@@ -92,26 +93,15 @@ async def include(context: Context, miner_id: str) -> Inclusion:
 
 
 def _include(connection: Connection, miner_id: str) -> None:
-    if store.find_former(connection, miner_id) is None:  # a removed miner may be excluded
+    if miner_store.find_former(connection, miner_id) is None:  # a removed miner may be excluded
         raise _unknown(miner_id)
     store.set_exclusion(connection, miner_id, None, None)
 
 
 def _require(connection: Connection, miner_id: str) -> None:
-    if store.find(connection, miner_id) is None:
+    if miner_store.find(connection, miner_id) is None:
         raise _unknown(miner_id)
 
 
 def _unknown(miner_id: str) -> NotFound:
     return NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
-
-
-async def end_session_of_key(context: Context, miner_id: str) -> None:
-    """End the session of a miner whose owner's key was revoked. The miner registers again with its own key and keeps its leases."""
-    await context.database.write(store.end_session, miner_id, digest(secrets.token_urlsafe(32)))
-    _end_session(context, miner_id, Unauthorized("A key of this miner was revoked; register again."))
-
-
-def _end_session(context: Context, miner_id: str, why: ApiError) -> None:
-    context.caches.forget_sessions()
-    context.dispatcher.end_connections(miner_id, why)

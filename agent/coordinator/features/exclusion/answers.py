@@ -1,4 +1,4 @@
-"""The answer about a removed miner, which the kernel composes with the fields of features."""
+"""The answer about a removed miner, which has the fields of other features."""
 
 from __future__ import annotations
 

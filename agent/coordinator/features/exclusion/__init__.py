@@ -1,0 +1,1 @@
+"""Exclusion and removal of miners by operators."""
