@@ -5,27 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from agent.catalogue import CatalogueEntry
-from agent.coordinator.blobs.space import Space
-from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.cluster import Alone, Cluster
-from agent.coordinator.connections import Connections
-from agent.coordinator.dispatch.dispatcher import Dispatcher
-from agent.coordinator.feed.feed import Feed
-from agent.coordinator.feed.hub import Hub
 from agent.coordinator.operations.caches import Caches
 from agent.coordinator.randomness import random_bytes
-from agent.coordinator.signer import Signer
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.events import NewEvent
 from agent.core.jobs import JobState
 from agent.core.liveness import Liveness
 from agent.core.values.quantities import format_time, make_id
 from agent.metrics import Meter, Metric, Values
-from agent.settings import CoordinatorSettings
-from runners.api import ServiceDefinition
+
+if TYPE_CHECKING:  # the context has the parts, and needs none of their code
+    from agent.catalogue import CatalogueEntry
+    from agent.coordinator.blobs.space import Space
+    from agent.coordinator.blobs.store import BlobStore
+    from agent.coordinator.connections import Connections
+    from agent.coordinator.dispatch.dispatcher import Dispatcher
+    from agent.coordinator.feed.feed import Feed
+    from agent.coordinator.feed.hub import Hub
+    from agent.coordinator.signer import Signer
+    from agent.settings import CoordinatorSettings
+    from runners.api import ServiceDefinition
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -30,7 +30,9 @@ from agent.coordinator.store.database import Content, Together, take_content
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 from agent.metrics import Meter
-from agent.settings import DatabaseSettings
+
+if TYPE_CHECKING:  # the settings are far above the store, which reads only values of theirs
+    from agent.settings import DatabaseSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
