@@ -35,6 +35,7 @@ FEATURES: Final = (
     "waits",
     "webhooks",
     "history",
+    "statements",
     "payouts",
     "openai",
     "tus",

@@ -1,0 +1,60 @@
+"""The transactions of a month as comma-separated values."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from agent.coordinator.operations.accounts import wallet
+from agent.coordinator.operations.callers import Caller
+from agent.coordinator.operations.context import Context
+from agent.core.values.quantities import format_time, make_id
+
+COLUMNS: Final = (
+    "created_at",
+    "settled_at",
+    "transaction_id",
+    "type",
+    "status",
+    "amount",
+    "fee",
+    "held",
+    "refunded",
+    "job_id",
+    "job_name",
+    "miner_id",
+    "note",
+)
+PAGE: Final = 500
+FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
+"""With what spreadsheets begin a formula. Names and notes are text of others."""
+
+
+async def lines(context: Context, caller: Caller, month: str) -> AsyncIterator[str]:
+    """Yield the heading and the caller's transactions of this month of UTC, newest first."""
+    begin = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    end = begin.replace(year=begin.year + begin.month // 12, month=begin.month % 12 + 1)
+    first = format_time(begin.timestamp())
+    yield _lines([COLUMNS])
+    # Ids begin with the time, so the pages start at the end of the month without passing what is newer.
+    before: str | None = make_id("tx", end.timestamp(), bytes(10))
+    while before is not None:
+        page = await wallet.transactions(context, caller, limit=PAGE, before=before)
+        of_month = [row for row in page.transactions if row.created_at >= first]
+        yield _lines([[_cell(getattr(row, name)) for name in COLUMNS] for row in of_month])
+        before = page.next if len(of_month) == len(page.transactions) else None
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def _cell(value: str | None) -> str:
+    """Return the text of a cell. An apostrophe keeps spreadsheets from running it."""
+    text = value or ""
+    return f"'{text}" if text.startswith(FORMULAS) else text
