@@ -23,6 +23,7 @@ PACKAGES = ("agent", "runners", "aitbc", "aitbc_evm", "aitbc_lightning", "aitbc_
 
 # Contract, the module that gets a forbidden import, and what it imports.
 BREACHES = [
+    ("No circles of imports", "agent.coordinator.features.labels.store", "agent.coordinator.features.labels.labels"),
     ("The SDK and the runners are independent", "runners.whisper.parts", "aitbc.errors"),
     ("The SDK and the runners are independent", "aitbc.keys", "runners.api"),
     ("The SDK and the runners do not know the agent", "runners.registry", "agent.core.errors"),
