@@ -37,7 +37,7 @@ THEIRS: Final = "/checkpoints"
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenTile:
     """The frame to compare, its audited file, and the position of the tile as parts of the picture's free width and height."""
 
     frame: int
@@ -56,7 +56,7 @@ class Measured(Strict):
     at: tuple[int, int] = (0, 0)
 
 
-def choose(request: RenderRequest, audited: Audited) -> Choice | Comparison:
+def choose(request: RenderRequest, audited: Audited) -> ChosenTile | Comparison:
     """Return a random tile of a random frame that the audited miner rendered, or the verdict if the results are not those of the request."""
     try:
         results = RenderResult.model_validate(audited.results)
@@ -83,7 +83,7 @@ def choose(request: RenderRequest, audited: Audited) -> Choice | Comparison:
     tile = chance.random(), chance.random()
     # A miner with a card renders on its processor if the request or its Blender says so.
     on_gpu = (audited.evidence or {}).get("backend") != "CPU"
-    return Choice(chosen, audited.files[frame_name(chosen, request)], tile, on_gpu)
+    return ChosenTile(chosen, audited.files[frame_name(chosen, request)], tile, on_gpu)
 
 
 def release(evidence: Mapping[str, Any]) -> str:
@@ -127,7 +127,7 @@ def differences(
 def verdict(
     request: RenderRequest,
     scene: Scene,
-    chosen: Choice,
+    chosen: ChosenTile,
     measured: Measured | None,
     audited: Audited,
     calibration: Calibration | None,

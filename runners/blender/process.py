@@ -70,7 +70,7 @@ Message = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Abilities:
+class BlenderAbilities:
     """The abilities of this machine's Blender. `backends` are the kinds of GPU devices that work for Cycles, best first.
 
     `hindrance` is the reason why Cycles cannot use a present GPU.
@@ -186,7 +186,7 @@ def _version(tools: Tools, program: str) -> tuple[int, ...]:
 
 
 @cached_probe
-def abilities(tools: Tools, device: Device) -> Abilities:
+def abilities(tools: Tools, device: Device) -> BlenderAbilities:
     """Return the abilities of this machine's Blender on a device. Raises `Retry` if it does not run, `TimedOut`."""
     reported: dict[str, Any] = {}
     outcome = run_blender(
@@ -221,7 +221,7 @@ def abilities(tools: Tools, device: Device) -> Abilities:
             if not reported["kernels"]
             else "Blender finds no usable card, so Cycles renders on the CPU; check NVIDIA's driver."
         )
-    return Abilities(tuple(reported["version"]), reported["denoiser"], backends, hindrance)
+    return BlenderAbilities(tuple(reported["version"]), reported["denoiser"], backends, hindrance)
 
 
 class _UndecidedError(Exception):

@@ -43,7 +43,7 @@ _CONTRAST: Final = (0.01**2, 0.03**2)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenPicture:
     """The audited picture to compare: its number, its entry in the results, and its file."""
 
     number: int
@@ -51,7 +51,7 @@ class Choice:
     file: Path
 
 
-def choose(request: GenerateRequest, audited: Audited) -> Choice | Comparison:
+def choose(request: GenerateRequest, audited: Audited) -> ChosenPicture | Comparison:
     """Return a random picture of the audited job, or a "fail" if the results are not those of the request."""
     try:
         results = GenerateResult.model_validate(audited.results)
@@ -70,7 +70,7 @@ def choose(request: GenerateRequest, audited: Audited) -> Choice | Comparison:
         if (image.width, image.height) != (request.sides or (image.width, image.height)):
             return _fail(position, f"The picture is {image.width}x{image.height} instead of {request.size}.")
     number = random.Random(audited.choice).randrange(len(images))  # noqa: S311 - the choice itself is secret
-    return Choice(number, images[number], audited.files[images[number].name])
+    return ChosenPicture(number, images[number], audited.files[images[number].name])
 
 
 def settings_difference(

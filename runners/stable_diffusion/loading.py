@@ -24,7 +24,7 @@ _LARGE_ENCODERS = ("T5", "UMT5", "Mistral", "Qwen")
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedPipeline:
     """A pipeline on the CPU. See `GenerationSettings` for `precision` and `quantization`."""
 
     pipeline: Any
@@ -32,7 +32,7 @@ class Loaded:
     quantization: str
 
 
-def load(model: Model, files: ModelFiles, options: ModelOptions, device: Device) -> Loaded:
+def load(model: Model, files: ModelFiles, options: ModelOptions, device: Device) -> LoadedPipeline:
     """Load a pipeline. Raises `Retry`: MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
     import diffusers  # noqa: PLC0415 - the coordinator imports this module without the engine
     import torch  # noqa: PLC0415 - as above
@@ -47,7 +47,7 @@ def load(model: Model, files: ModelFiles, options: ModelOptions, device: Device)
     with memory_faults(), loading_faults(model):
         base = _assemble(model, files, options, getattr(torch, number_type))
         _check_complete(base)
-    return Loaded(base, number_type, _quantization(getattr(base, files.denoiser), files, options))
+    return LoadedPipeline(base, number_type, _quantization(getattr(base, files.denoiser), files, options))
 
 
 def _check_loadable(model: Model, files: ModelFiles, options: ModelOptions, device: Device) -> None:

@@ -89,7 +89,7 @@ class LlamaCppEngine:
         *,
         evidence: bool = True,
         on_step: OnStep = ignore,
-    ) -> _Generation:
+    ) -> _LlamaGeneration:
         """See `LanguageEngine.submit`."""
         alternatives = request.top_logprobs
         top = max(TOP, alternatives or 0) if evidence else alternatives
@@ -140,7 +140,7 @@ class LlamaCppEngine:
             )
         slot = self._slots.request(tokens, salt, share, answers=request.n)
         stream = self._server.stream(path, fields)
-        return _Generation(stream, request, self._budget, self._words, self._slots, slot)
+        return _LlamaGeneration(stream, request, self._budget, self._words, self._slots, slot)
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """See `LanguageEngine.prompt_tokens`."""
@@ -293,7 +293,7 @@ class _TokenBudget:
             self._changed.notify_all()
 
 
-class _Generation:
+class _LlamaGeneration:
     """See `Generation`."""
 
     def __init__(

@@ -13,7 +13,7 @@ from runners.torch_memory import loading_faults, memory_faults
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedNetwork:
     """A loaded model. `context` is its maximum number of tokens, `ends` the tokens that end an answer."""
 
     model: Any
@@ -34,7 +34,7 @@ class Loaded:
         return hf.from_tokenizer(self.tokenizer, n_vocab=self.vocabulary, eos_token=sorted(self.ends))
 
 
-def load(model: Model, device: Device) -> Loaded:
+def load(model: Model, device: Device) -> LoadedNetwork:
     """Load a model's safetensors. Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
     # Read when torch's threads start. Threads that busy-wait multiply the processor time on a shared machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -77,7 +77,7 @@ def _read(model: Model, device: Device, number_type: Any) -> tuple[Any, Any]:
     return tokenizer, network
 
 
-def _checked(network: Any, tokenizer: Any) -> Loaded:
+def _checked(network: Any, tokenizer: Any) -> LoadedNetwork:
     settings = network.config.get_text_config(decoder=True)
     # Only these decode a stream of tokens without decoding all of it each time.
     if not getattr(tokenizer, "is_fast", False):
@@ -89,4 +89,4 @@ def _checked(network: Any, tokenizer: Any) -> Loaded:
         ends |= set(token_ids) if isinstance(token_ids, list) else {token_ids}
     # Some tokenizers state no length, as a very large number.
     context = min(settings.max_position_embeddings, tokenizer.model_max_length)
-    return Loaded(network, tokenizer, int(context), frozenset(ends - {None}))
+    return LoadedNetwork(network, tokenizer, int(context), frozenset(ends - {None}))

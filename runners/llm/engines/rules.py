@@ -12,7 +12,7 @@ from typing import Any
 
 from runners.api import Fail
 from runners.llm.engines.base import Draw
-from runners.llm.engines.loading import Loaded
+from runners.llm.engines.loading import LoadedNetwork
 from runners.llm.evidence import TOP, TokenEvidence
 from runners.llm.grammar import grammar
 from runners.llm.request import InferenceRequest
@@ -37,7 +37,7 @@ def gumbel(draw: Draw, position: int, count: int) -> Any:
 class Rules:
     """A logits processor of transformers for one answer, after which the token with the greatest value is the chosen one."""
 
-    def __init__(self, loaded: Loaded, request: InferenceRequest, prompt: int, draw: Draw) -> None:
+    def __init__(self, loaded: LoadedNetwork, request: InferenceRequest, prompt: int, draw: Draw) -> None:
         self._loaded = loaded
         self._draw = draw
         self._request = request

@@ -12,7 +12,7 @@ from typing import Any
 
 from runners.api import Device, FailureCode, Model, Retry, RunnerError, Tools
 from runners.llm.engines.base import SEEN, Draw, OnStep, Piece, Reading, cannot_see, check_context, ignore
-from runners.llm.engines.loading import Loaded, load
+from runners.llm.engines.loading import LoadedNetwork, load
 from runners.llm.engines.rules import Rules
 from runners.llm.images import Images
 from runners.llm.prompt import PromptReader
@@ -37,7 +37,7 @@ class TransformersEngine:
     def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:  # noqa: ARG002 - the interface
         hold_budget(device, vram)
         self._device = device
-        self._loaded: Loaded | None = load(model, device)
+        self._loaded: LoadedNetwork | None = load(model, device)
         self.context = self._loaded.context
         self._prompts = PromptReader(self._loaded.tokenizer)
         self._busy = threading.Lock()
@@ -63,7 +63,7 @@ class TransformersEngine:
         *,
         evidence: bool = True,  # noqa: ARG002 - it costs nothing here
         on_step: OnStep = ignore,
-    ) -> _Generation:
+    ) -> _LocalGeneration:
         """See `LanguageEngine.submit`."""
         loaded = self._model()
         prompt = self._prompts.read(request)
@@ -72,7 +72,7 @@ class TransformersEngine:
         chosen = seed or secrets.token_hex(32)
         if request.seed is not None:
             chosen = str(request.seed)
-        return _Generation(loaded, request, prompt, self._busy, chosen)
+        return _LocalGeneration(loaded, request, prompt, self._busy, chosen)
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """See `LanguageEngine.prompt_tokens`."""
@@ -99,7 +99,7 @@ class TransformersEngine:
         finally:
             self._busy.release()
 
-    def _model(self) -> Loaded:
+    def _model(self) -> LoadedNetwork:
         if self._loaded is None:
             raise Retry("The model is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
         return self._loaded
@@ -116,11 +116,16 @@ class TransformersEngine:
         release_memory(self._device)
 
 
-class _Generation:
+class _LocalGeneration:
     """See `Generation`. A thread runs the model and hands over the tokens."""
 
     def __init__(
-        self, loaded: Loaded, request: InferenceRequest, prompt: list[int], busy: threading.Lock, seed: str
+        self,
+        loaded: LoadedNetwork,
+        request: InferenceRequest,
+        prompt: list[int],
+        busy: threading.Lock,
+        seed: str,
     ) -> None:
         self._seed = seed
         self._loaded = loaded
@@ -184,7 +189,7 @@ class _Steps:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedNetwork,
         request: InferenceRequest,
         prompt: list[int],
         rules: Rules,
@@ -262,7 +267,7 @@ class _Steps:
 
 
 def read_answer(
-    loaded: Loaded,
+    loaded: LoadedNetwork,
     request: InferenceRequest,
     prompt: Sequence[int],
     answer: Sequence[int],

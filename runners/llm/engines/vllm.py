@@ -94,7 +94,7 @@ class VLLMEngine:
         *,
         evidence: bool = True,
         on_step: OnStep = ignore,
-    ) -> _Generation:
+    ) -> _VLLMGeneration:
         """See `LanguageEngine.submit`."""
         # vLLM names tokens by their texts or by their numbers: by these only if the client asked for no texts.
         alternatives = request.top_logprobs
@@ -126,7 +126,7 @@ class VLLMEngine:
         counted = self._server.read("/tokenize", {"model": SERVED, **prompt})["count"]
         on_step()
         check_context(int(counted), request, self.context)
-        return _Generation(self._server.stream(path, fields | prompt), request)
+        return _VLLMGeneration(self._server.stream(path, fields | prompt), request)
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """See `LanguageEngine.prompt_tokens`."""
@@ -169,7 +169,7 @@ class VLLMEngine:
         self._server.close()
 
 
-class _Generation:
+class _VLLMGeneration:
     """See `Generation`."""
 
     def __init__(self, stream: Stream, request: InferenceRequest) -> None:
