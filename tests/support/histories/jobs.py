@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from agent.coordinator.cluster import Bus
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from nacl.signing import SigningKey
@@ -26,6 +25,7 @@ from agent import __version__
 from agent.catalogue import load_catalogue
 from agent.coordinator.blobs.directory import ArtifactDirectory
 from agent.coordinator.blobs.space import Space
+from agent.coordinator.cluster import Bus
 from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.dispatch.dispatcher import Dispatcher
