@@ -67,7 +67,7 @@ def test_a_long_wait_is_announced_once(
     assert sent["job.waiting"]["data"]["reasons"] == ["PRICE_ABOVE_MAX_COST"]
 
     with row_of(job_id) as row:
-        row.job(Job(**notice))
+        row.job(Job.read(notice))
     # The command line names the option instead of the field.
     assert notice["waiting"]["summary"].replace("max_cost", "--max-cost") in capsys.readouterr().err
 
