@@ -159,7 +159,7 @@ def test_a_miner_gets_no_job_for_a_model_that_it_reports_as_unavailable() -> Non
 def test_a_limit_applies_even_with_more_free_capacity() -> None:
     jobs = [job(f"{number}", model="base") for number in range(10)]
     for limit, count in ((3, 3), (0, 0), (-2, 0)):
-        assert len(match(jobs, AllMiners([miner("m", 2, BATCHED)]), {}, 0.0, most={"m": limit})) == count
+        assert len(match(jobs, AllMiners([miner("m", 2, BATCHED)]), {}, 0.0, max_jobs={"m": limit})) == count
 
 
 @given(
