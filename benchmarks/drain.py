@@ -32,8 +32,8 @@ from sqlalchemy import insert
 from agent.coordinator import lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.features.log import store as log_store
+from agent.coordinator.features.log.store import NewLeaf
 from agent.coordinator.features.replicas.store.database import PostgresDatabase
-from agent.coordinator.hooks import Fact
 from agent.coordinator.store import events, jobs, ledger, receipts
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.events import NewEvent
@@ -132,7 +132,7 @@ def complete(connection: Connection, share: int, ids: Ids) -> None:  # noqa: ARG
         for job_id in ids
     ]
     receipts.add(connection, made)
-    log_store.queue(connection, [Fact(receipt.receipt_id, b"x" * 900, derived=True) for receipt in made])
+    log_store.queue(connection, [NewLeaf(receipt.receipt_id, b"x" * 900, derived=True) for receipt in made])
     created = [
         NewEvent(
             "receipt_created", {"receipt_id": receipt.receipt_id}, "account", receipt.miner_id, receipt.job_id

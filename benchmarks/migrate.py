@@ -36,7 +36,7 @@ from agent.coordinator.consequences import Change
 from agent.coordinator.features.log import store as log_store
 from agent.coordinator.features.log.sequencer import BATCH as SEQUENCED
 from agent.coordinator.features.log.sequencer import integrate
-from agent.coordinator.hooks import Fact
+from agent.coordinator.features.log.store import NewLeaf
 from agent.coordinator.signer import Signer, load_signer
 from agent.coordinator.store import jobs, receipts
 from agent.coordinator.store.database import Connection
@@ -110,7 +110,7 @@ def _finish(
     for job_id, (miner_id, miner) in zip(ids, given, strict=True):
         record, leaf = _receipt(running[job_id], miner_id, miner, signer, now)
         made.append(record)
-        leaves.append(Fact(record.receipt_id, leaf, derived=True))
+        leaves.append(NewLeaf(record.receipt_id, leaf, derived=True))
     receipts.add(connection, made)
     log_store.queue(connection, leaves)
 

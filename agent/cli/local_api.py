@@ -44,7 +44,7 @@ def owner(settings: Settings) -> Iterator[AITBCClient]:
 
 @contextmanager
 def _client(url: str, key: str) -> Iterator[AITBCClient]:
-    # The coordinator is on this machine, so a person hears at once that it does not answer.
+    # The coordinator is on this machine, so an error at once is better than a long wait.
     with AITBCClient(key, url, timeout=TIMEOUT_SECONDS, retries=0) as client:
         try:
             yield client

@@ -81,7 +81,7 @@ class Bus:
 
 
 class PortOwner(Protocol):
-    """Who matches jobs with ports. `Relay` tells it of the ports of other replicas."""
+    """Who matches jobs with ports. `Relay` passes it the ports of other replicas."""
 
     def attach_remote(self, port: Port) -> None:
         """Add the port of another replica."""
@@ -176,7 +176,7 @@ class Alone:
         )
 
     def relay(self, owner: PortOwner) -> Relay:  # noqa: ARG002 - the protocol's
-        """Return a relay that nobody hears."""
+        """Return a relay without other replicas."""
         return Relay()
 
     async def joined(self) -> None:

@@ -31,7 +31,7 @@ class Change:
     values: Mapping[str, Any] = field(default_factory=dict)
     """Other columns of its row that change: progress, units, unit_price."""
     waits_for: tuple[str, ...] = ()
-    """The codes of the reasons why the job waits, if this is what its client is told; nothing else changes then."""
+    """The codes of the reasons why the job waits, if its client is notified of them; nothing else changes then."""
 
     @classmethod
     def by(cls, record: JobRecord, event: Event, **values: Any) -> Change:

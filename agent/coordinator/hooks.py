@@ -178,7 +178,7 @@ class Hooks:
     jobs_changed: Callable[[Connection, Sequence[Change], Mapping[str, Settlement], float], None] | None = (
         None
     )
-    """Jobs were claimed, released, completed or ended otherwise, or their clients are told why they wait. The settlements are those of ended jobs, by job."""
+    """Jobs were claimed, released, completed or ended otherwise, or their clients are notified why they wait. The settlements are those of ended jobs, by job."""
     describe_jobs: Callable[[Connection, Sequence[JobRecord], View], JobFields] | None = None
     """Jobs are shown: one, or a page of them. Return the feature's fields of this view."""
     filter_jobs: Callable[[CoordinatorSettings, FilterFields, str | None], Narrowing | None] | None = None

@@ -149,7 +149,7 @@ def elsewhere(job: Waiting, miners: Sequence[KnownMiner], failed_on: frozenset[s
 def hindrances(job: Waiting, miner: KnownMiner, situation: Situation) -> tuple[ReasonCode, ...]:
     """Return what prevents a miner from running the job, lasting reasons first."""
     codes = [_refined(code, job, miner, situation) for code in obstacles(job, miner.candidate, situation.now)]
-    # The job names another miner. Whatever else this one lacks is of no interest to anybody.
+    # The job names another miner. What else this one lacks is of no interest.
     if ReasonCode.NOT_CHOSEN in codes:
         return (ReasonCode.NOT_CHOSEN,)
     if not codes and _too_costly(job, miner, situation):

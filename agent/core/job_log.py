@@ -28,7 +28,7 @@ class Line:
 
     def cleaned(self, earliest: float, latest: float) -> Line:
         """Return the line without control characters, which could act on a terminal, and within these times."""
-        # The clock of a run's machine may be wrong, and lines outside of the run would be in the wrong place.
+        # The clock of a run's machine may be wrong, and lines outside of the run would be sorted wrongly.
         moment = min(max(self.time, earliest), latest)
         return Line(moment, self.source.translate(_CONTROLS), self.text.translate(_CONTROLS))
 

@@ -251,7 +251,7 @@ def _lease_of(job: Job, event: Renew | Keep | Complete | FailRun | Release) -> L
 
 
 def _claim(job: Job, event: Claim) -> Transition:
-    # Every lease has a higher fence than all before it, so whatever arrives for an older one is recognised, however late it is.
+    # Every lease has a higher fence than all before it, so a message for an older one is recognised, however late it is.
     fence = job.fence + 1
     lease = Lease(
         miner_id=event.miner_id,

@@ -163,7 +163,7 @@ def in_turn(
     limits = limits or {}
     levels: dict[int, list[Waiting]] = {}
     for job in jobs:
-        # Levels first: priority decides, whoever submitted the job.
+        # Levels first: priority decides before the account does.
         levels.setdefault(_level(job, now), []).append(job)
     for level in sorted(levels, reverse=True):
         queue = _by_account(levels[level])

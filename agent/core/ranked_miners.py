@@ -380,8 +380,8 @@ def _differences(
     They are compared by identity, without reading any, so that all miners of a large fleet take a few milliseconds.
     """
     if len(former) == len(present):
-        places = list(compress(range(len(present)), map(is_not, former, present)))
-        return [former[place] for place in places], [present[place] for place in places]
+        indexes = list(compress(range(len(present)), map(is_not, former, present)))
+        return [former[index] for index in indexes], [present[index] for index in indexes]
     before, after = (
         {id(candidate): candidate for candidate in candidates} for candidates in (former, present)
     )

@@ -149,7 +149,7 @@ class _Builder:
         executor, provider = self._backend.start(
             self._meter, self._models_changed.set, self._heartbeat_due.set
         )
-        # Pushed as soon as it runs. Whatever fails below, the children end.
+        # Pushed as soon as it runs. If a step below fails, the children end.
         self._closing.push_async_callback(executor.close)
         pauses = await self._build_pauses(executor)
         unavailable = UnavailableModels(

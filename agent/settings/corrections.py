@@ -58,7 +58,7 @@ def _size(value: Any) -> str | None:
     if match is None or isinstance(value, bool):
         return None
     number, prefix, binary = match.groups()
-    # "8g" almost always means gibibytes; "8G" is a valid quantity, and kept as it is.
+    # "8g" almost always means gibibytes; "8G" is a valid quantity, and stays as it is.
     suffix = f"{prefix.upper()}i" if prefix and (binary or prefix.islower()) else prefix.upper()
     text = f"{number}{'k' if suffix == 'K' else suffix}"
     with suppress(ValueError):

@@ -209,7 +209,7 @@ def _differences(
     total, greatest, at, count = 0.0, 0.0, [box[0], box[1]], 0
     for row, pair in enumerate(zip(own_rows, their_rows)):  # noqa: B905 - Blender's Python may be older than `strict`
         for column, (own_value, their_value) in enumerate(zip(*pair)):  # noqa: B905 - as above
-            # EXR has values beyond white, which no eye tells apart.
+            # EXR has values beyond white, which look the same.
             distance = abs(min(max(own_value, 0.0), 1.0) - min(max(their_value, 0.0), 1.0))
             if not distance <= 1.0:
                 distance = 0.0 if own_value != own_value and their_value != their_value else 1.0  # noqa: PLR0124 - not a number

@@ -67,7 +67,7 @@ def _parameters(settings: Settings) -> Any:
     parameters.cache_ram_mib, parameters.cache_idle_slots = 0, False
     # Nothing is saved, but without it no slot can be erased.
     parameters.slot_save_path = f"{Path(settings['socket']).parent}/"
-    # The slots' page would show the prompts of all clients to whoever reaches the socket.
+    # The slots' page would show the prompts of all clients to every program that reaches the socket.
     parameters.ui, parameters.endpoint_slots, parameters.verbosity = False, False, WARNINGS
     if (template := settings.get("template")) is not None:
         parameters.chat_template = template

@@ -220,7 +220,7 @@ def video_options(encoder: str, request: TranscodeRequest, depth: int, threads: 
         return options
     options |= {"pix_fmt": pixel_format(encoder, depth)} | dict(_SPEED.get(encoder, {}))
     if encoder not in _DEFAULT_CQ:
-        # Left alone, each encoder would start a thread for every core of the machine, whatever this job was given.
+        # By default, each encoder starts a thread for every core of the machine, also if this job has fewer.
         options["threads"] = str(threads)
     if request.video_codec == "hevc" and request.output_format in ("mp4", "mov"):
         # Players of Apple refuse the usual tag "hev1".

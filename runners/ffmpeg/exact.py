@@ -37,7 +37,7 @@ def check_claims(request: TranscodeRequest, claimed: TranscodeResult, units: obj
             "results", "The results describe another file than the one that the miner signed."
         )
     weight = Decimal(stream.width * stream.height) / 1_000_000 if has_pictures else SOUND_WEIGHT
-    # Only too many units are a fault: whoever meters less harms nobody.
+    # Only too many units are a fault: a miner that meters less harms nobody.
     most_units = Decimal(str(media.duration)) * weight * UNITS_TOLERANCE
     try:
         excessive = Decimal(str(units)) > most_units

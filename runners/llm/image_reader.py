@@ -109,7 +109,7 @@ def write(image: Any, path: Path, target: Path, pixels: int) -> str:
     upright = ImageOps.exif_transpose(image)
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
-        # Engines drop the transparency, and would show whatever is below it.
+        # Engines drop the transparency, and would show the colours below it.
         upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
     name = f"{target.name}.jpeg"
     upright.convert("RGB").save(target.with_name(name), "JPEG", quality=QUALITY, subsampling=0)

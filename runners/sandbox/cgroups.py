@@ -129,10 +129,10 @@ def base() -> Path | None:
 
 
 def _candidates() -> Iterator[Path]:
-    place = _own()
-    if place is None:
+    own_group = _own()
+    if own_group is None:
         return
-    mount, group = place
+    mount, group = own_group
     # The agent has already moved its processes down, and this one is among them.
     if group.name == OWN_GROUP and group != mount:
         yield group.parent

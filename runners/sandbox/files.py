@@ -42,7 +42,7 @@ def measure(directories: Iterable[Path], *, size: int, files: int, depth: int = 
     for count, status in enumerate(_statuses(directories, depth), 1):
         key = (status.st_dev, status.st_ino)
         if not stat.S_ISDIR(status.st_mode) and key not in linked:
-            # `st_blocks` counts 512 bytes whatever the block size of the file system is; see `stat(2)`.
+            # `st_blocks` counts 512 bytes on file systems of all block sizes; see `stat(2)`.
             total += max(status.st_size, status.st_blocks * 512)
             # Only files with several names can occur again, so the set stays small.
             if status.st_nlink > 1:

@@ -159,7 +159,7 @@ def ruleset(
         TCP if version >= ABI_NETWORK and not network else 0,
         SCOPES if version >= ABI_SCOPES else 0,
     )
-    # The size tells the kernel which fields there are; an old one refuses those that it does not know.
+    # From the size, the kernel knows which fields there are; an old one refuses those that it does not know.
     size = 24 if version >= ABI_SCOPES else 16 if version >= ABI_NETWORK else 8
     descriptor = syscall(CREATE_RULESET, ctypes.addressof(attributes), size, 0)
     rules = Ruleset(descriptor, handled(version))

@@ -66,7 +66,7 @@ def read_image(path: Path, field: str) -> Image.Image:
             # Pillow's decoders raise almost any exception on a damaged file.
             raise Fail(f"{field}: the file is not a complete PNG, JPEG or WebP picture.") from error
     try:
-        # Dropping transparency would show whatever colours the file has below it.
+        # Dropping transparency would show the colours that the file has below it.
         white = Image.new("RGBA", upright.size, "white")
         return Image.alpha_composite(white, upright).convert("RGB")
     except MemoryError as error:

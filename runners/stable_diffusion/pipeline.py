@@ -178,7 +178,7 @@ class DiffusionModel:
         import safetensors  # noqa: PLC0415 - the coordinator imports this module without the engine
 
         try:
-            # Read first, to tell a damaged file (the machine's fault) from a LoRA that does not fit (the client's).
+            # Read first, to distinguish a damaged file (the machine's fault) from a LoRA that does not fit (the client's).
             with safetensors.safe_open(path, framework="pt"):
                 pass
         except (OSError, safetensors.SafetensorError) as error:

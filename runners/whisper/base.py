@@ -82,7 +82,7 @@ def is_doubtful(likelihood: float, compression_ratio: float) -> bool:
 
     Whisper discards a text that is repetitive or unlikely, and takes one that is drawn at random, or none. Two honest runs differ there.
     """
-    # Both bounds are a little before Whisper's own, on the side where this machine kept the text.
+    # Both bounds are a little before Whisper's own, on the side where this machine retained the text.
     return compression_ratio > (1 - DOUBT) * REPETITIVE or likelihood < UNLIKELY + DOUBT
 
 

@@ -1,6 +1,6 @@
 """Writes sdk/js/src/answers.ts, the SDK's types of answers, from the OpenAPI document of the code.
 
-The build of the JavaScript packages runs it (`npm run types`); the file is not kept.
+The build of the JavaScript packages runs it (`npm run types`); git ignores the file.
 
 Fields get JavaScript's names, as the SDK converts them. A field that may be null and is not required is left out of an
 answer rather than sent as null, so its type has no null.

@@ -1,4 +1,4 @@
-"""Writes files that are generated from the code. The pages of the reference are built and not kept; with `--check`, other files are only compared."""
+"""Writes files that are generated from the code. The pages of the reference are built, and git ignores them; with `--check`, other files are only compared."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ DEAREST: Final = 25
 
 
 class Costs:
-    """A plug-in that measures files, tests and fixtures."""
+    """A plug-in that times files, tests and fixtures."""
 
     def __init__(self) -> None:
         self.collection = 0.0

@@ -41,7 +41,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Yield every query of an alert, a panel and a variable, with its place."""
+    """Yield every query of an alert, a panel and a variable, with its source."""
     for rule in rules():
         yield rule["alert"], rule["expr"]
     for panel in panels():
@@ -63,14 +63,14 @@ def metric_of(name: str) -> Metric | None:
 
 
 def test_expressions_use_existing_metrics_and_labels() -> None:
-    for place, expression in expressions():
-        check(place, expression)
+    for source, expression in expressions():
+        check(source, expression)
 
 
-def check(place: str, expression: str) -> None:
+def check(source: str, expression: str) -> None:
     """Every name is that of a metric, every label belongs to its metric, and brackets are balanced."""
     for opening, closing in ("()", "[]", "{}"):
-        assert expression.count(opening) == expression.count(closing), place
+        assert expression.count(opening) == expression.count(closing), source
     found: list[Metric] = []
     plain = re.sub(r'"[^"]*"', '""', expression)
     for match in re.finditer(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^}]*\})?", re.sub(r"\[[^\]]*\]", "", plain)):
@@ -78,19 +78,19 @@ def check(place: str, expression: str) -> None:
         if not name.startswith(("aitbc_", "process_", "up")):
             continue
         metric = metric_of(name)
-        assert metric is not None or name in OF_PROMETHEUS, (place, name)
+        assert metric is not None or name in OF_PROMETHEUS, (source, name)
         labels = set(WORD.findall(matchers or ""))
-        assert labels <= EVERYWHERE | set(metric.labels if metric else ()), (place, name, labels)
+        assert labels <= EVERYWHERE | set(metric.labels if metric else ()), (source, name, labels)
         found += [metric] if metric else []
     known = {label for metric in found for label in metric.labels} | EVERYWHERE
     for grouped in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", plain):
-        assert set(WORD.findall(grouped)) <= known, (place, grouped)
+        assert set(WORD.findall(grouped)) <= known, (source, grouped)
     others = {
         word
         for word in WORD.findall(re.sub(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|on)\s*\([^)]*\)", "", plain))
         if not word.startswith(("aitbc_", "process_", "e9")) and word not in OF_PROMETHEUS
     }
-    assert others <= FUNCTIONS | known, (place, others)
+    assert others <= FUNCTIONS | known, (source, others)
 
 
 def test_every_alert_states_what_happened_and_what_to_do() -> None:

@@ -59,7 +59,7 @@ def may_connect(address: str, *, allow_private: bool = False) -> bool:
     unspecified addresses, and strings that are not IP addresses, never are.
     """
     try:
-        # Without the zone of a link-local address, which names an interface and not a place.
+        # Without the zone of a link-local address, which names an interface of one machine.
         ip = ip_address(address.partition("%")[0])
     except ValueError:
         return False

@@ -130,7 +130,7 @@ class EngineDirectory:
                 f"The directory {self.path} cannot be written ({error.strerror}). Change its owner, or set engines.directory."
             ) from None
         with handle:
-            # Tried again and again, since a lock that is waited for could not tell its user why nothing happens.
+            # Tried again and again, since nobody would learn from a blocking lock why nothing happens.
             while not lock(handle, fcntl.LOCK_EX):
                 while_waiting()
                 time.sleep(_POLL_SECONDS)

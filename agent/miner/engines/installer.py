@@ -170,13 +170,13 @@ class Installer:
         else:
             program = version = variant.python[0]
         with self._packages_lock() as shared:
-            # Shared, because uv allows several installations at a time; whoever clears the cache takes it alone.
+            # Shared, because uv allows several installations at a time; the one that clears the cache locks it alone.
             fcntl.flock(shared, fcntl.LOCK_SH)
             tool = uv.Uv(chosen, lock, progress.report)
             tool.run("venv", "--no-project", "--python", program, str(path))
             # Created with the environment, so that every process finds the file that it must lock.
             (path / IN_USE).touch()
-            # Exactly the files of the lock: nothing is resolved anew, and no package runs code of its own while it is installed.
+            # Exactly the files of the lock: nothing is resolved again, and no package runs code of its own while it is installed.
             only_locked = ("--require-hashes", "--no-deps", "--no-build", "--no-sources")
             python = str(path / "bin" / "python")
             tool.run("pip", "install", "--python", python, *only_locked, "-r", str(variant.lock))

@@ -86,7 +86,7 @@ class Footprints:
         footprint = self._known.get(key)
         need = max(floor, int(footprint * HEADROOM) if footprint is not None else stated)
         if model is None and footprint is not None:
-            # A program that has filled the card on a larger machine must still find a place on this one.
+            # A program that has filled the card on a larger machine must still fit on this one.
             least = min(footprint, int(device.memory * LARGEST_SHARE) or footprint)
         return PlacementDemand(service, model, need, max(floor, min(least, need)))
 

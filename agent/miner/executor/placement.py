@@ -265,7 +265,7 @@ def obstacle(
     ours = {card.key: sum(item.held for item in everywhere if item.card == card.key) for card in cards}
     if _card_count(demand, {card: card.total - rules.reserve for card in cards}) is None:
         return _too_large(demand, cards, rules)
-    # The agent's own models would make room, so only the memory of other programs is in the way.
+    # The agent's own models would be unloaded, so only the memory of other programs is in the way.
     if _card_count(demand, {card: card.free + ours[card.key] - rules.reserve for card in cards}) is None:
         return _crowded(demand, cards, ours)
     if memory is None:

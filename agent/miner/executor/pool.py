@@ -168,7 +168,7 @@ class ChildPool:
             output=output,
             process_mark=process_mark,
         )
-        # Known before the next await, so that `close` ends it whatever happens in between.
+        # Known before the next await, so that `close` ends it in any case.
         self._children.add(child)
         self._background.spawn(self._await_end(child), f"child-end-{child.pid}")
         if not self._background.has(_WATCH):

@@ -315,7 +315,7 @@ class Link:
         backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         while True:
             await self._registered.wait()
-            # Kept, since a registration may replace it while this connection is open.
+            # Stored, since a registration may replace it while this connection is open.
             token = self._http.token or ""
             opened = time.monotonic()
             code = await self._serve_websocket(token)

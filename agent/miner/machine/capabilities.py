@@ -345,7 +345,7 @@ class Machine:
             ),
             score=advertised(scores, definition.service_id, version, devices),
             concurrency=max(1, probe.concurrency),
-            # Slices of a card cannot be joined to one model, whatever the engine can do.
+            # Slices of a card cannot be joined to one model, even if the engine uses several.
             gpus=max(1, min(probe.gpus, sum(not is_slice(device) for device in devices))),
             sandbox=(sandbox or "none") if runner.sandboxed else "none",
             interpreters=probed.interpreters,

@@ -269,7 +269,7 @@ class Gpus:
                 self._connected = True
             driver = _text(pynvml.nvmlSystemGetDriverVersion())
             count = pynvml.nvmlDeviceGetCount()
-            # Kept while connected, since the driver reports each error once, to those who were listening.
+            # It stays registered while connected, since the driver reports each error once, to those who were listening.
             self._xids = self._xids or XidErrors(count)
         except pynvml.NVMLError as error:
             self._disconnect()

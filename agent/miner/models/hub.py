@@ -124,7 +124,7 @@ def _list_repository(
         )
         for file in usable
     )
-    # Nothing is kept whose content cannot be checked: it will be loaded by programs with access to the GPU.
+    # Nothing is stored whose content cannot be checked: it will be loaded by programs with access to the GPU.
     unnamed = next((file.name for file in files if file.sha256 is None and file.blob is None), None)
     if unnamed is not None:
         raise ModelUnavailable(f"The Hub states no digest of {unnamed} in {repository}.")

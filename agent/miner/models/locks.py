@@ -65,7 +65,7 @@ class ModelDirectory:
 
     async def _wait(self, name: str, kind: int, while_waiting: Callable[[], None]) -> IO[bytes]:
         while True:
-            # Opened anew each time, since a failed attempt closes it.
+            # Opened again each time, since a failed attempt closes it.
             handle = self._open(name)
             if _lock(handle, kind):
                 return handle

@@ -135,7 +135,7 @@ class _ArrivedPart:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._sha256 = hashlib.sha256()
         self.size = 0
-        # Appended to, since everything before was hashed and is kept: the next attempt continues here.
+        # Appended to, since everything before was hashed and stays: the next attempt continues here.
         self._file = self._path.open("a+b")
         self._file.seek(0)
         while data := self._file.read(_BUFFER):

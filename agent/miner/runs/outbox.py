@@ -213,7 +213,7 @@ class Outbox:
                 FailureCode.OUTPUT_LOST,
                 f"The output {artifact.name} can no longer be read ({error.strerror}).",
             )
-        # Of the coordinator or of a proxy before it. Whatever they are, the files are still here.
+        # Of the coordinator or of a proxy before it. In both cases the files are still here.
         if status >= _SERVER_ERROR or status in _TRANSIENT or error_code(body) == "STALE_SESSION":
             return ()
         if error_code(body) == _STALE[0]:

@@ -253,7 +253,7 @@ class JobRun:
         execution = await self._run_in_child(lent, inputs, checkpoints)
         reach("miner.run_finished")
         if self.lease.spec.audit is not None:
-            # An auditor that ran other weights proves nothing about the miner, whatever it found.
+            # An auditor that ran other weights proves nothing about the miner.
             execution = same_weights(execution, self.lease.spec.audit.statement)
         finished_at = self.lease.coordinator_time()
         version = registered_version(offer, self._parts.session, execution)

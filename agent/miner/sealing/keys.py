@@ -74,7 +74,7 @@ class SealingKeys:
     def refresh(self) -> None:
         """Make a new key if the newest is old enough, and delete expired ones. Raises `ConfigurationError`."""
         now = self._clock()
-        # One place stays free for a new key, since the coordinator accepts only so many.
+        # One slot stays free for a new key, since the coordinator accepts only so many.
         pairs = [pair for pair in self._pairs if pair.expires_at > now][: MAX_KEYS - 1]
         if not pairs or now - pairs[0].created_at >= self._rotate:
             private = X25519PrivateKey.generate()

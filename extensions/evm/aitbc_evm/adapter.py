@@ -188,7 +188,7 @@ class EvmAdapter(WithoutHandIns):
         gas = count * self._settings.gas_limit * fees.most
         coins = await self._node.balance(self._account.address)
         token = self._settings.token
-        # Gas is paid in the coin, whatever is sent.
+        # Gas is paid in the coin, also for tokens.
         needed = gas if token is not None else gas + amount
         if coins < needed:
             raise NotNow(

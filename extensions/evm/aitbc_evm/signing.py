@@ -75,7 +75,7 @@ def load_account(path: Path) -> LocalAccount:
         raise NotConfigured(
             f"The key of the paying account cannot be read from {path} ({type(error).__name__})."
         ) from None
-    # Whoever reads the key owns the money.
+    # Every reader of the key owns the money.
     if mode & 0o077:
         raise NotConfigured(f"Other users may read the key {path} (mode {mode:o}). Run: chmod 600 {path}")
     try:

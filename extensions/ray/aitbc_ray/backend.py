@@ -44,7 +44,7 @@ class RayBackend:
         nodes = Nodes(cluster, settings, store.catalogue, tuple(options.runners))
         try:
             await nodes.start()
-        # Ray keeps the connection of a process until it is told otherwise.
+        # Ray keeps the connection of a process until `shutdown`.
         except BaseException:
             await cluster.close()
             raise

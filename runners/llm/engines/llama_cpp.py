@@ -179,7 +179,7 @@ class LlamaCppEngine:
                     "prompt": tokens,
                     "n_predict": 1,
                     "n_probs": SEEN,
-                    # Whatever the model would write: its end would come without probabilities.
+                    # The end of the answer would come without probabilities.
                     "logit_bias": [[self._word, 1000]],
                 }
                 likely = self._server.compute("/completion", fields)["completion_probabilities"][0][

@@ -83,7 +83,7 @@ def _checked(network: Any, tokenizer: Any) -> LoadedNetwork:
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError("this engine supports only models with a fast tokenizer")
     ends = {tokenizer.eos_token_id}
-    # Models state the end of a turn in either place, some in both with different tokens.
+    # Models state the end of a turn in either file, some in both with different tokens.
     for source in (network.generation_config, settings):
         token_ids = getattr(source, "eos_token_id", None)
         ends |= set(token_ids) if isinstance(token_ids, list) else {token_ids}

@@ -209,7 +209,7 @@ class _Steps:
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
-        # The reader has gone, and the model would otherwise write to the end for nobody.
+        # Nobody reads any more, and the model would otherwise write to the end for nobody.
         self._left = True
         self._thread.join()
 

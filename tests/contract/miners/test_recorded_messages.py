@@ -30,19 +30,19 @@ def recorded(group: str) -> list[Any]:
     ]
 
 
-def missing(sent: Any, understood: Any, place: str = "") -> list[str]:
-    """Return the places of the values that were sent and not understood."""
+def missing(sent: Any, understood: Any, path: str = "") -> list[str]:
+    """Return the paths of the values that were sent and not understood."""
     if isinstance(sent, dict):
         return [
             problem
             for name, value in sent.items()
             for problem in (
-                missing(value, understood[name], f"{place}.{name}")
+                missing(value, understood[name], f"{path}.{name}")
                 if isinstance(understood, dict) and name in understood
-                else [f"{place}.{name}"]
+                else [f"{path}.{name}"]
             )
         ]
-    return [] if sent == understood or isinstance(sent, list) else [f"{place}: {sent!r}, not {understood!r}"]
+    return [] if sent == understood or isinstance(sent, list) else [f"{path}: {sent!r}, not {understood!r}"]
 
 
 @pytest.mark.parametrize(("kind", "message"), recorded("requests"))

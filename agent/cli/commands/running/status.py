@@ -91,9 +91,9 @@ def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
         _warn(console, f"{service} pauses:", reason)
     _print_models(console, miner)
     for lease in miner["leases"]:
-        place = f" on {lease['device']}" if lease["device"] else ""
+        device = f" on {lease['device']}" if lease["device"] else ""
         console.print(
-            f"  {lease['stage']}{place}: {lease['job_id']} ({lease['service']}), {lease['progress']:.0f} %"
+            f"  {lease['stage']}{device}: {lease['job_id']} ({lease['service']}), {lease['progress']:.0f} %"
         )
     for download in miner["downloads"]:
         total = "" if download["total"] is None else f" of {download['total'] / GIBIBYTE:.2f}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measures the shape of the code, and fails if it grew worse than the limits below, which may only shrink.
+"""Counts what shows the shape of the code, and fails if it grew worse than the limits below, which may only shrink.
 
 The chain is the longest path of imports at run time between modules of `agent`, `runners` and `aitbc`: imports for types alone do not count, and
 what is loaded by its name (`agent.features`, entry points) is followed as if it were imported.
@@ -17,7 +17,7 @@ from typing import Final
 
 from grimp import ImportGraph, build_graph
 
-ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("agent", "runners", "aitbc")
 KERNEL: Final = ("agent/coordinator", "agent/core", "agent/settings", "agent/protocol")
 FEATURES: Final = "agent.coordinator.features."
