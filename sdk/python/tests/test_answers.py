@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pickle
 import pkgutil
 from typing import Any
@@ -13,7 +14,9 @@ from aitbc import answers
 from aitbc.answers.accounts import Wallet
 from aitbc.answers.fields import MalformedAnswerError
 from aitbc.answers.jobs import Job, JobError, JobList
+from aitbc.answers.market import Offer
 from aitbc.answers.payouts import PayoutBatchDetails
+from aitbc.answers.receipts import Receipt
 from aitbc.answers.record import Record, tolerant
 
 JOB: dict[str, Any] = {
@@ -100,3 +103,42 @@ def test_an_answer_that_was_read_can_be_pickled() -> None:
     copy = pickle.loads(pickle.dumps(page))  # noqa: S301 - its own bytes
     assert copy == page
     assert isinstance(copy.jobs[0], Job)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (
+            Job,
+            {
+                **JOB,
+                "inputs": [{"field": "file", "name": "a.wav", "artifact_id": "sha256:00", "size": 1}],
+                "sealed": {"version": 1, "adapters": [], "later": {"a": 1}},
+            },
+        ),
+        (
+            Receipt,
+            {
+                "receipt_id": "receipt_1",
+                "job_id": "job_1",
+                "miner_id": "miner_1",
+                "signature": {"sig": "s", "public_key": "p"},
+                "attestations": [{"type": "assignment", "fence": "1"}],
+                "created_at": "2024-01-01T12:04:00Z",
+                "envelope": {"payloadType": "t", "payload": "p", "signatures": [{"keyid": "", "sig": "s"}]},
+            },
+        ),
+        (Offer, {"offer_id": "offer_1", "requirements": {"gpu": "any", "later": 1}}),
+    ],
+    ids=["job", "receipt", "offer"],
+)
+def test_an_answer_as_a_mapping_is_json(kind: type[Record], values: dict[str, Any]) -> None:
+    """Users write answers into files; the parts of an answer are typed only as attributes."""
+    answer = kind.read(values)
+    assert json.loads(json.dumps(dict(answer))) == values == {**answer}
+
+
+def test_the_jobs_of_a_page_remain_objects() -> None:
+    """An answer within an answer is read both ways, also as an item."""
+    page = JobList.read({"jobs": [JOB], "total": 1, "limit": 50, "offset": 0})
+    assert page["jobs"][0].job_id == page.jobs[0]["job_id"] == "job_1"

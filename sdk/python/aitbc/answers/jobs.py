@@ -10,14 +10,14 @@ from pydantic import Field
 
 from aitbc.answers import fields
 from aitbc.answers.fields import example
-from aitbc.answers.record import Record
+from aitbc.answers.record import AnswerPart, Record
 from aitbc.outputs import OutputFile, output_files
 from aitbc.reasons import CanRun, ReasonCode, Who
 
 JobState = Literal["submitted", "running", "completed", "failed", "cancelled"]
 
 
-class JobError(Record):
+class JobError(AnswerPart):
     """Why a job failed."""
 
     code: str = Field(examples=["INPUT_INVALID"])
@@ -44,7 +44,7 @@ class Reason(Record):
     )
 
 
-class JobWaiting(Record):
+class JobWaiting(AnswerPart):
     """The notice that a job waits for long, and why."""
 
     summary: str = Field(
@@ -66,7 +66,7 @@ class LabelledJob(Record):
     labels: dict[str, str] | None = Field(default=None, description="Present if there are any")
 
 
-class SealedJob(Record):
+class SealedJob(AnswerPart):
     """The part of a sealed job that is in clear, with which its client finds the key for the answer."""
 
     version: int = Field(examples=[1])
@@ -85,7 +85,7 @@ class OpaqueJob(Record):
     )
 
 
-class JobAudit(Record):
+class JobAudit(AnswerPart):
     """The audit of a job, of which `GET /v1/jobs/{job_id}/audit` has the whole."""
 
     audit_id: str = Field(examples=["audit_1234567890"])
@@ -139,7 +139,7 @@ class PlainJob(Record):
         return self.status in {"completed", "failed", "cancelled"}
 
 
-class JobInput(Record):
+class JobInput(AnswerPart):
     """A file that a job reads: an artifact, a text in the request, or an address, of which the query is left out.
 
     `size` is in bytes; an address has none, and neither has an artifact that was deleted.

@@ -9,11 +9,11 @@ from pydantic import Field
 from aitbc.answers import fields
 from aitbc.answers.fields import example
 from aitbc.answers.miners import ServiceScore
-from aitbc.answers.record import Record
+from aitbc.answers.record import AnswerPart, Record
 from aitbc.answers.registry import Speed
 
 
-class OfferRequirements(Record):
+class OfferRequirements(AnswerPart):
     """The minimum that the offer's machine has: memory of its largest GPU, and CPU."""
 
     min_gpu_memory: str | None = None

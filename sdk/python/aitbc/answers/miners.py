@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from aitbc.answers import fields
 from aitbc.answers.fields import example
 from aitbc.answers.jobs import JobState, Reason
-from aitbc.answers.record import Record
+from aitbc.answers.record import AnswerPart, Record
 
 CommandName = Literal["pause", "resume", "fetch_model", "remove_model", "change_settings"]
 
@@ -22,7 +22,7 @@ ALWAYS_PRESENT = ConfigDict(json_schema_extra=_require_all)
 """Configuration of answers whose fields are null, rather than left out, if they do not apply."""
 
 
-class ServiceScore(Record):
+class ServiceScore(AnswerPart):
     """The miner's score in its own benchmark."""
 
     model_config = ALWAYS_PRESENT
@@ -306,7 +306,7 @@ class MinerEarnings(Record):
     paid_out: fields.Amount
 
 
-class MinerFault(Record):
+class MinerFault(AnswerPart):
     """The last run that its miner did not finish, whether or not it lowers the reputation. `code` and `message` are null if its lease expired."""
 
     job_id: fields.JobId

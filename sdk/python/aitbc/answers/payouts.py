@@ -9,7 +9,7 @@ from pydantic import Field
 
 from aitbc.answers import fields
 from aitbc.answers.fields import example
-from aitbc.answers.record import Record
+from aitbc.answers.record import AnswerPart, Record
 
 BatchStatus = Literal["draft", "created", "approved", "sending", "confirmed", "failed", "cancelled"]
 AdapterName = Annotated[str, Field(examples=["file"])]
@@ -86,7 +86,7 @@ class Payout(Record):
     )
 
 
-class OmittedMiner(Record):
+class OmittedMiner(AnswerPart):
     """A miner that has earned money but is not part of the batch, what could be paid to it, and why it is not."""
 
     miner_id: fields.MinerId
@@ -95,7 +95,7 @@ class OmittedMiner(Record):
     reason: Omitted = Field(examples=["no_address"])
 
 
-class PayoutTransfer(Record):
+class PayoutTransfer(AnswerPart):
     """What the adapter sends together. `error` is why the last call failed; it is repeated at `next_call_at`."""
 
     transfer_id: str = Field(examples=["transfer_1234567890"])
@@ -147,7 +147,7 @@ class PayoutBatchDetails(PayoutBatch):
     omitted: list[OmittedMiner] = Field(default_factory=list)
 
 
-class PayoutAdapter(Record):
+class PayoutAdapter(AnswerPart):
     """An adapter of the settings. `fault` is why it cannot be used. With `by_hand`, administrators report the outcomes."""
 
     adapter: AdapterName

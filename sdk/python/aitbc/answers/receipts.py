@@ -8,17 +8,17 @@ from pydantic import Field
 
 from aitbc.answers import fields
 from aitbc.answers.fields import example
-from aitbc.answers.record import Record
+from aitbc.answers.record import AnswerPart, Record
 
 
-class MinerSignature(Record):
+class MinerSignature(AnswerPart):
     """The miner's signature and public key, in base64."""
 
     sig: str = Field(examples=["base64_signature"])
     public_key: str = Field(examples=["base64_public_key"])
 
 
-class ReceiptAttestation(Record):
+class ReceiptAttestation(AnswerPart):
     """A statement about a run that the coordinator signs."""
 
     type: Literal["assignment", "completion"]
@@ -30,14 +30,14 @@ class ReceiptAttestation(Record):
     signature: str = Field(examples=["base64_attestation"])
 
 
-class EnvelopeSignature(Record):
+class EnvelopeSignature(AnswerPart):
     """The only signature of an envelope; `keyid` is empty."""
 
     keyid: str = Field(examples=[""])
     sig: str = Field(examples=["base64_signature"])
 
 
-class Envelope(Record):
+class Envelope(AnswerPart):
     """The miner's signed statement, a DSSE envelope."""
 
     payloadType: str = Field(examples=["application/vnd.in-toto+json"])  # noqa: N815 - DSSE's own name

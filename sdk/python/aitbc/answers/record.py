@@ -41,7 +41,8 @@ class Record(Answer, Mapping[str, Any], defer_build=True):
         if key not in self.model_fields_set:
             raise KeyError(key)
         values = self.__dict__ if key in type(self).model_fields else self.__pydantic_extra__ or {}
-        return values[key]
+        # `json.dumps(dict(record))` knows no records, only JSON values.
+        return _as_json_values(values[key])
 
     def __iter__(self) -> Iterator[str]:  # type: ignore[override] # a mapping iterates over its keys
         declared = [name for name in type(self).model_fields if name in self.model_fields_set]
@@ -73,6 +74,20 @@ class Record(Answer, Mapping[str, Any], defer_build=True):
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain JSON values, including nested records."""
         return self.model_dump(mode="json", exclude_unset=True)
+
+
+class AnswerPart(Record):
+    """A part of an answer, such as a job's error: as an attribute it is this record, as an item plain JSON values.
+
+    So `job.error.code` has a type, and `json.dumps(dict(job))` works.
+    """
+
+
+def _as_json_values(value: Any) -> Any:
+    """Return a field's value with plain JSON values instead of parts. Other records, such as the jobs of a page, remain records."""
+    if isinstance(value, AnswerPart):
+        return value.to_dict()
+    return [_as_json_values(item) for item in value] if isinstance(value, list) else value
 
 
 @functools.cache

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from aitbc.answers import fields
 from aitbc.answers.fields import example
-from aitbc.answers.record import Record
+from aitbc.answers.record import AnswerPart, Record
 
 
-class Hardware(Record):
+class Hardware(AnswerPart):
     """What a machine needs to offer a service. Sizes are in bytes; `gpu` is whether a GPU is needed, used if present, or never used."""
 
     gpu: Literal["required", "optional", "unused"]
@@ -20,14 +20,14 @@ class Hardware(Record):
     disk: int = Field(ge=0, examples=[1073741824])
 
 
-class Price(Record):
+class Price(AnswerPart):
     """The lowest and the median price that miners ask for a unit."""
 
     lowest: fields.Amount
     typical: fields.Amount
 
 
-class Speed(Record):
+class Speed(AnswerPart):
     """The best and the median score of the miners' own benchmarks."""
 
     metric: str = Field(examples=["token/s"])
@@ -35,7 +35,7 @@ class Speed(Record):
     typical: float = Field(examples=[840.0])
 
 
-class TypicalDuration(Record):
+class TypicalDuration(AnswerPart):
     """Typical seconds of a run with a model; `model` is null for a service without models."""
 
     model: str | None = Field(examples=["smollm2-135m-instruct"])
@@ -80,7 +80,7 @@ class PlainServiceDetails(PlainService):
     )
 
 
-class AuditPrice(Record):
+class AuditPrice(AnswerPart):
     """What a job with `audited` costs in addition, in percent of its price. `auditors` are online miners that check work of the service."""
 
     percent: float = Field(ge=0, examples=[10.0])
@@ -107,7 +107,7 @@ class ServiceList(Record):
     total: int
 
 
-class ModelNeeds(Record):
+class ModelNeeds(AnswerPart):
     """What a model needs, in bytes: VRAM for full speed and at least, and memory on a machine without a GPU."""
 
     name: str = Field(examples=["smollm2-135m-instruct"])
