@@ -17,7 +17,7 @@ PageT = TypeVar("PageT", AccountList, EnrolmentList, DepositList)
 def accounts(settings: Settings) -> list[Account]:
     """Return all accounts, oldest first."""
     with local_api.administrator(settings) as client:
-        pages = _pages(lambda after: client.admin.accounts(limit=local_api.PAGE, after=after))
+        pages = _pages(lambda last_id: client.admin.accounts(limit=local_api.PAGE, after=last_id))
     return [account for page in pages for account in page.accounts]
 
 
@@ -36,7 +36,9 @@ def deposits(settings: Settings, account_id: str | None) -> list[Deposit]:
     """Return all deposits, of one account if one is given, newest first."""
     with local_api.administrator(settings) as client:
         pages = _pages(
-            lambda before: client.payouts.deposits(account_id=account_id, limit=local_api.PAGE, before=before)
+            lambda last_id: client.payouts.deposits(
+                account_id=account_id, limit=local_api.PAGE, before=last_id
+            )
         )
     return [deposit for page in pages for deposit in page.deposits]
 
@@ -44,7 +46,7 @@ def deposits(settings: Settings, account_id: str | None) -> list[Deposit]:
 def enrolments(settings: Settings) -> list[Enrolment]:
     """Return all enrolment tokens, newest first."""
     with local_api.administrator(settings) as client:
-        pages = _pages(lambda before: client.admin.enrolments(limit=local_api.PAGE, before=before))
+        pages = _pages(lambda last_id: client.admin.enrolments(limit=local_api.PAGE, before=last_id))
     return [enrolment for page in pages for enrolment in page.enrolments]
 
 

@@ -139,9 +139,9 @@ def _watched(context: Context, name: str, work: Any) -> asyncio.Task[None]:
     """Return a named task. If it fails, that is logged, health reports it, and the watchdog restarts the agent."""
     task: asyncio.Task[None] = asyncio.create_task(work, name=name)
 
-    def ended(done: asyncio.Task[None]) -> None:
+    def ended(ended_task: asyncio.Task[None]) -> None:
         context.liveness.leave(name)
-        if not done.cancelled() and (error := done.exception()) is not None:
+        if not ended_task.cancelled() and (error := ended_task.exception()) is not None:
             log.critical("background_task_died", task=name, exc_info=error)
             context.liveness.fail(name, f"it ended ({type(error).__name__})")
 

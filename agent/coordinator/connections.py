@@ -80,8 +80,8 @@ def _no_messages(_: int) -> None:
 
 def connection_of(scope: Mapping[str, Any]) -> Connection | None:
     """Return the connection of an ASGI scope, or None if another server runs the application."""
-    found: Connection | None = scope.get("connection")
-    return found
+    connection: Connection | None = scope.get("connection")
+    return connection
 
 
 class Connections:

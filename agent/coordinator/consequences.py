@@ -70,7 +70,7 @@ def work_of(item: Change, settlement: Settlement | None) -> Work | None:
         return None
     completed = item.life.state is JobState.COMPLETED
     started, finished = item.life.started_at, item.life.finished_at
-    more = MinerStats(
+    stats = MinerStats(
         completed=int(completed),
         failed=int(verdict is not None and not verdict.success),
         client_failed=int(caused),
@@ -79,7 +79,7 @@ def work_of(item: Change, settlement: Settlement | None) -> Work | None:
         earned=paid - settlement.fee if settlement else 0,
     )
     success = verdict.success if verdict else None
-    return Work(miner_id, item.before.account_id, more, success, run=_run_of(item) if completed else None)
+    return Work(miner_id, item.before.account_id, stats, success, run=_run_of(item) if completed else None)
 
 
 def _run_of(item: Change) -> Run | None:
@@ -92,8 +92,8 @@ def _run_of(item: Change) -> Run | None:
 
 def revives(item: Change) -> bool:
     """Return whether a run that was recorded as expired continues, or has delivered its outcome late."""
-    before = item.before.life
-    if before.state is not JobState.SUBMITTED or before.fence != item.life.fence:
+    life = item.before.life
+    if life.state is not JobState.SUBMITTED or life.fence != item.life.fence:
         return False
     return item.life.state is JobState.RUNNING or any(isinstance(effect, RunEnded) for effect in item.effects)
 

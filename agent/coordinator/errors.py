@@ -82,8 +82,8 @@ def _fields(request: Request, errors: Sequence[Any]) -> dict[str, str]:
     """Return the sentences for the errors of a request that its route's declaration refuses."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip()
     if any(tuple(item["loc"]) == ("body",) for item in errors) and "json" not in media_type:
-        sent = f"it is sent as {media_type}" if media_type else "its media type is missing"
-        return {"body": f"{sent}; send JSON with the header `Content-Type: application/json`"}
+        media_type_problem = f"it is sent as {media_type}" if media_type else "its media type is missing"
+        return {"body": f"{media_type_problem}; send JSON with the header `Content-Type: application/json`"}
     broken = next((item for item in errors if item["type"] == "json_invalid"), None)
     if broken is not None:
         cause = broken.get("ctx", {}).get("error", "it cannot be parsed")
@@ -91,16 +91,16 @@ def _fields(request: Request, errors: Sequence[Any]) -> dict[str, str]:
     route = request.scope.get("route")
     body = getattr(getattr(route, "body_field", None), "field_info", None)
     within: list[Any] = [{**item, "loc": item["loc"][1:]} for item in errors if item["loc"][0] == "body"]
-    found = sentences(within, model=getattr(body, "annotation", None))
+    messages = sentences(within, model=getattr(body, "annotation", None))
     examples = _examples_of_parameters(getattr(route, "dependant", None))
     for item in errors:
-        if len(found) > MAX_FIELDS:
+        if len(messages) > MAX_FIELDS:
             break
         if item["loc"][0] != "body":
             # Their first part is where they are: query, path or header.
             inner: Any = {**item, "loc": item["loc"][1:]}
-            found |= sentences([inner], examples=examples.get(item["loc"][1], ()))
-    return found
+            messages |= sentences([inner], examples=examples.get(item["loc"][1], ()))
+    return messages
 
 
 def _examples_of_parameters(dependant: Any) -> dict[str, Sequence[Any]]:
@@ -108,10 +108,10 @@ def _examples_of_parameters(dependant: Any) -> dict[str, Sequence[Any]]:
     if dependant is None:
         return {}
     parameters = [*dependant.path_params, *dependant.query_params, *dependant.header_params]
-    found = {one.alias: one.field_info.examples or () for one in parameters}
+    examples = {parameter.alias: parameter.field_info.examples or () for parameter in parameters}
     for inner in dependant.dependencies:
-        found |= _examples_of_parameters(inner)
-    return found
+        examples |= _examples_of_parameters(inner)
+    return examples
 
 
 def _error(

@@ -261,20 +261,20 @@ def _each(choose: Callable[[Hooks], Callable[P, R] | None]) -> Callable[P, list[
 
 def _merged(choose: Callable[[Hooks], Callable[P, Mapping[K, T]] | None]) -> Callable[P, dict[K, T]]:
     """Return a function that runs this hook of every feature, and returns the fields of all."""
-    each = _each(choose)
+    call_each = _each(choose)
 
     def run(*args: P.args, **kwargs: P.kwargs) -> dict[K, T]:
-        return {name: value for fields in each(*args, **kwargs) for name, value in fields.items()}
+        return {name: value for fields in call_each(*args, **kwargs) for name, value in fields.items()}
 
     return run
 
 
 def _gathered(choose: Callable[[Hooks], Callable[P, Sequence[T]] | None]) -> Callable[P, list[T]]:
     """Return a function that runs this hook of every feature, and returns the items of all."""
-    each = _each(choose)
+    call_each = _each(choose)
 
     def run(*args: P.args, **kwargs: P.kwargs) -> list[T]:
-        return [item for items in each(*args, **kwargs) for item in items]
+        return [item for items in call_each(*args, **kwargs) for item in items]
 
     return run
 

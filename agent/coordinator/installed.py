@@ -31,7 +31,9 @@ EXAMINERS: Final = tuple(feature.examine for feature in FEATURES if feature.exam
 """What `aitbc-agent fsck` examines of the features."""
 
 for number, feature in enumerate(FEATURES):
-    early = [other.name for other in FEATURES[number:] if other.name in feature.after]
+    early = [
+        feature_behind.name for feature_behind in FEATURES[number:] if feature_behind.name in feature.after
+    ]
     if early:
         raise ValueError(f"{feature.name} must come after {', '.join(early)} in the list of features")
 

@@ -19,9 +19,9 @@ class _Source:
         with self._lock:
             if self._used + count > len(self._block):
                 self._block, self._used = secrets.token_bytes(max(BLOCK, count)), 0
-            taken = self._block[self._used : self._used + count]
+            result = self._block[self._used : self._used + count]
             self._used += count
-            return taken
+            return result
 
 
 random_bytes: Final = _Source().take

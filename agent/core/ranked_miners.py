@@ -382,12 +382,12 @@ def _differences(
     if len(former) == len(present):
         indexes = list(compress(range(len(present)), map(is_not, former, present)))
         return [former[index] for index in indexes], [present[index] for index in indexes]
-    before, after = (
+    earlier, later = (
         {id(candidate): candidate for candidate in candidates} for candidates in (former, present)
     )
     return (
-        [before[identity] for identity in before.keys() - after.keys()],
-        [after[identity] for identity in after.keys() - before.keys()],
+        [earlier[identity] for identity in earlier.keys() - later.keys()],
+        [later[identity] for identity in later.keys() - earlier.keys()],
     )
 
 

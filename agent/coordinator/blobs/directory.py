@@ -153,8 +153,8 @@ class ArtifactDirectory:
 
     async def listed(self) -> AsyncIterator[list[Found]]:
         """Yield all blobs, in batches."""
-        found = self._found()
-        while batch := await asyncio.to_thread(lambda: list(islice(found, BATCH))):
+        blobs = self._found()
+        while batch := await asyncio.to_thread(lambda: list(islice(blobs, BATCH))):
             yield batch
 
     def _found(self) -> Iterator[Found]:

@@ -51,10 +51,10 @@ class Space:
         """Raise `InsufficientStorage` if `size` more bytes would use the reserve of the database's disk."""
         self._check(self._database, size, "a job")
 
-    def _check(self, disk: Path, size: int, what: str) -> None:
+    def _check(self, disk: Path, size: int, subject: str) -> None:
         if self._reserve and _free(disk) - size < self._reserve:
             raise InsufficientStorage(
-                f"The coordinator's disk is nearly full, so it cannot store {what} of this size now. Try again later, or ask the "
+                f"The coordinator's disk is nearly full, so it cannot store {subject} of this size now. Try again later, or ask the "
                 "operator to free space."
             )
 
@@ -66,5 +66,5 @@ class Space:
 
 
 def _free(path: Path) -> int:
-    found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize
+    filesystem = os.statvfs(path)
+    return filesystem.f_bavail * filesystem.f_frsize

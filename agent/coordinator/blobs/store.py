@@ -151,13 +151,13 @@ def name_of(path: str) -> str:
     return path if legacy is None else f"sha256:{legacy[1]}{legacy[2]}"
 
 
-async def bounded(chunks: AsyncIterable[bytes], most: int, cover: Cover | None) -> AsyncIterator[bytes]:
-    """Yield the chunks. Raises `PayloadTooLarge` beyond `most` bytes, and errors of `cover`."""
+async def bounded(chunks: AsyncIterable[bytes], limit: int, cover: Cover | None) -> AsyncIterator[bytes]:
+    """Yield the chunks. Raises `PayloadTooLarge` beyond `limit` bytes, and errors of `cover`."""
     size = 0
     async for chunk in chunks:
         size += len(chunk)
-        if size > most:
-            raise PayloadTooLarge(f"An artifact may have at most {most} bytes.", {"limit": most})
+        if size > limit:
+            raise PayloadTooLarge(f"An artifact may have at most {limit} bytes.", {"limit": limit})
         if cover is not None:
             await cover(size)
         yield chunk

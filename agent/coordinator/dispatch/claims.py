@@ -62,15 +62,15 @@ def claim(
     now: float,
     settings: CoordinatorSettings,
     secrets: Secrets | None = None,
-    known: Unfinished | None = None,
+    unfinished: Unfinished | None = None,
     earlier: Earlier | None = None,
 ) -> tuple[list[Assignment], bool]:
-    """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left. `known` are unfinished jobs.
+    """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left. `unfinished` are unfinished jobs.
 
     With `secrets`, each lease has a nonce, and a salt if others may share what it computes (`agent.core.nonces`). `earlier` is
     what the rounds before have found.
     """
-    waiting = queue.waiting(connection, candidates, known)
+    waiting = queue.waiting(connection, candidates, unfinished)
     if not waiting:
         return [], False
     earlier = earlier or Earlier()
@@ -80,7 +80,7 @@ def claim(
         candidates = _without_paused(candidates, pauses)
     earlier.ranked.update(candidates)
     limits = {name: limit.jobs for name, limit in hooks.account_limits(connection, settings, now).items()}
-    numbers = running.numbers(connection, sorted({job.account_id for job in waiting}), known)
+    numbers = running.numbers(connection, sorted({job.account_id for job in waiting}), unfinished)
     pairs = _matched(connection, waiting, earlier.ranked, numbers, now, limits)
     if not pairs:
         return [], True
@@ -185,18 +185,20 @@ def _matched(
 
     The leases of a miner are counted when it has been chosen, and the matching is repeated if it has too many.
     """
-    most: dict[str, int] = {}
+    remaining: dict[str, int] = {}
     while True:
-        pairs = match(waiting, candidates, numbers.by_account, now, limits, most)
-        chosen = {candidate.miner_id: candidate for _, candidate in pairs if candidate.miner_id not in most}
-        held = numbers.by_miner
-        if held is None:
-            held = running.leases_of(connection, sorted(chosen))
+        pairs = match(waiting, candidates, numbers.by_account, now, limits, remaining)
+        chosen = {
+            candidate.miner_id: candidate for _, candidate in pairs if candidate.miner_id not in remaining
+        }
+        lease_counts = numbers.by_miner
+        if lease_counts is None:
+            lease_counts = running.leases_of(connection, sorted(chosen))
         for miner_id, candidate in chosen.items():
             allowed = min(2 * candidate.capacity + UNSUBMITTED_LEASES, MAX_LEASES)
-            most[miner_id] = allowed - held.get(miner_id, 0)
-        given = Counter(candidate.miner_id for _, candidate in pairs)
-        if all(given[miner_id] <= most[miner_id] for miner_id in chosen):
+            remaining[miner_id] = allowed - lease_counts.get(miner_id, 0)
+        matches = Counter(candidate.miner_id for _, candidate in pairs)
+        if all(matches[miner_id] <= remaining[miner_id] for miner_id in chosen):
             return pairs
 
 

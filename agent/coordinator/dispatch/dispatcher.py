@@ -139,9 +139,9 @@ class Dispatcher:
         if not superseded:
             self._superseded.pop(port.miner_id, None)
 
-    def end_connections(self, miner_id: str, why: ApiError, before: int = sys.maxsize) -> None:
+    def end_connections(self, miner_id: str, why: ApiError, newer_session: int = sys.maxsize) -> None:
         """Close all connections of a miner, whose sessions before this number have become invalid."""
-        self._relay.end(miner_id, before, why)
+        self._relay.end(miner_id, newer_session, why)
         ports = self._connections(miner_id)
         self._ports.pop(miner_id, None)
         self._superseded.pop(miner_id, None)
@@ -167,17 +167,17 @@ class Dispatcher:
         self._wake.set()
 
     @contextmanager
-    def adding(self, *, when: bool = True) -> Iterator[None]:
-        """Claim jobs soon, because the write that is awaited inside makes one claimable, if `when`.
+    def adding(self, *, claimable: bool = True) -> Iterator[None]:
+        """Claim jobs soon, because the write that is awaited inside makes one claimable, if `claimable`.
 
         SQLite runs writes in the order in which they are queued. So a claim that is requested before this write finds its job, and usually shares
         its commit: the job starts one wait for the disk earlier. No other write may be awaited inside.
         """
         in_order = not self._database.concurrent
-        if when and in_order:
+        if claimable and in_order:
             self.job_waiting()
         yield
-        if when and not in_order:
+        if claimable and not in_order:
             self.job_waiting()
 
     def capacity_freed(self) -> None:
@@ -245,7 +245,7 @@ class Dispatcher:
         candidates = [port.candidate() for port in ports.values()]
         # Cleared before the claim, so that a job which arrives meanwhile starts another round.
         self._pending = self._capacity_changed = False
-        assignments, left = await self._database.write(
+        assignments, jobs_remain = await self._database.write(
             claim,
             candidates,
             self._clock(),
@@ -254,7 +254,7 @@ class Dispatcher:
             self.unfinished.known,
             self._earlier,
         )
-        self._pending = self._pending or left
+        self._pending = self._pending or jobs_remain
         if self._pending and self._capacity_changed:  # capacity became free while the claim was under way
             self._wake.set()
         if not assignments:

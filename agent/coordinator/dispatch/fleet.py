@@ -58,10 +58,10 @@ def _parsed(record: MinerRecord) -> _Parsed:
     An older version may have stored them without all fields of this one.
     """
     latest = _latest(record.miner_id)
-    known = latest.parsed
-    if known is None or (known.session, known.source) != (record.session, record.capabilities):
-        known = latest.parsed = _parse(record)
-    return known
+    cached = latest.parsed
+    if cached is None or (cached.session, cached.source) != (record.session, record.capabilities):
+        cached = latest.parsed = _parse(record)
+    return cached
 
 
 def _parse(record: MinerRecord) -> _Parsed:
@@ -85,7 +85,7 @@ def known_miners(connection: Connection, settings: CoordinatorSettings, now: flo
     pauses = hooks.pauses(connection, now)
     seen_after = offline_before(settings, now)
     stats = miner_stats.all_stats(connection)
-    reputations = {miner_id: shown(known.evidence, now) for miner_id, known in stats.items()}
+    reputations = {miner_id: shown(miner_stat.evidence, now) for miner_id, miner_stat in stats.items()}
     owners = store.owners(connection)
     miners = (_known(record, seen_after, pauses, reputations) for record in store.all_miners(connection))
     return [

@@ -44,7 +44,9 @@ class Reputations:
             return candidates
         if len(self._known) > 2 * len(candidates):  # many have left
             present = {candidate.miner_id for candidate in candidates}
-            self._known = {miner_id: known for miner_id, known in self._known.items() if miner_id in present}
+            self._known = {
+                miner_id: cached for miner_id, cached in self._known.items() if miner_id in present
+            }
         due = [candidate for candidate in candidates if not self._is_valid(candidate.miner_id, now)]
         if due:
             evidence = miner_stats.evidence_of(connection, [candidate.miner_id for candidate in due])
@@ -53,18 +55,18 @@ class Reputations:
         return [self._of(candidate) for candidate in candidates]
 
     def _is_valid(self, miner_id: str, now: float) -> bool:
-        known = self._known.get(miner_id)
-        return known is not None and now < known.read_at + VALID_SECONDS
+        cached = self._known.get(miner_id)
+        return cached is not None and now < cached.read_at + VALID_SECONDS
 
     def _set(self, plain: Candidate, reputation: float, now: float) -> None:
-        known = self._known.get(plain.miner_id)
-        if known is not None and known.candidate.reputation == reputation:
-            known.read_at = now
+        cached = self._known.get(plain.miner_id)
+        if cached is not None and cached.candidate.reputation == reputation:
+            cached.read_at = now
         else:
             self._known[plain.miner_id] = _Known(plain, replace(plain, reputation=reputation), now)
 
     def _of(self, plain: Candidate) -> Candidate:
-        known = self._known[plain.miner_id]
-        if known.plain is not plain:
-            known.plain, known.candidate = plain, replace(plain, reputation=known.candidate.reputation)
-        return known.candidate
+        cached = self._known[plain.miner_id]
+        if cached.plain is not plain:
+            cached.plain, cached.candidate = plain, replace(plain, reputation=cached.candidate.reputation)
+        return cached.candidate

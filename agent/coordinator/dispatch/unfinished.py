@@ -31,8 +31,8 @@ class UnfinishedJobs:
         if not self._database.concurrent or (self.known is None and not due):
             return
         since = make_id("job", self._clock() - RECENT_SECONDS, bytes(10))
-        whole = due or self.known is None or since < self.known.since  # the clock was set back
-        self.known = await self._database.read(store.scan, since, None if whole else self.known)
-        if whole:
+        is_full_scan = due or self.known is None or since < self.known.since  # the clock was set back
+        self.known = await self._database.read(store.scan, since, None if is_full_scan else self.known)
+        if is_full_scan:
             now = time.monotonic()
             self._whole_at = now + (now - started) / SHARE

@@ -66,12 +66,12 @@ def miner_topic(miner_id: str) -> str:
 
 def topics(change: NewEvent) -> list[str]:
     """Return the topics that a change or message is published to."""
-    found = [ALL, EVERYBODY if change.account_id is None else account_topic(change.account_id)]
+    topic_names = [ALL, EVERYBODY if change.account_id is None else account_topic(change.account_id)]
     if change.miner_id is not None:
-        found.append(miner_topic(change.miner_id))
+        topic_names.append(miner_topic(change.miner_id))
     if change.job_id is not None:
-        found.append(change.job_id)
-    return found
+        topic_names.append(change.job_id)
+    return topic_names
 
 
 _Position = Annotated[int, Field(ge=0, le=2**53 - 1)]
@@ -112,22 +112,22 @@ class Recent:
             self.lost_up_to = oldest.seq
 
     def between(
-        self, after: int, up_to: int, topics: Collection[str], accepts: Filter
+        self, after_seq: int, up_to: int, topics: Collection[str], accepts: Filter
     ) -> tuple[list[Message], int]:
         """Return up to `PAGE_BYTES` of the topics' messages in a range of numbers, and how far in the range they reach."""
-        found: list[Message] = []
+        messages: list[Message] = []
         size = 0
-        start = bisect_right(self._retained, after, key=lambda item: item.seq)
+        start = bisect_right(self._retained, after_seq, key=lambda item: item.seq)
         for item in islice(self._retained, start, None):
             if item.seq > up_to:
                 break
             if item.topics.isdisjoint(topics) or not accepts(item.message):
                 continue
-            found.append(item.message)
+            messages.append(item.message)
             size += item.size
             if size >= PAGE_BYTES:
-                return found, item.seq
-        return found, up_to
+                return messages, item.seq
+        return messages, up_to
 
 
 class _Held(NamedTuple):
@@ -230,11 +230,11 @@ class Feed:
         if not live:
             return
         if self._shared:
-            after = await self._reader.newest()
+            newest = await self._reader.newest()
             if not self._hub.has_subscribers:
-                self._advance(after)
-            self._hold(after, live)
-            self._cluster.bus.send("live", [after, [_packed(item) for item in live]])
+                self._advance(newest)
+            self._hold(newest, live)
+            self._cluster.bus.send("live", [newest, [_packed(item) for item in live]])
             await self._cluster.bus.flushed()
             return
         async with self._turn:
@@ -243,24 +243,24 @@ class Feed:
                 self._publish_live(item)
 
     def _received(self, _: str, data: Any) -> None:
-        after, live = data
-        self._hold(after, [NewEvent(*item) for item in live])
+        newest, live = data
+        self._hold(newest, [NewEvent(*item) for item in live])
 
-    def _hold(self, after: int, live: Sequence[NewEvent]) -> None:
+    def _hold(self, after_seq: int, live: Sequence[NewEvent]) -> None:
         """Publish live messages once the change that they follow has been published, or is history because there are no subscribers."""
         if len(self._held) > HELD_LIMIT:
             self._held.clear()
             self._lost()
         for item in live:
-            insort(self._held, _Held(after, item), key=lambda held: held.after)
+            insort(self._held, _Held(after_seq, item), key=lambda waiting: waiting.after)
         self._publish_held()
         if self._held:
             self._changed()
 
     def _publish_held(self) -> None:
-        ready = bisect_right(self._held, self._position, key=lambda held: held.after)
-        for held in self._held[:ready]:
-            self._publish_live(held.item)
+        ready = bisect_right(self._held, self._position, key=lambda waiting: waiting.after)
+        for waiting in self._held[:ready]:
+            self._publish_live(waiting.item)
         del self._held[:ready]
 
     def _publish_live(self, item: NewEvent) -> None:
@@ -324,7 +324,7 @@ class Feed:
                 untrue = {id(item) for item in waiting}
                 self._held = [item for item in self._held if id(item) not in untrue]
                 return
-            changes, more = await self._reader.after(self._position)
+            changes, more_remain = await self._reader.after(self._position)
             if changes and self._shared:
                 # Live messages that were sent before these changes were committed have arrived then.
                 await self._cluster.bus.drain()
@@ -338,7 +338,7 @@ class Feed:
             self._advance(change.seq)
             self._hub.publish(self.message_of(change), *topics(change))
             self._publish_held()
-        self._behind = self._behind or more
+        self._behind = self._behind or more_remain
 
     def _advance(self, position: int) -> None:
         if position > self._position:

@@ -38,17 +38,17 @@ class ChangeReader:
 
     async def settled(self) -> int:
         """Return the number of the newest change once no lower one can appear."""
-        seen = await self.newest()
+        newest = await self.newest()
         if self.ordered:
-            return seen
+            return newest
         writers = await self._database.read(events.writers)
         wait = SHORTEST_WAIT
         while writers:
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
             writers &= await self._database.read(events.writers)
-        self._decided = max(self._decided, seen)
-        return seen
+        self._decided = max(self._decided, newest)
+        return newest
 
     async def after(self, position: int) -> tuple[list[StoredEvent], bool]:
         """Return the changes after a number, oldest first, and whether more are known to follow. Waits while a hole comes first."""

@@ -85,8 +85,8 @@ def check_token(scope: Scope, secret: str) -> None:
 
 def has_token(scope: Scope, secret: str) -> bool:
     """Return whether the request carries the session's token."""
-    given = Headers(scope=scope).get(TOKEN_HEADER, "")
-    return hmac.compare_digest(given.encode(), csrf_token(secret).encode())
+    token = Headers(scope=scope).get(TOKEN_HEADER, "")
+    return hmac.compare_digest(token.encode(), csrf_token(secret).encode())
 
 
 def set_cookie(response: Response, scope: Scope, secret: str, max_age: int) -> None:

@@ -67,13 +67,13 @@ class Hosts:
     def _check(self, scope: Scope) -> None:
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         host = hosts[0].decode("latin-1") if hosts else ""
-        known = len(hosts) <= 1 and self._knows(_name(host))
-        scope["known_host"] = known
-        if not known and (len(hosts) > 1 or self._settings.hosts or self._is_local(scope)):
+        is_known = len(hosts) <= 1 and self._knows(_name(host))
+        scope["known_host"] = is_known
+        if not is_known and (len(hosts) > 1 or self._settings.hosts or self._is_local(scope)):
             self._meter.count(REFUSED, "host")
-            shown = host[:100] if len(hosts) == 1 else "more than one name"
+            named = host[:100] if len(hosts) == 1 else "more than one name"
             raise UnknownHost(
-                f"This coordinator is not known as {shown!r}. Use its address, or add the name to the setting "
+                f"This coordinator is not known as {named!r}. Use its address, or add the name to the setting "
                 "coordinator.hosts; for a reverse proxy, set coordinator.trusted_proxies."
             )
         if scope["type"] == "websocket":

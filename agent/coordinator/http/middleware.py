@@ -123,8 +123,8 @@ class RequestIds:
 
 
 def _client_trace(scope: Scope) -> str | None:
-    given = [value for name, value in scope["headers"] if name == b"traceparent"]
-    return trace_id_in(given[0].decode("latin-1")) if len(given) == 1 else None
+    traceparents = [value for name, value in scope["headers"] if name == b"traceparent"]
+    return trace_id_in(traceparents[0].decode("latin-1")) if len(traceparents) == 1 else None
 
 
 def _template(scope: Scope) -> str:
@@ -138,8 +138,8 @@ def _template(scope: Scope) -> str:
 
 async def answer_error(scope: Scope, send: Send, error: ApiError) -> None:
     """Answer an error in the API's form, before the application sees the request."""
-    shown = error_body(error.code, error.message, error.details, scope.get("request_id", ""))
-    body = json.dumps(shown).encode()
+    content = error_body(error.code, error.message, error.details, scope.get("request_id", ""))
+    body = json.dumps(content).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
     if error.status == Unauthorized.status:

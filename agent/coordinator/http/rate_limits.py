@@ -91,7 +91,7 @@ class _Use:
     """A budget after a call: what is left of it, and the seconds until all of it is available again."""
 
     budget: _Budget
-    left: int
+    remaining: int
     seconds: int
     refused: bool = False
 
@@ -235,7 +235,7 @@ def _with_headers(send: Send, uses: Sequence[_Use]) -> Send:
     policies = ", ".join(
         f'"{use.budget.name}";q={use.budget.rate.amount};w={use.budget.rate.seconds}' for use in uses
     )
-    states = ", ".join(f'"{use.budget.name}";r={use.left};t={use.seconds}' for use in uses)
+    states = ", ".join(f'"{use.budget.name}";r={use.remaining};t={use.seconds}' for use in uses)
     headers = [(b"ratelimit-policy", policies.encode()), (b"ratelimit", states.encode())]
 
     async def send_with_headers(message: Message) -> None:

@@ -290,8 +290,8 @@ class _Http(HttpToolsProtocol):
         super().on_response_complete()
         self._connections.end(self._connection)
         if self._in_body and not self.transport.is_closing():
-            known = self._connection.owner is not None
-            self._linger_left = LINGER_BYTES if known else self._settings.max_body_without_key
+            has_owner = self._connection.owner is not None
+            self._linger_left = LINGER_BYTES if has_owner else self._settings.max_body_without_key
             self._linger_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _body_arrives(self, size: int) -> None:

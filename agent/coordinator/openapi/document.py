@@ -110,19 +110,19 @@ def routes() -> Iterator[tuple[str, APIRoute]]:
 
 def allowed(path: str) -> str:
     """Return the methods of a path, as in the header `Allow`."""
-    found: dict[str, set[str]] = {}
+    methods: dict[str, set[str]] = {}
     for template, route in routes():
         if route.path_regex.match(path):
-            found.setdefault(template, set()).update(route.methods or ())
+            methods.setdefault(template, set()).update(route.methods or ())
     # A literal path takes precedence over one with a parameter.
-    literal = min(found, key=lambda template: template.count("{"), default="")
-    return ", ".join(sorted(found.get(literal, ())))
+    literal = min(methods, key=lambda template: template.count("{"), default="")
+    return ", ".join(sorted(methods.get(literal, ())))
 
 
 @cache
 def document() -> Json:
     """Return the document, which is assembled once."""
-    made: Json = get_openapi(
+    openapi: Json = get_openapi(
         title="AITBC",
         version=__version__,
         summary=SUMMARY,
@@ -133,16 +133,16 @@ def document() -> Json:
         license_info={"name": "MIT", "identifier": "MIT"},
         separate_input_output_schemas=False,
     )
-    components = made["components"]
+    components = openapi["components"]
     _add_shared(components)
     components["headers"] = HEADERS
     components["securitySchemes"] = SECURITY_SCHEMES
     for path, route in routes():
         for method in route.methods or ():
-            _complete(made["paths"][path][method.lower()], route, method, components)
-    _without_titles(made["paths"])
+            _complete(openapi["paths"][path][method.lower()], route, method, components)
+    _without_titles(openapi["paths"])
     _without_titles(components["schemas"])
-    return made
+    return openapi
 
 
 def _add_shared(components: Json) -> None:
@@ -179,8 +179,8 @@ def _complete(operation: Json, route: APIRoute, method: str, components: Json) -
 
 def guard_of(route: APIRoute) -> Guard | None:
     """Return the guard of a route; None for a route that is open to everybody."""
-    found = [call for call in _calls(route.dependant) if isinstance(call, Guard)]
-    return found[0] if found else None
+    guards = [call for call in _calls(route.dependant) if isinstance(call, Guard)]
+    return guards[0] if guards else None
 
 
 def _calls(dependant: Dependant) -> Iterator[Any]:
@@ -193,11 +193,11 @@ def _calls(dependant: Dependant) -> Iterator[Any]:
 def _never_null(schema: Json) -> Json:
     """Return a parameter's schema without null: an optional parameter is omitted instead."""
     options = schema.get("anyOf", [])
-    rest = [option for option in options if option != {"type": "null"}]
-    if len(rest) == len(options):
+    kinds = [option for option in options if option != {"type": "null"}]
+    if len(kinds) == len(options):
         return schema
-    others = {name: value for name, value in schema.items() if name != "anyOf"}
-    return {**others, **rest[0]} if len(rest) == 1 else {**others, "anyOf": rest}
+    attributes = {name: value for name, value in schema.items() if name != "anyOf"}
+    return {**attributes, **kinds[0]} if len(kinds) == 1 else {**attributes, "anyOf": kinds}
 
 
 def _complete_body(operation: Json, route: APIRoute, components: Json) -> None:
@@ -236,18 +236,20 @@ def _add_error_answers(operation: Json, route: APIRoute, guard: Guard | None) ->
         kinds |= {PayloadTooLarge, ValidationFailed}
     if operation.get("parameters"):
         kinds.add(ValidationFailed)
-    known = answerable()
+    kinds_by_code = answerable()
     responses = operation["responses"]
     if ERROR_CODES not in responses.get("422", {}):  # the framework's own
         responses.pop("422", None)
-    kinds |= {known[code] for response in responses.values() for code in response.get(ERROR_CODES, ())}
+    kinds |= {
+        kinds_by_code[code] for response in responses.values() for code in response.get(ERROR_CODES, ())
+    }
     by_status: dict[int, list[type[ApiError]]] = {}
     for kind in kinds:
         by_status.setdefault(kind.status, []).append(kind)
     for status in sorted(by_status):
-        found = sorted(by_status[status], key=lambda kind: kind.code)
-        shared = {"$ref": f"#/components/responses/{found[0].code}"}
-        responses[str(status)] = shared if len(found) == 1 else _error_answer(found)
+        of_status = sorted(by_status[status], key=lambda kind: kind.code)
+        shared = {"$ref": f"#/components/responses/{of_status[0].code}"}
+        responses[str(status)] = shared if len(of_status) == 1 else _error_answer(of_status)
 
 
 def _error_answer(kinds: list[type[ApiError]]) -> Json:
@@ -257,14 +259,14 @@ def _error_answer(kinds: list[type[ApiError]]) -> Json:
     headers = [*_ON_EVERY_ANSWER, *filter(None, [_HEADERS_OF.get(kinds[0].status)])]
     # A job that failed on its miner has its runner's code.
     code: Json = {} if any(kind.open_code for kind in kinds) else {"enum": codes}
-    only = {"properties": {"error": {"properties": {"code": code}}}}
+    allowed_codes = {"properties": {"error": {"properties": {"code": code}}}}
     return {
         "description": " ".join(f"`{code}`: {meaning}" for code, meaning in meanings.items()),
         ERROR_CODES: codes,
         "headers": {name: _header(name) for name in headers},
         "content": {
             "application/json": {
-                "schema": {"allOf": [{"$ref": f"{SCHEMAS}Error"}, only]},
+                "schema": {"allOf": [{"$ref": f"{SCHEMAS}Error"}, allowed_codes]},
                 "examples": {code: {"value": _error_example(code, text)} for code, text in meanings.items()},
             }
         },

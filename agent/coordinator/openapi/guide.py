@@ -125,7 +125,7 @@ _GROUPS: Final = {
 }
 
 
-def tags(used: set[str]) -> list[dict[str, str]]:
+def tags(names_in_use: set[str]) -> list[dict[str, str]]:
     """Return the groups of calls in use, in reading order."""
-    known = [name for name in _GROUPS if name in used]
-    return [{"name": name, "description": _GROUPS[name]} for name in known]
+    names = [name for name in _GROUPS if name in names_in_use]
+    return [{"name": name, "description": _GROUPS[name]} for name in names]

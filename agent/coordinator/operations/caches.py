@@ -143,5 +143,5 @@ class Caches:
             self.supply_changes += 1
         if miners := set(names) - {"callers", "sessions", "supply"}:
             self.sessions = {
-                sha256: known for sha256, known in self.sessions.items() if known[1].miner_id not in miners
+                sha256: cached for sha256, cached in self.sessions.items() if cached[1].miner_id not in miners
             }

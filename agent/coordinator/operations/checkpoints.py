@@ -16,8 +16,8 @@ async def outputs_so_far(context: Context, record: JobRecord) -> list[dict[str, 
     declared = declared_by(context, record)
     if declared is None or not declared.outputs:
         return []
-    found = await context.database.read(checkpoint_store.of_jobs, [record.job_id])
-    return [published(record.job_id, item, visible=True) for item in found.get(record.job_id, [])]
+    checkpoints = await context.database.read(checkpoint_store.of_jobs, [record.job_id])
+    return [published(record.job_id, item, visible=True) for item in checkpoints.get(record.job_id, [])]
 
 
 def declared_by(context: Context, record: JobRecord) -> Checkpoints | None:

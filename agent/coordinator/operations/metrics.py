@@ -21,42 +21,42 @@ FINAL: Final = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 async def exposition(context: Context) -> bytes:
     """Return all metrics in Prometheus' text format. Raises `ServiceUnavailable` while the coordinator stops."""
     now = context.clock()
-    found = await context.database.read(numbers, offline_before(context))
+    totals = await context.database.read(numbers, offline_before(context))
     disk = shutil.disk_usage(context.database.directory)
     plain = {
-        metrics.QUEUE: found.claimable,
-        metrics.OLDEST_SECONDS: 0.0 if found.oldest is None else max(0.0, now - found.oldest),
+        metrics.QUEUE: totals.claimable,
+        metrics.OLDEST_SECONDS: 0.0 if totals.oldest is None else max(0.0, now - totals.oldest),
         metrics.SUBSCRIBERS: context.hub.subscribers(),
         metrics.CONNECTIONS_LIMIT: context.connections.limit,
         metrics.WRITES_WAITING: context.database.waiting,
         metrics.UNWRITABLE: context.database.fault is not None,
         metrics.LEADS: context.cluster.leadership.leads,
-        metrics.ARTIFACT_BYTES: found.stored_bytes,
+        metrics.ARTIFACT_BYTES: totals.stored_bytes,
         metrics.DISK_FREE_BYTES: disk.free,
         metrics.DISK_BYTES: disk.total,
-        metrics.PAID: float(from_units(found.paid)),
-        metrics.EARNED: float(from_units(found.earned)),
+        metrics.PAID: float(from_units(totals.paid)),
+        metrics.EARNED: float(from_units(totals.earned)),
     }
     connections: dict[Labels, int] = {(kind,): count for kind, count in context.connections.counts().items()}
     of_features = await context.database.read(context.features.read_metrics, context, now)
-    labelled = {**_jobs(found), **of_features, metrics.CONNECTIONS: connections}
+    labelled = {**_jobs(totals), **of_features, metrics.CONNECTIONS: connections}
     return context.meter.text({**labelled, **{name: {(): value} for name, value in plain.items()}})
 
 
-def _jobs(found: Numbers) -> Mapping[Metric, Values]:
+def _jobs(totals: Numbers) -> Mapping[Metric, Values]:
     submitted: Counter[Labels] = Counter()
-    for (service, _), count in found.jobs.items():
+    for (service, _), count in totals.jobs.items():
         submitted[service,] += count
     finished: dict[Labels, int] = {
-        labels: count for labels, count in found.jobs.items() if labels[1] in FINAL
+        labels: count for labels, count in totals.jobs.items() if labels[1] in FINAL
     }
     states: dict[Labels, int] = {
-        ("online",): found.online - found.paused,
-        ("paused",): found.paused,
-        ("offline",): found.miners - found.online,
+        ("online",): totals.online - totals.paused,
+        ("paused",): totals.paused,
+        ("offline",): totals.miners - totals.online,
     }
     return {
-        metrics.JOBS: found.jobs,
+        metrics.JOBS: totals.jobs,
         metrics.SUBMITTED: submitted,
         metrics.FINISHED: finished,
         metrics.MINERS: states,

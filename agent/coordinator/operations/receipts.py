@@ -29,41 +29,43 @@ async def of_job(context: Context, caller: Caller, job_id: str) -> Receipt:
 
 
 def _of_job(connection: Connection, caller: Caller, job_id: str) -> str:
-    found = store.with_job(connection, job_id)
-    if found is None or not (
+    job = store.with_job(connection, job_id)
+    if job is None or not (
         caller.role is Role.ADMIN
-        or (caller.role is Role.CLIENT and found.account_id == caller.account_id)
-        or (caller.role is Role.MINER and found.receipt and found.miner_id == caller.miner_id)
+        or (caller.role is Role.CLIENT and job.account_id == caller.account_id)
+        or (caller.role is Role.MINER and job.receipt and job.miner_id == caller.miner_id)
     ):
         raise JobNotFound(job_id)
-    if found.receipt is None:
-        state = found.state
+    if job.receipt is None:
+        state = job.state
         raise JobNotCompleted(f"Job {job_id} has no receipt because it is {state}.", {"status": state})
-    return found.receipt
+    return job.receipt
 
 
 async def verify(context: Context, receipt: dict[str, Any]) -> VerifyAnswer:
     """Verify a whole receipt, or the short form (`receipt_id` and `signature`) against the stored receipt."""
     receipt_id = receipt.get("receipt_id")
-    known = None
+    stored_receipt = None
     if isinstance(receipt_id, str) and receipt_id.isascii():
-        known = await context.database.read(store.find, receipt_id)
-    whole = receipt
+        stored_receipt = await context.database.read(store.find, receipt_id)
+    whole_receipt = receipt
     mismatch: list[str] = []
     if set(receipt) <= SHORT_FORM:
-        whole, mismatch = _expand(receipt, known)
-    verification = await asyncio.to_thread(verify_receipt, whole, log_key=context.signer.vkey)
-    failures = [*mismatch, *([] if mismatch and known is None else verification.failures)]
+        whole_receipt, mismatch = _expand(receipt, stored_receipt)
+    verification = await asyncio.to_thread(verify_receipt, whole_receipt, log_key=context.signer.vkey)
+    failures = [*mismatch, *([] if mismatch and stored_receipt is None else verification.failures)]
     return _answer(context, verification, failures)
 
 
-def _expand(receipt: dict[str, Any], known: ReceiptRecord | None) -> tuple[dict[str, Any], list[str]]:
-    if known is None:
+def _expand(
+    receipt: dict[str, Any], stored_receipt: ReceiptRecord | None
+) -> tuple[dict[str, Any], list[str]]:
+    if stored_receipt is None:
         return receipt, ["receipt_id: this coordinator has no such receipt."]
-    whole: dict[str, Any] = orjson.loads(known.receipt)
-    if receipt.get("signature") != whole["signature"]:
-        return {**whole, "signature": receipt.get("signature")}, []
-    return whole, []
+    whole_receipt: dict[str, Any] = orjson.loads(stored_receipt.receipt)
+    if receipt.get("signature") != whole_receipt["signature"]:
+        return {**whole_receipt, "signature": receipt.get("signature")}, []
+    return whole_receipt, []
 
 
 def _answer(context: Context, verification: Verification, failures: list[str]) -> VerifyAnswer:

@@ -31,15 +31,20 @@ async def delete_jobs(context: Context) -> None:
     seconds = context.settings.job_retention_seconds
     if seconds is None:
         return
-    before = context.clock() - seconds
+    ended_before = context.clock() - seconds
     for state in sorted(FINAL):
-        after = ""
-        while found := await context.database.read(
-            job_store.ended, state, before, make_id("job", before, bytes(10)), after=after, limit=JOBS_AT_ONCE
+        last_id = ""
+        while page := await context.database.read(
+            job_store.ended,
+            state,
+            ended_before,
+            make_id("job", ended_before, bytes(10)),
+            after=last_id,
+            limit=JOBS_AT_ONCE,
         ):
-            after = found[-1][0]
+            last_id = page[-1][0]
             by_account: defaultdict[str, list[str]] = defaultdict(list)
-            for job_id, account_id in found:
+            for job_id, account_id in page:
                 by_account[account_id].append(job_id)
             for account_id, job_ids in by_account.items():
                 await context.database.write(_forget_jobs, account_id, job_ids, context.clock())
@@ -59,14 +64,14 @@ def _forget_jobs(connection: Connection, account_id: str, job_ids: Sequence[str]
 
 async def delete_events(context: Context) -> None:
     """Delete changes that clients can no longer request."""
-    before, after = context.clock() - context.settings.event_retention_seconds, 0
+    created_before, last_seq = context.clock() - context.settings.event_retention_seconds, 0
     # Each slice begins where the last one ended: before that, PostgreSQL may have to pass many deleted rows.
-    while await context.database.read(event_store.any_before, before, after=after):
-        after = await context.database.write(event_store.prune, before, after=after)
+    while await context.database.read(event_store.any_before, created_before, after_seq=last_seq):
+        last_seq = await context.database.write(event_store.prune, created_before, after_seq=last_seq)
 
 
 async def delete_keys(context: Context) -> None:
     """Delete keys that were revoked long ago: each browser that signs in with a link gets its own."""
-    before = context.clock() - REVOKED_KEY_SECONDS
-    while await context.database.write(key_store.prune_keys, before) == key_store.PRUNED_AT_ONCE:
+    revoked_before = context.clock() - REVOKED_KEY_SECONDS
+    while await context.database.write(key_store.prune_keys, revoked_before) == key_store.PRUNED_AT_ONCE:
         pass

@@ -26,24 +26,24 @@ async def supply(context: Context, service: str) -> Supply:
 
 async def fleet(context: Context, *, now: bool = False) -> Fleet:
     """Return the known miners, as they were a few seconds ago at most, or as they are `now`, for which it waits up to a second."""
-    caches, known, asked_at = context.caches, context.caches.supply, context.clock()
+    caches, earlier, asked_at = context.caches, context.caches.supply, context.clock()
     if not now and (cached := _cached(context)) is not None:
         return cached
-    if now and known is not None:
-        await asyncio.sleep(min(max(0.0, known.read_at + NOW_SECONDS - asked_at), NOW_SECONDS))
+    if now and earlier is not None:
+        await asyncio.sleep(min(max(0.0, earlier.read_at + NOW_SECONDS - asked_at), NOW_SECONDS))
     async with caches.supply_lock:
         if not now and (cached := _cached(context)) is not None:
             return cached
         latest = caches.supply
-        if now and latest is not None and latest is not known and latest.read_at >= asked_at:
+        if now and latest is not None and latest is not earlier and latest.read_at >= asked_at:
             return latest
         while True:
             changes = caches.supply_changes
-            found = await context.database.read(_fleet, context, context.clock())
+            current = await context.database.read(_fleet, context, context.clock())
             if changes == caches.supply_changes:
-                caches.supply = found
+                caches.supply = current
             if now or changes == caches.supply_changes:
-                return found
+                return current
 
 
 def known_fleet(connection: Connection, context: Context) -> Fleet:
@@ -51,15 +51,15 @@ def known_fleet(connection: Connection, context: Context) -> Fleet:
     if (cached := _cached(context)) is not None:
         return cached
     changes = context.caches.supply_changes
-    known = _fleet(connection, context, context.clock())
+    latest = _fleet(connection, context, context.clock())
     if changes == context.caches.supply_changes:
-        context.caches.supply = known
-    return known
+        context.caches.supply = latest
+    return latest
 
 
 def _cached(context: Context) -> Fleet | None:
-    known = context.caches.supply
-    return None if known is None or context.clock() - known.read_at >= CACHE_SECONDS else known
+    cached = context.caches.supply
+    return None if cached is None or context.clock() - cached.read_at >= CACHE_SECONDS else cached
 
 
 def offline_before(context: Context) -> float:
@@ -81,7 +81,7 @@ def _supply(connection: Connection, offline_before: float) -> dict[str, Supply]:
             models[service] |= set(offer["models"])
             if online:
                 offers[service].append(offer)
-    return {service: _of(frozenset(known), offers[service]) for service, known in models.items()}
+    return {service: _of(frozenset(model_names), offers[service]) for service, model_names in models.items()}
 
 
 def _of(models: frozenset[str], offers: Sequence[dict[str, Any]]) -> Supply:

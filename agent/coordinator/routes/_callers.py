@@ -59,14 +59,14 @@ async def _credential(request: Request) -> Credential | None:
 async def caller_of(context: Context, scope: Scope) -> Caller:
     """Return the caller of a request with a key. Raises `Unauthorized`."""
     credential = credentials.checked(scope)
-    known = scope.get("caller")  # set by the rate limits' middleware
-    return known if isinstance(known, Caller) else await access.authenticate(context, credential)
+    caller = scope.get("caller")  # set by the rate limits' middleware
+    return caller if isinstance(caller, Caller) else await access.authenticate(context, credential)
 
 
 async def _session_of(context: Context, scope: Scope) -> Session:
-    known = scope.get("caller")
-    if isinstance(known, Session):
-        return known
+    caller = scope.get("caller")
+    if isinstance(caller, Session):
+        return caller
     credential = credentials.of_request(scope)
     return await sessions.session_of(context, credential if isinstance(credential, str) else None)
 

@@ -143,10 +143,10 @@ async def list_keys(context: ContextOf, _: Admin) -> KeyList:
 )
 async def create_key(context: ContextOf, _: Admin, request: KeyRequest) -> NewKey:
     """The answer contains the secret, which cannot be retrieved later."""
-    new = await access.create_key(
+    created = await access.create_key(
         context, request.role, name=request.name, account_id=request.account_id, miner_id=request.miner_id
     )
-    return NewKey(**vars(access.view(new.record)), key=new.secret)
+    return NewKey(**vars(access.view(created.record)), key=created.secret)
 
 
 @router.delete(

@@ -189,9 +189,9 @@ async def read(
         return RedirectResponse(
             location, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
         )
-    found = parse_range(requested, record.size)
-    partial = found is not None
-    start, length = found or (0, record.size)
+    byte_range = parse_range(requested, record.size)
+    partial = byte_range is not None
+    start, length = byte_range or (0, record.size)
     headers = {
         "Content-Length": str(length),
         "Accept-Ranges": "bytes",

@@ -69,8 +69,8 @@ async def list_own(context: ContextOf, caller: Client) -> OwnKeyList:
 )
 async def create_own(context: ContextOf, caller: Client, request: OwnKeyRequest) -> NewKey:
     """The answer contains the secret, which cannot be retrieved later. The key has the same rights as the account's other keys."""
-    new = await access.create_own_key(context, caller, request.name)
-    return NewKey(**vars(access.view(new.record)), key=new.secret)
+    created = await access.create_own_key(context, caller, request.name)
+    return NewKey(**vars(access.view(created.record)), key=created.secret)
 
 
 @router.delete(
@@ -89,7 +89,7 @@ async def login(context: ContextOf, request: LoginTokenRequest) -> LoginKeyList:
     """A login link's token can be used once, within minutes. The answer contains new keys, which cannot be retrieved later."""
     return LoginKeyList(
         keys=[
-            LoginKey(role=Role(new.record.role), key=new.secret, key_id=new.record.key_id)
-            for new in await logins.login(context, request.token)
+            LoginKey(role=Role(created.record.role), key=created.secret, key_id=created.record.key_id)
+            for created in await logins.login(context, request.token)
         ]
     )

@@ -103,11 +103,11 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
     finally:
         context.dispatcher.detach(port)
         poller.closed = True
-        left = leaving.done()
+        has_left = leaving.done()
         for task in (answering, leaving):
             task.cancel()
         await asyncio.gather(answering, leaving, return_exceptions=True)
-    if left:
+    if has_left:
         await _revoke(context, session, poller.leases)
     if poller.refusal is not None and not poller.leases and not poller.cancellations:
         raise poller.refusal

@@ -76,8 +76,8 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
 def _created(definition: ServiceDefinition) -> dict[str, Any]:
     """Return the documentation of a service call's answer: that of a new job, with the service."""
     declared: Any = JobCreated.model_config["json_schema_extra"]
-    (shown,) = declared["examples"]
-    example = {**shown, "service_id": definition.service_id}
+    (declared_example,) = declared["examples"]
+    example = {**declared_example, "service_id": definition.service_id}
     return {
         "content": {"application/json": {"example": example}},
         "headers": headers(

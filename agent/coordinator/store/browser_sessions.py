@@ -93,9 +93,9 @@ def _sessions(connection: Connection, *conditions: ColumnElement[bool]) -> list[
         .order_by(browser_sessions.c.session_id, api_keys.c.key_id)
     )  # fmt: skip
     sessions: dict[str, SessionRecord] = {}
-    for session_id, created_at, expires_at, own, *key in connection.execute(query):
+    for session_id, created_at, expires_at, is_own, *key in connection.execute(query):
         earlier_keys = sessions[session_id].keys if session_id in sessions else ()
-        keys = (*earlier_keys, SessionKey(KeyRecord(*key), own))
+        keys = (*earlier_keys, SessionKey(KeyRecord(*key), is_own))
         sessions[session_id] = SessionRecord(session_id, created_at, expires_at, keys)
     return list(sessions.values())
 

@@ -93,8 +93,8 @@ def oldest(connection: Connection) -> int:
 
 def newest_of_job(connection: Connection, job_id: str, kind: str) -> int:
     """Return the number of a job's newest stored change of one type, 0 if there is none."""
-    found = select(func.max(events.c.seq)).where(events.c.job_id == job_id, events.c.type == kind)
-    return connection.execute(found).scalar_one() or 0
+    query = select(func.max(events.c.seq)).where(events.c.job_id == job_id, events.c.type == kind)
+    return connection.execute(query).scalar_one() or 0
 
 
 def mark(connection: Connection, now: float) -> None:
@@ -133,14 +133,14 @@ def after(
         sources = [everybody, events.c.account_id == account_id]
     elif miner_id is not None:
         sources = [everybody, and_(events.c.miner_id == miner_id, events.c.account_id.is_not(None))]
-    found: list[StoredEvent] = []
+    changes: list[StoredEvent] = []
     # One query for each, in the order of its index. A single query would sort all changes for every page.
     for source in sources:
         rows = connection.execute(
             select(*_COLUMNS).where(source, *conditions).order_by(events.c.seq).limit(limit)
         )
-        found += [_event(row) for row in rows]
-    return sorted(found, key=lambda change: change.seq)[:limit]
+        changes += [_event(row) for row in rows]
+    return sorted(changes, key=lambda change: change.seq)[:limit]
 
 
 def _event(row: Row[*tuple[Any, ...]]) -> StoredEvent:
@@ -154,24 +154,24 @@ def _event(row: Row[*tuple[Any, ...]]) -> StoredEvent:
     )
 
 
-def any_before(connection: Connection, created_before: float, *, after: int = 0) -> bool:
+def any_before(connection: Connection, created_before: float, *, after_seq: int = 0) -> bool:
     """Return whether `prune` would delete anything."""
     first = connection.execute(
-        select(events.c.created_at).where(events.c.seq > after).order_by(events.c.seq).limit(1)
+        select(events.c.created_at).where(events.c.seq > after_seq).order_by(events.c.seq).limit(1)
     ).scalar_one_or_none()
     return first is not None and first < created_before
 
 
-def prune(connection: Connection, created_before: float, *, after: int = 0) -> int:
-    """Delete the oldest changes behind the number `after`, at most `PRUNED_AT_ONCE`. Return the number of the last one."""
+def prune(connection: Connection, created_before: float, *, after_seq: int = 0) -> int:
+    """Delete the oldest changes behind the number `after_seq`, at most `PRUNED_AT_ONCE`. Return the number of the last one."""
     oldest = (
         select(events.c.seq, events.c.created_at)
-        .where(events.c.seq > after)
+        .where(events.c.seq > after_seq)
         .order_by(events.c.seq)
         .limit(PRUNED_AT_ONCE)
         .subquery()
     )
     newest_old = select(func.max(oldest.c.seq)).where(oldest.c.created_at < created_before)
-    last: int = connection.execute(newest_old).scalar_one() or after
-    connection.execute(delete(events).where(events.c.seq > after, events.c.seq <= last))
+    last: int = connection.execute(newest_old).scalar_one() or after_seq
+    connection.execute(delete(events).where(events.c.seq > after_seq, events.c.seq <= last))
     return last

@@ -190,12 +190,12 @@ def save_lives(connection: Connection, lives: Sequence[tuple[Job, Job, dict[str,
     rows = [
         {
             "key": life.job_id,
-            "known_fence": before.fence,
-            "known_state": before.state.value,
+            "known_fence": earlier.fence,
+            "known_state": earlier.state.value,
             **_columns_of(life),
             **values,
         }
-        for before, life, values in lives
+        for earlier, life, values in lives
     ]
     if _update_life.run_many(connection, rows) != len(rows):
         raise StaleRead

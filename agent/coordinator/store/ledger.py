@@ -231,8 +231,11 @@ def reserve_payouts(connection: Connection, bookings: Sequence[PayoutBooking], n
             0, 0, booking.batch_id, now, None,
         )  # fmt: skip
         _add(connection, [record])
-    entries = [(one.tx_id, HELD, reserve(one.miner_id, one.batch_id, one.amount)) for one in ordered]
-    _post(connection, entries, booked={earned(one.miner_id) for one in ordered})
+    entries = [
+        (booking.tx_id, HELD, reserve(booking.miner_id, booking.batch_id, booking.amount))
+        for booking in ordered
+    ]
+    _post(connection, entries, booked={earned(booking.miner_id) for booking in ordered})
 
 
 def close_payouts(
@@ -252,13 +255,13 @@ def close_payouts(
             raise RuntimeError(f"{booking.tx_id} is closed already")
     entries = [
         (
-            one.tx_id,
+            booking.tx_id,
             SETTLED,
-            pay_out(one.batch_id, one.amount)
+            pay_out(booking.batch_id, booking.amount)
             if confirmed
-            else post_back(one.miner_id, one.batch_id, one.amount),
+            else post_back(booking.miner_id, booking.batch_id, booking.amount),
         )
-        for one in bookings
+        for booking in bookings
     ]
     _post(connection, entries)
 
@@ -349,13 +352,13 @@ def problems(connection: Connection) -> list[str]:
     """
     total = func.sum(postings.c.amount)
     uneven = select(postings.c.tx_id, postings.c.entry).group_by(postings.c.tx_id, postings.c.entry)
-    found = [
+    faults = [
         f"the entry {entry} of {tx_id} does not sum to zero"
         for tx_id, entry in connection.execute(uneven.having(total != 0))
     ]
     posted = _sums(connection, postings.c.ledger_account, postings.c.amount)
     stored = _sums(connection, balances.c.ledger_account, balances.c.amount)
-    found += [
+    faults += [
         f"the balance of {account} is {stored.get(account, 0)}, but its postings add up to {posted.get(account, 0)}"
         for account in sorted(posted.keys() | stored.keys())
         if stored.get(account, 0) != posted.get(account, 0)
@@ -367,12 +370,12 @@ def problems(connection: Connection) -> list[str]:
             )
         )
     )
-    found += [
+    faults += [
         f"the balance of {account} is negative"
         for account, amount in sorted(stored.items())
         if amount < 0 and account != ISSUED and account not in overdrawn
     ]
-    found += _payout_problems(connection, stored)
+    faults += _payout_problems(connection, stored)
     doubled = (
         select(postings.c.tx_id)
         .where(postings.c.entry == literal_column("'settlement'"))
@@ -380,7 +383,7 @@ def problems(connection: Connection) -> list[str]:
         .where(transactions.c.status == literal_column("'pending'"))
         .distinct()
     )
-    return found + [f"{tx_id} is pending, but it was settled" for tx_id in connection.scalars(doubled)]
+    return faults + [f"{tx_id} is pending, but it was settled" for tx_id in connection.scalars(doubled)]
 
 
 def _payout_problems(connection: Connection, stored: Mapping[str, int]) -> list[str]:

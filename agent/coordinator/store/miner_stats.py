@@ -51,7 +51,7 @@ class Work:
 
     miner_id: str
     account_id: str
-    more: MinerStats
+    stats: MinerStats
     success: bool | None
     weight: float = 1.0
     run: Run | None = None
@@ -166,15 +166,15 @@ def _from_row(row: tuple[Any, ...]) -> MinerStats:
 
 
 def _with_recent(
-    connection: Connection, known: dict[str, MinerStats], miner_id: str | None = None
+    connection: Connection, stats: dict[str, MinerStats], miner_id: str | None = None
 ) -> dict[str, MinerStats]:
     """Return the statistics with recent work, of one miner or of all."""
     changes = _changes(connection, _recent(connection, miner_id))
     for changed_id, numbers in changes.numbers.items():
-        lasting = known.get(changed_id, MinerStats())
+        lasting = stats.get(changed_id, MinerStats())
         sums = {name: getattr(lasting, name) + numbers[name] for name in _NUMBERS}
-        known[changed_id] = MinerStats(**sums, evidence=changes.of_miner[changed_id])
-    return known
+        stats[changed_id] = MinerStats(**sums, evidence=changes.of_miner[changed_id])
+    return stats
 
 
 def add(connection: Connection, works: Sequence[Work], now: float) -> None:
@@ -189,7 +189,7 @@ def add(connection: Connection, works: Sequence[Work], now: float) -> None:
         {
             "miner_id": work.miner_id,
             "account_id": work.account_id,
-            **{name: getattr(work.more, name) for name in _NUMBERS},
+            **{name: getattr(work.stats, name) for name in _NUMBERS},
             "success": None if work.success is None else int(work.success),
             "weight": work.weight,
             "service": work.run and work.run.service,
@@ -228,9 +228,9 @@ def _recent(connection: Connection, miner_id: str | None = None) -> list[tuple[W
 def _work(row: tuple[Any, ...]) -> tuple[Work, float]:
     """Return the work of a row with the columns of `_WORK`."""
     _, miner_id, account_id, *numbers, success, weight, service, model, run_seconds, done_at = row
-    more = MinerStats(*numbers)
+    stats = MinerStats(*numbers)
     run = None if service is None else Run(service, model, run_seconds)
-    return Work(miner_id, account_id, more, None if success is None else bool(success), weight, run), done_at
+    return Work(miner_id, account_id, stats, None if success is None else bool(success), weight, run), done_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,14 +256,14 @@ def _changes(connection: Connection, works: Sequence[tuple[Work, float]]) -> _Ch
     for work, now in works:
         sums = numbers[work.miner_id]
         for name in _NUMBERS:
-            sums[name] += getattr(work.more, name)
+            sums[name] += getattr(work.stats, name)
         if work.success is not None:
             pair = (work.miner_id, work.account_id)
-            before = of_client[pair]
-            of_client[pair] = learn(before, work.success, now, work.weight)
-            of_miner[work.miner_id] = exchange(of_miner[work.miner_id], before, of_client[pair])
-        if work.more.paid:
-            days[work.miner_id, int(now // DAY_SECONDS)].update(jobs=1, earned=work.more.earned)
+            earlier = of_client[pair]
+            of_client[pair] = learn(earlier, work.success, now, work.weight)
+            of_miner[work.miner_id] = exchange(of_miner[work.miner_id], earlier, of_client[pair])
+        if work.stats.paid:
+            days[work.miner_id, int(now // DAY_SECONDS)].update(jobs=1, earned=work.stats.earned)
     return _Changes(numbers, of_miner, of_client, days)
 
 
@@ -272,8 +272,8 @@ def _apply(connection: Connection, works: Sequence[tuple[Work, float]]) -> None:
     locks.statistics(connection, {work.miner_id for work, _ in works})
     changes = _changes(connection, works)
     evidence = [
-        {"account_id": client, **_values(miner_id, known)}
-        for (miner_id, client), known in changes.of_client.items()
+        {"account_id": client, **_values(miner_id, evidence)}
+        for (miner_id, client), evidence in changes.of_client.items()
     ]
     _save_evidence.run_many(connection, evidence)
     rows = [{**sums, **_values(key, changes.of_miner[key])} for key, sums in changes.numbers.items()]
@@ -290,17 +290,17 @@ def _apply(connection: Connection, works: Sequence[tuple[Work, float]]) -> None:
 
 def evidence_of(connection: Connection, miner_ids: Sequence[str]) -> dict[str, Evidence]:
     """Return the evidence of each of these miners."""
-    known = _known(connection, _total_evidence, miner_ids, [{"key": miner_id} for miner_id in miner_ids])
-    new = [item for item in _recent(connection) if item[0].miner_id in known]
-    return known | _changes(connection, new).of_miner
+    evidence = _known(connection, _total_evidence, miner_ids, [{"key": miner_id} for miner_id in miner_ids])
+    recent = [item for item in _recent(connection) if item[0].miner_id in evidence]
+    return evidence | _changes(connection, recent).of_miner
 
 
 def _known(
     connection: Connection, query: Prepared, keys: Sequence[K], values: Sequence[Mapping[str, str]]
 ) -> dict[K, Evidence]:
     """Return the stored evidence by key; `values` are the keys as the query needs them."""
-    found = query.rows_each(connection, values)
-    return {key: Evidence(*rows[0]) if rows else NOTHING for key, rows in zip(keys, found, strict=True)}
+    rows_by_key = query.rows_each(connection, values)
+    return {key: Evidence(*rows[0]) if rows else NOTHING for key, rows in zip(keys, rows_by_key, strict=True)}
 
 
 def earnings(connection: Connection, miner_id: str, first_day: int) -> dict[int, DayEarnings]:
@@ -312,16 +312,18 @@ def earnings_of_all(
     connection: Connection, miner_ids: Sequence[str], first_day: int
 ) -> dict[str, dict[int, DayEarnings]]:
     """Return what `earnings` returns, for each of these miners."""
-    found: dict[str, dict[int, DayEarnings]] = {miner_id: {} for miner_id in miner_ids}
+    earnings: dict[str, dict[int, DayEarnings]] = {miner_id: {} for miner_id in miner_ids}
     query = select(miner_days.c.miner_id, miner_days.c.day, miner_days.c.jobs, miner_days.c.earned)
     of_these = query.where(miner_days.c.miner_id.in_(miner_ids), miner_days.c.day >= first_day)
     for miner_id, day, jobs, earned in connection.execute(of_these):
-        found[miner_id][day] = DayEarnings(jobs, earned)
-    for (miner_id, day), new in _changes(connection, _recent(connection)).days.items():
-        if miner_id in found and day >= first_day:
-            before = found[miner_id].get(day, DayEarnings())
-            found[miner_id][day] = DayEarnings(before.jobs + new["jobs"], before.earned + new["earned"])
-    return found
+        earnings[miner_id][day] = DayEarnings(jobs, earned)
+    for (miner_id, day), added in _changes(connection, _recent(connection)).days.items():
+        if miner_id in earnings and day >= first_day:
+            earlier = earnings[miner_id].get(day, DayEarnings())
+            earnings[miner_id][day] = DayEarnings(
+                earlier.jobs + added["jobs"], earlier.earned + added["earned"]
+            )
+    return earnings
 
 
 def earned_from(connection: Connection, first_day: int, miner_id: str | None = None) -> dict[str, int]:
@@ -330,11 +332,11 @@ def earned_from(connection: Connection, first_day: int, miner_id: str | None = N
     if miner_id is not None:
         query = query.where(miner_days.c.miner_id == miner_id)
     rows = connection.execute(query.group_by(miner_days.c.miner_id))
-    found: Counter[str] = Counter({one: int(amount) for one, amount in rows})
-    for (one, day), new in _changes(connection, _recent(connection, miner_id)).days.items():
+    amounts: Counter[str] = Counter({earner: int(amount) for earner, amount in rows})
+    for (earner, day), added in _changes(connection, _recent(connection, miner_id)).days.items():
         if day >= first_day:
-            found[one] += new["earned"]
-    return dict(found)
+            amounts[earner] += added["earned"]
+    return dict(amounts)
 
 
 def _values(miner_id: str, evidence: Evidence) -> dict[str, str | float]:
@@ -349,9 +351,9 @@ def _values(miner_id: str, evidence: Evidence) -> dict[str, str | float]:
 def totals(connection: Connection) -> Totals:
     """Return the totals of all miners. The cost grows with the number of miners, not of jobs."""
     completed, seconds, paid = connection.execute(_totals).one()
-    new = [work.more for work, _ in _recent(connection)]
+    recent = [work.stats for work, _ in _recent(connection)]
     return Totals(
-        int(completed) + sum(one.completed for one in new),
-        float(seconds) + sum(one.seconds for one in new),
-        int(paid) + sum(one.paid for one in new),
+        int(completed) + sum(stats.completed for stats in recent),
+        float(seconds) + sum(stats.seconds for stats in recent),
+        int(paid) + sum(stats.paid for stats in recent),
     )

@@ -202,8 +202,8 @@ def end_session(connection: Connection, miner_id: str, unusable_sha256: str) -> 
 
 def last_faults(connection: Connection, miner_ids: Iterable[str]) -> dict[str, Fault]:
     """Return the last run of each of these miners that ended by the miner's fault."""
-    found = {}
+    faults = {}
     for miner_id in miner_ids:
         if (row := _last_fault.row(connection, {"key": miner_id})) is not None:
-            found[miner_id] = Fault(*row)
-    return found
+            faults[miner_id] = Fault(*row)
+    return faults

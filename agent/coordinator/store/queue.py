@@ -77,7 +77,7 @@ _known_waiting = UnfinishedRows(jobs.c.missing_files, *_claim_columns)
 
 
 def waiting(
-    connection: Connection, candidates: Sequence[Candidate], known: Unfinished | None = None
+    connection: Connection, candidates: Sequence[Candidate], unfinished: Unfinished | None = None
 ) -> list[Waiting]:
     """Return claimable jobs, as many as one round of matching considers.
 
@@ -85,7 +85,7 @@ def waiting(
     client's backlog hides other clients' jobs, and ageing reaches the end of the queue. Both are found along an index, service by
     service, so that the time does not grow with the queue.
     """
-    rows = _urgent.rows(connection) if known is None else _claimable(connection, known)
+    rows = _urgent.rows(connection) if unfinished is None else _claimable(connection, unfinished)
     if len(rows) < CLAIM_WINDOW:
         return [_waiting(row) for row in rows]
     conditions = _conditions(candidates)
@@ -104,8 +104,8 @@ def waiting(
     return list(jobs_by_id.values())
 
 
-def _claimable(connection: Connection, known: Unfinished) -> list[tuple[Any, ...]]:
-    rows = _known_waiting.of(connection, JobState.SUBMITTED, known, CLAIM_WINDOW)
+def _claimable(connection: Connection, unfinished: Unfinished) -> list[tuple[Any, ...]]:
+    rows = _known_waiting.of(connection, JobState.SUBMITTED, unfinished, CLAIM_WINDOW)
     if len(rows) >= CLAIM_WINDOW:
         return _urgent.rows(connection)
     return [row[1:] for row in rows if row[0] is None]
@@ -150,25 +150,25 @@ class _Limits:
     model: str | None = None
     any_model: bool = True
 
-    def covers(self, other: _Limits) -> bool:
+    def covers(self, limits: _Limits) -> bool:
         """Return whether it can run what the other can run."""
         return (
-            self.memory >= other.memory
-            and self.cpu_millis >= other.cpu_millis
-            and self.gpus >= other.gpus
-            and self.price <= other.price
-            and (self.any_model or (not other.any_model and self.model == other.model))
-            and self.unavailable <= other.unavailable
+            self.memory >= limits.memory
+            and self.cpu_millis >= limits.cpu_millis
+            and self.gpus >= limits.gpus
+            and self.price <= limits.price
+            and (self.any_model or (not limits.any_model and self.model == limits.model))
+            and self.unavailable <= limits.unavailable
         )
 
-    def with_(self, other: _Limits) -> _Limits:
+    def with_(self, limits: _Limits) -> _Limits:
         """Return limits that cover both."""
         return _Limits(
-            max(self.memory, other.memory),
-            max(self.cpu_millis, other.cpu_millis),
-            max(self.gpus, other.gpus),
-            min(self.price, other.price),
-            self.unavailable & other.unavailable,
+            max(self.memory, limits.memory),
+            max(self.cpu_millis, limits.cpu_millis),
+            max(self.gpus, limits.gpus),
+            min(self.price, limits.price),
+            self.unavailable & limits.unavailable,
         )
 
     def size(self) -> tuple[bool, int, int, int, int]:
@@ -225,7 +225,7 @@ def _any_of(miners: Mapping[_Limits, Sequence[str]]) -> ColumnElement[bool]:
     """
     largest: list[_Limits] = []
     for limits in sorted(miners, key=_Limits.size, reverse=True):
-        if any(other.covers(limits) for other in largest):
+        if any(larger.covers(limits) for larger in largest):
             continue
         if len(largest) < MAX_CONDITIONS:
             largest.append(limits)
@@ -309,12 +309,12 @@ def sample(connection: Connection) -> list[Waiting]:
 
 
 def models_waited_for(
-    connection: Connection, limit: int, known: Unfinished | None = None
+    connection: Connection, limit: int, unfinished: Unfinished | None = None
 ) -> list[tuple[str, str]]:
     """Return services and models of waiting jobs that any miner may claim, those with the most jobs first."""
     groups = (
         select(jobs.c.service, jobs.c.model)
-        .where(*in_state(connection, JobState.SUBMITTED, known), *_is_anybodys)
+        .where(*in_state(connection, JobState.SUBMITTED, unfinished), *_is_anybodys)
         .group_by(jobs.c.service, jobs.c.model)
         .order_by(func.count().desc(), jobs.c.service, jobs.c.model)
     )

@@ -146,11 +146,11 @@ def learn_durations(connection: Connection, runs: Iterable[Run]) -> None:
         {
             "service": service,
             "model": model,
-            "runs": len(known),
-            "seconds": sum(known) / len(known),
-            "share": 1 - (1 - _NEWEST) ** len(known),
+            "runs": len(durations),
+            "seconds": sum(durations) / len(durations),
+            "share": 1 - (1 - _NEWEST) ** len(durations),
         }
-        for (service, model), known in sorted(by_kind.items())
+        for (service, model), durations in sorted(by_kind.items())
     ]
     _learn_duration.run_many(connection, rows)
 
@@ -161,13 +161,13 @@ def typical_durations(connection: Connection) -> dict[tuple[str, str], float]:
     return {(row.service, row.model): row.seconds for row in rows}
 
 
-def queue_lengths(connection: Connection, known: Unfinished | None = None) -> dict[tuple[str, str], int]:
+def queue_lengths(connection: Connection, unfinished: Unfinished | None = None) -> dict[tuple[str, str], int]:
     """Return the number of waiting jobs by service and model ("" for none).
 
     For a very long queue, extrapolate from the jobs that are claimed next.
     """
-    if known is not None:
-        rows = _known_waiting.of(connection, JobState.SUBMITTED, known, QUEUE_WINDOW)
+    if unfinished is not None:
+        rows = _known_waiting.of(connection, JobState.SUBMITTED, unfinished, QUEUE_WINDOW)
         if len(rows) < QUEUE_WINDOW:
             return Counter((service, model or "") for service, model, missing in rows if missing is None)
     counted = {(service, model): count for service, model, count in _next_in_queue.rows(connection)}

@@ -46,12 +46,12 @@ class RunningNumbers:
 
 
 def numbers(
-    connection: Connection, account_ids: Sequence[str], known: Unfinished | None = None
+    connection: Connection, account_ids: Sequence[str], unfinished: Unfinished | None = None
 ) -> RunningNumbers:
     """Return how many jobs of these accounts run."""
-    if known is None:
+    if unfinished is None:
         return RunningNumbers(counts.running(connection, account_ids), None)
-    rows = _known_running.of(connection, JobState.RUNNING, known)
+    rows = _known_running.of(connection, JobState.RUNNING, unfinished)
     return RunningNumbers(Counter(row[0] for row in rows), Counter(row[1] for row in rows))
 
 
@@ -75,10 +75,12 @@ def leased_by(connection: Connection, miner_id: str) -> list[JobRecord]:
 
 
 def expired(
-    connection: Connection, now: float, known: Unfinished | None = None, limit: int = 1000
+    connection: Connection, now: float, unfinished: Unfinished | None = None, limit: int = 1000
 ) -> list[JobRecord]:
     """Return running jobs whose lease has expired, locked. Those that another transaction is changing are left out."""
-    query = select(jobs).where(*in_state(connection, JobState.RUNNING, known), jobs.c.lease_expires_at < now)
+    query = select(jobs).where(
+        *in_state(connection, JobState.RUNNING, unfinished), jobs.c.lease_expires_at < now
+    )
     return _locked(connection, query.limit(limit), skip_locked=True)
 
 
@@ -100,10 +102,10 @@ def _locked(
 
 
 def anything_due(
-    connection: Connection, now: float, created_before: float, known: Unfinished | None = None
+    connection: Connection, now: float, created_before: float, unfinished: Unfinished | None = None
 ) -> bool:
     """Return whether `expired` or `abandoned` would find any job."""
-    is_running = in_state(connection, JobState.RUNNING, known)
+    is_running = in_state(connection, JobState.RUNNING, unfinished)
     lease = select(jobs.c.job_id).where(*is_running, jobs.c.lease_expires_at < now)
     files = select(jobs.c.job_id).where(
         text("state = 'submitted' AND missing_files IS NOT NULL"), jobs.c.created_at < created_before

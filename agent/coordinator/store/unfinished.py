@@ -58,13 +58,13 @@ class UnfinishedRows:
         self,
         connection: Connection,
         state: JobState,
-        known: Unfinished,
-        most: int | None = None,
+        unfinished: Unfinished,
+        limit: int | None = None,
         end: str = _END,
     ) -> list[tuple[Any, ...]]:
         """Return the rows of the jobs in this state: older ones, and recent ones with ids before `end`, at most so many."""
-        older = self._older.rows_of(connection, "key", known.older)
-        recent = self.between(connection, state, first=known.since, end=end, most=most)
+        older = self._older.rows_of(connection, "key", unfinished.older)
+        recent = self.between(connection, state, first=unfinished.since, end=end, limit=limit)
         return [row[1:] for row in older if row[0] == state] + recent
 
     def between(
@@ -74,10 +74,10 @@ class UnfinishedRows:
         *,
         first: str = "",
         end: str = _END,
-        most: int | None = None,
+        limit: int | None = None,
     ) -> list[tuple[Any, ...]]:
         """Return the rows of jobs in this state with ids from `first` on and before `end`, in this order, at most so many."""
-        values = {"state": state.value, "first": first, "end": end, "most": most}
+        values = {"state": state.value, "first": first, "end": end, "most": limit}
         return self._recent.rows(connection, values)
 
 
@@ -88,25 +88,31 @@ _WAITS = text("jobs.state = 'submitted'")
 RUNS = text("jobs.state = 'running' AND jobs.finished_at IS NULL")
 
 
-def scan(connection: Connection, since: str, known: Unfinished | None = None) -> Unfinished | None:
+def scan(connection: Connection, since: str, earlier: Unfinished | None = None) -> Unfinished | None:
     """Return what is unfinished, with jobs from the id `since` on as recent ones. Return None if more than `MOST` older ones are.
 
-    With what was `known`, only what has changed since is read. That misses jobs that were stored late, after their ids were passed.
+    With what was `earlier`, only what has changed since is read. That misses jobs that were stored late, after their ids were passed.
     """
     older = []
     for state in _UNFINISHED:
-        if known is None:
-            rows = _ids.between(connection, state, end=since, most=MOST + 1)
+        if earlier is None:
+            rows = _ids.between(connection, state, end=since, limit=MOST + 1)
         else:
-            rows = _ids.of(connection, state, known, MOST + 1, end=since)
+            rows = _ids.of(connection, state, earlier, MOST + 1, end=since)
         older += [row[0] for row in rows]
     return Unfinished(tuple(older), since) if len(older) <= MOST else None
 
 
-def in_state(connection: Connection, state: JobState, known: Unfinished | None) -> list[ColumnElement[bool]]:
+def in_state(
+    connection: Connection, state: JobState, unfinished: Unfinished | None
+) -> list[ColumnElement[bool]]:
     """Return the conditions that a job is in this state."""
-    ids = [] if known is None else [row[0] for row in _ids.of(connection, state, known, MOST_RECENT + 1)]
-    if known is None or len(ids) > MOST_RECENT:
+    ids = (
+        []
+        if unfinished is None
+        else [row[0] for row in _ids.of(connection, state, unfinished, MOST_RECENT + 1)]
+    )
+    if unfinished is None or len(ids) > MOST_RECENT:
         return [RUNS if state is JobState.RUNNING else _WAITS]  # type: ignore[list-item]
     # With a function around the column, the query planner does not recognize the partial indexes.
     return [func.lower(jobs.c.state) == state.value, jobs.c.job_id.in_(ids)]

@@ -63,11 +63,11 @@ class InsufficientFunds(Exception):
 
 
 class TooMuchMoney(Exception):
-    """A credit or debit would push a balance out of its bounds. `most` is the largest possible amount in units of 1e-8."""
+    """A credit or debit would push a balance out of its bounds. `limit` is the largest possible amount in units of 1e-8."""
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"at most {most} units are possible")
-        self.most = most
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"at most {limit} units are possible")
+        self.limit = limit
 
 
 def entry(postings: Iterable[Posting]) -> Entry:
@@ -85,9 +85,9 @@ def credit(account_id: str, amount: int, issued: int) -> Entry:
     """
     if amount <= 0:
         raise ValueError("a credit must be positive")
-    most = max(0, MAX_UNITS + issued)
-    if amount > most:
-        raise TooMuchMoney(most)
+    limit = max(0, MAX_UNITS + issued)
+    if amount > limit:
+        raise TooMuchMoney(limit)
     return entry((Posting(ISSUED, -amount), Posting(available(account_id), amount)))
 
 
@@ -129,9 +129,9 @@ def funding(account_id: str, amount: int, from_fees: int, issued: int) -> Entry:
     """
     if not 0 <= from_fees <= amount:
         raise ValueError(f"{from_fees} of {amount} cannot come from the fees")
-    most = max(0, MAX_UNITS + issued)
-    if amount - from_fees > most:
-        raise TooMuchMoney(most)
+    limit = max(0, MAX_UNITS + issued)
+    if amount - from_fees > limit:
+        raise TooMuchMoney(limit)
     return entry(
         (
             Posting(FEES, -from_fees),

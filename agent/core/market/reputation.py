@@ -67,27 +67,29 @@ def aged(evidence: Evidence, now: float) -> Evidence:
 
 def learn(client: Evidence, success: bool, now: float, weight: float = 1.0) -> Evidence:
     """Return a client's evidence with one more run, or what weighs as much as `weight` runs; without a success if that is negative."""
-    before = aged(client, now)
+    earlier = aged(client, now)
     if weight < 0:
-        return replace(before, good=max(0.0, before.good + weight))
+        return replace(earlier, good=max(0.0, earlier.good + weight))
     good, bad = (weight, 0.0) if success else (0.0, weight)
-    return Evidence(before.good * RETAINED_SHARE + good, before.bad * RETAINED_SHARE + bad, before.at)
+    return Evidence(earlier.good * RETAINED_SHARE + good, earlier.bad * RETAINED_SHARE + bad, earlier.at)
 
 
-def exchange(total: Evidence, before: Evidence, after: Evidence) -> Evidence:
-    """Return the total evidence of all clients after one client's has changed from `before` to `after`."""
-    now = after.at
-    whole, part = aged(total, now), aged(before, now)
+def exchange(total: Evidence, earlier: Evidence, later: Evidence) -> Evidence:
+    """Return the total evidence of all clients after one client's has changed from `earlier` to `later`."""
+    now = later.at
+    total_now, part = aged(total, now), aged(earlier, now)
     return Evidence(
-        max(0.0, whole.good - part.good) + after.good, max(0.0, whole.bad - part.bad) + after.bad, whole.at
+        max(0.0, total_now.good - part.good) + later.good,
+        max(0.0, total_now.bad - part.bad) + later.bad,
+        total_now.at,
     )
 
 
 def score(evidence: Evidence, now: float) -> float:
     """Return the reputation, 0 to 5."""
-    known = aged(evidence, now)
+    recent = aged(evidence, now)
     share = NEUTRAL / BEST
-    return BEST * (known.good + NEUTRAL_WEIGHT * share) / (known.good + known.bad + NEUTRAL_WEIGHT)
+    return BEST * (recent.good + NEUTRAL_WEIGHT * share) / (recent.good + recent.bad + NEUTRAL_WEIGHT)
 
 
 def shown(evidence: Evidence, now: float) -> float:

@@ -54,12 +54,12 @@ def create(
     with local_api.administrator(settings) as client:
         if role is Role.CLIENT and account_id is None:
             account_id = client.admin.create_account(name).account_id
-        new = client.admin.create_key(role.value, name, account_id=account_id, miner_id=miner_id)
+        created = client.admin.create_key(role.value, name, account_id=account_id, miner_id=miner_id)
     if as_json:
-        print_json(new)
+        print_json(created)
         return
-    typer.echo(new.key)
-    typer.echo(f"Created {new.key_id}. Save the key now; it is not shown again.", err=True)
+    typer.echo(created.key)
+    typer.echo(f"Created {created.key_id}. Save the key now; it is not shown again.", err=True)
 
 
 @app.command("revoke")

@@ -89,20 +89,20 @@ async def authenticate(context: Context, credential: Credential | None) -> Calle
     if not credential:
         raise Unauthorized("Send your API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
     name = fingerprint(credential)
-    known = context.caches.callers
-    cached = known.get(name)
+    callers = context.caches.callers
+    cached = callers.get(name)
     if cached is not None and context.clock() - cached[0] < CACHE_SECONDS:
         return cached[1]
     record = await _key(context, credential)
     if record is None:
-        known.pop(name, None)
+        callers.pop(name, None)
         if isinstance(credential, BrowserCredential):
             raise Unauthorized("This session has ended or does not have this role. Sign in again.")
         raise Unauthorized("This API key is not valid; it may have been revoked.")
     caller = Caller(Role(record.role), record.account_id, record.miner_id, record.name, record.key_id)
-    if len(known) >= CACHE_LIMIT:
-        known.clear()
-    known[name] = (context.clock(), caller)
+    if len(callers) >= CACHE_LIMIT:
+        callers.clear()
+    callers[name] = (context.clock(), caller)
     return caller
 
 
@@ -213,13 +213,13 @@ async def create_own_key(context: Context, caller: Caller, name: str) -> NewKey:
     return key
 
 
-def _add_own_key(connection: Connection, key: NewKey, most: int) -> None:
+def _add_own_key(connection: Connection, key: NewKey, limit: int) -> None:
     account_id = key.record.account_id or ""
     locks.account(connection, account_id)
-    if len(store.keys_of(connection, account_id)) >= most:
+    if len(store.keys_of(connection, account_id)) >= limit:
         raise Conflict(
-            f"This account has {most} keys, which is the limit. Revoke one that is no longer used.",
-            {"limit": most},
+            f"This account has {limit} keys, which is the limit. Revoke one that is no longer used.",
+            {"limit": limit},
         )
     store_key(connection, key)
 

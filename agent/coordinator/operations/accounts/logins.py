@@ -43,9 +43,9 @@ def _add(
 async def login(context: Context, token: str) -> list[NewKey]:
     """Use a link's token. Return the new keys. Raises `Unauthorized`."""
     await check(context, token)
-    made = await context.database.write(redeem, context, digest(token))
-    log.info("dashboard_logged_in", keys=[key.record.key_id for key in made])
-    return made
+    new_keys = await context.database.write(redeem, context, digest(token))
+    log.info("dashboard_logged_in", keys=[key.record.key_id for key in new_keys])
+    return new_keys
 
 
 async def check(context: Context, token: str) -> None:
@@ -57,20 +57,20 @@ async def check(context: Context, token: str) -> None:
 def redeem(connection: Connection, context: Context, sha256: str) -> list[NewKey]:
     """Use a link and create its keys, inside a transaction of another use case. Raises `Unauthorized`."""
     now = context.clock()
-    found = store.find_login(connection, sha256, now)
-    if found is None or not store.use_login(connection, sha256):
+    grant = store.find_login(connection, sha256, now)
+    if grant is None or not store.use_login(connection, sha256):
         raise _no_such_link()
     name = f"dashboard {format_time(now).partition('T')[0]}"
-    made = []
-    if found.account_id is not None:
-        made.append(access.new_key(context, Role.CLIENT, name=name, account_id=found.account_id))
-    if found.miner_id is not None:
-        made.append(access.new_key(context, Role.MINER, name=name, miner_id=found.miner_id))
-    if found.admin:
-        made.append(access.new_key(context, Role.ADMIN, name=name))
-    for key in made:
+    new_keys = []
+    if grant.account_id is not None:
+        new_keys.append(access.new_key(context, Role.CLIENT, name=name, account_id=grant.account_id))
+    if grant.miner_id is not None:
+        new_keys.append(access.new_key(context, Role.MINER, name=name, miner_id=grant.miner_id))
+    if grant.admin:
+        new_keys.append(access.new_key(context, Role.ADMIN, name=name))
+    for key in new_keys:
         access.store_key(connection, key)
-    return made
+    return new_keys
 
 
 def _no_such_link() -> Unauthorized:

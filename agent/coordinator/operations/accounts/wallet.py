@@ -76,13 +76,13 @@ async def transactions(
         Role.ADMIN: {},
     }[caller.role]
     records = await context.database.read(store.page, **mine, limit=limit + 1, before=before)
-    shown = records[:limit]
+    page_records = records[:limit]
     # The name of a job may contain its prompt, which is not for its miner's owner.
-    jobs = [] if caller.role is Role.MINER else [record.job_id for record in shown if record.job_id]
+    jobs = [] if caller.role is Role.MINER else [record.job_id for record in page_records if record.job_id]
     names = await context.database.read(job_lists.names, jobs) if jobs else {}
     return TransactionList(
-        transactions=[_transaction(record, names.get(record.job_id or "")) for record in shown],
-        next=shown[-1].tx_id if len(records) > limit else None,
+        transactions=[_transaction(record, names.get(record.job_id or "")) for record in page_records],
+        next=page_records[-1].tx_id if len(records) > limit else None,
     )
 
 
@@ -123,8 +123,8 @@ def _slowed_until(limit: AccountLimit | None) -> str | None:
 def _accounts(connection: Connection, context: Context, limit: int, after: str | None) -> AccountList:
     limits = _limits(connection, context)
     records = access_store.accounts_page(connection, limit=limit + 1, after=after)
-    shown = records[:limit]
-    ledger_accounts = [kind(record.account_id) for record in shown for kind in (available, escrow)]
+    page_records = records[:limit]
+    ledger_accounts = [kind(record.account_id) for record in page_records for kind in (available, escrow)]
     amounts = store.balances_of(connection, ledger_accounts)
     return AccountList(
         accounts=[
@@ -136,9 +136,9 @@ def _accounts(connection: Connection, context: Context, limit: int, after: str |
                 created_at=format_time(record.created_at),
                 slowed_until=_slowed_until(limits.get(record.account_id)),
             )
-            for record in shown
+            for record in page_records
         ],
-        next=shown[-1].account_id if len(records) > limit else None,
+        next=page_records[-1].account_id if len(records) > limit else None,
     )
 
 
@@ -269,8 +269,8 @@ def _entry(connection: Connection, booking: _Booking) -> Entry:
         overdrawn = store.balance(connection, OVERDRAWN)
         return debit(account_id, amount, balance, overdrawn, force=booking.force)
     except TooMuchMoney as error:
-        most = f"at most {_money(error.most)} more can be {booking.kind.value}ed by this coordinator"
-        raise ValidationFailed("The request is not valid.", {"amount": most}) from None
+        advice = f"at most {_money(error.limit)} more can be {booking.kind.value}ed by this coordinator"
+        raise ValidationFailed("The request is not valid.", {"amount": advice}) from None
     except InsufficientFunds as error:
         raise InsufficientBalance(
             f"The account has {_money(error.balance)}, less than {_money(error.needed)}. Debit at most its balance, or set "

@@ -28,20 +28,18 @@ async def examine_artifacts(
     """
     listed: dict[str, Found] = {}
     async for batch in store.listed():
-        listed.update((found.name, found) for found in batch)
+        listed.update((blob.name, blob) for blob in batch)
     count = 0
     for artifact_id, size, name in artifacts.stored(connection):
         count += 1
-        found = listed.get(name)
-        if found is None:
+        blob = listed.get(name)
+        if blob is None:
             find("artifact", artifact_id, f"its bytes are missing from the store ({name})")
-        elif found.size != size:
-            find(
-                "artifact", artifact_id, f"the store has {found.size} bytes of it instead of {size} ({name})"
-            )
-    old = [name for name, found in listed.items() if found.modified < older_than]
-    for start in range(0, len(old), BATCH):
-        names = old[start : start + BATCH]
+        elif blob.size != size:
+            find("artifact", artifact_id, f"the store has {blob.size} bytes of it instead of {size} ({name})")
+    old_names = [name for name, blob in listed.items() if blob.modified < older_than]
+    for start in range(0, len(old_names), BATCH):
+        names = old_names[start : start + BATCH]
         for name in sorted(set(names) - removal.known_blobs(connection, names)):
             find("orphan", name, "no row refers to these bytes; the running coordinator removes them")
     return count

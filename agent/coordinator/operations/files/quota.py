@@ -34,19 +34,19 @@ class Budget:
     advice: str
     error: type[PayloadTooLarge | InsufficientStorage] = PayloadTooLarge
 
-    def check(self, connection: Connection, more: int, space: Space | None = None) -> None:
-        """Raise the budget's error if `more` bytes do not fit beside the reservations in `space`.
+    def check(self, connection: Connection, size: int, space: Space | None = None) -> None:
+        """Raise the budget's error if `size` bytes do not fit beside the reservations in `space`.
 
         Until the transaction ends, no other decides about this quota.
         """
         locks.storage(connection, self.owner)
         if space is not None:
-            more += space.held(self.owner)
-        used = self.used(connection)
-        if used + more > self.limit:
+            size += space.held(self.owner)
+        stored = self.used(connection)
+        if stored + size > self.limit:
             raise self.error(
-                f"{self.whose} may store {self.limit} bytes; this would bring it to {used + more}. {self.advice}",
-                {"limit": self.limit, "used": used},
+                f"{self.whose} may store {self.limit} bytes; this would bring it to {stored + size}. {self.advice}",
+                {"limit": self.limit, "used": stored},
             )
 
 
@@ -141,16 +141,16 @@ class Reservation:
             await self._context.database.write(self._hold, size - self._reserved)
         self._reserved, self._growth = size, 0
 
-    def _hold(self, connection: Connection, more: int) -> None:
-        """Hold `more` bytes. If the transaction is run again, they are held already."""
-        more -= self._growth
+    def _hold(self, connection: Connection, size: int) -> None:
+        """Hold `size` bytes. If the transaction is run again, they are held already."""
+        size -= self._growth
         for budget in self._budgets:
-            budget.check(connection, more, self._context.space)
+            budget.check(connection, size, self._context.space)
         with self._lock:
             if not self._released:  # the request may have ended while this waited
-                self._context.space.hold(self._owners, more)
-                self._held += more
-                self._growth += more
+                self._context.space.hold(self._owners, size)
+                self._held += size
+                self._growth += size
 
     def recorded(self, size: int) -> None:
         """Release the reservation of the first `size` bytes, which the database counts from now on."""

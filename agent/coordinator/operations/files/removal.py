@@ -73,16 +73,16 @@ async def remove_orphans(context: Context) -> int:
     """
     if not await context.database.read(artifact_store.any_artifact):
         return 0
-    before = context.clock() - context.settings.orphan_seconds
+    written_before = context.clock() - context.settings.orphan_seconds
     # A direct upload has its row before its URL, and other files in a bucket appear when they are complete. So what has no row was mostly
     # stored by a URL that outlived its file, and no quota counts it.
     direct = context.artifacts.direct is not None
-    unowned = max(before, context.clock() - DIRECT_SECONDS) if direct else before
-    removed = await context.artifacts.sweep(before)
+    unowned = max(written_before, context.clock() - DIRECT_SECONDS) if direct else written_before
+    removed = await context.artifacts.sweep(written_before)
     async for batch in context.artifacts.listed():
-        old = [found.name for found in batch if found.modified < unowned]
-        for start in range(0, len(old), BATCH):
-            names = old[start : start + BATCH]
+        old_names = [blob.name for blob in batch if blob.modified < unowned]
+        for start in range(0, len(old_names), BATCH):
+            names = old_names[start : start + BATCH]
             orphans = sorted(set(names) - await context.database.read(known_blobs, names))
             await context.artifacts.remove(orphans)
             removed += len(orphans)

@@ -55,9 +55,9 @@ def _read(
 
 
 def _inputs(files: Mapping[str, Any], stored: list[StoredInput]) -> Iterator[JobInput]:
-    known, names = {item.field: item for item in stored}, file_names(files)
+    stored_inputs, names = {item.field: item for item in stored}, file_names(files)
     for field, reference in files.items():
-        artifact_id, item = artifact_of(reference), known.get(field)
+        artifact_id, item = artifact_of(reference), stored_inputs.get(field)
         if isinstance(reference, Mapping):
             yield JobInput(field=field, name=field, size=len(reference["inline"].encode()))
         elif artifact_id is None:
@@ -87,35 +87,35 @@ def with_value(values: Mapping[str, Any], path: list[str], value: Any) -> dict[s
 
     Raises `ValueError` for a path through a value that is not an object.
     """
-    name, *rest = path
-    if not rest:
+    name, *inner_path = path
+    if not inner_path:
         changed = {**values, name: value}
-        return changed if value is not None else {key: old for key, old in values.items() if key != name}
+        return changed if value is not None else {key: item for key, item in values.items() if key != name}
     inner = values.get(name)
     if inner is None:
         inner = {}
     if not isinstance(inner, Mapping):
-        raise ValueError(f"{name} is not an object, so it has no field {rest[0]}")  # noqa: TRY004 - it is the client's value
-    return {**values, name: with_value(inner, rest, value)}
+        raise ValueError(f"{name} is not an object, so it has no field {inner_path[0]}")  # noqa: TRY004 - it is the client's value
+    return {**values, name: with_value(inner, inner_path, value)}
 
 
 def without_defaults(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a model's fields that differ from the fields' defaults, in nested models too."""
     defaults, nested = _shape(model)
-    found: dict[str, Any] = {}
+    differing: dict[str, Any] = {}
     for name, value in values.items():
         if value == defaults.get(name, _MISSING):
             continue
         inner = nested.get(name)
         if inner is not None and isinstance(value, Mapping):
-            found[name] = without_defaults(inner, value)
+            differing[name] = without_defaults(inner, value)
         elif inner is not None and isinstance(value, list):
-            found[name] = [
+            differing[name] = [
                 without_defaults(inner, item) if isinstance(item, Mapping) else item for item in value
             ]
         else:
-            found[name] = value
-    return found
+            differing[name] = value
+    return differing
 
 
 @cache

@@ -14,18 +14,18 @@ REFRESH_SECONDS: Final = 1.0
 
 async def estimates(context: Context) -> Estimates:
     """Return estimates that are at most a second old."""
-    if (known := _cached(context)) is not None:
-        return known
+    if (latest := _cached(context)) is not None:
+        return latest
     async with context.caches.estimates_lock:
-        if (known := _cached(context)) is None:
-            known = await context.database.read(_read, context.clock(), context.dispatcher.unfinished.known)
-            context.caches.estimates = known
-        return known
+        if (latest := _cached(context)) is None:
+            latest = await context.database.read(_read, context.clock(), context.dispatcher.unfinished.known)
+            context.caches.estimates = latest
+        return latest
 
 
 def _cached(context: Context) -> Estimates | None:
-    known = context.caches.estimates
-    return None if known is None or context.clock() - known.read_at >= REFRESH_SECONDS else known
+    cached = context.caches.estimates
+    return None if cached is None or context.clock() - cached.read_at >= REFRESH_SECONDS else cached
 
 
 def _read(connection: Connection, now: float, unfinished: Unfinished | None) -> Estimates:

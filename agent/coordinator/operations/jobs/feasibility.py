@@ -44,45 +44,45 @@ async def require_feasible(context: Context, job: NewJob, units: Decimal | None)
     The known miners are a few seconds old; before a job is refused, they are read again.
     """
     for now in (False, True):
-        known = await fleet(context, now=now)
-        if _feasible(context, known, job.record, units):
+        known_fleet = await fleet(context, now=now)
+        if _feasible(context, known_fleet, job.record, units):
             return
-    error = await context.database.read(_refusal, context, known, job, units)
+    error = await context.database.read(_refusal, context, known_fleet, job, units)
     if error is not None:
         raise error
 
 
 def _refusal(
-    connection: Connection, context: Context, known: Fleet, job: NewJob, units: Decimal | None
+    connection: Connection, context: Context, known_fleet: Fleet, job: NewJob, units: Decimal | None
 ) -> ApiError | None:
     """Return the error for a job that no known miner can ever run, None if it is accepted all the same."""
-    circumstances = situation(context, job.record.service, job.record.model, known.miners, units)
+    circumstances = situation(context, job.record.service, job.record.model, known_fleet.miners, units)
     error = CannotRun("No known miner can run this job.")
     return hooks.job_refused(connection, context, job, circumstances, error)
 
 
-def _feasible(context: Context, known: Fleet, record: JobRecord, units: Decimal | None) -> bool:
-    return known.answer(
+def _feasible(context: Context, known_fleet: Fleet, record: JobRecord, units: Decimal | None) -> bool:
+    return known_fleet.answer(
         ("feasible", _kind(record), units),
         lambda: feasibility.feasible(
-            _new(record), situation(context, record.service, record.model, known.miners, units)
+            _new(record), situation(context, record.service, record.model, known_fleet.miners, units)
         ),
     )
 
 
-def runnable(context: Context, known: Fleet, record: JobRecord) -> bool:
+def runnable(context: Context, known_fleet: Fleet, record: JobRecord) -> bool:
     """Return whether one of the known miners can run the waiting job at present, once it has free capacity."""
-    if not known.miners:
+    if not known_fleet.miners:
         return True
-    circumstances = situation(context, record.service, record.model, known.miners)
-    return known.answer(
+    circumstances = situation(context, record.service, record.model, known_fleet.miners)
+    return known_fleet.answer(
         ("runnable", _kind(record)), lambda: feasibility.runnable(_new(record), circumstances)
     )
 
 
-def answered(known: Fleet, record: JobRecord) -> bool:
+def answered(known_fleet: Fleet, record: JobRecord) -> bool:
     """Return whether `runnable` was asked about such a job since the miners were read."""
-    return ("runnable", _kind(record)) in known.answers
+    return ("runnable", _kind(record)) in known_fleet.answers
 
 
 def _new(record: JobRecord) -> Waiting:

@@ -98,9 +98,9 @@ def _fill(
     reference = f"{ARTIFACT_SCHEME}{stored.artifact_id}"
     filled_spec = submissions.with_file(record.spec, path, reference)
     spec, digest = submissions.specify(filled_spec)
-    more = store.quota_bytes(spec) - record.quota_bytes
-    if more:
-        artifact_store.count_bytes(connection, record.account_id, more)
+    added_bytes = store.quota_bytes(spec) - record.quota_bytes
+    if added_bytes:
+        artifact_store.count_bytes(connection, record.account_id, added_bytes)
     missing.remove(path)
     store.save_files(
         connection,

@@ -80,8 +80,8 @@ async def wait_until_final(
     deadline = loop.time() + seconds
     async with context.feed.subscribe(job_id) as subscription:
         job = await get(context, caller, job_id)
-        while job.status not in FINAL and (left := deadline - loop.time()) > 0:
-            message = await subscription.next(min(left, POLL_SECONDS))
+        while job.status not in FINAL and (remaining := deadline - loop.time()) > 0:
+            message = await subscription.next(min(remaining, POLL_SECONDS))
             if message is None or message["type"] != "job_event":  # events do not change the state
                 job = await get(context, caller, job_id)
     if job.status != "completed":
@@ -92,8 +92,8 @@ async def wait_until_final(
 
 async def wait_for_end(context: Context, caller: Caller, created: JobCreated, seconds: float) -> JobCreated:
     """Return the answer about a new job with its state and results once it ends, or after `seconds`."""
-    job, found = await wait_until_final(context, caller, created.job_id, seconds)
-    return created.model_copy(update={"status": job.status, "results": found, "error": job.error})
+    job, results = await wait_until_final(context, caller, created.job_id, seconds)
+    return created.model_copy(update={"status": job.status, "results": results, "error": job.error})
 
 
 def own(record: JobRecord | None, caller: Caller, job_id: str) -> JobRecord:
@@ -117,13 +117,13 @@ def described(
 ) -> dict[str, Any]:
     """Return the fields of the answer that describes a job, with those of features."""
     life, state = record.life, record.life.state
-    done = None
+    ends_at = None
     if expected is None:
         pass
     elif state is JobState.SUBMITTED:
-        done = expected.waiting_job(record.service, record.model, now)
+        ends_at = expected.waiting_job(record.service, record.model, now)
     elif state is JobState.RUNNING:
-        done = expected.running_job(record.service, record.model, life.started_at or now, now)
+        ends_at = expected.running_job(record.service, record.model, life.started_at or now, now)
     failure = None if life.failure is None else JobError(code=life.failure.code, message=life.failure.message)
     missing = record.missing_files if state is JobState.SUBMITTED else None
     finished_at = format_optional_time(life.finished_at)
@@ -138,7 +138,7 @@ def described(
         "attempts": life.attempts,
         "max_attempts": life.max_attempts,
         "started_at": format_optional_time(life.started_at),
-        "estimated_completion": format_optional_time(done),
+        "estimated_completion": format_optional_time(ends_at),
         "completed_at": finished_at if state is JobState.COMPLETED else None,
         "failed_at": finished_at if state is JobState.FAILED else None,
         "cancelled_at": finished_at if state is JobState.CANCELLED else None,

@@ -48,8 +48,8 @@ async def page(context: Context, caller: Caller, filters: JobFilters) -> JobPage
     )
     records, fields, total = await context.database.read(_page, job_filter, filters.limit, filters.offset)
     now = context.clock()
-    known, expected = await fleet(context), await estimates(context)
-    examined = _examined(context, known, records)
+    known_fleet, expected = await fleet(context), await estimates(context)
+    examined = _examined(context, known_fleet, records)
     jobs = [
         view(record, fields[record.job_id], expected if may_run else None, now)
         for record, may_run in zip(records, examined, strict=True)
@@ -65,14 +65,14 @@ def _page(
     return records, hooks.describe_jobs(connection, records, View.STATUS), total
 
 
-def _examined(context: Context, known: Fleet, records: Sequence[JobRecord]) -> Iterator[bool]:
+def _examined(context: Context, known_fleet: Fleet, records: Sequence[JobRecord]) -> Iterator[bool]:
     """Yield whether each job runs, or waits and can be taken by a known miner; False for those beyond `MAX_COMPARED`."""
-    left = MAX_COMPARED
+    budget = MAX_COMPARED
     for record in records:
         if record.life.state is not JobState.SUBMITTED:
             yield True
-        elif (answered := feasibility.answered(known, record)) or left > 0:
-            left -= 0 if answered else len(known.miners)
-            yield feasibility.runnable(context, known, record)
+        elif (answered := feasibility.answered(known_fleet, record)) or budget > 0:
+            budget -= 0 if answered else len(known_fleet.miners)
+            yield feasibility.runnable(context, known_fleet, record)
         else:
             yield False

@@ -45,10 +45,10 @@ def shortened(text: str) -> str:
 
 def file_names(files: Mapping[str, Any]) -> dict[str, str]:
     """Return the names of files that are addresses, by field."""
-    found = {}
+    names = {}
     for field, reference in files.items():
         if isinstance(reference, str) and artifact_of(reference) is None:
             name = unquote(urlsplit(reference).path.rpartition("/")[2])
             if name and name.isprintable():
-                found[field] = name
-    return found
+                names[field] = name
+    return names

@@ -110,19 +110,19 @@ async def add(
         await _require_feasible(context, record, submission, repeatable)
     inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]
     expected = await estimates(context)
-    done = None
+    ends_at = None
     if feasibility.runnable(context, await fleet(context), record):
-        done = expected.waiting_job(record.service, record.model, record.created_at)
+        ends_at = expected.waiting_job(record.service, record.model, record.created_at)
     created = JobCreated(
         job_id=record.job_id,
         status="submitted",
         created_at=format_time(record.created_at),
-        estimated_completion=format_optional_time(done),
+        estimated_completion=format_optional_time(ends_at),
         missing_files=json.loads(record.missing_files) if record.missing_files else None,
     )
-    new = _New(record, submission, inputs, created, repeatable)
-    with context.dispatcher.adding(when=record.missing_files is None):
-        created = await context.database.write_together(_insert, context, new, new.key)
+    new_job = _New(record, submission, inputs, created, repeatable)
+    with context.dispatcher.adding(claimable=record.missing_files is None):
+        created = await context.database.write_together(_insert, context, new_job, new_job.key)
     if created.job_id == record.job_id:  # a repeated request gets its first answer
         log.info("job_submitted", job_id=record.job_id, service=record.service, trace_id=record.trace_id)
         tracing.note(record.trace_id)
@@ -202,17 +202,17 @@ def _insert(connection: Connection, context: Context, jobs: Sequence[_New]) -> l
         try:
             first = _first_answer(connection, account_id, job.repeatable)
             if first is None:
-                new = _admitted(connection, context, job, unfinished, large[account_id])
-                admitted.append((new, holds.hold(new.record)))
+                new_job = _admitted(connection, context, job, unfinished, large[account_id])
+                admitted.append((new_job, holds.hold(new_job.record)))
                 unfinished[account_id] += 1
-                large[account_id] += new.record.quota_bytes
+                large[account_id] += new_job.record.quota_bytes
             outcomes.append(first or job.created)
         except ApiError as error:
             outcomes.append(error)
-    created = [(NewJob(new.record, new.submission.options), entry) for new, entry in admitted]
+    created = [(NewJob(new_job.record, new_job.submission.options), entry) for new_job, entry in admitted]
     lifecycle.create_all(connection, created)
-    for new, _ in admitted:
-        _add_details(connection, new)
+    for new_job, _ in admitted:
+        _add_details(connection, new_job)
     return outcomes
 
 
@@ -267,10 +267,10 @@ def _first_answer(
 ) -> JobCreated | None:
     if repeatable is None:
         return None
-    found = idempotency_store.find(connection, account_id, repeatable.key)
-    if found is None:
+    stored_answer = idempotency_store.find(connection, account_id, repeatable.key)
+    if stored_answer is None:
         return None
-    request_sha256, answer = found
+    request_sha256, answer = stored_answer
     if request_sha256 != repeatable.request_sha256:
         raise Conflict("This Idempotency-Key was used for another request; use a new one.")
     return JobCreated.model_validate_json(answer)
@@ -278,18 +278,18 @@ def _first_answer(
 
 def _named(connection: Connection, account_id: str, inputs: list[JobArtifact]) -> list[JobArtifact]:
     """Return the input files with their names. Raises `ValidationFailed` for files that the account cannot read."""
-    found = {
+    named_files = {
         file: artifact_store.readable_by_account(connection, file.artifact_id, account_id) for file in inputs
     }
     unknown = {
         file.name: f"there is no artifact {file.artifact_id}; upload it with POST /v1/artifacts"
-        for file, artifact in found.items()
+        for file, artifact in named_files.items()
         if artifact is None
     }
     if unknown:
         raise ValidationFailed("An input file is missing.", unknown)
     return [
         replace(file, file_name=artifact.file_name)
-        for file, artifact in found.items()
+        for file, artifact in named_files.items()
         if artifact is not None
     ]

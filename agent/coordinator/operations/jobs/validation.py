@@ -99,10 +99,10 @@ def service_of(context: Context, job_type: str) -> ServiceDefinition:
     """Return the service of a job type. Raises `InvalidJobType`, which lists the known types."""
     definition = context.services.get(job_type.replace("-", "_"))
     if definition is None:
-        known = sorted(context.services)
+        service_ids = sorted(context.services)
         raise InvalidJobType(
-            f"{job_type!r} is not a job type of this network.{hint(job_type.replace('-', '_'), known)}.",
-            {"type": job_type, "known": known},
+            f"{job_type!r} is not a job type of this network.{hint(job_type.replace('-', '_'), service_ids)}.",
+            {"type": job_type, "known": service_ids},
         )
     return definition
 
@@ -144,9 +144,9 @@ def check_service_call(
     context: Context, definition: ServiceDefinition, body: Mapping[str, Any], models: frozenset[str]
 ) -> Submission:
     """Validate the body of a service call: the service's input and job options. Raises `ValidationFailed`."""
-    given, data = _divided(definition, body)
+    options_given, data = _divided(definition, body)
     errors: Errors = {}
-    options = _read(JobOptions, given, errors, prefix="")
+    options = _read(JobOptions, options_given, errors, prefix="")
     return _check(context, definition, definition.service_id, data, options, models, prefix="", errors=errors)
 
 
@@ -155,12 +155,12 @@ def check_again(
     definition: ServiceDefinition,
     job_type: str,
     parameters: Mapping[str, Any],
-    given: Mapping[str, Any],
+    options_given: Mapping[str, Any],
     models: frozenset[str],
 ) -> Submission:
     """Validate the parameters and the job options of a job that is to run again. Raises `ValidationFailed`."""
     errors: Errors = {}
-    options = _read(JobOptions, given, errors, prefix="")
+    options = _read(JobOptions, options_given, errors, prefix="")
     return _check(context, definition, job_type, parameters, options, models, prefix="", errors=errors)
 
 
@@ -242,8 +242,8 @@ def surcharges_of_call(
     context: Context, definition: ServiceDefinition, body: Mapping[str, Any]
 ) -> list[Surcharge]:
     """Return what the options in the body of a service call cost in addition, nothing if they are not valid."""
-    given, data = _divided(definition, body)
-    options = _read(JobOptions, given, {}, prefix="")
+    options_given, data = _divided(definition, body)
+    options = _read(JobOptions, options_given, {}, prefix="")
     if options is None:
         return []
     requested = RequestedJob(context, definition, options, data, errors={})
@@ -346,10 +346,10 @@ def _check_adapters(
 ) -> None:
     if definition.adapters is None:
         return
-    known = adapter_names(context, definition)
-    missing = [name for name in definition.adapters(parameters) if name not in known]
+    adapters = adapter_names(context, definition)
+    missing = [name for name in definition.adapters(parameters) if name not in adapters]
     if missing:
-        errors[f"{prefix}adapters"] = unknown("adapter", missing[0], known)
+        errors[f"{prefix}adapters"] = unknown("adapter", missing[0], adapters)
 
 
 def _check_needs(
@@ -371,9 +371,9 @@ def _check_needs(
         )
 
 
-def unknown(kind: str, name: str, known: Sequence[str]) -> str:
+def unknown(kind: str, name: str, names: Sequence[str]) -> str:
     """Return the error for a name of this kind that is none of the known ones."""
-    return f"there is no {kind} {name[:MAX_SHOWN]!r} for this service.{hint(name, known)}"
+    return f"there is no {kind} {name[:MAX_SHOWN]!r} for this service.{hint(name, names)}"
 
 
 def _files(

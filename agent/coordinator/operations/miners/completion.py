@@ -124,17 +124,17 @@ async def complete(context: Context, session: Session, job_id: str, request: Run
 
 def _is_short(results: Any) -> bool:
     """Return whether checking the results takes less time than starting a thread."""
-    left, parts = SHORT_RESULTS, [results]
-    while parts and left > 0:
+    budget, parts = SHORT_RESULTS, [results]
+    while parts and budget > 0:
         part = parts.pop()
         if isinstance(part, str | list | dict):
-            left -= len(part)
+            budget -= len(part)
         if isinstance(part, dict):
             parts += [*part, *part.values()]
-        elif isinstance(part, list) and left > 0:
+        elif isinstance(part, list) and budget > 0:
             parts += part
-        left -= 1
-    return left > 0
+        budget -= 1
+    return budget > 0
 
 
 def _note_refused(connection: Connection, session: Session, job_id: str, fence: int, now: float) -> None:
@@ -228,9 +228,9 @@ def _checked(
     if record is None:
         raise StaleLease(result.job_id, fence)
     if record.life.state is JobState.COMPLETED and record.life.fence == fence:
-        known = receipt_store.of_job(connection, result.job_id)
-        if known is not None and known.statement_sha256 == delivery.statement_sha256:
-            return Accepted(known, record.trace_id, None)
+        receipt = receipt_store.of_job(connection, result.job_id)
+        if receipt is not None and receipt.statement_sha256 == delivery.statement_sha256:
+            return Accepted(receipt, record.trace_id, None)
     lease = record.life.lease
     if lease is None:
         raise StaleLease(result.job_id, fence)
@@ -250,36 +250,45 @@ def _accept(
     connection: Connection, context: Context, valid: Sequence[_Valid], now: float
 ) -> dict[str, Accepted]:
     """Store results with all their consequences. Return the outcomes by job."""
-    for one in valid:
-        if (run_log := one.result.delivery.log) is not None:
-            hooks.run_wrote(connection, context.settings, one.record, run_log, now, True)
-    lifecycle.save(connection, [one.change for one in valid], now)
-    store.add_results(connection, [(one.record.job_id, one.result.delivery.results) for one in valid])
-    for one in sorted(valid, key=lambda one: one.record.account_id):  # whose locks have this order
-        _add_outputs(connection, one.record, one.result.delivery.artifacts, one.sizes, now)
-    seconds = {one.record.job_id: now - one.lease.assigned_at for one in valid}
-    receipts = [_receipt(context, one.lease, one.result.delivery, one.completed_at) for one in valid]
+    for accepted in valid:
+        if (run_log := accepted.result.delivery.log) is not None:
+            hooks.run_wrote(connection, context.settings, accepted.record, run_log, now, True)
+    lifecycle.save(connection, [accepted.change for accepted in valid], now)
+    store.add_results(
+        connection, [(accepted.record.job_id, accepted.result.delivery.results) for accepted in valid]
+    )
+    for accepted in sorted(
+        valid, key=lambda accepted: accepted.record.account_id
+    ):  # whose locks have this order
+        _add_outputs(connection, accepted.record, accepted.result.delivery.artifacts, accepted.sizes, now)
+    seconds = {accepted.record.job_id: now - accepted.lease.assigned_at for accepted in valid}
+    receipts = [
+        _receipt(context, accepted.lease, accepted.result.delivery, accepted.completed_at)
+        for accepted in valid
+    ]
     receipt_store.add(connection, receipts)
     pairs = list(zip(valid, receipts, strict=True))
-    event_store.add(connection, [_receipt_created(one.record, receipt) for one, receipt in pairs], now)
+    event_store.add(
+        connection, [_receipt_created(accepted.record, receipt) for accepted, receipt in pairs], now
+    )
     hooks.results_accepted(
         connection,
         context,
         [
             AcceptedResult(
-                one.record,
-                one.result.delivery.statement,
-                one.result.delivery.evidence,
+                accepted.record,
+                accepted.result.delivery.statement,
+                accepted.result.delivery.evidence,
                 receipt.receipt_id,
-                one.result.delivery.leaf,
+                accepted.result.delivery.leaf,
             )
-            for one, receipt in pairs
+            for accepted, receipt in pairs
         ],
         now,
     )
     return {
-        receipt.job_id: Accepted(receipt, one.record.trace_id, seconds[receipt.job_id])
-        for one, receipt in pairs
+        receipt.job_id: Accepted(receipt, accepted.record.trace_id, seconds[receipt.job_id])
+        for accepted, receipt in pairs
     }
 
 
@@ -349,9 +358,9 @@ def _check_against_lease(
         context.settings.max_clock_skew_seconds,
     )
     elapsed = completed_at - lease.assigned_at + context.settings.max_clock_skew_seconds
-    most = most_units(context, record, elapsed)
-    if most is not None and statement.units > most:
-        errors["units"] = f"is {statement.units}, must be at most {most}"
+    limit = most_units(context, record, elapsed)
+    if limit is not None and statement.units > limit:
+        errors["units"] = f"is {statement.units}, must be at most {limit}"
     if [statement.runner_name, statement.runner_version] not in session.runners.get(record.service, []):
         stated = f"{statement.runner_name} {statement.runner_version}"
         errors["runner"] = f"is {stated}, which this miner has not registered for {record.service}"
@@ -387,8 +396,8 @@ def _check_artifacts(connection: Connection, delivery: Delivery) -> dict[str, in
 
 def _checkpoints(connection: Connection, job_id: str) -> dict[str, int]:
     """Return the sizes of the job's checkpoints, which results may name even if another miner stored them."""
-    found = checkpoint_store.of_jobs(connection, [job_id]).get(job_id, [])
-    return {checkpoint.artifact_id: checkpoint.size for checkpoint in found}
+    checkpoints = checkpoint_store.of_jobs(connection, [job_id]).get(job_id, [])
+    return {checkpoint.artifact_id: checkpoint.size for checkpoint in checkpoints}
 
 
 def _receipt(context: Context, lease: Lease, delivery: Delivery, now: float) -> ReceiptRecord:

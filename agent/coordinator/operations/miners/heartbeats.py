@@ -90,8 +90,8 @@ def _heartbeat(
         raise StaleSession("A newer session of this miner has begun; stop.")
     require_not_excluded(miner)
     # Before the miner's row and what features keep of it, and at once: results and cancellations lock jobs first, too.
-    held = {job_id for job_id, _ in run_outputs.leases_of(connection, session.miner_id)}
-    records = job_store.lock_many(connection, sorted(held | {lease.job_id for lease in request.leases}))
+    leased_ids = {job_id for job_id, _ in run_outputs.leases_of(connection, session.miner_id)}
+    records = job_store.lock_many(connection, sorted(leased_ids | {lease.job_id for lease in request.leases}))
     store.touch(
         connection,
         session.miner_id,
@@ -127,21 +127,23 @@ def _heartbeat(
         )
         progress = int(max(record.progress, lease.progress))
         events.append(context.progress_of(lease.job_id, record.account_id, session.miner_id, progress))
-    lost = _lost([record for job_id, record in records.items() if job_id in held], session, request, now)
+    lost = _lost(
+        [record for job_id, record in records.items() if job_id in leased_ids], session, request, now
+    )
     lifecycle.save(connection, changes + lost, now)
     return answers, events, [item.before.job_id for item in lost], ordered
 
 
-def _lost(held: Iterable[JobRecord], session: Session, request: Heartbeat, now: float) -> list[Change]:
+def _lost(leased: Iterable[JobRecord], session: Session, request: Heartbeat, now: float) -> list[Change]:
     """Return the releases of leases that the miner does not name: they never reached it, which is no fault of the miner or the job.
 
-    `held` are jobs whose newest lease was the miner's before they were locked.
+    `leased` are jobs whose newest lease was the miner's before they were locked.
     """
     if len(request.leases) == MAX_LEASES:  # it may hold more than it can name
         return []
     named = {(lease.job_id, lease.fence) for lease in request.leases}
     released = []
-    for record in held:
+    for record in leased:
         lease = record.life.lease
         if lease is None or record.life.state is not JobState.RUNNING:
             continue

@@ -80,7 +80,7 @@ def _fail(
     job_id: str,
     event: FailRun,
     units: Decimal | None,
-    sent: RunLog | None,
+    run_log: RunLog | None,
 ) -> tuple[Job, str]:
     record = _record(connection, job_id, event.fence)
     if _is_repeated(record, session, event):
@@ -89,8 +89,8 @@ def _fail(
         event = replace(event, elsewhere=_runs_elsewhere(connection, context, record, event))
     event = hooks.lease_returned(connection, context, record, event)
     life = _change(connection, record, event, units=metered(context, record, units, event.now))
-    if sent is not None:
-        hooks.run_wrote(connection, context.settings, record, sent, event.now, True)
+    if run_log is not None:
+        hooks.run_wrote(connection, context.settings, record, run_log, event.now, True)
     return life, record.trace_id
 
 
@@ -99,9 +99,9 @@ def _runs_elsewhere(connection: Connection, context: Context, record: JobRecord,
     lacking = {
         run["miner_id"] for run in store.runs_of(connection, record.job_id) if run["failure_code"] in LACKING
     }
-    known = known_miners(connection, context.settings, event.now)
-    others = [miner for miner in known if miner.miner_id not in lacking | {event.miner_id}]
-    return bool(others) and feasible(queue.waiting_job(record), Situation(others, event.now))
+    miners = known_miners(connection, context.settings, event.now)
+    other_miners = [miner for miner in miners if miner.miner_id not in lacking | {event.miner_id}]
+    return bool(other_miners) and feasible(queue.waiting_job(record), Situation(other_miners, event.now))
 
 
 async def release(context: Context, session: Session, job_id: str, request: RunRelease) -> RunEndedAnswer:
@@ -173,11 +173,11 @@ async def start_over(context: Context) -> None:
 async def expire_due(context: Context) -> int:
     """End expired leases, and fail jobs whose files were not uploaded in time. Submit the job again with its files. Return their number."""
     now = context.clock()
-    before = now - context.settings.input_wait_seconds
-    known = context.dispatcher.unfinished.known
-    if not await context.database.read(running.anything_due, now, before, known):
+    files_before = now - context.settings.input_wait_seconds
+    unfinished = context.dispatcher.unfinished.known
+    if not await context.database.read(running.anything_due, now, files_before, unfinished):
         return 0
-    expired, abandoned = await context.database.write(_expire_due, now, before, known)
+    expired, abandoned = await context.database.write(_expire_due, now, files_before, unfinished)
     context.meter.count(LEASES_EXPIRED, amount=len(expired))
     if any(life.state is JobState.SUBMITTED for life in expired):
         context.dispatcher.job_waiting()
@@ -185,12 +185,12 @@ async def expire_due(context: Context) -> int:
 
 
 def _expire_due(
-    connection: Connection, now: float, files_before: float, known: Unfinished | None = None
+    connection: Connection, now: float, files_before: float, unfinished: Unfinished | None = None
 ) -> tuple[list[Job], int]:
     """Return the jobs whose leases expired, and the number of jobs that failed because of missing files."""
     expired = [
         lease_end(record, now, "no heartbeat arrived in time")
-        for record in running.expired(connection, now, known)
+        for record in running.expired(connection, now, unfinished)
     ]
     for item in expired:
         log.info(

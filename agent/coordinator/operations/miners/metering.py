@@ -33,5 +33,5 @@ def metered(context: Context, record: JobRecord, reported: Decimal | None, now: 
     lease = record.life.lease
     if reported is None or lease is None or now > lease.last_moment:
         return record.units
-    most = most_units(context, record, now - lease.assigned_at)
-    return str(reported if most is None else min(reported, most))
+    limit = most_units(context, record, now - lease.assigned_at)
+    return str(reported if limit is None else min(reported, limit))

@@ -19,14 +19,14 @@ def of_caller(connection: Connection, caller: Caller, miner_id: str, *, removed:
     find = store.find_former if removed else store.find
     record = find(connection, miner_id) if mine else None
     if record is None:
-        raise NotFound(_missing(connection, miner_id, known=mine), {"miner_id": miner_id})
+        raise NotFound(_missing(connection, miner_id, to_owner=mine), {"miner_id": miner_id})
     return record
 
 
-def _missing(connection: Connection, miner_id: str, *, known: bool) -> str:
-    """Return why there is no such miner: `known` callers learn that it was removed."""
-    former = store.find_former(connection, miner_id) if known else None
+def _missing(connection: Connection, miner_id: str, *, to_owner: bool) -> str:
+    """Return why there is no such miner. Its owner and administrators (`to_owner`) learn that it was removed."""
+    former = store.find_former(connection, miner_id) if to_owner else None
     if former is None or former.removed_at is None:
         return f"There is no miner {miner_id}."
-    when = format_time(former.removed_at)
-    return f"The miner {former.name} ({miner_id}) was removed from this network at {when}. Its receipts and earnings remain."
+    removed_at = format_time(former.removed_at)
+    return f"The miner {former.name} ({miner_id}) was removed from this network at {removed_at}. Its receipts and earnings remain."

@@ -87,9 +87,9 @@ async def admission(context: Context, request: AdmissionRequest) -> Admission:
 def _admission(
     connection: Connection, context: Context, miner_id: str | None, token: str | None
 ) -> Admission:
-    known = None if miner_id is None else store.find_former(connection, miner_id)
+    former = None if miner_id is None else store.find_former(connection, miner_id)
     try:
-        _admit(connection, context, known, token, access_store.has_enrolment)
+        _admit(connection, context, former, token, access_store.has_enrolment)
     except Forbidden as error:
         return Admission(admitted=False, reason=str(error))
     return Admission(admitted=True, reason=None)
@@ -120,7 +120,7 @@ async def register(context: Context, request: Registration) -> Registered:
     context.caches.forget_sessions()
     context.meter.count(REGISTRATIONS)
     context.dispatcher.end_connections(
-        miner.miner_id, StaleSession("A newer session of this miner has begun."), before=miner.session
+        miner.miner_id, StaleSession("A newer session of this miner has begun."), newer_session=miner.session
     )
     context.dispatcher.job_waiting()
     log.info(
@@ -169,24 +169,24 @@ def _register(
     locks.session(connection, miner_id)
     # Before the miner's row, which results refer to: jobs are always locked first.
     leased = running.leased_by(connection, miner_id)
-    known = store.find_former(connection, miner_id)
-    is_new = known is None or known.removed_at is not None
+    former = store.find_former(connection, miner_id)
+    is_new = former is None or former.removed_at is not None
     token = request.enrolment_token
-    enrolment_id = _admit(connection, context, known, token, access_store.use_enrolment)
+    enrolment_id = _admit(connection, context, former, token, access_store.use_enrolment)
     miner = MinerRecord(
         miner_id=miner_id,
         public_key=public_key,
         name=request.name,
-        session=known.session + 1 if known else 1,
+        session=former.session + 1 if former else 1,
         session_sha256=session_sha256,
         capabilities=request.capabilities.model_dump_json(),
         telemetry="[]",
         paused=None,
-        registered_at=now if known is None or is_new else known.registered_at,
+        registered_at=now if former is None or is_new else former.registered_at,
         seen_at=now,
         agent_version=request.agent_version,
-        runners=with_runners(known.runners if known else "{}", request.capabilities),
-        enrolment_id=enrolment_id or (known.enrolment_id if known else None),
+        runners=with_runners(former.runners if former else "{}", request.capabilities),
+        enrolment_id=enrolment_id or (former.enrolment_id if former else None),
     )
     store.save(connection, miner)
     hooks.miner_changed(connection, context, miner_id, request.capabilities)
@@ -217,23 +217,23 @@ def exclusion_of(reason: str | None) -> MinerExcluded:
     return MinerExcluded(f"The operator of this coordinator has excluded this miner{because}")
 
 
-def with_runners(known: str, capabilities: Capabilities) -> str:
+def with_runners(stored_runners: str, capabilities: Capabilities) -> str:
     """Return the runners that a miner has registered, as JSON, with those of its current capabilities added.
 
     Older versions are retained, since a result may be delivered after its miner has been upgraded.
     """
-    runners: dict[str, list[list[str]]] = json.loads(known)
+    runners: dict[str, list[list[str]]] = json.loads(stored_runners)
     for service, offer in capabilities.services.items():
-        new = [[offer.runner, version] for version in dict.fromkeys([*offer.versions, offer.version])]
-        older = [runner for runner in runners.get(service, []) if runner not in new]
-        runners[service] = [*older, *new][-MAX_RUNNERS:]
+        offered = [[offer.runner, version] for version in dict.fromkeys([*offer.versions, offer.version])]
+        older = [runner for runner in runners.get(service, []) if runner not in offered]
+        runners[service] = [*older, *offered][-MAX_RUNNERS:]
     return json.dumps(dict(list(runners.items())[-MAX_SERVICES:]))
 
 
 def _admit(
     connection: Connection,
     context: Context,
-    known: MinerRecord | None,
+    former: MinerRecord | None,
     token: str | None,
     accept: Callable[[Connection, str, float], str | None],
 ) -> str | None:
@@ -241,9 +241,9 @@ def _admit(
 
     `accept` checks the token, or spends a use of it. Raises `Forbidden` for a miner that may not join.
     """
-    if known is not None:
-        require_not_excluded(known)
-        if known.removed_at is None:
+    if former is not None:
+        require_not_excluded(former)
+        if former.removed_at is None:
             return None
     if context.settings.open_enrolment:
         return None
@@ -269,7 +269,7 @@ def _end_old_sessions(
 ) -> tuple[list[HeldLease], int]:
     """Move the leases in `holding` to the new session and end the others. Return the former and the number of the latter."""
     now = context.clock()
-    held = {(item.job_id, item.fence) for item in holding}
+    reported = {(item.job_id, item.fence) for item in holding}
     retained: list[HeldLease] = []
     renewed: list[Change] = []
     ends: list[Change] = []
@@ -277,7 +277,7 @@ def _end_old_sessions(
         lease = record.life.lease
         if lease is None or lease.session >= miner.session:
             continue
-        if (record.job_id, lease.fence) not in held:
+        if (record.job_id, lease.fence) not in reported:
             ends.append(lease_end(record, now, "the miner restarted", forget=True))
             continue
         retained.append(HeldLease(job_id=record.job_id, fence=lease.fence))
@@ -298,9 +298,9 @@ async def session_of(context: Context, token: str | None) -> Session:
         raise Unauthorized("Send the session token as `Authorization: Bearer TOKEN`.")
     sessions = context.caches.sessions
     sha256 = digest(token)
-    known = sessions.get(sha256)
-    if known is not None and context.clock() - known[0] < CACHE_SECONDS:
-        return known[1]
+    cached = sessions.get(sha256)
+    if cached is not None and context.clock() - cached[0] < CACHE_SECONDS:
+        return cached[1]
     # "session.<miner>.<number>.<secret>": the token names the miner and the session, so that an older session is recognised.
     _, miner_id, number, secret = parts if len(parts := token.split(".")) == 4 else ("", "", "", "")  # noqa: PLR2004
     record = await context.database.read(store.find, miner_id)

@@ -87,5 +87,5 @@ def test_credits_are_bounded_so_that_balances_fit_64_bits() -> None:
     assert posted(credit("a", MAX_UNITS, 0)) == {ISSUED: -MAX_UNITS, available("a"): MAX_UNITS}
     with pytest.raises(TooMuchMoney) as refused:
         credit("a", 2, 1 - MAX_UNITS)
-    assert refused.value.most == 1
+    assert refused.value.limit == 1
     assert 2 * MAX_UNITS > 2**63 - 1 > MAX_UNITS

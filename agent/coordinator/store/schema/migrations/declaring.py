@@ -68,6 +68,8 @@ def unique(table: str, words: str, name: str | None = None) -> sa.UniqueConstrai
 
 def index(name: str, table: str, words: str, condition: str | None = None, *, unique: bool = False) -> None:
     """Create an index over these columns, of the rows for which the condition holds. `-` stands before a column in descending order."""
-    where = None if condition is None else sa.text(condition)
+    criterion = None if condition is None else sa.text(condition)
     over = [sa.text(f"{word[1:]} DESC") if word.startswith("-") else word for word in words.split()]
-    op.create_index(f"ix_{name}", table, over, unique=unique, sqlite_where=where, postgresql_where=where)
+    op.create_index(
+        f"ix_{name}", table, over, unique=unique, sqlite_where=criterion, postgresql_where=criterion
+    )
