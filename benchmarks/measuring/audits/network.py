@@ -92,7 +92,7 @@ def _audit(auditors: Sequence[Auditor], lie: bool, chance: random.Random) -> tup
         asked.earned += LOOK if verdict is Verdict.UNPROVEN else 1
         opinions.append(Opinion(asked.name, verdict))
         recheck = chance.random() < RECHECK_SHARE
-        decision = decide(opinions, recheck=recheck, others=bool(remaining))
+        decision = decide(opinions, recheck=recheck, others_can_audit=bool(remaining))
         if decision is not None:
             break
     for one in auditors:

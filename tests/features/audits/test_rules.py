@@ -153,7 +153,7 @@ def test_opinions_decide_in_the_end_and_no_auditor_decides_alone_against_a_miner
         decision = decide(opinions(*found[:count]), recheck=recheck)
         if decision is not None:
             break
-    last = decide(opinions(*found[:count]), others=False)
+    last = decide(opinions(*found[:count]), others_can_audit=False)
     assert last is not None
     assert decision in (None, last)
     assert decision is not None or count < MOST_OPINIONS
@@ -174,7 +174,7 @@ def test_opinions_decide_in_the_end_and_no_auditor_decides_alone_against_a_miner
     ],
 )
 def test_without_others_to_ask_what_there_is_decides(found: tuple[Verdict, ...], verdict: Verdict) -> None:
-    decision = decide(opinions(*found), recheck=True, others=False)
+    decision = decide(opinions(*found), recheck=True, others_can_audit=False)
     assert decision == Decision(verdict)
 
 
@@ -182,7 +182,7 @@ def test_the_miner_has_caused_it_if_half_of_those_say_so_who_prove_nothing() -> 
     def cause(*causes: Cause) -> Cause:
         found = [Opinion(f"miner_{n}", Verdict.UNPROVEN, cause) for n, cause in enumerate(causes)]
         nobody = Opinion("", Verdict.UNPROVEN)
-        decision = decide([*found, nobody], others=False)
+        decision = decide([*found, nobody], others_can_audit=False)
         assert decision is not None
         return decision.cause
 

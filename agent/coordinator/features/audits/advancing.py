@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from agent.coordinator.features.audits import canaries
 from agent.coordinator.features.audits.rounds import asking, deciding, settling
-from agent.coordinator.features.audits.store import audits as store
+from agent.coordinator.features.audits.store import audits
 from agent.coordinator.operations.context import Context
 
 
 async def advance(context: Context) -> None:
     """Submit audit jobs and canaries that are due, read opinions, decide, and carry out what follows."""
     await canaries.submit_due(context)
-    if not await context.database.read(store.anything_open):
+    if not await context.database.read(audits.anything_open):
         return
     await asking.give_up(context)
     await deciding.collect(context)

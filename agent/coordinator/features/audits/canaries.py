@@ -14,14 +14,10 @@ from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.choosing import random_number, unprovable
 from agent.coordinator.features.audits.rounds.deciding import delete_data, one_by_one
-from agent.coordinator.features.audits.store import canaries as store
-from agent.coordinator.features.audits.store import files
+from agent.coordinator.features.audits.store import canaries, files
 from agent.coordinator.features.audits.store.canaries import CanaryRecord
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import access as access_store
-from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import queue
+from agent.coordinator.store import access, artifacts, jobs, queue
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Conflict, NotFound
@@ -56,8 +52,8 @@ async def create(context: Context, job_id: str, note: str) -> Canary:
 def _create(
     connection: Connection, context: Context, canary_id: str, account_id: str, job_id: str, note: str
 ) -> Canary:
-    record = job_store.find(connection, job_id)
-    results = None if record is None else job_store.results_of(connection, job_id)
+    record = jobs.find(connection, job_id)
+    results = None if record is None else jobs.results_of(connection, job_id)
     if record is None or record.deleted_at is not None:
         raise NotFound(f"There is no job {job_id}.", {"job_id": job_id})
     if record.life.state is not JobState.COMPLETED or results is None:
@@ -69,15 +65,15 @@ def _create(
     if (reason := unprovable(context, record)) is not None:
         raise Conflict(f"Job {job_id} cannot be compared: {reason} Choose another one.")
     now = context.clock()
-    known = store.account(connection)
-    if known is None:
-        access_store.add_account(connection, account_id, ACCOUNT_NAME, now)
-    owner = known or account_id
-    for file in artifact_store.inputs_of(connection, job_id):
+    payer_id = canaries.account(connection)
+    if payer_id is None:
+        access.add_account(connection, account_id, ACCOUNT_NAME, now)
+    owner = payer_id or account_id
+    for file in artifacts.inputs_of(connection, job_id):
         stored = ArtifactRecord(file.artifact_id, file.size, "application/octet-stream", file.file_name)
-        artifact_store.add(connection, stored, owner, now)
+        artifacts.add(connection, stored, owner, now)
     canary = CanaryRecord(canary_id, owner, job_id, record.spec, results, note, now)
-    store.add(connection, canary)
+    canaries.add(connection, canary)
     return _view(canary, record)
 
 
@@ -87,9 +83,9 @@ async def listed(context: Context) -> list[Canary]:
 
 
 def _listed(connection: Connection) -> list[Canary]:
-    found = store.find_all(connection)
-    jobs = job_store.find_many(connection, [canary.job_id for canary in found])
-    return [_view(canary, jobs[canary.job_id]) for canary in found]
+    all_canaries = canaries.find_all(connection)
+    jobs_by_id = jobs.find_many(connection, [canary.job_id for canary in all_canaries])
+    return [_view(canary, jobs_by_id[canary.job_id]) for canary in all_canaries]
 
 
 def _view(canary: CanaryRecord, record: JobRecord) -> Canary:
@@ -110,16 +106,16 @@ async def delete(context: Context, canary_id: str) -> None:
 
 
 def _delete(connection: Connection, canary_id: str, now: float) -> None:
-    canary = store.find(connection, canary_id)
+    canary = canaries.find(connection, canary_id)
     if canary is None or canary.deleted_at is not None:
         raise NotFound(f"There is no canary {canary_id}.", {"canary_id": canary_id})
-    store.delete(connection, canary_id, now)
+    canaries.delete(connection, canary_id, now)
     of_canary = queue.format_restrictions(Restrictions(canary=canary_id))
-    for job_id in store.ended_jobs(connection, canary.account_id, of_canary or ""):
+    for job_id in canaries.ended_jobs(connection, canary.account_id, of_canary or ""):
         delete_data(connection, job_id, now)
-    for file in artifact_store.inputs_of(connection, canary.job_id):
-        if not store.needs_artifact(connection, canary.account_id, file.artifact_id):
-            artifact_store.disown(connection, file.artifact_id, canary.account_id)
+    for file in artifacts.inputs_of(connection, canary.job_id):
+        if not canaries.needs_artifact(connection, canary.account_id, file.artifact_id):
+            artifacts.disown(connection, file.artifact_id, canary.account_id)
 
 
 def forget(connection: Connection, canary_ids: Sequence[str], now: float) -> None:
@@ -132,7 +128,7 @@ async def submit_due(context: Context) -> int:
     """Submit the canaries that are due. Return how many were due."""
     if not context.settings.audits.canaries_per_day:
         return 0
-    due = await context.database.read(store.find_due, context.clock())
+    due = await context.database.read(canaries.find_due, context.clock())
 
     async def submit(canary_id: str) -> None:
         draw = Draw(context.new_id("job"), context.new_id("tx"), random_number(), random_number())
@@ -146,18 +142,18 @@ async def submit_due(context: Context) -> int:
 
 def _submit(connection: Connection, context: Context, canary_id: str, draw: Draw) -> None:
     """Submit a canary for a random miner that can run it, and set when it is due again: after an exponentially distributed time."""
-    canary = store.find(connection, canary_id)
+    canary = canaries.find(connection, canary_id)
     if canary is None or canary.deleted_at is not None:
         return
     now, settings = context.clock(), context.settings.audits
-    mean = DAY_SECONDS / settings.canaries_per_day * len(store.find_all(connection))
+    mean = DAY_SECONDS / settings.canaries_per_day * len(canaries.find_all(connection))
     next_due = now - mean * math.log(1.0 - draw.pause)
-    source = None if canary.due_at is None else job_store.find(connection, canary.job_id)
+    source = None if canary.due_at is None else jobs.find(connection, canary.job_id)
     job = None if source is None else _job(context, canary, source, draw)
     target = None if job is None else _target(connection, context, queue.waiting_job(job), draw, now)
     affordable = job is not None and funds.fits_budget(connection, settings, job.max_cost, now)
     chosen = job is not None and target is not None and affordable
-    if not store.postpone(connection, canary, next_due, submitted=int(chosen)):
+    if not canaries.postpone(connection, canary, next_due, submitted=int(chosen)):
         return
     if job is not None and target is not None and affordable:
         funds.fund(connection, canary.account_id, draw.tx_id, job.max_cost, now)

@@ -12,15 +12,13 @@ from pydantic import ValidationError
 from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.registered import contradiction
 from agent.coordinator.features.audits.rules import Kind, share, surcharge
-from agent.coordinator.features.audits.store import audits as store
-from agent.coordinator.features.audits.store import proofs
+from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.hooks import AcceptedResult
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import known_fleet
 from agent.coordinator.randomness import random_bytes
-from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import queue
+from agent.coordinator.store import miners, queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.feasibility import checks
 from agent.core.values.quantities import make_id
@@ -76,15 +74,17 @@ def results_accepted(
 
 def has_auditor(connection: Connection, context: Context, service: str, miner_id: str) -> bool:
     """Return whether a miner of another owner is online that can audit the service."""
-    known = known_fleet(connection, context)
+    fleet_answers = known_fleet(connection, context)
     key = ("auditor", service, miner_id)
-    if (cached := known.answers.get(key)) is None:
-        auditors = {miner.miner_id for miner in known.miners if miner.online and checks(miner, service)}
+    if (cached := fleet_answers.answers.get(key)) is None:
+        auditors = {
+            miner.miner_id for miner in fleet_answers.miners if miner.online and checks(miner, service)
+        }
         auditors.discard(miner_id)
         if auditors:
-            auditors -= {miner.miner_id for miner in miner_store.fleet(connection, miner_id)}
+            auditors -= {miner.miner_id for miner in miners.fleet(connection, miner_id)}
         cached = bool(auditors)
-        known.answers[key] = cached
+        fleet_answers.answers[key] = cached
     return cached
 
 
@@ -104,8 +104,10 @@ def choose(connection: Connection, context: Context, result: AcceptedResult, dra
     if not certain:
         if record.requested_miner_id is not None:
             return
-        known = proofs.find(connection, statement.miner_id, proofs.MINER, record.service, record.model or "")
-        if drawn.number >= share(known, engine, context.settings.audits.least_share):
+        standing = proofs.find(
+            connection, statement.miner_id, proofs.MINER, record.service, record.model or ""
+        )
+        if drawn.number >= share(standing, engine, context.settings.audits.least_share):
             return
         if not has_auditor(connection, context, record.service, statement.miner_id):
             return
@@ -115,7 +117,7 @@ def choose(connection: Connection, context: Context, result: AcceptedResult, dra
     if record.surcharge is not None and record.unit_price is not None:
         charged = surcharge(_price(statement), record.max_cost, record.surcharge)
         funds.charge(connection, record.account_id, record.job_id, drawn.tx_id, charged, drawn.at)
-    store.add(
+    audits.add(
         connection,
         AuditRecord(
             audit_id=drawn.audit_id,
@@ -153,7 +155,7 @@ def unprovable(context: Context, record: JobRecord) -> str | None:
 def _contradiction(connection: Connection, result: AcceptedResult) -> str:
     """Return what the miner states other than it has registered; empty if nothing."""
     statement = result.statement
-    miner = miner_store.find(connection, statement.miner_id)
+    miner = miners.find(connection, statement.miner_id)
     if miner is None:
         return ""
     return contradiction(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.coordinator.features.audits.rules import Kind, Verdict
-from agent.coordinator.features.audits.store import audits as store
-from agent.coordinator.features.audits.store import leaves
+from agent.coordinator.features.audits.store import audits, leaves
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.files.examination import Find
 from agent.coordinator.store.database import Connection
@@ -20,15 +19,15 @@ SANCTION = ":sanction"
 
 def examine(connection: Connection, _origin: str, find: Find) -> tuple[str, int]:
     """Report where the log and the audits differ. Return how many verdicts there are."""
-    decided = {record.audit_id: record for record in store.with_leaves(connection)}
+    decided = {record.audit_id: record for record in audits.with_leaves(connection)}
     overturned = {
         record.root
         for record in decided.values()
         if record.kind == Kind.SECOND_OPINION and record.opinion == Verdict.PASS
     }
-    found: set[str] = set()
+    references: set[str] = set()
     for reference, content in leaves.verdicts(connection):
-        found.add(reference)
+        references.add(reference)
         try:
             logged = parse_verdict(content.encode())
         except VerificationError as error:
@@ -42,11 +41,11 @@ def examine(connection: Connection, _origin: str, find: Find) -> tuple[str, int]
         if differing:
             find("verdict", reference, f"the log and the database differ in {', '.join(differing)}")
     for record in decided.values():
-        if (record.is_root or record.kind == Kind.SECOND_OPINION) and record.audit_id not in found:
+        if (record.is_root or record.kind == Kind.SECOND_OPINION) and record.audit_id not in references:
             find("unlogged", record.audit_id, "the verdict has no leaf in the log")
-        if record.enforced and f"{record.audit_id}{SANCTION}" not in found:
+        if record.enforced and f"{record.audit_id}{SANCTION}" not in references:
             find("unlogged", record.audit_id, "the sanction has no leaf in the log")
-    return "verdicts", len(found)
+    return "verdicts", len(references)
 
 
 def _differing(

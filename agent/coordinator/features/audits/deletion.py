@@ -6,7 +6,7 @@ from typing import Final
 
 from agent.coordinator.features.audits import canaries
 from agent.coordinator.features.audits.rounds import asking
-from agent.coordinator.features.audits.store import audits as store
+from agent.coordinator.features.audits.store import audits
 from agent.coordinator.features.audits.store import canaries as canary_store
 from agent.coordinator.hooks import JobIds
 from agent.coordinator.operations.context import Connection, Context
@@ -17,11 +17,11 @@ MAX_ASKED: Final = 20
 
 def deletion_requested(connection: Connection, context: Context, jobs: JobIds, now: float) -> None:
     """Submit the audit jobs that need the data: they refer to the files, and contain the rest. Delete the canaries that these jobs are."""
-    for root in store.unasked_of_jobs(connection, jobs, MAX_ASKED):
+    for root in audits.unasked_of_jobs(connection, jobs, MAX_ASKED):
         asking.ask_now(connection, context, root)
     canaries.forget(connection, canary_store.of_jobs(connection, jobs), now)
 
 
 def jobs_retained(connection: Connection) -> set[str]:
     """Return the jobs of unfinished audits, and those that gave known answers."""
-    return store.jobs_in_use(connection) | canary_store.sources(connection)
+    return audits.jobs_in_use(connection) | canary_store.sources(connection)

@@ -16,7 +16,7 @@ from agent.coordinator.features.audits import (
     routes,
     views,
 )
-from agent.coordinator.features.audits.store import audits as store
+from agent.coordinator.features.audits.store import audits
 from agent.coordinator.hooks import Hooks
 
 SECONDS: Final = 1.0
@@ -38,7 +38,7 @@ FEATURE: Final = Feature(
         share_caches=caches.share_caches,
         results_accepted=choosing.results_accepted,
         deletion_requested=deletion.deletion_requested,
-        data_deleted=store.erase_words,
+        data_deleted=audits.erase_words,
         jobs_retained=deletion.jobs_retained,
     ),
 )

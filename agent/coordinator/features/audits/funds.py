@@ -8,12 +8,10 @@ from decimal import Decimal
 from typing import Final
 
 from agent.coordinator.features.audits.rules import surcharge
-from agent.coordinator.features.audits.store import audits as store
-from agent.coordinator.features.audits.store import canaries
+from agent.coordinator.features.audits.store import audits, canaries
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection
-from agent.coordinator.store import access as access_store
-from agent.coordinator.store import ledger, locks
+from agent.coordinator.store import access, ledger, locks
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import Kind
 from agent.core.feasibility import KnownMiner
@@ -37,7 +35,7 @@ LONGEST_SECONDS: Final = 3 * DAY_SECONDS
 def ensure_accounts(connection: Connection, now: float) -> None:
     """Create the accounts of audits unless they exist."""
     for account_id, name in ((AUDITS, "audits"), (VERDICTS, "verdicts of audits")):
-        access_store.ensure_account(connection, account_id, name, now)
+        access.ensure_account(connection, account_id, name, now)
 
 
 def max_cost(
@@ -78,7 +76,7 @@ def usual_cost(source: JobRecord, price: int | None = None) -> int:
 def unspent(connection: Connection, opinions: Sequence[AuditRecord]) -> int:
     """Return how much of the client's payment for an audit its audit jobs have not cost, in units of 1e-8."""
     charged = opinions[0].charged
-    return max(0, charged - store.cost_of(connection, store.audit_jobs_of(opinions))) if charged else 0
+    return max(0, charged - audits.cost_of(connection, audits.audit_jobs_of(opinions))) if charged else 0
 
 
 def budget_used(connection: Connection, settings: AuditSettings, now: float) -> float:
@@ -103,7 +101,7 @@ def _spent(connection: Connection, now: float) -> int:
     accounts = [AUDITS, *filter(None, [canaries.account(connection)])]
     first = make_id("tx", max(0.0, now - DAY_SECONDS), bytes(10))
     oldest = make_id("audit", max(0.0, now - LONGEST_SECONDS), bytes(10))
-    return store.spent_since(connection, accounts, first) - store.covered_since(connection, oldest, first)
+    return audits.spent_since(connection, accounts, first) - audits.covered_since(connection, oldest, first)
 
 
 def fund(connection: Connection, account_id: str, tx_id: str, cost: int, now: float) -> None:
@@ -153,27 +151,27 @@ def take_back(
     They keep their parts of `keep`. What the miner no longer has cannot be taken, and is lost to the client.
     """
     payment = ledger.payment_id(job_id)
-    pay = store.earned_by(connection, payment, earned(miner_id))
-    fee = store.earned_by(connection, payment, FEES)
+    pay = audits.earned_by(connection, payment, earned(miner_id))
+    fee = audits.earned_by(connection, payment, FEES)
     if (paid := pay + fee) and keep:
         pay, fee = (max(0, part - part * keep // paid) for part in (pay, fee))
     locks.earnings(connection, [miner_id])
-    taken = max(0, min(pay, ledger.balance(connection, earned(miner_id))))
-    if not taken + fee:
+    forfeited = max(0, min(pay, ledger.balance(connection, earned(miner_id))))
+    if not forfeited + fee:
         return 0
     locks.issued(connection)
     from_fees = max(0, min(fee, ledger.balance(connection, FEES)))
-    entry = forfeit(account_id, miner_id, taken, fee, from_fees)
+    entry = forfeit(account_id, miner_id, forfeited, fee, from_fees)
     ledger.add_booking(
         connection,
         tx_id,
         Kind.FORFEIT,
         account_id,
-        taken + fee,
+        forfeited + fee,
         entry,
         note=note,
         now=now,
         miner_id=miner_id,
         fee=fee,
     )
-    return taken
+    return forfeited

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.features.audits import funds
-from agent.coordinator.features.audits.store import audits as store
-from agent.coordinator.features.audits.store import proofs
+from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.operations.context import Connection, Context
 from agent.metrics import Metric, Values
 
@@ -37,7 +36,7 @@ METRICS: Final = (VERDICTS, SANCTIONS, UNPROVEN, OPEN, BUDGET_USED)
 def read(connection: Connection, context: Context, now: float) -> dict[Metric, Values]:
     """Return the values of all metrics that are read."""
     return {
-        OPEN: {(): store.undecided(connection)},
+        OPEN: {(): audits.undecided(connection)},
         UNPROVEN: {(): proofs.unproven_opinions(connection)},
         BUDGET_USED: {(): funds.budget_used(connection, context.settings.audits, now)},
     }

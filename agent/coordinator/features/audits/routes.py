@@ -52,7 +52,7 @@ async def list_audits(
     before: Before = None,
 ) -> AuditList:
     """Returns all audits and further opinions, newest first."""
-    return await views.listed(context, miner_id=miner_id, verdict=verdict, limit=limit, before=before)
+    return await views.listed(context, miner_id=miner_id, verdict=verdict, limit=limit, before_id=before)
 
 
 @router.get("/audits/{audit_id}", responses=errors(NotFound), summary="Get an audit")
@@ -76,7 +76,7 @@ async def list_audits_of_miner(
     before: Before = None,
 ) -> MinerAudits:
     """Returns the decided audits, newest first, with the auditors' distances and reasons."""
-    return await views.of_miner(context, caller, miner_id, limit=limit, before=before)
+    return await views.of_miner(context, caller, miner_id, limit=limit, before_id=before)
 
 
 @router.post(

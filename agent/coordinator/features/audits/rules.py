@@ -211,25 +211,29 @@ class Decision:
     cause: Cause = Cause.OTHER
 
 
-def decide(opinions: Sequence[Opinion], *, recheck: bool = False, others: bool = True) -> Decision | None:
+def decide(
+    opinions: Sequence[Opinion], *, recheck: bool = False, others_can_audit: bool = True
+) -> Decision | None:
     """Return what the opinions decide, in the order in which they arrived, or None if another auditor must be asked.
 
     A `pass` that comes first decides, unless it is chosen for a `recheck`. Otherwise two that pass must agree, or two that fail. An
     `unproven` counts for neither, so that no auditor alone ends an audit with it; two of them, and nothing else, end it unless they are
-    chosen for a `recheck`. Without `others` to ask, what there is decides.
+    chosen for a `recheck`. Without `others_can_audit`, what there is decides.
     """
     for verdict in (Verdict.FAIL, Verdict.PASS):
         if sum(opinion.verdict is verdict for opinion in opinions) >= AGREEING:
             different = [opinion for opinion in opinions if opinion.verdict is not verdict]
             return Decision(
                 verdict,
-                tuple(one.auditor_id for one in different if one.verdict is not Verdict.UNPROVEN),
+                tuple(dissent.auditor_id for dissent in different if dissent.verdict is not Verdict.UNPROVEN),
                 tuple(
-                    one.auditor_id for one in different if one.verdict is Verdict.UNPROVEN and one.auditor_id
+                    dissent.auditor_id
+                    for dissent in different
+                    if dissent.verdict is Verdict.UNPROVEN and dissent.auditor_id
                 ),
             )
     verdicts = [opinion.verdict for opinion in opinions]
-    if others and len(opinions) < MOST_OPINIONS:
+    if others_can_audit and len(opinions) < MOST_OPINIONS:
         if Verdict.FAIL in verdicts or not verdicts:
             return None
         if Verdict.PASS in verdicts and (recheck or len(verdicts) > 1):
@@ -245,7 +249,9 @@ def decide(opinions: Sequence[Opinion], *, recheck: bool = False, others: bool =
 
 def _cause(opinions: Sequence[Opinion]) -> Cause:
     """Return why nothing is proven: through the miner if at least half of the auditors that prove nothing say so."""
-    causes = [one.cause for one in opinions if one.verdict is Verdict.UNPROVEN and one.auditor_id]
+    causes = [
+        opinion.cause for opinion in opinions if opinion.verdict is Verdict.UNPROVEN and opinion.auditor_id
+    ]
     return Cause.MINER if causes and causes.count(Cause.MINER) * 2 >= len(causes) else Cause.OTHER
 
 

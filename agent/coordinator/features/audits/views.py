@@ -7,15 +7,13 @@ from collections.abc import Sequence
 import orjson
 
 from agent.coordinator.features.audits.rules import Kind, Verdict, error_probability
-from agent.coordinator.features.audits.store import audits as store
-from agent.coordinator.features.audits.store import proofs
+from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.hooks import JobFields, View
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import queue
+from agent.coordinator.store import jobs, queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Conflict, JobNotFound, NotFound
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
@@ -33,19 +31,19 @@ def describe_jobs(connection: Connection, records: Sequence[JobRecord], view: Vi
         }
     if view is View.STATUS:
         return {}
-    audits = {record.job_id: store.of_job(connection, record.job_id) for record in records}
+    audit_by_job = {record.job_id: audits.of_job(connection, record.job_id) for record in records}
     return {
         job_id: {"audit": {"audit_id": audit.audit_id, "status": audit.status, "verdict": audit.verdict}}
-        for job_id, audit in audits.items()
+        for job_id, audit in audit_by_job.items()
         if audit is not None
     }
 
 
 async def listed(
-    context: Context, *, miner_id: str | None, verdict: str | None, limit: int, before: str | None
+    context: Context, *, miner_id: str | None, verdict: str | None, limit: int, before_id: str | None
 ) -> AuditList:
     """Return audits of all miners for administrators, newest first."""
-    return await context.database.read(_listed, context, miner_id, verdict, limit, before)
+    return await context.database.read(_listed, context, miner_id, verdict, limit, before_id)
 
 
 def _listed(
@@ -54,9 +52,11 @@ def _listed(
     miner_id: str | None,
     verdict: str | None,
     limit: int,
-    before: str | None,
+    before_id: str | None,
 ) -> AuditList:
-    records = store.page(connection, miner_id=miner_id, verdict=verdict, limit=limit + 1, before=before)
+    records = audits.page(
+        connection, miner_id=miner_id, verdict=verdict, limit=limit + 1, before_id=before_id
+    )
     return AuditList(audits=_views(connection, context, records[:limit]), next=_next(records, limit))
 
 
@@ -66,43 +66,45 @@ async def get(context: Context, audit_id: str) -> Audit:
 
 
 def _get(connection: Connection, context: Context, audit_id: str) -> Audit:
-    record = store.find(connection, audit_id)
+    record = audits.find(connection, audit_id)
     if record is None:
         raise _unknown(audit_id)
     return _views(connection, context, [record])[0]
 
 
 async def of_miner(
-    context: Context, caller: Caller, miner_id: str, *, limit: int, before: str | None
+    context: Context, caller: Caller, miner_id: str, *, limit: int, before_id: str | None
 ) -> MinerAudits:
     """Return the decided audits of one of the caller's miners, newest first. Raises `NotFound`."""
-    return await context.database.read(_of_miner, context, caller, miner_id, limit, before)
+    return await context.database.read(_of_miner, context, caller, miner_id, limit, before_id)
 
 
 def _of_miner(
-    connection: Connection, context: Context, caller: Caller, miner_id: str, limit: int, before: str | None
+    connection: Connection, context: Context, caller: Caller, miner_id: str, limit: int, before_id: str | None
 ) -> MinerAudits:
     of_caller(connection, caller, miner_id, removed=True)
-    records = store.page(connection, miner_id=miner_id, only_decided=True, limit=limit + 1, before=before)
+    records = audits.page(
+        connection, miner_id=miner_id, only_decided=True, limit=limit + 1, before_id=before_id
+    )
     settings = context.settings.audits
     rows = [
         AuditStanding(
             role="auditor" if role == proofs.AUDITOR else "miner",
             service=service,
             model=model or None,
-            passes=known.passes,
-            checked=known.organic.checked,
-            failed=known.organic.failed,
-            canaries_checked=known.canaries.checked,
-            canaries_failed=known.canaries.failed,
-            unproven=known.unproven,
-            unproven_at_fault=known.at_fault,
+            passes=standing.passes,
+            checked=standing.organic.checked,
+            failed=standing.organic.failed,
+            canaries_checked=standing.canaries.checked,
+            canaries_failed=standing.canaries.failed,
+            unproven=standing.unproven,
+            unproven_at_fault=standing.at_fault,
             probability=min(
-                error_probability(known.organic, settings.false_positive_bound),
-                error_probability(known.canaries, settings.canary_false_positive_bound),
+                error_probability(standing.organic, settings.false_positive_bound),
+                error_probability(standing.canaries, settings.canary_false_positive_bound),
             ),
         )
-        for role, service, model, known in proofs.of_miner(connection, miner_id)
+        for role, service, model, standing in proofs.of_miner(connection, miner_id)
     ]
     return MinerAudits(
         audits=_views(connection, context, records[:limit]),
@@ -117,10 +119,10 @@ async def of_job(context: Context, caller: Caller, job_id: str) -> Audit:
 
 
 def _of_job(connection: Connection, context: Context, caller: Caller, job_id: str) -> Audit:
-    record = job_store.find(connection, job_id)
+    record = jobs.find(connection, job_id)
     if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
         raise JobNotFound(job_id)
-    audit = store.of_job(connection, job_id)
+    audit = audits.of_job(connection, job_id)
     if audit is None:
         raise NotFound(f"Job {job_id} is not audited.", {"job_id": job_id})
     return _views(connection, context, [audit])[0]
@@ -137,13 +139,13 @@ def _second_opinion(
     connection: Connection, context: Context, caller: Caller, miner_id: str, audit_id: str, new_id: str
 ) -> Audit:
     of_caller(connection, caller, miner_id, removed=True)
-    known = store.find(connection, audit_id)
-    if known is None or known.miner_id != miner_id or not known.is_root or known.decided_at is None:
+    audit = audits.find(connection, audit_id)
+    if audit is None or audit.miner_id != miner_id or not audit.is_root or audit.decided_at is None:
         raise _unknown(audit_id)
-    root, *others = store.lock(connection, audit_id)
-    asked = next((one for one in others if one.kind == Kind.SECOND_OPINION), None)
-    if asked is not None:
-        return _view(context, asked)
+    root, *opinions = audits.lock(connection, audit_id)
+    requested = next((opinion for opinion in opinions if opinion.kind == Kind.SECOND_OPINION), None)
+    if requested is not None:
+        return _view(context, requested)
     if root.verdict != Verdict.FAIL:
         raise Conflict(
             f"The audit {audit_id} has the verdict {root.verdict}; a second opinion is possible only about a failed audit."
@@ -155,7 +157,7 @@ def _second_opinion(
             f"{context.settings.audits.second_opinion_seconds / 3600:g} hours after the verdict."
         )
     second = root.another(Kind.SECOND_OPINION, new_id, now)
-    store.add(connection, second)
+    audits.add(connection, second)
     return _view(context, second)
 
 
@@ -165,9 +167,11 @@ def _until(context: Context, record: AuditRecord) -> float:
 
 def _views(connection: Connection, context: Context, records: Sequence[AuditRecord]) -> list[Audit]:
     """Return audits and opinions as answers, in the same order."""
-    disputed = [one.audit_id for one in records if one.is_root and one.verdict not in (None, one.opinion)]
-    reasons = store.agreeing_reasons(connection, disputed)
-    return [_view(context, one, reasons.get(one.audit_id)) for one in records]
+    disputed = [
+        audit.audit_id for audit in records if audit.is_root and audit.verdict not in (None, audit.opinion)
+    ]
+    reasons = audits.agreeing_reasons(connection, disputed)
+    return [_view(context, audit, reasons.get(audit.audit_id)) for audit in records]
 
 
 def _view(context: Context, record: AuditRecord, other_reason: str | None = None) -> Audit:

@@ -17,7 +17,7 @@ from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as key_store
-from agent.coordinator.store import browser_sessions as store
+from agent.coordinator.store import browser_sessions
 from agent.coordinator.store.browser_sessions import SessionKey, SessionRecord
 from agent.core.errors import NotFound, Unauthorized
 from agent.core.values.quantities import format_time
@@ -56,8 +56,8 @@ async def begin_with_link(context: Context, token: str, current: str | None) -> 
 def _begin_with_link(
     connection: Connection, context: Context, token: str, secret: str, current: str | None
 ) -> SessionRecord:
-    made = logins.redeem(connection, context, digest(token))
-    keys = [SessionKey(key.record, own=True) for key in made]
+    login_keys = logins.redeem(connection, context, digest(token))
+    keys = [SessionKey(key.record, own=True) for key in login_keys]
     return _add(connection, context, keys, secret, current)
 
 
@@ -86,28 +86,26 @@ def _add(
     connection: Connection, context: Context, keys: list[SessionKey], secret: str, current: str | None
 ) -> SessionRecord:
     now = context.clock()
-    before = None if current is None else store.find(connection, digest(current), now)
-    if before is not None:
-        roles = {held.key.role for held in keys}
-        keys = [*keys, *(held for held in before.keys if held.key.role not in roles)]
-        store.end(connection, [before.session_id], now, keeping=[held.key.key_id for held in keys])
+    former = None if current is None else browser_sessions.find(connection, digest(current), now)
+    if former is not None:
+        roles = {key.key.role for key in keys}
+        keys = [*keys, *(key for key in former.keys if key.key.role not in roles)]
+        browser_sessions.end(connection, [former.session_id], now, keeping=[key.key.key_id for key in keys])
     expires_at = now + context.settings.session_seconds
     record = SessionRecord(context.new_id("session"), now, expires_at, tuple(keys))
-    store.add(connection, record, digest(secret))
+    browser_sessions.add(connection, record, digest(secret))
     return record
 
 
 def _begun(context: Context, secret: str, record: SessionRecord) -> tuple[str, SessionRecord]:
     context.caches.forget_callers()
-    log.info(
-        "browser_signed_in", session_id=record.session_id, keys=[held.key.key_id for held in record.keys]
-    )
+    log.info("browser_signed_in", session_id=record.session_id, keys=[key.key.key_id for key in record.keys])
     return secret, record
 
 
 async def find(context: Context, secret: str) -> SessionRecord | None:
     """Return the session with this cookie; None if it has ended."""
-    return await context.database.read(store.find, digest(secret), context.clock())
+    return await context.database.read(browser_sessions.find, digest(secret), context.clock())
 
 
 async def end(context: Context, secret: str) -> None:
@@ -122,7 +120,7 @@ async def list_sessions(context: Context, caller: Caller) -> list[SessionRecord]
     owner = {"account_id": caller.account_id, "miner_id": caller.miner_id}
     if caller.role is Role.ADMIN:
         owner = {}
-    return await context.database.read(store.of_owner, context.clock(), **owner)
+    return await context.database.read(browser_sessions.of_owner, context.clock(), **owner)
 
 
 async def end_other(context: Context, caller: Caller, session_id: str) -> None:
@@ -133,7 +131,7 @@ async def end_other(context: Context, caller: Caller, session_id: str) -> None:
 
 
 async def _end(context: Context, session_id: str) -> None:
-    await context.database.write(store.end, [session_id], context.clock())
+    await context.database.write(browser_sessions.end, [session_id], context.clock())
     context.caches.forget_callers()
     log.info("browser_signed_out", session_id=session_id)
 
@@ -141,8 +139,8 @@ async def _end(context: Context, session_id: str) -> None:
 async def expire_due(context: Context) -> None:
     """End expired sessions, and revoke the keys that were created for them."""
     now = context.clock()
-    if over := await context.database.read(store.expired, now, EXPIRED_AT_ONCE):
-        await context.database.write(store.end, over, now)
+    if over := await context.database.read(browser_sessions.expired, now, EXPIRED_AT_ONCE):
+        await context.database.write(browser_sessions.end, over, now)
         context.caches.forget_callers()
 
 
@@ -152,5 +150,5 @@ def view(record: SessionRecord) -> BrowserSession:
         session_id=record.session_id,
         created_at=format_time(record.created_at),
         expires_at=format_time(record.expires_at),
-        keys=[access.view(held.key) for held in record.keys],
+        keys=[access.view(key.key) for key in record.keys],
     )

@@ -9,7 +9,7 @@ from agent.coordinator.features.enrolments import store
 from agent.coordinator.features.enrolments.store import EnrolmentRecord
 from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import access as access_store
+from agent.coordinator.store import access
 from agent.core.errors import NotFound
 from agent.core.values.quantities import format_optional_time, format_time
 from aitbc.answers.accounts import EnrolledMiner, Enrolment, EnrolmentList, EnrolmentStatus, NewEnrolment
@@ -42,16 +42,18 @@ async def create(
     )
 
 
-async def page(context: Context, *, limit: int, before: str | None) -> EnrolmentList:
+async def page(context: Context, *, limit: int, before_id: str | None) -> EnrolmentList:
     """Return all tokens without their secrets, newest first, with the miners that enrolled with them."""
-    return await context.database.read(_page, limit, before, context.clock())
+    return await context.database.read(_page, limit, before_id, context.clock())
 
 
-def _page(connection: Connection, limit: int, before: str | None, now: float) -> EnrolmentList:
-    records = store.page(connection, limit=limit + 1, before=before)
-    shown = records[:limit]
-    names = access_store.key_names(connection, [record.created_by for record in shown if record.created_by])
-    enrolled = store.enrolled_with(connection, [record.enrolment_id for record in shown])
+def _page(connection: Connection, limit: int, before_id: str | None, now: float) -> EnrolmentList:
+    records = store.page(connection, limit=limit + 1, before_id=before_id)
+    records_of_page = records[:limit]
+    names = access.key_names(
+        connection, [record.created_by for record in records_of_page if record.created_by]
+    )
+    enrolled = store.enrolled_with(connection, [record.enrolment_id for record in records_of_page])
     return EnrolmentList(
         enrolments=[
             Enrolment(
@@ -72,9 +74,9 @@ def _page(connection: Connection, limit: int, before: str | None, now: float) ->
                     for miner_id, name in enrolled.get(record.enrolment_id, [])
                 ],
             )
-            for record in shown
+            for record in records_of_page
         ],
-        next=shown[-1].enrolment_id if len(records) > limit else None,
+        next=records_of_page[-1].enrolment_id if len(records) > limit else None,
     )
 
 

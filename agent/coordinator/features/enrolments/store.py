@@ -35,11 +35,11 @@ def add(connection: Connection, record: EnrolmentRecord, sha256: str) -> None:
     connection.execute(insert(enrolments), {**values, "sha256": sha256})
 
 
-def page(connection: Connection, *, limit: int, before: str | None) -> list[EnrolmentRecord]:
-    """Return tokens in any state, newest first, before the id `before`."""
+def page(connection: Connection, *, limit: int, before_id: str | None) -> list[EnrolmentRecord]:
+    """Return tokens in any state, newest first, before the id `before_id`."""
     query = select(*_COLUMNS)
-    if before is not None:
-        query = query.where(enrolments.c.enrolment_id < before)
+    if before_id is not None:
+        query = query.where(enrolments.c.enrolment_id < before_id)
     rows = connection.execute(query.order_by(enrolments.c.enrolment_id.desc()).limit(limit))
     return [EnrolmentRecord(*row) for row in rows]
 

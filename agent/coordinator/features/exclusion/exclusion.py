@@ -17,8 +17,7 @@ from agent.coordinator.features.exclusion.answers import Removal
 from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.sessions import end_session, exclusion_of, lease_end
-from agent.coordinator.store import locks, running
-from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store import locks, miners, running
 from agent.core.errors import NotFound, Unauthorized
 from agent.core.jobs import JobState, Release
 from agent.core.values.quantities import format_time
@@ -93,13 +92,13 @@ async def include(context: Context, miner_id: str) -> Inclusion:
 
 
 def _include(connection: Connection, miner_id: str) -> None:
-    if miner_store.find_former(connection, miner_id) is None:  # a removed miner may be excluded
+    if miners.find_former(connection, miner_id) is None:  # a removed miner may be excluded
         raise _unknown(miner_id)
     store.set_exclusion(connection, miner_id, None, None)
 
 
 def _require(connection: Connection, miner_id: str) -> None:
-    if miner_store.find(connection, miner_id) is None:
+    if miners.find(connection, miner_id) is None:
         raise _unknown(miner_id)
 
 

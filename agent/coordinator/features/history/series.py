@@ -11,8 +11,7 @@ from agent.coordinator.features.history import store
 from agent.coordinator.hooks import NewJob
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import counts
-from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store import counts, miners
 from agent.coordinator.store.ledger import Kind
 from agent.core.jobs import JobState
 from agent.core.market.ledger import Settlement
@@ -53,17 +52,18 @@ _NAMES: Final[dict[Metric, tuple[tuple[str, ...], Callable[[Any], Value]]]] = {
 async def series(context: Context, metric: Metric, period: Period) -> History:
     """Return the figures of each interval of the period until now, oldest first. Empty intervals count 0."""
     seconds, interval = _PERIODS[period]
-    names, shown = _NAMES[metric]
+    names, formatted = _NAMES[metric]
     last = int(context.clock()) // interval * interval
     first = last - seconds + interval
     rows = await context.database.read(store.series, names, since=first, interval=interval)
-    found = {int(row[0]): row[1:] for row in rows}
+    rows_by_start = {int(row[0]): row[1:] for row in rows}
     nothing = (None,) * len(names)
     points = [
         HistoryPoint(
             time=format_time(start),
             figures={
-                name: shown(value) for name, value in zip(names, found.get(start, nothing), strict=True)
+                name: formatted(value)
+                for name, value in zip(names, rows_by_start.get(start, nothing), strict=True)
             },
         )
         for start in range(first, last + 1, interval)
@@ -83,7 +83,7 @@ def _sample(connection: Connection, now: float, seen_after: float) -> None:
         now,
         waiting=jobs.get(JobState.SUBMITTED, 0),
         running=jobs.get(JobState.RUNNING, 0),
-        online=miner_store.count_active(connection, seen_after),
+        online=miners.count_active(connection, seen_after),
     )
 
 
@@ -109,6 +109,6 @@ def money_booked(connection: Connection, kind: Kind, amount: int, now: float) ->
 
 async def delete_old(context: Context) -> None:
     """Delete figures that no chart shows any more."""
-    before = context.clock() - store.SHOWN_SECONDS
-    while await context.database.write(store.prune, before) == store.PRUNED_AT_ONCE:
+    oldest = context.clock() - store.SHOWN_SECONDS
+    while await context.database.write(store.prune, oldest) == store.PRUNED_AT_ONCE:
         pass

@@ -71,10 +71,10 @@ def series(
     return list(connection.execute(query).all())
 
 
-def prune(connection: Connection, before: float) -> int:
+def prune(connection: Connection, oldest: float) -> int:
     """Delete the oldest rows that begin before a time, at most `PRUNED_AT_ONCE`. Return how many."""
-    old = select(history.c.start, history.c.part).where(history.c.start < before)
-    rows = connection.execute(old.order_by(history.c.start, history.c.part).limit(PRUNED_AT_ONCE)).all()
+    expired = select(history.c.start, history.c.part).where(history.c.start < oldest)
+    rows = connection.execute(expired.order_by(history.c.start, history.c.part).limit(PRUNED_AT_ONCE)).all()
     if rows:
         connection.execute(delete(history).where(tuple_(history.c.start, history.c.part) <= rows[-1]))
     return len(rows)

@@ -9,7 +9,7 @@ from agent.coordinator.features.job_logs.store import RunLog
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.jobs import own
-from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import jobs
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Forbidden
 from agent.core.job_log import Line, bounded
@@ -23,22 +23,22 @@ def run_wrote(
     connection: Connection,
     settings: CoordinatorSettings,
     record: JobRecord,
-    sent: SentLog,
+    run_log: SentLog,
     now: float,
     ends: bool,
 ) -> Sequence[Line]:
     """Add lines to the log of the job's current run, as far as the limit allows, or store its whole log. Return the added lines."""
     if ends:
-        _replace(connection, settings, record, sent, now)
+        _replace(connection, settings, record, run_log, now)
         return ()
     fence = record.life.fence
-    left = settings.max_job_log - store.size_of(connection, record.job_id, fence)
-    added, cut = [], sent.truncated
-    for line in _lines(record, sent, now):
-        if line.size > left:
+    space = settings.max_job_log - store.size_of(connection, record.job_id, fence)
+    added, cut = [], run_log.truncated
+    for line in _lines(record, run_log, now):
+        if line.size > space:
             cut = True
             break
-        left -= line.size
+        space -= line.size
         added.append(line)
     if added:
         log = RunLog(max(1, record.life.attempts), added, cut)
@@ -48,18 +48,18 @@ def run_wrote(
 
 
 def _replace(
-    connection: Connection, settings: CoordinatorSettings, record: JobRecord, sent: SentLog, now: float
+    connection: Connection, settings: CoordinatorSettings, record: JobRecord, run_log: SentLog, now: float
 ) -> None:
     """Store the whole log of a run that ends."""
-    lines, cut = bounded(_lines(record, sent, now), settings.max_job_log)
-    log = RunLog(max(1, record.life.attempts), lines, cut or sent.truncated)
+    lines, cut = bounded(_lines(record, run_log, now), settings.max_job_log)
+    log = RunLog(max(1, record.life.attempts), lines, cut or run_log.truncated)
     store.replace(connection, record.job_id, record.life.fence, log, now)
     store.forget_older_runs(connection, record.job_id, settings.max_job_log_runs)
 
 
-def _lines(record: JobRecord, sent: SentLog, now: float) -> list[Line]:
+def _lines(record: JobRecord, run_log: SentLog, now: float) -> list[Line]:
     begun = min(record.life.lease.assigned_at if record.life.lease is not None else now, now)
-    return [Line(line.time, line.source, line.text).cleaned(begun, now) for line in sent.entries]
+    return [Line(line.time, line.source, line.text).cleaned(begun, now) for line in run_log.entries]
 
 
 async def read(context: Context, caller: Caller, job_id: str) -> JobLog:
@@ -68,7 +68,7 @@ async def read(context: Context, caller: Caller, job_id: str) -> JobLog:
 
 
 def _read(connection: Connection, caller: Caller, job_id: str) -> JobLog:
-    record = own(job_store.find(connection, job_id), caller, job_id)
+    record = own(jobs.find(connection, job_id), caller, job_id)
     if record.account_id != caller.account_id:
         raise Forbidden(
             "Only the account that owns a job may read its log, because the log may contain the job's input."
@@ -87,6 +87,6 @@ def _read(connection: Connection, caller: Caller, job_id: str) -> JobLog:
 
 async def delete_old(context: Context) -> None:
     """Delete logs that are older than the setting allows."""
-    before = context.clock() - context.settings.job_log_retention_seconds
-    while await context.database.write(store.prune, before) == store.PRUNED_AT_ONCE:
+    created_before = context.clock() - context.settings.job_log_retention_seconds
+    while await context.database.write(store.prune, created_before) == store.PRUNED_AT_ONCE:
         pass

@@ -87,8 +87,8 @@ def of_job(connection: Connection, job_id: str) -> Iterable[RunLog]:
 def prune(connection: Connection, created_before: float) -> int:
     """Delete the oldest parts, at most `PRUNED_AT_ONCE`. Return how many."""
     keys = (job_logs.c.job_id, job_logs.c.fence, job_logs.c.part)
-    old = select(*keys).where(job_logs.c.created_at < created_before).limit(PRUNED_AT_ONCE)
-    rows = connection.execute(old).all()
+    expired = select(*keys).where(job_logs.c.created_at < created_before).limit(PRUNED_AT_ONCE)
+    rows = connection.execute(expired).all()
     for job_id, fence, part in rows:
         connection.execute(delete(job_logs).where(keys[0] == job_id, keys[1] == fence, keys[2] == part))
     return len(rows)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from agent.coordinator.features.labels import labels as operations
+from agent.coordinator.features.labels import labels
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.routes._callers import Client, ContextOf
 from aitbc.answers.jobs import LabelCounts
@@ -24,4 +24,4 @@ async def list_labels(
     limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of labels")] = 100,
 ) -> LabelCounts:
     """The labels of your jobs, with the number of jobs that have each, those of most jobs first; for administrators those of all accounts."""
-    return await operations.counts(context, caller, key, limit)
+    return await labels.counts(context, caller, key, limit)

@@ -56,9 +56,13 @@ def narrowing(labels: Sequence[Label], account_id: str | None) -> Narrowing:
     if account_id is not None:
         conditions.append(job_labels.c.account_id == account_id)
     for key, value in further:
-        same = job_labels.alias()
+        wanted_label = job_labels.alias()
         conditions.append(
-            exists().where(same.c.job_id == job_labels.c.job_id, same.c.key == key, same.c.value == value)
+            exists().where(
+                wanted_label.c.job_id == job_labels.c.job_id,
+                wanted_label.c.key == key,
+                wanted_label.c.value == value,
+            )
         )
     return Narrowing(job_labels.c.job_id, tuple(conditions))
 

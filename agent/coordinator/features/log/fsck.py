@@ -58,11 +58,11 @@ class Examination:
     problems: list[Problem] = field(default_factory=list)
     _counts: Counter[str] = field(default_factory=Counter)
 
-    def find(self, kind: str, where: str, message: str) -> None:
+    def find(self, kind: str, place: str, message: str) -> None:
         """Add a problem."""
         self._counts[kind] += 1
         if self._counts[kind] <= NAMED:
-            self.problems.append(Problem(kind, where, message))
+            self.problems.append(Problem(kind, place, message))
 
     def summarise(self) -> None:
         """Add the total number of problems of each kind that has too many to list."""
@@ -74,10 +74,10 @@ class Examination:
 
 
 def examine(
-    connection: Connection, log_key: str, known: Mapping[str, Checkpoint], examiners: Iterable[Examine]
+    connection: Connection, log_key: str, checkpoints: Mapping[str, Checkpoint], examiners: Iterable[Examine]
 ) -> Examination:
-    """Examine everything. `log_key` is the log's vkey; `known` are checkpoints that are stored elsewhere, by name."""
-    result = examine_log(connection, log_key, known)
+    """Examine everything. `log_key` is the log's vkey; `checkpoints` are those checkpoints that are stored elsewhere, by name."""
+    result = examine_log(connection, log_key, checkpoints)
     _examine_receipts(connection, log_key, result)
     _examine_settlements(connection, result)
     result.others = dict(examine(connection, parse_vkey(log_key)[0], result.find) for examine in examiners)
@@ -87,32 +87,32 @@ def examine(
     return result
 
 
-def examine_log(connection: Connection, log_key: str, known: Mapping[str, Checkpoint]) -> Examination:
+def examine_log(connection: Connection, log_key: str, checkpoints: Mapping[str, Checkpoint]) -> Examination:
     """Do the part of `examine` that derives the leaves, the tree and its root, and compares them with what was signed."""
     result = Examination()
-    promises = _promises(connection, log_key, known, result)
+    promises = _promises(connection, log_key, checkpoints, result)
     _Tree(connection, result, promises).examine()
     _examine_cosignatures(connection, result)
     return result
 
 
 def _promises(
-    connection: Connection, log_key: str, known: Mapping[str, Checkpoint], result: Examination
+    connection: Connection, log_key: str, checkpoints: Mapping[str, Checkpoint], result: Examination
 ) -> list[tuple[str, Checkpoint]]:
     """Return every checkpoint that the log must be consistent with, with its source, smallest first."""
     origin = parse_vkey(log_key)[0]
     promises = []
     for record in store.all_checkpoints(connection):
         result.checkpoints += 1
-        where = f"checkpoint of {record.size} leaves"
+        place = f"checkpoint of {record.size} leaves"
         checkpoint = Checkpoint(origin, record.size, record.root)
         try:
             if open_checkpoint(record.note, log_key) != checkpoint:
-                result.find("checkpoint", where, "the signed note differs from the row")
+                result.find("checkpoint", place, "the signed note differs from the row")
         except VerificationError as error:
-            result.find("checkpoint", where, str(error))
-        promises.append((where, checkpoint))
-    promises += [(name, checkpoint) for name, checkpoint in known.items()]
+            result.find("checkpoint", place, str(error))
+        promises.append((place, checkpoint))
+    promises += [(name, checkpoint) for name, checkpoint in checkpoints.items()]
     return sorted(promises, key=lambda item: item[1].size)
 
 
@@ -140,10 +140,10 @@ class _Tree:
             if len(page) < TILE_WIDTH:
                 break
         self._examine_tiles()
-        for where, checkpoint in self._promises:
+        for place, checkpoint in self._promises:
             result.find(
                 "truncated",
-                where,
+                place,
                 f"it is signed for {checkpoint.size} leaves, but the log has only {result.leaves}",
             )
         leaf_count = store.count_leaves(self._connection)
@@ -173,12 +173,12 @@ class _Tree:
         """Check one tile's leaves, up to the first gap."""
         first = self._result.leaves
         content = store.tile(self._connection, 0, first // TILE_WIDTH) or b""
-        known = split_hashes(content)
+        tile_hashes = split_hashes(content)
         stored = []
         for leaf, number in zip(page, range(first, first + len(page)), strict=True):
             if leaf.index != number:
                 break
-            in_tile = known[number - first] if number - first < len(known) else UNKNOWN
+            in_tile = tile_hashes[number - first] if number - first < len(tile_hashes) else UNKNOWN
             derived = self._derive(leaf)
             if derived != in_tile:
                 self._differing.append((number, leaf.reference, "" if derived else self._why))
@@ -187,12 +187,12 @@ class _Tree:
             self._stored.extend([in_tile])
             self._result.leaves += 1
             self._keep_promises()
-        if len(known) > len(stored):
-            where = Tile(0, first // TILE_WIDTH, len(known)).path
+        if len(tile_hashes) > len(stored):
+            place = Tile(0, first // TILE_WIDTH, len(tile_hashes)).path
             self._result.find(
                 "truncated",
-                where,
-                f"it has the hashes of {len(known)} leaves, but the log has only {len(stored)} of them",
+                place,
+                f"it has the hashes of {len(tile_hashes)} leaves, but the log has only {len(stored)} of them",
             )
         changed = grow(lambda tile: self._tiles[tile.level or 0, tile.index], first, stored)
         self._tiles.update({(tile.level or 0, tile.index): hashes for tile, hashes in changed.items()})
@@ -208,10 +208,10 @@ class _Tree:
     def _keep_promises(self) -> None:
         """Compare the checkpoints of this size. Whether the derived or the stored tree is wrong is decided later."""
         while self._promises and self._promises[0][1].size == self._derived.size:
-            where, checkpoint = self._promises.pop(0)
+            place, checkpoint = self._promises.pop(0)
             if checkpoint.root not in (self._derived.root(), self._stored.root()):
                 message = f"its root is not that of the first {checkpoint.size} leaves: the log was forked or rewritten"
-                self._result.find("forked", where, message)
+                self._result.find("forked", place, message)
 
     def _examine_tiles(self) -> None:
         for level, index, hashes in store.all_tiles(self._connection):
@@ -245,18 +245,18 @@ class _Tree:
 def _examine_cosignatures(connection: Connection, result: Examination) -> None:
     for cosignature in store.all_cosignatures(connection):
         result.cosignatures += 1
-        where = f"cosignature of {cosignature.size} leaves by {cosignature.witness.partition('+')[0]}"
+        place = f"cosignature of {cosignature.size} leaves by {cosignature.witness.partition('+')[0]}"
         record = store.checkpoint_of(connection, cosignature.size)
         try:
             note = parse_note(record.note if record else "").with_signatures(
                 *parse_signatures(cosignature.line)
             )
-            found = find_cosignature(note, cosignature.witness)
+            cosigned = find_cosignature(note, cosignature.witness)
         except VerificationError as error:
-            result.find("cosignature", where, str(error))
+            result.find("cosignature", place, str(error))
             continue
-        if found is None or found[1] != cosignature.timestamp:
-            result.find("cosignature", where, "the line has another witness or time than the row")
+        if cosigned is None or cosigned[1] != cosignature.timestamp:
+            result.find("cosignature", place, "the line has another witness or time than the row")
 
 
 def _examine_receipts(connection: Connection, log_key: str, result: Examination) -> None:

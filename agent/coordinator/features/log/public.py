@@ -17,7 +17,7 @@ from agent.coordinator.features.log.answers import CheckpointCosigned
 from agent.coordinator.features.log.sequencer import Sequencer, leaf_bytes, tree_of
 from agent.coordinator.features.log.store import CheckpointRecord, CosignatureRecord
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import receipts as receipt_store
+from agent.coordinator.store import receipts
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from aitbc.errors import FormatError, VerificationError
 from aitbc.keys import COSIGNATURE_TYPE, parse_vkey
@@ -71,12 +71,12 @@ async def tile(context: Context, path: str) -> bytes:
     try:
         parsed = parse_tile_path(path)
         # No tree grows that large, and the database cannot hold larger numbers.
-        found = await context.database.read(_tile, parsed) if parsed.index < MAX_INDEX else None
+        content = await context.database.read(_tile, parsed) if parsed.index < MAX_INDEX else None
     except FormatError:
-        found = None
-    if found is None:
+        content = None
+    if content is None:
         raise NotFound(f"The log has no {path}.")
-    return found
+    return content
 
 
 def _tile(connection: Connection, tile: Tile) -> bytes | None:
@@ -96,9 +96,9 @@ async def proof(context: Context, reference: str) -> str:
     """
     deadline = time.monotonic() + PROOF_SECONDS
     while True:
-        found = await context.database.read(_proof, reference, len(context.part(Sequencer).witnesses))
-        if found is not None:
-            return str(found)
+        answer = await context.database.read(_proof, reference, len(context.part(Sequencer).witnesses))
+        if answer is not None:
+            return str(answer)
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise ServiceUnavailable(f"No checkpoint includes {reference} yet. Try again in a moment.")
@@ -110,7 +110,7 @@ def _proof(connection: Connection, reference: str, witnesses: int) -> Proof | No
     if index is None:
         if store.is_queued(connection, reference):
             return None
-        if receipt_store.find(connection, reference) is not None:
+        if receipts.find(connection, reference) is not None:
             raise Conflict(
                 f"{reference} is missing from the log. The operator can run `aitbc-agent fsck` for details."
             )
@@ -135,14 +135,16 @@ async def cosign(context: Context, body: bytes) -> CheckpointCosigned:
     try:
         note = parse_note(body)
         size = parse_checkpoint(note.text).size
-        found = {witness: find_cosignature(note, witness) for witness in context.part(Sequencer).witnesses}
+        cosignatures = {
+            witness: find_cosignature(note, witness) for witness in context.part(Sequencer).witnesses
+        }
     except FormatError as error:
         raise ValidationFailed("The body is not a signed checkpoint.", {"body": str(error)}) from None
     except VerificationError as error:
         raise ValidationFailed("A cosignature is not valid.", {"body": str(error)}) from None
     records = [
         CosignatureRecord(size=size, witness=witness, timestamp=cosignature[1], line=cosignature[0].line)
-        for witness, cosignature in found.items()
+        for witness, cosignature in cosignatures.items()
         if cosignature is not None
     ]
     if not records:
@@ -157,8 +159,8 @@ async def cosign(context: Context, body: bytes) -> CheckpointCosigned:
 
 def _cosign(connection: Connection, note: Note, records: list[CosignatureRecord]) -> None:
     size = records[0].size
-    known = store.checkpoint_of(connection, size)
-    if known is None or parse_note(known.note).text != note.text:
+    stored = store.checkpoint_of(connection, size)
+    if stored is None or parse_note(stored.note).text != note.text:
         raise Conflict(
             f"This log has not signed this checkpoint of {size} leaves. Cosign the one at /v1/log/checkpoint, unchanged."
         )
@@ -167,7 +169,7 @@ def _cosign(connection: Connection, note: Note, records: list[CosignatureRecord]
 
 async def thin_checkpoints(context: Context) -> None:
     """Delete old checkpoints, each of which a later one confirms."""
-    before = context.clock() - context.settings.checkpoint_retention_seconds
-    after: int | None = -1
-    while after is not None:
-        after = await context.database.write(store.thin_checkpoints, before, after)
+    created_before = context.clock() - context.settings.checkpoint_retention_seconds
+    last_size: int | None = -1
+    while last_size is not None:
+        last_size = await context.database.write(store.thin_checkpoints, created_before, last_size)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from agent.coordinator.features.log import public as operations
+from agent.coordinator.features.log import public
 from agent.coordinator.features.log.answers import CheckpointCosigned
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
@@ -57,7 +57,7 @@ async def checkpoint(
     ] = 0,
 ) -> PlainTextResponse:
     """Returns a signed note with the log's size and root, and the cosignatures of witnesses (c2sp.org/tlog-checkpoint)."""
-    return PlainTextResponse(await operations.checkpoint(context, cosigned), headers=_FRESH)
+    return PlainTextResponse(await public.checkpoint(context, cosigned), headers=_FRESH)
 
 
 @router.get(
@@ -78,7 +78,7 @@ async def tile(
     request: Request,
 ) -> Response:
     """Returns an immutable tile (c2sp.org/tlog-tiles): 256 hashes of a level, or 256 leaves with their lengths; fewer at the right edge."""
-    content = await operations.tile(context, f"tile/{path}")
+    content = await public.tile(context, f"tile/{path}")
     headers = dict(_IMMUTABLE)
     if path.startswith("entries/"):
         headers["Vary"] = "Accept-Encoding"
@@ -104,7 +104,7 @@ async def proof(
     ],
 ) -> PlainTextResponse:
     """Returns a proof that can be verified offline (c2sp.org/tlog-proof). For a new receipt, the call waits for the next checkpoint."""
-    return PlainTextResponse(await operations.proof(context, reference), headers=_FRESH)
+    return PlainTextResponse(await public.proof(context, reference), headers=_FRESH)
 
 
 @router.post(
@@ -112,4 +112,4 @@ async def proof(
 )
 async def cosign(context: ContextOf, request: Request) -> CheckpointCosigned:
     """For witnesses. The body is an unchanged checkpoint, followed by cosignature lines (c2sp.org/tlog-cosignature, Ed25519)."""
-    return await operations.cosign(context, await request.body())
+    return await public.cosign(context, await request.body())

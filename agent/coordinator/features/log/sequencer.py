@@ -125,24 +125,24 @@ class Passed:
 
 
 def integrate(
-    connection: Connection, signer: Signer, now: float, after: int = 0
+    connection: Connection, signer: Signer, now: float, after_id: int = 0
 ) -> tuple[CheckpointRecord | None, bool]:
-    """Number a batch of queued leaves, of those behind the entry `after`, and sign the checkpoint of the resulting tree.
+    """Number a batch of queued leaves, of those behind the entry `after_id`, and sign the checkpoint of the resulting tree.
 
     Sign a checkpoint of the empty tree if there is none yet. Return the new checkpoint, or None if there was nothing to do, and
     whether more leaves may be queued. Raises `LogInconsistent`, changing nothing.
     """
     locks.wait(connection, "log")
     newest = check(connection, signer)
-    leaves = store.queued(connection, BATCH, after)
+    leaves = store.queued(connection, BATCH, after_id)
     if newest is not None and not leaves:
         return None, False
-    before = newest.size if newest else 0
-    tiles = grow(tile_reader(connection), before, [leaf.leaf_hash for leaf in leaves])
+    old_size = newest.size if newest else 0
+    tiles = grow(tile_reader(connection), old_size, [leaf.leaf_hash for leaf in leaves])
     if leaves:
         store.put_tiles(connection, {(tile.level or 0, tile.index): tiles[tile] for tile in tiles})
-        store.number(connection, leaves, before)
-    size = before + len(leaves)
+        store.number(connection, leaves, old_size)
+    size = old_size + len(leaves)
     root = root_hash(tree_of(connection, size), size) if size else EMPTY_ROOT
     note = sign_note(Checkpoint(signer.origin, size, root).text, signer.origin, signer.key)
     record = CheckpointRecord(size=size, root=root, note=str(note), created_at=now, cosigned=0)
@@ -220,22 +220,22 @@ class Sequencer:
     async def _guarded(self, *, first: bool = False) -> None:
         try:
             now = time.monotonic()
-            after = self._passed.after(now)
-            entry_id = await self._database.read(store.first_queued, after)
+            after_id = self._passed.after(now)
+            entry_id = await self._database.read(store.first_queued, after_id)
             if entry_id is not None:
                 self._passed.note(entry_id, now)
             if first or self.fault or entry_id is not None:
-                await self._integrate(after)
+                await self._integrate(after_id)
         except Exception as error:  # leaves stay queued, and the next round retries
             self.fault = str(error)
             log.exception("log_not_continued")
         else:
             self.fault = None
 
-    async def _integrate(self, after: int) -> None:
+    async def _integrate(self, after_id: int) -> None:
         record, more_queued = None, True
         while more_queued:
-            signed, more_queued = await self._database.write(integrate, self.signer, self._clock(), after)
+            signed, more_queued = await self._database.write(integrate, self.signer, self._clock(), after_id)
             record = signed or record
         if record is None:
             return

@@ -108,17 +108,17 @@ def queue(connection: Connection, leaves: Sequence[NewLeaf]) -> None:
     _queue.run_many(connection, rows)
 
 
-def queued(connection: Connection, limit: int | None = None, after: int = 0) -> list[QueuedLeaf]:
-    """Return the queued leaves in order, at most `limit`, from those behind the entry `after`."""
+def queued(connection: Connection, limit: int | None = None, after_id: int = 0) -> list[QueuedLeaf]:
+    """Return the queued leaves in order, at most `limit`, from those behind the entry `after_id`."""
     query = select(log_queue.c.entry_id, log_queue.c.reference, log_queue.c.leaf_hash, log_queue.c.content)
-    found = query.where(log_queue.c.entry_id > after).order_by(log_queue.c.entry_id).limit(limit)
-    return [QueuedLeaf(*row) for row in connection.execute(found)]
+    page = query.where(log_queue.c.entry_id > after_id).order_by(log_queue.c.entry_id).limit(limit)
+    return [QueuedLeaf(*row) for row in connection.execute(page)]
 
 
-def first_queued(connection: Connection, after: int = 0) -> int | None:
-    """Return the first queued entry behind the entry `after`, or None."""
-    found = select(func.min(log_queue.c.entry_id)).where(log_queue.c.entry_id > after)
-    entry_id: int | None = connection.execute(found).scalar_one()
+def first_queued(connection: Connection, after_id: int = 0) -> int | None:
+    """Return the first queued entry behind the entry `after_id`, or None."""
+    oldest = select(func.min(log_queue.c.entry_id)).where(log_queue.c.entry_id > after_id)
+    entry_id: int | None = connection.execute(oldest).scalar_one()
     return entry_id
 
 
@@ -192,24 +192,24 @@ def add_checkpoint(connection: Connection, record: CheckpointRecord) -> None:
     )
 
 
-def thin_checkpoints(connection: Connection, created_before: float, after: int = -1) -> int | None:
+def thin_checkpoints(connection: Connection, created_before: float, after_size: int = -1) -> int | None:
     """Delete old checkpoints, except the last of each hour and those that witnesses have cosigned.
 
-    Some are examined, from those larger than `after` leaves on. Return after how many leaves to continue, None at the end.
+    Some are examined, from those larger than `after_size` leaves on. Return after how many leaves to continue, None at the end.
     """
     size, created_at = log_checkpoints.c.size, log_checkpoints.c.created_at
     query = select(size, created_at, log_checkpoints.c.cosigned).where(
-        size > after, created_at < created_before
+        size > after_size, created_at < created_before
     )
-    found = connection.execute(query.order_by(size).limit(THINNED_AT_ONCE)).all()
-    old = [
+    rows = connection.execute(query.order_by(size).limit(THINNED_AT_ONCE)).all()
+    thinned = [
         row.size
-        for row, later in pairwise(found)
+        for row, later in pairwise(rows)
         if not row.cosigned and row.created_at // HOUR_SECONDS == later.created_at // HOUR_SECONDS
     ]
-    if old:
-        connection.execute(delete(log_checkpoints).where(size.in_(old), log_checkpoints.c.cosigned == 0))
-    return found[-2].size if len(found) == THINNED_AT_ONCE else None
+    if thinned:
+        connection.execute(delete(log_checkpoints).where(size.in_(thinned), log_checkpoints.c.cosigned == 0))
+    return rows[-2].size if len(rows) == THINNED_AT_ONCE else None
 
 
 def newest_checkpoint(connection: Connection, cosigned: int = 0) -> CheckpointRecord | None:
@@ -249,18 +249,18 @@ def all_cosignatures(connection: Connection) -> Iterator[CosignatureRecord]:
 
 def put_cosignatures(connection: Connection, size: int, records: Iterable[CosignatureRecord]) -> None:
     """Store cosignatures of one checkpoint. Only the newest of each witness is retained."""
-    known = {record.witness: record for record in cosignatures_of(connection, size)}
+    by_witness = {record.witness: record for record in cosignatures_of(connection, size)}
     for record in records:
-        present = known.get(record.witness)
+        present = by_witness.get(record.witness)
         if present is not None and present.timestamp >= record.timestamp:
             continue
         condition = (log_cosignatures.c.size == size, log_cosignatures.c.witness == record.witness)
         connection.execute(delete(log_cosignatures).where(*condition))
         values = {name: getattr(record, name) for name in CosignatureRecord.__dataclass_fields__}
         connection.execute(insert(log_cosignatures), values)
-        known[record.witness] = record
+        by_witness[record.witness] = record
     connection.execute(
-        update(log_checkpoints).where(log_checkpoints.c.size == size).values(cosigned=len(known))
+        update(log_checkpoints).where(log_checkpoints.c.size == size).values(cosigned=len(by_witness))
     )
 
 

@@ -30,15 +30,15 @@ log = structlog.get_logger()
 
 
 async def give(
-    context: Context, caller: Caller, miner_id: str, command: Command, *, before: SettingsChange | None = None
+    context: Context, caller: Caller, miner_id: str, command: Command, *, former: SettingsChange | None = None
 ) -> QueuedCommand:
     """Queue a command for one of the caller's miners. It stays queued until the miner has executed it.
 
-    `before` are the settings that it changes. Raises `NotFound` for another owner's miner, `ValidationFailed` for a GPU that it does not have, `Conflict` if too many
+    `former` are the settings that it changes. Raises `NotFound` for another owner's miner, `ValidationFailed` for a GPU that it does not have, `Conflict` if too many
     commands are queued.
     """
     record = CommandRecord(
-        context.new_id("command"), miner_id, command, context.clock(), given_by=_name(caller), before=before
+        context.new_id("command"), miner_id, command, context.clock(), given_by=_name(caller), before=former
     )
     await context.database.write(_give, caller, record, context.settings.max_commands_per_miner)
     context.dispatcher.ask_for_heartbeat(miner_id)
@@ -58,7 +58,7 @@ def _name(caller: Caller) -> str:
     return f"{role} ({caller.name})" if caller.name else role
 
 
-def _give(connection: Connection, caller: Caller, record: CommandRecord, most: int) -> None:
+def _give(connection: Connection, caller: Caller, record: CommandRecord, max_waiting: int) -> None:
     locks.session(connection, record.miner_id)
     miner = of_caller(connection, caller, record.miner_id)
     command = record.command
@@ -70,10 +70,10 @@ def _give(connection: Connection, caller: Caller, record: CommandRecord, most: i
         )
     waiting = store.waiting(connection, record.miner_id)
     replaced = {former.command_id for former in waiting if command.replaces(former.command)}
-    if len(waiting) - len(replaced) >= most:
+    if len(waiting) - len(replaced) >= max_waiting:
         raise Conflict(
-            f"{most} commands are queued for this miner, which is the limit. It has not connected to execute them.",
-            {"limit": most},
+            f"{max_waiting} commands are queued for this miner, which is the limit. It has not connected to execute them.",
+            {"limit": max_waiting},
         )
     store.remove(connection, record.miner_id, replaced)
     store.add(connection, record)

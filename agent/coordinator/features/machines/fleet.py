@@ -10,9 +10,7 @@ from datetime import UTC, datetime
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import miner_stats
-from agent.coordinator.store import miners as store
-from agent.coordinator.store import running as running_store
+from agent.coordinator.store import miner_stats, miners, running
 from agent.coordinator.store.miner_stats import DAY_SECONDS
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.values.quantities import format_money, from_units
@@ -29,21 +27,21 @@ async def of_caller(context: Context, caller: Caller, days: int) -> MinerFleet:
 
 def _of_caller(connection: Connection, context: Context, caller: Caller, days: int) -> MinerFleet:
     if caller.role is Role.ADMIN:
-        owner, records = None, store.all_miners(connection)
+        owner, records = None, miners.all_miners(connection)
     else:
         miner_id = caller.miner_id or ""
-        owner, records = store.owner_of(connection, miner_id), store.fleet(connection, miner_id)
+        owner, records = miners.owner_of(connection, miner_id), miners.fleet(connection, miner_id)
     ids = [record.miner_id for record in records]
     today = int(context.clock() // DAY_SECONDS)
     earned = miner_stats.earnings_of_all(connection, ids, today - days + 1)
-    running = Counter(job.miner_id for job in running_store.of_miners(connection, ids))
+    running_jobs = Counter(job.miner_id for job in running.of_miners(connection, ids))
     seen_after = offline_before(context)
     stats = {miner_id: miner_stats.find(connection, miner_id) for miner_id in ids}
-    miners = [
+    fleet_miners = [
         _miner(
             record,
             seen_after,
-            running[record.miner_id],
+            running_jobs[record.miner_id],
             earned[record.miner_id].get(today),
             stats[record.miner_id],
         )
@@ -51,21 +49,21 @@ def _of_caller(connection: Connection, context: Context, caller: Caller, days: i
     ]
     return MinerFleet(
         owner=owner,
-        online=sum(miner.online for miner in miners),
-        gpus=sum(len(miner.gpus) for miner in miners),
-        slots=sum(miner.slots for miner in miners),
-        running=sum(miner.running for miner in miners),
+        online=sum(miner.online for miner in fleet_miners),
+        gpus=sum(len(miner.gpus) for miner in fleet_miners),
+        slots=sum(miner.slots for miner in fleet_miners),
+        running=sum(miner.running for miner in fleet_miners),
         days=[_sum(list(earned.values()), day) for day in range(today - days + 1, today + 1)],
         earned_today=_money(of_day.earned for by_day in earned.values() if (of_day := by_day.get(today))),
         total_earned=_money(of_miner.earned for of_miner in stats.values()),
-        miners=miners,
+        miners=fleet_miners,
     )
 
 
 def _miner(
     record: MinerRecord,
     seen_after: float,
-    running: int,
+    running_jobs: int,
     today: miner_stats.DayEarnings | None,
     stats: miner_stats.MinerStats,
 ) -> FleetMiner:
@@ -77,7 +75,7 @@ def _miner(
         paused=record.paused,
         gpus=[gpu["name"] for gpu in capabilities["gpus"]],
         slots=capabilities["slots"],
-        running=running,
+        running=running_jobs,
         earned_today=_money([0 if today is None else today.earned]),
         total_earned=_money([stats.earned]),
     )
@@ -87,8 +85,8 @@ def _sum(earned: Sequence[Days], day: int) -> DayEarnings:
     of_day = [by_day[day] for by_day in earned if day in by_day]
     return DayEarnings(
         date=datetime.fromtimestamp(day * DAY_SECONDS, UTC).date().isoformat(),
-        amount=_money(one.earned for one in of_day),
-        jobs=sum(one.jobs for one in of_day),
+        amount=_money(day_sum.earned for day_sum in of_day),
+        jobs=sum(day_sum.jobs for day_sum in of_day),
     )
 
 

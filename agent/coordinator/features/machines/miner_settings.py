@@ -85,13 +85,13 @@ async def change(context: Context, caller: Caller, miner_id: str, change: Settin
     errors = {**_unknown(change, capabilities, reported), **_invalid(change)}
     if errors:
         raise ValidationFailed("The request is not valid.", errors)
-    before = SettingsChange(
+    former = SettingsChange(
         {service: _written(reported.prices.get(service)) for service in change.prices},
         None if change.schedule is None else tuple(reported.schedule),
         None if change.engines is None else tuple(reported.preferred),
     )
     command = Command(CommandKind.CHANGE_SETTINGS, settings=change)
-    return await commands.give(context, caller, miner_id, command, before=before)
+    return await commands.give(context, caller, miner_id, command, former=former)
 
 
 def _written(amount: Any) -> str | None:
@@ -109,9 +109,9 @@ def _unknown(
         if service not in services
     }
     installed = {engine for engines in reported.engines.values() for engine in engines if engine is not None}
-    known = installed | set(reported.preferred)
+    accepted = installed | set(reported.preferred)
     for engine in change.engines or ():
-        if engine not in known:
+        if engine not in accepted:
             has = ", ".join(sorted(installed)) or "none"
             errors["engines"] = f"the engine {engine!r} is not installed on the machine; it has {has}"
     return errors
@@ -128,10 +128,10 @@ def _invalid(change: SettingsChange) -> dict[str, str]:
         check_values({"miner": miner})
     except InvalidSettings as error:
         return {
-            one.key.removeprefix("miner.").removeprefix("pause."): " ".join(
-                filter(None, (one.message, one.suggestion))
+            problem.key.removeprefix("miner.").removeprefix("pause."): " ".join(
+                filter(None, (problem.message, problem.suggestion))
             )
-            for one in error.errors
+            for problem in error.errors
         }
     return {}
 
@@ -152,21 +152,21 @@ def _given(record: CommandRecord) -> GivenCommand:
     )
 
 
-def _changes(new: SettingsChange, before: SettingsChange | None) -> Iterator[ChangedSetting]:
-    former = before or SettingsChange()
-    for service, price in new.prices.items():
+def _changes(requested: SettingsChange, former_change: SettingsChange | None) -> Iterator[ChangedSetting]:
+    former = former_change or SettingsChange()
+    for service, price in requested.prices.items():
         yield ChangedSetting(
             setting=f"miner.prices.{service}", before=former.prices.get(service), after=price
         )
-    if new.schedule is not None:
+    if requested.schedule is not None:
         yield ChangedSetting(
             setting="miner.pause.schedule",
             before=_list(former.schedule),
-            after=_list(new.schedule),
+            after=_list(requested.schedule),
         )
-    if new.engines is not None:
+    if requested.engines is not None:
         yield ChangedSetting(
-            setting="engines.preferred", before=_list(former.engines), after=_list(new.engines)
+            setting="engines.preferred", before=_list(former.engines), after=_list(requested.engines)
         )
 
 

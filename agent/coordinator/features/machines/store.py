@@ -148,14 +148,16 @@ def _record(
     refusal: str | None,
 ) -> CommandRecord:
     stored = json.loads(settings) if settings else {}
-    new, before = (_settings(stored[name]) if name in stored else None for name in ("new", "before"))
+    new_settings, former_settings = (
+        _settings(stored[name]) if name in stored else None for name in ("new", "before")
+    )
     return CommandRecord(
         command_id,
         miner_id,
-        Command(CommandKind(kind), gpu, seconds, model, new),
+        Command(CommandKind(kind), gpu, seconds, model, new_settings),
         created_at,
         given_by,
-        before,
+        former_settings,
         executed_at,
         json.loads(refusal) if refusal else (),
     )

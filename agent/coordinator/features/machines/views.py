@@ -17,9 +17,7 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import counts, miner_stats
-from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import running as running_store
+from agent.coordinator.store import counts, miner_stats, miners, running
 from agent.coordinator.store.miner_stats import DAY_SECONDS
 from agent.coordinator.store.miners import Fault, MinerRecord
 from agent.coordinator.store.running import RunningJob
@@ -54,9 +52,9 @@ async def all_of(context: Context, caller: Caller, *, limit: int, offset: int) -
 
 def _all_of(connection: Connection, context: Context, caller: Caller, limit: int, offset: int) -> MinerList:
     if caller.role is Role.ADMIN:
-        records, total = miner_store.page(connection, limit=limit, offset=offset)
+        records, total = miners.page(connection, limit=limit, offset=offset)
     else:
-        owned = miner_store.fleet(connection, caller.miner_id or "")
+        owned = miners.fleet(connection, caller.miner_id or "")
         records, total = owned[offset : offset + limit], len(owned)
     return MinerList(miners=_views(connection, context, records), total=total, limit=limit, offset=offset)
 
@@ -72,9 +70,9 @@ def _one(connection: Connection, context: Context, caller: Caller, miner_id: str
 
 def _views(connection: Connection, context: Context, records: list[MinerRecord]) -> list[MinerDetails]:
     miner_ids = [record.miner_id for record in records]
-    running: defaultdict[str, list[RunningJob]] = defaultdict(list)
-    for job in running_store.of_miners(connection, miner_ids):
-        running[job.miner_id].append(job)
+    running_jobs: defaultdict[str, list[RunningJob]] = defaultdict(list)
+    for job in running.of_miners(connection, miner_ids):
+        running_jobs[job.miner_id].append(job)
     waiting = store.waiting_for(connection, miner_ids)
     seen_after = offline_before(context)
     return [
@@ -83,7 +81,7 @@ def _views(connection: Connection, context: Context, records: list[MinerRecord])
             context,
             record,
             seen_after,
-            running[record.miner_id],
+            running_jobs[record.miner_id],
             waiting.get(record.miner_id, ()),
         )
         for record in records
@@ -95,7 +93,7 @@ def _details(
     context: Context,
     record: MinerRecord,
     seen_after: float,
-    running: Sequence[RunningJob],
+    running_jobs: Sequence[RunningJob],
     waiting: Sequence[CommandRecord],
 ) -> MinerDetails:
     capabilities = json.loads(record.capabilities)
@@ -116,7 +114,7 @@ def _details(
         unavailable=capabilities["unavailable"],
         idle=activity.get("idle", []),
         downloads=activity.get("downloads", []),
-        jobs=[_job(job) for job in running],
+        jobs=[_job(job) for job in running_jobs],
         commands=[_waiting(command) for command in waiting],
         reputation=shown(standing.evidence, context.clock()),
         total_earned=format_money(from_units(standing.earned)),
@@ -144,8 +142,8 @@ def _throttled_until(connection: Connection, miner_id: str, now: float) -> str |
 
 
 def _waiting(command: CommandRecord) -> MinerCommand:
-    sent = commands.on_the_wire(command).model_dump(exclude={"settings"})
-    return MinerCommand(**sent, created_at=format_time(command.created_at))
+    command_fields = commands.on_the_wire(command).model_dump(exclude={"settings"})
+    return MinerCommand(**command_fields, created_at=format_time(command.created_at))
 
 
 def _gpus(record: MinerRecord, capabilities: Json) -> list[MinerGpu]:
@@ -191,8 +189,8 @@ def _earnings(
     of_caller(connection, caller, miner_id, removed=True)
     today = int(context.clock() // DAY_SECONDS)
     first = today - days + 1
-    found = miner_stats.earnings(connection, miner_id, first)
-    shown_days = [(day, found.get(day, miner_stats.DayEarnings())) for day in range(first, today + 1)]
+    by_day = miner_stats.earnings(connection, miner_id, first)
+    shown_days = [(day, by_day.get(day, miner_stats.DayEarnings())) for day in range(first, today + 1)]
     return MinerEarnings(
         miner_id=miner_id,
         days=[
@@ -215,7 +213,7 @@ async def overview(context: Context) -> Overview:
 
 def _overview(connection: Connection, context: Context) -> Overview:
     database = context.database
-    records = miner_store.all_miners(connection)
+    records = miners.all_miners(connection)
     return Overview(
         jobs={JobState(state): count for state, count in counts.by_state(connection).items()},
         miners=_summaries(connection, context, records),
@@ -238,7 +236,7 @@ def _summaries(
 ) -> list[MinerSummary]:
     seen_after, now = offline_before(context), context.clock()
     statistics = miner_stats.all_stats(connection)
-    faults = miner_store.last_faults(connection, [record.miner_id for record in records])
+    faults = miners.last_faults(connection, [record.miner_id for record in records])
     pauses = hooks.pauses(connection, now)
     return [
         _summary(

@@ -44,13 +44,13 @@ SCHEMA_ID: Final = "https://aitbc.bubuit.net/api/v1/registry/services/{}/schema"
 
 async def services(context: Context, *, category: str | None, search: str | None) -> list[ServiceSummary]:
     """Return all services, or those of a category, or those with a text in name, description or tags. Case is ignored."""
-    found = [
+    definitions = [
         definition
         for definition in context.services.values()
         if (category is None or definition.category.casefold() == category.casefold())
         and (search is None or _mentions(definition, search.casefold()))
     ]
-    return [await _summary(context, definition) for definition in found]
+    return [await _summary(context, definition) for definition in definitions]
 
 
 def _mentions(definition: ServiceDefinition, text: str) -> bool:
@@ -103,10 +103,10 @@ def _find(context: Context, service_id: str) -> ServiceDefinition:
     name = service_id.replace("-", "_")
     definition = context.services.get(name)
     if definition is None:
-        known = sorted(context.services)
+        service_ids = sorted(context.services)
         raise NotFound(
-            f"There is no service {service_id!r}.{hint(name, known)}.",
-            {"service_id": service_id, "known": known},
+            f"There is no service {service_id!r}.{hint(name, service_ids)}.",
+            {"service_id": service_id, "known": service_ids},
         )
     return definition
 

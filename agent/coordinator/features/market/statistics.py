@@ -6,8 +6,7 @@ from typing import Final
 
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import counts, miner_stats
-from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store import counts, miner_stats, miners
 from agent.core.errors import NotFound
 from agent.core.jobs import JobState
 from agent.core.market.reputation import shown
@@ -34,7 +33,7 @@ def _market(connection: Connection, seen_after: float) -> MarketStats:
         failed_jobs=jobs.get(JobState.FAILED, 0),
         average_completion_time=_average(totals.seconds, totals.completed),
         total_volume=format_money(from_units(totals.paid)),
-        active_miners=miner_store.count_active(connection, seen_after),
+        active_miners=miners.count_active(connection, seen_after),
     )
 
 
@@ -44,7 +43,7 @@ async def miner(context: Context, miner_id: str) -> MinerStats:
 
 
 def _miner(connection: Connection, miner_id: str, now: float) -> MinerStats:
-    record = miner_store.find_former(connection, miner_id)
+    record = miners.find_former(connection, miner_id)
     if record is None:
         raise NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
     stats = miner_stats.find(connection, miner_id)

@@ -21,9 +21,7 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.port import candidate_of
-from agent.coordinator.store import events as event_store
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import ledger, miner_stats, queue
+from agent.coordinator.store import events, jobs, ledger, miner_stats, queue
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.unfinished import Unfinished
@@ -83,7 +81,7 @@ async def accept(context: Context, caller: Caller, offer_id: str, request: Accep
 def _accept(
     connection: Connection, context: Context, caller: Caller, offer_id: str, request: AcceptRequest
 ) -> OfferAccepted:
-    record = job_store.lock(connection, request.job_id)
+    record = jobs.lock(connection, request.job_id)
     if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
         raise JobNotFound(request.job_id)
     offer = offers.find(connection, offer_id)
@@ -107,13 +105,13 @@ def _accept(
 
 def _give(connection: Connection, context: Context, record: JobRecord, offer_id: str, bid: int) -> JobRecord:
     """Give a stored job to an offer. Raises `OfferNotAvailable`, and `ValidationFailed` for a bid below the price."""
-    offer, given = _given(connection, context, record, offer_id)
+    offer, assigned = _given(connection, context, record, offer_id)
     if bid < offer.price:
         lowest = f"the offer's price is {offers.money(offer.price)}; bid at least that"
         raise ValidationFailed("The bid is below the offer's price.", {"bid_price": lowest})
-    lifecycle.bind(connection, given, offer.miner_id, offer.price)
-    _reserve(connection, given, offer_id, context.clock())
-    return given
+    lifecycle.bind(connection, assigned, offer.miner_id, offer.price)
+    _reserve(connection, assigned, offer_id, context.clock())
+    return assigned
 
 
 def _given(
@@ -134,14 +132,14 @@ def _reserve(connection: Connection, record: JobRecord, offer_id: str, now: floa
     updates = [_pending(record, offer, now, bound=True)]
     if offer.jobs_left == 0:
         updates.append(store.event_of(offer, now))
-    event_store.add(connection, updates, now)
+    events.add(connection, updates, now)
 
 
 def _release(connection: Connection, record: JobRecord, offer: Offer, now: float) -> None:
     """Release a waiting job from an offer that can no longer serve it, to any miner within its `max_cost`."""
     lifecycle.bind(connection, record, None, None)
     store.remove_job(connection, record.job_id)
-    event_store.add(
+    events.add(
         connection,
         [_pending(record, offer, now, bound=False), *_give_back(connection, offer.offer_id, now)],
         now,
@@ -176,9 +174,9 @@ def admit_job(connection: Connection, context: Context, job: NewJob) -> JobRecor
     return job.record if offer_id is None else _given(connection, context, job.record, offer_id)[1]
 
 
-def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], now: float) -> None:
+def jobs_submitted(connection: Connection, new_jobs: Sequence[NewJob], now: float) -> None:
     """Use the capacity of the offers to which new jobs are given. Raises `OfferNotAvailable` if it does not suffice for all of them."""
-    for job in jobs:
+    for job in new_jobs:
         if (offer_id := fields_of(job.options, OfferOptions).offer_id) is not None:
             _reserve(connection, job.record, offer_id, now)
 
@@ -202,7 +200,7 @@ def jobs_changed(
         for offer_id in sorted(store.of_jobs(connection, job_ids).values())
         for update in _give_back(connection, offer_id, now)
     ]
-    event_store.add(connection, updates, now)
+    events.add(connection, updates, now)
 
 
 def _check_job(record: JobRecord, offer_id: str | None) -> None:

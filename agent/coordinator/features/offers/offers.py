@@ -25,9 +25,7 @@ from agent.coordinator.job_fields import FilterFields, fields_of
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import events as event_store
-from agent.coordinator.store import locks, queue
-from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store import events, locks, miners, queue
 from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
@@ -56,7 +54,7 @@ from agent.core.values.quantities import (
 from agent.core.waiting_reasons import WaitingReason
 from agent.protocol.messages import Capabilities
 from agent.settings import CoordinatorSettings
-from aitbc.answers import market as answers
+from aitbc.answers import market
 from aitbc.answers.accounts import Role
 from aitbc.reasons import ReasonCode
 
@@ -102,7 +100,7 @@ class OfferRequest(BaseModel, defer_build=True):
     duration: Annotated[int, Field(ge=1)]
 
 
-async def create(context: Context, caller: Caller, request: OfferRequest) -> answers.Offer:
+async def create(context: Context, caller: Caller, request: OfferRequest) -> market.Offer:
     """Put an offer on the market. Raises `ValidationFailed` if it promises more than its miner has."""
     if caller.miner_id is None:
         raise Forbidden("Offers are made by miners; use the key of a miner's owner.")
@@ -144,12 +142,12 @@ def _create(connection: Connection, context: Context, offer: Offer) -> None:
     if store.count_open(connection, offer.miner_id) >= limit:
         raise RateLimitExceeded(f"You have {limit} open offers, which is the limit. Withdraw some first.")
     store.add(connection, offer)
-    event_store.add(connection, [store.event_of(offer, offer.created_at)], offer.created_at)
+    events.add(connection, [store.event_of(offer, offer.created_at)], offer.created_at)
 
 
 def miner_of(connection: Connection, miner_id: str) -> MinerRecord:
     """Return the miner. Raises `NotFound`."""
-    miner = miner_store.find(connection, miner_id)
+    miner = miners.find(connection, miner_id)
     if miner is None:
         raise NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
     return miner
@@ -168,7 +166,7 @@ def broken(offer: Offer, capabilities: Capabilities) -> dict[str, str]:
 
 async def available(
     context: Context, *, job_type: str | None, max_price: Decimal | None, limit: int
-) -> answers.OfferList:
+) -> market.OfferList:
     """Return the offers that can be accepted now, cheapest first."""
     now = context.clock()
     listed = await context.database.read(
@@ -179,7 +177,7 @@ async def available(
         now=now,
         seen_after=offline_before(context),
     )
-    return answers.OfferList(offers=[view(item.offer, now, shown(item.evidence, now)) for item in listed])
+    return market.OfferList(offers=[view(item.offer, now, shown(item.evidence, now)) for item in listed])
 
 
 def job_refused(
@@ -248,29 +246,31 @@ def filter_jobs(
     return None if offer_id is None else store.narrowing(offer_id, account_id)
 
 
-async def own(context: Context, caller: Caller, *, limit: int, before: str | None) -> answers.OfferList:
+async def own(context: Context, caller: Caller, *, limit: int, before_id: str | None) -> market.OfferList:
     """Return the caller's own offers in any state, newest first."""
     if caller.miner_id is None:
         raise Forbidden("Only miners have offers; use the key of a miner's owner.")
-    offers = await context.database.read(store.of_miner, caller.miner_id, limit=limit + 1, before=before)
+    offers = await context.database.read(
+        store.of_miner, caller.miner_id, limit=limit + 1, before_id=before_id
+    )
     page, now = offers[:limit], context.clock()
-    return answers.OfferList(
+    return market.OfferList(
         offers=[view(offer, now) for offer in page],
         next=page[-1].offer_id if len(offers) > limit else None,
     )
 
 
-def view(offer: Offer, now: float, reputation: float | None = None) -> answers.Offer:
+def view(offer: Offer, now: float, reputation: float | None = None) -> market.Offer:
     """Return the answer that describes an offer."""
     promise = offer.promise
-    return answers.Offer(
+    return market.Offer(
         offer_id=offer.offer_id,
         miner_id=offer.miner_id,
         job_type=offer.job_type,
         price=money(offer.price),
         status=offer.status(now),
         standing=offer.standing,
-        requirements=answers.OfferRequirements(
+        requirements=market.OfferRequirements(
             min_gpu_memory=format_bytes(promise.gpu_memory) if promise.gpu_memory else None,
             min_cpu=f"{promise.cpu_millis}m" if promise.cpu_millis else None,
         ),
@@ -282,10 +282,10 @@ def view(offer: Offer, now: float, reputation: float | None = None) -> answers.O
     )
 
 
-async def withdraw(context: Context, caller: Caller, offer_id: str) -> answers.OfferEnded:
+async def withdraw(context: Context, caller: Caller, offer_id: str) -> market.OfferEnded:
     """Take an offer from the market; jobs that accepted it still run. Repeating it gets the same answer."""
     offer = await context.database.write(_withdraw, caller, offer_id, context.clock())
-    return answers.OfferEnded(offer_id=offer_id, status=offer.status(context.clock()))
+    return market.OfferEnded(offer_id=offer_id, status=offer.status(context.clock()))
 
 
 def _withdraw(connection: Connection, caller: Caller, offer_id: str, now: float) -> Offer:
@@ -306,7 +306,7 @@ def end(connection: Connection, offer: Offer, state: OfferState, now: float) -> 
     """Take an offer from the market, and publish that."""
     ended = replace(offer, state=state)
     store.save(connection, offer.offer_id, price=offer.price, state=state)
-    event_store.add(connection, [store.event_of(ended, now)], now)
+    events.add(connection, [store.event_of(ended, now)], now)
     return ended
 
 

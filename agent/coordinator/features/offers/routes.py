@@ -6,8 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, status
 
-from agent.coordinator.features.offers import acceptance
-from agent.coordinator.features.offers import offers as operations
+from agent.coordinator.features.offers import acceptance, offers
 from agent.coordinator.features.offers.acceptance import AcceptRequest
 from agent.coordinator.features.offers.offers import OfferRequest
 from agent.coordinator.http.large_json import LargeJsonRoute
@@ -39,7 +38,7 @@ router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/marketplace/offers", 
 )
 async def create(context: ContextOf, caller: Owner, request: OfferRequest) -> Offer:
     """For miners. The price is for each metered unit; `requirements` are the minimum that your machine has."""
-    return await operations.create(context, caller, request)
+    return await offers.create(context, caller, request)
 
 
 @router.get(
@@ -67,8 +66,8 @@ async def list_offers(
 ) -> OfferList:
     """Returns the offers that can be accepted now, cheapest first."""
     if mine:
-        return await operations.own(context, caller, limit=limit, before=before)
-    return await operations.available(context, job_type=job_type, max_price=max_price, limit=limit)
+        return await offers.own(context, caller, limit=limit, before_id=before)
+    return await offers.available(context, job_type=job_type, max_price=max_price, limit=limit)
 
 
 @router.delete(
@@ -79,7 +78,7 @@ async def list_offers(
 )
 async def withdraw(context: ContextOf, caller: OwnerOrAdmin, offer_id: fields.OfferId) -> OfferEnded:
     """Jobs that were given to the offer still run."""
-    return await operations.withdraw(context, caller, offer_id)
+    return await offers.withdraw(context, caller, offer_id)
 
 
 @router.post(

@@ -17,8 +17,7 @@ from agent.coordinator.features.offers import store
 from agent.coordinator.features.offers.offers import end
 from agent.coordinator.features.offers.rules import Offer, OfferState, Promise
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import events as event_store
-from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store import events, miners
 from agent.core.values.quantities import to_units
 from agent.protocol.messages import Capabilities
 
@@ -53,7 +52,7 @@ def _refresh(connection: Connection, context: Context, miner_id: str, capabiliti
         *_priced(connection, context, miner_id, prices, by_service),
         *_withdrawn(connection, [offer for service, offer in by_service.items() if service not in prices]),
     ]
-    event_store.add(connection, [store.event_of(offer, now) for offer in changed], now)
+    events.add(connection, [store.event_of(offer, now) for offer in changed], now)
 
 
 def _priced(
@@ -104,7 +103,7 @@ async def refresh_all(context: Context) -> None:
 
 
 def _refresh_all(connection: Connection, context: Context) -> None:
-    for miner in miner_store.all_miners(connection):
+    for miner in miners.all_miners(connection):
         try:
             capabilities = Capabilities.model_validate_json(miner.capabilities)
         except ValidationError:  # accepted by an older version; the miner sends them again when it registers

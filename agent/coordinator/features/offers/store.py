@@ -116,8 +116,8 @@ def standing(connection: Connection, miner_id: str) -> dict[str, Offer]:
 def count_open(connection: Connection, miner_id: str) -> int:
     """Return how many of the offers that the miner has made are active."""
     # Standing offers have no limit. This condition avoids reading ended offers, whose number only grows.
-    made = offers.c.max_jobs.is_not(None)
-    query = select(func.count()).where(offers.c.miner_id == miner_id, made, _IS_ACTIVE)
+    is_offer_for_jobs = offers.c.max_jobs.is_not(None)
+    query = select(func.count()).where(offers.c.miner_id == miner_id, is_offer_for_jobs, _IS_ACTIVE)
     return int(connection.execute(query.select_from(offers)).scalar_one())
 
 
@@ -155,11 +155,11 @@ def available(
     ]
 
 
-def of_miner(connection: Connection, miner_id: str, *, limit: int, before: str | None) -> list[Offer]:
-    """Return a miner's offers in any state, newest first, before the id `before`."""
+def of_miner(connection: Connection, miner_id: str, *, limit: int, before_id: str | None) -> list[Offer]:
+    """Return a miner's offers in any state, newest first, before the id `before_id`."""
     conditions = [offers.c.miner_id == miner_id]
-    if before is not None:
-        conditions.append(offers.c.offer_id < before)
+    if before_id is not None:
+        conditions.append(offers.c.offer_id < before_id)
     query = select(*_COLUMNS).where(*conditions).order_by(offers.c.offer_id.desc()).limit(limit)
     return [_offer(row) for row in connection.execute(query)]
 

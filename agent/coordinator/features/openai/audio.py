@@ -119,9 +119,9 @@ async def create(
         ) from None
     if stored is None:
         raise ValidationFailed("The request is not valid.", {FILE: "send the audio as a file in this field"})
-    given = request.model_dump(include={"model", "language", "temperature"}, exclude_none=True)
+    request_fields = request.model_dump(include={"model", "language", "temperature"}, exclude_none=True)
     parameters = {
-        **given,
+        **request_fields,
         "audio_url": f"{ARTIFACT_SCHEME}{stored.artifact_id}",
         "task": task,
         "initial_prompt": request.prompt,

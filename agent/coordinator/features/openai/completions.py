@@ -165,7 +165,9 @@ def _logprobs(tokens: Sequence[TokenLogprob], offset: int) -> CompletionLogprobs
     return CompletionLogprobs(
         tokens=[token.token for token in tokens],
         token_logprobs=[token.logprob for token in tokens],
-        top_logprobs=[{other.token: other.logprob for other in token.top_logprobs} for token in tokens],
+        top_logprobs=[
+            {candidate.token: candidate.logprob for candidate in token.top_logprobs} for token in tokens
+        ],
         text_offset=list(offsets),
     )
 

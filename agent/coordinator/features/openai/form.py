@@ -181,11 +181,11 @@ def _add(fields: dict[str, Any], name: str, value: str) -> None:
         fields[name] = value
         return
     outer, inner = match.groups()
-    held = fields.setdefault(outer, {} if inner else [])
-    if isinstance(held, list) and not inner:
-        held.append(value)
-    elif isinstance(held, dict) and inner and inner not in held:
-        held[inner] = value
+    inner_values = fields.setdefault(outer, {} if inner else [])
+    if isinstance(inner_values, list) and not inner:
+        inner_values.append(value)
+    elif isinstance(inner_values, dict) and inner and inner not in inner_values:
+        inner_values[inner] = value
     else:
         raise ValidationFailed("The form is not valid.", {outer: "the field is given twice"})
 

@@ -87,7 +87,7 @@ class ImageRequest(JobOptions):
 
 async def create(context: Context, caller: Caller, request: ImageRequest, key: str | None) -> Submission:
     """Submit the job of a request. See `serving.submit`."""
-    given = request.model_dump(
+    request_fields = request.model_dump(
         mode="json",
         include={
             "prompt", "output_format", "negative_prompt", "steps", "guidance", "seed", "scheduler", "loras",
@@ -95,7 +95,7 @@ async def create(context: Context, caller: Caller, request: ImageRequest, key: s
         exclude_none=True,
     )  # fmt: skip
     parameters = {
-        **given,
+        **request_fields,
         "model": request.model or DEFAULT_MODEL,
         "num_images": 1 if request.n is None else request.n,
         "size": None if request.size == "auto" else request.size,
@@ -138,37 +138,39 @@ class Images(BaseModel, defer_build=True):
 
 
 def _images(
-    submission: Submission, request: ImageRequest, made: GeneratedImages, data: list[Image]
+    submission: Submission, request: ImageRequest, generated: GeneratedImages, data: list[Image]
 ) -> Images:
-    size = f"{made.images[0].width}x{made.images[0].height}"
+    size = f"{generated.images[0].width}x{generated.images[0].height}"
     return Images(
         created=submission.created, output_format=request.output_format or "png", size=size, data=data
     )
 
 
-async def linked(submission: Submission, request: ImageRequest, made: GeneratedImages, base: str) -> Images:
+async def linked(
+    submission: Submission, request: ImageRequest, generated: GeneratedImages, base: str
+) -> Images:
     """Return the answer with signed links to the images. `base` is this server's address.
 
     Raises `AnswerInvalid` for a missing image.
     """
     data = []
-    for image in made.images:
+    for image in generated.images:
         file = await made_file(submission, image.artifact_id)
         link = link_to(submission.context, file.artifact_id, media_type=file.media_type)
         data.append(Image(seed=image.seed, url=f"{base}{link}"))
-    return _images(submission, request, made, data)
+    return _images(submission, request, generated, data)
 
 
 async def encoded(
-    submission: Submission, request: ImageRequest, made: GeneratedImages
+    submission: Submission, request: ImageRequest, generated: GeneratedImages
 ) -> AsyncIterator[bytes]:
     """Yield the answer, images included, as pieces of JSON. Its size depends on the miner, so it is never whole in memory.
 
     Raises `AnswerInvalid` before the first piece for a missing image.
     """
-    files = [await made_file(submission, image.artifact_id) for image in made.images]
-    images = list(zip(made.images, files, strict=True))
-    return _encode(submission.context, _images(submission, request, made, []), images)
+    files = [await made_file(submission, image.artifact_id) for image in generated.images]
+    images = list(zip(generated.images, files, strict=True))
+    return _encode(submission.context, _images(submission, request, generated, []), images)
 
 
 async def _encode(
@@ -177,11 +179,11 @@ async def _encode(
     yield answer.model_dump_json().encode().removesuffix(b"]}")
     for number, (image, file) in enumerate(images):
         yield (b"," if number else b"") + b'{"seed":%d,"b64_json":"' % image.seed
-        rest = b""
+        remainder = b""
         async for piece in await context.artifacts.read(file.name_in_store, 0, file.size):
-            data = rest + piece
-            whole = len(data) - len(data) % 3  # base64 encodes three bytes at a time
-            rest = data[whole:]
-            yield base64.b64encode(data[:whole])
-        yield base64.b64encode(rest) + b'"}'
+            data = remainder + piece
+            complete = len(data) - len(data) % 3  # base64 encodes three bytes at a time
+            remainder = data[complete:]
+            yield base64.b64encode(data[:complete])
+        yield base64.b64encode(remainder) + b'"}'
     yield b"]}"

@@ -64,8 +64,8 @@ class JobStream:
         loop = asyncio.get_running_loop()
         self.extend()
         status = await self._status()
-        while status not in FINAL and (left := self._deadline - loop.time()) > 0:
-            message = await self._news.next(min(left, KEEP_ALIVE_SECONDS))
+        while status not in FINAL and (seconds_left := self._deadline - loop.time()) > 0:
+            message = await self._news.next(min(seconds_left, KEEP_ALIVE_SECONDS))
             if message is None or message["type"] != "job_event":  # a change, or messages were lost
                 status = await self._status()
             yield message

@@ -31,23 +31,23 @@ async def references(context: Context, caller: Caller, urls: Sequence[str], fiel
             "The request is not valid.", {field: f"has {len(urls)} images; at most {MAX_IMAGES} are possible"}
         )
     decoded = [(url, *_decoded(url, field)) for url in dict.fromkeys(urls) if url.startswith(DATA)]
-    found = {url: url for url in urls}
+    references_by_url = {url: url for url in urls}
     for url, media_type, data in decoded:
         stored = await artifacts.save(context, caller, media_type, _once(data), len(data))
-        found[url] = f"{ARTIFACT_SCHEME}{stored.artifact_id}"
-    return found
+        references_by_url[url] = f"{ARTIFACT_SCHEME}{stored.artifact_id}"
+    return references_by_url
 
 
-def content(parts: Iterable[str | tuple[str]], found: References) -> str | list[dict[str, Any]]:
+def content(parts: Iterable[str | tuple[str]], references_by_url: References) -> str | list[dict[str, Any]]:
     """Return a message's content in the service's form, from its texts and, each in a tuple, the addresses of its images."""
-    given = list(parts)
-    if all(isinstance(part, str) for part in given):
-        return "\n".join(str(part) for part in given)
+    part_list = list(parts)
+    if all(isinstance(part, str) for part in part_list):
+        return "\n".join(str(part) for part in part_list)
     return [
         {"type": "text", "text": part}
         if isinstance(part, str)
-        else {"type": "image", "image_url": found[part[0]]}
-        for part in given
+        else {"type": "image", "image_url": references_by_url[part[0]]}
+        for part in part_list
     ]
 
 

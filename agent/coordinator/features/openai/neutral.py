@@ -23,10 +23,10 @@ class Only:
 
     def _check(self, value: Any) -> Any:
         # True equals 1 in Python, but not in JSON.
-        alike = [known for known in self.values if isinstance(known, bool) == isinstance(value, bool)]
+        alike = [choice for choice in self.values if isinstance(choice, bool) == isinstance(value, bool)]
         if value is None or value in alike:
             return value
-        shown = " or ".join(json.dumps(known) for known in self.values)
+        choices = " or ".join(json.dumps(choice) for choice in self.values)
         raise ValueError(
-            f"only {shown} is supported" if shown else "this parameter is not supported; remove it"
+            f"only {choices} is supported" if choices else "this parameter is not supported; remove it"
         )

@@ -30,8 +30,7 @@ from agent.coordinator.features.openai.errors import (
 )
 from agent.coordinator.features.openai.form import form_schema
 from agent.coordinator.features.openai.job_stream import JobStream, error_chunk
-from agent.coordinator.features.openai.responses import calls as responses
-from agent.coordinator.features.openai.responses import response
+from agent.coordinator.features.openai.responses import calls, response
 from agent.coordinator.features.openai.responses.events import ResponseEvent, ResponseEvents
 from agent.coordinator.features.openai.serving import Submission, result
 from agent.coordinator.features.openai.transcript_stream import TranscriptStream
@@ -79,13 +78,13 @@ _ERRORS: Final = errors(
 )
 
 
-def _answers(description: str, *more: str, events: str = _CHUNKS) -> dict[int | str, dict[str, Any]]:
+def _answers(description: str, *media_types: str, events: str = _CHUNKS) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of an answer; `more` are its media types besides JSON, `events` an example of a stream."""
-    made = headers(X_Job_ID="The id of the answer's job")
-    content: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in more}
-    if EVENT_STREAM in more:
+    answer_headers = headers(X_Job_ID="The id of the answer's job")
+    content: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in media_types}
+    if EVENT_STREAM in media_types:
         content |= event_stream("", events, DataEvent)["content"]
-    return {200: {"description": description, "headers": made, "content": content}, **_ERRORS}
+    return {200: {"description": description, "headers": answer_headers, "content": content}, **_ERRORS}
 
 
 _STREAM: Final = "The answer; with `stream`, one server-sent event for each chunk, and `[DONE]` at the end"
@@ -105,8 +104,8 @@ async def chat_completions(
     if body.stream:
         chunks = conversation.ChatChunks(submission, answers=body.n or 1, usage=body.includes_usage)
         return await _stream(request, submission, chunks)
-    made = await result(submission, InferenceResult, disconnected(request))
-    return _text(submission, conversation.completion(submission, made))
+    generated = await result(submission, InferenceResult, disconnected(request))
+    return _text(submission, conversation.completion(submission, generated))
 
 
 @router.post(
@@ -128,8 +127,8 @@ async def text_completions(
         return await _stream(
             request, submission, completions.CompletionChunks(submission, usage=body.includes_usage)
         )
-    made = await result(submission, InferenceResult, disconnected(request))
-    return _text(submission, completions.completion(submission, made))
+    generated = await result(submission, InferenceResult, disconnected(request))
+    return _text(submission, completions.completion(submission, generated))
 
 
 @router.post(
@@ -144,16 +143,16 @@ async def text_completions(
 async def create_response(
     context: ContextOf,
     caller: Client,
-    body: responses.ResponseRequest,
+    body: calls.ResponseRequest,
     request: Request,
     key: IdempotencyKey = None,
 ) -> Response:
     """Same as a chat completion. The coordinator stores no conversation, so each request contains all of it."""
-    submission = await responses.create(context, caller, body, key)
+    submission = await calls.create(context, caller, body, key)
     if body.stream:
         return await _stream(request, submission, ResponseEvents(submission, body))
-    made = await result(submission, InferenceResult, disconnected(request))
-    answer = response.made(submission, body, made)
+    generated = await result(submission, InferenceResult, disconnected(request))
+    answer = response.made(submission, body, generated)
     return JSONResponse(answer.model_dump(mode="json"), headers=_names(submission))
 
 
@@ -172,9 +171,9 @@ async def text_embeddings(
 ) -> Response:
     """Answers when all vectors are made. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
     submission = await embeddings.create(context, caller, body, key)
-    made = await result(submission, EmbeddingResult, disconnected(request))
+    embedded = await result(submission, EmbeddingResult, disconnected(request))
     return _json(
-        submission, embeddings.embeddings(submission, made, encoded=body.encoding_format == "base64")
+        submission, embeddings.embeddings(submission, embedded, encoded=body.encoding_format == "base64")
     )
 
 
@@ -231,13 +230,13 @@ async def _speech(
         stream = await TranscriptStream.begin(submission)
         frames = _frames(stream.events(), request.scope["request_id"])
         return _TextStream(stream, frames, _names(submission))
-    made = await result(submission, TranscribeResult, disconnected(request))
+    transcribed = await result(submission, TranscribeResult, disconnected(request))
     if form.response_format == "text":
-        return PlainTextResponse(f"{made.text}\n", headers=_names(submission))
+        return PlainTextResponse(f"{transcribed.text}\n", headers=_names(submission))
     if form.response_format in audio.SUBTITLES:
-        content = await audio.subtitles(submission, form, made)
+        content = await audio.subtitles(submission, form, transcribed)
         return StreamingResponse(content, headers=_names(submission), media_type="text/plain")
-    return _json(submission, audio.transcription(task, form, made))
+    return _json(submission, audio.transcription(task, form, transcribed))
 
 
 @router.post(
@@ -255,10 +254,10 @@ async def image_generations(
 ) -> Response:
     """Answers when all images are generated."""
     submission = await images.create(context, caller, body, key)
-    made = await result(submission, images.GeneratedImages, disconnected(request))
+    generated = await result(submission, images.GeneratedImages, disconnected(request))
     if body.response_format == "url":
-        return _json(submission, await images.linked(submission, body, made, _base(context, request)))
-    content = await images.encoded(submission, body, made)
+        return _json(submission, await images.linked(submission, body, generated, _base(context, request)))
+    content = await images.encoded(submission, body, generated)
     return StreamingResponse(content, headers=_names(submission), media_type="application/json")
 
 

@@ -64,11 +64,12 @@ async def known_models(context: Context, definition: ServiceDefinition) -> list[
     return model_names(context, definition, (await supply(context, definition.service_id)).models)
 
 
-def unknown_model(name: str, known: list[str]) -> NotFound:
+def unknown_model(name: str, models: list[str]) -> NotFound:
     """Return the error for an unknown model."""
-    shown = name[:MAX_SHOWN]
+    short_name = name[:MAX_SHOWN]
     return NotFound(
-        f"There is no model {shown!r}.{hint(name, known)}.", {"model": shown, "known": known[:MAX_CONSIDERED]}
+        f"There is no model {short_name!r}.{hint(name, models)}.",
+        {"model": short_name, "known": models[:MAX_CONSIDERED]},
     )
 
 
@@ -88,12 +89,14 @@ async def submit(
     Raises `NotFound` for an unknown model, and what submitting raises.
     """
     model = str(parameters["model"])
-    known = await known_models(context, definition)
-    if model not in known:
-        raise unknown_model(model, known)
-    given = options.model_dump(mode="json", include=set(JobOptions.model_fields), exclude_unset=True)
+    models = await known_models(context, definition)
+    if model not in models:
+        raise unknown_model(model, models)
+    given_options = options.model_dump(mode="json", include=set(JobOptions.model_fields), exclude_unset=True)
     try:
-        job = await submitting.submit_service_call(context, caller, definition, {**given, **parameters}, key)
+        job = await submitting.submit_service_call(
+            context, caller, definition, {**given_options, **parameters}, key
+        )
     except ValidationFailed as error:
         raise ValidationFailed(error.message, _renamed(error.details["fields"], names)) from None
     created = int(parse_time(job.created_at))
@@ -104,8 +107,8 @@ def _renamed(errors: Mapping[str, str], names: Mapping[str, str]) -> dict[str, s
     """Return validation errors by the client's names of the fields."""
     renamed = {}
     for field, error in errors.items():
-        name, dot, rest = field.partition(".")
-        renamed[f"{names.get(name, name)}{dot}{rest}"] = error
+        name, dot, inner_path = field.partition(".")
+        renamed[f"{names.get(name, name)}{dot}{inner_path}"] = error
     return renamed
 
 
@@ -181,10 +184,10 @@ async def _too_late(submission: Submission) -> NoReturn:
     await drop(submission)
     limit = submission.context.settings.answer_seconds
     if submission.resumable:
-        then = "It continues: repeat the request with the same Idempotency-Key to wait for it."
+        outcome = "It continues: repeat the request with the same Idempotency-Key to wait for it."
     else:
-        then = "It was cancelled."
-    message = f"Job {submission.job_id} did not end within {limit:g} seconds. {then}"
+        outcome = "It was cancelled."
+    message = f"Job {submission.job_id} did not end within {limit:g} seconds. {outcome}"
     if (await supply(submission.context, submission.service_id)).online == 0:
         message += f" No online miner offers {submission.service_id}. Try again later."
     raise AnswerTimeout(submission.job_id, message)

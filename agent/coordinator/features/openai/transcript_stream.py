@@ -35,18 +35,18 @@ class TranscriptStream(JobStream):
         If segments were lost, or another miner began again, the text pauses until what was sent is exceeded or the job ends;
         the last piece has the missing text.
         """
-        sent = _Sent()
+        sent_text = _Sent()
         async for message in self.messages():
             if message is None:
                 yield None
-            elif piece := sent.piece_of(message):
+            elif piece := sent_text.piece_of(message):
                 self.extend()
                 yield _delta(piece)
         result = await self.result(TranscribeResult)
-        if not result.text.startswith(sent.text):
+        if not result.text.startswith(sent_text.text):
             raise self.changed()
-        if rest := result.text[len(sent.text) :]:
-            yield _delta(rest)
+        if missing := result.text[len(sent_text.text) :]:
+            yield _delta(missing)
         yield TextDone(type="transcript.text.done", text=result.text)
 
 

@@ -57,27 +57,29 @@ class Writing(JobStream):
         """
         for chunk in form.begin():
             yield chunk
-        sent = _Sent()
+        sent_answers = _Sent()
         async for message in self.messages():
             if message is None:
                 yield None
-            elif piece := sent.piece_of(message):
+            elif piece := sent_answers.piece_of(message):
                 self.extend()
                 for chunk in form.piece(piece):
                     yield chunk
         result = await self.result(InferenceResult)
-        for rest in self._rest(sent, result):
-            for chunk in form.piece(rest):
+        for added in self._rest(sent_answers, result):
+            for chunk in form.piece(added):
                 yield chunk
         for chunk in form.end(result):
             yield chunk
 
-    def _rest(self, sent: _Sent, result: InferenceResult) -> list[Added]:
-        missing = [sent.rest(index, answer) for index, answer in enumerate(result.all_answers)]
+    def _rest(self, sent_answers: _Sent, result: InferenceResult) -> list[Added]:
+        missing = [sent_answers.rest(index, answer) for index, answer in enumerate(result.all_answers)]
         if None in missing:
             raise self.changed()
         return [
-            rest for rest in missing if rest is not None and (rest.text or rest.reasoning or rest.tool_calls)
+            added
+            for added in missing
+            if added is not None and (added.text or added.reasoning or added.tool_calls)
         ]
 
 
@@ -94,8 +96,8 @@ class _SentAnswer:
     def add(self, kind: str, data: Mapping[str, Any], added: Added) -> bool:
         """Record an addition; return whether it may be sent."""
         # The position is what was published before this piece. After a gap, and in a new run, it differs from what was sent.
-        before = len(self.text) if kind == "token" else self._parts
-        if data.get("offset") != before:
+        offset = len(self.text) if kind == "token" else self._parts
+        if data.get("offset") != offset:
             self._complete = False
         if not self._complete:
             return False
@@ -137,13 +139,15 @@ class _Sent:
 
     def rest(self, index: int, answer: Answer) -> Added | None:
         """Return the unsent rest of a final answer; None if the answer does not begin with what was sent."""
-        sent = self._answers[index]
+        sent_answer = self._answers[index]
         calls = answer.tool_calls or []
         arguments = {number: call.arguments for number, call in enumerate(calls)}
         if (
-            not answer.text.startswith(sent.text)
-            or not (answer.reasoning or "").startswith(sent.reasoning)
-            or any(not arguments.get(number, "").startswith(part) for number, part in sent.calls.items())
+            not answer.text.startswith(sent_answer.text)
+            or not (answer.reasoning or "").startswith(sent_answer.reasoning)
+            or any(
+                not arguments.get(number, "").startswith(part) for number, part in sent_answer.calls.items()
+            )
         ):
             return None
         missing = [
@@ -153,12 +157,18 @@ class _Sent:
                 "type": "function",
                 "function": {"name": call.name, "arguments": call.arguments},
             }
-            if number not in sent.calls
-            else {"index": number, "function": {"arguments": call.arguments[len(sent.calls[number]) :]}}
+            if number not in sent_answer.calls
+            else {
+                "index": number,
+                "function": {"arguments": call.arguments[len(sent_answer.calls[number]) :]},
+            }
             for number, call in enumerate(calls)
-            if sent.calls.get(number) != call.arguments
+            if sent_answer.calls.get(number) != call.arguments
         ]
-        text, reasoning = answer.text[len(sent.text) :], (answer.reasoning or "")[len(sent.reasoning) :]
+        text, reasoning = (
+            answer.text[len(sent_answer.text) :],
+            (answer.reasoning or "")[len(sent_answer.reasoning) :],
+        )
         return Added(index=index, text=text, reasoning=reasoning, tool_calls=missing)
 
 

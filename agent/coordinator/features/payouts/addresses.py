@@ -10,18 +10,17 @@ from agent.coordinator.features.payouts import views
 from agent.coordinator.features.payouts.adapter import AddressRefused
 from agent.coordinator.features.payouts.money import HOUR
 from agent.coordinator.features.payouts.rules import effective_at
-from agent.coordinator.features.payouts.store import addresses as store
+from agent.coordinator.features.payouts.store import addresses
 from agent.coordinator.features.payouts.store.addresses import AddressRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
-from agent.coordinator.store import events, locks
-from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store import events, locks, miners
 from agent.coordinator.store.events import NOBODY, NewEvent
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values.quantities import format_time, parse_time
-from aitbc.answers import payouts as answers
+from aitbc.answers import payouts
 from aitbc.canonical import canonical_json
 from aitbc.errors import FormatError, VerificationError
 from aitbc.leaves.payouts import PayoutAddress, open_payout_address
@@ -34,34 +33,34 @@ OLDEST_SECONDS: Final = 86_400.0
 log = structlog.get_logger()
 
 
-async def show(context: Context, caller: Caller, miner_id: str) -> answers.PayoutAddresses:
+async def show(context: Context, caller: Caller, miner_id: str) -> payouts.PayoutAddresses:
     """Return the address of one of the caller's miners, and its pending change. Raises `NotFound`."""
     return await context.database.read(_show_to, context, caller, miner_id)
 
 
 def _show_to(
     connection: Connection, context: Context, caller: Caller, miner_id: str
-) -> answers.PayoutAddresses:
+) -> payouts.PayoutAddresses:
     of_caller(connection, caller, miner_id, removed=True)
     return _show(connection, context, miner_id)
 
 
-def _show(connection: Connection, context: Context, miner_id: str) -> answers.PayoutAddresses:
+def _show(connection: Connection, context: Context, miner_id: str) -> payouts.PayoutAddresses:
     now = context.clock()
-    return answers.PayoutAddresses(
+    return payouts.PayoutAddresses(
         miner_id=miner_id,
-        address=_view(store.in_force(connection, miner_id, now)),
-        pending=_view(store.pending(connection, miner_id, now)),
+        address=_view(addresses.in_force(connection, miner_id, now)),
+        pending=_view(addresses.pending(connection, miner_id, now)),
         origin=context.signer.origin,
         delay_hours=context.part(PayoutWorker).settings.address_delay_hours,
         adapters=views.adapters(context),
     )
 
 
-def _view(record: AddressRecord | None) -> answers.PayoutDestination | None:
+def _view(record: AddressRecord | None) -> payouts.PayoutDestination | None:
     if record is None:
         return None
-    return answers.PayoutDestination(
+    return payouts.PayoutDestination(
         adapter=record.adapter,
         currency=record.currency,
         address=record.address,
@@ -71,14 +70,14 @@ def _view(record: AddressRecord | None) -> answers.PayoutDestination | None:
     )
 
 
-async def set_address(context: Context, miner_id: str, envelope: dict[str, Any]) -> answers.PayoutAddresses:
+async def set_address(context: Context, miner_id: str, envelope: dict[str, Any]) -> payouts.PayoutAddresses:
     """Store a signed statement. It takes effect after the delay, immediately if it is the miner's first or names the address in force.
 
     The latter revokes a change that is pending. Raises `NotFound`, `Forbidden` for a signature that is not the miner's,
     `ValidationFailed`, `Conflict` for a statement that is not newer than the last one, and `ServiceUnavailable` for an adapter that
     cannot be used.
     """
-    miner = await context.database.read(miner_store.find_former, miner_id)
+    miner = await context.database.read(miners.find_former, miner_id)
     if miner is None:
         raise NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
     try:
@@ -94,9 +93,9 @@ async def set_address(context: Context, miner_id: str, envelope: dict[str, Any])
         ) from None
     _check(context, statement)
     address = _normalised(context, statement)
-    changed, shown = await context.database.write(_set, context, statement, address, envelope)
+    changed, answer = await context.database.write(_set, context, statement, address, envelope)
     log.info("payout_address_set", miner_id=miner_id, changed=changed, adapter=statement.adapter)
-    return shown
+    return answer
 
 
 def _check(context: Context, statement: PayoutAddress) -> None:
@@ -117,14 +116,14 @@ def _normalised(context: Context, statement: PayoutAddress) -> str:
         raise ServiceUnavailable(adapters.faults[statement.adapter])
     adapter = adapters.usable.get(statement.adapter)
     if adapter is None:
-        known = ", ".join(adapters.usable) or "none"
+        choices = ", ".join(adapters.usable) or "none"
         raise ValidationFailed(
-            "The address is not valid.", {"adapter": f"choose an adapter of this coordinator: {known}"}
+            "The address is not valid.", {"adapter": f"choose an adapter of this coordinator: {choices}"}
         )
     if statement.currency not in adapter.currencies:
-        known = ", ".join(adapter.currencies)
+        choices = ", ".join(adapter.currencies)
         raise ValidationFailed(
-            "The address is not valid.", {"currency": f"choose a currency of the adapter: {known}"}
+            "The address is not valid.", {"currency": f"choose a currency of the adapter: {choices}"}
         )
     try:
         return adapter.check_address(statement.address, statement.currency)
@@ -138,19 +137,19 @@ def _set(
     statement: PayoutAddress,
     address: str,
     envelope: dict[str, Any],
-) -> tuple[bool, answers.PayoutAddresses]:
+) -> tuple[bool, payouts.PayoutAddresses]:
     miner_id, now = statement.miner_id, context.clock()
     locks.payouts(connection, miner_id)
     stored = canonical_json(envelope).decode()
-    newest = store.newest_sequence(connection, miner_id)
-    if newest and store.envelope_of(connection, miner_id, newest) == stored:
+    newest = addresses.newest_sequence(connection, miner_id)
+    if newest and addresses.envelope_of(connection, miner_id, newest) == stored:
         return False, _show(connection, context, miner_id)
     if newest >= statement.sequence:
         raise Conflict(
             "The miner has signed a newer payout address; the sequence of a new one must be higher.",
             {"sequence": statement.sequence, "newest": newest},
         )
-    present = store.in_force(connection, miner_id, now)
+    present = addresses.in_force(connection, miner_id, now)
     destination = (statement.adapter, statement.currency, address)
     unchanged = present is not None and present.destination == destination
     delay = context.part(PayoutWorker).settings.address_delay_hours * HOUR
@@ -164,7 +163,7 @@ def _set(
         created_at=now,
         effective_at=effective_at(now, first=present is None, unchanged=unchanged, delay_seconds=delay),
     )
-    store.add(connection, record)
+    addresses.add(connection, record)
     events.add(connection, [_changed(record, unchanged=unchanged)], now)
     return not unchanged, _show(connection, context, miner_id)
 

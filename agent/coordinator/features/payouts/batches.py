@@ -9,25 +9,22 @@ from typing import Final, NoReturn
 
 import structlog
 
-from agent.coordinator.features.log import store as log_store
-from agent.coordinator.features.log.store import NewLeaf
+from agent.coordinator.features.log.store import NewLeaf, queue
 from agent.coordinator.features.payouts import views
 from agent.coordinator.features.payouts.manifests import manifest_of
 from agent.coordinator.features.payouts.money import HOUR, held_since
 from agent.coordinator.features.payouts.notices import announce
 from agent.coordinator.features.payouts.rules import BatchState, Selection, Terms, choose
-from agent.coordinator.features.payouts.store import batches as store
-from agent.coordinator.features.payouts.store import transfers as payout_transfers
+from agent.coordinator.features.payouts.store import batches, transfers
 from agent.coordinator.features.payouts.store.batches import BatchRecord, PayoutRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.randomness import random_bytes
-from agent.coordinator.store import locks
-from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store import locks, miners
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values.quantities import from_units, make_id, to_units
-from aitbc.answers import payouts as answers
+from aitbc.answers import payouts
 from aitbc.answers.payouts import PaymentState
 from aitbc.leaves.payouts import MAX_DECIMALS, converted
 from aitbc.statement import decimal_text
@@ -67,19 +64,19 @@ class _Plan:
     note: str
 
 
-async def preview(context: Context, request: NewBatch) -> answers.PayoutBatchDetails:
+async def preview(context: Context, request: NewBatch) -> payouts.PayoutBatchDetails:
     """Return the batch that `create` would make now, with the miners that it omits. Raises as `create`, but not for an empty batch."""
     return await context.database.read(_preview, context, _plan(context, request))
 
 
-async def create(context: Context, caller: Caller, request: NewBatch) -> answers.PayoutBatchDetails:
+async def create(context: Context, caller: Caller, request: NewBatch) -> payouts.PayoutBatchDetails:
     """Create a batch, and reserve its money.
 
     Raises `ValidationFailed`, `ServiceUnavailable` for an adapter that cannot be used, and `Conflict` if there is nobody to pay.
     """
-    made = await context.database.write(_create, context, caller, _plan(context, request))
-    log.info("payout_batch_created", batch_id=made.batch_id, count=made.count, amount=made.amount)
-    return made
+    batch = await context.database.write(_create, context, caller, _plan(context, request))
+    log.info("payout_batch_created", batch_id=batch.batch_id, count=batch.count, amount=batch.amount)
+    return batch
 
 
 def _plan(context: Context, request: NewBatch) -> _Plan:
@@ -88,8 +85,8 @@ def _plan(context: Context, request: NewBatch) -> _Plan:
         raise ServiceUnavailable(adapters.faults[request.adapter])
     adapter = adapters.usable.get(request.adapter)
     if adapter is None:
-        known = ", ".join(adapters.usable) or "none"
-        _refuse("adapter", f"this coordinator has no such adapter (payouts.adapters); it has {known}")
+        choices = ", ".join(adapters.usable) or "none"
+        _refuse("adapter", f"this coordinator has no such adapter (payouts.adapters); it has {choices}")
     currency = request.currency or next(iter(adapter.currencies))
     if currency not in adapter.currencies:
         _refuse("currency", f"the adapter pays in {', '.join(adapter.currencies)}")
@@ -119,16 +116,16 @@ def _refuse(field: str, problem: str) -> NoReturn:
 
 def _select(connection: Connection, context: Context, plan: _Plan) -> Selection:
     first_held_day = held_since(context.part(PayoutWorker).settings, plan.cut_off, plan.now)
-    found = store.candidates(connection, plan.adapter, plan.currency, first_held_day, plan.now)
-    return choose(found, plan.terms)
+    candidates = batches.candidates(connection, plan.adapter, plan.currency, first_held_day, plan.now)
+    return choose(candidates, plan.terms)
 
 
-def _preview(connection: Connection, context: Context, plan: _Plan) -> answers.PayoutBatchDetails:
+def _preview(connection: Connection, context: Context, plan: _Plan) -> payouts.PayoutBatchDetails:
     selection = _select(connection, context, plan)
     batch, payments = _records(plan, selection, batch_id="", created_by="")
-    names = miner_store.names(connection)
+    names = miners.names(connection)
     omitted = [
-        answers.OmittedMiner(
+        payouts.OmittedMiner(
             miner_id=miner_id, miner_name=names.get(miner_id), amount=views.money(amount), reason=reason
         )
         for miner_id, amount, reason in selection.omitted
@@ -138,7 +135,7 @@ def _preview(connection: Connection, context: Context, plan: _Plan) -> answers.P
 
 def _create(
     connection: Connection, context: Context, caller: Caller, plan: _Plan
-) -> answers.PayoutBatchDetails:
+) -> payouts.PayoutBatchDetails:
     locks.payouts(connection)
     selection = _select(connection, context, plan)
     if not selection.payments:
@@ -149,9 +146,9 @@ def _create(
             {"reasons": reasons},
         )
     batch, payments = _records(plan, selection, batch_id=context.new_id("batch"), created_by=caller.key_id)
-    store.add_batch(connection, batch, payments)
+    batches.add_batch(connection, batch, payments)
     announce(connection, payments, batch.created_at)
-    return views.details(batch, payments, miner_store.names(connection))
+    return views.details(batch, payments, miners.names(connection))
 
 
 def _records(
@@ -196,50 +193,50 @@ def _records(
 
 
 async def page(
-    context: Context, *, limit: int, before: str | None, status: str | None
-) -> answers.PayoutBatchList:
+    context: Context, *, limit: int, before_id: str | None, status: str | None
+) -> payouts.PayoutBatchList:
     """Return batches, newest first."""
-    return await context.database.read(_page, context, limit, before, status)
+    return await context.database.read(_page, context, limit, before_id, status)
 
 
 def _page(
-    connection: Connection, context: Context, limit: int, before: str | None, status: str | None
-) -> answers.PayoutBatchList:
-    found = store.batches(connection, limit=limit + 1, before=before, state=status)
-    shown = found[:limit]
-    counts = store.counts(connection, [batch.batch_id for batch in shown])
-    return answers.PayoutBatchList(
+    connection: Connection, context: Context, limit: int, before_id: str | None, status: str | None
+) -> payouts.PayoutBatchList:
+    records = batches.batches(connection, limit=limit + 1, before_id=before_id, state=status)
+    records_of_page = records[:limit]
+    counts = batches.counts(connection, [batch.batch_id for batch in records_of_page])
+    return payouts.PayoutBatchList(
         batches=[
-            answers.PayoutBatch.model_validate(views.batch_fields(batch, counts[batch.batch_id]))
-            for batch in shown
+            payouts.PayoutBatch.model_validate(views.batch_fields(batch, counts[batch.batch_id]))
+            for batch in records_of_page
         ],
         adapters=views.adapters(context),
-        next=shown[-1].batch_id if len(found) > limit else None,
+        next=records_of_page[-1].batch_id if len(records) > limit else None,
     )
 
 
-async def show(context: Context, batch_id: str) -> answers.PayoutBatchDetails:
+async def show(context: Context, batch_id: str) -> payouts.PayoutBatchDetails:
     """Return a batch with its payments and transfers. Raises `NotFound`."""
     return await context.database.read(_show, batch_id)
 
 
-def _show(connection: Connection, batch_id: str) -> answers.PayoutBatchDetails:
+def _show(connection: Connection, batch_id: str) -> payouts.PayoutBatchDetails:
     batch = required(connection, batch_id)
-    transfers = payout_transfers.of_batch(connection, batch_id)
+    transfers_of_batch = transfers.of_batch(connection, batch_id)
     return views.details(
-        batch, store.of_batch(connection, batch_id), miner_store.names(connection), transfers
+        batch, batches.of_batch(connection, batch_id), miners.names(connection), transfers_of_batch
     )
 
 
 def required(connection: Connection, batch_id: str) -> BatchRecord:
     """Return a batch. Raises `NotFound`."""
-    batch = store.find_batch(connection, batch_id)
+    batch = batches.find_batch(connection, batch_id)
     if batch is None:
         raise NotFound(f"There is no batch {batch_id}.", {"batch_id": batch_id})
     return batch
 
 
-async def approve(context: Context, caller: Caller, batch_id: str) -> answers.PayoutBatchDetails:
+async def approve(context: Context, caller: Caller, batch_id: str) -> payouts.PayoutBatchDetails:
     """Approve a batch: sign its manifest by putting it into the log, and have it sent. A repetition changes nothing.
 
     Raises `NotFound`, `Conflict` for a batch that was cancelled, and `Forbidden` if another administrator must approve it.
@@ -252,7 +249,7 @@ async def approve(context: Context, caller: Caller, batch_id: str) -> answers.Pa
 
 def _approve(
     connection: Connection, context: Context, caller: Caller, batch_id: str
-) -> answers.PayoutBatchDetails:
+) -> payouts.PayoutBatchDetails:
     locks.payouts(connection, batch_id)
     batch = required(connection, batch_id)
     if batch.approved_at is not None and batch.state != BatchState.CANCELLED:
@@ -264,16 +261,16 @@ def _approve(
             {"created_by": batch.created_by},
         )
     now = context.clock()
-    payments = store.of_batch(connection, batch_id)
+    payments = batches.of_batch(connection, batch_id)
     leaf = manifest_of(replace(batch, approved_at=now), payments, context.signer.origin).to_leaf()
-    if not store.approve(connection, batch_id, leaf.decode(), caller.key_id, now):
+    if not batches.approve(connection, batch_id, leaf.decode(), caller.key_id, now):
         raise _too_late(batch, "approved")
-    log_store.queue(connection, [NewLeaf(batch_id, leaf)])
-    announce(connection, store.of_batch(connection, batch_id), now)
+    queue(connection, [NewLeaf(batch_id, leaf)])
+    announce(connection, batches.of_batch(connection, batch_id), now)
     return _show(connection, batch_id)
 
 
-async def cancel(context: Context, caller: Caller, batch_id: str) -> answers.PayoutBatchDetails:
+async def cancel(context: Context, caller: Caller, batch_id: str) -> payouts.PayoutBatchDetails:
     """Cancel a batch of which nothing was sent, and move its money back. A repetition changes nothing.
 
     Raises `NotFound`, and `Conflict` once its adapter has begun.
@@ -285,19 +282,19 @@ async def cancel(context: Context, caller: Caller, batch_id: str) -> answers.Pay
 
 def _cancel(
     connection: Connection, context: Context, caller: Caller, batch_id: str
-) -> answers.PayoutBatchDetails:
+) -> payouts.PayoutBatchDetails:
     locks.payouts(connection, batch_id)
     batch = required(connection, batch_id)
     if batch.state != BatchState.CANCELLED:
         now = context.clock()
-        if not store.cancel(connection, batch_id, caller.key_id, now):
+        if not batches.cancel(connection, batch_id, caller.key_id, now):
             raise _too_late(batch, "cancelled")
-        announce(connection, store.of_batch(connection, batch_id), now)
+        announce(connection, batches.of_batch(connection, batch_id), now)
     return _show(connection, batch_id)
 
 
-def _too_late(batch: BatchRecord, what: str) -> Conflict:
+def _too_late(batch: BatchRecord, change: str) -> Conflict:
     return Conflict(
-        f"The batch {batch.batch_id} is {batch.state}, so it can no longer be {what}.",
+        f"The batch {batch.batch_id} is {batch.state}, so it can no longer be {change}.",
         {"batch_id": batch.batch_id, "status": batch.state},
     )

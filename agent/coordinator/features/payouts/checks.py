@@ -42,8 +42,8 @@ def check(settings: Settings) -> list[Diagnostic]:
 def examine_adapters(site: Site) -> Mapping[str, str | None]:
     """Return for each adapter in `payouts.adapters` why it cannot pay, or None. Pays nothing."""
     opened = open_adapters(site)
-    found: dict[str, str | None] = dict(opened.faults)
-    return found | {name: asyncio.run(_fault(adapter)) for name, adapter in opened.usable.items()}
+    faults: dict[str, str | None] = dict(opened.faults)
+    return faults | {name: asyncio.run(_fault(adapter)) for name, adapter in opened.usable.items()}
 
 
 async def _fault(adapter: Adapter) -> str | None:

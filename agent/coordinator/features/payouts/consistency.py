@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from agent.coordinator.features.payouts.manifests import manifest_of
-from agent.coordinator.features.payouts.store import batches as store
-from agent.coordinator.features.payouts.store import checks
+from agent.coordinator.features.payouts.store import batches, checks
 from agent.coordinator.operations.files.examination import Find
 from agent.coordinator.store.database import Connection
 from aitbc.errors import VerificationError
@@ -20,7 +19,7 @@ def examine(connection: Connection, origin: str, find: Find) -> tuple[str, int]:
             find("unlogged", batch.batch_id, "the approved batch of payouts has no leaf in the log")
             continue
         try:
-            derived = manifest_of(batch, store.of_batch(connection, batch.batch_id), origin).to_leaf()
+            derived = manifest_of(batch, batches.of_batch(connection, batch.batch_id), origin).to_leaf()
         except (VerificationError, ArithmeticError, ValueError) as error:
             find("payout", batch.batch_id, f"its manifest cannot be made from its payments: {error}")
             continue

@@ -11,7 +11,7 @@ from typing import Final
 
 from standardwebhooks import Webhook
 
-from agent.coordinator.features.payouts.store import deposits as store
+from agent.coordinator.features.payouts.store import deposits
 from agent.coordinator.features.payouts.store.deposits import DepositRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.accounts.wallet import credit_inside
@@ -59,7 +59,7 @@ def check_signature(context: Context, headers: Mapping[str, str], body: bytes) -
     except UnicodeDecodeError:
         raise Unauthorized("The deposit is not UTF-8.") from None
     signatures = headers.get(SIGNATURE, "").split()
-    if not any(hmac.compare_digest(expected.encode(), one.encode()) for one in signatures):
+    if not any(hmac.compare_digest(expected.encode(), signature.encode()) for signature in signatures):
         raise Unauthorized(
             "The deposit's webhook-signature is wrong. Sign the exact body with `payouts.http.deposit_secret`."
         )
@@ -76,13 +76,15 @@ async def deposit(context: Context, incoming: Incoming) -> Deposit:
     return await context.database.write(_deposit, context, incoming, units, tx_id)
 
 
-async def page(context: Context, *, account_id: str | None, limit: int, before: str | None) -> DepositList:
+async def page(context: Context, *, account_id: str | None, limit: int, before_id: str | None) -> DepositList:
     """Return deposits, newest first."""
-    records = await context.database.read(store.page, account_id=account_id, limit=limit + 1, before=before)
-    shown = records[:limit]
+    records = await context.database.read(
+        deposits.page, account_id=account_id, limit=limit + 1, before_id=before_id
+    )
+    records_of_page = records[:limit]
     return DepositList(
-        deposits=[_view(record) for record in shown],
-        next=shown[-1].tx_id if len(records) > limit else None,
+        deposits=[_view(record) for record in records_of_page],
+        next=records_of_page[-1].tx_id if len(records) > limit else None,
     )
 
 
@@ -117,7 +119,7 @@ def _deposit(connection: Connection, context: Context, incoming: Incoming, units
         incoming.note,
         now,
     )
-    first = store.find(connection, incoming.source, incoming.external_id)
+    first = deposits.find(connection, incoming.source, incoming.external_id)
     if first is not None:
         if _contents(first) != _contents(record):
             raise Conflict(
@@ -127,7 +129,7 @@ def _deposit(connection: Connection, context: Context, incoming: Incoming, units
         return _view(first)
     note = incoming.note or f"deposit {incoming.external_id}"
     credit_inside(connection, tx_id, incoming.account_id, units, note[:200], now)
-    store.add(connection, record)
+    deposits.add(connection, record)
     return _view(record)
 
 

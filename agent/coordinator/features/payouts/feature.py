@@ -8,9 +8,7 @@ from agent.coordinator.feature import Feature, Opening
 from agent.coordinator.features.payouts import consistency, metrics, money
 from agent.coordinator.features.payouts.adapter import Site
 from agent.coordinator.features.payouts.adapters.installed import open_adapters
-from agent.coordinator.features.payouts.routes import deposits as deposit_routes
-from agent.coordinator.features.payouts.routes import payouts as routes
-from agent.coordinator.features.payouts.routes import reports as report_routes
+from agent.coordinator.features.payouts.routes import deposits, payouts, reports
 from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.hooks import Hooks
@@ -27,7 +25,7 @@ def _open(opening: Opening) -> PayoutWorker:
 
 FEATURE: Final = Feature(
     name="payouts",
-    routers=(routes.router, deposit_routes.router, report_routes.router),
+    routers=(payouts.router, deposits.router, reports.router),
     metrics=metrics.METRICS,
     read_metrics=metrics.read,
     examine=consistency.examine,

@@ -11,21 +11,21 @@ from agent.coordinator.features.payouts import batches, views
 from agent.coordinator.features.payouts.adapter import AddressRefused
 from agent.coordinator.features.payouts.addresses import AHEAD_SECONDS, OLDEST_SECONDS
 from agent.coordinator.features.payouts.store import batches as store
-from agent.coordinator.features.payouts.store import transfers as payout_transfers
+from agent.coordinator.features.payouts.store import transfers
 from agent.coordinator.features.payouts.store.batches import PayoutRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker, payment_of
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store import miners
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values.quantities import parse_time
 from agent.protocol.hand_ins import PayoutHandIn, open_hand_in
-from aitbc.answers import payouts as answers
+from aitbc.answers import payouts
 from aitbc.errors import FormatError, VerificationError
 
 log = structlog.get_logger()
 
 
-async def hand_in(context: Context, payout_id: str, envelope: dict[str, Any]) -> answers.Payout:
+async def hand_in(context: Context, payout_id: str, envelope: dict[str, Any]) -> payouts.Payout:
     """Store what a miner hands in for a payment. A later one replaces it until the payment is prepared.
 
     Raises `NotFound`, `Forbidden` for a signature that is not the miner's, `ValidationFailed` for what the adapter cannot use,
@@ -42,15 +42,15 @@ async def hand_in(context: Context, payout_id: str, envelope: dict[str, Any]) ->
         accepted = dict(adapter.accept(payment_of(payment), statement.text))
     except AddressRefused as error:
         raise ValidationFailed("What was handed in cannot be used.", {"text": str(error)}) from None
-    shown = await context.database.write(_store, payment, accepted)
+    answer = await context.database.write(_store, payment, accepted)
     context.part(PayoutWorker).wake()
     log.info("payout_handed_in", payout_id=payout_id, miner_id=payment.miner_id)
-    return shown
+    return answer
 
 
 def _payment(connection: Connection, payout_id: str) -> tuple[PayoutRecord, bytes]:
     payment = store.find(connection, payout_id)
-    miner = None if payment is None else miner_store.find_former(connection, payment.miner_id)
+    miner = None if payment is None else miners.find_former(connection, payment.miner_id)
     if payment is None or miner is None:
         raise NotFound(f"There is no payout {payout_id}.", {"payout_id": payout_id})
     return payment, miner.public_key
@@ -77,9 +77,9 @@ def _check(context: Context, payment: PayoutRecord, statement: PayoutHandIn) -> 
         )
 
 
-def _store(connection: Connection, payment: PayoutRecord, accepted: dict[str, Any]) -> answers.Payout:
-    if not payout_transfers.hand_in(connection, payment, json.dumps(accepted)):
+def _store(connection: Connection, payment: PayoutRecord, accepted: dict[str, Any]) -> payouts.Payout:
+    if not transfers.hand_in(connection, payment, json.dumps(accepted)):
         raise Conflict("This payment needs nothing more: it is being sent, or has ended.")
-    found = store.find(connection, payment.payout_id)
+    updated = store.find(connection, payment.payout_id)
     batch = batches.required(connection, payment.batch_id)
-    return views.payout(found or payment, batch)
+    return views.payout(updated or payment, batch)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent.coordinator.features.payouts.store import batches as store
-from agent.coordinator.features.payouts.store import transfers as transfer_store
+from agent.coordinator.features.payouts.store import batches, transfers
 from agent.coordinator.operations.context import Connection, Context
 from agent.metrics import Metric, Values
 
@@ -20,8 +19,8 @@ METRICS: Final = (PAYOUTS, CALLS_FAILING)
 
 def read(connection: Connection, _context: Context, _now: float) -> dict[Metric, Values]:
     """Return the values of all metrics."""
-    failing = transfer_store.failing(connection) + store.failing(connection)
+    failing = transfers.failing(connection) + batches.failing(connection)
     return {
-        PAYOUTS: {(state,): count for state, count in store.by_state(connection)},
+        PAYOUTS: {(state,): count for state, count in batches.by_state(connection)},
         CALLS_FAILING: {(): failing},
     }

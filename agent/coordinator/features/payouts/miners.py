@@ -5,65 +5,65 @@ from __future__ import annotations
 from agent.coordinator.features.log import public
 from agent.coordinator.features.payouts import views
 from agent.coordinator.features.payouts.manifests import payment_of, tree_of
-from agent.coordinator.features.payouts.store import batches as store
+from agent.coordinator.features.payouts.store import batches
 from agent.coordinator.features.payouts.store.batches import BatchRecord
 from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
 from agent.core.errors import Conflict, NotFound
-from aitbc.answers import payouts as answers
+from aitbc.answers import payouts
 from aitbc.leaves.payouts import PayoutProof
 
 
 async def payments(
-    context: Context, caller: Caller, miner_id: str, *, limit: int, before: str | None
-) -> answers.MinerPayouts:
+    context: Context, caller: Caller, miner_id: str, *, limit: int, before_id: str | None
+) -> payouts.MinerPayouts:
     """Return a miner's payments, newest first, and where its money is. Raises `NotFound`, also for another owner's miner."""
-    return await context.database.read(_payments, context, caller, miner_id, limit, before)
+    return await context.database.read(_payments, context, caller, miner_id, limit, before_id)
 
 
 def _payments(
-    connection: Connection, context: Context, caller: Caller, miner_id: str, limit: int, before: str | None
-) -> answers.MinerPayouts:
+    connection: Connection, context: Context, caller: Caller, miner_id: str, limit: int, before_id: str | None
+) -> payouts.MinerPayouts:
     of_caller(connection, caller, miner_id, removed=True)
-    found = store.of_miner(connection, miner_id, limit=limit + 1, before=before)
-    shown = found[:limit]
-    return answers.MinerPayouts(
+    records = batches.of_miner(connection, miner_id, limit=limit + 1, before_id=before_id)
+    records_of_page = records[:limit]
+    return payouts.MinerPayouts(
         miner_id=miner_id,
         **where_money_is(connection, context, miner_id),
-        payouts=[views.payout(payment, batch) for payment, batch in shown],
-        next=shown[-1][0].payout_id if len(found) > limit else None,
+        payouts=[views.payout(payment, batch) for payment, batch in records_of_page],
+        next=records_of_page[-1][0].payout_id if len(records) > limit else None,
     )
 
 
-async def proof(context: Context, caller: Caller, payout_id: str) -> answers.PayoutProof:
+async def proof(context: Context, caller: Caller, payout_id: str) -> payouts.PayoutProof:
     """Return the proof that a payment is part of its batch's manifest, and the manifest of the log.
 
     Raises `NotFound`, also for the payment of another owner's miner, and `Conflict` before the batch is approved.
     """
-    batch, found = await context.database.read(_in_manifest, caller, payout_id)
+    batch, position = await context.database.read(_in_manifest, caller, payout_id)
     logged = await public.proof(context, batch.batch_id)
-    return answers.PayoutProof.model_validate(
+    return payouts.PayoutProof.model_validate(
         PayoutProof(
-            found.payment, found.index, found.hashes, (batch.manifest or "").encode(), logged
+            position.payment, position.index, position.hashes, (batch.manifest or "").encode(), logged
         ).to_json()
     )
 
 
 def _in_manifest(connection: Connection, caller: Caller, payout_id: str) -> tuple[BatchRecord, PayoutProof]:
-    payment = store.find(connection, payout_id)
+    payment = batches.find(connection, payout_id)
     if payment is None:
         raise NotFound(f"There is no payout {payout_id}.", {"payout_id": payout_id})
     try:
         of_caller(connection, caller, payment.miner_id, removed=True)
     except NotFound:
         raise NotFound(f"There is no payout {payout_id}.", {"payout_id": payout_id}) from None
-    batch = store.find_batch(connection, payment.batch_id)
+    batch = batches.find_batch(connection, payment.batch_id)
     if batch is None or batch.manifest is None:
         raise Conflict(
             f"The batch of {payout_id} is not approved, so it has no manifest yet.",
             {"batch_id": payment.batch_id},
         )
-    path = tree_of(batch, store.of_batch(connection, batch.batch_id)).proof(payment.position)
+    path = tree_of(batch, batches.of_batch(connection, batch.batch_id)).proof(payment.position)
     return batch, PayoutProof(payment_of(batch, payment), payment.position, path, b"", "")

@@ -6,7 +6,7 @@ from typing import Final
 
 from agent.coordinator.features.payouts.rules import first_held_day, payable
 from agent.coordinator.features.payouts.settings import PayoutSettings
-from agent.coordinator.features.payouts.store import batches as store
+from agent.coordinator.features.payouts.store import batches
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.context import Connection, Context
 
@@ -22,7 +22,7 @@ def miner_money(connection: Connection, context: Context, miner_id: str, balance
     """Return where what a miner has earned is, in units of 1e-8. `balance` is what was not paid out."""
     now = context.clock()
     since = held_since(context.part(PayoutWorker).settings, now, now)
-    available = payable(balance, store.held(connection, miner_id, since))
-    paid_out, pending = store.totals_of_miner(connection, miner_id)
+    available = payable(balance, batches.held(connection, miner_id, since))
+    paid_out, pending = batches.totals_of_miner(connection, miner_id)
     on_hold = max(0, balance - available)
     return {"available": available, "on_hold": on_hold, "pending": pending, "paid_out": paid_out}

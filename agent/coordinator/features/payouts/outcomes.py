@@ -15,7 +15,7 @@ from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.core.errors import Conflict, ValidationFailed
-from aitbc.answers import payouts as answers
+from aitbc.answers import payouts
 from aitbc.answers.payouts import PaymentState
 
 __all__ = ["Ending", "Outcomes", "report"]
@@ -33,7 +33,7 @@ class Outcomes:
 
 async def report(
     context: Context, caller: Caller, batch_id: str, outcomes: Outcomes
-) -> answers.PayoutBatchDetails:
+) -> payouts.PayoutBatchDetails:
     """End payments that were sent. A repeated report changes nothing.
 
     Raises `NotFound`, `ValidationFailed` for a payment of another batch, and `Conflict` for one that was not sent or has ended

@@ -94,11 +94,11 @@ def sources(
     table: Mapping[tuple[_State, PayoutEvent], _State], event: PayoutEvent
 ) -> dict[_State, list[_State]]:
     """Return the states that an event leads to, each with the states that it leads from."""
-    found: dict[_State, list[_State]] = {}
-    for (before, happening), after in table.items():
+    sources_by_target: dict[_State, list[_State]] = {}
+    for (source, happening), target in table.items():
         if happening is event:
-            found.setdefault(after, []).append(before)
-    return found
+            sources_by_target.setdefault(target, []).append(source)
+    return sources_by_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,9 @@ class Selection:
     omitted: tuple[tuple[str, int, Omitted], ...]
 
 
-def payable(balance: int, held: int) -> int:
-    """Return what can be paid of a miner's balance, of which `held` was earned too recently; never less than 0."""
-    return max(0, balance - held)
+def payable(balance: int, held_back: int) -> int:
+    """Return what can be paid of a miner's balance, of which `held_back` was earned too recently; never less than 0."""
+    return max(0, balance - held_back)
 
 
 def first_held_day(cut_off: float, hold_seconds: float, now: float) -> int | None:
@@ -171,28 +171,29 @@ def choose(candidates: Iterable[Candidate], terms: Terms) -> Selection:
     """Return the payments of a batch, the largest amounts first where not all fit, ordered by miner."""
     chosen: list[Chosen] = []
     omitted: list[tuple[str, int, Omitted]] = []
-    for candidate in sorted(candidates, key=lambda one: (-one.payable, one.miner_id)):
+    for candidate in sorted(candidates, key=lambda payee: (-payee.payable, payee.miner_id)):
         if candidate.balance <= 0:
             continue
-        sent = terms.convert(candidate.payable)
-        reason = _obstacle(candidate, terms, sent, len(chosen))
+        converted = terms.convert(candidate.payable)
+        reason = _obstacle(candidate, terms, converted, len(chosen))
         if reason is None and candidate.address is not None:
-            chosen.append(Chosen(candidate.miner_id, candidate.address, candidate.payable, sent))
+            chosen.append(Chosen(candidate.miner_id, candidate.address, candidate.payable, converted))
         elif reason is not None:
             omitted.append((candidate.miner_id, candidate.payable, reason))
     return Selection(
-        tuple(sorted(chosen, key=lambda one: one.miner_id)), tuple(sorted(omitted, key=lambda one: one[0]))
+        tuple(sorted(chosen, key=lambda entry: entry.miner_id)),
+        tuple(sorted(omitted, key=lambda entry: entry[0])),
     )
 
 
-def _obstacle(candidate: Candidate, terms: Terms, sent: Decimal, chosen: int) -> Omitted | None:
+def _obstacle(candidate: Candidate, terms: Terms, converted: Decimal, chosen: int) -> Omitted | None:
     if candidate.excluded:
         return Omitted.EXCLUDED
     if candidate.known_since > terms.known_before:
         return Omitted.NEW
     if not candidate.payable:
         return Omitted.ON_HOLD
-    if candidate.payable < terms.minimum or not sent:
+    if candidate.payable < terms.minimum or not converted:
         return Omitted.BELOW_MINIMUM
     if candidate.address is None:
         return Omitted.NO_ADDRESS

@@ -11,7 +11,7 @@ from agent.coordinator.features.payouts.store.transfers import TransferRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.context import Context
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
-from aitbc.answers import payouts as answers
+from aitbc.answers import payouts
 from aitbc.answers.payouts import PaymentState
 
 
@@ -27,9 +27,9 @@ def total(payments: Sequence[PayoutRecord]) -> Decimal:
 
 def payout(
     payment: PayoutRecord, batch: BatchRecord, names: Mapping[str, str] | None = None
-) -> answers.Payout:
+) -> payouts.Payout:
     """Return the answer about a payment."""
-    return answers.Payout(
+    return payouts.Payout(
         payout_id=payment.payout_id,
         batch_id=payment.batch_id,
         miner_id=payment.miner_id,
@@ -48,9 +48,9 @@ def payout(
     )
 
 
-def transfer(record: TransferRecord) -> answers.PayoutTransfer:
+def transfer(record: TransferRecord) -> payouts.PayoutTransfer:
     """Return the answer about a transfer."""
-    return answers.PayoutTransfer.model_validate(
+    return payouts.PayoutTransfer.model_validate(
         {
             "transfer_id": record.transfer_id,
             "status": record.state,
@@ -94,11 +94,11 @@ def details(
     payments: Sequence[PayoutRecord],
     names: Mapping[str, str],
     transfers: Sequence[TransferRecord] = (),
-    omitted: Sequence[answers.OmittedMiner] = (),
-) -> answers.PayoutBatchDetails:
+    omitted: Sequence[payouts.OmittedMiner] = (),
+) -> payouts.PayoutBatchDetails:
     """Return the answer about a batch with everything that belongs to it."""
     values = batch_fields(batch, Counter(payment.state for payment in payments))
-    return answers.PayoutBatchDetails.model_validate(
+    return payouts.PayoutBatchDetails.model_validate(
         {
             **values,
             "payouts": [payout(payment, batch, names) for payment in payments],
@@ -110,15 +110,15 @@ def details(
     )
 
 
-def adapters(context: Context) -> list[answers.PayoutAdapter]:
+def adapters(context: Context) -> list[payouts.PayoutAdapter]:
     """Return the adapters of the settings, usable or not."""
-    known = context.part(PayoutWorker).adapters
+    installed = context.part(PayoutWorker).adapters
     usable = [
-        answers.PayoutAdapter(adapter=name, currencies=dict(one.currencies), by_hand=one.by_hand)
-        for name, one in known.usable.items()
+        payouts.PayoutAdapter(adapter=name, currencies=dict(adapter.currencies), by_hand=adapter.by_hand)
+        for name, adapter in installed.usable.items()
     ]
     faulty = [
-        answers.PayoutAdapter(adapter=name, currencies={}, by_hand=False, fault=fault)
-        for name, fault in known.faults.items()
+        payouts.PayoutAdapter(adapter=name, currencies={}, by_hand=False, fault=fault)
+        for name, fault in installed.faults.items()
     ]
     return usable + faulty

@@ -25,8 +25,7 @@ from agent.coordinator.features.payouts.adapters.threads import AdapterThread
 from agent.coordinator.features.payouts.notices import announce
 from agent.coordinator.features.payouts.rules import TransferState, next_pause
 from agent.coordinator.features.payouts.settings import PayoutSettings
-from agent.coordinator.features.payouts.store import batches as store
-from agent.coordinator.features.payouts.store import transfers as transfer_store
+from agent.coordinator.features.payouts.store import batches, transfers
 from agent.coordinator.features.payouts.store.batches import BatchRecord, Ending, PayoutRecord
 from agent.coordinator.features.payouts.store.transfers import Outdated, TransferRecord
 from agent.coordinator.randomness import random_bytes
@@ -116,18 +115,18 @@ class PayoutWorker:
             wake.clear()
             try:
                 if not resumed:
-                    await self._database.write(transfer_store.resume, name, self._clock())
+                    await self._database.write(transfers.resume, name, self._clock())
                     resumed = True
-                worked, again = await self._prepare_due(name)
+                worked, retry_at = await self._prepare_due(name)
                 worked |= await self._call_due(name)
-                due = await self._database.read(transfer_store.next_due, name)
+                due = await self._database.read(transfers.next_due, name)
             except Exception:  # the loop survives a round that fails
                 log.exception("payouts_failed", adapter=name)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if worked:
                 continue
-            seconds = min(again, self._clock() + IDLE_SECONDS if due is None else due) - self._clock()
+            seconds = min(retry_at, self._clock() + IDLE_SECONDS if due is None else due) - self._clock()
             await _woken(wake, min(max(0.0, seconds), IDLE_SECONDS))
 
     async def _watch(self) -> None:
@@ -135,7 +134,7 @@ class PayoutWorker:
         while True:
             self._wakes[""].clear()
             try:
-                for batch in await self._database.read(store.unfinished):
+                for batch in await self._database.read(batches.unfinished):
                     await self._note_fault(batch)
             except Exception:  # as in `_serve`
                 log.exception("payouts_failed")
@@ -148,29 +147,29 @@ class PayoutWorker:
             why = self.adapters.faults.get(batch.adapter, "payouts.adapters does not name it.")
             fault = _storable(f"{UNUSABLE}{why}")[:MAX_ERROR]
         if fault != batch.last_error and (fault is not None or noted):
-            await self._database.write(transfer_store.note_error, batch.batch_id, fault)
+            await self._database.write(transfers.note_error, batch.batch_id, fault)
 
     async def _prepare_due(self, name: str) -> tuple[bool, float]:
         """Prepare the payments that are due. Return whether there were any, and when the next one is due."""
-        worked, again = False, math.inf
-        for batch in await self._database.read(store.to_prepare, name):
+        worked, retry_at = False, math.inf
+        for batch in await self._database.read(batches.to_prepare, name):
             backoff = self._backoffs.setdefault(batch.batch_id, _Backoff())
             if backoff.at <= self._clock():
-                payments = await self._database.read(store.of_batch, batch.batch_id, PaymentState.APPROVED)
+                payments = await self._database.read(batches.of_batch, batch.batch_id, PaymentState.APPROVED)
                 await self._prepare(name, batch, payments, backoff)
                 worked = True
-            again = min(again, backoff.at)
-        return worked, again
+            retry_at = min(retry_at, backoff.at)
+        return worked, retry_at
 
     async def _prepare(
         self, name: str, batch: BatchRecord, payments: Sequence[PayoutRecord], backoff: _Backoff
     ) -> None:
         adapter, info = self.adapters.usable[name], _info(batch)
-        if await self._database.read(store.excluded, batch.batch_id):
+        if await self._database.read(batches.excluded, batch.batch_id):
             await self._database.write(self._fail_excluded, batch.batch_id)
             return
         chosen = [payment_of(payment) for payment in payments]
-        nonces = await self._database.read(transfer_store.highest_nonces, name)
+        nonces = await self._database.read(transfers.highest_nonces, name)
         try:
             prepared = await self._call(name, lambda: adapter.prepare(info, chosen, nonces))
             reach("payout.prepared", name)
@@ -181,15 +180,17 @@ class PayoutWorker:
             backoff.failures += 1
             pause = self._pause(backoff.failures)
             backoff.at = self._clock() + pause
-            await self._database.write(transfer_store.note_error, batch.batch_id, _describe(error))
+            await self._database.write(transfers.note_error, batch.batch_id, _describe(error))
             log.warning("payout_not_prepared", batch_id=batch.batch_id, adapter=name, error=_describe(error))
             return
         waiting = (
-            len(payments) - sum(len(one.payout_ids) for one in prepared.transfers) - len(prepared.failed)
+            len(payments)
+            - sum(len(transfer.payout_ids) for transfer in prepared.transfers)
+            - len(prepared.failed)
         )
         backoff.failures, backoff.at = 0, self._clock() + (self.settings.poll_seconds if waiting else 0.0)
         if batch.last_error is not None:
-            await self._database.write(transfer_store.note_error, batch.batch_id, None)
+            await self._database.write(transfers.note_error, batch.batch_id, None)
         log.info(
             "payout_prepared",
             batch_id=batch.batch_id,
@@ -204,52 +205,53 @@ class PayoutWorker:
         now = self._clock()
         locks.payouts(connection, batch_id)
         endings = [
-            Ending(one, False, reason=EXCLUDED) for one in sorted(store.excluded(connection, batch_id))
+            Ending(payout_id, False, reason=EXCLUDED)
+            for payout_id in sorted(batches.excluded(connection, batch_id))
         ]
-        announce(connection, store.end(connection, batch_id, endings, now), now)
+        announce(connection, batches.end(connection, batch_id, endings, now), now)
 
     def _store_prepared(self, connection: Connection, batch: BatchRecord, prepared: Prepared) -> None:
         now = self._clock()
-        if store.excluded(connection, batch.batch_id):
+        if batches.excluded(connection, batch.batch_id):
             raise Outdated
-        transfers = [
+        stored_transfers = [
             (
                 TransferRecord(
                     transfer_id=make_id("transfer", now, random_bytes(10)),
                     batch_id=batch.batch_id,
                     adapter=batch.adapter,
-                    source=new.source,
-                    nonce=new.nonce,
+                    source=transfer.source,
+                    nonce=transfer.nonce,
                     state=TransferState.PREPARED.value,
-                    content=new.content,
-                    reference=new.reference,
-                    adapter_state=json.dumps(dict(new.state)),
+                    content=transfer.content,
+                    reference=transfer.reference,
+                    adapter_state=json.dumps(dict(transfer.state)),
                     attempts=0,
                     failures=0,
                     next_call_at=now,
                     last_error=None,
                     created_at=now,
                 ),
-                new.payout_ids,
+                transfer.payout_ids,
             )
-            for new in prepared.transfers
+            for transfer in prepared.transfers
         ]
-        transfer_store.add_transfers(connection, batch.batch_id, transfers, prepared.waiting)
+        transfers.add_transfers(connection, batch.batch_id, stored_transfers, prepared.waiting)
         endings = [
             Ending(payout_id, False, reason=_storable(reason))
             for payout_id, reason in prepared.failed.items()
         ]
-        announce(connection, store.end(connection, batch.batch_id, endings, now), now)
+        announce(connection, batches.end(connection, batch.batch_id, endings, now), now)
 
     async def _call_due(self, name: str) -> bool:
         """Make the calls that are due. Return whether there were any."""
-        found = await self._database.read(transfer_store.due, name, self._clock(), MAX_TRANSFERS)
-        for transfer in found:
+        due_transfers = await self._database.read(transfers.due, name, self._clock(), MAX_TRANSFERS)
+        for transfer in due_transfers:
             until = self._clock() + self.settings.call_seconds + RECORD_SECONDS
-            claimed = await self._database.write(transfer_store.claim, transfer, until)
+            claimed = await self._database.write(transfers.claim, transfer, until)
             if claimed is not None:
                 await self._call_for(name, claimed)
-        return bool(found)
+        return bool(due_transfers)
 
     async def _call_for(self, name: str, record: TransferRecord) -> None:
         """Send or poll one transfer, and store the answer."""
@@ -268,7 +270,7 @@ class PayoutWorker:
         except Exception as error:  # noqa: BLE001 - an adapter may raise anything; the outcome is unknown
             pause = self._pause(record.failures + 1)
             await self._database.write(
-                transfer_store.record_failure, record, _describe(error), self._clock() + pause
+                transfers.record_failure, record, _describe(error), self._clock() + pause
             )
             log.warning(
                 "payout_call_failed",
@@ -315,7 +317,7 @@ class PayoutWorker:
         resend = answer.content is not None
         # What was just sent is polled immediately, since many receivers answer immediately.
         pause = 0.0 if sends or resend else self.settings.poll_seconds
-        ended = transfer_store.record_call(
+        ended = transfers.record_call(
             connection, changed, endings, references, now, next_call_at=now + pause, resend=resend
         )
         announce(connection, ended, now)
@@ -354,10 +356,10 @@ def payment_of(record: PayoutRecord) -> Payment:
 
 def _transfer(connection: Connection, record: TransferRecord) -> Transfer:
     """Return a transfer for the adapter, with those of its payments that have not ended."""
-    batch = store.find_batch(connection, record.batch_id)
+    batch = batches.find_batch(connection, record.batch_id)
     if batch is None:
         raise LookupError(record.batch_id)
-    payments = store.of_transfer(connection, record.transfer_id)
+    payments = batches.of_transfer(connection, record.transfer_id)
     return Transfer(
         transfer_id=record.transfer_id,
         batch=_info(batch),

@@ -26,12 +26,12 @@ def compare(
     first: Connection,
     second: Connection,
     log_key: str,
-    known: Mapping[str, Checkpoint],
+    checkpoints: Mapping[str, Checkpoint],
     examiners: Sequence[Examine],
 ) -> Comparison:
     """Compare two databases. The last arguments are those of `examine`. Reads everything."""
     counts, sums = row_counts(second), ledger_sums(second)
-    examination = examine(second, log_key, known, examiners)
+    examination = examine(second, log_key, checkpoints, examiners)
     comparison = Comparison(counts, len(sums), examination)
     for table, count in row_counts(first).items():
         if count != counts[table]:
@@ -47,7 +47,11 @@ def compare(
             )
     # A copy without problems proves everything except that the log is the same. Problems must be the same.
     complete = bool(examination.problems)
-    original = examine(first, log_key, known, examiners) if complete else examine_log(first, log_key, known)
+    original = (
+        examine(first, log_key, checkpoints, examiners)
+        if complete
+        else examine_log(first, log_key, checkpoints)
+    )
     if original.root != examination.root:
         comparison.differences.append(
             f"the log of the source has the root {original.root}, and that of the copy {examination.root}"

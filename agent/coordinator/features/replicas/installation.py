@@ -42,9 +42,9 @@ def check_installation(
                 )
         if isinstance(artifacts, Path):
             _check_directory(connection, artifacts)
-        elif (other := _common(connection, "artifacts", artifacts)) != artifacts:
+        elif (stored_url := _common(connection, "artifacts", artifacts)) != artifacts:
             raise ConfigurationError(
-                f"artifacts.url is {artifacts}, but this database's installation stores its artifacts elsewhere ({other}). All replicas "
+                f"artifacts.url is {artifacts}, but this database's installation stores its artifacts elsewhere ({stored_url}). All replicas "
                 "need the same. If you have moved them, delete the row 'artifacts' from the table 'installation'."
             )
 

@@ -119,21 +119,21 @@ class Replicas:
 
     async def run(self, report: Callable[[], None]) -> None:
         """Take part until cancelled, joining again whenever the connection is lost. Calls `report` regularly."""
-        again = False
+        is_retry = False
         while True:
             try:
                 async with AsyncExitStack() as stack:
-                    await self._take_part(stack, report, again=again)
+                    await self._take_part(stack, report, is_retry=is_retry)
             except (psycopg.Error, OSError, TimeoutError, _Left) as error:
                 self.obstacle = str(error).strip() or "the database did not answer in time"
                 log.warning("replica_disconnected", reason=self.obstacle)
             finally:
                 self._leave()
-            again = True
+            is_retry = True
             report()
             await asyncio.sleep(REJOIN_SECONDS)
 
-    async def _take_part(self, stack: AsyncExitStack, report: Callable[[], None], *, again: bool) -> None:
+    async def _take_part(self, stack: AsyncExitStack, report: Callable[[], None], *, is_retry: bool) -> None:
         self._reply_seconds = self.patience.limit(asyncio.get_running_loop().time())
         async with asyncio.timeout(10 * self._reply_seconds):
             watch = await self._opened(stack)
@@ -141,7 +141,7 @@ class Replicas:
             await self._join(watch)
         self.obstacle = None
         self._traffic = traffic
-        if again:
+        if is_retry:
             self.bus.lost()
         tasks = [
             asyncio.create_task(work, name=name)
@@ -204,15 +204,15 @@ class Replicas:
             await self._adapt(watch)
 
     @asynccontextmanager
-    async def _limited(self, wanted: float = 0.0) -> AsyncIterator[None]:
+    async def _limited(self, wait_seconds: float = 0.0) -> AsyncIterator[None]:
         """Limit how long the server's answers take, beyond a time that passes in any case, and note it."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
-            async with asyncio.timeout(wanted + self._reply_seconds):
+            async with asyncio.timeout(wait_seconds + self._reply_seconds):
                 yield
         finally:
-            self.patience.note(loop.time() - begun - wanted, loop.time())
+            self.patience.note(loop.time() - begun - wait_seconds, loop.time())
 
     async def _adapt(self, watch: Session) -> None:
         """Follow the measured delays: the others and the server wait longer before this replica does, and it waits less before they do."""

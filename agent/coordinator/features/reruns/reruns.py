@@ -18,7 +18,7 @@ from agent.coordinator.operations.jobs.addresses import artifact_of
 from agent.coordinator.operations.jobs.details import with_value
 from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.supply import supply
-from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import artifacts
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.queue import restrictions_of
@@ -64,7 +64,7 @@ async def rerun(
             f"Job {job_id} is sealed: nobody but its client and its miner can read its input. Seal and submit the request again."
         )
     spec = orjson.loads(record.spec)
-    given = request.model_dump(mode="json", exclude_unset=True, exclude={"set"})
+    request_fields = request.model_dump(mode="json", exclude_unset=True, exclude={"set"})
     parameters = _changed(spec["parameters"], request.set)
     lost = {path: artifact for path, artifact in lost.items() if _at(parameters, path) == artifact}
     if lost:
@@ -80,10 +80,10 @@ async def rerun(
     options = {**options, **_options(record, spec)}
     if request.chosen:  # what determines the miner replaces what did
         options.pop("miner_id", None)
-    options |= given
+    options |= request_fields
     submission = validation.check_again(context, definition, record.type, parameters, options, models)
     return await submitting.add(
-        context, caller, submission, key, {"rerun": job_id, **given, "set": request.set}
+        context, caller, submission, key, {"rerun": job_id, **request_fields, "set": request.set}
     )
 
 
@@ -98,7 +98,7 @@ def _read(
         path: reference
         for path, reference in files.items()
         if (artifact := artifact_of(reference)) is not None
-        and artifact_store.readable_by_account(connection, artifact, account) is None
+        and artifacts.readable_by_account(connection, artifact, account) is None
     }
     return record, lost, hooks.describe_jobs(connection, (record,), View.OPTIONS)[job_id]
 

@@ -97,8 +97,8 @@ async def _verifies_sha256(bucket: Bucket, name: str) -> bool:
 
 
 def _explain(bucket: Bucket, error: StoreError) -> str:
-    where = f"The bucket {bucket.name} at {bucket.endpoint}"
+    bucket_name = f"The bucket {bucket.name} at {bucket.endpoint}"
     reason = next((text for codes, text in _REASONS if error.code in codes), _OTHER)
-    return f"{where} {reason}".format(
+    return f"{bucket_name} {reason}".format(
         code=error.code, message=error.message, status=error.status, region=bucket.region
     )

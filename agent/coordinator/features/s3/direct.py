@@ -22,8 +22,7 @@ from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.operations.files.artifacts import account_of, add_outputs, leases_for
-from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import locks
+from agent.coordinator.store import artifacts, locks
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.run_outputs import RunOutput
 from agent.core.errors import (
@@ -89,7 +88,7 @@ async def begin(context: Context, who: Caller | Session, file: NewFile) -> Direc
             "A miner can store files only for a job that it runs.",
             {"job_id": "name the job and the fence of its lease"},
         )
-    whole = (
+    in_one_request = (
         direct.verifies_sha256
         and file.sha256 is not None
         and not file.in_parts
@@ -106,8 +105,8 @@ async def begin(context: Context, who: Caller | Session, file: NewFile) -> Direc
         media_type=file.media_type,
         file_name=clean_file_name(file.file_name),
         blob=blob,
-        multipart_id=None if whole else await direct.begin(blob),
-        part_size=max(1, file.size) if whole else max(PART_SIZE, -(-file.size // MOST_PARTS)),
+        multipart_id=None if in_one_request else await direct.begin(blob),
+        part_size=max(1, file.size) if in_one_request else max(PART_SIZE, -(-file.size // MOST_PARTS)),
         etags={},
         state=store.RECEIVING,
         checked_until=None,
@@ -296,7 +295,7 @@ def _record(
     artifact = ArtifactRecord(
         stored.artifact_id, stored.size, record.media_type, record.file_name, stored.name
     )
-    artifact_store.add(connection, artifact, record.owner, now)
+    artifacts.add(connection, artifact, record.owner, now)
 
 
 async def terminate(context: Context, who: Caller | Session, upload_id: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, status
 from pydantic import Field
 
-from agent.coordinator.features.s3 import direct as operations
+from agent.coordinator.features.s3 import direct
 from agent.coordinator.features.s3.direct import NewFile
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
@@ -72,9 +72,11 @@ class StoredParts(RequestBody):
 )
 async def offer(context: ContextOf, _: ClientOrSession) -> DirectTransferOffer:
     """If not, the other calls answer 404, and files are sent to `/v1/artifacts` or `/v1/uploads`, as always possible."""
-    direct = context.artifacts.direct
-    whole = direct.max_whole if direct is not None and direct.verifies_sha256 else 0
-    return DirectTransferOffer(direct=direct is not None, max_whole=whole)
+    direct_transfers = context.artifacts.direct
+    max_in_one_request = (
+        direct_transfers.max_whole if direct_transfers is not None and direct_transfers.verifies_sha256 else 0
+    )
+    return DirectTransferOffer(direct=direct_transfers is not None, max_whole=max_in_one_request)
 
 
 @router.post(
@@ -98,7 +100,7 @@ async def begin(context: ContextOf, who: ClientOrSession, request: NewDirectUplo
         in_parts=request.in_parts,
         lease=lease,
     )
-    return await operations.begin(context, who, file)
+    return await direct.begin(context, who, file)
 
 
 @router.post(
@@ -115,7 +117,7 @@ async def proceed(
     While `state` is `checking`, repeat the call. It may be repeated at any time.
     """
     etags = {part.number: part.etag for part in request.parts}
-    return await operations.proceed(context, who, upload_id, etags, request.sha256)
+    return await direct.proceed(context, who, upload_id, etags, request.sha256)
 
 
 @router.delete(
@@ -127,4 +129,4 @@ async def proceed(
 )
 async def terminate(context: ContextOf, who: ClientOrSession, upload_id: fields.UploadId) -> None:
     """The stored parts are deleted. The artifact of a finished upload remains."""
-    await operations.terminate(context, who, upload_id)
+    await direct.terminate(context, who, upload_id)

@@ -45,10 +45,10 @@ class S3Transfers:
 
     def download(self, name: str, media_type: str) -> SignedRequest:
         """Return the request that reads a blob. Browsers save types that may contain scripts instead of showing them."""
-        shown = media_type.startswith(_SHOWN) and not media_type.startswith(_ACTIVE)
+        is_safe_inline = media_type.startswith(_SHOWN) and not media_type.startswith(_ACTIVE)
         query = {
             "response-content-type": media_type,
-            "response-content-disposition": "inline" if shown else "attachment",
+            "response-content-disposition": "inline" if is_safe_inline else "attachment",
             "response-cache-control": _CACHED,
         }
         return self._bucket.signed("GET", name, query=query)

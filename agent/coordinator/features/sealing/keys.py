@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import miners as store
+from agent.coordinator.store import miners
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import NotFound, ValidationFailed
 from agent.protocol.messages import Capabilities
@@ -38,7 +38,7 @@ def usable(context: Context, record: MinerRecord) -> list[PublishedKey]:
 
 async def newest(context: Context, miner_id: str) -> EncryptionKeyAnswer:
     """Return the key to seal jobs to. Raises `NotFound` if the miner is unknown or accepts no sealed jobs."""
-    record = await context.database.read(store.find, miner_id)
+    record = await context.database.read(miners.find, miner_id)
     if record is None:
         raise NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
     keys = usable(context, record)
@@ -62,7 +62,7 @@ async def newest(context: Context, miner_id: str) -> EncryptionKeyAnswer:
 
 def require(connection: Connection, context: Context, miner_id: str, key_id: str) -> None:
     """Raise `ValidationFailed` unless the miner can still open what was sealed to its key."""
-    record = store.find(connection, miner_id)
+    record = miners.find(connection, miner_id)
     if record is None:
         return  # the job's miner is checked elsewhere
     if key_id in {item.key.key_id for item in usable(context, record)}:

@@ -40,12 +40,12 @@ async def lines(context: Context, caller: Caller, month: str) -> AsyncIterator[s
     first = format_time(begin.timestamp())
     yield _lines([COLUMNS])
     # Ids begin with the time, so the pages start at the end of the month without passing what is newer.
-    before: str | None = make_id("tx", end.timestamp(), bytes(10))
-    while before is not None:
-        page = await wallet.transactions(context, caller, limit=PAGE, before=before)
+    before_id: str | None = make_id("tx", end.timestamp(), bytes(10))
+    while before_id is not None:
+        page = await wallet.transactions(context, caller, limit=PAGE, before=before_id)
         of_month = [row for row in page.transactions if row.created_at >= first]
         yield _lines([[_cell(getattr(row, name)) for name in COLUMNS] for row in of_month])
-        before = page.next if len(of_month) == len(page.transactions) else None
+        before_id = page.next if len(of_month) == len(page.transactions) else None
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> str:

@@ -17,7 +17,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility, jobs
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.supply import fleet
-from agent.coordinator.store import events as event_store
+from agent.coordinator.store import events
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.jobs import FINAL, JobState
 from agent.core.values.quantities import format_time, parse_time
@@ -53,7 +53,7 @@ async def follow(
     secret: Credential | None,
     job_id: str,
     *,
-    after: int | None,
+    after_seq: int | None,
     silence: float,
 ) -> AsyncGenerator[Update | None]:
     """Yield the updates of a job after a number; without a number, its state and outputs, then its run's events so far.
@@ -65,13 +65,13 @@ async def follow(
     async with open_stream(context, secret, Filter(types=_TYPES), audience) as stream:
         job = _Followed(context, stream, await context.database.read(_snapshot, caller, job_id))
         yield None
-        if after is None:
+        if after_seq is None:
             async for update in job.from_now():
                 yield update
-        elif job.ended and after >= job.seq:
+        elif job.ended and after_seq >= job.seq:
             return
         else:
-            stream.resume_after(after)
+            stream.resume_after(after_seq)
         while not job.end_sent:
             message = await stream.next(silence)
             if message is None:
@@ -94,9 +94,7 @@ class _Snapshot:
 
 def _snapshot(connection: Connection, caller: Caller, job_id: str) -> _Snapshot:
     record, fields = jobs.read(connection, caller, job_id)
-    return _Snapshot(
-        record, fields, event_store.newest_of_job(connection, job_id, "job_update") << NUMBER_BITS
-    )
+    return _Snapshot(record, fields, events.newest_of_job(connection, job_id, "job_update") << NUMBER_BITS)
 
 
 class _Followed:
@@ -115,9 +113,9 @@ class _Followed:
         self._record, self._fields = snapshot.record, snapshot.fields
         # A job that is older than these numbers, or whose changes have been deleted, is followed from now on.
         self.seq = snapshot.seq or self._stream.position
-        known = _data(jobs.view(snapshot.record, snapshot.fields, None, 0))
-        self._constant: Data = {name: known[name] for name in _CONSTANT if name in known}
-        self._run: Data = {name: known[name] for name in _RUN if name in known}
+        view = _data(jobs.view(snapshot.record, snapshot.fields, None, 0))
+        self._constant: Data = {name: view[name] for name in _CONSTANT if name in view}
+        self._run: Data = {name: view[name] for name in _RUN if name in view}
 
     @property
     def ended(self) -> bool:

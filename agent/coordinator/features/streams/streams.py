@@ -21,7 +21,7 @@ from agent.coordinator.feed.hub import RESYNC, Message, Subscription
 from agent.coordinator.operations.accounts.access import authenticate
 from agent.coordinator.operations.callers import Caller, Credential
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import events as store
+from agent.coordinator.store import events
 from agent.coordinator.store.events import StoredEvent
 from agent.core.errors import RateLimitExceeded, ServiceUnavailable, Unauthorized, ValidationFailed
 from aitbc.answers.accounts import Role
@@ -73,7 +73,7 @@ def audience_of(caller: Caller) -> Audience:
         return Audience((ALL,))
     if caller.miner_id is not None:
         return Audience((EVERYBODY, miner_topic(caller.miner_id)), miner_id=caller.miner_id)
-    account_id = caller.account_id or store.NOBODY
+    account_id = caller.account_id or events.NOBODY
     return Audience((EVERYBODY, account_topic(account_id)), account_id=account_id)
 
 
@@ -143,12 +143,12 @@ def _counted(context: Context, owner: str) -> Iterator[None]:
     streams = context.part(OpenStreams).by_owner
     settings = context.settings.streams
     # The process may have fewer connections than the setting allows, and streams must leave some for calls.
-    most = max(1, min(settings.connections, context.connections.limit // 2))
-    limit = min(settings.connections_per_account, most)
+    max_total = max(1, min(settings.connections, context.connections.limit // 2))
+    limit = min(settings.connections_per_account, max_total)
     if streams[owner] >= limit:
         raise RateLimitExceeded(f"Your account has {limit} open streams, which is the limit. Close some.")
-    if streams.total() >= most:
-        raise ServiceUnavailable(f"All {most} streams of this coordinator are in use. Try again later.")
+    if streams.total() >= max_total:
+        raise ServiceUnavailable(f"All {max_total} streams of this coordinator are in use. Try again later.")
     streams[owner] += 1
     try:
         yield
@@ -240,8 +240,8 @@ class Stream:
                 raise self._refusal
             if (message := await self._from_page()) is not None:
                 return message
-            left = max(0.0, deadline - loop.time())
-            message = await self._subscription.next(left)
+            seconds_left = max(0.0, deadline - loop.time())
+            message = await self._subscription.next(seconds_left)
             if message is RESYNC:
                 self.resume_after(self._position)
                 return self._resync("slow", self._position)
@@ -278,18 +278,18 @@ class Stream:
         if self._position < retained_after:
             self._page.append(self._resync("pruned", retained_after))
             return
-        found = [self._context.feed.message_of(change) for change in changes]
-        end = found[-1]["seq"] if len(found) == PAGE else self._until
+        messages = [self._context.feed.message_of(change) for change in changes]
+        end = messages[-1]["seq"] if len(messages) == PAGE else self._until
         if chosen.types & PASSING:
             lost_up_to = max(recent.lost_up_to, self._passing_from)
             if self._position < lost_up_to and not self._gap:
                 self._page.append(self._resync("events", self._position))
                 return
             self._gap = self._position < lost_up_to
-            after = max(self._position, self._passing_from)
-            passing, end = recent.between(after, end, self._audience.topics, chosen.accepts)
-            found = sorted([*found, *passing], key=lambda message: int(message["seq"]))
-        self._page.extend(message for message in found if message["seq"] <= end)
+            after_seq = max(self._position, self._passing_from)
+            passing, end = recent.between(after_seq, end, self._audience.topics, chosen.accepts)
+            messages = sorted([*messages, *passing], key=lambda message: int(message["seq"]))
+        self._page.extend(message for message in messages if message["seq"] <= end)
         self._page_end = end
 
     def _resync(self, reason: Reason, seq: int) -> Message:
@@ -299,13 +299,13 @@ class Stream:
 
 
 def _page(
-    connection: Connection, audience: Audience, chosen: Filter, after: int, up_to: int
+    connection: Connection, audience: Audience, chosen: Filter, after_seq: int, up_to: int
 ) -> tuple[list[StoredEvent], int]:
     types = chosen.types & CHANGES
     changes = (
-        store.after(
+        events.after(
             connection,
-            after,
+            after_seq,
             up_to=up_to,
             account_id=audience.account_id,
             miner_id=audience.miner_id,
@@ -317,4 +317,4 @@ def _page(
         if types
         else []
     )
-    return changes, store.oldest(connection)
+    return changes, events.oldest(connection)

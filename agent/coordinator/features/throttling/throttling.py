@@ -111,5 +111,5 @@ def _client_failed(connection: Connection, context: Context, record: JobRecord, 
     """Count a failure that the client caused."""
     locks.wait(connection, f"tally {record.account_id}")
     tally = store.failures_of(connection, record.account_id).with_one(now, CLIENT_FAILURES_HALF_LIFE_SECONDS)
-    most = MOST_CLIENT_FAILURES * context.settings.client_failures_tolerated
-    store.save_failures(connection, record.account_id, Tally(min(tally.count, most), tally.at))
+    max_count = MOST_CLIENT_FAILURES * context.settings.client_failures_tolerated
+    store.save_failures(connection, record.account_id, Tally(min(tally.count, max_count), tally.at))

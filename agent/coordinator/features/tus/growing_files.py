@@ -53,13 +53,13 @@ class UploadDirectory(UploadStore):
         return await asyncio.to_thread(self._older_than, moment)
 
     def _older_than(self, moment: float) -> list[str]:
-        found = []
+        names = []
         with suppress(FileNotFoundError), os.scandir(self._root) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):  # the upload has just finished
                     if entry.stat().st_mtime < moment:
-                        found.append(entry.name)
-        return found
+                        names.append(entry.name)
+        return names
 
     async def remove(self, upload_id: str) -> None:
         """Remove an upload's file, if there is one."""
@@ -157,7 +157,7 @@ class GrowingFile:
 
     async def _append(self, file: BinaryIO, body: Body, save: Save) -> None:
         now = asyncio.get_running_loop().time
-        before = self._state.digest.copy(), self._state.hashed
+        former = self._state.digest.copy(), self._state.hashed
         saved, saved_at = self._state.hashed, now()
         async for block in body.blocks():
             await asyncio.to_thread(self._write, file, block)
@@ -168,7 +168,7 @@ class GrowingFile:
                 saved, saved_at = self._state.hashed, now()
         if isinstance(body.ended, PayloadTooLarge):
             # Refused bytes are removed from the disk immediately. The bytes of earlier requests remain.
-            self._state.digest, self._state.hashed = before
+            self._state.digest, self._state.hashed = former
             await save(self._state.hashed, (), self._state.digest.hexdigest())
             await asyncio.to_thread(file.truncate, self._state.hashed)
             return
@@ -177,14 +177,14 @@ class GrowingFile:
         await save(self._state.hashed, (), self._state.digest.hexdigest())
 
     async def _append_checked(self, file: BinaryIO, body: Body, save: Save, checksum: Checksum) -> None:
-        before = self._state.digest.copy(), self._state.hashed
+        former = self._state.digest.copy(), self._state.hashed
         check = CHECKSUMS[checksum.algorithm]()
         async for block in body.blocks():
             await asyncio.to_thread(check.update, block)
             await asyncio.to_thread(self._write, file, block)
         matches = check.digest() == checksum.digest
         if body.ended is not None or not matches:
-            self._state.digest, self._state.hashed = before
+            self._state.digest, self._state.hashed = former
             await asyncio.to_thread(file.truncate, self._state.hashed)
             raise body.ended or ChecksumMismatch(
                 "The received bytes do not match the checksum; send them again."

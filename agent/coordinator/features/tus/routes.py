@@ -12,7 +12,7 @@ from pydantic import StringConstraints
 from starlette.requests import ClientDisconnect
 
 from agent.coordinator.features.tus import headers as tus
-from agent.coordinator.features.tus import uploads as operations
+from agent.coordinator.features.tus import uploads
 from agent.coordinator.features.tus.errors import UnsupportedChecksum, UnsupportedVersion
 from agent.coordinator.features.tus.uploads import Interrupted, Part, UploadRecord
 from agent.coordinator.http.large_json import LargeJsonRoute
@@ -76,10 +76,10 @@ async def _part(
     ] = None,
 ) -> Part | None:
     """Return the part in the body; None without a body. Raises `UnsupportedMediaType`, `UnsupportedChecksum`."""
-    sent = request.headers
-    length = sent.get("content-length")
-    if sent.get("content-type") != tus.MEDIA_TYPE:
-        if length in (None, "0") and "transfer-encoding" not in sent:
+    request_headers = request.headers
+    length = request_headers.get("content-length")
+    if request_headers.get("content-type") != tus.MEDIA_TYPE:
+        if length in (None, "0") and "transfer-encoding" not in request_headers:
             return None
         raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {tus.MEDIA_TYPE}.")
     size = None if length is None else int(length)  # the server refuses values that are not numbers
@@ -174,10 +174,10 @@ async def create(
             {"Upload-Length": "the file's size in bytes, or else Upload-Defer-Length: 1"},
         )
     size = None if length is None else int(length)
-    upload = await operations.create(context, caller, length=size, metadata=metadata, part=part)
+    upload = await uploads.create(context, caller, length=size, metadata=metadata, part=part)
     response.headers.update(_headers(upload))
     response.headers["Location"] = f"{request.url.path}/{upload.upload_id}"
-    return operations.view(upload)
+    return uploads.view(upload)
 
 
 @router.head(
@@ -190,11 +190,11 @@ async def create(
 )
 async def resume(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Response:
     """`Upload-Offset` is the number of bytes received. A request that still sends to this upload is ended, so the offset does not change."""
-    upload = await operations.resume(context, caller, upload_id)
-    headers = _headers(upload)
+    upload = await uploads.resume(context, caller, upload_id)
+    answer_headers = _headers(upload)
     if upload.metadata:
-        headers["Upload-Metadata"] = upload.metadata
-    return Response(headers=headers)
+        answer_headers["Upload-Metadata"] = upload.metadata
+    return Response(headers=answer_headers)
 
 
 @router.get(
@@ -202,7 +202,7 @@ async def resume(context: ContextOf, caller: Client, upload_id: fields.UploadId)
 )
 async def get(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Upload:
     """Returns the offset, and the artifact's id once the upload is finished. Does not end a request in progress."""
-    return operations.view(await operations.find(context, caller, upload_id))
+    return uploads.view(await uploads.find(context, caller, upload_id))
 
 
 @router.patch(
@@ -231,7 +231,7 @@ async def append(
     if part is None:
         raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {tus.MEDIA_TYPE}.")
     size = None if length is None else int(length)
-    upload = await operations.append(context, caller, upload_id, int(offset), part, size)
+    upload = await uploads.append(context, caller, upload_id, int(offset), part, size)
     return Response(status_code=status.HTTP_204_NO_CONTENT, headers=_headers(upload))
 
 
@@ -245,18 +245,18 @@ async def append(
 )
 async def terminate(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Response:
     """The received bytes are deleted. The artifact of a finished upload remains."""
-    await operations.terminate(context, caller, upload_id)
+    await uploads.terminate(context, caller, upload_id)
     return Response(status_code=status.HTTP_204_NO_CONTENT)
 
 
 def _headers(upload: UploadRecord) -> dict[str, str]:
-    headers = {"Upload-Offset": str(upload.received), "Cache-Control": "no-store"}
+    answer_headers = {"Upload-Offset": str(upload.received), "Cache-Control": "no-store"}
     if upload.length is None:
-        headers["Upload-Defer-Length"] = "1"
+        answer_headers["Upload-Defer-Length"] = "1"
     else:
-        headers["Upload-Length"] = str(upload.length)
+        answer_headers["Upload-Length"] = str(upload.length)
     if upload.finished_at is None:
-        headers["Upload-Expires"] = formatdate(upload.expires_at, usegmt=True)
+        answer_headers["Upload-Expires"] = formatdate(upload.expires_at, usegmt=True)
     elif upload.artifact_id is not None:
-        headers["Upload-Artifact-Id"] = upload.artifact_id
-    return headers
+        answer_headers["Upload-Artifact-Id"] = upload.artifact_id
+    return answer_headers

@@ -17,8 +17,7 @@ from agent.coordinator.features.tus.turns import TAKEN_OVER, GrowingUpload, Inte
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
-from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import locks
+from agent.coordinator.store import artifacts, locks
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.errors import (
     Conflict,
@@ -119,9 +118,9 @@ def _create(connection: Connection, context: Context, upload: UploadRecord) -> N
     store.add(connection, upload)
 
 
-def _check_quota(connection: Connection, context: Context, account_id: str, more: int) -> None:
+def _check_quota(connection: Connection, context: Context, account_id: str, size: int) -> None:
     """Check the quota for `more` bytes. An upload of known length is counted whole at once, so that its parts always fit."""
-    quota.account_budget(context, account_id).check(connection, more, context.space)
+    quota.account_budget(context, account_id).check(connection, size, context.space)
 
 
 async def find(context: Context, caller: Caller, upload_id: str) -> UploadRecord:
@@ -222,8 +221,8 @@ def _existing(connection: Connection, upload_id: str) -> UploadRecord:
     return upload
 
 
-async def _receive(context: Context, turn: _Turn, part: Part, most: int) -> None:
-    """Append a part of at most `most` bytes, and record the received bytes."""
+async def _receive(context: Context, turn: _Turn, part: Part, max_size: int) -> None:
+    """Append a part of at most `max_size` bytes, and record the received bytes."""
     upload = turn.upload
     budgets = [] if upload.length is not None else [quota.account_budget(context, upload.account_id)]
 
@@ -244,7 +243,7 @@ async def _receive(context: Context, turn: _Turn, part: Part, most: int) -> None
                 part.chunks,
                 save,
                 start=upload.received,
-                limit=most,
+                limit=max_size,
                 cover=reservation.cover,
                 checksum=part.checksum,
             )
@@ -281,7 +280,7 @@ def _finish(
     now = context.clock()
     store.finish(connection, upload.upload_id, record.artifact_id, now)
     # The quota has counted its length since it was stated.
-    artifact_store.add(connection, record, upload.account_id, now)
+    artifacts.add(connection, record, upload.account_id, now)
     return _existing(connection, upload.upload_id)
 
 
@@ -297,7 +296,7 @@ async def terminate(context: Context, caller: Caller, upload_id: str) -> None:
 
 async def remove_orphans(context: Context) -> int:
     """Remove old files of uploads without a row, which a crash leaves. Return their number. See `removal.remove_orphans`."""
-    if not await context.database.read(artifact_store.any_artifact):
+    if not await context.database.read(artifacts.any_artifact):
         return 0
     uploads, removed = context.part(UploadStore), 0
     upload_ids = await uploads.older_than(context.clock() - context.settings.orphan_seconds)

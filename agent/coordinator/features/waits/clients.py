@@ -84,13 +84,16 @@ def _start(
     ready = [miner for miner in situation.miners if runnable_on(job, miner, situation)]
     if not ready or explanation.can_run == "never" or situation.ahead is None or situation.missing_files:
         return None
-    durations = [expected.typical.get((other.service, other.model or "")) for other in situation.ahead]
-    own = expected.typical.get((job.service, job.model or ""))
-    if own is None or None in durations:
+    durations = [
+        expected.typical.get((earlier_job.service, earlier_job.model or ""))
+        for earlier_job in situation.ahead
+    ]
+    own_seconds = expected.typical.get((job.service, job.model or ""))
+    if own_seconds is None or None in durations:
         return None
     # The jobs that run now end after half of their time on average; they are taken to be like this one.
     slots = sum(miner.candidate.slots for miner in ready)
-    return situation.now + own / 2 + sum(duration or 0.0 for duration in durations) / slots
+    return situation.now + own_seconds / 2 + sum(duration or 0.0 for duration in durations) / slots
 
 
 def refusal(

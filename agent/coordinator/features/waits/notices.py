@@ -12,7 +12,7 @@ from agent.coordinator.features.waits.clients import reason_answer
 from agent.coordinator.features.waits.explanation import explain
 from agent.coordinator.features.waits.reading import situation_of
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import jobs
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.jobs import JobState
 from aitbc.answers.jobs import JobWaiting
@@ -26,24 +26,28 @@ log = structlog.get_logger()
 
 async def notify(context: Context) -> None:
     """Notify the clients of jobs that have waited for `coordinator.notify_waiting_seconds`, each job once."""
-    before = context.clock() - context.settings.notify_waiting_seconds
-    due = await context.database.read(_due, context, before)
+    created_before = context.clock() - context.settings.notify_waiting_seconds
+    due = await context.database.read(_due, context, created_before)
     if due and (notified := await context.database.write(_notify, context, due)):
         log.info("clients_notified", jobs=notified)
 
 
-def _due(connection: Connection, context: Context, before: float) -> list[tuple[JobRecord, JobWaiting]]:
+def _due(
+    connection: Connection, context: Context, created_before: float
+) -> list[tuple[JobRecord, JobWaiting]]:
     """Return jobs whose clients are to be notified, with the notices."""
     return [
         (record, _notice(connection, context, record))
-        for record in store.waiting_since(connection, before, AT_ONCE, context.dispatcher.unfinished.known)
-        if not record.life.fence or _requeued_at(connection, record) < before
+        for record in store.waiting_since(
+            connection, created_before, AT_ONCE, context.dispatcher.unfinished.known
+        )
+        if not record.life.fence or _requeued_at(connection, record) < created_before
     ]
 
 
 def _requeued_at(connection: Connection, record: JobRecord) -> float:
     """Return when the newest run of the job ended."""
-    return max((run["ended_at"] for run in job_store.runs_of(connection, record.job_id)), default=0.0)
+    return max((run["ended_at"] for run in jobs.runs_of(connection, record.job_id)), default=0.0)
 
 
 def _notice(connection: Connection, context: Context, record: JobRecord) -> JobWaiting:
@@ -56,7 +60,7 @@ def _notice(connection: Connection, context: Context, record: JobRecord) -> JobW
 
 
 def _notify(connection: Connection, context: Context, due: list[tuple[JobRecord, JobWaiting]]) -> int:
-    current = job_store.lock_many(connection, [record.job_id for record, _ in due])
+    current = jobs.lock_many(connection, [record.job_id for record, _ in due])
     notified = 0
     for record, notice in due:
         now = current.get(record.job_id)

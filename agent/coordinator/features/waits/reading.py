@@ -12,8 +12,7 @@ from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.features.waits.situation import FailedRun, JobSituation
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility
-from agent.coordinator.store import counts, queue
-from agent.coordinator.store import jobs as store
+from agent.coordinator.store import counts, jobs, queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.feasibility import KnownMiner, elsewhere, runnable_on
 from agent.core.jobs import Outcome
@@ -26,7 +25,7 @@ def situation_of(connection: Connection, context: Context, record: JobRecord) ->
     job = queue.waiting_job(record)
     failures = [
         FailedRun(run["miner_id"], run["failure_code"] or "", run["failure_message"] or "")
-        for run in store.runs_of(connection, record.job_id)
+        for run in jobs.runs_of(connection, record.job_id)
         if run["outcome"] == Outcome.RETRIED
     ]
     miners = [
@@ -62,15 +61,19 @@ def _ahead(
 ) -> list[Waiting]:
     """Return the jobs that come first at the miners that can run this one."""
     candidates = [miner.candidate for miner in ready]
-    waiting = {other.job_id: other for other in queue.waiting(connection, candidates)} | {job.job_id: job}
-    load = Counter(counts.running(connection, sorted({other.account_id for other in waiting.values()})))
+    waiting = {waiting_job.job_id: waiting_job for waiting_job in queue.waiting(connection, candidates)} | {
+        job.job_id: job
+    }
+    load = Counter(
+        counts.running(connection, sorted({waiting_job.account_id for waiting_job in waiting.values()}))
+    )
     ahead = []
-    for other in in_turn(waiting.values(), load, now, limits):
-        if other.job_id == job.job_id:
+    for waiting_job in in_turn(waiting.values(), load, now, limits):
+        if waiting_job.job_id == job.job_id:
             break
-        if any(fits(other, candidate, now) for candidate in candidates):
-            load[other.account_id] += 1
-            ahead.append(other)
+        if any(fits(waiting_job, candidate, now) for candidate in candidates):
+            load[waiting_job.account_id] += 1
+            ahead.append(waiting_job)
     return ahead
 
 

@@ -11,13 +11,13 @@ from agent.core.jobs import JobState
 
 
 def waiting_since(
-    connection: Connection, created_before: float, limit: int, known: Unfinished | None = None
+    connection: Connection, created_before: float, limit: int, unfinished: Unfinished | None = None
 ) -> list[JobRecord]:
     """Return jobs submitted before `created_before` that still wait for a miner, and whose clients were not notified of that."""
     query = (
         select(jobs)
         .where(
-            *in_state(connection, JobState.SUBMITTED, known),
+            *in_state(connection, JobState.SUBMITTED, unfinished),
             text("missing_files IS NULL AND notified_at IS NULL"),
             jobs.c.created_at < created_before,
         )

@@ -31,10 +31,10 @@ _Words = Callable[[Waiting, Sequence[KnownMiner], JobSituation], Words]
 
 def names(miners: Sequence[KnownMiner]) -> str:
     """Return the names of miners for a sentence: at most a few of them."""
-    shown = [miner.name for miner in miners[:MAX_NAMED]]
+    miner_names = [miner.name for miner in miners[:MAX_NAMED]]
     if len(miners) > MAX_NAMED:
-        return f"{', '.join(shown)} and {len(miners) - MAX_NAMED} more miners"
-    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
+        return f"{', '.join(miner_names)} and {len(miners) - MAX_NAMED} more miners"
+    return " and ".join(filter(None, (", ".join(miner_names[:-1]), *miner_names[-1:])))
 
 
 def _are(miners: Sequence[KnownMiner]) -> str:
@@ -101,8 +101,8 @@ def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: Job
         for name, value in job.needs
         if any(not has_feature(miner.candidate.services[job.service], name, value) for miner in miners)
     }
-    wanted = ", ".join(lacking.values())
-    known = sorted(
+    features = ", ".join(lacking.values())
+    available = sorted(
         {
             str(item)
             for miner in miners
@@ -111,19 +111,25 @@ def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: Job
             for item in has
         }
     )
-    instead = f"Request one of these instead: {', '.join(known)}." if known else "Submit the job without it."
-    return Words(f"{wanted} does not work on {names(miners)}.", instead, {"needs": lacking, "has": known})
+    instead = (
+        f"Request one of these instead: {', '.join(available)}."
+        if available
+        else "Submit the job without it."
+    )
+    return Words(
+        f"{features} does not work on {names(miners)}.", instead, {"needs": lacking, "has": available}
+    )
 
 
 def _reputation_too_low(job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     best = max(miner.candidate.reputation for miner in miners)
-    wanted = job.restrictions.min_reputation
+    min_reputation = job.restrictions.min_reputation
     return Words(
-        f"The best of {len(miners)} miners that could run it has the reputation {best:.2f}; the job requests {wanted:.2f}."
+        f"The best of {len(miners)} miners that could run it has the reputation {best:.2f}; the job requests {min_reputation:.2f}."
         if len(miners) > 1
-        else f"{names(miners)} has the reputation {best:.2f}; the job requests {wanted:.2f}.",
+        else f"{names(miners)} has the reputation {best:.2f}; the job requests {min_reputation:.2f}.",
         f"Submit the job again with min_reputation of at most {best:.2f}.",
-        {"min_reputation": wanted, "best": round(best, 2)},
+        {"min_reputation": min_reputation, "best": round(best, 2)},
     )
 
 
@@ -153,9 +159,9 @@ def _model_missing(job: Waiting, miners: Sequence[KnownMiner], situation: JobSit
     )
     who = "No miner has" if len(miners) != 1 else f"{miners[0].name} does not have"
     could = [miner.miner_id for miner in miners] if fetchable else []
-    which = f" {names(miners)} could fetch it." if fetchable else ""
+    who_could_fetch = f" {names(miners)} could fetch it." if fetchable else ""
     return Words(
-        f"{who} the model {job.model}.{which}",
+        f"{who} the model {job.model}.{who_could_fetch}",
         f"{how} Or choose another model.",
         {"model": job.model, "could_fetch": could},
     )
@@ -166,9 +172,9 @@ def _model_too_large(job: Waiting, miners: Sequence[KnownMiner], situation: JobS
     needs = situation.model
     need = 0 if needs is None else needs.vram if on_gpu else needs.memory
     has = max(miner.memory_for(job.service) for miner in miners if bool(miner.gpu_memories) is on_gpu)
-    what = "GPU memory" if on_gpu else "memory"
+    memory = "GPU memory" if on_gpu else "memory"
     return Words(
-        f"The model {job.model} needs {gibibytes(need)} of {what}; the largest miner has {gibibytes(has)}.",
+        f"The model {job.model} needs {gibibytes(need)} of {memory}; the largest miner has {gibibytes(has)}.",
         "Choose a smaller model.",
         {"model": job.model, "needed": need, "available": has},
     )
@@ -194,10 +200,12 @@ def _not_enough_memory(job: Waiting, miners: Sequence[KnownMiner], _situation: J
 
 def _not_enough_gpus(job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     has = max(min(miner.candidate.gpus, miner.candidate.services[job.service].gpus) for miner in miners)
-    shown = "no miner has a GPU" if has == 0 else f"a job of this service can use {has} on the largest miner"
+    gpu_count = (
+        "no miner has a GPU" if has == 0 else f"a job of this service can use {has} on the largest miner"
+    )
     how = "Omit resources.gpu" if has == 0 else f"Lower resources.gpu to at most {has}"
     return Words(
-        f"The job requests {job.gpus} GPU{'s' if job.gpus != 1 else ''}; {shown}.",
+        f"The job requests {job.gpus} GPU{'s' if job.gpus != 1 else ''}; {gpu_count}.",
         f"{how}, or wait for a miner with more.",
         {"requested": job.gpus, "available": has},
     )

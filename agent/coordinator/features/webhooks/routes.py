@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from agent.coordinator.features.webhooks import webhooks as operations
+from agent.coordinator.features.webhooks import webhooks
 from agent.coordinator.features.webhooks.answers import WebhookList, WebhookSecret
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
@@ -23,7 +23,7 @@ router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Webhooks"])
 )
 async def secret(context: ContextOf, caller: Client) -> WebhookSecret:
     """A secret for libraries of Standard Webhooks. The first call creates it."""
-    return await operations.secret(context, caller)
+    return await webhooks.secret(context, caller)
 
 
 @router.post(
@@ -34,7 +34,7 @@ async def secret(context: ContextOf, caller: Client) -> WebhookSecret:
 )
 async def rotate(context: ContextOf, caller: Client) -> WebhookSecret:
     """Creates a new secret. Until `previous_valid_until`, the previous secret signs webhooks too; older secrets no longer do."""
-    return await operations.rotate_secret(context, caller)
+    return await webhooks.rotate_secret(context, caller)
 
 
 @router.get(
@@ -45,4 +45,4 @@ async def rotate(context: ContextOf, caller: Client) -> WebhookSecret:
 )
 async def of_job(context: ContextOf, caller: Client, job_id: fields.JobId) -> WebhookList:
     """The list is empty until the job has ended, and for a job without a `webhook_url`."""
-    return await operations.of_job(context, caller, job_id)
+    return await webhooks.of_job(context, caller, job_id)

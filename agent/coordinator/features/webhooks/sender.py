@@ -141,23 +141,23 @@ class WebhookSender:
     async def _start_due(self, pool: httpcore.AsyncConnectionPool) -> None:
         """Start attempts until no due message fits the limits."""
         while (free := self._settings.max_concurrent - len(self._attempts)) > 0:
-            found = await self._database.read(
+            due_deliveries = await self._database.read(
                 store.due,
                 self._clock(),
                 busy_accounts=_at(self._by_account, self._settings.max_per_account),
                 busy_lanes=_at(self._by_lane, self._settings.max_per_host),
                 limit=free,
             )
-            chosen = self._within_limits(found)
+            chosen = self._within_limits(due_deliveries)
             if not chosen:
                 return
             for delivery, keys in await self._database.write(self._claim, chosen):
                 self._start(pool, delivery, keys)
 
-    def _within_limits(self, found: list[Delivery]) -> list[str]:
+    def _within_limits(self, deliveries: list[Delivery]) -> list[str]:
         accounts, lanes = self._by_account.copy(), self._by_lane.copy()
         chosen = []
-        for delivery in found:
+        for delivery in deliveries:
             account, lane = delivery.account_id, delivery.lane
             fits = (
                 accounts[account] < self._settings.max_per_account
@@ -205,16 +205,16 @@ class WebhookSender:
             answer = Answer(error="the coordinator failed to send it; its log states why")
         reach("webhook.answered")
         now = self._clock()
-        state, again = state_after(answer.status), None
+        state, retry_at = state_after(answer.status), None
         if state is DeliveryState.PENDING:
-            again = next_attempt(
+            retry_at = next_attempt(
                 delivery.attempts,
                 self._settings.retry_delays,
                 now,
                 random.random(),  # noqa: S311 - spreads load, is not a secret
                 answer.pause,
             )
-            state = DeliveryState.PENDING if again is not None else DeliveryState.FAILED
+            state = DeliveryState.PENDING if retry_at is not None else DeliveryState.FAILED
         # If the database has stopped meanwhile, the message is due again when it runs, and is sent a second time.
         with suppress(ServiceUnavailable):
             await self._database.write(
@@ -222,7 +222,7 @@ class WebhookSender:
                 delivery,
                 state,
                 now,
-                next_attempt_at=again,
+                next_attempt_at=retry_at,
                 status=answer.status,
                 error=answer.error,
             )

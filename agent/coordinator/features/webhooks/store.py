@@ -54,8 +54,8 @@ class Secret:
 
     def valid(self, now: float) -> list[str]:
         """Return the secrets to sign with, the newest first."""
-        old = self.previous if self.previous_until is not None and self.previous_until > now else None
-        return [self.secret] if old is None else [self.secret, old]
+        former = self.previous if self.previous_until is not None and self.previous_until > now else None
+        return [self.secret] if former is None else [self.secret, former]
 
 
 _NAMES: Final = tuple(Delivery.__dataclass_fields__)
@@ -222,26 +222,26 @@ def rotate_secret(
     connection: Connection, account_id: str, new_secret: str, now: float, previous_until: float
 ) -> Secret:
     """Replace the account's secret. The previous one is also used until `previous_until`."""
-    before = secret_of(connection, account_id, new_secret, now, lock=True)
-    if before.secret == new_secret:  # there was none to replace
-        return before
-    made = Secret(new_secret, now, before.secret, previous_until)
+    former = secret_of(connection, account_id, new_secret, now, lock=True)
+    if former.secret == new_secret:  # there was none to replace
+        return former
+    replacement = Secret(new_secret, now, former.secret, previous_until)
     change = update(webhook_secrets).where(webhook_secrets.c.account_id == account_id)
-    connection.execute(change.values(**asdict(made)))
-    return made
+    connection.execute(change.values(**asdict(replacement)))
+    return replacement
 
 
 def prune(connection: Connection, finished_before: float) -> int:
     """Delete messages that finished long ago, at most `PRUNED_AT_ONCE`. Return how many."""
     columns = webhook_deliveries.c
-    old = (
+    expired = (
         select(columns.webhook_id)
         .where(columns.finished_at < finished_before)
         .order_by(columns.finished_at)
         .limit(PRUNED_AT_ONCE)
     )
     connection.execute(delete(gone_webhooks).where(gone_webhooks.c.gone_at < finished_before))
-    ids = list(connection.execute(old.with_for_update(skip_locked=True)).scalars())
+    ids = list(connection.execute(expired.with_for_update(skip_locked=True)).scalars())
     connection.execute(delete(webhook_deliveries).where(columns.webhook_id.in_(ids)))
     return len(ids)
 

@@ -18,16 +18,18 @@ from agent.sections import section_of
 async def secret(context: Context, caller: Caller) -> WebhookSecret:
     """Return the secret that signs the caller's webhooks, which the first call creates. Raises `Conflict`."""
     now = context.clock()
-    found = await context.database.write(store.secret_of, _account(caller), make_secret(), now)
-    return _secret(found, now)
+    current = await context.database.write(store.secret_of, _account(caller), make_secret(), now)
+    return _secret(current, now)
 
 
 async def rotate_secret(context: Context, caller: Caller) -> WebhookSecret:
     """Create a new secret. For a day the previous one signs webhooks too. Raises `Conflict`."""
     now = context.clock()
     until = now + section_of(context.settings, WebhookSettings).secret_overlap_seconds
-    made = await context.database.write(store.rotate_secret, _account(caller), make_secret(), now, until)
-    return _secret(made, now)
+    replacement = await context.database.write(
+        store.rotate_secret, _account(caller), make_secret(), now, until
+    )
+    return _secret(replacement, now)
 
 
 def _account(caller: Caller) -> str:
@@ -36,11 +38,11 @@ def _account(caller: Caller) -> str:
     return caller.account_id
 
 
-def _secret(found: Secret, now: float) -> WebhookSecret:
-    until = found.previous_until
+def _secret(current: Secret, now: float) -> WebhookSecret:
+    until = current.previous_until
     return WebhookSecret(
-        secret=found.secret,
-        created_at=format_time(found.created_at),
+        secret=current.secret,
+        created_at=format_time(current.created_at),
         previous_valid_until=format_time(until) if until is not None and until > now else None,
     )
 

@@ -131,10 +131,10 @@ def _miner(settings: Settings) -> str:
 def _find(settings: Settings, audit_id: str) -> Audit:
     """Return an audit by its id, or the end of it."""
     miner_id = _miner(settings)
-    before = None
+    page_end = None
     with local_api.owner(settings) as client:
         while True:
-            page = client.audits.of_miner(miner_id, limit=local_api.PAGE, before=before)
+            page = client.audits.of_miner(miner_id, limit=local_api.PAGE, before=page_end)
             for audit in page.audits:
                 if audit.audit_id.endswith(audit_id):
                     return audit
@@ -142,4 +142,4 @@ def _find(settings: Settings, audit_id: str) -> Audit:
                 raise ConfigurationError(
                     f"This miner has no decided audit {audit_id}. `aitbc-agent audits list` shows all."
                 )
-            before = page.next
+            page_end = page.next

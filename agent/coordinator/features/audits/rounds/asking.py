@@ -15,13 +15,10 @@ from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.choosing import UNPROVEN_SEALED
 from agent.coordinator.features.audits.rounds import deciding
 from agent.coordinator.features.audits.rounds.auditors import independent, is_doubted, preferred
-from agent.coordinator.features.audits.store import audits as store
-from agent.coordinator.features.audits.store import canaries, files
+from agent.coordinator.features.audits.store import audits, canaries, files
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import queue
-from agent.coordinator.store import receipts as receipt_store
+from agent.coordinator.store import jobs, queue, receipts
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.jobs import Cancel, Job, JobState
 from agent.core.matching import Restrictions
@@ -52,7 +49,7 @@ class NewIds:
 
 async def ask(context: Context) -> int:
     """Submit the audit jobs that are missing. Return how many audits were examined."""
-    roots = await context.database.read(store.unasked, BATCH)
+    roots = await context.database.read(audits.unasked, BATCH)
 
     async def submit(root: str) -> None:
         await context.database.write(_ask, context, root, NewIds.of(context))
@@ -65,13 +62,13 @@ async def ask(context: Context) -> int:
 
 async def give_up(context: Context) -> None:
     """Cancel audit jobs that no auditor has claimed in time."""
-    before = context.clock() - context.settings.audits.wait_seconds
-    for job_id in await context.database.read(store.unanswered, before, BATCH):
+    created_before = context.clock() - context.settings.audits.wait_seconds
+    for job_id in await context.database.read(audits.unanswered, created_before, BATCH):
         await context.database.write(_cancel, job_id, context.clock())
 
 
 def _cancel(connection: Connection, job_id: str, now: float) -> None:
-    record = job_store.lock(connection, job_id)
+    record = jobs.lock(connection, job_id)
     if record is not None and record.life.state is JobState.SUBMITTED:
         lifecycle.change(connection, record, Cancel(now), now)
 
@@ -86,32 +83,34 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
 
     With `final`, submit it even if none is online.
     """
-    opinions = store.lock(connection, root)
-    asked = next((one for one in opinions if one.opinion is None and one.status == store.WAITING), None)
-    if asked is None:
+    opinions = audits.lock(connection, root)
+    open_audit = next(
+        (audit for audit in opinions if audit.opinion is None and audit.status == audits.WAITING), None
+    )
+    if open_audit is None:
         return
     now, settings = context.clock(), context.settings.audits
-    source = job_store.find(connection, opinions[0].job_id)
+    source = jobs.find(connection, opinions[0].job_id)
     restrictions, auditors = independent(connection, context, opinions, now)
     recheck = ids.follow_up.number < settings.recheck_share
-    restrictions, auditors = preferred(connection, asked, restrictions, auditors, recheck=recheck)
-    waited = asked.created_at + settings.wait_seconds <= now or not is_doubted(opinions)
+    restrictions, auditors = preferred(connection, open_audit, restrictions, auditors, recheck=recheck)
+    waited = open_audit.created_at + settings.wait_seconds <= now or not is_doubted(opinions)
     if not final and not auditors:
         if waited:
-            deciding.answer_missing(connection, context, opinions, asked, NOBODY, ids.follow_up)
+            deciding.answer_missing(connection, context, opinions, open_audit, NOBODY, ids.follow_up)
         return
     payload = None if source is None else _specification(connection, context, source, opinions, ids.job_id)
     if source is None or payload is None:
         why = UNPROVEN_SEALED if source is not None and source.is_opaque else DELETED
-        deciding.answer_missing(connection, context, opinions, asked, why, ids.follow_up)
+        deciding.answer_missing(connection, context, opinions, open_audit, why, ids.follow_up)
         return
     max_cost = funds.max_cost(connection, settings, source, auditors, opinions, now)
     if max_cost is None:
         # What the first opinion has shown is worth waiting for other audits to end, which frees what they might have cost.
-        if final or asked.is_root or waited:
-            deciding.answer_missing(connection, context, opinions, asked, UNAFFORDABLE, ids.follow_up)
+        if final or open_audit.is_root or waited:
+            deciding.answer_missing(connection, context, opinions, open_audit, UNAFFORDABLE, ids.follow_up)
         return
-    _submit(connection, context, source, opinions, asked, payload, restrictions, max_cost, ids)
+    _submit(connection, context, source, opinions, open_audit, payload, restrictions, max_cost, ids)
 
 
 def _submit(
@@ -119,7 +118,7 @@ def _submit(
     context: Context,
     source: JobRecord,
     opinions: Sequence[AuditRecord],
-    asked: AuditRecord,
+    audit: AuditRecord,
     payload: bytes,
     restrictions: Restrictions,
     max_cost: int,
@@ -160,23 +159,23 @@ def _submit(
         files.copy_inputs(connection, source.job_id, record.job_id, with_outputs=True)
     else:
         files.copy_inputs(connection, earlier, record.job_id, with_outputs=False)
-    if asked.audit_job_id is not None:  # its run failed, and what it contained is in the new one
-        deciding.delete_data(connection, asked.audit_job_id, now)
-        left = max(0, opinions[0].charged - store.cost_of(connection, [asked.audit_job_id]))
-        store.change(connection, opinions[0].audit_id, charged=left)
-    store.change(
+    if audit.audit_job_id is not None:  # its run failed, and what it contained is in the new one
+        deciding.delete_data(connection, audit.audit_job_id, now)
+        unspent = max(0, opinions[0].charged - audits.cost_of(connection, [audit.audit_job_id]))
+        audits.change(connection, opinions[0].audit_id, charged=unspent)
+    audits.change(
         connection,
-        asked.audit_id,
+        audit.audit_id,
         audit_job_id=record.job_id,
-        status=store.RUNNING,
-        asked=asked.asked + 1,
+        status=audits.RUNNING,
+        asked=audit.asked + 1,
         evidence=None,
     )
 
 
 def _earlier_job(opinions: Sequence[AuditRecord]) -> str | None:
     """Return an audit job of this audit: it contains everything that the next one needs."""
-    return next(iter(store.audit_jobs_of(opinions)), None)
+    return next(iter(audits.audit_jobs_of(opinions)), None)
 
 
 def _specification(
@@ -192,13 +191,13 @@ def _specification(
     """
     earlier = _earlier_job(opinions)
     if earlier is not None:
-        record = job_store.find(connection, earlier)
+        record = jobs.find(connection, earlier)
         if record is None or record.deleted_at is not None:
             return None
         return _renamed(record.spec, earlier, job_id)
     root = opinions[0]
-    results = job_store.results_of(connection, source.job_id)
-    receipt = receipt_store.of_job(connection, source.job_id)
+    results = jobs.results_of(connection, source.job_id)
+    receipt = receipts.of_job(connection, source.job_id)
     if source.deleted_at is not None or results is None or receipt is None or source.is_opaque:
         return None
     spec: dict[str, Any] = orjson.loads(source.spec)

@@ -10,9 +10,7 @@ from agent.coordinator.features.audits.rules import Verdict
 from agent.coordinator.features.audits.store import proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import queue
+from agent.coordinator.store import jobs, miners, queue
 from agent.core.feasibility import KnownMiner, checks
 from agent.core.matching import Restrictions
 
@@ -21,7 +19,7 @@ def independent(
     connection: Connection, context: Context, opinions: Sequence[AuditRecord], now: float
 ) -> tuple[Restrictions, list[KnownMiner]]:
     """Return the restrictions of an audit job for another opinion, and the auditors within them that are online."""
-    source = job_store.find(connection, opinions[0].job_id)
+    source = jobs.find(connection, opinions[0].job_id)
     restrictions = Restrictions(
         audit=True,
         excluded=_concerned(connection, opinions),
@@ -39,13 +37,13 @@ def independent(
 
 def is_doubted(opinions: Sequence[AuditRecord]) -> bool:
     """Return whether a further opinion is worth waiting for: not if the others prove nothing, or pass after one that does not."""
-    given = [one.opinion for one in opinions if one.opinion is not None]
-    return not given or given[0] != Verdict.UNPROVEN or Verdict.FAIL in given
+    verdicts = [audit.opinion for audit in opinions if audit.opinion is not None]
+    return not verdicts or verdicts[0] != Verdict.UNPROVEN or Verdict.FAIL in verdicts
 
 
 def preferred(
     connection: Connection,
-    asked: AuditRecord,
+    audit: AuditRecord,
     restrictions: Restrictions,
     auditors: list[KnownMiner],
     *,
@@ -55,8 +53,8 @@ def preferred(
 
     With `recheck`, the latter are asked too: they may have become able to compare.
     """
-    failed = _fleets(connection, {asked.auditor_id} if asked.auditor_id else set())
-    useless = set() if recheck else proofs.useless_auditors(connection, asked.service, asked.model)
+    failed = _fleets(connection, {audit.auditor_id} if audit.auditor_id else set())
+    useless = set() if recheck else proofs.useless_auditors(connection, audit.service, audit.model)
     for avoided in (failed | useless, failed):
         remaining = [miner for miner in auditors if miner.miner_id not in avoided]
         if remaining:
@@ -66,11 +64,11 @@ def preferred(
 
 def _concerned(connection: Connection, opinions: Sequence[AuditRecord]) -> frozenset[str]:
     """Return the audited miner, the auditors that have given an opinion, and all others of their owners."""
-    gave = {one.auditor_id for one in opinions if one.auditor_id and one.opinion is not None}
+    gave = {audit.auditor_id for audit in opinions if audit.auditor_id and audit.opinion is not None}
     return _fleets(connection, {opinions[0].miner_id, *gave})
 
 
 def _fleets(connection: Connection, miner_ids: Collection[str]) -> frozenset[str]:
     """Return these miners, and all others of their owners."""
-    others = (miner_store.fleet(connection, miner_id) for miner_id in miner_ids)
-    return frozenset(miner_ids).union(miner.miner_id for fleet in others for miner in fleet)
+    fleets = (miners.fleet(connection, miner_id) for miner_id in miner_ids)
+    return frozenset(miner_ids).union(miner.miner_id for fleet in fleets for miner in fleet)

@@ -27,17 +27,11 @@ from agent.coordinator.features.audits.rules import (
     after_second_opinion,
     decide,
 )
-from agent.coordinator.features.audits.store import audits as store
-from agent.coordinator.features.audits.store import proofs
+from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
-from agent.coordinator.features.log import store as log_store
-from agent.coordinator.features.log.store import NewLeaf
+from agent.coordinator.features.log.store import NewLeaf, queue
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import events as event_store
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import locks
-from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store import artifacts, events, jobs, locks, miners
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import ServiceUnavailable
@@ -88,19 +82,25 @@ def parse_answer(results: object) -> Answer | None:
     """Return the answer in an audit job's results, or None if it is malformed: auditors may lie, or be broken."""
     if not isinstance(results, dict):
         return None
-    verdict, where, reason = results.get("verdict"), results.get("where", ""), results.get("reason")
+    verdict, position, reason = results.get("verdict"), results.get("where", ""), results.get("reason")
     distances, limits = _figures(results.get("distances")), _figures(results.get("limits"))
     if verdict not in tuple(Verdict) or distances is None or limits is None:
         return None
-    if not isinstance(where, str) or not isinstance(reason, str) or max(len(where), len(reason)) > MAX_TEXT:
+    if (
+        not isinstance(position, str)
+        or not isinstance(reason, str)
+        or max(len(position), len(reason)) > MAX_TEXT
+    ):
         return None
     # They would reach the terminals of owners, and PostgreSQL's text cannot contain NUL.
     if any(
-        unicodedata.category(sign) == "Cc" for words in (where, reason, *distances, *limits) for sign in words
+        unicodedata.category(sign) == "Cc"
+        for words in (position, reason, *distances, *limits)
+        for sign in words
     ):
         return None
     cause = Cause.MINER if results.get("cause") == Cause.MINER.value else Cause.OTHER
-    return Answer(Verdict(verdict), distances, limits, where, reason, cause)
+    return Answer(Verdict(verdict), distances, limits, position, reason, cause)
 
 
 def _figures(value: object) -> dict[str, float] | None:
@@ -114,7 +114,7 @@ def _figures(value: object) -> dict[str, float] | None:
 
 async def collect(context: Context) -> int:
     """Read the opinions of audit jobs that have ended, and apply their decisions. Return how many audits were examined."""
-    roots = await context.database.read(store.answered, BATCH)
+    roots = await context.database.read(audits.answered, BATCH)
 
     async def read(root: str) -> None:
         decided = await context.database.write(_collect, context, root, FollowUp.of(context))
@@ -127,41 +127,43 @@ async def collect(context: Context) -> int:
 
 async def one_by_one(ids: Sequence[str], step: Callable[[str], Awaitable[None]]) -> None:
     """Run a step for each of these audits or canaries. One that fails is logged, and does not stop the others."""
-    for one in ids:
+    for record_id in ids:
         try:
-            await step(one)
+            await step(record_id)
         except ServiceUnavailable:
             raise
         except Exception:  # its next round may succeed
-            log.exception("audit_step_failed", id=one)
+            log.exception("audit_step_failed", id=record_id)
 
 
 def _collect(connection: Connection, context: Context, root: str, ids: FollowUp) -> list[tuple[str, str]]:
-    opinions = store.lock(connection, root)
-    for one in opinions:
-        if one.status != store.RUNNING or one.opinion is not None or one.audit_job_id is None:
+    opinions = audits.lock(connection, root)
+    for audit in opinions:
+        if audit.status != audits.RUNNING or audit.opinion is not None or audit.audit_job_id is None:
             continue
-        record = job_store.find(connection, one.audit_job_id)
+        record = jobs.find(connection, audit.audit_job_id)
         if record is None or record.life.finished_at is None:
             continue
         if record.life.state is JobState.COMPLETED:
-            answer = _answer_of(connection, one, record) or unproven(MALFORMED)
-            records.count_opinion(connection, context, one, record, answer.verdict)
-            return _answer(connection, context, opinions, one, record.miner_id, answer, ids)
-        if one.asked < context.settings.audits.attempts:  # of another auditor, if there is one
-            store.change(connection, one.audit_id, status=store.WAITING, auditor_id=record.miner_id)
+            answer = _answer_of(connection, audit, record) or unproven(MALFORMED)
+            records.count_opinion(connection, context, audit, record, answer.verdict)
+            return _answer(connection, context, opinions, audit, record.miner_id, answer, ids)
+        if audit.asked < context.settings.audits.attempts:  # of another auditor, if there is one
+            audits.change(connection, audit.audit_id, status=audits.WAITING, auditor_id=record.miner_id)
             return []
-        contested = any(known.opinion not in (None, Verdict.UNPROVEN) for known in opinions)
-        return _answer(connection, context, opinions, one, None, unproven(NO_ANSWER), ids, others=contested)
+        contested = any(other_audit.opinion not in (None, Verdict.UNPROVEN) for other_audit in opinions)
+        return _answer(
+            connection, context, opinions, audit, None, unproven(NO_ANSWER), ids, others_can_audit=contested
+        )
     return []
 
 
-def _answer_of(connection: Connection, asked: AuditRecord, record: JobRecord) -> Answer | None:
+def _answer_of(connection: Connection, audit: AuditRecord, record: JobRecord) -> Answer | None:
     """Return the answer of a completed audit job, None for one that does not count."""
     auditor_id = record.miner_id or ""
-    if auditor_id == asked.miner_id or miner_store.are_of_one_owner(connection, asked.miner_id, auditor_id):
+    if auditor_id == audit.miner_id or miners.are_of_one_owner(connection, audit.miner_id, auditor_id):
         return None
-    text = job_store.results_of(connection, record.job_id)
+    text = jobs.results_of(connection, record.job_id)
     return None if text is None else parse_answer(orjson.loads(text))
 
 
@@ -174,30 +176,30 @@ def answer_missing(
     connection: Connection,
     context: Context,
     opinions: Sequence[AuditRecord],
-    asked: AuditRecord,
+    audit: AuditRecord,
     reason: str,
     ids: FollowUp,
 ) -> list[tuple[str, str]]:
     """Record that no auditor can give this opinion or another one. Return the kind and the verdict of each decision that follows."""
-    return _answer(connection, context, opinions, asked, None, unproven(reason), ids, others=False)
+    return _answer(connection, context, opinions, audit, None, unproven(reason), ids, others_can_audit=False)
 
 
 def _answer(
     connection: Connection,
     context: Context,
     opinions: Sequence[AuditRecord],
-    asked: AuditRecord,
+    audit: AuditRecord,
     auditor_id: str | None,
     answer: Answer,
     ids: FollowUp,
     *,
-    others: bool = True,
+    others_can_audit: bool = True,
 ) -> list[tuple[str, str]]:
-    """Store an opinion, and everything that it decides. Without `others`, nobody can be asked for a further one."""
+    """Store an opinion, and everything that it decides. Without `others_can_audit`, nobody can be asked for a further one."""
     now = context.clock()
-    audited = job_store.find(connection, asked.job_id)
+    audited = jobs.find(connection, audit.job_id)
     if auditor_id is not None and audited is not None and audited.deleted_at is not None:
-        answer = replace(answer, where="", reason=store.ERASED)
+        answer = replace(answer, where="", reason=audits.ERASED)
     values: dict[str, Any] = {
         "auditor_id": auditor_id,
         "opinion": answer.verdict.value,
@@ -208,28 +210,30 @@ def _answer(
         "cause": answer.cause.value,
         "salt": ids.salt,
     }
-    if not asked.is_root:
-        values |= {"verdict": answer.verdict.value, "status": store.DECIDED, "decided_at": now}
-    store.change(connection, asked.audit_id, **values)
-    opinions = [replace(one, **values) if one.audit_id == asked.audit_id else one for one in opinions]
-    log.info("audit_opinion", audit_id=asked.audit_id, miner_id=asked.miner_id, verdict=answer.verdict.value)
-    if asked.kind == Kind.SECOND_OPINION:
+    if not audit.is_root:
+        values |= {"verdict": answer.verdict.value, "status": audits.DECIDED, "decided_at": now}
+    audits.change(connection, audit.audit_id, **values)
+    opinions = [
+        replace(opinion, **values) if opinion.audit_id == audit.audit_id else opinion for opinion in opinions
+    ]
+    log.info("audit_opinion", audit_id=audit.audit_id, miner_id=audit.miner_id, verdict=answer.verdict.value)
+    if audit.kind == Kind.SECOND_OPINION:
         return _reconsider(connection, opinions, now)
-    return _decide(connection, context, opinions, ids, now, others=others)
+    return _decide(connection, context, opinions, ids, now, others_can_audit=others_can_audit)
 
 
 def opinions_for(opinions: Sequence[AuditRecord]) -> list[Opinion]:
     """Return the opinions that decide an audit, which excludes second opinions."""
     return [
-        Opinion(one.auditor_id or "", Verdict(one.opinion), Cause(one.cause))
-        for one in opinions
-        if one.kind != Kind.SECOND_OPINION and one.opinion is not None
+        Opinion(audit.auditor_id or "", Verdict(audit.opinion), Cause(audit.cause))
+        for audit in opinions
+        if audit.kind != Kind.SECOND_OPINION and audit.opinion is not None
     ]
 
 
 def decision_of(opinions: Sequence[AuditRecord]) -> Decision | None:
     """Return what the opinions of a decided audit have decided."""
-    return decide(opinions_for(opinions), others=False)
+    return decide(opinions_for(opinions), others_can_audit=False)
 
 
 def _decide(
@@ -239,50 +243,50 @@ def _decide(
     ids: FollowUp,
     now: float,
     *,
-    others: bool,
+    others_can_audit: bool,
 ) -> list[tuple[str, str]]:
-    root, given = opinions[0], opinions_for(opinions)
-    if others and not is_doubted(opinions):
-        others = bool(independent(connection, context, opinions, now)[1])
+    root, verdicts = opinions[0], opinions_for(opinions)
+    if others_can_audit and not is_doubted(opinions):
+        others_can_audit = bool(independent(connection, context, opinions, now)[1])
     recheck = ids.number < context.settings.audits.recheck_share
-    decision = decide(given, recheck=recheck, others=others)
+    decision = decide(verdicts, recheck=recheck, others_can_audit=others_can_audit)
     if decision is None:
-        store.add(connection, root.another(Kind.THIRD, ids.audit_id, now))
+        audits.add(connection, root.another(Kind.THIRD, ids.audit_id, now))
         return []
     verdict, cause = decision.verdict, decision.cause
     if verdict is Verdict.UNPROVEN and root.contradiction:
         cause = Cause.REGISTRATION
     values: dict[str, Any] = {
-        "verdict": verdict.value, "cause": cause.value, "status": store.DECIDED, "decided_at": now, "evidence": None,
+        "verdict": verdict.value, "cause": cause.value, "status": audits.DECIDED, "decided_at": now, "evidence": None,
     }  # fmt: skip
-    store.change(connection, root.audit_id, **values)
+    audits.change(connection, root.audit_id, **values)
     root = replace(root, **values)
     records.count_decision(connection, root, opinions, decision)
-    complete = verdict is not Verdict.UNPROVEN and all(one.auditor_id for one in opinions)
-    if not complete and (left := funds.unspent(connection, opinions)):
-        funds.refund(connection, root.account_id, root.job_id, ids.tx_id, left, now)
-        store.change(connection, root.audit_id, charged=root.charged - left)
+    complete = verdict is not Verdict.UNPROVEN and all(audit.auditor_id for audit in opinions)
+    if not complete and (unspent := funds.unspent(connection, opinions)):
+        funds.refund(connection, root.account_id, root.job_id, ids.tx_id, unspent, now)
+        audits.change(connection, root.audit_id, charged=root.charged - unspent)
     queue_leaf(connection, root, opinions, decision)
-    event_store.add(connection, [_event(root, now)], now)
+    events.add(connection, [_event(root, now)], now)
     return [(root.kind, verdict.value)]
 
 
 def _reconsider(connection: Connection, opinions: Sequence[AuditRecord], now: float) -> list[tuple[str, str]]:
     """Apply a second opinion to a decided audit."""
     root = opinions[0]
-    second = next(one for one in opinions if one.kind == Kind.SECOND_OPINION)
-    before, said = Verdict(root.verdict or ""), Verdict(second.opinion or "")
-    after = after_second_opinion(before, said)
-    if after is not before:
+    second = next(audit for audit in opinions if audit.kind == Kind.SECOND_OPINION)
+    first_verdict, second_verdict = Verdict(root.verdict or ""), Verdict(second.opinion or "")
+    verdict = after_second_opinion(first_verdict, second_verdict)
+    if verdict is not first_verdict:
         locks.statistics(connection, [root.miner_id])
-        known = proofs.find(connection, root.miner_id, proofs.MINER, root.service, root.model)
-        known = known.without_failure(Kind(root.kind))
-        proofs.save(connection, root.miner_id, proofs.MINER, root.service, root.model, known)
-        store.change(connection, root.audit_id, verdict=after.value)
-    decided = replace(second, verdict=after.value, decided_at=now)
-    queue_leaf(connection, decided, [second], Decision(after))
-    event_store.add(connection, [_event(replace(root, verdict=after.value), now)], now)
-    return [(second.kind, said.value)]
+        standing = proofs.find(connection, root.miner_id, proofs.MINER, root.service, root.model)
+        standing = standing.without_failure(Kind(root.kind))
+        proofs.save(connection, root.miner_id, proofs.MINER, root.service, root.model, standing)
+        audits.change(connection, root.audit_id, verdict=verdict.value)
+    decided = replace(second, verdict=verdict.value, decided_at=now)
+    queue_leaf(connection, decided, [second], Decision(verdict))
+    events.add(connection, [_event(replace(root, verdict=verdict.value), now)], now)
+    return [(second.kind, second_verdict.value)]
 
 
 def queue_leaf(
@@ -295,7 +299,7 @@ def queue_leaf(
     """Queue the leaf of a decided audit or second opinion, or of the sanction that follows from it."""
     logged = logged_verdict(audit, opinions, decision, sanction)
     reference = audit.audit_id if sanction is None else f"{audit.audit_id}:sanction"
-    log_store.queue(connection, [NewLeaf(reference, logged.to_leaf())])
+    queue(connection, [NewLeaf(reference, logged.to_leaf())])
 
 
 def logged_verdict(
@@ -314,16 +318,20 @@ def logged_verdict(
         verdict=decision.verdict.value,
         opinions=tuple(
             LoggedOpinion(
-                audit_id=one.audit_id,
-                kind=one.kind,
-                receipt_id=None if one.auditor_id is None else receipt_id(one.audit_job_id or ""),
-                verdict=one.opinion or Verdict.UNPROVEN.value,
+                audit_id=opinion.audit_id,
+                kind=opinion.kind,
+                receipt_id=None if opinion.auditor_id is None else receipt_id(opinion.audit_job_id or ""),
+                verdict=opinion.opinion or Verdict.UNPROVEN.value,
                 comparison_sha256=comparison_sha256(
-                    orjson.loads(one.distances), orjson.loads(one.limits), one.position, one.reason, one.salt
+                    orjson.loads(opinion.distances),
+                    orjson.loads(opinion.limits),
+                    opinion.position,
+                    opinion.reason,
+                    opinion.salt,
                 ),
             )
-            for one in opinions
-            if second or one.kind != Kind.SECOND_OPINION
+            for opinion in opinions
+            if second or opinion.kind != Kind.SECOND_OPINION
         ),
         odd_ones=decision.odd_ones,
         sanction=sanction,
@@ -333,9 +341,9 @@ def logged_verdict(
 
 def delete_data(connection: Connection, audit_job_id: str, now: float) -> None:
     """Delete the copy of a job's data in an audit job that has ended. Its receipt and its payment remain."""
-    record = job_store.lock(connection, audit_job_id)
+    record = jobs.lock(connection, audit_job_id)
     if record is not None and record.deleted_at is None and record.life.state in FINAL:
-        artifact_store.release(connection, [audit_job_id], record.account_id)
+        artifacts.release(connection, [audit_job_id], record.account_id)
         lifecycle.delete_data(connection, [record], now)
 
 
@@ -344,7 +352,7 @@ def _event(root: AuditRecord, now: float) -> NewEvent:
         "kind": "audit",
         "audit_id": root.audit_id,
         "job_id": root.job_id,
-        "status": store.DECIDED,
+        "status": audits.DECIDED,
         "verdict": root.verdict,
         "timestamp": format_time(now),
     }

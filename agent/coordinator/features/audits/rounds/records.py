@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.rules import AGREEING, Cause, Decision, Kind, Verdict, looking
-from agent.coordinator.features.audits.store import audits as store
-from agent.coordinator.features.audits.store import proofs
+from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import locks, miner_stats
+from agent.coordinator.store import jobs, locks, miner_stats
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import payment_id
 from agent.coordinator.store.miner_stats import MinerStats, Work
@@ -19,30 +17,30 @@ from agent.core.market.reputation import WITHDRAWN
 
 
 def count_opinion(
-    connection: Connection, context: Context, asked: AuditRecord, record: JobRecord, verdict: Verdict
+    connection: Connection, context: Context, audit: AuditRecord, record: JobRecord, verdict: Verdict
 ) -> None:
     """Count an auditor's opinion. Of the pay for one that proves nothing, it keeps what looking costs, and no success in its reputation."""
     auditor_id = record.miner_id or ""
     locks.statistics(connection, [auditor_id])
-    known = proofs.find(connection, auditor_id, proofs.AUDITOR, asked.service, asked.model)
-    known = known.after_opinion(verdict)
-    proofs.save(connection, auditor_id, proofs.AUDITOR, asked.service, asked.model, known)
+    standing = proofs.find(connection, auditor_id, proofs.AUDITOR, audit.service, audit.model)
+    standing = standing.after_opinion(verdict)
+    proofs.save(connection, auditor_id, proofs.AUDITOR, audit.service, audit.model, standing)
     if verdict is not Verdict.UNPROVEN:
         return
     now = context.clock()
-    source = job_store.find(connection, asked.job_id)
+    source = jobs.find(connection, audit.job_id)
     usual = 0 if source is None else funds.usual_cost(source)
-    taken = funds.take_back(
+    forfeited = funds.take_back(
         connection,
-        tx_id=payment_id(record.job_id) + store.UNEARNED,
+        tx_id=payment_id(record.job_id) + audits.UNEARNED,
         job_id=record.job_id,
         account_id=funds.AUDITS,
         miner_id=auditor_id,
-        note=f"{asked.audit_id}: the opinion proves nothing",
+        note=f"{audit.audit_id}: the opinion proves nothing",
         now=now,
         keep=looking(usual, context.settings.audits.prefill_percent),
     )
-    less = MinerStats(earned=-taken)
+    less = MinerStats(earned=-forfeited)
     miner_stats.add(connection, [Work(auditor_id, funds.AUDITS, less, success=True, weight=WITHDRAWN)], now)
 
 
@@ -50,19 +48,21 @@ def count_decision(
     connection: Connection, root: AuditRecord, opinions: Sequence[AuditRecord], decision: Decision
 ) -> None:
     """Count a decision for its miner, and for its auditors whose opinions it confirms or refutes."""
-    agreeing = [one.auditor_id for one in opinions if one.auditor_id and one.opinion == decision.verdict]
+    agreeing = [
+        audit.auditor_id for audit in opinions if audit.auditor_id and audit.opinion == decision.verdict
+    ]
     proven = decision.verdict is not Verdict.UNPROVEN and len(agreeing) >= AGREEING
     auditors = {*agreeing, *decision.odd_ones, *decision.refuted} if proven else set()
     locks.statistics(connection, {root.miner_id, *auditors})
-    known = proofs.find(connection, root.miner_id, proofs.MINER, root.service, root.model)
-    known = known.after(Kind(root.kind), decision.verdict, root.engine, Cause(root.cause))
-    proofs.save(connection, root.miner_id, proofs.MINER, root.service, root.model, known)
+    standing = proofs.find(connection, root.miner_id, proofs.MINER, root.service, root.model)
+    standing = standing.after(Kind(root.kind), decision.verdict, root.engine, Cause(root.cause))
+    proofs.save(connection, root.miner_id, proofs.MINER, root.service, root.model, standing)
     for auditor_id in sorted(auditors):
-        known = proofs.find(connection, auditor_id, proofs.AUDITOR, root.service, root.model)
+        standing = proofs.find(connection, auditor_id, proofs.AUDITOR, root.service, root.model)
         if auditor_id in decision.refuted:
-            known = known.after_refutation()
+            standing = standing.after_refutation()
         else:
-            known = known.after(
+            standing = standing.after(
                 Kind.CHECK, Verdict.FAIL if auditor_id in decision.odd_ones else Verdict.PASS, ""
             )
-        proofs.save(connection, auditor_id, proofs.AUDITOR, root.service, root.model, known)
+        proofs.save(connection, auditor_id, proofs.AUDITOR, root.service, root.model, standing)

@@ -10,8 +10,7 @@ from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.metrics import SANCTIONS
 from agent.coordinator.features.audits.rounds.deciding import decision_of, delete_data, one_by_one, queue_leaf
 from agent.coordinator.features.audits.rules import Cause, Kind, Verdict, error_probability, is_proven
-from agent.coordinator.features.audits.store import audits as store
-from agent.coordinator.features.audits.store import canaries, proofs
+from agent.coordinator.features.audits.store import audits, canaries, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import locks, miner_stats
@@ -27,8 +26,8 @@ log = structlog.get_logger()
 
 async def settle(context: Context) -> int:
     """Carry out what follows from decided audits. Return how many were examined."""
-    before = context.clock() - context.settings.audits.second_opinion_seconds
-    roots = await context.database.read(store.unsettled, before, BATCH)
+    decided_before = context.clock() - context.settings.audits.second_opinion_seconds
+    roots = await context.database.read(audits.unsettled, decided_before, BATCH)
 
     async def follow(root: str) -> None:
         for role in await context.database.write(_settle, context, root):
@@ -40,8 +39,12 @@ async def settle(context: Context) -> int:
 
 def _settle(connection: Connection, context: Context, root: str) -> list[str]:
     """Settle one audit. Return the roles in which miners are sanctioned for it."""
-    opinions = store.lock(connection, root)
-    if not opinions or opinions[0].settled_at is not None or any(one.opinion is None for one in opinions):
+    opinions = audits.lock(connection, root)
+    if (
+        not opinions
+        or opinions[0].settled_at is not None
+        or any(opinion.opinion is None for opinion in opinions)
+    ):
         return []
     now, audit = context.clock(), opinions[0]
     sanctioned: list[str] = []
@@ -55,11 +58,11 @@ def _settle(connection: Connection, context: Context, root: str) -> list[str]:
         elif audit.verdict == Verdict.UNPROVEN and audit.cause:
             works = [Work(audit.miner_id, audit.account_id, MinerStats(), success=True, weight=WITHDRAWN)]
             miner_stats.add(connection, works, now)
-    store.change(connection, root, settled_at=now)
-    for one in opinions:
-        if not one.is_root:
-            store.change(connection, one.audit_id, settled_at=now)
-    for job_id in sorted(store.audit_jobs_of(opinions)):
+    audits.change(connection, root, settled_at=now)
+    for opinion in opinions:
+        if not opinion.is_root:
+            audits.change(connection, opinion.audit_id, settled_at=now)
+    for job_id in sorted(audits.audit_jobs_of(opinions)):
         delete_data(connection, job_id, now)
     canary = None if audit.canary_id is None else canaries.find(connection, audit.canary_id)
     if canary is not None and canary.deleted_at is not None:
@@ -75,32 +78,38 @@ def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord
     counts = proofs.find(connection, audit.miner_id, proofs.MINER, audit.service, audit.model).counts(kind)
     bound = settings.canary_false_positive_bound if kind is Kind.CANARY else settings.false_positive_bound
     probability = error_probability(counts, bound)
-    store.change(connection, audit.audit_id, probability=probability)
+    audits.change(connection, audit.audit_id, probability=probability)
     if not settings.enforce or not is_proven(counts, bound):
         return []
-    failed = store.failed_of(connection, audit.miner_id, audit.service, audit.model)
+    failed = audits.failed_of(connection, audit.miner_id, audit.service, audit.model)
     due = [
-        one
-        for one in failed
-        if one.kind == audit.kind and (one.settled_at is not None or one.audit_id == audit.audit_id)
+        due_audit
+        for due_audit in failed
+        if due_audit.kind == audit.kind
+        and (due_audit.settled_at is not None or due_audit.audit_id == audit.audit_id)
     ]
-    for one in due:
+    for due_audit in due:
         lost = funds.take_back(
             connection,
-            tx_id=_tx_id(one.audit_id),
-            job_id=one.job_id,
-            account_id=one.account_id,
-            miner_id=one.miner_id,
-            note=_note(one.audit_id, one.job_id),
+            tx_id=_tx_id(due_audit.audit_id),
+            job_id=due_audit.job_id,
+            account_id=due_audit.account_id,
+            miner_id=due_audit.miner_id,
+            note=_note(due_audit.audit_id, due_audit.job_id),
             now=now,
         )
-        _count_sanction(connection, one.miner_id, lost, now)
-        store.change(connection, one.audit_id, enforced=1, forfeited=lost, probability=probability)
-        opinions = store.opinions_of(connection, one.audit_id)
+        _count_sanction(connection, due_audit.miner_id, lost, now)
+        audits.change(connection, due_audit.audit_id, enforced=1, forfeited=lost, probability=probability)
+        opinions = audits.opinions_of(connection, due_audit.audit_id)
         if (decision := decision_of(opinions)) is not None:
             sanction = Sanction(f"{probability:.1e}", from_units(lost))
             queue_leaf(connection, opinions[0], opinions, decision, sanction)
-        log.warning("audit_sanction", audit_id=one.audit_id, miner_id=one.miner_id, job_id=one.job_id)
+        log.warning(
+            "audit_sanction",
+            audit_id=due_audit.audit_id,
+            miner_id=due_audit.miner_id,
+            job_id=due_audit.job_id,
+        )
     return [proofs.MINER] * len(due)
 
 
@@ -112,24 +121,31 @@ def _sanction_auditors(
     decision = decision_of(opinions)
     odd_ones = () if decision is None else decision.odd_ones
     sanctioned = []
-    for one in opinions:
-        if one.auditor_id not in odd_ones or one.audit_job_id is None or not settings.enforce:
+    for opinion in opinions:
+        if opinion.auditor_id not in odd_ones or opinion.audit_job_id is None or not settings.enforce:
             continue
-        counts = proofs.find(connection, one.auditor_id, proofs.AUDITOR, one.service, one.model).organic
+        counts = proofs.find(
+            connection, opinion.auditor_id, proofs.AUDITOR, opinion.service, opinion.model
+        ).organic
         if not is_proven(counts, settings.false_positive_bound):
             continue
-        locks.statistics(connection, [one.auditor_id])
+        locks.statistics(connection, [opinion.auditor_id])
         lost = funds.take_back(
             connection,
-            tx_id=_tx_id(one.audit_job_id),
-            job_id=one.audit_job_id,
+            tx_id=_tx_id(opinion.audit_job_id),
+            job_id=opinion.audit_job_id,
             account_id=funds.AUDITS,
-            miner_id=one.auditor_id,
-            note=_note(one.audit_id, one.audit_job_id),
+            miner_id=opinion.auditor_id,
+            note=_note(opinion.audit_id, opinion.audit_job_id),
             now=now,
         )
-        _count_sanction(connection, one.auditor_id, lost, now)
-        log.warning("audit_sanction", audit_id=one.audit_id, miner_id=one.auditor_id, job_id=one.audit_job_id)
+        _count_sanction(connection, opinion.auditor_id, lost, now)
+        log.warning(
+            "audit_sanction",
+            audit_id=opinion.audit_id,
+            miner_id=opinion.auditor_id,
+            job_id=opinion.audit_job_id,
+        )
         sanctioned.append(proofs.AUDITOR)
     return sanctioned
 

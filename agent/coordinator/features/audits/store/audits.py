@@ -186,12 +186,14 @@ def answered(connection: Connection, limit: int) -> list[str]:
     return list(dict.fromkeys(connection.execute(query.order_by(audits.c.audit_id).limit(limit)).scalars()))
 
 
-def unanswered(connection: Connection, before: float, limit: int) -> list[str]:
+def unanswered(connection: Connection, created_before: float, limit: int) -> list[str]:
     """Return audit jobs submitted before this time that no auditor has claimed."""
     query = (
         select(jobs.c.job_id)
         .join(audits, jobs.c.job_id == audits.c.audit_job_id)
-        .where(_OPEN, audits.c.opinion.is_(None), jobs.c.state == "submitted", jobs.c.created_at < before)
+        .where(
+            _OPEN, audits.c.opinion.is_(None), jobs.c.state == "submitted", jobs.c.created_at < created_before
+        )
     )
     return list(connection.execute(query.limit(limit)).scalars())
 
@@ -208,11 +210,11 @@ def unsettled(connection: Connection, decided_before: float, limit: int) -> list
 
 def jobs_in_use(connection: Connection) -> set[str]:
     """Return the jobs whose data audits still need: the audited jobs and audit jobs of audits that are not settled."""
-    found = [
+    rows_in_use = [
         connection.execute(select(audits.c.job_id, audits.c.audit_job_id).where(condition))
         for condition in (_OPEN, _UNSETTLED)
     ]
-    return {job_id for rows in found for row in rows for job_id in row if job_id is not None}
+    return {job_id for rows in rows_in_use for row in rows for job_id in row if job_id is not None}
 
 
 def anything_open(connection: Connection) -> bool:
@@ -242,21 +244,21 @@ def page(
     verdict: str | None = None,
     only_decided: bool = False,
     limit: int,
-    before: str | None,
+    before_id: str | None,
 ) -> list[AuditRecord]:
-    """Return opinions, newest first, before the id `before`; with `only_decided`, those whose audit is decided."""
+    """Return opinions, newest first, before the id `before_id`; with `only_decided`, those whose audit is decided."""
     conditions: list[ColumnElement[bool]] = []
     if miner_id is not None:
         conditions.append(audits.c.miner_id == miner_id)
     if verdict is not None:
         conditions.append(audits.c.verdict == verdict)
-    if before is not None:
-        conditions.append(audits.c.audit_id < before)
+    if before_id is not None:
+        conditions.append(audits.c.audit_id < before_id)
     if only_decided:
-        whole = audits.alias()
+        root_audit = audits.alias()
         conditions += [
             audits.c.decided_at.is_not(None),
-            exists().where(whole.c.audit_id == audits.c.root, whole.c.decided_at.is_not(None)),
+            exists().where(root_audit.c.audit_id == audits.c.root, root_audit.c.decided_at.is_not(None)),
         ]
     query = select(*_COLUMNS).where(*conditions).order_by(audits.c.audit_id.desc()).limit(limit)
     return _all(connection, query)
@@ -266,12 +268,14 @@ def agreeing_reasons(connection: Connection, roots: Sequence[str]) -> dict[str, 
     """Return why audits have their verdicts: the reason of the first further opinion that agrees, by root."""
     if not roots:
         return {}
-    whole = audits.alias()
+    root_audit = audits.alias()
     query = (
         select(audits.c.root, audits.c.reason)
-        .join(whole, whole.c.audit_id == audits.c.root)
+        .join(root_audit, root_audit.c.audit_id == audits.c.root)
         .where(
-            audits.c.root.in_(roots), audits.c.audit_id != audits.c.root, audits.c.opinion == whole.c.verdict
+            audits.c.root.in_(roots),
+            audits.c.audit_id != audits.c.root,
+            audits.c.opinion == root_audit.c.verdict,
         )
     )
     rows = connection.execute(query.order_by(audits.c.audit_id.desc()))
@@ -336,8 +340,8 @@ def covered_since(connection: Connection, first_audit: str, first_tx: str) -> in
         .group_by(root.c.audit_id, root.c.charged)
     )
     return sum(
-        min(charged, int(cost)) - min(charged, int(before))
-        for charged, cost, before in connection.execute(query)
+        min(charged, int(cost)) - min(charged, int(cost_before))
+        for charged, cost, cost_before in connection.execute(query)
     )
 
 

@@ -90,8 +90,8 @@ def needs_artifact(connection: Connection, account_id: str, artifact_id: str) ->
 
 def account(connection: Connection) -> str | None:
     """Return the account of the canaries' jobs, None if there never was a canary."""
-    found: str | None = connection.execute(select(canaries.c.account_id).limit(1)).scalar_one_or_none()
-    return found
+    account_id: str | None = connection.execute(select(canaries.c.account_id).limit(1)).scalar_one_or_none()
+    return account_id
 
 
 def find_due(connection: Connection, now: float) -> list[str]:
@@ -118,6 +118,6 @@ def delete(connection: Connection, canary_id: str, now: float) -> None:
 
 def accounts_served(connection: Connection, miner_id: str, newest: int) -> list[str]:
     """Return the accounts of a miner's newest jobs, one for each job, without the coordinator's own."""
-    done = (jobs.c.miner_id == miner_id, jobs.c.deleted_at.is_(None), jobs.c.restrictions.is_(None))
-    query = select(jobs.c.account_id).where(*done).order_by(jobs.c.job_id.desc()).limit(newest)
+    by_this_miner = (jobs.c.miner_id == miner_id, jobs.c.deleted_at.is_(None), jobs.c.restrictions.is_(None))
+    query = select(jobs.c.account_id).where(*by_this_miner).order_by(jobs.c.job_id.desc()).limit(newest)
     return list(connection.execute(query).scalars())

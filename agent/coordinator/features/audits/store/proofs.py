@@ -51,22 +51,24 @@ def find(connection: Connection, miner_id: str, role: str, service: str, model: 
     )
 
 
-def save(connection: Connection, miner_id: str, role: str, service: str, model: str, known: Standing) -> None:
+def save(
+    connection: Connection, miner_id: str, role: str, service: str, model: str, standing: Standing
+) -> None:
     """Store what audits have shown. The caller has locked the miner's statistics."""
     values = {
         "miner": miner_id,
         "in_role": role,
         "of_service": service,
         "of_model": model,
-        "engine": known.engine,
-        "passes": known.passes,
-        "checked": known.organic.checked,
-        "failed": known.organic.failed,
-        "canaries_checked": known.canaries.checked,
-        "canaries_failed": known.canaries.failed,
-        "unproven": known.unproven,
-        "at_fault": known.at_fault,
-        "refuted_in_row": known.refuted_in_row,
+        "engine": standing.engine,
+        "passes": standing.passes,
+        "checked": standing.organic.checked,
+        "failed": standing.organic.failed,
+        "canaries_checked": standing.canaries.checked,
+        "canaries_failed": standing.canaries.failed,
+        "unproven": standing.unproven,
+        "at_fault": standing.at_fault,
+        "refuted_in_row": standing.refuted_in_row,
     }
     _save_standing.run(connection, values)
 

@@ -126,11 +126,11 @@ class Dashboard(StaticFiles):
         return response
 
     def _read(self, path: str, stat: os.stat_result) -> _File:
-        known = self._files.get(path)
+        file = self._files.get(path)
         version = (stat.st_mtime_ns, stat.st_size)
-        if known is None or known.version != version:
-            known = self._files[path] = _file(Path(path), version)
-        return known
+        if file is None or file.version != version:
+            file = self._files[path] = _file(Path(path), version)
+        return file
 
 
 def with_store(origin: str) -> dict[str, str]:

@@ -24,26 +24,26 @@ def fleet(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             "This agent has no fleet: it runs neither a coordinator nor a miner with a key of its own."
         )
     with AITBCClient(key, agent.url) as client:
-        shown = client.miners.fleet(days=_DAYS).to_dict()
+        answer = client.miners.fleet(days=_DAYS).to_dict()
     if as_json:
-        print_json(shown)
+        print_json(answer)
     else:
-        _print(shown)
+        _print(answer)
 
 
-def _print(shown: dict[str, Any]) -> None:
+def _print(answer: dict[str, Any]) -> None:
     console = SafeConsole(highlight=True)
-    miners = shown["miners"]
-    owner = f" of {shown['owner']}" if shown.get("owner") else ""
+    miners = answer["miners"]
+    owner = f" of {answer['owner']}" if answer.get("owner") else ""
     console.print(
         Text.assemble(
             (f"{len(miners)} machine{'' if len(miners) == 1 else 's'}", "bold"),
-            f"{owner}: {shown['online']} online, {shown['gpus']} GPUs, {shown['running']} of {shown['slots']} slots busy",
+            f"{owner}: {answer['online']} online, {answer['gpus']} GPUs, {answer['running']} of {answer['slots']} slots busy",
         )
     )
-    month = sum(day["jobs"] for day in shown["days"])
+    month = sum(day["jobs"] for day in answer["days"])
     console.print(
-        f"  earned today (UTC): {shown['earned_today']}; in total: {shown['total_earned']}; jobs in {_DAYS} days: {month}"
+        f"  earned today (UTC): {answer['earned_today']}; in total: {answer['total_earned']}; jobs in {_DAYS} days: {month}"
     )
     rows = [
         (

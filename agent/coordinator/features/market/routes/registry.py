@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, JsonValue, RootModel
 
-from agent.coordinator.features.market import registry as operations
+from agent.coordinator.features.market import registry
 from agent.coordinator.features.market.answers import ServiceDetails, ServicePage
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
@@ -61,7 +61,7 @@ async def list_services(
     ] = None,
 ) -> ServicePage:
     """Returns the services in the order of their ids. Case is ignored."""
-    services = await operations.services(context, category=category, search=search)
+    services = await registry.services(context, category=category, search=search)
     return ServicePage(services=services, total=len(services))
 
 
@@ -70,7 +70,7 @@ async def list_services(
 )
 async def get(context: ContextOf, service_id: fields.ServiceId) -> ServiceDetails:
     """Includes the models and adapters that a request may use, and the JSON Schema of the results."""
-    return await operations.service(context, service_id)
+    return await registry.service(context, service_id)
 
 
 @router.get(
@@ -81,7 +81,7 @@ async def get(context: ContextOf, service_id: fields.ServiceId) -> ServiceDetail
 )
 async def schema(context: ContextOf, service_id: fields.ServiceId) -> InputSchema:
     """The schema's draft is 2020-12. `x-aitbc-file` marks fields that contain the address of a file."""
-    return InputSchema(operations.schema(context, service_id))
+    return InputSchema(registry.schema(context, service_id))
 
 
 @router.get(
@@ -92,7 +92,7 @@ async def schema(context: ContextOf, service_id: fields.ServiceId) -> InputSchem
 )
 async def requirements(context: ContextOf, service_id: fields.ServiceId) -> ServiceRequirements:
     """Returns the minimum for the service, and the needs of each of its models."""
-    return operations.requirements(context, service_id)
+    return registry.requirements(context, service_id)
 
 
 @router.post(
@@ -104,4 +104,4 @@ async def validate(context: ContextOf, request: ValidateRequest) -> Validation:
     There are warnings for a model that no online miner has, an unknown model with a similar name, a service that no online miner
     offers, and a `pricing.max_cost` below every miner's price.
     """
-    return await operations.validate(context, request.service_id, request.request_data)
+    return await registry.validate(context, request.service_id, request.request_data)

@@ -52,8 +52,8 @@ class AllowedTools(Part):
 
 
 def _choice_form(choice: Any) -> str:
-    found = choice.get("type") if isinstance(choice, dict) else getattr(choice, "type", "mode")
-    return found if isinstance(found, str) else "mode"
+    form = choice.get("type") if isinstance(choice, dict) else getattr(choice, "type", "mode")
+    return form if isinstance(form, str) else "mode"
 
 
 ResponseToolChoice = Annotated[
@@ -171,8 +171,8 @@ class ResponseRequest(Sampling):
     @property
     def format(self) -> PlainText | JsonObject | ResponseSchema:
         """The form of the text."""
-        given = None if self.text is None else self.text.format
-        return PlainText(type="text") if given is None else given
+        requested = None if self.text is None else self.text.format
+        return PlainText(type="text") if requested is None else requested
 
 
 async def create(context: Context, caller: Caller, request: ResponseRequest, key: str | None) -> Submission:

@@ -117,18 +117,18 @@ class ResponseEvents(Chunks):
         """Open an item unless it is open, and close what it ends."""
         if key in self._open:
             return
-        for other in {_TEXT, _REASONING} & set(self._open):
-            yield from self._close(other, "completed")
+        for index_of_open in {_TEXT, _REASONING} & set(self._open):
+            yield from self._close(index_of_open, "completed")
         index = len(self._output)
         item = self._item(key, index, call)
         self._output.append(item)
         self._open[key] = index
-        shown = item.model_dump(mode="json")
+        item_fields = item.model_dump(mode="json")
         if isinstance(item, OutputMessage):
-            shown["content"] = []
+            item_fields["content"] = []
         elif isinstance(item, OutputReasoning):
-            shown["summary"] = []
-        yield self._event("response.output_item.added", output_index=index, item=shown)
+            item_fields["summary"] = []
+        yield self._event("response.output_item.added", output_index=index, item=item_fields)
         if isinstance(item, OutputMessage):
             yield self._of(
                 index, "response.content_part.added", content_index=0, part=item.content[0].model_dump()
@@ -172,9 +172,9 @@ class ResponseEvents(Chunks):
             logprobs = token_logprobs(tokens)
             item.content[0].text += delta
             item.content[0].logprobs += logprobs
-            shown = [token.model_dump() for token in logprobs]
+            token_fields = [token.model_dump() for token in logprobs]
             name = "response.output_text.delta"
-            yield self._of(index, name, content_index=0, delta=delta, logprobs=shown)
+            yield self._of(index, name, content_index=0, delta=delta, logprobs=token_fields)
         elif delta:
             item.arguments += delta
             yield self._of(index, "response.function_call_arguments.delta", delta=delta)
@@ -190,15 +190,15 @@ class ResponseEvents(Chunks):
         elif isinstance(item, OutputMessage):
             item.status = status
             text = item.content[0].model_dump()
-            done = {"content_index": 0, "text": text["text"], "logprobs": text["logprobs"]}
-            yield self._of(index, "response.output_text.done", **done)
+            fields = {"content_index": 0, "text": text["text"], "logprobs": text["logprobs"]}
+            yield self._of(index, "response.output_text.done", **fields)
             yield self._of(index, "response.content_part.done", content_index=0, part=text)
         else:
             item.status = status
-            done = {"name": item.name, "arguments": item.arguments}
-            yield self._of(index, "response.function_call_arguments.done", **done)
-        shown = item.model_dump(mode="json")
-        yield self._event("response.output_item.done", output_index=index, item=shown)
+            fields = {"name": item.name, "arguments": item.arguments}
+            yield self._of(index, "response.function_call_arguments.done", **fields)
+        item_fields = item.model_dump(mode="json")
+        yield self._event("response.output_item.done", output_index=index, item=item_fields)
 
     def _of(self, index: int, kind: str, **fields: Any) -> ResponseEvent:
         """Return an event of an item."""

@@ -126,8 +126,8 @@ def _with_type(item: Any) -> Any:
 
 
 def _type(item: Any) -> str:
-    found = item.get("type") if isinstance(item, dict) else getattr(item, "type", None)
-    return found if isinstance(found, str) else "message"
+    item_type = item.get("type") if isinstance(item, dict) else getattr(item, "type", None)
+    return item_type if isinstance(item_type, str) else "message"
 
 
 Item = Annotated[

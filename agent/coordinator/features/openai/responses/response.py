@@ -200,7 +200,7 @@ def item_id(prefix: str, submission: Submission, number: int) -> str:
 def begun(submission: Submission, request: ResponseRequest) -> Response:
     """Return the answer before it has any output."""
     defaults = {name: field.default for name, field in InferenceRequest.model_fields.items()}
-    given = request.model_dump(mode="json", exclude_none=True) | {"text": _text(request)}
+    request_fields = request.model_dump(mode="json", exclude_none=True) | {"text": _text(request)}
     return Response(
         id=submission.job_id,
         created_at=submission.created,
@@ -209,19 +209,19 @@ def begun(submission: Submission, request: ResponseRequest) -> Response:
         output=[],
         instructions=request.instructions,
         **{
-            name: given.get(name, defaults[name])
+            name: request_fields.get(name, defaults[name])
             for name in ("temperature", "top_p", "presence_penalty", "frequency_penalty")
         },
         top_logprobs=request.top_logprobs or 0,
         max_output_tokens=request.max_output_tokens,
         tools=[
             {"description": None, "parameters": None, "strict": False, **tool}
-            for tool in given.get("tools", ())
+            for tool in request_fields.get("tools", ())
         ],
-        tool_choice=given.get("tool_choice", "auto"),
+        tool_choice=request_fields.get("tool_choice", "auto"),
         parallel_tool_calls=request.parallel_tool_calls is not False,
-        text=given["text"],
-        reasoning={"effort": None, "summary": None, **given.get("reasoning", {})},
+        text=request_fields["text"],
+        reasoning={"effort": None, "summary": None, **request_fields.get("reasoning", {})},
         metadata=request.metadata or {},
         user=request.user,
         safety_identifier=request.safety_identifier,
@@ -299,13 +299,17 @@ def token_logprobs(tokens: Sequence[TokenLogprob]) -> list[OutputLogprob]:
             logprob=token.logprob,
             bytes=_bytes(token.bytes, token.token),
             top_logprobs=[
-                OutputToken(token=other.token, logprob=other.logprob, bytes=_bytes(other.bytes, other.token))
-                for other in token.top_logprobs
+                OutputToken(
+                    token=candidate.token,
+                    logprob=candidate.logprob,
+                    bytes=_bytes(candidate.bytes, candidate.token),
+                )
+                for candidate in token.top_logprobs
             ],
         )
         for token in tokens
     ]
 
 
-def _bytes(found: list[int] | None, token: str) -> list[int]:
-    return [*token.encode(errors="surrogatepass")] if found is None else found
+def _bytes(reported: list[int] | None, token: str) -> list[int]:
+    return [*token.encode(errors="surrogatepass")] if reported is None else reported

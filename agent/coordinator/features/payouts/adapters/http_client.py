@@ -73,12 +73,16 @@ class ServiceClient:
         url = self._url
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), self._seconds)
-        sent = {"Content-Type": "application/json", "User-Agent": "aitbc-agent", **headers}
+        all_headers = {"Content-Type": "application/json", "User-Agent": "aitbc-agent", **headers}
         try:
             async with (
                 asyncio.timeout(self._seconds),
                 self._pool.stream(
-                    "POST", target, headers=list(sent.items()), content=body, extensions={"timeout": timeouts}
+                    "POST",
+                    target,
+                    headers=list(all_headers.items()),
+                    content=body,
+                    extensions={"timeout": timeouts},
                 ) as response,
             ):
                 return Response(response.status, await _read(response))

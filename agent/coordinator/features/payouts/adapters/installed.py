@@ -51,11 +51,11 @@ def _open(name: str, site: Site) -> Adapter:
     provided = {*OWN, *entry_points(group=GROUP)}
     points = sorted((point for point in provided if point.name == name), key=lambda point: point.value)
     if not points:
-        known = ", ".join(sorted({point.name for point in provided}))
+        provided_names = ", ".join(sorted({point.name for point in provided}))
         extra = EXTENSIONS.get(f"payouts.{name}")
         remedy = "" if extra is None else f" Install it: {extra_command(extra)}."
         raise NotConfigured(
-            f"No installed package provides the payout adapter {name}. Installed: {known}.{remedy}"
+            f"No installed package provides the payout adapter {name}. Installed: {provided_names}.{remedy}"
         )
     if len(points) > 1:
         raise NotConfigured(

@@ -33,27 +33,27 @@ class AdapterThread:
         if not self._ended.is_set():
             raise AdapterBusy(f"The previous call of the adapter {self._name} has not ended.")
         self._ended.clear()
-        here = asyncio.get_running_loop()
-        result: asyncio.Future[T] = here.create_future()
-        there = self._started()
+        caller_loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = caller_loop.create_future()
+        adapter_loop = self._started()
         task: asyncio.Task[T] | None = None
 
         def begin() -> None:
             nonlocal task
-            task = there.create_task(make())
+            task = adapter_loop.create_task(make())
             task.add_done_callback(deliver)
 
-        def deliver(done: asyncio.Task[T]) -> None:
+        def deliver(ended_task: asyncio.Task[T]) -> None:
             self._ended.set()
-            if not here.is_closed():
-                here.call_soon_threadsafe(_settle, result, done)
+            if not caller_loop.is_closed():
+                caller_loop.call_soon_threadsafe(_settle, result, ended_task)
 
-        there.call_soon_threadsafe(begin)
+        adapter_loop.call_soon_threadsafe(begin)
         try:
             async with asyncio.timeout(seconds):
                 return await result
         finally:
-            there.call_soon_threadsafe(lambda: None if task is None else task.cancel())
+            adapter_loop.call_soon_threadsafe(lambda: None if task is None else task.cancel())
 
     def stop(self) -> None:
         """End the thread, as soon as it does not block."""
@@ -78,12 +78,12 @@ class AdapterThread:
         return self._loop
 
 
-def _settle(result: asyncio.Future[T], done: asyncio.Task[T]) -> None:
+def _settle(result: asyncio.Future[T], ended_task: asyncio.Task[T]) -> None:
     if result.done():
         return
-    if done.cancelled():
+    if ended_task.cancelled():
         result.set_exception(TimeoutError())
-    elif (error := done.exception()) is not None:
+    elif (error := ended_task.exception()) is not None:
         result.set_exception(error)
     else:
-        result.set_result(done.result())
+        result.set_result(ended_task.result())

@@ -45,27 +45,27 @@ def set_address(
 ) -> None:
     """Set or change the payout address. The first one applies immediately; a change waits, so that you can cancel one that is not yours."""
     settings = settings_from(data_dir)
-    shown = {}
+    answers = {}
     for identity, chosen in _identities(settings, miner, address):
         addresses = _read(settings, identity.miner_id)
         destination = (adapter, currency or _currency(addresses, adapter), chosen)
-        shown[identity.miner_id] = _send(settings, identity, destination)
-    _print(shown, as_json=as_json)
+        answers[identity.miner_id] = _send(settings, identity, destination)
+    _print(answers, as_json=as_json)
 
 
 @app.command("cancel")
 def cancel(miner: MinerOption = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Cancel a pending change by signing the current address again."""
     settings = settings_from(data_dir)
-    shown = {}
+    answers = {}
     for identity, _ in _identities(settings, miner, ""):
         addresses = _read(settings, identity.miner_id)
         present = addresses.address
         if addresses.pending is None or present is None:
             raise ConfigurationError(f"No change of the address of {identity.miner_id} is pending.")
         destination = (present.adapter, present.currency, present.address)
-        shown[identity.miner_id] = _send(settings, identity, destination)
-    _print(shown, as_json=as_json)
+        answers[identity.miner_id] = _send(settings, identity, destination)
+    _print(answers, as_json=as_json)
 
 
 @app.command("show")
@@ -88,11 +88,11 @@ def _identities(settings: Settings, named: list[str] | None, address: str) -> li
     """Return the miners that the options name, each with its address. Raises `ConfigurationError` for a directory without a miner."""
     if not named:
         return [(identity_of(settings.data_dir), address)]
-    found = []
+    identities = []
     for text in named:
-        directory, _, own = text.partition("=")
-        found.append((identity_of(Path(directory).expanduser()), own or address))
-    return found
+        directory, _, own_address = text.partition("=")
+        identities.append((identity_of(Path(directory).expanduser()), own_address or address))
+    return identities
 
 
 def identity_of(data_dir: Path) -> Identity:
@@ -137,11 +137,11 @@ def _send(settings: Settings, identity: Identity, destination: tuple[str, str, s
         return client.payouts.set_address(identity.miner_id, statement.sign(identity.signing_key))
 
 
-def _print(shown: Mapping[str, PayoutAddresses], *, as_json: bool) -> None:
+def _print(answers: Mapping[str, PayoutAddresses], *, as_json: bool) -> None:
     if as_json:
-        print_json(shown)
+        print_json(answers)
         return
-    for miner_id, addresses in shown.items():
+    for miner_id, addresses in answers.items():
         present, pending = addresses.address, addresses.pending
         if present is None:
             typer.echo(

@@ -111,4 +111,4 @@ async def list_deposits(
     before: Before = None,
 ) -> DepositList:
     """Returns all deposits, newest first."""
-    return await deposits.page(context, account_id=account_id, limit=limit, before=before)
+    return await deposits.page(context, account_id=account_id, limit=limit, before_id=before)

@@ -84,7 +84,7 @@ async def list_batches(
     ] = None,
 ) -> PayoutBatchList:
     """Returns batches without their payments, newest first, and the adapters that batches can use."""
-    return await batches.page(context, limit=limit, before=before, status=state)
+    return await batches.page(context, limit=limit, before_id=before, status=state)
 
 
 @router.post(
@@ -101,7 +101,7 @@ async def create(
     context: ContextOf, caller: Admin, request: BatchRequest, response: Response
 ) -> PayoutBatchDetails:
     """Moves what miners have earned into a batch, which waits for approval. Repeating it creates no second payment: the money has moved already."""
-    asked = NewBatch(
+    new_batch = NewBatch(
         adapter=request.adapter,
         rate=request.rate,
         currency=request.currency,
@@ -112,8 +112,8 @@ async def create(
     )
     if request.dry_run:
         response.status_code = status.HTTP_200_OK
-        return await batches.preview(context, asked)
-    return await batches.create(context, caller, asked)
+        return await batches.preview(context, new_batch)
+    return await batches.create(context, caller, new_batch)
 
 
 def _time(text: str | None) -> float | None:
@@ -176,7 +176,7 @@ async def of_miner(
     before: Before = None,
 ) -> MinerPayouts:
     """Returns the payments to a miner, newest first, and how much is available, on hold, on its way, and paid out."""
-    return await miners.payments(context, caller, miner_id, limit=limit, before=before)
+    return await miners.payments(context, caller, miner_id, limit=limit, before_id=before)
 
 
 @router.get(

@@ -71,8 +71,13 @@ async def report(
 ) -> PayoutBatchDetails:
     """Reports how payments ended that people make by hand, for example at a bank. Either all outcomes are stored or none; a repetition changes nothing."""
     endings = [
-        Ending(one.payout_id, one.outcome == "confirmed", one.reason or None, one.reference or None)
-        for one in request.outcomes
+        Ending(
+            outcome.payout_id,
+            outcome.outcome == "confirmed",
+            outcome.reason or None,
+            outcome.reference or None,
+        )
+        for outcome in request.outcomes
     ]
     return await outcomes.report(context, caller, batch_id, Outcomes(endings, request.force))
 

@@ -22,7 +22,7 @@ from agent.coordinator.features.payouts.rules import (
     outcome_of,
     sources,
 )
-from agent.coordinator.features.payouts.store import addresses as payout_addresses
+from agent.coordinator.features.payouts.store import addresses
 from agent.coordinator.features.payouts.tables import payout_batches, payout_transfers, payouts
 from agent.coordinator.store import ledger, locks, miner_stats
 from agent.coordinator.store.ledger import PayoutBooking
@@ -115,21 +115,21 @@ def candidates(
         account.removeprefix(prefix): int(amount)
         for account, amount in connection.execute(query.group_by(balances.c.ledger_account))
     }
-    held = _held(connection, first_held_day)
-    addresses = payout_addresses.all_in_force(connection, now)
-    known = connection.execute(select(miners.c.miner_id, miners.c.registered_at, miners.c.excluded_at))
+    held_amounts = _held(connection, first_held_day)
+    addresses_in_force = addresses.all_in_force(connection, now)
+    miner_rows = connection.execute(select(miners.c.miner_id, miners.c.registered_at, miners.c.excluded_at))
     return [
         Candidate(
             miner_id,
             record.address
-            if (record := addresses.get(miner_id)) and record.destination[:2] == (adapter, currency)
+            if (record := addresses_in_force.get(miner_id)) and record.destination[:2] == (adapter, currency)
             else None,
             amounts[miner_id],
-            held.get(miner_id, 0),
+            held_amounts.get(miner_id, 0),
             registered_at,
             excluded=excluded_at is not None,
         )
-        for miner_id, registered_at, excluded_at in known
+        for miner_id, registered_at, excluded_at in miner_rows
         if amounts.get(miner_id, 0) > 0
     ]
 
@@ -167,12 +167,12 @@ def find_batch(connection: Connection, batch_id: str) -> BatchRecord | None:
 
 
 def batches(
-    connection: Connection, *, limit: int, before: str | None, state: str | None = None
+    connection: Connection, *, limit: int, before_id: str | None, state: str | None = None
 ) -> list[BatchRecord]:
-    """Return batches, newest first, before the id `before`."""
+    """Return batches, newest first, before the id `before_id`."""
     query = select(*_BATCH)
-    if before is not None:
-        query = query.where(payout_batches.c.batch_id < before)
+    if before_id is not None:
+        query = query.where(payout_batches.c.batch_id < before_id)
     if state is not None:
         query = query.where(payout_batches.c.state == state)
     rows = connection.execute(query.order_by(payout_batches.c.batch_id.desc()).limit(limit))
@@ -238,10 +238,10 @@ def of_transfer(connection: Connection, transfer_id: str) -> list[PayoutRecord]:
 def counts(connection: Connection, batch_ids: Collection[str]) -> dict[str, Counter[str]]:
     """Return for each of these batches the number of payments by state."""
     query = select(payouts.c.batch_id, payouts.c.state, func.count()).where(payouts.c.batch_id.in_(batch_ids))
-    found: dict[str, Counter[str]] = {batch_id: Counter() for batch_id in batch_ids}
+    counts_by_batch: dict[str, Counter[str]] = {batch_id: Counter() for batch_id in batch_ids}
     for batch_id, state, count in connection.execute(query.group_by(payouts.c.batch_id, payouts.c.state)):
-        found[batch_id][state] = int(count)
-    return found
+        counts_by_batch[batch_id][state] = int(count)
+    return counts_by_batch
 
 
 def find(connection: Connection, payout_id: str) -> PayoutRecord | None:
@@ -251,13 +251,13 @@ def find(connection: Connection, payout_id: str) -> PayoutRecord | None:
 
 
 def of_miner(
-    connection: Connection, miner_id: str, *, limit: int, before: str | None
+    connection: Connection, miner_id: str, *, limit: int, before_id: str | None
 ) -> list[tuple[PayoutRecord, BatchRecord]]:
-    """Return a miner's payments with their batches, newest first, before the id `before`."""
+    """Return a miner's payments with their batches, newest first, before the id `before_id`."""
     joined = payouts.join(payout_batches, payouts.c.batch_id == payout_batches.c.batch_id)
     query = select(*_PAYOUT, *_BATCH).select_from(joined).where(payouts.c.miner_id == miner_id)
-    if before is not None:
-        query = query.where(payouts.c.payout_id < before)
+    if before_id is not None:
+        query = query.where(payouts.c.payout_id < before_id)
     rows = connection.execute(query.order_by(payouts.c.payout_id.desc()).limit(limit))
     split = len(_PAYOUT)
     return [(PayoutRecord(*row[:split]), BatchRecord(*row[split:])) for row in rows]
@@ -265,14 +265,14 @@ def of_miner(
 
 def move_batch(connection: Connection, batch_id: str, event: PayoutEvent, **values: Any) -> bool:
     """Apply an event to a batch. Return False, changing nothing, if its state does not allow it."""
-    for after, before in sources(BATCHES, event).items():
+    for target, source_states in sources(BATCHES, event).items():
         change = (
             update(payout_batches)
             .where(
                 payout_batches.c.batch_id == batch_id,
-                payout_batches.c.state.in_([state.value for state in before]),
+                payout_batches.c.state.in_([state.value for state in source_states]),
             )
-            .values(state=after.value, **values)
+            .values(state=target.value, **values)
         )
         if connection.execute(change).rowcount == 1:
             return True
@@ -284,9 +284,9 @@ def move_payments(
 ) -> int:
     """Apply an event to the payments that satisfy a condition and whose state allows it. Return how many."""
     changed = 0
-    for after, before in sources(PAYMENTS, event).items():
-        allowed = payouts.c.state.in_([state.value for state in before])
-        change = update(payouts).where(condition, allowed).values(state=after.value, **values)
+    for target, source_states in sources(PAYMENTS, event).items():
+        allowed = payouts.c.state.in_([state.value for state in source_states])
+        change = update(payouts).where(condition, allowed).values(state=target.value, **values)
         changed += connection.execute(change).rowcount
     return changed
 
@@ -341,14 +341,15 @@ def end(connection: Connection, batch_id: str, endings: Iterable[Ending], now: f
         if move_payments(connection, payouts.c.payout_id == payment.payout_id, event, **values):
             ended.append(payment)
     for confirmed in (True, False):
-        bookings = [one.booking for one in ended if by_id[one.payout_id].confirmed is confirmed]
+        bookings = [payment.booking for payment in ended if by_id[payment.payout_id].confirmed is confirmed]
         if bookings:
             ledger.close_payouts(connection, bookings, now, confirmed=confirmed)
-    _end_transfers(connection, {one.transfer_id for one in ended if one.transfer_id is not None}, now)
+    transfer_ids = {payment.transfer_id for payment in ended if payment.transfer_id is not None}
+    _end_transfers(connection, transfer_ids, now)
     outcome = outcome_of(PaymentState(payment.state) for payment in of_batch(connection, batch_id))
     if outcome is not None:
         move_batch(connection, batch_id, outcome, finished_at=now, last_error=None)
-    return [record for one in ended if (record := find(connection, one.payout_id)) is not None]
+    return [record for payment in ended if (record := find(connection, payment.payout_id)) is not None]
 
 
 def _end_transfers(connection: Connection, transfer_ids: Collection[str], now: float) -> None:

@@ -25,8 +25,12 @@ def manifests(connection: Connection) -> list[tuple[BatchRecord, str | None]]:
         .outerjoin(log_queue, log_queue.c.reference == payout_batches.c.batch_id)
         .where(payout_batches.c.approved_at.is_not(None))
     )
-    found = {row[0]: row[1] for row in connection.execute(query)}
-    return [(batch, found[batch.batch_id]) for batch in all_batches(connection) if batch.batch_id in found]
+    manifest_by_batch = {row[0]: row[1] for row in connection.execute(query)}
+    return [
+        (batch, manifest_by_batch[batch.batch_id])
+        for batch in all_batches(connection)
+        if batch.batch_id in manifest_by_batch
+    ]
 
 
 def unknown_leaves(connection: Connection) -> list[str]:
@@ -44,11 +48,11 @@ def unknown_leaves(connection: Connection) -> list[str]:
 
 def problems(connection: Connection) -> list[str]:
     """Return inconsistencies between batches, payments, transfers and the ledger. Reads everything; for `fsck` and tests."""
-    found = []
+    messages = []
     for batch in all_batches(connection):
         payments = of_batch(connection, batch.batch_id)
         examined = _unknown_states(batch, payments) or _batch_problems(connection, batch, payments)
-        found += [f"{batch.batch_id}: {problem}" for problem in examined]
+        messages += [f"{batch.batch_id}: {problem}" for problem in examined]
     unfinished = select(payout_transfers.c.transfer_id).where(
         or_(
             payout_transfers.c.next_call_at.is_(None)
@@ -57,11 +61,11 @@ def problems(connection: Connection) -> list[str]:
             & (payout_transfers.c.state == TransferState.FINISHED.value),
         )
     )
-    found += [
+    messages += [
         f"{transfer_id}: its state and its next call do not match"
         for transfer_id in connection.scalars(unfinished)
     ]
-    return found
+    return messages
 
 
 _ALLOWED: Final = {
@@ -95,7 +99,7 @@ def _batch_problems(
         yield "the positions of its payments have a gap"
     if state.final != (batch.finished_at is not None):
         yield f"it is {state}, but its end says otherwise"
-    if (outcome_of(PaymentState(one.state) for one in payments) is not None) != state.final:
+    if (outcome_of(PaymentState(row.state) for row in payments) is not None) != state.final:
         yield f"it is {state}, but its payments say otherwise"
     waiting = sum(payment.amount for payment in payments if not PaymentState(payment.state).final)
     reserved = ledger.balance(connection, payout(batch.batch_id))
@@ -109,6 +113,6 @@ def _batch_problems(
         status = _STATUS.get(of_payment, ledger.Status.PENDING)
         if transaction is None or (transaction.status, transaction.held) != (status, payment.amount):
             yield f"{payment.payout_id} is {of_payment}, but the ledger says otherwise"
-        sent = of_payment in {PaymentState.PREPARED, PaymentState.SENT, PaymentState.CONFIRMED}
-        if sent and payment.transfer_id is None and payment.reference is None:
+        is_moving = of_payment in {PaymentState.PREPARED, PaymentState.SENT, PaymentState.CONFIRMED}
+        if is_moving and payment.transfer_id is None and payment.reference is None:
             yield f"{payment.payout_id} is {of_payment} without a transfer"

@@ -41,12 +41,12 @@ def find(connection: Connection, source: str, external_id: str) -> DepositRecord
 
 
 def page(
-    connection: Connection, *, account_id: str | None, limit: int, before: str | None
+    connection: Connection, *, account_id: str | None, limit: int, before_id: str | None
 ) -> list[DepositRecord]:
-    """Return deposits, newest first, those before the transaction `before`; of one account, if one is given."""
+    """Return deposits, newest first, those before the transaction `before_id`; of one account, if one is given."""
     query = select(*_COLUMNS).order_by(deposits.c.tx_id.desc()).limit(limit)
     if account_id is not None:
         query = query.where(deposits.c.account_id == account_id)
-    if before is not None:
-        query = query.where(deposits.c.tx_id < before)
+    if before_id is not None:
+        query = query.where(deposits.c.tx_id < before_id)
     return [DepositRecord(*row) for row in connection.execute(query)]

@@ -65,8 +65,8 @@ def highest_nonces(connection: Connection, adapter: str) -> dict[str, int]:
     query = select(payout_transfers.c.source, func.max(payout_transfers.c.nonce)).where(
         payout_transfers.c.adapter == adapter, payout_transfers.c.nonce.is_not(None)
     )
-    found = connection.execute(query.group_by(payout_transfers.c.source))
-    return {source: int(nonce) for source, nonce in found}
+    rows = connection.execute(query.group_by(payout_transfers.c.source))
+    return {source: int(nonce) for source, nonce in rows}
 
 
 def add_transfers(
@@ -154,8 +154,8 @@ def due(connection: Connection, adapter: str, now: float, limit: int) -> list[Tr
 def next_due(connection: Connection, adapter: str) -> float | None:
     """Return when the next call for a transfer of an adapter is due, None if there is none."""
     query = select(func.min(payout_transfers.c.next_call_at)).where(payout_transfers.c.adapter == adapter)
-    found: float | None = connection.execute(query).scalar_one()
-    return found
+    due_at: float | None = connection.execute(query).scalar_one()
+    return due_at
 
 
 def claim(connection: Connection, transfer: TransferRecord, until: float) -> TransferRecord | None:

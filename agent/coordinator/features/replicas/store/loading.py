@@ -106,8 +106,8 @@ class Target:
         with self._connection.begin():
             return {name: (position, rows) for name, position, rows in self._connection.execute(query)}
 
-    def add(self, table: Table, rows: Iterable[Sequence[Any]], *, after: int, position: int) -> int:
-        """Store the rows that follow `after` up to `position`. Returns their number.
+    def add(self, table: Table, rows: Iterable[Sequence[Any]], *, former_position: int, position: int) -> int:
+        """Store the rows that follow `former_position` up to `position`. Returns their number.
 
         Raises `ConfigurationError` if another process has copied rows of this table meanwhile.
         """
@@ -117,7 +117,7 @@ class Target:
             stored_position = self._connection.execute(
                 select(_positions.c.position).where(mine).with_for_update()
             )
-            if stored_position.scalar_one() != after:
+            if stored_position.scalar_one() != former_position:
                 raise ConfigurationError("Another process is copying to the same database. Let it finish.")
             # Progress is committed with its rows, so what a crash of the server loses is copied again.
             self._connection.execute(text("SET LOCAL synchronous_commit = off"))

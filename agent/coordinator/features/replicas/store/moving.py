@@ -78,7 +78,7 @@ class Move:
                 position, _ = positions[table.name]
                 for last, rows in self._batches(table, position):
                     yield table.name, copied_rows
-                    target.add(table, rows, after=position, position=last)
+                    target.add(table, rows, former_position=position, position=last)
                     position = last
                     copied_rows += len(rows)
             for step in target.complete(self._counters()):
@@ -92,12 +92,12 @@ class Move:
             write_mark(self.path, self._mark)
             Target(connection, self._mark.migration_id).finish()
 
-    def _batches(self, table: Table, after: int) -> Iterator[tuple[int, list[Sequence[Any]]]]:
-        """Iterate over the rows behind the number `after`: lists of rows, each with the number of its last row."""
+    def _batches(self, table: Table, position: int) -> Iterator[tuple[int, list[Sequence[Any]]]]:
+        """Iterate over the rows behind the number `position`: lists of rows, each with the number of its last row."""
         texts = [index for index, column in enumerate(table.columns, 1) if isinstance(column.type, String)]
-        query = select(_ROW, *table.columns).where(after < _ROW).order_by(_ROW)
+        query = select(_ROW, *table.columns).where(position < _ROW).order_by(_ROW)
         batch: list[Sequence[Any]] = []
-        size, last = 0, after
+        size, last = 0, position
         for row in self._source.execute(query.execution_options(yield_per=500)):
             values: Sequence[Any] = row
             for index in texts:

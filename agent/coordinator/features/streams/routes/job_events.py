@@ -62,7 +62,7 @@ async def events(
     """
     if after is None and last_event_id:
         after = _number(last_event_id)
-    updates = follow(context, caller, secret, job_id, after=after, silence=KEEP_ALIVE_SECONDS)
+    updates = follow(context, caller, secret, job_id, after_seq=after, silence=KEEP_ALIVE_SECONDS)
     await anext(updates)  # raises errors before the stream begins, so that they are ordinary error answers
     return EventStream(_formatted(updates))
 

@@ -94,12 +94,12 @@ class _Connection:
                 asyncio.create_task(self._write(stream), name="stream-writer"),
             ]
             try:
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
+        for task in finished:
             task.result()
 
     async def _accept(self) -> None:

@@ -30,14 +30,14 @@ def explain(
             "This agent runs no miner with a key of its own. Give --miner on the coordinator's machine."
         )
     with AITBCClient(key, agent.url) as client:
-        found = client.miners.explain(miner_id)
-    print_json(found.to_dict()) if as_json else _print(found)
+        explanation = client.miners.explain(miner_id)
+    print_json(explanation.to_dict()) if as_json else _print(explanation)
 
 
-def _print(found: MinerExplanation) -> None:
+def _print(explanation: MinerExplanation) -> None:
     console = SafeConsole()
-    console.print(found.summary)
-    for kind in found.kinds:
+    console.print(explanation.summary)
+    for kind in explanation.kinds:
         jobs = "1 job" if kind.jobs == 1 else f"{kind.jobs} jobs"
         model = f", {kind.model}" if kind.model else ""
         console.print(Text.assemble((jobs, "bold"), f" of {kind.service_id}{model}"), soft_wrap=True)
