@@ -11,7 +11,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import ValidationError as PydanticError
+from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 
@@ -70,8 +70,8 @@ def map_errors(app: FastAPI) -> None:
             request, ValidationFailed.status, ValidationFailed.code, message, {"fields": {"body": message}}
         )
 
-    @app.exception_handler(PydanticError)
-    async def malformed(request: Request, error: PydanticError) -> Response:
+    @app.exception_handler(ValidationError)
+    async def malformed(request: Request, error: ValidationError) -> Response:
         fields = {"fields": field_errors(error)}
         return _error(
             request, ValidationFailed.status, ValidationFailed.code, "The request is not valid.", fields

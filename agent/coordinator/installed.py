@@ -7,12 +7,11 @@ from contextlib import AbstractContextManager
 from typing import Final, ParamSpec, TypeVar
 
 from agent import features
-from agent.coordinator import hooks
+from agent.coordinator import hooks, metrics
 from agent.coordinator.blobs.choice import open_directory
 from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.cluster import Alone, Cluster, Installation
 from agent.coordinator.feature import Feature
-from agent.coordinator.metrics import METRICS as KERNEL_METRICS
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.sqlite.database import open_file, reading, sqlite_path
 from agent.metrics import Meter
@@ -24,7 +23,7 @@ T = TypeVar("T")
 FEATURES: Final[tuple[Feature, ...]] = tuple(module.FEATURE for module in features.modules("feature"))
 """The features, in the order of the list."""
 
-METRICS: Final = (*KERNEL_METRICS, *(metric for feature in FEATURES for metric in feature.metrics))
+METRICS: Final = (*metrics.METRICS, *(metric for feature in FEATURES for metric in feature.metrics))
 """All metrics of the coordinator."""
 
 EXAMINERS: Final = tuple(feature.examine for feature in FEATURES if feature.examine is not None)

@@ -15,8 +15,7 @@ from typing import Any
 from agent.coordinator import consequences, hooks
 from agent.coordinator.consequences import Change
 from agent.coordinator.hooks import NewJob
-from agent.coordinator.store import artifacts, counts, events, ledger, miner_stats, queue
-from agent.coordinator.store import jobs as store
+from agent.coordinator.store import artifacts, counts, events, jobs, ledger, miner_stats, queue
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
@@ -56,13 +55,13 @@ def create(connection: Connection, record: JobRecord) -> None:
     create_all(connection, [(NewJob(record), Holds(connection).hold(record))])
 
 
-def create_all(connection: Connection, jobs: Sequence[tuple[NewJob, Entry]]) -> None:
+def create_all(connection: Connection, new_jobs: Sequence[tuple[NewJob, Entry]]) -> None:
     """Store new jobs, each with the entry that holds its `max_cost`. A transaction calls this once."""
-    if not jobs:
+    if not new_jobs:
         return
-    records = [job.record for job, _ in jobs]
+    records = [job.record for job, _ in new_jobs]
     now = max(record.created_at for record in records)
-    store.add(connection, records)
+    jobs.add(connection, records)
     _count_bytes(connection, records, 1)
     counts.move(
         connection,
@@ -70,12 +69,12 @@ def create_all(connection: Connection, jobs: Sequence[tuple[NewJob, Entry]]) -> 
     )
     payments = [
         NewPayment(record.job_id, record.account_id, record.held, entry)
-        for record, (_, entry) in zip(records, jobs, strict=True)
+        for record, (_, entry) in zip(records, new_jobs, strict=True)
     ]
     ledger.add_payments(connection, payments, now)
     updates = [consequences.job_update(record, record.life, None, 0, record.created_at) for record in records]
     events.add(connection, updates, now)
-    hooks.jobs_submitted(connection, [job for job, _ in jobs], now)
+    hooks.jobs_submitted(connection, [job for job, _ in new_jobs], now)
 
 
 def change(connection: Connection, record: JobRecord, event: Event, now: float, **values: Any) -> Transition:
@@ -129,16 +128,16 @@ def _save_jobs(
             values["cost"] = costs[item.life.job_id]
         by_columns[tuple(values)].append((item.before.life, item.life, values))
         if consequences.revives(item):
-            store.drop_run(connection, item.life.job_id, item.life.fence)
+            jobs.drop_run(connection, item.life.job_id, item.life.fence)
     for rows in by_columns.values():
-        store.save_lives(connection, rows)
+        jobs.save_lives(connection, rows)
     ended = [
         (item.life.job_id, effect)
         for item in changes
         for effect in item.effects
         if isinstance(effect, RunEnded)
     ]
-    store.add_runs(connection, ended, now)
+    jobs.add_runs(connection, ended, now)
 
 
 def notify_waiting(connection: Connection, record: JobRecord, notice: Mapping[str, Any], now: float) -> bool:
@@ -158,7 +157,7 @@ def notify_waiting(connection: Connection, record: JobRecord, notice: Mapping[st
 def delete_data(connection: Connection, records: Sequence[JobRecord], now: float) -> None:
     """Delete the data of ended jobs. Their receipts, payments and share of the network's statistics remain."""
     job_ids = [record.job_id for record in records]
-    store.forget_data(connection, job_ids, now)
+    jobs.forget_data(connection, job_ids, now)
     hooks.data_deleted(connection, job_ids)
     _count_bytes(connection, records, -1)
     groups = [(record.account_id, record.service, record.life.state.value) for record in records]
@@ -177,7 +176,7 @@ def _count_bytes(connection: Connection, records: Sequence[JobRecord], sign: int
 
 def bind(connection: Connection, record: JobRecord, miner_id: str | None, price: int | None) -> None:
     """Leave a waiting job to this miner at an agreed price per unit, or with None to any miner within its `max_cost`."""
-    store.bind(connection, record.job_id, miner_id=miner_id, price=price)
+    jobs.bind(connection, record.job_id, miner_id=miner_id, price=price)
 
 
 def _update_stats(

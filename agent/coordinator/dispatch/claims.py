@@ -15,9 +15,7 @@ from agent.coordinator.consequences import Change
 from agent.coordinator.dispatch.fleet import FleetReader, with_pauses
 from agent.coordinator.dispatch.reputations import Reputations
 from agent.coordinator.port import LeaseMessage
-from agent.coordinator.store import checkpoints as checkpoint_store
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import queue, running
+from agent.coordinator.store import checkpoints, jobs, queue, running
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.jobs import is_opaque
@@ -86,12 +84,12 @@ def claim(
         return [], True
     read = {job.job_id: job for job in waiting}
     chosen = len(pairs)
-    records = job_store.lock_claimable(connection, [job_id for job_id, _ in pairs])
+    records = jobs.lock_claimable(connection, [job_id for job_id, _ in pairs])
     # Without those that have been cancelled, bound or claimed since they were read.
     pairs = [pair for pair in pairs if _is_unchanged(records.get(pair[0]), read[pair[0]])]
     if not pairs:
         return [], True
-    checkpoints = checkpoint_store.of_jobs(
+    checkpoints_by_job = checkpoints.of_jobs(
         connection, [job_id for job_id, record in records.items() if record.life.fence]
     )
     claims = []
@@ -107,7 +105,7 @@ def claim(
                 record,
                 job,
                 unit_price,
-                checkpoints.get(job.job_id, ()),
+                checkpoints_by_job.get(job.job_id, ()),
                 secrets,
                 "" if settings.share_prompt_caches else _caches_of(connection, record, candidate.miner_id),
             ),
@@ -120,13 +118,13 @@ def claim(
     return assignments, len(waiting) > chosen or chosen > len(pairs)
 
 
-def _caches_of(connection: Connection, record: job_store.JobRecord, miner_id: str) -> str:
+def _caches_of(connection: Connection, record: jobs.JobRecord, miner_id: str) -> str:
     """Return under which name a run shares prompt caches with others: what the first feature says, or else the job's account."""
     names = hooks.share_caches(connection, record, miner_id)
     return next((name for name in names if name is not None), record.account_id)
 
 
-def _is_unchanged(record: job_store.JobRecord | None, waiting: Waiting) -> bool:
+def _is_unchanged(record: jobs.JobRecord | None, waiting: Waiting) -> bool:
     return record is not None and record.requested_miner_id == waiting.miner_id
 
 
@@ -154,7 +152,7 @@ def _avoiding(
     return marked
 
 
-def _unit_price(record: job_store.JobRecord, candidate: Candidate) -> int:
+def _unit_price(record: jobs.JobRecord, candidate: Candidate) -> int:
     """Return the price on which client and miner have agreed, or else the miner's current one."""
     if record.agreed_price is not None:
         return record.agreed_price
@@ -203,10 +201,10 @@ def _matched(
 
 
 def lease_message(
-    record: job_store.JobRecord,
+    record: jobs.JobRecord,
     job: Job,
     unit_price: int,
-    checkpoints: Sequence[Checkpoint],
+    job_checkpoints: Sequence[Checkpoint],
     secrets: Secrets | None = None,
     whose: str = "",
 ) -> LeaseMessage:
@@ -236,14 +234,14 @@ def lease_message(
         "lease_expires_at": format_time(lease.expires_at),
         "deadline": format_time(lease.deadline),
         "spec": spec,
-        "checkpoints": [checkpoint_store.on_the_wire(checkpoint) for checkpoint in checkpoints],
+        "checkpoints": [checkpoints.on_the_wire(checkpoint) for checkpoint in job_checkpoints],
         "trace_id": record.trace_id,
     }
 
 
 def release_undelivered(connection: Connection, leases: Sequence[tuple[str, str, int]], now: float) -> None:
     """Release leases that were not delivered, unless they have ended. Each is its miner's id, its job's id and its fence."""
-    records = job_store.lock_many(connection, [job_id for _, job_id, _ in leases])
+    records = jobs.lock_many(connection, [job_id for _, job_id, _ in leases])
     changes = []
     for miner_id, job_id, fence in leases:
         if (record := records.get(job_id)) is not None:

@@ -12,8 +12,7 @@ from pydantic import ValidationError
 
 from agent.coordinator import hooks
 from agent.coordinator.port import candidate_of
-from agent.coordinator.store import miner_stats
-from agent.coordinator.store import miners as store
+from agent.coordinator.store import miner_stats, miners
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.feasibility import KnownMiner
@@ -86,11 +85,11 @@ def known_miners(connection: Connection, settings: CoordinatorSettings, now: flo
     seen_after = offline_before(settings, now)
     stats = miner_stats.all_stats(connection)
     reputations = {miner_id: shown(miner_stat.evidence, now) for miner_id, miner_stat in stats.items()}
-    owners = store.owners(connection)
-    miners = (_known(record, seen_after, pauses, reputations) for record in store.all_miners(connection))
+    owners = miners.owners(connection)
+    registered = (_known(record, seen_after, pauses, reputations) for record in miners.all_miners(connection))
     return [
         replace(miner, owner=owner) if (owner := owners.get(miner.miner_id)) else miner
-        for miner in miners
+        for miner in registered
         if miner is not None
     ]
 

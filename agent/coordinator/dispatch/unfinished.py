@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from agent.coordinator.store import unfinished as store
+from agent.coordinator.store import unfinished
 from agent.coordinator.store.database import Database
 from agent.coordinator.store.unfinished import RECENT_SECONDS, Unfinished
 from agent.core.values.quantities import make_id
@@ -32,7 +32,7 @@ class UnfinishedJobs:
             return
         since = make_id("job", self._clock() - RECENT_SECONDS, bytes(10))
         is_full_scan = due or self.known is None or since < self.known.since  # the clock was set back
-        self.known = await self._database.read(store.scan, since, None if is_full_scan else self.known)
+        self.known = await self._database.read(unfinished.scan, since, None if is_full_scan else self.known)
         if is_full_scan:
             now = time.monotonic()
             self._whole_at = now + (now - started) / SHARE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.coordinator.operations.context import Context
-from agent.coordinator.store import checkpoints as checkpoint_store
+from agent.coordinator.store import checkpoints
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.jobs import JobRecord
 from runners.checkpoints import Checkpoints
@@ -16,8 +16,8 @@ async def outputs_so_far(context: Context, record: JobRecord) -> list[dict[str, 
     declared = declared_by(context, record)
     if declared is None or not declared.outputs:
         return []
-    checkpoints = await context.database.read(checkpoint_store.of_jobs, [record.job_id])
-    return [published(record.job_id, item, visible=True) for item in checkpoints.get(record.job_id, [])]
+    by_job = await context.database.read(checkpoints.of_jobs, [record.job_id])
+    return [published(record.job_id, item, visible=True) for item in by_job.get(record.job_id, [])]
 
 
 def declared_by(context: Context, record: JobRecord) -> Checkpoints | None:
@@ -31,4 +31,4 @@ def published(job_id: str, checkpoint: Checkpoint, *, visible: bool) -> dict[str
     if not visible:
         return {"name": checkpoint.name, "size": checkpoint.size, "job_id": job_id, "kind": "checkpoint"}
     url = f"/v1/artifacts/{checkpoint.artifact_id}"
-    return {**checkpoint_store.on_the_wire(checkpoint), "url": url, "job_id": job_id, "kind": "output"}
+    return {**checkpoints.on_the_wire(checkpoint), "url": url, "job_id": job_id, "kind": "output"}

@@ -9,7 +9,7 @@ import orjson
 
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import receipts as store
+from agent.coordinator.store import receipts
 from agent.coordinator.store.receipts import ReceiptRecord
 from agent.core.errors import JobNotCompleted, JobNotFound
 from agent.core.values.quantities import format_time
@@ -29,7 +29,7 @@ async def of_job(context: Context, caller: Caller, job_id: str) -> Receipt:
 
 
 def _of_job(connection: Connection, caller: Caller, job_id: str) -> str:
-    job = store.with_job(connection, job_id)
+    job = receipts.with_job(connection, job_id)
     if job is None or not (
         caller.role is Role.ADMIN
         or (caller.role is Role.CLIENT and job.account_id == caller.account_id)
@@ -47,7 +47,7 @@ async def verify(context: Context, receipt: dict[str, Any]) -> VerifyAnswer:
     receipt_id = receipt.get("receipt_id")
     stored_receipt = None
     if isinstance(receipt_id, str) and receipt_id.isascii():
-        stored_receipt = await context.database.read(store.find, receipt_id)
+        stored_receipt = await context.database.read(receipts.find, receipt_id)
     whole_receipt = receipt
     mismatch: list[str] = []
     if set(receipt) <= SHORT_FORM:

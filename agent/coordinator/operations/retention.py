@@ -12,10 +12,7 @@ from typing import Final
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
-from agent.coordinator.store import access as key_store
-from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import events as event_store
-from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import access, artifacts, events, jobs
 from agent.core.jobs import FINAL
 from agent.core.values.quantities import make_id
 
@@ -35,7 +32,7 @@ async def delete_jobs(context: Context) -> None:
     for state in sorted(FINAL):
         last_id = ""
         while page := await context.database.read(
-            job_store.ended,
+            jobs.ended,
             state,
             ended_before,
             make_id("job", ended_before, bytes(10)),
@@ -52,13 +49,13 @@ async def delete_jobs(context: Context) -> None:
 
 
 def _forget_jobs(connection: Connection, account_id: str, job_ids: Sequence[str], now: float) -> None:
-    locked = job_store.lock_many(connection, job_ids)
+    locked = jobs.lock_many(connection, job_ids)
     retained = set[str]().union(*hooks.jobs_retained(connection))
     records = [
         record for record in locked.values() if record.deleted_at is None and record.job_id not in retained
     ]
     if records:
-        artifact_store.release(connection, [record.job_id for record in records], account_id)
+        artifacts.release(connection, [record.job_id for record in records], account_id)
         lifecycle.delete_data(connection, records, now)
 
 
@@ -66,12 +63,12 @@ async def delete_events(context: Context) -> None:
     """Delete changes that clients can no longer request."""
     created_before, last_seq = context.clock() - context.settings.event_retention_seconds, 0
     # Each slice begins where the last one ended: before that, PostgreSQL may have to pass many deleted rows.
-    while await context.database.read(event_store.any_before, created_before, after_seq=last_seq):
-        last_seq = await context.database.write(event_store.prune, created_before, after_seq=last_seq)
+    while await context.database.read(events.any_before, created_before, after_seq=last_seq):
+        last_seq = await context.database.write(events.prune, created_before, after_seq=last_seq)
 
 
 async def delete_keys(context: Context) -> None:
     """Delete keys that were revoked long ago: each browser that signs in with a link gets its own."""
     revoked_before = context.clock() - REVOKED_KEY_SECONDS
-    while await context.database.write(key_store.prune_keys, revoked_before) == key_store.PRUNED_AT_ONCE:
+    while await context.database.write(access.prune_keys, revoked_before) == access.PRUNED_AT_ONCE:
         pass

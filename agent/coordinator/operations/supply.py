@@ -11,7 +11,7 @@ from typing import Any, Final
 from agent.coordinator.dispatch import fleet as fleets
 from agent.coordinator.operations.caches import Fleet, Supply
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import miners as store
+from agent.coordinator.store import miners
 from agent.core.values.quantities import parse_money
 
 CACHE_SECONDS: Final = 5.0
@@ -68,14 +68,14 @@ def offline_before(context: Context) -> float:
 
 
 def _fleet(connection: Connection, context: Context, now: float) -> Fleet:
-    miners = tuple(fleets.known_miners(connection, context.settings, now))
-    return Fleet(now, miners, _supply(connection, fleets.offline_before(context.settings, now)))
+    registered = tuple(fleets.known_miners(connection, context.settings, now))
+    return Fleet(now, registered, _supply(connection, fleets.offline_before(context.settings, now)))
 
 
 def _supply(connection: Connection, offline_before: float) -> dict[str, Supply]:
     models: defaultdict[str, set[str]] = defaultdict(set)
     offers: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for miner in store.all_miners(connection):
+    for miner in miners.all_miners(connection):
         online = miner.paused is None and miner.seen_at >= offline_before
         for service, offer in json.loads(miner.capabilities)["services"].items():
             models[service] |= set(offer["models"])

@@ -16,8 +16,7 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import AUDIENCE, FILE_BODY, errors
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.files import artifacts as operations
-from agent.coordinator.operations.files import links
+from agent.coordinator.operations.files import artifacts, links
 from agent.coordinator.routes._callers import (
     CLIENT_OR_SESSION,
     Client,
@@ -94,9 +93,9 @@ async def create(
     media_type = clean_media_type(request.headers.get("content-type"))
     size = announced_size(request)
     if isinstance(who, Caller):
-        return await operations.save(context, who, media_type, request.stream(), size, name)
+        return await artifacts.save(context, who, media_type, request.stream(), size, name)
     lease = None if job_id is None or fence is None else (job_id, fence)
-    return await operations.save_output(context, who, lease, media_type, request.stream(), size)
+    return await artifacts.save_output(context, who, lease, media_type, request.stream(), size)
 
 
 @router.delete(
@@ -111,7 +110,7 @@ async def delete(context: ContextOf, caller: Client, artifact_id: fields.Artifac
     Answers 409 while an unfinished job needs the file. Results and receipts that name it remain valid, since they contain its digest.
     Signed links to it stop working. The bytes are removed once no other account has the same file.
     """
-    await operations.delete(context, caller, artifact_id)
+    await artifacts.delete(context, caller, artifact_id)
 
 
 class LinkRequest(RequestBody):
@@ -182,7 +181,7 @@ async def read(
     if reader is None:
         record = await links.follow(context, links.Link(artifact_id, expires, media_type), signature or "")
     else:
-        record = await operations.find(context, reader, artifact_id)
+        record = await artifacts.find(context, reader, artifact_id)
     elsewhere = redirect and record.size >= SMALLEST_REDIRECTED and request.method == "GET"
     if elsewhere and context.artifacts.direct is not None:
         location = context.artifacts.direct.download(record.name_in_store, record.media_type).url

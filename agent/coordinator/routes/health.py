@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter
 
 from agent import __version__
-from agent.coordinator.operations import health as operations
+from agent.coordinator.operations.health import states
 from agent.coordinator.routes._callers import ContextOf
 from agent.core.values.quantities import format_time
 from aitbc.answers.health import Health
@@ -23,7 +23,7 @@ async def health(context: ContextOf) -> Health:
     are checked every five seconds, at `checked_at`. `storage` is present and unhealthy while the disk has less free space than
     `coordinator.storage_reserve`: uploads get 507, jobs continue.
     """
-    services = operations.states(context)
+    services = states(context)
     status: Literal["ok", "degraded"] = "ok" if set(services.values()) == {"healthy"} else "degraded"
     return Health(
         status=status,

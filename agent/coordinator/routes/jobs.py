@@ -12,9 +12,7 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.plain import Reading, json_answer, json_body, plainly
 from agent.coordinator.openapi.declare import FILE_BODY, errors, headers
 from agent.coordinator.operations.answers.jobs import JobCancelled, JobCreated, JobDetails, JobPage, JobStatus
-from agent.coordinator.operations.jobs import deletion, details, lists, submitting
-from agent.coordinator.operations.jobs import files as job_files
-from agent.coordinator.operations.jobs import jobs as operations
+from agent.coordinator.operations.jobs import deletion, details, files, jobs, lists, submitting
 from agent.coordinator.operations.jobs.requests import JobFilters, JobRequest
 from agent.coordinator.routes._callers import (
     Client,
@@ -78,7 +76,7 @@ async def create(
     """The job is queued immediately, or once the files listed under `missing_files` are uploaded."""
     created = await submitting.submit(context, caller, request, key)
     if wait:
-        created = await operations.wait_for_end(context, caller, created, wait)
+        created = await jobs.wait_for_end(context, caller, created, wait)
         response.headers["Preference-Applied"] = f"wait={wait}"
     return created
 
@@ -132,7 +130,7 @@ async def _get(request: Request) -> Response:
 @router.delete("/{job_id}", responses=errors(JobNotFound, JobAlreadyCompleted), summary="Cancel a job")
 async def cancel(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobCancelled:
     """The run of a running job is stopped."""
-    return await operations.cancel(context, caller, job_id)
+    return await jobs.cancel(context, caller, job_id)
 
 
 @router.delete(
@@ -156,7 +154,7 @@ async def delete_data(context: ContextOf, caller: Client, job_id: fields.JobId) 
 )
 async def results(context: ContextOf, caller: Client, job_id: fields.JobId) -> Response:
     """Answers 409 `JOB_NOT_COMPLETED` with the state and the cause unless the job is completed."""
-    return Response(await operations.results(context, caller, job_id), media_type="application/json")
+    return Response(await jobs.results(context, caller, job_id), media_type="application/json")
 
 
 @plainly(router, results)
@@ -184,8 +182,8 @@ async def upload_file(
 ) -> JobStatus:
     """The body is the file. The job is queued once its last file is uploaded."""
     if artifact_id is not None:
-        return await job_files.use_stored_file(context, caller, job_id, name, artifact_id)
+        return await files.use_stored_file(context, caller, job_id, name, artifact_id)
     media_type = clean_media_type(request.headers.get("content-type"))
-    return await job_files.upload_file(
+    return await files.upload_file(
         context, caller, job_id, name, media_type, request.stream(), announced_size(request)
     )

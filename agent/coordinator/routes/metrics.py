@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from agent.coordinator.operations import metrics as operations
 from agent.coordinator.operations.accounts import access
+from agent.coordinator.operations.metrics import exposition
 from agent.coordinator.routes._callers import ContextOf, MaybeCredential
 from agent.core.rates import lies_in
 from agent.metrics import MEDIA_TYPE
@@ -25,4 +25,4 @@ async def metrics(context: ContextOf, request: Request, secret: MaybeCredential)
     direct = request.scope["known_host"] and not any(name in request.headers for name in _FORWARDED)
     if not (direct and lies_in(host, context.settings.metrics_readers)):
         access.require(await access.authenticate(context, secret), Role.ADMIN)
-    return Response(await operations.exposition(context), media_type=MEDIA_TYPE)
+    return Response(await exposition(context), media_type=MEDIA_TYPE)

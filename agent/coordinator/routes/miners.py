@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response, status
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.miners import completion, heartbeats, leases, sessions
-from agent.coordinator.operations.miners import events as run_events
+from agent.coordinator.operations.miners.events import pass_on
 from agent.coordinator.port import LeaseMessage, Port
 from agent.coordinator.routes._callers import ContextOf, MinerSession, disconnected
 from agent.core.errors import (
@@ -194,4 +194,4 @@ async def release(
 )
 async def events(context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunEvents) -> None:
     """Progress and outputs are stored, and all events are published to the job's subscribers."""
-    await run_events.pass_on(context, session, job_id, body)
+    await pass_on(context, session, job_id, body)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.plain import json_answer, plainly
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import receipts as operations
+from agent.coordinator.operations import receipts
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, any_caller
 from agent.core.errors import JobNotCompleted, JobNotFound
 from aitbc.answers import fields
@@ -40,7 +40,7 @@ class VerifyRequest(BaseModel, defer_build=True):
 @router.get("/{job_id}", responses=errors(JobNotFound, JobNotCompleted), summary="The receipt of a job")
 async def get(context: ContextOf, caller: AnyCaller, job_id: fields.JobId) -> Receipt:
     """Returns the receipt to the job's client, the miner's owner, and administrators."""
-    return await operations.of_job(context, caller, job_id)
+    return await receipts.of_job(context, caller, job_id)
 
 
 @plainly(router, get)
@@ -52,4 +52,4 @@ async def _get(request: Request) -> Response:
 @router.post("/verify", summary="Verify a receipt")
 async def verify(context: ContextOf, request: VerifyRequest) -> VerifyAnswer:
     """Needs no key. A malformed receipt is answered as not valid, with the reasons."""
-    return await operations.verify(context, request.receipt)
+    return await receipts.verify(context, request.receipt)

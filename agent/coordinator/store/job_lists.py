@@ -9,8 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, literal, select
 
 from agent.coordinator.store import counts
-from agent.coordinator.store import jobs as store
-from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.jobs import JobRecord, from_row
 from agent.coordinator.store.schema.tables import accounts, jobs
 from agent.core.jobs import FINAL
 
@@ -52,7 +51,7 @@ def page(
     """
     order = job_filter.narrowings[0].job_id if job_filter.narrowings else jobs.c.job_id
     query = _filtered(select(*_without_spec), job_filter).order_by(order.desc()).limit(limit).offset(offset)
-    return [store.from_row(row) for row in connection.execute(query)], _total(connection, job_filter)
+    return [from_row(row) for row in connection.execute(query)], _total(connection, job_filter)
 
 
 def _filtered(query: Select[Any], job_filter: JobFilter) -> Select[Any]:

@@ -11,7 +11,7 @@ from agent.cli.options import AsJson, DataDir, settings_from
 from agent.coordinator.signer import load_signer
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
-from aitbc.cli.commands import receipts as sdk
+from aitbc.cli.commands import receipts
 
 app = typer.Typer(help="Verify receipts.", no_args_is_help=True)
 
@@ -39,7 +39,7 @@ def verify(
 ) -> None:
     """Verify a receipt offline. Ends with exit code 3 if it is not valid."""
     key = log_key if log_key or policy else own_log_key(settings_from(data_dir))
-    sdk.verify(file, key, policy, artifact, as_json)
+    receipts.verify(file, key, policy, artifact, as_json)
 
 
 def own_log_key(settings: Settings) -> str:

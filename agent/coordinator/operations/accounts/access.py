@@ -9,10 +9,7 @@ from typing import Final
 
 from agent.coordinator.operations.callers import BrowserCredential, Caller, Credential
 from agent.coordinator.operations.context import Context
-from agent.coordinator.store import access as store
-from agent.coordinator.store import browser_sessions as session_store
-from agent.coordinator.store import locks
-from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store import access, browser_sessions, locks, miners
 from agent.coordinator.store.access import KeyRecord
 from agent.coordinator.store.database import Connection
 from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized, ValidationFailed
@@ -109,8 +106,8 @@ async def authenticate(context: Context, credential: Credential | None) -> Calle
 async def _key(context: Context, credential: Credential) -> KeyRecord | None:
     if isinstance(credential, BrowserCredential):
         sha256, role = digest(credential.secret), credential.role.value
-        return await context.database.read(session_store.key_of, sha256, role, context.clock())
-    return await context.database.read(store.key_by_secret, digest(credential))
+        return await context.database.read(browser_sessions.key_of, sha256, role, context.clock())
+    return await context.database.read(access.key_by_secret, digest(credential))
 
 
 def seen_lately(context: Context, credential: Credential) -> bool:
@@ -129,7 +126,7 @@ def require(caller: Caller, *roles: Role) -> Caller:
 async def create_account(context: Context, name: str) -> str:
     """Create an account. Return its id."""
     account_id = context.new_id("account")
-    await context.database.write(store.add_account, account_id, name, context.clock())
+    await context.database.write(access.add_account, account_id, name, context.clock())
     return account_id
 
 
@@ -161,7 +158,7 @@ def new_key(
 
 def store_key(connection: Connection, key: NewKey) -> None:
     """Store a key inside a transaction of another use case."""
-    store.add_key(connection, key.record, digest(key.secret))
+    access.add_key(connection, key.record, digest(key.secret))
 
 
 def _add_key(connection: Connection, key: NewKey) -> None:
@@ -171,23 +168,23 @@ def _add_key(connection: Connection, key: NewKey) -> None:
 
 def require_owners(connection: Connection, account_id: str | None, miner_id: str | None) -> None:
     """Raise `NotFound` unless the account and the miner exist, as far as they are given."""
-    if account_id is not None and not store.account_exists(connection, account_id):
+    if account_id is not None and not access.account_exists(connection, account_id):
         raise NotFound(f"There is no account {account_id}.")
-    if miner_id is not None and miner_store.find(connection, miner_id) is None:
+    if miner_id is not None and miners.find(connection, miner_id) is None:
         raise NotFound(f"There is no miner {miner_id}.")
 
 
 async def list_keys(context: Context) -> list[KeyRecord]:
     """Return all keys, revoked ones included."""
-    return await context.database.read(store.keys)
+    return await context.database.read(access.keys)
 
 
 async def revoke_key(context: Context, key_id: str) -> KeyRecord:
     """Revoke a key and return its record. Raises `NotFound`."""
-    if not await context.database.write(store.revoke_key, key_id, context.clock()):
+    if not await context.database.write(access.revoke_key, key_id, context.clock()):
         raise NotFound(f"There is no valid key {key_id}.")
     context.caches.forget_callers()
-    record = await context.database.read(store.key, key_id)
+    record = await context.database.read(access.key, key_id)
     if record is None:
         raise NotFound(f"There is no key {key_id}.")
     return record
@@ -195,7 +192,7 @@ async def revoke_key(context: Context, key_id: str) -> KeyRecord:
 
 async def own_key(context: Context, caller: Caller) -> KeyRecord:
     """Return the caller's key. Raises `NotFound`."""
-    record = await context.database.read(store.key, caller.key_id)
+    record = await context.database.read(access.key, caller.key_id)
     if record is None:
         raise NotFound(f"There is no key {caller.key_id}.")
     return record
@@ -203,7 +200,7 @@ async def own_key(context: Context, caller: Caller) -> KeyRecord:
 
 async def own_keys(context: Context, caller: Caller) -> list[KeyRecord]:
     """Return the valid keys of the caller's account, oldest first. Raises `Conflict` if the caller has no account."""
-    return await context.database.read(store.keys_of, _account(caller))
+    return await context.database.read(access.keys_of, _account(caller))
 
 
 async def create_own_key(context: Context, caller: Caller, name: str) -> NewKey:
@@ -216,7 +213,7 @@ async def create_own_key(context: Context, caller: Caller, name: str) -> NewKey:
 def _add_own_key(connection: Connection, key: NewKey, limit: int) -> None:
     account_id = key.record.account_id or ""
     locks.account(connection, account_id)
-    if len(store.keys_of(connection, account_id)) >= limit:
+    if len(access.keys_of(connection, account_id)) >= limit:
         raise Conflict(
             f"This account has {limit} keys, which is the limit. Revoke one that is no longer used.",
             {"limit": limit},

@@ -11,10 +11,7 @@ from agent.coordinator.hooks import AccountLimit
 from agent.coordinator.operations.accounts.miner_money import where_money_is
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import access as access_store
-from agent.coordinator.store import events as event_store
-from agent.coordinator.store import idempotency, job_lists, locks
-from agent.coordinator.store import ledger as store
+from agent.coordinator.store import access, events, idempotency, job_lists, ledger, locks
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.ledger import Kind, TransactionRecord
 from agent.core.errors import Conflict, InsufficientBalance, NotFound, ValidationFailed
@@ -45,7 +42,7 @@ async def wallet(context: Context, caller: Caller) -> Wallet:
 
 def _wallet(connection: Connection, context: Context, caller: Caller) -> Wallet:
     def amount(ledger_account: str) -> str:
-        return _money(store.balance(connection, ledger_account))
+        return _money(ledger.balance(connection, ledger_account))
 
     if caller.role is Role.CLIENT and caller.account_id is not None:
         return Wallet(
@@ -54,13 +51,13 @@ def _wallet(connection: Connection, context: Context, caller: Caller) -> Wallet:
             held=amount(escrow(caller.account_id)),
             slowed_until=_slowed_until(_limits(connection, context).get(caller.account_id)),
         )
-    return Wallet(balance=amount(FEES), held="0", issued=_money(-store.balance(connection, ISSUED)))
+    return Wallet(balance=amount(FEES), held="0", issued=_money(-ledger.balance(connection, ISSUED)))
 
 
 def _of_miner(connection: Connection, context: Context, miner_id: str) -> Wallet:
     return Wallet(
         miner_id=miner_id,
-        balance=_money(store.balance(connection, earned(miner_id))),
+        balance=_money(ledger.balance(connection, earned(miner_id))),
         held="0",
         **where_money_is(connection, context, miner_id),
     )
@@ -75,7 +72,7 @@ async def transactions(
         Role.MINER: {"miner_id": caller.miner_id},
         Role.ADMIN: {},
     }[caller.role]
-    records = await context.database.read(store.page, **mine, limit=limit + 1, before=before)
+    records = await context.database.read(ledger.page, **mine, limit=limit + 1, before=before)
     page_records = records[:limit]
     # The name of a job may contain its prompt, which is not for its miner's owner.
     jobs = [] if caller.role is Role.MINER else [record.job_id for record in page_records if record.job_id]
@@ -87,9 +84,9 @@ async def transactions(
 
 
 def _transaction(record: TransactionRecord, job_name: str | None = None) -> Transaction:
-    is_payment = record.kind == store.Kind.PAYMENT
-    is_held = record.kind in {store.Kind.PAYMENT, store.Kind.PAYOUT}
-    refunded = 0 if record.status == store.Status.PENDING else record.held - record.paid
+    is_payment = record.kind == ledger.Kind.PAYMENT
+    is_held = record.kind in {ledger.Kind.PAYMENT, ledger.Kind.PAYOUT}
+    refunded = 0 if record.status == ledger.Status.PENDING else record.held - record.paid
     return Transaction(
         transaction_id=record.tx_id,
         type=record.kind,
@@ -122,10 +119,10 @@ def _slowed_until(limit: AccountLimit | None) -> str | None:
 
 def _accounts(connection: Connection, context: Context, limit: int, after: str | None) -> AccountList:
     limits = _limits(connection, context)
-    records = access_store.accounts_page(connection, limit=limit + 1, after=after)
+    records = access.accounts_page(connection, limit=limit + 1, after=after)
     page_records = records[:limit]
     ledger_accounts = [kind(record.account_id) for record in page_records for kind in (available, escrow)]
-    amounts = store.balances_of(connection, ledger_accounts)
+    amounts = ledger.balances_of(connection, ledger_accounts)
     return AccountList(
         accounts=[
             Account(
@@ -212,14 +209,14 @@ def _booking(
 
 def _credit_once(connection: Connection, booking: _Booking) -> None:
     locks.account(connection, booking.account_id)
-    if not store.has_credit(connection, booking.account_id):
+    if not ledger.has_credit(connection, booking.account_id):
         _book(connection, booking)
 
 
 def _book(connection: Connection, booking: _Booking) -> Booked:
     """Book a credit or a debit: the entry, the event, and the answer to a repetition, in one transaction."""
     account_id, now = booking.account_id, booking.now
-    if not access_store.account_exists(connection, account_id):
+    if not access.account_exists(connection, account_id):
         raise NotFound(f"There is no account {account_id}.", {"account_id": account_id})
     locks.account(connection, account_id)
     locks.issued(connection)
@@ -228,7 +225,7 @@ def _book(connection: Connection, booking: _Booking) -> Booked:
         if request_sha256 != booking.request_sha256:
             raise Conflict("This Idempotency-Key was used for another request; use a new one.")
         return Booked.model_validate_json(answer)
-    record = store.add_booking(
+    record = ledger.add_booking(
         connection,
         booking.tx_id,
         booking.kind,
@@ -239,12 +236,12 @@ def _book(connection: Connection, booking: _Booking) -> Booked:
         now=now,
     )
     hooks.money_booked(connection, booking.kind, booking.amount, now)
-    event_store.add(connection, [_booked(record)], now)
+    events.add(connection, [_booked(record)], now)
     booked = Booked(
         transaction_id=booking.tx_id,
         account_id=account_id,
         amount=_money(booking.amount),
-        balance=_money(store.balance(connection, available(account_id))),
+        balance=_money(ledger.balance(connection, available(account_id))),
         created_at=format_time(now),
     )
     if booking.key is not None:
@@ -262,11 +259,11 @@ def _book(connection: Connection, booking: _Booking) -> Booked:
 def _entry(connection: Connection, booking: _Booking) -> Entry:
     """Return the entry of a credit or a debit. Raises `ValidationFailed`, `InsufficientBalance`."""
     account_id, amount = booking.account_id, booking.amount
-    balance = store.balance(connection, available(account_id))
+    balance = ledger.balance(connection, available(account_id))
     try:
         if booking.kind is Kind.CREDIT:
-            return credit(account_id, amount, store.balance(connection, ISSUED))
-        overdrawn = store.balance(connection, OVERDRAWN)
+            return credit(account_id, amount, ledger.balance(connection, ISSUED))
+        overdrawn = ledger.balance(connection, OVERDRAWN)
         return debit(account_id, amount, balance, overdrawn, force=booking.force)
     except TooMuchMoney as error:
         advice = f"at most {_money(error.limit)} more can be {booking.kind.value}ed by this coordinator"

@@ -10,8 +10,7 @@ from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
-from agent.coordinator.store import artifacts as store
-from agent.coordinator.store import run_outputs
+from agent.coordinator.store import artifacts, run_outputs
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.run_outputs import RunOutput
 from agent.core.errors import Conflict, NotFound, PayloadTooLarge, StaleLease, ValidationFailed
@@ -55,7 +54,7 @@ def _add(
     account_id: str,
     now: float,
 ) -> None:
-    store.add(connection, record, account_id, now)
+    artifacts.add(connection, record, account_id, now)
     for budget in budgets:  # the reservations of other replicas are not known here
         budget.check(connection, 0)
 
@@ -129,17 +128,17 @@ async def delete(context: Context, caller: Caller, artifact_id: str) -> None:
 
 
 def _disown(connection: Connection, context: Context, account_id: str, artifact_id: str) -> None:
-    if store.readable_by_account(connection, artifact_id, account_id) is None:
+    if artifacts.readable_by_account(connection, artifact_id, account_id) is None:
         raise _not_found(artifact_id)
-    needing = store.needed_by(connection, artifact_id, account_id, NAMED_JOBS)
+    needing = artifacts.needed_by(connection, artifact_id, account_id, NAMED_JOBS)
     if needing:
         raise Conflict(
             f"Job {needing[0]} has not ended and needs this file. Wait until it ends or cancel it, then delete the file.",
             {"job_ids": needing},
         )
-    of_jobs = store.jobs_with(artifact_id, account_id)
+    of_jobs = artifacts.jobs_with(artifact_id, account_id)
     hooks.deletion_requested(connection, context, of_jobs, context.clock())
-    store.disown(connection, artifact_id, account_id)
+    artifacts.disown(connection, artifact_id, account_id)
 
 
 async def find(context: Context, who: Caller | Session, artifact_id: str) -> ArtifactRecord:
@@ -166,9 +165,9 @@ def account_of(caller: Caller) -> str:
 
 async def _readable(context: Context, who: Caller | Session, artifact_id: str) -> ArtifactRecord | None:
     if isinstance(who, Session):
-        return await context.database.peek(store.readable_by_miner, artifact_id, who.miner_id, who.number)
+        return await context.database.peek(artifacts.readable_by_miner, artifact_id, who.miner_id, who.number)
     if who.role is Role.ADMIN:
-        return await context.database.peek(store.find, artifact_id)
+        return await context.database.peek(artifacts.find, artifact_id)
     if who.account_id is None:
         return None
-    return await context.database.peek(store.readable_by_account, artifact_id, who.account_id)
+    return await context.database.peek(artifacts.readable_by_account, artifact_id, who.account_id)

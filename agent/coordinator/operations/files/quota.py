@@ -15,8 +15,7 @@ from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import Stored
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
-from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import locks, run_outputs
+from agent.coordinator.store import artifacts, locks, run_outputs
 from agent.core.errors import InsufficientStorage, PayloadTooLarge
 
 RESERVED_AHEAD: Final = 4 * 2**20
@@ -84,7 +83,7 @@ def run_budgets(context: Context, job_id: str, miner_id: str) -> tuple[Budget, .
 
 def used_by(connection: Connection, account_id: str) -> int:
     """Return the bytes of the account's artifacts and the full lengths of its unfinished uploads."""
-    return artifact_store.bytes_of(connection, account_id) + reserved_by(connection, account_id)
+    return artifacts.bytes_of(connection, account_id) + reserved_by(connection, account_id)
 
 
 def used_for_job(connection: Connection, job_id: str) -> int:

@@ -9,9 +9,7 @@ import structlog
 
 from agent.coordinator import hooks
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import blobs as blob_store
-from agent.coordinator.store import run_outputs
+from agent.coordinator.store import artifacts, blobs, run_outputs
 from agent.core.errors import ServiceUnavailable
 
 DIRECT_SECONDS: Final = 3600
@@ -25,16 +23,16 @@ log = structlog.get_logger()
 async def discard(context: Context) -> None:
     """Remove the blobs that deleted rows referred to. If the store does not answer, the upkeep tries again."""
     try:
-        while names := await context.database.read(blob_store.removed, BATCH):
+        while names := await context.database.read(blobs.removed, BATCH):
             await context.artifacts.remove(names)
-            await context.database.write(blob_store.forget, names)
+            await context.database.write(blobs.forget, names)
     except ServiceUnavailable as error:
         log.warning("blobs_not_removed", reason=error.message)
 
 
 async def discard_redundant(context: Context, artifact_id: str, name: str) -> None:
     """Remove a blob whose artifact has another one, or no row."""
-    if await context.database.read(artifact_store.blob_of, artifact_id) != name:
+    if await context.database.read(artifacts.blob_of, artifact_id) != name:
         await remove(context, [name])
 
 
@@ -62,7 +60,7 @@ async def settle_run_outputs(context: Context) -> None:
 
 def known_blobs(connection: Connection, names: Sequence[str]) -> set[str]:
     """Return those of these blobs that a row refers to."""
-    return blob_store.known(connection, names).union(*hooks.known_blobs(connection, names))
+    return blobs.known(connection, names).union(*hooks.known_blobs(connection, names))
 
 
 async def remove_orphans(context: Context) -> int:
@@ -71,7 +69,7 @@ async def remove_orphans(context: Context) -> int:
     A crash between writing a file and its row leaves them. If the database has no files at all, nothing is removed: it may be
     waiting for a restore.
     """
-    if not await context.database.read(artifact_store.any_artifact):
+    if not await context.database.read(artifacts.any_artifact):
         return 0
     written_before = context.clock() - context.settings.orphan_seconds
     # A direct upload has its row before its URL, and other files in a bucket appear when they are complete. So what has no row was mostly

@@ -6,8 +6,7 @@ from agent.coordinator import hooks, lifecycle
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
-from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import jobs as store
+from agent.coordinator.store import artifacts, jobs
 from agent.core.errors import Conflict, JobNotFound
 from agent.core.jobs import FINAL
 from agent.core.values.quantities import format_time
@@ -27,7 +26,7 @@ async def delete(context: Context, caller: Caller, job_id: str) -> JobDataDelete
 
 
 def _delete(connection: Connection, context: Context, caller: Caller, job_id: str, now: float) -> float:
-    record = store.lock(connection, job_id)
+    record = jobs.lock(connection, job_id)
     if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
         raise JobNotFound(job_id)
     if record.deleted_at is not None:
@@ -38,7 +37,7 @@ def _delete(connection: Connection, context: Context, caller: Caller, job_id: st
             f"Job {job_id} is {state}. Cancel it or wait until it ends, then delete its data.",
             {"status": state.value},
         )
-    hooks.deletion_requested(connection, context, store.only(job_id), now)
-    artifact_store.release(connection, [job_id], record.account_id)
+    hooks.deletion_requested(connection, context, jobs.only(job_id), now)
+    artifacts.release(connection, [job_id], record.account_id)
     lifecycle.delete_data(connection, [record], now)
     return now

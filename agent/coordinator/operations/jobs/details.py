@@ -18,8 +18,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.addresses import artifact_of
 from agent.coordinator.operations.jobs.names import file_names
-from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store.artifacts import JobInput as StoredInput
+from agent.coordinator.store import artifacts
 from agent.coordinator.store.jobs import JobRecord
 from aitbc.answers.jobs import JobInput
 
@@ -47,14 +46,14 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
 
 def _read(
     connection: Connection, caller: Caller, job_id: str
-) -> tuple[JobRecord, dict[str, Any], dict[str, Any], list[StoredInput]]:
+) -> tuple[JobRecord, dict[str, Any], dict[str, Any], list[artifacts.JobInput]]:
     record, fields = jobs.read(connection, caller, job_id, View.DETAILS)
     spec = orjson.loads(record.spec)
-    inputs = artifact_store.inputs_of(connection, job_id) if spec["files"] else []
+    inputs = artifacts.inputs_of(connection, job_id) if spec["files"] else []
     return record, fields, spec, inputs
 
 
-def _inputs(files: Mapping[str, Any], stored: list[StoredInput]) -> Iterator[JobInput]:
+def _inputs(files: Mapping[str, Any], stored: list[artifacts.JobInput]) -> Iterator[JobInput]:
     stored_inputs, names = {item.field: item for item in stored}, file_names(files)
     for field, reference in files.items():
         artifact_id, item = artifact_of(reference), stored_inputs.get(field)

@@ -6,7 +6,7 @@ from typing import Final
 
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import receipts as store
+from agent.coordinator.store import receipts
 from agent.coordinator.store.unfinished import Unfinished
 
 REFRESH_SECONDS: Final = 1.0
@@ -29,9 +29,9 @@ def _cached(context: Context) -> Estimates | None:
 
 
 def _read(connection: Connection, now: float, unfinished: Unfinished | None) -> Estimates:
-    typical = store.typical_durations(connection)
+    typical = receipts.typical_durations(connection)
     ahead: dict[str, float] = {}
-    for (service, model), count in store.queue_lengths(connection, unfinished).items():
+    for (service, model), count in receipts.queue_lengths(connection, unfinished).items():
         # Jobs without a measured duration add nothing: at five minutes each, a short queue would seem to take a day.
         ahead[service] = ahead.get(service, 0.0) + count * typical.get((service, model), 0.0)
     return Estimates(now, typical, ahead)

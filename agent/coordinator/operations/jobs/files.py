@@ -13,8 +13,7 @@ from agent.coordinator.operations.answers.jobs import JobStatus
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import artifacts, quota
-from agent.coordinator.operations.jobs import jobs
-from agent.coordinator.operations.jobs import validation as submissions
+from agent.coordinator.operations.jobs import jobs, validation
 from agent.coordinator.operations.jobs.addresses import ARTIFACT_SCHEME
 from agent.coordinator.operations.jobs.names import derived
 from agent.coordinator.store import artifacts as artifact_store
@@ -96,8 +95,8 @@ def _fill(
     linked = JobArtifact(stored.artifact_id, path, media_type, file_name)
     artifact_store.link(connection, job_id, "input", [linked])
     reference = f"{ARTIFACT_SCHEME}{stored.artifact_id}"
-    filled_spec = submissions.with_file(record.spec, path, reference)
-    spec, digest = submissions.specify(filled_spec)
+    filled_spec = validation.with_file(record.spec, path, reference)
+    spec, digest = validation.specify(filled_spec)
     added_bytes = store.quota_bytes(spec) - record.quota_bytes
     if added_bytes:
         artifact_store.count_bytes(connection, record.account_id, added_bytes)

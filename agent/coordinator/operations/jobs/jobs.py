@@ -19,7 +19,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.supply import fleet
-from agent.coordinator.store import jobs as store
+from agent.coordinator.store import jobs
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import (
     Conflict,
@@ -55,7 +55,7 @@ def read(
     connection: Connection, caller: Caller, job_id: str, view: View = View.STATUS
 ) -> tuple[JobRecord, dict[str, Any]]:
     """Return the caller's job, and the features' fields of answers about it. Raises `JobNotFound`."""
-    record = own(store.find(connection, job_id), caller, job_id)
+    record = own(jobs.find(connection, job_id), caller, job_id)
     return record, hooks.describe_jobs(connection, (record,), view)[job_id]
 
 
@@ -69,7 +69,7 @@ async def estimates_for(context: Context, record: JobRecord) -> Estimates | None
 
 async def find(context: Context, caller: Caller, job_id: str) -> JobRecord:
     """Return the caller's job. Raises `JobNotFound`."""
-    return own(await context.database.peek(store.find, job_id), caller, job_id)
+    return own(await context.database.peek(jobs.find, job_id), caller, job_id)
 
 
 async def wait_until_final(
@@ -162,7 +162,7 @@ async def cancel(context: Context, caller: Caller, job_id: str) -> JobCancelled:
 
 
 def _cancel(connection: Connection, caller: Caller, job_id: str, now: float) -> tuple[Job, RunEnded | None]:
-    record = own(store.lock(connection, job_id), caller, job_id)
+    record = own(jobs.lock(connection, job_id), caller, job_id)
     if record.life.state is JobState.CANCELLED:
         return record.life, None
     if record.life.state in FINAL:
@@ -185,9 +185,9 @@ async def results(context: Context, caller: Caller, job_id: str) -> bytes:
 
 def _results(connection: Connection, caller: Caller, job_id: str) -> tuple[str, str]:
     """Return when a job was completed, and its results as JSON."""
-    record = own(store.find(connection, job_id), caller, job_id)
+    record = own(jobs.find(connection, job_id), caller, job_id)
     life = record.life
-    text = store.results_of(connection, job_id)
+    text = jobs.results_of(connection, job_id)
     if life.state is not JobState.COMPLETED or text is None or life.finished_at is None:
         details: dict[str, Any] = {"status": life.state.value}
         if life.failure is not None:
@@ -202,8 +202,8 @@ async def failed_by_machines(context: Context, job_id: str) -> bool:
 
 
 def _failed_by_machines(connection: Connection, job_id: str) -> bool:
-    record = store.find(connection, job_id)
-    ended = store.runs_of(connection, job_id)
+    record = jobs.find(connection, job_id)
+    ended = jobs.runs_of(connection, job_id)
     if record is None or not ended or record.life.state is not JobState.FAILED:
         return False
     return ended[-1]["outcome"] in (Outcome.RETRIED, Outcome.EXPIRED)

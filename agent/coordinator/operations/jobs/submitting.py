@@ -23,9 +23,7 @@ from agent.coordinator.operations.jobs.names import derived
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.jobs.validation import Submission
 from agent.coordinator.operations.supply import fleet, supply
-from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import counts, locks, queue
-from agent.coordinator.store import idempotency as idempotency_store
+from agent.coordinator.store import artifacts, counts, idempotency, locks, queue
 from agent.coordinator.store.artifacts import JobArtifact
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import ApiError, CannotRun, Conflict, RateLimitExceeded, ValidationFailed
@@ -137,7 +135,7 @@ async def _require_feasible(
         await feasibility.require_feasible(context, NewJob(record, submission.options), submission.units)
     except CannotRun:
         if repeatable is None or not await context.database.read(
-            idempotency_store.find, record.account_id, repeatable.key
+            idempotency.find, record.account_id, repeatable.key
         ):
             raise
 
@@ -250,9 +248,9 @@ def _admitted(
 def _add_details(connection: Connection, job: _New) -> None:
     """Store what belongs to a new job beside its row and its payment."""
     record = job.record
-    artifact_store.link(connection, record.job_id, "input", job.inputs)
+    artifacts.link(connection, record.job_id, "input", job.inputs)
     if job.repeatable is not None:
-        idempotency_store.add(
+        idempotency.add(
             connection,
             record.account_id,
             job.repeatable.key,
@@ -267,7 +265,7 @@ def _first_answer(
 ) -> JobCreated | None:
     if repeatable is None:
         return None
-    stored_answer = idempotency_store.find(connection, account_id, repeatable.key)
+    stored_answer = idempotency.find(connection, account_id, repeatable.key)
     if stored_answer is None:
         return None
     request_sha256, answer = stored_answer
@@ -279,7 +277,7 @@ def _first_answer(
 def _named(connection: Connection, account_id: str, inputs: list[JobArtifact]) -> list[JobArtifact]:
     """Return the input files with their names. Raises `ValidationFailed` for files that the account cannot read."""
     named_files = {
-        file: artifact_store.readable_by_account(connection, file.artifact_id, account_id) for file in inputs
+        file: artifacts.readable_by_account(connection, file.artifact_id, account_id) for file in inputs
     }
     unknown = {
         file.name: f"there is no artifact {file.artifact_id}; upload it with POST /v1/artifacts"

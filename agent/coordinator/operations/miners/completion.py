@@ -18,12 +18,7 @@ from agent.coordinator.metrics import RUN_SECONDS
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.metering import most_units
-from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import checkpoints as checkpoint_store
-from agent.coordinator.store import events as event_store
-from agent.coordinator.store import jobs as store
-from agent.coordinator.store import miner_stats, run_outputs
-from agent.coordinator.store import receipts as receipt_store
+from agent.coordinator.store import artifacts, checkpoints, events, jobs, miner_stats, receipts, run_outputs
 from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
@@ -139,7 +134,7 @@ def _is_short(results: Any) -> bool:
 
 def _note_refused(connection: Connection, session: Session, job_id: str, fence: int, now: float) -> None:
     """Count an invalid statement against its miner if it is about a lease that the miner has."""
-    record = store.find(connection, job_id)
+    record = jobs.find(connection, job_id)
     lease = record.life.lease if record is not None else None
     if record is None or lease is None or (lease.miner_id, lease.fence) != (session.miner_id, fence):
         return
@@ -199,7 +194,7 @@ def _complete(
 ) -> list[Accepted | ApiError]:
     """Accept the results of different jobs."""
     now = context.clock()
-    records = store.lock_many(connection, [result.job_id for result in results])
+    records = jobs.lock_many(connection, [result.job_id for result in results])
     outcomes: dict[str, Accepted | ApiError] = {}
     valid = []
     for result in results:
@@ -228,7 +223,7 @@ def _checked(
     if record is None:
         raise StaleLease(result.job_id, fence)
     if record.life.state is JobState.COMPLETED and record.life.fence == fence:
-        receipt = receipt_store.of_job(connection, result.job_id)
+        receipt = receipts.of_job(connection, result.job_id)
         if receipt is not None and receipt.statement_sha256 == delivery.statement_sha256:
             return Accepted(receipt, record.trace_id, None)
     lease = record.life.lease
@@ -254,7 +249,7 @@ def _accept(
         if (run_log := accepted.result.delivery.log) is not None:
             hooks.run_wrote(connection, context.settings, accepted.record, run_log, now, True)
     lifecycle.save(connection, [accepted.change for accepted in valid], now)
-    store.add_results(
+    jobs.add_results(
         connection, [(accepted.record.job_id, accepted.result.delivery.results) for accepted in valid]
     )
     for accepted in sorted(
@@ -262,15 +257,13 @@ def _accept(
     ):  # whose locks have this order
         _add_outputs(connection, accepted.record, accepted.result.delivery.artifacts, accepted.sizes, now)
     seconds = {accepted.record.job_id: now - accepted.lease.assigned_at for accepted in valid}
-    receipts = [
+    new_receipts = [
         _receipt(context, accepted.lease, accepted.result.delivery, accepted.completed_at)
         for accepted in valid
     ]
-    receipt_store.add(connection, receipts)
-    pairs = list(zip(valid, receipts, strict=True))
-    event_store.add(
-        connection, [_receipt_created(accepted.record, receipt) for accepted, receipt in pairs], now
-    )
+    receipts.add(connection, new_receipts)
+    pairs = list(zip(valid, new_receipts, strict=True))
+    events.add(connection, [_receipt_created(accepted.record, receipt) for accepted, receipt in pairs], now)
     hooks.results_accepted(
         connection,
         context,
@@ -301,7 +294,7 @@ def _add_outputs(
 ) -> None:
     """Link the output files to their job, and move them to its account."""
     outputs = [JobArtifact(file.artifact_id, file.name, clean_media_type(file.media_type)) for file in files]
-    artifact_store.link(connection, record.job_id, "output", outputs)
+    artifacts.link(connection, record.job_id, "output", outputs)
     if outputs:
         stored = [
             ArtifactRecord(file.artifact_id, sizes[file.artifact_id], file.media_type) for file in outputs
@@ -396,8 +389,8 @@ def _check_artifacts(connection: Connection, delivery: Delivery) -> dict[str, in
 
 def _checkpoints(connection: Connection, job_id: str) -> dict[str, int]:
     """Return the sizes of the job's checkpoints, which results may name even if another miner stored them."""
-    checkpoints = checkpoint_store.of_jobs(connection, [job_id]).get(job_id, [])
-    return {checkpoint.artifact_id: checkpoint.size for checkpoint in checkpoints}
+    job_checkpoints = checkpoints.of_jobs(connection, [job_id]).get(job_id, [])
+    return {checkpoint.artifact_id: checkpoint.size for checkpoint in job_checkpoints}
 
 
 def _receipt(context: Context, lease: Lease, delivery: Delivery, now: float) -> ReceiptRecord:

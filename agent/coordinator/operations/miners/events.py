@@ -10,9 +10,7 @@ from agent.coordinator import hooks
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.checkpoints import declared_by, published
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import checkpoints as checkpoint_store
-from agent.coordinator.store import jobs as store
-from agent.coordinator.store import run_outputs
+from agent.coordinator.store import checkpoints, jobs, run_outputs
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.events import NewEvent
 from agent.core.errors import StaleLease, ValidationFailed
@@ -42,11 +40,11 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
     newest = next((event for event in reversed(request.events) if event.kind == "progress"), None)
     progress = None if newest is None else RunProgress.model_validate(newest.data)
     reported = [(event, _checkpoint(event) if event.kind == "output" else None) for event in request.events]
-    checkpoints = {checkpoint.name: checkpoint for _, checkpoint in reported if checkpoint is not None}
+    new_checkpoints = {checkpoint.name: checkpoint for _, checkpoint in reported if checkpoint is not None}
     stored = _Stored("")
-    if progress is not None or checkpoints or request.log is not None:
+    if progress is not None or new_checkpoints or request.log is not None:
         stored = await context.database.write(
-            _store, context, session, job_id, request, progress, checkpoints.values(), context.clock()
+            _store, context, session, job_id, request, progress, new_checkpoints.values(), context.clock()
         )
         account_id = stored.account_id
     else:
@@ -85,7 +83,7 @@ def _store(
     job_id: str,
     request: RunEvents,
     progress: RunProgress | None,
-    checkpoints: Collection[Checkpoint],
+    new_checkpoints: Collection[Checkpoint],
     now: float,
 ) -> _Stored:
     """Store progress, lines of the log, and checkpoints."""
@@ -93,28 +91,28 @@ def _store(
     account_id = _account(connection, session, job_id, fence)
     if progress is not None:
         units = None if progress.units is None else str(progress.units)
-        store.save_progress(
+        jobs.save_progress(
             connection, job_id, session.miner_id, fence, progress=progress.progress, units=units, now=now
         )
-    if not checkpoints and request.log is None:
+    if not new_checkpoints and request.log is None:
         return _Stored(account_id)
-    record = store.lock(connection, job_id)
+    record = jobs.lock(connection, job_id)
     if record is None or record.life.fence != fence:  # it has ended since
         raise StaleLease(job_id, fence)
     lines: Sequence[Line] = ()
     if request.log is not None:
         lines = hooks.run_wrote(connection, context.settings, record, request.log, now, False)
-    if not checkpoints:
+    if not new_checkpoints:
         return _Stored(account_id, lines=lines)
     declared = declared_by(context, record)
-    _check(connection, declared, job_id, checkpoints)
-    checkpoint_store.add(connection, job_id, list(checkpoints))
+    _check(connection, declared, job_id, new_checkpoints)
+    checkpoints.add(connection, job_id, list(new_checkpoints))
     _check_totals(connection, context.settings, job_id)
     return _Stored(account_id, declared is not None and declared.outputs, lines)
 
 
 def _account(connection: Connection, session: Session, job_id: str, fence: int) -> str:
-    account_id = store.account_of_run(connection, job_id, session.miner_id, fence)
+    account_id = jobs.account_of_run(connection, job_id, session.miner_id, fence)
     if account_id is None:
         raise StaleLease(job_id, fence)
     return account_id
@@ -124,22 +122,22 @@ def _check(
     connection: Connection,
     declared: Checkpoints | None,
     job_id: str,
-    checkpoints: Collection[Checkpoint],
+    new_checkpoints: Collection[Checkpoint],
 ) -> None:
     if declared is None:
         raise ValidationFailed(
             "This service has no checkpoints.",
             {"events": "send no output before the result; runs of this service cannot be resumed"},
         )
-    stored = run_outputs.sizes_of(connection, job_id, {item.artifact_id for item in checkpoints})
+    stored = run_outputs.sizes_of(connection, job_id, {item.artifact_id for item in new_checkpoints})
     errors = {
         item.name: f"store {item.artifact_id} with POST /v1/artifacts first, and give its size"
-        for item in checkpoints
+        for item in new_checkpoints
         if stored.get(item.artifact_id) != item.size
     }
     errors |= {
         item.name: f"no checkpoint of this service has this name and the media type {item.media_type}"
-        for item in checkpoints
+        for item in new_checkpoints
         if not declared.accepts(item.name, item.media_type)
     }
     if errors:
@@ -147,7 +145,7 @@ def _check(
 
 
 def _check_totals(connection: Connection, settings: CoordinatorSettings, job_id: str) -> None:
-    count, size = checkpoint_store.totals(connection, job_id)
+    count, size = checkpoints.totals(connection, job_id)
     if count > settings.max_checkpoints:
         raise ValidationFailed(
             "Too many checkpoints.", {"events": f"a job may have {settings.max_checkpoints} checkpoints"}

@@ -14,9 +14,7 @@ from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.metering import metered
 from agent.coordinator.operations.miners.sessions import require_not_excluded, with_runners
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import locks, run_outputs
-from agent.coordinator.store import miners as store
+from agent.coordinator.store import jobs, locks, miners, run_outputs
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import StaleSession, ValidationFailed
@@ -85,14 +83,14 @@ def _heartbeat(
     """Return the state of each lease, the jobs' progress, the jobs whose leases never arrived, and commands for the miner."""
     now = context.clock()
     locks.session(connection, session.miner_id)
-    miner = store.find(connection, session.miner_id)
+    miner = miners.find(connection, session.miner_id)
     if miner is None or miner.session != session.number:
         raise StaleSession("A newer session of this miner has begun; stop.")
     require_not_excluded(miner)
     # Before the miner's row and what features keep of it, and at once: results and cancellations lock jobs first, too.
     leased_ids = {job_id for job_id, _ in run_outputs.leases_of(connection, session.miner_id)}
-    records = job_store.lock_many(connection, sorted(leased_ids | {lease.job_id for lease in request.leases}))
-    store.touch(
+    records = jobs.lock_many(connection, sorted(leased_ids | {lease.job_id for lease in request.leases}))
+    miners.touch(
         connection,
         session.miner_id,
         now,

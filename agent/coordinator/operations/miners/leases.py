@@ -17,8 +17,7 @@ from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.metering import metered
 from agent.coordinator.operations.miners.sessions import lease_end
-from agent.coordinator.store import jobs as store
-from agent.coordinator.store import queue, running
+from agent.coordinator.store import jobs, queue, running
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.unfinished import Unfinished
 from agent.core.errors import StaleLease
@@ -97,7 +96,7 @@ def _fail(
 def _runs_elsewhere(connection: Connection, context: Context, record: JobRecord, event: FailRun) -> bool:
     """Return whether a miner that does not lack the same may run the job. The same machine would fail again."""
     lacking = {
-        run["miner_id"] for run in store.runs_of(connection, record.job_id) if run["failure_code"] in LACKING
+        run["miner_id"] for run in jobs.runs_of(connection, record.job_id) if run["failure_code"] in LACKING
     }
     miners = known_miners(connection, context.settings, event.now)
     other_miners = [miner for miner in miners if miner.miner_id not in lacking | {event.miner_id}]
@@ -140,7 +139,7 @@ def _ended(context: Context, life: Job) -> RunEndedAnswer:
 
 
 def _record(connection: Connection, job_id: str, fence: int) -> JobRecord:
-    record = store.lock(connection, job_id)
+    record = jobs.lock(connection, job_id)
     if record is None:
         raise StaleLease(job_id, fence)
     return record

@@ -17,9 +17,8 @@ from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.callers import SESSION_PREFIX, Session
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import access as access_store
-from agent.coordinator.store import locks, running
-from agent.coordinator.store import miners as store
+from agent.coordinator.store import locks, miners, running
+from agent.coordinator.store.access import has_enrolment, use_enrolment
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import ApiError, Forbidden, MinerExcluded, StaleSession, Unauthorized, VersionMismatch
@@ -63,7 +62,7 @@ async def challenge(context: Context) -> Challenge:
     """Return a nonce to sign."""
     nonce = secrets.token_urlsafe(24)
     now = context.clock()
-    await context.database.write(store.add_challenge, nonce, now, now + CHALLENGE_SECONDS)
+    await context.database.write(miners.add_challenge, nonce, now, now + CHALLENGE_SECONDS)
     return Challenge(
         nonce=nonce,
         origin=context.signer.origin,
@@ -87,16 +86,16 @@ async def admission(context: Context, request: AdmissionRequest) -> Admission:
 def _admission(
     connection: Connection, context: Context, miner_id: str | None, token: str | None
 ) -> Admission:
-    former = None if miner_id is None else store.find_former(connection, miner_id)
+    former = None if miner_id is None else miners.find_former(connection, miner_id)
     try:
-        _admit(connection, context, former, token, access_store.has_enrolment)
+        _admit(connection, context, former, token, has_enrolment)
     except Forbidden as error:
         return Admission(admitted=False, reason=str(error))
     return Admission(admitted=True, reason=None)
 
 
 def _use_challenge(connection: Connection, nonce: str, now: float) -> None:
-    if not store.use_challenge(connection, nonce, now):
+    if not miners.use_challenge(connection, nonce, now):
         raise Unauthorized("The nonce is unknown, used or older than a minute. Request a new challenge.")
 
 
@@ -169,10 +168,10 @@ def _register(
     locks.session(connection, miner_id)
     # Before the miner's row, which results refer to: jobs are always locked first.
     leased = running.leased_by(connection, miner_id)
-    former = store.find_former(connection, miner_id)
+    former = miners.find_former(connection, miner_id)
     is_new = former is None or former.removed_at is not None
     token = request.enrolment_token
-    enrolment_id = _admit(connection, context, former, token, access_store.use_enrolment)
+    enrolment_id = _admit(connection, context, former, token, use_enrolment)
     miner = MinerRecord(
         miner_id=miner_id,
         public_key=public_key,
@@ -188,7 +187,7 @@ def _register(
         runners=with_runners(former.runners if former else "{}", request.capabilities),
         enrolment_id=enrolment_id or (former.enrolment_id if former else None),
     )
-    store.save(connection, miner)
+    miners.save(connection, miner)
     hooks.miner_changed(connection, context, miner_id, request.capabilities)
     api_key = None
     if is_new:
@@ -202,7 +201,7 @@ def _register(
 def _note_version(connection: Connection, request: Registration, miner_id: str, now: float) -> None:
     """Store the version of a refused miner, for its owner and the operator."""
     _use_challenge(connection, request.nonce, now)
-    store.set_agent_version(connection, miner_id, request.agent_version)
+    miners.set_agent_version(connection, miner_id, request.agent_version)
 
 
 def require_not_excluded(record: MinerRecord) -> None:
@@ -303,7 +302,7 @@ async def session_of(context: Context, token: str | None) -> Session:
         return cached[1]
     # "session.<miner>.<number>.<secret>": the token names the miner and the session, so that an older session is recognised.
     _, miner_id, number, secret = parts if len(parts := token.split(".")) == 4 else ("", "", "", "")  # noqa: PLR2004
-    record = await context.database.read(store.find, miner_id)
+    record = await context.database.read(miners.find, miner_id)
     if record is None or not number.isdecimal() or len(number) > MAX_DIGITS:
         raise Unauthorized("This session token is not valid; register again.")
     require_not_excluded(record)
@@ -326,7 +325,7 @@ async def session_of(context: Context, token: str | None) -> Session:
 
 async def end_session_of_key(context: Context, miner_id: str) -> None:
     """End the session of a miner whose owner's key was revoked. The miner registers again with its own key and keeps its leases."""
-    await context.database.write(store.end_session, miner_id, digest(secrets.token_urlsafe(32)))
+    await context.database.write(miners.end_session, miner_id, digest(secrets.token_urlsafe(32)))
     end_session(context, miner_id, Unauthorized("A key of this miner was revoked; register again."))
 
 
