@@ -11,8 +11,10 @@ from agent.coordinator.operations.context import Context
 async def advance(context: Context) -> None:
     """Submit audit jobs and canaries that are due, read opinions, decide, and carry out what follows."""
     await canaries.submit_due(context)
+    # Most of the time nothing is open, and this runs every second.
     if not await context.database.read(audits.anything_open):
         return
+    # In this order, an audit whose job is given up can be decided, and another auditor asked, in the same round.
     await asking.give_up(context)
     await deciding.collect(context)
     await asking.ask(context)

@@ -26,4 +26,5 @@ def share_caches(connection: Connection, record: JobRecord, miner_id: str) -> st
     if restrictions.canary is None:
         return None
     served = accounts_served(connection, miner_id, PASSING_AS)
+    # Drawn from the job's id, so that a repeated attempt of the job has the same name.
     return served[int(sha256_hex(record.job_id.encode()), 16) % len(served)] if served else record.job_id

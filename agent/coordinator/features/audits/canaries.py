@@ -60,17 +60,21 @@ def _create(
         raise Conflict(
             f"Job {job_id} is {record.life.state}. Only a completed job has an answer. Choose another one."
         )
+    # The answer of an audit is an opinion, not a result of the service.
     if queue.restrictions_of(record).audit:
         raise Conflict(f"Job {job_id} cannot be compared, because it is an audit itself. Choose another one.")
+    # A canary of which no audit can prove anything would cost money and show nothing.
     if (reason := unprovable(context, record)) is not None:
         raise Conflict(f"Job {job_id} cannot be compared: {reason} Choose another one.")
     now = context.clock()
+    # All canaries have one account, with an ordinary name: miners see names of accounts, and must not recognise canaries.
     payer_id = canaries.account(connection)
     if payer_id is None:
         access.add_account(connection, account_id, ACCOUNT_NAME, now)
     owner = payer_id or account_id
     for file in artifacts.inputs_of(connection, job_id):
         stored = ArtifactRecord(file.artifact_id, file.size, "application/octet-stream", file.file_name)
+        # The inputs stay stored for the canary, also if the client who sent them deletes them.
         artifacts.add(connection, stored, owner, now)
     canary = CanaryRecord(canary_id, owner, job_id, record.spec, results, note, now)
     canaries.add(connection, canary)
@@ -109,11 +113,13 @@ def _delete(connection: Connection, canary_id: str, now: float) -> None:
     canary = canaries.find(connection, canary_id)
     if canary is None or canary.deleted_at is not None:
         raise NotFound(f"There is no canary {canary_id}.", {"canary_id": canary_id})
+    # First, since the canary would otherwise count among those that need its files.
     canaries.delete(connection, canary_id, now)
     of_canary = queue.format_restrictions(Restrictions(canary=canary_id))
     for job_id in canaries.ended_jobs(connection, canary.account_id, of_canary or ""):
         delete_data(connection, job_id, now)
     for file in artifacts.inputs_of(connection, canary.job_id):
+        # Several canaries may share a file, and unfinished jobs still need it.
         if not canaries.needs_artifact(connection, canary.account_id, file.artifact_id):
             artifacts.disown(connection, file.artifact_id, canary.account_id)
 
@@ -126,6 +132,7 @@ def forget(connection: Connection, canary_ids: Sequence[str], now: float) -> Non
 
 async def submit_due(context: Context) -> int:
     """Submit the canaries that are due. Return how many were due."""
+    # 0 switches canaries off.
     if not context.settings.audits.canaries_per_day:
         return 0
     due = await context.database.read(canaries.find_due, context.clock())
@@ -143,20 +150,25 @@ async def submit_due(context: Context) -> int:
 def _submit(connection: Connection, context: Context, canary_id: str, draw: Draw) -> None:
     """Submit a canary for a random miner that can run it, and set when it is due again: after an exponentially distributed time."""
     canary = canaries.find(connection, canary_id)
+    # It may have been deleted since the due ones were read.
     if canary is None or canary.deleted_at is not None:
         return
     now, settings = context.clock(), context.settings.audits
     mean = DAY_SECONDS / settings.canaries_per_day * len(canaries.find_all(connection))
+    # Exponentially distributed pauses: from the time of the last canary, nobody can tell when the next one comes.
     next_due = now - mean * math.log(1.0 - draw.pause)
+    # A new canary is only given a time at first; otherwise it would come right after it was created.
     source = None if canary.due_at is None else jobs.find(connection, canary.job_id)
     job = None if source is None else _job(context, canary, source, draw)
     target = None if job is None else _target(connection, context, queue.waiting_job(job), draw, now)
     affordable = job is not None and funds.fits_budget(connection, settings, job.max_cost, now)
     chosen = job is not None and target is not None and affordable
+    # Another replica may submit the same canary; the one that moves its time first does.
     if not canaries.postpone(connection, canary, next_due, submitted=int(chosen)):
         return
     if job is not None and target is not None and affordable:
         funds.fund(connection, canary.account_id, draw.tx_id, job.max_cost, now)
+        # The miner is drawn among all that could run it. By the usual choice, some would hardly ever get a canary.
         lifecycle.create(connection, replace(job, requested_miner_id=target.miner_id))
         files.copy_inputs(connection, canary.job_id, job.job_id, with_outputs=False)
 
@@ -170,6 +182,7 @@ def _target(
         for miner in known_miners(connection, context.settings, now)
         if miner.online and runnable_on(job, miner, situation)
     ]
+    # The draw was made before the transaction: in a fixed order, a repeated transaction chooses the same miner.
     fitting.sort(key=lambda miner: miner.miner_id)
     return fitting[int(draw.miner * len(fitting))] if fitting else None
 

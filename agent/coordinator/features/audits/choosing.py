@@ -80,9 +80,11 @@ def has_auditor(connection: Connection, context: Context, service: str, miner_id
         auditors = {
             miner.miner_id for miner in fleet_answers.miners if miner.online and checks(miner, service)
         }
+        # First without the database: usually no miner checks the service at all, or the miner is the only one.
         auditors.discard(miner_id)
         if auditors:
             auditors -= {miner.miner_id for miner in miners.fleet(connection, miner_id)}
+        # Cached with the fleet, since this is asked for each accepted result.
         cached = bool(auditors)
         fleet_answers.answers[key] = cached
     return cached
@@ -98,6 +100,7 @@ def choose(connection: Connection, context: Context, result: AcceptedResult, dra
     evidence = None if result.evidence is None else result.evidence.canonical
     restrictions = queue.restrictions_of(record)
     certain = restrictions.audited or restrictions.canary is not None
+    # An audit of an audit would have no end.
     if restrictions.audit:
         return
     engine = f"{statement.runner_name} {statement.runner_version}"
@@ -107,6 +110,7 @@ def choose(connection: Connection, context: Context, result: AcceptedResult, dra
         standing = proofs.find(
             connection, statement.miner_id, proofs.MINER, record.service, record.model or ""
         )
+        # The number was drawn after the result was accepted, so a miner cannot know which of its jobs are checked.
         if drawn.number >= share(standing, engine, context.settings.audits.least_share):
             return
         if not has_auditor(connection, context, record.service, statement.miner_id):
@@ -115,6 +119,7 @@ def choose(connection: Connection, context: Context, result: AcceptedResult, dra
             return
     charged = 0
     if record.surcharge is not None and record.unit_price is not None:
+        # The surcharge is a share of what the job did cost, and not of what it might have cost.
         charged = surcharge(_price(statement), record.max_cost, record.surcharge)
         funds.charge(connection, record.account_id, record.job_id, drawn.tx_id, charged, drawn.at)
     audits.add(
@@ -131,6 +136,7 @@ def choose(connection: Connection, context: Context, result: AcceptedResult, dra
             model=record.model or "",
             engine=engine,
             created_at=drawn.at,
+            # Too much evidence is left out instead of refused: the result itself is valid.
             evidence=evidence if len(evidence or "") <= context.settings.audits.max_evidence else None,
             canary_id=restrictions.canary,
             charged=charged,
@@ -148,6 +154,7 @@ def unprovable(context: Context, record: JobRecord) -> str | None:
         return None
     try:
         return definition.unprovable(orjson.loads(record.spec)["parameters"])
+    # A job may be older than this version of its service.
     except ValidationError:
         return UNPROVEN_OLD
 
@@ -156,6 +163,7 @@ def _contradiction(connection: Connection, result: AcceptedResult) -> str:
     """Return what the miner states other than it has registered; empty if nothing."""
     statement = result.statement
     miner = miners.find(connection, statement.miner_id)
+    # The miner was removed, so there is no registration that could be contradicted.
     if miner is None:
         return ""
     return contradiction(

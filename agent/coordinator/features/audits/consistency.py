@@ -20,6 +20,7 @@ SANCTION = ":sanction"
 def examine(connection: Connection, _origin: str, find: Find) -> tuple[str, int]:
     """Report where the log and the audits differ. Return how many verdicts there are."""
     decided = {record.audit_id: record for record in audits.with_leaves(connection)}
+    # A second opinion changes a verdict after its leaf was logged, and leaves are never changed.
     overturned = {
         record.root
         for record in decided.values()
@@ -33,6 +34,7 @@ def examine(connection: Connection, _origin: str, find: Find) -> tuple[str, int]
         except VerificationError as error:
             find("verdict", reference, f"its leaf is malformed: {error}")
             continue
+        # A sanction has a leaf of its own, which belongs to the same audit.
         record = decided.get(reference.removesuffix(SANCTION))
         if record is None:
             find("verdict", reference, "the log has a verdict that the database lacks")
@@ -41,6 +43,7 @@ def examine(connection: Connection, _origin: str, find: Find) -> tuple[str, int]
         if differing:
             find("verdict", reference, f"the log and the database differ in {', '.join(differing)}")
     for record in decided.values():
+        # Third opinions have no leaf of their own: that of the audit has all of them.
         if (record.is_root or record.kind == Kind.SECOND_OPINION) and record.audit_id not in references:
             find("unlogged", record.audit_id, "the verdict has no leaf in the log")
         if record.enforced and f"{record.audit_id}{SANCTION}" not in references:

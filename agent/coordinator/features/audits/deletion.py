@@ -17,8 +17,10 @@ MAX_ASKED: Final = 20
 
 def deletion_requested(connection: Connection, context: Context, jobs: JobIds, now: float) -> None:
     """Submit the audit jobs that need the data: they refer to the files, and contain the rest. Delete the canaries that these jobs are."""
+    # What is about to be deleted can only be compared if the audit job copies it now.
     for root in audits.unasked_of_jobs(connection, jobs, MAX_ASKED):
         asking.ask_now(connection, context, root)
+    # A canary is a copy of the job, so a client who deletes the job deletes it too.
     canaries.forget(connection, canary_store.of_jobs(connection, jobs), now)
 
 

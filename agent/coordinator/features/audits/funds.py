@@ -93,6 +93,7 @@ def fits_budget(connection: Connection, settings: AuditSettings, cost: int, now:
 
 def _lock_budget(connection: Connection, now: float) -> None:
     ensure_accounts(connection, now)
+    # Two audits at the same time must not both use the rest of the budget.
     locks.account(connection, AUDITS)
 
 
@@ -100,6 +101,7 @@ def _spent(connection: Connection, now: float) -> int:
     """Return what the audits and canaries of the last day cost or may still cost, without what clients have paid for them."""
     accounts = [AUDITS, *filter(None, [canaries.account(connection)])]
     first = make_id("tx", max(0.0, now - DAY_SECONDS), bytes(10))
+    # Older audits have no jobs within the last day, and would only slow down the query.
     oldest = make_id("audit", max(0.0, now - LONGEST_SECONDS), bytes(10))
     return audits.spent_since(connection, accounts, first) - audits.covered_since(connection, oldest, first)
 
@@ -108,9 +110,11 @@ def fund(connection: Connection, account_id: str, tx_id: str, cost: int, now: fl
     """Give an account the money that it lacks for a job, from the operator's fees, or else by issuing money."""
     locks.account(connection, account_id)
     missing = cost - ledger.balance(connection, available(account_id))
+    # What is left of earlier audits is used before new money is issued.
     if missing <= 0:
         return
     locks.issued(connection)
+    # Audits are paid from the operator's fees as far as they suffice; only the rest is issued.
     from_fees = max(0, min(missing, ledger.balance(connection, FEES)))
     entry = funding(account_id, missing, from_fees, ledger.balance(connection, ISSUED))
     note = "for audits" if account_id == AUDITS else ""
@@ -129,6 +133,7 @@ def charge(connection: Connection, account_id: str, job_id: str, tx_id: str, amo
 def refund(connection: Connection, account_id: str, job_id: str, tx_id: str, amount: int, now: float) -> None:
     """Give a client back what it paid for an audit that could not be completed. Missing money is issued."""
     if amount:
+        # The client's payment may be spent already on a run without an opinion; the operator bears that.
         fund(connection, AUDITS, f"{tx_id}f", amount, now)
         entry = transfer(available(AUDITS), available(account_id), amount)
         note = f"no audit of {job_id}"
@@ -153,8 +158,10 @@ def take_back(
     payment = ledger.payment_id(job_id)
     pay = audits.earned_by(connection, payment, earned(miner_id))
     fee = audits.earned_by(connection, payment, FEES)
+    # Both bear their share of what is kept, in proportion to what they got.
     if (paid := pay + fee) and keep:
         pay, fee = (max(0, part - part * keep // paid) for part in (pay, fee))
+    # A payout at the same time could otherwise reserve the same money.
     locks.earnings(connection, [miner_id])
     forfeited = max(0, min(pay, ledger.balance(connection, earned(miner_id))))
     if not forfeited + fee:

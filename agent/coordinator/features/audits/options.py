@@ -22,6 +22,7 @@ def check_request(request: RequestedJob) -> None:
     # The check reads a valid request, so other errors come first.
     if not request.errors and (reason := _unprovable(request)):
         request.errors["audited"] = reason
+    # Without a comparer there is no price, and the error above refuses the request.
     percent = _percent(request.settings, request.service)
     if percent is not None:
         request.surcharges.append(Surcharge("audited", "the audit", percent))

@@ -28,9 +28,11 @@ def contradiction(
         if missing:
             return f"The statement names the GPU {missing[0]!a}, which the miner has not registered."
         registered = gpus.get(stated[0], "")
+        # With several GPUs, the statement has their number and the first one's name.
         if name != (registered if len(stated) == 1 else f"{len(stated)} x {registered}"):
             return f"The statement names the device {name!a}, but the miner has registered {registered!a}."
     service, runner_name, version = runner
+    # Only the version of this runner ends with that of Python.
     if (service, runner_name) == PYTHON_MODELS and python is not None and not version.endswith(f"+{python}"):
         return f"The evidence names Python {python!a}, but the miner has registered {version!a}."
     return ""

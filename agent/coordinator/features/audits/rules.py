@@ -67,6 +67,7 @@ class Counts:
 
     def plus(self, failed: bool) -> Counts:
         """Return the counts after one more verdict. After `SERIES` checks a new series begins."""
+        # Counts begin again after a series, so that a long honest past does not hide that a miner begins to cheat.
         if self.checked >= SERIES:
             return Counts(1, int(failed))
         return Counts(self.checked + 1, self.failed + failed)
@@ -113,6 +114,7 @@ class Standing:
                 return counted
             return counted.after(kind, Verdict.FAIL, engine)
         failed = verdict is Verdict.FAIL
+        # Trust belongs to a version of the engine: another one may compute otherwise.
         passes = 0 if failed else (self.passes if engine == self.engine else 0) + 1
         return replace(self._with(kind, self.counts(kind).plus(failed)), engine=engine, passes=passes)
 
@@ -156,6 +158,7 @@ def tail(checked: int, failed: int, bound: float) -> float:
         return 0.0
     if bound == 1:
         return 1.0
+    # In logarithms, since factorials of a thousand exceed a float.
     odds = math.log(bound) - math.log1p(-bound)
     term = math.exp(
         math.lgamma(checked + 1)
@@ -169,6 +172,7 @@ def tail(checked: int, failed: int, bound: float) -> float:
         ratio = (checked - i) / (i + 1) * math.exp(odds)
         term *= ratio
         total += term
+        # The terms fall from here on, and no longer change the sum.
         if ratio < 1 and term < total * NEGLIGIBLE:
             break
     return min(1.0, total)

@@ -82,6 +82,7 @@ async def of_miner(
 def _of_miner(
     connection: Connection, context: Context, caller: Caller, miner_id: str, limit: int, before_id: str | None
 ) -> MinerAudits:
+    # Audits of a removed miner still decide about what it has earned.
     of_caller(connection, caller, miner_id, removed=True)
     records = audits.page(
         connection, miner_id=miner_id, only_decided=True, limit=limit + 1, before_id=before_id
@@ -144,6 +145,7 @@ def _second_opinion(
         raise _unknown(audit_id)
     root, *opinions = audits.lock(connection, audit_id)
     requested = next((opinion for opinion in opinions if opinion.kind == Kind.SECOND_OPINION), None)
+    # A repeated request returns the opinion that was asked for, instead of an error.
     if requested is not None:
         return _view(context, requested)
     if root.verdict != Verdict.FAIL:
@@ -167,6 +169,7 @@ def _until(context: Context, record: AuditRecord) -> float:
 
 def _views(connection: Connection, context: Context, records: Sequence[AuditRecord]) -> list[Audit]:
     """Return audits and opinions as answers, in the same order."""
+    # Where others have overruled the first auditor, its reason would contradict the verdict: that of one who agrees is shown.
     disputed = [
         audit.audit_id for audit in records if audit.is_root and audit.verdict not in (None, audit.opinion)
     ]

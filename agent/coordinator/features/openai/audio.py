@@ -110,6 +110,7 @@ async def create(
     async def store(name: str, media_type: str, content: AsyncIterable[bytes]) -> Artifact:
         return await artifacts.save(context, caller, media_type, content, file_name=name)
 
+    # The fields may follow the file, so the file is stored before they can be checked.
     fields, stored = await read_form(chunks, content_type, store)
     try:
         request = REQUESTS[task].model_validate(fields)
@@ -128,6 +129,7 @@ async def create(
         "word_timestamps": "word" in request.granularities,
         "output_formats": [request.response_format] if request.response_format in SUBTITLES else [],
     }
+    # Errors of the service name its parameters, which clients of this path do not know.
     names = {"initial_prompt": "prompt", "audio_url": FILE}
     submission = await submit(
         context, caller, service(context, SERVICE), parameters, request, key=key, names=names
@@ -203,6 +205,7 @@ async def subtitles(
 ) -> AsyncIterator[bytes]:
     """Yield the subtitle file of the job's results. Raises `AnswerInvalid` if there is none."""
     written = [file for file in result.files if file.name.endswith(f".{request.response_format}")]
+    # The job was asked for this format, so results without it are the miner's fault.
     if not written:
         raise invalid_results(submission)
     record = await made_file(submission, written[0].artifact_id)

@@ -113,6 +113,7 @@ class ChatMessage(Part):
 
     @model_validator(mode="after")
     def _has_content(self) -> Self:
+        # An assistant's message that only calls functions has no content.
         if self.content is None and not self.tool_calls:
             raise ValueError("give content")
         return self
@@ -314,6 +315,7 @@ class ChatRequest(TextRequest):
 
     @model_validator(mode="after")
     def _whole_json(self) -> Self:
+        # A stop text may occur in the middle of the JSON.
         if self.stop and self.response_format is not None and self.response_format.type != "text":
             raise ValueError("stop could truncate the JSON; remove it or response_format")
         return self
@@ -324,10 +326,12 @@ async def create(context: Context, caller: Caller, request: ChatRequest, key: st
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     form = request.response_format
     urls = [url for message in request.messages for url in message.images]
+    # Images become artifacts before the job is submitted, so that its payload stays small and miners can fetch them.
     images = await message_images.references(context, caller, urls, "messages")
     parameters = {
         **request.sampling(),
         "messages": [message.turn(images) for message in request.messages],
+        # Clients expect a whole answer without naming a limit, but the job must have one, since it limits the price.
         "max_tokens": context.settings.answer_max_tokens if limit is None else limit,
         "json_object": isinstance(form, JsonObject),
         "response_schema": form.json_schema.schema_ if isinstance(form, JsonSchema) else None,
@@ -348,7 +352,9 @@ def _optional(request: ChatRequest) -> dict[str, Any]:
         choice = request.tool_choice or "auto"
         parameters |= {
             "tools": [
-                tool.function.model_dump(exclude={"strict"}, exclude_none=True) for tool in request.tools
+                # Arguments of a required call follow the schema anyway, so `strict` has no meaning for the service.
+                tool.function.model_dump(exclude={"strict"}, exclude_none=True)
+                for tool in request.tools
             ],
             "tool_choice": {"name": choice.function.name} if isinstance(choice, NamedTool) else choice,
             "parallel_tool_calls": request.parallel_tool_calls is not False,

@@ -141,6 +141,7 @@ class CompletionChunks(Chunks):
         """Return the chunk for an addition to a text."""
         tokens = [TokenLogprob.model_validate(token) for token in added.logprobs]
         logprobs = _logprobs(tokens, self._lengths[added.index])
+        # The offsets of tokens count from the beginning of the whole text, not of the chunk.
         self._lengths[added.index] += len(added.text)
         choice = CompletionChoice(index=added.index, text=added.text, logprobs=logprobs, finish_reason=None)
         return [_of(self._submission, [choice])]
@@ -161,6 +162,7 @@ def _logprobs(tokens: Sequence[TokenLogprob], offset: int) -> CompletionLogprobs
     """Return the older form of log-probabilities; `offset` is the length of the text before."""
     if not tokens:
         return None
+    # Each token begins where the one before it ends.
     offsets = accumulate((len(token.token) for token in tokens[:-1]), initial=offset)
     return CompletionLogprobs(
         tokens=[token.token for token in tokens],

@@ -80,7 +80,9 @@ def completion(submission: Submission, result: InferenceResult) -> ChatCompletio
 
 def _choice(index: int, answer: Answer) -> ChatChoice:
     message = AnswerMessage(
-        role="assistant", content=None if answer.tool_calls and not answer.text else answer.text
+        # OpenAI's clients take null as the sign that there are only calls.
+        role="assistant",
+        content=None if answer.tool_calls and not answer.text else answer.text,
     )
     if answer.reasoning:
         message.reasoning_content = answer.reasoning
@@ -158,6 +160,7 @@ class ChatChunks(Chunks):
 
     def piece(self, added: Added) -> list[BaseModel]:
         """Return the chunk for an addition to an answer."""
+        # Fields that are not set do not appear in the chunk, as clients that merge chunks expect.
         delta = Delta()
         if added.text:
             delta.content = added.text

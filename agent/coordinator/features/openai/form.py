@@ -45,6 +45,7 @@ async def read_form(
         if not isinstance(headers, dict):
             continue  # content that `store` did not read
         parts += 1
+        # Each part costs memory, however small it is.
         if parts > MAX_PARTS:
             raise PayloadTooLarge(f"A form may have at most {MAX_PARTS} fields.", {"limit": MAX_PARTS})
         name, file_name = _disposition(headers)
@@ -52,6 +53,7 @@ async def read_form(
             value = bytearray()
             async for piece in _content(events):
                 value += piece
+                # Checked with each piece: a field without end must not fill the memory before it is refused.
                 if size + len(value) > MAX_FIELDS:
                     raise PayloadTooLarge(
                         f"The fields of a form may have at most {MAX_FIELDS} bytes.", {"limit": MAX_FIELDS}
@@ -60,6 +62,7 @@ async def read_form(
             _add(fields, name, _text(name, value))
         elif name == FILE and stored is None:
             media_type = _latin(headers.get(b"content-type", b""))
+            # The file is stored while it arrives, since it may be larger than the memory.
             stored = await store(file_name, clean_media_type(media_type), _content(events))
         else:
             raise ValidationFailed("The form is not valid.", {name: f"send one file, in the field {FILE}"})
@@ -71,6 +74,7 @@ def form_schema(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema()
     properties: dict[str, Any] = {FILE: {"type": "string", "format": "binary"}}
     for name, field in schema["properties"].items():
+        # An object becomes one field for each of its values, as forms know no objects.
         if "$ref" in field:
             parts = schema["$defs"][field["$ref"].rpartition("/")[2]]["properties"]
             properties |= {f"{name}[{part}]": _in_a_form(inner) for part, inner in parts.items()}
@@ -112,6 +116,7 @@ async def _events(chunks: AsyncIterable[bytes], boundary: bytes) -> AsyncIterato
             collected.events.clear()
     except FormParserError as error:
         raise ValidationFailed("The form is not valid.", {"body": f"cannot be parsed: {error}"}) from None
+    # A connection that broke off looks like the end of the form, and the file would be incomplete.
     if not collected.complete:
         raise ValidationFailed("The form is not valid.", {"body": "the form ends before its last boundary"})
 
@@ -150,6 +155,7 @@ class _Collected:
         self._headers = {}
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
+        # The parser may split a header where a piece of the body ends.
         self._name += data[start:end]
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
@@ -182,6 +188,7 @@ def _add(fields: dict[str, Any], name: str, value: str) -> None:
         return
     outer, inner = match.groups()
     inner_values = fields.setdefault(outer, {} if inner else [])
+    # The same name may be used as a list or as an object, not as both.
     if isinstance(inner_values, list) and not inner:
         inner_values.append(value)
     elif isinstance(inner_values, dict) and inner and inner not in inner_values:
@@ -198,4 +205,5 @@ def _text(name: str, value: bytearray) -> str:
 
 
 def _latin(value: bytes) -> str:
+    # Every byte is valid in Latin-1, as in HTTP's headers, so this cannot fail.
     return value.decode("latin-1")

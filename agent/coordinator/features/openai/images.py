@@ -98,6 +98,7 @@ async def create(context: Context, caller: Caller, request: ImageRequest, key: s
         **request_fields,
         "model": request.model or DEFAULT_MODEL,
         "num_images": 1 if request.n is None else request.n,
+        # Without a size, the service uses the one that the model was made for.
         "size": None if request.size == "auto" else request.size,
         "quality": request.output_compression,
     }
@@ -155,6 +156,7 @@ async def linked(
     """
     data = []
     for image in generated.images:
+        # A link to a file that does not exist would only fail when the client follows it.
         file = await made_file(submission, image.artifact_id)
         link = link_to(submission.context, file.artifact_id, media_type=file.media_type)
         data.append(Image(seed=image.seed, url=f"{base}{link}"))
@@ -168,6 +170,7 @@ async def encoded(
 
     Raises `AnswerInvalid` before the first piece for a missing image.
     """
+    # All files are checked first: once the answer has begun, its status can no longer say that one is missing.
     files = [await made_file(submission, image.artifact_id) for image in generated.images]
     images = list(zip(generated.images, files, strict=True))
     return _encode(submission.context, _images(submission, request, generated, []), images)
@@ -176,6 +179,7 @@ async def encoded(
 async def _encode(
     context: Context, answer: Images, images: Sequence[tuple[GeneratedImage, ArtifactRecord]]
 ) -> AsyncIterator[bytes]:
+    # The images go between the list's brackets, and the brackets are closed at the end.
     yield answer.model_dump_json().encode().removesuffix(b"]}")
     for number, (image, file) in enumerate(images):
         yield (b"," if number else b"") + b'{"seed":%d,"b64_json":"' % image.seed

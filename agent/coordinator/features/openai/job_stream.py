@@ -52,6 +52,7 @@ class JobStream:
         """Unsubscribe, and cancel the job if it has not ended, because the client has left."""
         await self._watch.aclose()
         if not self._ended:
+            # The job may have ended by itself in the meantime, and nobody is left to tell.
             with suppress(ApiError):
                 await drop(self.submission)
 
@@ -63,8 +64,10 @@ class JobStream:
         """Yield the job's messages until it ends or the time limit is over, and None after an interval without one."""
         loop = asyncio.get_running_loop()
         self.extend()
+        # The job may have ended before the subscription began.
         status = await self._status()
         while status not in FINAL and (seconds_left := self._deadline - loop.time()) > 0:
+            # The wait ends after the interval, so that the caller can send a sign of life to the client.
             message = await self._news.next(min(seconds_left, KEEP_ALIVE_SECONDS))
             if message is None or message["type"] != "job_event":  # a change, or messages were lost
                 status = await self._status()

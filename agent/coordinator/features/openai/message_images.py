@@ -30,6 +30,7 @@ async def references(context: Context, caller: Caller, urls: Sequence[str], fiel
         raise ValidationFailed(
             "The request is not valid.", {field: f"has {len(urls)} images; at most {MAX_IMAGES} are possible"}
         )
+    # Everything is checked before anything is stored. An image that occurs twice is stored once.
     decoded = [(url, *_decoded(url, field)) for url in dict.fromkeys(urls) if url.startswith(DATA)]
     references_by_url = {url: url for url in urls}
     for url, media_type, data in decoded:
@@ -41,6 +42,7 @@ async def references(context: Context, caller: Caller, urls: Sequence[str], fiel
 def content(parts: Iterable[str | tuple[str]], references_by_url: References) -> str | list[dict[str, Any]]:
     """Return a message's content in the service's form, from its texts and, each in a tuple, the addresses of its images."""
     part_list = list(parts)
+    # Models that do not see expect plain text, and most messages have no image.
     if all(isinstance(part, str) for part in part_list):
         return "\n".join(str(part) for part in part_list)
     return [

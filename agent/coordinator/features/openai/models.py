@@ -47,6 +47,7 @@ async def find_all(context: Context) -> ModelList:
         definition = context.services.get(service_id)
         supplied = await supply.models(context, service_id)
         for name in await known_models(context, definition) if definition else ():
+            # If two services know a model by the same name, the first counts, since a request names only the model.
             models.setdefault(name, _model(context, name, service_id, supplied.get(name, Cheapest())))
     return ModelList(object="list", data=list(models.values()))
 

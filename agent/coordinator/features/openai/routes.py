@@ -79,7 +79,7 @@ _ERRORS: Final = errors(
 
 
 def _answers(description: str, *media_types: str, events: str = _CHUNKS) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of an answer; `more` are its media types besides JSON, `events` an example of a stream."""
+    """Return the documentation of an answer; `media_types` are those besides JSON, `events` an example of a stream."""
     answer_headers = headers(X_Job_ID="The id of the answer's job")
     content: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in media_types}
     if EVENT_STREAM in media_types:
@@ -102,6 +102,7 @@ async def chat_completions(
     """Answers when the text is complete, or streams it. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
     submission = await chat.create(context, caller, body, key)
     if body.stream:
+        # The form needs the number of answers before the first of them begins.
         chunks = conversation.ChatChunks(submission, answers=body.n or 1, usage=body.includes_usage)
         return await _stream(request, submission, chunks)
     generated = await result(submission, InferenceResult, disconnected(request))
@@ -152,6 +153,7 @@ async def create_response(
     if body.stream:
         return await _stream(request, submission, ResponseEvents(submission, body))
     generated = await result(submission, InferenceResult, disconnected(request))
+    # Null is a value in this form, so nothing is left out, unlike in the other answers.
     answer = response.made(submission, body, generated)
     return JSONResponse(answer.model_dump(mode="json"), headers=_names(submission))
 
@@ -227,6 +229,7 @@ async def _speech(
     content_type = request.headers.get("content-type")
     submission, form = await audio.create(context, caller, task, content_type, request.stream(), key)
     if form.streamed:
+        # Subscribed before the answer begins, so that no segment is missed.
         stream = await TranscriptStream.begin(submission)
         frames = _frames(stream.events(), request.scope["request_id"])
         return _TextStream(stream, frames, _names(submission))
@@ -265,6 +268,7 @@ def _base(context: ContextOf, request: Request) -> str:
     """Return this server's public address, or else as the client wrote it, including `/api`: a proxy may forward no other path."""
     if context.settings.public_url is not None:
         return context.settings.public_url
+    # Links must go through the same path of the proxy as the request that gets them.
     prefix = "/api" if request.url.path.startswith("/api/") else ""
     return f"{request.base_url}".rstrip("/") + prefix
 
@@ -298,6 +302,7 @@ async def _frames(
     try:
         async for chunk in chunks:
             yield KEEP_ALIVE if chunk is None else _frame(chunk)
+    # The status of the answer is already sent, so the error becomes its last event.
     except ApiError as error:
         body = error_body(error.code, error.message, error.details, request_id)
         yield _frame(failure(body["error"]))
@@ -307,6 +312,7 @@ async def _frames(
 
 def _frame(chunk: BaseModel) -> bytes:
     """Return a chunk as a server-sent event; those of the Responses API have a name."""
+    # Clients of the other paths expect events without a name.
     name = chunk.type if isinstance(chunk, ResponseEvent) else None
     return event(chunk.model_dump(exclude_unset=True), name)
 

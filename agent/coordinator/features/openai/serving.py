@@ -90,6 +90,7 @@ async def submit(
     """
     model = str(parameters["model"])
     models = await known_models(context, definition)
+    # Found here, the error can name the nearest model; the service would only say that no miner has it.
     if model not in models:
         raise unknown_model(model, models)
     given_options = options.model_dump(mode="json", include=set(JobOptions.model_fields), exclude_unset=True)
@@ -97,6 +98,7 @@ async def submit(
         job = await submitting.submit_service_call(
             context, caller, definition, {**given_options, **parameters}, key
         )
+    # Clients know the names of OpenAI's API and not those of the service.
     except ValidationFailed as error:
         raise ValidationFailed(error.message, _renamed(error.details["fields"], names)) from None
     created = int(parse_time(job.created_at))
@@ -115,6 +117,7 @@ def _renamed(errors: Mapping[str, str], names: Mapping[str, str]) -> dict[str, s
 async def drop(submission: Submission) -> None:
     """Cancel the job of a client that no longer waits, unless the client can resume."""
     if not submission.resumable:
+        # The job may end just before the client leaves; then it is paid for anyway.
         with suppress(JobAlreadyCompleted):
             await jobs.cancel(submission.context, submission.caller, submission.job_id)
 
@@ -134,11 +137,13 @@ async def result(
     leaving = asyncio.create_task(disconnected, name=f"answer-disconnect-{submission.job_id}")
     try:
         await asyncio.wait([ending, leaving], return_when=asyncio.FIRST_COMPLETED)
+        # Nobody waits for the answer any more, so the client should not pay for the rest of it.
         if not ending.done():
             await drop(submission)
             raise AnswerCancelled(submission.job_id, "The client has left.")
         return await made(submission, *(await ending), output)
     finally:
+        # Neither of them may outlive the request, also if it is cancelled.
         for task in (ending, leaving):
             task.cancel()
         await asyncio.gather(ending, leaving, return_exceptions=True)
@@ -151,6 +156,7 @@ async def made(
     if results is None:
         await _not_made(submission, job)
     try:
+        # Miners are not trusted: what they send must have the form that clients are promised.
         return output.model_validate(results)
     except ValidationError:
         raise invalid_results(submission) from None

@@ -41,6 +41,7 @@ async def show(context: Context, caller: Caller, miner_id: str) -> payouts.Payou
 def _show_to(
     connection: Connection, context: Context, caller: Caller, miner_id: str
 ) -> payouts.PayoutAddresses:
+    # A miner that was removed keeps what it has earned, so its owner still sees where that goes.
     of_caller(connection, caller, miner_id, removed=True)
     return _show(connection, context, miner_id)
 
@@ -92,6 +93,7 @@ async def set_address(context: Context, miner_id: str, envelope: dict[str, Any])
             "`aitbc-agent payouts address set`."
         ) from None
     _check(context, statement)
+    # An adapter's code runs outside the transaction, which holds a lock.
     address = _normalised(context, statement)
     changed, answer = await context.database.write(_set, context, statement, address, envelope)
     log.info("payout_address_set", miner_id=miner_id, changed=changed, adapter=statement.adapter)
@@ -99,10 +101,12 @@ async def set_address(context: Context, miner_id: str, envelope: dict[str, Any])
 
 
 def _check(context: Context, statement: PayoutAddress) -> None:
+    # An owner may use one identity key at several coordinators: a statement for one must not redirect the money of another.
     if statement.origin != context.signer.origin:
         raise Forbidden(
             f"The statement is for the coordinator {statement.origin}, and this one is {context.signer.origin}."
         )
+    # Otherwise, whoever finds an old signed statement could set the address back to it.
     age = context.clock() - parse_time(statement.created_at)
     if not -AHEAD_SECONDS <= age <= OLDEST_SECONDS:
         raise Forbidden(
@@ -139,16 +143,20 @@ def _set(
     envelope: dict[str, Any],
 ) -> tuple[bool, payouts.PayoutAddresses]:
     miner_id, now = statement.miner_id, context.clock()
+    # Two statements at the same time must not both pass the comparison of their sequences.
     locks.payouts(connection, miner_id)
     stored = canonical_json(envelope).decode()
     newest = addresses.newest_sequence(connection, miner_id)
+    # A repetition of the same request, whose answer was lost, is no conflict.
     if newest and addresses.envelope_of(connection, miner_id, newest) == stored:
         return False, _show(connection, context, miner_id)
+    # A sequence only rises, so nobody can replay an older statement of the miner.
     if newest >= statement.sequence:
         raise Conflict(
             "The miner has signed a newer payout address; the sequence of a new one must be higher.",
             {"sequence": statement.sequence, "newest": newest},
         )
+    # Signing the address in force again is how an owner revokes a change that somebody else has made.
     present = addresses.in_force(connection, miner_id, now)
     destination = (statement.adapter, statement.currency, address)
     unchanged = present is not None and present.destination == destination

@@ -81,12 +81,14 @@ async def create(context: Context, caller: Caller, request: NewBatch) -> payouts
 
 def _plan(context: Context, request: NewBatch) -> _Plan:
     settings, adapters = context.part(PayoutWorker).settings, context.part(PayoutWorker).adapters
+    # Nobody should approve a batch that cannot be sent.
     if request.adapter in adapters.faults:
         raise ServiceUnavailable(adapters.faults[request.adapter])
     adapter = adapters.usable.get(request.adapter)
     if adapter is None:
         choices = ", ".join(adapters.usable) or "none"
         _refuse("adapter", f"this coordinator has no such adapter (payouts.adapters); it has {choices}")
+    # The adapter's first currency is its default.
     currency = request.currency or next(iter(adapter.currencies))
     if currency not in adapter.currencies:
         _refuse("currency", f"the adapter pays in {', '.join(adapter.currencies)}")
@@ -103,7 +105,9 @@ def _plan(context: Context, request: NewBatch) -> _Plan:
     decimals = adapter.currencies[currency]
     terms = Terms(
         minimum=to_units(settings.minimum if request.minimum is None else request.minimum),
+        # New miners wait, since audits have not checked enough of their work yet.
         known_before=now - settings.new_miner_hours * HOUR,
+        # A request may ask for fewer payments than the settings allow, never for more.
         max_payments=min(request.max_payments or settings.max_payments, settings.max_payments),
         convert=lambda units: converted(from_units(units), rate, decimals),
     )
@@ -115,6 +119,7 @@ def _refuse(field: str, problem: str) -> NoReturn:
 
 
 def _select(connection: Connection, context: Context, plan: _Plan) -> Selection:
+    # Recent earnings stay, so that an audit can still take them back.
     first_held_day = held_since(context.part(PayoutWorker).settings, plan.cut_off, plan.now)
     candidates = batches.candidates(connection, plan.adapter, plan.currency, first_held_day, plan.now)
     return choose(candidates, plan.terms)
@@ -136,8 +141,10 @@ def _preview(connection: Connection, context: Context, plan: _Plan) -> payouts.P
 def _create(
     connection: Connection, context: Context, caller: Caller, plan: _Plan
 ) -> payouts.PayoutBatchDetails:
+    # Two batches that are created at the same time would otherwise both choose the same balances.
     locks.payouts(connection)
     selection = _select(connection, context, plan)
+    # An empty batch would need an approval and an entry in the log for nothing.
     if not selection.payments:
         reasons = sorted({reason.value for _, _, reason in selection.omitted})
         raise Conflict(
@@ -157,6 +164,7 @@ def _records(
     now = plan.now
     payments = []
     for position, chosen in enumerate(selection.payments):
+        # The payment and its transaction share a suffix, so that one is found from the other.
         suffix = make_id("payout", now, random_bytes(10)).removeprefix("payout_")
         payments.append(
             PayoutRecord(
@@ -168,6 +176,7 @@ def _records(
                 address=chosen.address,
                 amount=chosen.amount,
                 sent_amount=f"{chosen.sent_amount:f}",
+                # A miner's proof has hashes of other payments. Without a salt, their amounts could be guessed from them.
                 salt=(random_bytes(10) + random_bytes(10))[:SALT_BYTES].hex(),
                 state=PaymentState.CREATED.value,
                 created_at=now,
@@ -202,6 +211,7 @@ async def page(
 def _page(
     connection: Connection, context: Context, limit: int, before_id: str | None, status: str | None
 ) -> payouts.PayoutBatchList:
+    # One more than the page shows whether there is a next page, without counting.
     records = batches.batches(connection, limit=limit + 1, before_id=before_id, state=status)
     records_of_page = records[:limit]
     counts = batches.counts(connection, [batch.batch_id for batch in records_of_page])
@@ -252,8 +262,10 @@ def _approve(
 ) -> payouts.PayoutBatchDetails:
     locks.payouts(connection, batch_id)
     batch = required(connection, batch_id)
+    # Approved before: the log already has this manifest, and a second leaf would contradict it.
     if batch.approved_at is not None and batch.state != BatchState.CANCELLED:
         return _show(connection, batch_id)
+    # One stolen key should not be enough to create a batch and have it paid.
     if context.part(PayoutWorker).settings.four_eyes and caller.key_id == batch.created_by:
         raise Forbidden(
             "This coordinator requires two administrators (payouts.four_eyes): approve the batch with a different key "
@@ -262,9 +274,11 @@ def _approve(
         )
     now = context.clock()
     payments = batches.of_batch(connection, batch_id)
+    # The manifest names the time of the approval, so it can only be made now.
     leaf = manifest_of(replace(batch, approved_at=now), payments, context.signer.origin).to_leaf()
     if not batches.approve(connection, batch_id, leaf.decode(), caller.key_id, now):
         raise _too_late(batch, "approved")
+    # In the same transaction: no batch is sent whose manifest is not in the log, and no manifest is logged for another batch.
     queue(connection, [NewLeaf(batch_id, leaf)])
     announce(connection, batches.of_batch(connection, batch_id), now)
     return _show(connection, batch_id)

@@ -43,6 +43,7 @@ def examine_adapters(site: Site) -> Mapping[str, str | None]:
     """Return for each adapter in `payouts.adapters` why it cannot pay, or None. Pays nothing."""
     opened = open_adapters(site)
     faults: dict[str, str | None] = dict(opened.faults)
+    # One after the other, each in an event loop of its own: an adapter may keep connections that belong to the loop it was used in.
     return faults | {name: asyncio.run(_fault(adapter)) for name, adapter in opened.usable.items()}
 
 

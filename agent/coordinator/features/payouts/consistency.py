@@ -15,16 +15,19 @@ def examine(connection: Connection, origin: str, find: Find) -> tuple[str, int]:
         find("payout", "payouts", problem)
     manifests = checks.manifests(connection)
     for batch, leaf in manifests:
+        # An approval and its leaf are stored together, so one without the other means that rows were changed.
         if leaf is None:
             find("unlogged", batch.batch_id, "the approved batch of payouts has no leaf in the log")
             continue
         try:
+            # The manifest is made again from the rows, since a stored copy would hide a changed payment.
             derived = manifest_of(batch, batches.of_batch(connection, batch.batch_id), origin).to_leaf()
         except (VerificationError, ArithmeticError, ValueError) as error:
             find("payout", batch.batch_id, f"its manifest cannot be made from its payments: {error}")
             continue
         if leaf.encode() != derived or leaf != batch.manifest:
             find("payout", batch.batch_id, "the log, the manifest and the payments differ")
+    # Nobody can take a leaf out of the log: a batch that has one, but no row, was deleted.
     for reference in checks.unknown_leaves(connection):
         find("payout", reference, "the log has a batch of payouts that was not approved")
     return "payouts", len(manifests)

@@ -42,6 +42,7 @@ class Incoming:
 def check_signature(context: Context, headers: Mapping[str, str], body: bytes) -> None:
     """Raise `Unauthorized` unless the operator's service has signed this body within the permitted time (Standard Webhooks 1.0.0)."""
     settings = context.part(PayoutWorker).settings.http
+    # Without a secret, a signature proves nothing.
     if settings.deposit_secret is None:
         raise Unauthorized("Signed deposits need the setting `payouts.http.deposit_secret`.")
     message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
@@ -49,6 +50,7 @@ def check_signature(context: Context, headers: Mapping[str, str], body: bytes) -
         raise Unauthorized(
             "A signed deposit needs the headers webhook-id, webhook-timestamp and webhook-signature."
         )
+    # A recorded request would otherwise be accepted forever.
     if abs(context.clock() - int(timestamp)) > settings.deposit_window_seconds:
         raise Unauthorized(
             "The deposit's webhook-timestamp is too far from the coordinator's clock. Check both clocks."
@@ -59,6 +61,8 @@ def check_signature(context: Context, headers: Mapping[str, str], body: bytes) -
     except UnicodeDecodeError:
         raise Unauthorized("The deposit is not UTF-8.") from None
     signatures = headers.get(SIGNATURE, "").split()
+    # The header may have several signatures while the secret is changed. The comparison takes the same time for each, so it tells
+    # nothing about the right one.
     if not any(hmac.compare_digest(expected.encode(), signature.encode()) for signature in signatures):
         raise Unauthorized(
             "The deposit's webhook-signature is wrong. Sign the exact body with `payouts.http.deposit_secret`."
@@ -72,6 +76,7 @@ async def deposit(context: Context, incoming: Incoming) -> Deposit:
     for an amount out of range.
     """
     units = _credited(incoming)
+    # Made outside the transaction, so that a transaction that is repeated uses the same id.
     tx_id = context.new_id("tx")
     return await context.database.write(_deposit, context, incoming, units, tx_id)
 
@@ -92,11 +97,13 @@ def _credited(incoming: Incoming) -> int:
     """Return the credited amount in units of 1e-8, rounded down. Raises `ValidationFailed`."""
     if incoming.rate <= 0:
         raise ValidationFailed("The request is not valid.", {"rate": "must be more than 0"})
+    # Without a currency, the amount is in the ledger's money, so another rate than 1 is a mistake.
     if not incoming.currency and incoming.rate != 1:
         raise ValidationFailed(
             "The request is not valid.",
             {"currency": "is missing: a rate is what one unit of money is worth in it"},
         )
+    # Python's 28 digits would round the quotient of long numbers before it is rounded down.
     with localcontext(prec=DIGITS):
         units = int((incoming.amount / incoming.rate).scaleb(MONEY_DECIMALS).to_integral_value(ROUND_DOWN))
     if units <= 0:
@@ -105,6 +112,7 @@ def _credited(incoming: Incoming) -> int:
 
 
 def _deposit(connection: Connection, context: Context, incoming: Incoming, units: int, tx_id: str) -> Deposit:
+    # A service repeats a report that it got no answer to, perhaps while the first one is being stored.
     locks.deposit(connection, incoming.source, incoming.external_id)
     now = context.clock()
     record = DepositRecord(
@@ -121,6 +129,7 @@ def _deposit(connection: Connection, context: Context, incoming: Incoming, units
     )
     first = deposits.find(connection, incoming.source, incoming.external_id)
     if first is not None:
+        # The same id with another amount is a mistake, which must not pass as a repetition.
         if _contents(first) != _contents(record):
             raise Conflict(
                 f"The payment {incoming.external_id} was already deposited with other contents, as {first.tx_id}. Debit the account to "

@@ -32,6 +32,7 @@ async def hand_in(context: Context, payout_id: str, envelope: dict[str, Any]) ->
     `Conflict` once the payment is prepared, and `ServiceUnavailable` for an adapter that cannot be used.
     """
     payment, public_key = await context.database.read(_payment, payout_id)
+    # The signature is checked before anything is said about the payment's batch or adapter.
     statement = _opened(envelope, public_key)
     _check(context, payment, statement)
     batch = await context.database.read(batches.required, payment.batch_id)
@@ -50,6 +51,7 @@ async def hand_in(context: Context, payout_id: str, envelope: dict[str, Any]) ->
 
 def _payment(connection: Connection, payout_id: str) -> tuple[PayoutRecord, bytes]:
     payment = store.find(connection, payout_id)
+    # A former miner may still be owed a payment, so its key still counts.
     miner = None if payment is None else miners.find_former(connection, payment.miner_id)
     if payment is None or miner is None:
         raise NotFound(f"There is no payout {payout_id}.", {"payout_id": payout_id})
@@ -68,6 +70,7 @@ def _opened(envelope: dict[str, Any], public_key: bytes) -> PayoutHandIn:
 
 
 def _check(context: Context, payment: PayoutRecord, statement: PayoutHandIn) -> None:
+    # A signed statement for one payment must not be used for another one.
     if (statement.payout_id, statement.origin) != (payment.payout_id, context.signer.origin):
         raise Forbidden("The statement is for another payment or another coordinator.")
     age = context.clock() - parse_time(statement.created_at)
@@ -78,6 +81,7 @@ def _check(context: Context, payment: PayoutRecord, statement: PayoutHandIn) -> 
 
 
 def _store(connection: Connection, payment: PayoutRecord, accepted: dict[str, Any]) -> payouts.Payout:
+    # Only the database knows whether the worker has prepared the payment in the meantime.
     if not transfers.hand_in(connection, payment, json.dumps(accepted)):
         raise Conflict("This payment needs nothing more: it is being sent, or has ended.")
     updated = store.find(connection, payment.payout_id)

@@ -42,6 +42,7 @@ async def proof(context: Context, caller: Caller, payout_id: str) -> payouts.Pay
 
     Raises `NotFound`, also for the payment of another owner's miner, and `Conflict` before the batch is approved.
     """
+    # The proof needs two steps: from the payment to the manifest, and from the manifest to the log's checkpoint.
     batch, position = await context.database.read(_in_manifest, caller, payout_id)
     logged = await public.proof(context, batch.batch_id)
     return payouts.PayoutProof.model_validate(
@@ -57,6 +58,7 @@ def _in_manifest(connection: Connection, caller: Caller, payout_id: str) -> tupl
         raise NotFound(f"There is no payout {payout_id}.", {"payout_id": payout_id})
     try:
         of_caller(connection, caller, payment.miner_id, removed=True)
+    # The answer names the payment and not the miner, so that nobody learns whom a foreign payment belongs to.
     except NotFound:
         raise NotFound(f"There is no payout {payout_id}.", {"payout_id": payout_id}) from None
     batch = batches.find_batch(connection, payment.batch_id)

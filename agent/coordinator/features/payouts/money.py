@@ -24,5 +24,6 @@ def miner_money(connection: Connection, context: Context, miner_id: str, balance
     since = held_since(context.part(PayoutWorker).settings, now, now)
     available = payable(balance, batches.held(connection, miner_id, since))
     paid_out, pending = batches.totals_of_miner(connection, miner_id)
+    # A balance may be negative after a forfeit; then nothing is on hold.
     on_hold = max(0, balance - available)
     return {"available": available, "on_hold": on_hold, "pending": pending, "paid_out": paid_out}

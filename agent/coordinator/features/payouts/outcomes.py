@@ -57,6 +57,7 @@ def _report(
 ) -> list[PayoutRecord]:
     batch = batches.required(connection, batch_id)
     adapter = context.part(PayoutWorker).adapters.usable.get(batch.adapter)
+    # An adapter that asks the receiver knows better than a person, so its report counts.
     if not (outcomes.force or (adapter is not None and adapter.by_hand)):
         raise Conflict(
             f"The adapter {batch.adapter} reports the outcomes itself. If it cannot, and you know the outcome for certain, report it "
@@ -67,6 +68,7 @@ def _report(
     reportable = {PaymentState.SENT} if adapter is not None else {PaymentState.SENT, PaymentState.PREPARED}
     open_ones = [ending for ending in outcomes.endings if _is_open(batch, payments, ending, reportable)]
     now = context.clock()
+    # All outcomes of a report are stored or none, so a corrected report can simply be sent again.
     ended = store.end(connection, batch_id, open_ones, now)
     announce(connection, ended, now)
     return ended
@@ -86,6 +88,7 @@ def _is_open(
             {"outcomes": f"{ending.payout_id} is not a payment of {batch.batch_id}"},
         )
     state = PaymentState(payment.state)
+    # The same outcome a second time is a repetition, and changes nothing.
     if state is (PaymentState.CONFIRMED if ending.confirmed else PaymentState.FAILED):
         return False
     if state not in reportable:

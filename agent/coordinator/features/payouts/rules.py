@@ -163,6 +163,7 @@ def first_held_day(cut_off: float, hold_seconds: float, now: float) -> int | Non
 
     Earnings count up to `cut_off` less the hold. They are summed by day, so all of the day in which that moment lies is held.
     """
+    # A cut-off in the future must not shorten the hold.
     boundary = min(cut_off, now) - hold_seconds
     return None if boundary >= now else int(boundary // DAY_SECONDS)
 
@@ -171,7 +172,9 @@ def choose(candidates: Iterable[Candidate], terms: Terms) -> Selection:
     """Return the payments of a batch, the largest amounts first where not all fit, ordered by miner."""
     chosen: list[Chosen] = []
     omitted: list[tuple[str, int, Omitted]] = []
+    # The largest amounts first, so that a full batch omits those who lose least by waiting.
     for candidate in sorted(candidates, key=lambda payee: (-payee.payable, payee.miner_id)):
+        # Nothing is owed to them, so they are neither paid nor omitted.
         if candidate.balance <= 0:
             continue
         converted = terms.convert(candidate.payable)
@@ -193,6 +196,7 @@ def _obstacle(candidate: Candidate, terms: Terms, converted: Decimal, chosen: in
         return Omitted.NEW
     if not candidate.payable:
         return Omitted.ON_HOLD
+    # An amount above the minimum may still be less than the smallest unit of the currency.
     if candidate.payable < terms.minimum or not converted:
         return Omitted.BELOW_MINIMUM
     if candidate.address is None:
@@ -203,6 +207,7 @@ def _obstacle(candidate: Candidate, terms: Terms, converted: Decimal, chosen: in
 def outcome_of(payments: Iterable[PaymentState]) -> PayoutEvent | None:
     """Return what ends a batch with these payments, or None while one of them has not ended."""
     states = set(payments)
+    # One open payment keeps its batch open: its money is still on its way.
     if not all(state.final for state in states):
         return None
     return PayoutEvent.CONFIRM if states == {PaymentState.CONFIRMED} else PayoutEvent.FAIL
@@ -215,4 +220,5 @@ def effective_at(now: float, *, first: bool, unchanged: bool, delay_seconds: flo
 
 def next_pause(failures: int, first_seconds: float, longest_seconds: float) -> float:
     """Return the pause in seconds after this many failed calls in a row (at least 1)."""
+    # The exponent is limited, since a float overflows after about a thousand failures.
     return min(longest_seconds, first_seconds * 2.0 ** min(failures - 1, 40))

@@ -73,6 +73,7 @@ class PayoutWorker:
         self._database = database
         self._clock = clock
         self._threads = {name: AdapterThread(name) for name in adapters.usable}
+        # The empty name wakes the loop that watches batches of unusable adapters.
         self._wakes = {name: asyncio.Event() for name in ("", *adapters.usable)}
         self._backoffs: dict[str, _Backoff] = {}
         self._bus: Bus | None = None
@@ -89,13 +90,16 @@ class PayoutWorker:
             self._bus.signal(WORK)
 
     def _wake(self) -> None:
+        # All are woken, since the signal does not say whose batch was approved.
         for event in self._wakes.values():
             event.set()
 
     async def run(self) -> None:
         """Send batches until cancelled. May be called again afterwards."""
+        # Another replica may have been the leader in the meantime, so what was known about failures is old.
         self._backoffs.clear()
         async with asyncio.TaskGroup() as group:
+            # A loop for each adapter: one that hangs must not hold up the payments of another.
             for name in self.adapters.usable:
                 group.create_task(self._serve(name), name=f"payouts-{name}")
             group.create_task(self._watch(), name="payouts-unusable")
@@ -104,6 +108,7 @@ class PayoutWorker:
         """Close the adapters. They are not used afterwards."""
         for name, adapter in self.adapters.usable.items():
             thread = self._threads[name]
+            # An adapter that was never called has no thread and nothing to close.
             if thread.started:
                 with suppress(Exception):
                     await thread.call(adapter.close, CLOSE_SECONDS)
@@ -112,8 +117,10 @@ class PayoutWorker:
     async def _serve(self, name: str) -> None:
         wake, resumed = self._wakes[name], False
         while True:
+            # Cleared before the database is read: a signal that comes during the round is not lost, and leads to another one.
             wake.clear()
             try:
+                # Calls that a former leader has claimed and not answered are due again at once, instead of after their time limit.
                 if not resumed:
                     await self._database.write(transfers.resume, name, self._clock())
                     resumed = True
@@ -124,6 +131,7 @@ class PayoutWorker:
                 log.exception("payouts_failed", adapter=name)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
+            # There may be more than one round reads, so there is no pause.
             if worked:
                 continue
             seconds = min(retry_at, self._clock() + IDLE_SECONDS if due is None else due) - self._clock()
@@ -146,6 +154,7 @@ class PayoutWorker:
         if batch.adapter not in self.adapters.usable:
             why = self.adapters.faults.get(batch.adapter, "payouts.adapters does not name it.")
             fault = _storable(f"{UNUSABLE}{why}")[:MAX_ERROR]
+        # An error that an adapter has reported itself is left alone.
         if fault != batch.last_error and (fault is not None or noted):
             await self._database.write(transfers.note_error, batch.batch_id, fault)
 
@@ -165,6 +174,7 @@ class PayoutWorker:
         self, name: str, batch: BatchRecord, payments: Sequence[PayoutRecord], backoff: _Backoff
     ) -> None:
         adapter, info = self.adapters.usable[name], _info(batch)
+        # Excluded miners are left out before the adapter sees the payments, since it cannot take a prepared payment back.
         if await self._database.read(batches.excluded, batch.batch_id):
             await self._database.write(self._fail_excluded, batch.batch_id)
             return
@@ -174,6 +184,7 @@ class PayoutWorker:
             prepared = await self._call(name, lambda: adapter.prepare(info, chosen, nonces))
             reach("payout.prepared", name)
             await self._database.write(self._store_prepared, batch, prepared)
+        # The rows changed while the adapter worked. Nothing was sent, so the next round begins again.
         except Outdated:
             return
         except Exception as error:  # noqa: BLE001 - an adapter may raise anything; nothing was sent
@@ -188,6 +199,7 @@ class PayoutWorker:
             - sum(len(transfer.payout_ids) for transfer in prepared.transfers)
             - len(prepared.failed)
         )
+        # Payments that wait for something, such as an invoice, are tried again at the interval of polls.
         backoff.failures, backoff.at = 0, self._clock() + (self.settings.poll_seconds if waiting else 0.0)
         if batch.last_error is not None:
             await self._database.write(transfers.note_error, batch.batch_id, None)
@@ -212,6 +224,7 @@ class PayoutWorker:
 
     def _store_prepared(self, connection: Connection, batch: BatchRecord, prepared: Prepared) -> None:
         now = self._clock()
+        # A miner may have been excluded while the adapter prepared; the check and the storing are one transaction.
         if batches.excluded(connection, batch.batch_id):
             raise Outdated
         stored_transfers = [
@@ -228,6 +241,7 @@ class PayoutWorker:
                     adapter_state=json.dumps(dict(transfer.state)),
                     attempts=0,
                     failures=0,
+                    # The bytes are sent by a later call, which may be repeated: storing them first is what prevents a second payment.
                     next_call_at=now,
                     last_error=None,
                     created_at=now,
@@ -247,8 +261,10 @@ class PayoutWorker:
         """Make the calls that are due. Return whether there were any."""
         due_transfers = await self._database.read(transfers.due, name, self._clock(), MAX_TRANSFERS)
         for transfer in due_transfers:
+            # If this process dies during the call, the transfer is due again after that time.
             until = self._clock() + self.settings.call_seconds + RECORD_SECONDS
             claimed = await self._database.write(transfers.claim, transfer, until)
+            # None: another leader has claimed it, or its payments have ended.
             if claimed is not None:
                 await self._call_for(name, claimed)
         return bool(due_transfers)
@@ -257,6 +273,7 @@ class PayoutWorker:
         """Send or poll one transfer, and store the answer."""
         adapter = self.adapters.usable[name]
         transfer = await self._database.read(_transfer, record)
+        # Until a send is known to have succeeded, the same bytes are sent again rather than polled.
         sends = record.state == TransferState.PREPARED
         try:
             if sends:
@@ -307,6 +324,7 @@ class PayoutWorker:
                 reference=_storable(report.reference) or None,
             )
             for report in answer.reports
+            # A payment that is on its way has no ending yet; only its reference is stored.
             if report.outcome is not Outcome.SENT
         ]
         references = {
@@ -369,6 +387,7 @@ def _transfer(connection: Connection, record: TransferRecord) -> Transfer:
         source=record.source,
         nonce=record.nonce,
         state=json.loads(record.adapter_state),
+        # The claim has counted the call that is about to be made, and adapters are told of those before it.
         attempts=record.attempts - (record.state == TransferState.PREPARED),
         created_at=record.created_at,
         sent_at=record.sent_at,

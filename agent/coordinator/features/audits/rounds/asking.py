@@ -69,6 +69,7 @@ async def give_up(context: Context) -> None:
 
 def _cancel(connection: Connection, job_id: str, now: float) -> None:
     record = jobs.lock(connection, job_id)
+    # A job that a miner runs is not taken from it: its opinion may come any moment.
     if record is not None and record.life.state is JobState.SUBMITTED:
         lifecycle.change(connection, record, Cancel(now), now)
 
@@ -94,7 +95,9 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
     restrictions, auditors = independent(connection, context, opinions, now)
     recheck = ids.follow_up.number < settings.recheck_share
     restrictions, auditors = preferred(connection, open_audit, restrictions, auditors, recheck=recheck)
+    # If nothing is doubted, a further opinion is a mere precaution, and nobody waits for it.
     waited = open_audit.created_at + settings.wait_seconds <= now or not is_doubted(opinions)
+    # Auditors come and go, so this waits for a while before it gives up.
     if not final and not auditors:
         if waited:
             deciding.answer_missing(connection, context, opinions, open_audit, NOBODY, ids.follow_up)
@@ -126,6 +129,7 @@ def _submit(
 ) -> None:
     now = context.clock()
     funds.ensure_accounts(connection, now)
+    # The money is there before the job is submitted, as for jobs of clients.
     funds.fund(connection, funds.AUDITS, ids.tx_id, max_cost, now)
     record = JobRecord(
         life=Job(
@@ -154,6 +158,7 @@ def _submit(
         restrictions=queue.format_restrictions(restrictions),
     )
     lifecycle.create(connection, record)
+    # An earlier audit job has all files already, also those that the client has deleted since.
     earlier = _earlier_job(opinions)
     if earlier is None:
         files.copy_inputs(connection, source.job_id, record.job_id, with_outputs=True)
@@ -162,6 +167,7 @@ def _submit(
     if audit.audit_job_id is not None:  # its run failed, and what it contained is in the new one
         deciding.delete_data(connection, audit.audit_job_id, now)
         unspent = max(0, opinions[0].charged - audits.cost_of(connection, [audit.audit_job_id]))
+        # What the failed run has cost is no longer available for the opinion, nor for a refund.
         audits.change(connection, opinions[0].audit_id, charged=unspent)
     audits.change(
         connection,
@@ -169,6 +175,7 @@ def _submit(
         audit_job_id=record.job_id,
         status=audits.RUNNING,
         asked=audit.asked + 1,
+        # The evidence is part of the audit job now. A second copy would only take space.
         evidence=None,
     )
 
@@ -189,6 +196,7 @@ def _specification(
 
     Results and evidence are stored as canonical JSON and are inserted as they are: all other writes wait for this transaction.
     """
+    # All auditors compare the same specification, so that their opinions are about the same thing.
     earlier = _earlier_job(opinions)
     if earlier is not None:
         record = jobs.find(connection, earlier)
@@ -209,6 +217,7 @@ def _specification(
     outputs = signed["subject"][1:]
     files = {f"audit:{item['name']}": f"artifact:sha256:{item['digest']['sha256']}" for item in outputs}
     inserted = {"results": results, "evidence": root.evidence or "null"}
+    # Random marks: a client cannot guess one and have its own text replaced.
     marks = {name: secrets.token_hex() for name in inserted}
     payload = canonical_json(
         {

@@ -55,6 +55,7 @@ def preferred(
     """
     failed = _fleets(connection, {audit.auditor_id} if audit.auditor_id else set())
     useless = set() if recheck else proofs.useless_auditors(connection, audit.service, audit.model)
+    # Those that prove nothing are still better than nobody; those that failed just now come last.
     for avoided in (failed | useless, failed):
         remaining = [miner for miner in auditors if miner.miner_id not in avoided]
         if remaining:
@@ -64,6 +65,7 @@ def preferred(
 
 def _concerned(connection: Connection, opinions: Sequence[AuditRecord]) -> frozenset[str]:
     """Return the audited miner, the auditors that have given an opinion, and all others of their owners."""
+    # One owner must not decide an audit with two miners, nor check its own.
     gave = {audit.auditor_id for audit in opinions if audit.auditor_id and audit.opinion is not None}
     return _fleets(connection, {opinions[0].miner_id, *gave})
 

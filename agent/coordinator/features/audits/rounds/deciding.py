@@ -84,6 +84,7 @@ def parse_answer(results: object) -> Answer | None:
         return None
     verdict, position, reason = results.get("verdict"), results.get("where", ""), results.get("reason")
     distances, limits = _figures(results.get("distances")), _figures(results.get("limits"))
+    # Everything is checked, since this becomes part of the log and is shown to owners.
     if verdict not in tuple(Verdict) or distances is None or limits is None:
         return None
     if (
@@ -107,6 +108,7 @@ def _figures(value: object) -> dict[str, float] | None:
     if not isinstance(value, dict) or len(value) > MAX_NAMED:
         return None
     for figure in value.values():
+        # JSON has no infinity, so the leaf of the log could not contain one.
         if isinstance(figure, bool) or not isinstance(figure, int | float) or not math.isfinite(figure):
             return None
     return {str(name)[:MAX_TEXT]: float(figure) for name, figure in value.items()}
@@ -130,6 +132,7 @@ async def one_by_one(ids: Sequence[str], step: Callable[[str], Awaitable[None]])
     for record_id in ids:
         try:
             await step(record_id)
+        # Without a database, the other steps would fail too.
         except ServiceUnavailable:
             raise
         except Exception:  # its next round may succeed
@@ -161,6 +164,7 @@ def _collect(connection: Connection, context: Context, root: str, ids: FollowUp)
 def _answer_of(connection: Connection, audit: AuditRecord, record: JobRecord) -> Answer | None:
     """Return the answer of a completed audit job, None for one that does not count."""
     auditor_id = record.miner_id or ""
+    # Two miners may have got the same owner since the auditor was chosen.
     if auditor_id == audit.miner_id or miners.are_of_one_owner(connection, audit.miner_id, auditor_id):
         return None
     text = jobs.results_of(connection, record.job_id)
@@ -199,6 +203,7 @@ def _answer(
     now = context.clock()
     audited = jobs.find(connection, audit.job_id)
     if auditor_id is not None and audited is not None and audited.deleted_at is not None:
+        # The auditor's words may quote results that the client has deleted in the meantime.
         answer = replace(answer, where="", reason=audits.ERASED)
     values: dict[str, Any] = {
         "auditor_id": auditor_id,
@@ -246,6 +251,7 @@ def _decide(
     others_can_audit: bool,
 ) -> list[tuple[str, str]]:
     root, verdicts = opinions[0], opinions_for(opinions)
+    # Asked only if it matters: an audit that is doubted waits for other auditors anyway.
     if others_can_audit and not is_doubted(opinions):
         others_can_audit = bool(independent(connection, context, opinions, now)[1])
     recheck = ids.number < context.settings.audits.recheck_share
@@ -262,6 +268,7 @@ def _decide(
     audits.change(connection, root.audit_id, **values)
     root = replace(root, **values)
     records.count_decision(connection, root, opinions, decision)
+    # The client paid for a verdict. Without one, it gets back what the attempts have not cost.
     complete = verdict is not Verdict.UNPROVEN and all(audit.auditor_id for audit in opinions)
     if not complete and (unspent := funds.unspent(connection, opinions)):
         funds.refund(connection, root.account_id, root.job_id, ids.tx_id, unspent, now)
@@ -277,6 +284,7 @@ def _reconsider(connection: Connection, opinions: Sequence[AuditRecord], now: fl
     second = next(audit for audit in opinions if audit.kind == Kind.SECOND_OPINION)
     first_verdict, second_verdict = Verdict(root.verdict or ""), Verdict(second.opinion or "")
     verdict = after_second_opinion(first_verdict, second_verdict)
+    # The failure is taken out of the counts by which the miner is sanctioned.
     if verdict is not first_verdict:
         locks.statistics(connection, [root.miner_id])
         standing = proofs.find(connection, root.miner_id, proofs.MINER, root.service, root.model)

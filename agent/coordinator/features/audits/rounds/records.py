@@ -25,6 +25,7 @@ def count_opinion(
     standing = proofs.find(connection, auditor_id, proofs.AUDITOR, audit.service, audit.model)
     standing = standing.after_opinion(verdict)
     proofs.save(connection, auditor_id, proofs.AUDITOR, audit.service, audit.model, standing)
+    # An opinion that proves something keeps its pay.
     if verdict is not Verdict.UNPROVEN:
         return
     now = context.clock()
@@ -40,6 +41,7 @@ def count_opinion(
         now=now,
         keep=looking(usual, context.settings.audits.prefill_percent),
     )
+    # The pay was counted when the audit job was completed.
     less = MinerStats(earned=-forfeited)
     miner_stats.add(connection, [Work(auditor_id, funds.AUDITS, less, success=True, weight=WITHDRAWN)], now)
 
@@ -51,12 +53,14 @@ def count_decision(
     agreeing = [
         audit.auditor_id for audit in opinions if audit.auditor_id and audit.opinion == decision.verdict
     ]
+    # Auditors are measured only against two others that agree: one alone may be wrong itself.
     proven = decision.verdict is not Verdict.UNPROVEN and len(agreeing) >= AGREEING
     auditors = {*agreeing, *decision.odd_ones, *decision.refuted} if proven else set()
     locks.statistics(connection, {root.miner_id, *auditors})
     standing = proofs.find(connection, root.miner_id, proofs.MINER, root.service, root.model)
     standing = standing.after(Kind(root.kind), decision.verdict, root.engine, Cause(root.cause))
     proofs.save(connection, root.miner_id, proofs.MINER, root.service, root.model, standing)
+    # In a fixed order, like the locks above.
     for auditor_id in sorted(auditors):
         standing = proofs.find(connection, auditor_id, proofs.AUDITOR, root.service, root.model)
         if auditor_id in decision.refuted:

@@ -43,6 +43,7 @@ def _settle(connection: Connection, context: Context, root: str) -> list[str]:
     if (
         not opinions
         or opinions[0].settled_at is not None
+        # A second opinion may still be on its way, and could overturn the verdict.
         or any(opinion.opinion is None for opinion in opinions)
     ):
         return []
@@ -62,6 +63,7 @@ def _settle(connection: Connection, context: Context, root: str) -> list[str]:
     for opinion in opinions:
         if not opinion.is_root:
             audits.change(connection, opinion.audit_id, settled_at=now)
+    # Nobody needs the copies of the client's data any more.
     for job_id in sorted(audits.audit_jobs_of(opinions)):
         delete_data(connection, job_id, now)
     canary = None if audit.canary_id is None else canaries.find(connection, audit.canary_id)
@@ -79,8 +81,10 @@ def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord
     bound = settings.canary_false_positive_bound if kind is Kind.CANARY else settings.false_positive_bound
     probability = error_probability(counts, bound)
     audits.change(connection, audit.audit_id, probability=probability)
+    # One failure may be bad luck; nobody loses money before the series of failures proves more.
     if not settings.enforce or not is_proven(counts, bound):
         return []
+    # Once it is proven that the miner cheats, it loses the pay of its earlier failures too.
     failed = audits.failed_of(connection, audit.miner_id, audit.service, audit.model)
     due = [
         due_audit
@@ -122,6 +126,7 @@ def _sanction_auditors(
     odd_ones = () if decision is None else decision.odd_ones
     sanctioned = []
     for opinion in opinions:
+        # Only auditors that two others have refuted are measured.
         if opinion.auditor_id not in odd_ones or opinion.audit_job_id is None or not settings.enforce:
             continue
         counts = proofs.find(

@@ -109,11 +109,11 @@ _of_job = Prepared(
 )
 UNEARNED: Final = "u"
 """What the id of a transaction ends in that takes back a part of an opinion's pay. The rest is that of the payment."""
-_taken = transactions.alias("taken")
+_take_back = transactions.alias("taken")
 _COST: ColumnElement[int] = literal_column(
     "CASE WHEN transactions.status = 'pending' THEN transactions.held ELSE transactions.paid END"
-) - func.coalesce(_taken.c.paid, 0)
-_paid = transactions.outerjoin(_taken, _taken.c.tx_id == transactions.c.tx_id + UNEARNED)
+) - func.coalesce(_take_back.c.paid, 0)
+_paid = transactions.outerjoin(_take_back, _take_back.c.tx_id == transactions.c.tx_id + UNEARNED)
 _OPEN = text("audits.decided_at IS NULL")
 _UNSETTLED = text("decided_at IS NOT NULL AND settled_at IS NULL")
 
@@ -130,6 +130,7 @@ def find(connection: Connection, audit_id: str) -> AuditRecord | None:
 
 def lock(connection: Connection, root: str) -> list[AuditRecord]:
     """Return all opinions of an audit, the root first. No other transaction changes them until this one ends."""
+    # The root's row stands for the whole audit: opinions that are added later are covered by the same lock.
     connection.execute(select(audits.c.audit_id).where(audits.c.audit_id == root).with_for_update())
     return opinions_of(connection, root)
 
@@ -203,6 +204,7 @@ def unsettled(connection: Connection, decided_before: float, limit: int) -> list
     query = select(audits.c.audit_id).where(
         _UNSETTLED,
         audits.c.root == audits.c.audit_id,
+        # Only a failed audit waits, because its miner may ask for a second opinion.
         or_(audits.c.verdict != Verdict.FAIL.value, audits.c.decided_at <= decided_before),
     )
     return list(connection.execute(query.order_by(audits.c.audit_id).limit(limit)).scalars())

@@ -105,6 +105,7 @@ def postpone(
     connection: Connection, record: CanaryRecord, due_at: float | None, *, submitted: int = 0
 ) -> bool:
     """Set the time at which a canary is due. Return False, changing nothing, if it has changed since it was read."""
+    # Also the claim: of two replicas, only one finds the time unchanged.
     unchanged = canaries.c.due_at.is_(None) if record.due_at is None else canaries.c.due_at == record.due_at
     row = update(canaries).where(canaries.c.canary_id == record.canary_id, unchanged)
     return connection.execute(row.values(due_at=due_at, submitted=record.submitted + submitted)).rowcount == 1
@@ -113,6 +114,7 @@ def postpone(
 def delete(connection: Connection, canary_id: str, now: float) -> None:
     """Delete a canary's content. Its row remains for the audits that refer to it."""
     row = update(canaries).where(canaries.c.canary_id == canary_id)
+    # The row stays, since jobs and audits name it; the client's data goes.
     connection.execute(row.values(deleted_at=now, spec="{}", results="{}", due_at=None))
 
 

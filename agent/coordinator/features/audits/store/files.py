@@ -23,6 +23,7 @@ def copy_inputs(connection: Connection, source: str, target: str, *, with_output
         }
         for row in connection.execute(query).mappings()
     ]
+    # A file must not be deleted between the reading and the copying of its reference.
     locks.artifacts(connection, {row["artifact_id"] for row in rows})
     if rows:
         connection.execute(insert(job_artifacts), rows)

@@ -197,6 +197,7 @@ def _images(request: ResponseRequest) -> list[str]:
 
 
 def _messages(request: ResponseRequest, images: message_images.References) -> list[dict[str, Any]]:
+    # Instructions are not part of the conversation, so a client can change them from request to request.
     first = [{"role": "system", "content": request.instructions}] if request.instructions else []
     if isinstance(request.input, str):
         return [*first, {"role": "user", "content": request.input}]
@@ -212,6 +213,7 @@ def _optional(request: ResponseRequest) -> dict[str, Any]:
         parameters["reasoning_effort"] = known_effort(request.reasoning.effort)
     choice = request.tool_choice or "auto"
     tools = request.tools or []
+    # The service knows no restriction of tools: those that are not allowed are left out of the list.
     if isinstance(choice, AllowedTools):
         allowed = {tool.name for tool in choice.tools}
         tools, choice = [tool for tool in tools if tool.name in allowed], choice.mode

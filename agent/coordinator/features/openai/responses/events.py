@@ -93,9 +93,12 @@ class ResponseEvents(Chunks):
     def end(self, result: InferenceResult) -> list[BaseModel]:
         """Return the events after the text, the last of which has the whole answer."""
         events: list[BaseModel] = []
+        # Clients read the first message of the output, so an empty answer has one too.
         if not any(isinstance(item, OutputMessage | OutputCall) for item in self._output):
             events += self._begin(_TEXT)
         messages = [item for item in self._output if isinstance(item, OutputMessage)]
+        # The result has the log-probabilities of the whole text, while pieces may lack some. With several messages it is not known
+        # which tokens belong to which.
         if len(messages) == 1 and _TEXT in self._open:
             messages[0].content[0].logprobs = token_logprobs(result.logprobs or ())
         for key in list(self._open):
@@ -117,14 +120,16 @@ class ResponseEvents(Chunks):
         """Open an item unless it is open, and close what it ends."""
         if key in self._open:
             return
-        for index_of_open in {_TEXT, _REASONING} & set(self._open):
-            yield from self._close(index_of_open, "completed")
+        # Models alternate between thoughts and text, and an item cannot be continued once another one has begun.
+        for open_key in {_TEXT, _REASONING} & set(self._open):
+            yield from self._close(open_key, "completed")
         index = len(self._output)
         item = self._item(key, index, call)
         self._output.append(item)
         self._open[key] = index
         item_fields = item.model_dump(mode="json")
         if isinstance(item, OutputMessage):
+            # An added item has no parts yet: each part is announced by an event of its own.
             item_fields["content"] = []
         elif isinstance(item, OutputReasoning):
             item_fields["summary"] = []
@@ -175,6 +180,7 @@ class ResponseEvents(Chunks):
             token_fields = [token.model_dump() for token in logprobs]
             name = "response.output_text.delta"
             yield self._of(index, name, content_index=0, delta=delta, logprobs=token_fields)
+        # The first part of a call often has a name and no arguments; an event without a change would be useless.
         elif delta:
             item.arguments += delta
             yield self._of(index, "response.function_call_arguments.delta", delta=delta)
@@ -206,5 +212,6 @@ class ResponseEvents(Chunks):
 
     def _event(self, kind: str, **fields: Any) -> ResponseEvent:
         event = ResponseEvent(type=kind, sequence_number=self._count, **fields)
+        # Numbers without gaps, from which a client sees that it has lost an event.
         self._count += 1
         return event

@@ -127,6 +127,7 @@ def _with_type(item: Any) -> Any:
 
 def _type(item: Any) -> str:
     item_type = item.get("type") if isinstance(item, dict) else getattr(item, "type", None)
+    # An item without a type is a message, as OpenAI's clients send it.
     return item_type if isinstance(item_type, str) else "message"
 
 
@@ -155,6 +156,7 @@ def turns(items: Iterable[Item], images: message_images.References) -> list[dict
             role = "system" if item.role == "developer" else item.role
             messages.append({"role": role, "content": _converted(item.content, images)})
         elif isinstance(item, CallItem):
+            # Calls may come without a text before them, and the service knows calls only as part of a message.
             if not messages or messages[-1]["role"] != "assistant":
                 messages.append({"role": "assistant", "content": ""})
             call = {"id": item.call_id, "name": item.name, "arguments": item.arguments}

@@ -66,6 +66,7 @@ class FileAdapter(WithoutHandIns):
     ) -> Prepared:
         """Return one transfer with all payments, whose content is the JSON file."""
         content = document(batch, payments)
+        # The content's hash in the name: a batch that is prepared twice with different payments does not overwrite its first file.
         name = f"{batch.batch_id}-{sha256_hex(content)[:8]}"
         return Prepared((NewTransfer(tuple(payment.payout_id for payment in payments), content, name),))
 
@@ -75,6 +76,7 @@ class FileAdapter(WithoutHandIns):
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path, content in self._files(transfer):
             replace_file(path, content, 0o600)
+            # Tests stop the process here, between the two files.
             reach("payout.file_written", path.suffix[1:])
         return Answer(state={"sha256": digest, "directory": str(self._directory)})
 
@@ -130,5 +132,6 @@ def table(content: bytes) -> bytes:
     writer = csv.writer(text, quoting=csv.QUOTE_MINIMAL)
     writer.writerow(COLUMNS)
     for payment in json.loads(content)["payments"]:
+        # Addresses come from miners' owners, and the file is opened on an administrator's machine.
         writer.writerow([harmless(payment[column]) for column in COLUMNS])
     return text.getvalue().encode()

@@ -102,6 +102,7 @@ class HttpAdapter(WithoutHandIns):
 
     async def poll(self, transfer: Transfer) -> Answer:
         """Repeat the request, which asks for the status."""
+        # The service recognises the key, so a repetition asks for the status and pays nothing.
         return await self.send(transfer)
 
     async def close(self) -> None:
@@ -137,9 +138,11 @@ class HttpAdapter(WithoutHandIns):
 
     def _report(self, transfer: Transfer, response: Response) -> Report:
         """Return what an answer means. Raises `RequestFailed` unless the service has answered with success."""
+        # An error says nothing about the payment: the service may have paid before it failed.
         if not 200 <= response.status < 300:  # noqa: PLR2004 - the statuses of success
             raise RequestFailed(f"{self._client.host} answered {response.status}")
         try:
+            # An empty answer of success means that the request was accepted.
             answer = ServiceAnswer.model_validate_json(response.body or b"{}")
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]

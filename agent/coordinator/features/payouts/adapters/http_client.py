@@ -44,6 +44,7 @@ class ServiceClient:
         seconds: float,
         network: Network | None = None,
     ) -> None:
+        # Checked when the adapter is made, so that `doctor` and the start of the coordinator report a wrong address.
         refusal = refusal_of(url, allow_http=allow_http, allow_private=allow_private)
         if refusal is not None:
             section = setting.rpartition(".")[0]
@@ -59,6 +60,7 @@ class ServiceClient:
         chosen = network or internet()
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=chosen.tls,
+            # A name may resolve to another address later, so each connection is checked too.
             network_backend=GuardedBackend(chosen, allow_private=allow_private),
             max_connections=CONNECTIONS,
         )
@@ -76,6 +78,7 @@ class ServiceClient:
         all_headers = {"Content-Type": "application/json", "User-Agent": "aitbc-agent", **headers}
         try:
             async with (
+                # The limits below count from one byte to the next, so a slow receiver needs a limit for the whole request.
                 asyncio.timeout(self._seconds),
                 self._pool.stream(
                     "POST",
@@ -102,6 +105,7 @@ async def _read(response: httpcore.Response) -> bytes:
     parts, size = [], 0
     async for part in response.aiter_stream():
         size += len(part)
+        # Without a limit, a broken service could fill the coordinator's memory.
         if size > MAX_ANSWER:
             raise RequestFailed(f"the answer has more than {MAX_ANSWER} bytes")
         parts.append(part)

@@ -17,6 +17,7 @@ def parse_iban(text: str) -> str:
     iban = _SEPARATORS.sub("", text).upper()
     if _IBAN.fullmatch(iban) is None:
         raise ValueError("an IBAN has two letters, two check digits and 11 to 30 letters or digits")
+    # Letters count as two digits from 10 on, and the country and the check digits come last.
     digits = "".join(str(int(character, 36)) for character in iban[4:] + iban[:4])
     if int(digits) % 97 != 1:
         raise ValueError("its check digits are wrong; a character is mistyped or missing")

@@ -57,6 +57,7 @@ def _open(name: str, site: Site) -> Adapter:
         raise NotConfigured(
             f"No installed package provides the payout adapter {name}. Installed: {provided_names}.{remedy}"
         )
+    # Which of two packages pays must not depend on the order in which they were installed.
     if len(points) > 1:
         raise NotConfigured(
             f"The payout adapter {name} is provided by both {points[0].value} and {points[1].value}; uninstall one of them."

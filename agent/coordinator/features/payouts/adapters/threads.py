@@ -30,6 +30,8 @@ class AdapterThread:
 
     async def call(self, make: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> T:
         """Return the result of a call. Raises `TimeoutError` after `seconds`, `AdapterBusy`, and the errors of the call."""
+        # A call that has passed its limit may still run. A second one beside it would surprise an adapter, which expects one at a
+        # time.
         if not self._ended.is_set():
             raise AdapterBusy(f"The previous call of the adapter {self._name} has not ended.")
         self._ended.clear()
@@ -45,6 +47,7 @@ class AdapterThread:
 
         def deliver(ended_task: asyncio.Task[T]) -> None:
             self._ended.set()
+            # The coordinator may have stopped while the adapter was blocked.
             if not caller_loop.is_closed():
                 caller_loop.call_soon_threadsafe(_settle, result, ended_task)
 
@@ -67,6 +70,7 @@ class AdapterThread:
 
             def run() -> None:
                 loop.run_forever()
+                # Tasks may start others while they are cancelled, so this repeats until none is left.
                 while tasks := asyncio.all_tasks(loop):
                     for task in tasks:
                         task.cancel()
@@ -79,6 +83,7 @@ class AdapterThread:
 
 
 def _settle(result: asyncio.Future[T], ended_task: asyncio.Task[T]) -> None:
+    # The caller has given up waiting.
     if result.done():
         return
     if ended_task.cancelled():

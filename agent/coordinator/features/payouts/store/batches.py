@@ -130,6 +130,7 @@ def candidates(
             excluded=excluded_at is not None,
         )
         for miner_id, registered_at, excluded_at in miner_rows
+        # Most miners of a large network have nothing to be paid, and need not be considered.
         if amounts.get(miner_id, 0) > 0
     ]
 
@@ -187,7 +188,10 @@ def to_prepare(connection: Connection, adapter: str) -> list[BatchRecord]:
         .where(payouts.c.state == PaymentState.APPROVED.value)
     )
     query = select(*_BATCH).where(
-        payout_batches.c.finished_at.is_(None), payout_batches.c.adapter == adapter, approved.exists()
+        # A batch may have all its payments prepared and wait for their outcome only.
+        payout_batches.c.finished_at.is_(None),
+        payout_batches.c.adapter == adapter,
+        approved.exists(),
     )
     return [BatchRecord(*row) for row in connection.execute(query.order_by(payout_batches.c.batch_id))]
 
@@ -310,6 +314,7 @@ def cancel(connection: Connection, batch_id: str, cancelled_by: str, now: float)
     moved = move_payments(
         connection, payouts.c.batch_id == batch_id, PayoutEvent.CANCEL, finished_at=now, waiting_for=None
     )
+    # The lock and the states exclude this. If it happened, some money would move back and some would not.
     if moved != len(payments):
         raise RuntimeError(f"{batch_id} has payments that cannot be cancelled")
     bookings = [payment.booking for payment in payments]
@@ -326,6 +331,7 @@ def end(connection: Connection, batch_id: str, endings: Iterable[Ending], now: f
     by_id = {ending.payout_id: ending for ending in endings}
     if not by_id:
         return []
+    # An outcome is final: whoever reports a payment again, or otherwise, changes nothing.
     open_ones = [payment for payment in of_batch(connection, batch_id) if payment.finished_at is None]
     ended = []
     for payment in open_ones:
@@ -340,12 +346,14 @@ def end(connection: Connection, batch_id: str, endings: Iterable[Ending], now: f
         }
         if move_payments(connection, payouts.c.payout_id == payment.payout_id, event, **values):
             ended.append(payment)
+    # One transaction of the ledger for all payments with the same outcome.
     for confirmed in (True, False):
         bookings = [payment.booking for payment in ended if by_id[payment.payout_id].confirmed is confirmed]
         if bookings:
             ledger.close_payouts(connection, bookings, now, confirmed=confirmed)
     transfer_ids = {payment.transfer_id for payment in ended if payment.transfer_id is not None}
     _end_transfers(connection, transfer_ids, now)
+    # Read again, since the payments above have changed.
     outcome = outcome_of(PaymentState(payment.state) for payment in of_batch(connection, batch_id))
     if outcome is not None:
         move_batch(connection, batch_id, outcome, finished_at=now, last_error=None)
@@ -357,7 +365,9 @@ def _end_transfers(connection: Connection, transfer_ids: Collection[str], now: f
         payouts.c.transfer_id.in_(transfer_ids), payouts.c.finished_at.is_(None)
     )
     change = update(payout_transfers).where(
-        payout_transfers.c.transfer_id.in_(transfer_ids), payout_transfers.c.transfer_id.not_in(is_open)
+        # A transfer with several payments is polled until the last of them has ended.
+        payout_transfers.c.transfer_id.in_(transfer_ids),
+        payout_transfers.c.transfer_id.not_in(is_open),
     )
     connection.execute(change.values(state=TransferState.FINISHED.value, next_call_at=None, finished_at=now))
 

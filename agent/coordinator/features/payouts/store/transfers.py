@@ -80,15 +80,18 @@ def add_transfers(
     Raises `Outdated` if a payment was prepared, or a nonce was used, by another process, or if the batch was cancelled.
     """
     locks.payouts(connection, batch_id)
+    # What payments wait for is shown to their miners, also if nothing else could be prepared.
     for payout_id, missing in waiting.items():
         _move_waiting(connection, batch_id, payout_id, missing)
     if not transfers:
         return
     batch = find_batch(connection, batch_id)
     if batch is None or not (
+        # The first transfer of a batch ends the time in which it can be cancelled.
         batch.state == BatchState.SENDING or move_batch(connection, batch_id, PayoutEvent.PREPARE)
     ):
         raise Outdated
+    # Batches of one adapter share its sending accounts, so two of them must not use up the same nonce.
     locks.payouts(connection, f"nonces of {batch.adapter}")
     highest = highest_nonces(connection, batch.adapter)
     for transfer, payout_ids in transfers:
@@ -97,6 +100,7 @@ def add_transfers(
         connection.execute(insert(payout_transfers), row_of(transfer))
         mine = (payouts.c.batch_id == batch_id) & payouts.c.payout_id.in_(payout_ids)
         values = {"transfer_id": transfer.transfer_id, "waiting_for": None}
+        # A payment that was prepared by another process would be sent twice: everything of this call is dropped.
         if move_payments(connection, mine, PayoutEvent.PREPARE, **values) != len(payout_ids):
             raise Outdated
 
@@ -105,6 +109,7 @@ def _move_waiting(connection: Connection, batch_id: str, payout_id: str, missing
     mine = (payouts.c.batch_id == batch_id) & (payouts.c.payout_id == payout_id)
     connection.execute(
         update(payouts)
+        # The payment may have ended since the adapter was asked.
         .where(mine, payouts.c.state == PaymentState.APPROVED.value)
         .values(waiting_for=missing)
     )
@@ -117,6 +122,7 @@ def hand_in(connection: Connection, payment: PayoutRecord, content: str) -> bool
         update(payouts)
         .where(
             payouts.c.payout_id == payment.payout_id,
+            # A prepared payment has fixed bytes, which no longer depend on what the miner hands in.
             payouts.c.state.in_([PaymentState.CREATED.value, PaymentState.APPROVED.value]),
         )
         .values(handed_in=content, waiting_for=None)
@@ -160,11 +166,13 @@ def next_due(connection: Connection, adapter: str) -> float | None:
 
 def claim(connection: Connection, transfer: TransferRecord, until: float) -> TransferRecord | None:
     """Count an attempt, and have the next call made at `until` should this process die. Return None if another process did."""
+    # Only calls of `send` are attempts; a transfer may be polled for days.
     attempts = transfer.attempts + (transfer.state == TransferState.PREPARED)
     change = (
         update(payout_transfers)
         .where(
             payout_transfers.c.transfer_id == transfer.transfer_id,
+            # The time of the call serves as the claim: whoever changes it first makes the call.
             payout_transfers.c.next_call_at == transfer.next_call_at,
         )
         .values(attempts=attempts, next_call_at=until)
@@ -209,6 +217,7 @@ def record_call(
         "content": transfer.content,
         "reference": transfer.reference,
         "adapter_state": transfer.adapter_state,
+        # A call that was answered ends the series of failures, and so the growing pauses.
         "failures": 0,
         "last_error": None,
         "next_call_at": next_call_at,
@@ -219,6 +228,7 @@ def record_call(
     change = update(payout_transfers).where(*_claimed(transfer))
     if connection.execute(change.values(values)).rowcount != 1:
         return []
+    # With new bytes, the payments are still to be sent; what was sent before is replaced.
     if not resend:
         move_payments(connection, payouts.c.transfer_id == transfer.transfer_id, PayoutEvent.SEND)
     for payout_id, reference in references.items():
