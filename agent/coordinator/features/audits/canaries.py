@@ -67,7 +67,7 @@ def _create(
     if (reason := unprovable(context, record)) is not None:
         raise Conflict(f"Job {job_id} cannot be compared: {reason} Choose another one.")
     now = context.clock()
-    # All canaries have one account, with an ordinary name: miners see names of accounts, and must not recognise canaries.
+    # All canaries have one account, with an ordinary name, by which nobody recognises them.
     payer_id = canaries.account(connection)
     if payer_id is None:
         access.add_account(connection, account_id, ACCOUNT_NAME, now)

@@ -101,7 +101,7 @@ def _spent(connection: Connection, now: float) -> int:
     """Return what the audits and canaries of the last day cost or may still cost, without what clients have paid for them."""
     accounts = [AUDITS, *filter(None, [canaries.account(connection)])]
     first = make_id("tx", max(0.0, now - DAY_SECONDS), bytes(10))
-    # Older audits have no jobs within the last day, and would only slow down the query.
+    # Nearly all older audits have ended, and would only slow down the query.
     oldest = make_id("audit", max(0.0, now - LONGEST_SECONDS), bytes(10))
     return audits.spent_since(connection, accounts, first) - audits.covered_since(connection, oldest, first)
 

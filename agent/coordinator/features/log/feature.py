@@ -26,6 +26,7 @@ def _open(opening: Opening) -> Sequencer:
         published=opening.directory / PUBLISHED,
         witnesses=load_witnesses(settings.witnesses),
     )
+    # A coordinator whose log cannot continue must not accept jobs, whose receipts would be in no log.
     sequencer.check_at_start(opening.key_file)
     return sequencer
 

@@ -61,6 +61,7 @@ class Examination:
     def find(self, kind: str, place: str, message: str) -> None:
         """Add a problem."""
         self._counts[kind] += 1
+        # One cause can damage every leaf, and nobody reads a million lines.
         if self._counts[kind] <= NAMED:
             self.problems.append(Problem(kind, place, message))
 
@@ -113,6 +114,7 @@ def _promises(
             result.find("checkpoint", place, str(error))
         promises.append((place, checkpoint))
     promises += [(name, checkpoint) for name, checkpoint in checkpoints.items()]
+    # By size, so that one pass over the leaves checks them all.
     return sorted(promises, key=lambda item: item[1].size)
 
 
@@ -176,8 +178,10 @@ class _Tree:
         tile_hashes = split_hashes(content)
         stored = []
         for leaf, number in zip(page, range(first, first + len(page)), strict=True):
+            # A gap: from here on, no leaf is at the place that was signed.
             if leaf.index != number:
                 break
+            # Tiles and receipts are both examined: which of them was changed is seen from the signed root.
             in_tile = tile_hashes[number - first] if number - first < len(tile_hashes) else UNKNOWN
             derived = self._derive(leaf)
             if derived != in_tile:
@@ -209,6 +213,7 @@ class _Tree:
         """Compare the checkpoints of this size. Whether the derived or the stored tree is wrong is decided later."""
         while self._promises and self._promises[0][1].size == self._derived.size:
             place, checkpoint = self._promises.pop(0)
+            # If one of both trees has the signed root, the other one is damaged, which is reported for its leaves.
             if checkpoint.root not in (self._derived.root(), self._stored.root()):
                 message = f"its root is not that of the first {checkpoint.size} leaves: the log was forked or rewritten"
                 self._result.find("forked", place, message)
@@ -226,6 +231,7 @@ class _Tree:
 
     def _report_differing(self, newest: CheckpointRecord | None) -> None:
         """Report leaves whose hash in the tile differs. The newest checkpoint shows which of the two was changed."""
+        # The derived tree is the signed one, so the tiles were damaged and not the receipts.
         damaged = newest is not None and newest.root == self._derived.root()
         for number, reference, why in self._differing:
             if why:
@@ -264,6 +270,7 @@ def _examine_receipts(connection: Connection, log_key: str, result: Examination)
         result.receipts += 1
         for fault in _receipt_faults(record, results, log_key):
             result.find("receipt", record.receipt_id, fault)
+        # The receipt remains after the deletion of a job's data, and nothing else.
         if (results is None) != deleted:
             fault = (
                 "its job has no results"
@@ -302,6 +309,7 @@ def _examine_settlements(connection: Connection, result: Examination) -> None:
         except VerificationError as error:
             result.find("settlement", transaction.tx_id, f"its leaf is malformed: {error}")
             continue
+        # The ledger can be changed by whoever has the database; the log cannot without being noticed.
         expected = {
             "job_id": (logged.job_id, transaction.job_id),
             "miner_id": (logged.miner_id, transaction.miner_id),

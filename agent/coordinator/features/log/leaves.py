@@ -26,6 +26,7 @@ def jobs_changed(
     settled = [
         NewLeaf(transaction_id(item.life.job_id), _logged(item, settlement, now).to_leaf())
         for item in changes
+        # Changes that settle nothing, such as the start of a run, are not logged.
         if (settlement := settlements.get(item.life.job_id)) is not None
     ]
     store.queue(connection, settled)

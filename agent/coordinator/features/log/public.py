@@ -60,6 +60,7 @@ def _checkpoint(connection: Connection, cosigned: int) -> Note | None:
 
 def _cosigned_note(connection: Connection, record: CheckpointRecord) -> Note:
     note = parse_note(record.note)
+    # Most checkpoints have no cosignatures, which saves a query.
     if not record.cosigned:
         return note
     lines = "".join(item.line for item in store.cosignatures_of(connection, record.size))
@@ -82,6 +83,7 @@ async def tile(context: Context, path: str) -> bytes:
 def _tile(connection: Connection, tile: Tile) -> bytes | None:
     if tile.level is None:
         leaves = store.leaves(connection, tile.index * TILE_WIDTH, tile.width)
+        # A tile that is not complete yet has another path, so this one must not be cached with fewer entries.
         return encode_entries([leaf_bytes(leaf) for leaf in leaves]) if len(leaves) == tile.width else None
     hashes = store.tile(connection, tile.level, tile.index)
     size = tile.width * HASH_SIZE
@@ -107,6 +109,7 @@ async def proof(context: Context, reference: str) -> str:
 
 def _proof(connection: Connection, reference: str, witnesses: int) -> Proof | None:
     index = store.index_of(connection, reference)
+    # New leaves get their numbers a moment later, so this is not an error yet.
     if index is None:
         if store.is_queued(connection, reference):
             return None
@@ -149,6 +152,7 @@ async def cosign(context: Context, body: bytes) -> CheckpointCosigned:
     ]
     if not records:
         raise Forbidden("No line is signed by a witness of this log (setting coordinator.witnesses).")
+    # A cosignature from the future could not be replaced by a later one.
     if any(record.timestamp > context.clock() + AHEAD_SECONDS for record in records):
         raise ValidationFailed("A cosignature is not valid.", {"body": "Its time is in the future."})
     await context.database.write(_cosign, note, records)
@@ -160,6 +164,7 @@ async def cosign(context: Context, body: bytes) -> CheckpointCosigned:
 def _cosign(connection: Connection, note: Note, records: list[CosignatureRecord]) -> None:
     size = records[0].size
     stored = store.checkpoint_of(connection, size)
+    # A signed checkpoint that is not in the database means that the log was forked.
     if stored is None or parse_note(stored.note).text != note.text:
         raise Conflict(
             f"This log has not signed this checkpoint of {size} leaves. Cosign the one at /v1/log/checkpoint, unchanged."

@@ -55,6 +55,7 @@ def tile_reader(connection: Connection) -> TileReader:
         hashes = store.tile(connection, tile.level or 0, tile.index)
         if hashes is None or len(hashes) < tile.width * HASH_SIZE:
             raise LogInconsistent(f"{tile.path} is missing")
+        # A stored tile may have grown since the tree of this size.
         return hashes[: tile.width * HASH_SIZE]
 
     return read
@@ -132,7 +133,9 @@ def integrate(
     Sign a checkpoint of the empty tree if there is none yet. Return the new checkpoint, or None if there was nothing to do, and
     whether more leaves may be queued. Raises `LogInconsistent`, changing nothing.
     """
+    # One writer at a time, since each checkpoint follows from the one before.
     locks.wait(connection, "log")
+    # Checked each time: signing on top of a damaged tree would make the damage permanent.
     newest = check(connection, signer)
     leaves = store.queued(connection, BATCH, after_id)
     if newest is not None and not leaves:
@@ -141,6 +144,7 @@ def integrate(
     tiles = grow(tile_reader(connection), old_size, [leaf.leaf_hash for leaf in leaves])
     if leaves:
         store.put_tiles(connection, {(tile.level or 0, tile.index): tiles[tile] for tile in tiles})
+        # In the transaction of the checkpoint, so there is never a number without a signature.
         store.number(connection, leaves, old_size)
     size = old_size + len(leaves)
     root = root_hash(tree_of(connection, size), size) if size else EMPTY_ROOT
@@ -181,6 +185,7 @@ class Sequencer:
         """Check that the log can be continued with the key of this file. Raises `ConfigurationError` that states what to do."""
         try:
             newest = self._database.read_now(check, self.signer)
+            # The database may have been restored from a backup that is older than what was published.
             promised = read_published(self._published, self.signer.vkey)
             if promised is not None:
                 self._database.read_now(_require, promised, newest)
@@ -224,6 +229,7 @@ class Sequencer:
             entry_id = await self._database.read(store.first_queued, after_id)
             if entry_id is not None:
                 self._passed.note(entry_id, now)
+            # After a fault, also an empty round tells whether the log can continue.
             if first or self.fault or entry_id is not None:
                 await self._integrate(after_id)
         except Exception as error:  # leaves stay queued, and the next round retries
@@ -240,7 +246,9 @@ class Sequencer:
         if record is None:
             return
         reach("log.signed")
+        # After the transaction: a published checkpoint must exist in the database, not the other way round.
         await asyncio.to_thread(write_published, self._published, record.note)
+        # Those who wait hold the old event; later ones wait for the next checkpoint.
         signed_now, self._signed = self._signed, asyncio.Event()
         signed_now.set()
         log.debug("checkpoint_signed", size=record.size)
@@ -279,6 +287,7 @@ def write_published(path: Path, note: str) -> None:
     with temporary.open("w", encoding="utf-8") as file:
         file.write(note)
         file.flush()
+        # On the disk before it gets its name, so that a power failure leaves the old file or the new one.
         os.fsync(file.fileno())
     reach("log.publishing")
     temporary.replace(path)

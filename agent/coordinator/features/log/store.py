@@ -101,6 +101,7 @@ def queue(connection: Connection, leaves: Sequence[NewLeaf]) -> None:
         {
             "reference": leaf.reference,
             "leaf_hash": leaf_hash(leaf.content),
+            # What can be made again from a receipt is not stored twice.
             "content": None if leaf.derived else leaf.content.decode(),
         }
         for leaf in leaves
@@ -173,6 +174,7 @@ def put_tiles(connection: Connection, tiles: Mapping[tuple[int, int], bytes]) ->
     rows = [
         {"level": level, "tile_index": index, "hashes": hashes} for (level, index), hashes in tiles.items()
     ]
+    # The last tile of each level grows, so it is replaced.
     _drop_tile.run_many(connection, keys)
     _insert_tile.run_many(connection, rows)
 
@@ -209,6 +211,7 @@ def thin_checkpoints(connection: Connection, created_before: float, after_size: 
     ]
     if thinned:
         connection.execute(delete(log_checkpoints).where(size.in_(thinned), log_checkpoints.c.cosigned == 0))
+    # The last row could not be compared with its successor, so the next call begins with it.
     return rows[-2].size if len(rows) == THINNED_AT_ONCE else None
 
 
@@ -252,6 +255,7 @@ def put_cosignatures(connection: Connection, size: int, records: Iterable[Cosign
     by_witness = {record.witness: record for record in cosignatures_of(connection, size)}
     for record in records:
         present = by_witness.get(record.witness)
+        # Requests may arrive out of order; the latest cosignature counts.
         if present is not None and present.timestamp >= record.timestamp:
             continue
         condition = (log_cosignatures.c.size == size, log_cosignatures.c.witness == record.witness)

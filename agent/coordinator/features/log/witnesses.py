@@ -17,6 +17,7 @@ def load_witnesses(vkeys: Sequence[str]) -> tuple[str, ...]:
             _, public_key = parse_vkey(vkey, COSIGNATURE_TYPE)
         except FormatError as error:
             raise ConfigurationError(f"coordinator.witnesses: {error}") from None
+        # Two names with one key would count as two witnesses.
         if public_key in names:
             raise ConfigurationError(f"coordinator.witnesses: the key of {vkey} is given twice.")
         names.add(public_key)

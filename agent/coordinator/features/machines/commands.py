@@ -41,6 +41,7 @@ async def give(
         context.new_id("command"), miner_id, command, context.clock(), given_by=_name(caller), before=former
     )
     await context.database.write(_give, caller, record, context.settings.max_commands_per_miner)
+    # Commands go out with the answer to a heartbeat, so this saves the wait for the next one.
     context.dispatcher.ask_for_heartbeat(miner_id)
     log.info(
         "miner_ordered", miner_id=miner_id, command=command.kind, command_id=record.command_id, by=caller.role
@@ -59,6 +60,7 @@ def _name(caller: Caller) -> str:
 
 
 def _give(connection: Connection, caller: Caller, record: CommandRecord, max_waiting: int) -> None:
+    # The limit must hold for commands that are given at the same time.
     locks.session(connection, record.miner_id)
     miner = of_caller(connection, caller, record.miner_id)
     command = record.command
@@ -69,6 +71,7 @@ def _give(connection: Connection, caller: Caller, record: CommandRecord, max_wai
             "The request is not valid.", {"gpu": f"the miner has no such GPU; it has {has}"}
         )
     waiting = store.waiting(connection, record.miner_id)
+    # A pause and a resume that wait would only undo each other.
     replaced = {former.command_id for former in waiting if command.replaces(former.command)}
     if len(waiting) - len(replaced) >= max_waiting:
         raise Conflict(
@@ -117,6 +120,7 @@ def miner_changed(
     connection: Connection, _: Context, miner_id: str, capabilities: Capabilities | None
 ) -> Mapping[str, Any]:
     """Delete the commands for a miner that is removed."""
+    # The miner was removed, and nobody will execute its commands.
     if capabilities is None:
         store.remove_all(connection, miner_id)
     return {}
@@ -125,6 +129,7 @@ def miner_changed(
 def _hints(connection: Connection, context: Context, miner_id: str, beat: Heartbeat) -> list[answers.Command]:
     """Return at most one command, for a busy miner. A miner with a free slot gets the job itself, and fetches the model for it."""
     port = context.dispatcher.connected(miner_id)
+    # A miner with a free slot could run other jobs now; it need not fetch anything.
     if port is None or port.free.slots > 0:
         return []
     # The connection gets what the heartbeat reports only once that is stored.
@@ -132,6 +137,7 @@ def _hints(connection: Connection, context: Context, miner_id: str, beat: Heartb
     services = (reported or port.capabilities)["services"]
     for service, model in _awaited_models(connection, context):
         offer = services.get(service)
+        # One hint at a time: a download takes a while, and by then the queue looks different.
         if offer is not None and _could_fetch(context, offer, model):
             return [answers.Command(command="fetch_model", model=model)]
     return []
@@ -152,6 +158,7 @@ def _awaited_models(connection: Connection, context: Context) -> list[tuple[str,
     """Return services and models for which jobs wait, as they were a moment ago."""
     cached = context.caches.awaited_models
     now = context.clock()
+    # Each miner asks with each heartbeat, and the answer is the same for all.
     if cached is None or now - cached[0] >= AWAITED_CACHE_SECONDS:
         older = context.dispatcher.unfinished.known
         cached = context.caches.awaited_models = (now, queue.models_waited_for(connection, MAX_MODELS, older))

@@ -31,6 +31,7 @@ def _of_caller(connection: Connection, context: Context, caller: Caller, days: i
     else:
         miner_id = caller.miner_id or ""
         owner, records = miners.owner_of(connection, miner_id), miners.fleet(connection, miner_id)
+    # All miners in few queries: an owner may have hundreds.
     ids = [record.miner_id for record in records]
     today = int(context.clock() // DAY_SECONDS)
     earned = miner_stats.earnings_of_all(connection, ids, today - days + 1)

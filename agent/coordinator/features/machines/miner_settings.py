@@ -71,6 +71,7 @@ def _show(connection: Connection, context: Context, caller: Caller, miner_id: st
 def _reported(connection: Connection, caller: Caller, miner_id: str) -> tuple[Capabilities, ReportedSettings]:
     record = of_caller(connection, caller, miner_id)
     capabilities = Capabilities.model_validate_json(record.capabilities)
+    # Agents of earlier versions do not report their settings, nor can they change them.
     return capabilities, capabilities.settings or ReportedSettings(locked=_TOO_OLD)
 
 
@@ -80,6 +81,7 @@ async def change(context: Context, caller: Caller, miner_id: str, change: Settin
     Raises `NotFound`, `ValidationFailed` in the words of `aitbc-agent config check`, `Conflict` if the machine allows no changes.
     """
     capabilities, reported = await context.database.read(_reported, caller, miner_id)
+    # The owner decides on the machine itself whether it may be changed from here.
     if reported.locked is not None:
         raise Conflict(f"The settings were not changed. {reported.locked}")
     errors = {**_unknown(change, capabilities, reported), **_invalid(change)}
@@ -109,6 +111,7 @@ def _unknown(
         if service not in services
     }
     installed = {engine for engines in reported.engines.values() for engine in engines if engine is not None}
+    # An engine that is preferred now may stay in the list, even if it is not installed any more.
     accepted = installed | set(reported.preferred)
     for engine in change.engines or ():
         if engine not in accepted:
@@ -125,6 +128,7 @@ def _invalid(change: SettingsChange) -> dict[str, str]:
     if change.schedule is not None:
         miner["pause"] = {"schedule": list(change.schedule)}
     try:
+        # The same check as on the machine, so that most mistakes are found before the command is queued.
         check_values({"miner": miner})
     except InvalidSettings as error:
         return {

@@ -65,6 +65,7 @@ def add(connection: Connection, record: CommandRecord) -> None:
 def _shorten_history(connection: Connection, miner_id: str) -> None:
     executed = (miner_commands.c.miner_id == miner_id) & ~_UNEXECUTED
     newest = select(miner_commands.c.command_id).where(executed).order_by(miner_commands.c.command_id.desc())
+    # Commands that wait are not counted: they must not be lost before they are executed.
     oldest_retained = connection.scalar(newest.offset(MAX_HISTORY - 1).limit(1))
     if oldest_retained is not None:
         connection.execute(
@@ -110,6 +111,7 @@ def settle(
     now: float,
 ) -> None:
     """Store that commands were executed, or refused for the reasons in `refusals`. Unknown ids and other miners' commands are ignored."""
+    # Only its own commands, and each only once: a heartbeat may be repeated.
     change = update(miner_commands).where(miner_commands.c.miner_id == miner_id, _UNEXECUTED)
     for command_id in command_ids:
         reasons = refusals.get(command_id)

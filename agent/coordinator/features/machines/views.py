@@ -148,9 +148,11 @@ def _waiting(command: CommandRecord) -> MinerCommand:
 
 def _gpus(record: MinerRecord, capabilities: Json) -> list[MinerGpu]:
     """Return each GPU as registered, with its latest telemetry."""
+    # Telemetry may name GPUs that are no longer registered, and lack others.
     measured = {gpu.get("uuid"): gpu for gpu in json.loads(record.telemetry)}
     cards = []
     for gpu in capabilities["gpus"]:
+        # A GPU that reports no value now keeps the registered one.
         latest = {name: value for name, value in measured.get(gpu["uuid"], {}).items() if value is not None}
         values = {**gpu, **latest}
         cards.append(MinerGpu(**{name: values.get(name) for name in MinerGpu.model_fields}))
@@ -190,6 +192,7 @@ def _earnings(
     today = int(context.clock() // DAY_SECONDS)
     first = today - days + 1
     by_day = miner_stats.earnings(connection, miner_id, first)
+    # Days without earnings are part of the series too.
     shown_days = [(day, by_day.get(day, miner_stats.DayEarnings())) for day in range(first, today + 1)]
     return MinerEarnings(
         miner_id=miner_id,

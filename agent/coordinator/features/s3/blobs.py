@@ -63,6 +63,7 @@ class S3Blobs:
     def _store(self) -> S3Store:
         """The store with the current access key."""
         credentials = self._bucket.credentials
+        # Temporary keys are replaced while the coordinator runs.
         if self._opened is None or self._opened[0] != credentials:
             self._opened = credentials, _open_store(self._bucket, credentials)
         return self._opened[1]
@@ -92,6 +93,7 @@ class S3Blobs:
     async def store_as(self, name: str, chunks: AsyncIterable[bytes]) -> Stored:
         """Store a stream as the blob `name`, replacing it."""
         source = _Source(chunks)
+        # The library reports any failure of the stream as its own, so the stream remembers what really happened.
         with _errors(name, lambda: source.failure):
             await self._obstore.put_async(
                 self._store, self._bucket.key(name), source.pieces(), chunk_size=PIECE, max_concurrency=UPLOADS_AT_ONCE
@@ -105,6 +107,7 @@ class S3Blobs:
 
     async def read(self, name: str, start: int, length: int) -> AsyncIterator[bytes]:
         """Return an iterator over a range. See `BlobStore`."""
+        # Read before the answer begins: a missing file then still becomes an error instead of a broken answer.
         first = await self._piece(name, start, min(PIECE, length)) if length else b""
         return self._pieces(name, first, start, length)
 
@@ -113,6 +116,7 @@ class S3Blobs:
         while piece:
             start, length = start + len(piece), length - len(piece)
             following = (
+                # The next piece is read while this one is sent, so that neither side waits for the other.
                 asyncio.create_task(self._piece(name, start, min(PIECE, length))) if length > 0 else None
             )
             try:
@@ -141,6 +145,7 @@ class S3Blobs:
     async def remove(self, names: Sequence[str]) -> None:
         """Remove blobs."""
         for start in range(0, len(names), REMOVED_AT_ONCE):
+            # S3 removes at most a thousand objects with one request.
             keys = [self._bucket.key(name) for name in names[start : start + REMOVED_AT_ONCE]]
             try:
                 with _errors(keys[0], missing=FileNotFoundError):
@@ -184,6 +189,7 @@ class _Source:
                     self.size += len(chunk)
                     yield chunk
         except BaseException as error:
+            # Also cancellation: the client may have left in the middle of the file.
             self.failure = error
             raise
 
@@ -222,6 +228,7 @@ def _open_store(bucket: Bucket, credentials: Credentials) -> S3Store:
         **token,
         access_key_id=credentials.access_key,
         secret_access_key=credentials.secret_key,
+        # The library expects the bucket's own host if the bucket is not part of the path.
         endpoint=bucket.endpoint if bucket.path_style else bucket.origin,
         region=bucket.region,
         virtual_hosted_style_request=not bucket.path_style,

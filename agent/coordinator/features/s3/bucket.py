@@ -44,6 +44,7 @@ class Bucket:
         self.endpoint = settings.endpoint or f"https://s3.{settings.region}.amazonaws.com"
         scheme, _, host = self.endpoint.partition("://")
         self.path_style = (
+            # Services on their own hosts rarely have a host name for each bucket; Amazon's has.
             settings.endpoint is not None if settings.path_style is None else settings.path_style
         )
         self.origin = self.endpoint if self.path_style else f"{scheme}://{bucket}.{host}"
@@ -89,6 +90,7 @@ class Bucket:
         limit: float = _CALL_SECONDS,
     ) -> httpx.Response:  # fmt: skip
         """Return the answer to a call, which the service may delay for `limit` seconds. Raises `StoreError`, and `ServiceUnavailable` if there is no answer."""
+        # Long enough for the request itself, and for clocks that differ a little.
         signed = self.signed(method, name, query=query, headers=headers, seconds=2 * _CALL_SECONDS)
         try:
             response = await self._connected().request(
@@ -106,6 +108,7 @@ class Bucket:
 
     def _connected(self) -> httpx.AsyncClient:
         if self._client is None:
+            # Made on first use, because a client belongs to the event loop in which it was made.
             self._client = httpx.AsyncClient()
         return self._client
 
@@ -130,6 +133,7 @@ class _Keys:
             return _credentials(values, "the environment")
         try:
             stat = self._path.stat()
+            # A file that is replaced may have the same time, but not the same number.
             version = (stat.st_mtime_ns, stat.st_ino)
             if self._read is None or version != self._version:
                 self._read, self._version = _read(self._path), version
@@ -143,6 +147,7 @@ class _Keys:
 
 
 def _read(path: Path) -> Credentials:
+    # Secret keys may contain percent signs.
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(path.read_text(encoding="utf-8"))

@@ -56,6 +56,7 @@ async def check_bucket(bucket: Bucket) -> bool:
     try:
         return await _check(bucket, name)
     finally:
+        # The check runs in an event loop of its own, in which the connection must end too.
         await bucket.close()
 
 
@@ -86,10 +87,12 @@ async def _verifies_sha256(bucket: Bucket, name: str) -> bool:
     try:
         await bucket.call("PUT", name, body=_CONTENT, headers={"x-amz-checksum-sha256": right})
     except StoreError as error:
+        # Services that do not know the header refuse it; files are then checked by reading them.
         if error.code in _NOT_CHECKED:
             return False
         raise
     try:
+        # Some services accept the header and ignore it, which only a wrong digest reveals.
         await bucket.call("PUT", name, body=_CONTENT, headers={"x-amz-checksum-sha256": wrong})
     except StoreError:
         return True

@@ -105,6 +105,7 @@ async def begin(context: Context, who: Caller | Session, file: NewFile) -> Direc
         media_type=file.media_type,
         file_name=clean_file_name(file.file_name),
         blob=blob,
+        # Outside the transaction, which must not wait for another server.
         multipart_id=None if in_one_request else await direct.begin(blob),
         part_size=max(1, file.size) if in_one_request else max(PART_SIZE, -(-file.size // MOST_PARTS)),
         etags={},
@@ -114,9 +115,11 @@ async def begin(context: Context, who: Caller | Session, file: NewFile) -> Direc
     )
     try:
         reserved = await context.database.write(_reserve, context, who, record)
+    # The store would otherwise keep the parts of an upload that nobody knows.
     except BaseException:
         await asyncio.shield(_abort(context, record))
         raise
+    # An interrupted upload continues, so the new one is not needed.
     if reserved.upload_id != record.upload_id:
         await _abort(context, record)
     return _view(context, reserved)
@@ -136,6 +139,7 @@ def _reserve(
         lease = _lease_of(record)
         leases_for(connection, who, lease)
         budgets = quota.run_budgets(context, lease[0], who.miner_id)
+    # Two uploads at the same time must not both use the rest of the quota.
     locks.storage(connection, record.owner)
     count = sum(count for count, _ in hooks.unfinished_uploads(connection, record.owner))
     if count >= limit:
@@ -166,6 +170,7 @@ async def find(context: Context, who: Caller | Session, upload_id: str) -> Direc
         record is None
         or record.owner != _owner(who)
         or record.is_ended
+        # An expired upload may be removed at any moment, so it is treated as gone.
         or record.expires_at <= context.clock()
     ):
         raise NotFound(f"There is no upload {upload_id}.", {"upload_id": upload_id})
@@ -184,6 +189,7 @@ async def proceed(
     if any(not 1 <= number <= record.parts for number in etags):
         raise ValidationFailed("There is no such part.", {"parts": f"numbers from 1 to {record.parts}"})
     expires_at = context.clock() + context.settings.upload_seconds
+    # Stored first: parts that were reported need not be sent again, whatever happens next.
     reported = await context.database.write(store.report, upload_id, etags, sha256, expires_at)
     record = reported or record
     if len(record.etags) < record.parts:
@@ -207,10 +213,12 @@ async def proceed(
 async def _check(context: Context, record: DirectUploadRecord) -> None:
     """Wait for the check of the file, and begin it unless another request or replica has."""
     now = context.clock()
+    # Another replica checks the file. Reading it twice would only take longer.
     if not await context.database.write(store.claim_check, record.upload_id, now, now + CHECK_SECONDS):
         await asyncio.sleep(ASK_AGAIN_SECONDS)
         return
     task = asyncio.create_task(_check_and_report(context, record), name=f"check-{record.upload_id}")
+    # The check of a large file takes longer than a request; a task without a reference might be collected.
     _checks.add(task)
     task.add_done_callback(_checks.discard)
     await asyncio.wait({task}, timeout=WAIT_SECONDS)
@@ -227,6 +235,7 @@ async def _check_and_report(context: Context, record: DirectUploadRecord) -> Non
     except BaseException:
         claim.cancel()
         with suppress(ServiceUnavailable):
+            # The claim ends now, so that the next request can check again without waiting for its time limit.
             await context.database.write(store.extend_check, record.upload_id, context.clock() - 1)
         raise
     claim.cancel()
@@ -238,6 +247,7 @@ async def _check_and_report(context: Context, record: DirectUploadRecord) -> Non
 
 async def _keep_claim(context: Context, record: DirectUploadRecord) -> None:
     while True:
+        # Well before the claim ends, so that one slow write does not lose it.
         await asyncio.sleep(CHECK_SECONDS / 3)
         until = context.clock() + CHECK_SECONDS
         await context.database.write(store.extend_check, record.upload_id, until)
@@ -252,6 +262,7 @@ async def _complete(context: Context, record: DirectUploadRecord) -> None:
         except Conflict:
             await _remove(context, record)
             raise
+    # The store does not check the size of a file, and the client might have sent less than it announced.
     size = await context.artifacts.size(record.blob)
     if size != record.size:
         await _remove(context, record)
@@ -264,6 +275,7 @@ async def _complete(context: Context, record: DirectUploadRecord) -> None:
 async def _digest(context: Context, record: DirectUploadRecord) -> str:
     digest = hashlib.sha256()
     async for piece in await context.artifacts.read(record.blob, 0, record.size):
+        # Hashing megabytes would hold up every other request.
         await asyncio.to_thread(digest.update, piece)
     return digest.hexdigest()
 
@@ -280,6 +292,7 @@ def _record(
 ) -> None:
     """Make the checked file an artifact of its owner, whose reservation ends with that."""
     now = context.clock()
+    # Two requests may report the end at the same time; only one may record the file.
     current = store.find(connection, record.upload_id, lock=True)
     if current is not None and current.state == store.STORED:
         return
@@ -306,6 +319,7 @@ async def terminate(context: Context, who: Caller | Session, upload_id: str) -> 
 async def _remove(context: Context, record: DirectUploadRecord) -> None:
     """Delete an upload. One whose signed request may still store bytes reserves their space until that expires."""
     await _abort(context, record)
+    # The client still has a signed URL. Until that expires, the file might be sent, so its space stays reserved.
     if record.multipart_id is None and record.state != store.STORED and not record.is_ended:
         until = context.clock() + transfers(context).url_seconds
         await context.database.write(store.end, record.upload_id, until)
@@ -330,6 +344,7 @@ async def expire_due(context: Context) -> None:
 
 def _view(context: Context, record: DirectUploadRecord, *, stored: bool = False) -> DirectUpload:
     direct = transfers(context)
+    # URLs expire, so only the next few parts are signed.
     missing = [] if stored else [n for n in range(1, record.parts + 1) if n not in record.etags]
     parts = []
     for number in missing[:SIGNED_AT_ONCE]:

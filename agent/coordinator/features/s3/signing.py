@@ -58,6 +58,7 @@ def presign(
     }
     if credentials.token is not None:
         parameters["X-Amz-Security-Token"] = credentials.token
+    # The order is part of what is signed, so both sides must sort.
     encoded = "&".join(sorted(f"{_encode(name)}={_encode(value)}" for name, value in parameters.items()))
     canonical = "\n".join(
         (
@@ -67,12 +68,14 @@ def presign(
             *(f"{name}:{' '.join(signed[name].split())}" for name in sorted(signed)),
             "",
             names,
+            # The signer does not know the bytes that the holder of the URL will send.
             "UNSIGNED-PAYLOAD",
         )
     )
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     key = f"AWS4{credentials.secret_key}".encode()
     for step in (day, region, "s3", "aws4_request"):
+        # Each step narrows the key down: to a day, a region, a service.
         key = hmac.digest(key, step.encode(), "sha256")
     signature = hmac.digest(key, f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}".encode(), "sha256").hex()
     return f"{url}?{encoded}&X-Amz-Signature={signature}"

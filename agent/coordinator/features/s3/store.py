@@ -99,6 +99,7 @@ def report(
     if record is None:
         return None
     values: dict[str, Any] = {"expires_at": expires_at, "sha256": record.sha256 or sha256}
+    # Parts that are reported later belong to a file that was joined already.
     if record.state == RECEIVING:
         values["etags"] = _dumped({**record.etags, **etags})
     _change(connection, upload_id, **values)
@@ -110,6 +111,7 @@ def claim_check(connection: Connection, upload_id: str, now: float, until: float
     query = update(direct_uploads).where(
         direct_uploads.c.upload_id == upload_id,
         direct_uploads.c.state.in_((RECEIVING, CHECKING)),
+        # A claim that has ended belongs to a replica that died.
         or_(direct_uploads.c.checked_until.is_(None), direct_uploads.c.checked_until < now),
     )
     return connection.execute(query.values(state=CHECKING, checked_until=until)).rowcount > 0
@@ -123,6 +125,7 @@ def extend_check(connection: Connection, upload_id: str, until: float) -> None:
 def set_state(connection: Connection, upload_id: str, state: str) -> None:
     """Set the state. The blob of a refused upload is marked for removal."""
     _change(connection, upload_id, state=state, checked_until=None)
+    # Nobody refers to a refused file, so its blob can be removed.
     if state == REFUSED and (record := find(connection, upload_id)) is not None:
         blobs.mark_removed(connection, [record.blob])
 

@@ -45,6 +45,7 @@ class S3Transfers:
 
     def download(self, name: str, media_type: str) -> SignedRequest:
         """Return the request that reads a blob. Browsers save types that may contain scripts instead of showing them."""
+        # A browser must not execute what a client has stored.
         is_safe_inline = media_type.startswith(_SHOWN) and not media_type.startswith(_ACTIVE)
         query = {
             "response-content-type": media_type,
@@ -55,6 +56,7 @@ class S3Transfers:
 
     def upload_whole(self, name: str, sha256: str, size: int) -> SignedRequest:
         """Return the request that stores a blob with this SHA-256 (hex)."""
+        # Signed along with the URL: the store accepts only this file.
         headers = {"x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(sha256)).decode()}
         return self._bucket.signed("PUT", name, headers=headers, unsent={"content-length": str(size)})
 
@@ -114,6 +116,7 @@ class S3Transfers:
         root = ET.fromstring(answer.content)  # noqa: S314 - as above
         for upload in (element for element in root.iter() if element.tag.rpartition("}")[2] == "Upload"):
             began = datetime.fromisoformat(text_of(upload, "Initiated")).timestamp()
+            # Younger ones may belong to uploads whose rows are just being written.
             if began < moment:
                 await self.abort(text_of(upload, "Key")[len(prefix) :], text_of(upload, "UploadId"))
                 count += 1

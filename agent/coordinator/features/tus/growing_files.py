@@ -79,6 +79,7 @@ class GrowingFile:
 
     async def publish(self, artifact_id: str | None, size: int, segments: Sequence[Segment]) -> Stored:  # noqa: ARG002 - the other store needs it
         """Make the complete upload a blob. See `GrowingUpload`."""
+        # The process ended before the last digest was saved, so it is computed from the file again.
         if artifact_id is None:
             with await self._opened(size):
                 artifact_id = f"sha256:{self._state.digest.hexdigest()}"
@@ -122,6 +123,7 @@ class GrowingFile:
         file = await asyncio.to_thread(self._open, start)
         try:
             async with asyncio.timeout(TURN_SECONDS):
+                # The lock of the file excludes other replicas, which share the directory but not the locks in memory.
                 while not _try_lock(file):  # noqa: ASYNC110 - the holder is another process
                     await asyncio.sleep(LOCK_SECONDS)
             if save is not None:
@@ -142,10 +144,13 @@ class GrowingFile:
 
     def _prepare(self, file: BinaryIO, start: int) -> None:
         """Truncate the file to its first `start` bytes; later bytes were never acknowledged."""
+        # Another replica has written, or bytes were refused: the digest covers other bytes than the file.
         if self._state.hashed != start:
             self._state.forget_digest()
+        # The new file's name must survive a power failure, as its bytes do.
         if start == 0:
             sync_directory(self.path.parent)
+        # Bytes beyond the recorded length came from a request whose end was not recorded.
         file.truncate(start)
         self._catch_up(file, start)
 
@@ -162,6 +167,7 @@ class GrowingFile:
         async for block in body.blocks():
             await asyncio.to_thread(self._write, file, block)
             if self._state.hashed - saved >= CHECKPOINT_BYTES or now() - saved_at >= CHECKPOINT_SECONDS:
+                # Synced before the length is saved: the client is never told of bytes that a power failure could take.
                 await asyncio.to_thread(os.fsync, file.fileno())
                 reach("upload.synced")
                 await save(self._state.hashed, (), self._state.digest.hexdigest())
@@ -178,6 +184,7 @@ class GrowingFile:
 
     async def _append_checked(self, file: BinaryIO, body: Body, save: Save, checksum: Checksum) -> None:
         former = self._state.digest.copy(), self._state.hashed
+        # The body is written while it is checked, and cut off again if it is wrong: it may be larger than the memory.
         check = CHECKSUMS[checksum.algorithm]()
         async for block in body.blocks():
             await asyncio.to_thread(check.update, block)

@@ -68,6 +68,7 @@ def parse_metadata(header: str) -> dict[str, str]:
             raise _bad_metadata("each pair is a key of printable ASCII, a space, and a value in base64")
         if key in pairs:
             raise _bad_metadata(f"the key {key} appears twice")
+        # Metadata is only shown to people, so wrong characters are no reason to refuse a file.
         pairs[key] = decoded.decode(errors="replace")
     return pairs
 

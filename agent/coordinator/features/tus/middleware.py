@@ -28,6 +28,7 @@ class Tus:
         if method is not None and scope["method"] == "POST":  # from clients that cannot send other methods
             scope["method"] = method.decode("latin-1").upper()
 
+        # The protocol requires its header on every answer, also on errors that are raised outside the routes.
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"tus-resumable", VERSION.encode())]

@@ -79,6 +79,7 @@ async def _part(
     request_headers = request.headers
     length = request_headers.get("content-length")
     if request_headers.get("content-type") != tus.MEDIA_TYPE:
+        # A request without a body has no media type either.
         if length in (None, "0") and "transfer-encoding" not in request_headers:
             return None
         raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {tus.MEDIA_TYPE}.")
@@ -90,6 +91,7 @@ async def _body(request: Request) -> AsyncGenerator[bytes, None]:
     try:
         async for chunk in request.stream():
             yield chunk
+    # What has arrived is retained, so that the client can continue after it.
     except ClientDisconnect:
         raise Interrupted("The connection was lost.") from None
 
@@ -168,6 +170,7 @@ async def create(
     ] = "",
 ) -> Upload:
     """`Location` is the path for the parts. The body may be the first part, or the whole file."""
+    # The protocol demands exactly one of them.
     if (length is None) == (defer is None):
         raise ValidationFailed(
             "The upload's length is missing.",

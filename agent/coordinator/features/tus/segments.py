@@ -76,6 +76,7 @@ class SegmentedUpload:
         try:
             await self._append(body, save, start, checksum, stored)
         except BaseException:
+            # Pieces that were stored and not saved belong to no row; the cancellation must not prevent their removal.
             await asyncio.shield(self._discard(stored))
             raise
         if body.ended is not None:
@@ -94,6 +95,7 @@ class SegmentedUpload:
                 await asyncio.to_thread(check.update, block)
             buffer += block
             if len(buffer) >= CHECKPOINT_BYTES or (now() - saved_at >= CHECKPOINT_SECONDS and check is None):
+                # With a checksum, nothing is saved before the end: either the whole body counts or nothing.
                 received = await self._put(buffer, received, unsaved)
                 if check is None:
                     await _save(save, received, unsaved)
@@ -115,6 +117,7 @@ class SegmentedUpload:
         if buffer:
             segment = Segment(start, len(buffer), f"{PARTS}/{secrets.token_hex(16)}")
             reach("upload.writing")
+            # Noted before it is stored: if the storing fails halfway, it is removed all the same.
             unsaved.append(segment)
             await self._blobs.put(segment.name, bytes(buffer))
             reach("upload.synced")
@@ -131,6 +134,7 @@ class SegmentedUpload:
     async def publish(self, artifact_id: str | None, size: int, segments: Sequence[Segment]) -> Stored:  # noqa: ARG002 - the other store needs it
         """Join the segments. See `GrowingUpload`."""
         reach("artifact.received")
+        # Named after the upload, so that a repetition overwrites its first attempt.
         stored = await self._blobs.store_as(f"{BLOBS}/{self._upload_id}", self._joined(segments))
         reach("artifact.stored")
         if stored.size != size:

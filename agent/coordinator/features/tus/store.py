@@ -50,6 +50,7 @@ def set_length(connection: Connection, upload_id: str, length: int) -> None:
 
 def begin_turn(connection: Connection, upload_id: str) -> int | None:
     """Begin a request's turn, which ends that of any other replica. Return its number, or None if the upload does not exist."""
+    # The number grows with each request, so that an older one finds out that it was overtaken.
     mine = uploads.c.upload_id == upload_id
     if connection.execute(update(uploads).where(mine).values(turn=uploads.c.turn + 1)).rowcount == 0:
         return None
@@ -81,6 +82,7 @@ def save(
     values = {"received": received, "artifact_id": artifact_id, "expires_at": expires_at}
     if connection.execute(update(uploads).where(*mine).values(values)).rowcount == 0:
         return False
+    # Segments beyond the length belong to a body that was refused.
     _drop(connection, upload_id, received)
     if segments:
         rows = [

@@ -125,6 +125,7 @@ class UploadStore:
         state = self._states.setdefault(upload_id, State())
         state.waiting += 1
         try:
+            # The present writer may wait for a client that is long gone.
             state.wake()
             async with asyncio.timeout(TURN_SECONDS):
                 await state.lock.acquire()
@@ -137,6 +138,7 @@ class UploadStore:
             yield state
         finally:
             state.lock.release()
+            # States are kept for the digests that they have, but not without a bound.
             self._limit()
 
     def interrupt(self, upload_id: str) -> None:
@@ -192,6 +194,7 @@ class Body:
         try:
             while (chunk := await self._next()) is not None:
                 buffer += chunk
+                # Small chunks are joined, since each write has a fixed cost; a slow client's bytes must not wait forever.
                 if len(buffer) >= CHUNK or now() - begun >= CHECKPOINT_SECONDS:
                     yield bytes(buffer)
                     buffer.clear()
@@ -202,6 +205,7 @@ class Body:
             yield bytes(buffer)
 
     async def _next(self) -> bytes | None:
+        # Checked before each chunk, so that the next writer waits for one chunk at most.
         if self._state.taken_over:
             raise Interrupted(TAKEN_OVER)
         try:

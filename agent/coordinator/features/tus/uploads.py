@@ -72,6 +72,7 @@ async def create(
     """
     if caller.account_id is None:
         raise Conflict("Uploads belong to an account; use a client's key.")
+    # Checked now: an upload that cannot become an artifact should fail before its bytes are sent.
     parse_metadata(metadata)
     _check_size(context, length or 0)
     now = context.clock()
@@ -107,6 +108,7 @@ def _check_size(context: Context, size: int) -> None:
 
 def _create(connection: Connection, context: Context, upload: UploadRecord) -> None:
     limit = context.settings.max_uploads_per_account
+    # Two uploads at the same time must not both use the rest of the quota.
     locks.storage(connection, upload.account_id)
     count, _ = store.unfinished(connection, upload.account_id)
     if count >= limit:
@@ -119,7 +121,7 @@ def _create(connection: Connection, context: Context, upload: UploadRecord) -> N
 
 
 def _check_quota(connection: Connection, context: Context, account_id: str, size: int) -> None:
-    """Check the quota for `more` bytes. An upload of known length is counted whole at once, so that its parts always fit."""
+    """Check the quota for `size` bytes. An upload of known length is counted whole at once, so that its parts always fit."""
     quota.account_budget(context, account_id).check(connection, size, context.space)
 
 
@@ -146,6 +148,7 @@ async def _turn(context: Context, caller: Caller, upload_id: str) -> AsyncIterat
     """End the request that still sends to the upload, on any replica, and become its only writer. Raises `NotFound`, `Locked`."""
     await find(context, caller, upload_id)  # only the owner may end a request in progress
     async with context.part(UploadStore).turn(upload_id) as file:
+        # After the turn in this process: the number excludes the requests that other replicas still serve.
         number = await context.database.write(store.begin_turn, upload_id)
         turn = _Turn(await find(context, caller, upload_id), file, number or 0)
         yield replace(turn, upload=await _settled(context, turn.upload, file))
@@ -178,6 +181,7 @@ async def append(
         if length is not None:
             upload = await _with_length(context, upload, length)
         limit = context.settings.max_artifact if upload.length is None else upload.length
+        # Refused before the bytes arrive, which saves the client from sending them.
         if part.size is not None and part.size > limit - offset:
             raise PayloadTooLarge("The body exceeds the upload's length.", {"limit": limit})
         if upload.finished_at is not None:
@@ -224,6 +228,7 @@ def _existing(connection: Connection, upload_id: str) -> UploadRecord:
 async def _receive(context: Context, turn: _Turn, part: Part, max_size: int) -> None:
     """Append a part of at most `max_size` bytes, and record the received bytes."""
     upload = turn.upload
+    # An upload of known length reserved its space when it began.
     budgets = [] if upload.length is not None else [quota.account_budget(context, upload.account_id)]
 
     async with quota.reserving(context, budgets, part.size) as reservation:
@@ -234,6 +239,7 @@ async def _receive(context: Context, turn: _Turn, part: Part, max_size: int) -> 
             saved = await context.database.write(
                 store.save, upload.upload_id, turn.number, received, artifact_id, expires_at, segments
             )
+            # Another replica has begun a turn; what it wrote must not be overwritten.
             if not saved:
                 raise Interrupted(TAKEN_OVER)
             reservation.recorded(received - upload.received)
@@ -268,6 +274,7 @@ async def _settled(context: Context, upload: UploadRecord, file: GrowingUpload) 
     media_type, name = clean_media_type(metadata.get("filetype")), clean_file_name(metadata.get("filename"))
     record = ArtifactRecord(stored.artifact_id, stored.size, media_type, name, stored.name)
     finished = await context.database.write(_finish, context, upload, record)
+    # The same file may be stored already; one copy is enough.
     await removal.discard_redundant(context, stored.artifact_id, stored.name)
     await removal.discard(context)
     context.part(UploadStore).forget(upload.upload_id)
@@ -300,6 +307,7 @@ async def remove_orphans(context: Context) -> int:
         return 0
     uploads, removed = context.part(UploadStore), 0
     upload_ids = await uploads.older_than(context.clock() - context.settings.orphan_seconds)
+    # In batches, since a database limits the number of values in a query.
     for start in range(0, len(upload_ids), removal.BATCH):
         batch = upload_ids[start : start + removal.BATCH]
         orphans = set(batch) - await context.database.read(store.known, batch)

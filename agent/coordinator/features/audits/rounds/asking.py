@@ -95,7 +95,7 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
     restrictions, auditors = independent(connection, context, opinions, now)
     recheck = ids.follow_up.number < settings.recheck_share
     restrictions, auditors = preferred(connection, open_audit, restrictions, auditors, recheck=recheck)
-    # If nothing is doubted, a further opinion is a mere precaution, and nobody waits for it.
+    # An opinion that is not worth waiting for is given up at once.
     waited = open_audit.created_at + settings.wait_seconds <= now or not is_doubted(opinions)
     # Auditors come and go, so this waits for a while before it gives up.
     if not final and not auditors:
