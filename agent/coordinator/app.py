@@ -142,6 +142,7 @@ def _features(opening: Opening) -> Features:
 
 def _signer(settings: Settings, key_file: Path, database: Database) -> Signer:
     """Load the coordinator's key, or create it for a new installation."""
+    # A new key would silently make every receipt of this installation worthless.
     if not key_file.exists() and database.read_now(any_receipt):
         raise ConfigurationError(
             f"{key_file} is missing, but the database has receipts that were signed with it. Restore it from "
@@ -183,6 +184,7 @@ def build_app(context: Context) -> FastAPI:
         for middleware in feature.middleware:
             app.add_middleware(middleware)
     app.add_middleware(Failures)
+    # Without any, the framework's handler is left out, so that other origins get no permission at all.
     if context.settings.cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=context.settings.cors_origins, **CROSS_ORIGIN)
     if context.settings.trusted_proxies:

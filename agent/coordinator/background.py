@@ -31,6 +31,7 @@ log = structlog.get_logger()
 @asynccontextmanager
 async def background_tasks(context: Context) -> AsyncIterator[None]:
     """Run the dispatcher, the upkeep and the other tasks. At the end, cancel them and close the database."""
+    # First of all: a replica must know its place in the cluster before it may write or lead.
     tasks = [_watched(context, "cluster", _take_part(context))]
     leading: list[asyncio.Task[None]] = []
     try:
@@ -52,6 +53,7 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
     finally:
         await _end(tasks)
         await _end(leading)
+        # Parts may still use the blobs and the database while they close.
         for part in context.features.parts.values():
             await part.close()
         await context.artifacts.close()
@@ -107,6 +109,7 @@ async def _follow_leadership(context: Context, leading: list[asyncio.Task[None]]
 
 async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) -> None:
     """Start what only one replica does. Miners of the last leader, or of none, could not renew their leases meanwhile."""
+    # Before the upkeep runs, which would end every lease that could not be renewed meanwhile.
     await leases.start_over(context)
     for feature in FEATURES:
         if feature.begin is not None:

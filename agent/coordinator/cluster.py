@@ -41,6 +41,7 @@ class Leadership:
         """Begin or stop leading."""
         if leads != self._leads:
             self._leads = leads
+            # A new event for each change: those that wait for the other state must be able to wait again.
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
 

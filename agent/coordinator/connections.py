@@ -129,6 +129,7 @@ class Connections:
 
     def identify(self, connection: Connection, owner: str, *, miner: bool) -> None:
         """See `Connection.identify`."""
+        # Clients cannot use up all connections, because miners must still be able to deliver results.
         share_is_used_up = not miner and self._clients >= self._all_owners
         if connection not in self._open or self._of_owner[owner] >= self._per_owner or share_is_used_up:
             return
@@ -142,6 +143,7 @@ class Connections:
         if connection.owner is not None or connection.proxied:
             self._idle.pop(connection, None)
         elif connection in self._anonymous:
+            # To the end of both orders: the first ones are closed when there are too many.
             del self._anonymous[connection]
             self._anonymous[connection] = None
             neighbours = self._of_address[connection.address]
@@ -170,12 +172,14 @@ class Connections:
     def closed(self, reason: str, now: float, address: str) -> None:
         """Count a connection that was closed for a limit, and log it at most once every `WARNING_SECONDS`."""
         self._meter.count(CONNECTIONS_CLOSED, reason)
+        # A flood of connections must not become a flood of lines.
         if now - self._warned.get(reason, -WARNING_SECONDS) >= WARNING_SECONDS:
             self._warned[reason] = now
             log.warning("connections_closed", reason=reason, address=address, open=len(self._open))
 
     def _end(self, connection: Connection, reason: str, now: float) -> None:
         self.closed(reason, now, connection.address)
+        # Now and not when the socket has closed, which takes a turn of the event loop: its place is needed at once.
         self.leave(connection)
         connection.close()
 

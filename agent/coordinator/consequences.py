@@ -154,10 +154,12 @@ def price(item: Change) -> int:
     A run that failed because of the machine costs nothing.
     """
     record = item.before
+    # A client that cancels, or whose input fails, has used the machine up to then.
     paid_for = (Outcome.COMPLETED, Outcome.CANCELLED, Outcome.FAILED)
     worked = any(isinstance(effect, RunEnded) and effect.outcome in paid_for for effect in item.effects)
     if not worked or record.unit_price is None:
         return 0
+    # The last reported units, if the event itself brings none.
     units = Decimal(item.values.get("units", record.units))
     return to_units(job_price(units, from_units(record.unit_price), from_units(record.max_cost)))
 

@@ -125,6 +125,7 @@ def _error(
     request_id = request.scope.get("request_id") or secrets.token_hex(8)
     body = error_body(code, message, details, request_id)
     headers = dict(headers or {})
+    # Clients that have no rule of their own wait this long, instead of calling again at once.
     if status == ServiceUnavailable.status:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if status == HTTPStatus.UNAUTHORIZED:  # RFC 9110 requires the challenge

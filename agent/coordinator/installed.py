@@ -29,6 +29,7 @@ METRICS: Final = (*metrics.METRICS, *(metric for feature in FEATURES for metric 
 EXAMINERS: Final = tuple(feature.examine for feature in FEATURES if feature.examine is not None)
 """What `aitbc-agent fsck` examines of the features."""
 
+# At import, so that a wrong order ends every start, instead of calling the hooks in the wrong order until somebody notices.
 for number, feature in enumerate(FEATURES):
     early = [
         feature_behind.name for feature_behind in FEATURES[number:] if feature_behind.name in feature.after
@@ -36,6 +37,7 @@ for number, feature in enumerate(FEATURES):
     if early:
         raise ValueError(f"{feature.name} must come after {', '.join(early)} in the list of features")
 
+# Here and not in the application: commands that work on a stopped coordinator's database need the hooks too.
 hooks.install(feature.hooks for feature in FEATURES)
 
 

@@ -46,6 +46,7 @@ class Holds:
             entry = hold(record.account_id, record.held, self._balances[account])
         except InsufficientFunds as error:
             raise consequences.too_costly(error) from None
+        # The transaction has not written anything yet: the next job of this account must count on less.
         self._balances[account] -= record.held
         return entry
 

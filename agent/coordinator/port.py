@@ -58,10 +58,12 @@ class Port:
 
     def set_free(self, slots: int, batch_capacity: Mapping[Batch, int], received: int) -> None:
         """Set the free capacity that the miner reported after `received` leases of this port, less leases in transit."""
+        # What the miner had received when it reported is in its numbers already.
         while self._in_transit and self._in_transit[0][0] <= received:
             self._in_transit.popleft()
         self.free = FreeCapacity(slots, batch_capacity, self._concurrency)
         self._candidate = None
+        # The miner did not know of these: without them the same slot would be given away twice.
         for _, (service, model) in self._in_transit:
             self.free.reserve(service, model)
 

@@ -17,6 +17,7 @@ class _Source:
 
     def take(self, count: int) -> bytes:
         with self._lock:
+            # What is left of the block is dropped: using it would save nothing and split a value over two blocks.
             if self._used + count > len(self._block):
                 self._block, self._used = secrets.token_bytes(max(BLOCK, count)), 0
             result = self._block[self._used : self._used + count]

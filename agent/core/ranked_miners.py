@@ -113,6 +113,7 @@ class _Walk:
                 return
             yield key
         keys = order.keys
+        # By the key and not by a number, because miners may have joined and left since.
         start = 0 if self._reached is None else bisect_right(keys, self._reached)
         for index in range(start, len(keys)):
             key = keys[index]
@@ -134,6 +135,7 @@ class _Walk:
             return
         insort(self._suitable, key)
         self._keys[miner_id] = key
+        # The worst half is forgotten and the walk goes back to there, so that nothing between is skipped.
         if len(self._suitable) > MAX_SUITABLE:
             for forgotten in self._suitable[MAX_SUITABLE // 2 :]:
                 del self._keys[forgotten[_ID:]]
@@ -181,6 +183,7 @@ class RankedMiners:
 
     def update(self, candidates: Iterable[Candidate]) -> None:
         """Replace the miners. One that is the same object as before has not changed."""
+        # A copy, since the caller may change its list before the next round compares both.
         former, self._miners = self._miners, list(candidates)
         removed, added = _differences(former, self._miners)
         for candidate in removed:
@@ -213,6 +216,7 @@ class RankedMiners:
             accepts = candidate is not None and self._accepts(job.miner_id, job.service, job.model)
             return candidate if candidate is not None and accepts and fits(job, candidate, now) else None
         last_resort = None
+        # The miner that failed the job comes later than any other that can run it, however good its price.
         for key in self._suitable(service, job, now):
             candidate = self._present[key[_ID:]]
             if candidate.miner_id != job.avoid_miner_id:
@@ -228,6 +232,7 @@ class RankedMiners:
         share.give(job)
         if share.free.joins(job.service, job.model):
             self._joined.add((job.service, job.model))
+        # Its free capacity is smaller now, so its position in the orders may be another one.
         self._changed([candidate.miner_id])
 
     def _suitable(self, service: _Service, job: Waiting, now: float) -> Iterator[_Key]:
@@ -253,8 +258,10 @@ class RankedMiners:
         restrictions = None if job.restrictions is UNRESTRICTED else job.restrictions  # whose hash takes long
         requirements = (job.cpu, job.memory, job.gpus, job.needs, avoiding, job.avoided, restrictions)
         kind = (job.service, model, requirements)
+        # Taken out and added again at the end, so that the dictionary has them in the order of their use.
         search = self._searches.pop(kind, None)
         version = self._forgotten + len(self._changes)
+        # A new search is cheaper than to examine more changed miners than it has examined at all.
         if search is None or search.version < self._forgotten or version - search.version > search.examined:
             search = _Search(model, version)
         self._searches[kind] = search
@@ -282,6 +289,7 @@ class RankedMiners:
                 absent = model is not None and model not in offer.models
                 if absent is not download or (absent and not offer.downloadable):
                     return False
+                # It stands in the order of the model too, where its better position counts.
                 if (model, False) in service.positions(miner_id) or near in service.positions(miner_id):
                     return False
             return fits(job, candidate, now)

@@ -95,6 +95,7 @@ def find(*, user: bool) -> Systemd:
         )
     if not user:
         return Systemd(user=False, units=Path("/etc/systemd/system"), settings=Path("/etc/aitbc-agent"))
+    # `systemctl --user` would fail with a message about a bus that does not say what to do.
     if not (Path(os.environ.get("XDG_RUNTIME_DIR", "")) / "systemd" / "private").exists():
         raise SystemdUnavailable(
             "This user has no running systemd instance (XDG_RUNTIME_DIR has none). Log in on a terminal or with ssh, not with su or "

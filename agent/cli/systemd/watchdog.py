@@ -71,6 +71,7 @@ class Watchdog:
     async def _run(self) -> None:
         while True:
             overdue = self._liveness.overdue(asyncio.get_running_loop().time())
+            # Once for each change: a part that hangs for hours would otherwise fill the log.
             if overdue.keys() != self._overdue.keys():
                 _log.critical("parts_hang", parts=overdue) if overdue else _log.warning("parts_still_running")
             self._overdue = overdue
@@ -88,6 +89,7 @@ class Watchdog:
             self._notifier.extend(EXTENSION_SECONDS)
 
     async def _report(self) -> None:
+        # The stop and the start have their own lines, which a description of the work would replace.
         if self._stop_by is not None or not self._is_ready:
             return
         try:

@@ -61,6 +61,7 @@ class ArtifactDirectory:
             raise ConfigurationError(
                 f"The directory of artifacts, {self.root}, cannot be created: {error.strerror}. Correct `artifacts.url`."
             ) from None
+        # In a shared directory the file may belong to a replica that is receiving it; the sweep goes by age there.
         if not self._shared:
             self._sweep(math.inf)
 
@@ -88,6 +89,7 @@ class ArtifactDirectory:
             path = Path(temporary)
             with os.fdopen(handle, "wb") as file:
                 digest, size = await _receive(bounded(chunks, self._max_size, cover), file)
+            # The same bytes may arrive twice at once: with a name of its own, removing one never takes the other's.
             name = f"{digest[:2]}/{digest[2:]}.{secrets.token_hex(8)}"
             await asyncio.to_thread(self._publish, path, name)
             return Stored(f"sha256:{digest}", size, name)
@@ -106,6 +108,7 @@ class ArtifactDirectory:
         try:
             await asyncio.to_thread(self._publish, path, name)
         except FileNotFoundError:
+            # A repeated call finds the file moved already, which is what the caller wants.
             if not self.path(name).exists():
                 raise NotFound("The coordinator has lost the received file; send it again.") from None
         except OSError as error:
@@ -115,9 +118,11 @@ class ArtifactDirectory:
     def _publish(self, path: Path, name: str) -> None:
         reach("artifact.received")
         target = self.path(name)
+        # The sweep of orphans goes by this time. A slow upload would look old enough to be one before its row is written.
         os.utime(path)
         target.parent.mkdir(exist_ok=True)
         path.rename(target)
+        # The new entries must survive a power cut before a row in the database refers to them.
         sync_directory(target.parent)
         sync_directory(self.root)
         reach("artifact.stored")
@@ -125,6 +130,7 @@ class ArtifactDirectory:
     async def read(self, name: str, start: int, length: int) -> AsyncIterator[bytes]:
         """Return an iterator over a range. See `BlobStore`."""
         try:
+            # The first piece is read here, so that a missing file is an error before the answer has begun.
             file, chunk = await asyncio.to_thread(_open_at, self.path(name), start, min(CHUNK, length))
         except FileNotFoundError:
             raise lost(name) from None
@@ -186,6 +192,7 @@ async def _receive(chunks: AsyncIterable[bytes], file: BinaryIO) -> tuple[str, i
             await asyncio.to_thread(_append, file, digest, bytes(buffer))
             buffer.clear()
     await asyncio.to_thread(_append, file, digest, bytes(buffer))
+    # The answer states that the bytes are stored, so they must be on the disk and not only in memory.
     await asyncio.to_thread(os.fsync, file.fileno())
     return digest.hexdigest(), size
 

@@ -84,6 +84,7 @@ def claim(
         return [], True
     read = {job.job_id: job for job in waiting}
     chosen = len(pairs)
+    # Only now, for the few jobs that are given away: locking all that wait would stop their clients' calls.
     records = jobs.lock_claimable(connection, [job_id for job_id, _ in pairs])
     # Without those that have been cancelled, bound or claimed since they were read.
     pairs = [pair for pair in pairs if _is_unchanged(records.get(pair[0]), read[pair[0]])]
@@ -115,6 +116,7 @@ def claim(
             lifecycle.claim(connection, claims, now), pairs, claims, strict=True
         )
     ]
+    # True also if another transaction had taken a job: its miner is still free.
     return assignments, len(waiting) > chosen or chosen > len(pairs)
 
 
@@ -138,6 +140,7 @@ def _avoiding(
 ) -> list[Waiting]:
     """Mark the miners that do not get a job because it failed there and another miner could run it, even if that one is busy."""
     retried = [job.job_id for job in waiting if job.failed_on]
+    # Most rounds have none, and reading the runs of all waiting jobs takes long.
     if not retried:
         return list(waiting)
     failed = queue.failed_on(connection, retried)
@@ -145,6 +148,7 @@ def _avoiding(
     marked = []
     for job in waiting:
         failed_on = job.failed_on | failed.get(job.job_id, frozenset())
+        # A job that only this miner can run is given to it again, rather than to nobody.
         if failed_on & free and elsewhere(job, fleet.miners(connection, settings, now), failed_on, now):
             marked.append(replace(job, avoided=failed_on))
         else:

@@ -194,6 +194,7 @@ class Dispatcher:
             return
         cancellations = self._cancellations.setdefault(miner_id, [])
         cancellations.append((job_id, fence))
+        # A miner that never returns must not use up memory; a heartbeat reports what was dropped here.
         del cancellations[:-CANCELLATIONS_LIMIT]
 
     def ask_for_heartbeat(self, miner_id: str) -> None:

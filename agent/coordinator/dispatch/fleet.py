@@ -105,6 +105,7 @@ class FleetReader:
         self, connection: Connection, settings: CoordinatorSettings, now: float
     ) -> Sequence[KnownMiner]:
         """Return all registered miners, read at most `VALID_SECONDS` ago."""
+        # The lower bound is for a clock that was set back: else the list would never be read again.
         if not self._read_at <= now < self._read_at + VALID_SECONDS:
             self._miners = known_miners(connection, settings, now)
             self._read_at = now

@@ -60,6 +60,7 @@ class Reputations:
 
     def _set(self, plain: Candidate, reputation: float, now: float) -> None:
         cached = self._known.get(plain.miner_id)
+        # The same object remains, because a round compares the miners by identity and would sort this one again.
         if cached is not None and cached.candidate.reputation == reputation:
             cached.read_at = now
         else:

@@ -235,6 +235,7 @@ class Feed:
                 self._advance(newest)
             self._hold(newest, live)
             self._cluster.bus.send("live", [newest, [_packed(item) for item in live]])
+            # The caller's next write may be a change: it must not overtake this message on other replicas.
             await self._cluster.bus.flushed()
             return
         async with self._turn:
@@ -248,6 +249,7 @@ class Feed:
 
     def _hold(self, after_seq: int, live: Sequence[NewEvent]) -> None:
         """Publish live messages once the change that they follow has been published, or is history because there are no subscribers."""
+        # The change that they wait for was lost or comes very late. Subscribers learn of the gap and read the state again.
         if len(self._held) > HELD_LIMIT:
             self._held.clear()
             self._lost()
@@ -283,6 +285,7 @@ class Feed:
                 async with asyncio.timeout(POLL_SECONDS if self._shared else None):
                     await self._wake.wait()
             self._wake.clear()
+            # The signals of other replicas may be lost, so every round reads.
             self._behind = self._behind or self._shared
             if not self._hub.has_subscribers and not self._held:
                 continue

@@ -161,8 +161,10 @@ class Hub:
         try:
             yield subscription
         finally:
+            # Its messages no longer count to the total, which the other subscribers share.
             subscription.clear()
             for topic in topics:
                 self._topics[topic].discard(subscription)
+                # Each job is a topic, so empty ones would add up.
                 if not self._topics[topic]:
                     del self._topics[topic]

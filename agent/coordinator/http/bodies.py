@@ -68,6 +68,7 @@ class Bodies:
         path, settings = scope["path"], self._context.settings
         caller = scope.get("caller")
         scope[MAX_VALUES] = self._max_values(caller)
+        # Before the size: without a key, the answer is the same for every body.
         if caller is None:
             await self._check_key(scope)
         if _STREAMED.fullmatch(path):

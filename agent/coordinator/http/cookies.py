@@ -62,6 +62,7 @@ def check_origin(scope: Scope) -> None:
     if site == "same-origin":  # the browser's own statement is correct even if a proxy rewrote Host
         return
     if origin is None:
+        # Browsers may omit it from plain requests of the same origin, but never from a WebSocket's handshake.
         from_elsewhere = scope["type"] == "websocket"
     else:
         from_elsewhere = urlsplit(origin).netloc != headers.get("host")
@@ -86,6 +87,7 @@ def check_token(scope: Scope, secret: str) -> None:
 def has_token(scope: Scope, secret: str) -> bool:
     """Return whether the request carries the session's token."""
     token = Headers(scope=scope).get(TOKEN_HEADER, "")
+    # In constant time: an answer that is faster for a wrong first character would reveal the token character by character.
     return hmac.compare_digest(token.encode(), csrf_token(secret).encode())
 
 
@@ -110,6 +112,7 @@ def _name(scope: Scope) -> str:
     except ValueError:
         port = None
     name = "aitbc_session" if port is None else f"aitbc_session_{port}"
+    # With this prefix a browser accepts the cookie from this host only, over TLS; without TLS it would refuse it.
     return f"__Host-{name}" if scope["scheme"] in _SECURE else name
 
 

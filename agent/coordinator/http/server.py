@@ -109,6 +109,7 @@ class _SlowReader:
             self._timer = None
 
     def _check(self) -> None:
+        # It reads, if slowly: a client with a thin line must not lose a large file.
         if self._transport.get_write_buffer_size() < self._waiting:
             self.wait()
             return
@@ -317,6 +318,7 @@ class _Http(HttpToolsProtocol):
         self._body_timer = None
         if not self._in_body or self.transport.is_closing() or self._linger_timer is not None:
             return
+        # In these cases it is the application that keeps the client from sending.
         if not (self.flow.read_paused or self.cycle.waiting_for_100_continue):
             self._body_waited += self._body_tick
         if self._body_waited > self._limits.body_seconds + self._body_size / self._limits.body_rate:
@@ -353,6 +355,7 @@ class _Http(HttpToolsProtocol):
             head += [f"{name.lower()}: {value}\r\n".encode() for name, value in error.headers.items()]
             self.transport.write(b"".join([*head, b"content-length: %d\r\n\r\n" % len(body), body]))
         self.transport.close()
+        # A client that does not read its answer would otherwise hold the connection open for ever.
         self.loop.call_later(ANSWER_SECONDS, self.transport.abort)
 
     def _stop_timers(self) -> None:

@@ -131,6 +131,7 @@ def document() -> Json:
         tags=tags({str(tag) for _, route in routes() for tag in route.tags}),
         servers=SERVERS,
         license_info={"name": "MIT", "identifier": "MIT"},
+        # One schema a model: clients generated from the document would otherwise have two classes for the same thing.
         separate_input_output_schemas=False,
     )
     components = openapi["components"]

@@ -67,6 +67,7 @@ class Fleet:
         cached: bool | None = self.answers.get(question)
         if cached is not None:
             return cached
+        # The fleet is read again within seconds anyway, so it is not worth choosing which answers to drop.
         if len(self.answers) >= MAX_ANSWERS:
             self.answers.clear()
         self.answers[question] = answer = find()
@@ -115,6 +116,7 @@ class Caches:
 
     def __post_init__(self) -> None:
         self.bus.handle("forget", lambda _, names: self._forget(*names), list[str])
+        # A lost message may have been a revocation, so everything is looked up again.
         self.bus.on_lost(lambda: self._forget("callers", "sessions", "supply"))
 
     def forget_callers(self) -> None:
@@ -140,6 +142,7 @@ class Caches:
             self.sessions = {}
         if "supply" in names:
             self.supply = None
+            # A read that has begun before this sees that its result is too old.
             self.supply_changes += 1
         if miners := set(names) - {"callers", "sessions", "supply"}:
             self.sessions = {

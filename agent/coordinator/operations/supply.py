@@ -29,6 +29,7 @@ async def fleet(context: Context, *, now: bool = False) -> Fleet:
     caches, earlier, asked_at = context.caches, context.caches.supply, context.clock()
     if not now and (cached := _cached(context)) is not None:
         return cached
+    # At most one read a second, which all requests of this second share.
     if now and earlier is not None:
         await asyncio.sleep(min(max(0.0, earlier.read_at + NOW_SECONDS - asked_at), NOW_SECONDS))
     async with caches.supply_lock:
@@ -40,6 +41,7 @@ async def fleet(context: Context, *, now: bool = False) -> Fleet:
         while True:
             changes = caches.supply_changes
             current = await context.database.read(_fleet, context, context.clock())
+            # Otherwise a miner changed during the read, and the result may be older than that change.
             if changes == caches.supply_changes:
                 caches.supply = current
             if now or changes == caches.supply_changes:

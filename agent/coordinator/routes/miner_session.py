@@ -145,9 +145,11 @@ class _Connection:
             if not isinstance(message, dict):
                 await self._websocket.close(BAD_MESSAGE, "not an object")
                 return
+            # In the reader and not in a task: what it reports is right only in the order in which it was sent.
             if message.get("call") == "slots":
                 self._set_slots(message)
                 continue
+            # A miner that sends faster than it is answered is no longer read, and its own sending then waits.
             await self._call_slots.acquire()
             task = asyncio.create_task(self._answer(message), name=f"miner-call-{message.get('call')}")
             self._calls.add(task)
@@ -182,6 +184,7 @@ class _Connection:
         return self._turns.setdefault(job_id, asyncio.Lock())
 
     def _deliver(self, lease: LeaseMessage) -> bool:
+        # Unsent leases are found by their frames: what the queue still has when the connection ends was never sent.
         frame = orjson.dumps({"push": "lease", "lease": lease})
         if not self._push(frame):
             return False
@@ -214,6 +217,7 @@ class _Connection:
 
     async def _write(self) -> None:
         while (frame := await self._outgoing.get()) is not None:
+            # From here on it may have arrived. If it has not, the lease ends with the next heartbeat, which does not name it.
             self._unsent.pop(frame, None)
             await self._websocket.send_text(frame.decode())
             # The transport pauses writing only when the loop runs, so give it a turn: otherwise a slow reader holds nothing back.
@@ -235,6 +239,7 @@ async def _answer(context: Context, session: Session, message: Body) -> tuple[in
     except ApiError as error:
         failure = error
     except Exception:
+        # The cause stays here: an error's text may contain what other callers must not see.
         log.exception("miner_call_failed", call=str(message.get("call"))[:40], miner_id=session.miner_id)
         failure = InternalError("The server failed; its log has the details.")
     else:

@@ -107,8 +107,10 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
         for task in (answering, leaving):
             task.cancel()
         await asyncio.gather(answering, leaving, return_exceptions=True)
+    # The miner cannot know of leases in an answer that nobody reads: they wait for another miner at once.
     if has_left:
         await _revoke(context, session, poller.leases)
+    # What was given before the session ended is still delivered; the next poll is refused.
     if poller.refusal is not None and not poller.leases and not poller.cancellations:
         raise poller.refusal
     if not poller.leases and not poller.cancellations and not poller.needs_heartbeat:

@@ -143,6 +143,7 @@ def add_login(
     connection: Connection, login_id: str, sha256: str, record: LoginRecord, *, now: float, expires_at: float
 ) -> None:
     """Store a login link, and delete expired ones."""
+    # Rows that another transaction is using or deleting are skipped, so that two new links never wait for each other.
     expired = select(logins.c.login_id).where(logins.c.expires_at < now).with_for_update(skip_locked=True)
     connection.execute(delete(logins).where(logins.c.login_id.in_(expired)))
     values = {

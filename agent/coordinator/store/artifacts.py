@@ -169,6 +169,7 @@ def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) 
 
 def ensure(connection: Connection, artifact_id: str, size: int, now: float, blob: str | None = None) -> None:
     """Record that the artifact exists, with its bytes in `blob` unless another blob has them. May be repeated."""
+    # Another transaction may be removing the same artifact, because its last reference has gone.
     locks.artifacts(connection, [artifact_id])
     if artifact_id not in known(connection, [artifact_id]):
         values = {"artifact_id": artifact_id, "size": size, "created_at": now, "blob": blob}
@@ -214,6 +215,7 @@ def drop_unreferenced(connection: Connection, artifact_ids: Sequence[str]) -> No
     )
     unreferenced = (artifacts.c.artifact_id.in_(artifact_ids), ~referenced)
     blobs = select(func.coalesce(artifacts.c.blob, artifacts.c.artifact_id)).where(*unreferenced)
+    # The bytes are removed after the commit. Until then the row says which they are, even after a crash.
     connection.execute(insert(removed_blobs).from_select(["blob"], blobs))
     connection.execute(delete(artifacts).where(*unreferenced))
 
@@ -285,6 +287,7 @@ def release(connection: Connection, job_ids: Sequence[str], account_id: str) -> 
     """Detach all artifacts from ended jobs, and remove those from their account that no other job of the account refers to."""
     tables = (job_artifacts, job_checkpoints, run_outputs)
     of_jobs = union(*(select(table.c.artifact_id).where(table.c.job_id.in_(job_ids)) for table in tables))
+    # Before the rows that refer to them are deleted, and in the order in which artifacts are locked.
     ids = sorted(connection.execute(of_jobs).scalars())
     for table in tables:
         connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
@@ -301,6 +304,7 @@ def release(connection: Connection, job_ids: Sequence[str], account_id: str) -> 
     mine = select(artifact_owners.c.artifact_id, artifacts.c.size).join(
         artifacts, artifacts.c.artifact_id == artifact_owners.c.artifact_id
     )
+    # In batches, since both databases limit the parameters of a statement.
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
         condition = (artifact_owners.c.artifact_id.in_(batch), artifact_owners.c.owner == account_id)

@@ -73,6 +73,7 @@ def move(connection: Connection, moves: Iterable[tuple[Group | None, Group]]) ->
 
 def fold(connection: Connection, *, everything: bool = False) -> None:
     """Move changes into `job_counts`: those of earlier seconds, or `everything`."""
+    # Another replica that folds at the moment does the same work.
     if not is_concurrent(connection) or not locks.if_free(connection, "fold job_counts"):
         return
     until = recent.first_open(connection)
@@ -89,6 +90,7 @@ def _rows(changes: Counter[Group]) -> list[dict[str, Any]]:
     """Return the changes of all groups that have any, in the order of their keys."""
     return [
         {"account_id": account_id, "service": service, "state": state, "change": change}
+        # In one order, so that two transactions that lock the same rows never wait for each other.
         for (account_id, service, state), change in sorted(changes.items())
         if change
     ]

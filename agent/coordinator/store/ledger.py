@@ -185,9 +185,11 @@ def add_payments(connection: Connection, payments: Sequence[NewPayment], now: fl
     for payment in payments:
         spent[available(payment.account_id)] += payment.held
     rows = [{"account": account, "amount": amount} for account, amount in sorted(spent.items()) if amount]
+    # The statement itself compares the balance with the amount: of two transactions, the second one finds too little.
     if not changed_balances.spend(connection, rows):
         raise StaleRead
     entries = [(payment_id(payment.job_id), HELD, payment.entry) for payment in payments]
+    # `spend` has changed these balances already.
     _post(connection, entries, booked=spent)
 
 
@@ -220,6 +222,7 @@ def reserve_payouts(connection: Connection, bookings: Sequence[PayoutBooking], n
     Raises `StaleRead` if another transaction has taken a part of it since the balance was read.
     """
     connection.execute(_add_payouts_account, {"account": PAYOUTS, "now": now})
+    # In the order in which all transactions lock balances.
     ordered = sorted(bookings, key=lambda booking: earned(booking.miner_id))
     locks.earnings(connection, [booking.miner_id for booking in ordered])
     for booking in ordered:
@@ -290,6 +293,7 @@ def _post(
     for _, _, entry in entries:
         for posting in entry:
             changes[posting.account] += posting.amount
+    # The account of the fees changes with every job. In several parts, transactions seldom wait for each other's.
     lane = locks.lane(connection)
     changed_balances.add(
         connection,

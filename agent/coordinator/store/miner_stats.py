@@ -261,6 +261,7 @@ def _changes(connection: Connection, works: Sequence[tuple[Work, float]]) -> _Ch
             pair = (work.miner_id, work.account_id)
             earlier = of_client[pair]
             of_client[pair] = learn(earlier, work.success, now, work.weight)
+            # The miner's evidence is the sum over its clients, so only this client's part is replaced.
             of_miner[work.miner_id] = exchange(of_miner[work.miner_id], earlier, of_client[pair])
         if work.stats.paid:
             days[work.miner_id, int(now // DAY_SECONDS)].update(jobs=1, earned=work.stats.earned)
@@ -269,6 +270,7 @@ def _changes(connection: Connection, works: Sequence[tuple[Work, float]]) -> _Ch
 
 def _apply(connection: Connection, works: Sequence[tuple[Work, float]]) -> None:
     """Store what work changes."""
+    # Evidence is read, changed and written back: two transactions at once would lose one of the changes.
     locks.statistics(connection, {work.miner_id for work, _ in works})
     changes = _changes(connection, works)
     evidence = [

@@ -86,11 +86,13 @@ def waiting(
     service, so that the time does not grow with the queue.
     """
     rows = _urgent.rows(connection) if unfinished is None else _claimable(connection, unfinished)
+    # All claimable jobs are here: choosing among them by further queries would only cost time.
     if len(rows) < CLAIM_WINDOW:
         return [_waiting(row) for row in rows]
     conditions = _conditions(candidates)
     jobs_by_id: dict[str, Waiting] = {}
     for service, fitting in conditions.items():
+        # Each service gets its share, so that jobs of a busy one never keep those of another from being seen.
         window = CLAIM_WINDOW // len(conditions)
         urgent = _urgent_of_accounts(connection, service, fitting, window)
         oldest = (
@@ -233,6 +235,7 @@ def _any_of(miners: Mapping[_Limits, Sequence[str]]) -> ColumnElement[bool]:
             largest[-1] = largest[-1].with_(limits)
     can_run = or_(*(limits.condition() for limits in largest))
     names = [miner_id for miner_ids in miners.values() for miner_id in miner_ids]
+    # Then jobs for other miners are read too, and matching leaves them out.
     if len(names) > MAX_NAMES:
         return can_run
     return and_(or_(jobs.c.requested_miner_id.is_(None), jobs.c.requested_miner_id.in_(names)), can_run)
@@ -241,6 +244,7 @@ def _any_of(miners: Mapping[_Limits, Sequence[str]]) -> ColumnElement[bool]:
 def _waiting(row: Iterable[Any]) -> Waiting:
     """Return a waiting job from a row of `_claim_columns`."""
     job = _Claimable._make(row)
+    # An expired lease says that the miner was away, not that the job fails there.
     failed_there = job.failure_code not in (None, FailureCode.LEASE_EXPIRED)
     return Waiting(
         job_id=job.job_id,

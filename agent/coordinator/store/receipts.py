@@ -123,6 +123,7 @@ def all_with_results(connection: Connection) -> Iterator[tuple[ReceiptRecord, st
         .join(jobs, jobs.c.job_id == receipts.c.job_id)
         .outerjoin(results, results.c.job_id == receipts.c.job_id)
     )
+    # In pages: all results of a coordinator do not fit the memory.
     for row in connection.execute(query.execution_options(yield_per=PAGE)):
         yield ReceiptRecord(*row[:-2]), row[-2], bool(row[-1])
 
@@ -148,6 +149,7 @@ def learn_durations(connection: Connection, runs: Iterable[Run]) -> None:
             "model": model,
             "runs": len(durations),
             "seconds": sum(durations) / len(durations),
+            # As if the runs of this transaction had been learned one after the other.
             "share": 1 - (1 - _NEWEST) ** len(durations),
         }
         for (service, model), durations in sorted(by_kind.items())

@@ -189,6 +189,7 @@ def settle(account_id: str, miner_id: str | None, held: int, price: int, fee_ppm
     if not 0 <= price <= held:
         raise ValueError(f"a price of {price} cannot be paid out of {held}")
     paid = price if miner_id is not None else 0
+    # Rounded down, so that the parts never add up to more than was paid.
     fee = paid * fee_ppm // MILLION
     postings = [
         Posting(escrow(account_id), -held),

@@ -64,6 +64,7 @@ def bench(
     reading = reading_from(data_dir, config)
     settings = reading.settings
     target = section_of(settings, MinerSettings).hourly_earnings if per_hour is None else _money(per_hour)
+    # Other log lines would stand between those of the progress.
     logs.configure(settings.log.model_copy(update={"level": "error"}))
     progress = SafeConsole(stderr=True)
     measuring = Bench(

@@ -156,6 +156,7 @@ def remove(name: Name, data_dir: DataDir = None, config: ConfigFile = None, as_j
     entry = store.catalogue.get(name)
     if entry is None:
         raise AgentError(f"There is no model {name!r}. `aitbc-agent models list` shows all models.")
+    # Another program may use it, and the agent has not put it there.
     if entry.path is not None:
         raise AgentError(
             f"{name} is in {entry.path}, which the agent does not manage. Delete that directory yourself, and remove the entry "

@@ -53,6 +53,7 @@ def migrate(
     server = server_of(target)
     from agent.coordinator.features.replicas.store.moving import moving  # noqa: PLC0415 - it needs the driver
 
+    # No agent may write to the file meanwhile: what it stored would be missing from the copy.
     with agent_file.exclusive(settings_file.settings), moving(path, server) as (move, source):
         if finished_before := move.has_finished():
             comparison = None
@@ -115,6 +116,7 @@ def _moved(
             err=True,
         )
         raise typer.Exit(NOT_VALID)
+    # Only after the comparison: from here on coordinators start on the copy.
     move.finish()
     return comparison
 
@@ -123,6 +125,7 @@ def _moved(
 def _shown(total: int) -> Iterator[_OnStep]:
     """Show the progress on standard error: a bar on a terminal, and some lines otherwise."""
     console = SafeConsole(stderr=True)
+    # In a log, a bar that is drawn over itself would be thousands of lines.
     if not console.is_terminal:
         yield _lines(total)
         return

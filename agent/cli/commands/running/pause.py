@@ -119,6 +119,7 @@ async def _wait(data_dir: Path, limit: float) -> str | None:
     while True:
         status = await ask(data_dir, "status")
         jobs, results = len(status["leases"]), status["outbox"]
+        # A finished job is paid only when its result has arrived, so unsent results count as work.
         if not jobs and not results:
             return None
         if time.monotonic() > end:

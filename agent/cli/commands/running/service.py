@@ -68,6 +68,7 @@ def install(
     files = ServiceFiles(manager, role)
     changes = _settings(role, coordinator, enroll, host, port, data_dir)
     if files.account is not None:
+        # Before the unit is written, which names the account.
         manager.add_user(files.account, files.home)
     written = files.write(changes)
     manager.call("daemon-reload")
@@ -110,6 +111,7 @@ def _settings(
     for section, name, value in options.values():
         if value is not None:
             flags.setdefault(section, {})[name] = value
+    # Here, where the operator sees the error, and not in the journal of a service that restarts again and again.
     load_settings(flags=flags)
     properties = {name: str(value) for name, (_, _, value) in options.items() if value is not None}
     return properties if data_dir is None else {**properties, DATA_DIR: str(data_dir.absolute())}
@@ -117,6 +119,7 @@ def _settings(
 
 def _start(files: ServiceFiles, *, changed: bool) -> None:
     try:
+        # A running agent reads the settings only when it starts.
         files.manager.call("restart" if changed else "start", files.unit, seconds=START_SECONDS)
     except SystemdUnavailable as error:
         errors = "".join(f"\n  {line}" for line in _errors(files))
@@ -134,6 +137,7 @@ def uninstall(role: Which = Role.AGENT, user: User = False, as_json: AsJson = Fa
     manager.call("disable", "--now", files.unit, seconds=STOP_SECONDS)
     if not user:
         manager.call("clean", "--what=runtime", "--what=logs", files.unit)
+    # Before the files are removed, which say where the data is.
     data = _data_directories(files)
     removed = files.remove()
     manager.call("daemon-reload")
@@ -224,6 +228,7 @@ def _error(entry: dict[str, Any]) -> str | None:
             fields = " ".join(f"{name}={value}" for name, value in event.items() if name not in hidden)
             sentence = f"{event.get('event')} {fields}".rstrip()
     except ValueError:
+        # Messages of systemd about the unit are not JSON, and tell why the agent never got as far as its own log.
         from_systemd = "UNIT" in entry or "USER_UNIT" in entry
         if message.startswith("aitbc-agent: ") or (
             from_systemd and int(entry.get("PRIORITY", 6)) <= _WARNING

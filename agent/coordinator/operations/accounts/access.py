@@ -88,15 +88,18 @@ async def authenticate(context: Context, credential: Credential | None) -> Calle
     name = fingerprint(credential)
     callers = context.caches.callers
     cached = callers.get(name)
+    # A key is sent with every call; without the cache each call would read the database for it.
     if cached is not None and context.clock() - cached[0] < CACHE_SECONDS:
         return cached[1]
     record = await _key(context, credential)
     if record is None:
+        # It was valid at its last look-up: otherwise `seen_lately` would still exempt it from the limit for wrong keys.
         callers.pop(name, None)
         if isinstance(credential, BrowserCredential):
             raise Unauthorized("This session has ended or does not have this role. Sign in again.")
         raise Unauthorized("This API key is not valid; it may have been revoked.")
     caller = Caller(Role(record.role), record.account_id, record.miner_id, record.name, record.key_id)
+    # Emptying it costs each caller one look-up; an order of use would cost something with every call.
     if len(callers) >= CACHE_LIMIT:
         callers.clear()
     callers[name] = (context.clock(), caller)
@@ -183,6 +186,7 @@ async def revoke_key(context: Context, key_id: str) -> KeyRecord:
     """Revoke a key and return its record. Raises `NotFound`."""
     if not await context.database.write(access.revoke_key, key_id, context.clock()):
         raise NotFound(f"There is no valid key {key_id}.")
+    # All of them: the cache is keyed by the secret, which a revocation by id does not know.
     context.caches.forget_callers()
     record = await context.database.read(access.key, key_id)
     if record is None:
@@ -212,6 +216,7 @@ async def create_own_key(context: Context, caller: Caller, name: str) -> NewKey:
 
 def _add_own_key(connection: Connection, key: NewKey, limit: int) -> None:
     account_id = key.record.account_id or ""
+    # Two requests at once would otherwise both find the last place free.
     locks.account(connection, account_id)
     if len(access.keys_of(connection, account_id)) >= limit:
         raise Conflict(
@@ -225,6 +230,7 @@ async def revoke_own_key(context: Context, caller: Caller, key_id: str) -> None:
     """Revoke another key of the caller's account. Raises `NotFound`, and `Conflict` for the key of the request itself."""
     if key_id == caller.key_id:
         raise Conflict("This request uses that key; `DELETE /v1/key` revokes it.", {"key_id": key_id})
+    # A key of another account is answered as one that does not exist: its id must not be probed.
     if key_id not in {record.key_id for record in await own_keys(context, caller)}:
         raise NotFound(f"There is no valid key {key_id}.")
     await revoke_key(context, key_id)

@@ -73,6 +73,7 @@ async def save_output(
     `StaleLease` if the miner does not hold the lease, `ValidationFailed` if it holds none; `PayloadTooLarge` beyond the job's quota,
     `InsufficientStorage` beyond the miner's quota or the disk's free space.
     """
+    # Checked before the first byte, and again when the file is stored: the lease may end during a long upload.
     leases = await context.database.read(leases_for, session, lease)
     budgets = quota.run_budgets(context, leases[0][0], session.miner_id)
     async with quota.receiving(context, budgets, chunks, size) as stored:
@@ -130,6 +131,7 @@ async def delete(context: Context, caller: Caller, artifact_id: str) -> None:
 def _disown(connection: Connection, context: Context, account_id: str, artifact_id: str) -> None:
     if artifacts.readable_by_account(connection, artifact_id, account_id) is None:
         raise _not_found(artifact_id)
+    # A waiting job would only fail later, on a miner, for a reason that its client has caused here.
     needing = artifacts.needed_by(connection, artifact_id, account_id, NAMED_JOBS)
     if needing:
         raise Conflict(
@@ -137,6 +139,7 @@ def _disown(connection: Connection, context: Context, account_id: str, artifact_
             {"job_ids": needing},
         )
     of_jobs = artifacts.jobs_with(artifact_id, account_id)
+    # While the rows still exist, from which features may copy what they need.
     hooks.deletion_requested(connection, context, of_jobs, context.clock())
     artifacts.disown(connection, artifact_id, account_id)
 
@@ -168,6 +171,7 @@ async def _readable(context: Context, who: Caller | Session, artifact_id: str) -
         return await context.database.peek(artifacts.readable_by_miner, artifact_id, who.miner_id, who.number)
     if who.role is Role.ADMIN:
         return await context.database.peek(artifacts.find, artifact_id)
+    # The owner of a miner has no files; those of its jobs are their clients'.
     if who.account_id is None:
         return None
     return await context.database.peek(artifacts.readable_by_account, artifact_id, who.account_id)

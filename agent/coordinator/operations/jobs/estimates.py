@@ -17,6 +17,7 @@ async def estimates(context: Context) -> Estimates:
     if (latest := _cached(context)) is not None:
         return latest
     async with context.caches.estimates_lock:
+        # Again, since another request may have read them while this one waited for the lock.
         if (latest := _cached(context)) is None:
             latest = await context.database.read(_read, context.clock(), context.dispatcher.unfinished.known)
             context.caches.estimates = latest

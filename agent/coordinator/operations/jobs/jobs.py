@@ -78,6 +78,7 @@ async def wait_until_final(
     """Wait until a job ends, or for `seconds`. Return its status, and its results if it has completed."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
+    # Subscribed before the first read: a job that ends between the two is in one of them.
     async with context.feed.subscribe(job_id) as subscription:
         job = await get(context, caller, job_id)
         while job.status not in FINAL and (remaining := deadline - loop.time()) > 0:
@@ -163,6 +164,7 @@ async def cancel(context: Context, caller: Caller, job_id: str) -> JobCancelled:
 
 def _cancel(connection: Connection, caller: Caller, job_id: str, now: float) -> tuple[Job, RunEnded | None]:
     record = own(jobs.lock(connection, job_id), caller, job_id)
+    # A client that repeats the call after a lost answer has what it wanted.
     if record.life.state is JobState.CANCELLED:
         return record.life, None
     if record.life.state in FINAL:

@@ -34,6 +34,7 @@ async def page(context: Context, caller: Caller, filters: JobFilters) -> JobPage
     """
     service = validation.service_of(context, filters.type).service_id if filters.type else None
     account_id = filters.account_id if caller.role is Role.ADMIN else account_of(caller)
+    # An error, because an empty list would mean that the other account has no jobs.
     if filters.account_id not in (None, account_id):
         raise Forbidden("Only administrators see the jobs of other accounts.")
     job_filter = JobFilter(
@@ -46,6 +47,7 @@ async def page(context: Context, caller: Caller, filters: JobFilters) -> JobPage
             narrowing for narrowing in hooks.filter_jobs(context.settings, filters, account_id) if narrowing
         ),
     )
+    # One read, so that the total and the page are of the same moment.
     records, fields, total = await context.database.read(_page, job_filter, filters.limit, filters.offset)
     now = context.clock()
     known_fleet, expected = await fleet(context), await estimates(context)

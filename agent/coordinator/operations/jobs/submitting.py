@@ -104,6 +104,7 @@ async def add(
     record = _new_record(context, account_of(caller), submission)
     if record.quota_bytes:
         context.space.check_database(record.quota_bytes)
+    # `wait` is the client's wish to wait for a miner that may come later.
     if not submission.options.wait:
         await _require_feasible(context, record, submission, repeatable)
     inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]

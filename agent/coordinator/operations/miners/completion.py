@@ -103,6 +103,7 @@ async def complete(context: Context, session: Session, job_id: str, request: Run
         result = _Result(session, job_id, request.fence, delivery)
         accepted = await context.database.write_together(_complete, context, result, job_id)
     except ReceiptInvalid:
+        # In a transaction of its own, because the error has undone the other one.
         await context.database.write(_note_refused, session, job_id, request.fence, context.clock())
         raise
     if accepted.seconds is not None:
@@ -143,6 +144,7 @@ def _note_refused(connection: Connection, session: Session, job_id: str, fence: 
 
 
 def _check_delivery(context: Context, session: Session, request: RunResult) -> Delivery:
+    # These checks need no row: they come before the transaction, in which others wait.
     if problems := request.problems():
         raise ValidationFailed("The message is not valid.", problems)
     try:
@@ -222,6 +224,7 @@ def _checked(
     delivery, session, fence = result.delivery, result.session, result.fence
     if record is None:
         raise StaleLease(result.job_id, fence)
+    # The miner repeats a delivery whose answer was lost. It must get the same receipt, and not an error about a stale lease.
     if record.life.state is JobState.COMPLETED and record.life.fence == fence:
         receipt = receipts.of_job(connection, result.job_id)
         if receipt is not None and receipt.statement_sha256 == delivery.statement_sha256:
@@ -323,6 +326,7 @@ def _check_against_lease(
     unit_price = from_units(record.unit_price or 0)
     price = job_price(statement.units, unit_price, from_units(record.max_cost))
     definition = context.services[record.service]
+    # All fields are compared before any is refused, so that a runner's author learns of all mistakes at once.
     expected: dict[str, tuple[Any, Any]] = {
         "job_id": (statement.job_id, record.job_id),
         "miner_id": (statement.miner_id, session.miner_id),
@@ -373,6 +377,7 @@ def _check_artifacts(connection: Connection, delivery: Delivery) -> dict[str, in
     """Return the sizes of the output files in bytes. Raises `ReceiptInvalid` unless all were stored for this job."""
     stated = {f"sha256:{item.sha256}" for item in delivery.statement.subject[1:]}
     listed = {file.artifact_id for file in delivery.artifacts}
+    # In both directions: a file that is signed but not listed has no media type, one that is listed but not signed no proof.
     missing = sorted(stated ^ listed)
     sizes: dict[str, int] = {}
     if stated and not missing:

@@ -52,6 +52,7 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> H
         context.dispatcher.job_waiting()
     if request.capabilities is not None:
         _replace_capabilities(context, session, request.capabilities)
+    # After the commit: progress of a lease that was not renewed must not reach the client.
     await context.feed.publish(progress)
     return HeartbeatAnswer(leases=leases, commands=ordered)
 
@@ -84,6 +85,7 @@ def _heartbeat(
     now = context.clock()
     locks.session(connection, session.miner_id)
     miner = miners.find(connection, session.miner_id)
+    # The session may be cached, so only this row tells whether a newer one has begun.
     if miner is None or miner.session != session.number:
         raise StaleSession("A newer session of this miner has begun; stop.")
     require_not_excluded(miner)
@@ -147,6 +149,7 @@ def _lost(leased: Iterable[JobRecord], session: Session, request: Heartbeat, now
             continue
         if (lease.miner_id, lease.session) != (session.miner_id, session.number):
             continue
+        # A young lease may be on its way while the heartbeat is.
         if (record.job_id, lease.fence) in named or now - lease.assigned_at < ARRIVAL_SECONDS:
             continue
         released.append(Change.by(record, Release(session.miner_id, lease.fence, now)))
@@ -164,6 +167,7 @@ def _renewal(
     lease_seconds = context.settings.lease_seconds
     event = Renew(session.miner_id, reported.fence, session.number, now, lease_seconds)
     values: dict[str, Any] = {
+        # Messages may overtake each other, and clients expect progress never to go back.
         "progress": max(record.progress, reported.progress),
         "units": metered(context, record, reported.units, now),
     }

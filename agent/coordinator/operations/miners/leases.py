@@ -82,8 +82,10 @@ def _fail(
     run_log: RunLog | None,
 ) -> tuple[Job, str]:
     record = _record(connection, job_id, event.fence)
+    # The first report has ended the run, so this one would seem to come from a stale lease.
     if _is_repeated(record, session, event):
         return record.life, record.trace_id
+    # Trying again is of no use if all miners that could run the job lack the same, e.g. an engine.
     if event.retry and event.failure.code in LACKING:
         event = replace(event, elsewhere=_runs_elsewhere(connection, context, record, event))
     event = hooks.lease_returned(connection, context, record, event)
@@ -174,6 +176,7 @@ async def expire_due(context: Context) -> int:
     now = context.clock()
     files_before = now - context.settings.input_wait_seconds
     unfinished = context.dispatcher.unfinished.known
+    # Mostly nothing is due. A look costs nothing, and a write every second would keep the disk busy.
     if not await context.database.read(running.anything_due, now, files_before, unfinished):
         return 0
     expired, abandoned = await context.database.write(_expire_due, now, files_before, unfinished)

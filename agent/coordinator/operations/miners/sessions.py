@@ -78,6 +78,7 @@ async def admission(context: Context, request: AdmissionRequest) -> Admission:
     """
     miner_id = None
     if request.proof is not None:
+        # The nonce is used only after the signature is valid: nobody can use up another caller's challenge.
         miner_id = id_of_key(_check_signature(context, request.proof))
         await context.database.write(_use_challenge, request.proof.nonce, context.clock())
     return await context.database.read(_admission, context, miner_id, request.enrolment_token)
@@ -121,6 +122,7 @@ async def register(context: Context, request: Registration) -> Registered:
     context.dispatcher.end_connections(
         miner.miner_id, StaleSession("A newer session of this miner has begun."), newer_session=miner.session
     )
+    # Jobs may have waited for this very miner, by its id or for a model that only it has.
     context.dispatcher.job_waiting()
     log.info(
         "miner_registered",
@@ -165,6 +167,7 @@ def _register(
     now = context.clock()
     _use_challenge(connection, request.nonce, now)
     miner_id = id_of_key(public_key)
+    # Two agents with the same key may register at once: one of them must get the higher number.
     locks.session(connection, miner_id)
     # Before the miner's row, which results refer to: jobs are always locked first.
     leased = running.leased_by(connection, miner_id)
@@ -190,6 +193,7 @@ def _register(
     miners.save(connection, miner)
     hooks.miner_changed(connection, context, miner_id, request.capabilities)
     api_key = None
+    # Only once: the key is shown to the miner's owner, who would otherwise collect one with every restart.
     if is_new:
         key = access.new_key(context, Role.MINER, name=f"owner of {request.name}", miner_id=miner_id)
         access.store_key(connection, key)
@@ -276,6 +280,7 @@ def _end_old_sessions(
         lease = record.life.lease
         if lease is None or lease.session >= miner.session:
             continue
+        # The agent has lost the run, e.g. by a restart. Waiting for the lease to expire would only delay the job.
         if (record.job_id, lease.fence) not in reported:
             ends.append(lease_end(record, now, "the miner restarted", forget=True))
             continue
@@ -306,6 +311,7 @@ async def session_of(context: Context, token: str | None) -> Session:
     if record is None or not number.isdecimal() or len(number) > MAX_DIGITS:
         raise Unauthorized("This session token is not valid; register again.")
     require_not_excluded(record)
+    # Not just invalid: the older agent must stop instead of registering again, or the two would push each other out for ever.
     if int(number) < record.session:
         raise StaleSession(
             "A newer session of this miner has begun: another agent uses its key. Stop one of them."
@@ -325,6 +331,7 @@ async def session_of(context: Context, token: str | None) -> Session:
 
 async def end_session_of_key(context: Context, miner_id: str) -> None:
     """End the session of a miner whose owner's key was revoked. The miner registers again with its own key and keeps its leases."""
+    # The stored digest becomes that of a secret that nobody has, so the token is refused by every replica.
     await context.database.write(miners.end_session, miner_id, digest(secrets.token_urlsafe(32)))
     end_session(context, miner_id, Unauthorized("A key of this miner was revoked; register again."))
 

@@ -135,6 +135,7 @@ class SQLiteDatabase:
         self._read_engine = _engine(
             self.path, readers=self._readers + 1, read_only=True, cache_size=self._cache_size
         )
+        # A connection of its own, used by the event loop only, so that a peek never waits for a reader's thread.
         self._peek = self._read_engine.connect()
         self._thread.start()
 
@@ -225,6 +226,7 @@ class SQLiteDatabase:
             while (first := self._queue.get()) is not None:
                 batch, ending = self._take(first)
                 self._commit(connection, batch)
+                # Before the answers: a caller that has its answer finds the change announced.
                 contents = take_content(connection)
                 for loop, content, call in self._after_commit:
                     if content in contents:
@@ -236,6 +238,7 @@ class SQLiteDatabase:
 
     def _take(self, first: _Write) -> tuple[list[_Write], bool]:
         batch = [first]
+        # Whatever has queued up during the last commit shares the next one.
         with suppress(queue.Empty):
             while len(batch) < self._max_batch:
                 item = self._queue.get_nowait()
@@ -301,8 +304,10 @@ def _run(connection: Connection, writes: list[_Write]) -> None:
     except Exception as error:  # noqa: BLE001 - raised at the caller of `write`
         alone = len(writes) > 1
         writes[0].error = None if alone else _explained(error)
+        # The other pieces of this transaction are unaffected by a write that failed.
         sqlite.execute("ROLLBACK TO piece")
     sqlite.execute("RELEASE piece")
+    # A group shares one call, so any of its writes may be at fault. One by one, only that one fails.
     if alone:
         for write in writes:
             _run(connection, [write])
