@@ -11,7 +11,7 @@ import typer
 
 from agent import __version__, features
 from agent.core.errors import AgentError
-from aitbc.cli._arguments.lazy_group import LazyGroup, Listed
+from aitbc.cli._arguments.lazy_group import LazyGroup, ListedCommand
 from aitbc.cli._controls import protect_terminal
 from aitbc.errors import AITBCError
 
@@ -20,7 +20,7 @@ _MACHINE: Final = "agent.cli.commands.machine"
 _OPERATORS: Final = "agent.cli.commands.operators"
 
 
-def _of_features() -> dict[str, Listed]:
+def _of_features() -> dict[str, ListedCommand]:
     by_name = sorted(features.modules("cli"), key=attrgetter("__name__"))
     return {name: entry for module in by_name for name, entry in module.COMMANDS.items()}
 
@@ -28,94 +28,96 @@ def _of_features() -> dict[str, Listed]:
 class AgentCommands(LazyGroup):
     """The commands, in the order of the help: those of features are the last."""
 
-    listed: ClassVar[Mapping[str, Listed]] = {
-        "start": Listed(
+    listed: ClassVar[Mapping[str, ListedCommand]] = {
+        "start": ListedCommand(
             f"{_RUNNING}.serve", "start", "Run a miner and, without --coordinator, a coordinator for it."
         ),
-        "coordinator": Listed(
+        "coordinator": ListedCommand(
             f"{_RUNNING}.serve",
             "coordinator",
             "Run a coordinator without a miner; miners join it over the network.",
         ),
-        "enroll": Listed(
+        "enroll": ListedCommand(
             f"{_OPERATORS}.enroll", "app", "Let miners on other machines join this coordinator."
         ),
-        "status": Listed(
+        "status": ListedCommand(
             f"{_RUNNING}.status",
             "status",
             "Show the running agent's connection, GPUs and jobs, and why services are unavailable.",
         ),
-        "doctor": Listed(
+        "doctor": ListedCommand(
             f"{_MACHINE}.doctor",
             "doctor",
             "Diagnose problems and show remedies. Exit code 1: a problem prevents work.",
         ),
-        "health": Listed(
+        "health": ListedCommand(
             f"{_RUNNING}.health",
             "health",
             "Check the health of the running agent. Exit code 1: it is unhealthy or not ready yet.",
         ),
-        "earnings": Listed(
+        "earnings": ListedCommand(
             f"{_MACHINE}.earnings",
             "earnings",
             "Show the total earnings, the reputation and the latest payments of the running agent's miner.",
         ),
-        "bench": Listed(
+        "bench": ListedCommand(
             f"{_MACHINE}.bench",
             "bench",
             "Measure every runner on every device, save the scores, and suggest prices. The agent must not be running.",
         ),
-        "calibrate": Listed(
+        "calibrate": ListedCommand(
             f"{_MACHINE}.calibrate",
             "calibrate",
             "Measure how far honest runs differ, for the limits of audits on this machine. Stop the agent first; run again to continue.",
         ),
-        "pause": Listed(
+        "pause": ListedCommand(
             f"{_RUNNING}.pause",
             "pause",
             "Stop accepting jobs until `resume`, even after a restart. Running jobs finish; idle models are unloaded.",
         ),
-        "resume": Listed(
+        "resume": ListedCommand(
             f"{_RUNNING}.pause",
             "resume",
             "Accept jobs again. A schedule that is pausing the miner is ignored until its current window ends.",
         ),
-        "drain": Listed(
+        "drain": ListedCommand(
             f"{_RUNNING}.pause", "drain", "Stop accepting jobs until `resume`, and let running jobs finish."
         ),
-        "stop": Listed(
+        "stop": ListedCommand(
             f"{_RUNNING}.stop",
             "stop",
             "Stop the agent. Running jobs may finish within the drain time; the rest are returned to the coordinator.",
         ),
-        "fsck": Listed(
+        "fsck": ListedCommand(
             f"{_OPERATORS}.fsck",
             "fsck",
             "Rebuild the log from the database, check it and the ledger. Changes nothing. Exit code 3: there are problems.",
         ),
-        "backup": Listed(
+        "backup": ListedCommand(
             f"{_OPERATORS}.backup",
             "backup",
             "Copy database, keys and settings, whether or not the agent is running, and check the copy.",
         ),
-        "restore": Listed(
+        "restore": ListedCommand(
             f"{_OPERATORS}.backup",
             "restore",
             "Restore a backup into a data directory without an agent, and check it.",
         ),
-        "migrate": Listed(
+        "migrate": ListedCommand(
             f"{_OPERATORS}.migrate",
             "migrate",
             "Move the coordinator's data from SQLite to PostgreSQL. Run it again after an interruption. Exit code 3: the copy differs.",
         ),
-        "accounts": Listed(f"{_OPERATORS}.accounts", "app", "Manage clients' accounts."),
-        "keys": Listed(f"{_OPERATORS}.keys", "app", "Manage API keys."),
-        "miners": Listed(f"{_OPERATORS}.miners", "app", "Manage the miners of this coordinator."),
-        "models": Listed(f"{_MACHINE}.models", "app", "Manage models."),
-        "engines": Listed(f"{_MACHINE}.engines", "app", "Manage engines in environments of their own."),
-        "receipts": Listed(f"{_OPERATORS}.receipts", "app", "Verify receipts."),
-        "config": Listed(f"{_MACHINE}.config", "app", "Check and show settings."),
-        "service": Listed(f"{_RUNNING}.service", "app", "Manage the agent as a systemd service."),
+        "accounts": ListedCommand(f"{_OPERATORS}.accounts", "app", "Manage clients' accounts."),
+        "keys": ListedCommand(f"{_OPERATORS}.keys", "app", "Manage API keys."),
+        "miners": ListedCommand(f"{_OPERATORS}.miners", "app", "Manage the miners of this coordinator."),
+        "models": ListedCommand(f"{_MACHINE}.models", "app", "Manage models."),
+        "engines": ListedCommand(
+            f"{_MACHINE}.engines", "app", "Manage engines in environments of their own."
+        ),
+        "receipts": ListedCommand(f"{_OPERATORS}.receipts", "app", "Verify receipts."),
+        "config": ListedCommand(f"{_MACHINE}.config", "app", "Check and show settings."),
+        "service": ListedCommand(f"{_RUNNING}.service", "app", "Manage the agent as a systemd service."),
         **_of_features(),
     }
 

@@ -14,32 +14,32 @@ from aitbc._http.drivers import AsyncDriver, Driver
 from aitbc._http.flow import Flow, Request, Session, fetch
 from aitbc._http.local import Address, find_address
 from aitbc._resources import (
-    Admin,
-    Artifacts,
-    AsyncAdmin,
-    AsyncArtifacts,
-    AsyncAudits,
-    AsyncJobs,
-    AsyncKeys,
-    AsyncLog,
-    AsyncMarketplace,
-    AsyncMiners,
-    AsyncPayouts,
-    AsyncReceipts,
-    AsyncRegistry,
-    AsyncServices,
-    AsyncWallet,
-    Audits,
-    Jobs,
-    Keys,
-    Log,
-    Marketplace,
-    Miners,
-    Payouts,
-    Receipts,
-    Registry,
-    Services,
-    Wallet,
+    AdminCalls,
+    ArtifactCalls,
+    AsyncAdminCalls,
+    AsyncArtifactCalls,
+    AsyncAuditCalls,
+    AsyncJobCalls,
+    AsyncKeyCalls,
+    AsyncLogCalls,
+    AsyncMarketplaceCalls,
+    AsyncMinerCalls,
+    AsyncPayoutCalls,
+    AsyncReceiptCalls,
+    AsyncRegistryCalls,
+    AsyncServiceCalls,
+    AsyncWalletCalls,
+    AuditCalls,
+    JobCalls,
+    KeyCalls,
+    LogCalls,
+    MarketplaceCalls,
+    MinerCalls,
+    PayoutCalls,
+    ReceiptCalls,
+    RegistryCalls,
+    ServiceCalls,
+    WalletCalls,
 )
 from aitbc.answers.accounts import LoginKey
 from aitbc.answers.health import Health
@@ -69,24 +69,25 @@ class AITBCClient:
         retries: int = DEFAULT_RETRIES,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        # Found once: a client must not change its coordinator when the environment changes.
         address, session = find_address(base_url, api_key), Session(retries)
         self.base_url = address.base_url
         self._http = httpx.Client(transport=transport, **_options(address, timeout))
         driver = Driver(self._http)
         self._session, self._driver = session, driver
-        self.jobs = Jobs(session, driver)
-        self.services = Services(session, driver)
-        self.artifacts = Artifacts(session, driver)
-        self.receipts = Receipts(session, driver)
-        self.registry = Registry(session, driver)
-        self.log = Log(session, driver)
-        self.marketplace = Marketplace(session, driver)
-        self.wallet = Wallet(session, driver)
-        self.miners = Miners(session, driver)
-        self.keys = Keys(session, driver)
-        self.admin = Admin(session, driver)
-        self.payouts = Payouts(session, driver)
-        self.audits = Audits(session, driver)
+        self.jobs = JobCalls(session, driver)
+        self.services = ServiceCalls(session, driver)
+        self.artifacts = ArtifactCalls(session, driver)
+        self.receipts = ReceiptCalls(session, driver)
+        self.registry = RegistryCalls(session, driver)
+        self.log = LogCalls(session, driver)
+        self.marketplace = MarketplaceCalls(session, driver)
+        self.wallet = WalletCalls(session, driver)
+        self.miners = MinerCalls(session, driver)
+        self.keys = KeyCalls(session, driver)
+        self.admin = AdminCalls(session, driver)
+        self.payouts = PayoutCalls(session, driver)
+        self.audits = AuditCalls(session, driver)
 
     def events(
         self,
@@ -144,19 +145,19 @@ class AsyncAITBCClient:
         self._http = httpx.AsyncClient(transport=transport, **_options(address, timeout))
         driver = AsyncDriver(self._http)
         self._session, self._driver = session, driver
-        self.jobs = AsyncJobs(session, driver)
-        self.services = AsyncServices(session, driver)
-        self.artifacts = AsyncArtifacts(session, driver)
-        self.receipts = AsyncReceipts(session, driver)
-        self.registry = AsyncRegistry(session, driver)
-        self.log = AsyncLog(session, driver)
-        self.marketplace = AsyncMarketplace(session, driver)
-        self.wallet = AsyncWallet(session, driver)
-        self.miners = AsyncMiners(session, driver)
-        self.keys = AsyncKeys(session, driver)
-        self.admin = AsyncAdmin(session, driver)
-        self.payouts = AsyncPayouts(session, driver)
-        self.audits = AsyncAudits(session, driver)
+        self.jobs = AsyncJobCalls(session, driver)
+        self.services = AsyncServiceCalls(session, driver)
+        self.artifacts = AsyncArtifactCalls(session, driver)
+        self.receipts = AsyncReceiptCalls(session, driver)
+        self.registry = AsyncRegistryCalls(session, driver)
+        self.log = AsyncLogCalls(session, driver)
+        self.marketplace = AsyncMarketplaceCalls(session, driver)
+        self.wallet = AsyncWalletCalls(session, driver)
+        self.miners = AsyncMinerCalls(session, driver)
+        self.keys = AsyncKeyCalls(session, driver)
+        self.admin = AsyncAdminCalls(session, driver)
+        self.payouts = AsyncPayoutCalls(session, driver)
+        self.audits = AsyncAuditCalls(session, driver)
 
     def events(
         self,
@@ -198,6 +199,7 @@ class AsyncAITBCClient:
 
 
 def _options(address: Address, timeout: float) -> dict[str, Any]:
+    # The version helps an operator to see which clients an incompatible change would concern.
     headers = {"User-Agent": f"aitbc-python/{version('aitbc')}"}
     if address.api_key:
         headers["Authorization"] = f"Bearer {address.api_key}"

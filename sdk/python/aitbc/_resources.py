@@ -108,7 +108,7 @@ def _async_streamed(
     return method
 
 
-class Jobs(_Resource):
+class JobCalls(_Resource):
     """Create, follow, repeat, cancel and delete jobs, and fetch their results and logs."""
 
     create = _blocking(jobs.create)
@@ -128,7 +128,7 @@ class Jobs(_Resource):
     events = _iterated(opening.follow)
 
 
-class AsyncJobs(_AsyncResource):
+class AsyncJobCalls(_AsyncResource):
     """Create, follow, repeat, cancel and delete jobs, and fetch their results and logs."""
 
     create = _awaited(jobs.create)
@@ -148,7 +148,7 @@ class AsyncJobs(_AsyncResource):
     events = _async_iterated(opening.follow)
 
 
-class Services(_Resource):
+class ServiceCalls(_Resource):
     """Call services. Each call creates a job of its type."""
 
     call = _blocking(services.call_service)
@@ -164,11 +164,12 @@ class Services(_Resource):
 
     def text_of(self, job: Job) -> TextStream:
         """Return the text of a language model's job that exists already, as `stream` does for a new one."""
+        # A stream shows the job of a service call, which may carry results; a `Job` has all its fields except these.
         created = ServiceJob.read(job.to_dict())
         return TextStream(created, self._driver.iterate(write(self._session, job.job_id)))
 
 
-class AsyncServices(_AsyncResource):
+class AsyncServiceCalls(_AsyncResource):
     """Call services. Each call creates a job of its type."""
 
     call = _awaited(services.call_service)
@@ -187,7 +188,7 @@ class AsyncServices(_AsyncResource):
         return AsyncTextStream(created, self._driver.iterate(write(self._session, job.job_id)))
 
 
-class Artifacts(_Resource):
+class ArtifactCalls(_Resource):
     """Upload, download, read, link and delete files."""
 
     upload = _blocking(artifacts.upload)
@@ -197,7 +198,7 @@ class Artifacts(_Resource):
     delete = _blocking(artifacts.delete)
 
 
-class AsyncArtifacts(_AsyncResource):
+class AsyncArtifactCalls(_AsyncResource):
     """Upload, download, read, link and delete files."""
 
     upload = _awaited(artifacts.upload)
@@ -207,7 +208,7 @@ class AsyncArtifacts(_AsyncResource):
     delete = _awaited(artifacts.delete)
 
 
-class Receipts(_Resource):
+class ReceiptCalls(_Resource):
     """Fetch and export receipts, or have the coordinator verify them."""
 
     get = _blocking(receipts.get)
@@ -215,7 +216,7 @@ class Receipts(_Resource):
     export = _blocking(receipts.export)
 
 
-class AsyncReceipts(_AsyncResource):
+class AsyncReceiptCalls(_AsyncResource):
     """Fetch and export receipts, or have the coordinator verify them."""
 
     get = _awaited(receipts.get)
@@ -223,7 +224,7 @@ class AsyncReceipts(_AsyncResource):
     export = _awaited(receipts.export)
 
 
-class Registry(_Resource):
+class RegistryCalls(_Resource):
     """The registry of services, with their inputs and hardware requirements."""
 
     services = _blocking(registry.services)
@@ -233,7 +234,7 @@ class Registry(_Resource):
     validate = _blocking(registry.validate)
 
 
-class AsyncRegistry(_AsyncResource):
+class AsyncRegistryCalls(_AsyncResource):
     """The registry of services, with their inputs and hardware requirements."""
 
     services = _awaited(registry.services)
@@ -243,7 +244,7 @@ class AsyncRegistry(_AsyncResource):
     validate = _awaited(registry.validate)
 
 
-class Log(_Resource):
+class LogCalls(_Resource):
     """The coordinator's log: checkpoint, proofs and tiles. `aitbc.monitor` verifies them."""
 
     checkpoint = _blocking(log.checkpoint)
@@ -251,7 +252,7 @@ class Log(_Resource):
     tile = _blocking(log.tile)
 
 
-class AsyncLog(_AsyncResource):
+class AsyncLogCalls(_AsyncResource):
     """The coordinator's log: checkpoint, proofs and tiles. `aitbc.monitor` verifies them."""
 
     checkpoint = _awaited(log.checkpoint)
@@ -259,7 +260,7 @@ class AsyncLog(_AsyncResource):
     tile = _awaited(log.tile)
 
 
-class Marketplace(_Resource):
+class MarketplaceCalls(_Resource):
     """The marketplace: miners' offers, jobs assigned to them, and statistics."""
 
     create_offer = _blocking(marketplace.create_offer)
@@ -271,7 +272,7 @@ class Marketplace(_Resource):
     stats = _blocking(marketplace.stats)
 
 
-class AsyncMarketplace(_AsyncResource):
+class AsyncMarketplaceCalls(_AsyncResource):
     """The marketplace: miners' offers, jobs assigned to them, and statistics."""
 
     create_offer = _awaited(marketplace.create_offer)
@@ -283,21 +284,21 @@ class AsyncMarketplace(_AsyncResource):
     stats = _awaited(marketplace.stats)
 
 
-class Wallet(_Resource):
+class WalletCalls(_Resource):
     """The wallet's balance and transactions."""
 
     get = _blocking(wallet.get)
     transactions = _blocking(wallet.transactions)
 
 
-class AsyncWallet(_AsyncResource):
+class AsyncWalletCalls(_AsyncResource):
     """The wallet's balance and transactions."""
 
     get = _awaited(wallet.get)
     transactions = _awaited(wallet.transactions)
 
 
-class Miners(_Resource):
+class MinerCalls(_Resource):
     """Miners: their statistics and state, and the commands of their owners."""
 
     stats = _blocking(miners.stats)
@@ -316,7 +317,7 @@ class Miners(_Resource):
     is_attested = _blocking(sealing.is_attested)
 
 
-class AsyncMiners(_AsyncResource):
+class AsyncMinerCalls(_AsyncResource):
     """Miners: their statistics and state, and the commands of their owners."""
 
     stats = _awaited(miners.stats)
@@ -335,7 +336,7 @@ class AsyncMiners(_AsyncResource):
     is_attested = _awaited(sealing.is_attested)
 
 
-class Keys(_Resource):
+class KeyCalls(_Resource):
     """The client's own API key, and the other keys of its account."""
 
     me = _blocking(keys.me)
@@ -345,7 +346,7 @@ class Keys(_Resource):
     revoke = _blocking(keys.revoke)
 
 
-class AsyncKeys(_AsyncResource):
+class AsyncKeyCalls(_AsyncResource):
     """The client's own API key, and the other keys of its account."""
 
     me = _awaited(keys.me)
@@ -355,7 +356,7 @@ class AsyncKeys(_AsyncResource):
     revoke = _awaited(keys.revoke)
 
 
-class Admin(_Resource):
+class AdminCalls(_Resource):
     """Administration: accounts, keys, tokens, and an overview."""
 
     accounts = _blocking(admin.accounts)
@@ -376,7 +377,7 @@ class Admin(_Resource):
     overview = _blocking(admin.overview)
 
 
-class AsyncAdmin(_AsyncResource):
+class AsyncAdminCalls(_AsyncResource):
     """Administration: accounts, keys, tokens, and an overview."""
 
     accounts = _awaited(admin.accounts)
@@ -397,7 +398,7 @@ class AsyncAdmin(_AsyncResource):
     overview = _awaited(admin.overview)
 
 
-class Payouts(_Resource):
+class PayoutCalls(_Resource):
     """Payouts: batches for administrators; payments, addresses and proofs for miners' owners."""
 
     batches = _blocking(payouts.batches)
@@ -415,7 +416,7 @@ class Payouts(_Resource):
     proof = _blocking(payouts.proof)
 
 
-class AsyncPayouts(_AsyncResource):
+class AsyncPayoutCalls(_AsyncResource):
     """Payouts: batches for administrators; payments, addresses and proofs for miners' owners."""
 
     batches = _awaited(payouts.batches)
@@ -433,7 +434,7 @@ class AsyncPayouts(_AsyncResource):
     proof = _awaited(payouts.proof)
 
 
-class Audits(_Resource):
+class AuditCalls(_Resource):
     """Audits of results by other miners, and canaries, the jobs with known answers."""
 
     list = _blocking(audits.list_audits)
@@ -446,7 +447,7 @@ class Audits(_Resource):
     delete_canary = _blocking(audits.delete_canary)
 
 
-class AsyncAudits(_AsyncResource):
+class AsyncAuditCalls(_AsyncResource):
     """Audits of results by other miners, and canaries, the jobs with known answers."""
 
     list = _awaited(audits.list_audits)

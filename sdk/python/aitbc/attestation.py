@@ -54,6 +54,7 @@ def attest(
         "miner_id": miner_id,
         "fence": str(fence),
     }
+    # What cannot be verified must not be signed: a receipt with it would be worthless, and its job is paid.
     _check(fields)
     return {**fields, "signature": sign_detached(ATTESTATION_TYPE, canonical_json(fields), signing_key)}
 
@@ -63,6 +64,7 @@ def verify_attestation(attestation: object, log_public_key: bytes) -> Attestatio
 
     Raises `FormatError` for a wrong shape, `VerificationError` when `log_public_key` (32 bytes) did not sign it.
     """
+    # Exactly these fields, since any other one would be in the receipt without being signed.
     fields = dict(exact(attestation, (*_SIGNED_FIELDS, "signature"), "The attestation"))
     signature = text(fields.pop("signature"), "The attestation's signature")
     _check(fields)
@@ -85,4 +87,5 @@ def _check(fields: dict[str, Any]) -> None:
     text(fields["statement_sha256"], "The attestation's statement_sha256", HEX_SHA256)
     text(fields["job_id"], "The attestation's job_id", JOB_ID)
     text(fields["miner_id"], "The attestation's miner_id", MINER_ID)
+    # Text in the signed bytes, since a fence may be larger than the integers that every JSON parser keeps exact.
     text(fields["fence"], "The attestation's fence", FENCE)

@@ -32,6 +32,7 @@ def canonical_json(value: Any) -> bytes:
     if encoded is not None:
         return encoded
     try:
+        # Slow, and the reference: what the fast way is not certain about is decided here.
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise FormatError(f"The value has no canonical JSON form: {error}.") from error
@@ -68,6 +69,7 @@ def _alike(value: Any) -> Any:
     if kind is list or kind is tuple:
         return [item if type(item) in _ALIKE else _alike(item) for item in value]
     if kind is float:
+        # JCS writes 1.0 as 1, as JavaScript does.
         if value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
             return int(value)
         if _SMALLEST <= abs(value) < _LARGEST and not value.is_integer():
@@ -95,6 +97,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Two parsers may keep different ones of two equal keys, and would verify different documents.
     result = dict(pairs)
     if len(result) != len(pairs):
         raise FormatError("A JSON object repeats a key.")
@@ -107,6 +110,7 @@ def _refuse_constant(name: str) -> Any:
 
 def _finite(text: str) -> float:
     number = float(text)
+    # Python reads 1e999 as infinity, which has no JSON form.
     if not math.isfinite(number):
         raise FormatError("A JSON number is too large.")
     return number
@@ -141,9 +145,11 @@ def b64decode(text: str) -> bytes:
     Raises `FormatError` for every other form: white space, missing padding, other alphabets, and nonzero trailing bits.
     """
     try:
+        # The lenient mode skips unknown characters, so that many texts would stand for the same signature.
         data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:
         raise FormatError(f"This is not standard base64: {error}.") from error
+    # The strict mode still accepts nonzero bits after the last byte.
     if b64encode(data) != text:
         raise FormatError("This is not canonical base64.")
     return data

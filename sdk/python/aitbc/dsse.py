@@ -43,6 +43,7 @@ def verify_detached(payload_type: str, payload: bytes, signature_b64: str, publi
 
 def verify_bytes(message: bytes, signature: bytes, public_key: bytes) -> bool:
     """Return whether `signature` (64 bytes) is the Ed25519 signature of `public_key` (32 bytes) over `message` itself."""
+    # PyNaCl raises another error for these, which would look like a mistake of the program.
     if len(signature) != SIGNATURE_SIZE or len(public_key) != PUBLIC_KEY_SIZE:
         return False
     try:
@@ -74,11 +75,13 @@ def read_envelope(envelope: object, payload_type: str) -> tuple[bytes, str]:
     if len(signatures) != 1:
         raise FormatError("The envelope does not have exactly one signature.")
     signature = exact(signatures[0], ("keyid", "sig"), "The envelope's signature")
+    # It is not signed, so anybody could have changed it, and two envelopes of the same statement would differ.
     if signature["keyid"] != "":
         raise FormatError("The envelope's signature has a keyid.")
     payload, sig = fields["payload"], signature["sig"]
     if not isinstance(payload, str) or not isinstance(sig, str):
         raise FormatError("The envelope's payload or signature is not a string.")
+    # Here and not only when verifying: the leaf of the log contains the signature as it is.
     if len(b64decode(sig)) != SIGNATURE_SIZE:
         raise FormatError("The envelope's signature does not have 64 bytes.")
     return b64decode(payload), sig

@@ -196,6 +196,7 @@ class ValidationFailed(APIError):
         return {str(name): str(text) for name, text in fields.items()} if isinstance(fields, Mapping) else {}
 
     def __str__(self) -> str:
+        # A coordinator names the first fields in its message already.
         missing = [f"{name}: {text}" for name, text in self.fields.items() if text not in self.message]
         return f"{self.message} {'; '.join(missing)} ({self.code})" if missing else super().__str__()
 

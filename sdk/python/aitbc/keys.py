@@ -28,6 +28,7 @@ _KIND_WORDS = {
 def miner_id(public_key: bytes) -> str:
     """Return `miner_` and the first 26 characters of the lower-case base32 of the key's SHA-256."""
     _check_size(public_key)
+    # Base32 has no characters that shells, URLs or file names treat in a special way. 26 of them are 130 bits.
     digest = base64.b32encode(hashlib.sha256(public_key).digest()).decode("ascii").lower()
     return f"miner_{digest[:_MINER_ID_CHARACTERS]}"
 
@@ -55,6 +56,7 @@ def parse_vkey(text: str, kind: bytes = ED25519_TYPE) -> tuple[str, bytes]:
     Raises `FormatError`, also if the key id does not match, or for a key of another `kind`.
     """
     role = "log" if kind == ED25519_TYPE else "witness"
+    # Base64 may contain plus signs too, so only the first two separate.
     parts = text.split("+", _VKEY_PARTS - 1)
     if len(parts) != _VKEY_PARTS:
         raise FormatError(f"A {role} key has the form name+keyid+base64.")
@@ -64,9 +66,11 @@ def parse_vkey(text: str, kind: bytes = ED25519_TYPE) -> tuple[str, bytes]:
     data = b64decode(encoded)
     if len(data) != 1 + PUBLIC_KEY_SIZE or data[:1] not in {ED25519_TYPE, COSIGNATURE_TYPE}:
         raise FormatError(f"The {role} key is not an Ed25519 key.")
+    # A witness's key in place of a log's is a common mistake, which deserves its own message.
     if data[:1] != kind:
         raise FormatError(f"{name} is not the key of a {role}: {_KIND_WORDS[data[:1]]}.")
     public_key = data[1:]
+    # The id is short and only finds a key among others; what it protects from are typing errors.
     if key_id(name, public_key, kind).hex() != identifier:
         raise FormatError(
             f"The {role} key's id does not agree with its name and key: it was changed or mistyped."

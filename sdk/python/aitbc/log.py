@@ -57,6 +57,7 @@ def receipt_leaf(envelope: Mapping[str, Any]) -> bytes:
     An entry of a log has at most 65,535 bytes. For a larger envelope (thousands of output files), the leaf has `payloadSHA256`, the
     lower-case hex digest of the payload's bytes, instead of the payload.
     """
+    # The envelope alone: it is the word of the miner, which the coordinator cannot make up.
     leaf = canonical_json(dict(envelope))
     if len(leaf) <= MAX_ENTRY:
         return leaf
@@ -67,6 +68,7 @@ def receipt_leaf(envelope: Mapping[str, Any]) -> bytes:
 def parse_checkpoint(text: str) -> Checkpoint:
     """Parse the checkpoint in a note's text, NOT verified. Raises `FormatError`."""
     lines = text.removesuffix("\n").split("\n")
+    # Further lines are extensions, which the format allows and this program does not need.
     if len(lines) < _BODY_LINES or not all(lines):
         raise FormatError("The checkpoint lacks its origin, size or root.")
     origin, size, root = lines[:_BODY_LINES]
@@ -78,6 +80,7 @@ def open_checkpoint(checkpoint: str | bytes | Note, log_key: str) -> Checkpoint:
     note = checkpoint if isinstance(checkpoint, Note) else parse_note(checkpoint)
     require_signature(note, log_key)
     opened = parse_checkpoint(note.text)
+    # A key that serves two logs must not let one vouch for the other.
     if opened.origin != parse_vkey(log_key)[0]:
         raise VerificationError("The checkpoint is another log's.")
     return opened
@@ -89,11 +92,13 @@ def parse_proof(proof: str | bytes) -> Proof:
     lines = head.split("\n")
     if not separator or lines.pop(0) != PROOF_HEADER:
         raise FormatError(f"The proof does not begin with {PROOF_HEADER}.")
+    # Optional data of the format. It must be well-formed, but nothing here depends on it.
     if lines and lines[0].startswith("extra "):
         b64decode(lines.pop(0).removeprefix("extra "))
     if not lines or not lines[0].startswith("index "):
         raise FormatError("The proof lacks its index.")
     index = _number(lines.pop(0).removeprefix("index "), "The proof's index")
+    # One hash for each level: no tree has more, so a longer proof only costs time.
     if len(lines) > _MAX_PROOF_HASHES:
         raise FormatError("The proof has too many hashes.")
     return Proof(index, tuple(_hash(line, "A hash of the proof") for line in lines), parse_note(note))

@@ -18,12 +18,13 @@ NodeSource = Callable[[int, int], bytes]
 
 def leaf_hash(leaf: bytes) -> bytes:
     """Return SHA-256(0x00 || leaf)."""
+    # The first byte differs from that of nodes, so that no node can be presented as a leaf.
     return hashlib.sha256(b"\x00" + leaf).digest()
 
 
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """Return SHA-256(0x01 || left || right)."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
+def node_hash(left_child: bytes, right_child: bytes) -> bytes:
+    """Return SHA-256(0x01 || left_child || right_child)."""
+    return hashlib.sha256(b"\x01" + left_child + right_child).digest()
 
 
 def fold(hashes: Sequence[bytes]) -> bytes:
@@ -59,6 +60,7 @@ def consistency_proof(nodes: NodeSource, old_size: int, new_size: int) -> list[b
     """Return the hashes that prove that the tree of `new_size` leaves extends that of `old_size` (RFC 6962, section 2.1.2)."""
     if not 0 <= old_size <= new_size:
         raise ValueError(f"a tree of {new_size} leaves does not continue one of {old_size}")
+    # Nothing lies between the two trees, so RFC 6962 has an empty proof.
     if old_size in {0, new_size}:
         return []
     hashes = []
@@ -80,8 +82,10 @@ def _range_hash(nodes: NodeSource, start: int, end: int) -> bytes:
     """Return the hash over the leaves from `start` to before `end`. `start` is a multiple of the size of every full subtree in it."""
     count = end - start
     if count & (count - 1) == 0:
+        # A full subtree, whose hash is stored as one node.
         level = count.bit_length() - 1
         return nodes(level, start >> level)
+    # RFC 6962 splits at the largest power of two, so that the left part never changes when the tree grows.
     middle = start + _split(count)
     return node_hash(_range_hash(nodes, start, middle), _range_hash(nodes, middle, end))
 
@@ -111,6 +115,7 @@ def _sides(node: int, last: int, count: int) -> list[bool] | None:
     """
     sides: list[bool] = []
     while last and len(sides) < count:
+        # The last node of a level may be alone, so its sibling is further up and on the left.
         on_left = bool(node & 1) or node == last
         sides.append(on_left)
         while on_left and node and not node & 1:  # levels on which the last node has no sibling
@@ -128,13 +133,16 @@ def verify_consistency(
     if old_size in {0, new_size}:
         expected_root = EMPTY_ROOT if old_size == 0 else new_root
         return not hashes and old_root == expected_root and (new_size > 0 or new_root == EMPTY_ROOT)
+    # The old root of a full tree is a node of the new one, and is left out of the proof since both sides know it.
     path = [old_root, *hashes] if old_size & (old_size - 1) == 0 else list(hashes)
     node, last = old_size - 1, new_size - 1
+    # Levels on which the old tree's last node is a right child are full on both sides, so the proof starts above them.
     while node & 1:
         node, last = node >> 1, last >> 1
     sides = _sides(node, last, len(path) - 1)
     if sides is None:
         return False
+    # Both roots are computed from the same hashes: that is what proves that one tree extends the other.
     computed_old = computed_new = path[0]
     for sibling, on_left in zip(path[1:], sides, strict=True):
         computed_new = node_hash(sibling, computed_new) if on_left else node_hash(computed_new, sibling)
@@ -153,6 +161,7 @@ class Frontier:
         """Append leaves, given by their hashes."""
         for node in leaf_hashes:
             size, peak = self.size, node
+            # Each bit that is set is a full subtree. Two of the same size make the next larger one, as when adding binary numbers.
             while size & 1:
                 peak, size = node_hash(self._peaks.pop(), peak), size >> 1
             self._peaks.append(peak)

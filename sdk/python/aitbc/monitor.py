@@ -68,9 +68,11 @@ def verify_log(
     `TransportError` if the log cannot be read.
     """
     report, outcome = Report(), LogReport()
+    # A server could show each check another content, so each file is read once.
     source = _CachedSource(source)
     outcome.checks = report.checks
     content = source.read("checkpoint")
+    # Without a signed checkpoint there is nothing to compare the log with.
     note = report.attempt("checkpoint", lambda: _note(content))
     checkpoint = None if note is None else report.attempt("checkpoint", lambda: policy.open(note))
     if note is None or checkpoint is None:
@@ -106,6 +108,7 @@ class _CachedSource:
         self._stored: dict[str, bytes | None] = {}
 
     def read(self, path: str) -> bytes | None:
+        # These are almost the whole log, which may not fit into memory.
         if path.startswith("tile/entries/") or (path.startswith("tile/0/") and ".p/" not in path):
             return self._source.read(path)
         if path not in self._stored:
@@ -125,6 +128,7 @@ def _tile(source: LogSource, tile: Tile) -> bytes:
     """Read a tile or bundle. If a partial one was replaced by the full one meanwhile, read the full one."""
     content = source.read(tile.path)
     if content is None and tile.width < TILE_WIDTH:
+        # The log may grow while it is read, and drops partial tiles then.
         content = source.read(Tile(tile.level, tile.index).path)
     if content is None:
         raise VerificationError(f"The log lacks {tile.path}.")
@@ -155,6 +159,7 @@ def _compare(
             f"the log was truncated: it had {seen_checkpoint.size} leaves, and signs for {newest.size} now",
         )
     else:
+        # The proof is computed here from the tiles, so no server is asked for one that suits it.
         extended = report.attempt(name, lambda: _extends(source, newest, seen_checkpoint))
         if extended is not None:
             report.expect(
@@ -186,16 +191,19 @@ class _Leaves:
         """Add the checks for the leaves from `first`, and for all tiles above them."""
         folds = []
         for bundle in tiles_of(self._size, None):
+            # Only whole bundles can be skipped, since the tile above has one hash for each.
             if (bundle.index + 1) * TILE_WIDTH <= first and bundle.width == TILE_WIDTH:
                 continue
             if (hashes := self._report.attempt("leaves", lambda: self._bundle(bundle))) is None:  # noqa: B023 - called at once
                 return
             folds.append(hashes)
+        # A log that was exchanged altogether would fill the screen.
         if self._changed > _MOST_NAMED:
             self._report.expect("leaves", False, "", f"{self._changed} leaves were changed in all")
         if not self._changed:
             good = f"{self._size - first} leaves match the hashes in the tiles"
             self._report.expect("leaves", True, good, "")
+        # Proofs are made from the upper tiles, so these must follow from the leaves that anybody can read.
         start = first // TILE_WIDTH
         if self._report.attempt("tiles", lambda: self._upper_tiles(start, folds)) is not None:
             self._report.expect("tiles", True, "every tile matches the tiles below it", "")
@@ -223,6 +231,7 @@ class _Leaves:
                     self._report.expect(
                         f"leaf {index}", False, "", "was changed: it does not have its hash in the tile"
                     )
+                # What the leaf says is not the log's, so it is not counted.
                 continue
             self._content(index, entry)
         return fold(hashes) if bundle.width == TILE_WIDTH else b""
@@ -261,6 +270,7 @@ class _Leaves:
                 self._outcome.verdicts += 1
             elif isinstance(fields, dict) and fields.get("payloadType") == PAYLOAD_TYPE:
                 self._outcome.receipts += 1
+                # A receipt that is too large for a leaf has only the digest of its statement there.
                 if "payload" in fields:
                     statement = parse_statement(b64decode(fields["payload"]))
                     self._match(index, statement.job_id, self._prices, statement.price, self._paid)
@@ -272,6 +282,7 @@ class _Leaves:
     def _match(
         self, index: int, job_id: str, mine: dict[str, Decimal], amount: Decimal, charges: dict[str, Decimal]
     ) -> None:
+        # Receipt and settlement come in any order; the first waits for the other, and a pair is forgotten.
         charge = charges.pop(job_id, None)
         if charge is None:
             mine[job_id] = amount

@@ -65,6 +65,7 @@ def parse_note(note: str | bytes) -> Note:
     content = utf8(note)
     if len(content) > MAX_NOTE:
         raise FormatError("The signed note is too long.")
+    # The last empty line separates, since the text itself may contain empty lines.
     body, separator, signatures = content.rpartition("\n\n")
     if not separator or not body or not signatures.endswith("\n") or _CONTROL.search(content):
         raise FormatError("This is not a signed note.")
@@ -103,11 +104,13 @@ def require_signature(note: Note, log_key: str) -> None:
     Raises `VerificationError` if its signature is missing or wrong. Signatures of other keys are ignored.
     """
     origin, public_key = parse_vkey(log_key)
+    # By name and id: a note may have signatures of keys that this program does not know, of any type.
     signatures = [
         item for item in note.signatures if item.name == origin and item.key_id == key_id(origin, public_key)
     ]
     if not signatures:
         raise VerificationError("The note is not signed by the given log key.")
+    # All, because a wrong signature under the log's name is a forgery, even next to a right one.
     if not all(verify_bytes(note.text.encode(), item.signature, public_key) for item in signatures):
         raise VerificationError("The note's signature does not verify under the given log key.")
 
@@ -133,6 +136,7 @@ def find_cosignature(note: Note, witness: str) -> tuple[NoteSignature, int] | No
         if not item.is_of(name, public_key, COSIGNATURE_TYPE):
             continue
         timestamp = int.from_bytes(item.signature[:_TIMESTAMP_SIZE], "big")
+        # The timestamp stands before the signature, which covers it.
         right_size = len(item.signature) == _TIMESTAMP_SIZE + SIGNATURE_SIZE and timestamp <= _MAX_TIMESTAMP
         message = _cosigned(note.text, timestamp)
         if not right_size or not verify_bytes(message, item.signature[_TIMESTAMP_SIZE:], public_key):
@@ -150,6 +154,7 @@ def utf8(value: str | bytes) -> str:
     """Return the text if UTF-8 can represent it. Raises `FormatError`."""
     try:
         content = value.decode("utf-8") if isinstance(value, bytes) else value
+        # Python's strings may contain halves of surrogate pairs, which no bytes stand for.
         content.encode("utf-8")
     except UnicodeError as error:
         raise FormatError("The text is not UTF-8.") from error

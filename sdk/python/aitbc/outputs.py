@@ -36,9 +36,11 @@ def output_files(results: Any) -> tuple[OutputFile, ...]:
 
 def _walk(value: Any) -> Iterator[OutputFile]:
     if isinstance(value, Mapping):
+        # What is inside of a file's description is not another file.
         if (file := _output_file(value)) is not None:
             yield file
             return
+        # JCS sorts by UTF-16 code units, as JavaScript compares strings.
         for key in sorted(value, key=lambda key: str(key).encode("utf-16-be", "surrogatepass")):
             yield from _walk(value[key])
     elif isinstance(value, (list, tuple)):
@@ -53,6 +55,7 @@ def _output_file(value: Mapping[str, Any]) -> OutputFile | None:
         return None
     if not isinstance(name, str) or not isinstance(media_type, str) or not isinstance(url, str):
         return None
+    # In Python, True is an integer.
     if not isinstance(size, int) or isinstance(size, bool):
         return None
     return OutputFile(artifact_id, name, media_type, size)

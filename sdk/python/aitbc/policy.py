@@ -31,7 +31,7 @@ _NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class WitnessGroup:
     """A group of witnesses or groups. It is witnessed if at least `threshold` of its `members` are."""
 
     threshold: int
@@ -44,7 +44,7 @@ class Policy:
 
     logs: Mapping[str, str]
     witnesses: Mapping[str, str]
-    groups: Mapping[str, Group]
+    groups: Mapping[str, WitnessGroup]
     quorum: str
 
     @classmethod
@@ -82,6 +82,7 @@ class Policy:
 
     def log_key(self, origin: str) -> str | None:
         """Return the vkey of the log with this origin. A policy with a single log returns that log's vkey for every origin."""
+        # The caller then says which log differs, rather than that there is no key for it.
         if len(self.logs) == 1:
             return next(iter(self.logs.values()))
         return self.logs.get(origin)
@@ -110,6 +111,7 @@ class Policy:
         group = self.groups.get(name)
         if group is None:
             return name in witnesses
+        # A group is defined before it is used, so the recursion ends.
         return sum(self._witnessed(member, witnesses) for member in group.members) >= group.threshold
 
 
@@ -119,7 +121,7 @@ class _Parser:
     def __init__(self) -> None:
         self.logs: dict[str, str] = {}
         self.witnesses: dict[str, str] = {}
-        self.groups: dict[str, Group] = {}
+        self.groups: dict[str, WitnessGroup] = {}
         self.quorum: str | None = None
         self._keys: set[tuple[str, bytes]] = set()
         self._members: set[str] = set()
@@ -161,6 +163,7 @@ class _Parser:
         for member in members:
             if member not in self.witnesses and member not in self.groups:
                 raise FormatError(f"{member} was not defined before.")
+            # A witness in two groups would count twice for a quorum over both.
             if member in self._members:
                 raise FormatError(f"{member} is already a member of this group or another.")
             self._members.add(member)
@@ -168,7 +171,7 @@ class _Parser:
         least = thresholds.get(threshold) or (int(threshold) if _NUMBER.fullmatch(threshold) else 0)
         if not 1 <= least <= len(members):
             raise FormatError(f"the threshold is `all`, `any`, or from 1 to {len(members)}.")
-        self.groups[name] = Group(least, tuple(members))
+        self.groups[name] = WitnessGroup(least, tuple(members))
 
     def _quorum(self, name: str) -> None:
         if self.quorum is not None:
@@ -180,10 +183,12 @@ class _Parser:
     def _new_name(self, name: str) -> None:
         if name == _NONE or name in self.witnesses or name in self.groups:
             raise FormatError(f"the name {name} is taken.")
+        # Each witness costs a signature check, and a policy may come from elsewhere.
         if len(self.witnesses) + len(self.groups) >= _MAX_NAMES:
             raise FormatError("it has too many witnesses and groups.")
 
     def _new_key(self, kind: str, public_key: bytes) -> None:
+        # Two names for one key would let a single witness count as two.
         if (kind, public_key) in self._keys:
             raise FormatError("the key is named twice.")
         self._keys.add((kind, public_key))

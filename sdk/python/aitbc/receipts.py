@@ -72,6 +72,7 @@ def build_receipt(
     `envelope` is verified with the miner's `public_key` and contains `statement`. `assigned_at` and `completed_at` are RFC 3339 UTC with
     `Z`. `signing_key` is the log's key.
     """
+    # Of the bytes that were signed, not of the statement encoded again.
     digest = sha256_hex(b64decode(envelope["payload"]))
     attestations = [
         attest(
@@ -108,6 +109,7 @@ def verify_bundle(
     bundle: object, log_key: Trust, artifacts: Mapping[str, Artifact] | None = None
 ) -> Verification:
     """Verify an exported bundle: its receipt, proof and results, and any `artifacts` (see `verify_receipt`)."""
+    # Outside of the checks: a malformed key is the caller's mistake, and says nothing about the receipt.
     policy = _policy(log_key)
     report = Report()
     fields = report.attempt("bundle", lambda: exact(bundle, _BUNDLE_FIELDS, "The bundle"))
@@ -145,6 +147,7 @@ def verify_receipt(
     _verify(report, receipt, policy)
     if proof is not None:
         _verify_proof(report, receipt, proof, policy)
+    # Without a proof there is no checkpoint, and a policy that nobody checks must not look as if it were met.
     elif policy.quorum != "none":
         report.expect("witnesses", False, "", "the policy asks for witnesses, which only a proof can show")
     if results is not None:
@@ -170,11 +173,13 @@ def _verify(report: Report, receipt: object, policy: Policy) -> None:
     if payload is None:
         return
     identifier = miner_id(public_key)
+    # The key is in the receipt itself, and names the miner: the id is its digest.
     report.signed = report.expect("miner signature", True, f"verifies under the key of {identifier}", "")
     statement = report.attempt("statement", lambda: parse_statement(payload))
     if statement is None:
         return
     report.statement = statement
+    # The fields outside of the envelope are not signed, and repeat what is.
     _verify_fields(report, fields, statement, identifier)
     log_key = policy.log_key(statement.origin)
     if log_key is None:
@@ -188,6 +193,7 @@ def _verify(report: Report, receipt: object, policy: Policy) -> None:
         f"the statement is for the log {statement.origin}, not for {origin}",
     )
     attestations = _verify_attestations(report, fields, log_public_key, sha256_hex(payload), statement)
+    # Times can only be compared if both ends of the run are attested.
     if len(attestations) == len(KINDS):
         report.expect(
             "created_at",
@@ -236,6 +242,7 @@ def _verify_attestations(
     entries = report.attempt(
         "attestations", lambda: items(fields["attestations"], "The list of attestations")
     )
+    # More than these two would be words of the coordinator that nobody checks.
     if entries is None or not report.expect(
         "attestations",
         len(entries) == len(KINDS),
@@ -245,6 +252,7 @@ def _verify_attestations(
         return []
     valid = []
     for kind, entry in zip(KINDS, entries, strict=True):
+        # In a fixed order, so that a completion cannot stand in for an assignment.
         attestation = report.attempt(kind, partial(verify_attestation, entry, log_public_key))
         if attestation is None:
             continue
@@ -300,10 +308,12 @@ def time_errors(
 
 def _moment(time: str) -> datetime:
     moment = datetime.fromisoformat(time)
+    # JavaScript has no finer times, and both SDKs must come to the same verdict.
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _verify_price(report: Report, statement: Statement) -> None:
+    # At most, because the job's maximum cost caps the price, and is not in the statement.
     full = uncapped_price(statement.units, statement.unit_price)
     report.expect(
         "price",
@@ -315,8 +325,10 @@ def _verify_price(report: Report, statement: Statement) -> None:
 
 def _verify_proof(report: Report, receipt: object, text_of_proof: object, policy: Policy) -> None:
     """Check that a checkpoint that the policy accepts includes the receipt's leaf."""
+    # What is wrong with the receipt is reported already.
     if report.statement is None or not isinstance(receipt, Mapping):
         return
+    # Computed here from the envelope, so that the proof is about exactly this receipt.
     leaf = receipt_leaf(receipt["envelope"])
     proof = report.attempt("proof", lambda: parse_proof(text(text_of_proof, "The proof")))
     if proof is None:

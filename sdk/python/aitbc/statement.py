@@ -141,6 +141,7 @@ class Statement:
     def __post_init__(self) -> None:
         if not self.subject or self.subject[0].name != RESULT_NAME:
             raise FormatError(f"The statement's first subject is not {RESULT_NAME}.")
+        # One order only, since two orders would be two statements about the same run.
         if list(self.inputs) != sorted(self.inputs, key=lambda item: item.name):
             raise FormatError("The statement's inputs are not sorted by name.")
         for item in (*self.subject, *self.inputs, *((self.model,) if self.model else ())):
@@ -192,6 +193,7 @@ class Statement:
             "unit_price": money(self.unit_price),
             "price": money(self.price),
         }
+        # Old statements must keep their bytes, and so their signatures: a field that they lack is left out, never null.
         if self.sandbox is not None:
             predicate["sandbox"] = self.sandbox
         if self.evidence_sha256 is not None:
@@ -214,6 +216,7 @@ def parse_statement(payload: bytes) -> Statement:
     """Parse a signed payload. Raises `FormatError` unless it is byte for byte the output of `Statement.to_payload`."""
     top = exact(parse_json(payload), ("_type", "subject", "predicateType", "predicate"), "The statement")
     value = top["predicate"]
+    # Only these may be missing; any other difference is an error, since it would not be understood and yet be signed.
     optional = [name for name in _OPTIONAL_FIELDS if isinstance(value, Mapping) and name in value]
     predicate = exact(value, (*_PREDICATE_FIELDS, *optional), "The statement's predicate")
     runner = exact(predicate["runner"], ("name", "version"), "The statement's runner")
@@ -223,6 +226,7 @@ def parse_statement(payload: bytes) -> Statement:
         subject=_digests(top["subject"], "subject"),
         job_id=predicate["job_id"],
         miner_id=predicate["miner_id"],
+        # Text in JSON, as a number could lose its last digit in another language.
         fence=int(text(predicate["fence"], "The statement's fence", FENCE)),
         origin=predicate["origin"],
         spec_digest=predicate["spec_digest"],
@@ -249,6 +253,7 @@ def parse_statement(payload: bytes) -> Statement:
         sealed=Sealing.read(predicate["sealed"]) if "sealed" in optional else None,
         attestation=_attestation(predicate["attestation"]) if "attestation" in optional else None,
     )
+    # Two texts with the same meaning would have two digests, and a receipt could be logged twice.
     if statement.to_payload() != payload:
         raise FormatError("The statement is not in its canonical form, or not of this network's type.")
     return statement
@@ -303,6 +308,7 @@ def uncapped_price(units: Decimal, unit_price: Decimal) -> Decimal:
     """Return units x unit price, rounded up to 8 decimals."""
     if units < 0 or unit_price < 0:
         raise FormatError("Units and prices are not negative.")
+    # Rounded once and at the end, as miners, coordinators and verifiers must all come to the same price.
     return _EXACT.multiply(units, unit_price).quantize(_CENT, context=_EXACT)
 
 
@@ -321,9 +327,11 @@ def decimal_text(number: Decimal) -> str:
     """Format a decimal in its canonical form: no exponent, no trailing zeros. Raises `FormatError` for NaN and infinities."""
     if not number.is_finite():
         raise FormatError(f"{number} is not a number that can be signed.")
+    # `str` would write small and large numbers with an exponent.
     result = format(number, "f")
     if "." in result:
         result = result.rstrip("0").rstrip(".")
+    # Decimal has a negative zero, which must not be another text than zero.
     return "0" if result in {"-0", ""} else result
 
 

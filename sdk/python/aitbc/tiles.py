@@ -36,6 +36,7 @@ class Tile:
     def path(self) -> str:
         """The tile's path below the log's prefix."""
         digits = f"{self.index:03}"
+        # Filled up to groups of three digits, the names of folders with at most 1000 entries each.
         digits = digits.zfill(-len(digits) // 3 * -3)
         parts = [digits[i : i + 3] for i in range(0, len(digits), 3)]
         name = "/".join([*(f"x{part}" for part in parts[:-1]), parts[-1]])
@@ -51,6 +52,7 @@ def parse_tile_path(path: str) -> Tile:
     level, name, width = match.groups()
     index = int(name.replace("/x", "").replace("/", ""))
     tile = Tile(None if level == "entries" else int(level), index, int(width or TILE_WIDTH))
+    # Each tile has one name only, so that caches and copies cannot have it twice.
     if tile.path != path or (tile.level or 0) > _MAX_LEVEL:
         raise FormatError("This is not the path of a tile.")
     return tile
@@ -101,6 +103,7 @@ class TiledTree:
         hashes = self._tiles.get((level, index))
         if hashes is None:
             tile = Tile(level, index, tile_width(self.size, level, index))
+            # A wider tile is the same one from a later moment, of which the beginning never changes.
             hashes = split_hashes(self._read(tile))[: tile.width]
             if not tile.width or len(hashes) != tile.width or len(hashes[-1]) != HASH_SIZE:
                 raise FormatError(f"{tile.path} does not have {tile.width} hashes.")
@@ -114,6 +117,7 @@ def grow(read: TileReader, size: int, leaf_hashes: Sequence[bytes]) -> Mapping[T
     level, pending = 0, list(leaf_hashes)
     while pending:
         first, present = divmod(size >> (TILE_HEIGHT * level), TILE_WIDTH)
+        # The tile at the right edge is written again whole, as its file is named by its width.
         if present:
             pending = [*split_hashes(read(Tile(level, first, present)))[:present], *pending]
         tiles = [pending[i : i + TILE_WIDTH] for i in range(0, len(pending), TILE_WIDTH)]
@@ -136,6 +140,7 @@ def decode_entries(bundle: bytes) -> list[bytes]:
     while position < len(bundle):
         begin = position + _LENGTH_BYTES
         position = begin + int.from_bytes(bundle[position:begin], "big")
+        # A slice beyond the end would silently be shorter than the entry.
         if position > len(bundle) or begin > len(bundle):
             raise FormatError("The bundle ends in the middle of an entry.")
         entries.append(bundle[begin:position])

@@ -15,7 +15,7 @@ from aitbc.cli._arguments.lazy_group import LazyGroup
 
 LISTED = [
     pytest.param(group, name, id=f"{program} {name}")
-    for program, group in (("aitbc", aitbc.cli.Commands), ("aitbc-agent", application.AgentCommands))
+    for program, group in (("aitbc", aitbc.cli.ProgramCommands), ("aitbc-agent", application.AgentCommands))
     for name in group.listed
 ]
 SERVERS = {"alembic", "fastapi", "sqlalchemy", "starlette", "uvicorn"}

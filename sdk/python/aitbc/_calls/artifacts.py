@@ -10,13 +10,13 @@ from urllib.parse import quote
 from aitbc._calls import direct
 from aitbc._http.flow import (
     FIRST_ERROR,
+    BlockingWork,
     Flow,
     Request,
     Response,
     Retries,
     Session,
     Sleep,
-    Work,
     call,
     checked,
     fetch,
@@ -59,9 +59,11 @@ def upload(
     """
     source = Source(content, progress)
     media_type = media_type or source.media_type
+    # The store is asked first: the coordinator's own line is the narrowest part of a large upload.
     direct_artifact = yield from direct.upload(session, source, media_type)
     if direct_artifact is not None:
         artifact = direct_artifact
+    # Only what can be read again from an offset can be resumed.
     elif source.repeatable and source.size is not None and source.size > RESUMABLE:
         artifact = yield from _upload_resumably(session, source, source.size, media_type)
     else:
@@ -69,6 +71,7 @@ def upload(
         headers = {"Content-Type": media_type}
         request = Request("POST", "/v1/artifacts", params=params, headers=headers, source=source)
         artifact = yield from fetch(session, request, Artifact)
+    # The id is a digest, so it tells whether the bytes arrived as they were read.
     if artifact.artifact_id != f"sha256:{source.sha256}":
         raise VerificationError(
             f"The coordinator stored {artifact.artifact_id}, but sha256:{source.sha256} was sent: the file was damaged on its way. Upload it again."
@@ -89,12 +92,15 @@ def _upload_resumably(session: Session, source: Source, size: int, media_type: s
         delay = retries.delay(request, answer)
         if delay is not None:
             yield Sleep(delay)
+            # After an error nobody knows how many bytes arrived; only the coordinator does.
             answer = yield from call(session, Request("HEAD", path, headers=_TUS))
         stored, reached = _state(checked(answer))
         if stored is not None:
             return Artifact(artifact_id=stored, size=size, media_type=media_type)
+        # Each part that arrives is progress, so a large file may need more retries in all than one request may.
         if reached > offset:
             retries.restart()
+        # An answer without an error that accepts nothing would repeat the same part for ever.
         elif delay is None:
             raise TransportError(
                 f"The upload stopped: the coordinator accepted no byte after the first {offset}. Upload the file again."
@@ -115,7 +121,10 @@ def _state(answer: Response) -> tuple[str | None, int]:
 def _begin(session: Session, source: Source, size: int, media_type: str) -> Flow[str]:
     values = {"filename": source.name, "filetype": media_type}
     metadata = ",".join(
-        f"{key} {b64encode(value.encode(errors='replace'))}" for key, value in values.items() if value
+        # File names need not be valid Unicode on Linux, and a name is not worth failing for.
+        f"{key} {b64encode(value.encode(errors='replace'))}"
+        for key, value in values.items()
+        if value
     )
     headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": metadata}
     upload = yield from fetch(session, Request("POST", "/v1/uploads", headers=headers), Upload)
@@ -126,6 +135,7 @@ def get(session: Session, /, artifact_id: str) -> Flow[bytes]:
     """Return the content of a small artifact. Raises `VerificationError` if its digest does not match the id."""
     path, sha256 = _address(artifact_id)
     response = yield from call(session, Request("GET", path, headers={"Accept-Encoding": "identity"}))
+    # The digest is the id, so the coordinator need not be trusted for the content.
     if sha256_hex(response.content) != sha256:
         raise VerificationError(f"The received file is corrupt: its SHA-256 is not {sha256}.")
     return decrypt(session.sealing.files, f"sha256:{sha256}", response.content)
@@ -157,15 +167,17 @@ def download(session: Session, /, artifact_id: str, to: str | Path) -> Flow[Path
     path, sha256 = _address(artifact_id)
     sink = FileSink(Path(to), sha256)
     try:
-        yield Work(sink.open)
+        yield BlockingWork(sink.open)
+        # What is on disk already may be of another file with the same name, so a resumed download may begin twice.
         resumed = sink.size > 0
         yield from _receive(session, path, sink)
         if resumed and not sink.complete:
             # The partial file of an earlier download is not the beginning of this artifact.
-            yield Work(sink.restart)
+            yield BlockingWork(sink.restart)
             yield from _receive(session, path, sink)
-        yield Work(sink.finish)
-        yield Work(lambda: decrypt_file(session.sealing.files, f"sha256:{sha256}", sink.target))
+        yield BlockingWork(sink.finish)
+        # Afterwards, since the id is the digest of the ciphertext.
+        yield BlockingWork(lambda: decrypt_file(session.sealing.files, f"sha256:{sha256}", sink.target))
     finally:
         sink.close()
     return sink.target
@@ -178,6 +190,7 @@ def _receive(session: Session, path: str, sink: FileSink) -> Flow[None]:
         request = _ranged(path, start, sink)
         if session.direct.downloads:
             request = replace(request, params={"redirect": "true"})
+        # Sent without `call`, since each further attempt asks for another range: from where this one stopped.
         answer = yield from send(request)
         if isinstance(answer, Response) and answer.status == _ELSEWHERE:
             request = replace(_ranged(answer.headers.get("location", ""), start, sink), is_elsewhere=True)
@@ -190,7 +203,7 @@ def _receive(session: Session, path: str, sink: FileSink) -> Flow[None]:
             return
         if isinstance(answer, Response) and answer.status == _RANGE_NOT_SATISFIABLE and start:
             # The partial file is longer than this artifact.
-            yield Work(sink.restart)
+            yield BlockingWork(sink.restart)
             continue
         if sink.size > start:
             retries.restart()

@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 from aitbc._http.flow import (
     FIRST_ERROR,
+    BlockingWork,
     Flow,
     Request,
     Response,
     Retries,
     Session,
     Sleep,
-    Work,
     fetch,
     post_json,
     send,
@@ -48,7 +48,8 @@ def upload(
     size = source.size
     if not source.repeatable or size is None or size <= SMALLEST or not (yield from _is_offered(session)):
         return None
-    yield Work(source.read_through)
+    # The request for the signed URLs has the digest, so it must be known before the first byte is sent.
+    yield BlockingWork(source.read_through)
     file = {
         "size": size,
         "sha256": source.sha256,
@@ -56,18 +57,21 @@ def upload(
         "name": source.name or None,
         **(body or {}),
     }
+    # In one request first, which is the fastest; in parts, an upload survives a broken connection.
     for in_parts in (False, True) if size <= session.direct.max_whole else (True,):
         try:
             plan = yield from fetch(
                 session, post_json(_PATH, {**file, "in_parts": in_parts}, repeatable=True), DirectUpload
             )
         except APIError as error:
+            # The coordinator stopped to offer it, or this file is not one for it. Other errors hold for any kind of upload.
             if error.status in _NOT_OFFERED:
                 break
             raise
         artifact = yield from _send(session, source, plan, resumable=in_parts)
         if artifact is not None:
             return artifact
+    # A store that refuses one file is likely out of this machine's reach, and each attempt costs the user minutes.
     session.direct.uploads = False
     source.part(0, size)
     return None
@@ -77,6 +81,7 @@ def _is_offered(session: Session) -> Flow[bool]:
     direct = session.direct
     if direct.uploads is None:
         answer = yield from send(Request("GET", _PATH))
+        # A moment of trouble must not decide for the client's whole life.
         if not isinstance(answer, Response) or (
             answer.status >= FIRST_ERROR and answer.status not in _NOT_OFFERED
         ):
@@ -113,10 +118,12 @@ def _send(session: Session, source: Source, plan: DirectUpload, *, resumable: bo
                 continue
             delay = retries.delay(request, answer) if resumable else None
             if delay is None:
+                # Without `call`: if even this fails, the coordinator ends the upload itself after a while.
                 yield from send(Request("DELETE", path))
                 return None
             yield Sleep(delay)
             break
+        # All parts are there, and the coordinator is still comparing the digest.
         if not plan.missing:
             yield Sleep(_CHECK_SECONDS)
         proceed = post_json(

@@ -58,7 +58,9 @@ def create(
     if seal is not None:
         sealed = yield from sealing.seal(session, body, files, miner_id=seal)
         return (yield from create(session, sealed, idempotency_key=idempotency_key))
+    # Before the job exists, so that a file that is missing leaves no job behind.
     sources = {name: Source(content) for name, content in (files or {}).items()}
+    # Remembered before the request leaves: if this program is killed, the answer must still be verifiable.
     request = yield from sealing.request_of(session, body)
     job = yield from fetch(
         session, post_json("/v1/jobs", body, headers=idempotency_headers(idempotency_key)), Job
@@ -68,6 +70,7 @@ def create(
     try:
         for name, source in sources.items():
             yield from _store(session, job.job_id, name, source)
+    # A job whose files never arrive would hold the client's money until it expires.
     except (AITBCError, OSError):
         yield from _abandon(session, job.job_id)
         raise
@@ -88,6 +91,7 @@ def _store(
     media_type = media_type or source.media_type
     artifact = yield from direct.upload(session, source, media_type)
     if artifact is not None:
+        # The file is in the store already; the job only needs to know which one it is.
         request = Request("PUT", path, params={"artifact_id": artifact.artifact_id})
     else:
         request = Request("PUT", path, headers={"Content-Type": media_type}, source=source)
@@ -177,11 +181,13 @@ def rerun(
     """
     headers = idempotency_headers(idempotency_key)
     if wait is not None:
+        # RFC 7240: a server that does not know this preference answers immediately.
         headers["Prefer"] = f"wait={wait:g}"
     body = {**changes, "set": dict(set or {})}
     path = f"/v1/jobs/{quote(job_id, safe='')}/rerun"
     request = post_json(path, body, headers=headers, extra_timeout=wait or 0.0)
     created = yield from fetch(session, request, ServiceJob)
+    # A true coordinator refuses: it has nothing to run, since it cannot read the input.
     if session.sealing.memory.get(job_id) is not None:
         raise VerificationError(
             f"The coordinator says that it runs job {job_id} again, whose input only its miner can read. Do not trust {created.job_id}."
@@ -227,6 +233,7 @@ def _results(session: Session, request: Request, job_id: str, *, wait: bool) -> 
     try:
         return (yield from fetch(session, request, JobResults))
     except errors.JobNotCompleted as error:
+        # A job that has failed will never have results, however long one waits.
         if not wait or error.details.get("status") not in _UNFINISHED:
             raise
     with suppress(JobFailed):  # the next response reports the failure
@@ -260,6 +267,7 @@ def _until_completed(
     reported: tuple[Any, ...] | None = None
     while True:
         job = yield from get(session, job_id)
+        # The attempts too: a job that is queued again after a failure may show the same status and progress.
         state = (job.status, job.progress, job.attempts)
         if on_progress is not None and state != reported:
             on_progress(job)
@@ -268,6 +276,7 @@ def _until_completed(
             return job
         if job.is_final:
             raise failure(job)
+        # Before the pause and not after it: a wait that cannot end in time ends at once.
         if deadline is not None and time.monotonic() + pause > deadline:
             raise errors.TimeoutError(
                 f"Job {job_id} is still {job.status} after {timeout:g} seconds. It continues; wait again, or cancel it."

@@ -19,6 +19,7 @@ def checkpoint(session: Session, /, *, cosigned: int = 0) -> Flow[str]:
 def proof(session: Session, /, reference: str) -> Flow[str]:
     """Return the `tlog-proof@v1` of a receipt (by its id) or a settlement (by its transaction's id)."""
     path = f"/v1/log/proof/{quote(reference, safe='')}"
+    # A new leaf has no proof until the next checkpoint, for which the coordinator lets the client wait.
     return (yield from _text(session, Request("GET", path, extra_timeout=PROOF_WAIT)))
 
 

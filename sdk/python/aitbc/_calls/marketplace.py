@@ -76,6 +76,7 @@ def accept(
     `OfferNotAvailable`; its details state the reason.
     """
     body = {"job_id": job_id, "bid_price": bid_price}
+    # A job can be given to the same offer only once, so a repetition changes nothing.
     request = post_json(f"{_OFFERS}/{quote(offer_id, safe='')}/accept", body, repeatable=True)
     return (yield from fetch(session, request, OfferAccepted))
 

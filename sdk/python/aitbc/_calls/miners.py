@@ -67,6 +67,7 @@ def change_settings(
     engines: Sequence[str] | None = None,
 ) -> Flow[MinerCommand]:
     """Change a miner's prices by service (None: the default), its schedule or its preferred engines. Others stay as they are."""
+    # An empty list is a value (no schedule), so only None means that a setting stays.
     values = {"prices": prices, "schedule": schedule, "engines": engines}
     body = {name: value for name, value in values.items() if value is not None}
     headers = {"Content-Type": "application/json"}

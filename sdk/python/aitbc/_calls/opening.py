@@ -19,7 +19,7 @@ from aitbc.answers.jobs import Job, JobEvent, JobLog, JobLogEntry, JobResults
 from aitbc.canonical import b64decode
 from aitbc.dsse import open_envelope
 from aitbc.errors import VerificationError
-from aitbc.keys import miner_id as miner_id_of
+from aitbc.keys import miner_id
 from aitbc.outputs import output_files
 from aitbc.sealing import AnswerOpener
 from aitbc.sealing.answer import EVENT_KIND, LOG_SOURCE
@@ -29,6 +29,7 @@ from aitbc.statement import PAYLOAD_TYPE, parse_statement
 
 def sealed_request(session: Session, /, job_id: str) -> Flow[SealedRequest | None]:
     """Return what this client sealed as this job, as it remembers it; None for a job that it has not sealed, or has forgotten."""
+    # This makes the function a flow, as all calls are, although it needs no request.
     yield from ()
     return session.sealing.memory.get(job_id)
 
@@ -46,6 +47,7 @@ def _described(session: Session, job_id: str) -> Flow[AnswerOpener | None]:
     request = session.sealing.memory.get(request_id)
     described = SealedRequest(job.miner_id, request_id, str(job.sealed.get("reply_key")))
     opener = session.sealing.new_opener(job_id, request or described)
+    # Apart from the confirmed ones, so that a guess never becomes knowledge.
     cache(session.sealing.unconfirmed, job_id, opener)
     return opener
 
@@ -54,6 +56,7 @@ def _doubt(session: Session, job_id: str, *, is_sealed: bool) -> dict[str, Any]:
     """Return the marks of an answer that was not opened with this client's memory. Without a key, nothing was ever sealed."""
     if is_sealed:
         advice = "Its answer was opened as the coordinator describes the job, so it may be that of another miner, or to another request."
+    # Somebody who has never sealed anything needs no warning about it.
     elif session.sealing.path.exists():
         advice = "If you did seal it, do not trust what the coordinator returned."
     else:
@@ -74,6 +77,7 @@ def open_results(
     Unless `opened`, return them as the miner signed them. Raises `VerificationError` for results that the miner of a job in
     the memory has not sealed.
     """
+    # The id that was asked for, since the coordinator could return another job's results under another id.
     fields = {**answer.to_dict(), "job_id": job_id}
     opener = session.sealing.opener(job_id)
     is_sealed = isinstance(answer.results.get("sealed"), Mapping)
@@ -85,6 +89,7 @@ def open_results(
     if not opened:
         return JobResults.read(_marked(fields, {"opened": False}))
     sealed_files = output_files(answer.results)
+    # The coordinator stores the files and could exchange them; the sealed list says which ones the miner made.
     listed = {file.artifact_id for file in output_files(content.results)}
     if len(sealed_files) != len(content.files) or not listed <= {file.artifact_id for file in sealed_files}:
         raise VerificationError(f"The output files of job {job_id} are not those that its miner sealed.")
@@ -107,6 +112,7 @@ def open_log(session: Session, log: JobLog, job_id: str) -> Flow[JobLog]:
     """
     sealed_lines = [entry for entry in log.entries if entry.source == LOG_SOURCE]
     opener = session.sealing.opener(job_id)
+    # Anybody on the way could have added a line in clear.
     if opener is not None and len(sealed_lines) < len(log.entries):
         raise VerificationError(
             f"The coordinator returned lines in clear in the log of job {job_id}, which was sealed. Do not trust them."
@@ -124,6 +130,7 @@ def _opened_lines(opener: AnswerOpener, sealed_lines: list[JobLogEntry]) -> tupl
     """Return the lines of all runs, and whether some are missing."""
     lines: list[dict[str, Any]] = []
     truncated = False
+    # Each run seals its log as one text, which the coordinator stores in lines.
     for attempt in sorted({entry.attempt for entry in sealed_lines}):
         parts = [entry for entry in sealed_lines if entry.attempt == attempt]
         content = opener.log("".join(entry.text for entry in parts))
@@ -157,6 +164,7 @@ def follow(
                 return
             if isinstance(command, Emit):
                 event: JobEvent | None = command.item
+                # Only now is it clear that the job is sealed, which its id does not say.
                 if opener is None and command.item.kind == EVENT_KIND:
                     opener = yield from _described(session, job_id)
                 if opener is not None:
@@ -177,6 +185,7 @@ def _opened(opener: AnswerOpener, event: JobEvent, *, is_own: bool) -> JobEvent 
         content = opener.event(event.data)
         return None if content is None else JobEvent(content[0], content[1], event.seq, opened=is_own)
     if event.kind == "resync":
+        # After a gap the coordinator repeats the outputs so far, which would otherwise be dropped as repeated ones.
         opener.restart()
     if is_own and event.job is None:
         require_sealed(event.kind, event.data)
@@ -191,10 +200,11 @@ def check_receipt(session: Session, job_id: str, receipt: Mapping[str, Any], res
     opener = session.sealing.opener(job_id)
     if opener is None:
         return
+    # The key is the receipt's own, which is enough: the id that follows from it is compared below.
     identity = b64decode(str(receipt["signature"].get("public_key")))
     statement = parse_statement(open_envelope(receipt.get("envelope"), identity, PAYLOAD_TYPE))
     wrong = opener.errors_of(statement, results)
-    if miner_id_of(identity) != statement.miner_id:
+    if miner_id(identity) != statement.miner_id:
         wrong.append("another miner signed it")
     if wrong:
         raise VerificationError(

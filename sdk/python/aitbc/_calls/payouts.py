@@ -38,6 +38,7 @@ def preview(
     session: Session, /, adapter: str, rate: str | Decimal, **options: Any
 ) -> Flow[PayoutBatchDetails]:
     """Return the batch that `create` would make now, with the miners that it would leave out."""
+    # Text, because a float would already have another value than the one that the operator typed.
     body = {"adapter": adapter, "rate": str(rate), "dry_run": True, **options}
     return (yield from fetch(session, post_json(_BATCHES, body, repeatable=True), PayoutBatchDetails))
 
@@ -114,6 +115,7 @@ def set_address(session: Session, /, miner_id: str, envelope: Mapping[str, Any])
         f"/v1/miners/{quote(miner_id, safe='')}/payout-address",
         headers={"Content-Type": "application/json"},
         content=json_body(dict(envelope)),
+        # The signed statement has a number, so sending it twice changes nothing more.
         repeatable=True,
     )
     return (yield from fetch(session, request, PayoutAddresses))
@@ -121,6 +123,7 @@ def set_address(session: Session, /, miner_id: str, envelope: Mapping[str, Any])
 
 def proof(session: Session, /, payout_id: str) -> Flow[dict[str, Any]]:
     """Return the proof that a payment is part of a batch in the log. `aitbc.leaves.payouts.verify_payout` verifies it."""
+    # Not as a record: the proof is verified, and stored, exactly as it was sent.
     response = yield from call(session, Request("GET", f"/v1/payouts/{quote(payout_id, safe='')}/proof"))
     fields: dict[str, Any] = json.loads(response.content)
     return fields

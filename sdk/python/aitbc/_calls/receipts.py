@@ -44,10 +44,12 @@ def export(
     client sealed as this job.
     """
     receipt = yield from get(session, job_id)
+    # As they were signed, not opened: the receipt's digest is of the ciphertext.
     results = yield from jobs.get_results(session, job_id, wait=False, opened=False)
     opening.check_receipt(session, job_id, receipt.to_dict(), results.results)
     seconds_left = timeout
     while True:
+        # Again each time: cosignatures are part of the checkpoint that the proof contains.
         proof = yield from log.proof(session, receipt.receipt_id)
         if policy is None or _accepted(policy, proof):
             return build_bundle(receipt.to_dict(), results.results, proof)
@@ -61,5 +63,6 @@ def export(
 
 def _accepted(policy: Policy, proof: str) -> bool:
     note = parse_proof(proof).note
+    # A checkpoint that the policy's log did not sign has no worth, whoever cosigned it.
     policy.open(note)
     return policy.is_met_by(policy.cosigned_by(note))

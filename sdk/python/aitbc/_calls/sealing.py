@@ -11,7 +11,7 @@ from typing import IO, Any, BinaryIO, cast
 from urllib.parse import quote
 
 from aitbc._calls import artifacts
-from aitbc._http.flow import Flow, Request, Session, Work, fetch
+from aitbc._http.flow import BlockingWork, Flow, Request, Session, fetch
 from aitbc._http.transfer import Source, Uploadable
 from aitbc.answers.record import Record
 from aitbc.answers.sealing import EncryptionKeyAnswer
@@ -41,6 +41,7 @@ def encryption_key(session: Session, /, miner_id: str) -> Flow[EncryptionKey]:
     Raises `NotFound` if the miner accepts no sealed jobs, `VerificationError` for a key that must not be used.
     """
     path = f"/v1/miners/{quote(miner_id, safe='')}/encryption-key"
+    # Not cached: a miner replaces its key, and the old one must not be used once it has expired.
     answer = yield from fetch(session, Request("GET", path), EncryptionKeyAnswer)
     return read_answer(answer, miner_id, time.time())
 
@@ -57,6 +58,7 @@ def is_attested(session: Session, /, miner_id: str) -> Flow[bool]:
             answer.attestation,
             nonce_of(b64decode(answer.identity_key), job_id=None, key_id=key.key_id),
         )
+    # An attestation that proves nothing is the same as none to somebody who chooses a miner.
     except VerificationError:
         return False
     return True
@@ -79,6 +81,7 @@ def seal(
     key = yield from encryption_key(session, miner_id)
     service, sealed_input = _input_of(body)
     named = {_field(service, body, name): content for name, content in (files or {}).items()}
+    # Before anything is uploaded, so that a refused request leaves nothing behind.
     _refuse_addresses(sealed_input)
     model = None
     if service != _PYTHON_MODEL:
@@ -87,14 +90,17 @@ def seal(
         key, session.sealing.reply_key(), service=service, model=model, adapters=_adapters(sealed_input)
     )
     described = []
+    # Each file has a key of its own, from its number, so that none can be put in another's place.
     for number, (field, content) in enumerate(named.items()):
         file = yield from _upload(session, sealer.file_key(number), field, content)
         described.append(file)
         _put(sealed_input, field, f"artifact:{file.artifact_id}")
     clear = {name: value for name, value in body.items() if name not in INPUT_FIELDS}
+    # An offer determines the miner, and the API refuses both together.
     target = {} if "offer_id" in clear else {"miner_id": miner_id}
     sealed = sealer.seal(sealed_input, described)
     request = SealedRequest(miner_id, sealed["request_id"], sealed["reply_key"])
+    # Before the job exists, under the request's id; `remember_job` adds the job's id.
     yield from _remember(session, request.request_id, request)
     return {**clear, **target, "sealed": sealed}
 
@@ -109,6 +115,7 @@ def request_of(session: Session, body: Mapping[str, Any]) -> Flow[SealedRequest 
         return None
     request_id, miner_id = str(sealed.get("request_id")), body.get("miner_id")
     sealed_request = session.sealing.memory.get(request_id)
+    # What is remembered was sealed here, so it goes before what the body says.
     if sealed_request is not None or miner_id is None:
         return sealed_request
     request = SealedRequest(str(miner_id), request_id, str(sealed.get("reply_key")))
@@ -130,7 +137,7 @@ def _remember(session: Session, name: str, request: SealedRequest) -> Flow[Seale
         nonlocal stored
         stored = session.sealing.memory.add(name, request)
 
-    yield Work(store)
+    yield BlockingWork(store)
     return stored
 
 
@@ -139,6 +146,7 @@ def _input_of(body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     service = str(body.get("type", "")).replace("-", "_")
     parameters = body.get("parameters") or {}
     if service != _PYTHON_MODEL:
+        # A deep copy: the addresses of the sealed files are put into it, and the caller's values stay as they are.
         return service, json.loads(json.dumps(dict(parameters)))
     blocks = {name: body[name] for name in INPUT_FIELDS if body.get(name) is not None}
     return service, json.loads(json.dumps(blocks, default=dict))
@@ -155,6 +163,7 @@ def _put(values: dict[str, Any], field: str, value: str) -> None:
     *parents, last = field.split(".")
     within: Any = values
     for name in parents:
+        # A path such as `messages.0.image_url` counts through lists.
         within = within[int(name)] if isinstance(within, list) else within.setdefault(name, {})
     within[last] = value
 
@@ -196,7 +205,8 @@ def _upload(session: Session, key: bytes, field: str, content: Uploadable) -> Fl
     source = Source(content)
     reader = _Reader(source)
     with tempfile.TemporaryFile() as sealed:  # ciphertext only
-        yield Work(lambda: _seal_into(key, reader, sealed))
+        # Into a file and not into memory, since inputs may be larger than that; the file's size is needed for the upload.
+        yield BlockingWork(lambda: _seal_into(key, reader, sealed))
         stored = yield from artifacts.upload(session, cast("BinaryIO", sealed), MEDIA_TYPE)
     return SealedInput(field, stored.artifact_id, reader.size, source.media_type, source.name)
 

@@ -29,6 +29,7 @@ def _unsealed(flow: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
 
     @functools.wraps(flow)
     def checked(*args: P.args, **kwargs: P.kwargs) -> Flow[T]:
+        # Otherwise the word would be one more field of the body, and the input would go out in clear.
         if "seal" in kwargs:
             raise ConfigurationError(
                 "Service calls are not sealed. Use client.jobs.create({'type': ..., 'parameters': ...}, files, seal=miner_id)."
@@ -55,6 +56,7 @@ def call_service(
     if "wait_for_miner" in body:  # the API's name for it is that of the parameter above
         body = {**body, "wait": body["wait_for_miner"]}
         del body["wait_for_miner"]
+    # Without a key, a repeated call would create, and cost, a second job.
     headers = idempotency_headers(idempotency_key)
     if wait is not None:
         headers["Prefer"] = f"wait={wait:g}"
@@ -274,6 +276,7 @@ def run(
     the program's own name, or to `model.py`. `requirements` are the packages that it needs. A `deterministic` program returns the same
     for the same input on every machine, so that its result can be `audited`. `fields` are further fields of the job, such as `pricing`.
     """
+    # A program from memory has no name, so it gets that of the runner's default.
     name = Source(program).name
     start = entrypoint or (name if _PROGRAM.fullmatch(name) else "model.py")
     files: dict[str, Uploadable] = {name if _ARCHIVE.search(name) else start: program}
@@ -289,6 +292,7 @@ def run(
         **fields,
     }
     if input is not None:
+        # The runner decodes the input by its format, which only the name tells.
         file_name = Source(input).name
         extension = _FORMAT.search(file_name)
         address = None
@@ -306,6 +310,7 @@ def run(
 def _address(session: Session, content: Uploadable) -> Flow[str]:
     if isinstance(content, str) and content.startswith(_ADDRESSES):
         return content
+    # Uploaded before the job exists: the service's body has the address.
     artifact = yield from artifacts.upload(session, Path(content) if isinstance(content, str) else content)
     return artifact.address
 

@@ -25,6 +25,7 @@ def write(session: Session, /, job_id: str) -> Stream[str | JobResults]:
     with closing(follow(session, job_id)) as events:
         while True:
             try:
+                # The flow of events runs inside of this one, so that both drivers can perform it.
                 command = events.send(answer)
             except StopIteration:
                 break
@@ -40,10 +41,12 @@ def write(session: Session, /, job_id: str) -> Stream[str | JobResults]:
                 )
                 opened = True
             answer = yield command
+    # The results have the complete text, whatever became of the stream.
     results = yield from get_results(session, job_id)
     unsent_text = streamed.rest(str(results.results.get("text", "")))
     if unsent_text:
         yield Emit(unsent_text)
+    # Before the error below, so that a caller who catches it still has the text.
     yield Emit(results)
     if unsent_text is None:
         raise TransportError(
@@ -77,6 +80,7 @@ class _Streamed:
         # Runners report the offset of each piece, so a missing piece is noticed at the next one.
         if event.data.get("offset", len(self._text)) != len(self._text):
             self.complete = False
+        # Text after a gap would read as if nothing were missing.
         if not self.complete:
             return ""
         self._text += piece

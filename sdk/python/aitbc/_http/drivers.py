@@ -14,6 +14,7 @@ from aitbc import errors
 from aitbc._http.flow import (
     FIRST_ERROR,
     Answer,
+    BlockingWork,
     Command,
     Connect,
     Emit,
@@ -24,7 +25,6 @@ from aitbc._http.flow import (
     Response,
     Sleep,
     Stream,
-    Work,
 )
 from aitbc._http.transfer import Source
 from aitbc.errors import AITBCError, ConfigurationError, TransportError
@@ -44,10 +44,12 @@ class Driver:
         try:
             while True:
                 answer = self._perform(flow.send(answer))
+        # A generator's `return` arrives here: it is the flow's result.
         except StopIteration as end:
             result: T = end.value
             return result
         finally:
+            # A flow that is not at its end, such as after Ctrl-C, still runs its `finally`: it closes files and removes partial ones.
             flow.close()
 
     def _perform(self, command: Command) -> Answer:
@@ -55,18 +57,20 @@ class Driver:
             case Sleep():
                 time.sleep(command.seconds)
                 return None
-            case Work():
+            case BlockingWork():
                 command.function()
                 return None
         try:
             return self._send(command)
         except (TransportError, httpx.HTTPError) as error:
+            # An error is an answer too: the flow decides whether to try again, so that no driver has a policy of its own.
             return failure(error, command)
 
     def iterate(self, flow: Stream[T]) -> Generator[T, None, None]:
         """Perform the commands of the flow, and yield the items that it emits."""
         answer: Answer = None
         content: Generator[Answer, None, None] | None = None
+        # The caller may stop iterating at any `yield`; the connection then closes with this block.
         with closing(flow), ExitStack() as opened:
             while True:
                 try:
@@ -78,6 +82,7 @@ class Driver:
                         yield item
                         answer = None
                     case Open() | Connect():
+                        # A flow reads from one connection at a time: the next one replaces the one that broke.
                         opened.close()
                         content = opened.enter_context(closing(self._opened(command)))
                         answer = next(content)
@@ -98,10 +103,12 @@ class Driver:
         try:
             with self._http.stream(**_arguments(request, self._http)) as answer:
                 if answer.status_code >= FIRST_ERROR:
+                    # An error has a short body, which the flow needs whole for its message.
                     yield Response(answer.status_code, answer.headers, answer.read())
                     return
                 yield Response(answer.status_code, answer.headers, b"")
                 yield from answer.iter_bytes()
+            # The empty piece says that the response ended as announced; without it, the connection broke.
             yield b""
         except httpx.HTTPError as error:
             yield failure(error, request)
@@ -111,7 +118,9 @@ class Driver:
         with _sent(self._http, request, content) as answer:
             if request.sink is None or answer.status_code >= FIRST_ERROR:
                 return Response(answer.status_code, answer.headers, answer.read())
+            # Only after the status is known: a refusal must not overwrite the part of the file that is on disk already.
             request.sink.begin(answer.status_code, answer.headers)
+            # Raw, because a decoded body would have other bytes than those that the digest is about.
             for chunk in answer.iter_raw():
                 request.sink.write(chunk)
             return Response(answer.status_code, answer.headers, b"")
@@ -140,7 +149,7 @@ class AsyncDriver:
             case Sleep():
                 await asyncio.sleep(command.seconds)
                 return None
-            case Work():
+            case BlockingWork():
                 await asyncio.to_thread(command.function)
                 return None
         try:
@@ -198,6 +207,7 @@ class AsyncDriver:
         async with _sent_async(self._http, request, content) as answer:
             if request.sink is None or answer.status_code >= FIRST_ERROR:
                 return Response(answer.status_code, answer.headers, await answer.aread())
+            # Disks can be slow, and the event loop belongs to the caller's program.
             await asyncio.to_thread(request.sink.begin, answer.status_code, answer.headers)
             async for chunk in answer.aiter_raw():
                 await asyncio.to_thread(request.sink.write, chunk)
@@ -207,6 +217,7 @@ class AsyncDriver:
 def _reported(source: Source) -> Iterator[bytes]:
     for chunk in source.chunks():
         yield chunk
+        # After the chunk was taken, so that the progress never runs ahead of the network.
         source.report()
 
 
@@ -220,11 +231,13 @@ async def _in_thread(source: Source) -> AsyncIterator[bytes]:
 def _arguments(request: Request, http: httpx.Client | httpx.AsyncClient) -> dict[str, Any]:
     headers = dict(request.headers)
     if request.source is not None and request.source.length is not None:
+        # Without it, httpx would send chunks, which stores with signed URLs and some proxies refuse.
         headers["Content-Length"] = str(request.source.length)
     if request.sink is not None:
         # Digests and ranges apply to the bytes of the file itself.
         headers["Accept-Encoding"] = "identity"
     timeout = http.timeout.as_dict()
+    # None stays None: no limit at all.
     timeout["read"] = timeout["read"] and timeout["read"] + request.extra_timeout
     if (limit := request.limit) is not None:
         timeout = {step: limit if usual is None else min(limit, usual) for step, usual in timeout.items()}
@@ -260,6 +273,7 @@ async def _sent_async(
 def _built(http: httpx.Client | httpx.AsyncClient, request: Request, content: Any) -> httpx.Request:
     built = http.build_request(**_arguments(request, http), content=content)
     if request.is_elsewhere:
+        # The store is another party, and its signed URL is permission enough: the account's key must not reach it.
         built.headers.pop("Authorization", None)
     return built
 
@@ -271,6 +285,7 @@ def failure(error: TransportError | httpx.HTTPError, request: Request) -> AITBCE
     call = request.name
     if isinstance(error, httpx.UnsupportedProtocol):
         return ConfigurationError(f"The coordinator's URL is invalid: {error}")
+    # Nothing was sent in these cases, so even a request that is not idempotent may be repeated.
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
         unreached = TransportError(
             f"{'The store of files' if request.is_elsewhere else 'The coordinator'} cannot be reached: {str(error) or 'timeout while connecting'}.",

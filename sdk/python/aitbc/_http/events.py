@@ -55,9 +55,11 @@ def follow(
     retries = Retries(session)
     position = _Position(job_id, None if after is None else str(after))
     while True:
+        # Made anew each time, because it says after which event the stream resumes and how long it may still take.
         request = _request(position, deadline)
         answer = responded((yield Open(request)))
         if isinstance(answer, Response) and answer.status < FIRST_ERROR:
+            # A captive portal or a wrong base URL answers 200 with a page, which would be parsed as a stream without events.
             _check_media_type(answer)
             broken = yield from _receive(position, deadline, retries)
             if broken is None:
@@ -86,14 +88,18 @@ def _receive(
     reader = EventReader()
     while isinstance(piece := (yield Receive()), bytes) and piece:
         for received in reader.feed(piece):
+            # Each event is progress: a stream that breaks every hour must not use up its retries in a day.
             retries.restart()
+            # Even for an unknown kind, since the coordinator counts it too.
             position.last = received.event_id or position.last
             event = _event(received)
             if event is None:
                 continue
             yield Emit(event)
+            # The end of the job ends the stream, whether or not the coordinator closes the connection.
             if event.job is not None and event.job.is_final:
                 return None
+        # Here and not by a timer: the coordinator's comments arrive at least every 15 seconds, also while nothing happens.
         deadline.check()
     if isinstance(piece, AITBCError):
         return piece

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from aitbc import errors
 from aitbc._http.local import sealing_file
 from aitbc._http.sealing import SealingState
-from aitbc._http.transfer import Sink, Source
+from aitbc._http.transfer import ResponseSink, Source
 from aitbc.answers.fields import MalformedAnswerError
 from aitbc.answers.record import Record
 from aitbc.canonical import parse_json
@@ -76,7 +76,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
     source: Source | None = None
-    sink: Sink | None = None
+    sink: ResponseSink | None = None
     repeatable: bool = True
     extra_timeout: float = 0.0
     limit: float | None = None
@@ -105,7 +105,7 @@ class Sleep:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class BlockingWork:
     """Call a function that blocks on files. The asyncio driver calls it in a thread."""
 
     function: Callable[[], None]
@@ -141,7 +141,7 @@ class Emit(Generic[T]):
     item: T
 
 
-Command: TypeAlias = Request | Sleep | Work
+Command: TypeAlias = Request | Sleep | BlockingWork
 Answer: TypeAlias = Response | AITBCError | bytes | None
 """To a request: the response (without content if it was opened), or an error. To `Receive`: a piece, empty at the end, or an
 error. To any other command: None."""
@@ -175,6 +175,7 @@ def send(request: Request) -> Flow[Response | AITBCError]:
 
 def responded(answer: Answer) -> Response | AITBCError:
     """Return the answer to a request. Raises `TypeError` if a driver answered with a value of another command."""
+    # A mistake in a driver must not look like a mistake of the coordinator.
     if answer is None or isinstance(answer, bytes):
         raise TypeError(f"A driver answered a request with {type(answer).__name__}.")
     return answer
@@ -196,6 +197,7 @@ def call(session: Session, request: Request) -> Flow[Response]:
 
 def fetch(session: Session, request: Request, model: type[RecordT]) -> Flow[RecordT]:
     """Perform `call` and parse the response as `model`. Raises `TransportError` if it cannot be parsed."""
+    # Outside of `try`: an error of the coordinator is not a malformed answer.
     response = yield from call(session, request)
     try:
         return model.read(parse_json(response.content))
@@ -212,6 +214,7 @@ def not_a_coordinators(request: Request, error: Exception) -> TransportError:
 
 def post_json(path: str, body: Any, **options: Any) -> Request:
     """Return a request that posts a JSON value. It is repeatable if it has an `Idempotency-Key`, or if `repeatable` is passed."""
+    # With a key, the coordinator answers a repetition with its first answer, so retries are safe.
     headers = {"Content-Type": "application/json", **options.pop("headers", {})}
     repeatable = options.pop("repeatable", "Idempotency-Key" in headers)
     return Request("POST", path, headers=headers, content=json_body(body), repeatable=repeatable, **options)
@@ -223,6 +226,7 @@ def json_body(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
+    # Money is sent as text, because a float would change its last digits.
     if isinstance(value, Decimal):
         return money(value)
     if isinstance(value, Mapping):
@@ -248,6 +252,7 @@ class Retries:
 
     def delay(self, request: Request, answer: Response | AITBCError) -> float | None:
         """Return the seconds to wait before the request is sent again, or None if it must not be."""
+        # A pipe cannot be read a second time, so its upload has one attempt.
         if self._count >= self._limit or (request.source is not None and not request.source.repeatable):
             return None
         seconds = self._seconds(request, answer)
@@ -256,13 +261,17 @@ class Retries:
 
     def _seconds(self, request: Request, answer: Response | AITBCError) -> float | None:
         if isinstance(answer, AITBCError):
+            # A request that never reached the coordinator had no effect there.
             unsent = isinstance(answer, TransportError) and not answer.sent
             return self._backoff() if request.repeatable or unsent else None
         if answer.status in _REFUSED:
+            # The coordinator knows best when it is ready again, so its wish goes before our own pauses.
             requested = _retry_after(answer.headers)
             if requested is None:
                 return self._backoff()
+            # A program that silently sleeps for an hour helps nobody; its caller can decide better.
             return requested if requested <= _LONGEST_RETRY_AFTER else None
+        # A gateway does not say whether the coordinator received the request, hence the second condition.
         retried = answer.status in self._transient or (answer.status in _GATEWAY and request.repeatable)
         return self._backoff() if retried else None
 
@@ -293,9 +302,11 @@ def api_error(response: Response) -> APIError:
         body = None
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict) or not isinstance(error.get("code"), str):
+        # Proxies and load balancers answer in forms of their own.
         text = f"The server responded with HTTP status {response.status}, but not in the form of a coordinator's error."
         return APIError(response.status, f"HTTP_{response.status}", text)
     details, request_id = error.get("details"), error.get("request_id")
+    # A newer coordinator may have codes that this version does not know; the base class carries those.
     return API_ERRORS.get(error["code"], APIError)(
         response.status,
         error["code"],

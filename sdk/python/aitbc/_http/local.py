@@ -45,6 +45,7 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether the coordinator is on this machine, so that no proxy is used."""
+        # Names other than `localhost` are not resolved: the answer could change between this question and the request.
         host = httpx.URL(self.base_url).host
         try:
             return ip_address(host).is_loopback
@@ -68,6 +69,7 @@ def local_agent() -> LocalAgent | None:
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        # No agent runs here, which is no error: most clients talk to a coordinator elsewhere.
         return None
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
@@ -81,7 +83,9 @@ def _is_starting() -> bool:
     if sys.platform == "win32":
         return False
     try:
+        # The lock, unlike a file with a process id, is gone when its process is.
         with (data_directory() / LOCK_FILE).open() as file:
+            # Shared, so that two programs that ask at the same time do not take each other for the agent.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -110,6 +114,7 @@ def find_address(base_url: str | None, api_key: str | None) -> Address:
                 "No coordinator is configured. Set AITBC_BASE_URL and AITBC_API_KEY (or pass base_url and api_key), "
                 f"or start an agent on this machine with `aitbc-agent start` ({data_directory() / AGENT_FILE} does not exist)."
             )
+        # Only in this branch: with any other URL, the local agent's key would go to a stranger.
         base_url, api_key = agent.url, api_key or agent.client_key
     return Address(_normal(base_url), api_key)
 
@@ -123,4 +128,5 @@ def _normal(base_url: str) -> str:
         raise ConfigurationError(
             f"The coordinator's URL {base_url!r} does not start with https:// or http://."
         )
+    # People copy the URL with or without the version that every path here begins with.
     return base_url.rstrip("/").removesuffix("/v1")

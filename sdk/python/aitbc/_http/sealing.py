@@ -62,6 +62,7 @@ class SealingState:
 
         Raises `VerificationError` if the job was sealed with another key, `ConfigurationError` if key or memory cannot be read.
         """
+        # An opener remembers what it has seen of the job, to notice what is repeated or exchanged; a new one would not.
         opener = self.openers.get(job_id)
         if opener is None and (request := self.memory.get(job_id)) is not None:
             opener = self.new_opener(job_id, request)
@@ -71,6 +72,7 @@ class SealingState:
     def new_opener(self, job_id: str, request: SealedRequest) -> AnswerOpener:
         """Return what opens the answers to a request in a job. Raises `VerificationError` if it was sealed with another key."""
         reply_key = self.reply_key()
+        # Without this check, decryption would fail with a message that blames the coordinator.
         if request.reply_key != b64encode(reply_key.public):
             raise VerificationError(
                 f"Job {job_id} was sealed with another key than the one in {self.path}, so only the holder of that key can open it. "
@@ -96,6 +98,7 @@ def require_sealed(kind: str, data: Mapping[str, Any]) -> None:
 def cache(entries: dict[str, T], key: str, value: T) -> None:
     """Add an entry, and forget the oldest if there are too many."""
     entries[key] = value
+    # A dictionary keeps the order of insertion, so its first key is the oldest.
     while len(entries) > MAX_CACHED:
         del entries[next(iter(entries))]
 
@@ -106,6 +109,7 @@ def decrypt(files: Mapping[str, SealedFile], artifact_id: str, content: bytes) -
     if file is None:
         return content
     plaintext = b"".join(open_file(file.key, io.BytesIO(content)))
+    # Decryption proves that the miner sealed these bytes for this job, the digest that they are this file of it.
     _check(file, hashlib.sha256(plaintext).hexdigest(), len(plaintext))
     return plaintext
 
@@ -115,6 +119,7 @@ def decrypt_file(files: Mapping[str, SealedFile], artifact_id: str, path: Path) 
     sealed_file = files.get(artifact_id)
     if sealed_file is None:
         return
+    # Beside the target, because a rename across file systems is not atomic.
     opened = path.with_name(f"{path.name}.opened")
     digest, size = hashlib.sha256(), 0
     try:
@@ -123,9 +128,11 @@ def decrypt_file(files: Mapping[str, SealedFile], artifact_id: str, path: Path) 
                 digest.update(chunk)
                 size += len(chunk)
                 file.write(chunk)
+        # Before the rename: a file under its final name is always a verified one.
         _check(sealed_file, digest.hexdigest(), size)
         opened.replace(path)
     except VerificationError:
+        # The ciphertext would look like a result, and is not one.
         path.unlink(missing_ok=True)
         raise
     finally:

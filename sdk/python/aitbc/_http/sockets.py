@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import httpx
-from websockets.asyncio.client import connect as connect_async
+from websockets.asyncio import client
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
@@ -28,6 +28,7 @@ def connected(http: httpx.Client, command: Connect) -> Generator[Answer, None, N
     try:
         with connect(address, **options) as connection:
             connection.send(command.first, text=True)
+            # The library raises for any other status, so the upgrade has succeeded here.
             yield Response(101, {}, b"")
             while True:
                 yield _bytes(connection.recv(timeout=receive_timeout))
@@ -39,10 +40,11 @@ async def connected_async(http: httpx.AsyncClient, command: Connect) -> AsyncGen
     """Do the same as `connected`, on asyncio."""
     address, options, receive_timeout = _plan(http, command)
     try:
-        async with connect_async(address, **options) as connection:
+        async with client.connect(address, **options) as connection:
             await connection.send(command.first, text=True)
             yield Response(101, {}, b"")
             while True:
+                # The asynchronous `recv` has no limit of its own.
                 async with asyncio.timeout(receive_timeout):
                     message = await connection.recv()
                 yield _bytes(message)
@@ -56,6 +58,7 @@ def _plan(
     """Return the URL, the library's options, and the seconds that the coordinator may send nothing."""
     base, request = http.base_url, command.request
     scheme = "wss" if base.scheme == "https" else "ws"
+    # The other headers of httpx, such as the accepted encodings, mean nothing to a WebSocket.
     headers = {name: http.headers[name] for name in ("authorization",) if name in http.headers}
     usual = http.timeout.as_dict()
     receive_timeout = usual["read"] and usual["read"] + request.extra_timeout
@@ -84,6 +87,7 @@ def _bytes(message: str | bytes) -> bytes:
 def _failure(error: OSError | WebSocketException) -> Response | AITBCError:
     if isinstance(error, InvalidStatus):
         response = error.response
+        # The refusal is a response like others: with its status, the flow decides whether to try again.
         headers = {name.lower(): value for name, value in response.headers.raw_items()}
         return Response(response.status_code, headers, bytes(response.body or b""))
     if isinstance(error, TimeoutError):

@@ -37,15 +37,18 @@ class EventReader:
 
         Raises `TransportError` for an event that is not UTF-8 or longer than 1 MiB.
         """
+        # A piece ends anywhere, also within a character, so bytes are decoded only in whole lines.
         *lines, self._rest = (self._rest + piece).split(b"\n")
         events = []
         for line in lines:
             if line := line.removesuffix(b"\r"):
                 self._field(line)
                 continue
+            # An event without data is none, says the standard; comments that keep the connection alive end here.
             if self._data:
                 events.append(ServerSentEvent(self._name or "message", "\n".join(self._data), self._event_id))
             self._name, self._data, self._event_id, self._size = "", [], "", 0
+        # A server that never ends a line must not fill the memory.
         if self._size + len(self._rest) > _LONGEST_EVENT:
             raise TransportError(f"The coordinator sent an event of more than {_LONGEST_EVENT} bytes.")
         return events
@@ -61,5 +64,6 @@ class EventReader:
             self._name = value
         elif field == "data":
             self._data.append(value)
+        # The standard ignores such an id, because it could not be sent back in a header.
         elif field == "id" and "\0" not in value:
             self._event_id = value

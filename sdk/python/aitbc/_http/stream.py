@@ -55,6 +55,7 @@ def listen(
     cursor = _Cursor({"types": types, "job_ids": job_ids}, after)
     while True:
         request = Request("GET", "/v1/ws", extra_timeout=_HEARTBEAT, limit=deadline.remaining)
+        # The subscription says where to resume, so a broken connection loses and repeats nothing.
         answer = responded((yield Connect(request, cursor.subscription())))
         if isinstance(answer, Response) and answer.status == _SWITCHED:
             answer = yield from _receive(session, cursor, deadline, retries)
@@ -75,9 +76,11 @@ def _receive(
         received = cursor.advance(piece)
         if isinstance(received, Response):
             return received
+        # Only real progress counts: a server that accepts and closes at once must run out of retries.
         if cursor.after != last_seq:
             retries.restart()
         if received is not None:
+            # What is in clear here did not come from the miner: of a sealed job, it sends nothing that the coordinator can read.
             if received.type == "job_event" and session.sealing.memory.get(str(received.data.get("job_id"))):
                 require_sealed(str(received.data.get("kind")), received.data)
             yield Emit(received)
@@ -88,13 +91,14 @@ def _receive(
 class _Cursor:
     """The position in the stream, over all connections. `after` is None until the coordinator has confirmed the first position."""
 
-    def __init__(self, filters: Mapping[str, Collection[str] | None], after: int | None) -> None:
-        self.after = after
+    def __init__(self, filters: Mapping[str, Collection[str] | None], start: int | None) -> None:
+        self.after = start
         self._filters = {name: list(values) for name, values in filters.items() if values is not None}
         self._confirmed = False
 
     def subscription(self) -> bytes:
         """Return the first message of a new connection."""
+        # A position before the coordinator's confirmation is that of the last connection.
         self._confirmed = False
         resume = {} if self.after is None else {"after": self.after}
         return json_body({"type": "subscribe", **self._filters, **resume})
@@ -105,10 +109,12 @@ class _Cursor:
             message: Any = parse_json(piece)
             kind, seq = message["type"], message.get("seq")
             if kind == "error":
+                # The coordinator refuses after the upgrade, where HTTP has no status left.
                 return Response(int(message["status"]), {}, piece)
             data = message["data"]
             if kind == "subscribed":
                 self._confirmed, self.after = True, int(data["after"])
+            # It moves the cursor over events that the filters leave out, so that a resumption need not read them again.
             elif kind == "heartbeat" and self._confirmed:
                 self.after = int(data["after"])
             elif seq is not None and self._confirmed:

@@ -38,6 +38,7 @@ class Source:
         self._start = 0
         if isinstance(content, bytes):
             self._file = io.BytesIO(content)
+        # The caller's own file: it is read from where it stands, and stays open.
         elif not isinstance(content, (str, Path)):
             self._file = content
         self.repeatable = self._file is None or self._file.seekable()
@@ -53,6 +54,7 @@ class Source:
             return self._path.stat().st_size
         if self._file is None or not self.repeatable:
             return None
+        # The caller may have read a header already, which is not part of the upload.
         self._start = self._file.tell()
         size = self._file.seek(0, io.SEEK_END) - self._start
         self._file.seek(self._start)
@@ -93,9 +95,11 @@ class Source:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the content, or the part that was set last."""
+        # From the beginning again, as after a broken connection: the digest starts over with it.
         if self._from == 0:
             self._digest, self._hashed = hashlib.sha256(), 0
         if self._path is not None:
+            # Opened for each attempt: a file of the user must not stay open between two of them.
             with self._path.open("rb") as file:
                 file.seek(self._from)
                 yield from self._read(file)
@@ -107,6 +111,7 @@ class Source:
     def _read(self, file: BinaryIO) -> Iterator[bytes]:
         self._position, remaining = self._from, self.length
         while chunk := file.read(CHUNK if remaining is None else min(CHUNK, remaining)):
+            # A resumed part may overlap what was hashed before, and each byte counts once.
             self._digest.update(memoryview(chunk)[max(0, self._hashed - self._position) :])
             self._position += len(chunk)
             self._hashed = max(self._hashed, self._position)
@@ -119,7 +124,7 @@ class Source:
             self._progress(self._position, self.size)
 
 
-class Sink(Protocol):
+class ResponseSink(Protocol):
     """Receives the body of a successful response."""
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
@@ -145,23 +150,28 @@ class FileSink:
 
     def open(self) -> None:
         """Open the partial file and hash its content."""
+        # Appending keeps what an earlier run received, and `+` lets the digest read it.
         self._file = self._part.open("a+b")
         self._file.seek(0)
+        # The digest covers the whole file, also the part that an earlier run received.
         while chunk := self._file.read(CHUNK):
             self._digest.update(chunk)
         self.size = self._file.tell()
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Accept a partial response that continues the file. Start over for a complete response."""
+        # A server that ignores the requested range sends the whole file.
         if status != _PARTIAL:
             self.restart()
             return
         match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+        # Appending another range would give a file of the right length with the wrong bytes.
         if match is None or int(match[1]) != self.size:
             raise TransportError("The coordinator sent a different range of the file than requested.")
 
     def restart(self) -> None:
         """Discard the received bytes."""
+        # In append mode, the next write begins at the new end: 0.
         self._opened().truncate(0)
         self._digest = hashlib.sha256()
         self.size = 0
@@ -184,6 +194,7 @@ class FileSink:
             raise VerificationError(
                 f"The received file {self.target.name} is corrupt: its SHA-256 is not {self._sha256}."
             )
+        # Windows renames no file that is open.
         self._opened().close()
         self._file = None
         self._part.replace(self.target)

@@ -33,6 +33,7 @@ class LogDirectory:
         """Return the file's bytes, or None if it does not exist."""
         try:
             return (self._root / path).read_bytes()
+        # A copy that is damaged in this way lacks the file as well.
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
@@ -59,6 +60,7 @@ class LogAddress:
                         f"{self._prefix}/{path} responded with HTTP status {answer.status_code}."
                     )
                 for piece in answer.iter_bytes():
+                    # Counted while it arrives: a server must not fill the memory with a file that it does not declare.
                     content += piece
                     if len(content) > limit:
                         raise TransportError(f"{self._prefix}/{path} is longer than {limit} bytes.")

@@ -71,6 +71,7 @@ class Report:
     def verification(self) -> Verification:
         """Return the outcome of all checks."""
         return Verification(
+            # No check at all has failed either if nothing could be read, so the signature is required by name.
             valid=self.signed and all(check.ok for check in self.checks),
             miner_signature_valid=self.signed,
             coordinator_attestations=self.attested,

@@ -21,6 +21,7 @@ def verify_results(report: Report, results: Any) -> None:
     statement = report.statement
     if statement is None:
         return
+    # The digest is of the canonical form, whatever order the coordinator's database keeps.
     data = report.attempt("results", lambda: canonical_json(results))
     if data is None or not report.expect(
         "results",
@@ -46,9 +47,11 @@ def verify_results(report: Report, results: Any) -> None:
 
 
 def _same_number(value: Any, expected: Decimal) -> bool:
+    # `Decimal(True)` would be 1.
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return False
     try:
+        # Through the text: the float 0.1 is not exactly a tenth.
         return Decimal(str(value)) == expected
     except InvalidOperation:
         return False
@@ -61,6 +64,7 @@ def verify_artifacts(report: Report, artifacts: Mapping[str, Artifact]) -> None:
         return
     for name, artifact in artifacts.items():
         label = f"artifact {name}"
+        # Several outputs may have the same name; the file must be one of them.
         digests = {
             item.sha256 for item in statement.subject[1:] if name in {item.name, f"sha256:{item.sha256}"}
         }

@@ -25,6 +25,7 @@ class Answer(BaseModel, defer_build=True):
     @classmethod
     def _as_declared(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         try:
+            # Translated here, so that a malformed answer is never taken for a malformed request, which pydantic reports alike.
             return handler(values)
         except ValidationError as error:
             raise MalformedAnswerError(str(error)) from None

@@ -38,13 +38,16 @@ class Record(Answer, Mapping[str, Any], defer_build=True):
         return form.model_validate(values)
 
     def __getitem__(self, key: str) -> Any:
+        # A field with a default was not sent, so as a mapping the answer does not have it.
         if key not in self.model_fields_set:
             raise KeyError(key)
+        # Fields that this version does not know are kept apart by pydantic.
         values = self.__dict__ if key in type(self).model_fields else self.__pydantic_extra__ or {}
         # `json.dumps(dict(record))` knows no records, only JSON values.
         return _as_json_values(values[key])
 
     def __iter__(self) -> Iterator[str]:  # type: ignore[override] # a mapping iterates over its keys
+        # In the order of the declaration, so that two answers of a kind print alike.
         declared = [name for name in type(self).model_fields if name in self.model_fields_set]
         return iter([*declared, *(self.__pydantic_extra__ or {})])
 
@@ -54,11 +57,11 @@ class Record(Answer, Mapping[str, Any], defer_build=True):
     def __contains__(self, key: object) -> bool:
         return key in self.model_fields_set
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, answer: object) -> bool:
         # What was read is of another class than what was constructed, and yet the same answer.
-        if not isinstance(other, Mapping):
+        if not isinstance(answer, Mapping):
             return NotImplemented
-        return self.to_dict() == (other.to_dict() if isinstance(other, Record) else other)
+        return self.to_dict() == (answer.to_dict() if isinstance(answer, Record) else answer)
 
     def __hash__(self) -> int:
         return hash(self.json())
@@ -101,6 +104,7 @@ def tolerant(declared: type[RecordT]) -> type[RecordT]:
         for name, field in declared.model_fields.items()
         if field.is_required() and types.NoneType not in get_args(field.annotation)
     ]
+    # Few, because each would make this client refuse a coordinator that once leaves it out.
     needs = declared.needs or never_null[:1]
     fields: dict[str, Any] = {}
     for name, field in declared.model_fields.items():
@@ -110,6 +114,7 @@ def tolerant(declared: type[RecordT]) -> type[RecordT]:
         else:
             default = None if field.is_required() else field.get_default(call_default_factory=True)
             fields[name] = (annotation | None, Field(default=default, alias=field.alias))
+    # A subclass, so that `isinstance` and the methods of what was declared hold for what was read.
     return create_model(
         declared.__name__,
         __base__=declared,
@@ -123,11 +128,13 @@ def tolerant(declared: type[RecordT]) -> type[RecordT]:
 def _tolerant(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, Record):
         return tolerant(annotation)
+    # A newer coordinator may have states and codes that this version cannot list.
     if isinstance(annotation, type) and issubclass(annotation, str) and issubclass(annotation, Enum):
         return str
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return functools.reduce(operator.or_, {type(value) for value in arguments})
+    # The limits of values are those of the coordinator that sent them, not of this version.
     if origin is Annotated:
         return _tolerant(arguments[0])
     if origin in (Union, types.UnionType):

@@ -12,8 +12,8 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from aitbc.cli._arguments.lazy_group import LazyGroup, Listed
-from aitbc.cli._arguments.state import State
+from aitbc.cli._arguments.lazy_group import LazyGroup, ListedCommand
+from aitbc.cli._arguments.state import GlobalOptions
 from aitbc.cli._controls import protect_terminal
 from aitbc.errors import AITBCError
 
@@ -23,87 +23,87 @@ _ACCOUNT = "Jobs and payments"
 _PROOF = "Verification"
 
 
-class Commands(LazyGroup):
+class ProgramCommands(LazyGroup):
     """The commands, in the order of the help."""
 
-    listed: ClassVar[Mapping[str, Listed]] = {
-        "transcribe": Listed(
+    listed: ClassVar[Mapping[str, ListedCommand]] = {
+        "transcribe": ListedCommand(
             "aitbc.cli.commands.transcribe",
             "transcribe",
             "Transcribe speech to text or subtitles.",
             _WORK,
             "Command",
         ),
-        "imagine": Listed(
+        "imagine": ListedCommand(
             "aitbc.cli.commands.imagine",
             "imagine",
             "Generate images from text. Without --seed, every image differs.",
             _WORK,
         ),
-        "chat": Listed(
+        "chat": ListedCommand(
             "aitbc.cli.commands.chat",
             "chat",
             "Chat with a language model. The answer is printed while it is generated.",
             _WORK,
         ),
-        "transcode": Listed(
+        "transcode": ListedCommand(
             "aitbc.cli.commands.transcode",
             "transcode",
             "Convert, resize, trim or compress audio and video.",
             _WORK,
         ),
-        "render": Listed(
+        "render": ListedCommand(
             "aitbc.cli.commands.render",
             "render",
             "Render scenes. Each frame is written as soon as it is finished.",
             _WORK,
         ),
-        "run": Listed(
+        "run": ListedCommand(
             "aitbc.cli.commands.run",
             "run",
             "Run a Python model once for each input. The return value of predict is printed, or with -o written to NAME.json.",
             _WORK,
         ),
-        "models": Listed(
+        "models": ListedCommand(
             "aitbc.cli.commands.market",
             "models",
             "List the models: which of them a miner would run now, from what price, and how long a run takes.",
             _MARKET,
         ),
-        "services": Listed(
+        "services": ListedCommand(
             "aitbc.cli.commands.market",
             "services",
             "List the services: which of them a miner would run now, from what price, and how fast.",
             _MARKET,
         ),
-        "miners": Listed(
+        "miners": ListedCommand(
             "aitbc.cli.commands.market",
             "miners",
             "List the miners with their services, prices and speeds, and when they were last seen. Available miners come first.",
             _MARKET,
         ),
-        "offers": Listed(
+        "offers": ListedCommand(
             "aitbc.cli.commands.offers", "app", "List miners' offers, and assign jobs to them.", _MARKET
         ),
-        "jobs": Listed(
+        "jobs": ListedCommand(
             "aitbc.cli.commands.jobs",
             "app",
             "List, watch, repeat, cancel and delete jobs, and fetch their results and logs.",
             _ACCOUNT,
         ),
-        "artifacts": Listed(
+        "artifacts": ListedCommand(
             "aitbc.cli.commands.artifacts",
             "app",
             "Manage the files that your account stores at the coordinator.",
             _ACCOUNT,
         ),
-        "wallet": Listed(
+        "wallet": ListedCommand(
             "aitbc.cli.commands.wallet", "app", "Show the account's balance and transactions.", _ACCOUNT
         ),
-        "receipts": Listed(
+        "receipts": ListedCommand(
             "aitbc.cli.commands.receipts", "app", "Fetch receipts, and verify them offline.", _PROOF
         ),
-        "log": Listed(
+        "log": ListedCommand(
             "aitbc.cli.commands.log",
             "app",
             "Verify the log of receipts, settlements and verdicts, or act as its witness.",
@@ -113,7 +113,7 @@ class Commands(LazyGroup):
 
 
 app = typer.Typer(
-    cls=Commands,
+    cls=ProgramCommands,
     help="Send jobs to an AITBC coordinator, and verify receipts without one.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -144,7 +144,7 @@ def options(
 ) -> None:
     """Send jobs to an AITBC coordinator, and verify receipts without one."""
     del show_version
-    context.obj = State(base_url, api_key)
+    context.obj = GlobalOptions(base_url, api_key)
 
 
 def main() -> None:

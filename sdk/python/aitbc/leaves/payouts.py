@@ -95,6 +95,7 @@ class Payment:
         text(self.batch_id, "The payment's batch_id", _BATCH_ID)
         text(self.payout_id, "The payment's payout_id", _PAYOUT_ID)
         text(self.miner_id, "The payment's miner_id", MINER_ID)
+        # Strict, because adapters pass these to banks and nodes, where a line end may begin another order.
         _destination(self.adapter, self.address, self.currency, "The payment")
         text(self.salt, "The payment's salt", _SALT)
         if self.amount <= 0 or self.sent_amount <= 0:
@@ -162,6 +163,7 @@ class Manifest:
         text(self.adapter, "The manifest's adapter", _NAME)
         text(self.currency, "The manifest's currency", _CURRENCY)
         text(self.root, "The manifest's root", HEX_SHA256)
+        # Not `isinstance`: True would be a number of decimals.
         if type(self.decimals) is not int or not 0 <= self.decimals <= MAX_DECIMALS:
             raise FormatError(f"The manifest's decimals are not a number from 0 to {MAX_DECIMALS}.")
         if type(self.count) is not int or self.count < 1:
@@ -198,6 +200,7 @@ def parse_manifest(leaf: bytes) -> Manifest:
     if fields["_type"] != MANIFEST_TYPE or fields["rounding"] != ROUNDING:
         raise FormatError("The manifest has another type or rounding than this program knows.")
     numbers = ("amount", "sent_amount", "rate")
+    # The numbers are text in JSON, and need to be parsed; all others are taken as they are.
     plain = [name for name in _MANIFEST_FIELDS if name not in {"_type", "rounding", *numbers}]
     manifest = Manifest(
         **{name: fields[name] for name in plain},
@@ -205,6 +208,7 @@ def parse_manifest(leaf: bytes) -> Manifest:
         sent_amount=parse_decimal(fields["sent_amount"], "The manifest's sent_amount", MAX_DECIMALS),
         rate=parse_decimal(fields["rate"], "The manifest's rate", MAX_DECIMALS),
     )
+    # The log has bytes, so a manifest with the same meaning and other bytes is another leaf.
     if manifest.to_leaf() != leaf:
         raise FormatError("The manifest is not in its canonical form.")
     return manifest
@@ -259,6 +263,7 @@ def parse_payout_proof(fields: object) -> PayoutProof:
     hashes = tuple(
         b64decode(text(item, "A hash of the proof")) for item in items(values["hashes"], "The proof's hashes")
     )
+    # A batch of 2^32 payments is more than there will ever be.
     if len(hashes) > _MAX_PROOF_HASHES or any(len(item) != HASH_SIZE for item in hashes):
         raise FormatError("The proof has a hash without 32 bytes, or too many hashes.")
     index = values["index"]
@@ -300,6 +305,7 @@ def verify_payout(proof: object, trust: str | Policy) -> PayoutVerification:
     if parsed is None:
         return PayoutVerification(tuple(report.checks), None, None)
     report.expect("form", True, "the proof is complete", "")
+    # The checks go on after a failure, so that the report names all that is wrong and not only the first.
     manifest = report.attempt("manifest", lambda: parse_manifest(parsed.manifest))
     if manifest is not None:
         origin = report.attempt("log", lambda: _logged(parsed, trust))
@@ -320,6 +326,7 @@ def _logged(payout_proof: PayoutProof, trust: str | Policy) -> str:
     parsed = parse_proof(payout_proof.proof)
     checkpoint = policy.open(parsed.note)
     cosigned = policy.cosigned_by(parsed.note)
+    # Without witnesses, a log could show this miner a manifest that it shows to nobody else.
     if not policy.is_met_by(cosigned):
         names = ", ".join(sorted(cosigned)) or "none"
         raise VerificationError(
@@ -332,6 +339,7 @@ def _logged(payout_proof: PayoutProof, trust: str | Policy) -> str:
 def _examine(report: Report, proof: PayoutProof, manifest: Manifest) -> None:
     """Compare the payment with the manifest."""
     payment = proof.payment
+    # Under the count of the manifest: a longer tree could hide payments that the sum leaves out.
     included = verify_inclusion(
         leaf_hash(payment.to_leaf()), proof.index, manifest.count, proof.hashes, bytes.fromhex(manifest.root)
     )
@@ -349,6 +357,7 @@ def _examine(report: Report, proof: PayoutProof, manifest: Manifest) -> None:
         "the payment and the manifest name the same batch",
         f"differ in {', '.join(differing)}",
     )
+    # Computed again, since only the amount in money is the miner's claim.
     expected = converted(payment.amount, manifest.rate, manifest.decimals)
     report.expect(
         "rate",
@@ -394,6 +403,7 @@ def open_payout_address(envelope: object, public_key: bytes) -> PayoutAddress:
     Raises `FormatError` for a wrong shape, and `VerificationError` for a wrong signature or another miner's id.
     """
     statement = _parse_address(open_envelope(envelope, public_key, ADDRESS_TYPE))
+    # Every miner can sign, so the key must be that of the miner that is named.
     if statement.miner_id != miner_id(public_key):
         raise VerificationError("The address is another miner's.")
     return statement
@@ -402,6 +412,7 @@ def open_payout_address(envelope: object, public_key: bytes) -> PayoutAddress:
 def _parse_address(payload: bytes) -> PayoutAddress:
     fields = exact(parse_json(payload), _ADDRESS_FIELDS, "The address")
     statement = PayoutAddress(**{name: fields[name] for name in _ADDRESS_FIELDS})
+    # The statement is stored and compared as bytes.
     if canonical_json(dict(fields)) != payload:
         raise FormatError("The address is not in its canonical form.")
     return statement

@@ -53,15 +53,18 @@ class Settlement:
         utc_time(self.settled_at, "The settlement's settled_at")
         if self.outcome not in OUTCOMES:
             raise FormatError("The settlement's outcome is not one that a job can have.")
+        # It follows from the job, so a settlement cannot point to the receipt of another one.
         expected = "receipt_" + self.job_id.removeprefix("job_") if self.outcome == "completed" else None
         if self.receipt_id != expected:
             raise FormatError("The settlement's receipt_id is not the one of its job and outcome.")
+        # The client is never named, and a miner only as the one that was paid.
         if (self.miner_id is not None) != bool(self.paid):
             raise FormatError("The settlement must name a miner if something is paid, and otherwise none.")
         if self.miner_id is not None:
             text(self.miner_id, "The settlement's miner_id", MINER_ID)
         if any(amount < 0 for amount in (self.held, self.paid, self.fee, self.refunded)):
             raise FormatError("The settlement has a negative amount.")
+        # Exact: these are decimals, and a settlement that loses a fraction would hide money.
         if self.held != self.paid + self.refunded or self.fee > self.paid:
             raise FormatError("The settlement's amounts do not add up.")
 

@@ -38,6 +38,7 @@ def comparison_sha256(
     bytes in hex. Without one it is not part of the digest.
     """
     comparison = {"distances": dict(distances), "limits": dict(limits), "where": where, "reason": reason}
+    # Verdicts from before there was a salt must keep their digest.
     return sha256_hex(canonical_json(comparison | ({"salt": salt} if salt else {})))
 
 
@@ -112,8 +113,10 @@ class Verdict:
             text(auditor, "The verdict's odd_ones", MINER_ID)
         if self.kind not in KINDS or self.verdict not in VERDICTS:
             raise FormatError("The verdict has an unknown kind or verdict.")
+        # Only a second opinion is about another audit; without its parent, it would decide about nothing.
         if (self.kind == "second_opinion") != (self.parent is not None):
             raise FormatError("The verdict must name a parent if it is a second opinion, and otherwise none.")
+        # An entry of the log has a maximum size.
         if len(self.opinions) > _MAX_OPINIONS:
             raise FormatError("The verdict has too many opinions.")
 
@@ -169,6 +172,7 @@ def parse_verdict(leaf: bytes) -> Verdict:
         sanction=_sanction(fields["sanction"]),
         decided_at=fields["decided_at"],
     )
+    # As for all leaves: one meaning, one sequence of bytes.
     if verdict.to_leaf() != leaf:
         raise FormatError("The verdict is not in its canonical form.")
     return verdict

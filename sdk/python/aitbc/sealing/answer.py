@@ -56,6 +56,7 @@ def new_answer(
     reply_key: bytes, job: JobOfRequest, fence: int, spec_digest: str, secret: bytes | None = None
 ) -> tuple[bytes, dict[str, Any]]:
     """Return the secret of a new answer, and the header that carries it to the client. Raises `FormatError`."""
+    # A new one for each run: two runs of a job must not share keys and nonces.
     secret = secret or os.urandom(SECRET_SIZE)
     capsule = hpke_seal(reply_key, answer_info(job, str(fence), spec_digest), secret)
     header = {"version": VERSION, "fence": str(fence), "spec_digest": spec_digest}
@@ -94,6 +95,7 @@ class AnswerOpener:
         if not isinstance(inner, dict) or not isinstance(files, list):
             raise FormatError("The sealed results lack a field.")
         digest = salted(self.secret, "results", plaintext)
+        # Several runs may have sealed results; a coordinator that shows one and then another wants to deceive.
         if self._digest not in {None, digest}:
             raise VerificationError("The coordinator returned other results of this job than before.")
         self._digest = digest
@@ -102,11 +104,13 @@ class AnswerOpener:
     def event(self, data: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
         """Open an event: return its kind and data, or None for one that was repeated, or arrived after a later one or a later run's."""
         number = data.get("n")
+        # The number is the nonce, so decryption also proves it.
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise FormatError("A sealed event has no number.")
         key = self._key(data, "events")
         content = unpadded(decrypt(key, b64decode(str(data.get("ciphertext"))), number.to_bytes(12, "big")))
         fence = int(text(data["fence"], "A sealed event's fence", FENCE))
+        # The coordinator can repeat and reorder what it cannot read.
         if fence < self._fence or number <= self._last.get(str(data["capsule"]), -1):
             return None
         self._fence = fence
@@ -155,7 +159,9 @@ class AnswerOpener:
             isinstance(header.get(name), str) for name in _HEADER[1:]
         ):
             raise FormatError("A sealed part has no valid header.")
+        # The capsule opens only for the job, miner and request that this client remembers, and not those that the header claims.
         info = answer_info(self._job, header["fence"], header["spec_digest"])
+        # Opening a capsule costs a key exchange, and each event of a run has the same one.
         name = f"{header['capsule']} {header['fence']} {header['spec_digest']}"
         answer = self._answers.get(name)
         if answer is None:

@@ -43,6 +43,7 @@ class NoAttestation:
 
 def nonce_of(identity_key: bytes, *, job_id: str | None, key_id: str | None) -> bytes:
     """Return the nonce of an attestation: it is bound to the miner's identity key, and to a job or an encryption key."""
+    # Evidence that is bound to nothing could be copied from an honest machine.
     bound = {
         "type": NONCE_TYPE,
         "identity_key": b64encode(identity_key),
@@ -56,6 +57,7 @@ def load(name: str) -> Attestation:
     """Return the attestation of a type. Raises `ConfigurationError` if no installed package has it."""
     if name == NONE:
         return NoAttestation()
+    # Looked up only when an attestation is there: scanning the installed packages takes a while.
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
         names = ", ".join(sorted({NONE, *points}))
@@ -76,6 +78,7 @@ def verify(attestation: Mapping[str, Any], nonce: bytes) -> str:
     """Return in a sentence what a field `attestation` proves. Raises `VerificationError`, also for a type that is not installed."""
     try:
         plug_in = load(str(attestation.get("type")))
+    # For somebody who verifies, a missing plug-in means that nothing is proven.
     except ConfigurationError as error:
         raise VerificationError(f"The attestation cannot be verified: {error}") from error
     evidence = attestation.get("evidence")

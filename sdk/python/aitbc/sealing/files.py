@@ -29,6 +29,7 @@ def seal_file(key: bytes, source: Readable) -> Iterator[bytes]:
     """Yield the sealed chunks of a file, from its current position."""
     number, chunk = 0, _read(source, CHUNK)
     while True:
+        # One chunk ahead, because the last one is marked in its nonce.
         following = _read(source, CHUNK) if len(chunk) == CHUNK else b""
         yield encrypt(key, chunk, _nonce(number, last=not following))
         if not following:
@@ -46,6 +47,7 @@ def open_file(key: bytes, source: Readable) -> Iterator[bytes]:
     while True:
         following = _read(source, CHUNK + TAG)
         chunk = decrypt(key, sealed, _nonce(number, last=not following))
+        # An empty chunk is the form of an empty file only; elsewhere it would be a second form of the same file.
         if number and not chunk:
             raise VerificationError("A sealed file ends with an empty chunk.")
         yield chunk
@@ -55,12 +57,14 @@ def open_file(key: bytes, source: Readable) -> Iterator[bytes]:
 
 
 def _nonce(number: int, *, last: bool) -> bytes:
+    # The mark makes a file that was cut at the end of a chunk fail to open.
     return number.to_bytes(11, "big") + bytes([last])
 
 
 def _read(source: Readable, size: int) -> bytes:
     """Read `size` bytes, fewer only at the end."""
     data = source.read(size)
+    # Pipes and sockets return what is there, and chunks must have their exact size.
     while len(data) < size and (piece := source.read(size - len(data))):
         data += piece
     return data

@@ -51,6 +51,7 @@ class EncryptionKey:
             expires_at=utc_time(fields["expires_at"], "The encryption key's expires_at"),
             origin=text(fields["origin"], "The encryption key's origin"),
         )
+        # The id is what requests name, so it must not stand for two keys.
         if len(key.public_key) != PUBLIC_KEY_SIZE or key.key_id != key_id(key.public_key):
             raise FormatError("The encryption key's key_id is not the digest of its public key.")
         if key.miner_id != miner_id_of(identity_key):
@@ -105,6 +106,7 @@ class ReplyKey:
 
     def request_secret(self, request_id: bytes) -> bytes:
         """Return the secret of the request with this id, which only this key's holder can compute."""
+        # An exchange with itself: so the secret follows from the stored key and the request's id, and needs no storage of its own.
         shared = self._private.exchange(X25519PublicKey.from_public_bytes(self.public))
         return derive(shared, "request secret", salt=request_id, size=SECRET_SIZE)
 

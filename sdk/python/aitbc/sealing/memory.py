@@ -72,11 +72,13 @@ class SealingMemory:
         try:
             create_private(self._path(name), json.dumps(asdict(request), sort_keys=True))
         except FileExistsError:
+            # Never replaced: what a job's id was first given to is what its answer must match.
             return self.get(name) or request
         except OSError as error:
             raise ConfigurationError(
                 f"{self.directory}, where this client remembers what it sealed, cannot be written: {error.strerror}."
             ) from error
+        # At the first record too, since most programs seal only a few jobs and end.
         if self._added % _PRUNED_AFTER == 0:
             self._prune()
         self._added += 1
@@ -86,6 +88,7 @@ class SealingMemory:
         return self.directory / f"{name}.json"
 
     def _prune(self) -> None:
+        # `scandir` and plain paths: with 100,000 records, `Path` objects would take seconds.
         with os.scandir(self.directory) as entries:
             paths = [entry.path for entry in entries]
         if len(paths) <= MAX_RECORDS:

@@ -76,12 +76,14 @@ class RequestSealer:
 
     def seal(self, parameters: Mapping[str, Any], files: Sequence[SealedInput] = ()) -> dict[str, Any]:
         """Return the field `sealed` of the job's body. `parameters` are the service's whole input."""
+        # All that is in clear and matters is bound to the capsule, so the coordinator cannot change it unnoticed.
         info = request_info(self._fields, miner_id=self._key.miner_id, service=self._service)
         content = padded({"parameters": parameters, "files": [file.to_json() for file in files]})
         return {
             **self._fields,
             "capsule": b64encode(hpke_seal(self._key.public_key, info, self.secret)),
             "ciphertext": b64encode(encrypt(derive(self.secret, "request"), content)),
+            # In clear too: the coordinator must know which files the job needs, and keep them.
             "files": [f"artifact:{file.artifact_id}" for file in files],
         }
 

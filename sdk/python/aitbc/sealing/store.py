@@ -25,6 +25,7 @@ def load_reply_key(path: Path) -> ReplyKey:
     try:
         if not path.exists():
             _create(path, ReplyKey())
+        # A key that others could read may be known to them, and only the user can decide what that means.
         if path.stat().st_mode & _OPEN:
             raise ConfigurationError(f"{path} can be read by other users. Run: chmod 600 {path}")
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -53,6 +54,7 @@ def create_private(path: Path, content: str) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        # Unlike a rename, it fails if the file exists: two programs that start together agree on one key.
         os.link(temporary, path)
     finally:
         temporary.unlink()

@@ -39,6 +39,7 @@ def key_id(public_key: bytes) -> str:
 
 def derive(secret: bytes, label: str, *, salt: bytes = b"", size: int = _KEY_SIZE) -> bytes:
     """Return a key of `size` bytes that follows from a secret."""
+    # A key for each purpose, so that no nonce is ever used twice with the same key.
     return HKDF(algorithm=SHA256(), length=size, salt=salt, info=(LABEL + label).encode()).derive(secret)
 
 
@@ -70,6 +71,7 @@ def hpke_open(private_key: X25519PrivateKey, info: bytes, sealed: bytes) -> byte
 
 def encrypt(key: bytes, plaintext: bytes, nonce: bytes = _ZERO) -> bytes:
     """Return AES-128-GCM of `plaintext`, with the tag at its end."""
+    # The fixed nonce is safe for keys that encrypt a single text; events and files number theirs.
     return AESGCM(key).encrypt(nonce, plaintext, None)
 
 
@@ -91,6 +93,7 @@ def padded(value: Any) -> bytes:
 
 def unpadded(plaintext: bytes) -> Mapping[str, Any]:
     """Return the object that padded JSON holds. Raises `FormatError`."""
+    # JSON ends with a bracket, so spaces at the end are only padding.
     value = parse_json(plaintext.rstrip(b" "))
     if not isinstance(value, Mapping):
         raise FormatError("A sealed part is not a JSON object.")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from aitbc.cli._arguments.lazy_group import Listed
+from aitbc.cli._arguments.lazy_group import ListedCommand
 
 COMMANDS: Final = {
-    "audits": Listed(
+    "audits": ListedCommand(
         "agent.coordinator.features.audits.cli.audits",
         "app",
         "Show audits of results, and ask for second opinions.",
     ),
-    "canaries": Listed(
+    "canaries": ListedCommand(
         "agent.coordinator.features.audits.cli.canaries",
         "app",
         "Manage canaries, the jobs with known answers.",

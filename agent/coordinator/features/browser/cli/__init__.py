@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from aitbc.cli._arguments.lazy_group import Listed
+from aitbc.cli._arguments.lazy_group import ListedCommand
 
 COMMANDS: Final = {
-    "login": Listed(
+    "login": ListedCommand(
         "agent.coordinator.features.browser.cli.login",
         "login",
         "Create a link that signs in to the dashboard once, within minutes, as client, owner and administrator.",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from aitbc.cli._arguments.lazy_group import Listed
+from aitbc.cli._arguments.lazy_group import ListedCommand
 
 COMMANDS: Final = {
-    "fleet": Listed(
+    "fleet": ListedCommand(
         "agent.coordinator.features.machines.cli.fleet",
         "fleet",
         "Show all machines of this miner's owner together; on a coordinator, all of its machines.",

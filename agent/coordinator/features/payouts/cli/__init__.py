@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from aitbc.cli._arguments.lazy_group import Listed
+from aitbc.cli._arguments.lazy_group import ListedCommand
 
 COMMANDS: Final = {
-    "payouts": Listed(
+    "payouts": ListedCommand(
         "agent.coordinator.features.payouts.cli.payouts",
         "app",
         "Pay out what miners have earned.",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from aitbc.cli._arguments.lazy_group import Listed
+from aitbc.cli._arguments.lazy_group import ListedCommand
 
 COMMANDS: Final = {
-    "explain": Listed(
+    "explain": ListedCommand(
         "agent.coordinator.features.waits.cli.explain",
         "explain",
         "Show, for each kind of waiting job, why this machine does not get it and what would change that.",

@@ -15,7 +15,7 @@ from aitbc.cli._controls import harmless
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedCommand:
     """A command as the program's help lists it. Its module has a function, or the `typer.Typer` of a group, with the name `attribute`.
 
     `help` is the beginning of the command's own help. `command_class` is an attribute of the module too.
@@ -31,7 +31,7 @@ class Listed:
 class LazyGroup(TyperGroup):
     """Finds commands in `listed`. Uses no types of the library's base, since they differ between versions."""
 
-    listed: ClassVar[Mapping[str, Listed]] = {}
+    listed: ClassVar[Mapping[str, ListedCommand]] = {}
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is the library's
         """Return all names, in the order of the help."""

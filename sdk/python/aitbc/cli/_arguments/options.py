@@ -15,7 +15,7 @@ import typer
 from aitbc._client import AITBCClient, AsyncAITBCClient
 from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.ids import find_miner, find_offer
-from aitbc.cli._arguments.state import State
+from aitbc.cli._arguments.state import GlobalOptions
 
 _JOB = "Every job"
 _BATCH = "Several files"
@@ -309,8 +309,8 @@ def async_client_of(context: typer.Context) -> AsyncAITBCClient:
     return AsyncAITBCClient(state.api_key, state.base_url)
 
 
-def _state(context: typer.Context) -> State:
-    state = context.find_object(State)
+def _state(context: typer.Context) -> GlobalOptions:
+    state = context.find_object(GlobalOptions)
     if state is None:
         raise TypeError("The command was called without the program's options.")
     return state

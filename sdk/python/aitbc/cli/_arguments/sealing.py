@@ -15,7 +15,7 @@ PYTHON_MODEL: Final = "ai_inference"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class SealingTarget:
     """The miner, and what to say about it."""
 
     miner_id: str
@@ -29,7 +29,7 @@ def find_target(
     model: Any = None,
     miner_id: str | None = None,
     offer_id: str | None = None,
-) -> Target:
+) -> SealingTarget:
     """Return the miner that was named, that of the offer, or else the cheapest available one that has the model and a key.
 
     Raises `NoSuchName` if there is none, `NotFound` if the named one accepts no sealed jobs, `VerificationError` for a key that must not
@@ -39,7 +39,7 @@ def find_target(
         miner_id = next((offer.miner_id for offer in offers(client) if offer.offer_id == offer_id), None)
     if miner_id is not None:
         client.miners.encryption_key(miner_id)
-        return Target(miner_id, _notice(client, miner_id, f"Sealed to {miner_id}."))
+        return SealingTarget(miner_id, _notice(client, miner_id, f"Sealed to {miner_id}."))
     miners = client.marketplace.miners(service=service, limit=PAGE).miners
     offered = [
         (float(service_offer.price), miner.name, miner.miner_id, service_offer)
@@ -55,7 +55,7 @@ def find_target(
         except NotFound:
             continue
         chosen = f"Sealed to {name} ({candidate}), the cheapest miner with a key: {service_offer.price} per {service_offer.unit}."
-        return Target(candidate, _notice(client, candidate, chosen))
+        return SealingTarget(candidate, _notice(client, candidate, chosen))
     needed = service if model is None else f"{service} with the model {model}"
     raise NoSuchName(
         f"No available miner accepts sealed jobs for {needed}. `aitbc miners` lists the miners; name one with --miner."

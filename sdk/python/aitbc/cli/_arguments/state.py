@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class GlobalOptions:
     """The coordinator and the key from the options before the command, if given."""
 
     base_url: str | None

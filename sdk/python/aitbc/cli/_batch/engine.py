@@ -10,10 +10,10 @@ from secrets import token_hex
 from aitbc._client import AsyncAITBCClient
 from aitbc.answers.jobs import JobResults
 from aitbc.cli._batch.journal import Entry, Journal
-from aitbc.cli._batch.patience import Patience
+from aitbc.cli._batch.patience import JobPatience
 from aitbc.cli._batch.submission import Submission, Uploads
-from aitbc.cli._batch.work import Outcome, Work, Writer
-from aitbc.cli._terminal.display import Board, Row
+from aitbc.cli._batch.work import BatchWork, Outcome, Writer
+from aitbc.cli._terminal.display import Board, WorkRow
 from aitbc.cli._terminal.exits import ends_batch, explain
 from aitbc.cli._terminal.output import encoded
 from aitbc.errors import AITBCError, JobFailed
@@ -45,7 +45,7 @@ class Engine:
         self._single = False
         self._turns: dict[str, asyncio.Lock] = {}
 
-    async def run(self, works: Sequence[Work], at_once: int) -> list[Outcome]:
+    async def run(self, works: Sequence[BatchWork], at_once: int) -> list[Outcome]:
         """Return the outcome of each work, in order. A failure ends the batch only if every other work would fail for the same reason."""
         self._single = len(works) == 1
         outcomes = [Outcome(work.label, "left") for work in works]
@@ -62,7 +62,7 @@ class Engine:
                 group.create_task(perform_waiting(), name=f"works {number}")
         return outcomes
 
-    async def _perform(self, work: Work) -> Outcome:
+    async def _perform(self, work: BatchWork) -> Outcome:
         row = self._board.row(work.label)
         try:
             key = await asyncio.to_thread(work.key) if work.resumable else token_hex(32)
@@ -78,7 +78,7 @@ class Engine:
         finally:
             row.end()
 
-    async def _complete(self, work: Work, key: str, row: Row) -> Outcome:
+    async def _complete(self, work: BatchWork, key: str, row: WorkRow) -> Outcome:
         entry = self._journal.entry(key) if work.resumable else None
         if entry is not None and self._is_done(work, key, entry):
             if not self._force:
@@ -91,7 +91,7 @@ class Engine:
         job_id = await submission.job(entry, row)
         if self._detach:
             return Outcome(work.label, "submitted", job_id)
-        patience = Patience(job_id, row, _how_to_resume(work, job_id))
+        patience = JobPatience(job_id, row, _how_to_resume(work, job_id))
         await submission.follow(job_id, writer, row, patience)
         answer = await patience.call(lambda: self._client.jobs.get_results(job_id))
         if work.seal is not None and answer.caution is not None:
@@ -100,13 +100,13 @@ class Engine:
         _report_outputs(row, writer)
         return Outcome(work.label, "done", job_id, tuple(writer.written), answer)
 
-    def _is_done(self, work: Work, key: str, entry: Entry) -> bool:
+    def _is_done(self, work: BatchWork, key: str, entry: Entry) -> bool:
         """Return whether all outputs exist. A work that only prints its result has none; its stored job is reused unless `force` is set."""
         if not work.targets:
             return self._force
         return all(self._journal.is_complete(key, entry, target) for target in work.targets)
 
-    async def _deliver(self, work: Work, key: str, answer: JobResults, writer: Writer) -> None:
+    async def _deliver(self, work: BatchWork, key: str, answer: JobResults, writer: Writer) -> None:
         await work.delivery.after(answer, writer)
         if work.receipt is not None:
             bundle = await self._client.receipts.export(answer.job_id)
@@ -120,13 +120,13 @@ class Engine:
             self._journal.save(key, entry)
 
 
-def _how_to_resume(work: Work, job_id: str) -> str:
+def _how_to_resume(work: BatchWork, job_id: str) -> str:
     if work.resumable:
         return "Run the same command later to get its results."
     return f"`aitbc jobs results {job_id} -o DIR` gets its results later."
 
 
-def _report_outputs(row: Row, writer: Writer) -> None:
+def _report_outputs(row: WorkRow, writer: Writer) -> None:
     paths = [path for path in writer.written if path not in writer.reported]
     if 0 < len(paths) <= _NAMED_FILES:
         row.report(f"wrote {', '.join(map(str, paths))}")

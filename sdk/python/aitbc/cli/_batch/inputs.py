@@ -25,7 +25,7 @@ MEDIA = SPOKEN | {".3gp", ".flv", ".gif", ".m2ts", ".mts", ".ogv", ".ts", ".vob"
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class BatchInput:
     """One input: a local file, or an `address` (a URL or an artifact).
 
     `below` is the path within the directory that the user named. Outputs keep it, and also its suffix if another input has the same
@@ -66,14 +66,14 @@ def find_inputs(
     *,
     recursive: bool,
     is_output: Callable[[Path], bool] = lambda _: False,
-) -> list[Input]:
+) -> list[BatchInput]:
     """Return the inputs that the arguments name, each once, in order.
 
     In a directory, these are the files that have one of `suffixes` (None: all), except hidden files and files that this command
     wrote (`is_output`). Raises `BadParameter` for an argument that matches nothing.
     """
     allowed = None if suffixes is None else frozenset(suffixes)
-    inputs: dict[str, Input] = {}
+    inputs: dict[str, BatchInput] = {}
     for argument in named:
         for item in _found(argument, allowed, recursive=recursive, is_output=is_output):
             inputs.setdefault(str(item.file.resolve()) if item.file is not None else item.address, item)
@@ -81,24 +81,24 @@ def find_inputs(
     return [replace(item, whole_name=stems[_stem(item)] > 1) for item in inputs.values()]
 
 
-def _stem(item: Input) -> Path:
+def _stem(item: BatchInput) -> Path:
     return (item.below if item.file is None else item.file.resolve()).with_suffix("")
 
 
 def _found(
     argument: str, suffixes: frozenset[str] | None, *, recursive: bool, is_output: Callable[[Path], bool]
-) -> list[Input]:
+) -> list[BatchInput]:
     if argument.startswith(_ADDRESSES):
         name = PurePosixPath(argument.partition("?")[0].rstrip("/")).name.replace(":", "-") or "input"
-        return [Input(argument, None, Path(name), argument)]
+        return [BatchInput(argument, None, Path(name), argument)]
     path = Path(argument)
     if path.is_dir():
         files = _within(path, suffixes, recursive=recursive, is_output=is_output)
-        return [Input(str(file), file, file.relative_to(path)) for file in files]
+        return [BatchInput(str(file), file, file.relative_to(path)) for file in files]
     if path.exists():
-        return [Input(argument, path, Path(path.name))]
+        return [BatchInput(argument, path, Path(path.name))]
     if _PATTERN & set(argument):
-        return [Input(str(file), file, Path(file.name)) for file in _matching(argument, is_output)]
+        return [BatchInput(str(file), file, Path(file.name)) for file in _matching(argument, is_output)]
     raise typer.BadParameter(f"There is no file or directory {argument!r}.")
 
 

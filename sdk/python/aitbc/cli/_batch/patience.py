@@ -7,9 +7,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from aitbc.cli._terminal.display import Row
+from aitbc import errors
+from aitbc.cli._terminal.display import WorkRow
 from aitbc.errors import APIError, ServiceUnavailable, TransportError
-from aitbc.errors import TimeoutError as NoResponse
 
 T = TypeVar("T")
 
@@ -29,10 +29,10 @@ class CoordinatorAway(TransportError):
         self.job_id = job_id
 
 
-class Patience:
+class JobPatience:
     """How long one work still waits for the coordinator. `how` states how to resume."""
 
-    def __init__(self, job_id: str, row: Row, how: str) -> None:
+    def __init__(self, job_id: str, row: WorkRow, how: str) -> None:
         self._job_id = job_id
         self._row = row
         self._how = how
@@ -59,7 +59,7 @@ class Patience:
         while True:
             try:
                 result = await attempt()
-            except (TransportError, NoResponse, APIError) as error:
+            except (TransportError, errors.TimeoutError, APIError) as error:
                 await self.wait(error)
             else:
                 self.responded()
@@ -70,4 +70,4 @@ def is_away(error: Exception) -> bool:
     """Return whether the error means that the coordinator is restarting or cannot be reached."""
     if isinstance(error, APIError):
         return isinstance(error, ServiceUnavailable) or error.status in _GATEWAY
-    return isinstance(error, (TransportError, NoResponse))
+    return isinstance(error, (TransportError, errors.TimeoutError))

@@ -12,9 +12,9 @@ import typer
 from aitbc.cli._arguments.options import BatchOptions, JobOptions, async_client_of, client_of
 from aitbc.cli._arguments.sealing import PYTHON_MODEL, find_target
 from aitbc.cli._batch.engine import Engine
-from aitbc.cli._batch.inputs import Input
+from aitbc.cli._batch.inputs import BatchInput
 from aitbc.cli._batch.journal import Journal
-from aitbc.cli._batch.work import ANY_JOB, SERVICES, Outcome, Work
+from aitbc.cli._batch.work import ANY_JOB, SERVICES, BatchWork, Outcome
 from aitbc.cli._terminal.display import board
 from aitbc.cli._terminal.exits import ExitCode, ends_batch, exit_code, explain
 from aitbc.cli._terminal.output import print_error, print_json, print_status, print_text
@@ -22,7 +22,7 @@ from aitbc.cli._terminal.output import print_error, print_json, print_status, pr
 
 def perform(
     context: typer.Context,
-    works: Sequence[Work],
+    works: Sequence[BatchWork],
     *,
     job: JobOptions,
     show: Callable[[Outcome], None] = lambda _: None,
@@ -58,7 +58,7 @@ def perform(
         raise typer.Exit(_code(failed, len(works)))
 
 
-def _print_audit_price(context: typer.Context, work: Work) -> None:
+def _print_audit_price(context: typer.Context, work: BatchWork) -> None:
     """Print what the requested audits cost, before anything is submitted. If they are not possible, the coordinator says so later."""
     named = {f"/v1/services/{work.route}", str(work.body.get("type", "")).replace("-", "_")}
     with client_of(context) as client:
@@ -72,7 +72,7 @@ def _print_audit_price(context: typer.Context, work: Work) -> None:
             )
 
 
-def _sealed(context: typer.Context, works: Sequence[Work], job: JobOptions) -> list[Work]:
+def _sealed(context: typer.Context, works: Sequence[BatchWork], job: JobOptions) -> list[BatchWork]:
     """Return the works for the miner to which they are sealed, all to the same one."""
     first = works[0]
     with client_of(context) as client:
@@ -88,7 +88,7 @@ def _sealed(context: typer.Context, works: Sequence[Work], job: JobOptions) -> l
 
 
 def _outcomes(
-    context: typer.Context, works: Sequence[Work], batch: BatchOptions, *, detach: bool
+    context: typer.Context, works: Sequence[BatchWork], batch: BatchOptions, *, detach: bool
 ) -> list[Outcome]:
     cancelled: list[str] = []
 
@@ -137,7 +137,7 @@ def _code(failed: Sequence[Outcome], total: int) -> ExitCode:
     return codes.pop() if len(errors) == total and len(codes) == 1 else ExitCode.FAILED
 
 
-def receipt_of(receipt: Path | None, item: Input, inputs: Sequence[Input]) -> Path | None:
+def receipt_of(receipt: Path | None, item: BatchInput, inputs: Sequence[BatchInput]) -> Path | None:
     """Return the path for an input's receipt: the file that was named, or a separate file in the directory that was named."""
     if receipt is None or (len(inputs) == 1 and not receipt.is_dir()):
         return receipt

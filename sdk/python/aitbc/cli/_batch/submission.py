@@ -13,16 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aitbc import errors
 from aitbc._calls.jobs import failure
 from aitbc._client import AsyncAITBCClient
 from aitbc.answers.jobs import Job, JobEvent
 from aitbc.cli._arguments.options import with_options_named
 from aitbc.cli._batch.journal import Entry, Journal
-from aitbc.cli._batch.patience import Patience
-from aitbc.cli._batch.work import ANY_JOB, Work, Writer, idempotency_key
-from aitbc.cli._terminal.display import Row
+from aitbc.cli._batch.patience import JobPatience
+from aitbc.cli._batch.work import ANY_JOB, BatchWork, Writer, idempotency_key
+from aitbc.cli._terminal.display import WorkRow
 from aitbc.errors import AITBCError, APIError, InternalError, JobNotFound, TransportError
-from aitbc.errors import TimeoutError as NoResponse
 
 CANCEL_SECONDS = 10.0
 """The longest that Ctrl-C waits for the coordinator to cancel a job, or to return the id of a job that it is creating."""
@@ -37,7 +37,7 @@ class Uploads:
         self._turns: dict[Path, asyncio.Lock] = {}
         self._addresses: dict[Path, str] = {}
 
-    async def address(self, path: Path, row: Row) -> str:
+    async def address(self, path: Path, row: WorkRow) -> str:
         """Return the address of a file's artifact, after its upload."""
         async with self._turns.setdefault(path, asyncio.Lock()):
             if path not in self._addresses:
@@ -54,7 +54,7 @@ class Submission:
         client: AsyncAITBCClient,
         journal: Journal,
         uploads: Uploads,
-        work: Work,
+        work: BatchWork,
         key: str,
         on_cancelled: Callable[[str], None],
     ) -> None:
@@ -65,7 +65,7 @@ class Submission:
         self._key = key
         self._on_cancelled = on_cancelled
 
-    async def job(self, entry: Entry | None, row: Row) -> str:
+    async def job(self, entry: Entry | None, row: WorkRow) -> str:
         """Return the id of the work's job: the recorded one, unless it failed or was cancelled, else a new one."""
         is_recorded = entry is not None
         entry = entry or Entry()
@@ -78,7 +78,7 @@ class Submission:
                 return entry.job_id
             entry, is_recorded = entry.next_attempt(), False
 
-    async def _created(self, entry: Entry, row: Row) -> Entry:
+    async def _created(self, entry: Entry, row: WorkRow) -> Entry:
         resumed = entry.body is not None
         if entry.body is None:
             entry = replace(entry, body=await self._body(row))
@@ -99,7 +99,7 @@ class Submission:
         await self._report_wait(job, row)
         return entry
 
-    async def _report_wait(self, job: Job, row: Row) -> None:
+    async def _report_wait(self, job: Job, row: WorkRow) -> None:
         """Print immediately why a job waits that no miner can take now. Such a job has no estimate."""
         if job.status != "submitted" or job.estimated_completion is not None:
             return
@@ -110,7 +110,7 @@ class Submission:
                     with_options_named(f"waiting: {explanation.summary} {explanation.reasons[0].action}")
                 )
 
-    async def _body(self, row: Row) -> dict[str, Any]:
+    async def _body(self, row: WorkRow) -> dict[str, Any]:
         work = self._work
         if work.seal is None:
             addresses = {name: await self._uploads.address(path, row) for name, path in work.files.items()}
@@ -140,7 +140,7 @@ class Submission:
             except JobNotFound:
                 return True
 
-    async def follow(self, job_id: str, writer: Writer, row: Row, patience: Patience) -> None:
+    async def follow(self, job_id: str, writer: Writer, row: WorkRow, patience: JobPatience) -> None:
         """Wait until the job has completed. If the task is cancelled meanwhile, the job is cancelled. Raises `JobFailed`."""
         last: int | None = None
         async with self._cancelled_with_task(job_id):
@@ -151,12 +151,12 @@ class Submission:
                             patience.responded()
                             last = last if event.seq is None else event.seq
                             await self._handle(event, writer, row)
-                except (TransportError, NoResponse, APIError) as error:
+                except (TransportError, errors.TimeoutError, APIError) as error:
                     await patience.wait(error)
                 else:
                     return
 
-    async def _handle(self, event: JobEvent, writer: Writer, row: Row) -> None:
+    async def _handle(self, event: JobEvent, writer: Writer, row: WorkRow) -> None:
         if event.job is None:
             await self._work.delivery.during(event, writer)
             return

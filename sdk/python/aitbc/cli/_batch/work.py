@@ -105,7 +105,7 @@ class Delivery(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class BatchWork:
     """One job to create.
 
     `route` is the service call (below `/v1/services/`), or `ANY_JOB`. `body` has the fields that determine the result, `options` the
@@ -123,7 +123,7 @@ class Work:
     resumable: bool = True
     seal: str | None = None
 
-    def sealed_to(self, miner_id: str, *, named: bool) -> Work:
+    def sealed_to(self, miner_id: str, *, named: bool) -> BatchWork:
         """Return the work for a miner that alone can read it. Unless the job is `named`, its name says nothing about its content."""
         options = {
             name: value

@@ -72,7 +72,7 @@ class Conversation:
         with self._stream(turn) as stream:
             text = ""
             try:
-                with _waiting(shown=show is not None) as stop_waiting:
+                with _waiting(is_shown=show is not None) as stop_waiting:
                     for piece in stream:
                         stop_waiting()
                         text += piece
@@ -131,9 +131,9 @@ class Conversation:
 
 
 @contextmanager
-def _waiting(*, shown: bool) -> Iterator[Callable[[], None]]:
+def _waiting(*, is_shown: bool) -> Iterator[Callable[[], None]]:
     """Show a spinner on a terminal until the first piece of the answer arrives."""
-    if not (shown and sys.stderr.isatty()):
+    if not (is_shown and sys.stderr.isatty()):
         yield lambda: None
         return
     with SafeConsole(stderr=True).status("") as status:

@@ -32,7 +32,7 @@ _WORTH_A_LINE = 8 * _MIB
 """Bytes from which an upload is announced, where there is no bar."""
 
 
-class Row(ABC):
+class WorkRow(ABC):
     """One work on the display. Call `end` when the work is over."""
 
     @abstractmethod
@@ -56,7 +56,7 @@ class Board(ABC):
     """The display of a batch."""
 
     @abstractmethod
-    def row(self, label: str) -> Row:
+    def row(self, label: str) -> WorkRow:
         """Add a row for a work that begins."""
 
     @abstractmethod
@@ -75,14 +75,14 @@ def board(total: int) -> Iterator[Board]:
 
 
 class _LineBoard(Board):
-    def row(self, label: str) -> Row:
+    def row(self, label: str) -> WorkRow:
         return _Line(label)
 
     def advance(self) -> None:
         pass
 
 
-class _Line(Row):
+class _Line(WorkRow):
     def __init__(self, label: str) -> None:
         self._label = label
         self._shown: set[str] = set()
@@ -142,7 +142,7 @@ class _Bars(Board):
         if total > 1:
             self._all = progress.add_task(f"0 of {total} done", total=total, state="")
 
-    def row(self, label: str) -> Row:
+    def row(self, label: str) -> WorkRow:
         return _Bar(self._progress, harmless(label))
 
     def advance(self) -> None:
@@ -153,7 +153,7 @@ class _Bars(Board):
             )
 
 
-class _Bar(Row):
+class _Bar(WorkRow):
     def __init__(self, progress: Progress, label: str) -> None:
         self._progress = progress
         self._label = label
@@ -187,7 +187,7 @@ class _Retries:
     def __init__(self) -> None:
         self._reported = 0
 
-    def report(self, row: Row, job: Job) -> bool:
+    def report(self, row: WorkRow, job: Job) -> bool:
         """Print which run the job waits for and why the last one ended. Return False if there is nothing new."""
         attempts = job.attempts or 0
         if job.status != "submitted" or job.last_failure is None or attempts <= self._reported:
@@ -197,7 +197,7 @@ class _Retries:
         return True
 
 
-def _report_waiting(row: Row, job: Job) -> None:
+def _report_waiting(row: WorkRow, job: Job) -> None:
     """Print why a job waits, once its event says so."""
     if job.waiting is not None:
         summary = with_options_named(job.waiting["summary"])
@@ -209,7 +209,7 @@ def _mebibytes(size: int) -> str:
 
 
 @contextmanager
-def row_of(job_id: str) -> Iterator[Row]:
+def row_of(job_id: str) -> Iterator[WorkRow]:
     """Show the display of a single job that is watched."""
     with board(1) as display:
         row = display.row(job_id)

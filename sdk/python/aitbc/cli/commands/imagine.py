@@ -14,7 +14,7 @@ from aitbc.cli._arguments.options import JobOptions, Parameters, model_option, w
 from aitbc.cli._batch.inputs import find_inputs
 from aitbc.cli._batch.names import name_of, numbered, with_number
 from aitbc.cli._batch.run import perform
-from aitbc.cli._batch.work import Delivery, Work, Writer
+from aitbc.cli._batch.work import BatchWork, Delivery, Writer
 from aitbc.cli._terminal.exits import NoSuchResult
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -70,7 +70,7 @@ def imagine(
             body |= item.address_in(field)
             files |= item.file_in(field)
     options = job.body(context)
-    work = Work(
+    work = BatchWork(
         label=_short(prompt),
         route="stable-diffusion/generate",
         body=body,

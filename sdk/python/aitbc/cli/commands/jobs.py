@@ -16,8 +16,8 @@ from aitbc.cli._arguments.lookup import LAST, AmbiguousName, NoSuchName
 from aitbc.cli._arguments.options import JobArgument, JsonOption, client_of, labels_of
 from aitbc.cli._arguments.sealing import require_sealed
 from aitbc.cli._batch.names import numbered, safe_name
+from aitbc.cli._terminal import exits
 from aitbc.cli._terminal.display import row_of
-from aitbc.cli._terminal.exits import explain as explain_error
 from aitbc.cli._terminal.explanation import print_explanation
 from aitbc.cli._terminal.output import (
     moment,
@@ -200,7 +200,7 @@ def cancel(
     elif states:
         print_rows(("JOB", "STATUS", "CANCELLED"), [_cells(state) for state in states])
     for refusal in failed[:-1]:
-        print_error(explain_error(refusal))
+        print_error(exits.explain(refusal))
     if failed:
         raise failed[-1]
 

@@ -15,7 +15,7 @@ from nacl.signing import SigningKey
 
 from aitbc._http.local import Address, find_address
 from aitbc.cli._arguments.options import JsonOption
-from aitbc.cli._arguments.state import State
+from aitbc.cli._arguments.state import GlobalOptions
 from aitbc.cli._arguments.trust import LogKeyOption, PolicyOption, trusted
 from aitbc.cli._terminal.exits import ExitCode
 from aitbc.cli._terminal.output import print_json, print_status, print_text
@@ -144,7 +144,7 @@ def _source(context: typer.Context, source: str | None) -> Iterator[LogSource]:
     if source is not None and not source.startswith(("http://", "https://")):
         yield LogDirectory(Path(source))
         return
-    state = context.find_object(State)
+    state = context.find_object(GlobalOptions)
     if source is None:
         address = find_address(state.base_url if state else None, None)
         prefix = f"{address.base_url}/v1/log"

@@ -31,8 +31,7 @@ from aitbc.cli._terminal.output import (
 from aitbc.errors import FormatError, VerificationError
 from aitbc.policy import Policy
 from aitbc.receipts import Artifact, Verification, verify_bundle, verify_receipt
-from aitbc.sealing.attestation import nonce_of
-from aitbc.sealing.attestation import verify as verify_attestation
+from aitbc.sealing import attestation
 from aitbc.statement import decimal_text, money, parse_statement
 
 app = typer.Typer(help="Fetch receipts, and verify them offline.", no_args_is_help=True)
@@ -60,8 +59,8 @@ def _summary(receipt: dict[str, Any]) -> dict[str, str]:
             "price": f"{money(statement.price)} ({decimal_text(statement.units)} at {rate})",
             "outputs": ", ".join(output.name for output in statement.subject),
         }
-    for attestation in receipt["attestations"]:
-        fields[f"{attestation['type']} attested"] = str(attestation["timestamp"])
+    for signed_fields in receipt["attestations"]:
+        fields[f"{signed_fields['type']} attested"] = str(signed_fields["timestamp"])
     return {
         **fields,
         "signature": "by the miner; `aitbc receipts export` and `aitbc receipts verify` check it",
@@ -146,9 +145,11 @@ def _attested(outcome: Verification, content: Any) -> Verification:
         return outcome
     receipt = content.get("receipt", content)
     key_id = None if statement.sealed is None else statement.sealed.key_id
-    nonce = nonce_of(b64decode(receipt["signature"]["public_key"]), job_id=statement.job_id, key_id=key_id)
+    nonce = attestation.nonce_of(
+        b64decode(receipt["signature"]["public_key"]), job_id=statement.job_id, key_id=key_id
+    )
     try:
-        check = Check("attestation", ok=True, message=verify_attestation(statement.attestation, nonce))
+        check = Check("attestation", ok=True, message=attestation.verify(statement.attestation, nonce))
     except VerificationError as error:
         check = Check("attestation", ok=False, message=str(error))
     return dataclasses.replace(outcome, valid=outcome.valid and check.ok, checks=(*outcome.checks, check))

@@ -13,10 +13,10 @@ import typer
 
 from aitbc.answers.jobs import JobEvent, JobResults
 from aitbc.cli._arguments.options import BatchOptions, JobOptions, Parameters, with_options
-from aitbc.cli._batch.inputs import Input, check_distinct, find_inputs
+from aitbc.cli._batch.inputs import BatchInput, check_distinct, find_inputs
 from aitbc.cli._batch.names import safe_name
 from aitbc.cli._batch.run import check_directory, perform, receipt_of
-from aitbc.cli._batch.work import Delivery, Work, Writer
+from aitbc.cli._batch.work import BatchWork, Delivery, Writer
 
 SCENES = frozenset({".blend"})
 MOST_JOBS = 64
@@ -27,7 +27,7 @@ _RANGE = re.compile(r"(\d{1,7})(?:-(\d{1,7}))?")
 
 
 @dataclass(frozen=True)
-class Rendering(Parameters):
+class RenderingOptions(Parameters):
     """Which part of a scene is rendered, and how."""
 
     frames: Annotated[
@@ -64,7 +64,7 @@ def render(
         list[str],
         typer.Argument(metavar="SCENE", help=".blend files, directories, patterns, URLs or artifacts."),
     ],
-    rendering: Rendering,
+    rendering: RenderingOptions,
     job: JobOptions,
     batch: BatchOptions,
     resolution: Annotated[
@@ -101,7 +101,7 @@ def render(
         for frames in shares
     ]
     works = [
-        Work(
+        BatchWork(
             label=part.label,
             route="blender/render",
             body={**body, **({"frames": frames} if frames else {}), **part.address_in("blend_file_url")},
@@ -124,7 +124,7 @@ def _sides(resolution: str | None) -> dict[str, int]:
     return {"resolution_x": int(width), "resolution_y": int(height)}
 
 
-def _shares(rendering: Rendering, split: int) -> list[str]:
+def _shares(rendering: RenderingOptions, split: int) -> list[str]:
     """Return the frames of each job: runs of the same length, but for one frame. Fewer frames than jobs mean fewer jobs."""
     if rendering.video:
         raise typer.BadParameter(
@@ -161,7 +161,7 @@ def _text(frames: Sequence[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def _part(item: Input, frames: str) -> Input:
+def _part(item: BatchInput, frames: str) -> BatchInput:
     """Return the input under a name of its own, for the job, its line and its receipt."""
     below = item.below.with_name(f"{item.below.stem} {frames}{item.below.suffix}")
     return replace(item, label=f"{item.label} {frames}", below=below)

@@ -12,11 +12,11 @@ import typer
 
 from aitbc.answers.jobs import JobResults
 from aitbc.cli._arguments.options import BatchOptions, JobOptions, Options, given, with_options
-from aitbc.cli._batch.inputs import Input, check_distinct, find_inputs
+from aitbc.cli._batch.inputs import BatchInput, check_distinct, find_inputs
 from aitbc.cli._batch.journal import Journal
 from aitbc.cli._batch.names import safe_name
 from aitbc.cli._batch.run import check_directory, perform, receipt_of
-from aitbc.cli._batch.work import ANY_JOB, Delivery, Outcome, Work, Writer
+from aitbc.cli._batch.work import ANY_JOB, BatchWork, Delivery, Outcome, Writer
 from aitbc.cli._terminal.output import encoded, print_text
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -127,7 +127,7 @@ def run(
     )
     options = job.body(context)
     works = [
-        Work(
+        BatchWork(
             label=item.label,
             route=ANY_JOB,
             body=_with_input(body, item) if inputs else body,
@@ -141,10 +141,10 @@ def run(
     perform(context, works, job=job, show=_print if output is None else _nothing, batch=batch)
 
 
-def _inputs(model: Path, named: Sequence[str], batch: BatchOptions) -> list[Input]:
+def _inputs(model: Path, named: Sequence[str], batch: BatchOptions) -> list[BatchInput]:
     """Return the inputs (all files of a directory), or the model itself if none was named."""
     if not named:
-        return [Input(str(model), model, Path(model.name))]
+        return [BatchInput(str(model), model, Path(model.name))]
     return find_inputs(named, None, recursive=batch.recursive, is_output=Journal().is_output)
 
 
@@ -152,7 +152,7 @@ def _with_suffix(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _with_input(body: Mapping[str, Any], item: Input) -> dict[str, Any]:
+def _with_input(body: Mapping[str, Any], item: BatchInput) -> dict[str, Any]:
     suffix = item.below.suffix.removeprefix(".")
     plain = suffix.isascii() and suffix.isalnum() and len(suffix) <= _LONGEST_SUFFIX
     described = {"type": "file", **({"format": suffix} if plain else {})}

@@ -11,10 +11,10 @@ import typer
 
 from aitbc.answers.jobs import JobResults
 from aitbc.cli._arguments.options import BatchOptions, JobOptions, Parameters, with_options
-from aitbc.cli._batch.inputs import MEDIA, Input, check_distinct, find_inputs
+from aitbc.cli._batch.inputs import MEDIA, BatchInput, check_distinct, find_inputs
 from aitbc.cli._batch.journal import Journal
 from aitbc.cli._batch.run import check_directory, perform, receipt_of
-from aitbc.cli._batch.work import Delivery, Work, Writer
+from aitbc.cli._batch.work import BatchWork, Delivery, Writer
 from aitbc.cli._terminal.exits import NoSuchResult
 
 _PAIR = 2
@@ -79,7 +79,7 @@ def transcode(
     check_distinct((item.label, path) for item, path in targets)
     options = job.body(context)
     works = [
-        Work(
+        BatchWork(
             label=item.label,
             route="ffmpeg/transcode",
             body={
@@ -99,7 +99,7 @@ def transcode(
 
 def _targets(
     files: Sequence[str], output_format: str | None, output: Path | None, batch: BatchOptions
-) -> list[tuple[Input, Path]]:
+) -> list[tuple[BatchInput, Path]]:
     """Return the inputs, each with its output file."""
     if output_format is not None:
         check_directory(output)

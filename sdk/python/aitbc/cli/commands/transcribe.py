@@ -20,10 +20,10 @@ from aitbc.cli._arguments.options import (
     model_option,
     with_options,
 )
-from aitbc.cli._batch.inputs import SPOKEN, Input, check_distinct, find_inputs
+from aitbc.cli._batch.inputs import SPOKEN, BatchInput, check_distinct, find_inputs
 from aitbc.cli._batch.journal import Journal
 from aitbc.cli._batch.run import check_directory, perform, receipt_of
-from aitbc.cli._batch.work import Delivery, Outcome, Work, Writer
+from aitbc.cli._batch.work import BatchWork, Delivery, Outcome, Writer
 from aitbc.cli._terminal.exits import NoSuchResult
 from aitbc.cli._terminal.output import print_text
 
@@ -47,7 +47,7 @@ def _format(name: str, help_text: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Transcription(Parameters):
+class TranscriptionOptions(Parameters):
     """How the recording is transcribed."""
 
     model: Annotated[str | None, model_option("whisper_transcription")] = None
@@ -70,7 +70,7 @@ class Formats(Options):
     txt: Annotated[str | None, _format("txt", "Write the text.")] = None
     json_file: Annotated[str | None, _format("json-file", "Write the text with its segments as JSON.")] = None
 
-    def requested(self, inputs: Sequence[Input], output: Path | None) -> dict[str, str]:
+    def requested(self, inputs: Sequence[BatchInput], output: Path | None) -> dict[str, str]:
         """Return the requested formats with their values. Raises `BadParameter` if one file is named for several inputs."""
         values = given({"srt": self.srt, "vtt": self.vtt, TEXT: self.txt, "json": self.json_file})
         named = [value for value in values.values() if value != BESIDE]
@@ -90,7 +90,7 @@ def transcribe(
             metavar="AUDIO", help="Audio or video files, directories, patterns, URLs or artifacts."
         ),
     ],
-    transcription: Transcription,
+    transcription: TranscriptionOptions,
     formats: Formats,
     job: JobOptions,
     batch: BatchOptions,
@@ -117,7 +117,7 @@ def transcribe(
     )
     options = job.body(context)
     works = [
-        Work(
+        BatchWork(
             label=item.label,
             route="whisper/transcribe",
             # All formats, so that requesting another one for the same recording later needs no new job.
@@ -145,10 +145,12 @@ class _Texts(Delivery):
             if form == TEXT:
                 await writer.write(path, (_text(answer) + "\n").encode())
                 continue
-            made = [file for file in answer.output_files() if PurePath(file.name).suffix == f".{form}"]
-            if not made:
+            matching_files = [
+                file for file in answer.output_files() if PurePath(file.name).suffix == f".{form}"
+            ]
+            if not matching_files:
                 raise NoSuchResult(f"The results of job {answer.job_id} have no {form} file.")
-            await writer.fetch(made[0].artifact_id, path)
+            await writer.fetch(matching_files[0].artifact_id, path)
 
 
 def _unless(written: Mapping[str, str], show: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
