@@ -27,6 +27,7 @@ def harmless(text: str) -> str:
 def _controls(character: str) -> bool:
     if " " <= character <= _LAST_WITHOUT_DANGER or character in _ALLOWED:
         return False
+    # These reorder what stands after them, so that a name can look like another one.
     return character in _BIDIRECTIONAL or category(character) in _CATEGORIES
 
 
@@ -41,6 +42,7 @@ class _Guard:
 
     def write(self, text: str) -> int:
         self.rich_proxied_file.write(harmless(text))
+        # The caller counts what it has written, not what reached the terminal.
         return len(text)
 
     def writelines(self, lines: Any) -> None:

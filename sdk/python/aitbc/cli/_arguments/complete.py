@@ -69,6 +69,7 @@ def models_of(service_id: str) -> Callable[[typer.Context, str], Completions]:
 def _query(
     context: typer.Context, incomplete: str, query: Callable[[AITBCClient], Iterable[tuple[str, str]]]
 ) -> Completions:
+    # A completion runs before the callback that stores these options for the commands.
     params = context.find_root().params
     try:
         with AITBCClient(

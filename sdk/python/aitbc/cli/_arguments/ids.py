@@ -30,6 +30,7 @@ def find_miner(client: AITBCClient, named: str) -> str:
     """Return the id of a miner of the market. Raises `NoSuchName` and `AmbiguousName`."""
 
     def miners() -> list[Candidate]:
+        # One page is enough: who has more miners than that uses ids.
         listed = client.marketplace.miners(limit=PAGE).miners
         return [
             Candidate(miner.miner_id, miner.name, "online" if miner.online else "offline") for miner in listed
@@ -46,6 +47,7 @@ def find_offer(client: AITBCClient, named: str) -> str:
 
     def candidates() -> list[Candidate]:
         names = {miner.miner_id: miner.name for miner in client.marketplace.miners(limit=PAGE).miners}
+        # A miner has one offer for each service, so its name alone may name several.
         _, slash, job_type = named.partition("/")
         if slash:
             matching_offers = [

@@ -56,6 +56,7 @@ class LazyGroup(TyperGroup):
         """Run the command. What is wrong with its arguments is printed by the library, with names from outside in it."""
         try:
             return super().invoke(ctx)
+        # The argument may come from a file's name or another program's output, with sequences that control the terminal.
         except typer.BadParameter as error:
             error.message = harmless(error.message)
             raise

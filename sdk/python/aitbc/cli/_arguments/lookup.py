@@ -52,11 +52,13 @@ def find(kind: str, named: str, candidates: Callable[[], Sequence[Candidate]], l
     """
     if is_complete(named):
         return named
+    # Only now is the coordinator asked: with a complete id, a command needs one request less.
     listed = candidates()
     matches = _matching(named, listed)
     if len(matches) == 1:
         return matches[0].id
     if matches:
+        # A short beginning can match hundreds of jobs.
         omitted = [f"and {len(matches) - _SHOWN} more"] if len(matches) > _SHOWN else []
         lines = [f"{named!r} names {len(matches)} {kind}s. Use more characters of the id:"]
         raise AmbiguousName("\n".join([*lines, *map(str, matches[:_SHOWN]), *omitted]))
@@ -71,7 +73,9 @@ def _matching(named: str, listed: Sequence[Candidate]) -> Sequence[Candidate]:
     """Return the candidates that an argument names, by the most exact way that names any."""
     if named == LAST:
         return listed[:1]
+    # People copy ids from anywhere, also in capital letters.
     short = named.lower()
+    # From the most exact to the least: a job with the name `abc` goes before those whose id begins with it.
     ways: Iterable[Callable[[Candidate], bool]] = (
         lambda candidate: candidate.id == named,
         lambda candidate: candidate.name == named,

@@ -208,6 +208,7 @@ class JobOptions(Options):
             raise typer.BadParameter("Use either --miner or --offer: an offer determines the miner.")
         miner_id, offer_id = self.miner, self.offer
         if miner_id is not None or offer_id is not None:
+            # Only if a name has to be looked up: most jobs name neither, and need no request for it.
             with client_of(context) as client:
                 miner_id = None if miner_id is None else find_miner(client, miner_id)
                 offer_id = None if offer_id is None else find_offer(client, offer_id)
@@ -263,6 +264,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
             groups[name] = hints[name]
             parameters += _parameters_of(hints[name])
         else:
+            # By name only, since options with defaults may come before arguments without.
             parameters.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
 
     @functools.wraps(command)

@@ -38,6 +38,7 @@ def find_target(
     if offer_id is not None:
         miner_id = next((offer.miner_id for offer in offers(client) if offer.offer_id == offer_id), None)
     if miner_id is not None:
+        # Only to fail here, before anything is read or uploaded, if the miner accepts no sealed jobs.
         client.miners.encryption_key(miner_id)
         return SealingTarget(miner_id, _notice(client, miner_id, f"Sealed to {miner_id}."))
     miners = client.marketplace.miners(service=service, limit=PAGE).miners
@@ -49,6 +50,7 @@ def find_target(
         and service_offer.service_id == service
         and (model is None or model in service_offer.models)
     ]
+    # By price, then by name, so that the same command names the same miner as long as the market does not change.
     for _, name, candidate, service_offer in sorted(offered, key=lambda item: item[:3]):
         try:
             client.miners.encryption_key(candidate)

@@ -48,6 +48,7 @@ class Engine:
     async def run(self, works: Sequence[BatchWork], at_once: int) -> list[Outcome]:
         """Return the outcome of each work, in order. A failure ends the batch only if every other work would fail for the same reason."""
         self._single = len(works) == 1
+        # What is not performed keeps this outcome, so that the report has all works.
         outcomes = [Outcome(work.label, "left") for work in works]
         waiting = deque(enumerate(works))
 
@@ -70,6 +71,7 @@ class Engine:
             async with self._turns.setdefault(key, asyncio.Lock()):
                 return await self._complete(work, key, row)
         except (AITBCError, OSError) as error:
+            # Without money or a key, each further work would only fail in the same way.
             self._stopped = self._stopped or ends_batch(error)
             if not self._single:  # the only error is printed at the end
                 row.report(f"failed: {explain(error)}")
@@ -84,8 +86,10 @@ class Engine:
             if not self._force:
                 row.report("already done")
                 return Outcome(work.label, "skipped", entry.job_id, work.targets)
+            # The number of the attempt is part of the idempotency key, so this creates a new job.
             entry = entry.next_attempt()
         writer = Writer(self._client, self._journal, key, row.report, force=self._force)
+        # Before the job is submitted: a result that cannot be written would still cost money.
         work.delivery.check(writer)
         submission = Submission(self._client, self._journal, self._uploads, work, key, self.cancelled.append)
         job_id = await submission.job(entry, row)
@@ -96,6 +100,7 @@ class Engine:
         answer = await patience.call(lambda: self._client.jobs.get_results(job_id))
         if work.seal is not None and answer.caution is not None:
             row.report(answer.caution)
+        # Files that arrived before a break are not fetched again, so the whole delivery can be repeated.
         await patience.call(lambda: self._deliver(work, key, answer, writer))
         _report_outputs(row, writer)
         return Outcome(work.label, "done", job_id, tuple(writer.written), answer)
@@ -117,6 +122,7 @@ class Engine:
                 entry = entry.with_target(
                     target, [path for path in writer.written if path.is_relative_to(target)]
                 )
+            # Last, after all outputs exist: a command that was killed before delivers again.
             self._journal.save(key, entry)
 
 

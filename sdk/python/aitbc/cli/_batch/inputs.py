@@ -76,7 +76,9 @@ def find_inputs(
     inputs: dict[str, BatchInput] = {}
     for argument in named:
         for item in _found(argument, allowed, recursive=recursive, is_output=is_output):
+            # By the real path, since a file may be named directly and again through its directory.
             inputs.setdefault(str(item.file.resolve()) if item.file is not None else item.address, item)
+    # Without their suffixes, a.mp3 and a.wav would write the same a.srt.
     stems = Counter(_stem(item) for item in inputs.values())
     return [replace(item, whole_name=stems[_stem(item)] > 1) for item in inputs.values()]
 
@@ -89,6 +91,7 @@ def _found(
     argument: str, suffixes: frozenset[str] | None, *, recursive: bool, is_output: Callable[[Path], bool]
 ) -> list[BatchInput]:
     if argument.startswith(_ADDRESSES):
+        # Queries may be long or secret, and colons have a meaning on Windows.
         name = PurePosixPath(argument.partition("?")[0].rstrip("/")).name.replace(":", "-") or "input"
         return [BatchInput(argument, None, Path(name), argument)]
     path = Path(argument)
@@ -97,6 +100,7 @@ def _found(
         return [BatchInput(str(file), file, file.relative_to(path)) for file in files]
     if path.exists():
         return [BatchInput(argument, path, Path(path.name))]
+    # After the test for existence, since a file's name may contain these characters. Not all shells expand patterns.
     if _PATTERN & set(argument):
         return [BatchInput(str(file), file, Path(file.name)) for file in _matching(argument, is_output)]
     raise typer.BadParameter(f"There is no file or directory {argument!r}.")

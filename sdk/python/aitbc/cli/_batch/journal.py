@@ -70,6 +70,7 @@ class Journal:
         written = path.with_name(f".{token}.part")
         write_file(written, token.encode(), 0o600)
         with suppress(FileExistsError):  # another run of the command was faster
+            # A link fails if the file exists, so that all runs come to the same identity.
             os.link(written, path)
         written.unlink()
         return path.read_text(encoding="utf-8")
@@ -98,6 +99,7 @@ class Journal:
     def holds(self, path: Path, key: str, sha256: str) -> bool:
         """Return whether the file exists exactly as this work wrote it."""
         record = self._written(path)
+        # Two works may write the same path one after the other; only the record tells whose content it is.
         is_of_work = record is not None and (record.get("work"), record.get("sha256")) == (key, sha256)
         return is_of_work and self.is_unchanged_output(path)
 
@@ -135,6 +137,7 @@ def write_file(path: Path, data: bytes, mode: int = 0o666) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
+            # A record that a power cut removes would make the next run pay for the job again.
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
@@ -152,4 +155,5 @@ def file_sha256(path: Path) -> str:
 
 
 def _named(path: Path) -> str:
+    # A path can be longer than a file's name may be, and need not be valid Unicode.
     return hashlib.sha256(str(path.resolve()).encode(errors="surrogateescape")).hexdigest()

@@ -12,6 +12,7 @@ _LETTERS = 40
 
 def safe_name(name: str, otherwise: str) -> str:
     """Return the last part of a file's name, or `otherwise` if it would leave the directory or has control characters."""
+    # Windows accepts both slashes as separators, so its rules are the stricter ones.
     plain = PureWindowsPath(name).name.strip()
     return plain if plain.isprintable() and plain not in {"", ".", ".."} else otherwise
 

@@ -47,6 +47,7 @@ class JobPatience:
         if not is_away(error):
             raise error
         now = time.monotonic()
+        # The minute begins with the first failure, not with the job.
         if self._end is None:
             self._end = now + PATIENCE_SECONDS
             self._row.report(f"the coordinator does not respond; trying again for {PATIENCE_SECONDS:.0f} s")

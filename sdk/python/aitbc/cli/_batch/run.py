@@ -62,6 +62,7 @@ def _print_audit_price(context: typer.Context, work: BatchWork) -> None:
     """Print what the requested audits cost, before anything is submitted. If they are not possible, the coordinator says so later."""
     named = {f"/v1/services/{work.route}", str(work.body.get("type", "")).replace("-", "_")}
     with client_of(context) as client:
+        # As plain JSON: coordinators without audits have no such field.
         services = client.registry.services().to_dict()["services"]
     for service in services:
         audit = service.get("audit")
@@ -133,6 +134,7 @@ def _code(failed: Sequence[Outcome], total: int) -> ExitCode:
     for error in errors:
         if ends_batch(error):
             return exit_code(error)
+    # A script can only act on a code that holds for everything it asked for.
     codes = {exit_code(error) for error in errors}
     return codes.pop() if len(errors) == total and len(codes) == 1 else ExitCode.FAILED
 

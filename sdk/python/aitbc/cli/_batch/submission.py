@@ -82,6 +82,7 @@ class Submission:
         resumed = entry.body is not None
         if entry.body is None:
             entry = replace(entry, body=await self._body(row))
+            # Before the request leaves: if the program dies now, the next run sends the same body under the same key.
             self._save(entry)
         try:
             job = await self._posted(entry)
@@ -113,6 +114,7 @@ class Submission:
     async def _body(self, row: WorkRow) -> dict[str, Any]:
         work = self._work
         if work.seal is None:
+            # One after the other, since several uploads at once share the same line.
             addresses = {name: await self._uploads.address(path, row) for name, path in work.files.items()}
             return work.complete_body(addresses)
         return await self._client.jobs.seal(work.job_body, dict(work.files), miner_id=work.seal)
@@ -126,6 +128,7 @@ class Submission:
             call = self._client.services.call(self._work.route, body, idempotency_key=key)
             creating = asyncio.ensure_future(call)
         try:
+            # Shielded, because a request that is broken off may still create a job, whose id nobody would know.
             return await asyncio.shield(creating)
         except asyncio.CancelledError:
             with suppress(AITBCError, TimeoutError):
@@ -149,6 +152,7 @@ class Submission:
                     async with aclosing(self._client.jobs.events(job_id, after=last)) as events:
                         async for event in events:
                             patience.responded()
+                            # Remembered here too, as each new call of `events` begins a stream of its own.
                             last = last if event.seq is None else event.seq
                             await self._handle(event, writer, row)
                 except (TransportError, errors.TimeoutError, APIError) as error:

@@ -73,6 +73,7 @@ class Writer:
 
     def check(self, path: Path) -> None:
         """Raise `FileExistsError` if the file exists and this command did not write it, or it was edited since."""
+        # What people edited by hand is worth more than what can be fetched again.
         if path.exists() and not self._force and not self._journal.is_unchanged_output(path):
             raise FileExistsError(
                 17,
@@ -130,6 +131,7 @@ class BatchWork:
             for name, value in self.options.items()
             if name != "miner_id" and (named or name != "name")
         }
+        # Names stay in clear, and those that follow from a file or a prompt would reveal it.
         body = {name: value for name, value in self.body.items() if named or name != "name"}
         return replace(self, seal=miner_id, options=options, body=body)
 
@@ -144,6 +146,7 @@ class BatchWork:
 
     def key(self) -> str:
         """Return the work's key, the SHA-256 of everything that determines its result. Reads the files."""
+        # By content and not by name, so that a moved or renamed file is the same work.
         digests = {name: file_sha256(path) for name, path in self.files.items()}
         identity = {"route": self.route, "body": dict(self.body), "files": digests}
         if self.seal is not None:

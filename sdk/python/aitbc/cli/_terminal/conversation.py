@@ -79,6 +79,7 @@ class Conversation:
                         if show is not None:
                             show(piece)
             except KeyboardInterrupt:
+                # The model must see what the user has seen, also of an answer that was stopped.
                 self._add(turn, text)
                 raise Stopped(self._cancel(stream.job.job_id), text) from None
         if stream.results is None:
@@ -97,6 +98,7 @@ class Conversation:
             "model": self.model,
             **self._options,
         }
+        # A new one for each question, since the same question twice is two jobs.
         key = str(uuid4())
         if self._seal is not None:
             return self._sealed(body, key, self._seal)
@@ -104,6 +106,7 @@ class Conversation:
             return self.client.services.stream(idempotency_key=key, **body)
         except KeyboardInterrupt:
             try:
+                # The same key returns the job that the interrupted request may have created, or creates one that is cancelled at once.
                 job_id = self.client.services.infer(idempotency_key=key, **body).job_id
             except AITBCError as error:
                 raise Stopped(f"The job may exist and run; it could not be looked up: {error}", "") from None

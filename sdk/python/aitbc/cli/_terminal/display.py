@@ -102,6 +102,7 @@ class _Line(WorkRow):
         if self._retries.report(self, job):
             self._progress = 0.0
         progress = float(job.progress or 0)
+        # Each line stays in the file or the log of whoever runs this, so only real progress is worth one.
         if job.status in self._shown and progress < self._progress + _STEP:
             return
         self._shown.add(job.status)
@@ -175,6 +176,7 @@ class _Bar(WorkRow):
         )
 
     def report(self, text: str) -> None:
+        # Through the console of the bars, which moves them down instead of writing into them.
         self._progress.console.print(harmless(f"{self._label}: {text}"), soft_wrap=True)
 
     def end(self) -> None:

@@ -103,6 +103,7 @@ def explain(error: Exception) -> str:
             f"The coordinator's certificate is not trusted: {refused.verify_message}. For a certificate authority of your own, set "
             "SSL_CERT_FILE to a file with its certificate."
         )
+    # A job's reason may be the output of a program, in which lines matter.
     text = str(error) if isinstance(error, JobFailed) else " ".join(str(error).split())
     if isinstance(error, TransportError) and not error.sent:
         advice = (
@@ -128,6 +129,7 @@ def explain(error: Exception) -> str:
 def _refused_certificate(error: BaseException | None) -> SSLCertVerificationError | None:
     """Return the error of the TLS library that caused this one, or None."""
     while error is not None and not isinstance(error, SSLCertVerificationError):
+        # httpx hides the reason behind two errors of its own.
         error = error.__cause__ or error.__context__
     return error
 
@@ -142,6 +144,7 @@ def _explain_fields(error: ValidationFailed) -> str:
         _ended(text) if name == _WHOLE_REQUEST else f"{option_of(name)}: {_ended(text)}"
         for name, text in error.fields.items()
     ]
+    # The message repeats the fields under the API's names, which users of this program do not know.
     general = error.message.partition(f" {next(iter(error.fields))}: ")[0]
     if len(lines) == 1:
         return lines[0] if general == _NOT_VALID else f"{general} {lines[0]}"

@@ -71,11 +71,13 @@ def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]], *, free: Co
     lines = [tuple(titles), *(tuple(row) for row in rows)]
     if not sys.stdout.isatty():
         for line in lines:
+            # For `cut` and `awk`, to which a tab or a line end within a cell would be another column or row.
             typer.echo("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in line))
         return
     lines = [tuple(_one_line(cell) for cell in line) for line in lines]
     for column in (position for position, title in enumerate(titles) if title in free):
         lines = [(*line[:column], _shortened(line[column]), *line[column + 1 :]) for line in lines]
+    # In columns of the terminal: Chinese characters take two.
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(titles))]
     columns = _fitting(widths, SafeConsole().width)
     for line in lines:

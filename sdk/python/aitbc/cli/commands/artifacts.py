@@ -48,6 +48,7 @@ def remove(
         if job is not None:
             outputs = client.jobs.get_results(find_job(client, job), wait=False).output_files()
             named += [file.artifact_id for file in outputs]
+        # Each once, in order: an output may also have been named itself, and a second deletion would fail.
         for argument in dict.fromkeys(named):
             try:
                 artifact_id = find_artifact(client, argument)
@@ -59,6 +60,7 @@ def remove(
         print_json({"deleted": deleted})
     elif deleted:
         print_rows(("DELETED",), [(argument,) for argument in deleted])
+    # All are tried, and the last error decides the exit code, as for a single file.
     for refusal in failed[:-1]:
         print_error(explain(refusal))
     if failed:

@@ -55,13 +55,16 @@ def chat(
         raise typer.BadParameter(
             "--json and --receipt need a single question; they do not work with a conversation."
         )
+    # Read before anything else, so that an empty pipe ends the command without a request.
     single = "" if interactive else _question(question)
     arguments = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
     options = {name: value for name, value in arguments.items() if value is not None}
     with client_of(context) as client:
+        # The name is sent even if it is the default, so that the whole conversation has one model.
         body, chosen = job.body(context), model or _default_model(client)
         seal = None
         if job.seal:
+            # Sealing adds the miner itself, which the API refuses together with an offer.
             miner_id, offer_id = body.pop("miner_id", None), body.get("offer_id")
             target = find_target(client, _SERVICE, model=chosen, miner_id=miner_id, offer_id=offer_id)
             print_status(target.notice)
@@ -86,6 +89,7 @@ def _default_model(client: AITBCClient) -> str:
     service = client.registry.get(_SERVICE)
     ready: list[str] = service.get("ready", [])
     measured = [str(duration["model"]) for duration in service.get("durations", ()) if duration.get("model")]
+    # One that is loaded or on disk answers within seconds; another one may have to be downloaded first.
     for model in (*(model for model in measured if model in ready), *ready, *measured):
         return model
     raise typer.BadParameter(
@@ -115,6 +119,7 @@ def _converse(conversation: Conversation) -> None:
     while True:
         try:
             line = input("> ").strip()
+        # The terminal shows no line end for Ctrl-D, and the shell's prompt would follow on the same line.
         except EOFError:
             print_status("")
             return
@@ -174,6 +179,7 @@ def _change_model(conversation: Conversation, name: str) -> None:
 
 def _print_piece(piece: str) -> None:
     sys.stdout.write(piece)
+    # A terminal shows a line when it ends, and pieces are shorter than lines.
     sys.stdout.flush()
 
 

@@ -78,6 +78,7 @@ def imagine(
         delivery=_Images(_names(output, image_options.num_images, prompt)),
         files=files,
         receipt=job.receipt,
+        # Without a seed, a repeated command means a further image and not the same one again.
         resumable=False,
     )
     perform(context, [work], job=job)
@@ -93,6 +94,7 @@ def _format_of(output: Path | None) -> dict[str, str]:
 
 def _names(output: Path | None, number: int, prompt: str) -> list[Path]:
     if output is None:
+        # The same prompt gives another image each time, so earlier ones are kept.
         free = (path for path in numbered(Path(f"{name_of(prompt)}.png")) if not path.exists())
         return [next(free) for _ in range(number)]
     return [output] if number == 1 else [with_number(output, position) for position in range(1, number + 1)]
@@ -112,6 +114,7 @@ class _Images(Delivery):
     async def after(self, answer: JobResults, writer: Writer) -> None:
         """See `Delivery.after`."""
         images = answer.output_files()
+        # Rather than writing the images that are there: names and images would not belong together.
         if len(images) != len(self.targets):
             raise NoSuchResult(
                 f"The results of job {answer.job_id} have {len(images)} images instead of {len(self.targets)}."

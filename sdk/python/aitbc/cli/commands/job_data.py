@@ -45,6 +45,7 @@ def log(
         printed = _PrintedLog(as_json=as_json)
         printed.add(job_log.entries)
         if follow:
+            # Its event has the number of lines and not the lines, so the log is fetched each time it grew.
             for event in client.jobs.events(job_id):
                 if event.kind == "log" or (event.job is not None and event.job.is_final):
                     job_log = client.jobs.log(job_id)
@@ -70,6 +71,7 @@ class _PrintedLog:
         """
         lines = [(entry.attempt, entry.source, entry.text) for entry in entries]
         begin = self._count
+        # A log at its limit loses lines in the middle, which moves the later ones.
         if begin and lines[begin - 1 : begin] != [self._last]:
             matches = (position for position in reversed(range(len(lines))) if lines[position] == self._last)
             begin = next(matches, -1) + 1
@@ -147,11 +149,13 @@ def _settings(client: AITBCClient, settings: Sequence[str]) -> Mapping[str, Any]
         if not equals or not name:
             raise typer.BadParameter(f"{setting!r} is not of the form NAME=VALUE, such as steps=30.")
         if text.startswith("@"):
+            # As `curl` and other programs write it.
             values[name] = client.artifacts.upload(Path(text[1:])).address
             continue
         try:
             values[name] = json.loads(text)
         except ValueError:
+            # Few people quote a text for the shell and again for JSON.
             values[name] = text
     return values
 
@@ -179,6 +183,7 @@ def remove(
         for job in jobs:
             try:
                 job_id = find_job(client, job)
+                # A script has nobody to ask.
                 if not yes and sys.stdin.isatty():
                     named = client.jobs.get(job_id).name or ""
                     typer.confirm(f"Delete {job_id} ({named}) for good?", abort=True, err=True)

@@ -126,7 +126,9 @@ def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) 
     with client_of(context) as client:
         job_id = find_job(client, job)
         state = client.jobs.get(job_id).to_dict()
+        # Before anything is shown: the coordinator describes the job, and could describe another one.
         require_sealed(client, job_id, state)
+        # Programs that read JSON ask with `aitbc jobs explain`, and need no second request here.
         waits = state["status"] == "submitted" and not as_json
         why = client.jobs.explain(state["job_id"]) if waits else None
     print_json(state) if as_json else print_fields(_lines(state))
@@ -164,6 +166,7 @@ def watch(context: typer.Context, job: JobArgument, as_json: JsonOption = False)
         job_id = find_job(client, job)
         with nullcontext() if as_json else row_of(job_id) as row:
             for event in client.jobs.events(job_id):
+                # With `--json` there is no display, which would write between the lines.
                 if row is None:
                     message = {"kind": event.kind, "data": dict(event.data)}
                     print_json_line({**message, "opened": True} if event.opened else message)
@@ -226,6 +229,7 @@ def results(
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)
             for position, file in enumerate(answer.output_files(), start=1):
+                # Results name their files, and those names come from a miner.
                 path = free_path(output, file, position)
                 written.append(str(client.artifacts.download(file.artifact_id, to=path)))
                 print_status(f"wrote {path}")
@@ -240,6 +244,7 @@ def results(
 def free_path(directory: Path, file: OutputFile, position: int) -> Path:
     """Return the path for an output file: always below `directory`, and never an existing file."""
     named = directory / safe_name(file.name, f"output-{position}")
+    # A job's files may all have the same name.
     return next(path for path in numbered(named) if not path.exists())
 
 

@@ -75,6 +75,7 @@ def verify(
     _show(report, as_json=as_json)
     if not report.valid:
         raise typer.Exit(ExitCode.NOT_VALID)
+    # Only a valid checkpoint is stored, or a forked log would be the measure of the next verification.
     if remember is not None:
         _save(remember, str(report.note))
 
@@ -91,6 +92,7 @@ def witness_key(
     """Create a witness's key, and print its public key for the operator's `coordinator.witnesses` and for policies."""
     signing_key = SigningKey.generate()
     vkey = format_vkey(name, bytes(signing_key.verify_key), COSIGNATURE_TYPE)
+    # Exclusive: whoever overwrites a witness's key cannot be that witness again.
     handle = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(bytes(signing_key))
@@ -123,6 +125,7 @@ def cosign(
     with _source(context, source) as files:
         if not isinstance(files, LogAddress):
             raise typer.BadParameter("--log is a directory. A cosignature is sent to the log's URL.")
+        # Only what is new: a witness has seen the rest, and cosigns every few minutes.
         report = _verified(files, trust, remember, (), new_only=True)
         if not report.valid or report.note is None or report.checkpoint is None:
             _show(report, as_json=as_json)
@@ -146,6 +149,7 @@ def _source(context: typer.Context, source: str | None) -> Iterator[LogSource]:
         return
     state = context.find_object(GlobalOptions)
     if source is None:
+        # Without a key: the log is public, and a witness need not be a client.
         address = find_address(state.base_url if state else None, None)
         prefix = f"{address.base_url}/v1/log"
     else:
@@ -179,6 +183,7 @@ def _save(path: Path, note: str) -> None:
     with temporary.open("w", encoding="utf-8") as file:
         file.write(note)
         file.flush()
+        # A witness that forgets what it cosigned could be made to cosign a fork.
         os.fsync(file.fileno())
     temporary.replace(path)
 

@@ -41,6 +41,7 @@ def models(
         for model in supply.models
         if model.available or not available
     ]
+    # Stable, so that models of the same kind stay in the order of their services.
     offered.sort(key=lambda pair: (not pair[1].available, not pair[1].downloadable))
     if as_json:
         print_json(
@@ -134,6 +135,7 @@ def _rows(miner: MarketMiner, service_id: str | None) -> list[tuple[str, ...]]:
         )
         for offer in offered
     ]
+    # A miner without services is shown too: its owner looks for it here.
     return rows or [(miner.name, "", "", *about, "", "", f"{miner.reputation:.2f}", miner.miner_id, "")]
 
 

@@ -48,6 +48,7 @@ def list_offers(
 ) -> None:
     """List the available offers, cheapest first."""
     with client_of(context) as client:
+        # The miners are only asked for their names, which programs that read JSON do not need.
         page = client.marketplace.offers(
             job_type=job_type, max_price=max_price, limit=limit, mine=mine, before=before
         )
@@ -89,6 +90,7 @@ def show(context: typer.Context, offer: OfferArgument, as_json: JsonOption = Fal
             (candidate for candidate in offers(client) if candidate.offer_id == offer_id), None
         )
     if named_offer is None:
+        # The coordinator has no call for a single offer, so its error for a missing one is made here.
         raise OfferNotAvailable(
             _HTTP_GONE, OfferNotAvailable.wire_code, f"The offer {offer_id} is not available."
         )

@@ -48,6 +48,7 @@ def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) 
 def _summary(receipt: dict[str, Any]) -> dict[str, str]:
     """Return what a receipt states, without the signatures, which only programs can read."""
     fields = {name: receipt[name] for name in ("receipt_id", "job_id", "miner_id", "created_at")}
+    # Showing a receipt is not verifying it: what cannot be read is left out, and `verify` says why.
     with suppress(VerificationError, LookupError, TypeError):
         statement = parse_statement(b64decode(receipt["envelope"]["payload"]))
         rate = f"{money(statement.unit_price)} per {statement.unit}"
@@ -89,6 +90,7 @@ def export(
         job = find_job(client, job)
         try:
             bundle = client.receipts.export(job, policy=trust, timeout=timeout)
+        # Without a policy nothing waits for witnesses, so this is a slow coordinator.
         except TimeoutError as error:
             if trust is None:
                 raise
@@ -117,6 +119,7 @@ def verify(
         content = parse_json(file.read_bytes())
     except FormatError as error:
         raise FormatError(f"{file} is not an exported receipt: {error}") from None
+    # Once without the files: only the signed statement says which outputs they may be.
     outcome = _verify(content, trust, {})
     if artifact:
         named = {path: _named(path, outcome) for path in artifact}
@@ -133,6 +136,7 @@ def verify(
 
 
 def _verify(content: Any, trust: Policy, artifacts: dict[str, Artifact]) -> Verification:
+    # A receipt as the API returns it, without results and proof.
     if isinstance(content, dict) and "format" not in content:
         return verify_receipt(content, log_key=trust, artifacts=artifacts)
     return verify_bundle(content, trust, artifacts)
@@ -162,6 +166,7 @@ def _compared(outcome: Verification, content: Any) -> Verification:
         return outcome
     results = content.get("results") if isinstance(content, dict) else None
     try:
+        # Still without a coordinator: the memory of what was sealed is on this machine.
         opener = SealingState(sealing_file()).opener(statement.job_id)
         wrong = [] if opener is None else opener.errors_of(statement, results)
     except VerificationError as error:
