@@ -18,7 +18,11 @@ from .support.stand_in import HOLD, error
 
 LIMIT = 20
 COMPLETED = b'event: job_update\ndata: {"job_id": "%s", "status": "completed"}\n\n'
-SERVICE = {"models": ["small", "large"], "durations": [{"model": "small", "seconds": 1.0}]}
+SERVICE = {
+    "service_id": "llm_inference",
+    "models": ["small", "large"],
+    "durations": [{"model": "small", "seconds": 1.0}],
+}
 
 
 def token(text: str) -> bytes:
@@ -72,7 +76,7 @@ def test_the_default_model_is_one_that_a_miner_has_now(quick, speaking, ready, m
 
 def test_a_model_is_required_if_no_miner_has_one(quick, speaking) -> None:
     """The error lists the available models."""
-    speaking.registry = {"/llm_inference": {"models": ["small", "large"], "durations": []}}
+    speaking.registry = {"/llm_inference": {**SERVICE, "durations": []}}
     outcome = quick("chat", "Say hello.")
     assert outcome.returncode == 2
     assert "small, large" in outcome.stderr

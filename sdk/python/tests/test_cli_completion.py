@@ -45,7 +45,10 @@ def test_jobs_are_completed(complete, shell) -> None:
 def test_models_offers_and_services_are_completed(complete, coordinator) -> None:
     """For an option and for arguments, only values with the typed prefix."""
     coordinator.registry = {
-        "/whisper_transcription": {"models": ["tiny", "tiny.en", "base"]},
+        "/whisper_transcription": {
+            "service_id": "whisper_transcription",
+            "models": ["tiny", "tiny.en", "base"],
+        },
         "": {"services": [{"service_id": "llm_inference", "name": "Language model"}]},
     }
     coordinator.answers = {"GET /v1/marketplace/offers": {"offers": [OFFER]}}
