@@ -158,10 +158,13 @@ async def _upkeep(context: Context) -> None:
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
             await leases.expire_due(context)
-            if context.cluster.bus.peers:  # a signal of another replica may have been lost
+            # A signal of another replica may have been lost, and a job would wait although miners are free.
+            if context.cluster.bus.peers:
                 context.dispatcher.job_waiting()
-            context.dispatcher.capacity_freed()  # for jobs whose delay before a retry has ended
-        except Exception:  # the loop survives a round that fails
+            # For jobs whose delay before a retry has ended: no event says so.
+            context.dispatcher.capacity_freed()
+        except Exception:
+            # The loop survives a round that fails, e.g. while the disk is full: otherwise no lease would ever expire again.
             log.exception("upkeep_failed")
 
 

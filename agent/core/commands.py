@@ -42,7 +42,8 @@ class Command:
 
     def replaces(self, former: Command) -> bool:
         """Return whether this command makes an earlier one obsolete, because both concern the same GPU or model."""
-        if CommandKind.CHANGE_SETTINGS in {self.kind, former.kind}:  # each may concern other settings
+        # Each may concern other settings, so a later one does not replace an earlier one.
+        if CommandKind.CHANGE_SETTINGS in {self.kind, former.kind}:
             return False
         same_target = (self.gpu, self.model) == (former.gpu, former.model)
         return same_target and (self.kind in _PAUSES) == (former.kind in _PAUSES)

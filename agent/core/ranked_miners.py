@@ -237,7 +237,8 @@ class RankedMiners:
 
     def _suitable(self, service: _Service, job: Waiting, now: float) -> Iterator[_Key]:
         """Yield the keys of the miners that suit a job, the best first."""
-        model, unpriced = self._model(job), replace(job, budget=None)  # a search is for jobs with any budget
+        # A search is for jobs with any budget: where it stops, the next job with more money continues.
+        model, unpriced = self._model(job), replace(job, budget=None)
         search = self._search(service, model, unpriced, now)
         for number, download in ((0, False), (2, True)):
             yield from merge(
@@ -255,7 +256,8 @@ class RankedMiners:
     def _search(self, service: _Service, model: str | None, job: Waiting, now: float) -> _Search:
         """Return what is known of the miners that suit jobs of this kind, as of now."""
         avoiding = job.avoid_miner_id if now < job.avoid_until else None
-        restrictions = None if job.restrictions is UNRESTRICTED else job.restrictions  # whose hash takes long
+        # `UNRESTRICTED` is what nearly all jobs have, and its hash takes long.
+        restrictions = None if job.restrictions is UNRESTRICTED else job.restrictions
         requirements = (job.cpu, job.memory, job.gpus, job.needs, avoiding, job.avoided, restrictions)
         kind = (job.service, model, requirements)
         # Taken out and added again at the end, so that the dictionary has them in the order of their use.
@@ -399,7 +401,8 @@ def _differences(
     )
 
 
-@lru_cache(4096)  # many miners have the same price
+# Many miners have the same price, and decimals are slow to format.
+@lru_cache(4096)
 def _price_digits(price: Decimal) -> str:
     return f"{to_units(price):0{_PRICE_DIGITS}d}"
 

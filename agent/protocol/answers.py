@@ -102,7 +102,8 @@ class Spec(BaseModel, defer_build=True):
 
     model_config = ConfigDict(frozen=True)
 
-    job_id: str = Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$")  # becomes the name of a directory
+    # The miner makes it the name of a directory, so it must not lead out of its own.
+    job_id: str = Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$")
     service: str
     model: str | None = None
     parameters: dict[str, Any] = {}

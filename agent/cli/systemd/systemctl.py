@@ -54,7 +54,8 @@ class Systemd:
         options = ("--no-pager", "--quiet", "--output=json", f"--lines={_JOURNAL_LINES}")
         try:
             return [json.loads(line) for line in self._run("journalctl", scope, options).splitlines()]
-        except SystemdUnavailable:  # it fails for users who may read no journal at all
+        except SystemdUnavailable:
+            # It fails for users who may read no journal at all.
             return []
 
     def add_user(self, name: str, home: Path) -> None:

@@ -226,7 +226,8 @@ def _write(path: Path, text: str, mode: int) -> bool:
     # Created with its mode, since the settings may have a token, which must not be readable even for a moment.
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), mode)  # regardless of the umask
+        # Regardless of the umask: the service's user must be able to read it, and nobody else if it has a token.
+        os.fchmod(file.fileno(), mode)
         file.write(text)
     temporary.replace(path)
     return True

@@ -208,7 +208,8 @@ class Dispatcher:
     async def run(self) -> None:
         """Match jobs and ports until cancelled."""
         self._running = True
-        self._earlier = Earlier()  # a round that was cancelled may still use the former one
+        # A round that was cancelled may still use the former one in its transaction.
+        self._earlier = Earlier()
         try:
             while True:
                 await self._wake.wait()
@@ -231,7 +232,8 @@ class Dispatcher:
             job_id, fence = lease["job_id"], lease["fence"]
             try:
                 await self._database.write(release_undelivered, [(miner_id, job_id, fence)], self._clock())
-            except ApiError:  # the miner's next heartbeat, which does not name it, releases it
+            except ApiError:
+                # The miner's next heartbeat, which does not name the lease, releases it.
                 log.warning("lease_not_released", job_id=job_id, miner_id=miner_id)
             self.job_waiting()
 
@@ -256,7 +258,8 @@ class Dispatcher:
             self._earlier,
         )
         self._pending = self._pending or jobs_remain
-        if self._pending and self._capacity_changed:  # capacity became free while the claim was under way
+        # The claim has left jobs because of capacity that became free while it was under way.
+        if self._pending and self._capacity_changed:
             self._wake.set()
         if not assignments:
             return

@@ -120,7 +120,8 @@ def _known(
 ) -> KnownMiner | None:
     try:
         parsed = _parsed(record)
-    except ValidationError:  # accepted by an older version; the miner sends them again when it registers
+    except ValidationError:
+        # An older version has accepted these capabilities. The miner sends them again when it registers with this one.
         return None
     candidate = replace(parsed.candidate, reputation=reputations.get(record.miner_id, NEUTRAL))
     return KnownMiner(

@@ -42,7 +42,8 @@ class Reputations:
         if now >= self._wanted_until:
             self._known = {}
             return candidates
-        if len(self._known) > 2 * len(candidates):  # many have left
+        # Many miners have left, and what is known of them would remain for ever.
+        if len(self._known) > 2 * len(candidates):
             present = {candidate.miner_id for candidate in candidates}
             self._known = {
                 miner_id: cached for miner_id, cached in self._known.items() if miner_id in present

@@ -31,7 +31,8 @@ class UnfinishedJobs:
         if not self._database.concurrent or (self.known is None and not due):
             return
         since = make_id("job", self._clock() - RECENT_SECONDS, bytes(10))
-        is_full_scan = due or self.known is None or since < self.known.since  # the clock was set back
+        # If the clock was set back, the last scan does not reach back as far as it must.
+        is_full_scan = due or self.known is None or since < self.known.since
         self.known = await self._database.read(unfinished.scan, since, None if is_full_scan else self.known)
         if is_full_scan:
             now = time.monotonic()

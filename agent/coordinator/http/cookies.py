@@ -59,7 +59,8 @@ def check_origin(scope: Scope) -> None:
     """Raise `Forbidden` for a request from a page of another origin. A WebSocket's handshake must name its origin."""
     headers = Headers(scope=scope)
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if site == "same-origin":  # the browser's own statement is correct even if a proxy rewrote Host
+    # The browser's own statement is correct even if a proxy rewrote Host.
+    if site == "same-origin":
         return
     if origin is None:
         # Browsers may omit it from plain requests of the same origin, but never from a WebSocket's handshake.

@@ -102,7 +102,8 @@ class _LimitedRequest(Request):
     async def json(self) -> Any:
         try:
             return await read_json(self.scope, await self.body())
-        except ApiError as error:  # the framework passes on only its own errors
+        except ApiError as error:
+            # The framework passes on only its own errors; any other would be a broken body to it.
             raise HTTPException(error.status, error.message) from error
 
 

@@ -160,7 +160,8 @@ class RateLimits:
                 return await access.authenticate(self._context, secret)
             return None
         if not secret.startswith(SESSION_PREFIX):
-            with suppress(ServiceUnavailable):  # the coordinator stops; the route reports it
+            with suppress(ServiceUnavailable):
+                # The coordinator stops, and the route will report it.
                 return await self._key_holder(secret, address)
             return None
         # An invalid session token counts like no key: a miner has one after a restart of either side, and that must not affect

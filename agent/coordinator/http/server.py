@@ -229,7 +229,8 @@ class _Http(HttpToolsProtocol):
         super().handle_websocket_upgrade()
         protocol = self.transport.get_protocol()
         if isinstance(protocol, _WebSocket) and not protocol.handshake_initiated:
-            self.transport.abort()  # its parser refuses the head
+            # The WebSocket's parser has refused the head, and nobody would ever answer.
+            self.transport.abort()
 
     # Requests
 

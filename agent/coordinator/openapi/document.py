@@ -204,7 +204,8 @@ def _never_null(schema: Json) -> Json:
 def _complete_body(operation: Json, route: APIRoute, components: Json) -> None:
     for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
         schema = content["schema"]
-        if schema.get("type") == "object":  # a service's input, which only one route has
+        # A service's input, which only one route has, so that the framework gives it no name.
+        if schema.get("type") == "object":
             name = "".join(word.capitalize() for word in route.name.split("_")) + "Call"
             components["schemas"][name] = schema
             content["schema"] = {"$ref": f"{SCHEMAS}{name}"}

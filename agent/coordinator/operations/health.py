@@ -78,7 +78,8 @@ async def _checked(context: Context) -> tuple[bool, Mapping[str, bool]]:
     try:
         if database.patience is None:
             features = await database.read(context.features.check_health, context)
-        else:  # all threads of the readers may be waiting for the server; a connection is left
+        else:
+            # All threads of the readers may be waiting for the server, but a connection is left.
             features = await asyncio.to_thread(database.read_now, context.features.check_health, context)
         database.set_hanging(hangs=False)
         if database.patience is None or database.fault is not None:

@@ -59,7 +59,8 @@ async def _credential(request: Request) -> Credential | None:
 async def caller_of(context: Context, scope: Scope) -> Caller:
     """Return the caller of a request with a key. Raises `Unauthorized`."""
     credential = credentials.checked(scope)
-    caller = scope.get("caller")  # set by the rate limits' middleware
+    # The middleware of the rate limits has looked the caller up already.
+    caller = scope.get("caller")
     return caller if isinstance(caller, Caller) else await access.authenticate(context, credential)
 
 
@@ -117,7 +118,8 @@ PreferredWait = Annotated[int, Depends(preferred_wait)]
 def announced_size(request: Request) -> int | None:
     """Return the `Content-Length` of the body; None for a chunked body."""
     length = request.headers.get("content-length")
-    return int(length) if length is not None else None  # the server refuses values that are not numbers
+    # The server has refused values that are not numbers.
+    return int(length) if length is not None else None
 
 
 async def disconnected(request: Request) -> None:

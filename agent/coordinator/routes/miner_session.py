@@ -207,7 +207,8 @@ class _Connection:
     async def _revoke_unsent(self) -> None:
         """Release the leases that were not sent, on which the miner does not work."""
         for lease in self._unsent.values():
-            with suppress(ApiError):  # cancelled meanwhile, or the coordinator stops
+            with suppress(ApiError):
+                # The job was cancelled meanwhile, or the coordinator stops: its next start extends the lease, and the miner does not name it.
                 await leases.revoke(self._context, self._miner, lease["job_id"], lease["fence"])
 
     def _close(self, reason: ApiError) -> None:

@@ -152,7 +152,8 @@ class _Poller:
 
 async def _revoke(context: ContextOf, session: MinerSession, undelivered: list[LeaseMessage]) -> None:
     for lease in undelivered:
-        with suppress(StaleLease):  # this one was cancelled meanwhile; continue with the others
+        with suppress(StaleLease):
+            # This one was cancelled meanwhile; the others must still be released.
             await leases.revoke(context, session, lease["job_id"], lease["fence"])
 
 

@@ -65,7 +65,8 @@ def totals(connection: Connection, job_id: str) -> tuple[int, int]:
 
 def of_jobs(connection: Connection, job_ids: Sequence[str]) -> dict[str, list[Checkpoint]]:
     """Return the checkpoints of jobs by job, in the order of their names; a job without any is left out."""
-    if not job_ids:  # as nearly always when jobs are claimed
+    # As nearly always when jobs are claimed: most have never run before.
+    if not job_ids:
         return {}
     query = (
         select(

@@ -30,7 +30,8 @@ _SUFFIXES: Final = {
     "Gi": Decimal(2) ** 30, "Ti": Decimal(2) ** 40, "Pi": Decimal(2) ** 50,
 }  # fmt: skip
 _QUANTITY: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?", re.ASCII)
-_MONEY: Final = re.compile(r"\d{1,10}(\.\d{1,8})?", re.ASCII)  # in units of 1e-8 it fits 64 bits
+# So many digits that the amount in units of 1e-8 fits 64 bits.
+_MONEY: Final = re.compile(r"\d{1,10}(\.\d{1,8})?", re.ASCII)
 
 
 def parse_quantity(text: str) -> Decimal:
@@ -136,7 +137,8 @@ class Bytes(int):
         return cls(value)
 
 
-@lru_cache(256)  # a change of a job formats the same time about six times
+# A change of a job formats the same time about six times.
+@lru_cache(256)
 def format_time(moment: float) -> str:
     """Return seconds since the epoch as RFC 3339 UTC with milliseconds and `Z`."""
     text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

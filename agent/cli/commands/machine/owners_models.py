@@ -80,7 +80,8 @@ def _engines(data_dir: Path, service: str) -> list[str]:
 def _appended(path: Path, entry: Mapping[str, Any]) -> bytes:
     import tomlkit  # noqa: PLC0415 - the other commands of the group start faster without it
 
-    json.dumps(entry, allow_nan=False)  # TOML can hold NaN, JSON cannot
+    # TOML can hold NaN, JSON cannot.
+    json.dumps(entry, allow_nan=False)
     text = path.read_text(encoding="utf-8") if path.exists() else _HEAD
     document = tomlkit.parse(f"{text.rstrip()}\n\n")
     document.setdefault("models", tomlkit.aot()).append(dict(entry))

@@ -92,7 +92,8 @@ def coordinator(
 
 def _run(agent: Coroutine[None, None, None]) -> None:
     """Run the agent. Ctrl-C before it handles signals is a normal stop too, not an error that `make start` would report."""
-    if callable(signal.getsignal(signal.SIGINT)):  # not if it is ignored
+    # If a signal is ignored, as in the background of a script, it stays ignored.
+    if callable(signal.getsignal(signal.SIGINT)):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         uvloop.run(agent)

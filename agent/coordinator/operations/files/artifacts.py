@@ -55,7 +55,8 @@ def _add(
     now: float,
 ) -> None:
     artifacts.add(connection, record, account_id, now)
-    for budget in budgets:  # the reservations of other replicas are not known here
+    # Again in the transaction: the reservations of other replicas were not known before.
+    for budget in budgets:
         budget.check(connection, 0)
 
 

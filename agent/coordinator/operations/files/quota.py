@@ -146,7 +146,8 @@ class Reservation:
         for budget in self._budgets:
             budget.check(connection, size, self._context.space)
         with self._lock:
-            if not self._released:  # the request may have ended while this waited
+            # The request may have ended while this waited; nobody would release these bytes again.
+            if not self._released:
                 self._context.space.hold(self._owners, size)
                 self._held += size
                 self._growth += size

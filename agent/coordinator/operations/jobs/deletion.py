@@ -20,7 +20,8 @@ async def delete(context: Context, caller: Caller, job_id: str) -> JobDataDelete
     Files that other jobs of the account use remain. Raises `JobNotFound`, and `Conflict` unless the job has ended.
     """
     deleted_at = await context.database.write(_delete, context, caller, job_id, context.clock())
-    context.dispatcher.job_waiting()  # features may have submitted jobs that have copies of the data
+    # Features may have submitted jobs of their own that have copies of the data.
+    context.dispatcher.job_waiting()
     await removal.discard(context)
     return JobDataDeleted(job_id=job_id, deleted_at=format_time(deleted_at))
 

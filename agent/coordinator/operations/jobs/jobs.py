@@ -83,7 +83,8 @@ async def wait_until_final(
         job = await get(context, caller, job_id)
         while job.status not in FINAL and (remaining := deadline - loop.time()) > 0:
             message = await subscription.next(min(remaining, POLL_SECONDS))
-            if message is None or message["type"] != "job_event":  # events do not change the state
+            # Tokens and previews arrive many times a second and do not change the state, so they are no reason to read it.
+            if message is None or message["type"] != "job_event":
                 job = await get(context, caller, job_id)
     if job.status != "completed":
         return job, None

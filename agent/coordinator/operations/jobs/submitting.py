@@ -122,7 +122,8 @@ async def add(
     new_job = _New(record, submission, inputs, created, repeatable)
     with context.dispatcher.adding(claimable=record.missing_files is None):
         created = await context.database.write_together(_insert, context, new_job, new_job.key)
-    if created.job_id == record.job_id:  # a repeated request gets its first answer
+    # A repeated request got its first answer, and submitted nothing.
+    if created.job_id == record.job_id:
         log.info("job_submitted", job_id=record.job_id, service=record.service, trace_id=record.trace_id)
         tracing.note(record.trace_id)
     return created

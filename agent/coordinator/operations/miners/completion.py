@@ -98,7 +98,8 @@ async def complete(context: Context, session: Session, job_id: str, request: Run
     try:
         if _is_short([request.results, request.evidence]):
             delivery = _check_delivery(context, session, request)
-        else:  # canonical form of a long transcript or much evidence takes time, during which heartbeats must be answered
+        else:
+            # The canonical form of a long transcript or much evidence takes time, during which heartbeats must be answered.
             delivery = await asyncio.to_thread(_check_delivery, context, session, request)
         result = _Result(session, job_id, request.fence, delivery)
         accepted = await context.database.write_together(_complete, context, result, job_id)

@@ -139,7 +139,8 @@ def _lost(leased: Iterable[JobRecord], session: Session, request: Heartbeat, now
 
     `leased` are jobs whose newest lease was the miner's before they were locked.
     """
-    if len(request.leases) == MAX_LEASES:  # it may hold more than it can name
+    # The miner may hold more leases than it can name, so those that it does not name are not lost.
+    if len(request.leases) == MAX_LEASES:
         return []
     named = {(lease.job_id, lease.fence) for lease in request.leases}
     released = []

@@ -318,7 +318,8 @@ async def session_of(context: Context, token: str | None) -> Session:
         )
     if not secrets.compare_digest(record.session_sha256, digest(secret)):
         raise Unauthorized("This session token is not valid; register again.")
-    if version_problem(record.agent_version, __version__) is not None:  # the coordinator was upgraded since
+    # The coordinator was upgraded since, and this version may no longer speak the miner's.
+    if version_problem(record.agent_version, __version__) is not None:
         raise Unauthorized("The session began with another version of the coordinator; register again.")
     # Validated again, since an older version may have stored capabilities without all fields of this one.
     capabilities = Capabilities.model_validate_json(record.capabilities).model_dump(mode="json")

@@ -69,7 +69,8 @@ def exclude_others(connection: Connection) -> None:
 def _create(connection: Connection) -> None:
     with connection.begin():
         exclude_others(connection)
-        if _current(connection) is None:  # unless another process has just done it
+        # Another process may just have done it, while this one waited for the lock.
+        if _current(connection) is None:
             metadata.create_all(connection)
             VERSION.create(connection, checkfirst=True)
             connection.execute(insert(VERSION).values(version_num=HEAD))
@@ -96,7 +97,8 @@ def _upgrade(connection: Connection, current: str) -> None:
     config.attributes["connection"] = connection
     with connection.begin():
         exclude_others(connection)
-        if _current(connection) != HEAD:  # unless another process has just done it
+        # Another process may just have done it, while this one waited for the lock.
+        if _current(connection) != HEAD:
             command.upgrade(config, HEAD)
             note_oldest(connection)
             log.info("schema_upgraded", before=current, now=HEAD)

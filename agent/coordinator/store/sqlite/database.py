@@ -354,13 +354,15 @@ def _engine(path: Path, *, readers: int, read_only: bool, cache_size: int = CACH
         poolclass=QueuePool,
         pool_size=readers,
         max_overflow=0,
-        hide_parameters=True,  # errors are logged, and parameters contain specifications, results and digests of keys
+        # Errors are logged, and parameters contain specifications, results and digests of keys.
+        hide_parameters=True,
         connect_args={"check_same_thread": False, "timeout": BUSY_MILLISECONDS / 1000},
     )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _: Any) -> None:
-        connection.isolation_level = None  # transactions are begun below, so that savepoints work
+        # The driver begins none itself: transactions are begun below, so that savepoints work.
+        connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA temp_store=MEMORY")
