@@ -33,7 +33,7 @@ from agent.coordinator.http.rate_limits import RateLimits
 from agent.coordinator.installed import FEATURES, METRICS, open_blobs, open_cluster, open_database
 from agent.coordinator.openapi.document import all_routers, document, guard_of, routes
 from agent.coordinator.operations.caches import Caches
-from agent.coordinator.operations.context import Context, Features, Health
+from agent.coordinator.operations.context import Context, Features, HealthState
 from agent.coordinator.routes import OPERATORS_ROUTERS
 from agent.coordinator.secret_file import load_secret
 from agent.coordinator.signer import Signer, load_signer
@@ -119,7 +119,7 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
             settings.coordinator.connections, meter, descriptors=raise_descriptor_limit()
         ),
         features=_features(opening),
-        health=Health(
+        health=HealthState(
             features=dict.fromkeys((name for feature in FEATURES for name in feature.health), True)
         ),
         cluster=cluster,

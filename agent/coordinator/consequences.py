@@ -10,9 +10,9 @@ from typing import Any
 from agent.coordinator.store import ledger
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.miner_stats import MinerStats, Work
+from agent.coordinator.store.miner_stats import MinerStatistics, Work
 from agent.coordinator.store.queue import restrictions_of
-from agent.coordinator.store.receipts import Run
+from agent.coordinator.store.receipts import CompletedRun
 from agent.core.errors import InsufficientBalance
 from agent.core.jobs import Effect, Event, Finished, Job, JobState, Outcome, RunEnded, apply
 from agent.core.market.ledger import InsufficientFunds, Settlement
@@ -70,7 +70,7 @@ def work_of(item: Change, settlement: Settlement | None) -> Work | None:
         return None
     completed = item.life.state is JobState.COMPLETED
     started, finished = item.life.started_at, item.life.finished_at
-    stats = MinerStats(
+    stats = MinerStatistics(
         completed=int(completed),
         failed=int(verdict is not None and not verdict.success),
         client_failed=int(caused),
@@ -82,12 +82,12 @@ def work_of(item: Change, settlement: Settlement | None) -> Work | None:
     return Work(miner_id, item.before.account_id, stats, success, run=_run_of(item) if completed else None)
 
 
-def _run_of(item: Change) -> Run | None:
+def _run_of(item: Change) -> CompletedRun | None:
     """Return the completed run, None for an audit, since comparing takes another time than the work."""
     record, lease, finished = item.before, item.before.life.lease, item.life.finished_at
     if lease is None or finished is None or restrictions_of(record).audit:
         return None
-    return Run(record.service, record.model or "", finished - lease.assigned_at)
+    return CompletedRun(record.service, record.model or "", finished - lease.assigned_at)
 
 
 def revives(item: Change) -> bool:

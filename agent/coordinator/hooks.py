@@ -139,7 +139,7 @@ class View(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class ResultEvidence:
     """What a miner sends with a result for those who check it later."""
 
     values: Mapping[str, Any]
@@ -154,7 +154,7 @@ class AcceptedResult:
     record: JobRecord
     """The job before it was completed."""
     statement: Statement
-    evidence: Evidence | None
+    evidence: ResultEvidence | None
     receipt_id: str
     leaf: bytes
     """What the log has of the receipt."""

@@ -9,7 +9,7 @@ from typing import Final
 BLOCK: Final = 4096
 
 
-class _Source:
+class _RandomSource:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._block = b""
@@ -25,5 +25,5 @@ class _Source:
             return result
 
 
-random_bytes: Final = _Source().take
+random_bytes: Final = _RandomSource().take
 """Return so many random bytes, which were returned to nobody else."""

@@ -19,7 +19,7 @@ SCHEDULED: Final = "by schedule"
 
 
 @dataclass(frozen=True, slots=True)
-class ModelNeeds:
+class ModelDemand:
     """What the catalogue says of a model: bytes on a GPU and on a CPU, and whether a miner can download it."""
 
     vram: int = 0
@@ -91,7 +91,7 @@ class Situation:
     now: float
     unit: str = "unit"
     units: Decimal | None = None
-    model: ModelNeeds | None = None
+    model: ModelDemand | None = None
 
 
 def feasible(job: Waiting, situation: Situation) -> bool:

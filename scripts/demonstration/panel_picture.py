@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from agent.cli.terminal.panel import View, draw
+from agent.cli.terminal.panel import PanelView, draw
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "panel.svg"
 WIDTH, HEIGHT = 88, 20
@@ -71,7 +71,7 @@ def main() -> None:
     console = Console(
         record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )
-    view = View("http://127.0.0.1:8420", STATUS, log=(), now=NOW)
+    view = PanelView("http://127.0.0.1:8420", STATUS, log=(), now=NOW)
     for line in draw(view, WIDTH, HEIGHT):
         console.print(line, no_wrap=True, crop=False)
     picture = console.export_svg(title="aitbc-agent start")

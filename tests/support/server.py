@@ -17,7 +17,7 @@ import uvicorn.server
 import uvloop
 
 from agent.coordinator.app import build_app, build_context
-from agent.coordinator.http.server import Server, listen
+from agent.coordinator.http.server import CoordinatorServer, listen
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.context import Context
 from agent.settings import Settings
@@ -78,7 +78,7 @@ def serve(
     )
     listener = listen("127.0.0.1", 0)
     context = build_context(settings)
-    server = Server(build_app(context), settings.coordinator, context.connections, close_seconds=2)
+    server = CoordinatorServer(build_app(context), settings.coordinator, context.connections, close_seconds=2)
     loops: list[asyncio.AbstractEventLoop] = []
     started = threading.Event()
 

@@ -25,7 +25,7 @@ _HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 """The directories that ProtectHome= hides."""
 
 
-class Role(StrEnum):
+class ServiceRole(StrEnum):
     """The kind of service."""
 
     AGENT = "agent"
@@ -37,7 +37,7 @@ class ServiceFiles:
     """The files of one service under one manager."""
 
     manager: Systemd
-    role: Role
+    role: ServiceRole
 
     @property
     def unit(self) -> str:
@@ -47,7 +47,7 @@ class ServiceFiles:
     @property
     def account(self) -> str | None:
         """The user that a system service runs as; None if systemd creates one at each start."""
-        return None if self.manager.user or self.role is Role.COORDINATOR else "aitbc-agent"
+        return None if self.manager.user or self.role is ServiceRole.COORDINATOR else "aitbc-agent"
 
     @property
     def home(self) -> Path:
@@ -101,7 +101,7 @@ class ServiceFiles:
         return None if value is None else Path(value)
 
     def _drop_in(self, data_dir: str | None) -> str:
-        command = "start" if self.role is Role.AGENT else "coordinator"
+        command = "start" if self.role is ServiceRole.AGENT else "coordinator"
         lines = [
             "# Created by `aitbc-agent service install`.",
             "[Service]",

@@ -23,7 +23,7 @@ import structlog
 from rich.console import ConsoleDimensions, Group
 from rich.live import Live
 
-from agent.cli.terminal.panel import View, draw
+from agent.cli.terminal.panel import PanelView, draw
 from agent.miner.tasks import Background
 from aitbc.cli._controls import unguarded
 from aitbc.cli._terminal.output import SafeConsole
@@ -101,7 +101,7 @@ class LivePanel:
         self._on_stop = on_stop
         self._announcements: tuple[str, ...] = ()
         self._announced_until = 0.0
-        self._view: View | None = None
+        self._view: PanelView | None = None
         self._draw = threading.Event()
         self._ended = threading.Event()
         self._wake = asyncio.Event()
@@ -167,7 +167,7 @@ class LivePanel:
             status = self._daemon.status() if self._daemon.prepared else None
             announcements = self._announcements if time.monotonic() < self._announced_until else ()
             log = tuple(self._log.lines)
-            self._view = View(self._url, status, log, time.time(), announcements, _keys(status))
+            self._view = PanelView(self._url, status, log, time.time(), announcements, _keys(status))
             self._draw.set()
             with suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH_SECONDS):

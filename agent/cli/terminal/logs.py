@@ -38,7 +38,7 @@ class _Unfailing:
             self._stream.flush()
 
 
-class Sink(Protocol):
+class LogSink(Protocol):
     """A stream that log lines go to instead of standard error."""
 
     def write(self, text: str, /) -> int:
@@ -55,7 +55,7 @@ def _without_controls(
     return {name: harmless(value) if isinstance(value, str) else value for name, value in entry.items()}
 
 
-def configure(settings: LogSettings, pane: Sink | None = None) -> None:
+def configure(settings: LogSettings, pane: LogSink | None = None) -> None:
     """Configure logging for the process. With a `pane`, lines go there as sentences with the local time.
 
     Tracebacks contain no local variables, since these hold keys, prompts and results.

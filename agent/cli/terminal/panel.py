@@ -1,6 +1,6 @@
 """Draws the live panel of `aitbc-agent start` line by line, for a terminal of any size.
 
-Drawing needs no terminal: it turns a `View` into lines that are no longer than the width and no more than the height. When there is
+Drawing needs no terminal: it turns a `PanelView` into lines that are no longer than the width and no more than the height. When there is
 little space, the log is shortened first, then the list of finished jobs.
 """
 
@@ -36,7 +36,7 @@ _WRAPPING: Final = SafeConsole(file=io.StringIO())
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PanelView:
     """The content of the panel. `status` is the daemon's, or None while it starts; `now` is in seconds since the epoch.
 
     `announcements` are shown at the top in full, over as many lines as needed, so that links can be copied.
@@ -50,7 +50,7 @@ class View:
     keys: str = "q stop   p pause"
 
 
-def draw(view: View, width: int, height: int) -> list[Line]:
+def draw(view: PanelView, width: int, height: int) -> list[Line]:
     """Return at most `height` lines of at most `width` cells."""
     painter = _Painter(view, width)
     top, footer = list(painter.top()), painter.footer()
@@ -67,7 +67,7 @@ def draw(view: View, width: int, height: int) -> list[Line]:
 
 @dataclass(frozen=True, slots=True)
 class _Painter:
-    view: View
+    view: PanelView
     width: int
 
     @property

@@ -40,7 +40,7 @@ LARGER_MESSAGE: Final = 4
 """A message of up to this many times the limit of `/ws` is still read, and answered with an error that states the limit."""
 
 
-class Server(uvicorn.Server):
+class CoordinatorServer(uvicorn.Server):
     """uvicorn without its own signal handlers, since the agent stops its parts in its own order."""
 
     def __init__(

@@ -60,7 +60,7 @@ class Features:
 
 
 @dataclass(slots=True)
-class Health:
+class HealthState:
     """What the last check of the database and of `features`, by name, has found. `checked_at` is in seconds since the epoch.
 
     A coordinator starts with all of them, so they are healthy until the first check.
@@ -103,7 +103,7 @@ class Context:
     cluster: Cluster = field(default_factory=Alone)
     caches: Caches = field(default_factory=Caches)
     liveness: Liveness = field(default_factory=Liveness)
-    health: Health = field(default_factory=Health)
+    health: HealthState = field(default_factory=HealthState)
 
     def part(self, kind: type[T]) -> T:
         """Return a feature's part."""

@@ -179,7 +179,9 @@ async def read(
     With `redirect=true`, the answer may be a redirection to the store of files, with a URL that is valid for minutes.
     """
     if reader is None:
-        record = await links.follow(context, links.Link(artifact_id, expires, media_type), signature or "")
+        record = await links.follow(
+            context, links.SignedLink(artifact_id, expires, media_type), signature or ""
+        )
     else:
         record = await artifacts.find(context, reader, artifact_id)
     # A small file is here sooner than the client would be there.

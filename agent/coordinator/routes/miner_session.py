@@ -84,10 +84,10 @@ async def session(websocket: WebSocket) -> None:
     else:
         if (connection := connection_of(websocket.scope)) is not None:
             connection.grow(context.settings.max_result)
-        await _Connection(context, websocket, miner).serve()
+        await _MinerSocket(context, websocket, miner).serve()
 
 
-class _Connection:
+class _MinerSocket:
     """One miner's socket: a reader, a writer, and a task per call."""
 
     def __init__(self, context: Context, websocket: WebSocket, miner: Session) -> None:

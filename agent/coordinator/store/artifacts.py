@@ -140,7 +140,7 @@ class JobArtifact:
 
 
 @dataclass(frozen=True, slots=True)
-class JobInput:
+class StoredInput:
     """An input of a job: its field, artifact, size in bytes and file name."""
 
     field: str
@@ -278,9 +278,9 @@ def jobs_with(artifact_id: str, account_id: str) -> Select[str]:
     )
 
 
-def inputs_of(connection: Connection, job_id: str) -> list[JobInput]:
+def inputs_of(connection: Connection, job_id: str) -> list[StoredInput]:
     """Return the artifacts that a job reads, without deleted ones."""
-    return [JobInput(*row) for row in _inputs_of.rows(connection, {"job": job_id})]
+    return [StoredInput(*row) for row in _inputs_of.rows(connection, {"job": job_id})]
 
 
 def release(connection: Connection, job_ids: Sequence[str], account_id: str) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, literal_colu
 from agent.coordinator.store import locks, receipts, recent
 from agent.coordinator.store.concurrency import is_concurrent
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.receipts import Run
+from agent.coordinator.store.receipts import CompletedRun
 from agent.coordinator.store.schema.tables import client_evidence, miner_days, miner_stats, recent_work
 from agent.core.market.reputation import NOTHING, Evidence, exchange, learn
 
@@ -24,7 +24,7 @@ DAY_SECONDS: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class MinerStats:
+class MinerStatistics:
     """Statistics of a miner's work so far.
 
     `failed` counts runs that failed by the miner's fault, `client_failed` those that failed by the client's fault as the miner
@@ -51,10 +51,10 @@ class Work:
 
     miner_id: str
     account_id: str
-    stats: MinerStats
+    stats: MinerStatistics
     success: bool | None
     weight: float = 1.0
-    run: Run | None = None
+    run: CompletedRun | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class DayEarnings:
+class DailyEarnings:
     """A miner's earnings on one day, in units of 1e-8, and the number of jobs."""
 
     jobs: int = 0
@@ -146,34 +146,34 @@ _totals = select(
 )
 
 
-def find(connection: Connection, miner_id: str) -> MinerStats:
+def find(connection: Connection, miner_id: str) -> MinerStatistics:
     """Return the statistics of a miner."""
     row = _stats.row(connection, {"key": miner_id})
     return _with_recent(connection, {} if row is None else {miner_id: _from_row(row)}, miner_id).get(
-        miner_id, MinerStats()
+        miner_id, MinerStatistics()
     )
 
 
-def all_stats(connection: Connection) -> dict[str, MinerStats]:
+def all_stats(connection: Connection) -> dict[str, MinerStatistics]:
     """Return the statistics of all miners that have any."""
     query = select(miner_stats.c.miner_id, *(miner_stats.c[name] for name in _NUMBERS), *_EVIDENCE)
     return _with_recent(connection, {row[0]: _from_row(tuple(row[1:])) for row in connection.execute(query)})
 
 
-def _from_row(row: tuple[Any, ...]) -> MinerStats:
+def _from_row(row: tuple[Any, ...]) -> MinerStatistics:
     numbers = dict(zip(_NUMBERS, row, strict=False))  # the remaining columns are the evidence
-    return MinerStats(**numbers, evidence=Evidence(*row[len(_NUMBERS) :]))
+    return MinerStatistics(**numbers, evidence=Evidence(*row[len(_NUMBERS) :]))
 
 
 def _with_recent(
-    connection: Connection, stats: dict[str, MinerStats], miner_id: str | None = None
-) -> dict[str, MinerStats]:
+    connection: Connection, stats: dict[str, MinerStatistics], miner_id: str | None = None
+) -> dict[str, MinerStatistics]:
     """Return the statistics with recent work, of one miner or of all."""
     changes = _changes(connection, _recent(connection, miner_id))
     for changed_id, numbers in changes.numbers.items():
-        lasting = stats.get(changed_id, MinerStats())
+        lasting = stats.get(changed_id, MinerStatistics())
         sums = {name: getattr(lasting, name) + numbers[name] for name in _NUMBERS}
-        stats[changed_id] = MinerStats(**sums, evidence=changes.of_miner[changed_id])
+        stats[changed_id] = MinerStatistics(**sums, evidence=changes.of_miner[changed_id])
     return stats
 
 
@@ -228,8 +228,8 @@ def _recent(connection: Connection, miner_id: str | None = None) -> list[tuple[W
 def _work(row: tuple[Any, ...]) -> tuple[Work, float]:
     """Return the work of a row with the columns of `_WORK`."""
     _, miner_id, account_id, *numbers, success, weight, service, model, run_seconds, done_at = row
-    stats = MinerStats(*numbers)
-    run = None if service is None else Run(service, model, run_seconds)
+    stats = MinerStatistics(*numbers)
+    run = None if service is None else CompletedRun(service, model, run_seconds)
     return Work(miner_id, account_id, stats, None if success is None else bool(success), weight, run), done_at
 
 
@@ -305,24 +305,24 @@ def _known(
     return {key: Evidence(*rows[0]) if rows else NOTHING for key, rows in zip(keys, rows_by_key, strict=True)}
 
 
-def earnings(connection: Connection, miner_id: str, first_day: int) -> dict[int, DayEarnings]:
+def earnings(connection: Connection, miner_id: str, first_day: int) -> dict[int, DailyEarnings]:
     """Return a miner's earnings by day since the epoch, from `first_day` on, without days that have none."""
     return earnings_of_all(connection, [miner_id], first_day)[miner_id]
 
 
 def earnings_of_all(
     connection: Connection, miner_ids: Sequence[str], first_day: int
-) -> dict[str, dict[int, DayEarnings]]:
+) -> dict[str, dict[int, DailyEarnings]]:
     """Return what `earnings` returns, for each of these miners."""
-    earnings: dict[str, dict[int, DayEarnings]] = {miner_id: {} for miner_id in miner_ids}
+    earnings: dict[str, dict[int, DailyEarnings]] = {miner_id: {} for miner_id in miner_ids}
     query = select(miner_days.c.miner_id, miner_days.c.day, miner_days.c.jobs, miner_days.c.earned)
     of_these = query.where(miner_days.c.miner_id.in_(miner_ids), miner_days.c.day >= first_day)
     for miner_id, day, jobs, earned in connection.execute(of_these):
-        earnings[miner_id][day] = DayEarnings(jobs, earned)
+        earnings[miner_id][day] = DailyEarnings(jobs, earned)
     for (miner_id, day), added in _changes(connection, _recent(connection)).days.items():
         if miner_id in earnings and day >= first_day:
-            earlier = earnings[miner_id].get(day, DayEarnings())
-            earnings[miner_id][day] = DayEarnings(
+            earlier = earnings[miner_id].get(day, DailyEarnings())
+            earnings[miner_id][day] = DailyEarnings(
                 earlier.jobs + added["jobs"], earlier.earned + added["earned"]
             )
     return earnings

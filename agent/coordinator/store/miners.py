@@ -51,7 +51,7 @@ class MinerRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class LastFault:
     """A run that ended by its miner's fault. `code` and `message` are None if its lease expired."""
 
     job_id: str
@@ -200,10 +200,10 @@ def end_session(connection: Connection, miner_id: str, unusable_sha256: str) -> 
     )
 
 
-def last_faults(connection: Connection, miner_ids: Iterable[str]) -> dict[str, Fault]:
+def last_faults(connection: Connection, miner_ids: Iterable[str]) -> dict[str, LastFault]:
     """Return the last run of each of these miners that ended by the miner's fault."""
     faults = {}
     for miner_id in miner_ids:
         if (row := _last_fault.row(connection, {"key": miner_id})) is not None:
-            faults[miner_id] = Fault(*row)
+            faults[miner_id] = LastFault(*row)
     return faults

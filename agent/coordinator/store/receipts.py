@@ -32,7 +32,7 @@ _NEWEST: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class CompletedRun:
     """A completed run: its service and model ("" for none), and the seconds from its lease to its result."""
 
     service: str
@@ -138,7 +138,7 @@ def completed_without_receipt(connection: Connection) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def learn_durations(connection: Connection, runs: Iterable[Run]) -> None:
+def learn_durations(connection: Connection, runs: Iterable[CompletedRun]) -> None:
     """Update the typical durations."""
     by_kind: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for run in runs:

@@ -35,7 +35,7 @@ _leases = Prepared(
 
 
 @dataclass(frozen=True, slots=True)
-class RunOutput:
+class StoredOutput:
     """A file that a run has stored. `media_type` is what the miner claims."""
 
     job_id: str
@@ -58,7 +58,7 @@ def leases_of(connection: Connection, miner_id: str) -> list[tuple[str, int]]:
     return [(job_id, fence) for job_id, fence in _leases.rows(connection, {"key": miner_id})]
 
 
-def add(connection: Connection, output: RunOutput, size: int, now: float, blob: str | None = None) -> None:
+def add(connection: Connection, output: StoredOutput, size: int, now: float, blob: str | None = None) -> None:
     """Record a file that a run has stored, in `blob`. May be repeated. `size` is in bytes."""
     artifact_store.ensure(connection, output.artifact_id, size, now, blob)
     values = {"miner_id": output.miner_id, "fence": output.fence, "media_type": output.media_type}

@@ -22,7 +22,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 def _learn(connection: Connection, transactions: tuple[list[float], ...]) -> float:
     for seconds in transactions:
-        receipts.learn_durations(connection, [receipts.Run(SERVICE, "", one) for one in seconds])
+        receipts.learn_durations(connection, [receipts.CompletedRun(SERVICE, "", one) for one in seconds])
     return receipts.typical_durations(connection)[SERVICE, ""]
 
 

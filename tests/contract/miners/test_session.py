@@ -15,7 +15,7 @@ import pytest
 
 from agent.coordinator.dispatch import fleet
 from agent.coordinator.operations.miners import sessions
-from agent.coordinator.routes.miner_session import _Connection
+from agent.coordinator.routes.miner_session import _MinerSocket
 from support.clients.miner_socket import Socket
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import job, submit
@@ -153,7 +153,7 @@ def test_leases_that_were_not_sent_are_requeued_without_an_attempt(
 
     async def connect(context: Any) -> None:
         session = await sessions.session_of(context, miner.registration["session_token"])
-        await _Connection(context, socket, session).serve()  # type: ignore[arg-type]  # has the methods that are used
+        await _MinerSocket(context, socket, session).serve()  # type: ignore[arg-type]  # has the methods that are used
 
     served.do(connect)
     assert served.context.dispatcher.connected(miner.miner_id) is None

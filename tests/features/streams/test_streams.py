@@ -327,7 +327,7 @@ def test_an_idle_stream_sends_heartbeats_with_its_position(tmp_path: Path) -> No
 def test_a_revoked_key_ends_its_streams_within_seconds(
     served: Served, client: httpx.Client, kind: str
 ) -> None:
-    async def make(context: Context) -> access.NewKey:
+    async def make(context: Context) -> access.CreatedKey:
         account = await access.create_account(context, "leaving") if kind == "client" else None
         return await access.create_key(context, Role(kind), name="leaving", account_id=account)
 

@@ -46,7 +46,7 @@ from agent.coordinator.signer import Signer
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import run_outputs
 from agent.coordinator.store.database import Connection
-from agent.coordinator.store.run_outputs import RunOutput
+from agent.coordinator.store.run_outputs import StoredOutput
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
@@ -121,7 +121,7 @@ which = st.integers(0, MINERS - 1)
 pick = st.integers(0, 50)
 
 
-def store_output(connection: Connection, output: RunOutput, size: int, now: float) -> None:
+def store_output(connection: Connection, output: StoredOutput, size: int, now: float) -> None:
     """Store an output like a miner's upload."""
     if run_outputs.has_lease(connection, output.job_id, output.miner_id, output.fence):
         run_outputs.add(connection, output, size, now)
@@ -389,7 +389,7 @@ class Histories(RuleBasedStateMachine):
     def store_checkpoint(self, pick: int, frame: int) -> None:
         """Store a checkpoint, which later runs of the job receive, regardless of this run's outcome."""
         miner, session, lease = self.one(pick)
-        stored = RunOutput(
+        stored = StoredOutput(
             lease["job_id"], f"sha256:{frame:064}", session.miner_id, lease["fence"], "application/json"
         )
         self.do(self.context.database.write(store_output, stored, frame, self.clock()))

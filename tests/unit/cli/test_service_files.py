@@ -11,7 +11,7 @@ import pytest
 
 from agent.cli.systemd import systemctl, unit_files
 from agent.cli.systemd.systemctl import Systemd, SystemdUnavailable
-from agent.cli.systemd.unit_files import DATA_DIR, Role, ServiceFiles
+from agent.cli.systemd.unit_files import DATA_DIR, ServiceFiles, ServiceRole
 from agent.configuration import units_directory
 from agent.core.errors import ConfigurationError
 
@@ -20,7 +20,9 @@ TOKEN = "AITBC_MINER__ENROLMENT_TOKEN"  # noqa: S105 - a variable's name
 
 @pytest.fixture
 def files(tmp_path: Path) -> ServiceFiles:
-    return ServiceFiles(Systemd(user=False, units=tmp_path / "units", settings=tmp_path / "etc"), Role.AGENT)
+    return ServiceFiles(
+        Systemd(user=False, units=tmp_path / "units", settings=tmp_path / "etc"), ServiceRole.AGENT
+    )
 
 
 def test_the_unit_is_the_shipped_one_and_secrets_are_private(files: ServiceFiles) -> None:

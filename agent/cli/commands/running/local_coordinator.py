@@ -21,7 +21,7 @@ from agent.cli.local_keys import LocalKeys, local_keys
 from agent.cli.terminal import activity
 from agent.coordinator.app import build_app, build_context
 from agent.coordinator.features.enrolments import enrolments
-from agent.coordinator.http.server import Server, listen
+from agent.coordinator.http.server import CoordinatorServer, listen
 from agent.coordinator.operations import health
 from agent.coordinator.operations.accounts.logins import DASHBOARD, create_login
 from agent.coordinator.operations.context import Context
@@ -83,7 +83,7 @@ async def serving(settings: Settings) -> AsyncIterator[LocalCoordinator]:
         # Its thread would keep the process alive after the error.
         context.database.close()
         raise
-    server = Server(build_app(context), settings.coordinator, context.connections)
+    server = CoordinatorServer(build_app(context), settings.coordinator, context.connections)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
     try:
         await _started(server, serving, context)
@@ -108,7 +108,7 @@ def _collect_rarely() -> None:
     gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
 
 
-async def _started(server: Server, serving: asyncio.Task[None], context: Context) -> None:
+async def _started(server: CoordinatorServer, serving: asyncio.Task[None], context: Context) -> None:
     try:
         async with asyncio.timeout(START_SECONDS):
             while not server.started:

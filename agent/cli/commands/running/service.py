@@ -12,7 +12,7 @@ import typer
 from agent.cli.options import AsJson, print_json
 from agent.cli.systemd import systemctl
 from agent.cli.systemd.systemctl import SystemdUnavailable
-from agent.cli.systemd.unit_files import DATA_DIR, Role, ServiceFiles
+from agent.cli.systemd.unit_files import DATA_DIR, ServiceFiles, ServiceRole
 from agent.settings import load_settings
 
 app = typer.Typer(help="Manage the agent as a systemd service.", no_args_is_help=True)
@@ -32,7 +32,7 @@ _PROPERTIES: Final = (
 )  # fmt: skip
 
 Which = Annotated[
-    Role,
+    ServiceRole,
     typer.Argument(
         help="`agent` runs jobs on this machine; `coordinator` only assigns jobs to miners.",
         show_default=True,
@@ -43,7 +43,7 @@ User = Annotated[bool, typer.Option("--user", help="Use a service of this user, 
 
 @app.command("install")
 def install(
-    role: Which = Role.AGENT,
+    role: Which = ServiceRole.AGENT,
     user: User = False,
     coordinator: Annotated[
         str | None, typer.Option("--coordinator", help="Join this coordinator instead of starting one.")
@@ -91,7 +91,7 @@ def install(
 
 
 def _settings(
-    role: Role,
+    role: ServiceRole,
     coordinator: str | None,
     enroll: str | None,
     host: str | None,
@@ -99,7 +99,7 @@ def _settings(
     data_dir: Path | None,
 ) -> dict[str, str]:
     """Return the options as environment variables. Raises `ConfigurationError` if a value is not allowed."""
-    if role is Role.COORDINATOR and (coordinator or enroll):
+    if role is ServiceRole.COORDINATOR and (coordinator or enroll):
         raise typer.BadParameter("A coordinator cannot join another one. Omit --coordinator and --enroll.")
     options: dict[str, tuple[str, str, Any]] = {
         "AITBC_MINER__COORDINATOR": ("miner", "coordinator", coordinator),
@@ -127,7 +127,7 @@ def _start(files: ServiceFiles, *, changed: bool) -> None:
 
 
 @app.command("uninstall")
-def uninstall(role: Which = Role.AGENT, user: User = False, as_json: AsJson = False) -> None:
+def uninstall(role: Which = ServiceRole.AGENT, user: User = False, as_json: AsJson = False) -> None:
     """Stop the service and remove its files. Running jobs may finish first; the data is not deleted."""
     manager = systemctl.find(user=user)
     systemctl.require_root(manager)
@@ -155,7 +155,7 @@ def uninstall(role: Which = Role.AGENT, user: User = False, as_json: AsJson = Fa
 
 
 @app.command("status")
-def status(role: Which = Role.AGENT, user: User = False, as_json: AsJson = False) -> None:
+def status(role: Which = ServiceRole.AGENT, user: User = False, as_json: AsJson = False) -> None:
     """Show the state of the service and its latest errors. Exit code 3: not ready, 4: not installed."""
     files = ServiceFiles(systemctl.find(user=user), role)
     state = _state(files)
@@ -205,7 +205,7 @@ def _data_directories(files: ServiceFiles) -> list[Path]:
     settings = load_settings()
     if files.manager.user:
         return [files.data_dir() or settings.data_dir, settings.models_dir]
-    models = [Path("/var/cache/aitbc-agent/models")] if files.role is Role.AGENT else []
+    models = [Path("/var/cache/aitbc-agent/models")] if files.role is ServiceRole.AGENT else []
     return [files.data_dir() or files.home, *models]
 
 
@@ -262,7 +262,9 @@ def _print_next_steps(files: ServiceFiles, *, started: bool) -> None:
     typer.echo("Next steps:")
     if not started:
         typer.echo(f"  systemctl {scope}enable --now {unit}")
-    typer.echo(f"  aitbc-agent service status{'' if files.role is Role.AGENT else ' coordinator'}{user}")
+    typer.echo(
+        f"  aitbc-agent service status{'' if files.role is ServiceRole.AGENT else ' coordinator'}{user}"
+    )
     typer.echo(f"  journalctl {scope}-u {unit} -f")
     if files.manager.user:
         typer.echo("  loginctl enable-linger     (keeps it running while you are logged out)")

@@ -17,7 +17,7 @@ from agent.core.values.quantities import format_money, from_units
 from aitbc.answers.accounts import Role
 from aitbc.answers.miners import DayEarnings, FleetMiner, MinerFleet
 
-Days = Mapping[int, miner_stats.DayEarnings]
+Days = Mapping[int, miner_stats.DailyEarnings]
 
 
 async def of_caller(context: Context, caller: Caller, days: int) -> MinerFleet:
@@ -65,8 +65,8 @@ def _miner(
     record: MinerRecord,
     seen_after: float,
     running_jobs: int,
-    today: miner_stats.DayEarnings | None,
-    stats: miner_stats.MinerStats,
+    today: miner_stats.DailyEarnings | None,
+    stats: miner_stats.MinerStatistics,
 ) -> FleetMiner:
     capabilities = json.loads(record.capabilities)
     return FleetMiner(

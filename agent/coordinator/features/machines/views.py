@@ -19,7 +19,7 @@ from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import counts, miner_stats, miners, running
 from agent.coordinator.store.miner_stats import DAY_SECONDS
-from agent.coordinator.store.miners import Fault, MinerRecord
+from agent.coordinator.store.miners import LastFault, MinerRecord
 from agent.coordinator.store.running import RunningJob
 from agent.core.jobs import JobState
 from agent.core.market.reputation import shown
@@ -193,7 +193,7 @@ def _earnings(
     first = today - days + 1
     by_day = miner_stats.earnings(connection, miner_id, first)
     # Days without earnings are part of the series too.
-    shown_days = [(day, by_day.get(day, miner_stats.DayEarnings())) for day in range(first, today + 1)]
+    shown_days = [(day, by_day.get(day, miner_stats.DailyEarnings())) for day in range(first, today + 1)]
     return MinerEarnings(
         miner_id=miner_id,
         days=[
@@ -246,7 +246,7 @@ def _summaries(
             record,
             seen_after,
             now,
-            statistics.get(record.miner_id, miner_stats.MinerStats()),
+            statistics.get(record.miner_id, miner_stats.MinerStatistics()),
             faults.get(record.miner_id),
             pauses.get((record.miner_id, hooks.WHOLE)),
         )
@@ -258,8 +258,8 @@ def _summary(
     record: MinerRecord,
     seen_after: float,
     now: float,
-    standing: miner_stats.MinerStats,
-    fault: Fault | None,
+    standing: miner_stats.MinerStatistics,
+    fault: LastFault | None,
     throttled_until: float | None,
 ) -> MinerSummary:
     capabilities = json.loads(record.capabilities)

@@ -24,7 +24,7 @@ from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.operations.files.artifacts import account_of, add_outputs, leases_for
 from agent.coordinator.store import artifacts, locks
 from agent.coordinator.store.artifacts import ArtifactRecord
-from agent.coordinator.store.run_outputs import RunOutput
+from agent.coordinator.store.run_outputs import StoredOutput
 from agent.core.errors import (
     ChecksumMismatch,
     Conflict,
@@ -302,7 +302,7 @@ def _record(
     store.set_state(connection, record.upload_id, store.STORED)
     if isinstance(who, Session):
         job_id, fence = lease = _lease_of(record)
-        output = RunOutput(job_id, stored.artifact_id, who.miner_id, fence, record.media_type)
+        output = StoredOutput(job_id, stored.artifact_id, who.miner_id, fence, record.media_type)
         add_outputs(connection, who, lease, [output], stored, now)
         return
     artifact = ArtifactRecord(

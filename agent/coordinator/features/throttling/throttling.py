@@ -18,7 +18,7 @@ from agent.coordinator.hooks import AccountLimit
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import locks, miner_stats
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.miner_stats import MinerStats, Work
+from agent.coordinator.store.miner_stats import MinerStatistics, Work
 from agent.core.jobs import RETRY_SECONDS, FailRun, Lease, Release
 from agent.core.market.reputation import TOO_LARGE, UNABLE
 from agent.settings import CoordinatorSettings
@@ -85,7 +85,7 @@ def _handed_back(
     pause = growing_pause(tally.count, settings.releases_tolerated, settings.release_pause_seconds / 2)
     store.save_releases(connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0))
     if pause:
-        work = Work(lease.miner_id, record.account_id, MinerStats(), success=False)
+        work = Work(lease.miner_id, record.account_id, MinerStatistics(), success=False)
         miner_stats.add(connection, [work], now)
 
 

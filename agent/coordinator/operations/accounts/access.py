@@ -21,8 +21,8 @@ CACHE_SECONDS: Final = 5.0
 CACHE_LIMIT: Final = 10_000
 
 __all__ = [
+    "CreatedKey",
     "KeyRecord",
-    "NewKey",
     "authenticate",
     "create_account",
     "create_key",
@@ -44,7 +44,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class NewKey:
+class CreatedKey:
     """A new key, with its secret, which is not stored."""
 
     record: KeyRecord
@@ -135,7 +135,7 @@ async def create_account(context: Context, name: str) -> str:
 
 async def create_key(
     context: Context, role: Role, *, name: str, account_id: str | None = None, miner_id: str | None = None
-) -> NewKey:
+) -> CreatedKey:
     """Create a key. A client's key needs an account, a miner's key a miner. Raises `ValidationFailed`, `NotFound`."""
     key = new_key(context, role, name=name, account_id=account_id, miner_id=miner_id)
     await context.database.write(_add_key, key)
@@ -144,7 +144,7 @@ async def create_key(
 
 def new_key(
     context: Context, role: Role, *, name: str, account_id: str | None = None, miner_id: str | None = None
-) -> NewKey:
+) -> CreatedKey:
     """Return a new key without storing it. Raises `ValidationFailed`."""
     if (role is Role.CLIENT) != (account_id is not None):
         raise ValidationFailed(
@@ -156,15 +156,15 @@ def new_key(
             "A miner's key belongs to a miner.", {"miner_id": "required for the role miner, and only for it"}
         )
     record = KeyRecord(context.new_id("key"), role.value, account_id, miner_id, name, context.clock())
-    return NewKey(record, make_secret(role.value))
+    return CreatedKey(record, make_secret(role.value))
 
 
-def store_key(connection: Connection, key: NewKey) -> None:
+def store_key(connection: Connection, key: CreatedKey) -> None:
     """Store a key inside a transaction of another use case."""
     access.add_key(connection, key.record, digest(key.secret))
 
 
-def _add_key(connection: Connection, key: NewKey) -> None:
+def _add_key(connection: Connection, key: CreatedKey) -> None:
     require_owners(connection, key.record.account_id, key.record.miner_id)
     store_key(connection, key)
 
@@ -207,14 +207,14 @@ async def own_keys(context: Context, caller: Caller) -> list[KeyRecord]:
     return await context.database.read(access.keys_of, _account(caller))
 
 
-async def create_own_key(context: Context, caller: Caller, name: str) -> NewKey:
+async def create_own_key(context: Context, caller: Caller, name: str) -> CreatedKey:
     """Create another client's key for the caller's account. Raises `Conflict` if the account is at its limit."""
     key = new_key(context, Role.CLIENT, name=name, account_id=_account(caller))
     await context.database.write(_add_own_key, key, context.settings.max_keys_per_account)
     return key
 
 
-def _add_own_key(connection: Connection, key: NewKey, limit: int) -> None:
+def _add_own_key(connection: Connection, key: CreatedKey, limit: int) -> None:
     account_id = key.record.account_id or ""
     # Two requests at once would otherwise both find the last place free.
     locks.account(connection, account_id)

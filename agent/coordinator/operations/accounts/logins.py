@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.accounts.access import NewKey, digest
+from agent.coordinator.operations.accounts.access import CreatedKey, digest
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store.access import LoginRecord, add_login, find_login, use_login
 from agent.core.errors import Unauthorized
@@ -39,7 +39,7 @@ def _add(
     add_login(connection, login_id, sha256, record, now=context.clock(), expires_at=expires_at)
 
 
-async def login(context: Context, token: str) -> list[NewKey]:
+async def login(context: Context, token: str) -> list[CreatedKey]:
     """Use a link's token. Return the new keys. Raises `Unauthorized`."""
     await check(context, token)
     new_keys = await context.database.write(redeem, context, digest(token))
@@ -53,7 +53,7 @@ async def check(context: Context, token: str) -> None:
         raise _no_such_link()
 
 
-def redeem(connection: Connection, context: Context, sha256: str) -> list[NewKey]:
+def redeem(connection: Connection, context: Context, sha256: str) -> list[CreatedKey]:
     """Use a link and create its keys, inside a transaction of another use case. Raises `Unauthorized`."""
     now = context.clock()
     grant = find_login(connection, sha256, now)

@@ -12,7 +12,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
 from agent.coordinator.store import artifacts, run_outputs
 from agent.coordinator.store.artifacts import ArtifactRecord
-from agent.coordinator.store.run_outputs import RunOutput
+from agent.coordinator.store.run_outputs import StoredOutput
 from agent.core.errors import Conflict, NotFound, PayloadTooLarge, StaleLease, ValidationFailed
 from agent.core.values.file_names import clean_file_name
 from aitbc.answers.accounts import Role
@@ -79,7 +79,7 @@ async def save_output(
     budgets = quota.run_budgets(context, leases[0][0], session.miner_id)
     async with quota.receiving(context, budgets, chunks, size) as stored:
         outputs = [
-            RunOutput(job_id, stored.artifact_id, session.miner_id, fence, media_type)
+            StoredOutput(job_id, stored.artifact_id, session.miner_id, fence, media_type)
             for job_id, fence in leases
         ]
         await context.database.write(add_outputs, session, lease, outputs, stored, context.clock())
@@ -107,7 +107,7 @@ def add_outputs(
     connection: Connection,
     session: Session,
     lease: tuple[str, int] | None,
-    outputs: list[RunOutput],
+    outputs: list[StoredOutput],
     stored: Stored,
     now: float,
 ) -> None:

@@ -21,7 +21,7 @@ _PURPOSE: Final = b"artifact-link"
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class SignedLink:
     """The content of a link. `expires` is in seconds since the epoch; without a `media_type`, the stored one is served."""
 
     artifact_id: str
@@ -41,7 +41,7 @@ async def create(context: Context, caller: Caller, artifact_id: str, seconds: fl
     return ArtifactLink(url=_url(context, link), expires_at=format_time(link.expires))
 
 
-async def follow(context: Context, link: Link, signature: str) -> ArtifactRecord:
+async def follow(context: Context, link: SignedLink, signature: str) -> ArtifactRecord:
     """Return the artifact of a link. Raises `Forbidden` for a forged or expired link, `NotFound`."""
     if not hmac.compare_digest(_sign(context, link).encode(), signature.encode()):
         raise Forbidden("This link is not valid: it was altered, or another coordinator made it.")
@@ -57,7 +57,7 @@ async def follow(context: Context, link: Link, signature: str) -> ArtifactRecord
     return replace(record, media_type=link.media_type or record.media_type, file_name=None)
 
 
-def _new(context: Context, artifact_id: str, seconds: float | None, media_type: str | None) -> Link:
+def _new(context: Context, artifact_id: str, seconds: float | None, media_type: str | None) -> SignedLink:
     longest = context.settings.max_link_seconds
     if seconds is None:
         seconds = min(context.settings.link_seconds, longest)
@@ -66,17 +66,17 @@ def _new(context: Context, artifact_id: str, seconds: float | None, media_type: 
             "The link would be valid for too long.",
             {"seconds": f"at most {longest:g} seconds; make a new link when it has expired"},
         )
-    return Link(artifact_id, int(context.clock() + seconds), media_type)
+    return SignedLink(artifact_id, int(context.clock() + seconds), media_type)
 
 
-def _url(context: Context, link: Link) -> str:
+def _url(context: Context, link: SignedLink) -> str:
     query = {"expires": str(link.expires), "signature": _sign(context, link)}
     if link.media_type is not None:
         query["type"] = link.media_type
     return f"/v1/artifacts/{link.artifact_id}?{urlencode(query)}"
 
 
-def _sign(context: Context, link: Link) -> str:
+def _sign(context: Context, link: SignedLink) -> str:
     """Return a keyed BLAKE2b (RFC 7693) of the link. Neither ids nor media types contain line breaks."""
     message = f"{link.artifact_id}\n{link.expires}\n{link.media_type or ''}".encode()
     return hashlib.blake2b(message, key=context.link_key, person=_PURPOSE, digest_size=32).hexdigest()

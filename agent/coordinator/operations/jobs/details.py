@@ -46,14 +46,14 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
 
 def _read(
     connection: Connection, caller: Caller, job_id: str
-) -> tuple[JobRecord, dict[str, Any], dict[str, Any], list[artifacts.JobInput]]:
+) -> tuple[JobRecord, dict[str, Any], dict[str, Any], list[artifacts.StoredInput]]:
     record, fields = jobs.read(connection, caller, job_id, View.DETAILS)
     spec = orjson.loads(record.spec)
     inputs = artifacts.inputs_of(connection, job_id) if spec["files"] else []
     return record, fields, spec, inputs
 
 
-def _inputs(files: Mapping[str, Any], stored: list[artifacts.JobInput]) -> Iterator[JobInput]:
+def _inputs(files: Mapping[str, Any], stored: list[artifacts.StoredInput]) -> Iterator[JobInput]:
     stored_inputs, names = {item.field: item for item in stored}, file_names(files)
     for field, reference in files.items():
         artifact_id, item = artifact_of(reference), stored_inputs.get(field)

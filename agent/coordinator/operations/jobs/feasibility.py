@@ -15,7 +15,7 @@ from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core import feasibility
 from agent.core.errors import ApiError, CannotRun
-from agent.core.feasibility import KnownMiner, ModelNeeds, Situation
+from agent.core.feasibility import KnownMiner, ModelDemand, Situation
 from agent.core.matching import Waiting
 
 
@@ -34,7 +34,7 @@ def situation(
         context.clock(),
         unit="unit" if definition is None else definition.unit,
         units=units,
-        model=None if entry is None else ModelNeeds(entry.vram_min, entry.memory, entry.fetchable),
+        model=None if entry is None else ModelDemand(entry.vram_min, entry.memory, entry.fetchable),
     )
 
 

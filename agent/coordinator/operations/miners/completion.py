@@ -13,7 +13,7 @@ import structlog
 
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
-from agent.coordinator.hooks import AcceptedResult, Evidence
+from agent.coordinator.hooks import AcceptedResult, ResultEvidence
 from agent.coordinator.metrics import RUN_SECONDS
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
@@ -22,7 +22,7 @@ from agent.coordinator.store import artifacts, checkpoints, events, jobs, miner_
 from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.miner_stats import MinerStats, Work
+from agent.coordinator.store.miner_stats import MinerStatistics, Work
 from agent.coordinator.store.receipts import ReceiptRecord
 from agent.core.errors import ApiError, ReceiptInvalid, StaleLease, ValidationFailed
 from agent.core.jobs import Complete, IllegalEvent, JobState, Lease
@@ -56,7 +56,7 @@ class Delivery:
     artifacts: tuple[OutputArtifact, ...]
     public_key: bytes
     log: RunLog | None = None
-    evidence: Evidence | None = None
+    evidence: ResultEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def _note_refused(connection: Connection, session: Session, job_id: str, fence: 
     lease = record.life.lease if record is not None else None
     if record is None or lease is None or (lease.miner_id, lease.fence) != (session.miner_id, fence):
         return
-    work = Work(session.miner_id, record.account_id, MinerStats(refused=1), success=False)
+    work = Work(session.miner_id, record.account_id, MinerStatistics(refused=1), success=False)
     miner_stats.add(connection, [work], now)
 
 
@@ -181,7 +181,7 @@ def _check_delivery(context: Context, session: Session, request: RunResult) -> D
         log=request.log,
         evidence=None
         if request.evidence is None or evidence is None
-        else Evidence(request.evidence, evidence.decode()),
+        else ResultEvidence(request.evidence, evidence.decode()),
     )
 
 

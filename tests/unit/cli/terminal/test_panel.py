@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agent.cli.terminal import live
 from agent.cli.terminal.log_lines import readable
-from agent.cli.terminal.panel import View, draw
+from agent.cli.terminal.panel import PanelView, draw
 
 NOW = 1_800_000_000.0
 GIBIBYTE = 2**30
@@ -63,7 +63,7 @@ def test_a_refused_miner_and_a_silent_coordinator_are_shown_with_reason_and_time
 
 
 def lines(width: int, height: int, shown: dict[str, Any] | None, **view: Any) -> list[str]:
-    drawn = draw(View("http://127.0.0.1:8420", shown, **{"log": (), "now": NOW, **view}), width, height)
+    drawn = draw(PanelView("http://127.0.0.1:8420", shown, **{"log": (), "now": NOW, **view}), width, height)
     assert len(drawn) <= height
     assert all(line.cell_len <= width and line.plain.isprintable() for line in drawn)
     return [line.plain.rstrip() for line in drawn]

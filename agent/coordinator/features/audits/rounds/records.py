@@ -12,7 +12,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import jobs, locks, miner_stats
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import payment_id
-from agent.coordinator.store.miner_stats import MinerStats, Work
+from agent.coordinator.store.miner_stats import MinerStatistics, Work
 from agent.core.market.reputation import WITHDRAWN
 
 
@@ -42,7 +42,7 @@ def count_opinion(
         keep=looking(usual, context.settings.audits.prefill_percent),
     )
     # The pay was counted when the audit job was completed.
-    less = MinerStats(earned=-forfeited)
+    less = MinerStatistics(earned=-forfeited)
     miner_stats.add(connection, [Work(auditor_id, funds.AUDITS, less, success=True, weight=WITHDRAWN)], now)
 
 

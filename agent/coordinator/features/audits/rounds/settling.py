@@ -14,7 +14,7 @@ from agent.coordinator.features.audits.store import audits, canaries, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import locks, miner_stats
-from agent.coordinator.store.miner_stats import MinerStats, Work
+from agent.coordinator.store.miner_stats import MinerStatistics, Work
 from agent.core.market.reputation import SANCTION_WEIGHT, WITHDRAWN
 from agent.core.values.quantities import from_units
 from aitbc.leaves.verdict import Sanction
@@ -54,10 +54,12 @@ def _settle(connection: Connection, context: Context, root: str) -> list[str]:
     sanctioned += _sanction_auditors(connection, context, opinions, now)
     if context.settings.audits.enforce:
         if audit.verdict == Verdict.PASS:
-            works = [Work(audit.miner_id, funds.VERDICTS, MinerStats(), success=True)]
+            works = [Work(audit.miner_id, funds.VERDICTS, MinerStatistics(), success=True)]
             miner_stats.add(connection, works, now)
         elif audit.verdict == Verdict.UNPROVEN and audit.cause:
-            works = [Work(audit.miner_id, audit.account_id, MinerStats(), success=True, weight=WITHDRAWN)]
+            works = [
+                Work(audit.miner_id, audit.account_id, MinerStatistics(), success=True, weight=WITHDRAWN)
+            ]
             miner_stats.add(connection, works, now)
     audits.change(connection, root, settled_at=now)
     for opinion in opinions:
@@ -156,7 +158,7 @@ def _sanction_auditors(
 
 
 def _count_sanction(connection: Connection, miner_id: str, lost: int, now: float) -> None:
-    less = MinerStats(earned=-lost)
+    less = MinerStatistics(earned=-lost)
     work = Work(miner_id, funds.VERDICTS, less, success=False, weight=SANCTION_WEIGHT)
     miner_stats.add(connection, [work], now)
 
