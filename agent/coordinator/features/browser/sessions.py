@@ -47,6 +47,7 @@ async def begin_with_link(context: Context, token: str, current: str | None) -> 
     `current` is the cookie of a session that this one replaces; the new session keeps its other roles. Return the new cookie and the
     session.
     """
+    # Checked without a write first, since anybody can send tokens.
     await logins.check(context, token)
     secret = _new_secret()
     record = await context.database.write(_begin_with_link, context, token, secret, current)
@@ -73,6 +74,7 @@ def _begin_with_key(
     connection: Connection, context: Context, key_id: str, secret: str, current: str | None
 ) -> SessionRecord:
     record = key_store.key(connection, key_id)
+    # The key may have been revoked since it was authenticated.
     if record is None or record.revoked_at is not None:
         raise Unauthorized("This API key is not valid; it may have been revoked.")
     return _add(connection, context, [SessionKey(record, own=False)], secret, current)
@@ -89,6 +91,7 @@ def _add(
     former = None if current is None else browser_sessions.find(connection, digest(current), now)
     if former is not None:
         roles = {key.key.role for key in keys}
+        # A browser can be client, owner and administrator at the same time, with a key for each.
         keys = [*keys, *(key for key in former.keys if key.key.role not in roles)]
         browser_sessions.end(connection, [former.session_id], now, keeping=[key.key.key_id for key in keys])
     expires_at = now + context.settings.session_seconds
@@ -98,6 +101,7 @@ def _add(
 
 
 def _begun(context: Context, secret: str, record: SessionRecord) -> tuple[str, SessionRecord]:
+    # What is cached about the former session must not be used any more.
     context.caches.forget_callers()
     log.info("browser_signed_in", session_id=record.session_id, keys=[key.key.key_id for key in record.keys])
     return secret, record

@@ -33,6 +33,7 @@ async def create(
         context.new_id("enrolment"), now, now + min(valid_seconds, MAX_SECONDS), uses, uses, note, created_by,
         owner=owner,
     )  # fmt: skip
+    # Only a digest is stored, so a copy of the database lets nobody enrol.
     await context.database.write(store.add, record, digest(token))
     return NewEnrolment(
         enrolment_id=record.enrolment_id,
@@ -81,6 +82,7 @@ def _page(connection: Connection, limit: int, before_id: str | None, now: float)
 
 
 def _status(record: EnrolmentRecord, now: float) -> EnrolmentStatus:
+    # In the order of what an administrator would look for: a token may be both used and revoked.
     if record.revoked_at is not None:
         return "revoked"
     if record.uses_left == 0:

@@ -47,6 +47,7 @@ def page(connection: Connection, *, limit: int, before_id: str | None) -> list[E
 def revoke(connection: Connection, enrolment_id: str, now: float) -> bool:
     """Revoke a token. Return False if it does not exist. Revoking it again changes nothing."""
     change = update(enrolments).where(enrolments.c.enrolment_id == enrolment_id)
+    # A repeated revocation keeps the time of the first.
     first = func.coalesce(enrolments.c.revoked_at, now)
     return connection.execute(change.values(revoked_at=first)).rowcount == 1
 
@@ -55,6 +56,7 @@ def enrolled_with(connection: Connection, enrolment_ids: list[str]) -> dict[str,
     """Return ids and names of the miners that enrolled last with each of these tokens, removed ones included."""
     query = select(miners.c.enrolment_id, miners.c.miner_id, miners.c.name)
     by_token: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    # One query for the whole page.
     for enrolment_id, miner_id, name in connection.execute(
         query.where(miners.c.enrolment_id.in_(enrolment_ids)).order_by(miners.c.registered_at)
     ):

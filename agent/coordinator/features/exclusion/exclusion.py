@@ -30,6 +30,7 @@ async def exclude(context: Context, miner_id: str, reason: str) -> Exclusion:
     """Exclude a miner. Its running jobs are queued again, without a counted attempt. Raises `NotFound`."""
     now = context.clock()
     requeued = await context.database.write(_exclude, miner_id, reason or None, now)
+    # After the transaction: a connection that is ended earlier could come back before the exclusion is stored.
     end_session(context, miner_id, exclusion_of(reason or None))
     context.dispatcher.job_waiting()
     log.warning("miner_excluded", miner_id=miner_id, requeued=requeued)
@@ -37,6 +38,7 @@ async def exclude(context: Context, miner_id: str, reason: str) -> Exclusion:
 
 
 def _exclude(connection: Connection, miner_id: str, reason: str | None, now: float) -> int:
+    # The miner must not take another job between the reading of its jobs and its exclusion.
     locks.session(connection, miner_id)
     _require(connection, miner_id)
     store.set_exclusion(connection, miner_id, now, reason)
@@ -79,6 +81,7 @@ def _remove(
     locks.session(connection, miner_id)
     _require(connection, miner_id)
     requeued = _return_jobs(connection, miner_id, now, "the miner was removed")
+    # Features end what belongs to the miner, such as its offers.
     fields = hooks.miner_changed(connection, context, miner_id, None)
     store.remove(connection, miner_id, now, digest(secrets.token_urlsafe(32)))
     return requeued, fields

@@ -53,6 +53,7 @@ async def series(context: Context, metric: Metric, period: Period) -> History:
     """Return the figures of each interval of the period until now, oldest first. Empty intervals count 0."""
     seconds, interval = _PERIODS[period]
     names, formatted = _NAMES[metric]
+    # Intervals begin at fixed times, so that points do not move from one request to the next.
     last = int(context.clock()) // interval * interval
     first = last - seconds + interval
     rows = await context.database.read(store.series, names, since=first, interval=interval)
@@ -98,6 +99,7 @@ def jobs_changed(
     """Count jobs that have ended, and what was paid for them."""
     figures = Counter(item.life.state.value for item in changes if item.finished)
     for settlement in settlements.values():
+        # In one row with the jobs, so that a transaction changes one row of the history at most.
         figures.update(paid=settlement.paid, fees=settlement.fee)
     store.add(connection, now, **figures)
 

@@ -45,6 +45,7 @@ def _addition(names: tuple[str, ...]) -> Prepared:
 
 def add(connection: Connection, now: float, **amounts: int) -> None:
     """Add to the current five minutes: numbers of jobs, and money in units of 1e-8. The names are those of `COUNTED`."""
+    # Zeros would create rows in which nothing happened.
     effective = {name: amounts[name] for name in COUNTED if amounts.get(name)}
     if effective:
         _addition(tuple(effective)).run(

@@ -35,6 +35,7 @@ def run_wrote(
     space = settings.max_job_log - store.size_of(connection, record.job_id, fence)
     added, cut = [], run_log.truncated
     for line in _lines(record, run_log, now):
+        # The beginning is kept while the run lasts; at its end, the miner sends what is worth keeping of the whole.
         if line.size > space:
             cut = True
             break
@@ -58,6 +59,7 @@ def _replace(
 
 
 def _lines(record: JobRecord, run_log: SentLog, now: float) -> list[Line]:
+    # The miner's clock may be wrong: times before the run and in the future are corrected.
     begun = min(record.life.lease.assigned_at if record.life.lease is not None else now, now)
     return [Line(line.time, line.source, line.text).cleaned(begun, now) for line in run_log.entries]
 
@@ -69,6 +71,7 @@ async def read(context: Context, caller: Caller, job_id: str) -> JobLog:
 
 def _read(connection: Connection, caller: Caller, job_id: str) -> JobLog:
     record = own(jobs.find(connection, job_id), caller, job_id)
+    # Also administrators: a log may have the client's data.
     if record.account_id != caller.account_id:
         raise Forbidden(
             "Only the account that owns a job may read its log, because the log may contain the job's input."

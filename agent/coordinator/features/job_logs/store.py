@@ -64,6 +64,7 @@ def forget_older_runs(connection: Connection, job_id: str, runs: int) -> None:
             .order_by(job_logs.c.fence.desc())
         ).scalars()
     )
+    # A job that fails again and again must not fill the database with its logs.
     if len(fences) > runs:
         of_job = job_logs.c.job_id == job_id
         connection.execute(delete(job_logs).where(of_job, job_logs.c.fence < fences[runs - 1]))

@@ -54,8 +54,10 @@ def narrowing(labels: Sequence[Label], account_id: str | None) -> Narrowing:
     (key, value), *further = labels
     conditions: list[ColumnElement[bool]] = [job_labels.c.key == key, job_labels.c.value == value]
     if account_id is not None:
+        # The index begins with the account, so only its own rows are read.
         conditions.append(job_labels.c.account_id == account_id)
     for key, value in further:
+        # Each further label is another row of the same job.
         wanted_label = job_labels.alias()
         conditions.append(
             exists().where(

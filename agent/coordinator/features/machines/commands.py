@@ -71,7 +71,7 @@ def _give(connection: Connection, caller: Caller, record: CommandRecord, max_wai
             "The request is not valid.", {"gpu": f"the miner has no such GPU; it has {has}"}
         )
     waiting = store.waiting(connection, record.miner_id)
-    # A pause and a resume that wait would only undo each other.
+    # Of two commands about the same GPU or model, only the newer one counts.
     replaced = {former.command_id for former in waiting if command.replaces(former.command)}
     if len(waiting) - len(replaced) >= max_waiting:
         raise Conflict(
@@ -129,7 +129,6 @@ def miner_changed(
 def _hints(connection: Connection, context: Context, miner_id: str, beat: Heartbeat) -> list[answers.Command]:
     """Return at most one command, for a busy miner. A miner with a free slot gets the job itself, and fetches the model for it."""
     port = context.dispatcher.connected(miner_id)
-    # A miner with a free slot could run other jobs now; it need not fetch anything.
     if port is None or port.free.slots > 0:
         return []
     # The connection gets what the heartbeat reports only once that is stored.

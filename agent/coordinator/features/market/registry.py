@@ -100,9 +100,11 @@ def requirements(context: Context, service_id: str) -> ServiceRequirements:
 
 
 def _find(context: Context, service_id: str) -> ServiceDefinition:
+    # Services were once written with hyphens in addresses, and both forms are the same service.
     name = service_id.replace("-", "_")
     definition = context.services.get(name)
     if definition is None:
+        # The error names all services, since there are few and the caller has to choose one.
         service_ids = sorted(context.services)
         raise NotFound(
             f"There is no service {service_id!r}.{hint(name, service_ids)}.",
@@ -120,6 +122,7 @@ async def validate(context: Context, service_id: str, data: Mapping[str, Any]) -
     offered = await supply(context, definition.service_id)
     errors: Mapping[str, str] = {}
     try:
+        # The specification is made and thrown away, because some errors are only found while it is made.
         check_service_call(context, definition, data, offered.models).specification("")
     except ValidationFailed as error:
         errors = error.details["fields"]
@@ -148,9 +151,11 @@ def _model_warnings(
     if field is None:
         return
     model = data.get(field, definition.input_model.model_fields[field].get_default())
+    # The error of the check says already that this is no name.
     if not isinstance(model, str):
         return
     if field in errors:
+        # The miners' own models are suggested too, which the catalogue does not know.
         near = nearest(model, model_suggestions(context, definition, offered.models))
         if near is not None:
             yield field, f"did you mean {near}?"
@@ -166,6 +171,7 @@ def _price_warnings(
 ) -> Iterator[tuple[str, str]]:
     pricing = data.get("pricing")
     limit = pricing.get("max_cost") if isinstance(pricing, Mapping) else None
+    # An amount that is not valid cannot be compared.
     if limit is None or lowest is None or any(field.startswith("pricing") for field in errors):
         return
     if parse_money(limit) < lowest:
@@ -179,6 +185,7 @@ def _surcharge_warnings(
     context: Context, definition: ServiceDefinition, data: Mapping[str, Any], errors: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     for surcharge in surcharges_of_call(context, definition, data):
+        # An option that is refused costs nothing.
         if surcharge.field not in errors:
             yield (
                 surcharge.field,
@@ -204,6 +211,7 @@ async def _summary(context: Context, definition: ServiceDefinition) -> ServiceSu
         price=_price(offered),
         speed=_speed(offered),
         durations=_durations(await estimates(context), definition.service_id),
+        # Features add what they know, such as the price of an audit, without this module knowing them.
         **hooks.describe_service(context.settings, definition, (await fleet(context)).miners),
     )
 
@@ -229,6 +237,7 @@ def _durations(measured: Estimates, service_id: str) -> list[TypicalDuration]:
     ]
 
 
+# A schema takes milliseconds to make and never changes while the process runs.
 @cache
 def _json_schema(model: type[BaseModel], mode: Any) -> dict[str, Any]:
     return model.model_json_schema(mode=mode)

@@ -43,6 +43,7 @@ async def miner(context: Context, miner_id: str) -> MinerStats:
 
 
 def _miner(connection: Connection, miner_id: str, now: float) -> MinerStats:
+    # The statistics of a removed miner remain, since receipts still name it.
     record = miners.find_former(connection, miner_id)
     if record is None:
         raise NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})

@@ -64,6 +64,7 @@ async def models(context: Context, service_id: str) -> Mapping[str, Cheapest]:
     """Return the models of a service that miners would run now without a download."""
     available = [miner for miner in await _miners(context) if miner.available]
     offers = _offers(available, service_id)
+    # From the offers and not from the catalogue: only what a miner could run now has a price.
     names = {name for offer in offers for name in offer.models}
     return {name: _cheapest(offer for offer in offers if name in offer.models) for name in names}
 
@@ -74,6 +75,7 @@ async def miners(context: Context, *, service_id: str | None, limit: int, offset
     if service_id is not None:
         name = service_id.replace("-", "_")
         listed = [miner for miner in listed if any(offer.service_id == name for offer in miner.services)]
+    # Sorting keeps the order of the rest, so pages do not change while nothing else does.
     listed = sorted(listed, key=lambda miner: not miner.available)
     return MarketMinerList(miners=listed[offset : offset + limit], total=len(listed))
 
@@ -128,6 +130,7 @@ def _cheapest(offers: Iterable[OfferedService]) -> Cheapest:
 async def _miners(context: Context) -> list[MarketMiner]:
     """Return all miners as clients see them, read at most as long ago as the supply is."""
     answers = (await supply.fleet(context)).answers
+    # Kept with the fleet that it belongs to, so that all views of the market are equally old.
     if _MINERS not in answers:
         answers[_MINERS] = await context.database.read(_read, context)
     miners: list[MarketMiner] = answers[_MINERS]
@@ -161,6 +164,7 @@ def _miner(connection: Connection, context: Context, record: MinerRecord) -> Mar
 
 def _offered(definition: ServiceDefinition, offer: Mapping[str, Any], device: str) -> OfferedService:
     score = offer.get("score")
+    # A model that failed to load is no offer until it loads again.
     models = set(offer["models"]) - set(offer.get("unavailable_models", ()))
     return OfferedService(
         service_id=definition.service_id,

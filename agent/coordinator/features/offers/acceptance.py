@@ -85,10 +85,12 @@ def _accept(
     if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
         raise JobNotFound(request.job_id)
     offer = offers.find(connection, offer_id)
+    # A repeated request, whose answer was lost, gets the same answer as the first.
     former_id = store.of_job(connection, record.job_id)
     if former_id != offer_id:
         _check_job(record, former_id)
         record = _give(connection, context, record, offer_id, to_units(request.bid_price))
+    # Read after the binding, which changes what the payment holds.
     payment = ledger.find(connection, ledger.payment_id(record.job_id))
     if payment is None:
         raise Conflict(f"Job {record.job_id} has no payment: it was submitted before jobs had payments.")
@@ -106,6 +108,7 @@ def _accept(
 def _give(connection: Connection, context: Context, record: JobRecord, offer_id: str, bid: int) -> JobRecord:
     """Give a stored job to an offer. Raises `OfferNotAvailable`, and `ValidationFailed` for a bid below the price."""
     offer, assigned = _given(connection, context, record, offer_id)
+    # The miner's price counts, not the bid: a bid is only the client's consent to a price that may have changed.
     if bid < offer.price:
         lowest = f"the offer's price is {offers.money(offer.price)}; bid at least that"
         raise ValidationFailed("The bid is below the offer's price.", {"bid_price": lowest})
@@ -118,6 +121,7 @@ def _given(
     connection: Connection, context: Context, record: JobRecord, offer_id: str
 ) -> tuple[Offer, JobRecord]:
     """Return the offer, locked, and the job with its miner and price. Raises `NotFound`, `OfferNotAvailable`."""
+    # Locked, so that the offer cannot end between the check and the reservation.
     offer = offers.find(connection, offer_id, lock=True)
     _check_offer(connection, context, offer, record, context.clock())
     return offer, replace(record, requested_miner_id=offer.miner_id, agreed_price=offer.price)
@@ -125,11 +129,13 @@ def _given(
 
 def _reserve(connection: Connection, record: JobRecord, offer_id: str, now: float) -> None:
     """Use one of the jobs that are left, for this job. Raises `OfferNotAvailable` if there is none."""
+    # Many clients may accept the last place at the same time; the database decides who gets it.
     if not store.reserve(connection, offer_id):
         raise _unavailable(offers.find(connection, offer_id), "exhausted")
     store.add_job(connection, record, offer_id)
     offer = offers.find(connection, offer_id)
     updates = [_pending(record, offer, now, bound=True)]
+    # Others who watch the market need not try this offer any more.
     if offer.jobs_left == 0:
         updates.append(store.event_of(offer, now))
     events.add(connection, updates, now)
@@ -150,6 +156,7 @@ def _give_back(connection: Connection, offer_id: str, now: float) -> list[NewEve
     """Return a job to the capacity of its offer. Return the event about the offer if it was exhausted."""
     offer = offers.find(connection, offer_id)
     store.give_back(connection, offer_id)
+    # Only an offer that was full has become available again, which is news.
     if offer.status(now) != EXHAUSTED:
         return []
     return [store.event_of(offers.find(connection, offer_id), now)]
@@ -177,6 +184,7 @@ def admit_job(connection: Connection, context: Context, job: NewJob) -> JobRecor
 def jobs_submitted(connection: Connection, new_jobs: Sequence[NewJob], now: float) -> None:
     """Use the capacity of the offers to which new jobs are given. Raises `OfferNotAvailable` if it does not suffice for all of them."""
     for job in new_jobs:
+        # Each job reserves its own place: together they may be more than the offer has left.
         if (offer_id := fields_of(job.options, OfferOptions).offer_id) is not None:
             _reserve(connection, job.record, offer_id, now)
 
@@ -190,6 +198,7 @@ def jobs_changed(
         for item in changes
         if item.finished
         and item.before.agreed_price is not None
+        # A completed job has used up its place.
         and item.life.state is not JobState.COMPLETED
     ]
     if not job_ids:
@@ -229,12 +238,14 @@ def _check_offer(
         "offline": miner.seen_at < offline_before(context),
         "paused": miner.paused is not None,
     }
+    # The first one is named, in the order in which they are final for the client.
     for obstacle, holds in obstacles.items():
         if holds:
             raise _unavailable(offer, obstacle)
     capabilities = offers.capabilities_of(miner)
     wire = capabilities.model_dump(mode="json")
     reputation = shown(miner_stats.find(connection, miner.miner_id).evidence, now)
+    # The miner may have lost a GPU since it made the offer.
     why = "; ".join(offers.broken(offer, capabilities).values()) or misfit(
         offer,
         _waiting(record),
@@ -300,6 +311,7 @@ async def tidy(context: Context) -> None:
     now = context.clock()
     seen_before = now - context.settings.offer_wait_seconds
     older = context.dispatcher.unfinished.known
+    # Mostly there is nothing to do, and reading does not delay writers.
     if not await context.database.read(_anything_due, now, seen_before, older):
         return
     released = await context.database.write(_tidy, now, seen_before, older)
@@ -316,6 +328,7 @@ def _tidy(connection: Connection, now: float, seen_before: float, older: Unfinis
     records = store.lock_waiting(connection, store.stranded(connection, seen_before, older))
     for offer in store.lock_expired(connection, now):
         offers.end(connection, offer, OfferState.EXPIRED, now)
+    # A sealed job can only be read by the miner it was sealed for, so it fails instead of going to another one.
     opaque = [record for record in records if record.is_opaque]
     lifecycle.save(connection, [Change.by(record, Abandon(now, _AWAY)) for record in opaque], now)
     offer_ids = store.of_jobs(connection, [record.job_id for record in records if record not in opaque])

@@ -137,6 +137,7 @@ def _create(connection: Connection, context: Context, offer: Offer) -> None:
         errors["job_type"] = f"this miner does not offer the service; it currently offers {offered}"
     if errors:
         raise ValidationFailed("The offer promises more than its miner has.", errors)
+    # The limit must also hold for offers that are made at the same time.
     locks.session(connection, offer.miner_id)
     limit = context.settings.max_offers_per_miner
     if store.count_open(connection, offer.miner_id) >= limit:
@@ -184,10 +185,10 @@ def job_refused(
     connection: Connection, context: Context, job: NewJob, situation: Situation, error: ApiError
 ) -> ApiError | None:
     """Accept a job that is given to an offer, and one that is only too costly while its client may accept an offer for it."""
-    if (
-        fields_of(job.options, OfferOptions).offer_id is not None
-    ):  # whether it fits is checked with the offer locked
+    # Whether it fits is checked with the offer locked.
+    if fields_of(job.options, OfferOptions).offer_id is not None:
         return None
+    # An offer may be cheaper than the configured prices, for which the job was refused.
     at_any_price = replace(queue.waiting_job(job.record), budget=None)
     if feasibility.feasible(at_any_price, situation) and _affordable(
         connection, context, job.record, situation.units
@@ -290,13 +291,16 @@ async def withdraw(context: Context, caller: Caller, offer_id: str) -> market.Of
 
 def _withdraw(connection: Connection, caller: Caller, offer_id: str, now: float) -> Offer:
     offer = find(connection, offer_id, lock=True)
+    # Answered as if there were no such offer, like all objects of others.
     if caller.role is not Role.ADMIN and offer.miner_id != caller.miner_id:
         raise _unknown(offer_id)
+    # It would come back at the miner's next registration.
     if offer.standing:
         raise Conflict(
             "A standing offer follows from the miner's configured price. Change the setting miner.prices, or pause the miner.",
             {"offer_id": offer_id},
         )
+    # A repeated withdrawal changes nothing.
     if offer.status(now) not in (OfferState.ACTIVE, EXHAUSTED):
         return offer
     return end(connection, offer, OfferState.WITHDRAWN, now)

@@ -56,6 +56,7 @@ class Offer:
 
     def status(self, now: float) -> str:
         """Return the status as displayed: active, exhausted, expired or withdrawn."""
+        # The row says `active` until the next round of tidying; the time counts.
         if self.state is OfferState.ACTIVE and self.expires_at is not None and self.expires_at <= now:
             return OfferState.EXPIRED.value
         if self.state is OfferState.ACTIVE and self.jobs_left == 0:
@@ -87,6 +88,7 @@ def misfit(offer: Offer, job: Waiting, names: Sequence[str], budget: int, miner:
 
     `names` are the job's type and name; `budget` is its `max_cost` in units of 1e-8.
     """
+    # The name counts too: clients and miners may agree on names of their own for kinds of jobs.
     if kind_of(offer.job_type) not in map(kind_of, names):
         return f"The offer is for {offer.job_type}, and the job's type and name are {' and '.join(names)}."
     if budget < offer.price:

@@ -44,6 +44,7 @@ def _refresh(connection: Connection, context: Context, miner_id: str, capabiliti
     prices = {
         service: to_units(offered.unit_price)
         for service, offered in capabilities.services.items()
+        # The coordinator has no unit for services that it does not know.
         if service in context.services
     }
     by_service = store.standing(connection, miner_id)
@@ -79,6 +80,7 @@ def _priced(
                 service=service,
             )
             store.add(connection, offer)
+        # The same row comes back with its id, so there is one standing offer for each service at most.
         elif (offer.price, offer.state) != (price, OfferState.ACTIVE):
             offer = replace(offer, price=price, state=OfferState.ACTIVE)
             store.save(connection, offer.offer_id, price=price, state=OfferState.ACTIVE)

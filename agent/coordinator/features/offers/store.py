@@ -86,6 +86,7 @@ def find(connection: Connection, offer_id: str) -> Offer | None:
 
 def lock(connection: Connection, offer_id: str) -> Offer | None:
     """Return the offer, or None. No other transaction changes it until this one ends."""
+    # A weaker lock is enough, and does not block rows that refer to the offer.
     row = connection.execute(_by_id.with_for_update(key_share=True), {"key": offer_id}).one_or_none()
     return None if row is None else _offer(row)
 
@@ -216,6 +217,7 @@ def any_expired(connection: Connection, now: float) -> bool:
 
 def lock_expired(connection: Connection, now: float, limit: int = 1000) -> list[Offer]:
     """Return active offers that have expired, without those that another transaction is changing."""
+    # Offers that somebody accepts just now are skipped; they expire in the next round.
     locked = _expired(now).limit(limit).with_for_update(key_share=True, skip_locked=True)
     return [_offer(row) for row in connection.execute(locked)]
 

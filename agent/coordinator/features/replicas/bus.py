@@ -84,8 +84,10 @@ class ReplicaBus(Bus):
 
     def send(self, kind: str, data: Any, to: str | None = None) -> None:
         """Queue a message to one replica, or to all others. It is dropped if that replica has ended."""
+        # Nobody would read the message.
         if not self.peers or (to is not None and to not in self.peers):
             return
+        # The database has not answered for long, and memory has an end.
         if len(self._outbox) >= OUTBOX_LIMIT:
             log.error("replica_messages_dropped", messages=len(self._outbox))
             self._outbox.clear()
@@ -129,6 +131,7 @@ class ReplicaBus(Bus):
 
     def received(self, sender: str, kind: str, data: Any) -> None:
         """Pass on a message of another replica, unless it is of a later version or malformed."""
+        # A newer version may send kinds that this one does not know.
         handler = self._handlers.get(kind)
         if handler is None:
             return
@@ -150,6 +153,7 @@ class ReplicaBus(Bus):
 
     def _refuse(self, sender: str, kind: str, reason: str) -> None:
         """Report that messages of a sender are ignored, once: it may send many."""
+        # One warning for each sender, since a faulty one would fill the log.
         if sender not in self._refused:
             self._refused.add(sender)
             log.warning("replica_message_refused", sender=sender, kind=kind, reason=reason)
@@ -167,6 +171,7 @@ class ReplicaBus(Bus):
     def set_peers(self, peers: frozenset[str]) -> None:
         """Replace the peers. Without any, queued messages are dropped."""
         earlier_peers, self.peers = self.peers, peers
+        # A replica that comes back is warned about again.
         self._refused &= peers
         for replica_id in earlier_peers - peers:
             for call in self._on_left:
@@ -174,6 +179,7 @@ class ReplicaBus(Bus):
         for replica_id in peers - earlier_peers:
             for call in self._on_joined:
                 call(replica_id)
+        # Those who wait for messages to be stored would wait forever.
         if not peers:
             _, _, waiting = self.take()
             resolve(waiting)

@@ -39,6 +39,7 @@ def compare(
                 f"{table} has {count} rows in the source and {counts[table]} in the copy"
             )
     expected = ledger_sums(first)
+    # Also accounts that only the copy has.
     for account in sorted(expected.keys() | sums.keys()):
         if expected.get(account) != sums.get(account):
             comparison.differences.append(

@@ -32,6 +32,7 @@ def check_installation(
     """
     with connect() as connection:
         with connection.transaction():
+            # Replicas that start at the same time would otherwise both create the table.
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('installation'))")
             connection.execute(_TABLE)
         for path, content in keys.items():
@@ -51,6 +52,7 @@ def check_installation(
 
 def _check_directory(connection: psycopg.Connection, artifacts: Path) -> None:
     mark = artifacts / MARK
+    # Paths differ from machine to machine, so a file in the directory identifies it.
     ours = mark.read_text().strip() if mark.exists() else secrets.token_hex(16)
     if _common(connection, "artifacts", ours) != ours:
         raise ConfigurationError(

@@ -80,6 +80,7 @@ def rows(outgoing: Sequence[Outgoing], number: int) -> list[Row]:
 def encode(message: Outgoing) -> str:
     """Return a message as JSON. A runner's text may contain a lone surrogate, which only the standard library escapes."""
     try:
+        # The faster encoder first; it refuses lone surrogates and very large numbers.
         return orjson.dumps((message.kind, message.data)).decode()
     except TypeError:
         return json.dumps((message.kind, message.data))
@@ -91,6 +92,7 @@ def decode(payload: str) -> list[Any]:
         batch = orjson.loads(payload)
     except ValueError:
         try:
+            # The faster decoder refuses lone surrogates, which texts of runners may contain.
             batch = json.loads(payload, parse_constant=_refuse)
         except (ValueError, RecursionError):
             return []
@@ -105,6 +107,7 @@ async def create_tables(session: Session, lock: tuple[int, int]) -> None:
     """Create the tables if they are missing, under a lock: `IF NOT EXISTS` alone fails if two do so at once."""
     async with session.transaction():
         await session.execute("SELECT pg_advisory_xact_lock(%s, %s)", lock)
+        # Notices about tables that exist already would fill the log.
         await session.execute("SET LOCAL client_min_messages = warning")
         for statement in _TABLES:
             await session.execute(statement)
@@ -125,6 +128,7 @@ async def register(session: Session, slot: int, replica_id: str, version: str, h
         (slot, replica_id, version, host),
     )
     await session.execute(
+        # A replica that has died cannot delete its own messages.
         "DELETE FROM replica_messages WHERE sender NOT IN (SELECT replica_id FROM replicas)"
     )
 
@@ -186,6 +190,7 @@ class Old:
 
     async def prune(self, session: Session, number: int, now: float) -> None:
         """Delete what is old. `number` is that of the newest message."""
+        # A mark for each few seconds is exact enough, and there are few of them.
         if not self._marks or now - self._marks[-1][0] >= MARK_SECONDS:
             self._marks.append((now, number))
         up_to = self._deleted

@@ -31,6 +31,7 @@ class Patience:
             self._delays.popleft()
         needed = MARGIN * self._delays[0][1] if self._delays else 0.0
         limit = SHORTEST
+        # In steps, so that the limit does not change, and is not announced again, with every small delay.
         while limit < needed and limit < LONGEST:
             limit *= 2
         return limit

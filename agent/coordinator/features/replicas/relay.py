@@ -79,6 +79,7 @@ class BusRelay(Relay):
     def changed(self, port: Port) -> None:
         """Announce the free capacity of one of our ports."""
         number = self._ids.get(port)
+        # A miner's capacity changes with each job; without others, nobody needs to know.
         if number is not None and self._bus.peers:
             self._bus.send("free", self._capacity(number, port))
 
@@ -105,7 +106,9 @@ class BusRelay(Relay):
         if port is None:
             self._owner.undelivered(data["miner_id"], lease)
             return
+        # Counted before the port accepts it: the announcement of the capacity names what it accounts for.
         self._taken[data["id"]][leader] += 1
+        # The leader's knowledge was older than this port's, so it learns of the true capacity.
         if not port.give(lease):
             self._owner.undelivered(port.miner_id, lease)
             self.changed(port)
@@ -120,6 +123,7 @@ class BusRelay(Relay):
 
     def _on_end(self, _: str, data: Mapping[str, Any]) -> None:
         why = _REASONS.get(data["reason"], Unauthorized)(data["message"])
+        # A copy, since closing a port removes it.
         for port in [*self._ours.values()]:
             if port.miner_id == data["miner_id"] and port.session < data["before"]:
                 port.close(why)

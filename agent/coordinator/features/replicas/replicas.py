@@ -134,6 +134,7 @@ class Replicas:
             await asyncio.sleep(REJOIN_SECONDS)
 
     async def _take_part(self, stack: AsyncExitStack, report: Callable[[], None], *, is_retry: bool) -> None:
+        # Measured anew: the database may have become slower or faster since the last attempt.
         self._reply_seconds = self.patience.limit(asyncio.get_running_loop().time())
         async with asyncio.timeout(10 * self._reply_seconds):
             watch = await self._opened(stack)
@@ -141,6 +142,7 @@ class Replicas:
             await self._join(watch)
         self.obstacle = None
         self._traffic = traffic
+        # Messages of the time in between are gone, so everybody reads again what it needs.
         if is_retry:
             self.bus.lost()
         tasks = [
@@ -154,6 +156,7 @@ class Replicas:
         try:
             ended_tasks, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in ended_tasks:
+                # Raises what has ended the task, so that the replica leaves and joins again.
                 task.result()
         finally:
             for task in tasks:
@@ -167,6 +170,7 @@ class Replicas:
 
     async def _join(self, watch: Session) -> None:
         for setting in ("tcp_keepalives_idle", "tcp_keepalives_interval"):
+            # The server notices a dead connection within seconds, and only then are its locks free.
             await watch.execute(f"SET {setting} = 1")
         await messages.create_tables(watch, (_LOCKS, _SETUP))
         self.slot = await _free_slot(watch)
@@ -219,6 +223,7 @@ class Replicas:
         limit = self.patience.limit(asyncio.get_running_loop().time())
         if limit == self._reply_seconds:
             return
+        # Until the others know the longer limit, they still count on the shorter one.
         self._reply_seconds = min(limit, self._reply_seconds)
         async with self._limited():
             await self._announce(watch, limit)
@@ -232,6 +237,7 @@ class Replicas:
 
     def _notified(self, notification: psycopg.Notify) -> None:
         traffic = self._traffic
+        # Its own messages.
         if traffic is not None and notification.pid == traffic.info.backend_pid:
             return
         match notification.channel:
@@ -251,6 +257,7 @@ class Replicas:
         self._check_own(
             next((holder for holder in holders if (holder.key, holder.pid) == (self.slot, mine)), None)
         )
+        # The lock in the server decides, so there is one leader, whatever the replicas believe.
         leader = next((holder.pid for holder in holders if holder.key == _LEADER), None)
         if leader is None and await _try_lock(watch, _LEADER):
             log.info("leadership_gained", slot=self.slot)
@@ -271,11 +278,13 @@ class Replicas:
         """Raise `_Left` unless this replica holds its slot under its own name, by which the others read its messages."""
         if holder is None:
             raise _Left("its slot was lost")
+        # Another program has written there. Messages under this name would reach nobody.
         if holder.replica_id != self.bus.replica_id:
             raise _Left("its row in the table of replicas was changed")
 
     def _set_peers(self, peers: frozenset[str]) -> None:
         for replica_id in peers - self._positions.keys():
+            # A replica that has just joined begins to count at zero.
             self._positions[replica_id] = 0
         self.bus.set_peers(peers)
         for replica_id in self._positions.keys() - peers:
@@ -322,16 +331,17 @@ class Replicas:
                 begun = asyncio.get_running_loop().time()
                 async with self._limited():
                     received, more_stored = await messages.read(traffic, self.bus.replica_id, self._positions)
+                # Messages may have been deleted before they were read.
                 if begun - self._read_at > STORED_SECONDS:
                     self.bus.lost()
                 self._read_at = begun
                 for sender, number, payload in received:
+                    # A replica that has left meanwhile is not listened to any more.
                     if sender in self._positions:
                         self._positions[sender] = number
                         self.bus.received_all(sender, messages.decode(payload))
-                        await asyncio.sleep(
-                            0
-                        )  # the event loop has other work than the messages of a large cluster
+                        # The event loop has other work than the messages of a large cluster.
+                        await asyncio.sleep(0)
                 if not more_stored:
                     return
 

@@ -59,6 +59,7 @@ async def rerun(
     Raises `JobNotFound`, and `ValidationFailed`, which names input files that no longer exist.
     """
     record, lost, options = await context.database.read(_read, caller, job_id)
+    # The coordinator cannot read the parameters, and the key may have expired.
     if record.is_opaque:
         raise Conflict(
             f"Job {job_id} is sealed: nobody but its client and its miner can read its input. Seal and submit the request again."
@@ -66,6 +67,7 @@ async def rerun(
     spec = orjson.loads(record.spec)
     request_fields = request.model_dump(mode="json", exclude_unset=True, exclude={"set"})
     parameters = _changed(spec["parameters"], request.set)
+    # A file that is replaced by the changes need not exist any more.
     lost = {path: artifact for path, artifact in lost.items() if _at(parameters, path) == artifact}
     if lost:
         raise ValidationFailed(
@@ -81,6 +83,7 @@ async def rerun(
     if request.chosen:  # what determines the miner replaces what did
         options.pop("miner_id", None)
     options |= request_fields
+    # What was valid then may not be valid now: services and limits change.
     submission = validation.check_again(context, definition, record.type, parameters, options, models)
     return await submitting.add(
         context, caller, submission, key, {"rerun": job_id, **request_fields, "set": request.set}
@@ -139,6 +142,7 @@ def _options(record: JobRecord, spec: Mapping[str, Any]) -> dict[str, Any]:
     options = {
         "name": record.name if record.name_given else None,
         "resources": spec["resources"],
+        # What was held, surcharges included, is what the client was willing to pay.
         "pricing": {"max_cost": format_money(from_units(record.held))},
         "priority": record.priority,
         "timeout_seconds": int(spec["timeout_seconds"]),

@@ -31,6 +31,7 @@ def usable(context: Context, record: MinerRecord) -> list[PublishedKey]:
             key = EncryptionKey.read(published.envelope, record.public_key)
         except VerificationError:
             continue  # it is the miner's fault, and no client would accept it
+        # A key for another coordinator, or one that has expired, would be refused by the miner.
         if key.origin == context.signer.origin and not key.expired(context.clock()):
             keys.append(PublishedKey(key, published.envelope, published.attestation))
     return sorted(keys, key=lambda item: item.key.created_at, reverse=True)
@@ -65,6 +66,7 @@ def require(connection: Connection, context: Context, miner_id: str, key_id: str
     record = miners.find(connection, miner_id)
     if record is None:
         return  # the job's miner is checked elsewhere
+    # Otherwise, the miner could not read the job and would fail it.
     if key_id in {item.key.key_id for item in usable(context, record)}:
         return
     address = f"GET /v1/miners/{miner_id}/encryption-key"

@@ -31,6 +31,7 @@ def check_request(request: RequestedJob) -> None:
         for name, value in replaced.in_clear.items()
         if value
     }
+    # The key belongs to one miner, so the choice of the miner comes before the sealing.
     if not replaced.names_miner:
         request.errors["sealed"] = (
             "give the miner_id or the offer_id of the miner to whose key the request is sealed: no other can read it"
@@ -72,6 +73,7 @@ def _check_files(context: Context, sealed: SealedRequest, errors: Errors) -> Non
 def admit_job(connection: Connection, context: Context, job: NewJob) -> JobRecord:
     """Return the job's row. Raises `ValidationFailed` unless its miner can open what was sealed to its key."""
     sealed, miner_id = _sealed(job.record), job.record.requested_miner_id
+    # Checked in the transaction of the submission, since the key may expire in between.
     if sealed is not None and miner_id is not None:
         keys.require(connection, context, miner_id, sealed["key_id"])
     return job.record
@@ -80,6 +82,7 @@ def admit_job(connection: Connection, context: Context, job: NewJob) -> JobRecor
 def check_result(specification: Mapping[str, Any], statement: Statement) -> dict[str, str]:
     """Return an error unless the statement is about the sealed request of the specification, or both have none."""
     sealed = specification.get("sealed")
+    # The signed statement must name the same sealed request; a miner could otherwise answer another one.
     must = None if sealed is None else (sealed["key_id"], sealed["request_id"])
     stated = None if statement.sealed is None else (statement.sealed.key_id, statement.sealed.request_id)
     return {} if stated == must else {"sealed": f"is {stated}, must be {must}"}

@@ -45,6 +45,7 @@ async def lines(context: Context, caller: Caller, month: str) -> AsyncIterator[s
         page = await wallet.transactions(context, caller, limit=PAGE, before=before_id)
         of_month = [row for row in page.transactions if row.created_at >= first]
         yield _lines([[_cell(getattr(row, name)) for name in COLUMNS] for row in of_month])
+        # A page with older rows is the last one.
         before_id = page.next if len(of_month) == len(page.transactions) else None
 
 

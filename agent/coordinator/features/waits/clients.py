@@ -82,6 +82,7 @@ def _start(
     if explanation.can_run == "now":
         return situation.now
     ready = [miner for miner in situation.miners if runnable_on(job, miner, situation)]
+    # Nobody knows when a miner comes back, or when the client uploads its files.
     if not ready or explanation.can_run == "never" or situation.ahead is None or situation.missing_files:
         return None
     durations = [
@@ -89,6 +90,7 @@ def _start(
         for earlier_job in situation.ahead
     ]
     own_seconds = expected.typical.get((job.service, job.model or ""))
+    # Without measurements, no estimate is better than a wrong one.
     if own_seconds is None or None in durations:
         return None
     # The jobs that run now end after half of their time on average; they are taken to be like this one.
@@ -100,6 +102,7 @@ def refusal(
     _connection: Connection, _context: Context, job: NewJob, situation: Situation, error: ApiError
 ) -> ApiError:
     """Return the error for a job that no known miner can ever run, with the reasons."""
+    # The same words as for waiting jobs, so that a refusal says what would help.
     explanation = explain(queue.waiting_job(job.record), JobSituation.of(situation))
     reasons = [reason_answer(reason).model_dump(mode="json") for reason in explanation.reasons]
     return CannotRun(f"{error.message} {explanation.summary}", {"reasons": reasons})

@@ -37,10 +37,12 @@ def explain(job: Waiting, situation: JobSituation) -> Explanation:
     who could never run it.
     """
     by_miner = [(miner, hindrances(job, miner, situation)) for miner in situation.miners]
+    # The nearest miner first; the id makes the order the same each time.
     by_miner.sort(key=lambda pair: (lasting(pair[1]), len(pair[1]), pair[0].miner_id))
     job_reasons = list(_job_reasons(job, situation, by_miner))
     nearest = _nearest(by_miner)
     possible = bool(nearest) and not lasting(nearest[0][1])
+    # What is wrong with the job itself holds for every miner, so theirs would only distract.
     if any(reason.code.lasting for reason in job_reasons):
         nearest, possible = [], False
     reasons = [*job_reasons, *_of_miners(job, nearest, situation)]
@@ -48,7 +50,9 @@ def explain(job: Waiting, situation: JobSituation) -> Explanation:
         reasons.append(waiting)
     startable = possible and not job_reasons and any(not codes for _, codes in nearest)
     if startable:
+        # If one miner could start it now, what hinders the others does not matter.
         reasons = [reason for reason in reasons if reason.code is ReasonCode.QUEUED]
+    # Miners may still join a coordinator that has none.
     can_run: CanRun = "later" if possible or not situation.miners else "never"
     return Explanation("now" if startable and not reasons else can_run, tuple(reasons), tuple(by_miner))
 
@@ -58,6 +62,7 @@ _ByMiner = Sequence[tuple[KnownMiner, tuple[ReasonCode, ...]]]
 
 def _nearest(by_miner: _ByMiner) -> list[tuple[KnownMiner, tuple[ReasonCode, ...]]]:
     """Return the miners with the fewest lasting reasons: of those that offer the service, if there are any."""
+    # Miners that are out of the question anyway are left out, unless there are no others.
     for missing in (ReasonCode.NOT_CHOSEN, ReasonCode.SERVICE_NOT_OFFERED, ReasonCode.MINER_EXCLUDED):
         by_miner = [pair for pair in by_miner if missing not in pair[1]] or by_miner
     fewest = min((lasting(codes) for _, codes in by_miner), default=0)
@@ -83,8 +88,10 @@ def _of_miners(job: Waiting, nearest: _ByMiner, situation: JobSituation) -> list
     """Return the reasons of the nearest miners, one for each code: lasting ones first, then those of most miners."""
     concerned: defaultdict[ReasonCode, list[KnownMiner]] = defaultdict(list)
     for miner, codes in nearest:
+        # A passing hindrance is not worth naming next to a lasting one.
         for code in [code for code in codes if code.lasting] or codes:
             concerned[code].append(miner)
+    # What does not pass by itself first, and what concerns most miners first.
     order = sorted(concerned, key=lambda code: (not code.lasting, -len(concerned[code])))
     return [_reason(code, job, concerned[code], situation) for code in order]
 

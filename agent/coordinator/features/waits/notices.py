@@ -41,6 +41,7 @@ def _due(
         for record in store.waiting_since(
             connection, created_before, AT_ONCE, context.dispatcher.unfinished.known
         )
+        # A job that ran before has waited only since its last run ended.
         if not record.life.fence or _requeued_at(connection, record) < created_before
     ]
 
@@ -60,6 +61,7 @@ def _notice(connection: Connection, context: Context, record: JobRecord) -> JobW
 
 
 def _notify(connection: Connection, context: Context, due: list[tuple[JobRecord, JobWaiting]]) -> int:
+    # The explanations took a while, and some jobs may have started since.
     current = jobs.lock_many(connection, [record.job_id for record, _ in due])
     notified = 0
     for record, notice in due:

@@ -61,6 +61,7 @@ def _kinds(context: Context, jobs: Iterable[Waiting], miner: KnownMiner) -> list
     grouped: defaultdict[_Kind, list[Waiting]] = defaultdict(list)
     for job in jobs:
         situation = feasibility.situation(context, job.service, job.model)
+        # Jobs with the same obstacles are shown as one kind: there may be thousands of them.
         codes = hindrances(job, with_load(miner, context, job.service, job.model), situation)
         grouped[job.service, job.model, codes].append(job)
     return [
@@ -69,6 +70,7 @@ def _kinds(context: Context, jobs: Iterable[Waiting], miner: KnownMiner) -> list
             model=model,
             jobs=len(alike),
             reasons=_reasons(
+                # The job that is nearest to running shows how little would suffice.
                 _easiest(alike), with_load(miner, context, service, model), codes,
                 JobSituation.of(feasibility.situation(context, service, model)),
             ),
@@ -92,6 +94,7 @@ def _reasons(
         remedy = (
             action(job, miner, situation) if action else "Nothing: only the job's client can change that."
         )
+        # Which miner a client has chosen is no business of another owner.
         details = {} if code is ReasonCode.NOT_CHOSEN else dict(words.details)
         message = "The jobs name another miner." if code is ReasonCode.NOT_CHOSEN else words.message
         reasons.append(Reason(code=code, message=message, who=code.who, action=remedy, details=details))

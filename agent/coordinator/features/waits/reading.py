@@ -33,12 +33,14 @@ def situation_of(connection: Connection, context: Context, record: JobRecord) ->
         for miner in known_miners(connection, context.settings, now)
     ]
     failed_on = frozenset(failed.miner_id for failed in failures)
+    # Like the dispatcher: miners where the job has failed are avoided only while there are others.
     if failed_on and elsewhere(job, miners, failed_on, now):
         job = replace(job, avoided=failed_on)
     running = counts.running(connection, [record.account_id])
     account_limits = hooks.account_limits(connection, context.settings, now)
     limits = {account_id: limit.jobs for account_id, limit in account_limits.items()}
     basis = JobSituation.of(feasibility.situation(context, job.service, job.model, tuple(miners)))
+    # Only jobs that compete for the same miners come first; others wait for something else.
     ready = [miner for miner in miners if runnable_on(job, miner, basis)]
     situation = replace(
         basis,
@@ -71,6 +73,7 @@ def _ahead(
     for waiting_job in in_turn(waiting.values(), load, now, limits):
         if waiting_job.job_id == job.job_id:
             break
+        # Each job that comes first counts as running for the fairness between accounts, as it will when its turn comes.
         if any(fits(waiting_job, candidate, now) for candidate in candidates):
             load[waiting_job.account_id] += 1
             ahead.append(waiting_job)
@@ -81,4 +84,5 @@ def with_load(miner: KnownMiner, context: Context, service: str, model: str | No
     """Return the miner with whether it has free capacity for jobs of a service and model."""
     port = context.dispatcher.connected(miner.miner_id)
     free = port is not None and port.free.accepts(service, model)
+    # Load is known only to the connection, since the database is not written for each change of it.
     return replace(miner, busy=not free)

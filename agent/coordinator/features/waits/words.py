@@ -32,6 +32,7 @@ _Words = Callable[[Waiting, Sequence[KnownMiner], JobSituation], Words]
 def names(miners: Sequence[KnownMiner]) -> str:
     """Return the names of miners for a sentence: at most a few of them."""
     miner_names = [miner.name for miner in miners[:MAX_NAMED]]
+    # Hundreds of names would hide the sentence.
     if len(miners) > MAX_NAMED:
         return f"{', '.join(miner_names)} and {len(miners) - MAX_NAMED} more miners"
     return " and ".join(filter(None, (", ".join(miner_names[:-1]), *miner_names[-1:])))
@@ -84,6 +85,7 @@ def _account_limit(_job: Waiting, _miners: Sequence[KnownMiner], situation: JobS
 
 def _service_not_offered(job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     whose = "No miner offers" if len(miners) != 1 else f"{miners[0].name} does not offer"
+    # One machine's own words help its owner more than a list of all.
     reported = next(
         ((miner.name, why[0]) for miner in miners if (why := miner.unavailable.get(job.service))), None
     )
@@ -96,6 +98,7 @@ def _service_not_offered(job: Waiting, miners: Sequence[KnownMiner], _situation:
 
 
 def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
+    # Only the features that are really missing, since a job may request several.
     lacking = {
         name: value
         for name, value in job.needs
@@ -171,6 +174,7 @@ def _model_too_large(job: Waiting, miners: Sequence[KnownMiner], situation: JobS
     on_gpu = any(miner.gpu_memories for miner in miners)
     needs = situation.model
     need = 0 if needs is None else needs.vram if on_gpu else needs.memory
+    # Only machines of the same kind are compared: GPU memory says nothing about a machine without GPU.
     has = max(miner.memory_for(job.service) for miner in miners if bool(miner.gpu_memories) is on_gpu)
     memory = "GPU memory" if on_gpu else "memory"
     return Words(
@@ -200,12 +204,12 @@ def _not_enough_memory(job: Waiting, miners: Sequence[KnownMiner], _situation: J
 
 def _not_enough_gpus(job: Waiting, miners: Sequence[KnownMiner], _situation: JobSituation) -> Words:
     has = max(min(miner.candidate.gpus, miner.candidate.services[job.service].gpus) for miner in miners)
-    gpu_count = (
+    gpus_available = (
         "no miner has a GPU" if has == 0 else f"a job of this service can use {has} on the largest miner"
     )
     how = "Omit resources.gpu" if has == 0 else f"Lower resources.gpu to at most {has}"
     return Words(
-        f"The job requests {job.gpus} GPU{'s' if job.gpus != 1 else ''}; {gpu_count}.",
+        f"The job requests {job.gpus} GPU{'s' if job.gpus != 1 else ''}; {gpus_available}.",
         f"{how}, or wait for a miner with more.",
         {"requested": job.gpus, "available": has},
     )

@@ -29,10 +29,12 @@ def jobs_changed(
     """Store the messages about jobs that have ended, or wait."""
     due = {change.life.job_id: change for change in changes if change.finished or change.waits_for}
     urls = store.urls_of(connection, list(due))
+    # Labels belong to another feature, which is asked for all jobs at once.
     described = hooks.describe_jobs(connection, [due[job_id].before for job_id in urls], View.STATUS)
     for job_id, url in urls.items():
         change, labels = due[job_id], described[job_id].get("labels", {})
         record, life = change.before, change.life
+        # One id for each message, so that a receiver recognises a repetition.
         if change.finished:
             body = message(life, record.service, labels, now)
             delivery = _delivery(record, url, webhook_id(job_id), event_type(life.state), body, now)

@@ -30,6 +30,7 @@ def check_request(request: RequestedJob) -> None:
     if address is None:
         return
     settings = section_of(request.settings, WebhookSettings)
+    # Checked when the job is submitted, so that its client learns of a mistake at once instead of waiting for a message.
     url = parsed(address, allow_http=settings.allow_http, allow_private=settings.allow_private)
     if isinstance(url, AddressRefusal):
         request.errors["webhook_url"] = _WORDS.get(url, "use an address that begins with https://")
@@ -38,6 +39,7 @@ def check_request(request: RequestedJob) -> None:
 def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], _: float) -> None:
     """Store the addresses of new jobs."""
     urls = {
+        # The part after # is never sent to a server.
         job.record.job_id: str(httpx.URL(address).copy_with(fragment=None))
         for job in jobs
         if (address := fields_of(job.options, WebhookOptions).webhook_url) is not None

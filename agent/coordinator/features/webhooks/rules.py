@@ -59,6 +59,7 @@ def message(life: Job, service_id: str, labels: Mapping[str, str], now: float) -
     if labels:
         data["labels"] = dict(labels)
     if life.state is JobState.FAILED and life.failure is not None:
+        # The code only: messages may quote the client's input, and receivers can fetch them with a key.
         data["error"] = {"code": life.failure.code}
     body = {"type": event_type(life.state), "timestamp": format_time(now), "data": data}
     return json.dumps(body, separators=(",", ":"))
@@ -96,6 +97,7 @@ def next_attempt(
     if attempts > len(delays):
         return None
     pause = delays[attempts - 1] * (1 + JITTER * jitter)
+    # A receiver may ask for a longer pause, but neither for a shorter one nor for one without end.
     return now + max(pause, min(requested or 0.0, LONGEST_PAUSE))
 
 
@@ -104,6 +106,7 @@ def requested_pause(retry_after: str | None, now: float) -> float | None:
     if retry_after is None:
         return None
     if retry_after.isascii() and retry_after.isdecimal():
+        # Enough digits for thirty years; more could overflow.
         return float(retry_after[:9])
     try:
         moment = parsedate_to_datetime(retry_after)

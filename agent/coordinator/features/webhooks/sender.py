@@ -100,6 +100,7 @@ class WebhookSender:
     async def run(self) -> None:
         """Send due messages until cancelled. May be called again then."""
         if not self._listening:
+            # The loop may run again after a change of the leader, but needs to listen only once.
             self._database.after_commit(Content.MESSAGES, self.wake)
             self._listening = True
         network = self._network or internet()
@@ -132,6 +133,7 @@ class WebhookSender:
             except Exception:  # the loop survives a query that fails
                 log.exception("webhooks_failed")
                 await asyncio.sleep(RETRY_SECONDS)
+            # At most a tenth of the time is spent on queries, also on a slow database.
             pause = PACE * (loop.time() - began)
             await asyncio.sleep(min(max(PACE_SECONDS, pause), POLL_SECONDS))
             with suppress(TimeoutError):
@@ -144,6 +146,7 @@ class WebhookSender:
             due_deliveries = await self._database.read(
                 store.due,
                 self._clock(),
+                # Accounts at their limit are left out by the query; otherwise their messages could fill the answer.
                 busy_accounts=_at(self._by_account, self._settings.max_per_account),
                 busy_lanes=_at(self._by_lane, self._settings.max_per_host),
                 limit=free,
@@ -155,6 +158,7 @@ class WebhookSender:
                 self._start(pool, delivery, keys)
 
     def _within_limits(self, deliveries: list[Delivery]) -> list[str]:
+        # The messages that are chosen here count for each other too.
         accounts, lanes = self._by_account.copy(), self._by_lane.copy()
         chosen = []
         for delivery in deliveries:
@@ -171,6 +175,7 @@ class WebhookSender:
 
     def _claim(self, connection: Connection, webhook_ids: list[str]) -> list[tuple[Delivery, list[str]]]:
         now = self._clock()
+        # If this process dies, the message is due again after that time.
         until = now + self._settings.timeout_seconds + CLAIM_SECONDS
         claimed = store.claim(connection, webhook_ids, now, until)
         return [
@@ -188,6 +193,7 @@ class WebhookSender:
             self._attempts.discard(task)
             for counter, key in ((self._by_account, delivery.account_id), (self._by_lane, delivery.lane)):
                 counter[key] -= 1
+                # Otherwise the counters would keep a name for every account that ever had a message.
                 if not counter[key]:
                     del counter[key]
             self._wake.set()
@@ -266,6 +272,7 @@ class WebhookSender:
             # The pool re-raises errors `from None`, so the reason is the context, not the cause.
             if isinstance(error.__context__, ssl.SSLCertVerificationError):
                 return Answer(
+                    # Named, because the receiver's operator has to correct it.
                     error=f"the certificate is not valid: {error.__context__.verify_message.rstrip('.')}"
                 )
             return Answer(error="the host could not be reached")
@@ -274,6 +281,7 @@ class WebhookSender:
 
     def _headers(self, delivery: Delivery, keys: list[str]) -> Mapping[str, str]:
         moment = datetime.fromtimestamp(int(self._clock()), UTC)
+        # While a secret is replaced, both sign, so that the receiver can change over at any time.
         signatures = [Webhook(key).sign(delivery.webhook_id, moment, delivery.body) for key in keys]
         return {
             "Content-Type": "application/json",

@@ -91,6 +91,7 @@ def enqueue(connection: Connection, delivery: Delivery, job_created_at: float) -
     )
     gone_at = connection.execute(query).scalar_one_or_none()
     values = {name: getattr(delivery, name) for name in _NAMES} | {"next_attempt_at": delivery.created_at}
+    # The receiver has said 410 since the job was submitted. A newer job names the address again, so it is tried again.
     if gone_at is not None and gone_at >= job_created_at:
         values |= {
             "state": DeliveryState.GONE.value,
@@ -136,11 +137,13 @@ def claim(connection: Connection, webhook_ids: Sequence[str], now: float, until:
     """
     columns = webhook_deliveries.c
     mine = (columns.webhook_id.in_(webhook_ids), _PENDING, columns.next_attempt_at <= now)
+    # Rows that another replica claims just now are skipped instead of waited for.
     free = select(columns.webhook_id).where(*mine).with_for_update(skip_locked=True)
     ids = list(connection.execute(free).scalars())
     change = (
         update(webhook_deliveries)
         .where(columns.webhook_id.in_(ids))
+        # Counted before it is made: an attempt during which the process dies must not be repeated forever.
         .values(attempts=columns.attempts + 1, last_attempt_at=now, next_attempt_at=until)
     )
     connection.execute(change)
@@ -150,6 +153,7 @@ def claim(connection: Connection, webhook_ids: Sequence[str], now: float, until:
 
 _finish = (
     update(webhook_deliveries)
+    # A late answer must not change what has ended, for example because the address is gone.
     .where(webhook_deliveries.c.webhook_id == bindparam("key"), _PENDING)
     .values(
         state=bindparam("new_state"),

@@ -94,6 +94,7 @@ class Dashboard(StaticFiles):
                 raise
             if not self._page.is_file():
                 return HTMLResponse(_NOT_BUILT, headers={**self._headers, "Cache-Control": "no-store"})
+            # A missing script must not be answered with the page, which the browser would then try to run.
             if path.startswith(HASHED):
                 raise
             return await super().get_response(PAGE, scope)
@@ -109,6 +110,7 @@ class Dashboard(StaticFiles):
         file = self._read(str(full_path), stat_result)
         request = Headers(scope=scope)
         accepts = _ACCEPTS_GZIP.search(request.get("accept-encoding", "")) is not None
+        # The compressed form has another tag, since caches tell the forms apart by it.
         compressed = file.compressed if accepts else None
         immutable = f"/{HASHED}" in scope["path"]
         headers = {
@@ -127,6 +129,7 @@ class Dashboard(StaticFiles):
 
     def _read(self, path: str, stat: os.stat_result) -> _File:
         file = self._files.get(path)
+        # Files are read once and again when they change, as during development.
         version = (stat.st_mtime_ns, stat.st_size)
         if file is None or file.version != version:
             file = self._files[path] = _file(Path(path), version)
@@ -135,6 +138,7 @@ class Dashboard(StaticFiles):
 
 def with_store(origin: str) -> dict[str, str]:
     """Return the headers of pages whose scripts also exchange files with the store at `origin`."""
+    # Scripts of the dashboard send and fetch large files at the store directly.
     policy = re.sub(r"\b(connect-src) ", rf"\1 {origin} ", HEADERS["Content-Security-Policy"])
     return {**HEADERS, "Content-Security-Policy": policy}
 

@@ -69,8 +69,10 @@ async def sign_in(
     name a role: `X-Session-Role: client`, `miner` or `admin`, or `?role=` for `/ws`.
     """
     scope = request.scope
+    # Browsers send cookies of their own accord, so the origin decides who asks.
     cookies.check_origin(scope)
     current = cookies.secret_of(scope)
+    # Without the token, another site could have the browser replace its session.
     if current is not None and not cookies.has_token(scope, current):
         current = None
     if body.token is not None:
