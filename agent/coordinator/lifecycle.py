@@ -127,7 +127,9 @@ def _save_jobs(
         values = {**item.values, "miner_id": item.miner_id}
         if item.life.job_id in costs:
             values["cost"] = costs[item.life.job_id]
+        # Changes with the same columns share one prepared statement.
         by_columns[tuple(values)].append((item.before.life, item.life, values))
+        # The run was stored as expired, and now continues under the same fence: it must not appear twice.
         if consequences.revives(item):
             jobs.drop_run(connection, item.life.job_id, item.life.fence)
     for rows in by_columns.values():
@@ -146,6 +148,7 @@ def notify_waiting(connection: Connection, record: JobRecord, notice: Mapping[st
 
     Return False, changing nothing, if the client was notified before.
     """
+    # Marked first: of two rounds that find the same reason, only one sends the event.
     if not queue.mark_notified(connection, record.job_id, now):
         return False
     update = consequences.job_update(record, record.life, None, 0, now)

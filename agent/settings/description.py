@@ -142,6 +142,7 @@ def sentences(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, s
 def _docstrings(model: type[BaseModel]) -> dict[str, str]:
     """Return the docstrings of a model's fields, by name."""
     docstrings: dict[str, str] = {}
+    # The bases first, so that a model's own docstring of a field replaces an inherited one.
     for kind in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
         # From the source: Python discards a string below a field.
         (definition,) = ast.parse(dedent(inspect.getsource(kind))).body
@@ -291,6 +292,7 @@ def _plain(kind: Any, metadata: list[Any], name: str) -> Form:
         return Form(kind.words, kind.sample, types=(kind,))
     form = _PLAIN.get(kind)
     if form is None:
+        # A new type must not appear in the reference without words; a test describes all settings.
         raise TypeError(f"{name}: describe values of {kind} in agent/settings/description.py")
     words = form.words + (_bounds(metadata) if kind in (int, float, Decimal) else "")
     return Form(words, form.sample, form.unit, types=(kind,))

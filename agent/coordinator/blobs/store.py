@@ -156,6 +156,7 @@ async def bounded(chunks: AsyncIterable[bytes], limit: int, cover: Cover | None)
     size = 0
     async for chunk in chunks:
         size += len(chunk)
+        # Before the chunk is passed on, so that a body of unknown length never takes more than its limit.
         if size > limit:
             raise PayloadTooLarge(f"An artifact may have at most {limit} bytes.", {"limit": limit})
         if cover is not None:

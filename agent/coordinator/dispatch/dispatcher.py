@@ -217,6 +217,7 @@ class Dispatcher:
                 try:
                     await self._round()
                 except Exception:  # the loop survives a round that fails
+                    # What the failed round found may be half of the truth, so the next one begins with nothing.
                     log.exception("dispatch_failed")
                     self._earlier = Earlier()
                     await asyncio.sleep(RETRY_SECONDS)
@@ -276,6 +277,7 @@ class Dispatcher:
 
     def _deliver(self, ports: Mapping[str, Port], assignment: Assignment) -> bool:
         port = self._ports.get(assignment.candidate.miner_id)
+        # The connection may have ended or begun again while the claim was committed.
         if port is None or port.session != assignment.candidate.session or port is not ports[port.miner_id]:
             return False
         if not port.give(assignment.message):
@@ -289,6 +291,7 @@ class Dispatcher:
             fence=assignment.message["fence"],
             trace_id=assignment.message["trace_id"],
         )
+        # A retry has waited for its first run too, which says nothing about the queue.
         if assignment.job.attempts == 1:
             self._meter.observe(PICKUP_SECONDS, assignment.waited, service)
         return True

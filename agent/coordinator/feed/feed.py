@@ -133,7 +133,7 @@ class Recent:
 class _Held(NamedTuple):
     """A live message, and the number of the change that it follows."""
 
-    after: int
+    after_seq: int
     item: NewEvent
 
 
@@ -254,13 +254,13 @@ class Feed:
             self._held.clear()
             self._lost()
         for item in live:
-            insort(self._held, _Held(after_seq, item), key=lambda waiting: waiting.after)
+            insort(self._held, _Held(after_seq, item), key=lambda waiting: waiting.after_seq)
         self._publish_held()
         if self._held:
             self._changed()
 
     def _publish_held(self) -> None:
-        ready = bisect_right(self._held, self._position, key=lambda waiting: waiting.after)
+        ready = bisect_right(self._held, self._position, key=lambda waiting: waiting.after_seq)
         for waiting in self._held[:ready]:
             self._publish_live(waiting.item)
         del self._held[:ready]

@@ -40,6 +40,7 @@ class PlainRoute(Route):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return whether a request is this route's, and what the scope then contains: the declaration as its route, for errors and metrics."""
         match, child_scope = super().matches(scope)
+        # Errors and metrics know only the declaration, as for every other call.
         if match is not Match.NONE:
             child_scope["route"] = self.declared
         return match, child_scope

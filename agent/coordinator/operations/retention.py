@@ -36,7 +36,7 @@ async def delete_jobs(context: Context) -> None:
             state,
             ended_before,
             make_id("job", ended_before, bytes(10)),
-            after=last_id,
+            after_id=last_id,
             limit=JOBS_AT_ONCE,
         ):
             last_id = page[-1][0]

@@ -89,7 +89,7 @@ async def list_accounts(
     ] = None,
 ) -> AccountList:
     """All accounts with their balance and escrow, oldest first."""
-    return await wallet.accounts(context, limit=limit, after=after)
+    return await wallet.accounts(context, limit=limit, after_id=after)
 
 
 @router.post(

@@ -25,4 +25,4 @@ async def transactions(
     before: Before = None,
 ) -> TransactionList:
     """Your transactions, newest first."""
-    return await operations.transactions(context, caller, limit=limit, before=before)
+    return await operations.transactions(context, caller, limit=limit, before_id=before)

@@ -70,12 +70,12 @@ def ensure_account(connection: Connection, account_id: str, name: str, now: floa
     connection.execute(row, {"account": account_id, "name": name, "now": now})
 
 
-def accounts_page(connection: Connection, *, limit: int, after: str | None) -> list[AccountRecord]:
-    """Return accounts of clients, oldest first, after the id `after`."""
+def accounts_page(connection: Connection, *, limit: int, after_id: str | None) -> list[AccountRecord]:
+    """Return accounts of clients, oldest first, after the id `after_id`."""
     query = select(accounts.c.account_id, accounts.c.name, accounts.c.created_at)
     query = query.where(accounts.c.account_id != PAYOUTS)
-    if after is not None:
-        query = query.where(accounts.c.account_id > after)
+    if after_id is not None:
+        query = query.where(accounts.c.account_id > after_id)
     rows = connection.execute(query.order_by(accounts.c.account_id).limit(limit))
     return [AccountRecord(*row) for row in rows]
 

@@ -110,6 +110,7 @@ def end(
     connection: Connection, session_ids: Sequence[str], now: float, *, keeping: Iterable[str] = ()
 ) -> None:
     """Delete sessions, and revoke the keys that were created for them, except those in `keeping`."""
+    # Keys that a user signed in with belong to that user, and may be in use elsewhere.
     own_keys = select(browser_session_keys.c.key_id).where(
         browser_session_keys.c.session_id.in_(session_ids),
         browser_session_keys.c.own,

@@ -66,6 +66,7 @@ def add(connection: Connection, changes: Sequence[NewEvent], now: float) -> None
     ]
     _insert.run_many(connection, rows)
     if rows:
+        # The feed reads only after commits that announce changes, so that other writes do not wake it.
         contains(connection, Content.CHANGES)
 
 
@@ -171,6 +172,7 @@ def prune(connection: Connection, created_before: float, *, after_seq: int = 0) 
         .limit(PRUNED_AT_ONCE)
         .subquery()
     )
+    # A range of numbers, not the rows found: the delete then reads the index once, and times need no index.
     newest_old = select(func.max(oldest.c.seq)).where(oldest.c.created_at < created_before)
     last: int = connection.execute(newest_old).scalar_one() or after_seq
     connection.execute(delete(events).where(events.c.seq > after_seq, events.c.seq <= last))

@@ -247,17 +247,17 @@ def ended(
     finished_before: float,
     created_before: str,
     *,
-    after: str,
+    after_id: str,
     limit: int,
 ) -> list[tuple[str, str]]:
     """Return ids and accounts of jobs that ended in this state before a time and have data, oldest first.
 
-    `created_before` is an id of that time: it bounds what the index reads. `after` is the last id of the former page.
+    `created_before` is an id of that time: it bounds what the index reads. `after_id` is the last id of the former page.
     """
     query = select(jobs.c.job_id, jobs.c.account_id).where(
         jobs.c.state == state.value,
         _HAS_DATA,
-        jobs.c.job_id > after,
+        jobs.c.job_id > after_id,
         jobs.c.job_id < created_before,
         jobs.c.finished_at < finished_before,
     )

@@ -335,16 +335,16 @@ def page(
     account_id: str | None = None,
     miner_id: str | None = None,
     limit: int,
-    before: str | None,
+    before_id: str | None,
 ) -> list[TransactionRecord]:
-    """Return transactions of an account or a miner (of all without either), newest first, before the id `before`."""
+    """Return transactions of an account or a miner (of all without either), newest first, before the id `before_id`."""
     conditions: list[ColumnElement[bool]] = []
     if account_id is not None:
         conditions.append(transactions.c.account_id == account_id)
     if miner_id is not None:
         conditions.append(transactions.c.miner_id == miner_id)
-    if before is not None:
-        conditions.append(transactions.c.tx_id < before)
+    if before_id is not None:
+        conditions.append(transactions.c.tx_id < before_id)
     query = select(*COLUMNS).where(*conditions).order_by(transactions.c.tx_id.desc()).limit(limit)
     return [TransactionRecord(*row) for row in connection.execute(query)]
 

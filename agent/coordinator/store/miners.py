@@ -74,6 +74,7 @@ _touch = Prepared(update(miners).where(miners.c.miner_id == bindparam("key")))
 
 def add_challenge(connection: Connection, nonce: str, now: float, expires_at: float) -> None:
     """Store a nonce, and delete expired ones."""
+    # What another transaction is using is skipped, so that two registrations never wait for each other.
     expired = (
         select(challenges.c.nonce).where(challenges.c.expires_at < now).with_for_update(skip_locked=True)
     )
@@ -164,6 +165,7 @@ def save(connection: Connection, record: MinerRecord) -> None:
     """Store a new or an existing miner."""
     values = {name: getattr(record, name) for name in MinerRecord.__dataclass_fields__}
     changed = connection.execute(update(miners).where(miners.c.miner_id == record.miner_id).values(values))
+    # An update first: a miner registers at every start of its agent, and joins only once.
     if changed.rowcount == 0:
         connection.execute(insert(miners), values)
 
@@ -182,6 +184,7 @@ def touch(
     """Store the content of a heartbeat. With None, capabilities and runners are unchanged."""
     values = {"key": miner_id, "seen_at": now, "telemetry": telemetry, "paused": paused, "activity": activity}
     if capabilities is not None and runners is not None:
+        # Most heartbeats have none: rewriting them every few seconds would be most of what the database writes.
         values |= {"capabilities": capabilities, "runners": runners}
     _touch.run(connection, values)
 

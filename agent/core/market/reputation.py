@@ -61,6 +61,7 @@ class Verdict:
 
 def aged(evidence: Evidence, now: float) -> Evidence:
     """Return the evidence with its weight at the time `now`."""
+    # Never below zero, or a clock that was set back would make old evidence weigh more.
     share = 0.5 ** (max(0.0, now - evidence.at) / HALF_LIFE_SECONDS)
     return Evidence(evidence.good * share, evidence.bad * share, max(now, evidence.at))
 
@@ -79,6 +80,7 @@ def exchange(total: Evidence, earlier: Evidence, later: Evidence) -> Evidence:
     now = later.at
     total_now, part = aged(total, now), aged(earlier, now)
     return Evidence(
+        # Rounding must not leave a sum below zero.
         max(0.0, total_now.good - part.good) + later.good,
         max(0.0, total_now.bad - part.bad) + later.bad,
         total_now.at,
@@ -97,7 +99,7 @@ def shown(evidence: Evidence, now: float) -> float:
     return round(score(evidence, now), 2)
 
 
-def judge(before: Job, after: Job, effects: Iterable[Effect]) -> Verdict | None:
+def judge(earlier: Job, later: Job, effects: Iterable[Effect]) -> Verdict | None:
     """Return whether a change of a job counts for or against a miner, or None if it does neither.
 
     A result counts for it. A failure of the machine counts against it, and so does an expired lease, once the work is lost for
@@ -108,13 +110,13 @@ def judge(before: Job, after: Job, effects: Iterable[Effect]) -> Verdict | None:
         if isinstance(effect, RunEnded):
             if effect.outcome is Outcome.COMPLETED:
                 return Verdict(effect.lease.miner_id, success=True)
-            lost = effect.outcome is Outcome.EXPIRED and after.lease is None
+            lost = effect.outcome is Outcome.EXPIRED and later.lease is None
             unable = effect.failure is not None and effect.failure.code in UNABLE
             if lost or (effect.outcome is Outcome.RETRIED and not unable):
                 return Verdict(effect.lease.miner_id, success=False)
-    expired = before.lease if before.state is JobState.SUBMITTED else None
-    if expired is None or after.state not in (JobState.SUBMITTED, JobState.RUNNING):
+    expired = earlier.lease if earlier.state is JobState.SUBMITTED else None
+    if expired is None or later.state not in (JobState.SUBMITTED, JobState.RUNNING):
         return None
-    if after.lease is not None and after.lease.fence == expired.fence:
+    if later.lease is not None and later.lease.fence == expired.fence:
         return None
     return Verdict(expired.miner_id, success=False)

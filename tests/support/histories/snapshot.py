@@ -103,7 +103,7 @@ class Snapshot:
 def read_snapshot(connection: Connection) -> Snapshot:
     """Return the contents of all tables."""
     job_ids = list(connection.execute(select(tables.jobs.c.job_id)).scalars())
-    transactions = ledger_store.page(connection, limit=10_000, before=None)
+    transactions = ledger_store.page(connection, limit=10_000, before_id=None)
     return Snapshot(
         jobs=list(job_store.find_many(connection, job_ids).values()),
         runs=[dict(row) for row in connection.execute(select(tables.runs)).mappings()],

@@ -61,7 +61,7 @@ class Machine:
 
     def issued(self) -> list[tuple[str, str]]:
         """Return the accounts with their balances."""
-        page = self.do(lambda context: wallet.accounts(context, limit=50, after=None))
+        page = self.do(lambda context: wallet.accounts(context, limit=50, after_id=None))
         return [(account.account_id, account.balance) for account in page.accounts]
 
     def valid_keys(self) -> list[str]:

@@ -125,6 +125,7 @@ def _masked(setting: Setting, value: Any) -> Any:
     parts = urlsplit(str(value))
     if not parts.scheme:
         return MASK
+    # The last one separates: a password may contain the character itself.
     login, at, host = parts.netloc.rpartition("@")
     name, colon, _ = login.partition(":")
     return urlunsplit(

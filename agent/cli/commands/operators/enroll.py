@@ -31,6 +31,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create an enrolment token, with which miners on other machines join this coordinator."""
+    # This function also runs before `enroll list` and `enroll revoke`.
     if context.invoked_subcommand is not None:
         return
     settings = settings_from(data_dir)
@@ -46,6 +47,7 @@ def create(
     typer.echo(token)
     typer.echo(f"Valid until {enrolment.expires_at}. On the other machine, run:", err=True)
     typer.echo(f"  aitbc-agent start --coordinator {url} --enroll {token}", err=True)
+    # Said now: on the other machine, the error would look like a problem of its network.
     if _only_this_machine(url):
         typer.echo(
             f"Other machines cannot reach {url}. Let the coordinator listen on their network (--host), or forward a public address "

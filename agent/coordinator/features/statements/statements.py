@@ -42,7 +42,7 @@ async def lines(context: Context, caller: Caller, month: str) -> AsyncIterator[s
     # Ids begin with the time, so the pages start at the end of the month without passing what is newer.
     before_id: str | None = make_id("tx", end.timestamp(), bytes(10))
     while before_id is not None:
-        page = await wallet.transactions(context, caller, limit=PAGE, before=before_id)
+        page = await wallet.transactions(context, caller, limit=PAGE, before_id=before_id)
         of_month = [row for row in page.transactions if row.created_at >= first]
         yield _lines([[_cell(getattr(row, name)) for name in COLUMNS] for row in of_month])
         # A page with older rows is the last one.

@@ -64,7 +64,7 @@ def _of_miner(connection: Connection, context: Context, miner_id: str) -> Wallet
 
 
 async def transactions(
-    context: Context, caller: Caller, *, limit: int, before: str | None
+    context: Context, caller: Caller, *, limit: int, before_id: str | None
 ) -> TransactionList:
     """Return the caller's transactions, or all transactions for administrators, newest first."""
     mine = {
@@ -72,7 +72,8 @@ async def transactions(
         Role.MINER: {"miner_id": caller.miner_id},
         Role.ADMIN: {},
     }[caller.role]
-    records = await context.database.read(ledger.page, **mine, limit=limit + 1, before=before)
+    # One more than is shown tells whether there is a next page, without counting all.
+    records = await context.database.read(ledger.page, **mine, limit=limit + 1, before_id=before_id)
     page_records = records[:limit]
     # The name of a job may contain its prompt, which is not for its miner's owner.
     jobs = [] if caller.role is Role.MINER else [record.job_id for record in page_records if record.job_id]
@@ -104,9 +105,9 @@ def _transaction(record: TransactionRecord, job_name: str | None = None) -> Tran
     )
 
 
-async def accounts(context: Context, *, limit: int, after: str | None) -> AccountList:
+async def accounts(context: Context, *, limit: int, after_id: str | None) -> AccountList:
     """Return all accounts with their balances, oldest first."""
-    return await context.database.read(_accounts, context, limit, after)
+    return await context.database.read(_accounts, context, limit, after_id)
 
 
 def _limits(connection: Connection, context: Context) -> Mapping[str, AccountLimit]:
@@ -117,9 +118,9 @@ def _slowed_until(limit: AccountLimit | None) -> str | None:
     return None if limit is None else format_time(limit.until)
 
 
-def _accounts(connection: Connection, context: Context, limit: int, after: str | None) -> AccountList:
+def _accounts(connection: Connection, context: Context, limit: int, after_id: str | None) -> AccountList:
     limits = _limits(connection, context)
-    records = access.accounts_page(connection, limit=limit + 1, after=after)
+    records = access.accounts_page(connection, limit=limit + 1, after_id=after_id)
     page_records = records[:limit]
     ledger_accounts = [kind(record.account_id) for record in page_records for kind in (available, escrow)]
     amounts = ledger.balances_of(connection, ledger_accounts)

@@ -24,12 +24,12 @@ RESERVED_AHEAD: Final = 4 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A quota of `limit` bytes. `owner` is the id of its account, job or miner, `whose` names it in messages; `used` counts stored bytes."""
+    """A quota of `limit` bytes. `owner` is the id of its account, job or miner, `whose` names it in messages; `count_used` counts stored bytes."""
 
     owner: str
     whose: str
     limit: int
-    used: Callable[[Connection], int]
+    count_used: Callable[[Connection], int]
     advice: str
     error: type[PayloadTooLarge | InsufficientStorage] = PayloadTooLarge
 
@@ -41,7 +41,7 @@ class Budget:
         locks.storage(connection, self.owner)
         if space is not None:
             size += space.held(self.owner)
-        stored = self.used(connection)
+        stored = self.count_used(connection)
         if stored + size > self.limit:
             raise self.error(
                 f"{self.whose} may store {self.limit} bytes; this would bring it to {stored + size}. {self.advice}",
@@ -55,7 +55,7 @@ def account_budget(context: Context, account_id: str) -> Budget:
         owner=account_id,
         whose="Your account",
         limit=context.settings.max_stored,
-        used=partial(used_by, account_id=account_id),
+        count_used=partial(used_by, account_id=account_id),
         advice="Delete files that are no longer needed (DELETE /v1/artifacts/{id}) or ended jobs with large parameters (DELETE /v1/jobs/{id}/data), or ask the operator for a larger quota.",
     )
 

@@ -34,6 +34,7 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
     definition = context.services.get(record.service)
     parameters, files = spec["parameters"], spec["files"]
     if files:
+        # A signed address has its password in the query, which must not appear in every answer about the job.
         parameters = _without_queries(parameters, files)
     if definition is not None:
         parameters = without_defaults(definition.input_model, parameters)
@@ -49,6 +50,7 @@ def _read(
 ) -> tuple[JobRecord, dict[str, Any], dict[str, Any], list[artifacts.StoredInput]]:
     record, fields = jobs.read(connection, caller, job_id, View.DETAILS)
     spec = orjson.loads(record.spec)
+    # Most jobs have no files, and this call is made for each of them several times.
     inputs = artifacts.inputs_of(connection, job_id) if spec["files"] else []
     return record, fields, spec, inputs
 
@@ -125,6 +127,7 @@ def _shape(model: type[BaseModel]) -> tuple[dict[str, Any], dict[str, type[BaseM
         if not field.is_required():
             defaults[name] = to_jsonable_python(field.get_default(call_default_factory=True))
         models = set(_models(field.annotation))
+        # With several models, the values alone do not tell which of them has filled in the defaults.
         if len(models) == 1:
             nested[name] = models.pop()
     return defaults, nested

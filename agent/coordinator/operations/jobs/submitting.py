@@ -190,6 +190,7 @@ def _derived(submission: Submission, names: Mapping[str, str]) -> str:
 
 def _insert(connection: Connection, context: Context, jobs: Sequence[_New]) -> list[JobCreated | ApiError]:
     """Create jobs. Those of a repeated request are not created again."""
+    # In the order of their ids, as everywhere, so that no two transactions wait for each other.
     for account_id in sorted({job.record.account_id for job in jobs}):
         locks.account(connection, account_id)
     outcomes: list[JobCreated | ApiError] = []
@@ -208,6 +209,7 @@ def _insert(connection: Connection, context: Context, jobs: Sequence[_New]) -> l
                 large[account_id] += new_job.record.quota_bytes
             outcomes.append(first or job.created)
         except ApiError as error:
+            # An error of one job must not undo those of other clients in the same transaction.
             outcomes.append(error)
     created = [(NewJob(new_job.record, new_job.submission.options), entry) for new_job, entry in admitted]
     lifecycle.create_all(connection, created)
@@ -228,6 +230,7 @@ def _admitted(
     """
     record, submission, inputs = job.record, job.submission, job.inputs
     account_id = record.account_id
+    # Counted once for each account, and then continued with the jobs of this transaction.
     if account_id not in unfinished:
         unfinished[account_id] = counts.total(connection, account_id=account_id, states=OPEN)
     limit = context.settings.max_jobs_per_account

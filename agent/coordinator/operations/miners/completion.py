@@ -249,6 +249,7 @@ def _accept(
     connection: Connection, context: Context, valid: Sequence[_Valid], now: float
 ) -> dict[str, Accepted]:
     """Store results with all their consequences. Return the outcomes by job."""
+    # Before the jobs end: the last lines of a log belong to the run while it is still running.
     for accepted in valid:
         if (run_log := accepted.result.delivery.log) is not None:
             hooks.run_wrote(connection, context.settings, accepted.record, run_log, now, True)

@@ -60,6 +60,7 @@ class SQLiteStatement:
         self, connection: Connection, all_values: Sequence[Mapping[str, Any]]
     ) -> Iterator[sqlite3.Cursor]:
         sql, arguments = self._compiled.of(connection.dialect, all_values[0])
+        # In C as far as possible, since the statements themselves take only microseconds.
         return map(driver(connection).execute, repeat(sql), map(arguments, all_values))
 
     def _execute(self, connection: Connection, values: Mapping[str, Any]) -> sqlite3.Cursor:
@@ -70,6 +71,7 @@ class SQLiteStatement:
 def _finish(statement: Executable, compiled: SQLCompiler, names: Names) -> _Compiled:
     """Return the statement's text, and the function that returns the values of its question marks."""
     dialect = compiled.dialect
+    # At the first use and not with the first row that is wrong: each statement runs in some test.
     if compiled.post_compile_params:
         raise TypeError(f"a list of values in this statement has no fixed length: {compiled}")
     order = tuple(compiled.positiontup or ())
@@ -94,6 +96,7 @@ def _converted(processor: object, kind: TypeEngine[Any]) -> bool:
 
 def _reader(order: Sequence[str], fixed: Mapping[str, Any]) -> _Arguments:
     """Return the function that returns the values in this order; `fixed` are those that are not given."""
+    # The most frequent case, in C. With one name, `itemgetter` returns no tuple.
     if not fixed and len(order) > 1:
         return itemgetter(*order)
     return lambda values: [values[name] if name in values else fixed[name] for name in order]
