@@ -10,8 +10,8 @@ from typing import Final
 
 from agent.coordinator.features.audits.rules import (
     USELESS,
+    AuditKind,
     Decision,
-    Kind,
     Opinion,
     Standing,
     Verdict,
@@ -73,7 +73,7 @@ def simulate(kinds: Sequence[str], lies: float, seed: int, jobs: int = JOBS) -> 
             continue
         decision, given = _audit(auditors, lie, chance)
         audits, opinions = audits + 1, opinions + len(given)
-        miner = miner.after(Kind.CHECK, decision.verdict, ENGINE, decision.cause)
+        miner = miner.after(AuditKind.CHECK, decision.verdict, ENGINE, decision.cause)
         if is_proven(miner.organic, BOUND):
             return Outcome(job, audits, opinions, auditors)
     return Outcome(None, audits, opinions, auditors)

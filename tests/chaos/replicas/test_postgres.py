@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select
 
-from agent.coordinator.features.replicas.store.connecting import Limits
+from agent.coordinator.features.replicas.store.connecting import ServerLimits
 from agent.coordinator.features.replicas.store.database import PostgresDatabase
 from agent.coordinator.store import access
 from agent.coordinator.store.schema import tables, upgrade
@@ -86,7 +86,7 @@ def test_a_crash_of_the_server_loses_no_answered_change(tmp_path: Path) -> None:
         return stored
 
     with postgres.running() as server:
-        database = PostgresDatabase(server.new_database(), directory=tmp_path, limits=Limits(retry=60))
+        database = PostgresDatabase(server.new_database(), directory=tmp_path, limits=ServerLimits(retry=60))
         database.open(upgrade.prepare)
         stored = asyncio.run(work(database, server))
         found = set(database.read_now(account_ids))

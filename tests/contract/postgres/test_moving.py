@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from nacl.signing import SigningKey
 
-from agent.coordinator.features.replicas.comparison import Comparison, compare
+from agent.coordinator.features.replicas.comparison import CopyComparison, compare
 from agent.coordinator.features.replicas.moved import mark_path
 from agent.coordinator.features.replicas.opening import reading, server_of
 from agent.coordinator.features.replicas.store.moving import Move, moving
@@ -56,7 +56,7 @@ def start(path: Path, settings: DatabaseSettings) -> None:
     open_database(Settings(data_dir=path.parents[1], database=settings), Meter(METRICS)).close()
 
 
-def copied(path: Path, target: DatabaseSettings, *, finish: bool) -> tuple[Move, Comparison]:
+def copied(path: Path, target: DatabaseSettings, *, finish: bool) -> tuple[Move, CopyComparison]:
     with moving(path, server_of(target)) as (move, source):
         for _ in move.copy():
             pass

@@ -28,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from agent.coordinator.features.replicas.store.connecting import Limits, Server, engine
+from agent.coordinator.features.replicas.store.connecting import DatabaseServer, ServerLimits, engine
 from agent.coordinator.features.replicas.store.prepared import PostgresStatement
 from agent.coordinator.store.prepared import STATEMENTS, Prepared
 from support.servers import postgres
@@ -72,14 +72,14 @@ rows = st.lists(
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server() -> Iterator[DatabaseServer]:
     url = postgres.shared().new_database("template0")
-    yield Server(url, Limits())
+    yield DatabaseServer(url, ServerLimits())
     postgres.shared().drop(url)
 
 
 @pytest.fixture
-def connection(server: Server) -> Iterator[Connection]:
+def connection(server: DatabaseServer) -> Iterator[Connection]:
     """Return a connection to an empty table, in a transaction."""
     made = create_engine(
         "postgresql+psycopg://",
@@ -167,7 +167,7 @@ def test_rows_are_found_by_many_keys_in_the_querys_order(connection: Connection)
 def test_a_prepared_plan_reads_no_whole_table(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Even if it was made when the table was small and without statistics: then its rows would be found one after the other."""
     url = postgres.shared().new_database("template0")
-    made = engine(Server(url, Limits()), size=1, read_only=False)
+    made = engine(DatabaseServer(url, ServerLimits()), size=1, read_only=False)
     try:
         with made.begin() as connection:
             items.metadata.create_all(connection)

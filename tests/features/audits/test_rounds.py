@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from agent.coordinator.features.audits.rounds.deciding import one_by_one, parse_answer
-from agent.coordinator.features.audits.rules import Cause
+from agent.coordinator.features.audits.rules import UnprovenCause
 from agent.core.errors import ServiceUnavailable
 
 ANSWER = {"verdict": "fail", "distances": {"a": 1}, "limits": {}, "where": "word 3", "reason": "It differs."}
@@ -25,7 +25,7 @@ def test_an_answer_names_the_miner_as_the_cause_or_nobody() -> None:
     for cause in ("miner", "registration", "", None, 7, []):
         answer = parse_answer({**ANSWER, "cause": cause})
         assert answer is not None
-        assert (answer.cause is Cause.MINER) == (cause == "miner")
+        assert (answer.cause is UnprovenCause.MINER) == (cause == "miner")
 
 
 def test_an_audit_whose_step_fails_does_not_stop_the_others() -> None:

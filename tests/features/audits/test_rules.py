@@ -18,12 +18,12 @@ from agent.coordinator.features.audits.rules import (
     MAX_ERROR,
     MOST_OPINIONS,
     SERIES,
-    Cause,
+    AuditKind,
     Counts,
     Decision,
-    Kind,
     Opinion,
     Standing,
+    UnprovenCause,
     Verdict,
     after_second_opinion,
     decide,
@@ -48,7 +48,7 @@ def opinions(*found: Verdict) -> list[Opinion]:
 def test_the_share_stays_between_floor_and_one_and_only_passes_lower_it(found: list[Verdict]) -> None:
     standing, last = Standing(), 1.0
     for verdict in found:
-        standing = standing.after(Kind.CHECK, verdict, "llm 1")
+        standing = standing.after(AuditKind.CHECK, verdict, "llm 1")
         now = share(standing, "llm 1", FLOOR)
         assert FLOOR <= now <= 1
         assert {Verdict.PASS: now <= last, Verdict.FAIL: now == 1, Verdict.UNPROVEN: now == last}[verdict]
@@ -59,11 +59,13 @@ def test_a_miner_is_trusted_slowly_and_a_new_engine_starts_over() -> None:
     standing = Standing()
     assert share(standing, "llm 1", FLOOR) == 1
     for _ in range(380):
-        standing = standing.after(Kind.CHECK, Verdict.PASS, "llm 1")
+        standing = standing.after(AuditKind.CHECK, Verdict.PASS, "llm 1")
     assert share(standing, "llm 1", FLOOR) == pytest.approx(FLOOR)
     assert share(standing, "llm 2", FLOOR) == 1
     # The failures before count on, so that a new version hides none of them.
-    failed = standing.after(Kind.CHECK, Verdict.FAIL, "llm 1").after(Kind.CHECK, Verdict.PASS, "llm 2")
+    failed = standing.after(AuditKind.CHECK, Verdict.FAIL, "llm 1").after(
+        AuditKind.CHECK, Verdict.PASS, "llm 2"
+    )
     assert (failed.organic.failed, failed.passes) == (1, 1)
 
 
@@ -179,23 +181,25 @@ def test_without_others_to_ask_what_there_is_decides(found: tuple[Verdict, ...],
 
 
 def test_the_miner_has_caused_it_if_half_of_those_say_so_who_prove_nothing() -> None:
-    def cause(*causes: Cause) -> Cause:
+    def cause(*causes: UnprovenCause) -> UnprovenCause:
         found = [Opinion(f"miner_{n}", Verdict.UNPROVEN, cause) for n, cause in enumerate(causes)]
         nobody = Opinion("", Verdict.UNPROVEN)
         decision = decide([*found, nobody], others_can_audit=False)
         assert decision is not None
         return decision.cause
 
-    assert cause() is cause(Cause.OTHER) is Cause.OTHER
-    assert cause(Cause.MINER) is cause(Cause.MINER, Cause.OTHER) is Cause.MINER
-    assert cause(Cause.MINER, Cause.OTHER, Cause.OTHER) is Cause.OTHER
+    assert cause() is cause(UnprovenCause.OTHER) is UnprovenCause.OTHER
+    assert (
+        cause(UnprovenCause.MINER) is cause(UnprovenCause.MINER, UnprovenCause.OTHER) is UnprovenCause.MINER
+    )
+    assert cause(UnprovenCause.MINER, UnprovenCause.OTHER, UnprovenCause.OTHER) is UnprovenCause.OTHER
 
 
 def test_unproven_audits_are_counted_and_fail_only_if_the_registration_is_contradicted() -> None:
     standing = Standing(engine="llm 1", passes=9)
-    for cause in Cause:
-        standing = standing.after(Kind.CHECK, Verdict.UNPROVEN, "llm 1", cause)
-        assert (standing.passes == 0) == (cause is Cause.REGISTRATION)
+    for cause in UnprovenCause:
+        standing = standing.after(AuditKind.CHECK, Verdict.UNPROVEN, "llm 1", cause)
+        assert (standing.passes == 0) == (cause is UnprovenCause.REGISTRATION)
     assert (standing.unproven, standing.at_fault, standing.organic) == (3, 2, Counts(1, 1))
     auditor = Standing().after_opinion(Verdict.UNPROVEN).after_opinion(Verdict.UNPROVEN)
     assert (auditor.unproven, auditor.at_fault, auditor.refuted_in_row) == (2, 0, 0)

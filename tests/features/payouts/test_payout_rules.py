@@ -12,7 +12,7 @@ from agent.coordinator.features.payouts.rules import (
     BATCHES,
     DAY_SECONDS,
     PAYMENTS,
-    Candidate,
+    PayoutCandidate,
     PayoutEvent,
     Terms,
     choose,
@@ -28,7 +28,7 @@ from aitbc.leaves.payouts import converted
 units = st.integers(-(10**12), 10**12)
 candidates = st.lists(
     st.builds(
-        Candidate,
+        PayoutCandidate,
         miner_id=st.integers(0, 10**6).map("m{}".format),
         address=st.sampled_from([None, "a"]),
         balance=units,
@@ -52,7 +52,7 @@ def terms(**changes: Any) -> Terms:
 
 
 @given(found=candidates)
-def test_each_miner_with_money_is_paid_once_or_has_a_reason(found: list[Candidate]) -> None:
+def test_each_miner_with_money_is_paid_once_or_has_a_reason(found: list[PayoutCandidate]) -> None:
     selection = choose(found, terms())
     paid = [one.miner_id for one in selection.payments]
     omitted = [miner_id for miner_id, _, _ in selection.omitted]
@@ -73,17 +73,17 @@ def test_each_miner_with_money_is_paid_once_or_has_a_reason(found: list[Candidat
 
 def test_the_reasons_name_what_is_missing() -> None:
     found = [
-        Candidate("excluded", "a", 500, 0, 1.0, excluded=True),
-        Candidate("few", "a", 99, 0, 1.0),
-        Candidate("held", "a", 500, 500, 1.0),
-        Candidate("new", "a", 500, 0, 3.0),
-        Candidate("nowhere", None, 500, 0, 1.0),
+        PayoutCandidate("excluded", "a", 500, 0, 1.0, excluded=True),
+        PayoutCandidate("few", "a", 99, 0, 1.0),
+        PayoutCandidate("held", "a", 500, 500, 1.0),
+        PayoutCandidate("new", "a", 500, 0, 3.0),
+        PayoutCandidate("nowhere", None, 500, 0, 1.0),
     ]
     reasons = {miner_id: reason.value for miner_id, _, reason in choose(found, terms()).omitted}
     assert reasons == {
         "excluded": "excluded", "few": "below_minimum", "held": "on_hold", "new": "new", "nowhere": "no_address"
     }  # fmt: skip
-    tiny = choose([Candidate("m", "a", 500, 0, 1.0)], terms(convert=lambda _: Decimal(0)))
+    tiny = choose([PayoutCandidate("m", "a", 500, 0, 1.0)], terms(convert=lambda _: Decimal(0)))
     assert [reason for _, _, reason in tiny.omitted] == [Omitted.BELOW_MINIMUM]
 
 

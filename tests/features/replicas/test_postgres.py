@@ -18,9 +18,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, insert, select, text
 
 from agent.coordinator.features.replicas.store import database as engine
-from agent.coordinator.features.replicas.store.connecting import Limits, Server, driver, reading
+from agent.coordinator.features.replicas.store.connecting import DatabaseServer, ServerLimits, driver, reading
 from agent.coordinator.features.replicas.store.database import PostgresDatabase
-from agent.coordinator.features.replicas.store.failures import Failure, classify
+from agent.coordinator.features.replicas.store.failures import DatabaseFailure, classify
 from agent.coordinator.store import access, ledger
 from agent.coordinator.store.database import StaleRead
 from agent.coordinator.store.schema import migrations, tables, upgrade
@@ -69,7 +69,7 @@ def end_connection(connection: Connection) -> None:
 
 
 def test_a_new_database_has_the_declared_tables(url: str) -> None:
-    with reading(Server(url, Limits())) as connection:
+    with reading(DatabaseServer(url, ServerLimits())) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
 
@@ -92,7 +92,7 @@ def test_an_older_schema_is_upgraded_without_losing_data(tmp_path: Path) -> None
         thread.join()
     assert write(databases[0], add_account, "account_1") == "account_1"
     assert databases[1].read_now(account_ids) == ["account_0", "account_1"]
-    with reading(Server(url, Limits())) as connection:
+    with reading(DatabaseServer(url, ServerLimits())) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
     for database in databases:
@@ -167,7 +167,7 @@ def test_a_connection_that_breaks_during_the_commit_repeats_nothing_that_was_sto
 
 def test_a_server_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> None:
     url = "postgresql://postgres@/nothing?host=" + str(tmp_path)
-    database = PostgresDatabase(url, directory=tmp_path, limits=Limits(retry=0.05))
+    database = PostgresDatabase(url, directory=tmp_path, limits=ServerLimits(retry=0.05))
     with pytest.raises(
         ConfigurationError, match=r"The database nothing on .* cannot be used: .*Check database.url"
     ):
@@ -230,7 +230,7 @@ def test_a_pooler_that_forgets_prepared_statements_costs_a_repetition(
 
 
 def test_statements_and_locks_have_time_limits(url: str, tmp_path: Path) -> None:
-    limits = Limits(statement=0.2, lock=0.05, retry=0.1)
+    limits = ServerLimits(statement=0.2, lock=0.05, retry=0.1)
     database = PostgresDatabase(url, directory=tmp_path, limits=limits)
     database.open(upgrade.prepare)
     write(database, add_account, "account_1")
@@ -279,5 +279,5 @@ def test_a_duplicate_is_repeated_only_a_few_times(database: PostgresDatabase) ->
 
     with pytest.raises(Exception, match="duplicate key") as caught:
         write(database, add_twice)
-    assert classify(caught.value) is Failure.DUPLICATE
+    assert classify(caught.value) is DatabaseFailure.DUPLICATE
     assert len(tries) == engine.DUPLICATES + 1

@@ -13,7 +13,7 @@ import pytest
 from agent.coordinator.blobs.directory import ArtifactDirectory
 from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.features.tus.growing_files import UploadDirectory
-from agent.coordinator.features.tus.headers import Checksum, Segment
+from agent.coordinator.features.tus.headers import Checksum, UploadSegment
 from agent.coordinator.features.tus.segments import SegmentedUploads
 from agent.coordinator.features.tus.turns import Interrupted, UploadStore
 from agent.core.errors import ChecksumMismatch, PayloadTooLarge
@@ -56,10 +56,10 @@ class Row:
 
     def __init__(self) -> None:
         self.received = 0
-        self.segments: list[Segment] = []
+        self.segments: list[UploadSegment] = []
         self.sha256: str | None = None
 
-    async def save(self, received: int, segments: Sequence[Segment], sha256: str | None) -> None:
+    async def save(self, received: int, segments: Sequence[UploadSegment], sha256: str | None) -> None:
         self.received, self.sha256 = received, sha256
         self.segments = [segment for segment in self.segments if segment.start < received]
         self.segments += segments

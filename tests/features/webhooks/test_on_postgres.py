@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from agent.coordinator.features.webhooks import store
-from agent.coordinator.features.webhooks.store import Delivery
+from agent.coordinator.features.webhooks.store import StoredDelivery
 from agent.coordinator.store.database import Connection
 from support.jobs import submit
 from support.server import Served
@@ -22,7 +22,7 @@ def test_two_senders_do_not_send_the_same_message(served: Served, client: httpx.
     url = served.context.database.server.url
     account_id, job_id = client.get("/v1/wallet").json()["account_id"], submit(client)
     now = time.time() + 10_000  # the coordinator's own sender leaves it alone
-    delivery = Delivery(
+    delivery = StoredDelivery(
         "wh_1", job_id, account_id, "https://example.com/", "lane", "job.completed", "{}", now
     )
     served.do(lambda context: context.database.write(store.enqueue, delivery, now))

@@ -15,7 +15,7 @@ from agent.cli.commands.operators.fsck import NOT_VALID
 from agent.cli.commands.operators.receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
-from agent.coordinator.features.replicas.comparison import Comparison, compare
+from agent.coordinator.features.replicas.comparison import CopyComparison, compare
 from agent.coordinator.features.replicas.opening import reading, server_of
 from agent.coordinator.features.replicas.store.sums import row_counts
 from agent.coordinator.installed import EXAMINERS
@@ -90,7 +90,7 @@ def _target(settings: Settings, to: str) -> DatabaseSettings:
 
 def _moved(
     settings: Settings, target: DatabaseSettings, move: Move, source: Connection, *, as_json: bool
-) -> Comparison:
+) -> CopyComparison:
     """Copy, compare, and put the target into use. Exits with `NOT_VALID` if the copy differs."""
     key = own_log_key(settings)
     try:
@@ -160,7 +160,7 @@ def _configure(settings_file: Reading, to: str) -> None:
     replace_settings(path, edited(content, {("database", "url"): to}))
 
 
-def _as_json(comparison: Comparison | None, move: Move) -> dict[str, Any]:
+def _as_json(comparison: CopyComparison | None, move: Move) -> dict[str, Any]:
     if comparison is None:
         return {"moved": "before"}
     examination = comparison.examination
@@ -177,7 +177,7 @@ def _as_json(comparison: Comparison | None, move: Move) -> dict[str, Any]:
     }
 
 
-def _print(path: Path, move: Move, comparison: Comparison) -> None:
+def _print(path: Path, move: Move, comparison: CopyComparison) -> None:
     examination = comparison.examination
     typer.echo(
         f"{path} is moved to {move.target}: {sum(comparison.rows.values())} rows in {len(comparison.rows)} tables, "

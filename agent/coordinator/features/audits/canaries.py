@@ -34,7 +34,7 @@ ACCOUNT_NAME: Final = "batches"
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class CanaryDraw:
     """Ids and secret random numbers for one submission: which miner gets it, and when the canary is due next."""
 
     job_id: str
@@ -138,7 +138,7 @@ async def submit_due(context: Context) -> int:
     due = await context.database.read(canaries.find_due, context.clock())
 
     async def submit(canary_id: str) -> None:
-        draw = Draw(context.new_id("job"), context.new_id("tx"), random_number(), random_number())
+        draw = CanaryDraw(context.new_id("job"), context.new_id("tx"), random_number(), random_number())
         await context.database.write(_submit, context, canary_id, draw)
 
     await one_by_one(due, submit)
@@ -147,7 +147,7 @@ async def submit_due(context: Context) -> int:
     return len(due)
 
 
-def _submit(connection: Connection, context: Context, canary_id: str, draw: Draw) -> None:
+def _submit(connection: Connection, context: Context, canary_id: str, draw: CanaryDraw) -> None:
     """Submit a canary for a random miner that can run it, and set when it is due again: after an exponentially distributed time."""
     canary = canaries.find(connection, canary_id)
     # It may have been deleted since the due ones were read.
@@ -174,7 +174,7 @@ def _submit(connection: Connection, context: Context, canary_id: str, draw: Draw
 
 
 def _target(
-    connection: Connection, context: Context, job: Waiting, draw: Draw, now: float
+    connection: Connection, context: Context, job: Waiting, draw: CanaryDraw, now: float
 ) -> KnownMiner | None:
     situation = Situation((), now)
     fitting = [
@@ -187,7 +187,7 @@ def _target(
     return fitting[int(draw.miner * len(fitting))] if fitting else None
 
 
-def _job(context: Context, canary: CanaryRecord, source: JobRecord, draw: Draw) -> JobRecord:
+def _job(context: Context, canary: CanaryRecord, source: JobRecord, draw: CanaryDraw) -> JobRecord:
     payload = canonical_json({**orjson.loads(canary.spec), "job_id": draw.job_id})
     return JobRecord(
         life=Job(

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.registered import contradiction
-from agent.coordinator.features.audits.rules import Kind, share, surcharge
+from agent.coordinator.features.audits.rules import AuditKind, share, surcharge
 from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.hooks import AcceptedResult
@@ -33,7 +33,7 @@ UNPROVEN_OLD: Final = "The job was submitted to an earlier version, whose reques
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class AuditDraw:
     """What decides whether a result is audited: secret random bytes, and the time of the draw."""
 
     secret: bytes
@@ -69,7 +69,7 @@ def results_accepted(
 ) -> None:
     """Have results audited that are drawn, or that certainly are."""
     for result in results:
-        choose(connection, context, result, Draw(random_bytes(_BYTES + _ID_BYTES), now))
+        choose(connection, context, result, AuditDraw(random_bytes(_BYTES + _ID_BYTES), now))
 
 
 def has_auditor(connection: Connection, context: Context, service: str, miner_id: str) -> bool:
@@ -90,7 +90,7 @@ def has_auditor(connection: Connection, context: Context, service: str, miner_id
     return cached
 
 
-def choose(connection: Connection, context: Context, result: AcceptedResult, drawn: Draw) -> None:
+def choose(connection: Connection, context: Context, result: AcceptedResult, drawn: AuditDraw) -> None:
     """Have a completed job audited if it is chosen: its client's wish or a known answer decides, or else the draw.
 
     A job for a miner or an offer that its client has chosen is audited only at the client's wish, because the auditor would see it.
@@ -127,7 +127,7 @@ def choose(connection: Connection, context: Context, result: AcceptedResult, dra
         AuditRecord(
             audit_id=drawn.audit_id,
             root=drawn.audit_id,
-            kind=(Kind.CHECK if restrictions.canary is None else Kind.CANARY).value,
+            kind=(AuditKind.CHECK if restrictions.canary is None else AuditKind.CANARY).value,
             job_id=record.job_id,
             account_id=record.account_id,
             miner_id=statement.miner_id,

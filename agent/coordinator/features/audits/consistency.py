@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.coordinator.features.audits.rules import Kind, Verdict
+from agent.coordinator.features.audits.rules import AuditKind, Verdict
 from agent.coordinator.features.audits.store import audits, leaves
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.files.examination import Find
@@ -24,7 +24,7 @@ def examine(connection: Connection, _origin: str, find: Find) -> tuple[str, int]
     overturned = {
         record.root
         for record in decided.values()
-        if record.kind == Kind.SECOND_OPINION and record.opinion == Verdict.PASS
+        if record.kind == AuditKind.SECOND_OPINION and record.opinion == Verdict.PASS
     }
     references: set[str] = set()
     for reference, content in leaves.verdicts(connection):
@@ -44,7 +44,7 @@ def examine(connection: Connection, _origin: str, find: Find) -> tuple[str, int]
             find("verdict", reference, f"the log and the database differ in {', '.join(differing)}")
     for record in decided.values():
         # Third opinions have no leaf of their own: that of the audit has all of them.
-        if (record.is_root or record.kind == Kind.SECOND_OPINION) and record.audit_id not in references:
+        if (record.is_root or record.kind == AuditKind.SECOND_OPINION) and record.audit_id not in references:
             find("unlogged", record.audit_id, "the verdict has no leaf in the log")
         if record.enforced and f"{record.audit_id}{SANCTION}" not in references:
             find("unlogged", record.audit_id, "the sanction has no leaf in the log")

@@ -38,7 +38,7 @@ class Verdict(StrEnum):
     UNPROVEN = "unproven"
 
 
-class Cause(StrEnum):
+class UnprovenCause(StrEnum):
     """Why an audit proves nothing.
 
     `miner`: what the audited miner sent or stated cannot be compared. `registration`: its statement contradicts its registration.
@@ -49,7 +49,7 @@ class Cause(StrEnum):
     REGISTRATION = "registration"
 
 
-class Kind(StrEnum):
+class AuditKind(StrEnum):
     """The purpose of an audit job. The first and the second begin an audit; the others belong to one."""
 
     CHECK = "check"
@@ -99,18 +99,20 @@ class Standing:
     at_fault: int = 0
     refuted_in_row: int = 0
 
-    def counts(self, kind: Kind) -> Counts:
+    def counts(self, kind: AuditKind) -> Counts:
         """Return the counts to which an audit of this kind belongs."""
-        return self.canaries if kind is Kind.CANARY else self.organic
+        return self.canaries if kind is AuditKind.CANARY else self.organic
 
-    def after(self, kind: Kind, verdict: Verdict, engine: str, cause: Cause = Cause.OTHER) -> Standing:
+    def after(
+        self, kind: AuditKind, verdict: Verdict, engine: str, cause: UnprovenCause = UnprovenCause.OTHER
+    ) -> Standing:
         """Return a miner's standing after the decision of an audit.
 
         An unproven one is only counted, except that a statement that contradicts the miner's registration counts like a failure.
         """
         if verdict is Verdict.UNPROVEN:
             counted = replace(self, unproven=self.unproven + 1, at_fault=self.at_fault + bool(cause))
-            if cause is not Cause.REGISTRATION:
+            if cause is not UnprovenCause.REGISTRATION:
                 return counted
             return counted.after(kind, Verdict.FAIL, engine)
         failed = verdict is Verdict.FAIL
@@ -128,12 +130,12 @@ class Standing:
         """Return an auditor's standing after two others have agreed on what it could not prove."""
         return replace(self, at_fault=self.at_fault + 1, refuted_in_row=self.refuted_in_row + 1)
 
-    def without_failure(self, kind: Kind) -> Standing:
+    def without_failure(self, kind: AuditKind) -> Standing:
         """Return the standing without a failure that a second opinion has not confirmed."""
         return self._with(kind, self.counts(kind).less_a_failure())
 
-    def _with(self, kind: Kind, counts: Counts) -> Standing:
-        if kind is Kind.CANARY:
+    def _with(self, kind: AuditKind, counts: Counts) -> Standing:
+        if kind is AuditKind.CANARY:
             return replace(self, canaries=counts)
         return replace(self, organic=counts)
 
@@ -199,7 +201,7 @@ class Opinion:
 
     auditor_id: str
     verdict: Verdict
-    cause: Cause = Cause.OTHER
+    cause: UnprovenCause = UnprovenCause.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,7 @@ class Decision:
     verdict: Verdict
     odd_ones: tuple[str, ...] = ()
     refuted: tuple[str, ...] = ()
-    cause: Cause = Cause.OTHER
+    cause: UnprovenCause = UnprovenCause.OTHER
 
 
 def decide(
@@ -251,12 +253,16 @@ def decide(
     return Decision(Verdict.UNPROVEN, cause=_cause(opinions))
 
 
-def _cause(opinions: Sequence[Opinion]) -> Cause:
+def _cause(opinions: Sequence[Opinion]) -> UnprovenCause:
     """Return why nothing is proven: through the miner if at least half of the auditors that prove nothing say so."""
     causes = [
         opinion.cause for opinion in opinions if opinion.verdict is Verdict.UNPROVEN and opinion.auditor_id
     ]
-    return Cause.MINER if causes and causes.count(Cause.MINER) * 2 >= len(causes) else Cause.OTHER
+    return (
+        UnprovenCause.MINER
+        if causes and causes.count(UnprovenCause.MINER) * 2 >= len(causes)
+        else UnprovenCause.OTHER
+    )
 
 
 def after_second_opinion(verdict: Verdict, second: Verdict) -> Verdict:

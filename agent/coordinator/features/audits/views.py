@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from agent.coordinator.features.audits.rules import Kind, Verdict, error_probability
+from agent.coordinator.features.audits.rules import AuditKind, Verdict, error_probability
 from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.hooks import JobFields, View
@@ -144,7 +144,7 @@ def _second_opinion(
     if audit is None or audit.miner_id != miner_id or not audit.is_root or audit.decided_at is None:
         raise _unknown(audit_id)
     root, *opinions = audits.lock(connection, audit_id)
-    requested = next((opinion for opinion in opinions if opinion.kind == Kind.SECOND_OPINION), None)
+    requested = next((opinion for opinion in opinions if opinion.kind == AuditKind.SECOND_OPINION), None)
     # A repeated request returns the opinion that was asked for, instead of an error.
     if requested is not None:
         return _view(context, requested)
@@ -158,7 +158,7 @@ def _second_opinion(
             f"The time for a second opinion about {audit_id} has passed; it ends "
             f"{context.settings.audits.second_opinion_seconds / 3600:g} hours after the verdict."
         )
-    second = root.another(Kind.SECOND_OPINION, new_id, now)
+    second = root.another(AuditKind.SECOND_OPINION, new_id, now)
     audits.add(connection, second)
     return _view(context, second)
 

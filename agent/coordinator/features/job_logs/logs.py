@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.coordinator.features.job_logs import store
-from agent.coordinator.features.job_logs.store import RunLog
+from agent.coordinator.features.job_logs.store import StoredLog
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.jobs import own
@@ -14,7 +14,7 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Forbidden
 from agent.core.job_log import Line, bounded
 from agent.core.values.quantities import format_time
-from agent.protocol.messages import RunLog as SentLog
+from agent.protocol.messages import RunLog
 from agent.settings import CoordinatorSettings
 from aitbc.answers.jobs import JobLog, JobLogEntry
 
@@ -23,7 +23,7 @@ def run_wrote(
     connection: Connection,
     settings: CoordinatorSettings,
     record: JobRecord,
-    run_log: SentLog,
+    run_log: RunLog,
     now: float,
     ends: bool,
 ) -> Sequence[Line]:
@@ -42,23 +42,23 @@ def run_wrote(
         space -= line.size
         added.append(line)
     if added:
-        log = RunLog(max(1, record.life.attempts), added, cut)
+        log = StoredLog(max(1, record.life.attempts), added, cut)
         store.append(connection, record.job_id, fence, log, now)
         store.forget_older_runs(connection, record.job_id, settings.max_job_log_runs)
     return added
 
 
 def _replace(
-    connection: Connection, settings: CoordinatorSettings, record: JobRecord, run_log: SentLog, now: float
+    connection: Connection, settings: CoordinatorSettings, record: JobRecord, run_log: RunLog, now: float
 ) -> None:
     """Store the whole log of a run that ends."""
     lines, cut = bounded(_lines(record, run_log, now), settings.max_job_log)
-    log = RunLog(max(1, record.life.attempts), lines, cut or run_log.truncated)
+    log = StoredLog(max(1, record.life.attempts), lines, cut or run_log.truncated)
     store.replace(connection, record.job_id, record.life.fence, log, now)
     store.forget_older_runs(connection, record.job_id, settings.max_job_log_runs)
 
 
-def _lines(record: JobRecord, run_log: SentLog, now: float) -> list[Line]:
+def _lines(record: JobRecord, run_log: RunLog, now: float) -> list[Line]:
     # The miner's clock may be wrong: times before the run and in the future are corrected.
     begun = min(record.life.lease.assigned_at if record.life.lease is not None else now, now)
     return [Line(line.time, line.source, line.text).cleaned(begun, now) for line in run_log.entries]

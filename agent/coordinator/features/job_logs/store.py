@@ -16,7 +16,7 @@ PRUNED_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class RunLog:
+class StoredLog:
     """The lines of one run, or a part of them. `attempt` counts the job's runs from 1."""
 
     attempt: int
@@ -31,7 +31,7 @@ def size_of(connection: Connection, job_id: str, fence: int) -> int:
     return int(connection.execute(run).scalar_one())
 
 
-def append(connection: Connection, job_id: str, fence: int, log: RunLog, now: float) -> None:
+def append(connection: Connection, job_id: str, fence: int, log: StoredLog, now: float) -> None:
     """Add a part to the log of a run."""
     newest = select(func.coalesce(func.max(job_logs.c.part), 0))
     part = connection.execute(newest.where(job_logs.c.job_id == job_id, job_logs.c.fence == fence))
@@ -48,7 +48,7 @@ def append(connection: Connection, job_id: str, fence: int, log: RunLog, now: fl
     connection.execute(insert(job_logs), values)
 
 
-def replace(connection: Connection, job_id: str, fence: int, log: RunLog, now: float) -> None:
+def replace(connection: Connection, job_id: str, fence: int, log: StoredLog, now: float) -> None:
     """Store the whole log of a run in place of the parts that arrived before its end."""
     connection.execute(delete(job_logs).where(job_logs.c.job_id == job_id, job_logs.c.fence == fence))
     append(connection, job_id, fence, log, now)
@@ -72,7 +72,7 @@ def forget_older_runs(connection: Connection, job_id: str, runs: int) -> None:
         connection.execute(oldest.values(truncated=1))
 
 
-def of_job(connection: Connection, job_id: str) -> Iterable[RunLog]:
+def of_job(connection: Connection, job_id: str) -> Iterable[StoredLog]:
     """Return the parts of the logs of a job's runs, oldest first."""
     rows = connection.execute(
         select(job_logs.c.attempt, job_logs.c.entries, job_logs.c.truncated)
@@ -80,7 +80,7 @@ def of_job(connection: Connection, job_id: str) -> Iterable[RunLog]:
         .order_by(job_logs.c.fence, job_logs.c.part)
     )
     return [
-        RunLog(attempt, [Line(*entry) for entry in orjson.loads(entries)], bool(truncated))
+        StoredLog(attempt, [Line(*entry) for entry in orjson.loads(entries)], bool(truncated))
         for attempt, entries, truncated in rows
     ]
 

@@ -24,7 +24,7 @@ _of_job = Prepared(
 
 
 @dataclass(frozen=True, slots=True)
-class LabelCount:
+class CountedLabel:
     """How many jobs have a label."""
 
     key: str
@@ -71,7 +71,7 @@ def narrowing(labels: Sequence[Label], account_id: str | None) -> Narrowing:
 
 def counts(
     connection: Connection, *, account_id: str | None, key: str | None, limit: int
-) -> list[LabelCount]:
+) -> list[CountedLabel]:
     """Return the labels with this key, or all, those of most jobs first. `account_id` None means the jobs of all accounts."""
     columns = (job_labels.c.key, job_labels.c.value)
     number = func.count()
@@ -80,7 +80,7 @@ def counts(
         query = query.where(job_labels.c.account_id == account_id)
     if key is not None:
         query = query.where(job_labels.c.key == key)
-    return [LabelCount(*row) for row in connection.execute(query)]
+    return [CountedLabel(*row) for row in connection.execute(query)]
 
 
 def forget(connection: Connection, job_ids: Sequence[str]) -> None:

@@ -62,7 +62,7 @@ _of_job = Prepared(
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedOffer:
     """An offer and the evidence about its miner."""
 
     offer: Offer
@@ -130,7 +130,7 @@ def available(
     limit: int,
     now: float,
     seen_after: float,
-) -> list[Listed]:
+) -> list[ListedOffer]:
     """Return offers that can be accepted now, the cheapest first: those of miners that are online and not paused."""
     conditions: list[ColumnElement[bool]] = [
         or_(offers.c.expires_at.is_(None), offers.c.expires_at > now),
@@ -151,7 +151,9 @@ def available(
         .limit(limit)
     )
     return [
-        Listed(_offer(row), NOTHING if row.good is None else Evidence(row.good, row.bad, row.evidence_at))
+        ListedOffer(
+            _offer(row), NOTHING if row.good is None else Evidence(row.good, row.bad, row.evidence_at)
+        )
         for row in connection.execute(query)
     ]
 

@@ -9,7 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from agent.coordinator.features.openai.form import FILE, read_form
 from agent.coordinator.features.openai.neutral import Only
-from agent.coordinator.features.openai.serving import Submission, invalid_results, made_file, service, submit
+from agent.coordinator.features.openai.serving import (
+    AnswerSubmission,
+    invalid_results,
+    made_file,
+    service,
+    submit,
+)
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
@@ -104,7 +110,7 @@ async def create(
     content_type: str | None,
     chunks: AsyncIterable[bytes],
     key: str | None,
-) -> tuple[Submission, SpeechRequest]:
+) -> tuple[AnswerSubmission, SpeechRequest]:
     """Store the file of a form as the caller's artifact and submit the job. See `serving.submit`."""
 
     async def store(name: str, media_type: str, content: AsyncIterable[bytes]) -> Artifact:
@@ -201,7 +207,7 @@ def transcription(
 
 
 async def subtitles(
-    submission: Submission, request: SpeechRequest, result: TranscribeResult
+    submission: AnswerSubmission, request: SpeechRequest, result: TranscribeResult
 ) -> AsyncIterator[bytes]:
     """Yield the subtitle file of the job's results. Raises `AnswerInvalid` if there is none."""
     written = [file for file in result.files if file.name.endswith(f".{request.response_format}")]

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from agent.coordinator.features.openai import message_images
 from agent.coordinator.features.openai.neutral import Only
-from agent.coordinator.features.openai.serving import Submission, service, submit
+from agent.coordinator.features.openai.serving import AnswerSubmission, service, submit
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.requests import JobOptions
@@ -321,7 +321,7 @@ class ChatRequest(TextRequest):
         return self
 
 
-async def create(context: Context, caller: Caller, request: ChatRequest, key: str | None) -> Submission:
+async def create(context: Context, caller: Caller, request: ChatRequest, key: str | None) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     form = request.response_format

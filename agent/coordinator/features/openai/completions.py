@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent.coordinator.features.openai.chat import SERVICE, TextRequest
 from agent.coordinator.features.openai.neutral import Only
-from agent.coordinator.features.openai.serving import Submission, service, submit
+from agent.coordinator.features.openai.serving import AnswerSubmission, service, submit
 from agent.coordinator.features.openai.writing import Added, Chunks
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
@@ -60,7 +60,9 @@ class CompletionRequest(TextRequest):
     suffix: Annotated[Any, Only("")] = None
 
 
-async def create(context: Context, caller: Caller, request: CompletionRequest, key: str | None) -> Submission:
+async def create(
+    context: Context, caller: Caller, request: CompletionRequest, key: str | None
+) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
     limit = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
     parameters = {**request.sampling(), "prompt": request.prompt, "raw": True, "max_tokens": limit}
@@ -111,7 +113,7 @@ class Completion(BaseModel, defer_build=True):
     usage: Usage | None = None
 
 
-def completion(submission: Submission, result: InferenceResult) -> Completion:
+def completion(submission: AnswerSubmission, result: InferenceResult) -> Completion:
     """Return the complete answer."""
     choices = [
         CompletionChoice(
@@ -128,7 +130,7 @@ def completion(submission: Submission, result: InferenceResult) -> Completion:
 class CompletionChunks(Chunks):
     """See `writing.Chunks`."""
 
-    def __init__(self, submission: Submission, *, usage: bool) -> None:
+    def __init__(self, submission: AnswerSubmission, *, usage: bool) -> None:
         self._submission = submission
         self._usage = usage
         self._lengths: Counter[int] = Counter()
@@ -174,7 +176,7 @@ def _logprobs(tokens: Sequence[TokenLogprob], offset: int) -> CompletionLogprobs
     )
 
 
-def _of(submission: Submission, choices: list[CompletionChoice], **usage: Usage) -> Completion:
+def _of(submission: AnswerSubmission, choices: list[CompletionChoice], **usage: Usage) -> Completion:
     return Completion(
         id=submission.job_id,
         object="text_completion",

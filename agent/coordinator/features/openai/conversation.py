@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from agent.coordinator.features.openai.chat import CalledFunction, FunctionCall
-from agent.coordinator.features.openai.serving import Submission
+from agent.coordinator.features.openai.serving import AnswerSubmission
 from agent.coordinator.features.openai.writing import Added, Chunks
 from aitbc.answers.fields import example
 from runners.llm.request import Answer, FinishReason, InferenceResult, TokenLogprob, Usage
@@ -66,7 +66,7 @@ class ChatCompletion(BaseModel, defer_build=True):
     usage: Usage
 
 
-def completion(submission: Submission, result: InferenceResult) -> ChatCompletion:
+def completion(submission: AnswerSubmission, result: InferenceResult) -> ChatCompletion:
     """Return the complete answer."""
     return ChatCompletion(
         id=submission.job_id,
@@ -149,7 +149,7 @@ class ChatCompletionChunk(BaseModel, defer_build=True):
 class ChatChunks(Chunks):
     """See `writing.Chunks`."""
 
-    def __init__(self, submission: Submission, *, answers: int, usage: bool) -> None:
+    def __init__(self, submission: AnswerSubmission, *, answers: int, usage: bool) -> None:
         self._submission = submission
         self._answers = answers
         self._usage = usage

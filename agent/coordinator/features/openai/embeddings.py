@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from agent.coordinator.features.openai.serving import Submission, service, submit
+from agent.coordinator.features.openai.serving import AnswerSubmission, service, submit
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.requests import JobOptions
@@ -47,7 +47,9 @@ class EmbeddingsRequest(JobOptions):
     user: Annotated[str, Field(max_length=500)] | None = None
 
 
-async def create(context: Context, caller: Caller, request: EmbeddingsRequest, key: str | None) -> Submission:
+async def create(
+    context: Context, caller: Caller, request: EmbeddingsRequest, key: str | None
+) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
     parameters = {"model": request.model, "input": request.input, "dimensions": request.dimensions}
     return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names={})
@@ -79,7 +81,7 @@ class Embeddings(BaseModel, defer_build=True):
     usage: EmbeddingUsage
 
 
-def embeddings(submission: Submission, result: EmbeddingResult, *, encoded: bool) -> Embeddings:
+def embeddings(submission: AnswerSubmission, result: EmbeddingResult, *, encoded: bool) -> Embeddings:
     """Return the answer."""
     data = [
         Embedding(index=index, embedding=_encoded(vector) if encoded else vector)

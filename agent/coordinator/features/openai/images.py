@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agent.coordinator.features.openai.neutral import Only
-from agent.coordinator.features.openai.serving import Submission, made_file, service, submit
+from agent.coordinator.features.openai.serving import AnswerSubmission, made_file, service, submit
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files.links import link_to
@@ -85,7 +85,9 @@ class ImageRequest(JobOptions):
         return self
 
 
-async def create(context: Context, caller: Caller, request: ImageRequest, key: str | None) -> Submission:
+async def create(
+    context: Context, caller: Caller, request: ImageRequest, key: str | None
+) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
     request_fields = request.model_dump(
         mode="json",
@@ -139,7 +141,7 @@ class Images(BaseModel, defer_build=True):
 
 
 def _images(
-    submission: Submission, request: ImageRequest, generated: GeneratedImages, data: list[Image]
+    submission: AnswerSubmission, request: ImageRequest, generated: GeneratedImages, data: list[Image]
 ) -> Images:
     size = f"{generated.images[0].width}x{generated.images[0].height}"
     return Images(
@@ -148,7 +150,7 @@ def _images(
 
 
 async def linked(
-    submission: Submission, request: ImageRequest, generated: GeneratedImages, base: str
+    submission: AnswerSubmission, request: ImageRequest, generated: GeneratedImages, base: str
 ) -> Images:
     """Return the answer with signed links to the images. `base` is this server's address.
 
@@ -164,7 +166,7 @@ async def linked(
 
 
 async def encoded(
-    submission: Submission, request: ImageRequest, generated: GeneratedImages
+    submission: AnswerSubmission, request: ImageRequest, generated: GeneratedImages
 ) -> AsyncIterator[bytes]:
     """Yield the answer, images included, as pieces of JSON. Its size depends on the miner, so it is never whole in memory.
 

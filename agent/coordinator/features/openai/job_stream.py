@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from pydantic import BaseModel
 
 from agent.coordinator.features.openai.errors import AnswerChanged
-from agent.coordinator.features.openai.serving import ResultT, Submission, drop, made
+from agent.coordinator.features.openai.serving import AnswerSubmission, ResultT, drop, made
 from agent.coordinator.feed.hub import Message, Subscription
 from agent.coordinator.operations.jobs import jobs
 from agent.core.errors import ApiError
@@ -34,7 +34,7 @@ def error_chunk(error: Mapping[str, Any]) -> BaseModel:
 class JobStream:
     """A job whose answer is streamed. Call `begin` as soon as the job is submitted, and always `close`."""
 
-    def __init__(self, submission: Submission, watch: AsyncExitStack, news: Subscription) -> None:
+    def __init__(self, submission: AnswerSubmission, watch: AsyncExitStack, news: Subscription) -> None:
         self.submission = submission
         self._watch = watch
         self._news = news
@@ -42,7 +42,7 @@ class JobStream:
         self._ended = False
 
     @classmethod
-    async def begin(cls, submission: Submission) -> Self:
+    async def begin(cls, submission: AnswerSubmission) -> Self:
         """Subscribe to the job's events."""
         watch = AsyncExitStack()
         news = await watch.enter_async_context(submission.context.feed.subscribe(submission.job_id))

@@ -32,7 +32,7 @@ from agent.coordinator.features.openai.form import form_schema
 from agent.coordinator.features.openai.job_stream import JobStream, error_chunk
 from agent.coordinator.features.openai.responses import calls, response
 from agent.coordinator.features.openai.responses.events import ResponseEvent, ResponseEvents
-from agent.coordinator.features.openai.serving import Submission, result
+from agent.coordinator.features.openai.serving import AnswerSubmission, result
 from agent.coordinator.features.openai.transcript_stream import TranscriptStream
 from agent.coordinator.features.openai.writing import Chunks, Writing
 from agent.coordinator.http.large_json import LargeJsonRoute
@@ -273,21 +273,21 @@ def _base(context: ContextOf, request: Request) -> str:
     return f"{request.base_url}".rstrip("/") + prefix
 
 
-def _names(submission: Submission) -> dict[str, str]:
+def _names(submission: AnswerSubmission) -> dict[str, str]:
     """Return the header that names the job, for its receipt."""
     return {"X-Job-ID": submission.job_id}
 
 
-def _json(submission: Submission, answer: BaseModel) -> Response:
+def _json(submission: AnswerSubmission, answer: BaseModel) -> Response:
     return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=_names(submission))
 
 
-def _text(submission: Submission, answer: BaseModel) -> Response:
+def _text(submission: AnswerSubmission, answer: BaseModel) -> Response:
     """Return a text answer, in which null is a value."""
     return JSONResponse(answer.model_dump(mode="json", exclude_unset=True), headers=_names(submission))
 
 
-async def _stream(request: Request, submission: Submission, form: Chunks) -> Response:
+async def _stream(request: Request, submission: AnswerSubmission, form: Chunks) -> Response:
     writing = await Writing.begin(submission)
     frames = _frames(writing.chunks(form), request.scope["request_id"], form.failure)
     return _TextStream(writing, frames, _names(submission))

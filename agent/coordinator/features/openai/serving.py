@@ -36,7 +36,7 @@ ResultT = TypeVar("ResultT", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class AnswerSubmission:
     """A request that became a job. `created` is seconds since the epoch.
 
     `resumable`: the client can fetch the answer later with its idempotency key, so its leaving does not cancel the job.
@@ -82,7 +82,7 @@ async def submit(
     *,
     key: str | None,
     names: Mapping[str, str],
-) -> Submission:
+) -> AnswerSubmission:
     """Submit the request as a job.
 
     `parameters` are the service's input, `options` the job options; `names` maps fields of the service to the client's names.
@@ -102,7 +102,9 @@ async def submit(
     except ValidationFailed as error:
         raise ValidationFailed(error.message, _renamed(error.details["fields"], names)) from None
     created = int(parse_time(job.created_at))
-    return Submission(context, caller, job.job_id, definition.service_id, model, created, key is not None)
+    return AnswerSubmission(
+        context, caller, job.job_id, definition.service_id, model, created, key is not None
+    )
 
 
 def _renamed(errors: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
@@ -114,7 +116,7 @@ def _renamed(errors: Mapping[str, str], names: Mapping[str, str]) -> dict[str, s
     return renamed
 
 
-async def drop(submission: Submission) -> None:
+async def drop(submission: AnswerSubmission) -> None:
     """Cancel the job of a client that no longer waits, unless the client can resume."""
     if not submission.resumable:
         # The job may end just before the client leaves; then it is paid for anyway.
@@ -123,7 +125,7 @@ async def drop(submission: Submission) -> None:
 
 
 async def result(
-    submission: Submission, output: type[ResultT], disconnected: Coroutine[Any, Any, None]
+    submission: AnswerSubmission, output: type[ResultT], disconnected: Coroutine[Any, Any, None]
 ) -> ResultT:
     """Wait for the job's end and return its results. Raises `AnswerFailed`.
 
@@ -150,7 +152,7 @@ async def result(
 
 
 async def made(
-    submission: Submission, job: JobStatus, results: dict[str, Any] | None, output: type[ResultT]
+    submission: AnswerSubmission, job: JobStatus, results: dict[str, Any] | None, output: type[ResultT]
 ) -> ResultT:
     """Return the results of a job that has ended or timed out. Raises `AnswerFailed`."""
     if results is None:
@@ -162,7 +164,7 @@ async def made(
         raise invalid_results(submission) from None
 
 
-async def made_file(submission: Submission, artifact_id: str) -> ArtifactRecord:
+async def made_file(submission: AnswerSubmission, artifact_id: str) -> ArtifactRecord:
     """Return a file that the results name. Raises `AnswerInvalid` if the caller may not read it, since a miner can name any file."""
     try:
         return await artifacts.find(submission.context, submission.caller, artifact_id)
@@ -170,13 +172,13 @@ async def made_file(submission: Submission, artifact_id: str) -> ArtifactRecord:
         raise invalid_results(submission) from None
 
 
-def invalid_results(submission: Submission) -> AnswerInvalid:
+def invalid_results(submission: AnswerSubmission) -> AnswerInvalid:
     """Return the error for results that do not follow the service's definition."""
     message = f"The miner's results of job {submission.job_id} are not valid for {submission.service_id}."
     return AnswerInvalid(submission.job_id, message)
 
 
-async def _not_made(submission: Submission, job: JobStatus) -> NoReturn:
+async def _not_made(submission: AnswerSubmission, job: JobStatus) -> NoReturn:
     if job.status not in FINAL:
         await _too_late(submission)
     if job.error is None:
@@ -186,7 +188,7 @@ async def _not_made(submission: Submission, job: JobStatus) -> NoReturn:
     raise kind(submission.job_id, job.error.message, job.error.code)
 
 
-async def _too_late(submission: Submission) -> NoReturn:
+async def _too_late(submission: AnswerSubmission) -> NoReturn:
     await drop(submission)
     limit = submission.context.settings.answer_seconds
     if submission.resumable:

@@ -35,7 +35,7 @@ class TranscriptStream(JobStream):
         If segments were lost, or another miner began again, the text pauses until what was sent is exceeded or the job ends;
         the last piece has the missing text.
         """
-        sent_text = _Sent()
+        sent_text = _SentText()
         async for message in self.messages():
             if message is None:
                 yield None
@@ -54,7 +54,7 @@ def _delta(text: str) -> TextDelta:
     return TextDelta(type="transcript.text.delta", delta=text)
 
 
-class _Sent:
+class _SentText:
     """The text that has been sent. Once segments may be missing, no more are sent."""
 
     def __init__(self) -> None:

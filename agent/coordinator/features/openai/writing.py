@@ -57,7 +57,7 @@ class Writing(JobStream):
         """
         for chunk in form.begin():
             yield chunk
-        sent_answers = _Sent()
+        sent_answers = _SentAnswers()
         async for message in self.messages():
             if message is None:
                 yield None
@@ -72,7 +72,7 @@ class Writing(JobStream):
         for chunk in form.end(result):
             yield chunk
 
-    def _rest(self, sent_answers: _Sent, result: InferenceResult) -> list[Added]:
+    def _rest(self, sent_answers: _SentAnswers, result: InferenceResult) -> list[Added]:
         missing = [sent_answers.rest(index, answer) for index, answer in enumerate(result.all_answers)]
         if None in missing:
             raise self.changed()
@@ -112,7 +112,7 @@ class _SentAnswer:
         return True
 
 
-class _Sent:
+class _SentAnswers:
     """What has been sent of all answers."""
 
     def __init__(self) -> None:

@@ -51,7 +51,7 @@ class NewBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _BatchPlan:
     """A request, checked and completed."""
 
     adapter: str
@@ -79,7 +79,7 @@ async def create(context: Context, caller: Caller, request: NewBatch) -> payouts
     return batch
 
 
-def _plan(context: Context, request: NewBatch) -> _Plan:
+def _plan(context: Context, request: NewBatch) -> _BatchPlan:
     settings, adapters = context.part(PayoutWorker).settings, context.part(PayoutWorker).adapters
     # Nobody should approve a batch that cannot be sent.
     if request.adapter in adapters.faults:
@@ -111,21 +111,21 @@ def _plan(context: Context, request: NewBatch) -> _Plan:
         max_payments=min(request.max_payments or settings.max_payments, settings.max_payments),
         convert=lambda units: converted(from_units(units), rate, decimals),
     )
-    return _Plan(request.adapter, currency, decimals, rate, cut_off, now, terms, request.note)
+    return _BatchPlan(request.adapter, currency, decimals, rate, cut_off, now, terms, request.note)
 
 
 def _refuse(field: str, problem: str) -> NoReturn:
     raise ValidationFailed("The request is not valid.", {field: problem})
 
 
-def _select(connection: Connection, context: Context, plan: _Plan) -> Selection:
+def _select(connection: Connection, context: Context, plan: _BatchPlan) -> Selection:
     # Recent earnings stay, so that an audit can still take them back.
     first_held_day = held_since(context.part(PayoutWorker).settings, plan.cut_off, plan.now)
     candidates = batches.candidates(connection, plan.adapter, plan.currency, first_held_day, plan.now)
     return choose(candidates, plan.terms)
 
 
-def _preview(connection: Connection, context: Context, plan: _Plan) -> payouts.PayoutBatchDetails:
+def _preview(connection: Connection, context: Context, plan: _BatchPlan) -> payouts.PayoutBatchDetails:
     selection = _select(connection, context, plan)
     batch, payments = _records(plan, selection, batch_id="", created_by="")
     names = miners.names(connection)
@@ -139,7 +139,7 @@ def _preview(connection: Connection, context: Context, plan: _Plan) -> payouts.P
 
 
 def _create(
-    connection: Connection, context: Context, caller: Caller, plan: _Plan
+    connection: Connection, context: Context, caller: Caller, plan: _BatchPlan
 ) -> payouts.PayoutBatchDetails:
     # Two batches that are created at the same time would otherwise both choose the same balances.
     locks.payouts(connection)
@@ -159,7 +159,7 @@ def _create(
 
 
 def _records(
-    plan: _Plan, selection: Selection, *, batch_id: str, created_by: str
+    plan: _BatchPlan, selection: Selection, *, batch_id: str, created_by: str
 ) -> tuple[BatchRecord, list[PayoutRecord]]:
     now = plan.now
     payments = []

@@ -102,7 +102,7 @@ def sources(
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PayoutCandidate:
     """A miner that has earned money. `address` is that of the batch's adapter and currency, or None.
 
     `balance` is what it has earned and was not paid, `held` the part that was earned too recently, in units of 1e-8. `known_since` is
@@ -168,7 +168,7 @@ def first_held_day(cut_off: float, hold_seconds: float, now: float) -> int | Non
     return None if boundary >= now else int(boundary // DAY_SECONDS)
 
 
-def choose(candidates: Iterable[Candidate], terms: Terms) -> Selection:
+def choose(candidates: Iterable[PayoutCandidate], terms: Terms) -> Selection:
     """Return the payments of a batch, the largest amounts first where not all fit, ordered by miner."""
     chosen: list[Chosen] = []
     omitted: list[tuple[str, int, Omitted]] = []
@@ -189,7 +189,7 @@ def choose(candidates: Iterable[Candidate], terms: Terms) -> Selection:
     )
 
 
-def _obstacle(candidate: Candidate, terms: Terms, converted: Decimal, chosen: int) -> Omitted | None:
+def _obstacle(candidate: PayoutCandidate, terms: Terms, converted: Decimal, chosen: int) -> Omitted | None:
     if candidate.excluded:
         return Omitted.EXCLUDED
     if candidate.known_since > terms.known_before:

@@ -68,7 +68,7 @@ class Given(TypedDict):
     lease: Annotated[dict[str, Any], AfterValidator(_claimed)]
 
 
-class Cancelled(TypedDict):
+class CancelledLease(TypedDict):
     """A lease of a miner of this replica that is void."""
 
     id: Number
@@ -76,7 +76,7 @@ class Cancelled(TypedDict):
     fence: Fence
 
 
-class Ended(TypedDict):
+class EndedSessions(TypedDict):
     """A miner whose sessions before this number are invalid, and why."""
 
     miner_id: ShortText

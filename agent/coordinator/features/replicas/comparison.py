@@ -13,7 +13,7 @@ from aitbc.log import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class CopyComparison:
     """What both databases contain, and in what they differ. `examination` is the second one's."""
 
     rows: dict[str, int]
@@ -28,11 +28,11 @@ def compare(
     log_key: str,
     checkpoints: Mapping[str, Checkpoint],
     examiners: Sequence[Examine],
-) -> Comparison:
+) -> CopyComparison:
     """Compare two databases. The last arguments are those of `examine`. Reads everything."""
     counts, sums = row_counts(second), ledger_sums(second)
     examination = examine(second, log_key, checkpoints, examiners)
-    comparison = Comparison(counts, len(sums), examination)
+    comparison = CopyComparison(counts, len(sums), examination)
     for table, count in row_counts(first).items():
         if count != counts[table]:
             comparison.differences.append(

@@ -54,7 +54,7 @@ _READ: Final = """
 """
 
 
-class Row(NamedTuple):
+class MessageRow(NamedTuple):
     """Messages to one receiver, or to all (`target` is None), as they are stored: `payload` is a JSON array of kinds and data."""
 
     number: int
@@ -62,9 +62,9 @@ class Row(NamedTuple):
     payload: str
 
 
-def rows(outgoing: Sequence[Outgoing], number: int) -> list[Row]:
+def rows(outgoing: Sequence[Outgoing], number: int) -> list[MessageRow]:
     """Return the rows for messages after a number, each with consecutive messages to the same receiver."""
-    rows: list[Row] = []
+    rows: list[MessageRow] = []
     batch: list[str] = []
     size = 0
     for index, message in enumerate(outgoing):
@@ -72,7 +72,7 @@ def rows(outgoing: Sequence[Outgoing], number: int) -> list[Row]:
         size += len(batch[-1])
         if index + 1 == len(outgoing) or outgoing[index + 1].to != message.to or size >= ROW_BYTES:
             number += 1
-            rows.append(Row(number, message.to, f"[{','.join(batch)}]"))
+            rows.append(MessageRow(number, message.to, f"[{','.join(batch)}]"))
             batch, size = [], 0
     return rows
 
@@ -147,7 +147,7 @@ async def positions(session: Session) -> dict[str, int]:
     return dict(await (await session.execute(query)).fetchall())
 
 
-async def send(session: Session, sender: str, stored: Sequence[Row], signals: Collection[str]) -> None:
+async def send(session: Session, sender: str, stored: Sequence[MessageRow], signals: Collection[str]) -> None:
     """Store messages and notify the other replicas of them, and of signals."""
     channels = [*(["aitbc_messages"] if stored else []), *(f"aitbc_{name}" for name in signals)]
     notify = "SELECT pg_notify(channel, '') FROM unnest(%s::text[]) AS c (channel)"

@@ -16,7 +16,7 @@ from agent.settings import DatabaseSettings, Settings
 from runners.extras import extra_command
 
 if TYPE_CHECKING:
-    from agent.coordinator.features.replicas.store.connecting import Server
+    from agent.coordinator.features.replicas.store.connecting import DatabaseServer
 
 
 def open_database(settings: Settings, meter: Meter) -> Database | None:
@@ -61,13 +61,13 @@ def reading(settings: DatabaseSettings) -> Iterator[Connection]:
         yield connection
 
 
-def server_of(settings: DatabaseSettings) -> Server:
+def server_of(settings: DatabaseSettings) -> DatabaseServer:
     """Return the server of the settings. Raises `ConfigurationError` if its URL is wrong or the driver is not installed."""
     url = settings.url or ""
     try:
         from agent.coordinator.features.replicas.store.connecting import (  # noqa: PLC0415
-            Limits,
-            Server,
+            DatabaseServer,
+            ServerLimits,
             check_url,
         )
     except ImportError:
@@ -75,10 +75,10 @@ def server_of(settings: DatabaseSettings) -> Server:
             f"database.url names a PostgreSQL server, but its driver is not installed. Install it: {extra_command('postgresql')}."
         ) from None
     check_url(url)
-    limits = Limits(
+    limits = ServerLimits(
         connect=settings.connect_seconds,
         statement=settings.statement_seconds,
         lock=settings.lock_seconds,
         retry=settings.retry_seconds,
     )
-    return Server(url, limits)
+    return DatabaseServer(url, limits)

@@ -12,7 +12,7 @@ MARGIN: Final = 2.0
 RECENT_SECONDS: Final = 60.0
 
 
-class Patience:
+class ReplyPatience:
     """Notes delays, and derives the time limit of an answer from them. A delay that exceeded its limit is noted too, so the limit doubles."""
 
     def __init__(self) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 from agent.coordinator.cluster import PortOwner, Relay
 from agent.coordinator.features.replicas.announcements import (
     Announced,
-    Cancelled,
+    CancelledLease,
     Capacity,
-    Ended,
+    EndedSessions,
     Given,
     Number,
     Replaced,
@@ -55,9 +55,9 @@ class BusRelay(Relay):
         bus.handle("free", self._on_free, Capacity)
         bus.handle("ended", self._on_ended, Number)
         bus.handle("lease", self._on_lease, Given)
-        bus.handle("cancelled", self._on_cancelled, Cancelled)
+        bus.handle("cancelled", self._on_cancelled, CancelledLease)
         bus.handle("heartbeat", self._on_heartbeat, Number)
-        bus.handle("end", self._on_end, Ended)
+        bus.handle("end", self._on_end, EndedSessions)
         bus.handle("capabilities", self._on_capabilities, Replaced)
 
     # Our ports.

@@ -25,7 +25,7 @@ from agent.coordinator.cluster import Leadership, Member, PortOwner, Relay
 from agent.coordinator.features.replicas import messages
 from agent.coordinator.features.replicas.bus import STORED_SECONDS, ReplicaBus, resolve
 from agent.coordinator.features.replicas.messages import Session
-from agent.coordinator.features.replicas.patience import LONGEST, SHORTEST, Patience
+from agent.coordinator.features.replicas.patience import LONGEST, SHORTEST, ReplyPatience
 from agent.coordinator.features.replicas.relay import BusRelay
 
 POLL_SECONDS: Final = 0.5
@@ -106,7 +106,7 @@ class Replicas:
         self._traffic: Session | None = None
         self._read_at = 0.0
         self._poll_at = 0.0
-        self.patience = Patience()
+        self.patience = ReplyPatience()
         self._reply_seconds = SHORTEST
 
     def relay(self, owner: PortOwner) -> Relay:

@@ -92,7 +92,7 @@ class S3Blobs:
 
     async def store_as(self, name: str, chunks: AsyncIterable[bytes]) -> Stored:
         """Store a stream as the blob `name`, replacing it."""
-        source = _Source(chunks)
+        source = _HashedSource(chunks)
         # The library reports any failure of the stream as its own, so the stream remembers what really happened.
         with _errors(name, lambda: source.failure):
             await self._obstore.put_async(
@@ -172,7 +172,7 @@ class S3Blobs:
         return obstore
 
 
-class _Source:
+class _HashedSource:
     """Hashes and counts a stream while it is sent. `failure` is what ended it early."""
 
     def __init__(self, chunks: AsyncIterable[bytes]) -> None:

@@ -15,7 +15,7 @@ from aitbc.errors import VerificationError
 from aitbc.sealing import EncryptionKey
 
 
-class PublishedKey(NamedTuple):
+class UsableKey(NamedTuple):
     """A valid key, the envelope that its miner signed, and the attestation of its machine."""
 
     key: EncryptionKey
@@ -23,7 +23,7 @@ class PublishedKey(NamedTuple):
     attestation: dict[str, Any] | None
 
 
-def usable(context: Context, record: MinerRecord) -> list[PublishedKey]:
+def usable(context: Context, record: MinerRecord) -> list[UsableKey]:
     """Return a miner's keys that its identity key signed for this log and that have not expired, the newest first."""
     keys = []
     for published in Capabilities.model_validate_json(record.capabilities).encryption_keys:
@@ -33,7 +33,7 @@ def usable(context: Context, record: MinerRecord) -> list[PublishedKey]:
             continue  # it is the miner's fault, and no client would accept it
         # A key for another coordinator, or one that has expired, would be refused by the miner.
         if key.origin == context.signer.origin and not key.expired(context.clock()):
-            keys.append(PublishedKey(key, published.envelope, published.attestation))
+            keys.append(UsableKey(key, published.envelope, published.attestation))
     return sorted(keys, key=lambda item: item.key.created_at, reverse=True)
 
 

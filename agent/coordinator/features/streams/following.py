@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from agent.coordinator import job_fields
-from agent.coordinator.features.streams.streams import Audience, Filter, Stream, StreamType, open_stream
+from agent.coordinator.features.streams.streams import (
+    Audience,
+    Filter,
+    MessageStream,
+    StreamType,
+    open_stream,
+)
 from agent.coordinator.feed.feed import NUMBER_BITS
 from agent.coordinator.feed.hub import Message
 from agent.coordinator.operations.answers.jobs import JobStatus
@@ -100,7 +106,7 @@ def _snapshot(connection: Connection, caller: Caller, job_id: str) -> _Snapshot:
 class _Followed:
     """A job as its follower knows it. `end_sent`: the follower has received its end."""
 
-    def __init__(self, context: Context, stream: Stream, snapshot: _Snapshot) -> None:
+    def __init__(self, context: Context, stream: MessageStream, snapshot: _Snapshot) -> None:
         self.end_sent = False
         self._context = context
         self._stream = stream

@@ -82,7 +82,7 @@ class OpenStreams:
 
     def __init__(self) -> None:
         self.by_owner: Counter[str] = Counter()
-        self.by_key: dict[Credential | None, set[Stream]] = {}
+        self.by_key: dict[Credential | None, set[MessageStream]] = {}
 
     async def close(self) -> None:
         """Do nothing: a stream ends with its connection."""
@@ -96,7 +96,7 @@ def check_seconds(context: Context) -> float:
 @asynccontextmanager
 async def open_stream(
     context: Context, secret: Credential | None, chosen: Filter, audience: Audience | None = None
-) -> AsyncIterator[Stream]:
+) -> AsyncIterator[MessageStream]:
     """Open a stream for the holder of a key; `audience` restricts its messages further.
 
     Raises `Unauthorized`, `RateLimitExceeded` if the owner has too many streams, `ServiceUnavailable` if there are too many
@@ -106,7 +106,7 @@ async def open_stream(
     with _counted(context, caller.owner):
         allowed = audience or audience_of(caller)
         async with context.feed.subscribe(*allowed.topics) as subscription:
-            stream = Stream(context, allowed, subscription)
+            stream = MessageStream(context, allowed, subscription)
             stream.owner = caller.owner
             stream.choose(chosen)
             with _checked(context, secret, stream):
@@ -114,7 +114,7 @@ async def open_stream(
 
 
 @contextmanager
-def _checked(context: Context, secret: Credential | None, stream: Stream) -> Iterator[None]:
+def _checked(context: Context, secret: Credential | None, stream: MessageStream) -> Iterator[None]:
     """Have the key of a stream checked while it is open."""
     by_key = context.part(OpenStreams).by_key
     streams = by_key.setdefault(secret, set())
@@ -158,7 +158,7 @@ def _counted(context: Context, owner: str) -> Iterator[None]:
             del streams[owner]
 
 
-class Stream:
+class MessageStream:
     """Messages for one caller, each with a higher `seq` than the one before. Use `open_stream`.
 
     `owner` is the account, miner or key to which the stream is counted.

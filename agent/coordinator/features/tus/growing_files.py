@@ -13,14 +13,14 @@ from typing import BinaryIO, Final
 from agent.atomic_file import sync_directory
 from agent.coordinator.blobs.directory import ArtifactDirectory, disk_error
 from agent.coordinator.blobs.store import CHUNK, Cover, Stored
-from agent.coordinator.features.tus.headers import CHECKSUMS, Checksum, Segment
+from agent.coordinator.features.tus.headers import CHECKSUMS, Checksum, UploadSegment
 from agent.coordinator.features.tus.turns import (
     CHECKPOINT_BYTES,
     CHECKPOINT_SECONDS,
     TURN_SECONDS,
     Body,
     Save,
-    State,
+    TurnState,
     UploadStore,
     locked,
 )
@@ -70,14 +70,14 @@ class GrowingFile:
     """The file of one upload, during a turn."""
 
     def __init__(
-        self, path: Path, state: State, artifacts: ArtifactDirectory, silence_seconds: float
+        self, path: Path, state: TurnState, artifacts: ArtifactDirectory, silence_seconds: float
     ) -> None:
         self.path = path
         self._state = state
         self._artifacts = artifacts
         self._silence_seconds = silence_seconds
 
-    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[Segment]) -> Stored:  # noqa: ARG002 - the other store needs it
+    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[UploadSegment]) -> Stored:  # noqa: ARG002 - the other store needs it
         """Make the complete upload a blob. See `GrowingUpload`."""
         # The process ended before the last digest was saved, so it is computed from the file again.
         if artifact_id is None:

@@ -27,7 +27,7 @@ _KEY: Final = re.compile(r"[!-+\--~]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class UploadSegment:
     """Bytes of an unfinished upload, from `start`, that are a blob of their own. `size` is in bytes."""
 
     start: int

@@ -14,13 +14,13 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from agent.coordinator.blobs.store import BLOBS, Cover, NamedBlobs, Stored
-from agent.coordinator.features.tus.headers import CHECKSUMS, Checksum, Segment
+from agent.coordinator.features.tus.headers import CHECKSUMS, Checksum, UploadSegment
 from agent.coordinator.features.tus.turns import (
     CHECKPOINT_BYTES,
     CHECKPOINT_SECONDS,
     Body,
     Save,
-    State,
+    TurnState,
     UploadStore,
 )
 from agent.core.errors import ApiError, ChecksumMismatch, NotFound, PayloadTooLarge
@@ -54,7 +54,7 @@ class SegmentedUploads(UploadStore):
 class SegmentedUpload:
     """The segments of one upload, during a turn. See `GrowingUpload`."""
 
-    def __init__(self, upload_id: str, state: State, blobs: NamedBlobs, silence_seconds: float) -> None:
+    def __init__(self, upload_id: str, state: TurnState, blobs: NamedBlobs, silence_seconds: float) -> None:
         self._upload_id = upload_id
         self._state = state
         self._blobs = blobs
@@ -72,7 +72,7 @@ class SegmentedUpload:
     ) -> None:
         """Append the body. See `GrowingUpload`."""
         body = Body(chunks, self._state, limit=limit, cover=cover, silence_seconds=self._silence_seconds)
-        stored: list[Segment] = []
+        stored: list[UploadSegment] = []
         try:
             await self._append(body, save, start, checksum, stored)
         except BaseException:
@@ -83,7 +83,7 @@ class SegmentedUpload:
             raise body.ended
 
     async def _append(
-        self, body: Body, save: Save, start: int, checksum: Checksum | None, unsaved: list[Segment]
+        self, body: Body, save: Save, start: int, checksum: Checksum | None, unsaved: list[UploadSegment]
     ) -> None:
         """Store the body. `unsaved` are the segments that no row refers to yet."""
         check = None if checksum is None else CHECKSUMS[checksum.algorithm]()
@@ -112,10 +112,10 @@ class SegmentedUpload:
         received = await self._put(buffer, received, unsaved)
         await _save(save, received, unsaved)
 
-    async def _put(self, buffer: bytearray, start: int, unsaved: list[Segment]) -> int:
+    async def _put(self, buffer: bytearray, start: int, unsaved: list[UploadSegment]) -> int:
         """Store the buffer as a segment, and empty it. Return where the next one starts."""
         if buffer:
-            segment = Segment(start, len(buffer), f"{PARTS}/{secrets.token_hex(16)}")
+            segment = UploadSegment(start, len(buffer), f"{PARTS}/{secrets.token_hex(16)}")
             reach("upload.writing")
             # Noted before it is stored: if the storing fails halfway, it is removed all the same.
             unsaved.append(segment)
@@ -125,13 +125,13 @@ class SegmentedUpload:
             buffer.clear()
         return start
 
-    async def _discard(self, segments: Sequence[Segment]) -> None:
+    async def _discard(self, segments: Sequence[UploadSegment]) -> None:
         try:
             await self._blobs.remove([segment.name for segment in segments])
         except ApiError:
             return  # the sweep of orphans removes them
 
-    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[Segment]) -> Stored:  # noqa: ARG002 - the other store needs it
+    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[UploadSegment]) -> Stored:  # noqa: ARG002 - the other store needs it
         """Join the segments. See `GrowingUpload`."""
         reach("artifact.received")
         # Named after the upload, so that a repetition overwrites its first attempt.
@@ -141,13 +141,13 @@ class SegmentedUpload:
             raise NotFound("The coordinator has lost a received part of this upload; start it again.")
         return stored
 
-    async def _joined(self, segments: Sequence[Segment]) -> AsyncIterator[bytes]:
+    async def _joined(self, segments: Sequence[UploadSegment]) -> AsyncIterator[bytes]:
         for segment in segments:
             async for piece in await self._blobs.read(segment.name, 0, segment.size):
                 yield piece
 
 
-async def _save(save: Save, received: int, unsaved: list[Segment]) -> None:
+async def _save(save: Save, received: int, unsaved: list[UploadSegment]) -> None:
     # A file without bytes has no segments from which its digest could be computed.
     await save(received, tuple(unsaved), None if received else hashlib.sha256().hexdigest())
     unsaved.clear()

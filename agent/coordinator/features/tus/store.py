@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from agent.coordinator.features.tus.headers import Segment
+from agent.coordinator.features.tus.headers import UploadSegment
 from agent.coordinator.features.tus.tables import upload_segments, uploads
 from agent.coordinator.store import blobs
 
@@ -72,7 +72,7 @@ def save(
     received: int,
     artifact_id: str | None,
     expires_at: float,
-    segments: Sequence[Segment] = (),
+    segments: Sequence[UploadSegment] = (),
 ) -> bool:
     """Store how many bytes are stored, with new segments. With `artifact_id`, the digest of all bytes is known.
 
@@ -93,12 +93,12 @@ def save(
     return True
 
 
-def segments_of(connection: Connection, upload_id: str) -> list[Segment]:
+def segments_of(connection: Connection, upload_id: str) -> list[UploadSegment]:
     """Return the segments of an upload in their order."""
     query = select(upload_segments.c.start, upload_segments.c.size, upload_segments.c.blob).where(
         upload_segments.c.upload_id == upload_id
     )
-    return [Segment(*row) for row in connection.execute(query.order_by(upload_segments.c.start))]
+    return [UploadSegment(*row) for row in connection.execute(query.order_by(upload_segments.c.start))]
 
 
 def _drop(connection: Connection, upload_id: str, start: int) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from agent.coordinator.blobs.store import CHUNK, Cover, Stored
-from agent.coordinator.features.tus.headers import Checksum, Segment
+from agent.coordinator.features.tus.headers import Checksum, UploadSegment
 from agent.core.errors import ApiError, Conflict, InsufficientStorage, Locked, PayloadTooLarge
 
 CHECKPOINT_BYTES: Final = 16 * 2**20
@@ -28,7 +28,7 @@ MAX_STATES: Final = 10_000
 
 TAKEN_OVER: Final = "Another request continues this upload."
 
-Save = Callable[[int, Sequence[Segment], str | None], Awaitable[None]]
+Save = Callable[[int, Sequence[UploadSegment], str | None], Awaitable[None]]
 """Saves how many bytes are stored, the blobs that hold the newest of them, if they are blobs, and the SHA-256 (hex) of all, if known."""
 
 
@@ -37,7 +37,7 @@ class Interrupted(Conflict):
 
 
 @dataclass(slots=True)
-class State:
+class TurnState:
     """The state of an upload between requests. `digest` covers the first `hashed` bytes of its file.
 
     `superseded` is whether another replica has taken over since the turn began.
@@ -91,7 +91,7 @@ class GrowingUpload(Protocol):
         `ServiceUnavailable` if the store fails.
         """
 
-    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[Segment]) -> Stored:
+    async def publish(self, artifact_id: str | None, size: int, segments: Sequence[UploadSegment]) -> Stored:
         """Make the complete upload of `size` bytes a blob; `artifact_id` is as saved. May be repeated.
 
         Raises `NotFound` if bytes were lost, `ServiceUnavailable`.
@@ -102,7 +102,7 @@ class UploadStore:
     """The bytes of unfinished uploads, and the states of these by their ids. Its kinds say where the bytes are."""
 
     def __init__(self) -> None:
-        self._states: dict[str, State] = {}
+        self._states: dict[str, TurnState] = {}
 
     def turn(self, upload_id: str) -> AbstractAsyncContextManager[GrowingUpload]:
         """Become the upload's only writer in this process, interrupting the current one. Raises `Locked` if that does not end."""
@@ -120,9 +120,9 @@ class UploadStore:
         """Do nothing: the store of blobs has the connections."""
 
     @asynccontextmanager
-    async def take(self, upload_id: str) -> AsyncIterator[State]:
+    async def take(self, upload_id: str) -> AsyncIterator[TurnState]:
         """Become the upload's only writer, interrupting the current one. Raises `Locked` if that does not end in time."""
-        state = self._states.setdefault(upload_id, State())
+        state = self._states.setdefault(upload_id, TurnState())
         state.waiting += 1
         try:
             # The present writer may wait for a client that is long gone.
@@ -172,7 +172,7 @@ class Body:
     def __init__(
         self,
         chunks: AsyncGenerator[bytes, None],
-        state: State,
+        state: TurnState,
         *,
         limit: int,
         cover: Cover,

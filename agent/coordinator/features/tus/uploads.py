@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from agent.coordinator.features.tus import store
-from agent.coordinator.features.tus.headers import Checksum, Segment, parse_metadata
+from agent.coordinator.features.tus.headers import Checksum, UploadSegment, parse_metadata
 from agent.coordinator.features.tus.store import UploadRecord
 from agent.coordinator.features.tus.turns import TAKEN_OVER, GrowingUpload, Interrupted, UploadStore
 from agent.coordinator.operations.callers import Caller
@@ -233,7 +233,7 @@ async def _receive(context: Context, turn: _Turn, part: Part, max_size: int) -> 
 
     async with quota.reserving(context, budgets, part.size) as reservation:
 
-        async def save(received: int, segments: Sequence[Segment], sha256: str | None) -> None:
+        async def save(received: int, segments: Sequence[UploadSegment], sha256: str | None) -> None:
             artifact_id = f"sha256:{sha256}" if sha256 is not None and received == upload.length else None
             expires_at = context.clock() + context.settings.upload_seconds
             saved = await context.database.write(

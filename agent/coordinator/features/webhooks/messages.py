@@ -16,7 +16,7 @@ from agent.coordinator.features.webhooks.rules import (
     waiting_message,
     webhook_id,
 )
-from agent.coordinator.features.webhooks.store import Delivery
+from agent.coordinator.features.webhooks.store import StoredDelivery
 from agent.coordinator.hooks import View
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.jobs import JobRecord
@@ -44,8 +44,10 @@ def jobs_changed(
         store.enqueue(connection, delivery, record.created_at)
 
 
-def _delivery(record: JobRecord, url: str, message_id: str, kind: str, body: str, now: float) -> Delivery:
-    return Delivery(
+def _delivery(
+    record: JobRecord, url: str, message_id: str, kind: str, body: str, now: float
+) -> StoredDelivery:
+    return StoredDelivery(
         webhook_id=message_id,
         job_id=record.job_id,
         account_id=record.account_id,

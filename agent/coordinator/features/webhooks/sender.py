@@ -35,7 +35,7 @@ from agent.coordinator.features.webhooks.rules import (
     state_after,
 )
 from agent.coordinator.features.webhooks.settings import WebhookSettings
-from agent.coordinator.features.webhooks.store import Delivery
+from agent.coordinator.features.webhooks.store import StoredDelivery
 from agent.coordinator.store.database import Connection, Content, Database
 from agent.core.errors import ServiceUnavailable
 from agent.fault_points import reach
@@ -64,7 +64,7 @@ def make_secret() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AttemptAnswer:
     """The outcome of an attempt: a status and the requested pause in seconds, or an error."""
 
     status: int | None = None
@@ -157,7 +157,7 @@ class WebhookSender:
             for delivery, keys in await self._database.write(self._claim, chosen):
                 self._start(pool, delivery, keys)
 
-    def _within_limits(self, deliveries: list[Delivery]) -> list[str]:
+    def _within_limits(self, deliveries: list[StoredDelivery]) -> list[str]:
         # The messages that are chosen here count for each other too.
         accounts, lanes = self._by_account.copy(), self._by_lane.copy()
         chosen = []
@@ -173,7 +173,9 @@ class WebhookSender:
                 chosen.append(delivery.webhook_id)
         return chosen
 
-    def _claim(self, connection: Connection, webhook_ids: list[str]) -> list[tuple[Delivery, list[str]]]:
+    def _claim(
+        self, connection: Connection, webhook_ids: list[str]
+    ) -> list[tuple[StoredDelivery, list[str]]]:
         now = self._clock()
         # If this process dies, the message is due again after that time.
         until = now + self._settings.timeout_seconds + CLAIM_SECONDS
@@ -183,7 +185,7 @@ class WebhookSender:
             for delivery in claimed
         ]
 
-    def _start(self, pool: httpcore.AsyncConnectionPool, delivery: Delivery, keys: list[str]) -> None:
+    def _start(self, pool: httpcore.AsyncConnectionPool, delivery: StoredDelivery, keys: list[str]) -> None:
         self._by_account[delivery.account_id] += 1
         self._by_lane[delivery.lane] += 1
         attempt = asyncio.create_task(self._attempt(pool, delivery, keys), name="webhook-attempt")
@@ -202,13 +204,15 @@ class WebhookSender:
 
         attempt.add_done_callback(ended)
 
-    async def _attempt(self, pool: httpcore.AsyncConnectionPool, delivery: Delivery, keys: list[str]) -> None:
+    async def _attempt(
+        self, pool: httpcore.AsyncConnectionPool, delivery: StoredDelivery, keys: list[str]
+    ) -> None:
         reach("webhook.claimed")
         try:
             answer = await self._send(pool, delivery, keys)
         except Exception:  # count the attempt, or the message would be retried forever
             log.exception("webhook_not_sent", webhook_id=delivery.webhook_id)
-            answer = Answer(error="the coordinator failed to send it; its log states why")
+            answer = AttemptAnswer(error="the coordinator failed to send it; its log states why")
         reach("webhook.answered")
         now = self._clock()
         state, retry_at = state_after(answer.status), None
@@ -242,7 +246,9 @@ class WebhookSender:
             state=state.value,
         )
 
-    async def _send(self, pool: httpcore.AsyncConnectionPool, delivery: Delivery, keys: list[str]) -> Answer:
+    async def _send(
+        self, pool: httpcore.AsyncConnectionPool, delivery: StoredDelivery, keys: list[str]
+    ) -> AttemptAnswer:
         url = httpx.URL(delivery.url)
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         headers = list(self._headers(delivery, keys).items())
@@ -261,25 +267,25 @@ class WebhookSender:
             ):
                 received = {name.lower(): value for name, value in response.headers}
                 retry_after = received.get(b"retry-after", b"").decode("latin-1") or None
-                return Answer(
+                return AttemptAnswer(
                     response.status, requested_pause(retry_after, self._clock()), _error_of(response.status)
                 )
         except HostError as error:
-            return Answer(error=str(error))
+            return AttemptAnswer(error=str(error))
         except (TimeoutError, httpcore.TimeoutException):
-            return Answer(error=f"no answer within {seconds:g} s")
+            return AttemptAnswer(error=f"no answer within {seconds:g} s")
         except httpcore.ConnectError as error:
             # The pool re-raises errors `from None`, so the reason is the context, not the cause.
             if isinstance(error.__context__, ssl.SSLCertVerificationError):
-                return Answer(
+                return AttemptAnswer(
                     # Named, because the receiver's operator has to correct it.
                     error=f"the certificate is not valid: {error.__context__.verify_message.rstrip('.')}"
                 )
-            return Answer(error="the host could not be reached")
+            return AttemptAnswer(error="the host could not be reached")
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-            return Answer(error=f"the connection was lost ({type(error).__name__})")
+            return AttemptAnswer(error=f"the connection was lost ({type(error).__name__})")
 
-    def _headers(self, delivery: Delivery, keys: list[str]) -> Mapping[str, str]:
+    def _headers(self, delivery: StoredDelivery, keys: list[str]) -> Mapping[str, str]:
         moment = datetime.fromtimestamp(int(self._clock()), UTC)
         # While a secret is replaced, both sign, so that the receiver can change over at any time.
         signatures = [Webhook(key).sign(delivery.webhook_id, moment, delivery.body) for key in keys]

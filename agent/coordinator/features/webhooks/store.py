@@ -23,7 +23,7 @@ PRUNED_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class StoredDelivery:
     """A message and the state of its delivery. `lane` is the account and the receiving host."""
 
     webhook_id: str
@@ -58,7 +58,7 @@ class Secret:
         return [self.secret] if former is None else [self.secret, former]
 
 
-_NAMES: Final = tuple(Delivery.__dataclass_fields__)
+_NAMES: Final = tuple(StoredDelivery.__dataclass_fields__)
 _COLUMNS: Final = tuple(webhook_deliveries.c[name] for name in _NAMES)
 _PENDING: Final = webhook_deliveries.c.state == DeliveryState.PENDING.value
 
@@ -79,11 +79,11 @@ def urls_of(connection: Connection, job_ids: Sequence[str]) -> dict[str, str]:
     return dict(_url_of.rows_of(connection, "key", job_ids))
 
 
-def _delivery(row: Row[Any]) -> Delivery:
-    return Delivery(**row._asdict())
+def _delivery(row: Row[Any]) -> StoredDelivery:
+    return StoredDelivery(**row._asdict())
 
 
-def enqueue(connection: Connection, delivery: Delivery, job_created_at: float) -> None:
+def enqueue(connection: Connection, delivery: StoredDelivery, job_created_at: float) -> None:
     """Store a message that is due immediately. It is not sent if its receiver answered 410 after the job was submitted."""
     query = select(gone_webhooks.c.gone_at).where(
         gone_webhooks.c.account_id == delivery.account_id,
@@ -113,7 +113,7 @@ def due(
     busy_accounts: Collection[str],
     busy_lanes: Collection[str],
     limit: int,
-) -> list[Delivery]:
+) -> list[StoredDelivery]:
     """Return due messages, the longest due first, except those of busy accounts and lanes."""
     columns = webhook_deliveries.c
     query = (
@@ -130,7 +130,9 @@ def due(
     return [_delivery(row) for row in connection.execute(query)]
 
 
-def claim(connection: Connection, webhook_ids: Sequence[str], now: float, until: float) -> list[Delivery]:
+def claim(
+    connection: Connection, webhook_ids: Sequence[str], now: float, until: float
+) -> list[StoredDelivery]:
     """Count an attempt for these messages and return them. They are due again at `until`, in case the process dies.
 
     Messages that are no longer due, or that another process claims, are left out.
@@ -167,7 +169,7 @@ _finish = (
 
 def record(
     connection: Connection,
-    delivery: Delivery,
+    delivery: StoredDelivery,
     state: DeliveryState,
     now: float,
     *,
@@ -186,7 +188,7 @@ def record(
         _forget_address(connection, delivery, now)
 
 
-def _forget_address(connection: Connection, delivery: Delivery, now: float) -> None:
+def _forget_address(connection: Connection, delivery: StoredDelivery, now: float) -> None:
     columns, key = gone_webhooks.c, (delivery.account_id, _sha256(delivery.url))
     connection.execute(
         delete(gone_webhooks).where(columns.account_id == key[0], columns.url_sha256 == key[1])
@@ -200,7 +202,7 @@ def _forget_address(connection: Connection, delivery: Delivery, now: float) -> N
     )
 
 
-def of_job(connection: Connection, job_id: str) -> list[Delivery]:
+def of_job(connection: Connection, job_id: str) -> list[StoredDelivery]:
     """Return the messages about a job, oldest first."""
     columns = webhook_deliveries.c
     query = select(*_COLUMNS).where(columns.job_id == job_id).order_by(columns.created_at)

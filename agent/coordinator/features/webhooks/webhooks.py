@@ -6,7 +6,7 @@ from agent.coordinator.features.webhooks import store
 from agent.coordinator.features.webhooks.answers import WebhookDelivery, WebhookList, WebhookSecret
 from agent.coordinator.features.webhooks.sender import make_secret
 from agent.coordinator.features.webhooks.settings import WebhookSettings
-from agent.coordinator.features.webhooks.store import Delivery, Secret
+from agent.coordinator.features.webhooks.store import Secret, StoredDelivery
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import jobs
@@ -55,7 +55,7 @@ async def of_job(context: Context, caller: Caller, job_id: str) -> WebhookList:
     )
 
 
-def _delivery(item: Delivery) -> WebhookDelivery:
+def _delivery(item: StoredDelivery) -> WebhookDelivery:
     return WebhookDelivery(
         webhook_id=item.webhook_id,
         type=item.type,

@@ -19,10 +19,10 @@ from agent.coordinator.features.audits.metrics import VERDICTS
 from agent.coordinator.features.audits.rounds import records
 from agent.coordinator.features.audits.rounds.auditors import independent, is_doubted
 from agent.coordinator.features.audits.rules import (
-    Cause,
+    AuditKind,
     Decision,
-    Kind,
     Opinion,
+    UnprovenCause,
     Verdict,
     after_second_opinion,
     decide,
@@ -67,7 +67,7 @@ class FollowUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AuditAnswer:
     """The answer of an auditor."""
 
     verdict: Verdict
@@ -75,10 +75,10 @@ class Answer:
     limits: Mapping[str, float]
     where: str
     reason: str
-    cause: Cause = Cause.OTHER
+    cause: UnprovenCause = UnprovenCause.OTHER
 
 
-def parse_answer(results: object) -> Answer | None:
+def parse_answer(results: object) -> AuditAnswer | None:
     """Return the answer in an audit job's results, or None if it is malformed: auditors may lie, or be broken."""
     if not isinstance(results, dict):
         return None
@@ -100,8 +100,8 @@ def parse_answer(results: object) -> Answer | None:
         for sign in words
     ):
         return None
-    cause = Cause.MINER if results.get("cause") == Cause.MINER.value else Cause.OTHER
-    return Answer(Verdict(verdict), distances, limits, position, reason, cause)
+    cause = UnprovenCause.MINER if results.get("cause") == UnprovenCause.MINER.value else UnprovenCause.OTHER
+    return AuditAnswer(Verdict(verdict), distances, limits, position, reason, cause)
 
 
 def _figures(value: object) -> dict[str, float] | None:
@@ -161,7 +161,7 @@ def _collect(connection: Connection, context: Context, root: str, ids: FollowUp)
     return []
 
 
-def _answer_of(connection: Connection, audit: AuditRecord, record: JobRecord) -> Answer | None:
+def _answer_of(connection: Connection, audit: AuditRecord, record: JobRecord) -> AuditAnswer | None:
     """Return the answer of a completed audit job, None for one that does not count."""
     auditor_id = record.miner_id or ""
     # Two miners may have got the same owner since the auditor was chosen.
@@ -171,9 +171,9 @@ def _answer_of(connection: Connection, audit: AuditRecord, record: JobRecord) ->
     return None if text is None else parse_answer(orjson.loads(text))
 
 
-def unproven(reason: str) -> Answer:
+def unproven(reason: str) -> AuditAnswer:
     """Return the answer in place of one that no auditor gives."""
-    return Answer(Verdict.UNPROVEN, {}, {}, "", reason)
+    return AuditAnswer(Verdict.UNPROVEN, {}, {}, "", reason)
 
 
 def answer_missing(
@@ -194,7 +194,7 @@ def _answer(
     opinions: Sequence[AuditRecord],
     audit: AuditRecord,
     auditor_id: str | None,
-    answer: Answer,
+    answer: AuditAnswer,
     ids: FollowUp,
     *,
     others_can_audit: bool = True,
@@ -222,7 +222,7 @@ def _answer(
         replace(opinion, **values) if opinion.audit_id == audit.audit_id else opinion for opinion in opinions
     ]
     log.info("audit_opinion", audit_id=audit.audit_id, miner_id=audit.miner_id, verdict=answer.verdict.value)
-    if audit.kind == Kind.SECOND_OPINION:
+    if audit.kind == AuditKind.SECOND_OPINION:
         return _reconsider(connection, opinions, now)
     return _decide(connection, context, opinions, ids, now, others_can_audit=others_can_audit)
 
@@ -230,9 +230,9 @@ def _answer(
 def opinions_for(opinions: Sequence[AuditRecord]) -> list[Opinion]:
     """Return the opinions that decide an audit, which excludes second opinions."""
     return [
-        Opinion(audit.auditor_id or "", Verdict(audit.opinion), Cause(audit.cause))
+        Opinion(audit.auditor_id or "", Verdict(audit.opinion), UnprovenCause(audit.cause))
         for audit in opinions
-        if audit.kind != Kind.SECOND_OPINION and audit.opinion is not None
+        if audit.kind != AuditKind.SECOND_OPINION and audit.opinion is not None
     ]
 
 
@@ -257,11 +257,11 @@ def _decide(
     recheck = ids.number < context.settings.audits.recheck_share
     decision = decide(verdicts, recheck=recheck, others_can_audit=others_can_audit)
     if decision is None:
-        audits.add(connection, root.another(Kind.THIRD, ids.audit_id, now))
+        audits.add(connection, root.another(AuditKind.THIRD, ids.audit_id, now))
         return []
     verdict, cause = decision.verdict, decision.cause
     if verdict is Verdict.UNPROVEN and root.contradiction:
-        cause = Cause.REGISTRATION
+        cause = UnprovenCause.REGISTRATION
     values: dict[str, Any] = {
         "verdict": verdict.value, "cause": cause.value, "status": audits.DECIDED, "decided_at": now, "evidence": None,
     }  # fmt: skip
@@ -281,14 +281,14 @@ def _decide(
 def _reconsider(connection: Connection, opinions: Sequence[AuditRecord], now: float) -> list[tuple[str, str]]:
     """Apply a second opinion to a decided audit."""
     root = opinions[0]
-    second = next(audit for audit in opinions if audit.kind == Kind.SECOND_OPINION)
+    second = next(audit for audit in opinions if audit.kind == AuditKind.SECOND_OPINION)
     first_verdict, second_verdict = Verdict(root.verdict or ""), Verdict(second.opinion or "")
     verdict = after_second_opinion(first_verdict, second_verdict)
     # The failure is taken out of the counts by which the miner is sanctioned.
     if verdict is not first_verdict:
         locks.statistics(connection, [root.miner_id])
         standing = proofs.find(connection, root.miner_id, proofs.MINER, root.service, root.model)
-        standing = standing.without_failure(Kind(root.kind))
+        standing = standing.without_failure(AuditKind(root.kind))
         proofs.save(connection, root.miner_id, proofs.MINER, root.service, root.model, standing)
         audits.change(connection, root.audit_id, verdict=verdict.value)
     decided = replace(second, verdict=verdict.value, decided_at=now)
@@ -314,7 +314,7 @@ def logged_verdict(
     audit: AuditRecord, opinions: Sequence[AuditRecord], decision: Decision, sanction: Sanction | None
 ) -> LoggedVerdict:
     """Return a decision in the form of the log."""
-    second = audit.kind == Kind.SECOND_OPINION
+    second = audit.kind == AuditKind.SECOND_OPINION
     return LoggedVerdict(
         audit_id=audit.audit_id,
         parent=audit.root if second else None,
@@ -339,7 +339,7 @@ def logged_verdict(
                 ),
             )
             for opinion in opinions
-            if second or opinion.kind != Kind.SECOND_OPINION
+            if second or opinion.kind != AuditKind.SECOND_OPINION
         ),
         odd_ones=decision.odd_ones,
         sanction=sanction,

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.coordinator.features.audits import funds
-from agent.coordinator.features.audits.rules import AGREEING, Cause, Decision, Kind, Verdict, looking
+from agent.coordinator.features.audits.rules import (
+    AGREEING,
+    AuditKind,
+    Decision,
+    UnprovenCause,
+    Verdict,
+    looking,
+)
 from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
@@ -58,7 +65,7 @@ def count_decision(
     auditors = {*agreeing, *decision.odd_ones, *decision.refuted} if proven else set()
     locks.statistics(connection, {root.miner_id, *auditors})
     standing = proofs.find(connection, root.miner_id, proofs.MINER, root.service, root.model)
-    standing = standing.after(Kind(root.kind), decision.verdict, root.engine, Cause(root.cause))
+    standing = standing.after(AuditKind(root.kind), decision.verdict, root.engine, UnprovenCause(root.cause))
     proofs.save(connection, root.miner_id, proofs.MINER, root.service, root.model, standing)
     # In a fixed order, like the locks above.
     for auditor_id in sorted(auditors):
@@ -67,6 +74,6 @@ def count_decision(
             standing = standing.after_refutation()
         else:
             standing = standing.after(
-                Kind.CHECK, Verdict.FAIL if auditor_id in decision.odd_ones else Verdict.PASS, ""
+                AuditKind.CHECK, Verdict.FAIL if auditor_id in decision.odd_ones else Verdict.PASS, ""
             )
         proofs.save(connection, auditor_id, proofs.AUDITOR, root.service, root.model, standing)

@@ -9,7 +9,13 @@ import structlog
 from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.metrics import SANCTIONS
 from agent.coordinator.features.audits.rounds.deciding import decision_of, delete_data, one_by_one, queue_leaf
-from agent.coordinator.features.audits.rules import Cause, Kind, Verdict, error_probability, is_proven
+from agent.coordinator.features.audits.rules import (
+    AuditKind,
+    UnprovenCause,
+    Verdict,
+    error_probability,
+    is_proven,
+)
 from agent.coordinator.features.audits.store import audits, canaries, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
@@ -49,7 +55,7 @@ def _settle(connection: Connection, context: Context, root: str) -> list[str]:
         return []
     now, audit = context.clock(), opinions[0]
     sanctioned: list[str] = []
-    if audit.verdict == Verdict.FAIL or audit.cause == Cause.REGISTRATION:
+    if audit.verdict == Verdict.FAIL or audit.cause == UnprovenCause.REGISTRATION:
         sanctioned += _sanction_miner(connection, context, audit, now)
     sanctioned += _sanction_auditors(connection, context, opinions, now)
     if context.settings.audits.enforce:
@@ -77,10 +83,12 @@ def _settle(connection: Connection, context: Context, root: str) -> list[str]:
 def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord, now: float) -> list[str]:
     """Take the pay of all failed jobs of this kind, if together they prove that the miner returns wrong results."""
     settings = context.settings.audits
-    kind = Kind(audit.kind)
+    kind = AuditKind(audit.kind)
     locks.statistics(connection, [audit.miner_id])
     counts = proofs.find(connection, audit.miner_id, proofs.MINER, audit.service, audit.model).counts(kind)
-    bound = settings.canary_false_positive_bound if kind is Kind.CANARY else settings.false_positive_bound
+    bound = (
+        settings.canary_false_positive_bound if kind is AuditKind.CANARY else settings.false_positive_bound
+    )
     probability = error_probability(counts, bound)
     audits.change(connection, audit.audit_id, probability=probability)
     # One failure may be bad luck; nobody loses money before the series of failures proves more.

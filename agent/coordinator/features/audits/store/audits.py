@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from agent.coordinator.features.audits.rules import Cause, Kind, Verdict
+from agent.coordinator.features.audits.rules import AuditKind, UnprovenCause, Verdict
 from agent.coordinator.features.audits.tables import audits
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import jobs, postings, transactions
@@ -83,7 +83,7 @@ class AuditRecord:
         """Whether this is the first opinion of its audit."""
         return self.root == self.audit_id
 
-    def another(self, kind: Kind, audit_id: str, now: float) -> AuditRecord:
+    def another(self, kind: AuditKind, audit_id: str, now: float) -> AuditRecord:
         """Return a further opinion for the audit whose root this is, not asked for yet."""
         return AuditRecord(
             audit_id=audit_id,
@@ -229,7 +229,7 @@ def anything_open(connection: Connection) -> bool:
 def failed_of(connection: Connection, miner_id: str, service: str, model: str) -> list[AuditRecord]:
     """Return the audits of a miner in a service and model that count as failed and are not sanctioned yet, oldest first."""
     query = select(*_COLUMNS).where(
-        or_(text("verdict = 'fail'"), audits.c.cause == Cause.REGISTRATION.value),
+        or_(text("verdict = 'fail'"), audits.c.cause == UnprovenCause.REGISTRATION.value),
         audits.c.root == audits.c.audit_id,
         audits.c.miner_id == miner_id,
         audits.c.service == service,

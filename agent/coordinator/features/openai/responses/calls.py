@@ -21,7 +21,7 @@ from agent.coordinator.features.openai.chat import (
 )
 from agent.coordinator.features.openai.neutral import Only
 from agent.coordinator.features.openai.responses.items import Item, Text, images_of, turns
-from agent.coordinator.features.openai.serving import Submission, service, submit
+from agent.coordinator.features.openai.serving import AnswerSubmission, service, submit
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from runners.llm.request import MAX_TOOLS, ToolName
@@ -175,7 +175,9 @@ class ResponseRequest(Sampling):
         return PlainText(type="text") if requested is None else requested
 
 
-async def create(context: Context, caller: Caller, request: ResponseRequest, key: str | None) -> Submission:
+async def create(
+    context: Context, caller: Caller, request: ResponseRequest, key: str | None
+) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
     limit, form = request.max_output_tokens, request.format
     parameters = {

@@ -26,7 +26,7 @@ from agent.coordinator.features.openai.responses.response import (
     item_id,
     token_logprobs,
 )
-from agent.coordinator.features.openai.serving import Submission
+from agent.coordinator.features.openai.serving import AnswerSubmission
 from agent.coordinator.features.openai.writing import Added, Chunks
 from runners.llm.request import InferenceResult, TokenLogprob
 
@@ -65,7 +65,7 @@ class ResponseEvents(Chunks):
     calls end with the answer, since their parts can alternate.
     """
 
-    def __init__(self, submission: Submission, request: ResponseRequest) -> None:
+    def __init__(self, submission: AnswerSubmission, request: ResponseRequest) -> None:
         self._submission = submission
         self._response = begun(submission, request)
         self._output: list[OutputItem] = []

@@ -75,14 +75,14 @@ OutputContent = Annotated[
 ]
 
 
-class _Sent(Part):
+class _SentBack(Part):
     """The fields of an answer's item that clients send back, without effect."""
 
     id: Id | None = None
     status: Status | None = None
 
 
-class MessageItem(_Sent):
+class MessageItem(_SentBack):
     """A turn of the conversation; `developer` is a synonym of `system`. `phase` has no effect."""
 
     type: Literal["message"] = "message"
@@ -91,7 +91,7 @@ class MessageItem(_Sent):
     phase: Literal["commentary", "final_answer"] | None = None
 
 
-class CallItem(_Sent):
+class CallItem(_SentBack):
     """A call of a function by the model."""
 
     type: Literal["function_call"]
@@ -101,7 +101,7 @@ class CallItem(_Sent):
     namespace: Annotated[Any, Only()] = None
 
 
-class CallOutputItem(_Sent):
+class CallOutputItem(_SentBack):
     """What a called function returned."""
 
     type: Literal["function_call_output"]
@@ -109,7 +109,7 @@ class CallOutputItem(_Sent):
     output: OutputContent
 
 
-class ReasoningItem(_Sent):
+class ReasoningItem(_SentBack):
     """The model's thoughts before an earlier answer. They have no effect: the model does not read them again."""
 
     type: Literal["reasoning"]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from agent.coordinator.features.openai.responses.calls import ResponseRequest
-from agent.coordinator.features.openai.serving import Submission
+from agent.coordinator.features.openai.serving import AnswerSubmission
 from aitbc.answers.fields import example
 from runners.llm.request import Answer, InferenceRequest, InferenceResult, TokenLogprob
 
@@ -192,12 +192,12 @@ class Response(BaseModel, defer_build=True):
     truncation: Literal["disabled"] = "disabled"
 
 
-def item_id(prefix: str, submission: Submission, number: int) -> str:
+def item_id(prefix: str, submission: AnswerSubmission, number: int) -> str:
     """Return the id of the item at a position of the output."""
     return f"{prefix}_{submission.job_id.removeprefix('job_')}_{number}"
 
 
-def begun(submission: Submission, request: ResponseRequest) -> Response:
+def begun(submission: AnswerSubmission, request: ResponseRequest) -> Response:
     """Return the answer before it has any output."""
     defaults = {name: field.default for name, field in InferenceRequest.model_fields.items()}
     request_fields = request.model_dump(mode="json", exclude_none=True) | {"text": _text(request)}
@@ -237,7 +237,7 @@ def _text(request: ResponseRequest) -> dict[str, Any]:
 
 
 def ended(
-    response: Response, submission: Submission, result: InferenceResult, output: Sequence[OutputItem]
+    response: Response, submission: AnswerSubmission, result: InferenceResult, output: Sequence[OutputItem]
 ) -> Response:
     """Return the complete answer."""
     cut = result.finish_reason == "length"
@@ -257,12 +257,12 @@ def ended(
     )
 
 
-def made(submission: Submission, request: ResponseRequest, result: InferenceResult) -> Response:
+def made(submission: AnswerSubmission, request: ResponseRequest, result: InferenceResult) -> Response:
     """Return the complete answer."""
     return ended(begun(submission, request), submission, result, _output(submission, result))
 
 
-def _output(submission: Submission, answer: Answer) -> list[OutputItem]:
+def _output(submission: AnswerSubmission, answer: Answer) -> list[OutputItem]:
     """Return the items of an answer: its thoughts, its text, its calls. Without calls there always is a text."""
     status = final_status(answer)
     output: list[OutputItem] = []

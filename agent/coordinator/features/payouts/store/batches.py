@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 from agent.coordinator.features.payouts.rules import (
     BATCHES,
     PAYMENTS,
-    Candidate,
+    PayoutCandidate,
     PayoutEvent,
     TransferState,
     outcome_of,
@@ -105,7 +105,7 @@ def row_of(record: Any) -> dict[str, Any]:
 
 def candidates(
     connection: Connection, adapter: str, currency: str, first_held_day: int | None, now: float
-) -> list[Candidate]:
+) -> list[PayoutCandidate]:
     """Return all miners that have earned money which was not paid out."""
     prefix = earned("")
     query = select(balances.c.ledger_account, func.sum(balances.c.amount)).where(
@@ -119,7 +119,7 @@ def candidates(
     addresses_in_force = addresses.all_in_force(connection, now)
     miner_rows = connection.execute(select(miners.c.miner_id, miners.c.registered_at, miners.c.excluded_at))
     return [
-        Candidate(
+        PayoutCandidate(
             miner_id,
             record.address
             if (record := addresses_in_force.get(miner_id)) and record.destination[:2] == (adapter, currency)

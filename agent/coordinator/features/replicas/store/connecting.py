@@ -37,7 +37,7 @@ _lanes = itertools.count(random.randrange(1 << 16))  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ServerLimits:
     """Time limits in seconds: for a connection, a statement, a lock, and for repeating a transaction after a failure."""
 
     connect: float = 5.0
@@ -47,11 +47,11 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Server:
+class DatabaseServer:
     """A server as libpq's URL describes it, and whether statements can be prepared on it."""
 
     url: str
-    limits: Limits
+    limits: ServerLimits
     prepares: bool = True
 
     @property
@@ -98,7 +98,7 @@ def check_url(url: str) -> None:
         ) from None
 
 
-def engine(server: Server, *, size: int, read_only: bool, limited: bool = True) -> Engine:
+def engine(server: DatabaseServer, *, size: int, read_only: bool, limited: bool = True) -> Engine:
     """Return a pool of connections. Their transactions read one snapshot if `read_only`, else the newest committed rows."""
     pool = create_engine(
         "postgresql+psycopg://",
@@ -153,7 +153,7 @@ def _check(connection: psycopg.Connection, *_: object) -> None:
         raise DisconnectionError
 
 
-def _begin(limits: Limits | None, *, read_only: bool) -> bytes:
+def _begin(limits: ServerLimits | None, *, read_only: bool) -> bytes:
     level = "REPEATABLE READ READ ONLY" if read_only else "READ COMMITTED"
     statements = [f"BEGIN ISOLATION LEVEL {level}"]
     if limits is not None:
@@ -178,7 +178,7 @@ def driver(connection: Connection) -> psycopg.Connection:
 
 
 @contextmanager
-def reading(server: Server) -> Iterator[Connection]:
+def reading(server: DatabaseServer) -> Iterator[Connection]:
     """Read one snapshot of a database, without a limit of time. Raises `ConfigurationError` on entry."""
     pool = engine(server, size=1, read_only=True, limited=False)
     try:

@@ -25,8 +25,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent import fault_points
-from agent.coordinator.features.replicas.store.connecting import Limits, Server, driver, engine
-from agent.coordinator.features.replicas.store.failures import Failure, classify, reason
+from agent.coordinator.features.replicas.store.connecting import DatabaseServer, ServerLimits, driver, engine
+from agent.coordinator.features.replicas.store.failures import DatabaseFailure, classify, reason
 from agent.coordinator.features.replicas.store.groups import Groups
 from agent.coordinator.metrics import BATCH_WRITES, COMMIT_SECONDS
 from agent.coordinator.store.database import Content, Together, take_content
@@ -57,15 +57,15 @@ class PostgresDatabase:
         url: str,
         *,
         directory: Path,
-        limits: Limits | None = None,
+        limits: ServerLimits | None = None,
         writers: int = 8,
         readers: int = 4,
         max_queue: int = 10_000,
         session_url: str | None = None,
         meter: Meter | None = None,
     ) -> None:
-        self.server = Server(url, limits or Limits())
-        self._session_server = Server(session_url or url, self.server.limits)
+        self.server = DatabaseServer(url, limits or ServerLimits())
+        self._session_server = DatabaseServer(session_url or url, self.server.limits)
         self.directory = directory
         self.fault: str | None = None
         self.commits = 0
@@ -256,7 +256,7 @@ class PostgresDatabase:
                 number, life = connection.info["transaction"], connection.info["life"]
                 transaction.commit()
         except Exception as error:
-            if number is None or classify(error) is not Failure.LOST:
+            if number is None or classify(error) is not DatabaseFailure.LOST:
                 raise
             if not self._repeated(functools.partial(self._committed, number, life)):
                 raise
@@ -291,20 +291,20 @@ class PostgresDatabase:
                 return once()
             except Exception as error:
                 failure = classify(error)
-                duplicates += failure is Failure.DUPLICATE
-                if failure is Failure.UNSTORABLE:
+                duplicates += failure is DatabaseFailure.DUPLICATE
+                if failure is DatabaseFailure.UNSTORABLE:
                     raise ValidationFailed(
                         "A text in the request contains the character NUL; remove it."
                     ) from None
-                if failure is Failure.ERROR or duplicates > DUPLICATES:
+                if failure is DatabaseFailure.ERROR or duplicates > DUPLICATES:
                     raise
-                if failure is Failure.UNAVAILABLE or time.monotonic() > deadline:
+                if failure is DatabaseFailure.UNAVAILABLE or time.monotonic() > deadline:
                     log.error("database_unavailable", error=reason(error))  # noqa: TRY400 - the server's message says all
                     raise ServiceUnavailable(_HANGS) from error
-                if failure is Failure.UNPREPARED:
+                if failure is DatabaseFailure.UNPREPARED:
                     log.info("statements_not_prepared", reason="the connection pooler does not keep them")
                     self.server.prepares = False
-                elif failure is Failure.LOST:
+                elif failure is DatabaseFailure.LOST:
                     log.warning("database_lost", error=reason(error))
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from agent.coordinator.store.database import StaleRead
 
 
-class Failure(StrEnum):
+class DatabaseFailure(StrEnum):
     """What an error means for the transaction."""
 
     LOST = "lost"
@@ -31,45 +31,45 @@ class Failure(StrEnum):
 
 
 _OF_CODE: Final = {
-    "08P01": Failure.UNPREPARED,
-    "22021": Failure.UNSTORABLE,
-    "23503": Failure.DUPLICATE,
-    "23505": Failure.DUPLICATE,
-    "25006": Failure.LOST,  # read-only: the server that we reach is no longer, or not yet, the primary
-    "25P03": Failure.LOST,
-    "26000": Failure.UNPREPARED,
-    "40001": Failure.CONFLICT,
-    "40P01": Failure.CONFLICT,
-    "42P05": Failure.UNPREPARED,
-    "53100": Failure.UNAVAILABLE,
-    "53200": Failure.UNAVAILABLE,
-    "53300": Failure.LOST,
-    "53400": Failure.UNAVAILABLE,
-    "55P03": Failure.CONFLICT,
-    "57014": Failure.UNAVAILABLE,
-    "57P01": Failure.LOST,
-    "57P02": Failure.LOST,
-    "57P03": Failure.LOST,
-    "57P05": Failure.LOST,
-    "58030": Failure.UNAVAILABLE,
+    "08P01": DatabaseFailure.UNPREPARED,
+    "22021": DatabaseFailure.UNSTORABLE,
+    "23503": DatabaseFailure.DUPLICATE,
+    "23505": DatabaseFailure.DUPLICATE,
+    "25006": DatabaseFailure.LOST,  # read-only: the server that we reach is no longer, or not yet, the primary
+    "25P03": DatabaseFailure.LOST,
+    "26000": DatabaseFailure.UNPREPARED,
+    "40001": DatabaseFailure.CONFLICT,
+    "40P01": DatabaseFailure.CONFLICT,
+    "42P05": DatabaseFailure.UNPREPARED,
+    "53100": DatabaseFailure.UNAVAILABLE,
+    "53200": DatabaseFailure.UNAVAILABLE,
+    "53300": DatabaseFailure.LOST,
+    "53400": DatabaseFailure.UNAVAILABLE,
+    "55P03": DatabaseFailure.CONFLICT,
+    "57014": DatabaseFailure.UNAVAILABLE,
+    "57P01": DatabaseFailure.LOST,
+    "57P02": DatabaseFailure.LOST,
+    "57P03": DatabaseFailure.LOST,
+    "57P05": DatabaseFailure.LOST,
+    "58030": DatabaseFailure.UNAVAILABLE,
 }
 """By SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
 
 
-def classify(error: BaseException) -> Failure:
+def classify(error: BaseException) -> DatabaseFailure:
     """Return what an error of a transaction means."""
     if isinstance(error, StaleRead):
-        return Failure.CONFLICT
+        return DatabaseFailure.CONFLICT
     cause = error.orig if isinstance(error, DBAPIError) else error
     if not isinstance(cause, psycopg.Error):
-        return Failure.ERROR
+        return DatabaseFailure.ERROR
     if isinstance(cause, psycopg.DataError) and "NUL" in str(cause):  # the driver's own
-        return Failure.UNSTORABLE
+        return DatabaseFailure.UNSTORABLE
     if cause.sqlstate is None:
         # libpq reports a connection that broke, or that could not be made, without a code.
         lost = isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
-        return Failure.LOST if lost else Failure.ERROR
-    unknown = Failure.LOST if cause.sqlstate.startswith("08") else Failure.ERROR
+        return DatabaseFailure.LOST if lost else DatabaseFailure.ERROR
+    unknown = DatabaseFailure.LOST if cause.sqlstate.startswith("08") else DatabaseFailure.ERROR
     return _OF_CODE.get(cause.sqlstate, unknown)
 
 

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
 
-from agent.coordinator.features.replicas.store.connecting import Server, driver, engine
+from agent.coordinator.features.replicas.store.connecting import DatabaseServer, driver, engine
 from agent.coordinator.features.replicas.store.failures import reason
 from agent.coordinator.store.schema.tables import metadata
 from agent.coordinator.store.schema.upgrade import HEAD, MOVING, VERSION, exclude_others, note_oldest
@@ -53,7 +53,7 @@ _positions: Final = Table(
 )
 
 
-class Target:
+class LoadTarget:
     """A database that is being filled by the migration `migration_id`."""
 
     def __init__(self, connection: Connection, migration_id: str) -> None:
@@ -194,7 +194,7 @@ def _copy_statement(table: Table) -> bytes:
 
 
 @contextmanager
-def loading(server: Server) -> Iterator[Connection]:
+def loading(server: DatabaseServer) -> Iterator[Connection]:
     """Open a database to fill it. Errors of the server become `ConfigurationError`s that say how to continue."""
     pool = engine(server, size=1, read_only=False, limited=False)
     try:

@@ -19,8 +19,8 @@ from sqlalchemy import (
 )
 
 from agent.coordinator.features.replicas.moved import Mark, mark_path, read_mark, write_mark
-from agent.coordinator.features.replicas.store.connecting import Server
-from agent.coordinator.features.replicas.store.loading import Target, is_finished, loading
+from agent.coordinator.features.replicas.store.connecting import DatabaseServer
+from agent.coordinator.features.replicas.store.loading import LoadTarget, is_finished, loading
 from agent.coordinator.store.schema.tables import metadata
 from agent.coordinator.store.schema.upgrade import require_newest
 from agent.coordinator.store.sqlite.database import reading
@@ -39,7 +39,7 @@ _ROW: Final[ColumnElement[int]] = literal_column("rowid", BigInteger)
 class Move:
     """A move of the SQLite file `path`. `replaced` counts the texts that contained NUL in this process, by table and column."""
 
-    def __init__(self, path: Path, source: Connection, server: Server) -> None:
+    def __init__(self, path: Path, source: Connection, server: DatabaseServer) -> None:
         self.path = path
         self.target = server.name
         self.replaced: dict[str, int] = {}
@@ -68,7 +68,7 @@ class Move:
         Yields the current step and how many rows are copied. Raises `ConfigurationError`, after which it can be called again.
         """
         with loading(self._server) as connection:
-            target = Target(connection, self._mark.migration_id)
+            target = LoadTarget(connection, self._mark.migration_id)
             target.check()
             write_mark(self.path, self._mark)
             target.create()
@@ -90,7 +90,7 @@ class Move:
             # First, so that no coordinator starts on the file while another runs on the target.
             self._mark = self._mark.finished()
             write_mark(self.path, self._mark)
-            Target(connection, self._mark.migration_id).finish()
+            LoadTarget(connection, self._mark.migration_id).finish()
 
     def _batches(self, table: Table, position: int) -> Iterator[tuple[int, list[Sequence[Any]]]]:
         """Iterate over the rows behind the number `position`: lists of rows, each with the number of its last row."""
@@ -126,7 +126,7 @@ class Move:
 
 
 @contextmanager
-def moving(path: Path, server: Server) -> Iterator[tuple[Move, Connection]]:
+def moving(path: Path, server: DatabaseServer) -> Iterator[tuple[Move, Connection]]:
     """Open a SQLite file for a move to the database of a server. Yields the move and the file's connection.
 
     Raises `ConfigurationError` if the file does not have this program's schema, or is being moved elsewhere.

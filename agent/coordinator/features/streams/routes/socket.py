@@ -15,7 +15,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.coordinator.connections import connection_of
-from agent.coordinator.features.streams.streams import Filter, Stream, open_stream
+from agent.coordinator.features.streams.streams import Filter, MessageStream, open_stream
 from agent.coordinator.http import credentials
 from agent.coordinator.operations.context import Context
 from agent.core.errors import ApiError, PayloadTooLarge, Unauthorized, ValidationFailed, error_body
@@ -49,10 +49,10 @@ class SubscribeMessage(Filter):
 @router.websocket("/v1/ws")
 async def ws(websocket: WebSocket) -> None:
     """See docs/reference/streams.md."""
-    await _Connection(websocket.app.state.context, websocket).serve()
+    await _SocketConnection(websocket.app.state.context, websocket).serve()
 
 
-class _Connection:
+class _SocketConnection:
     """One client's socket, with a reader and a writer; only the writer sends."""
 
     def __init__(self, context: Context, websocket: WebSocket) -> None:
@@ -143,7 +143,7 @@ class _Connection:
             raise ValidationFailed("The message is not an object.", {"message": "must be a JSON object"})
         return message
 
-    async def _read(self, stream: Stream) -> None:
+    async def _read(self, stream: MessageStream) -> None:
         while True:
             request: Filter | ApiError
             try:
@@ -155,7 +155,7 @@ class _Connection:
             await self._requests.put(request)
             stream.wake()
 
-    async def _write(self, stream: Stream) -> None:
+    async def _write(self, stream: MessageStream) -> None:
         while True:
             while not self._requests.empty():
                 await self._answer(self._requests.get_nowait(), stream)
@@ -165,7 +165,7 @@ class _Connection:
             elif self._requests.empty():
                 await self._send({"type": "heartbeat", "data": {"after": stream.position}})
 
-    async def _answer(self, request: Filter | ApiError, stream: Stream) -> None:
+    async def _answer(self, request: Filter | ApiError, stream: MessageStream) -> None:
         try:
             if isinstance(request, ApiError):
                 raise request
@@ -175,7 +175,7 @@ class _Connection:
         else:
             await self._confirm(request, stream)
 
-    async def _confirm(self, chosen: Filter, stream: Stream) -> None:
+    async def _confirm(self, chosen: Filter, stream: MessageStream) -> None:
         job_ids = None if chosen.job_ids is None else sorted(chosen.job_ids)
         data = {"types": sorted(chosen.types), "job_ids": job_ids, "after": stream.position}
         await self._send({"type": "subscribed", "data": data})
