@@ -7,7 +7,7 @@ from typing import Final
 from agent.coordinator.features.audits import canaries
 from agent.coordinator.features.audits.rounds import asking
 from agent.coordinator.features.audits.store import audits
-from agent.coordinator.features.audits.store import canaries as canary_store
+from agent.coordinator.features.audits.store.canaries import of_jobs, sources
 from agent.coordinator.hooks import JobIds
 from agent.coordinator.operations.context import Connection, Context
 
@@ -21,9 +21,9 @@ def deletion_requested(connection: Connection, context: Context, jobs: JobIds, n
     for root in audits.unasked_of_jobs(connection, jobs, MAX_ASKED):
         asking.ask_now(connection, context, root)
     # A canary is a copy of the job, so a client who deletes the job deletes it too.
-    canaries.forget(connection, canary_store.of_jobs(connection, jobs), now)
+    canaries.forget(connection, of_jobs(connection, jobs), now)
 
 
 def jobs_retained(connection: Connection) -> set[str]:
     """Return the jobs of unfinished audits, and those that gave known answers."""
-    return audits.jobs_in_use(connection) | canary_store.sources(connection)
+    return audits.jobs_in_use(connection) | sources(connection)

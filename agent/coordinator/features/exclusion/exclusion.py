@@ -83,6 +83,7 @@ def _remove(
     requeued = _return_jobs(connection, miner_id, now, "the miner was removed")
     # Features end what belongs to the miner, such as its offers.
     fields = hooks.miner_changed(connection, context, miner_id, None)
+    # The session's token becomes one that nobody has.
     store.remove(connection, miner_id, now, digest(secrets.token_urlsafe(32)))
     return requeued, fields
 

@@ -27,6 +27,7 @@ MAX_FILTERS: Final = 100
 def check_request(request: RequestedJob) -> None:
     """Report more labels than a job may have."""
     number, limit = len(fields_of(request.options, LabelOptions).labels), request.settings.max_labels
+    # Checked here and not in the schema, since the operator sets the limit.
     if number > limit:
         request.errors["labels"] = f"a job may have {limit} labels, and this one has {number}"
 

@@ -17,8 +17,7 @@ from agent.coordinator.features.log.sequencer import LogInconsistent, leaf_bytes
 from agent.coordinator.features.log.store import CheckpointRecord, LeafRecord
 from agent.coordinator.operations.context import Connection
 from agent.coordinator.operations.files.examination import Examine
-from agent.coordinator.store import ledger
-from agent.coordinator.store import receipts as receipt_store
+from agent.coordinator.store import ledger, receipts
 from agent.core.values.quantities import format_time, from_units
 from aitbc.errors import VerificationError
 from aitbc.keys import parse_vkey
@@ -266,7 +265,7 @@ def _examine_cosignatures(connection: Connection, result: Examination) -> None:
 
 
 def _examine_receipts(connection: Connection, log_key: str, result: Examination) -> None:
-    for record, results, deleted in receipt_store.all_with_results(connection):
+    for record, results, deleted in receipts.all_with_results(connection):
         result.receipts += 1
         for fault in _receipt_faults(record, results, log_key):
             result.find("receipt", record.receipt_id, fault)
@@ -280,11 +279,11 @@ def _examine_receipts(connection: Connection, log_key: str, result: Examination)
             result.find("receipt", record.receipt_id, fault)
     for receipt_id in store.receipts_without_leaf(connection):
         result.find("unlogged", receipt_id, "the receipt has no leaf in the log")
-    for job_id in receipt_store.completed_without_receipt(connection):
+    for job_id in receipts.completed_without_receipt(connection):
         result.find("receipt", job_id, "the job is completed, but has no receipt")
 
 
-def _receipt_faults(record: receipt_store.ReceiptRecord, results: str | None, log_key: str) -> Iterator[str]:
+def _receipt_faults(record: receipts.ReceiptRecord, results: str | None, log_key: str) -> Iterator[str]:
     try:
         receipt = json.loads(record.receipt)
         outcome = verify_receipt(

@@ -54,6 +54,7 @@ def _all_of(connection: Connection, context: Context, caller: Caller, limit: int
     if caller.role is Role.ADMIN:
         records, total = miners.page(connection, limit=limit, offset=offset)
     else:
+        # A fleet is small, so its page is cut out in memory.
         owned = miners.fleet(connection, caller.miner_id or "")
         records, total = owned[offset : offset + limit], len(owned)
     return MinerList(miners=_views(connection, context, records), total=total, limit=limit, offset=offset)

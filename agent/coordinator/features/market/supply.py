@@ -14,8 +14,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.validation import model_names
 from agent.coordinator.store import miner_stats
-from agent.coordinator.store import miners as store
-from agent.coordinator.store.miners import MinerRecord
+from agent.coordinator.store.miners import MinerRecord, all_miners
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_time, parse_money
 from aitbc.answers.market import (
@@ -138,7 +137,7 @@ async def _miners(context: Context) -> list[MarketMiner]:
 
 
 def _read(connection: Connection, context: Context) -> list[MarketMiner]:
-    records = [record for record in store.all_miners(connection) if record.excluded_at is None]
+    records = [record for record in all_miners(connection) if record.excluded_at is None]
     return [_miner(connection, context, record) for record in records]
 
 

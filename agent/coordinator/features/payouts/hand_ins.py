@@ -10,9 +10,8 @@ import structlog
 from agent.coordinator.features.payouts import batches, views
 from agent.coordinator.features.payouts.adapter import AddressRefused
 from agent.coordinator.features.payouts.addresses import AHEAD_SECONDS, OLDEST_SECONDS
-from agent.coordinator.features.payouts.store import batches as store
 from agent.coordinator.features.payouts.store import transfers
-from agent.coordinator.features.payouts.store.batches import PayoutRecord
+from agent.coordinator.features.payouts.store.batches import PayoutRecord, find
 from agent.coordinator.features.payouts.worker import PayoutWorker, payment_of
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import miners
@@ -50,7 +49,7 @@ async def hand_in(context: Context, payout_id: str, envelope: dict[str, Any]) ->
 
 
 def _payment(connection: Connection, payout_id: str) -> tuple[PayoutRecord, bytes]:
-    payment = store.find(connection, payout_id)
+    payment = find(connection, payout_id)
     # A former miner may still be owed a payment, so its key still counts.
     miner = None if payment is None else miners.find_former(connection, payment.miner_id)
     if payment is None or miner is None:
@@ -84,6 +83,6 @@ def _store(connection: Connection, payment: PayoutRecord, accepted: dict[str, An
     # Only the database knows whether the worker has prepared the payment in the meantime.
     if not transfers.hand_in(connection, payment, json.dumps(accepted)):
         raise Conflict("This payment needs nothing more: it is being sent, or has ended.")
-    updated = store.find(connection, payment.payout_id)
+    updated = find(connection, payment.payout_id)
     batch = batches.required(connection, payment.batch_id)
     return views.payout(updated or payment, batch)

@@ -9,8 +9,7 @@ import structlog
 
 from agent.coordinator.features.payouts import batches
 from agent.coordinator.features.payouts.notices import announce
-from agent.coordinator.features.payouts.store import batches as store
-from agent.coordinator.features.payouts.store.batches import BatchRecord, Ending, PayoutRecord
+from agent.coordinator.features.payouts.store.batches import BatchRecord, Ending, PayoutRecord, end, of_batch
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -63,13 +62,13 @@ def _report(
             f"The adapter {batch.adapter} reports the outcomes itself. If it cannot, and you know the outcome for certain, report it "
             "with `force`: a payment that is reported as failed and then arrives is paid twice."
         )
-    payments = {payment.payout_id: payment for payment in store.of_batch(connection, batch_id)}
+    payments = {payment.payout_id: payment for payment in of_batch(connection, batch_id)}
     # Nothing more is sent for an adapter that cannot be used. What was prepared may have been sent before.
     reportable = {PaymentState.SENT} if adapter is not None else {PaymentState.SENT, PaymentState.PREPARED}
     open_ones = [ending for ending in outcomes.endings if _is_open(batch, payments, ending, reportable)]
     now = context.clock()
     # All outcomes of a report are stored or none, so a corrected report can simply be sent again.
-    ended = store.end(connection, batch_id, open_ones, now)
+    ended = end(connection, batch_id, open_ones, now)
     announce(connection, ended, now)
     return ended
 

@@ -19,8 +19,7 @@ from agent.coordinator.operations.jobs.details import with_value
 from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.supply import supply
 from agent.coordinator.store import artifacts
-from agent.coordinator.store import jobs as store
-from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.jobs import JobRecord, find
 from agent.coordinator.store.queue import restrictions_of
 from agent.core.errors import Conflict, ValidationFailed
 from agent.core.values.quantities import format_money, from_units
@@ -94,7 +93,7 @@ def _read(
     connection: Connection, caller: Caller, job_id: str
 ) -> tuple[JobRecord, dict[str, str], dict[str, Any]]:
     """Return the job; those of its input files, by field, that no longer exist; and its options of features."""
-    record = jobs.own(store.find(connection, job_id), caller, job_id)
+    record = jobs.own(find(connection, job_id), caller, job_id)
     files: dict[str, Any] = orjson.loads(record.spec)["files"]
     account = jobs.account_of(caller)
     lost = {

@@ -196,6 +196,7 @@ class MessageStream:
         limit = self._settings.max_job_ids
         if chosen.job_ids is not None and len(chosen.job_ids) > limit:
             raise ValidationFailed("The filter is too long.", {"job_ids": f"at most {limit} jobs"})
+        # Taken before the filter changes, since it depends on what is still unread.
         position = self.position
         self._filter = chosen
         self._subscription.accepts = chosen.accepts
@@ -206,10 +207,12 @@ class MessageStream:
         published = self._context.feed.seq
         self._page.clear()
         self._subscription.clear()
+        # Each replica numbers passing messages itself; only the numbers of changes are the same everywhere.
         if not quietly and self._context.feed.is_foreign(seq):
             seq = seq >> NUMBER_BITS << NUMBER_BITS
             self._passing_from = published
         self._position = self._page_end = seq
+        # What is published from now on comes live, so nothing is read twice.
         self._until = published
         self._gap = quietly
         self._paging = True
@@ -245,6 +248,7 @@ class MessageStream:
             if message is RESYNC:
                 self.resume_after(self._position)
                 return self._resync("slow", self._position)
+            # A message may come from a page and live as well; the number shows which was first.
             if message is not None and message["seq"] > self._position:
                 self._position = message["seq"]
                 return message
@@ -275,6 +279,7 @@ class MessageStream:
             _page, self._audience, chosen, self._position >> NUMBER_BITS, self._until >> NUMBER_BITS
         )
         retained_after = ((oldest or (self._until >> NUMBER_BITS) + 1) - 1) << NUMBER_BITS
+        # The missing changes are deleted for good, so the reader has to read the present state instead.
         if self._position < retained_after:
             self._page.append(self._resync("pruned", retained_after))
             return
@@ -288,6 +293,7 @@ class MessageStream:
             self._gap = self._position < lost_up_to
             after_seq = max(self._position, self._passing_from)
             passing, end = recent.between(after_seq, end, self._audience.topics, chosen.accepts)
+            # Changes and passing messages have one order, which readers rely on.
             messages = sorted([*messages, *passing], key=lambda message: int(message["seq"]))
         self._page.extend(message for message in messages if message["seq"] <= end)
         self._page_end = end

@@ -38,6 +38,7 @@ def lease_returned(
             _handed_back(connection, context, record, lease, event.now)
         return replace(event, avoid_seconds=avoid_seconds)
     code = event.failure.code
+    # A failure that would happen again on every miner is the client's.
     if not event.retry or code in TOO_LARGE:
         _client_failed(connection, context, record, event.now)
     if event.retry and code in UNABLE and lease is not None:
@@ -64,6 +65,7 @@ def account_limits(
 def _avoidance(connection: Connection, miner_id: str, now: float) -> float:
     """Return for how many seconds a miner does not get a job again that it releases now."""
     count = store.releases_of(connection, miner_id).tally.now(now, RELEASES_HALF_LIFE_SECONDS)
+    # This release is counted afterwards.
     times = round(count) + 1
     return growing_pause(times, FREE_RELEASES_OF_A_JOB, RETRY_SECONDS / 2)
 
@@ -78,6 +80,7 @@ def _handed_back(
     """
     locks.wait(connection, f"releases {lease.miner_id}")
     former = store.releases_of(connection, lease.miner_id)
+    # A machine that is switched off returns all its leases at once, which is one event and not many.
     if lease.assigned_at < former.tally.at:
         return
     tally = former.tally.with_one(now, RELEASES_HALF_LIFE_SECONDS)
@@ -97,6 +100,7 @@ def _could_not_run(
     Beyond the tolerated number, each one pauses the service on that miner, each time for twice as long. Its other services and its
     reputation are not affected, since a client may have caused it.
     """
+    # Several runs of one miner may end at the same time, and each must count.
     locks.wait(connection, f"releases {lease.miner_id}")
     former = store.releases_of(connection, lease.miner_id, record.service)
     tally = former.tally.with_one(now, RELEASES_HALF_LIFE_SECONDS)
@@ -112,4 +116,5 @@ def _client_failed(connection: Connection, context: Context, record: JobRecord, 
     locks.wait(connection, f"tally {record.account_id}")
     tally = store.failures_of(connection, record.account_id).with_one(now, CLIENT_FAILURES_HALF_LIFE_SECONDS)
     max_count = MOST_CLIENT_FAILURES * context.settings.client_failures_tolerated
+    # Limited, so that an account is free again soon after it has corrected its jobs.
     store.save_failures(connection, record.account_id, Tally(min(tally.count, max_count), tally.at))

@@ -11,9 +11,9 @@ from fastapi.responses import Response
 from pydantic import StringConstraints
 from starlette.requests import ClientDisconnect
 
-from agent.coordinator.features.tus import headers as tus
 from agent.coordinator.features.tus import uploads
 from agent.coordinator.features.tus.errors import UnsupportedChecksum, UnsupportedVersion
+from agent.coordinator.features.tus.headers import CHECKSUMS, EXTENSIONS, MEDIA_TYPE, VERSION, parse_checksum
 from agent.coordinator.features.tus.uploads import Interrupted, Part, UploadRecord
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import body, errors, headers
@@ -58,10 +58,8 @@ async def _require_tus(
         str | None, Header(alias="Tus-Resumable", description="The version of tus, 1.0.0", examples=["1.0.0"])
     ] = None,
 ) -> None:
-    if version != tus.VERSION:
-        raise UnsupportedVersion(
-            f"Send the header Tus-Resumable: {tus.VERSION}, the supported version of tus."
-        )
+    if version != VERSION:
+        raise UnsupportedVersion(f"Send the header Tus-Resumable: {VERSION}, the supported version of tus.")
 
 
 async def _part(
@@ -78,13 +76,13 @@ async def _part(
     """Return the part in the body; None without a body. Raises `UnsupportedMediaType`, `UnsupportedChecksum`."""
     request_headers = request.headers
     length = request_headers.get("content-length")
-    if request_headers.get("content-type") != tus.MEDIA_TYPE:
+    if request_headers.get("content-type") != MEDIA_TYPE:
         # A request without a body has no media type either.
         if length in (None, "0") and "transfer-encoding" not in request_headers:
             return None
-        raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {tus.MEDIA_TYPE}.")
+        raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {MEDIA_TYPE}.")
     size = None if length is None else int(length)  # the server refuses values that are not numbers
-    return Part(_body(request), size, None if checksum is None else tus.parse_checksum(checksum))
+    return Part(_body(request), size, None if checksum is None else parse_checksum(checksum))
 
 
 async def _body(request: Request) -> AsyncGenerator[bytes, None]:
@@ -128,10 +126,10 @@ def _capabilities(context: ContextOf) -> Response:
     return Response(
         status_code=status.HTTP_204_NO_CONTENT,
         headers={
-            "Tus-Version": tus.VERSION,
-            "Tus-Extension": ",".join(tus.EXTENSIONS),
+            "Tus-Version": VERSION,
+            "Tus-Extension": ",".join(EXTENSIONS),
             "Tus-Max-Size": str(context.settings.max_artifact),
-            "Tus-Checksum-Algorithm": ",".join(tus.CHECKSUMS),
+            "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
         },
     )
 
@@ -145,7 +143,7 @@ def _capabilities(context: ContextOf) -> Response:
         201: {"headers": {**_STATE, **headers(Location="The path for the upload's parts")}},
         **errors(UnsupportedVersion, *_PART_ERRORS),
     },
-    openapi_extra=body(tus.MEDIA_TYPE, required=False),
+    openapi_extra=body(MEDIA_TYPE, required=False),
     summary="Begin an upload",
 )
 async def create(
@@ -214,7 +212,7 @@ async def get(context: ContextOf, caller: Client, upload_id: fields.UploadId) ->
     status_code=status.HTTP_204_NO_CONTENT,
     dependencies=[RequiresTus],
     responses={204: {"headers": _STATE}, **errors(NotFound, UnsupportedVersion, *_PART_ERRORS)},
-    openapi_extra=body(tus.MEDIA_TYPE, required=True),
+    openapi_extra=body(MEDIA_TYPE, required=True),
     summary="Send a part",
 )
 async def append(
@@ -232,7 +230,7 @@ async def append(
 ) -> Response:
     """The answer to the last part has `Upload-Artifact-Id`. Bytes received before a connection broke count, unless the part has a checksum."""
     if part is None:
-        raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {tus.MEDIA_TYPE}.")
+        raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {MEDIA_TYPE}.")
     size = None if length is None else int(length)
     upload = await uploads.append(context, caller, upload_id, int(offset), part, size)
     return Response(status_code=status.HTTP_204_NO_CONTENT, headers=_headers(upload))

@@ -81,6 +81,7 @@ class _SocketConnection:
         sends_key = secret is None
         if secret is None:
             await self._accept()
+            # Browsers cannot send headers with a handshake, and keys in addresses end up in logs.
             secret = await self._first_message()
         async with open_stream(self._context, secret, chosen) as stream:
             if (connection := connection_of(self._websocket.scope)) is not None:
@@ -98,6 +99,7 @@ class _SocketConnection:
             finally:
                 for task in tasks:
                     task.cancel()
+                # Both must have ended before the stream closes under them.
                 await asyncio.gather(*tasks, return_exceptions=True)
         for task in finished:
             task.result()
