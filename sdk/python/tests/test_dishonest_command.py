@@ -51,7 +51,7 @@ def test_attack_a_forged_text_is_never_printed(quick, run, forging: Coordinator,
         "receipt_id": "receipt_1",
         "job_id": "job_1",
         "miner_id": miner.miner_id,
-        "signature": {},
+        "signature": {"sig": "", "public_key": ""},
         "attestations": [],
         "created_at": "2026-11-24T15:00:04Z",
     }

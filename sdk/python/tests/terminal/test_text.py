@@ -94,7 +94,9 @@ def test_json_is_complete_on_a_terminal(shown, hostile, arguments, where) -> Non
 
 
 def test_an_answer_that_is_streamed(shown, coordinator) -> None:
-    coordinator.registry = {"/llm_inference": {"models": ["small"], "ready": ["small"]}}
+    coordinator.registry = {
+        "/llm_inference": {"service_id": "llm_inference", "models": ["small"], "ready": ["small"]}
+    }
     coordinator.results = {"text": HOSTILE, "finish_reason": "stop"}
     token = json.dumps({"job_id": "job_1", "kind": "token", "text": HOSTILE})
     coordinator.streams.append([f"event: job_event\ndata: {token}\n\n".encode(), COMPLETED])

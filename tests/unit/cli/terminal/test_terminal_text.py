@@ -48,7 +48,9 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
         def do_GET(self) -> None:
             good = "/audits" in self.path
             body = (
-                {"audits": [AUDIT], "next": None, "proofs": []} if good else {"error": {"message": HOSTILE}}
+                {"audits": [AUDIT], "next": None, "proofs": []}
+                if good
+                else {"error": {"code": "REFUSED", "message": HOSTILE}}
             )
             data = json.dumps(body).encode()
             self.send_response(200 if good else 400)
