@@ -47,7 +47,7 @@ def working(context: Context, device: Device, poll_seconds: float = POLL_SECONDS
         watcher.join()
 
 
-class Activity:
+class SandboxActivity:
     """Repeats the last progress of a run whenever its sandboxed program has used the processor. `on_tick` is for `Sandbox.run`."""
 
     def __init__(self, context: Context) -> None:

@@ -48,7 +48,7 @@ REFUSALS = frozenset((400, 413, 422))
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class FailureCause:
     """A row: failures at one of these stages, with one of these outcomes, whose text contains one of `signs` (all texts without signs).
 
     `message` is the error's, in which {text} is the engine's own. Signs are in lower case.
@@ -69,27 +69,29 @@ class Cause:
 
 # The rows of requests precede those with signs of a broken machine, because engines quote what clients wrote.
 CAUSES = (
-    Cause(
+    FailureCause(
         FailureCode.CONTEXT_OVERFLOW,
         "The request does not fit into the model's context: {text}",
         _OF_REQUESTS,
         _REPORTED,
         ("available context size", "maximum context length", "max_model_len", "too large to process"),
     ),
-    Cause(
+    FailureCause(
         FailureCode.INPUT_INVALID,
         "The model cannot answer this request: {text}",
         _READING,
         _REPORTED,
     ),
-    Cause(
+    FailureCause(
         FailureCode.INPUT_INVALID,
         "Reading the request takes the model's engine too long: {text} Shorten it.",
         _READING,
         _LATE,
     ),
-    Cause(FailureCode.INPUT_INVALID, "The model cannot answer this request: {text}", _OF_REQUESTS, _REFUSED),
-    Cause(
+    FailureCause(
+        FailureCode.INPUT_INVALID, "The model cannot answer this request: {text}", _OF_REQUESTS, _REFUSED
+    ),
+    FailureCause(
         # llama.cpp reports with a status of its own faults what it finds in a conversation, a schema, a picture or the model's answer.
         FailureCode.INPUT_INVALID,
         "The model cannot answer this request: {text}",
@@ -109,7 +111,7 @@ CAUSES = (
             "failed to process image",
         ),
     ),
-    Cause(
+    FailureCause(
         FailureCode.OUT_OF_MEMORY,
         "The engine has too little memory: {text}",
         signs=(
@@ -121,7 +123,7 @@ CAUSES = (
             "free memory on device",
         ),
     ),
-    Cause(
+    FailureCause(
         # After an illegal memory access or a failed assertion of a kernel, every later call of CUDA in the process fails. The texts are
         # those of torch, CTranslate2 and the CUDA libraries; a failure that would have passed costs one more load.
         FailureCode.ENGINE_DIED,
@@ -136,12 +138,12 @@ CAUSES = (
             "device-side assert",
         ),
     ),
-    Cause(FailureCode.MODEL_UNAVAILABLE, "The engine could not load the model: {text}", _LOADING),
-    Cause(FailureCode.RUNNER_CRASHED, "The engine failed: {text}"),
+    FailureCause(FailureCode.MODEL_UNAVAILABLE, "The engine could not load the model: {text}", _LOADING),
+    FailureCause(FailureCode.RUNNER_CRASHED, "The engine failed: {text}"),
 )
 
 
-def cause_of(stage: Stage, text: str, outcome: Outcome = Outcome.FAILED) -> Cause:
+def cause_of(stage: Stage, text: str, outcome: Outcome = Outcome.FAILED) -> FailureCause:
     """Return the first row that describes a failure with the engine's `text`."""
     lower = text.lower()
     return next(cause for cause in CAUSES if cause.fits(stage, outcome, lower))

@@ -27,7 +27,7 @@ from agent.miner.executor.devices import Devices
 from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine, ServiceOffer, tools
 from agent.miner.machine.gpus import Gpus
-from agent.miner.machine.scores import FILE_NAME, Score, add_score, worthwhile_concurrency
+from agent.miner.machine.scores import FILE_NAME, BenchScore, add_score, worthwhile_concurrency
 from agent.miner.models.store import ModelStore
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
@@ -56,7 +56,7 @@ class Skipped:
 class BenchReport:
     """The results of a benchmark."""
 
-    scores: list[Score] = field(default_factory=list)
+    scores: list[BenchScore] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 
 
@@ -210,7 +210,7 @@ class Bench:
             raise Retry("None of its models is on this machine. Fetch one with `aitbc-agent models pull`.")
         return self._models.resolve(min(usable, key=size))
 
-    async def _measure_device(self, subject: _BenchedService, device: Device, directory: Path) -> Score:
+    async def _measure_device(self, subject: _BenchedService, device: Device, directory: Path) -> BenchScore:
         """Return the score of one device. Raises `RunnerError` or `TimeoutError` if not even a single run succeeds."""
         # With this device only, the executor cannot choose another one.
         executor = LocalExecutor(
@@ -294,14 +294,14 @@ def _levels(concurrency: int) -> list[int]:
     return [*doubled, concurrency]
 
 
-def _score(subject: _BenchedService, device: Device, rates: Mapping[int, tuple[float, float]]) -> Score:
+def _score(subject: _BenchedService, device: Device, rates: Mapping[int, tuple[float, float]]) -> BenchScore:
     benchmark, definition = subject.benchmark, subject.runner.definition
     counted = 0 if benchmark.counted == "units" else 1
     levels = {number: round(rate[counted] * float(benchmark.scale), 6) for number, rate in rates.items()}
     if not all(levels.values()) or not all(units for units, _ in rates.values()):
         raise Retry("Its benchmark metered nothing.")
     concurrency = worthwhile_concurrency(levels)
-    return Score(
+    return BenchScore(
         service=subject.service,
         runner=subject.offer.runner,
         version=subject.offer.version,

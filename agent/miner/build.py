@@ -24,8 +24,8 @@ from agent.miner.data_dir import DataDirectory
 from agent.miner.executor.availability import UnavailableModels
 from agent.miner.executor.contract import Executor
 from agent.miner.identity import load_identity
-from agent.miner.link.client import Link, LinkCallbacks
-from agent.miner.link.heartbeat import Heartbeat
+from agent.miner.link.client import CoordinatorLink, LinkCallbacks
+from agent.miner.link.heartbeat import HeartbeatSender
 from agent.miner.live_settings import LiveSettings
 from agent.miner.machine.capabilities import Capabilities
 from agent.miner.metrics import METRICS
@@ -63,7 +63,7 @@ class MinerParts:
     session: Session
     capabilities: Capabilities
     machine_changed: Callable[[], Awaitable[bool]]
-    link: Link
+    link: CoordinatorLink
     outbox: Outbox
     executor: Executor
     provider: Models
@@ -72,7 +72,7 @@ class MinerParts:
     workload: Workload
     report: Report
     live_settings: LiveSettings
-    heartbeat: Heartbeat
+    heartbeat: HeartbeatSender
     meter: Meter
 
 
@@ -88,7 +88,7 @@ async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
     session = Session(load_identity(directory), directory)
     backend = await _open_backend(options)
     closing.push_async_callback(backend.close)
-    link = Link(options.url, session.identity, transport=options.miner.transport)
+    link = CoordinatorLink(options.url, session.identity, transport=options.miner.transport)
     closing.push_async_callback(link.close)
     outbox = Outbox(directory / "outbox.db", link)
     await outbox.open()
@@ -127,7 +127,7 @@ class _Builder:
         closing: AsyncExitStack,
         session: Session,
         backend: Backend,
-        link: Link,
+        link: CoordinatorLink,
         outbox: Outbox,
         sealed_jobs: SealedJobs,
     ) -> None:
@@ -180,7 +180,9 @@ class _Builder:
             encryption_keys=lambda: self._sealed_jobs.published(self._session.origin),
             unavailable_models=lambda: _merged(unavailable.now, provider.fetching_for_jobs),
         )
-        heartbeat = Heartbeat(self._link, self._gpus, report, self._heartbeat_due, self._options.liveness)
+        heartbeat = HeartbeatSender(
+            self._link, self._gpus, report, self._heartbeat_due, self._options.liveness
+        )
         parts = MinerParts(
             session=self._session,
             capabilities=self._capabilities,

@@ -24,7 +24,7 @@ from nacl.signing import SigningKey
 from agent import __version__
 from agent.core.values.quantities import format_time
 from agent.miner.identity import Identity
-from agent.miner.link.client import Link, LinkCallbacks
+from agent.miner.link.client import CoordinatorLink, LinkCallbacks
 from agent.miner.runs.lease import Lease
 from agent.protocol.answers import Registered
 from aitbc.canonical import canonical_json, sha256_hex
@@ -81,7 +81,7 @@ class Miner:
             connected=lambda: None,
             recheck=lambda: None,
         )  # fmt: skip
-        self._link = Link(url, self._identity, transport="websocket")
+        self._link = CoordinatorLink(url, self._identity, transport="websocket")
         self._link.attach(callbacks)
 
     async def run(self) -> None:

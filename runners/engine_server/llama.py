@@ -63,7 +63,7 @@ def least_tokens(server: EngineServer, text: str, *, parse_special: bool) -> Ite
 def start_llama(
     file: Path, device: Device, vram: int | None, *, context: int, answers: int, **options: Any
 ) -> EngineServer:
-    """Start a server. `options` are the optional settings of `llama_server.Settings`. Raises as `EngineServer.start`."""
+    """Start a server. `options` are the optional settings of `llama_server.ServerSettings`. Raises as `EngineServer.start`."""
     directory = socket_directory()
     settings = {
         "model": str(file),

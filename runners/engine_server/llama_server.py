@@ -2,7 +2,7 @@
 
     python -I launch.py llama_server.py SETTINGS
 
-SETTINGS is a JSON object with the fields of `Settings`. This file runs with the interpreter of the engine's environment and
+SETTINGS is a JSON object with the fields of `ServerSettings`. This file runs with the interpreter of the engine's environment and
 imports only the standard library and xllamacpp.
 """
 
@@ -30,7 +30,7 @@ WARNINGS = 2
 """llama.cpp's level of messages: errors and warnings, never prompts."""
 
 
-class Settings(TypedDict):
+class ServerSettings(TypedDict):
     """What to load and where to listen."""
 
     model: str
@@ -53,7 +53,7 @@ class Settings(TypedDict):
     """The model returns vectors, and a text may have `context` tokens."""
 
 
-def _parameters(settings: Settings) -> Any:
+def _parameters(settings: ServerSettings) -> Any:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = settings["model"]
     parameters.hostnames, parameters.port = [settings["socket"]], 0

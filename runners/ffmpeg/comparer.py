@@ -32,7 +32,7 @@ from runners.ffmpeg.exact import DifferenceError, check_claims, check_duration, 
 from runners.ffmpeg.packets import Packets, read_packets, selected_times
 from runners.ffmpeg.plan import Plan
 from runners.ffmpeg.process import INPUT, Media, inspect, job_limits, run_ffmpeg
-from runners.ffmpeg.quality import Scores, Window, measure, packet_digest
+from runners.ffmpeg.quality import PictureWindow, Scores, measure, packet_digest
 from runners.ffmpeg.request import TranscodeRequest, TranscodeResult
 from runners.own_run import OwnRun
 from runners.sandbox import Sandbox
@@ -90,12 +90,12 @@ class _Part:
 
     first: float
     seconds: float
-    window: Window | None
+    window: PictureWindow | None
     lead: float
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class TranscodeAudit:
     """One audit. `plan_of` returns the plan of a request for the same source, `run` performs a request."""
 
     tools: Tools
@@ -245,7 +245,7 @@ class Audit:
         return self.request.model_copy(update=changes)
 
     def _seen(
-        self, request: TranscodeRequest, audited_file: _Found, window: Window, mine: Path
+        self, request: TranscodeRequest, audited_file: _Found, window: PictureWindow, mine: Path
     ) -> tuple[dict[str, float], str]:
         """Return the distances of the pictures, and where the audited ones are worst."""
         pictures = audited_file.pictures
@@ -310,7 +310,7 @@ def picture_distances(own_scores: Scores, their_scores: Scores) -> dict[str, flo
     }
 
 
-def _window(pictures: Packets, first: float, seconds: float) -> Window | None:
+def _window(pictures: Packets, first: float, seconds: float) -> PictureWindow | None:
     """Return the pictures of a window that begins at second `first`; None without pictures."""
     if not pictures.times:
         return None
@@ -318,7 +318,7 @@ def _window(pictures: Packets, first: float, seconds: float) -> Window | None:
     begin = pictures.times[number]
     count = sum(1 for time in pictures.times[number:] if time < begin + seconds - pictures.gap / 2)
     lead = sum(1 for time in pictures.times[:number] if time >= begin - LEAD_SECONDS)
-    return Window(number, max(1, count), begin - 0.4 * pictures.gap, lead)
+    return PictureWindow(number, max(1, count), begin - 0.4 * pictures.gap, lead)
 
 
 def _bits(rate: str) -> float:
@@ -327,7 +327,7 @@ def _bits(rate: str) -> float:
     return float(rate.rstrip("kM")) * factor
 
 
-def _rate(pictures: Packets, window: Window, requested: str) -> str:
+def _rate(pictures: Packets, window: PictureWindow, requested: str) -> str:
     """Return the bitrate of the audited window, at most twice the requested one: an encoder spends more on difficult parts."""
     last = min(window.first + window.count, len(pictures.sizes))
     seconds = max(pictures.gap, pictures.times[last - 1] - pictures.times[window.first] + pictures.gap, 0.001)

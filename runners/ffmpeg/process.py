@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.activity import Activity
+from runners.activity import SandboxActivity
 from runners.api import Context, Device, Fail, FailureCode, Retry, Tools
 from runners.sandbox import Sandbox, run_limits
 from runners.sandbox.watch import Ended, Limits, Outcome
@@ -228,7 +228,7 @@ def probe_lines(
     outcome = sandbox.run(
         [program, "-hide_banner", "-loglevel", "error", *input_words(), *options, "-i", path],
         on_line=listen,
-        on_tick=Activity(context).on_tick,
+        on_tick=SandboxActivity(context).on_tick,
         on_cancel=context.on_cancel,
     )
     if outcome.ended is not Ended.EXITED:
@@ -335,7 +335,7 @@ def run_ffmpeg(
         directory=directory,
         on_line=on_line,
         on_text=log,
-        on_tick=Activity(context).on_tick,
+        on_tick=SandboxActivity(context).on_tick,
         on_cancel=context.on_cancel,
     )
     if outcome.ended is not Ended.EXITED or outcome.exit_code != 0:

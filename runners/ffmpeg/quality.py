@@ -32,7 +32,7 @@ _SSIM: Final = re.compile(r"All:([\d.]+|nan)")
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PictureWindow:
     """A window of pictures: `count` of them from number `first` of a file on, which begins at `seconds` of it.
 
     The own encoding begins `lead` pictures earlier, so that its first picture of the window is not the first that it encodes.
@@ -65,7 +65,7 @@ def measure(
     tools: Tools,
     device: Device,
     plan: Plan,
-    window: Window,
+    window: PictureWindow,
     files: tuple[Path, Path, Path],
     context: Context,
     name: str,
@@ -110,7 +110,7 @@ def _statistics(path: Path) -> str:
         return file.read(MAX_STATISTICS)
 
 
-def _arguments(plan: Plan, window: Window, files: Sequence[str]) -> list[str]:
+def _arguments(plan: Plan, window: PictureWindow, files: Sequence[str]) -> list[str]:
     """Return ffmpeg's command line: three inputs, and outputs that write one line for each picture."""
     import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
 

@@ -35,7 +35,7 @@ from runners.api import (
 )
 from runners.extras import extra_command
 from runners.ffmpeg.chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
-from runners.ffmpeg.comparer import COMPARER, Audit
+from runners.ffmpeg.comparer import COMPARER, TranscodeAudit
 from runners.ffmpeg.encoders import SOFTWARE, choose, converts_hdr, software, version, working
 from runners.ffmpeg.plan import FIRST_PASS, SOUND_WEIGHT, Plan, report
 from runners.ffmpeg.process import (
@@ -203,7 +203,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         source = context.files["input_url"]
         media = inspect(self.tools, source, context)
         software_only = request.model_copy(update={"hardware": "off"})
-        audit = Audit(
+        audit = TranscodeAudit(
             self.tools,
             self.device,
             software_only,

@@ -12,7 +12,7 @@ from runners.audits import device_class
 from runners.llm.comparison import (
     LEAST_TOKENS,
     SHARE,
-    Claim,
+    AuditedClaim,
     Malformed,
     check_counts,
     check_text,
@@ -81,7 +81,7 @@ def _compare(
     request: InferenceRequest,
     audited: Audited,
     context: Context,
-    claim: Claim,
+    claim: AuditedClaim,
     index: int,
     prompt: Sequence[int],
     positions: Sequence[int],

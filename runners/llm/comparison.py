@@ -43,7 +43,7 @@ SHARE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class AuditedClaim:
     """What the audited miner states: its results, and the evidence about each answer. `seeded` states that the seed chose the tokens."""
 
     results: InferenceResult
@@ -57,7 +57,7 @@ class Malformed(Exception):
     """The miner's results or evidence cannot be those of an honest run. The message is for people."""
 
 
-def read_claim(results: Mapping[str, Any], evidence: Mapping[str, Any], answers: int) -> Claim:
+def read_claim(results: Mapping[str, Any], evidence: Mapping[str, Any], answers: int) -> AuditedClaim:
     """Read what the miner states about `answers` answers. Raises `Malformed`."""
     try:
         stated = InferenceResult.model_validate(results)
@@ -68,10 +68,10 @@ def read_claim(results: Mapping[str, Any], evidence: Mapping[str, Any], answers:
         raise Malformed("The results or the evidence are malformed.") from None
     if len(evident_answers) != answers or len(stated.all_answers) != answers:
         raise Malformed(f"The results or the evidence do not have {answers} answers.")
-    return Claim(stated, evident_answers, *named)
+    return AuditedClaim(stated, evident_answers, *named)
 
 
-def check_counts(claim: Claim, request: InferenceRequest, prompt: int) -> None:
+def check_counts(claim: AuditedClaim, request: InferenceRequest, prompt: int) -> None:
     """Raise `Malformed` if the metered tokens are not those of the prompt and the answers."""
     usage = claim.results.usage
     if usage.prompt_tokens != prompt:

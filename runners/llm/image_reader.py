@@ -33,7 +33,7 @@ ORIENTATION = 0x0112
 """The EXIF tag that says how a picture is turned. Engines ignore it."""
 
 
-class Refused(Exception):
+class ImageRefused(Exception):
     """A picture cannot be used. The message is for the client."""
 
 
@@ -55,7 +55,7 @@ def main() -> None:
             field, path = picture
             with Image.open(path, formats=FORMATS) as image:
                 report({"written": write(image, Path(path), Path(job["output"], str(number)), job["seen"])})
-    except Refused as error:
+    except ImageRefused as error:
         report({"refused": str(error)})
     except MemoryError:
         report({"refused": f"{field}: reading the image takes too much memory. Send a smaller one."})
@@ -70,21 +70,21 @@ def report(message: dict[str, Any]) -> None:
 
 
 def measured(image: Any, field: str, counted: int, job: dict[str, Any]) -> int:
-    """Return the pixels of a picture whose header was read; those before it have `counted`. Raises `Refused`."""
+    """Return the pixels of a picture whose header was read; those before it have `counted`. Raises `ImageRefused`."""
     width, height = image.size
     pixels: int = width * height
     if pixels > job["max_pixels"]:
-        raise Refused(
+        raise ImageRefused(
             f"{field}: the image has {width} x {height} pixels; at most {job['max_pixels'] // 10**6} million are possible. "
             "Send a smaller one."
         )
     if counted + pixels > job["max_total"]:
-        raise Refused(
+        raise ImageRefused(
             f"{field}: the images of the request have more than {job['max_total'] / 10**6:g} million pixels together, which is this "
             "miner's limit (runners.max_picture_pixels). Send fewer or smaller ones."
         )
     if max(width, height) > MAX_RATIO * min(width, height):
-        raise Refused(
+        raise ImageRefused(
             f"{field}: the image has {width} x {height} pixels, a shape that models do not see. Crop it."
         )
     return pixels

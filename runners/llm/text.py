@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 
-class TextStream:
+class AnswerDecoder:
     """Decodes one answer. The concatenated pieces are the whole text.
 
     It holds back incomplete characters, and text that may be the beginning of a stop string.

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from runners.stable_diffusion.request import Abilities, GenerateRequest, Generation, ModelOptions
+from runners.stable_diffusion.request import Abilities, GenerateRequest, ImageGeneration, ModelOptions
 
 NATIVE_SIDE = 1024
 """Pixels of a picture's side where neither the pipeline nor the model names it: all such families are made for a megapixel."""
@@ -58,7 +58,7 @@ def read_abilities(pipelines: Mapping[str, Any], denoiser: Any, options: ModelOp
 
 
 def call_arguments(
-    view: Any, request: GenerateRequest, generation: Generation, abilities: Abilities
+    view: Any, request: GenerateRequest, generation: ImageGeneration, abilities: Abilities
 ) -> dict[str, Any]:
     """Return the arguments of a pipeline's call that this kind of pipeline supports."""
     weighed = _guidance_name(view)
@@ -113,7 +113,7 @@ def _side_step(base: Any, denoiser: Any) -> int:
     return max(int(base.image_processor.config.vae_scale_factor), latent * int(patch))
 
 
-def _strength(generation: Generation, abilities: Abilities) -> float | None:
+def _strength(generation: ImageGeneration, abilities: Abilities) -> float | None:
     """Return the strength with which diffusers does the request's share of the steps, rounded down.
 
     Its flow-matching pipelines round up instead, and with few steps would ignore the input picture.

@@ -23,8 +23,8 @@ from runners.stable_diffusion.placement import measure, move
 from runners.stable_diffusion.request import (
     Attention,
     GenerateRequest,
-    Generation,
     GenerationSettings,
+    ImageGeneration,
     Lora,
     ModelOptions,
     Scheduler,
@@ -116,7 +116,7 @@ class DiffusionModel:
                 code=FailureCode.MODEL_UNAVAILABLE,
             ) from error
 
-    def settings(self, generation: Generation) -> GenerationSettings:
+    def settings(self, generation: ImageGeneration) -> GenerationSettings:
         """Return what determines the pictures of a run."""
         return GenerationSettings(
             steps=generation.steps,
@@ -231,7 +231,7 @@ class DiffusionModel:
     def draw(
         self,
         request: GenerateRequest,
-        generation: Generation,
+        generation: ImageGeneration,
         seed: int,
         images: Mapping[str, Image.Image],
         on_step: Callable[[Step], None],
@@ -264,7 +264,7 @@ class DiffusionModel:
         return picture
 
     @contextmanager
-    def _caching(self, generation: Generation) -> Iterator[None]:
+    def _caching(self, generation: ImageGeneration) -> Iterator[None]:
         """Reuse results of the denoiser between steps within the block, which is one picture."""
         if generation.cache is None:
             yield
@@ -277,7 +277,7 @@ class DiffusionModel:
         finally:
             self._denoiser.disable_cache()
 
-    def _new_scheduler(self, generation: Generation) -> Any:
+    def _new_scheduler(self, generation: ImageGeneration) -> Any:
         """Return a new scheduler for one picture, because its state must not influence the next one."""
         import diffusers  # noqa: PLC0415 - the coordinator imports this module without the engine
 
@@ -293,7 +293,7 @@ class DiffusionModel:
             ) from error
         return scheduler
 
-    def _set_tiling(self, generation: Generation) -> None:
+    def _set_tiling(self, generation: ImageGeneration) -> None:
         vae = self._base.vae
         pixels = generation.width * generation.height
         if not needs_tiling(self._savings, self._sizes, pixels, self._available):
@@ -305,7 +305,7 @@ class DiffusionModel:
             vae.tile_sample_min_size = TILE_SIDE
             vae.tile_latent_min_size = TILE_SIDE // self._base.vae_scale_factor
 
-    def _callback(self, generation: Generation, on_step: Callable[[Step], None]) -> Any:
+    def _callback(self, generation: ImageGeneration, on_step: Callable[[Step], None]) -> Any:
         def after_step(view: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             latents, total = tensors["latents"], int(view.num_timesteps)
             on_step(Step(min(index + 1, total), total, lambda: self._sketch(latents, generation)))
@@ -318,7 +318,7 @@ class DiffusionModel:
 
         return after_step
 
-    def _sketch(self, latents: Any, generation: Generation) -> Image.Image | None:
+    def _sketch(self, latents: Any, generation: ImageGeneration) -> Image.Image | None:
         """Return a small preview; None for a model whose parts take turns on the GPU, which would be exchanged twice for it."""
         if self._savings.placement == "parts":
             return None

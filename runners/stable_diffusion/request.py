@@ -233,7 +233,7 @@ class Abilities:
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
+class ImageGeneration:
     """The parameters of a run, with all defaults applied. `strength` is None without an input picture or a choice of it."""
 
     width: int
@@ -270,7 +270,7 @@ def decide(
     options: ModelOptions,
     drawn_seed: int,
     picture: tuple[int, int] | None,
-) -> Generation:
+) -> ImageGeneration:
     """Return a run's parameters for this model; `picture` is the input picture's width and height.
 
     Raises `Fail` for a parameter that the model does not support, instead of ignoring it.
@@ -283,7 +283,7 @@ def decide(
     strength = None
     if picture is not None and abilities.strength:
         strength = _first(request.strength, 1.0 if request.mask_url else DEFAULT_STRENGTH)
-    generation = Generation(
+    generation = ImageGeneration(
         width=width,
         height=height,
         steps=_first(request.steps, options.steps, abilities.steps),

@@ -45,8 +45,8 @@ from runners.stable_diffusion.request import (
     MAX_SEED,
     GenerateRequest,
     GenerateResult,
-    Generation,
     GenerationSettings,
+    ImageGeneration,
     Scheduler,
     adapters,
     decide,
@@ -188,7 +188,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         pictures = {
             name: fitted(image, generation.width, generation.height) for name, image in pictures.items()
         }
-        report = _Report(request, generation, context, self._preview_seconds)
+        report = _StepReport(request, generation, context, self._preview_seconds)
         self._adapter_files = (*files, *(() if control is None else control.weights))
         images: list[OutputFile] = []
         loras = list(zip(request.loras, files, strict=True))
@@ -270,11 +270,11 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         release_memory(self.device)
 
 
-class _Report:
+class _StepReport:
     """Reports the steps of a job's pictures to the job."""
 
     def __init__(
-        self, request: GenerateRequest, generation: Generation, context: Context, preview_seconds: float
+        self, request: GenerateRequest, generation: ImageGeneration, context: Context, preview_seconds: float
     ) -> None:
         self.preview_seconds = preview_seconds
         self._context = context
@@ -347,7 +347,7 @@ def _write(
     image: Image.Image,
     index: int,
     request: GenerateRequest,
-    generation: Generation,
+    generation: ImageGeneration,
     loaded: DiffusionModel,
     directory: Path,
 ) -> OutputFile:

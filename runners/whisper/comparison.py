@@ -39,7 +39,7 @@ _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
 
 @dataclass(frozen=True, slots=True)
-class TimedWord:
+class SpokenWord:
     """A word, and when it is spoken, in seconds from the beginning."""
 
     text: str
@@ -102,7 +102,7 @@ def chosen_window(choice: str, duration: float) -> Span:
     return start, start + WINDOW
 
 
-def timed_words(segments: Sequence[Mapping[str, Any]]) -> list[TimedWord]:
+def timed_words(segments: Sequence[Mapping[str, Any]]) -> list[SpokenWord]:
     """Return the words of segments, in lower case without punctuation. Within a segment their times are spread evenly."""
     timed = []
     for segment in segments:
@@ -110,7 +110,7 @@ def timed_words(segments: Sequence[Mapping[str, Any]]) -> list[TimedWord]:
         start, end = float(segment["start"]), float(segment["end"])
         # Not all engines report the times of words.
         step = (end - start) / max(1, len(words))
-        timed += [TimedWord(word, start + (number + 0.5) * step) for number, word in enumerate(words)]
+        timed += [SpokenWord(word, start + (number + 0.5) * step) for number, word in enumerate(words)]
     return timed
 
 
@@ -121,7 +121,7 @@ def same_words(text: str, segments: Sequence[Mapping[str, Any]]) -> bool:
     ]
 
 
-def within(words: Sequence[TimedWord], stretch: Stretch, margin: float = 0.0) -> list[TimedWord]:
+def within(words: Sequence[SpokenWord], stretch: Stretch, margin: float = 0.0) -> list[SpokenWord]:
     """Return the words that are spoken in a stretch, or at most `margin` seconds from it; on a side that is not open, all words beyond it too."""
     start = stretch.start - margin if stretch.open_start else -math.inf
     end = stretch.end + margin if stretch.open_end else math.inf
@@ -130,7 +130,7 @@ def within(words: Sequence[TimedWord], stretch: Stretch, margin: float = 0.0) ->
 
 
 def compared(
-    claimed: Sequence[TimedWord], expected: Sequence[TimedWord], stretches: Sequence[Stretch]
+    claimed: Sequence[SpokenWord], expected: Sequence[SpokenWord], stretches: Sequence[Stretch]
 ) -> TranscriptDistance:
     """Compare a claimed transcript with the auditor's in some stretches of the sound."""
     distances = [
@@ -152,7 +152,7 @@ def compared(
 
 
 def distance(
-    claimed: Sequence[TimedWord], expected: Sequence[TimedWord], *, open_start: bool, open_end: bool
+    claimed: Sequence[SpokenWord], expected: Sequence[SpokenWord], *, open_start: bool, open_end: bool
 ) -> TranscriptDistance:
     """Compare a claimed transcript with the auditor's. An open side is the border of a window, beyond which claimed words are not compared."""
     start = BORDER if open_start and len(expected) > 2 * BORDER else 0
@@ -178,16 +178,16 @@ def distance(
     )
 
 
-def _described(pair: tuple[TimedWord | None, TimedWord | None]) -> str:
+def _described(pair: tuple[SpokenWord | None, SpokenWord | None]) -> str:
     claimed, expected = pair
-    at = (expected or claimed or TimedWord("", 0)).seconds
+    at = (expected or claimed or SpokenWord("", 0)).seconds
     texts = [repr(word.text) if word else "nothing" for word in (claimed, expected)]
     return f"at {at:.1f} s: {texts[0]} instead of {texts[1]}"
 
 
 def _aligned(
-    claimed: Sequence[TimedWord], expected: Sequence[TimedWord], *, open_start: bool, open_end: bool
-) -> list[tuple[TimedWord | None, TimedWord | None]]:
+    claimed: Sequence[SpokenWord], expected: Sequence[SpokenWord], *, open_start: bool, open_end: bool
+) -> list[tuple[SpokenWord | None, SpokenWord | None]]:
     """Return the pairs of an alignment with the fewest differences, in order. Claimed words beyond an open side have no pair."""
     rows = [[0 if open_start else number for number in range(len(claimed) + 1)]]
     for expected_word in expected:
@@ -203,13 +203,13 @@ def _aligned(
 
 def _traced(
     rows: Sequence[Sequence[int]],
-    claimed: Sequence[TimedWord],
-    expected: Sequence[TimedWord],
+    claimed: Sequence[SpokenWord],
+    expected: Sequence[SpokenWord],
     column: int,
     *,
     open_start: bool,
-) -> list[tuple[TimedWord | None, TimedWord | None]]:
-    pairs: list[tuple[TimedWord | None, TimedWord | None]] = []
+) -> list[tuple[SpokenWord | None, SpokenWord | None]]:
+    pairs: list[tuple[SpokenWord | None, SpokenWord | None]] = []
     row = len(expected)
     while row or (column and not open_start):
         if row and column:

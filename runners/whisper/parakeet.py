@@ -38,7 +38,7 @@ QUANTISED: Final = ".int8."
 
 
 @dataclass(slots=True)
-class Word:
+class ParakeetWord:
     """A word with its times in seconds. `probability` is the mean of its tokens'."""
 
     word: str
@@ -53,7 +53,7 @@ class Passage:
 
     start: float
     end: float
-    words: list[Word]
+    words: list[ParakeetWord]
 
 
 class Parakeet:
@@ -111,7 +111,7 @@ class Parakeet:
         return language
 
 
-def words_of(result: Any, clip: Clip) -> list[Word]:
+def words_of(result: Any, clip: Clip) -> list[ParakeetWord]:
     """Return the words of a clip, in seconds of its block's speech.
 
     A word ends where the next token begins, at most `TOKEN_SECONDS` after its own last token began, and not after the clip. Punctuation,
@@ -122,13 +122,13 @@ def words_of(result: Any, clip: Clip) -> list[Word]:
     ends = [
         min(next_start, start + TOKEN_SECONDS) for start, next_start in zip(starts, following, strict=True)
     ]
-    words: list[Word] = []
+    words: list[ParakeetWord] = []
     chances: list[list[float]] = []
     for token, start, end, logarithm in zip(result.tokens, starts, ends, result.logprobs, strict=True):
         if token.startswith("<") and token.endswith(">"):  # unknown characters and marks, which are no text
             continue
         if token.startswith(" ") or not words:
-            words.append(Word("", start, end, 0.0))
+            words.append(ParakeetWord("", start, end, 0.0))
             chances.append([])
         # Punctuation must not make a word last until the end of a pause.
         if any(character.isalnum() for character in token) or not words[-1].word:
@@ -140,7 +140,7 @@ def words_of(result: Any, clip: Clip) -> list[Word]:
     return [word for word in words if word.word]
 
 
-def segments_of(words: Sequence[Word]) -> Iterator[list[Word]]:
+def segments_of(words: Sequence[ParakeetWord]) -> Iterator[list[ParakeetWord]]:
     """Yield the words of each segment: a sentence, or a part of one before a pause."""
     segment = list(words[:1])
     for previous, word in pairwise(words):

@@ -87,14 +87,14 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class PartIdentity:
     """The job of a part: the digests of the request and of the audio file."""
 
     request: str
     audio: str
 
     @classmethod
-    def of(cls, request: TranscribeRequest, audio: Path) -> Identity:
+    def of(cls, request: TranscribeRequest, audio: Path) -> PartIdentity:
         """Hash the request and the file."""
         described = json.dumps(request.model_dump(mode="json"), sort_keys=True).encode()
         with audio.open("rb") as file:
@@ -106,7 +106,7 @@ def resume(request: TranscribeRequest, context: Context, duration: float) -> Res
     resumed = Resumed()
     if not context.checkpoints:
         return resumed
-    identity = Identity.of(request, context.files["audio_url"])
+    identity = PartIdentity.of(request, context.files["audio_url"])
     while (path := context.checkpoints.get(_name(resumed.parts + 1))) is not None:
         part = _read(path)
         if part is None or not _fits(part, request, identity, resumed, duration):
@@ -140,7 +140,7 @@ def _read(path: Path) -> Part | None:
 
 
 def _fits(
-    part: Part, request: TranscribeRequest, identity: Identity, resumed: Resumed, duration: float
+    part: Part, request: TranscribeRequest, identity: PartIdentity, resumed: Resumed, duration: float
 ) -> bool:
     """Return whether a part belongs to this job, continues what is `resumed`, and can be a transcript."""
     return (
@@ -202,7 +202,7 @@ class PartWriter:
         self._segments: list[Mapping[str, Any]] = []
         self._text = ""
         self._last = time.monotonic()
-        self._identity: Identity | None = None
+        self._identity: PartIdentity | None = None
 
     def segment(self, segment: Mapping[str, Any], text: str) -> None:
         """Add a finished segment, and its text with the preceding space."""
@@ -223,7 +223,7 @@ class PartWriter:
 
     def _hand_over(self, end: float, language: str) -> None:
         if self._identity is None:
-            self._identity = Identity.of(self._request, self._context.files["audio_url"])
+            self._identity = PartIdentity.of(self._request, self._context.files["audio_url"])
         self._number += 1
         part = {
             "format": 1, "request": self._identity.request, "audio": self._identity.audio, "language": language,

@@ -107,7 +107,7 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadStep:
     """Load the model on these cards with a budget of `budget` bytes on each, after the occupants in `evict` have ended."""
 
     cards: tuple[str, ...]
@@ -133,7 +133,7 @@ class Refuse:
     reason: str
 
 
-Decision: TypeAlias = Join | Load | Wait | Refuse
+Decision: TypeAlias = Join | LoadStep | Wait | Refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,7 @@ def _beside(decision: Decision, demand: PlacementDemand, main: _View) -> Decisio
             # A process that already works has been counted with its full footprint.
             size = sum(item.growth for item in main.occupants if item.key == key and item.runs == 0)
         # An eviction cannot help, and neither can waiting.
-        case Load() if size > main.card.total:
+        case LoadStep() if size > main.card.total:
             return Refuse(_beyond_main_memory(demand, main.card))
         case Wait() | Refuse():
             return decision
@@ -326,7 +326,7 @@ def _join(demand: PlacementDemand, views: Sequence[_View]) -> Join | None:
     return Join(key, leaving)
 
 
-def _load(demand: PlacementDemand, views: Sequence[_View], count: int) -> Load | None:
+def _load(demand: PlacementDemand, views: Sequence[_View], count: int) -> LoadStep | None:
     """Return `count` equal cards for the model. Prefers its full size to a reduced one, and no eviction to an eviction."""
     turn = [view for view in views if view.has_turn]
     need, least = -(-demand.need // count), -(-demand.least // count)
@@ -345,7 +345,7 @@ def _load(demand: PlacementDemand, views: Sequence[_View], count: int) -> Load |
             # A reduced model still gets what is free, since more memory makes it faster.
             budget = size if size == need else max(size, min(need, available))
             leaving = tuple(dict.fromkeys(key for option in chosen for key in option.leaving))
-            return Load(tuple(option.view.card.key for option in chosen), budget, leaving)
+            return LoadStep(tuple(option.view.card.key for option in chosen), budget, leaving)
     return None
 
 

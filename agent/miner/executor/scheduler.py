@@ -27,7 +27,7 @@ from agent.miner.executor.loaded_model import LoadedModel, card_key, card_keys
 from agent.miner.executor.placement import (
     Card,
     Join,
-    Load,
+    LoadStep,
     Occupant,
     PlacementDemand,
     Refuse,
@@ -113,12 +113,12 @@ class ModelScheduler:
                         loaded = self._loaded_models[key]
                         loaded.runs += 1
                         return loaded
-                    case Load(chosen, budget, ()):
+                    case LoadStep(chosen, budget, ()):
                         device = self._devices.together(chosen)
                         beside = self._devices.beside(service, waiting.model, parameters)
                         return self._open(service, model, device, interpreter, demand, budget, beside)
                     # The eviction frees memory only some time later: decide again with what the driver then reports.
-                    case Join() | Load():
+                    case Join() | LoadStep():
                         await self._evict(decision.evict, demand)
                     case Refuse(reason):
                         self._placements.record("refused", service, waiting.model, reason)

@@ -76,7 +76,7 @@ class LinkCallbacks:
     recheck: Callable[[], None]
 
 
-class Link:
+class CoordinatorLink:
     """Call `attach`, then `register`, then `run`; `call` and `upload` work from the registration on.
 
     `attach` is separate because the parts that the link calls need the link themselves.

@@ -15,7 +15,7 @@ import structlog
 from agent.core.liveness import Liveness
 from agent.deadline import call_within
 from agent.miner.backoff import sleep
-from agent.miner.link.client import Link
+from agent.miner.link.client import CoordinatorLink
 from agent.miner.link.refusals import Unreachable
 from agent.miner.machine.gpus import GpuReadings
 from agent.protocol.answers import LeaseAnswer
@@ -58,14 +58,19 @@ class HeartbeatSource(Protocol):
         """Handle the coordinator's answer. It knows now that the commands `reported` were executed."""
 
 
-class Heartbeat:
+class HeartbeatSender:
     """The daemon runs `run` and `watch_gpus`. A set `due` sends a heartbeat immediately; `liveness` records each.
 
     `interval` is in seconds.
     """
 
     def __init__(
-        self, link: Link, gpus: GpuReadings, source: HeartbeatSource, due: asyncio.Event, liveness: Liveness
+        self,
+        link: CoordinatorLink,
+        gpus: GpuReadings,
+        source: HeartbeatSource,
+        due: asyncio.Event,
+        liveness: Liveness,
     ) -> None:
         self.interval = 15.0
         self._liveness = liveness

@@ -26,7 +26,7 @@ from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.machine.probes import Probed, Probes, engine_versions, suggestions
 from agent.miner.machine.scores import (
     FILE_NAME,
-    Score,
+    BenchScore,
     advertised,
     read_scores,
     suggested_prices,
@@ -312,7 +312,7 @@ class Machine:
         self,
         runner: type[Runner[Any]],
         probed: Probed,
-        scores: Sequence[Score],
+        scores: Sequence[BenchScore],
         devices: Sequence[Device],
         sandbox: str | None,
     ) -> ServiceOffer:
@@ -361,7 +361,7 @@ def price(miner: MinerSettings, service: str, suggested: str) -> str:
 def _suggested_price(
     miner: MinerSettings,
     definition: ServiceDefinition,
-    measured: Sequence[Score],
+    measured: Sequence[BenchScore],
     devices: Sequence[Device],
 ) -> str:
     """Return the price that the benchmark suggests, else the usual one."""

@@ -29,7 +29,7 @@ GOOD_ENOUGH: Final = 0.9
 _log = structlog.get_logger(__name__)
 
 
-class Score(BaseModel, defer_build=True):
+class BenchScore(BaseModel, defer_build=True):
     """How fast one runner is on one device.
 
     `version` includes the engine's, as offered. `levels` are speeds in `metric` by the number of concurrent runs; `speed`
@@ -61,10 +61,10 @@ class Score(BaseModel, defer_build=True):
 
 
 class _ScoresDocument(BaseModel, defer_build=True):
-    scores: tuple[Score, ...]
+    scores: tuple[BenchScore, ...]
 
 
-def read_scores(path: Path) -> tuple[Score, ...]:
+def read_scores(path: Path) -> tuple[BenchScore, ...]:
     """Return the scores in a file; none if it is missing or unreadable, since they can be measured again."""
     try:
         return _ScoresDocument.model_validate_json(path.read_bytes()).scores
@@ -75,14 +75,14 @@ def read_scores(path: Path) -> tuple[Score, ...]:
         return ()
 
 
-def add_score(path: Path, score: Score) -> None:
+def add_score(path: Path, score: BenchScore) -> None:
     """Add a score to the file, which is replaced atomically. Raises `OSError`."""
     scores = {former.key: former for former in read_scores(path)} | {score.key: score}
     replace_file(path, _ScoresDocument(scores=tuple(scores.values())).model_dump_json(indent=1).encode())
 
 
 def advertised(
-    scores: Iterable[Score], service: str, version: str, devices: Sequence[Device]
+    scores: Iterable[BenchScore], service: str, version: str, devices: Sequence[Device]
 ) -> Mapping[str, Any] | None:
     """Return the service's score for a registration, that of the fastest device; None without a valid one."""
     saved_score = valid(scores, service, version, devices)
@@ -92,7 +92,9 @@ def advertised(
     return {"metric": best.metric, "value": best.speed, "device": best.device_name}
 
 
-def valid(scores: Iterable[Score], service: str, version: str, devices: Sequence[Device]) -> list[Score]:
+def valid(
+    scores: Iterable[BenchScore], service: str, version: str, devices: Sequence[Device]
+) -> list[BenchScore]:
     """Return a service's scores on these devices with this version of its runner."""
     keys = {(service, device.uuid or device.name) for device in devices}
     return [score for score in scores if score.key in keys and score.version == version]
@@ -104,7 +106,7 @@ def worthwhile_concurrency(levels: Mapping[int, float]) -> int:
     return min(number for number, speed in levels.items() if speed >= enough)
 
 
-def suggested_prices(scores: Iterable[Score], per_hour: Decimal) -> dict[str, str]:
+def suggested_prices(scores: Iterable[BenchScore], per_hour: Decimal) -> dict[str, str]:
     """Return prices per unit by service with which all measured devices together earn `per_hour` while they are busy."""
     rates: dict[str, float] = defaultdict(float)
     for score in scores:

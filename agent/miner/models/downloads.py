@@ -35,7 +35,7 @@ from agent.miner.models.locks import (
     write_plan,
 )
 from agent.miner.models.store import ModelStore, ModelUnavailable
-from agent.miner.models.transfer import FIRST_DELAY, RETRIES, AccessDenied, Transfer, undisturbed
+from agent.miner.models.transfer import FIRST_DELAY, RETRIES, AccessDenied, ModelTransfer, undisturbed
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
 from agent.settings import Settings
@@ -151,7 +151,7 @@ class Downloads:
             size_before = size_of(partial)
             _log.info("model_fetching", model=entry.name, files=len(listing.files), size=listing.total)
             began = time.monotonic()
-            transfer = Transfer(
+            transfer = ModelTransfer(
                 client,
                 listing.headers,
                 progress.file_has,
@@ -259,7 +259,7 @@ class _FetchProgress:
 
 
 async def _fetch_all(
-    listing: Listing, partial: Path, transfer: Transfer, progress: _FetchProgress
+    listing: Listing, partial: Path, transfer: ModelTransfer, progress: _FetchProgress
 ) -> dict[str, str]:
     """Fetch the missing files. Return the SHA-256 of every file by name."""
     digests: dict[str, str] = {}

@@ -42,7 +42,7 @@ class _Interrupted(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
+class ModelTransfer:
     """Fetches files. `headers` go with each request; `on_size` is called with the bytes that the current file has on disk."""
 
     client: httpx.AsyncClient

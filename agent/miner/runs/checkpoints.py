@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from agent.miner.link.client import Link
+from agent.miner.link.client import CoordinatorLink
 from agent.miner.link.refusals import Unreachable
 from agent.miner.runs.inputs import ArtifactSource, fetch
 from agent.miner.runs.lease import Lease
@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 class CheckpointUploads:
     """Stores the checkpoints of one run at the coordinator. `output` is the run's output directory."""
 
-    def __init__(self, link: Link, lease: Lease, output: Path) -> None:
+    def __init__(self, link: CoordinatorLink, lease: Lease, output: Path) -> None:
         self._link = link
         self._lease = lease
         self._output = output

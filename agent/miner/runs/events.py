@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from agent.miner.link.client import Link
+from agent.miner.link.client import CoordinatorLink
 from agent.miner.link.refusals import Unreachable
 from agent.miner.runs.lease import Lease
 from agent.miner.tasks import Background
@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 class EventFeed:
     """The events of one job. Only subscribers need them, so when too many are waiting, the oldest are dropped."""
 
-    def __init__(self, link: Link, lease: Lease, background: Background) -> None:
+    def __init__(self, link: CoordinatorLink, lease: Lease, background: Background) -> None:
         self._background = background
         self._link = link
         self._job_id, self._fence = lease.key

@@ -18,10 +18,10 @@ import structlog
 from agent.fault_points import reach
 from agent.miner.backoff import Backoff, sleep
 from agent.miner.data_dir import discard
-from agent.miner.link.client import Link
+from agent.miner.link.client import CoordinatorLink
 from agent.miner.link.refusals import Unreachable
 from agent.miner.link.registration import error_code
-from agent.miner.runs.outbox_database import Artifact, OutboxDatabase, OutboxEntry
+from agent.miner.runs.outbox_database import OutboxArtifact, OutboxDatabase, OutboxEntry
 from runners.errors import FailureCode
 
 SENDERS: Final = 4
@@ -50,7 +50,9 @@ class Outbox:
     `on_change` is called from the event loop whenever the number of entries has changed.
     """
 
-    def __init__(self, path: Path, link: Link, *, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, path: Path, link: CoordinatorLink, *, on_change: Callable[[], None] = lambda: None
+    ) -> None:
         self._database = OutboxDatabase(path)
         self._link = link
         self.on_change = on_change
@@ -198,7 +200,9 @@ class Outbox:
         )  # fmt: skip
         return final
 
-    async def _upload(self, entry: OutboxEntry, artifact: Artifact) -> tuple[str, str] | tuple[()] | None:
+    async def _upload(
+        self, entry: OutboxEntry, artifact: OutboxArtifact
+    ) -> tuple[str, str] | tuple[()] | None:
         """Store an output file. Return None if it is stored, () to retry later, else code and message of the error."""
         try:
             status, body = await self._link.upload(

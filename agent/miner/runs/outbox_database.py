@@ -30,7 +30,7 @@ _VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
+class OutboxArtifact:
     """An output file, which must be stored at the coordinator before its result is sent. `size` is in bytes."""
 
     artifact_id: str
@@ -58,7 +58,7 @@ class OutboxEntry:
     fence: int
     kind: Literal["result", "fail"]
     body: dict[str, Any]
-    artifacts: tuple[Artifact, ...] = ()
+    artifacts: tuple[OutboxArtifact, ...] = ()
     directory: Path | None = None
     created_at: float = field(default_factory=time.time)
 
@@ -121,13 +121,13 @@ class OutboxDatabase:
             key,
         ).fetchall()
         artifacts = tuple(
-            Artifact(artifact_id, Path(file), name, media_type, size, bool(uploaded))
+            OutboxArtifact(artifact_id, Path(file), name, media_type, size, bool(uploaded))
             for artifact_id, file, name, media_type, size, uploaded in rows
         )
         path = None if directory is None else Path(directory)
         return OutboxEntry(*key, kind, orjson.loads(body), artifacts, path, created_at)
 
-    def mark_uploaded(self, entry: OutboxEntry, artifact: Artifact) -> None:
+    def mark_uploaded(self, entry: OutboxEntry, artifact: OutboxArtifact) -> None:
         """Record that a file is stored, so that a restart does not send it again."""
         with self._transaction("mark_uploaded") as connection:
             connection.execute(

@@ -23,7 +23,7 @@ from agent.miner.executor.contract import Execution
 from agent.miner.executor.output_files import open_output
 from agent.miner.machine.capabilities import ServiceOffer
 from agent.miner.runs.lease import Lease
-from agent.miner.runs.outbox_database import Artifact
+from agent.miner.runs.outbox_database import OutboxArtifact
 from agent.miner.sealing.sealed_jobs import OpenedJob
 from agent.miner.session import Session
 from agent.protocol.messages import MAX_EVIDENCE
@@ -50,7 +50,7 @@ class Collected:
     """A run's results as the client receives them, the files that must be stored before them, and the evidence for audits."""
 
     results: dict[str, Any]
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[OutboxArtifact, ...]
     units: Decimal
     evidence: dict[str, Any] | None = None
 
@@ -85,7 +85,7 @@ def collect(outcome: Done, output: Path) -> Collected:
     Blocking: reads every file, and returns when all are on disk. Raises `Fail` if the results contain a forged file,
     `Retry` if a file is missing or not a regular one, `OSError`.
     """
-    artifacts: list[Artifact] = []
+    artifacts: list[OutboxArtifact] = []
 
     def hashed(reference: FileReference) -> Mapping[str, Any]:
         artifacts.append(hash_output(reference, output))
@@ -111,13 +111,13 @@ def collect(outcome: Done, output: Path) -> Collected:
         # The entries too: a file that is on the disk without its name is lost.
         sync_directory(output)
     stored = tuple(
-        Artifact(file.artifact_id, paths[file.artifact_id], file.name, file.media_type, file.size)
+        OutboxArtifact(file.artifact_id, paths[file.artifact_id], file.name, file.media_type, file.size)
         for file in files
     )
     return Collected(results, stored, Decimal(str(results["units"])), _bounded(outcome.evidence))
 
 
-def hash_output(reference: FileReference, output: Path) -> Artifact:
+def hash_output(reference: FileReference, output: Path) -> OutboxArtifact:
     """Hash one output file. Blocking: returns when it is on disk. Raises `ProtocolError`, `OSError`."""
     path = reference.below(output)
     # Opened without following links, since a program in a sandbox made this directory.
@@ -127,7 +127,7 @@ def hash_output(reference: FileReference, output: Path) -> Artifact:
         os.fsync(file.fileno())
         size = os.fstat(file.fileno()).st_size
     name, media_type = reference.name[:_MAX_NAME], reference.media_type[:_MAX_NAME]
-    return Artifact(f"sha256:{digest}", path, name, media_type, size)
+    return OutboxArtifact(f"sha256:{digest}", path, name, media_type, size)
 
 
 def registered_version(offer: ServiceOffer, session: Session, execution: Execution) -> str:
@@ -226,7 +226,7 @@ def _bounded(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
     return evidence
 
 
-def _described(artifact: Artifact) -> Mapping[str, Any]:
+def _described(artifact: OutboxArtifact) -> Mapping[str, Any]:
     return {
         "artifact_id": artifact.artifact_id,
         "url": f"/v1/artifacts/{artifact.artifact_id}",

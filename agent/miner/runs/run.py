@@ -24,7 +24,7 @@ from agent.miner import metrics
 from agent.miner.data_dir import discard
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.contract import Execution, Executor, Stage
-from agent.miner.link.client import Link
+from agent.miner.link.client import CoordinatorLink
 from agent.miner.link.refusals import Unreachable
 from agent.miner.machine.calibrations import read_calibrations
 from agent.miner.machine.capabilities import ServiceOffer
@@ -74,7 +74,7 @@ class RunDependencies:
     """The parts of the daemon that every run uses. `services` are those that this machine offers."""
 
     session: Session
-    link: Link
+    link: CoordinatorLink
     outbox: Outbox
     executor: Executor
     provider: Models
@@ -88,7 +88,7 @@ class RunDependencies:
     meter: Meter
 
 
-class Admission(Protocol):
+class RunAdmission(Protocol):
     """The slots, as a run sees them that had none while its model was being downloaded."""
 
     def downloading(self) -> None:
@@ -105,7 +105,7 @@ class JobRun:
     how it ended, and `machine_fault` whether this machine failed.
     """
 
-    def __init__(self, lease: Lease, parts: RunDependencies, slots: Admission) -> None:
+    def __init__(self, lease: Lease, parts: RunDependencies, slots: RunAdmission) -> None:
         self.lease = lease
         self._slots = slots
         self.progress = 0.0

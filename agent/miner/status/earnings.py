@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agent.miner.link.client import Link
+from agent.miner.link.client import CoordinatorLink
 from agent.miner.link.refusals import Unreachable
 from agent.miner.session import Session
 
@@ -50,7 +50,7 @@ class Earned:
 class Earnings:
     """`today` is None until known. The daemon runs `run`."""
 
-    def __init__(self, link: Link, session: Session) -> None:
+    def __init__(self, link: CoordinatorLink, session: Session) -> None:
         self._link = link
         self._session = session
         self.today: Earned | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.miner.commands import Commands
 from agent.miner.executor.contract import Executor
-from agent.miner.link.client import Link
+from agent.miner.link.client import CoordinatorLink
 from agent.miner.live_settings import LiveSettings
 from agent.miner.machine.capabilities import Capabilities
 from agent.miner.machine.gpus import GpuReadings
@@ -28,7 +28,7 @@ class Report:
     `unavailable_models` returns the models that are unavailable at present, by service, with reasons.
     """
 
-    link: Link
+    link: CoordinatorLink
     outbox: Outbox
     gpus: GpuReadings
     executor: Executor

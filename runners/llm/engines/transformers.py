@@ -17,7 +17,7 @@ from runners.llm.engines.rules import Rules
 from runners.llm.images import Images
 from runners.llm.prompt import PromptReader
 from runners.llm.request import FinishReason, InferenceRequest
-from runners.llm.text import TextStream
+from runners.llm.text import AnswerDecoder
 from runners.torch_memory import beyond_repair, hold_budget, memory_faults, memory_peak, release_memory
 
 WAIT_SECONDS = 1.0
@@ -152,7 +152,7 @@ class _LocalGeneration:
         self._cancelled = True
 
     def _answer(self, index: int) -> Iterator[Piece]:
-        text = TextStream(self._loaded.tokenizer, self._request.stops)
+        text = AnswerDecoder(self._loaded.tokenizer, self._request.stops)
         draw = Draw(self._seed, index)
         rules = Rules(self._loaded, self._request, len(self._prompt), draw)
         steps = _Steps(

@@ -19,14 +19,14 @@ from agent.miner.data_dir import DataDirectory
 from agent.miner.machine import scores
 from agent.miner.machine.capabilities import Machine
 from agent.miner.machine.gpus import Gpus
-from agent.miner.machine.scores import Score, add_score, advertised, read_scores
+from agent.miner.machine.scores import BenchScore, add_score, advertised, read_scores
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from miner_support.daemons import settings_for
 from miner_support.timed_runners import CONCURRENCY, PROGRAM, RUNNERS, SECONDS
 from runners.api import Device
 
-SCORE = Score(
+SCORE = BenchScore(
     service="s",
     runner="r",
     version="1+2",

@@ -16,7 +16,7 @@ from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_f
 from agent.cli.terminal import logs
 from agent.core.values.quantities import format_money, parse_money
 from agent.miner.bench import Bench, BenchReport
-from agent.miner.machine.scores import Score, suggested_prices
+from agent.miner.machine.scores import BenchScore, suggested_prices
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
 from agent.settings.editing import edited
@@ -113,12 +113,12 @@ def _write(path: Path, prices: dict[str, str], batch: int | None) -> None:
     replace_file(path, edited(content, values))
 
 
-def _batch(scores: list[Score]) -> int | None:
+def _batch(scores: list[BenchScore]) -> int | None:
     """Return the best number of concurrent runs, or None if no measured runner supports more than one."""
     return max((score.concurrency for score in scores if len(score.levels) > 1), default=None)
 
 
-def _suggestion(scores: list[Score], prices: dict[str, str]) -> str:
+def _suggestion(scores: list[BenchScore], prices: dict[str, str]) -> str:
     """Return the suggested settings as TOML."""
     lines = ["[miner.prices]", *(f'{service} = "{price}"' for service, price in prices.items())]
     batch = _batch(scores)
@@ -141,7 +141,7 @@ def _print(report: BenchReport, prices: dict[str, str]) -> None:
         typer.echo(f"{skipped.service}{device} was not measured: {skipped.reason}")
 
 
-def _row(score: Score, prices: dict[str, str]) -> tuple[Any, ...]:
+def _row(score: BenchScore, prices: dict[str, str]) -> tuple[Any, ...]:
     price = f"{prices[score.service]} per {score.unit}"
     speed = f"{score.speed:.4g} {score.metric}"
     return score.service, score.device_name, score.model or "-", speed, str(score.concurrency), price

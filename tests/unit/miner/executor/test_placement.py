@@ -16,7 +16,7 @@ from agent.miner.executor.placement import (
     Card,
     CardRules,
     Join,
-    Load,
+    LoadStep,
     Occupant,
     PlacementDemand,
     Refuse,
@@ -55,14 +55,14 @@ def test_jobs_are_spread_over_the_cards():
     """A busy card gets no job while another one is idle."""
     cards = [card(0, 16), card(1, 16)]
     decision = decide(demand(8, "b"), cards, [occupant(1, 0, 8, runs=1)], RULES)
-    assert decision == Load(("GPU-1",), 8 * GIBIBYTE)
+    assert decision == LoadStep(("GPU-1",), 8 * GIBIBYTE)
 
 
 def test_a_batch_with_free_capacity_is_joined_before_another_one_is_opened():
     cards = [card(0, 10), card(1, 24)]
     assert decide(demand(8), cards, [occupant(1, 0, 8, runs=3, capacity=8)], RULES) == Join(1)
     full = occupant(1, 0, 8, runs=8, capacity=8)
-    assert decide(demand(8), cards, [full], RULES) == Load(("GPU-1",), 8 * GIBIBYTE)
+    assert decide(demand(8), cards, [full], RULES) == LoadStep(("GPU-1",), 8 * GIBIBYTE)
 
 
 def test_the_least_recently_used_models_are_evicted_and_no_more_than_necessary():
@@ -72,23 +72,25 @@ def test_the_least_recently_used_models_are_evicted_and_no_more_than_necessary()
         occupant(2, 0, 8, "y", used_at=10),
         occupant(3, 0, 6, "z", used_at=20),
     ]
-    assert decide(demand(8), [card(0, 1)], models, RULES) == Load(("GPU-0",), 8 * GIBIBYTE, (2,))
+    assert decide(demand(8), [card(0, 1)], models, RULES) == LoadStep(("GPU-0",), 8 * GIBIBYTE, (2,))
 
 
 def test_nothing_is_evicted_while_another_card_has_free_memory():
     cards = [card(0, 1), card(1, 20)]
-    assert decide(demand(8), cards, [occupant(1, 0, 22, "x")], RULES) == Load(("GPU-1",), 8 * GIBIBYTE)
+    assert decide(demand(8), cards, [occupant(1, 0, 22, "x")], RULES) == LoadStep(("GPU-1",), 8 * GIBIBYTE)
 
 
 def test_a_model_saves_memory_if_necessary_and_gets_all_that_is_free():
     """Other programs use most of the card."""
     decision = decide(demand(12, least=4), [card(0, 7)], [], RULES)
-    assert decision == Load(("GPU-0",), int(6.5 * GIBIBYTE))
+    assert decision == LoadStep(("GPU-0",), int(6.5 * GIBIBYTE))
 
 
 def test_evicting_is_preferred_to_saving_memory():
     idle = occupant(1, 0, 8, "x")
-    assert decide(demand(12, least=4), [card(0, 7)], [idle], RULES) == Load(("GPU-0",), 12 * GIBIBYTE, (1,))
+    assert decide(demand(12, least=4), [card(0, 7)], [idle], RULES) == LoadStep(
+        ("GPU-0",), 12 * GIBIBYTE, (1,)
+    )
 
 
 def test_a_model_that_is_still_loading_counts_with_its_full_footprint():
@@ -198,7 +200,7 @@ def test_a_model_waits_for_main_memory_that_other_programs_use():
     assert obstacle(through(20), [card(0, 24)], [], RULES, main(12)) == (
         "The model b needs 20.0 GiB of main memory beside the GPU's; other programs leave at most 12.0 GiB."
     )
-    assert decide(through(20), [card(0, 24)], [], RULES, main(20)) == Load(("GPU-0",), 8 * GIBIBYTE)
+    assert decide(through(20), [card(0, 24)], [], RULES, main(20)) == LoadStep(("GPU-0",), 8 * GIBIBYTE)
 
 
 def test_a_loaded_model_is_used_without_the_main_memory_that_loading_needs():
@@ -216,8 +218,8 @@ def test_idle_models_on_any_gpu_are_evicted_for_main_memory_and_no_more_than_nec
         occupant(1, 1, 2, "x", used_at=2), beside(1, 6, used_at=2),
         occupant(2, 1, 2, "y", used_at=1), beside(2, 6, used_at=1),
     ]  # fmt: skip
-    assert decide(through(14), cards, models, RULES, main(10)) == Load(("GPU-0",), 8 * GIBIBYTE, (2,))
-    assert decide(through(20), cards, models, RULES, main(10)) == Load(("GPU-0",), 8 * GIBIBYTE, (2, 1))
+    assert decide(through(14), cards, models, RULES, main(10)) == LoadStep(("GPU-0",), 8 * GIBIBYTE, (2,))
+    assert decide(through(20), cards, models, RULES, main(10)) == LoadStep(("GPU-0",), 8 * GIBIBYTE, (2, 1))
 
 
 def test_a_model_that_leaves_the_card_leaves_the_main_memory_too():
@@ -227,24 +229,24 @@ def test_a_model_that_leaves_the_card_leaves_the_main_memory_too():
         *(beside(key, 4, used_at=key) for key in (1, 2, 3)),
     ]
     decision = decide(through(8, size=16), [card(0, 0)], models, CardRules(), main(0))
-    assert decision == Load(("GPU-0",), 16 * GIBIBYTE, (1, 2))
+    assert decision == LoadStep(("GPU-0",), 16 * GIBIBYTE, (1, 2))
 
 
 def test_main_memory_that_a_loading_model_may_still_take_is_promised_to_it():
     loading = [occupant(1, 0, 8, "x", runs=1, held=0), beside(1, 20, held=5, runs=1)]
     cards = [card(0, 24), card(1, 24)]
     assert isinstance(decide(through(12), cards, loading, RULES, main(26)), Wait)
-    assert decide(through(10), cards, loading, RULES, main(26)) == Load(("GPU-1",), 8 * GIBIBYTE)
+    assert decide(through(10), cards, loading, RULES, main(26)) == LoadStep(("GPU-1",), 8 * GIBIBYTE)
 
 
 def test_a_job_on_the_processor_evicts_idle_models_of_gpus_and_waits_for_working_ones():
     """The processor itself is free: jobs on GPUs do not take its turn."""
     job = PlacementDemand("texts", "t", 8 * GIBIBYTE, 8 * GIBIBYTE)
     idle = [occupant(1, 0, 8, "x"), beside(1, 6)]
-    assert decide(job, [main(4)], idle, CardRules()) == Load((MAIN_MEMORY,), 8 * GIBIBYTE, (1,))
+    assert decide(job, [main(4)], idle, CardRules()) == LoadStep((MAIN_MEMORY,), 8 * GIBIBYTE, (1,))
     working = [occupant(1, 0, 8, "x", runs=1), beside(1, 6, runs=1)]
     assert isinstance(decide(job, [main(4)], working, CardRules()), Wait)
-    assert decide(job, [main(10)], working, CardRules()) == Load((MAIN_MEMORY,), 8 * GIBIBYTE)
+    assert decide(job, [main(10)], working, CardRules()) == LoadStep((MAIN_MEMORY,), 8 * GIBIBYTE)
 
 
 # --- Several cards for one model ------------------------------------------------------------------------------------
@@ -252,13 +254,13 @@ def test_a_job_on_the_processor_evicts_idle_models_of_gpus_and_waits_for_working
 
 def test_a_job_that_asks_for_two_cards_gets_two_equal_ones_with_half_of_the_model_each():
     cards = [card(0, 12, total=12), card(1, 24), card(2, 20)]
-    assert decide(demand(16, cards=2, most=2), cards, [], RULES) == Load(("GPU-1", "GPU-2"), 8 * GIBIBYTE)
+    assert decide(demand(16, cards=2, most=2), cards, [], RULES) == LoadStep(("GPU-1", "GPU-2"), 8 * GIBIBYTE)
 
 
 def test_a_model_that_is_larger_than_a_card_is_spread_over_as_few_as_possible():
     cards = [card(number, 24) for number in range(4)]
-    assert decide(demand(40, most=8), cards, [], RULES) == Load(("GPU-0", "GPU-1"), 20 * GIBIBYTE)
-    assert decide(demand(60, most=8), cards, [], RULES) == Load(
+    assert decide(demand(40, most=8), cards, [], RULES) == LoadStep(("GPU-0", "GPU-1"), 20 * GIBIBYTE)
+    assert decide(demand(60, most=8), cards, [], RULES) == LoadStep(
         tuple(card.key for card in cards), 15 * GIBIBYTE
     )
     assert isinstance(decide(demand(40, most=1), cards, [], RULES), Refuse)
@@ -292,7 +294,7 @@ def test_a_spread_model_is_joined_by_jobs_that_need_as_many_cards_or_fewer():
 def test_a_spread_model_is_not_joined_while_one_of_its_cards_is_paused():
     """The other card alone is among the cards that may be used."""
     loaded = spread(7, (0, 1), 20)
-    assert decide(demand(8), [card(0, 12)], loaded, RULES) == Load(("GPU-0",), 8 * GIBIBYTE)
+    assert decide(demand(8), [card(0, 12)], loaded, RULES) == LoadStep(("GPU-0",), 8 * GIBIBYTE)
 
 
 def test_slices_of_a_gpu_are_never_used_together():
@@ -300,15 +302,15 @@ def test_slices_of_a_gpu_are_never_used_together():
     slices = [replace(card(number, 20, total=20), alone=True) for number in range(2)]
     assert isinstance(decide(demand(30, most=2), slices, [], RULES), Refuse)
     assert isinstance(decide(demand(8, cards=2, most=2), slices, [], RULES), Refuse)
-    assert isinstance(decide(demand(8, most=2), slices, [], RULES), Load)
+    assert isinstance(decide(demand(8, most=2), slices, [], RULES), LoadStep)
     whole = [card(2, 20, total=20), card(3, 20, total=20)]
     decision = decide(demand(30, most=2), [*slices, *whole], [], RULES)
-    assert decision == Load(("GPU-2", "GPU-3"), 15 * GIBIBYTE)
+    assert decision == LoadStep(("GPU-2", "GPU-3"), 15 * GIBIBYTE)
 
 
 def test_an_idle_spread_model_is_evicted_as_a_whole():
     cards = [card(0, 4), card(1, 24 - 18)]
-    assert decide(demand(20, "b"), cards, spread(7, (0, 1), 36), RULES) == Load(
+    assert decide(demand(20, "b"), cards, spread(7, (0, 1), 36), RULES) == LoadStep(
         ("GPU-1",), 20 * GIBIBYTE, (7,)
     )
     leaving = overdue([card(0, 0), card(1, 0)], spread(7, (0, 1), 36), RULES)
@@ -417,7 +419,7 @@ class _Machine:
                     process.runs += 1
                     self.check(process.cards)
                     return
-                case Load(names, budget, ()):
+                case LoadStep(names, budget, ()):
                     numbers = tuple(int(name.removeprefix("GPU-")) for name in names)
                     assert len(set(numbers)) == len(numbers) >= demand.cards
                     assert len(numbers) in (demand.cards, demand.most)
@@ -441,7 +443,7 @@ class _Machine:
                     )
                     self.check(numbers)
                     return
-                case Join(_, evict) | Load(_, _, evict):
+                case Join(_, evict) | LoadStep(_, _, evict):
                     for key in evict:
                         assert self.processes[key].runs == 0
                         del self.processes[key]

@@ -19,7 +19,7 @@ from agent.core.errors import ConfigurationError
 from agent.miner.backoff import Backoff
 from agent.miner.identity import load_identity
 from agent.miner.link.capacity import LinkCapacity
-from agent.miner.link.client import Link, LinkCallbacks
+from agent.miner.link.client import CoordinatorLink, LinkCallbacks
 from agent.miner.link.http import is_loopback
 from agent.miner.link.refusals import RegistrationRefused, Unreachable
 from agent.miner.link.websocket import WebSocketRefused, open_websocket
@@ -65,7 +65,7 @@ class Miner:
             connected=lambda: self._count("connected"),
             recheck=lambda: self._count("rechecks"),
         )  # fmt: skip
-        self.link = Link(url, load_identity(directory), transport=transport)
+        self.link = CoordinatorLink(url, load_identity(directory), transport=transport)
         self.link.attach(callbacks)
 
     def _note(self, add: Any, item: Any) -> None:

@@ -16,7 +16,7 @@ import pytest
 from agent.core.errors import ConfigurationError
 from agent.miner.link.refusals import Unreachable
 from agent.miner.runs.outbox import SENDERS, Outbox
-from agent.miner.runs.outbox_database import Artifact, OutboxEntry
+from agent.miner.runs.outbox_database import OutboxArtifact, OutboxEntry
 
 pytestmark = pytest.mark.anyio
 
@@ -149,7 +149,9 @@ async def test_artifacts_are_sent_first_and_once(tmp_path: Path) -> None:
     directory.mkdir()
     for name in ("a", "b"):
         (directory / name).write_text(name)
-    files = tuple(Artifact(f"sha256:{name}", directory / name, name, "text/plain", 1) for name in ("a", "b"))
+    files = tuple(
+        OutboxArtifact(f"sha256:{name}", directory / name, name, "text/plain", 1) for name in ("a", "b")
+    )
     answers = iter([(500, None), (200, {})])
     link = ScriptedLink(lambda *_: next(answers))
     async with sending(tmp_path, link) as outbox:
@@ -177,7 +179,7 @@ async def test_an_undeliverable_output_fails_the_job(tmp_path: Path, upload: Any
     link = ScriptedLink(lambda *_: (200, {}))
     link.upload_answer = upload
     async with sending(tmp_path, link) as outbox:
-        await outbox.put(result(artifacts=(Artifact("sha256:a", file, "a", "text/plain", 1),)))
+        await outbox.put(result(artifacts=(OutboxArtifact("sha256:a", file, "a", "text/plain", 1),)))
         assert await outbox.flush(5)
     [(name, _, body)] = link.calls
     assert (name, body["code"]) == ("fail", code)
@@ -190,7 +192,7 @@ async def test_outputs_of_a_lost_lease_are_dropped(tmp_path: Path) -> None:
     link = ScriptedLink(lambda *_: (200, {}))
     link.upload_answer = (409, {"error": {"code": "STALE_LEASE"}})
     async with sending(tmp_path, link) as outbox:
-        await outbox.put(result(artifacts=(Artifact("sha256:a", file, "a", "text/plain", 1),)))
+        await outbox.put(result(artifacts=(OutboxArtifact("sha256:a", file, "a", "text/plain", 1),)))
         assert await outbox.flush(5)
     assert link.calls == []
 
@@ -202,7 +204,7 @@ async def test_a_full_disk_at_the_coordinator_delays_the_result(tmp_path: Path) 
     link = ScriptedLink(lambda *_: (200, {}))
     link.upload_answer = (507, {"error": {"code": "INSUFFICIENT_STORAGE"}})
     async with sending(tmp_path, link) as outbox:
-        await outbox.put(result(artifacts=(Artifact("sha256:a", file, "a", "text/plain", 1),)))
+        await outbox.put(result(artifacts=(OutboxArtifact("sha256:a", file, "a", "text/plain", 1),)))
         assert not await outbox.flush(0.2)
         assert link.calls == []
         link.upload_answer = None

@@ -11,7 +11,7 @@ from runners.api import Device
 from runners.ffmpeg import FFmpegRunner, sound
 from runners.ffmpeg.comparer import _rate, _window, picture_distances
 from runners.ffmpeg.packets import Packets
-from runners.ffmpeg.quality import Scores, Window
+from runners.ffmpeg.quality import PictureWindow, Scores
 from runners.ffmpeg.request import TranscodeRequest
 from support.audited import audited, calibration
 
@@ -121,11 +121,11 @@ def test_pictures_are_measured_by_what_they_lose_beyond_the_own_encoding():
 
 def test_the_window_begins_with_a_picture_and_has_others_before_it():
     pictures = Packets([number / 10 for number in range(200)], [1000] * 200)
-    assert _window(pictures, 7.44, 5.0) == Window(75, 50, pytest.approx(7.46), 10)
-    assert _window(pictures, 0.0, 20.0) == Window(0, 200, pytest.approx(-0.04), 0)
+    assert _window(pictures, 7.44, 5.0) == PictureWindow(75, 50, pytest.approx(7.46), 10)
+    assert _window(pictures, 0.0, 20.0) == PictureWindow(0, 200, pytest.approx(-0.04), 0)
     assert _window(Packets((), ()), 0.0, 5.0) is None
-    assert _rate(pictures, Window(75, 50, 7.46, 10), "1M") == "80k"
-    assert _rate(pictures, Window(75, 50, 7.46, 10), "10k") == "20k"
+    assert _rate(pictures, PictureWindow(75, 50, 7.46, 10), "1M") == "80k"
+    assert _rate(pictures, PictureWindow(75, 50, 7.46, 10), "10k") == "20k"
 
 
 def test_sounds_are_compared_by_loudness_and_shape():

@@ -77,7 +77,7 @@ def test_attack_counting_pictures_for_an_audit_does_not_look_hung(
     context = make_context({"input_url": one_key_frame})
     transcoding = FFmpegRunner(tools, device)
     media = runner.inspect(tools, one_key_frame, context)
-    audit = comparer.Audit(
+    audit = comparer.TranscodeAudit(
         tools,
         device,
         request,

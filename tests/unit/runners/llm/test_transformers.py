@@ -11,7 +11,7 @@ import pytest
 from runners.api import Cancelled, Fail, Retry
 from runners.errors import Fault
 from runners.llm.request import InferenceRequest
-from runners.llm.text import TextStream
+from runners.llm.text import AnswerDecoder
 from support.inputs.language_models import NAME, PERSON
 
 STORY = {"prompt": "Write a story.", "raw": True}
@@ -143,10 +143,10 @@ def test_characters_of_several_tokens_are_published_whole(tiny_runner):
     tokenizer = tiny_runner._engine._loaded.tokenizer
     text = "Grüße 🎉 日本"
     tokens = tokenizer(text)["input_ids"]
-    stream = TextStream(tokenizer, ())
+    stream = AnswerDecoder(tokenizer, ())
     pieces = [stream.push(token) for token in tokens]
     assert len([piece for piece in pieces if piece]) < len(tokens)
     assert "".join(pieces) + stream.finish() == text
-    cut = TextStream(tokenizer, ("日",))
+    cut = AnswerDecoder(tokenizer, ("日",))
     assert "".join(map(cut.push, tokens)) == "Grüße 🎉 "
     assert cut.stopped

@@ -11,8 +11,8 @@ from runners.audits import HonestRange
 from runners.whisper import WhisperRunner
 from runners.whisper.comparison import (
     MARGIN,
+    SpokenWord,
     Stretch,
-    TimedWord,
     chosen_window,
     compared,
     distance,
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.ship
 
 
 def spoken(text, start=0.0):
-    return [TimedWord(word, start + number) for number, word in enumerate(text.split())]
+    return [SpokenWord(word, start + number) for number, word in enumerate(text.split())]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_words_beyond_a_window_do_not_count():
     own = spoken("hree four five six seven eight nin", start=2)
     assert distance(claimed, own, open_start=True, open_end=True).errors == 0
     assert distance(claimed, own, open_start=True, open_end=False).errors > 0.5
-    shifted = [TimedWord(word.text, word.seconds + 2) for word in claimed]
+    shifted = [SpokenWord(word.text, word.seconds + 2) for word in claimed]
     assert distance(shifted, own, open_start=True, open_end=True).seconds == 2
 
 
@@ -75,11 +75,11 @@ def test_doubtful_spans_are_left_out():
         Stretch(40.0, 60.0, open_start=True, open_end=True),
     ]
     own = spoken(" ".join(f"word{number}" for number in range(60)))
-    claimed = [word if not 15 <= word.seconds <= 40 else TimedWord("other", word.seconds) for word in own]
+    claimed = [word if not 15 <= word.seconds <= 40 else SpokenWord("other", word.seconds) for word in own]
     found = compared(claimed, own, left)
     assert (found.errors, found.words > 25) == (0, True)
     assert compared(claimed, own, [window]).errors > 0.3
-    wrong = [TimedWord("no", word.seconds) if word.seconds == 5 else word for word in claimed]
+    wrong = [SpokenWord("no", word.seconds) if word.seconds == 5 else word for word in claimed]
     assert compared(wrong, own, left).first_wrong == "at 5.0 s: 'no' instead of 'word5'"
 
 

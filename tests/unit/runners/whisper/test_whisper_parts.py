@@ -11,7 +11,7 @@ import pytest
 from runners.api import Device, Model, Tools
 from runners.whisper import WhisperRunner
 from runners.whisper import parts as whisper_parts
-from runners.whisper.parts import Identity, PartWriter, Resumed, resume
+from runners.whisper.parts import PartIdentity, PartWriter, Resumed, resume
 from runners.whisper.request import TranscribeRequest, TranscribeResult
 
 URL = "https://example.com/audio.mp3"
@@ -90,7 +90,7 @@ def context(make_context, tmp_path):
 
 def part(context, number=1, of=REQUEST, **changes):
     """Write a valid checkpoint with these changes."""
-    identity = Identity.of(of, context.files["audio_url"])
+    identity = PartIdentity.of(of, context.files["audio_url"])
     start = 10.0 * (number - 1)
     content = {
         "format": 1, "request": identity.request, "audio": identity.audio, "language": "en", "start": start,
