@@ -32,7 +32,7 @@ candidates = st.lists(
         miner_id=st.integers(0, 10**6).map("m{}".format),
         address=st.sampled_from([None, "a"]),
         balance=units,
-        held=st.integers(0, 10**12),
+        held_back=st.integers(0, 10**12),
         known_since=st.sampled_from([1.0, 3.0]),
         excluded=st.booleans(),
     ),
@@ -62,7 +62,7 @@ def test_each_miner_with_money_is_paid_once_or_has_a_reason(found: list[PayoutCa
     by_id = {one.miner_id: one for one in found}
     for one in selection.payments:
         candidate = by_id[one.miner_id]
-        assert 100 <= one.amount == candidate.balance - candidate.held <= candidate.balance
+        assert 100 <= one.amount == candidate.balance - candidate.held_back <= candidate.balance
         assert one.sent_amount <= Decimal(one.amount) / 100 < one.sent_amount + Decimal("0.01")
         assert (candidate.address, candidate.excluded, candidate.known_since) == ("a", False, 1.0)
     for _, amount, reason in selection.omitted:

@@ -38,7 +38,7 @@ async def give(
     commands are queued.
     """
     record = CommandRecord(
-        context.new_id("command"), miner_id, command, context.clock(), given_by=_name(caller), before=former
+        context.new_id("command"), miner_id, command, context.clock(), given_by=_name(caller), former=former
     )
     await context.database.write(_give, caller, record, context.settings.max_commands_per_miner)
     # Commands go out with the answer to a heartbeat, so this saves the wait for the next one.

@@ -150,7 +150,7 @@ def _given(record: CommandRecord) -> GivenCommand:
         gpu=command.gpu,
         seconds=command.seconds,
         model=command.model,
-        changes=[] if command.settings is None else list(_changes(command.settings, record.before)),
+        changes=[] if command.settings is None else list(_changes(command.settings, record.former)),
         executed_at=format_optional_time(record.executed_at),
         refusal=list(record.refusal),
     )

@@ -20,14 +20,14 @@ MAX_HISTORY: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class CommandRecord:
-    """A command as stored. `given_by` names who gave it, `before` are the settings that it changes, `refusal` why it was refused."""
+    """A command as stored. `given_by` names who gave it, `former` are the settings that it changes, `refusal` why it was refused."""
 
     command_id: str
     miner_id: str
     command: Command
     created_at: float
     given_by: str = ""
-    before: SettingsChange | None = None
+    former: SettingsChange | None = None
     executed_at: float | None = None
     refusal: Sequence[str] = field(default=())
 
@@ -51,8 +51,8 @@ def add(connection: Connection, record: CommandRecord) -> None:
     """Store a command, and delete the oldest ones of the miner's history."""
     command = record.command
     settings = None
-    if command.settings is not None and record.before is not None:
-        settings = json.dumps({"new": asdict(command.settings), "before": asdict(record.before)})
+    if command.settings is not None and record.former is not None:
+        settings = json.dumps({"new": asdict(command.settings), "before": asdict(record.former)})
     values = {
         "command_id": record.command_id, "miner_id": record.miner_id, "kind": command.kind.value, "gpu": command.gpu,
         "seconds": command.seconds, "model": command.model, "created_at": record.created_at, "given_by": record.given_by,

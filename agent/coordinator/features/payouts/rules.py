@@ -105,21 +105,21 @@ def sources(
 class PayoutCandidate:
     """A miner that has earned money. `address` is that of the batch's adapter and currency, or None.
 
-    `balance` is what it has earned and was not paid, `held` the part that was earned too recently, in units of 1e-8. `known_since` is
+    `balance` is what it has earned and was not paid, `held_back` the part that was earned too recently, in units of 1e-8. `known_since` is
     when it first registered. The balance may be negative after a forfeit.
     """
 
     miner_id: str
     address: str | None
     balance: int
-    held: int
+    held_back: int
     known_since: float
     excluded: bool = False
 
     @property
     def payable(self) -> int:
         """What can be paid, in units of 1e-8."""
-        return payable(self.balance, self.held)
+        return payable(self.balance, self.held_back)
 
 
 @dataclass(frozen=True, slots=True)

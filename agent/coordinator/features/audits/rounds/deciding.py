@@ -73,7 +73,7 @@ class AuditAnswer:
     verdict: Verdict
     distances: Mapping[str, float]
     limits: Mapping[str, float]
-    where: str
+    position: str
     reason: str
     cause: UnprovenCause = UnprovenCause.OTHER
 
@@ -204,13 +204,13 @@ def _answer(
     audited = jobs.find(connection, audit.job_id)
     if auditor_id is not None and audited is not None and audited.deleted_at is not None:
         # The auditor's words may quote results that the client has deleted in the meantime.
-        answer = replace(answer, where="", reason=audits.ERASED)
+        answer = replace(answer, position="", reason=audits.ERASED)
     values: dict[str, Any] = {
         "auditor_id": auditor_id,
         "opinion": answer.verdict.value,
         "distances": orjson.dumps(answer.distances).decode(),
         "limits": orjson.dumps(answer.limits).decode(),
-        "position": answer.where,
+        "position": answer.position,
         "reason": answer.reason,
         "cause": answer.cause.value,
         "salt": ids.salt,
