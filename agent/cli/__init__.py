@@ -15,9 +15,9 @@ def main() -> None:
     """
     if sys.argv[1:2] in SERVING and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
-    from agent.cli.application import main as run  # noqa: PLC0415 - see above
+    from agent.cli import application  # noqa: PLC0415 - see above
 
-    run()
+    application.main()
 
 
 def _stop(*_: object) -> None:

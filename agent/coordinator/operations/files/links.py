@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.files import artifacts
-from agent.coordinator.store import artifacts as store
+from agent.coordinator.operations.files.artifacts import find
+from agent.coordinator.store import artifacts
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.errors import Forbidden, NotFound, ValidationFailed
 from agent.core.values.quantities import format_time
@@ -36,7 +36,7 @@ def link_to(context: Context, artifact_id: str, *, media_type: str | None = None
 
 async def create(context: Context, caller: Caller, artifact_id: str, seconds: float | None) -> ArtifactLink:
     """Create a link to an artifact that the caller may read. Raises `NotFound`, `ValidationFailed`."""
-    record = await artifacts.find(context, caller, artifact_id)
+    record = await find(context, caller, artifact_id)
     link = _new(context, artifact_id, seconds, record.media_type)
     return ArtifactLink(url=_url(context, link), expires_at=format_time(link.expires))
 
@@ -51,7 +51,7 @@ async def follow(context: Context, link: SignedLink, signature: str) -> Artifact
             f"This link expired at {expired_at}. Ask the file's owner for a new one.",
             {"expired_at": expired_at},
         )
-    record = await context.database.read(store.find, link.artifact_id)
+    record = await context.database.read(artifacts.find, link.artifact_id)
     if record is None:
         raise NotFound(f"There is no artifact {link.artifact_id}.", {"artifact_id": link.artifact_id})
     return replace(record, media_type=link.media_type or record.media_type, file_name=None)

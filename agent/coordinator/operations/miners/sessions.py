@@ -40,12 +40,11 @@ from agent.protocol.messages import (
     KeyProof,
     Registration,
 )
+from aitbc import keys
 from aitbc.answers.accounts import Role
 from aitbc.canonical import b64decode
 from aitbc.dsse import verify_detached
 from aitbc.errors import VerificationError
-from aitbc.keys import miner_id as id_of_key
-from aitbc.keys import registration_payload
 from aitbc.statement import REGISTRATION_TYPE
 
 CHALLENGE_SECONDS: Final = 60.0
@@ -79,7 +78,7 @@ async def admission(context: Context, request: AdmissionRequest) -> Admission:
     miner_id = None
     if request.proof is not None:
         # The nonce is used only after the signature is valid: nobody can use up another caller's challenge.
-        miner_id = id_of_key(_check_signature(context, request.proof))
+        miner_id = keys.miner_id(_check_signature(context, request.proof))
         await context.database.write(_use_challenge, request.proof.nonce, context.clock())
     return await context.database.read(_admission, context, miner_id, request.enrolment_token)
 
@@ -108,7 +107,7 @@ async def register(context: Context, request: Registration) -> Registered:
     public_key = _check_signature(context, request)
     problem = version_problem(request.agent_version, __version__)
     if problem is not None:
-        miner_id = id_of_key(public_key)
+        miner_id = keys.miner_id(public_key)
         await context.database.write(_note_version, request, miner_id, context.clock())
         log.warning("miner_version_refused", miner_id=miner_id, agent_version=request.agent_version)
         raise VersionMismatch(problem)
@@ -152,7 +151,7 @@ async def register(context: Context, request: Registration) -> Registered:
 def _check_signature(context: Context, request: KeyProof) -> bytes:
     try:
         public_key = b64decode(request.public_key)
-        payload = registration_payload(request.nonce, context.signer.origin, public_key)
+        payload = keys.registration_payload(request.nonce, context.signer.origin, public_key)
         good = verify_detached(REGISTRATION_TYPE, payload, request.signature, public_key)
     except VerificationError as error:
         raise Unauthorized(f"The signature cannot be checked: {error}") from None
@@ -166,7 +165,7 @@ def _register(
 ) -> tuple[MinerRecord, str | None, list[HeldLease], int]:
     now = context.clock()
     _use_challenge(connection, request.nonce, now)
-    miner_id = id_of_key(public_key)
+    miner_id = keys.miner_id(public_key)
     # Two agents with the same key may register at once: one of them must get the higher number.
     locks.session(connection, miner_id)
     # Before the miner's row, which results refer to: jobs are always locked first.
