@@ -27,7 +27,7 @@ class Diagnostic:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DiagnosticKind:
     """A kind of problem. A fault stops work or endangers data; a warning reduces earnings or comfort."""
 
     severity: Literal["warning", "fault"]
@@ -42,7 +42,7 @@ def ok(check: str, message: str) -> Diagnostic:
     return Diagnostic(check, "ok", message)
 
 
-def problem(kinds: Mapping[str, Kind], kind_id: str, **words: object) -> Diagnostic:
+def problem(kinds: Mapping[str, DiagnosticKind], kind_id: str, **words: object) -> Diagnostic:
     """Return a diagnostic of a kind, with its words filled in."""
     kind = kinds[kind_id]
     return Diagnostic(kind_id, kind.severity, kind.message.format(**words), kind.remedy.format(**words))
@@ -51,7 +51,7 @@ def problem(kinds: Mapping[str, Kind], kind_id: str, **words: object) -> Diagnos
 class Checks(Protocol):
     """A module with checks of a feature's settings."""
 
-    KINDS: Mapping[str, Kind]
+    KINDS: Mapping[str, DiagnosticKind]
 
     def check(self, settings: Settings) -> list[Diagnostic]:
         """Check what the feature needs, if this agent runs a coordinator."""

@@ -100,7 +100,7 @@ def _no_space() -> BaseException:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-class _Plan:
+class _FaultPlan:
     """The plan in a file, with a count of how often each point was passed. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
@@ -163,7 +163,7 @@ def _act(fault: _Fault, full: Callable[[], BaseException]) -> None:
             raise InjectedFault(f"This error was planned at {fault.point}.")
 
 
-_plan = _Plan(Path(os.environ[VARIABLE])) if os.environ.get(VARIABLE) else None
+_plan = _FaultPlan(Path(os.environ[VARIABLE])) if os.environ.get(VARIABLE) else None
 
 
 def reach(point: str, detail: str = "", *, full: Callable[[], BaseException] = _no_space) -> None:

@@ -64,7 +64,7 @@ def fill(connection: Connection, share: int, count: int) -> list[str]:
     connection.execute(insert(tables.accounts), {"account_id": account_id, "name": "a", "created_at": now})
     entry = credit(account_id, 10**14, 0)
     ledger.add_booking(
-        connection, f"tx_c{share}", ledger.Kind.CREDIT, account_id, 10**14, entry, note="", now=now
+        connection, f"tx_c{share}", ledger.TransactionKind.CREDIT, account_id, 10**14, entry, note="", now=now
     )
     for number in range(MINERS):
         values = {

@@ -19,7 +19,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from agent.core.assignment import match
-from agent.core.matching import Candidate, ServiceOffer, Waiting
+from agent.core.matching import Candidate, CandidateService, Waiting
 from agent.core.ranked_miners import RankedMiners
 
 SERVICES: Final = ("whisper", "llm_inference", "stable_diffusion", "embedding")
@@ -32,8 +32,8 @@ def fleet(size: int, kinds: int, seed: int) -> list[Candidate]:
     chance = random.Random(seed)  # noqa: S311 - a benchmark repeats itself
     models = [f"model-{number}" for number in range(kinds // len(SERVICES))]
 
-    def offer() -> ServiceOffer:
-        return ServiceOffer(
+    def offer() -> CandidateService:
+        return CandidateService(
             Decimal(chance.randrange(1, 1000)) / 10_000,
             models=frozenset(models),
             loaded=frozenset([chance.choice(models)]),

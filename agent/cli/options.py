@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.settings import Reading, Settings, read_settings
+from agent.settings import Settings, SettingsReading, read_settings
 
 DataDir = Annotated[
     Path | None,
@@ -26,7 +26,9 @@ def settings_from(data_dir: Path | None, config: Path | None = None, **flags: di
     return reading_from(data_dir, config, **flags).settings
 
 
-def reading_from(data_dir: Path | None, config: Path | None = None, **flags: dict[str, Any]) -> Reading:
+def reading_from(
+    data_dir: Path | None, config: Path | None = None, **flags: dict[str, Any]
+) -> SettingsReading:
     """Read the settings like `settings_from`, with the origin of each value."""
     sections: dict[str, Any] = {
         section: {name: value for name, value in values.items() if value is not None}

@@ -15,7 +15,7 @@ from agent.coordinator.store.queue import restrictions_of
 from agent.coordinator.store.receipts import CompletedRun
 from agent.core.errors import InsufficientBalance
 from agent.core.jobs import Effect, Event, Finished, Job, JobState, Outcome, RunEnded, apply
-from agent.core.market.ledger import InsufficientFunds, Settlement
+from agent.core.market.ledger import InsufficientFunds, JobSettlement
 from agent.core.market.reputation import judge
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from aitbc.statement import job_price
@@ -60,7 +60,7 @@ class Change:
         return lease.miner_id if lease else self.before.miner_id
 
 
-def work_of(item: Change, settlement: Settlement | None) -> Work | None:
+def work_of(item: Change, settlement: JobSettlement | None) -> Work | None:
     """Return what the change adds to a miner's statistics, or None."""
     verdict = judge(item.before.life, item.life, item.effects)
     paid = settlement.paid if settlement else 0
@@ -129,12 +129,12 @@ def job_update(
     return NewEvent("job_update", data, record.account_id, miner_id or record.miner_id, life.job_id)
 
 
-def payee(item: Change, settlement: Settlement) -> str | None:
+def payee(item: Change, settlement: JobSettlement) -> str | None:
     """Return the miner that is paid, or None."""
     return item.miner_id if settlement.paid else None
 
 
-def settled(item: Change, settlement: Settlement, now: float) -> NewEvent:
+def settled(item: Change, settlement: JobSettlement, now: float) -> NewEvent:
     """Return the event about the settlement of a job's payment."""
     record = item.before
     data = {

@@ -18,12 +18,12 @@ from agent.coordinator.job_fields import FilterFields, Input, OptionFields
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.ledger import Kind
+from agent.coordinator.store.ledger import TransactionKind
 from agent.core.errors import ApiError
 from agent.core.feasibility import KnownMiner, Situation
 from agent.core.job_log import Line
 from agent.core.jobs import FailRun, Release
-from agent.core.market.ledger import Settlement
+from agent.core.market.ledger import JobSettlement
 from agent.core.matching import UNRESTRICTED, Restrictions
 from agent.core.waiting_reasons import WaitingReason
 from agent.protocol.answers import Command
@@ -96,7 +96,7 @@ class ReplacedInput:
 
 
 @dataclass(slots=True)
-class RequestedJob:
+class CheckedRequest:
     """A request for a job. Hooks add to the last four fields. The options are valid, each by itself."""
 
     context: Context
@@ -164,7 +164,7 @@ class AcceptedResult:
 class Hooks:
     """What a feature does at each of these moments. Times are seconds since the epoch, money is in units of 1e-8."""
 
-    check_request: Callable[[RequestedJob], None] | None = None
+    check_request: Callable[[CheckedRequest], None] | None = None
     """A job is requested. Add what is wrong with the feature's fields, what they cost, and whom they exclude. There is no transaction yet."""
     job_refused: Callable[[Connection, Context, NewJob, Situation, ApiError], ApiError | None] | None = None
     """No known miner can ever run this new job. Return the error that refuses it, or None to accept it all the same."""
@@ -175,9 +175,9 @@ class Hooks:
     """
     jobs_submitted: Callable[[Connection, Sequence[NewJob], float], None] | None = None
     """New jobs were stored, and the money for them is held. Store the feature's options. An `ApiError` refuses all of them."""
-    jobs_changed: Callable[[Connection, Sequence[Change], Mapping[str, Settlement], float], None] | None = (
-        None
-    )
+    jobs_changed: (
+        Callable[[Connection, Sequence[Change], Mapping[str, JobSettlement], float], None] | None
+    ) = None
     """Jobs were claimed, released, completed or ended otherwise, or their clients are notified why they wait. The settlements are those of ended jobs, by job."""
     describe_jobs: Callable[[Connection, Sequence[JobRecord], View], JobFields] | None = None
     """Jobs are shown: one, or a page of them. Return the feature's fields of this view."""
@@ -233,7 +233,7 @@ class Hooks:
     """Space is counted. Return the number of unfinished uploads of this account, job or miner, and the bytes that they reserve."""
     known_blobs: Callable[[Connection, Sequence[str]], set[str]] | None = None
     """Blobs without a row are removed. Return those of these blobs that a row of the feature refers to."""
-    money_booked: Callable[[Connection, Kind, int, float], None] | None = None
+    money_booked: Callable[[Connection, TransactionKind, int, float], None] | None = None
     """An administrator's credit or debit of this amount was booked."""
     miner_money: Callable[[Connection, Context, str, int], Mapping[str, int]] | None = None
     """The earnings of a miner, with this balance, are shown. Return those amounts of `MinerMoney` that differ."""

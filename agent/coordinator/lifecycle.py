@@ -27,7 +27,7 @@ from agent.core.jobs import (
     RunEnded,
     Transition,
 )
-from agent.core.market.ledger import Entry, InsufficientFunds, Settlement, available, hold, settle
+from agent.core.market.ledger import Entry, InsufficientFunds, JobSettlement, available, hold, settle
 
 
 class Holds:
@@ -184,7 +184,7 @@ def bind(connection: Connection, record: JobRecord, miner_id: str | None, price:
 
 
 def _update_stats(
-    connection: Connection, changes: Sequence[Change], settlements: Mapping[str, Settlement], now: float
+    connection: Connection, changes: Sequence[Change], settlements: Mapping[str, JobSettlement], now: float
 ) -> None:
     """Update the statistics of the miners that the changes count for or against, or pay."""
     works = [
@@ -198,7 +198,7 @@ def _update_stats(
 
 def _settle(
     connection: Connection, changes: Sequence[Change], costs: Mapping[str, int], now: float
-) -> dict[str, Settlement]:
+) -> dict[str, JobSettlement]:
     """Pay the miners of ended jobs and refund the rest. Return the settlements by job. Jobs older than the ledger have none."""
     payments = {}
     for item in changes:

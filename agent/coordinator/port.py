@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from agent.core.errors import ApiError
-from agent.core.matching import Batch, Candidate, FreeCapacity, ServiceOffer
+from agent.core.matching import Batch, Candidate, CandidateService, FreeCapacity
 from agent.core.values.quantities import parse_money
 
 LeaseMessage = Mapping[str, Any]
@@ -96,7 +96,7 @@ def candidate_of(
 ) -> Candidate:
     """Return a miner as the matching sees it, from its capabilities on the wire."""
     services = {
-        service: ServiceOffer(
+        service: CandidateService(
             unit_price=parse_money(offer["unit_price"]),
             models=frozenset(offer["models"]),
             loaded=frozenset(offer["loaded"]),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Protocol, TypeAlias
 
-from agent.core.matching import Candidate, FreeCapacity, ServiceOffer, Waiting, fits, in_turn
+from agent.core.matching import Candidate, CandidateService, FreeCapacity, Waiting, fits, in_turn
 
 Preference: TypeAlias = tuple[bool, Decimal, bool, bool, int, str]
 """The sort key of a miner for a job; the smallest wins. Price decides, unless the job would wait for a download.
@@ -37,7 +37,7 @@ class Share:
 
 
 def preference(
-    model: str | None, offer: ServiceOffer, *, slots: int, joins: bool, miner_id: str
+    model: str | None, offer: CandidateService, *, slots: int, joins: bool, miner_id: str
 ) -> Preference:
     """Return the sort key of a miner for jobs with a model. It has free `slots`, and the job `joins` a running batch of it."""
     # A download takes minutes and a load seconds, so what must be downloaded comes last, before any price.

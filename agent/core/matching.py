@@ -27,7 +27,7 @@ Batch = tuple[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceOffer:
+class CandidateService:
     """What a miner announces about one of its services.
 
     `downloadable`: models that are not on disk can be downloaded. `unavailable_models`: models that it does not accept now.
@@ -57,7 +57,7 @@ class Candidate:
     miner_id: str
     session: int
     slots: int
-    services: Mapping[str, ServiceOffer]
+    services: Mapping[str, CandidateService]
     cpu_cores: Decimal = Decimal(1)
     memory: int = 0
     gpus: int = 0
@@ -230,7 +230,7 @@ def obstacles(job: Waiting, candidate: Candidate, now: float) -> Iterator[Reason
         yield ReasonCode.FAILED_THERE
 
 
-def _of_service(job: Waiting, offer: ServiceOffer) -> Iterator[ReasonCode]:
+def _of_service(job: Waiting, offer: CandidateService) -> Iterator[ReasonCode]:
     if job.budget is not None and job.budget < offer.unit_price:
         yield ReasonCode.PRICE_ABOVE_MAX_COST
     if not all(has_feature(offer, name, value) for name, value in job.needs):
@@ -238,7 +238,7 @@ def _of_service(job: Waiting, offer: ServiceOffer) -> Iterator[ReasonCode]:
     yield from model_obstacles(job.model, offer)
 
 
-def model_obstacles(model: str | None, offer: ServiceOffer) -> Iterator[ReasonCode]:
+def model_obstacles(model: str | None, offer: CandidateService) -> Iterator[ReasonCode]:
     """Yield what prevents every job of the service with this model."""
     if model is not None:
         if model in offer.unavailable_models:
@@ -249,12 +249,12 @@ def model_obstacles(model: str | None, offer: ServiceOffer) -> Iterator[ReasonCo
         yield ReasonCode.SERVICE_PAUSED
 
 
-def audits(offer: ServiceOffer) -> bool:
+def audits(offer: CandidateService) -> bool:
     """Return whether the service checks the work of other miners. Unlike other features, this one must be reported."""
     return offer.features.get(AUDITS) is True
 
 
-def has_feature(offer: ServiceOffer, name: str, value: str) -> bool:
+def has_feature(offer: CandidateService, name: str, value: str) -> bool:
     """Return whether the service has a feature of its engine. A miner that does not report the feature is believed to have it."""
     of_feature = offer.features.get(name)
     if isinstance(of_feature, bool):

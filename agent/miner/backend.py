@@ -28,7 +28,7 @@ from agent.miner.models.provider import ModelProvider, Models
 from agent.miner.models.store import ModelStore
 from agent.miner.settings import MinerSettings, RunnersSettings
 from agent.sections import section_of
-from agent.settings import Reading, Settings
+from agent.settings import Settings, SettingsReading
 from runners.api import Runner
 
 _log = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ class MinerOptions:
     """
 
     settings: Settings
-    reading: Reading | None
+    reading: SettingsReading | None
     url: str
     enrolment_token: str | None
     runners: Mapping[str, type[Runner[Any]]]

@@ -20,7 +20,7 @@ from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.settings import EnginesSettings, MinerSettings
 from agent.miner.status.watchdog import supervise
 from agent.sections import section_of
-from agent.settings import Reading, Settings
+from agent.settings import Settings, SettingsReading
 from runners.api import Runner
 from runners.registry import installed
 
@@ -49,7 +49,7 @@ class Daemon:
         runners: Mapping[str, type[Runner[Any]]] | None = None,
         host_command: Sequence[str] = HOST_COMMAND,
         liveness: Liveness | None = None,
-        reading: Reading | None = None,
+        reading: SettingsReading | None = None,
         probes: ProbeResults | None = None,
     ) -> None:
         self.machine_changed = False

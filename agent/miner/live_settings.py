@@ -17,7 +17,7 @@ from agent.core.values.quantities import format_money
 from agent.miner.machine.capabilities import Capabilities, price
 from agent.miner.settings import EnginesSettings, MinerSettings
 from agent.sections import section_of
-from agent.settings import InvalidSettings, Reading, Settings
+from agent.settings import InvalidSettings, Settings, SettingsReading
 from agent.settings.editing import edited, replace_settings
 
 FOREIGN: Final = (
@@ -46,7 +46,7 @@ class LiveSettings:
     def __init__(
         self,
         settings: Settings,
-        reading: Reading | None,
+        reading: SettingsReading | None,
         offers: Capabilities,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
@@ -77,7 +77,7 @@ class LiveSettings:
         _log.info("settings_changed", file=str(reading.file), settings=sorted(map(".".join, _values(change))))
         self.on_change()
 
-    def _write(self, reading: Reading, values: Mapping[tuple[str, ...], Any]) -> Reading:
+    def _write(self, reading: SettingsReading, values: Mapping[tuple[str, ...], Any]) -> SettingsReading:
         file = reading.file
         try:
             former_content = file.read_bytes() if file.exists() else b""
@@ -124,7 +124,7 @@ class LiveSettings:
         }
 
 
-def _locked(settings: Settings, reading: Reading | None) -> str | None:
+def _locked(settings: Settings, reading: SettingsReading | None) -> str | None:
     """Return why settings cannot be changed, None if they can."""
     miner = section_of(settings, MinerSettings)
     if reading is None:
@@ -146,7 +146,7 @@ def _values(change: SettingsChange) -> dict[tuple[str, ...], Any]:
     return values
 
 
-def _require_in_file(reading: Reading, values: Mapping[tuple[str, ...], Any]) -> None:
+def _require_in_file(reading: SettingsReading, values: Mapping[tuple[str, ...], Any]) -> None:
     """Raise `ChangeRefused` for a setting that a variable or a flag sets, because the file could not change it."""
     for key in dict.fromkeys(
         ".".join(path[:2]) if path[1] == "prices" else ".".join(path) for path in values

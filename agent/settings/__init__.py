@@ -41,9 +41,9 @@ __all__ = [
     "LogSettings",
     "Origin",
     "RateLimitSettings",
-    "Reading",
     "SettingError",
     "Settings",
+    "SettingsReading",
     "StreamSettings",
     "check_values",
     "known_keys",
@@ -83,7 +83,7 @@ class Settings(Section):
 
 
 @dataclass(frozen=True)
-class Reading:
+class SettingsReading:
     """Settings, and by key the origin of each one that is not a default."""
 
     settings: Settings
@@ -93,7 +93,7 @@ class Reading:
     flags: Mapping[str, Any]
     """The values from the command line."""
 
-    def with_file(self, content: bytes) -> Reading:
+    def with_file(self, content: bytes) -> SettingsReading:
         """Read the settings again as if the file had this content. Raises `ConfigurationError` as `read_settings` does."""
         return _read(self.flags, parse_file(self.file, content))
 
@@ -108,7 +108,7 @@ def load_settings(config: Path | None = None, flags: dict[str, Any] | None = Non
     return read_settings(config, flags).settings
 
 
-def read_settings(config: Path | None = None, flags: dict[str, Any] | None = None) -> Reading:
+def read_settings(config: Path | None = None, flags: dict[str, Any] | None = None) -> SettingsReading:
     """Read the settings like `load_settings`, with the origin of each value."""
     flags = flags or {}
     path = config or _default_config(flags)
@@ -117,12 +117,12 @@ def read_settings(config: Path | None = None, flags: dict[str, Any] | None = Non
     return _read(flags, read_file(path))
 
 
-def _read(flags: Mapping[str, Any], file: SettingsFile) -> Reading:
+def _read(flags: Mapping[str, Any], file: SettingsFile) -> SettingsReading:
     settings = _by_key()
     sources = Sources(flags, read_environment(Settings, settings), file)
     loaded = _validated(sources)
     origins = {key: sources.origin(tuple(key.split("."))) for key in settings}
-    return Reading(
+    return SettingsReading(
         loaded,
         {key: origin for key, origin in origins.items() if origin.source != "default"},
         file.path,

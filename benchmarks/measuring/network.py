@@ -16,7 +16,7 @@ from typing import Any
 from agent.core.assignment import match
 from agent.core.jobs import Claim, Complete, Expire, Finished, Job, JobState, apply
 from agent.core.market.ledger import available, hold, settle
-from agent.core.matching import Candidate, ServiceOffer, Waiting
+from agent.core.matching import Candidate, CandidateService, Waiting
 from agent.core.ranked_miners import RankedMiners
 
 WINDOW = 512
@@ -73,7 +73,7 @@ class Miner:
 
     def _candidate(self) -> Candidate:
         services = {
-            name: ServiceOffer(
+            name: CandidateService(
                 price, self.models[name], frozenset(self.loaded.get(name, ())), downloadable=self.downloadable
             )
             for name, price in self.prices.items()

@@ -133,7 +133,7 @@ def _become(request: dict[str, Any]) -> None:
 def _follow_plan() -> None:
     from agent import fault_points  # noqa: PLC0415
 
-    fault_points._plan = fault_points._Plan(Path(os.environ[fault_points.VARIABLE]))
+    fault_points._plan = fault_points._FaultPlan(Path(os.environ[fault_points.VARIABLE]))
 
 
 if __name__ == "__main__":

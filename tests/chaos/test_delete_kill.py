@@ -89,7 +89,7 @@ async def forget_old(context: Context) -> None:
 def forget_old_and_die(data: Path, plan: Path) -> None:
     """Do so in a process of its own, which the plan ends at the second job."""
     os.environ[fault_points.VARIABLE] = str(plan)
-    fault_points._plan = fault_points._Plan(plan)
+    fault_points._plan = fault_points._FaultPlan(plan)
     with serve(data, job_retention_seconds=HOUR) as served:
         served.do(forget_old)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from agent.core.matching import Candidate, ServiceOffer, Waiting
+from agent.core.matching import Candidate, CandidateService, Waiting
 
-CHEAP = ServiceOffer(Decimal("0.001"), frozenset({"base"}))
-BATCHED = ServiceOffer(Decimal("0.001"), frozenset({"base", "tiny"}), concurrency=4)
+CHEAP = CandidateService(Decimal("0.001"), frozenset({"base"}))
+BATCHED = CandidateService(Decimal("0.001"), frozenset({"base", "tiny"}), concurrency=4)
 
 
 def job(job_id: str, **changes: Any) -> Waiting:
@@ -23,7 +23,7 @@ def job(job_id: str, **changes: Any) -> Waiting:
     return Waiting(job_id=job_id, **values)
 
 
-def miner(miner_id: str, slots: int = 1, offer: ServiceOffer = CHEAP, **changes: Any) -> Candidate:
+def miner(miner_id: str, slots: int = 1, offer: CandidateService = CHEAP, **changes: Any) -> Candidate:
     values: dict[str, Any] = {
         "services": {"whisper": offer},
         "cpu_cores": Decimal(4),

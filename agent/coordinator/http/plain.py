@@ -72,7 +72,7 @@ def declaration(route: BaseRoute) -> APIRoute | None:
     return route if isinstance(route, APIRoute) else None
 
 
-class Reading:
+class RequestReader:
     """Reads the parts of a request, and collects their errors."""
 
     def __init__(self) -> None:

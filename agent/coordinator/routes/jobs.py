@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response, status
 from pydantic import TypeAdapter
 
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.http.plain import Reading, json_answer, json_body, plainly
+from agent.coordinator.http.plain import RequestReader, json_answer, json_body, plainly
 from agent.coordinator.openapi.declare import FILE_BODY, errors, headers
 from agent.coordinator.operations.answers.jobs import JobCancelled, JobCreated, JobDetails, JobPage, JobStatus
 from agent.coordinator.operations.jobs import deletion, details, files, jobs, lists, submitting
@@ -85,7 +85,7 @@ async def create(
 async def _create(request: Request) -> Response:
     body = await json_body(request)
     context, caller = await client(request)
-    reading = Reading()
+    reading = RequestReader()
     job_request = reading.valid(_JOB_REQUEST, body, "body")
     key = reading.valid(_IDEMPOTENCY_KEY, request.headers.get("idempotency-key"), "header", "Idempotency-Key")
     reading.finish()

@@ -29,7 +29,7 @@ from agent.core.market.ledger import (
     FEES,
     ISSUED,
     Entry,
-    Settlement,
+    JobSettlement,
     available,
     earned,
     pay_out,
@@ -39,7 +39,7 @@ from agent.core.market.ledger import (
 )
 
 
-class Kind(StrEnum):
+class TransactionKind(StrEnum):
     """The purpose of a transaction."""
 
     CREDIT = "credit"
@@ -72,7 +72,7 @@ class Payment:
 
     job_id: str
     miner_id: str | None
-    settlement: Settlement
+    settlement: JobSettlement
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def balance(connection: Connection, ledger_account: str) -> int:
 def add_booking(
     connection: Connection,
     tx_id: str,
-    kind: Kind,
+    kind: TransactionKind,
     account_id: str,
     amount: int,
     entry: Entry,
@@ -175,7 +175,7 @@ def add_payments(connection: Connection, payments: Sequence[NewPayment], now: fl
     """
     records = [
         TransactionRecord(
-            payment_id(payment.job_id), Kind.PAYMENT, Status.PENDING, payment.account_id, None, payment.job_id,
+            payment_id(payment.job_id), TransactionKind.PAYMENT, Status.PENDING, payment.account_id, None, payment.job_id,
             payment.held, 0, 0, "", now, None,
         )
         for payment in payments
@@ -230,7 +230,7 @@ def reserve_payouts(connection: Connection, bookings: Sequence[PayoutBooking], n
         if not changed_balances.spend(connection, [{"account": account, "amount": booking.amount}]):
             raise StaleRead
         record = TransactionRecord(
-            booking.tx_id, Kind.PAYOUT, Status.PENDING, PAYOUTS, booking.miner_id, None, booking.amount,
+            booking.tx_id, TransactionKind.PAYOUT, Status.PENDING, PAYOUTS, booking.miner_id, None, booking.amount,
             0, 0, booking.batch_id, now, None,
         )  # fmt: skip
         _add(connection, [record])
@@ -324,7 +324,7 @@ def find(connection: Connection, tx_id: str) -> TransactionRecord | None:
 def has_credit(connection: Connection, account_id: str) -> bool:
     """Return whether the account was ever credited."""
     query = select(transactions.c.tx_id).where(
-        transactions.c.account_id == account_id, transactions.c.kind == Kind.CREDIT.value
+        transactions.c.account_id == account_id, transactions.c.kind == TransactionKind.CREDIT.value
     )
     return connection.execute(query.limit(1)).first() is not None
 
@@ -370,7 +370,7 @@ def problems(connection: Connection) -> list[str]:
     overdrawn = set(
         connection.scalars(
             select(postings.c.ledger_account).where(
-                postings.c.entry.in_((Kind.DEBIT.value, Kind.FORFEIT.value))
+                postings.c.entry.in_((TransactionKind.DEBIT.value, TransactionKind.FORFEIT.value))
             )
         )
     )
@@ -393,7 +393,7 @@ def problems(connection: Connection) -> list[str]:
 def _payout_problems(connection: Connection, stored: Mapping[str, int]) -> list[str]:
     """Return the batches of payouts whose reserved money is not that of their pending payouts."""
     query = select(transactions.c.note, func.sum(transactions.c.held)).where(
-        transactions.c.kind == Kind.PAYOUT.value, transactions.c.status == Status.PENDING.value
+        transactions.c.kind == TransactionKind.PAYOUT.value, transactions.c.status == Status.PENDING.value
     )
     pending = {
         payout(batch_id): int(amount) for batch_id, amount in connection.execute(query.group_by("note"))

@@ -166,7 +166,7 @@ def hold(account_id: str, amount: int, balance: int) -> Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class JobSettlement:
     """How a job's escrow is divided. `paid` is the price, of which the miner gets all but the `fee`."""
 
     held: int
@@ -180,7 +180,7 @@ class Settlement:
         return self.held - self.paid
 
 
-def settle(account_id: str, miner_id: str | None, held: int, price: int, fee_ppm: int) -> Settlement:
+def settle(account_id: str, miner_id: str | None, held: int, price: int, fee_ppm: int) -> JobSettlement:
     """Pay a miner out of escrow and refund the rest. Without a miner, or at price 0, refund everything.
 
     `fee_ppm` is the operator's share of the price in parts per million; the fee is rounded down. Raises `ValueError` for a
@@ -198,7 +198,7 @@ def settle(account_id: str, miner_id: str | None, held: int, price: int, fee_ppm
     ]
     if miner_id is not None:
         postings.append(Posting(earned(miner_id), paid - fee))
-    return Settlement(held, paid, fee, entry(postings))
+    return JobSettlement(held, paid, fee, entry(postings))
 
 
 def reserve(miner_id: str, batch_id: str, amount: int) -> Entry:

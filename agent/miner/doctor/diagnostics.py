@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from agent.diagnostics import Diagnostic, Kind, problem
+from agent.diagnostics import Diagnostic, DiagnosticKind, problem
 
 
 def found(kind_id: str, **words: object) -> Diagnostic:
@@ -16,267 +16,267 @@ def found(kind_id: str, **words: object) -> Diagnostic:
     return problem(KINDS, kind_id, **words)
 
 
-KINDS: Final[Mapping[str, Kind]] = {
+KINDS: Final[Mapping[str, DiagnosticKind]] = {
     # --- Settings and files
-    "configuration_wrong": Kind(
+    "configuration_wrong": DiagnosticKind(
         "fault", "A setting is wrong. {fault}", "Correct it, then check again: aitbc-agent config check"
     ),
-    "catalogue_wrong": Kind(
+    "catalogue_wrong": DiagnosticKind(
         "fault",
         "Your own catalogue of models is wrong. {fault}",
         "Correct the file, then check again: aitbc-agent models list",
     ),
-    "data_directory_unwritable": Kind(
+    "data_directory_unwritable": DiagnosticKind(
         "fault",
         "{directory} cannot be written ({cause}).",
         "Make this user its owner (as root: chown {user} {directory}), or choose another with --data-dir.",
     ),
-    "sealing_unavailable": Kind(
+    "sealing_unavailable": DiagnosticKind(
         "warning",
         "This miner accepts no sealed jobs. {reason}",
         "Mount a tmpfs and name it in miner.sealing.directory, or set miner.sealing.enabled = false.",
     ),
-    "sealing_swap": Kind(
+    "sealing_swap": DiagnosticKind(
         "warning",
         "The kernel may write the plaintexts of sealed jobs to swap ({areas}).",
         "Turn swap off (as root: swapoff -a), or encrypt it with a key that is new at each start.",
     ),
-    "data_directory_open": Kind(
+    "data_directory_open": DiagnosticKind(
         "warning", "Other users may read {directory} (mode {mode}).", "Run: chmod 700 {directory}"
     ),
-    "data_directory_temporary": Kind(
+    "data_directory_temporary": DiagnosticKind(
         "warning",
         "{directory} is on a temporary file system ({file_system}): the miner's identity and unsent results would be lost.",
         "Choose a directory on a disk with --data-dir; in a container, mount a volume there.",
     ),
-    "data_directory_on_network": Kind(
+    "data_directory_on_network": DiagnosticKind(
         "fault",
         "{directory} is on a network file system ({file_system}), which can damage the databases.",
         "Choose a directory on a disk of this machine with --data-dir.",
     ),
-    "data_directory_in_use": Kind(
+    "data_directory_in_use": DiagnosticKind(
         "warning",
         "Another agent ({holder}) uses {directory}, and is not ready yet.",
         "Wait until it is ready, or end it (kill {pid}). A second agent needs its own --data-dir.",
     ),
-    "secrets_readable": Kind(
+    "secrets_readable": DiagnosticKind(
         "fault", "Other users may read these secrets: {files}.", "Run: chmod 600 {files}"
     ),
-    "disk_full": Kind(
+    "disk_full": DiagnosticKind(
         "fault",
         "{free} are free for {use} in {directory}, which is too little to work.",
         "Free space (du -xh {directory} | sort -h | tail), or move it (setting {setting}). {recommended} are recommended.",
     ),
-    "disk_low": Kind(
+    "disk_low": DiagnosticKind(
         "warning",
         "{free} are free for {use} in {directory}.",
         "Free space (du -xh {directory} | sort -h | tail), or move it (setting {setting}). {recommended} are recommended.",
     ),
-    "models_unwritable": Kind(
+    "models_unwritable": DiagnosticKind(
         "warning",
         "No models can be fetched into {directory} ({cause}).",
         "Make this user its owner (as root: chown {user} {directory}), or choose another with the setting models_dir.",
     ),
-    "models_missing": Kind(
+    "models_missing": DiagnosticKind(
         "warning",
         "There are no models in {directory}, and downloads are switched off.",
         "Fetch some (aitbc-agent models pull NAME), or set runners.model_download to true.",
     ),
     # --- The machine
-    "memory_low": Kind(
+    "memory_low": DiagnosticKind(
         "warning",
         "{processor}, only {memory} of memory for this process.",
         "Offer small models only, or raise the memory limit of the container or service.",
     ),
-    "descriptors_low": Kind(
+    "descriptors_low": DiagnosticKind(
         "warning",
         "This process may have at most {limit} files open, which allows few connections to a coordinator.",
         "Raise the hard limit: LimitNOFILE= in a unit, --ulimit nofile= of a container, /etc/security/limits.conf for a login.",
     ),
-    "driver_missing": Kind(
+    "driver_missing": DiagnosticKind(
         "warning",
         "There is an NVIDIA GPU ({card}) without a driver, so jobs run on the CPU.",
         "Install the driver (Debian: apt-get install nvidia-driver); in a container, start it with the GPUs (--gpus all).",
     ),
-    "gpu_unusable": Kind(
+    "gpu_unusable": DiagnosticKind(
         "warning",
         "Not all GPUs can be used. Jobs run on the remaining devices.",
         "{reason}",
         "Depends on the driver's state: load the driver (modprobe nvidia), restart the machine after an update, let this user "
         "open /dev/nvidia*, check the card's power and slot, or correct CUDA_VISIBLE_DEVICES.",
     ),
-    "gpu_faulty": Kind(
+    "gpu_faulty": DiagnosticKind(
         "warning",
         "{card} is faulty and accepts no jobs: {fault}.",
         "Do what the message says. If the fault returns, have the card replaced. `miner.pause.faulty = false` uses it nevertheless.",
     ),
-    "gpu_slowed": Kind(
+    "gpu_slowed": DiagnosticKind(
         "warning",
         "{card} is slowed down by its hardware, which protects it from heat or from a weak power supply.",
         "Check the card's fans and dust, the air flow, and its power cables.",
     ),
-    "driver_old": Kind(
+    "driver_old": DiagnosticKind(
         "warning",
         "NVIDIA's driver {driver} is too old for CUDA {version}, so the engines fall back to the CPU or fail.",
         "Install driver {required} or newer (Debian: apt-get install nvidia-driver), then restart the machine.",
     ),
-    "torch_without_cuda": Kind(
+    "torch_without_cuda": DiagnosticKind(
         "warning",
         "torch {version} is a build without CUDA, so language models, images and speech run on the CPU although there is a GPU.",
         "Install the default build: {command}",
     ),
     # --- Programs
-    "ffmpeg_missing": Kind(
+    "ffmpeg_missing": DiagnosticKind(
         "warning",
         "{program} was not found.",
         "Install FFmpeg (Debian: apt-get install ffmpeg), or set runners.{setting} to the program's path.",
     ),
-    "nvenc_unusable": Kind(
+    "nvenc_unusable": DiagnosticKind(
         "warning",
         "FFmpeg lists NVENC, but encoding one frame with it failed: videos are encoded on the CPU.",
         "For the reason, run {program} -f lavfi -i color=black:s=256x256 -frames:v 1 -c:v h264_nvenc -f null - . Most often "
         "the driver lacks libnvidia-encode (Debian: apt-get install libnvidia-encode1; in a container, set "
         "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video,graphics), or is older than FFmpeg needs.",
     ),
-    "blender_without_kernels": Kind(
+    "blender_without_kernels": DiagnosticKind(
         "warning",
         "Blender does not use the GPU. {reason}",
         "Run aitbc-agent engines install bpy, or set runners.blender to the path of Blender's own build, or repair the driver.",
     ),
-    "sandbox_missing": Kind(
+    "sandbox_missing": DiagnosticKind(
         "fault",
         "Programs that read untrusted files cannot be isolated: {program} was not found.",
         "Install it (Debian: apt-get install bubblewrap), or set runners.bubblewrap to its path.",
     ),
-    "sandbox_forbidden": Kind(
+    "sandbox_forbidden": DiagnosticKind(
         "fault",
         "Programs that read untrusted files cannot be isolated.",
         "{reason}",
         "Allow user namespaces (as root: sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for bwrap); in a "
         "container, see [containers.md](../how-to/containers.md).",
     ),
-    "sandbox_weaker": Kind(
+    "sandbox_weaker": DiagnosticKind(
         "warning",
         "bubblewrap does not work here. Programs that read untrusted files are isolated with Landlock, which hides less. Python models "
         "run in it only with runners.python_models_in_landlock.",
         "{reason}",
         "Make bubblewrap work ([sandbox.md](../explanation/sandbox.md)), or accept this: set runners.sandbox to landlock.",
     ),
-    "sandbox_off": Kind(
+    "sandbox_off": DiagnosticKind(
         "warning",
         "The sandbox is switched off: programs that read untrusted files can access this user's files.",
         "Set runners.sandbox to auto, unless the whole agent is isolated.",
     ),
-    "service_unavailable": Kind(
+    "service_unavailable": DiagnosticKind(
         "warning",
         "{service} is not offered.",
         "{reasons}",
         "Its runner names what is missing, with a command: a program, Python packages, the sandbox, "
         "memory, or a GPU.",
     ),
-    "engines_wrong": Kind(
+    "engines_wrong": DiagnosticKind(
         "fault",
         "Your own catalogue of engines is wrong. {fault}",
         "Correct the file, then check again: aitbc-agent engines list",
     ),
-    "engine_partial": Kind(
+    "engine_partial": DiagnosticKind(
         "warning",
         "The installation of the engine {engine} was interrupted.",
         "Continue it (aitbc-agent engines install {engine}), or delete what has arrived (aitbc-agent engines remove {engine}).",
     ),
-    "engine_without_python": Kind(
+    "engine_without_python": DiagnosticKind(
         "warning",
         "The engine {engine} is not used: the Python that it was installed with is no longer on this machine.",
         "Install it again: aitbc-agent engines install {engine}",
     ),
-    "engine_of_another_version": Kind(
+    "engine_of_another_version": DiagnosticKind(
         "warning",
         "The engine {engine} has other versions of its packages than this agent was tested with.",
         "Upgrade it: aitbc-agent engines install {engine}",
     ),
-    "no_service": Kind(
+    "no_service": DiagnosticKind(
         "fault",
         "This machine offers no service, so it cannot earn.",
         "Repair at least one of the services that are not offered.",
     ),
     # --- The network
-    "artifacts_unusable": Kind(
+    "artifacts_unusable": DiagnosticKind(
         "fault",
         "The store of files cannot be used. {fault}",
         "Correct it, then check again: aitbc-agent doctor",
     ),
-    "port_taken": Kind(
+    "port_taken": DiagnosticKind(
         "fault",
         "The coordinator cannot listen on {host} port {port}: another program listens there.",
         "Stop that program (ss -ltnp 'sport = :{port}' names it), or choose another port with --port (0 picks a free one).",
     ),
-    "address_unusable": Kind(
+    "address_unusable": DiagnosticKind(
         "fault",
         "The coordinator cannot listen on {host} port {port}: {cause}.",
         "Correct coordinator.host (127.0.0.1 is this machine only), or coordinator.port.",
     ),
-    "coordinator_unknown": Kind(
+    "coordinator_unknown": DiagnosticKind(
         "fault",
         "The name in {url} cannot be resolved ({cause}).",
         "Check the spelling of miner.coordinator, and this machine's name service (getent hosts {host}).",
     ),
-    "coordinator_refuses": Kind(
+    "coordinator_refuses": DiagnosticKind(
         "fault",
         "Nothing listens at {url}: the connection is refused.",
         "Check the port in miner.coordinator, start the coordinator, or allow this machine in its firewall.",
     ),
-    "coordinator_silent": Kind(
+    "coordinator_silent": DiagnosticKind(
         "fault",
         "{url} does not answer within {seconds} s.",
         "Try again. If it lasts, check the network in between (curl -v {url}/v1/health), often a firewall.",
     ),
-    "coordinator_certificate": Kind(
+    "coordinator_certificate": DiagnosticKind(
         "fault",
         "The connection to {url} is not safe: {cause}.",
         "Check the address and this machine's clock. Set SSL_CERT_FILE for a private certificate authority.",
     ),
-    "coordinator_unreachable": Kind(
+    "coordinator_unreachable": DiagnosticKind(
         "fault",
         "{url} cannot be reached ({cause}).",
         "Check miner.coordinator and this machine's network (curl -v {url}/v1/health).",
     ),
-    "coordinator_wrong": Kind(
+    "coordinator_wrong": DiagnosticKind(
         "fault",
         "{url} answers {answer} instead of its health status.",
         "Check that miner.coordinator is the address of a coordinator, with its path if it has one.",
     ),
-    "coordinator_degraded": Kind(
+    "coordinator_degraded": DiagnosticKind(
         "warning",
         "{url} answers, but reports that these parts do not work: {parts}.",
         "Inform its operator, who can run on the coordinator's machine: aitbc-agent fsck",
     ),
-    "coordinator_version": Kind(
+    "coordinator_version": DiagnosticKind(
         "fault",
         "{url} refuses this agent. {problem}",
         "Install the same minor version on both sides: docs/how-to/operate.md#upgrade.",
     ),
-    "clock_wrong": Kind(
+    "clock_wrong": DiagnosticKind(
         "fault",
         "This machine's clock is {skew} s {direction} the coordinator's: leases are misjudged.",
         "Synchronise it (as root: timedatectl set-ntp true); if it is right, inform the coordinator's operator.",
     ),
-    "clock_inexact": Kind(
+    "clock_inexact": DiagnosticKind(
         "warning",
         "This machine's clock is {skew} s {direction} the coordinator's.",
         "Synchronise it (as root: timedatectl set-ntp true); if it is right, inform the coordinator's operator.",
     ),
-    "enrolment_refused": Kind(
+    "enrolment_refused": DiagnosticKind(
         "fault",
         "{url} would refuse this miner. {reason}",
         "Create a new token on the coordinator's machine (aitbc-agent enroll), and start with --enroll TOKEN.",
     ),
     # --- The doctor's own
-    "check_slow": Kind(
+    "check_slow": DiagnosticKind(
         "warning",
         "The check '{check}' did not end within {seconds} s.",
         "Try again when the machine is less busy.",
     ),
-    "check_broken": Kind(
+    "check_broken": DiagnosticKind(
         "fault",
         "The check '{check}' failed ({error}).",
         "Please report this with the output of: aitbc-agent doctor --json",

@@ -178,7 +178,7 @@ def test_a_crash_at_any_step_leaves_no_file_behind(
 ) -> None:
     """The next start and the search for files without a record complete the deletion."""
     plan = tmp_path / "plan"
-    monkeypatch.setattr(fault_points, "_plan", fault_points._Plan(plan))
+    monkeypatch.setattr(fault_points, "_plan", fault_points._FaultPlan(plan))
     settings = {"open_enrolment": True, "orphan_seconds": 0.001}
     with serve(tmp_path / "data", **settings) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30)

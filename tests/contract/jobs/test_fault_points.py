@@ -36,7 +36,7 @@ STEPS = [
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "plan"
-    monkeypatch.setattr(fault_points, "_plan", fault_points._Plan(path))
+    monkeypatch.setattr(fault_points, "_plan", fault_points._FaultPlan(path))
     return path
 
 

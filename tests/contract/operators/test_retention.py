@@ -137,7 +137,7 @@ def test_a_deletion_that_breaks_off_is_completed_by_the_next_one(
         completed(client, miner, audio_url=f"artifact:{file}")
     before = money(client)
     plan = tmp_path / "plan"
-    monkeypatch.setattr(fault_points, "_plan", fault_points._Plan(plan))
+    monkeypatch.setattr(fault_points, "_plan", fault_points._FaultPlan(plan))
     plan.write_text(f"database.{step} raise\n")
     with pytest.raises(fault_points.InjectedFault):
         forget_old(served)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from agent.coordinator.features.offers.rules import Offer, OfferState, Promise, broken_promises, misfit
-from agent.core.matching import Candidate, ServiceOffer, Waiting
+from agent.core.matching import Candidate, CandidateService, Waiting
 
 OFFER = Offer(
     offer_id="offer_1",
@@ -20,7 +20,7 @@ OFFER = Offer(
     expires_at=10.0,
 )
 JOB = Waiting("job_1", "account_1", "ai_inference", None, 0, 0.0, cpu=Decimal(2))
-MINER = Candidate("miner_1", 1, 1, {"ai_inference": ServiceOffer(Decimal(9))}, cpu_cores=Decimal(8))
+MINER = Candidate("miner_1", 1, 1, {"ai_inference": CandidateService(Decimal(9))}, cpu_cores=Decimal(8))
 NAMES = ("ai_inference", "image_classification")
 
 

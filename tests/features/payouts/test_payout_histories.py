@@ -38,7 +38,7 @@ from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.signer import Signer
 from agent.coordinator.store import ledger, miner_stats
-from agent.coordinator.store.ledger import Kind
+from agent.coordinator.store.ledger import TransactionKind
 from agent.coordinator.store.schema import upgrade
 from agent.coordinator.store.schema.tables import accounts, miners
 from agent.coordinator.store.sqlite import database as engine
@@ -102,21 +102,23 @@ class History:
     def new_id(self, prefix: str) -> str:
         return make_id(prefix, self.now, next(self.numbers).to_bytes(10, "big"))
 
-    def book(self, kind: Kind, *postings: Posting) -> None:
+    def book(self, kind: TransactionKind, *postings: Posting) -> None:
         ledger.add_booking(
             self.connection, self.new_id("tx"), kind, "account_1", 1, entry(postings), note="", now=self.now
         )
 
     def earn(self, number: int) -> None:
         miner_id, amount = MINERS[number % 3], 10**8 * (1 + number)
-        self.book(Kind.CREDIT, Posting(ISSUED, -amount), Posting(earned(miner_id), amount))
+        self.book(TransactionKind.CREDIT, Posting(ISSUED, -amount), Posting(earned(miner_id), amount))
         row = {"miner_id": miner_id, "day": int(self.now // DAY_SECONDS), "jobs": 1, "earned": amount}
         miner_stats._earn.run(self.connection, row)
         self.given[miner_id] += amount
 
     def forfeit(self, number: int) -> None:
         miner_id, amount = MINERS[number % 3], 10**8 * (1 + number)
-        self.book(Kind.DEBIT, Posting(earned(miner_id), -amount), Posting(available("account_1"), amount))
+        self.book(
+            TransactionKind.DEBIT, Posting(earned(miner_id), -amount), Posting(available("account_1"), amount)
+        )
         self.given[miner_id] -= amount
 
     def wait(self, number: int) -> None:

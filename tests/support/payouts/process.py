@@ -32,7 +32,7 @@ from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import access, ledger
-from agent.coordinator.store.ledger import Kind
+from agent.coordinator.store.ledger import TransactionKind
 from agent.coordinator.store.schema import tables
 from agent.core.market.ledger import ISSUED, Posting, earned, entry
 from agent.network import internet
@@ -166,7 +166,9 @@ def _earn(connection: Connection, round_number: int) -> None:
         if ledger.find(connection, tx_id) is None:
             amount = EARNED + number
             postings = entry((Posting(ISSUED, -amount), Posting(earned(miner(number)), amount)))
-            ledger.add_booking(connection, tx_id, Kind.CREDIT, ACCOUNT, amount, postings, note="", now=0.0)
+            ledger.add_booking(
+                connection, tx_id, TransactionKind.CREDIT, ACCOUNT, amount, postings, note="", now=0.0
+            )
 
 
 def _unfinished(connection: Connection) -> int:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from agent.coordinator.errors import map_errors
 from agent.coordinator.http.large_json import LARGE, MAX_VALUES, LargeJsonRoute
-from agent.coordinator.http.plain import Reading, declaration, json_answer, json_body, plainly
+from agent.coordinator.http.plain import RequestReader, declaration, json_answer, json_body, plainly
 from agent.core.errors import Unauthorized
 
 
@@ -43,7 +43,7 @@ async def create(key: Annotated[str, Depends(key_of)], box: Box, tag: Tag = None
 async def _create(request: Request) -> Response:
     body = await json_body(request)
     key = await key_of(request)
-    reading = Reading()
+    reading = RequestReader()
     box = reading.valid(TypeAdapter(Box), body, "body")
     tag = reading.valid(TypeAdapter(Tag), request.headers.get("x-tag"), "header", "X-Tag")
     reading.finish()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agent.core import ranked_miners
 from agent.core.assignment import AllMiners, Miners, match
-from agent.core.matching import Candidate, Restrictions, ServiceOffer, Waiting, fits
+from agent.core.matching import Candidate, CandidateService, Restrictions, Waiting, fits
 from agent.core.ranked_miners import RankedMiners
 from support.candidates import BATCHED, CHEAP, job, miner
 
@@ -22,7 +22,7 @@ MODELS = ("base", "tiny", None)
 # Two models that only jobs name, and running batches.
 requested = st.tuples(st.sampled_from(("whisper", "llm")), st.sampled_from((*MODELS, "unknown", "other")))
 offers = st.builds(
-    ServiceOffer,
+    CandidateService,
     unit_price=st.sampled_from((Decimal(1), Decimal(2), Decimal(3))),
     models=st.frozensets(st.sampled_from(("base", "tiny"))),
     loaded=st.frozensets(st.sampled_from(("base", "tiny"))),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.assignment import AllMiners, match
-from agent.core.matching import AGEING_SECONDS, Candidate, FreeCapacity, ServiceOffer, Waiting, fits
+from agent.core.matching import AGEING_SECONDS, Candidate, CandidateService, FreeCapacity, Waiting, fits
 from support.candidates import BATCHED, CHEAP, job, miner
 
 batches = st.tuples(st.sampled_from(("whisper", "llm")), st.sampled_from(("base", "tiny", None)))
@@ -51,9 +51,9 @@ def test_jobs_of_equal_priority_are_shared_between_clients() -> None:
 def test_the_cheapest_miner_that_can_start_at_once_gets_the_job() -> None:
     """A miner that would have to download the model comes last, even if it is the cheapest."""
     requested = job("a", model="base")
-    loaded = ServiceOffer(Decimal(9), frozenset({"base"}), frozenset({"base"}))
-    disk = ServiceOffer(Decimal(5), frozenset({"base"}))
-    download = ServiceOffer(Decimal(1), downloadable=True)
+    loaded = CandidateService(Decimal(9), frozenset({"base"}), frozenset({"base"}))
+    disk = CandidateService(Decimal(5), frozenset({"base"}))
+    download = CandidateService(Decimal(1), downloadable=True)
     offers = {"l": loaded, "d": disk, "x": download}
     assert matched([requested], [miner(name, offer=offer) for name, offer in offers.items()]) == [("a", "d")]
     assert matched([requested], [miner("l", offer=loaded), miner("x", offer=download)]) == [("a", "l")]
@@ -62,8 +62,8 @@ def test_the_cheapest_miner_that_can_start_at_once_gets_the_job() -> None:
 
 def test_among_equal_prices_a_loaded_model_is_preferred() -> None:
     requested = job("a", model="base")
-    loaded = ServiceOffer(Decimal(5), frozenset({"base"}), frozenset({"base"}))
-    disk = ServiceOffer(Decimal(5), frozenset({"base"}))
+    loaded = CandidateService(Decimal(5), frozenset({"base"}), frozenset({"base"}))
+    disk = CandidateService(Decimal(5), frozenset({"base"}))
     assert matched([requested], [miner("d", 4, disk), miner("l", 1, loaded)]) == [("a", "l")]
 
 
@@ -136,7 +136,7 @@ def test_free_batch_capacity_is_only_for_its_service_and_model() -> None:
 def test_joining_a_running_batch_is_preferred_to_a_slot_at_the_same_price() -> None:
     """A cheaper miner still wins; otherwise an expensive one could keep its clients with a batch that never ends."""
     requested = job("a", model="base")
-    loaded = ServiceOffer(Decimal(9), frozenset({"base"}), frozenset({"base"}), concurrency=4)
+    loaded = CandidateService(Decimal(9), frozenset({"base"}), frozenset({"base"}), concurrency=4)
     batch = miner("z", 1, loaded, batch_capacity={("whisper", "base"): 1})
     assert matched([requested], [miner("a", 4, loaded), batch]) == [("a", "z")]
     assert matched([replace(requested, avoid_miner_id="z")], [miner("a", 4, loaded), batch]) == [("a", "a")]
@@ -145,7 +145,7 @@ def test_joining_a_running_batch_is_preferred_to_a_slot_at_the_same_price() -> N
 
 
 def test_a_miner_gets_no_job_for_a_model_that_it_reports_as_unavailable() -> None:
-    offer = ServiceOffer(
+    offer = CandidateService(
         Decimal(1),
         frozenset({"base"}),
         frozenset({"base"}),

@@ -13,7 +13,7 @@ from agent.miner.daemon import Daemon
 from agent.miner.live_settings import FOREIGN
 from agent.miner.settings import EnginesSettings, MinerSettings
 from agent.sections import section_of
-from agent.settings import InvalidSettings, Reading, read_settings
+from agent.settings import InvalidSettings, SettingsReading, read_settings
 from agent.settings.editing import edited, replace_settings
 from miner_support.coordinator import FakeCoordinator
 from miner_support.daemons import HOST, running, until
@@ -31,14 +31,14 @@ scripted = "0.5"
 """
 
 
-def reading_of(tmp_path: Path, content: str = FILE, **flags: Any) -> Reading:
+def reading_of(tmp_path: Path, content: str = FILE, **flags: Any) -> SettingsReading:
     file = tmp_path / "agent.toml"
     file.write_text(content)
     directories = {name: tmp_path / name for name in ("data_dir", "models_dir", "cache_dir")}
     return read_settings(file, {**directories, **flags})
 
 
-def daemon_of(reading: Reading, url: str) -> Daemon:
+def daemon_of(reading: SettingsReading, url: str) -> Daemon:
     return Daemon(
         reading.settings,
         url,

@@ -12,7 +12,7 @@ import typer
 
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
 from agent.cli.terminal.activity import counted
-from agent.settings import InvalidSettings, Origin, Reading, SettingError, Settings
+from agent.settings import InvalidSettings, Origin, SettingError, Settings, SettingsReading
 from agent.settings.description import Setting, describe, written
 
 app = typer.Typer(help="Check and show settings.", no_args_is_help=True)
@@ -45,7 +45,7 @@ def check(
         typer.echo(f"There is no {reading.file}. The other settings are valid ({count}).")
 
 
-def _file(reading: Reading) -> str | None:
+def _file(reading: SettingsReading) -> str | None:
     return str(reading.file) if reading.file.is_file() else None
 
 
@@ -97,7 +97,7 @@ def show(
         typer.echo(f"{setting.key} = {text}" + ("" if origin.source == "default" else f"    # {origin}"))
 
 
-def _values(reading: Reading) -> list[tuple[Setting, Any]]:
+def _values(reading: SettingsReading) -> list[tuple[Setting, Any]]:
     return [(setting, _at(reading.settings, setting.key)) for setting in describe(Settings)]
 
 
@@ -105,7 +105,7 @@ def _at(settings: Settings, key: str) -> Any:
     return reduce(getattr, key.split("."), settings)
 
 
-def _row(reading: Reading, setting: Setting, origin: Origin) -> dict[str, Any]:
+def _row(reading: SettingsReading, setting: Setting, origin: Origin) -> dict[str, Any]:
     """Return a setting for JSON. Sizes are in bytes, durations in seconds."""
     plain = reduce(
         lambda values, name: values[name], setting.key.split("."), reading.settings.model_dump(mode="json")

@@ -22,7 +22,7 @@ from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.sqlite.database import sqlite_path
 from agent.core.errors import ConfigurationError
-from agent.settings import DatabaseSettings, Reading, Settings
+from agent.settings import DatabaseSettings, Settings, SettingsReading
 from agent.settings.editing import edited, replace_settings
 from aitbc.cli._terminal.output import SafeConsole
 
@@ -153,7 +153,7 @@ def _lines(total: int) -> _OnStep:
     return on_step
 
 
-def _configure(settings_file: Reading, to: str) -> None:
+def _configure(settings_file: SettingsReading, to: str) -> None:
     """Set `database.url` in the settings file, which then has a secret: a URL may contain a password."""
     path = settings_file.file
     content = path.read_bytes() if path.is_file() else b""
@@ -196,7 +196,7 @@ def _print(path: Path, move: Move, comparison: CopyComparison) -> None:
         )
 
 
-def _print_next(settings_file: Reading, *, configured: bool) -> None:
+def _print_next(settings_file: SettingsReading, *, configured: bool) -> None:
     if configured:
         typer.echo(f"database.url is set in {settings_file.file}. Start the coordinator.")
     else:

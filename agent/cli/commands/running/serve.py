@@ -25,7 +25,7 @@ from agent.cli.terminal import activity, live, logs
 from agent.core.liveness import Liveness
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
-from agent.settings import Reading, Settings
+from agent.settings import Settings, SettingsReading
 
 if TYPE_CHECKING:
     from agent.cli.commands.running.local_coordinator import LocalCoordinator
@@ -99,7 +99,7 @@ def _run(agent: Coroutine[None, None, None]) -> None:
         uvloop.run(agent)
 
 
-async def _start(reading: Reading, pane: live.LogPane | None) -> None:
+async def _start(reading: SettingsReading, pane: live.LogPane | None) -> None:
     settings = reading.settings
     miner = section_of(settings, MinerSettings)
     if miner.coordinator is not None:
@@ -134,7 +134,7 @@ def _coordinator(settings: Settings) -> AbstractAsyncContextManager[LocalCoordin
 
 
 async def _mine(
-    reading: Reading,
+    reading: SettingsReading,
     url: str,
     token: str | None,
     local: LocalCoordinator | None,

@@ -13,7 +13,7 @@ from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection
 from agent.coordinator.store import access, ledger, locks
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.ledger import Kind
+from agent.coordinator.store.ledger import TransactionKind
 from agent.core.feasibility import KnownMiner
 from agent.core.market.ledger import FEES, ISSUED, available, earned, forfeit, funding, transfer
 from agent.core.values.quantities import make_id, to_units
@@ -118,7 +118,9 @@ def fund(connection: Connection, account_id: str, tx_id: str, cost: int, now: fl
     from_fees = max(0, min(missing, ledger.balance(connection, FEES)))
     entry = funding(account_id, missing, from_fees, ledger.balance(connection, ISSUED))
     note = "for audits" if account_id == AUDITS else ""
-    ledger.add_booking(connection, tx_id, Kind.FUNDING, account_id, missing, entry, note=note, now=now)
+    ledger.add_booking(
+        connection, tx_id, TransactionKind.FUNDING, account_id, missing, entry, note=note, now=now
+    )
 
 
 def charge(connection: Connection, account_id: str, job_id: str, tx_id: str, amount: int, now: float) -> None:
@@ -127,7 +129,9 @@ def charge(connection: Connection, account_id: str, job_id: str, tx_id: str, amo
         ensure_accounts(connection, now)
         entry = transfer(available(account_id), available(AUDITS), amount)
         note = f"audit of {job_id}"
-        ledger.add_booking(connection, tx_id, Kind.AUDIT, account_id, amount, entry, note=note, now=now)
+        ledger.add_booking(
+            connection, tx_id, TransactionKind.AUDIT, account_id, amount, entry, note=note, now=now
+        )
 
 
 def refund(connection: Connection, account_id: str, job_id: str, tx_id: str, amount: int, now: float) -> None:
@@ -137,7 +141,9 @@ def refund(connection: Connection, account_id: str, job_id: str, tx_id: str, amo
         fund(connection, AUDITS, f"{tx_id}f", amount, now)
         entry = transfer(available(AUDITS), available(account_id), amount)
         note = f"no audit of {job_id}"
-        ledger.add_booking(connection, tx_id, Kind.REFUND, account_id, amount, entry, note=note, now=now)
+        ledger.add_booking(
+            connection, tx_id, TransactionKind.REFUND, account_id, amount, entry, note=note, now=now
+        )
 
 
 def take_back(
@@ -172,7 +178,7 @@ def take_back(
     ledger.add_booking(
         connection,
         tx_id,
-        Kind.FORFEIT,
+        TransactionKind.FORFEIT,
         account_id,
         forfeited + fee,
         entry,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.coordinator.features.audits.fields import AuditOptions
-from agent.coordinator.hooks import RequestedJob, Surcharge
+from agent.coordinator.hooks import CheckedRequest, Surcharge
 from agent.coordinator.job_fields import fields_of
 from agent.core.feasibility import KnownMiner, checks
 from agent.settings import CoordinatorSettings
@@ -15,7 +15,7 @@ from aitbc.answers.registry import AuditPrice
 from runners.api import ServiceDefinition
 
 
-def check_request(request: RequestedJob) -> None:
+def check_request(request: CheckedRequest) -> None:
     """Mark a job whose audit is requested, and name its price. Refuse an audit that can prove nothing."""
     if not fields_of(request.options, AuditOptions).audited:
         return
@@ -29,7 +29,7 @@ def check_request(request: RequestedJob) -> None:
     request.restrictions = replace(request.restrictions, audited=True)
 
 
-def _unprovable(request: RequestedJob) -> str | None:
+def _unprovable(request: CheckedRequest) -> str | None:
     """Return why an audit of a valid request can prove nothing, and what to do; None if it can."""
     if request.opaque is not None:
         return request.opaque.unprovable

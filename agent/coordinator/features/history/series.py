@@ -12,9 +12,9 @@ from agent.coordinator.hooks import NewJob
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import counts, miners
-from agent.coordinator.store.ledger import Kind
+from agent.coordinator.store.ledger import TransactionKind
 from agent.core.jobs import JobState
-from agent.core.market.ledger import Settlement
+from agent.core.market.ledger import JobSettlement
 from agent.core.values.quantities import format_money, format_time, from_units
 from aitbc.answers.history import History, HistoryPoint, Metric, Period
 
@@ -94,7 +94,7 @@ def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], now: float) -
 
 
 def jobs_changed(
-    connection: Connection, changes: Sequence[Change], settlements: Mapping[str, Settlement], now: float
+    connection: Connection, changes: Sequence[Change], settlements: Mapping[str, JobSettlement], now: float
 ) -> None:
     """Count jobs that have ended, and what was paid for them."""
     figures = Counter(item.life.state.value for item in changes if item.finished)
@@ -104,7 +104,7 @@ def jobs_changed(
     store.add(connection, now, **figures)
 
 
-def money_booked(connection: Connection, kind: Kind, amount: int, now: float) -> None:
+def money_booked(connection: Connection, kind: TransactionKind, amount: int, now: float) -> None:
     """Count an administrator's credit or debit."""
     store.add(connection, now, **{f"{kind.value}ed": amount})
 

@@ -8,7 +8,7 @@ from typing import Final
 from agent.coordinator.features.labels import store
 from agent.coordinator.features.labels.fields import LabelFilter, LabelOptions
 from agent.coordinator.features.labels.store import Label
-from agent.coordinator.hooks import JobFields, NewJob, RequestedJob, View
+from agent.coordinator.hooks import CheckedRequest, JobFields, NewJob, View
 from agent.coordinator.job_fields import FilterFields, fields_of
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -24,7 +24,7 @@ MAX_FILTERS: Final = 100
 """Labels by which a list is filtered at most, also where jobs may have more: the database looks each of them up."""
 
 
-def check_request(request: RequestedJob) -> None:
+def check_request(request: CheckedRequest) -> None:
     """Report more labels than a job may have."""
     number, limit = len(fields_of(request.options, LabelOptions).labels), request.settings.max_labels
     # Checked here and not in the schema, since the operator sets the limit.

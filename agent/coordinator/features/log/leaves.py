@@ -12,7 +12,7 @@ from agent.coordinator.hooks import AcceptedResult
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store.database import Connection
 from agent.core.jobs import JobState
-from agent.core.market.ledger import Settlement
+from agent.core.market.ledger import JobSettlement
 from agent.core.values.quantities import format_time, from_units
 from aitbc.leaves.settlement import Settlement as LoggedSettlement
 from aitbc.leaves.settlement import transaction_id
@@ -20,7 +20,7 @@ from aitbc.receipts import receipt_id
 
 
 def jobs_changed(
-    connection: Connection, changes: Sequence[Change], settlements: Mapping[str, Settlement], now: float
+    connection: Connection, changes: Sequence[Change], settlements: Mapping[str, JobSettlement], now: float
 ) -> None:
     """Queue the settlements of ended jobs."""
     settled = [
@@ -39,7 +39,7 @@ def results_accepted(
     store.queue(connection, [NewLeaf(result.receipt_id, result.leaf, derived=True) for result in results])
 
 
-def _logged(item: Change, settlement: Settlement, now: float) -> LoggedSettlement:
+def _logged(item: Change, settlement: JobSettlement, now: float) -> LoggedSettlement:
     job_id, state = item.before.job_id, item.life.state
     return LoggedSettlement(
         job_id=job_id,

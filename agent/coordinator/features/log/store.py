@@ -16,7 +16,7 @@ from agent.coordinator.features.log.tables import (
     log_queue,
     log_tiles,
 )
-from agent.coordinator.store.ledger import COLUMNS, Kind, Status, TransactionRecord
+from agent.coordinator.store.ledger import COLUMNS, Status, TransactionKind, TransactionRecord
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import receipts, transactions
 from aitbc.merkle import leaf_hash
@@ -302,7 +302,10 @@ def closed_payments(connection: Connection) -> Iterator[tuple[TransactionRecord,
         select(*COLUMNS, leaf)
         .outerjoin(log_leaves, log_leaves.c.reference == transactions.c.tx_id)
         .outerjoin(log_queue, log_queue.c.reference == transactions.c.tx_id)
-        .where(transactions.c.kind == Kind.PAYMENT.value, transactions.c.status != Status.PENDING.value)
+        .where(
+            transactions.c.kind == TransactionKind.PAYMENT.value,
+            transactions.c.status != Status.PENDING.value,
+        )
     )
     for row in connection.execute(query.execution_options(yield_per=1000)):
         yield TransactionRecord(*row[:-1]), row[-1]

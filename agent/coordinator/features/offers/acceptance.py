@@ -33,7 +33,7 @@ from agent.core.errors import (
     ValidationFailed,
 )
 from agent.core.jobs import FINAL, Abandon, Failure, JobState
-from agent.core.market.ledger import Settlement
+from agent.core.market.ledger import JobSettlement
 from agent.core.market.reputation import shown
 from agent.core.matching import Waiting
 from agent.core.values.quantities import Money, format_time, to_units
@@ -190,7 +190,7 @@ def jobs_submitted(connection: Connection, new_jobs: Sequence[NewJob], now: floa
 
 
 def jobs_changed(
-    connection: Connection, changes: Sequence[Change], _: Mapping[str, Settlement], now: float
+    connection: Connection, changes: Sequence[Change], _: Mapping[str, JobSettlement], now: float
 ) -> None:
     """Return the jobs that ended without a result to the capacity of their offers."""
     job_ids = [

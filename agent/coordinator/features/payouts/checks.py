@@ -9,14 +9,14 @@ from typing import Final
 from agent.coordinator.features.payouts.adapter import Adapter, Examinable, Site
 from agent.coordinator.features.payouts.adapters.installed import open_adapters
 from agent.coordinator.features.payouts.settings import PayoutSettings
-from agent.diagnostics import Diagnostic, Kind, ok, problem
+from agent.diagnostics import Diagnostic, DiagnosticKind, ok, problem
 from agent.sections import section_of
 from agent.settings import Settings
 
 SECONDS: Final = 15.0
 
 KINDS: Final = {
-    "payouts_unusable": Kind(
+    "payouts_unusable": DiagnosticKind(
         "fault",
         "The payout adapter {adapter} cannot pay. {fault}",
         "Correct that, or remove the adapter from payouts.adapters.",

@@ -9,7 +9,7 @@ import orjson
 
 from agent.coordinator.features.sealing import keys
 from agent.coordinator.features.sealing.fields import SealedInput, SealedRequest
-from agent.coordinator.hooks import Errors, JobFields, NewJob, OpaqueInput, RequestedJob, View
+from agent.coordinator.hooks import CheckedRequest, Errors, JobFields, NewJob, OpaqueInput, View
 from agent.coordinator.job_fields import fields_of
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import validation
@@ -21,7 +21,7 @@ from aitbc.statement import Statement
 UNPROVABLE: Final = "no other miner can check a sealed job: only its client and its miner can read it"
 
 
-def check_request(request: RequestedJob) -> None:
+def check_request(request: CheckedRequest) -> None:
     """Read the input of a sealed request, and add what is wrong with it."""
     replaced = request.replaced
     if replaced is None or (sealed := fields_of(replaced.fields, SealedInput).sealed) is None:
@@ -46,7 +46,7 @@ def check_request(request: RequestedJob) -> None:
     )
 
 
-def _check_models(request: RequestedJob, models: frozenset[str], sealed: SealedRequest) -> None:
+def _check_models(request: CheckedRequest, models: frozenset[str], sealed: SealedRequest) -> None:
     context, service, errors = request.context, request.service, request.errors
     if service.model_field is None:
         if sealed.model is not None:

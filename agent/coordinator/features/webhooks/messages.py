@@ -20,11 +20,11 @@ from agent.coordinator.features.webhooks.store import StoredDelivery
 from agent.coordinator.hooks import View
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.jobs import JobRecord
-from agent.core.market.ledger import Settlement
+from agent.core.market.ledger import JobSettlement
 
 
 def jobs_changed(
-    connection: Connection, changes: Sequence[Change], _: Mapping[str, Settlement], now: float
+    connection: Connection, changes: Sequence[Change], _: Mapping[str, JobSettlement], now: float
 ) -> None:
     """Store the messages about jobs that have ended, or wait."""
     due = {change.life.job_id: change for change in changes if change.finished or change.waits_for}

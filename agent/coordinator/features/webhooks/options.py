@@ -10,7 +10,7 @@ import httpx
 from agent.coordinator.features.webhooks import store
 from agent.coordinator.features.webhooks.fields import WebhookOptions
 from agent.coordinator.features.webhooks.settings import WebhookSettings
-from agent.coordinator.hooks import JobFields, NewJob, RequestedJob, View
+from agent.coordinator.hooks import CheckedRequest, JobFields, NewJob, View
 from agent.coordinator.job_fields import fields_of
 from agent.coordinator.operations.context import Connection
 from agent.coordinator.operations.jobs.addresses import WORDS, parsed
@@ -24,7 +24,7 @@ _WORDS: Final = {
 }
 
 
-def check_request(request: RequestedJob) -> None:
+def check_request(request: CheckedRequest) -> None:
     """Report an address to which no message would be sent."""
     address = fields_of(request.options, WebhookOptions).webhook_url
     if address is None:

@@ -13,7 +13,7 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access, events, idempotency, job_lists, ledger, locks
 from agent.coordinator.store.events import NewEvent
-from agent.coordinator.store.ledger import Kind, TransactionRecord
+from agent.coordinator.store.ledger import TransactionKind, TransactionRecord
 from agent.core.errors import Conflict, InsufficientBalance, NotFound, ValidationFailed
 from agent.core.market.ledger import (
     FEES,
@@ -85,8 +85,8 @@ async def transactions(
 
 
 def _transaction(record: TransactionRecord, job_name: str | None = None) -> Transaction:
-    is_payment = record.kind == ledger.Kind.PAYMENT
-    is_held = record.kind in {ledger.Kind.PAYMENT, ledger.Kind.PAYOUT}
+    is_payment = record.kind == ledger.TransactionKind.PAYMENT
+    is_held = record.kind in {ledger.TransactionKind.PAYMENT, ledger.TransactionKind.PAYOUT}
     refunded = 0 if record.status == ledger.Status.PENDING else record.held - record.paid
     return Transaction(
         transaction_id=record.tx_id,
@@ -147,7 +147,7 @@ async def add_credit(
 
     Raises `NotFound`, and `ValidationFailed` for an amount that is not positive or exceeds the ledger's range.
     """
-    booking = _booking(context, Kind.CREDIT, account_id, amount, note, key)
+    booking = _booking(context, TransactionKind.CREDIT, account_id, amount, note, key)
     return await context.database.write(_book, booking)
 
 
@@ -159,14 +159,14 @@ async def add_debit(
     Raises `NotFound`, `ValidationFailed`, and `InsufficientBalance` for more than the balance. With `force`, the balance becomes
     negative instead.
     """
-    booking = _booking(context, Kind.DEBIT, account_id, amount, note, key)
+    booking = _booking(context, TransactionKind.DEBIT, account_id, amount, note, key)
     return await context.database.write(_book, replace(booking, force=force))
 
 
 async def credit_once(context: Context, account_id: str, amount: Decimal, note: str) -> None:
     """Credit an account unless it has been credited before."""
     if amount > 0:
-        booking = _booking(context, Kind.CREDIT, account_id, amount, note, None)
+        booking = _booking(context, TransactionKind.CREDIT, account_id, amount, note, None)
         await context.database.write(_credit_once, booking)
 
 
@@ -174,7 +174,7 @@ def credit_inside(
     connection: Connection, tx_id: str, account_id: str, units: int, note: str, now: float
 ) -> None:
     """Credit an account inside a transaction of another use case. Raises `NotFound`, and `ValidationFailed` for too much."""
-    _book(connection, _Booking(tx_id, Kind.CREDIT, account_id, units, note, now, None))
+    _book(connection, _Booking(tx_id, TransactionKind.CREDIT, account_id, units, note, now, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class _Booking:
     """A credit or a debit, in units of 1e-8."""
 
     tx_id: str
-    kind: Kind
+    kind: TransactionKind
     account_id: str
     amount: int
     note: str
@@ -197,7 +197,7 @@ class _Booking:
 
 
 def _booking(
-    context: Context, kind: Kind, account_id: str, amount: Decimal, note: str, key: str | None
+    context: Context, kind: TransactionKind, account_id: str, amount: Decimal, note: str, key: str | None
 ) -> _Booking:
     if amount <= 0:
         raise ValidationFailed("The request is not valid.", {"amount": "must be more than 0"})
@@ -262,7 +262,7 @@ def _entry(connection: Connection, booking: _Booking) -> Entry:
     account_id, amount = booking.account_id, booking.amount
     balance = ledger.balance(connection, available(account_id))
     try:
-        if booking.kind is Kind.CREDIT:
+        if booking.kind is TransactionKind.CREDIT:
             return credit(account_id, amount, ledger.balance(connection, ISSUED))
         overdrawn = ledger.balance(connection, OVERDRAWN)
         return debit(account_id, amount, balance, overdrawn, force=booking.force)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from agent.coordinator import hooks, job_fields
-from agent.coordinator.hooks import Errors, OpaqueInput, ReplacedInput, RequestedJob, Surcharge
+from agent.coordinator.hooks import CheckedRequest, Errors, OpaqueInput, ReplacedInput, Surcharge
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem
 from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
@@ -213,7 +213,7 @@ def _submission(
     timeout = _timeout(context, options, errors)
     if options is None:
         raise ValidationFailed("The request is not valid.", errors)
-    requested = RequestedJob(context, definition, options, parameters, errors, replaced)
+    requested = CheckedRequest(context, definition, options, parameters, errors, replaced)
     requested.restrictions = Restrictions(min_reputation=float(options.min_reputation or 0.0))
     hooks.check_request(requested)
     if errors:
@@ -246,7 +246,7 @@ def surcharges_of_call(
     options = _read(JobOptions, options_given, {}, prefix="")
     if options is None:
         return []
-    requested = RequestedJob(context, definition, options, data, errors={})
+    requested = CheckedRequest(context, definition, options, data, errors={})
     hooks.check_request(requested)
     return requested.surcharges
 
