@@ -9,7 +9,7 @@ from agent.cli import local_api
 from agent.settings import Settings
 from aitbc.answers.accounts import Account, AccountList, Enrolment, EnrolmentList, Key
 from aitbc.answers.payouts import Deposit, DepositList
-from aitbc.cli._arguments.lookup import Candidate, find
+from aitbc.cli._arguments.lookup import NamedCandidate, find
 
 PageT = TypeVar("PageT", AccountList, EnrolmentList, DepositList)
 
@@ -24,7 +24,7 @@ def accounts(settings: Settings) -> list[Account]:
 def find_account(settings: Settings, named: str) -> str:
     """Return the id of an account. Raises `NoSuchName` and `AmbiguousName`."""
 
-    def candidates() -> list[Candidate]:
+    def candidates() -> list[NamedCandidate]:
         return _newest_first(
             [(account.account_id, account.name, account.created_at) for account in accounts(settings)]
         )
@@ -53,9 +53,9 @@ def enrolments(settings: Settings) -> list[Enrolment]:
 def find_enrolment(settings: Settings, named: str) -> str:
     """Return the id of an enrolment token; its name is its note. Raises `NoSuchName` and `AmbiguousName`."""
 
-    def candidates() -> list[Candidate]:
+    def candidates() -> list[NamedCandidate]:
         return [
-            Candidate(enrolment.enrolment_id, enrolment.note, enrolment.status)
+            NamedCandidate(enrolment.enrolment_id, enrolment.note, enrolment.status)
             for enrolment in enrolments(settings)
         ]
 
@@ -71,7 +71,7 @@ def keys(settings: Settings) -> list[Key]:
 def find_key(settings: Settings, named: str) -> str:
     """Return the id of a key. Raises `NoSuchName` and `AmbiguousName`."""
 
-    def candidates() -> list[Candidate]:
+    def candidates() -> list[NamedCandidate]:
         return _newest_first([(key.key_id, key.name, key.created_at) for key in keys(settings)])
 
     return find("key", named, candidates, "aitbc-agent keys list")
@@ -80,10 +80,10 @@ def find_key(settings: Settings, named: str) -> str:
 def find_miner(settings: Settings, named: str) -> str:
     """Return the id of a miner; `last` is the one that was seen last. Raises `NoSuchName` and `AmbiguousName`."""
 
-    def candidates() -> list[Candidate]:
+    def candidates() -> list[NamedCandidate]:
         with local_api.administrator(settings) as client:
             miners = client.admin.overview().miners
-        return [Candidate(miner.miner_id, miner.name, f"last seen {miner.seen_at}") for miner in miners]
+        return [NamedCandidate(miner.miner_id, miner.name, f"last seen {miner.seen_at}") for miner in miners]
 
     return find("miner", named, candidates, "aitbc-agent miners list")
 
@@ -95,6 +95,6 @@ def _pages(fetch: Callable[[str | None], PageT]) -> list[PageT]:
     return pages
 
 
-def _newest_first(rows: list[tuple[str, str, str]]) -> list[Candidate]:
+def _newest_first(rows: list[tuple[str, str, str]]) -> list[NamedCandidate]:
     ordered = sorted(rows, key=lambda row: row[2], reverse=True)
-    return [Candidate(item_id, name, f"created {created}") for item_id, name, created in ordered]
+    return [NamedCandidate(item_id, name, f"created {created}") for item_id, name, created in ordered]

@@ -39,7 +39,7 @@ from agent.miner.session import Session
 from agent.miner.settings import MinerSettings
 from agent.miner.status.earnings import Earnings
 from agent.miner.status.prometheus import MetricsServer, read
-from agent.miner.status.report import Report
+from agent.miner.status.report import StatusReport
 from agent.miner.status.utilization import SlotActivity
 from agent.miner.tasks import Background
 from agent.protocol.answers import Registered
@@ -70,7 +70,7 @@ class MinerParts:
     pauses: Pauses
     unavailable: UnavailableModels
     workload: Workload
-    report: Report
+    report: StatusReport
     live_settings: LiveSettings
     heartbeat: HeartbeatSender
     meter: Meter
@@ -164,7 +164,7 @@ class _Builder:
         await unavailable.update()
         settings = LiveSettings(self._options.settings, self._options.reading, self._capabilities)
         workload = self._build_workload(executor, provider, pauses, jobs_directory)
-        report = Report(
+        report = StatusReport(
             link=self._link,
             outbox=self._outbox,
             gpus=self._gpus,

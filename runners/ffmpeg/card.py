@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from runners.ffmpeg.process import Stream
+from runners.ffmpeg.process import MediaStream
 from runners.ffmpeg.request import TranscodeRequest
 
 CODECS: Final = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg2video", "mpeg4", "vc1")
@@ -19,14 +19,14 @@ INPUT: Final = {"hwaccel": "cuda", "hwaccel_output_format": "cuda", "threads": "
 _SHAPED: Final = {"force_original_aspect_ratio": "decrease", "force_divisible_by": 2}
 
 
-def decodes(video: Stream) -> bool:
+def decodes(video: MediaStream) -> bool:
     """Return whether a card may be able to decode these pictures; it cannot turn them."""
     # No card decodes H.264 with 10 bits.
     depths = ("yuv420p",) if video.codec == "h264" else ("yuv420p", "yuv420p10le")
     return video.codec in CODECS and video.pixels in depths and not video.rotated
 
 
-def scaled(stream: Any, request: TranscodeRequest, video: Stream, pixels: str) -> Any:
+def scaled(stream: Any, request: TranscodeRequest, video: MediaStream, pixels: str) -> Any:
     """Return the filter graph from decoded pictures to an encoder that takes this pixel format."""
     form = PIXELS[pixels]
     if not video.square_pixels or request.size is None:
@@ -38,7 +38,7 @@ def scaled(stream: Any, request: TranscodeRequest, video: Stream, pixels: str) -
     return stream if request.fps is None else stream.filter("fps", f"{request.fps:g}")
 
 
-def _fitted(stream: Any, request: TranscodeRequest, video: Stream, form: str) -> Any:
+def _fitted(stream: Any, request: TranscodeRequest, video: MediaStream, form: str) -> Any:
     width, height = request.size or (video.width, video.height)
     same_shape = video.square_pixels and video.width * height == video.height * width
     if request.fit == "stretch" or same_shape:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from runners.ffmpeg.encoders import audio_options
-from runners.ffmpeg.process import HIGH_DEPTH, Media, Stream
+from runners.ffmpeg.process import HIGH_DEPTH, Media, MediaStream
 from runners.ffmpeg.request import MKV_SUBTITLES, SUBTITLE_CODECS, TEXT_SUBTITLES, TranscodeRequest
 
 MULTITRACK = ("mkv", "mp4", "mov", "webm")
@@ -43,7 +43,7 @@ class Carried:
     media: Media
 
     @property
-    def sounds(self) -> tuple[Stream, ...]:
+    def sounds(self) -> tuple[MediaStream, ...]:
         """The sound tracks of the output, in the order of the input."""
         if self.request.sound_codec == "none":
             return ()
@@ -73,14 +73,14 @@ class Carried:
         return codecs
 
     @property
-    def covers(self) -> tuple[Stream, ...]:
+    def covers(self) -> tuple[MediaStream, ...]:
         """The cover pictures."""
         if self.request.output_format not in COVERED:
             return ()
         return tuple(cover for cover in self.media.covers if cover.codec in COVER_CODECS)
 
     @property
-    def attachments(self) -> tuple[Stream, ...]:
+    def attachments(self) -> tuple[MediaStream, ...]:
         """The attachments, such as the fonts of subtitles."""
         return self.media.attachments if self.request.output_format == "mkv" else ()
 

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from runners.api import Context, Device, Fail, OutputFile, Tools
 from runners.ffmpeg.packets import read_packets, selected_times
 from runners.ffmpeg.plan import FIRST_PASS, Plan, report
-from runners.ffmpeg.process import INPUT, MAX_DESCRIPTION, Stream, job_limits, probe_lines, run_ffmpeg
+from runners.ffmpeg.process import INPUT, MAX_DESCRIPTION, MediaStream, job_limits, probe_lines, run_ffmpeg
 from runners.ffmpeg.request import TranscodeRequest
 from runners.sandbox import Sandbox
 
@@ -296,7 +296,7 @@ class _Encoding:
         sample = self._read(self._scratch / "sample.nut")
         return None if sample is None else sample.form
 
-    def _times_of_source(self, stream: Stream) -> list[float]:
+    def _times_of_source(self, stream: MediaStream) -> list[float]:
         """Return the times of the source's pictures in seconds of the output, in order."""
         packets = read_packets(self._tools, self._source, self._context, stream)
         return selected_times(packets, self._plan.request)

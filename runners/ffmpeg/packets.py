@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from runners.api import Context, Tools
-from runners.ffmpeg.process import MAX_PACKETS, Stream, probe_lines
+from runners.ffmpeg.process import MAX_PACKETS, MediaStream, probe_lines
 from runners.ffmpeg.request import TranscodeRequest
 
 ROUNDING: Final = 1e-6
@@ -33,7 +33,7 @@ class Packets:
         return self.times[-1] - self.times[0] + self.gap if self.times else 0.0
 
 
-def read_packets(tools: Tools, file: Path, context: Context, stream: Stream) -> Packets:
+def read_packets(tools: Tools, file: Path, context: Context, stream: MediaStream) -> Packets:
     """Return the packets of a stream of an untrusted file. Raises `Fail` for a file that is no media."""
     packets: list[tuple[float, int]] = []
     start = 0.0

@@ -74,7 +74,7 @@ class Color:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class MediaStream:
     """One stream of a media file."""
 
     index: int
@@ -105,12 +105,12 @@ class Media:
     format: str
     duration: float | None
     """In seconds, None if the file does not state it."""
-    video: Stream | None
+    video: MediaStream | None
     """The first video track."""
-    sounds: tuple[Stream, ...] = ()
-    subtitles: tuple[Stream, ...] = ()
-    covers: tuple[Stream, ...] = ()
-    attachments: tuple[Stream, ...] = ()
+    sounds: tuple[MediaStream, ...] = ()
+    subtitles: tuple[MediaStream, ...] = ()
+    covers: tuple[MediaStream, ...] = ()
+    attachments: tuple[MediaStream, ...] = ()
     data: tuple[str, ...] = ()
     """The codecs of streams that are neither pictures nor sound nor text."""
     videos: int = 1
@@ -119,7 +119,7 @@ class Media:
     """The number of chapters."""
 
     @property
-    def audio(self) -> Stream | None:
+    def audio(self) -> MediaStream | None:
         """The first sound track."""
         return self.sounds[0] if self.sounds else None
 
@@ -153,7 +153,7 @@ def inspect(tools: Tools, file: Path, context: Context) -> Media:
     return media
 
 
-def last_timestamp(tools: Tools, file: Path, context: Context, stream: Stream) -> float:
+def last_timestamp(tools: Tools, file: Path, context: Context, stream: MediaStream) -> float:
     """Return the end of a stream's last packet in seconds, from the packets themselves; 0 without packets.
 
     Used for files that do not state their length, such as recordings of browsers.
@@ -242,7 +242,7 @@ def parse_probe(described: Mapping[str, Any]) -> Media:
     container = described.get("format", {})
     streams = [_stream(entry) for entry in described.get("streams", [])]
 
-    def of(kind: str) -> tuple[Stream, ...]:
+    def of(kind: str) -> tuple[MediaStream, ...]:
         return tuple(stream for stream in streams if stream.kind == kind)
 
     videos, sounds = of("video"), of("audio")
@@ -261,10 +261,10 @@ def parse_probe(described: Mapping[str, Any]) -> Media:
     )
 
 
-def _stream(entry: Mapping[str, Any]) -> Stream:
+def _stream(entry: Mapping[str, Any]) -> MediaStream:
     picture = entry.get("disposition", {}).get("attached_pic") == 1
     width, height = int(entry.get("width", 0)), int(entry.get("height", 0))
-    return Stream(
+    return MediaStream(
         index=int(entry["index"]),
         kind="picture" if picture else entry.get("codec_type", "unknown"),
         codec=entry.get("codec_name", "unknown"),

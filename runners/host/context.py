@@ -15,7 +15,7 @@ from runners.api import Cancelled, Checkpoints, Model, OutputFile, ServiceDefini
 from runners.host.job_log import LogWriter
 from runners.host.protocol import Checkpoint, Event, Message, Progress, Run
 from runners.host.results import reference
-from runners.host.sealing import EVENT_KIND, Sealing
+from runners.host.sealing import EVENT_KIND, RunSealing
 from runners.plain_json import check_json
 
 PROGRESS_INTERVAL = 0.1
@@ -41,7 +41,7 @@ class RunContext:
         self._run_id = message.run_id
         self._send = send
         self._declared = declared
-        self.sealing = None if message.sealed is None else Sealing(message, message.sealed, send)
+        self.sealing = None if message.sealed is None else RunSealing(message, message.sealed, send)
         self._log = LogWriter(message.run_id, send) if self.sealing is None else self.sealing.log
         self._lock = threading.Lock()
         self._cancelled = False

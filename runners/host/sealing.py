@@ -141,7 +141,7 @@ class SealedLog:
         )
 
 
-class Sealing:
+class RunSealing:
     """One sealed run. `open` makes its input readable, `seal` its results unreadable, and `close` wipes its directory.
 
     `files`, `output` and `work` replace those of the run. Raises `Fail` for data that does not open.

@@ -37,7 +37,7 @@ class PathBeneath(ctypes.Structure):
     _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
 
 
-class Program(ctypes.Structure):
+class FilterProgram(ctypes.Structure):
     """`struct sock_fprog`."""
 
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
@@ -81,7 +81,7 @@ def main() -> None:
     os.closerange(3, 2**31 - 1)
     # Last, because the filters refuse calls that the steps before need.
     for content in filters:
-        loaded = Program(len(content) // 8, content)
+        loaded = FilterProgram(len(content) // 8, content)
         _check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(loaded), 0, 0))
     os.execv(program, command)  # noqa: S606 - there is no shell
 

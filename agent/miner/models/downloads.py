@@ -53,7 +53,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DownloadLimits:
     """The owner's limits: bytes for all models together, and models that are never removed to free space for others.
 
     After `stall_seconds` without a byte, a connection is replaced.
@@ -64,11 +64,11 @@ class Limits:
     stall_seconds: float = 15.0
 
 
-def limits(settings: Settings) -> Limits:
+def limits(settings: Settings) -> DownloadLimits:
     """Return the limits in the settings."""
     miner = section_of(settings, MinerSettings)
     quota = None if miner.models_quota is None else int(miner.models_quota)
-    return Limits(quota, frozenset(miner.models_pinned), miner.download_stall_seconds)
+    return DownloadLimits(quota, frozenset(miner.models_pinned), miner.download_stall_seconds)
 
 
 class Downloads:
@@ -78,7 +78,7 @@ class Downloads:
         self,
         store: ModelStore,
         model_directory: ModelDirectory,
-        limits: Limits,
+        limits: DownloadLimits,
         *,
         endpoint: str | None = None,
         retries: int = RETRIES,

@@ -158,11 +158,11 @@ class Workload:
         return [run for run in runs if run not in downloading]
 
     def downloading(self) -> None:
-        """See `Admission`."""
+        """See `RunAdmission`."""
         self.update()
 
     async def admit(self, run: JobRun) -> None:
-        """See `Admission`. The runs whose models have arrived get slots in that order, and before new leases."""
+        """See `RunAdmission`. The runs whose models have arrived get slots in that order, and before new leases."""
         # The order of this list is the order of admission, so a run with a small model cannot overtake for ever.
         self._admitting.append(run)
         try:

@@ -22,7 +22,7 @@ from agent.protocol.answers import LeaseAnswer
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StatusReport:
     """Collects the state of the daemon's parts, for heartbeats and for the status.
 
     `unavailable_models` returns the models that are unavailable at present, by service, with reasons.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from aitbc._verification.log_sources import LogAddress, LogDirectory, LogSource
-from aitbc._verification.report import Check, Report
+from aitbc._verification.report import Check, VerificationReport
 from aitbc.canonical import b64decode, parse_json
 from aitbc.errors import FormatError, VerificationError
 from aitbc.leaves.payouts import MANIFEST_TYPE, parse_manifest
@@ -67,7 +67,7 @@ def verify_log(
     `known` maps names to checkpoints that were seen before. Returns a report, also for an invalid log. Raises `OSError` and
     `TransportError` if the log cannot be read.
     """
-    report, outcome = Report(), LogReport()
+    report, outcome = VerificationReport(), LogReport()
     # A server could show each check another content, so each file is read once.
     source = _CachedSource(source)
     outcome.checks = report.checks
@@ -146,7 +146,7 @@ def _require_tree(source: LogSource, checkpoint: Checkpoint) -> bool:
 
 
 def _compare(
-    report: Report, source: LogSource, newest: Checkpoint, name: str, seen_checkpoint: Checkpoint
+    report: VerificationReport, source: LogSource, newest: Checkpoint, name: str, seen_checkpoint: Checkpoint
 ) -> None:
     """Check that the log extends a known checkpoint."""
     if seen_checkpoint.origin != newest.origin:
@@ -178,7 +178,7 @@ def _extends(source: LogSource, newest: Checkpoint, seen_checkpoint: Checkpoint)
 class _Leaves:
     """Compares all leaves and tiles with each other, from left to right."""
 
-    def __init__(self, source: LogSource, size: int, report: Report, outcome: LogReport) -> None:
+    def __init__(self, source: LogSource, size: int, report: VerificationReport, outcome: LogReport) -> None:
         self._source = source
         self._size = size
         self._report = report

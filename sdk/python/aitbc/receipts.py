@@ -13,7 +13,7 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from aitbc._shape import exact, items, text
-from aitbc._verification.report import Check, Report, Verification
+from aitbc._verification.report import Check, Verification, VerificationReport
 from aitbc._verification.results import Artifact, verify_artifacts, verify_results
 from aitbc.attestation import KINDS, Attestation, attest, verify_attestation
 from aitbc.canonical import b64decode, b64encode, sha256_hex
@@ -111,7 +111,7 @@ def verify_bundle(
     """Verify an exported bundle: its receipt, proof and results, and any `artifacts` (see `verify_receipt`)."""
     # Outside of the checks: a malformed key is the caller's mistake, and says nothing about the receipt.
     policy = _policy(log_key)
-    report = Report()
+    report = VerificationReport()
     fields = report.attempt("bundle", lambda: exact(bundle, _BUNDLE_FIELDS, "The bundle"))
     if fields is None or not report.expect(
         "bundle",
@@ -143,7 +143,7 @@ def verify_receipt(
     `FormatError` only for a malformed `log_key`.
     """
     policy = _policy(log_key)
-    report = Report()
+    report = VerificationReport()
     _verify(report, receipt, policy)
     if proof is not None:
         _verify_proof(report, receipt, proof, policy)
@@ -160,7 +160,7 @@ def _policy(trust: Trust) -> Policy:
     return trust if isinstance(trust, Policy) else Policy.of_log(trust)
 
 
-def _verify(report: Report, receipt: object, policy: Policy) -> None:
+def _verify(report: VerificationReport, receipt: object, policy: Policy) -> None:
     fields = report.attempt("receipt", lambda: exact(receipt, RECEIPT_FIELDS, "The receipt"))
     if fields is None:
         return
@@ -213,7 +213,9 @@ def _public_key(fields: Mapping[str, Any]) -> bytes:
     return public_key
 
 
-def _verify_fields(report: Report, fields: Mapping[str, Any], statement: Statement, identifier: str) -> None:
+def _verify_fields(
+    report: VerificationReport, fields: Mapping[str, Any], statement: Statement, identifier: str
+) -> None:
     expected = {
         "job_id": statement.job_id,
         "receipt_id": receipt_id(statement.job_id),
@@ -236,7 +238,11 @@ def _verify_fields(report: Report, fields: Mapping[str, Any], statement: Stateme
 
 
 def _verify_attestations(
-    report: Report, fields: Mapping[str, Any], log_public_key: bytes, digest: str, statement: Statement
+    report: VerificationReport,
+    fields: Mapping[str, Any],
+    log_public_key: bytes,
+    digest: str,
+    statement: Statement,
 ) -> list[Attestation]:
     """Return the attestations that are signed and match the statement."""
     entries = report.attempt(
@@ -279,7 +285,7 @@ def _verify_attestations(
 
 
 def _verify_times(
-    report: Report, statement: Statement, assignment: Attestation, completion: Attestation
+    report: VerificationReport, statement: Statement, assignment: Attestation, completion: Attestation
 ) -> None:
     wrong = time_errors(statement, assignment.timestamp, completion.timestamp, CLOCK_SKEW_SECONDS)
     report.expect("times", not wrong, "lie between assignment and completion", "; ".join(wrong.values()))
@@ -312,7 +318,7 @@ def _moment(time: str) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def _verify_price(report: Report, statement: Statement) -> None:
+def _verify_price(report: VerificationReport, statement: Statement) -> None:
     # At most, because the job's maximum cost caps the price, and is not in the statement.
     full = uncapped_price(statement.units, statement.unit_price)
     report.expect(
@@ -323,7 +329,7 @@ def _verify_price(report: Report, statement: Statement) -> None:
     )
 
 
-def _verify_proof(report: Report, receipt: object, text_of_proof: object, policy: Policy) -> None:
+def _verify_proof(report: VerificationReport, receipt: object, text_of_proof: object, policy: Policy) -> None:
     """Check that a checkpoint that the policy accepts includes the receipt's leaf."""
     # What is wrong with the receipt is reported already.
     if report.statement is None or not isinstance(receipt, Mapping):

@@ -14,7 +14,7 @@ from collections import deque
 import pytest
 from starlette.responses import JSONResponse
 
-from aitbc.cli._arguments.lookup import AmbiguousName, Candidate, NoSuchName, find
+from aitbc.cli._arguments.lookup import AmbiguousName, NamedCandidate, NoSuchName, find
 from aitbc.cli._terminal.output import print_rows, print_text
 from aitbc.cli.commands.jobs import free_path
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
@@ -509,7 +509,10 @@ def test_models_services_and_miners_are_listed(quick, coordinator) -> None:
 
 def test_names_and_parts_of_ids_are_found() -> None:
     """The most exact way that names something counts; several matches are listed."""
-    first, second = Candidate("job_06h1aaaaab", "talk.wav"), Candidate("job_06h1aaabbc", "film", "failed")
+    first, second = (
+        NamedCandidate("job_06h1aaaaab", "talk.wav"),
+        NamedCandidate("job_06h1aaabbc", "film", "failed"),
+    )
 
     def found(named: str) -> str:
         return find("job", named, lambda: [second, first], "aitbc jobs list")

@@ -47,7 +47,7 @@ class Verification:
 
 
 @dataclass(slots=True)
-class Report:
+class VerificationReport:
     """Collects checks. `statement` is set once the miner's signature is verified."""
 
     checks: list[Check] = field(default_factory=list)

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from aitbc._verification.report import Report
+from aitbc._verification.report import VerificationReport
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.outputs import output_files
 
@@ -16,7 +16,7 @@ Artifact = bytes | Path | str
 """An artifact to verify: its bytes, its file, or its SHA-256 in hex (also as `sha256:<hex>`)."""
 
 
-def verify_results(report: Report, results: Any) -> None:
+def verify_results(report: VerificationReport, results: Any) -> None:
     """Check the digest of the results, and that their units and output files match the statement."""
     statement = report.statement
     if statement is None:
@@ -57,7 +57,7 @@ def _same_number(value: Any, expected: Decimal) -> bool:
         return False
 
 
-def verify_artifacts(report: Report, artifacts: Mapping[str, Artifact]) -> None:
+def verify_artifacts(report: VerificationReport, artifacts: Mapping[str, Artifact]) -> None:
     """Check the digests of output files, by artifact id or file name."""
     statement = report.statement
     if statement is None:

@@ -18,7 +18,7 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from aitbc._shape import HEX_SHA256, MINER_ID, exact, items, text, utc_time
-from aitbc._verification.report import Check, Report
+from aitbc._verification.report import Check, VerificationReport
 from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json
 from aitbc.dsse import open_envelope, sign_envelope
 from aitbc.errors import FormatError, VerificationError
@@ -300,7 +300,7 @@ def verify_payout(proof: object, trust: str | Policy) -> PayoutVerification:
     `proof` is the JSON of `GET /v1/payouts/{payout_id}/proof`; `trust` is the log's vkey or a policy with witnesses. The result does
     not say that the money has arrived: that is for the bank, the chain or the node that it was sent through.
     """
-    report = Report()
+    report = VerificationReport()
     parsed = report.attempt("form", lambda: parse_payout_proof(proof))
     if parsed is None:
         return PayoutVerification(tuple(report.checks), None, None)
@@ -336,7 +336,7 @@ def _logged(payout_proof: PayoutProof, trust: str | Policy) -> str:
     return checkpoint.origin
 
 
-def _examine(report: Report, proof: PayoutProof, manifest: Manifest) -> None:
+def _examine(report: VerificationReport, proof: PayoutProof, manifest: Manifest) -> None:
     """Compare the payment with the manifest."""
     payment = proof.payment
     # Under the count of the manifest: a longer tree could hide payments that the sum leaves out.

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from agent.catalogue import parse_catalogue
-from agent.miner.models.downloads import Downloads, Limits
+from agent.miner.models.downloads import DownloadLimits, Downloads
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.store import ModelStore, ModelUnavailable
 from miner_support.hub import COMMIT, Hub, running_hub
@@ -45,7 +45,7 @@ def make(models_dir: Path, hub: Hub, *more: dict[str, Any], **options: Any) -> t
     entries = [{**entry, "repository": REPOSITORY}, *({**entry, **other} for other in more)]
     installed = {name: options.pop(name) for name in ("is_installed",) if name in options}
     store = ModelStore(models_dir, parse_catalogue({"models": entries}), **installed)
-    quota = options.pop("limits", Limits())
+    quota = options.pop("limits", DownloadLimits())
     settings = {"endpoint": hub.url, **TWO_RETRIES_AT_ONCE, **options}
     return store, Downloads(store, ModelDirectory(models_dir), quota, **settings)
 
@@ -216,7 +216,7 @@ def test_a_server_that_makes_no_progress_is_abandoned(tmp_path: Path, hub: Hub) 
 
 def test_a_server_that_stops_responding_is_retried(tmp_path: Path, hub: Hub) -> None:
     hub.hold["text/model.safetensors"] = MIB
-    _, downloads = make(tmp_path, hub, limits=Limits(stall_seconds=0.5))
+    _, downloads = make(tmp_path, hub, limits=DownloadLimits(stall_seconds=0.5))
     with pytest.raises(ModelUnavailable, match="ReadTimeout"):
         fetch(downloads)
     hub.go_on.set()
@@ -252,7 +252,7 @@ def test_a_cancelled_fetch_keeps_its_partial_files(tmp_path: Path, hub: Hub) -> 
 
 def test_files_that_changed_meanwhile_are_fetched_again(tmp_path: Path, hub: Hub) -> None:
     hub.hold["unet/model.safetensors"] = 0
-    _, downloads = make(tmp_path, hub, limits=Limits(stall_seconds=0.5))
+    _, downloads = make(tmp_path, hub, limits=DownloadLimits(stall_seconds=0.5))
     with pytest.raises(ModelUnavailable):
         fetch(downloads)
     hub.go_on.set()
@@ -366,7 +366,7 @@ def test_an_unreachable_hub_is_reported(tmp_path: Path) -> None:
 def test_least_recently_used_models_are_removed_to_meet_the_quota(tmp_path: Path, hub: Hub) -> None:
     """Models that are pinned, in use, or not fetched by this program stay, however old."""
     names = ("pinned", "old", "older", "used")
-    limits = Limits(quota=int(7.5 * MIB), pinned=frozenset({"pinned"}))
+    limits = DownloadLimits(quota=int(7.5 * MIB), pinned=frozenset({"pinned"}))
     store, downloads = make(tmp_path, hub, *(plain(hub, name, OTHER) for name in names), limits=limits)
     for name in names:
         fetch(downloads, name)
@@ -391,7 +391,7 @@ def age(models_dir: Path, **times: float) -> None:
 
 
 def test_a_model_that_cannot_fit_removes_nothing(tmp_path: Path, hub: Hub) -> None:
-    store, downloads = make(tmp_path, hub, plain(hub, "small", OTHER), limits=Limits(quota=2 * MIB))
+    store, downloads = make(tmp_path, hub, plain(hub, "small", OTHER), limits=DownloadLimits(quota=2 * MIB))
     fetch(downloads, "small")
     with pytest.raises(
         ModelUnavailable, match=r"not enough space for the model 'chatty'.*miner\.models_quota"
@@ -405,7 +405,7 @@ def test_a_lack_of_space_keeps_the_partial_files(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.hold["unet/model.safetensors"] = 0
-    _, downloads = make(tmp_path, hub, limits=Limits(stall_seconds=0.5))
+    _, downloads = make(tmp_path, hub, limits=DownloadLimits(stall_seconds=0.5))
     with pytest.raises(ModelUnavailable):
         fetch(downloads)
     hub.go_on.set()
@@ -419,7 +419,9 @@ def test_a_lack_of_space_keeps_the_partial_files(
 
 
 def test_fetching_in_advance_never_removes_a_model(tmp_path: Path, hub: Hub) -> None:
-    store, downloads = make(tmp_path, hub, plain(hub, "small", OTHER), limits=Limits(quota=int(3.5 * MIB)))
+    store, downloads = make(
+        tmp_path, hub, plain(hub, "small", OTHER), limits=DownloadLimits(quota=int(3.5 * MIB))
+    )
     fetch(downloads, "small")
     with pytest.raises(ModelUnavailable, match="not enough space"):
         fetch(downloads, may_remove=False)

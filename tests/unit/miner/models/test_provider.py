@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.catalogue import parse_catalogue
-from agent.miner.models.downloads import Downloads, Limits
+from agent.miner.models.downloads import DownloadLimits, Downloads
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.provider import ModelProvider
 from agent.miner.models.store import ModelStore, ModelUnavailable, ModelUnknown
@@ -42,7 +42,9 @@ class Setup:
         entries.append({"name": "local", "service": SERVICE, "engines": ["e"], "licence": "MIT"})
         self.store = ModelStore(directory, parse_catalogue({"models": entries}))
         self.model_directory = ModelDirectory(directory)
-        downloads = Downloads(self.store, self.model_directory, Limits(quota), endpoint=hub.url, retries=0)
+        downloads = Downloads(
+            self.store, self.model_directory, DownloadLimits(quota), endpoint=hub.url, retries=0
+        )
         self.present: list[str] | None = None
         self.changes: asyncio.Queue[list[str]] = asyncio.Queue()
         self.released: asyncio.Queue[str] = asyncio.Queue()

@@ -13,13 +13,13 @@ import pytest
 from runners.api import Device, Retry
 from runners.ffmpeg import FFmpegRunner, encoders
 from runners.ffmpeg.plan import Plan
-from runners.ffmpeg.process import Color, Media, Stream
+from runners.ffmpeg.process import Color, Media, MediaStream
 from runners.ffmpeg.request import TranscodeRequest
 from runners.ffmpeg.sessions import session
 
 URL = "https://example.com/video.mp4"
 CARD = Device("cuda", "a card", "GPU-00000000-0000-0000-0000-000000000000", 2)
-VIDEO = Stream(0, "video", "h264", 1920, 1080, pixels="yuv420p")
+VIDEO = MediaStream(0, "video", "h264", 1920, 1080, pixels="yuv420p")
 
 
 def planned(encoder, video=VIDEO, **fields):

@@ -11,7 +11,7 @@ import pytest
 from runners.api import Fail
 from runners.ffmpeg.carried import depth_warning
 from runners.ffmpeg.plan import Plan
-from runners.ffmpeg.process import Media, Stream
+from runners.ffmpeg.process import Media, MediaStream
 from runners.ffmpeg.request import TranscodeRequest
 
 SUBTITLES = (
@@ -208,7 +208,10 @@ def test_subtitles_and_chapters_are_carried_over(transcode, film, seconds, field
 
 def test_subtitles_that_the_container_cannot_hold_are_named():
     """Subtitles of a Blu-ray are pictures."""
-    picture, subtitle = Stream(0, "video", "h264", 128, 72), Stream(1, "subtitle", "hdmv_pgs_subtitle")
+    picture, subtitle = (
+        MediaStream(0, "video", "h264", 128, 72),
+        MediaStream(1, "subtitle", "hdmv_pgs_subtitle"),
+    )
     media = Media("matroska", 4.0, picture, (), (subtitle,))
 
     def plan(form):

@@ -15,7 +15,7 @@ from aitbc.sealing import AnswerOpener, JobOfRequest, ReplyKey, open_file
 from aitbc.sealing.suite import salted
 from runners.api import Fail
 from runners.host.protocol import FileReference, JobLog, Run, SealedRun, encode
-from runners.host.sealing import Quiet, Sealing
+from runners.host.sealing import Quiet, RunSealing
 
 VECTORS = json.loads((Path(__file__).parents[4] / "tests" / "vectors" / "sealed.json").read_text())
 REQUEST, ANSWER = VECTORS["request"], VECTORS["answer"]
@@ -50,7 +50,7 @@ class Child:
         )
         self.run = Run.model_validate_json(encode(self.run)[4:])  # as the child receives it
         assert self.run.sealed is not None
-        self.sealing = Sealing(self.run, self.run.sealed, self.sent.append)
+        self.sealing = RunSealing(self.run, self.run.sealed, self.sent.append)
 
 
 def opener() -> AnswerOpener:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from aitbc._client import AITBCClient
 from aitbc.answers.jobs import Job
 from aitbc.answers.market import Offer
-from aitbc.cli._arguments.lookup import Candidate, find
+from aitbc.cli._arguments.lookup import NamedCandidate, find
 from aitbc.errors import APIError, Forbidden, JobNotCompleted, VerificationError
 
 PAGE = 500
@@ -22,18 +22,19 @@ def find_job(client: AITBCClient, named: str) -> str:
     )
 
 
-def _job(job: Job) -> Candidate:
-    return Candidate(job.job_id, str(job.get("name") or ""), job.status)
+def _job(job: Job) -> NamedCandidate:
+    return NamedCandidate(job.job_id, str(job.get("name") or ""), job.status)
 
 
 def find_miner(client: AITBCClient, named: str) -> str:
     """Return the id of a miner of the market. Raises `NoSuchName` and `AmbiguousName`."""
 
-    def miners() -> list[Candidate]:
+    def miners() -> list[NamedCandidate]:
         # One page is enough: who has more miners than that uses ids.
         listed = client.marketplace.miners(limit=PAGE).miners
         return [
-            Candidate(miner.miner_id, miner.name, "online" if miner.online else "offline") for miner in listed
+            NamedCandidate(miner.miner_id, miner.name, "online" if miner.online else "offline")
+            for miner in listed
         ]
 
     return find("miner", named, miners, "aitbc miners")
@@ -45,7 +46,7 @@ def find_offer(client: AITBCClient, named: str) -> str:
     A miner's name alone is enough if it has only one offer. Raises `NoSuchName` and `AmbiguousName`.
     """
 
-    def candidates() -> list[Candidate]:
+    def candidates() -> list[NamedCandidate]:
         names = {miner.miner_id: miner.name for miner in client.marketplace.miners(limit=PAGE).miners}
         # A miner has one offer for each service, so its name alone may name several.
         _, slash, job_type = named.partition("/")
@@ -54,11 +55,13 @@ def find_offer(client: AITBCClient, named: str) -> str:
                 offer for offer in offers(client) if offer.job_type == job_type.replace("-", "_")
             ]
             return [
-                Candidate(offer.offer_id, f"{names.get(offer.miner_id, '')}/{job_type}")
+                NamedCandidate(offer.offer_id, f"{names.get(offer.miner_id, '')}/{job_type}")
                 for offer in matching_offers
             ]
         return [
-            Candidate(offer.offer_id, names.get(offer.miner_id, ""), f"{offer.job_type} for {offer.price}")
+            NamedCandidate(
+                offer.offer_id, names.get(offer.miner_id, ""), f"{offer.job_type} for {offer.price}"
+            )
             for offer in offers(client)
         ]
 
@@ -78,14 +81,16 @@ def offers(client: AITBCClient) -> list[Offer]:
 def find_artifact(client: AITBCClient, named: str) -> str:
     """Return the id of an output file of a recent job, by its id or name. Raises `NoSuchName` and `AmbiguousName`."""
 
-    def candidates() -> list[Candidate]:
-        artifacts: dict[str, Candidate] = {}
+    def candidates() -> list[NamedCandidate]:
+        artifacts: dict[str, NamedCandidate] = {}
         for job in client.jobs.list(status="completed", limit=_JOBS_WITH_FILES).jobs:
             with suppress(
                 JobNotCompleted, APIError, VerificationError
             ):  # deleted meanwhile, or sealed with another key
                 for file in client.jobs.get_results(job.job_id, wait=False).output_files():
-                    artifacts.setdefault(file.artifact_id, Candidate(file.artifact_id, file.name, job.job_id))
+                    artifacts.setdefault(
+                        file.artifact_id, NamedCandidate(file.artifact_id, file.name, job.job_id)
+                    )
         return list(artifacts.values())
 
     return find("output file", named.removeprefix("artifact:"), candidates, "aitbc jobs results JOB")

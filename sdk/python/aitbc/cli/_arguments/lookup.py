@@ -27,7 +27,7 @@ class AmbiguousName(AITBCError):
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class NamedCandidate:
     """Something that an argument may name. `text` describes it in a list of candidates."""
 
     id: str
@@ -44,7 +44,7 @@ def is_complete(named: str) -> bool:
     return _COMPLETE.fullmatch(named) is not None
 
 
-def find(kind: str, named: str, candidates: Callable[[], Sequence[Candidate]], listing: str) -> str:
+def find(kind: str, named: str, candidates: Callable[[], Sequence[NamedCandidate]], listing: str) -> str:
     """Return the id that an argument names.
 
     `candidates` returns what exists, newest first; it is not called for a complete id. `kind` is the noun for messages ("job") and
@@ -69,14 +69,14 @@ def find(kind: str, named: str, candidates: Callable[[], Sequence[Candidate]], l
     raise NoSuchName(f"There is no {kind} {named!r}.{_suggestion(named, listed)} `{listing}` lists them.")
 
 
-def _matching(named: str, listed: Sequence[Candidate]) -> Sequence[Candidate]:
+def _matching(named: str, listed: Sequence[NamedCandidate]) -> Sequence[NamedCandidate]:
     """Return the candidates that an argument names, by the most exact way that names any."""
     if named == LAST:
         return listed[:1]
     # People copy ids from anywhere, also in capital letters.
     short = named.lower()
     # From the most exact to the least: a job with the name `abc` goes before those whose id begins with it.
-    ways: Iterable[Callable[[Candidate], bool]] = (
+    ways: Iterable[Callable[[NamedCandidate], bool]] = (
         lambda candidate: candidate.id == named,
         lambda candidate: candidate.name == named,
         lambda candidate: candidate.name.lower() == short,
@@ -96,7 +96,7 @@ def _rest(complete: str) -> str:
     return re.split("[_:]", complete, maxsplit=1)[-1]
 
 
-def _suggestion(named: str, listed: Sequence[Candidate]) -> str:
+def _suggestion(named: str, listed: Sequence[NamedCandidate]) -> str:
     """Return a similar name, or all names if they are few."""
     names = list(dict.fromkeys(candidate.name or candidate.id for candidate in listed))
     near = difflib.get_close_matches(named, [*names, *(candidate.id for candidate in listed)], n=1)

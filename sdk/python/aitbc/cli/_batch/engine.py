@@ -11,7 +11,7 @@ from aitbc._client import AsyncAITBCClient
 from aitbc.answers.jobs import JobResults
 from aitbc.cli._batch.journal import Entry, Journal
 from aitbc.cli._batch.patience import JobPatience
-from aitbc.cli._batch.submission import Submission, Uploads
+from aitbc.cli._batch.submission import JobSubmission, Uploads
 from aitbc.cli._batch.work import BatchWork, Outcome, Writer
 from aitbc.cli._terminal.display import Board, WorkRow
 from aitbc.cli._terminal.exits import ends_batch, explain
@@ -91,7 +91,9 @@ class Engine:
         writer = Writer(self._client, self._journal, key, row.report, force=self._force)
         # Before the job is submitted: a result that cannot be written would still cost money.
         work.delivery.check(writer)
-        submission = Submission(self._client, self._journal, self._uploads, work, key, self.cancelled.append)
+        submission = JobSubmission(
+            self._client, self._journal, self._uploads, work, key, self.cancelled.append
+        )
         job_id = await submission.job(entry, row)
         if self._detach:
             return Outcome(work.label, "submitted", job_id)

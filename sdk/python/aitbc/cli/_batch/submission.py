@@ -46,7 +46,7 @@ class Uploads:
             return self._addresses[path]
 
 
-class Submission:
+class JobSubmission:
     """The job of one work. `on_cancelled` is called with the id of a job that was cancelled because its task was."""
 
     def __init__(

@@ -86,7 +86,7 @@ class Writer:
             self.written.append(path)
 
 
-class Delivery(ABC):
+class OutputDelivery(ABC):
     """Stores the outputs of one work. It is complete when all `targets` (files and directories) exist."""
 
     targets: tuple[Path, ...] = ()
@@ -118,7 +118,7 @@ class BatchWork:
     route: str
     body: Mapping[str, Any]
     options: Mapping[str, Any]
-    delivery: Delivery
+    delivery: OutputDelivery
     files: Mapping[str, Path] = field(default_factory=dict)
     receipt: Path | None = None
     resumable: bool = True

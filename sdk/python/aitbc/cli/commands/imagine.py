@@ -14,7 +14,7 @@ from aitbc.cli._arguments.options import JobOptions, Parameters, model_option, w
 from aitbc.cli._batch.inputs import find_inputs
 from aitbc.cli._batch.names import name_of, numbered, with_number
 from aitbc.cli._batch.run import perform
-from aitbc.cli._batch.work import BatchWork, Delivery, Writer
+from aitbc.cli._batch.work import BatchWork, OutputDelivery, Writer
 from aitbc.cli._terminal.exits import NoSuchResult
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -105,14 +105,14 @@ def _short(prompt: str) -> str:
     return words if len(words) <= _LABEL_LENGTH else f"{words[: _LABEL_LENGTH - 3]}..."
 
 
-class _Images(Delivery):
+class _Images(OutputDelivery):
     """The images, each in its own file."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.targets = tuple(paths)
 
     async def after(self, answer: JobResults, writer: Writer) -> None:
-        """See `Delivery.after`."""
+        """See `OutputDelivery.after`."""
         images = answer.output_files()
         # Rather than writing the images that are there: names and images would not belong together.
         if len(images) != len(self.targets):

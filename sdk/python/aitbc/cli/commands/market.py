@@ -8,7 +8,7 @@ import typer
 
 from aitbc.answers.market import MarketMiner, ModelSupply, ServiceSupply
 from aitbc.cli._arguments import complete
-from aitbc.cli._arguments.lookup import Candidate, find
+from aitbc.cli._arguments.lookup import NamedCandidate, find
 from aitbc.cli._arguments.options import JsonOption, client_of
 from aitbc.cli._terminal.output import moment, print_json, print_rows, print_status
 
@@ -147,7 +147,7 @@ def _services(context: typer.Context, named: str | None) -> list[ServiceSupply]:
 
 
 def _service_id(named: str, supplies: list[ServiceSupply]) -> str:
-    candidates = [Candidate(supply.service_id) for supply in supplies]
+    candidates = [NamedCandidate(supply.service_id) for supply in supplies]
     return find("service", named.replace("-", "_"), lambda: candidates, "aitbc services")
 
 

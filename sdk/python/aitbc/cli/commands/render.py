@@ -16,7 +16,7 @@ from aitbc.cli._arguments.options import BatchOptions, JobOptions, Parameters, w
 from aitbc.cli._batch.inputs import BatchInput, check_distinct, find_inputs
 from aitbc.cli._batch.names import safe_name
 from aitbc.cli._batch.run import check_directory, perform, receipt_of
-from aitbc.cli._batch.work import BatchWork, Delivery, Writer
+from aitbc.cli._batch.work import BatchWork, OutputDelivery, Writer
 
 SCENES = frozenset({".blend"})
 MOST_JOBS = 64
@@ -167,7 +167,7 @@ def _part(item: BatchInput, frames: str) -> BatchInput:
     return replace(item, label=f"{item.label} {frames}", below=below)
 
 
-class _Frames(Delivery):
+class _Frames(OutputDelivery):
     """A directory with the frames, and the video if there is one."""
 
     def __init__(self, directory: Path) -> None:
@@ -182,7 +182,7 @@ class _Frames(Delivery):
             await writer.fetch(artifact_id, path, early=True)
 
     async def after(self, answer: JobResults, writer: Writer) -> None:
-        """See `Delivery.after`."""
+        """See `OutputDelivery.after`."""
         for file in answer.output_files():
             await writer.fetch(file.artifact_id, self._path(file.name))
 

@@ -16,7 +16,7 @@ from aitbc.cli._batch.inputs import BatchInput, check_distinct, find_inputs
 from aitbc.cli._batch.journal import Journal
 from aitbc.cli._batch.names import safe_name
 from aitbc.cli._batch.run import check_directory, perform, receipt_of
-from aitbc.cli._batch.work import ANY_JOB, BatchWork, Delivery, Outcome, Writer
+from aitbc.cli._batch.work import ANY_JOB, BatchWork, Outcome, OutputDelivery, Writer
 from aitbc.cli._terminal.output import encoded, print_text
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -24,7 +24,7 @@ _LONGEST_SUFFIX = 10
 
 
 @dataclass(frozen=True)
-class Program(Options):
+class ProgramOptions(Options):
     """Which program is run, and with which parameters and resources."""
 
     entrypoint: Annotated[
@@ -91,7 +91,7 @@ def run(
             help="A Python file that defines predict(input, **parameters), or an archive with such a file.",
         ),
     ],
-    program: Program,
+    program: ProgramOptions,
     job: JobOptions,
     batch: BatchOptions,
     inputs: Annotated[
@@ -199,14 +199,14 @@ def _nothing(_: Outcome) -> None:
     """Print nothing, because the results are written to files."""
 
 
-class _Results(Delivery):
+class _Results(OutputDelivery):
     """The return value of `predict`, with the files that it wrote."""
 
     def __init__(self, target: Path | None) -> None:
         self.targets = () if target is None else (target,)
 
     async def after(self, answer: JobResults, writer: Writer) -> None:
-        """See `Delivery.after`."""
+        """See `OutputDelivery.after`."""
         for target in self.targets:
             for number, file in enumerate(answer.output_files(), start=1):
                 name = safe_name(file.name, f"output-{number}")

@@ -14,7 +14,7 @@ from aitbc.cli._arguments.options import BatchOptions, JobOptions, Parameters, w
 from aitbc.cli._batch.inputs import MEDIA, BatchInput, check_distinct, find_inputs
 from aitbc.cli._batch.journal import Journal
 from aitbc.cli._batch.run import check_directory, perform, receipt_of
-from aitbc.cli._batch.work import BatchWork, Delivery, Writer
+from aitbc.cli._batch.work import BatchWork, OutputDelivery, Writer
 from aitbc.cli._terminal.exits import NoSuchResult
 
 _PAIR = 2
@@ -118,7 +118,7 @@ def _targets(
     return [(inputs[0], target)]
 
 
-class _Media(Delivery):
+class _Media(OutputDelivery):
     """The output file of a transcoding job."""
 
     def __init__(self, path: Path) -> None:
@@ -126,7 +126,7 @@ class _Media(Delivery):
         self.targets = (path,)
 
     async def after(self, answer: JobResults, writer: Writer) -> None:
-        """See `Delivery.after`."""
+        """See `OutputDelivery.after`."""
         files = answer.output_files()
         if not files:
             raise NoSuchResult(f"The results of job {answer.job_id} have no file.")

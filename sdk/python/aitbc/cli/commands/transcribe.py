@@ -23,7 +23,7 @@ from aitbc.cli._arguments.options import (
 from aitbc.cli._batch.inputs import SPOKEN, BatchInput, check_distinct, find_inputs
 from aitbc.cli._batch.journal import Journal
 from aitbc.cli._batch.run import check_directory, perform, receipt_of
-from aitbc.cli._batch.work import BatchWork, Delivery, Outcome, Writer
+from aitbc.cli._batch.work import BatchWork, Outcome, OutputDelivery, Writer
 from aitbc.cli._terminal.exits import NoSuchResult
 from aitbc.cli._terminal.output import print_text
 
@@ -132,7 +132,7 @@ def transcribe(
     perform(context, works, job=job, show=_unless(requested, _print), batch=batch)
 
 
-class _Texts(Delivery):
+class _Texts(OutputDelivery):
     """The text in each requested format."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:
@@ -140,7 +140,7 @@ class _Texts(Delivery):
         self.targets = tuple(files.values())
 
     async def after(self, answer: JobResults, writer: Writer) -> None:
-        """See `Delivery.after`."""
+        """See `OutputDelivery.after`."""
         for form, path in self._files.items():
             if form == TEXT:
                 await writer.write(path, (_text(answer) + "\n").encode())
