@@ -19,7 +19,7 @@ from agent.catalogue import load_catalogue
 from agent.coordinator.background import background_tasks
 from agent.coordinator.blobs.choice import directory_of
 from agent.coordinator.blobs.space import Space
-from agent.coordinator.cluster import Installation
+from agent.coordinator.cluster import Cluster, Installation
 from agent.coordinator.connections import Connections, raise_descriptor_limit
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.errors import map_errors
@@ -33,7 +33,7 @@ from agent.coordinator.http.rate_limits import RateLimits
 from agent.coordinator.installed import FEATURES, METRICS, open_blobs, open_cluster, open_database
 from agent.coordinator.openapi.document import all_routers, document, guard_of, routes
 from agent.coordinator.operations.caches import Caches
-from agent.coordinator.operations.context import Context, Features, HealthState
+from agent.coordinator.operations.context import Catalogue, Context, Features, Files, HealthState, Monitoring
 from agent.coordinator.routes import OPERATORS_ROUTERS
 from agent.coordinator.secret_file import load_secret
 from agent.coordinator.signer import Signer, load_signer
@@ -104,30 +104,31 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     return Context(
         settings=settings.coordinator,
         database=database,
-        hub=hub,
         feed=Feed(database, hub, Recent(stream.history, stream.history_size), cluster),
         dispatcher=dispatcher,
-        artifacts=artifacts,
-        space=Space(directory_of(settings), database.directory, reserve=settings.coordinator.storage_reserve),
+        files=Files(
+            artifacts,
+            Space(directory_of(settings), database.directory, reserve=settings.coordinator.storage_reserve),
+            link_key,
+        ),
         signer=signer,
-        link_key=link_key,
-        services=services,
-        catalogue=load_catalogue(settings.data_dir),
+        catalogue=Catalogue(services, load_catalogue(settings.data_dir)),
         clock=time.time,
-        meter=meter,
+        monitoring=Monitoring(
+            meter,
+            health=HealthState(
+                features=dict.fromkeys((name for feature in FEATURES for name in feature.health), True)
+            ),
+        ),
         connections=Connections(
             settings.coordinator.connections, meter, descriptors=raise_descriptor_limit()
         ),
-        features=_features(opening),
-        health=HealthState(
-            features=dict.fromkeys((name for feature in FEATURES for name in feature.health), True)
-        ),
-        cluster=cluster,
+        features=_features(opening, cluster),
         caches=Caches(bus=cluster.bus),
     )
 
 
-def _features(opening: Opening) -> Features:
+def _features(opening: Opening, cluster: Cluster) -> Features:
     """Open the features' parts."""
     return Features(
         {
@@ -135,6 +136,7 @@ def _features(opening: Opening) -> Features:
             for feature in FEATURES
             if feature.part is not None and feature.open is not None
         },
+        cluster,
         [feature.read_metrics for feature in FEATURES if feature.read_metrics is not None],
         [feature.check_health for feature in FEATURES if feature.check_health is not None],
     )
@@ -190,9 +192,9 @@ def build_app(context: Context) -> FastAPI:
     if context.settings.trusted_proxies:
         trusted = [str(network) for network in context.settings.trusted_proxies]
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
-    app.add_middleware(Hosts, settings=context.settings, meter=context.meter)
+    app.add_middleware(Hosts, settings=context.settings, meter=context.monitoring.meter)
     app.add_middleware(Paths)
-    app.add_middleware(RequestIds, meter=context.meter)
+    app.add_middleware(RequestIds, meter=context.monitoring.meter)
     return app
 
 

@@ -35,9 +35,9 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
     tasks = [_watched(context, "cluster", _take_part(context))]
     leading: list[asyncio.Task[None]] = []
     try:
-        await context.cluster.joined()
+        await context.features.cluster.joined()
         await context.feed.begin(context.clock())
-        if context.cluster.leadership.leads:
+        if context.features.cluster.leadership.leads:
             await _begin_leading(context, leading)
         tasks += [
             _watched(context, "feed", context.feed.run()),
@@ -56,15 +56,17 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
         # Parts may still use the blobs and the database while they close.
         for part in context.features.parts.values():
             await part.close()
-        await context.artifacts.close()
+        await context.files.blobs.close()
         context.database.close()
 
 
 async def _take_part(context: Context) -> None:
     def report() -> None:
-        context.liveness.report("cluster", asyncio.get_running_loop().time(), UPKEEP_SILENCE_SECONDS)
+        context.monitoring.liveness.report(
+            "cluster", asyncio.get_running_loop().time(), UPKEEP_SILENCE_SECONDS
+        )
 
-    await context.cluster.run(report)
+    await context.features.cluster.run(report)
 
 
 async def _scan_unfinished(context: Context) -> None:
@@ -91,7 +93,7 @@ def _feature_tasks(context: Context, *, everywhere: bool) -> list[asyncio.Task[N
 
 async def _follow_leadership(context: Context, leading: list[asyncio.Task[None]]) -> None:
     """Run the leader's tasks, which are in `leading`, while this replica leads."""
-    leadership = context.cluster.leadership
+    leadership = context.features.cluster.leadership
     while True:
         await leadership.until(leads=True)
         try:
@@ -143,10 +145,10 @@ def _watched(context: Context, name: str, work: Any) -> asyncio.Task[None]:
     task: asyncio.Task[None] = asyncio.create_task(work, name=name)
 
     def ended(ended_task: asyncio.Task[None]) -> None:
-        context.liveness.leave(name)
+        context.monitoring.liveness.leave(name)
         if not ended_task.cancelled() and (error := ended_task.exception()) is not None:
             log.critical("background_task_died", task=name, exc_info=error)
-            context.liveness.fail(name, f"it ended ({type(error).__name__})")
+            context.monitoring.liveness.fail(name, f"it ended ({type(error).__name__})")
 
     task.add_done_callback(ended)
     return task
@@ -154,12 +156,14 @@ def _watched(context: Context, name: str, work: Any) -> asyncio.Task[None]:
 
 async def _upkeep(context: Context) -> None:
     while True:
-        context.liveness.report("upkeep", asyncio.get_running_loop().time(), UPKEEP_SILENCE_SECONDS)
+        context.monitoring.liveness.report(
+            "upkeep", asyncio.get_running_loop().time(), UPKEEP_SILENCE_SECONDS
+        )
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
             await leases.expire_due(context)
             # A signal of another replica may have been lost, and a job would wait although miners are free.
-            if context.cluster.bus.peers:
+            if context.features.cluster.bus.peers:
                 context.dispatcher.job_waiting()
             # For jobs whose delay before a retry has ended: no event says so.
             context.dispatcher.capacity_freed()

@@ -37,7 +37,7 @@ def as_client(url: str, key: str) -> httpx.Client:
 
 
 def blobs(served: Served) -> set[bytes]:
-    root: Path = served.context.artifacts.root
+    root: Path = served.context.files.blobs.root
     return {path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 

@@ -148,7 +148,7 @@ class Feed:
     ) -> None:
         self.recent = recent or Recent(limit=1000, size_limit=2**20)
         self._database = database
-        self._hub = hub
+        self.hub = hub
         self._cluster = cluster or Alone()
         self._reader = ChangeReader(database)
         self._shared = not self._reader.ordered
@@ -196,10 +196,10 @@ class Feed:
         with ExitStack() as watching:
             async with self._turn:
                 if self._shared:
-                    await self._begin(watching.enter_context(self._hub.watched()))
+                    await self._begin(watching.enter_context(self.hub.watched()))
                 else:
                     await self._catch_up()
-                subscription = watching.enter_context(self._hub.subscribe(*names))
+                subscription = watching.enter_context(self.hub.subscribe(*names))
             yield subscription
 
     async def _begin(self, first: bool) -> None:
@@ -231,7 +231,7 @@ class Feed:
             return
         if self._shared:
             newest = await self._reader.newest()
-            if not self._hub.has_subscribers:
+            if not self.hub.has_subscribers:
                 self._advance(newest)
             self._hold(newest, live)
             self._cluster.bus.send("live", [newest, [_packed(item) for item in live]])
@@ -274,7 +274,7 @@ class Feed:
         message = {"type": item.type, "data": item.data, "seq": self.seq}
         targets, size = topics(item), len(json.dumps(item.data))
         self.recent.add(message, targets, size)
-        self._hub.publish(message, *targets, size=size)
+        self.hub.publish(message, *targets, size=size)
 
     async def run(self) -> None:
         """Publish changes until cancelled."""
@@ -287,7 +287,7 @@ class Feed:
             self._wake.clear()
             # The signals of other replicas may be lost, so every round reads.
             self._behind = self._behind or self._shared
-            if not self._hub.has_subscribers and not self._held:
+            if not self.hub.has_subscribers and not self._held:
                 continue
             try:
                 while self._behind:
@@ -309,7 +309,7 @@ class Feed:
     def _lost(self) -> None:
         """Have every stream continue from the database, because live messages may be missing."""
         self.recent.lost_up_to = self.seq
-        self._hub.lose()
+        self.hub.lose()
 
     async def _catch_up(self) -> None:
         while self._behind:
@@ -319,7 +319,7 @@ class Feed:
         """Publish a page of the changes committed so far, or skip all if there are no subscribers."""
         self._behind = False
         try:
-            if not self._hub.has_subscribers:
+            if not self.hub.has_subscribers:
                 waiting = self._held[:]
                 self._advance(await self._reader.newest())
                 self._publish_held()
@@ -339,7 +339,7 @@ class Feed:
                 self._advance(change.seq - 1)
                 self._publish_held()
             self._advance(change.seq)
-            self._hub.publish(self.message_of(change), *topics(change))
+            self.hub.publish(self.message_of(change), *topics(change))
             self._publish_held()
         self._behind = self._behind or more_remain
 

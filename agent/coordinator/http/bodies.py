@@ -56,7 +56,7 @@ class Bodies:
         try:
             limit = await self._limit(scope)
             if limit is not None and declared is not None and declared > limit:
-                self._context.meter.count(REFUSED, "size")
+                self._context.monitoring.meter.count(REFUSED, "size")
                 raise PayloadTooLarge(_message(limit), {"limit": limit})
         except ApiError as error:
             await answer_error(scope, send, error)
@@ -97,7 +97,7 @@ class Bodies:
         try:
             await check(self._context, scope)
         except ApiError:
-            self._context.meter.count(REFUSED, "key")
+            self._context.monitoring.meter.count(REFUSED, "key")
             raise
 
     def _counted(self, receive: Receive, limit: int) -> Receive:
@@ -108,7 +108,7 @@ class Bodies:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                self._context.meter.count(REFUSED, "size")
+                self._context.monitoring.meter.count(REFUSED, "size")
                 raise HTTPException(PayloadTooLarge.status, _message(limit))
             return message
 

@@ -107,7 +107,7 @@ class RateLimits:
         self._budgets = {name: _Budget.of(name, getattr(self._settings, name)) for name in _ADVICE}
         longest = max(budget.rate.seconds for budget in self._budgets.values())
         self._limiter = FixedWindowRateLimiter(
-            WindowStorage(self._settings.max_tracked, clock, context.cluster.bus, longest)
+            WindowStorage(self._settings.max_tracked, clock, context.features.cluster.bus, longest)
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -189,7 +189,7 @@ class RateLimits:
 
     async def _state(self, name: str, owner: str, *, refused: bool = False) -> _Use:
         if refused:
-            self._context.meter.count(RATE_LIMITED, name)
+            self._context.monitoring.meter.count(RATE_LIMITED, name)
         budget = self._budgets[name]
         stats = await self._limiter.get_window_stats(budget.item, owner)
         seconds = max(1, math.ceil(stats.reset_time - self._clock()))

@@ -22,7 +22,7 @@ async def outputs_so_far(context: Context, record: JobRecord) -> list[dict[str, 
 
 def declared_by(context: Context, record: JobRecord) -> Checkpoints | None:
     """Return the checkpoints that the job's service declares."""
-    definition = context.services.get(record.service)
+    definition = context.catalogue.services.get(record.service)
     return None if definition is None else definition.checkpoints
 
 

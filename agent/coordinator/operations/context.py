@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # the context has the parts, and needs none of their code
     from agent.coordinator.connections import Connections
     from agent.coordinator.dispatch.dispatcher import Dispatcher
     from agent.coordinator.feed.feed import Feed
-    from agent.coordinator.feed.hub import Hub
     from agent.coordinator.signer import Signer
     from agent.settings import CoordinatorSettings
     from runners.api import ServiceDefinition
@@ -41,6 +40,8 @@ class Features:
 
     parts: Mapping[type[Any], Any] = field(default_factory=dict)
     """Their long-lived objects, by their class."""
+    cluster: Cluster = field(default_factory=Alone)
+    """The coordinators on the same database: one of the features knows of others."""
     metrics: Sequence[ReadMetrics] = ()
     health_checks: Sequence[CheckHealth] = ()
 
@@ -78,32 +79,50 @@ class HealthState:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """The coordinator's parts.
+class Files:
+    """Where artifacts are."""
 
-    `clock` returns seconds since the epoch; `link_key` is the secret behind signed links.
-    `liveness` receives reports of progress, in the event loop's time.
-    """
+    blobs: BlobStore
+    space: Space
+    """What limits the bytes of clients and miners, and the space that stays free on the disks."""
+    link_key: bytes
+    """The secret behind signed links."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What clients may request, whether a miner offers it or not."""
+
+    services: Mapping[str, ServiceDefinition]
+    models: Mapping[str, CatalogueEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """What the coordinator knows of its own state."""
+
+    meter: Meter
+    liveness: Liveness = field(default_factory=Liveness)
+    """Receives reports of progress, in the event loop's time."""
+    health: HealthState = field(default_factory=HealthState)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The coordinator's parts. `clock` returns seconds since the epoch."""
 
     settings: CoordinatorSettings
     database: Database
-    hub: Hub
     feed: Feed
     dispatcher: Dispatcher
-    artifacts: BlobStore
-    space: Space
+    files: Files
     signer: Signer
-    link_key: bytes
-    services: Mapping[str, ServiceDefinition]
-    catalogue: Mapping[str, CatalogueEntry]
+    catalogue: Catalogue
     clock: Callable[[], float]
-    meter: Meter
+    monitoring: Monitoring
     connections: Connections
     features: Features = field(default_factory=Features)
-    cluster: Cluster = field(default_factory=Alone)
     caches: Caches = field(default_factory=Caches)
-    liveness: Liveness = field(default_factory=Liveness)
-    health: HealthState = field(default_factory=HealthState)
 
     def part(self, kind: type[T]) -> T:
         """Return a feature's part."""

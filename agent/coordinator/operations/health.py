@@ -28,13 +28,13 @@ log = structlog.get_logger()
 
 def states(context: Context) -> dict[str, State]:
     """Return the last known state of the database, the features and the dispatcher, and `storage` while the disk is nearly full."""
-    checked = context.health
+    checked = context.monitoring.health
     parts: dict[str, State] = {
         "database": _state(checked.database_answers and context.database.fault is None),
         **{name: _state(works) for name, works in checked.features.items()},
         "marketplace": _state(context.dispatcher.alive),
     }
-    return {**parts, "storage": "unhealthy"} if context.space.is_short else parts
+    return {**parts, "storage": "unhealthy"} if context.files.space.is_short else parts
 
 
 async def pulse(context: Context) -> None:
@@ -48,12 +48,14 @@ async def pulse(context: Context) -> None:
     while True:
         begun = loop.time()
         if database.patience is None:
-            context.liveness.report("database", begun, SILENCE_SECONDS)
+            context.monitoring.liveness.report("database", begun, SILENCE_SECONDS)
         checking = asyncio.create_task(_checked(context))
         try:
             await asyncio.wait({checking}, timeout=CHECK_SECONDS)
             if not checking.done():
-                context.health.note(context.clock(), database_answers=False, features=_none(context))
+                context.monitoring.health.note(
+                    context.clock(), database_answers=False, features=_none(context)
+                )
                 await asyncio.wait({checking}, timeout=database.patience)
             if not checking.done():
                 database.set_hanging(hangs=True)
@@ -64,12 +66,12 @@ async def pulse(context: Context) -> None:
         if not database_answers and database.patience is not None:
             # Calls on open connections may still wait where a new connection was not possible for as long as they may wait.
             database.set_hanging(hangs=loop.time() - begun >= database.patience)
-        context.health.note(context.clock(), database_answers=database_answers, features=features)
+        context.monitoring.health.note(context.clock(), database_answers=database_answers, features=features)
         await asyncio.sleep(PULSE_SECONDS if database_answers else RETRY_SECONDS)
 
 
 def _none(context: Context) -> dict[str, bool]:
-    return dict.fromkeys(context.health.features, False)
+    return dict.fromkeys(context.monitoring.health.features, False)
 
 
 async def _checked(context: Context) -> tuple[bool, Mapping[str, bool]]:

@@ -26,11 +26,11 @@ async def exposition(context: Context) -> bytes:
     plain = {
         metrics.QUEUE: totals.claimable,
         metrics.OLDEST_SECONDS: 0.0 if totals.oldest is None else max(0.0, now - totals.oldest),
-        metrics.SUBSCRIBERS: context.hub.subscribers(),
+        metrics.SUBSCRIBERS: context.feed.hub.subscribers(),
         metrics.CONNECTIONS_LIMIT: context.connections.limit,
         metrics.WRITES_WAITING: context.database.waiting,
         metrics.UNWRITABLE: context.database.fault is not None,
-        metrics.LEADS: context.cluster.leadership.leads,
+        metrics.LEADS: context.features.cluster.leadership.leads,
         metrics.ARTIFACT_BYTES: totals.stored_bytes,
         metrics.DISK_FREE_BYTES: disk.free,
         metrics.DISK_BYTES: disk.total,
@@ -40,7 +40,7 @@ async def exposition(context: Context) -> bytes:
     connections: dict[Labels, int] = {(kind,): count for kind, count in context.connections.counts().items()}
     of_features = await context.database.read(context.features.read_metrics, context, now)
     labelled = {**_jobs(totals), **of_features, metrics.CONNECTIONS: connections}
-    return context.meter.text({**labelled, **{name: {(): value} for name, value in plain.items()}})
+    return context.monitoring.meter.text({**labelled, **{name: {(): value} for name, value in plain.items()}})
 
 
 def _jobs(totals: Numbers) -> Mapping[Metric, Values]:

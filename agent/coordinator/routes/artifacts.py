@@ -186,8 +186,8 @@ async def read(
         record = await artifacts.find(context, reader, artifact_id)
     # A small file is here sooner than the client would be there.
     elsewhere = redirect and record.size >= SMALLEST_REDIRECTED and request.method == "GET"
-    if elsewhere and context.artifacts.direct is not None:
-        location = context.artifacts.direct.download(record.name_in_store, record.media_type).url
+    if elsewhere and context.files.blobs.direct is not None:
+        location = context.files.blobs.direct.download(record.name_in_store, record.media_type).url
         return RedirectResponse(
             location, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
         )
@@ -208,7 +208,7 @@ async def read(
     code = status.HTTP_206_PARTIAL_CONTENT if partial else status.HTTP_200_OK
     if request.method == "HEAD":
         return Response(status_code=code, headers=headers, media_type=record.media_type)
-    chunks = await context.artifacts.read(record.name_in_store, start, length)
+    chunks = await context.files.blobs.read(record.name_in_store, start, length)
     # One message instead of several: for a small file the framework's streaming takes longer than the bytes.
     if length <= _SMALL:
         content = b"".join([chunk async for chunk in chunks])

@@ -31,6 +31,6 @@ async def health(context: ContextOf) -> Health:
         environment=context.settings.environment,
         timestamp=format_time(context.clock()),
         services=services,
-        checked_at=format_time(context.health.checked_at),
+        checked_at=format_time(context.monitoring.health.checked_at),
         log_key=context.signer.vkey,
     )

@@ -31,7 +31,7 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 
 def blob(served: Served, artifact_id: str) -> Path:
     digest = artifact_id.removeprefix("sha256:")
-    directory: Path = served.context.artifacts.root / digest[:2]
+    directory: Path = served.context.files.blobs.root / digest[:2]
     return next(directory.glob(f"{digest[2:]}*"), directory / digest[2:])
 
 

@@ -307,7 +307,7 @@ def test_files_that_a_run_stored_but_did_not_deliver_are_removed(
 
 def blob(served: Served, stored: dict[str, Any]) -> Path:
     digest = stored["artifact_id"].removeprefix("sha256:")
-    directory: Path = served.context.artifacts.root / digest[:2]
+    directory: Path = served.context.files.blobs.root / digest[:2]
     return next(directory.glob(f"{digest[2:]}*"), directory / digest[2:])
 
 

@@ -27,8 +27,8 @@ def entry(name: str, service: str, kind: str) -> CatalogueEntry:
 def _pictures(served: Served) -> None:
     """Install a service with adapters, and an adapter of another service."""
     context = served.context
-    transcription = context.services["whisper_transcription"]
-    services = cast("dict[str, ServiceDefinition]", context.services)
+    transcription = context.catalogue.services["whisper_transcription"]
+    services = cast("dict[str, ServiceDefinition]", context.catalogue.services)
     services["pictures"] = replace(
         transcription,
         service_id="pictures",
@@ -36,7 +36,7 @@ def _pictures(served: Served) -> None:
         model_field="model",
         adapters=lambda parameters: parameters["adapters"],
     )
-    catalogue = cast("dict[str, CatalogueEntry]", context.catalogue)
+    catalogue = cast("dict[str, CatalogueEntry]", context.catalogue.models)
     for name, service, kind in (
         ("landscapes", "pictures", "model"),
         ("watercolour", "pictures", "adapter"),

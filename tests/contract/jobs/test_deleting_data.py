@@ -32,7 +32,7 @@ def store(client: httpx.Client, content: bytes, name: str = "interview.mp3") -> 
 
 def blobs(served: Served) -> set[bytes]:
     """Return the contents of all files that the coordinator has stored."""
-    root: Path = served.context.artifacts.root
+    root: Path = served.context.files.blobs.root
     return {path.read_bytes() for path in root.rglob("*") if path.is_file() and path.parent != root}
 
 

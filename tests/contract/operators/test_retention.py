@@ -145,7 +145,7 @@ def test_a_deletion_that_breaks_off_is_completed_by_the_next_one(
     assert money(client) == before
     forget_old(served)
     assert (job_ids(client), money(client), problems(served)) == (set(), before, [])
-    root = served.context.artifacts.root
+    root = served.context.files.blobs.root
     assert [path for path in root.rglob("*") if path.is_file() and path.parent != root] == []
 
 

@@ -46,7 +46,7 @@ class Liar:
         self.execute("SELECT pg_advisory_lock(%s, %s)", LOCKS, SLOT)
         self.name("liar")
         self._thread.start()
-        self.until(lambda: "liar" in served.context.cluster.bus.peers)
+        self.until(lambda: "liar" in served.context.features.cluster.bus.peers)
 
     def name(self, replica_id: str, slot: int = SLOT) -> None:
         """Store an id for the replica of a slot."""
@@ -72,7 +72,7 @@ class Liar:
 
     def drain(self) -> None:
         """Wait until all messages have been handled."""
-        self._served.do(lambda context: context.cluster.bus.drain())
+        self._served.do(lambda context: context.features.cluster.bus.drain())
 
     def until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + LIMIT_SECONDS
@@ -121,7 +121,7 @@ def work(served: Served) -> None:
         assert lease["job_id"] == job_id
         assert miner.complete(lease, RESULTS).status_code == 200
         stream.until(lambda message: message["data"].get("status") == "completed")
-    ended = served.context.liveness.overdue(float("-inf"))
+    ended = served.context.monitoring.liveness.overdue(float("-inf"))
     assert ended == {}, "no task has ended"
 
 
@@ -208,7 +208,7 @@ def test_attack_live_messages_after_changes_that_do_not_exist(served: Served, li
 
 def test_attack_rows_of_members(served: Served, liar: Liar) -> None:
     """A replica whose row was changed joins again; one that has another's id, or an impossible slot, changes nothing."""
-    cluster = served.context.cluster
+    cluster = served.context.features.cluster
     mine = cluster.bus.replica_id
     liar.name(mine)
     liar.name("nobody", slot=-3)

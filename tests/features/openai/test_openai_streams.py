@@ -179,7 +179,7 @@ def test_a_slow_client_gets_the_whole_text(
     ai: OpenAI, served: Served, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pieces are lost while the coordinator is busy; the last piece has the missing text."""
-    monkeypatch.setattr(served.context.hub, "_limits", (4, 2**20))
+    monkeypatch.setattr(served.context.feed.hub, "_limits", (4, 2**20))
     letters = list(ANSWER)
     with ai.chat.completions.create(model=LLM, messages=QUESTION, stream=True) as stream:
         next(stream)
@@ -188,7 +188,7 @@ def test_a_slow_client_gets_the_whole_text(
         async def all_at_once(context: Context) -> None:
             for offset, letter in enumerate(letters):
                 data = {"kind": "token", "text": letter, "offset": offset}
-                context.hub.publish({"type": "job_event", "data": data}, lease["job_id"])
+                context.feed.hub.publish({"type": "job_event", "data": data}, lease["job_id"])
 
         served.do(all_at_once)
         miner.complete(lease, TEXT)

@@ -131,7 +131,7 @@ def test_a_store_that_only_the_coordinator_reaches_costs_nothing_but_time(
     served: Served, tmp_path: Path, s3: S3Server, bucket: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file goes through the coordinator instead."""
-    transfers = served.context.artifacts.direct
+    transfers = served.context.files.blobs.direct
     assert transfers is not None
     for name in ("upload_whole", "upload_part", "download"):
         original = getattr(transfers, name)

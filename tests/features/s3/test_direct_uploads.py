@@ -66,7 +66,7 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 
 def blobs(served: Served) -> list[str]:
     async def listed(context: Context) -> list[str]:
-        return [found.name async for batch in context.artifacts.listed() for found in batch]
+        return [found.name async for batch in context.files.blobs.listed() for found in batch]
 
     return served.do(listed)
 
@@ -236,7 +236,7 @@ def test_a_crash_while_an_upload_ends_loses_nothing(
         raise RuntimeError("crashed")
 
     with monkeypatch.context() as patched:
-        target, name = (served.context.artifacts, "size") if step == "complete" else (direct, step)
+        target, name = (served.context.files.blobs, "size") if step == "complete" else (direct, step)
         patched.setattr(target, name, crash)
         assert report(client, upload, *sent, sha256=SHA256).status_code == 500
     assert client.get(f"/v1/artifacts/{ARTIFACT}").status_code == 404

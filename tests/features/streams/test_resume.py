@@ -84,7 +84,7 @@ def test_a_slow_client_gets_a_resync_and_then_every_change(tmp_path: Path) -> No
                 assert numbers(quick.until(number(99)))[-1] == 99
             (waiting,) = {
                 len(subscription._queue)
-                for subscription in served.context.hub._topics["everybody"]
+                for subscription in served.context.feed.hub._topics["everybody"]
                 if subscription.lagged
             }
             assert waiting <= 16

@@ -59,7 +59,7 @@ def half_sent(served: Served, path: str, sent: int, offset: int = 0, **headers: 
 
 def wait_until_written(served: Served, least: int) -> None:
     """Wait until the only unfinished upload has at least so many bytes on disk."""
-    directory = served.context.artifacts.root / "uploads"
+    directory = served.context.files.blobs.root / "uploads"
     while sum(file.stat().st_size for file in directory.iterdir()) < least:
         pass
 
@@ -191,7 +191,7 @@ def test_head_finishes_an_upload_after_a_crash(
         if moved:
             patched.setattr(uploads, "_finish", crash)
         else:
-            patched.setattr(served.context.artifacts, "_publish", crash)
+            patched.setattr(served.context.files.blobs, "_publish", crash)
         assert send(client, path, 0, DATA).status_code == 503
     assert client.get(path).json()["artifact_id"] is None
     assert client.head(path, headers=TUS).headers["upload-artifact-id"] == ARTIFACT
@@ -220,7 +220,7 @@ def test_uploads_expire_a_day_after_their_last_byte(served: Served, client: http
 
     served.do(tomorrow)
     assert [client.get(each).status_code for each in (path, done, young)] == [404, 404, 200]
-    assert list((served.context.artifacts.root / "uploads").iterdir()) == []
+    assert list((served.context.files.blobs.root / "uploads").iterdir()) == []
     assert client.get(f"/v1/artifacts/{artifact_id}").content == b"abc"
 
 
@@ -229,17 +229,17 @@ def test_old_unreferenced_files_are_removed(served: Served, client: httpx.Client
     referenced = client.post("/v1/artifacts", content=DATA).json()["artifact_id"]
     path = begin(client)
     send(client, path, 0, DATA[:1000])
-    directory = served.context.artifacts.root
+    directory = served.context.files.blobs.root
     orphan, young = store_without_row(served, b"orphan"), store_without_row(served, b"young")
     (directory / "uploads" / "upload_lost").write_bytes(b"part")
     for file in directory.rglob("*"):
-        if file.is_file() and file != served.context.artifacts.path(young):
+        if file.is_file() and file != served.context.files.blobs.path(young):
             os.utime(file, (0, served.context.clock() - DAY - 10))
     assert served.do(removal.remove_orphans) == 1
     assert served.do(uploads.remove_orphans) == 1
     assert not (directory / "uploads" / "upload_lost").exists()
-    assert not served.context.artifacts.path(orphan).exists()
-    assert served.context.artifacts.path(young).exists()
+    assert not served.context.files.blobs.path(orphan).exists()
+    assert served.context.files.blobs.path(young).exists()
     assert client.get(f"/v1/artifacts/{referenced}").content == DATA
     assert offset_of(client, path) == 1000
 
@@ -247,9 +247,9 @@ def test_old_unreferenced_files_are_removed(served: Served, client: httpx.Client
 def test_no_file_is_removed_while_the_database_lists_none(served: Served) -> None:
     """The database may have been moved away, and its backup not restored yet."""
     blob = store_without_row(served, b"listed in the missing database")
-    os.utime(served.context.artifacts.path(blob), (0, 0))
+    os.utime(served.context.files.blobs.path(blob), (0, 0))
     assert served.do(removal.remove_orphans) == 0
-    assert served.context.artifacts.path(blob).exists()
+    assert served.context.files.blobs.path(blob).exists()
 
 
 def store_without_row(served: Served, content: bytes) -> str:
@@ -259,7 +259,7 @@ def store_without_row(served: Served, content: bytes) -> str:
         yield content
 
     async def store(context: Context) -> str:
-        return (await context.artifacts.store(one())).name
+        return (await context.files.blobs.store(one())).name
 
     return served.do(store)
 
@@ -267,7 +267,7 @@ def store_without_row(served: Served, content: bytes) -> str:
 def test_an_orphan_that_is_stored_again_leaves_the_new_bytes(served: Served, client: httpx.Client) -> None:
     """They have another name than the orphan."""
     orphan = store_without_row(served, DATA)
-    os.utime(served.context.artifacts.path(orphan), (0, 0))
+    os.utime(served.context.files.blobs.path(orphan), (0, 0))
     artifact_id = client.post("/v1/artifacts", content=DATA).json()["artifact_id"]
     assert served.do(removal.remove_orphans) == 1
     assert client.get(f"/v1/artifacts/{artifact_id}").content == DATA

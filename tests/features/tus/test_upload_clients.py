@@ -174,7 +174,7 @@ def test_our_client_sends_small_files_in_one_request(served: Served) -> None:
         calls: list[tuple[int, int | None]] = []
         ours.artifacts.upload(DATA[:1_000_000], progress=lambda *call: calls.append(call))
     assert calls[-1] == (1_000_000, 1_000_000)
-    directory = served.context.artifacts.root / "uploads"
+    directory = served.context.files.blobs.root / "uploads"
     assert served.do(lambda context: context.database.read(count_uploads)) == 0
     assert list(directory.iterdir()) == []
 

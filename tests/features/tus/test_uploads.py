@@ -57,7 +57,7 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 
 def files(served: Served) -> list[Path]:
     """Return the files of unfinished uploads."""
-    return list((served.context.artifacts.root / "uploads").iterdir())
+    return list((served.context.files.blobs.root / "uploads").iterdir())
 
 
 @pytest.mark.parametrize("prefix", ["/v1", "/api/v1"])

@@ -176,11 +176,11 @@ def stopped() -> Iterator[None]:
 @contextmanager
 def comparing(served: Served, cost: Any) -> Iterator[None]:
     """Have the service declare a comparer."""
-    services: dict[str, Any] = dict(served.context.services)
-    before = served.context.services
+    services: dict[str, Any] = dict(served.context.catalogue.services)
+    before = served.context.catalogue.services
     services[SERVICE] = replace(services[SERVICE], comparer=Comparer("The words are compared.", cost))
-    object.__setattr__(served.context, "services", services)
+    object.__setattr__(served.context.catalogue, "services", services)
     try:
         yield
     finally:
-        object.__setattr__(served.context, "services", before)
+        object.__setattr__(served.context.catalogue, "services", before)

@@ -37,7 +37,7 @@ from agent.coordinator.feed.hub import Hub
 from agent.coordinator.installed import EXAMINERS, FEATURES, METRICS
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Session
-from agent.coordinator.operations.context import Context, Features
+from agent.coordinator.operations.context import Catalogue, Context, Features, Files, Monitoring
 from agent.coordinator.operations.jobs import jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
@@ -167,19 +167,17 @@ class Histories(RuleBasedStateMachine):
         return Context(
             settings=settings,
             database=database,
-            hub=hub,
             feed=Feed(database, hub),
             features=Features(
                 {feature.part: feature.open(opening) for feature in FEATURES if feature.open is not None}
             ),
             dispatcher=Dispatcher(settings, database, self.clock, meter),
-            meter=meter,
-            artifacts=artifacts,
-            space=Space(self.directory / "artifacts", self.directory, reserve=0),
+            monitoring=Monitoring(meter),
+            files=Files(artifacts, Space(self.directory / "artifacts", self.directory, reserve=0), bytes(32)),
             signer=signer,
-            link_key=bytes(32),
-            services={name: runner.definition for name, runner in installed().items()},
-            catalogue=load_catalogue(),
+            catalogue=Catalogue(
+                {name: runner.definition for name, runner in installed().items()}, load_catalogue()
+            ),
             clock=self.clock,
             connections=Connections(ConnectionSettings(), meter, descriptors=1024),
         )

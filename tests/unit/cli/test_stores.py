@@ -107,12 +107,12 @@ async def disturb(context: Context, artifact_id: str) -> str:
     """Remove the bytes of an artifact, and store others without a row. Return their name."""
     name = await context.database.read(blob_of, artifact_id)
     assert name is not None
-    await context.artifacts.remove([name])
+    await context.files.blobs.remove([name])
 
     async def orphan() -> AsyncIterator[bytes]:
         yield b"orphan"
 
-    return (await context.artifacts.store(orphan())).name
+    return (await context.files.blobs.store(orphan())).name
 
 
 def test_the_doctor_explains_a_store_that_cannot_be_used(

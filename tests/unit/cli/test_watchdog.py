@@ -122,7 +122,7 @@ def test_a_coordinator_with_a_hanging_writer_sends_no_keep_alive(
 
     async def watch() -> None:
         async with coordinator(tmp_path / "data") as context:
-            watchdog = Watchdog(supervisor.notifier(BEAT_SECONDS), context.liveness, _line)
+            watchdog = Watchdog(supervisor.notifier(BEAT_SECONDS), context.monitoring.liveness, _line)
             watchdog.ready("idle")
             async with watchdog.running():
                 await supervisor.until("WATCHDOG=1")
@@ -150,7 +150,9 @@ def test_a_coordinator_with_a_failed_task_sends_no_keep_alive(
     async def watch() -> None:
         async with coordinator(tmp_path / "data") as context:
             await asyncio.sleep(0)
-            async with Watchdog(supervisor.notifier(BEAT_SECONDS), context.liveness, _line).running():
+            async with Watchdog(
+                supervisor.notifier(BEAT_SECONDS), context.monitoring.liveness, _line
+            ).running():
                 received = await supervisor.until("STATUS=Not responding")
         assert "STATUS=Not responding (log: it ended (KeyError))" in received
         assert "WATCHDOG=1" not in received

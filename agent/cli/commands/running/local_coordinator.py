@@ -118,7 +118,7 @@ async def _started(server: CoordinatorServer, serving: asyncio.Task[None], conte
                     raise ConfigurationError("The HTTP server did not start. See its log.")
                 await asyncio.sleep(0.005)
     except TimeoutError:
-        reason = context.cluster.obstacle or "its database answers too slowly"
+        reason = context.features.cluster.obstacle or "its database answers too slowly"
         message = (
             f"The coordinator did not start within {START_SECONDS:.0f} s: {reason}. Check the database's server (database.url) and the load "
             "of both machines, and start it again."

@@ -113,7 +113,7 @@ async def _coordinate(settings: Settings) -> None:
     stopped = asyncio.Event()
     async with _coordinator(settings) as local:
         on_signals(stopped.set)
-        watchdog = Watchdog(Notifier(), local.context.liveness, local.describe)
+        watchdog = Watchdog(Notifier(), local.context.monitoring.liveness, local.describe)
         _ready(settings, _content(local.url, None, local, miner_key=None))
         typer.echo(await local.dashboard(miner_id=None))
         watchdog.ready(await local.describe())
@@ -150,7 +150,7 @@ async def _mine(
     gc.enable()
 
     settings = reading.settings
-    liveness = local.context.liveness if local else Liveness()
+    liveness = local.context.monitoring.liveness if local else Liveness()
     # Outlives the daemons below: an engine takes long to probe, and most of them are the same after a change.
     probes = ProbeResults()
     daemon = Daemon(settings, url, token, liveness=liveness, reading=reading, probes=probes)

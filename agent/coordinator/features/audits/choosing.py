@@ -149,7 +149,7 @@ def unprovable(context: Context, record: JobRecord) -> str | None:
     """Return why no audit of a job can prove anything, None if one can."""
     if record.is_opaque:
         return UNPROVEN_SEALED
-    definition = context.services.get(record.service)
+    definition = context.catalogue.services.get(record.service)
     if definition is None or definition.unprovable is None:
         return None
     try:

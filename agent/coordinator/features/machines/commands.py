@@ -143,7 +143,7 @@ def _hints(connection: Connection, context: Context, miner_id: str, beat: Heartb
 
 
 def _could_fetch(context: Context, offer: dict[str, Any], model: str) -> bool:
-    entry = context.catalogue.get(model)
+    entry = context.catalogue.models.get(model)
     return (
         offer["downloadable"]
         and entry is not None

@@ -43,7 +43,7 @@ def _show(connection: Connection, context: Context, caller: Caller, miner_id: st
     kind = "cuda" if capabilities.gpus else "cpu"
     prices = []
     for service, offer in capabilities.services.items():
-        definition = context.services.get(service)
+        definition = context.catalogue.services.get(service)
         setting = reported.prices.get(service)
         prices.append(
             ServicePrice(

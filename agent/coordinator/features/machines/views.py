@@ -168,7 +168,7 @@ def _service(service_id: str, offer: Json, unit: str | None) -> MinerService:
 
 def _unit(context: Context, service_id: str, capabilities: Json) -> str | None:
     """Return the unit in which the service is metered on this machine; None for a service that only the miner knows."""
-    definition = context.services.get(service_id)
+    definition = context.catalogue.services.get(service_id)
     return None if definition is None else definition.unit_on("cuda" if capabilities["gpus"] else "cpu")
 
 
@@ -230,7 +230,7 @@ def _overview(connection: Connection, context: Context) -> Overview:
                 joined_at=format_time(member.joined_at),
                 leads=member.leads,
             )
-            for member in sorted(context.cluster.members)
+            for member in sorted(context.features.cluster.members)
         ],
     )
 

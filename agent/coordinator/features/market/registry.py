@@ -46,7 +46,7 @@ async def services(context: Context, *, category: str | None, search: str | None
     """Return all services, or those of a category, or those with a text in name, description or tags. Case is ignored."""
     definitions = [
         definition
-        for definition in context.services.values()
+        for definition in context.catalogue.services.values()
         if (category is None or definition.category.casefold() == category.casefold())
         and (search is None or _mentions(definition, search.casefold()))
     ]
@@ -91,7 +91,7 @@ def requirements(context: Context, service_id: str) -> ServiceRequirements:
             vram_min=entry.vram_min,
             memory=entry.memory,
         )
-        for entry in context.catalogue.values()
+        for entry in context.catalogue.models.values()
         if entry.service == definition.service_id
     ]
     return ServiceRequirements(
@@ -102,10 +102,10 @@ def requirements(context: Context, service_id: str) -> ServiceRequirements:
 def _find(context: Context, service_id: str) -> ServiceDefinition:
     # Services were once written with hyphens in addresses, and both forms are the same service.
     name = service_id.replace("-", "_")
-    definition = context.services.get(name)
+    definition = context.catalogue.services.get(name)
     if definition is None:
         # The error names all services, since there are few and the caller has to choose one.
-        service_ids = sorted(context.services)
+        service_ids = sorted(context.catalogue.services)
         raise NotFound(
             f"There is no service {service_id!r}.{hint(name, service_ids)}.",
             {"service_id": service_id, "known": service_ids},
@@ -160,7 +160,7 @@ def _model_warnings(
         if near is not None:
             yield field, f"did you mean {near}?"
     elif offered.online and model not in offered.ready:
-        entry = context.catalogue.get(model)
+        entry = context.catalogue.models.get(model)
         fetched = offered.downloads and entry is not None and entry.fetchable
         effect = "a miner would fetch it first" if fetched else "a job would wait for a miner that has it"
         yield field, f"no online miner has the model {model}; {effect}"

@@ -54,7 +54,7 @@ async def services(context: Context) -> ServiceSupplyList:
     return ServiceSupplyList(
         services=[
             await _service(context, definition, _offers(available, definition.service_id), measured)
-            for definition in context.services.values()
+            for definition in context.catalogue.services.values()
         ]
     )
 
@@ -103,7 +103,7 @@ def _model(
     measured: Estimates,
     downloads: bool,
 ) -> ModelSupply:
-    entry = context.catalogue.get(name)
+    entry = context.catalogue.models.get(name)
     return ModelSupply(
         name=name,
         downloadable=downloads and entry is not None and entry.fetchable,
@@ -156,7 +156,7 @@ def _miner(connection: Connection, context: Context, record: MinerRecord) -> Mar
         services=[
             _offered(definition, offer, device)
             for service_id, offer in capabilities["services"].items()
-            if (definition := context.services.get(service_id)) is not None
+            if (definition := context.catalogue.services.get(service_id)) is not None
         ],
     )
 

@@ -132,7 +132,9 @@ def _create(connection: Connection, context: Context, offer: Offer) -> None:
     capabilities = capabilities_of(miner_of(connection, offer.miner_id))
     errors = broken(offer, capabilities)
     kind = kind_of(offer.job_type)
-    if (kind in context.services and kind not in capabilities.services) or not capabilities.services:
+    if (
+        kind in context.catalogue.services and kind not in capabilities.services
+    ) or not capabilities.services:
         offered = ", ".join(sorted(capabilities.services)) or "nothing"
         errors["job_type"] = f"this miner does not offer the service; it currently offers {offered}"
     if errors:

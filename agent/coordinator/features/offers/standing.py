@@ -45,7 +45,7 @@ def _refresh(connection: Connection, context: Context, miner_id: str, capabiliti
         service: to_units(offered.unit_price)
         for service, offered in capabilities.services.items()
         # The coordinator has no unit for services that it does not know.
-        if service in context.services
+        if service in context.catalogue.services
     }
     by_service = store.standing(connection, miner_id)
     now = context.clock()

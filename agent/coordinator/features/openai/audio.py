@@ -215,7 +215,7 @@ async def subtitles(
     if not written:
         raise invalid_results(submission)
     record = await made_file(submission, written[0].artifact_id)
-    return await submission.context.artifacts.read(record.name_in_store, 0, record.size)
+    return await submission.context.files.blobs.read(record.name_in_store, 0, record.size)
 
 
 def _segments(segments: list[Segment]) -> list[TimedSegment]:

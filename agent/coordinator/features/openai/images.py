@@ -186,7 +186,7 @@ async def _encode(
     for number, (image, file) in enumerate(images):
         yield (b"," if number else b"") + b'{"seed":%d,"b64_json":"' % image.seed
         remainder = b""
-        async for piece in await context.artifacts.read(file.name_in_store, 0, file.size):
+        async for piece in await context.files.blobs.read(file.name_in_store, 0, file.size):
             data = remainder + piece
             complete = len(data) - len(data) % 3  # base64 encodes three bytes at a time
             remainder = data[complete:]

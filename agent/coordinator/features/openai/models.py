@@ -44,7 +44,7 @@ async def find_all(context: Context) -> ModelList:
     """Return the models for text, embeddings, speech and images, in this order."""
     models: dict[str, Model] = {}
     for service_id in SERVICES:
-        definition = context.services.get(service_id)
+        definition = context.catalogue.services.get(service_id)
         supplied = await supply.models(context, service_id)
         for name in await known_models(context, definition) if definition else ():
             # If two services know a model by the same name, the first counts, since a request names only the model.
@@ -61,7 +61,7 @@ async def find(context: Context, name: str) -> Model:
 
 
 def _model(context: Context, name: str, service_id: str, supplied: Cheapest) -> Model:
-    entry = context.catalogue.get(name)
+    entry = context.catalogue.models.get(name)
     owner, slash, _ = (entry.repository if entry and entry.repository else "").partition("/")
     return Model(
         id=name,

@@ -53,7 +53,7 @@ class AnswerSubmission:
 
 def service(context: Context, service_id: str) -> ServiceDefinition:
     """Return the definition of a service. Raises `NotFound` if its runner is not installed."""
-    definition = context.services.get(service_id)
+    definition = context.catalogue.services.get(service_id)
     if definition is None:
         raise NotFound(f"This coordinator has no service {service_id}.", {"service_id": service_id})
     return definition

@@ -69,9 +69,9 @@ class NewFile:
 
 def transfers(context: Context) -> DirectTransfers:
     """Return the store's side of direct uploads. Raises `NotFound` if there is none."""
-    if context.artifacts.direct is None:
+    if context.files.blobs.direct is None:
         raise NotFound("This coordinator stores files itself: send them to /v1/artifacts or /v1/uploads.")
-    return context.artifacts.direct
+    return context.files.blobs.direct
 
 
 async def begin(context: Context, who: Caller | Session, file: NewFile) -> DirectUpload:
@@ -147,7 +147,7 @@ def _reserve(
             f"You have {limit} unfinished uploads, which is the limit. Finish or delete some."
         )
     for budget in budgets:
-        budget.check(connection, record.size, context.space)
+        budget.check(connection, record.size, context.files.space)
     store.add(connection, record)
     return record
 
@@ -263,7 +263,7 @@ async def _complete(context: Context, record: DirectUploadRecord) -> None:
             await _remove(context, record)
             raise
     # The store does not check the size of a file, and the client might have sent less than it announced.
-    size = await context.artifacts.size(record.blob)
+    size = await context.files.blobs.size(record.blob)
     if size != record.size:
         await _remove(context, record)
         raise Conflict(
@@ -274,7 +274,7 @@ async def _complete(context: Context, record: DirectUploadRecord) -> None:
 
 async def _digest(context: Context, record: DirectUploadRecord) -> str:
     digest = hashlib.sha256()
-    async for piece in await context.artifacts.read(record.blob, 0, record.size):
+    async for piece in await context.files.blobs.read(record.blob, 0, record.size):
         # Hashing megabytes would hold up every other request.
         await asyncio.to_thread(digest.update, piece)
     return digest.hexdigest()
@@ -329,7 +329,7 @@ async def _remove(context: Context, record: DirectUploadRecord) -> None:
 
 
 async def _abort(context: Context, record: DirectUploadRecord) -> None:
-    direct = context.artifacts.direct
+    direct = context.files.blobs.direct
     if direct is not None and record.multipart_id is not None and record.state != store.STORED:
         with suppress(ServiceUnavailable):  # the sweep of orphans aborts it
             await direct.abort(record.blob, record.multipart_id)

@@ -72,7 +72,7 @@ class StoredParts(RequestBody):
 )
 async def offer(context: ContextOf, _: ClientOrSession) -> DirectTransferOffer:
     """If not, the other calls answer 404, and files are sent to `/v1/artifacts` or `/v1/uploads`, as always possible."""
-    direct_transfers = context.artifacts.direct
+    direct_transfers = context.files.blobs.direct
     max_in_one_request = (
         direct_transfers.max_whole if direct_transfers is not None and direct_transfers.verifies_sha256 else 0
     )

@@ -115,14 +115,14 @@ def _create(connection: Connection, context: Context, upload: UploadRecord) -> N
         raise RateLimitExceeded(
             f"You have {limit} unfinished uploads, which is the limit. Finish or delete some."
         )
-    context.space.check_disk(upload.length or 0)
+    context.files.space.check_disk(upload.length or 0)
     _check_quota(connection, context, upload.account_id, upload.length or 0)
     store.add(connection, upload)
 
 
 def _check_quota(connection: Connection, context: Context, account_id: str, size: int) -> None:
     """Check the quota for `size` bytes. An upload of known length is counted whole at once, so that its parts always fit."""
-    quota.account_budget(context, account_id).check(connection, size, context.space)
+    quota.account_budget(context, account_id).check(connection, size, context.files.space)
 
 
 async def find(context: Context, caller: Caller, upload_id: str) -> UploadRecord:

@@ -79,4 +79,4 @@ def _url(context: Context, link: SignedLink) -> str:
 def _sign(context: Context, link: SignedLink) -> str:
     """Return a keyed BLAKE2b (RFC 7693) of the link. Neither ids nor media types contain line breaks."""
     message = f"{link.artifact_id}\n{link.expires}\n{link.media_type or ''}".encode()
-    return hashlib.blake2b(message, key=context.link_key, person=_PURPOSE, digest_size=32).hexdigest()
+    return hashlib.blake2b(message, key=context.files.link_key, person=_PURPOSE, digest_size=32).hexdigest()

@@ -121,7 +121,7 @@ class Reservation:
 
     async def cover(self, size: int) -> None:
         """Reserve enough for a body of `size` bytes. Raises `PayloadTooLarge`, `InsufficientStorage`."""
-        self._context.space.check_disk(size - self._arrived)
+        self._context.files.space.check_disk(size - self._arrived)
         self._arrived = size
         if size > self._reserved:
             try:
@@ -131,7 +131,7 @@ class Reservation:
 
     async def reserve(self, size: int) -> None:
         """Reserve a whole body of known length. Raises as `cover` does."""
-        self._context.space.check_disk(size)
+        self._context.files.space.check_disk(size)
         await self._grow(size)
 
     async def _grow(self, size: int) -> None:
@@ -144,11 +144,11 @@ class Reservation:
         """Hold `size` bytes. If the transaction is run again, they are held already."""
         size -= self._growth
         for budget in self._budgets:
-            budget.check(connection, size, self._context.space)
+            budget.check(connection, size, self._context.files.space)
         with self._lock:
             # The request may have ended while this waited; nobody would release these bytes again.
             if not self._released:
-                self._context.space.hold(self._owners, size)
+                self._context.files.space.hold(self._owners, size)
                 self._held += size
                 self._growth += size
 
@@ -156,7 +156,7 @@ class Reservation:
         """Release the reservation of the first `size` bytes, which the database counts from now on."""
         with self._lock:
             fewer = min(self._held, size - self._recorded)
-            self._context.space.hold(self._owners, -fewer)
+            self._context.files.space.hold(self._owners, -fewer)
             self._held -= fewer
         self._recorded = size
 
@@ -164,7 +164,7 @@ class Reservation:
         """Release the rest of the reservation."""
         with self._lock:
             self._released = True
-            self._context.space.hold(self._owners, -self._held)
+            self._context.files.space.hold(self._owners, -self._held)
             self._held = 0
 
 
@@ -195,7 +195,7 @@ async def receiving(
     if size is not None and size > limit:
         raise PayloadTooLarge(f"An artifact may have at most {limit} bytes.", {"limit": limit})
     async with reserving(context, budgets, size) as reservation:
-        stored = await context.artifacts.store(chunks, reservation.cover)
+        stored = await context.files.blobs.store(chunks, reservation.cover)
         try:
             yield stored
         finally:

@@ -24,7 +24,7 @@ async def discard(context: Context) -> None:
     """Remove the blobs that deleted rows referred to. If the store does not answer, the upkeep tries again."""
     try:
         while names := await context.database.read(blobs.removed, BATCH):
-            await context.artifacts.remove(names)
+            await context.files.blobs.remove(names)
             await context.database.write(blobs.forget, names)
     except ServiceUnavailable as error:
         log.warning("blobs_not_removed", reason=error.message)
@@ -39,7 +39,7 @@ async def discard_redundant(context: Context, artifact_id: str, name: str) -> No
 async def remove(context: Context, names: Iterable[str]) -> None:
     """Remove blobs that no row refers to. If the store does not answer, the sweep of orphans removes them."""
     try:
-        await context.artifacts.remove(list(names))
+        await context.files.blobs.remove(list(names))
     except ServiceUnavailable as error:
         log.warning("blobs_not_removed", reason=error.message)
 
@@ -48,7 +48,7 @@ async def settle_run_outputs(context: Context) -> None:
     """Remove files of ended runs that are no longer needed, and charge their jobs' visible checkpoints to the accounts."""
     visible = {
         service_id
-        for service_id, definition in context.services.items()
+        for service_id, definition in context.catalogue.services.items()
         if definition.checkpoints is not None and definition.checkpoints.outputs
     }
     while await context.database.write(
@@ -74,15 +74,15 @@ async def remove_orphans(context: Context) -> int:
     written_before = context.clock() - context.settings.orphan_seconds
     # A direct upload has its row before its URL, and other files in a bucket appear when they are complete. So what has no row was mostly
     # stored by a URL that outlived its file, and no quota counts it.
-    direct = context.artifacts.direct is not None
+    direct = context.files.blobs.direct is not None
     unowned = max(written_before, context.clock() - DIRECT_SECONDS) if direct else written_before
-    removed = await context.artifacts.sweep(written_before)
-    async for batch in context.artifacts.listed():
+    removed = await context.files.blobs.sweep(written_before)
+    async for batch in context.files.blobs.listed():
         old_names = [blob.name for blob in batch if blob.modified < unowned]
         for start in range(0, len(old_names), BATCH):
             names = old_names[start : start + BATCH]
             orphans = sorted(set(names) - await context.database.read(known_blobs, names))
-            await context.artifacts.remove(orphans)
+            await context.files.blobs.remove(orphans)
             removed += len(orphans)
     if removed:
         log.warning("orphaned_files_removed", count=removed)

@@ -31,7 +31,7 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
     """Return a job with its parameters and inputs. Raises `JobNotFound`, also for another account's job."""
     record, fields, spec, stored = await context.database.peek(_read, caller, job_id)
     described = jobs.described(record, fields, await jobs.estimates_for(context, record), context.clock())
-    definition = context.services.get(record.service)
+    definition = context.catalogue.services.get(record.service)
     parameters, files = spec["parameters"], spec["files"]
     if files:
         # A signed address has its password in the query, which must not appear in every answer about the job.

@@ -27,8 +27,8 @@ def situation(
     units: Decimal | None = None,
 ) -> Situation:
     """Return the situation of jobs of a service and model, whose requests determine `units`."""
-    definition = context.services.get(service)
-    entry = None if model is None else context.catalogue.get(model)
+    definition = context.catalogue.services.get(service)
+    entry = None if model is None else context.catalogue.models.get(model)
     return Situation(
         miners,
         context.clock(),

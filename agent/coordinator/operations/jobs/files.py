@@ -71,7 +71,7 @@ def _awaited_field(context: Context, record: JobRecord, name: str) -> tuple[str,
     if record.life.state is not JobState.SUBMITTED or record.missing_files is None:
         raise Conflict(f"Job {record.job_id} does not wait for a file.", {"status": record.life.state.value})
     missing: list[str] = json.loads(record.missing_files)
-    upload_field = context.services[record.service].upload_field
+    upload_field = context.catalogue.services[record.service].upload_field
     path = upload_field(json.loads(record.spec)["parameters"], name) if upload_field else missing[0]
     if path not in missing:
         raise Conflict(f"The job does not wait for a file for {path}.", {"missing_files": missing})
@@ -120,4 +120,4 @@ def _name(connection: Connection, context: Context, record: JobRecord, spec: Map
         for file in artifact_store.inputs_of(connection, record.job_id)
         if file.file_name is not None
     }
-    return derived(context.services[record.service], spec["parameters"], spec["files"], names)
+    return derived(context.catalogue.services[record.service], spec["parameters"], spec["files"], names)

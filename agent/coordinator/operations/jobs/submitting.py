@@ -103,7 +103,7 @@ async def add(
     repeatable = _repeatable(key, request)
     record = _new_record(context, account_of(caller), submission)
     if record.quota_bytes:
-        context.space.check_database(record.quota_bytes)
+        context.files.space.check_database(record.quota_bytes)
     # `wait` is the client's wish to wait for a miner that may come later.
     if not submission.options.wait:
         await _require_feasible(context, record, submission, repeatable)
@@ -240,7 +240,9 @@ def _admitted(
             retry_after=QUEUE_RETRY_SECONDS,
         )
     if record.quota_bytes:
-        quota.account_budget(context, account_id).check(connection, large + record.quota_bytes, context.space)
+        quota.account_budget(context, account_id).check(
+            connection, large + record.quota_bytes, context.files.space
+        )
     if inputs:
         inputs = _named(connection, account_id, inputs)
         if not record.name_given:

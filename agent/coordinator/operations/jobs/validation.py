@@ -97,9 +97,9 @@ def specify(spec: Mapping[str, Any]) -> tuple[str, str]:
 
 def service_of(context: Context, job_type: str) -> ServiceDefinition:
     """Return the service of a job type. Raises `InvalidJobType`, which lists the known types."""
-    definition = context.services.get(job_type.replace("-", "_"))
+    definition = context.catalogue.services.get(job_type.replace("-", "_"))
     if definition is None:
-        service_ids = sorted(context.services)
+        service_ids = sorted(context.catalogue.services)
         raise InvalidJobType(
             f"{job_type!r} is not a job type of this network.{hint(job_type.replace('-', '_'), service_ids)}.",
             {"type": job_type, "known": service_ids},
@@ -302,7 +302,7 @@ def _model(
 
 def is_model(context: Context, definition: ServiceDefinition, models: frozenset[str], name: str) -> bool:
     """Return whether a job of this service may name a model, as `model_names` lists them."""
-    entry = context.catalogue.get(name)
+    entry = context.catalogue.models.get(name)
     kind = entry.kind if entry is not None and entry.service == definition.service_id else None
     return kind == "model" or (name in models and kind != "adapter")
 
@@ -333,7 +333,9 @@ def adapter_names(context: Context, definition: ServiceDefinition) -> list[str]:
 
 def _of_service(context: Context, service_id: str, kind: str) -> set[str]:
     return {
-        name for name, entry in context.catalogue.items() if (entry.service, entry.kind) == (service_id, kind)
+        name
+        for name, entry in context.catalogue.models.items()
+        if (entry.service, entry.kind) == (service_id, kind)
     }
 
 
@@ -360,7 +362,7 @@ def _check_needs(
     prefix: str,
     errors: Errors,
 ) -> None:
-    entry = context.catalogue.get(model or "")
+    entry = context.catalogue.models.get(model or "")
     if entry is None or entry.service != definition.service_id:
         return
     lacking = [value for feature, value in needs if feature in entry.lacks]

@@ -108,7 +108,7 @@ async def complete(context: Context, session: Session, job_id: str, request: Run
         await context.database.write(_note_refused, session, job_id, request.fence, context.clock())
         raise
     if accepted.seconds is not None:
-        context.meter.observe(RUN_SECONDS, accepted.seconds, delivery.statement.service)
+        context.monitoring.meter.observe(RUN_SECONDS, accepted.seconds, delivery.statement.service)
         log.info(
             "job_completed",
             job_id=job_id,
@@ -327,7 +327,7 @@ def _check_against_lease(
 ) -> None:
     unit_price = from_units(record.unit_price or 0)
     price = job_price(statement.units, unit_price, from_units(record.max_cost))
-    definition = context.services[record.service]
+    definition = context.catalogue.services[record.service]
     # All fields are compared before any is refused, so that a runner's author learns of all mistakes at once.
     expected: dict[str, tuple[Any, Any]] = {
         "job_id": (statement.job_id, record.job_id),

@@ -180,7 +180,7 @@ async def expire_due(context: Context) -> int:
     if not await context.database.read(running.anything_due, now, files_before, unfinished):
         return 0
     expired, abandoned = await context.database.write(_expire_due, now, files_before, unfinished)
-    context.meter.count(LEASES_EXPIRED, amount=len(expired))
+    context.monitoring.meter.count(LEASES_EXPIRED, amount=len(expired))
     if any(life.state is JobState.SUBMITTED for life in expired):
         context.dispatcher.job_waiting()
     return len(expired) + abandoned

@@ -13,7 +13,7 @@ from agent.core.values.quantities import UNIT_DECIMALS
 
 def most_units(context: Context, record: JobRecord, seconds: float) -> Decimal | None:
     """Return how many units a run can meter in this time, or None if neither the time nor the request limits them."""
-    definition = context.services[record.service]
+    definition = context.catalogue.services[record.service]
     limits = []
     if definition.unit_is_time:
         limits.append(round(Decimal(max(0.0, seconds)), UNIT_DECIMALS))

@@ -117,7 +117,7 @@ async def register(context: Context, request: Registration) -> Registered:
     )
     token = f"{SESSION_PREFIX}{miner.miner_id}.{miner.session}.{secret}"
     context.caches.forget_sessions()
-    context.meter.count(REGISTRATIONS)
+    context.monitoring.meter.count(REGISTRATIONS)
     context.dispatcher.end_connections(
         miner.miner_id, StaleSession("A newer session of this miner has begun."), newer_session=miner.session
     )

@@ -121,7 +121,7 @@ async def collect(context: Context) -> int:
     async def read(root: str) -> None:
         decided = await context.database.write(_collect, context, root, FollowUp.of(context))
         for kind, verdict in decided:
-            context.meter.count(VERDICTS, kind, verdict)
+            context.monitoring.meter.count(VERDICTS, kind, verdict)
 
     await one_by_one(roots, read)
     return len(roots)

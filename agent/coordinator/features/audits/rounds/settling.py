@@ -37,7 +37,7 @@ async def settle(context: Context) -> int:
 
     async def follow(root: str) -> None:
         for role in await context.database.write(_settle, context, root):
-            context.meter.count(SANCTIONS, role)
+            context.monitoring.meter.count(SANCTIONS, role)
 
     await one_by_one(roots, follow)
     return len(roots)

@@ -162,7 +162,7 @@ def routes(context: Context) -> list[BaseRoute]:
     """Return the routes of the pages; none if the settings disable the dashboard."""
     if not context.settings.dashboard:
         return []
-    direct = context.artifacts.direct
+    direct = context.files.blobs.direct
     return [
         Route("/", _to_dashboard),
         Route("/dashboard", _to_dashboard),
