@@ -154,7 +154,7 @@ def main() -> None:
     try:
         app(prog_name="aitbc-agent")
     except (AgentError, AITBCError, OSError) as error:
-        # Indented, so that each line of an error can still be told from the next error in a log.
+        # Indented, so that each line of an error can still be distinguished from the next error in a log.
         first, *further_lines = str(error).splitlines() or [type(error).__name__]
         typer.echo("\n  ".join([f"aitbc-agent: {first}", *further_lines]), err=True)
         sys.exit(error.exit_code if isinstance(error, AgentError) else 1)

@@ -31,7 +31,7 @@ log = structlog.get_logger()
 @asynccontextmanager
 async def background_tasks(context: Context) -> AsyncIterator[None]:
     """Run the dispatcher, the upkeep and the other tasks. At the end, cancel them and close the database."""
-    # First of all: a replica must know its place in the cluster before it may write or lead.
+    # First of all: a replica must be a member of the cluster before it may write or lead.
     tasks = [_watched(context, "cluster", _take_part(context))]
     leading: list[asyncio.Task[None]] = []
     try:

@@ -179,7 +179,7 @@ class Connections:
 
     def _end(self, connection: Connection, reason: str, now: float) -> None:
         self.closed(reason, now, connection.address)
-        # Now and not when the socket has closed, which takes a turn of the event loop: its place is needed at once.
+        # Now and not when the socket has closed, which takes a turn of the event loop: its slot is needed at once.
         self.leave(connection)
         connection.close()
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import agent.coordinator.installed  # noqa: F401 - declares the tables of features
 from agent.core.market.ledger import ISSUED, available, earned, escrow
 from agent.core.values.quantities import make_id
 from measuring.miner import capabilities
@@ -171,7 +172,7 @@ class History:
         rows.add(
             "jobs", job_id=job_id, account_id=account, service=service, type=service, name=f"talk-{self._random.randrange(10_000)}.mp3", name_given=0, model=model,
             spec=spec, spec_digest=hashlib.sha256(spec.encode()).hexdigest(), cpu_millis=0, memory=0, gpus=0, priority=self._random.choice((0, 0, 0, 5)),
-            max_cost=HELD, fee_ppm=0, requested_miner_id=None, offer_id=None, agreed_price=None, missing_files=None,
+            max_cost=HELD, fee_ppm=0, requested_miner_id=None, agreed_price=None, missing_files=None,
             created_at=moment, state=state, timeout_seconds=3600.0, max_attempts=3, attempts=int(state != "submitted"),
             fence=int(state != "submitted"), miner_id=miner, lease_session=lease.get("session"),
             lease_assigned_at=lease.get("assigned_at"), lease_expires_at=lease.get("expires_at"),

@@ -159,8 +159,11 @@ def generate(
         "--request-timeout=20",
         "--no-shrink",
     ]
+    # Schemathesis itself waits 10 s for the document, which a busy machine may exceed.
+    document = directory / "openapi.json"
+    document.write_bytes(httpx.get(f"{served.url}/v1/openapi.json", timeout=120).content)
     return subprocess.run(
-        [*program, f"{served.url}/v1/openapi.json", *options, *arguments],
+        [*program, document, "--url", served.url, *options, *arguments],
         env=environment, cwd=directory, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
 

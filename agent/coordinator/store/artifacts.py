@@ -169,7 +169,7 @@ def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) 
 
 def ensure(connection: Connection, artifact_id: str, size: int, now: float, blob: str | None = None) -> None:
     """Record that the artifact exists, with its bytes in `blob` unless another blob has them. May be repeated."""
-    # Another transaction may be removing the same artifact, because its last reference has gone.
+    # Another transaction may be removing the same artifact, because its last reference was deleted.
     locks.artifacts(connection, [artifact_id])
     if artifact_id not in known(connection, [artifact_id]):
         values = {"artifact_id": artifact_id, "size": size, "created_at": now, "blob": blob}

@@ -228,7 +228,7 @@ def _error(entry: dict[str, Any]) -> str | None:
             fields = " ".join(f"{name}={value}" for name, value in event.items() if name not in hidden)
             sentence = f"{event.get('event')} {fields}".rstrip()
     except ValueError:
-        # Messages of systemd about the unit are not JSON, and tell why the agent never got as far as its own log.
+        # Messages of systemd about the unit are not JSON, and show why the agent never got as far as its own log.
         from_systemd = "UNIT" in entry or "USER_UNIT" in entry
         if message.startswith("aitbc-agent: ") or (
             from_systemd and int(entry.get("PRIORITY", 6)) <= _WARNING

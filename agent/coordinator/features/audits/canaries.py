@@ -155,7 +155,7 @@ def _submit(connection: Connection, context: Context, canary_id: str, draw: Cana
         return
     now, settings = context.clock(), context.settings.audits
     mean = DAY_SECONDS / settings.canaries_per_day * len(canaries.find_all(connection))
-    # Exponentially distributed pauses: from the time of the last canary, nobody can tell when the next one comes.
+    # Exponentially distributed pauses: from the time of the last canary, nobody can predict the next one.
     next_due = now - mean * math.log(1.0 - draw.pause)
     # A new canary is only given a time at first; otherwise it would come right after it was created.
     source = None if canary.due_at is None else jobs.find(connection, canary.job_id)

@@ -164,7 +164,7 @@ def take_back(
     payment = ledger.payment_id(job_id)
     pay = audits.earned_by(connection, payment, earned(miner_id))
     fee = audits.earned_by(connection, payment, FEES)
-    # Both bear their share of what is kept, in proportion to what they got.
+    # Both bear their share of what is retained, in proportion to what they got.
     if (paid := pay + fee) and keep:
         pay, fee = (max(0, part - part * keep // paid) for part in (pay, fee))
     # A payout at the same time could otherwise reserve the same money.

@@ -35,7 +35,7 @@ def run_wrote(
     space = settings.max_job_log - store.size_of(connection, record.job_id, fence)
     added, cut = [], run_log.truncated
     for line in _lines(record, run_log, now):
-        # The beginning is kept while the run lasts; at its end, the miner sends what is worth keeping of the whole.
+        # The beginning is stored while the run lasts; at its end, the miner sends a selection of the whole.
         if line.size > space:
             cut = True
             break

@@ -76,7 +76,7 @@ def _parsed(settings: CoordinatorSettings, filters: Sequence[str]) -> list[Label
 async def counts(context: Context, caller: Caller, key: str | None, limit: int) -> LabelCounts:
     """Return the labels of the caller's jobs with the number of jobs that have each; for an administrator those of all accounts."""
     account_id = None if caller.role is Role.ADMIN else account_of(caller)
-    # One more than is shown tells whether there are others.
+    # One more than is shown shows whether there are others.
     labels = await context.database.read(store.counts, account_id=account_id, key=key, limit=limit + 1)
     return LabelCounts(
         labels=[LabelCount(key=label.key, value=label.value, jobs=label.jobs) for label in labels[:limit]],

@@ -57,12 +57,12 @@ class Examination:
     problems: list[Problem] = field(default_factory=list)
     _counts: Counter[str] = field(default_factory=Counter)
 
-    def find(self, kind: str, place: str, message: str) -> None:
+    def find(self, kind: str, source: str, message: str) -> None:
         """Add a problem."""
         self._counts[kind] += 1
         # One cause can damage every leaf, and nobody reads a million lines.
         if self._counts[kind] <= NAMED:
-            self.problems.append(Problem(kind, place, message))
+            self.problems.append(Problem(kind, source, message))
 
     def summarise(self) -> None:
         """Add the total number of problems of each kind that has too many to list."""
@@ -104,14 +104,14 @@ def _promises(
     promises = []
     for record in store.all_checkpoints(connection):
         result.checkpoints += 1
-        place = f"checkpoint of {record.size} leaves"
+        source = f"checkpoint of {record.size} leaves"
         checkpoint = Checkpoint(origin, record.size, record.root)
         try:
             if open_checkpoint(record.note, log_key) != checkpoint:
-                result.find("checkpoint", place, "the signed note differs from the row")
+                result.find("checkpoint", source, "the signed note differs from the row")
         except VerificationError as error:
-            result.find("checkpoint", place, str(error))
-        promises.append((place, checkpoint))
+            result.find("checkpoint", source, str(error))
+        promises.append((source, checkpoint))
     promises += [(name, checkpoint) for name, checkpoint in checkpoints.items()]
     # By size, so that one pass over the leaves checks them all.
     return sorted(promises, key=lambda item: item[1].size)
@@ -141,10 +141,10 @@ class _Tree:
             if len(page) < TILE_WIDTH:
                 break
         self._examine_tiles()
-        for place, checkpoint in self._promises:
+        for source, checkpoint in self._promises:
             result.find(
                 "truncated",
-                place,
+                source,
                 f"it is signed for {checkpoint.size} leaves, but the log has only {result.leaves}",
             )
         leaf_count = store.count_leaves(self._connection)
@@ -177,7 +177,7 @@ class _Tree:
         tile_hashes = split_hashes(content)
         stored = []
         for leaf, number in zip(page, range(first, first + len(page)), strict=True):
-            # A gap: from here on, no leaf is at the place that was signed.
+            # A gap: from here on, no leaf has the number that was signed.
             if leaf.index != number:
                 break
             # Tiles and receipts are both examined: which of them was changed is seen from the signed root.
@@ -191,10 +191,10 @@ class _Tree:
             self._result.leaves += 1
             self._keep_promises()
         if len(tile_hashes) > len(stored):
-            place = Tile(0, first // TILE_WIDTH, len(tile_hashes)).path
+            source = Tile(0, first // TILE_WIDTH, len(tile_hashes)).path
             self._result.find(
                 "truncated",
-                place,
+                source,
                 f"it has the hashes of {len(tile_hashes)} leaves, but the log has only {len(stored)} of them",
             )
         changed = grow(lambda tile: self._tiles[tile.level or 0, tile.index], first, stored)
@@ -211,11 +211,11 @@ class _Tree:
     def _keep_promises(self) -> None:
         """Compare the checkpoints of this size. Whether the derived or the stored tree is wrong is decided later."""
         while self._promises and self._promises[0][1].size == self._derived.size:
-            place, checkpoint = self._promises.pop(0)
+            source, checkpoint = self._promises.pop(0)
             # If one of both trees has the signed root, the other one is damaged, which is reported for its leaves.
             if checkpoint.root not in (self._derived.root(), self._stored.root()):
                 message = f"its root is not that of the first {checkpoint.size} leaves: the log was forked or rewritten"
-                self._result.find("forked", place, message)
+                self._result.find("forked", source, message)
 
     def _examine_tiles(self) -> None:
         for level, index, hashes in store.all_tiles(self._connection):
@@ -250,7 +250,7 @@ class _Tree:
 def _examine_cosignatures(connection: Connection, result: Examination) -> None:
     for cosignature in store.all_cosignatures(connection):
         result.cosignatures += 1
-        place = f"cosignature of {cosignature.size} leaves by {cosignature.witness.partition('+')[0]}"
+        source = f"cosignature of {cosignature.size} leaves by {cosignature.witness.partition('+')[0]}"
         record = store.checkpoint_of(connection, cosignature.size)
         try:
             note = parse_note(record.note if record else "").with_signatures(
@@ -258,10 +258,10 @@ def _examine_cosignatures(connection: Connection, result: Examination) -> None:
             )
             cosigned = find_cosignature(note, cosignature.witness)
         except VerificationError as error:
-            result.find("cosignature", place, str(error))
+            result.find("cosignature", source, str(error))
             continue
         if cosigned is None or cosigned[1] != cosignature.timestamp:
-            result.find("cosignature", place, "the line has another witness or time than the row")
+            result.find("cosignature", source, "the line has another witness or time than the row")
 
 
 def _examine_receipts(connection: Connection, log_key: str, result: Examination) -> None:
@@ -308,7 +308,7 @@ def _examine_settlements(connection: Connection, result: Examination) -> None:
         except VerificationError as error:
             result.find("settlement", transaction.tx_id, f"its leaf is malformed: {error}")
             continue
-        # The ledger can be changed by whoever has the database; the log cannot without being noticed.
+        # The ledger can be changed by everybody who has the database; the log cannot without being noticed.
         expected = {
             "job_id": (logged.job_id, transaction.job_id),
             "miner_id": (logged.miner_id, transaction.miner_id),

@@ -229,7 +229,7 @@ class Sequencer:
             entry_id = await self._database.read(store.first_queued, after_id)
             if entry_id is not None:
                 self._passed.note(entry_id, now)
-            # After a fault, also an empty round tells whether the log can continue.
+            # After a fault, also an empty round shows whether the log can continue.
             if first or self.fault or entry_id is not None:
                 await self._integrate(after_id)
         except Exception as error:  # leaves stay queued, and the next round retries

@@ -99,7 +99,7 @@ async def details(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.Min
     return await views.one(context, caller, miner_id)
 
 
-@router.get("/{miner_id}/earnings", responses=errors(NotFound), summary="MinerEarnings by day")
+@router.get("/{miner_id}/earnings", responses=errors(NotFound), summary="Earnings by day")
 async def earnings(
     context: ContextOf,
     caller: OwnerOrAdmin,

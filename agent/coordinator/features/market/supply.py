@@ -129,7 +129,7 @@ def _cheapest(offers: Iterable[OfferedService]) -> Cheapest:
 async def _miners(context: Context) -> list[MarketMiner]:
     """Return all miners as clients see them, read at most as long ago as the supply is."""
     answers = (await supply.fleet(context)).answers
-    # Kept with the fleet that it belongs to, so that all views of the market are equally old.
+    # Cached with the fleet that it belongs to, so that all views of the market are equally old.
     if _MINERS not in answers:
         answers[_MINERS] = await context.database.read(_read, context)
     miners: list[MarketMiner] = answers[_MINERS]

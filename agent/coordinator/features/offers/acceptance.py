@@ -129,7 +129,7 @@ def _given(
 
 def _reserve(connection: Connection, record: JobRecord, offer_id: str, now: float) -> None:
     """Use one of the jobs that are left, for this job. Raises `OfferNotAvailable` if there is none."""
-    # Many clients may accept the last place at the same time; the database decides who gets it.
+    # Many clients may accept the last slot at the same time; the database decides who gets it.
     if not store.reserve(connection, offer_id):
         raise _unavailable(offers.find(connection, offer_id), "exhausted")
     store.add_job(connection, record, offer_id)
@@ -184,7 +184,7 @@ def admit_job(connection: Connection, context: Context, job: NewJob) -> JobRecor
 def jobs_submitted(connection: Connection, new_jobs: Sequence[NewJob], now: float) -> None:
     """Use the capacity of the offers to which new jobs are given. Raises `OfferNotAvailable` if it does not suffice for all of them."""
     for job in new_jobs:
-        # Each job reserves its own place: together they may be more than the offer has left.
+        # Each job reserves its own slot: together they may be more than the offer has left.
         if (offer_id := fields_of(job.options, OfferOptions).offer_id) is not None:
             _reserve(connection, job.record, offer_id, now)
 
@@ -198,7 +198,7 @@ def jobs_changed(
         for item in changes
         if item.finished
         and item.before.agreed_price is not None
-        # A completed job has used up its place.
+        # A completed job has used up its slot.
         and item.life.state is not JobState.COMPLETED
     ]
     if not job_ids:

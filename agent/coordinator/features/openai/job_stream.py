@@ -52,7 +52,7 @@ class JobStream:
         """Unsubscribe, and cancel the job if it has not ended, because the client has left."""
         await self._watch.aclose()
         if not self._ended:
-            # The job may have ended by itself in the meantime, and nobody is left to tell.
+            # The job may have ended by itself in the meantime, and nobody follows it any more.
             with suppress(ApiError):
                 await drop(self.submission)
 

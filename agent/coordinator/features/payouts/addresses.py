@@ -106,7 +106,7 @@ def _check(context: Context, statement: PayoutAddress) -> None:
         raise Forbidden(
             f"The statement is for the coordinator {statement.origin}, and this one is {context.signer.origin}."
         )
-    # Otherwise, whoever finds an old signed statement could set the address back to it.
+    # Otherwise, anybody who finds an old signed statement could set the address back to it.
     age = context.clock() - parse_time(statement.created_at)
     if not -AHEAD_SECONDS <= age <= OLDEST_SECONDS:
         raise Forbidden(

@@ -61,7 +61,7 @@ def check_signature(context: Context, headers: Mapping[str, str], body: bytes) -
     except UnicodeDecodeError:
         raise Unauthorized("The deposit is not UTF-8.") from None
     signatures = headers.get(SIGNATURE, "").split()
-    # The header may have several signatures while the secret is changed. The comparison takes the same time for each, so it tells
+    # The header may have several signatures while the secret is changed. The comparison takes the same time for each, so it shows
     # nothing about the right one.
     if not any(hmac.compare_digest(expected.encode(), signature.encode()) for signature in signatures):
         raise Unauthorized(

@@ -154,7 +154,7 @@ class PayoutWorker:
         if batch.adapter not in self.adapters.usable:
             why = self.adapters.faults.get(batch.adapter, "payouts.adapters does not name it.")
             fault = _storable(f"{UNUSABLE}{why}")[:MAX_ERROR]
-        # An error that an adapter has reported itself is left alone.
+        # An error that an adapter has reported itself stays as it is.
         if fault != batch.last_error and (fault is not None or noted):
             await self._database.write(transfers.note_error, batch.batch_id, fault)
 
@@ -387,7 +387,7 @@ def _transfer(connection: Connection, record: TransferRecord) -> Transfer:
         source=record.source,
         nonce=record.nonce,
         state=json.loads(record.adapter_state),
-        # The claim has counted the call that is about to be made, and adapters are told of those before it.
+        # The claim has counted the call that is about to be made, and adapters get the number of those before it.
         attempts=record.attempts - (record.state == TransferState.PREPARED),
         created_at=record.created_at,
         sent_at=record.sent_at,

@@ -134,7 +134,7 @@ class Replicas:
             await asyncio.sleep(REJOIN_SECONDS)
 
     async def _take_part(self, stack: AsyncExitStack, report: Callable[[], None], *, is_retry: bool) -> None:
-        # Measured anew: the database may have become slower or faster since the last attempt.
+        # Measured again: the database may have become slower or faster since the last attempt.
         self._reply_seconds = self.patience.limit(asyncio.get_running_loop().time())
         async with asyncio.timeout(10 * self._reply_seconds):
             watch = await self._opened(stack)
@@ -142,7 +142,7 @@ class Replicas:
             await self._join(watch)
         self.obstacle = None
         self._traffic = traffic
-        # Messages of the time in between are gone, so everybody reads again what it needs.
+        # Messages of the time in between are lost, so everybody reads again what it needs.
         if is_retry:
             self.bus.lost()
         tasks = [
@@ -257,7 +257,7 @@ class Replicas:
         self._check_own(
             next((holder for holder in holders if (holder.key, holder.pid) == (self.slot, mine)), None)
         )
-        # The lock in the server decides, so there is one leader, whatever the replicas believe.
+        # The lock in the server decides, so there is one leader, even if replicas disagree.
         leader = next((holder.pid for holder in holders if holder.key == _LEADER), None)
         if leader is None and await _try_lock(watch, _LEADER):
             log.info("leadership_gained", slot=self.slot)

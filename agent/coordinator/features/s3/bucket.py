@@ -159,11 +159,11 @@ def _read(path: Path) -> Credentials:
     return _credentials([parser.get("default", name, fallback=None) for name in _KEY_NAMES], str(path))
 
 
-def _credentials(values: list[str | None], place: str) -> Credentials:
+def _credentials(values: list[str | None], source: str) -> Credentials:
     access, secret, token = values
     if not access or not secret:
         raise ConfigurationError(
-            f"There is no access key for the bucket in {place}. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file "
+            f"There is no access key for the bucket in {source}. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file "
             "that has them in the setting `artifacts.credentials`."
         )
     return Credentials(access, secret, token or None)

@@ -170,7 +170,7 @@ async def find(context: Context, who: Caller | Session, upload_id: str) -> Direc
         record is None
         or record.owner != _owner(who)
         or record.is_ended
-        # An expired upload may be removed at any moment, so it is treated as gone.
+        # An expired upload may be removed at any moment, so it counts as missing.
         or record.expires_at <= context.clock()
     ):
         raise NotFound(f"There is no upload {upload_id}.", {"upload_id": upload_id})
@@ -189,7 +189,7 @@ async def proceed(
     if any(not 1 <= number <= record.parts for number in etags):
         raise ValidationFailed("There is no such part.", {"parts": f"numbers from 1 to {record.parts}"})
     expires_at = context.clock() + context.settings.upload_seconds
-    # Stored first: parts that were reported need not be sent again, whatever happens next.
+    # Stored first: parts that were reported need not be sent again if the next step fails.
     reported = await context.database.write(store.report, upload_id, etags, sha256, expires_at)
     record = reported or record
     if len(record.etags) < record.parts:

@@ -167,7 +167,7 @@ class GrowingFile:
         async for block in body.blocks():
             await asyncio.to_thread(self._write, file, block)
             if self._state.hashed - saved >= CHECKPOINT_BYTES or now() - saved_at >= CHECKPOINT_SECONDS:
-                # Synced before the length is saved: the client is never told of bytes that a power failure could take.
+                # Synced before the length is saved: the client never learns of bytes that a power failure could take.
                 await asyncio.to_thread(os.fsync, file.fileno())
                 reach("upload.synced")
                 await save(self._state.hashed, (), self._state.digest.hexdigest())

@@ -125,7 +125,7 @@ class UploadStore:
         state = self._states.setdefault(upload_id, TurnState())
         state.waiting += 1
         try:
-            # The present writer may wait for a client that is long gone.
+            # The present writer may wait for a client that has long disconnected.
             state.wake()
             async with asyncio.timeout(TURN_SECONDS):
                 await state.lock.acquire()
@@ -138,7 +138,7 @@ class UploadStore:
             yield state
         finally:
             state.lock.release()
-            # States are kept for the digests that they have, but not without a bound.
+            # States are stored for the digests that they have, but not without a bound.
             self._limit()
 
     def interrupt(self, upload_id: str) -> None:

@@ -155,7 +155,7 @@ def claim(
 
 _finish = (
     update(webhook_deliveries)
-    # A late answer must not change what has ended, for example because the address is gone.
+    # A late answer must not change what has ended, for example because the address was deleted.
     .where(webhook_deliveries.c.webhook_id == bindparam("key"), _PENDING)
     .values(
         state=bindparam("new_state"),

@@ -216,7 +216,7 @@ async def create_own_key(context: Context, caller: Caller, name: str) -> Created
 
 def _add_own_key(connection: Connection, key: CreatedKey, limit: int) -> None:
     account_id = key.record.account_id or ""
-    # Two requests at once would otherwise both find the last place free.
+    # Two requests at once would otherwise both find the last slot free.
     locks.account(connection, account_id)
     if len(access.keys_of(connection, account_id)) >= limit:
         raise Conflict(

@@ -72,7 +72,7 @@ async def transactions(
         Role.MINER: {"miner_id": caller.miner_id},
         Role.ADMIN: {},
     }[caller.role]
-    # One more than is shown tells whether there is a next page, without counting all.
+    # One more than is shown shows whether there is a next page, without counting all.
     records = await context.database.read(ledger.page, **mine, limit=limit + 1, before_id=before_id)
     page_records = records[:limit]
     # The name of a job may contain its prompt, which is not for its miner's owner.

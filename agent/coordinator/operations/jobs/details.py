@@ -127,7 +127,7 @@ def _shape(model: type[BaseModel]) -> tuple[dict[str, Any], dict[str, type[BaseM
         if not field.is_required():
             defaults[name] = to_jsonable_python(field.get_default(call_default_factory=True))
         models = set(_models(field.annotation))
-        # With several models, the values alone do not tell which of them has filled in the defaults.
+        # With several models, the values alone do not show which of them has filled in the defaults.
         if len(models) == 1:
             nested[name] = models.pop()
     return defaults, nested

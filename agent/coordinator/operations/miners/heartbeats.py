@@ -85,7 +85,7 @@ def _heartbeat(
     now = context.clock()
     locks.session(connection, session.miner_id)
     miner = miners.find(connection, session.miner_id)
-    # The session may be cached, so only this row tells whether a newer one has begun.
+    # The session may be cached, so only this row shows whether a newer one has begun.
     if miner is None or miner.session != session.number:
         raise StaleSession("A newer session of this miner has begun; stop.")
     require_not_excluded(miner)

@@ -238,7 +238,7 @@ class SQLiteDatabase:
 
     def _take(self, first: _Write) -> tuple[list[_Write], bool]:
         batch = [first]
-        # Whatever has queued up during the last commit shares the next one.
+        # Writes that queued up during the last commit shares the next one.
         with suppress(queue.Empty):
             while len(batch) < self._max_batch:
                 item = self._queue.get_nowait()

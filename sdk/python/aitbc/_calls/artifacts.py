@@ -71,7 +71,7 @@ def upload(
         headers = {"Content-Type": media_type}
         request = Request("POST", "/v1/artifacts", params=params, headers=headers, source=source)
         artifact = yield from fetch(session, request, Artifact)
-    # The id is a digest, so it tells whether the bytes arrived as they were read.
+    # The id is a digest, so it shows whether the bytes arrived as they were read.
     if artifact.artifact_id != f"sha256:{source.sha256}":
         raise VerificationError(
             f"The coordinator stored {artifact.artifact_id}, but sha256:{source.sha256} was sent: the file was damaged on its way. Upload it again."

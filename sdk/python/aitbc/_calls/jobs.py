@@ -60,7 +60,7 @@ def create(
         return (yield from create(session, sealed, idempotency_key=idempotency_key))
     # Before the job exists, so that a file that is missing leaves no job behind.
     sources = {name: Source(content) for name, content in (files or {}).items()}
-    # Remembered before the request leaves: if this program is killed, the answer must still be verifiable.
+    # Saved before the request leaves: if this program is killed, the answer must still be verifiable.
     request = yield from sealing.request_of(session, body)
     job = yield from fetch(
         session, post_json("/v1/jobs", body, headers=idempotency_headers(idempotency_key)), Job

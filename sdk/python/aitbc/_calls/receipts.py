@@ -63,6 +63,6 @@ def export(
 
 def _accepted(policy: Policy, proof: str) -> bool:
     note = parse_proof(proof).note
-    # A checkpoint that the policy's log did not sign has no worth, whoever cosigned it.
+    # A checkpoint that the policy's log did not sign has no worth, even with cosignatures.
     policy.open(note)
     return policy.is_met_by(policy.cosigned_by(note))

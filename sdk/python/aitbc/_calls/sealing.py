@@ -90,7 +90,7 @@ def seal(
         key, session.sealing.reply_key(), service=service, model=model, adapters=_adapters(sealed_input)
     )
     described = []
-    # Each file has a key of its own, from its number, so that none can be put in another's place.
+    # Each file has a key of its own, from its number, so that none can be exchanged for another.
     for number, (field, content) in enumerate(named.items()):
         file = yield from _upload(session, sealer.file_key(number), field, content)
         described.append(file)
@@ -115,7 +115,7 @@ def request_of(session: Session, body: Mapping[str, Any]) -> Flow[SealedRequest 
         return None
     request_id, miner_id = str(sealed.get("request_id")), body.get("miner_id")
     sealed_request = session.sealing.memory.get(request_id)
-    # What is remembered was sealed here, so it goes before what the body says.
+    # What is in the memory was sealed here, so it goes before what the body says.
     if sealed_request is not None or miner_id is None:
         return sealed_request
     request = SealedRequest(str(miner_id), request_id, str(sealed.get("reply_key")))

@@ -292,7 +292,7 @@ def run(
         **fields,
     }
     if input is not None:
-        # The runner decodes the input by its format, which only the name tells.
+        # The runner decodes the input by its format, which only the name shows.
         file_name = Source(input).name
         extension = _FORMAT.search(file_name)
         address = None

@@ -41,7 +41,7 @@ def write(session: Session, /, job_id: str) -> Stream[str | JobResults]:
                 )
                 opened = True
             answer = yield command
-    # The results have the complete text, whatever became of the stream.
+    # The results have the complete text, even if the stream broke.
     results = yield from get_results(session, job_id)
     unsent_text = streamed.rest(str(results.results.get("text", "")))
     if unsent_text:

@@ -55,7 +55,7 @@ def follow(
     retries = Retries(session)
     position = _Position(job_id, None if after is None else str(after))
     while True:
-        # Made anew each time, because it says after which event the stream resumes and how long it may still take.
+        # Made again each time, because it says after which event the stream resumes and how long it may still take.
         request = _request(position, deadline)
         answer = responded((yield Open(request)))
         if isinstance(answer, Response) and answer.status < FIRST_ERROR:

@@ -83,7 +83,7 @@ def _is_starting() -> bool:
     if sys.platform == "win32":
         return False
     try:
-        # The lock, unlike a file with a process id, is gone when its process is.
+        # The lock, unlike a file with a process id, ends with its process.
         with (data_directory() / LOCK_FILE).open() as file:
             # Shared, so that two programs that ask at the same time do not take each other for the agent.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

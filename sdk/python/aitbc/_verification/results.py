@@ -21,7 +21,7 @@ def verify_results(report: VerificationReport, results: Any) -> None:
     statement = report.statement
     if statement is None:
         return
-    # The digest is of the canonical form, whatever order the coordinator's database keeps.
+    # The digest is of the canonical form, since the database may change the order.
     data = report.attempt("results", lambda: canonical_json(results))
     if data is None or not report.expect(
         "results",

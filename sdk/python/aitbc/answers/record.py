@@ -41,7 +41,7 @@ class Record(Answer, Mapping[str, Any], defer_build=True):
         # A field with a default was not sent, so as a mapping the answer does not have it.
         if key not in self.model_fields_set:
             raise KeyError(key)
-        # Fields that this version does not know are kept apart by pydantic.
+        # Fields that this version does not know are stored apart by pydantic.
         values = self.__dict__ if key in type(self).model_fields else self.__pydantic_extra__ or {}
         # `json.dumps(dict(record))` knows no records, only JSON values.
         return _as_json_values(values[key])

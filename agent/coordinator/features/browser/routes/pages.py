@@ -110,7 +110,7 @@ class Dashboard(StaticFiles):
         file = self._read(str(full_path), stat_result)
         request = Headers(scope=scope)
         accepts = _ACCEPTS_GZIP.search(request.get("accept-encoding", "")) is not None
-        # The compressed form has another tag, since caches tell the forms apart by it.
+        # The compressed form has another tag, by which caches distinguish the forms.
         compressed = file.compressed if accepts else None
         immutable = f"/{HASHED}" in scope["path"]
         headers = {

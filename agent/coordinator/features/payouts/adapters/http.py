@@ -146,9 +146,9 @@ class HttpAdapter(WithoutHandIns):
             answer = ServiceAnswer.model_validate_json(response.body or b"{}")
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the body"
+            field = ".".join(str(part) for part in first["loc"]) or "the body"
             raise RequestFailed(
-                f"{self._client.host} returned an undocumented answer: {place}: {first['msg']}"
+                f"{self._client.host} returned an undocumented answer: {field}: {first['msg']}"
             ) from None
         return Report(
             transfer.payments[0].payout_id, OUTCOMES[answer.status], answer.reason, answer.reference

@@ -331,7 +331,7 @@ def end(connection: Connection, batch_id: str, endings: Iterable[Ending], now: f
     by_id = {ending.payout_id: ending for ending in endings}
     if not by_id:
         return []
-    # An outcome is final: whoever reports a payment again, or otherwise, changes nothing.
+    # An outcome is final: another report about the payment changes nothing.
     open_ones = [payment for payment in of_batch(connection, batch_id) if payment.finished_at is None]
     ended = []
     for payment in open_ones:

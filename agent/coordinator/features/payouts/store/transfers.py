@@ -172,7 +172,7 @@ def claim(connection: Connection, transfer: TransferRecord, until: float) -> Tra
         update(payout_transfers)
         .where(
             payout_transfers.c.transfer_id == transfer.transfer_id,
-            # The time of the call serves as the claim: whoever changes it first makes the call.
+            # The time of the call serves as the claim: the process that changes it first makes the call.
             payout_transfers.c.next_call_at == transfer.next_call_at,
         )
         .values(attempts=attempts, next_call_at=until)

@@ -26,6 +26,6 @@ class OptionalValues(TyperCommand):
                 yield from args[position:]
                 return
             following = args[position + 1] if position + 1 < len(args) else ""
-            # An input may follow the option, and only its suffix tells that it is no subtitle file.
+            # An input may follow the option, and only its suffix shows that it is no subtitle file.
             alone = word in self.endings and not following.lower().endswith(self.endings[word])
             yield f"{word}={BESIDE}" if alone else word

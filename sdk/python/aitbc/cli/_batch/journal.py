@@ -99,7 +99,7 @@ class Journal:
     def holds(self, path: Path, key: str, sha256: str) -> bool:
         """Return whether the file exists exactly as this work wrote it."""
         record = self._written(path)
-        # Two works may write the same path one after the other; only the record tells whose content it is.
+        # Two works may write the same path one after the other; only the record shows whose content it is.
         is_of_work = record is not None and (record.get("work"), record.get("sha256")) == (key, sha256)
         return is_of_work and self.is_unchanged_output(path)
 

@@ -152,7 +152,7 @@ class JobSubmission:
                     async with aclosing(self._client.jobs.events(job_id, after=last)) as events:
                         async for event in events:
                             patience.responded()
-                            # Remembered here too, as each new call of `events` begins a stream of its own.
+                            # Saved here too, as each new call of `events` begins a stream of its own.
                             last = last if event.seq is None else event.seq
                             await self._handle(event, writer, row)
                 except (TransportError, errors.TimeoutError, APIError) as error:

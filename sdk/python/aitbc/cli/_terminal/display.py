@@ -102,7 +102,7 @@ class _Line(WorkRow):
         if self._retries.report(self, job):
             self._progress = 0.0
         progress = float(job.progress or 0)
-        # Each line stays in the file or the log of whoever runs this, so only real progress is worth one.
+        # Each line stays in the file or the log of the user, so only real progress is worth one.
         if job.status in self._shown and progress < self._progress + _STEP:
             return
         self._shown.add(job.status)

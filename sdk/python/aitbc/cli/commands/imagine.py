@@ -94,7 +94,7 @@ def _format_of(output: Path | None) -> dict[str, str]:
 
 def _names(output: Path | None, number: int, prompt: str) -> list[Path]:
     if output is None:
-        # The same prompt gives another image each time, so earlier ones are kept.
+        # The same prompt gives another image each time, so earlier ones stay.
         free = (path for path in numbered(Path(f"{name_of(prompt)}.png")) if not path.exists())
         return [next(free) for _ in range(number)]
     return [output] if number == 1 else [with_number(output, position) for position in range(1, number + 1)]

@@ -92,7 +92,7 @@ def witness_key(
     """Create a witness's key, and print its public key for the operator's `coordinator.witnesses` and for policies."""
     signing_key = SigningKey.generate()
     vkey = format_vkey(name, bytes(signing_key.verify_key), COSIGNATURE_TYPE)
-    # Exclusive: whoever overwrites a witness's key cannot be that witness again.
+    # Exclusive: a witness that overwrites a witness's key cannot sign as before again.
     handle = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(bytes(signing_key))
