@@ -77,6 +77,8 @@ def test_a_job_of_which_an_audit_can_prove_nothing_is_not_drawn_and_becomes_no_c
 def test_a_request_of_an_earlier_version_that_cannot_be_read_is_not_audited() -> None:
     """Its result is accepted all the same: an error would refuse it."""
     service = "llm_inference"
-    context: Any = SimpleNamespace(services={service: installed()[service].definition})
+    context: Any = SimpleNamespace(
+        catalogue=SimpleNamespace(services={service: installed()[service].definition})
+    )
     record: Any = SimpleNamespace(is_opaque=False, service=service, spec='{"parameters": {"question": "x"}}')
     assert choosing.unprovable(context, record) == choosing.UNPROVEN_OLD
