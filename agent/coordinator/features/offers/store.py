@@ -167,12 +167,6 @@ def of_miner(connection: Connection, miner_id: str, *, limit: int, before_id: st
     return [_offer(row) for row in connection.execute(query)]
 
 
-def open_of_miner(connection: Connection, miner_id: str) -> list[Offer]:
-    """Return a miner's active offers, including standing ones."""
-    query = select(*_COLUMNS).where(_IS_ACTIVE, offers.c.miner_id == miner_id)
-    return [_offer(row) for row in connection.execute(query)]
-
-
 def open_offers(connection: Connection, miner_id: str) -> list[Offer]:
     """Return a miner's active offers, including standing ones."""
     query = select(*_COLUMNS).where(_IS_ACTIVE, offers.c.miner_id == miner_id)
