@@ -14,6 +14,7 @@ import functools
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,11 +23,12 @@ from typing import Final
 from grimp import build_graph
 
 ROOT: Final = Path(__file__).parents[2]
-PACKAGES: Final = ("agent", "runners", "aitbc", "aitbc_evm", "aitbc_lightning", "aitbc_ray")
+PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+PACKAGES: Final = tuple(PROJECT["importlinter"]["root_packages"])
 TESTS: Final = (
     "tests",
     "sdk/python/tests",
-    *(f"extensions/{name}/tests" for name in ("evm", "lightning", "ray")),
+    *(path.relative_to(ROOT).as_posix() for path in ROOT.glob("extensions/*/tests")),
 )
 
 CHECKED: Final = ROOT / "tests/declarations"

@@ -19,9 +19,12 @@ from importlinter.domain.contract import Contract, registry
 
 ROOT = Path(__file__).parents[2]
 MOST_FILES = 20
-PACKAGES = ("agent", "runners", "aitbc", "aitbc_evm", "aitbc_lightning", "aitbc_ray")
+LINTER: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+    "importlinter"
+]
+PACKAGES: tuple[str, ...] = tuple(LINTER["root_packages"])
 
-# Contract, the module that gets a forbidden import, and what it imports.
+# Contract, the module that gets a forbidden import, and what it imports. Extensions may be removed with a feature that they build on.
 BREACHES = [
     ("No circles of imports", "agent.coordinator.features.labels.store", "agent.coordinator.features.labels.labels"),
     ("The SDK and the runners are independent", "runners.whisper.parts", "aitbc.errors"),
@@ -102,19 +105,14 @@ def keeps(graph: ImportGraph, contract: str) -> bool:
     return rules()[contract].check(graph=copy.deepcopy(graph), verbose=False).kept
 
 
-def contracts() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
-        "tool"
-    ]["importlinter"]["contracts"]
-    return found
-
-
 def test_the_packages_keep_every_contract(graph: ImportGraph) -> None:
     assert [contract for contract in rules() if not keeps(graph, contract)] == []
 
 
 def test_a_breach_breaks_its_contract(graph: ImportGraph) -> None:
     for contract, importer, imported in BREACHES:
+        if importer.partition(".")[0] not in PACKAGES:
+            continue
         changed = copy.deepcopy(graph)
         assert importer in changed.modules, importer
         if imported not in changed.modules:
@@ -125,7 +123,8 @@ def test_a_breach_breaks_its_contract(graph: ImportGraph) -> None:
 
 def test_every_contract_has_a_planted_breach() -> None:
     """A new contract counts only with a breach that it detects."""
-    assert {contract["name"] for contract in contracts()} == {contract for contract, _, _ in BREACHES}
+    breached = {contract for contract, _, _ in BREACHES}
+    assert {contract["name"] for contract in LINTER["contracts"]} <= breached
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,7 @@ def test_every_contract_has_a_planted_breach() -> None:
 )
 def test_a_contract_with_one_exception_covers_every_other_module(contract: str, exempt: set[str]) -> None:
     """The contract lists the modules that it applies to, so a new module would be exempt unnoticed."""
-    (rule,) = (rule for rule in contracts() if rule["name"] == contract)
+    (rule,) = (rule for rule in LINTER["contracts"] if rule["name"] == contract)
     bound = set(rule["source_modules"])
     modules = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "agent").rglob("*.py")

@@ -151,6 +151,7 @@ class Story:
         assert self.client.delete(f"/jobs/{job_id}").json() == answer.json()
 
 
+@pytest.mark.needs("offers")
 @pytest.mark.parametrize("prefix", ["/v1", "/api/v1"])
 def test_the_examples_of_the_reference_work_in_sequence(
     served: Served, admin: httpx.Client, prefix: str
@@ -285,7 +286,15 @@ class Provoked:
         return miner, miner.register().json()["api_key"]
 
 
-@pytest.mark.parametrize(("code", "status"), error_codes().items())
+def error_cases() -> list[Any]:
+    """Return the error codes of the reference with their status, and with the feature that one of them needs."""
+    return [
+        pytest.param(code, status, marks=[pytest.mark.needs("offers")] if code.startswith("OFFER_") else [])
+        for code, status in error_codes().items()
+    ]
+
+
+@pytest.mark.parametrize(("code", "status"), error_cases())
 def test_every_error_code_of_the_reference_is_returned(tmp_path: Path, code: str, status: int) -> None:
     """The error has the common fields, the status of the reference, and a sentence as its message."""
     with (

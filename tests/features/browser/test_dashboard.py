@@ -131,7 +131,7 @@ def test_without_a_build_a_page_explains_how_to_make_one(
     with serve(tmp_path / "data") as served:
         answer = httpx.get(f"{served.url}/dashboard/jobs")
         assert answer.status_code == 200
-        assert "npm run build" in answer.text
+        assert "make setup" in answer.text
         assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 

@@ -48,8 +48,6 @@ EARNED = 150_000_123
 ACCOUNT = "account_tester"
 ADMIN = Caller(Role.ADMIN, None, None, "admin", "key_admin")
 
-worker.POLL_SECONDS = 0.02
-
 
 class Configuration:
     """What the parent process wants: settings, the adapter with its currency, the addresses of the miners, and the rate.

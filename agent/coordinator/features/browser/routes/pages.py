@@ -55,8 +55,8 @@ HEADERS: Final[Mapping[str, str]] = {
 _NOT_BUILT: Final = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>AITBC</title>
 <h1>The dashboard is not built</h1>
-<p>This copy of the program has only the dashboard's sources. Run <code>make setup</code> (or
-<code>npm ci &amp;&amp; npm run build</code>) in the project's directory, then load this page again.</p>
+<p>This copy of the program has only the dashboard's sources. Run <code>make setup</code> in the
+project's directory, then load this page again.</p>
 <p>The API works without it: <a href="/v1/health">/v1/health</a>, <a href="/v1/openapi.json">/v1/openapi.json</a>.</p>
 </html>
 """
