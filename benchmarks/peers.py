@@ -20,7 +20,6 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from typing import Any
 
 import psutil
 from measuring.disk import sync_milliseconds
+from measuring.ports import reserved_port, wait_for_port
 
 HERE = Path(__file__).parent
 LIMIT_SECONDS = 180
@@ -72,36 +72,14 @@ def running(
         yield process  # at the end, its standard input is closed
 
 
-def free_port() -> int:
-    """Return a free port of this machine."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def answers(port: int) -> None:
-    """Wait until a server answers."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                sys.exit("A server did not start.")
-            time.sleep(0.02)
-        else:
-            return
-
-
 @contextmanager
 def redis(program: str, folder: Path) -> Iterator[tuple[str, int]]:
     """Run Redis without a disk. Yield its URL and process id."""
-    port = free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with running(command) as process:
-        answers(port)
-        yield f"redis://127.0.0.1:{port}/0", process.pid
+    with reserved_port() as port:
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+        with running(command) as process:
+            wait_for_port(port)
+            yield f"redis://127.0.0.1:{port}/0", process.pid
 
 
 @contextmanager
@@ -113,7 +91,6 @@ def postgresql(programs: Path, folder: Path) -> Iterator[tuple[str, int]]:
         for path in (folder, folder.parent):
             path.chmod(0o755)
         shutil.chown(folder, "postgres", "postgres")
-    port = free_port()
     initdb: list[str | Path] = [
         programs / "initdb",
         "-D",
@@ -126,10 +103,11 @@ def postgresql(programs: Path, folder: Path) -> Iterator[tuple[str, int]]:
         "UTF8",
     ]
     subprocess.run(initdb, cwd=folder, check=True, stdout=subprocess.DEVNULL, **as_user)
-    command: list[str | Path] = [programs / "postgres", "-D", "data", "-p", str(port), "-k", str(folder)]
-    with running(command, as_user.get("user", ""), cwd=folder) as process:
-        answers(port)
-        yield f"host=127.0.0.1 port={port} user=postgres dbname=postgres", process.pid
+    with reserved_port() as port:
+        command: list[str | Path] = [programs / "postgres", "-D", "data", "-p", str(port), "-k", str(folder)]
+        with running(command, as_user.get("user", ""), cwd=folder) as process:
+            wait_for_port(port)
+            yield f"host=127.0.0.1 port={port} user=postgres dbname=postgres", process.pid
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:

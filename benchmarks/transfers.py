@@ -21,19 +21,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import psutil
+from measuring.ports import reserved_port, wait_for_port
 from measuring.processes import coordinator, cpu_seconds
 
 HERE = Path(__file__).parent
 BUCKET = "artifacts"
 KEY = "S3RVER"
-START_SECONDS = 30
 CLIENT = """
 import sys, time
 from aitbc import AITBCClient
@@ -117,53 +116,26 @@ def measure(root: Path, file: Path, s3rver: str, settings: dict[str, str], way: 
 def bucket(directory: Path, s3rver: str) -> Iterator[str]:
     """Run s3rver and its proxy. Yields the endpoint."""
     directory.mkdir(parents=True)
-    inner, outer = free_port(), free_port()
-    server: list[str | Path] = [
-        s3rver,
-        "-d",
-        directory,
-        "-p",
-        str(inner),
-        "-a",
-        "127.0.0.1",
-        "--silent",
-        "--configure-bucket",
-        BUCKET,
-    ]
-    proxy: list[str | Path] = [
-        sys.executable,
-        HERE / "measuring" / "checking_proxy.py",
-        str(outer),
-        f"http://127.0.0.1:{inner}",
-    ]
-    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in (server, proxy)]
-    try:
-        for port in (inner, outer):
-            wait_for_port(port)
-        yield f"http://127.0.0.1:{outer}"
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for_port(port: int) -> None:
-    """Wait until a server listens."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    sys.exit("The S3 server did not start. Is s3rver installed?")
+    with reserved_port() as inner, reserved_port() as outer:
+        server: list[str | Path] = [
+            s3rver, "-d", directory, "-p", str(inner), "-a", "127.0.0.1", "--silent", "--configure-bucket", BUCKET,
+        ]  # fmt: skip
+        checking_proxy = HERE / "measuring" / "checking_proxy.py"
+        proxy: list[str | Path] = [
+            sys.executable,
+            checking_proxy,
+            str(outer),
+            f"http://127.0.0.1:{inner}",
+        ]
+        processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in (server, proxy)]
+        try:
+            for port in (inner, outer):
+                wait_for_port(port)
+            yield f"http://127.0.0.1:{outer}"
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
 
 
 class Memory:

@@ -15,6 +15,7 @@ from miner_support.daemons import make_daemon, settings_for, until
 from support.agents import COMMAND, Agent, environment_of_programs, running
 from support.machines import old_version
 from support.server import serve
+from support.servers.ports import reserved_port
 
 pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.timeout(300), pytest.mark.sqlite]
 
@@ -50,9 +51,16 @@ async def test_a_miner_waits_for_the_update_of_an_old_coordinator(
     """It opens no session there, says why, and joins without a restart when the coordinator has been updated."""
     monkeypatch.setattr("agent.miner.link.client._INCOMPATIBLE_SECONDS", 0.5)
     options = {"AITBC_COORDINATOR__OPEN_ENROLMENT": "true"}
-    coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", "0", **old, **options)
     settings = settings_for(tmp_path / "miner")
-    with running(coordinator), agent_file.exclusive(settings):
+    with (
+        reserved_port() as port,
+        running(
+            coordinator := Agent(
+                tmp_path / "coordinator", "coordinator", "--port", str(port), **old, **options
+            )
+        ),
+        agent_file.exclusive(settings),
+    ):
         daemon = make_daemon(settings, coordinator.url)
         starting = asyncio.create_task(daemon.start())
         try:
@@ -61,9 +69,8 @@ async def test_a_miner_waits_for_the_update_of_an_old_coordinator(
             assert f"The miner's version, {__version__}, does not work with the coordinator's, 0.1.0" in shown
             overview = await asyncio.to_thread(coordinator.cli, "status", "--json")
             assert json.loads(overview.stdout)["coordinator"]["miners"] == []
-            port = str(coordinator.port)
             await asyncio.to_thread(coordinator.stop)
-            updated = Agent(coordinator.data_dir, "coordinator", "--port", port, **options)
+            updated = Agent(coordinator.data_dir, "coordinator", "--port", str(port), **options)
             with running(updated):
                 async with asyncio.timeout(START_SECONDS):
                     await starting

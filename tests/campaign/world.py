@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import sqlite3
 import struct
 import subprocess
@@ -23,6 +22,7 @@ from campaign.network import Network
 from campaign.processes import PAUSE_SECONDS, AgentProcess, CampaignError, adopt_orphans, strays
 from campaign.program import CLOCK
 from support.inputs.media import make_video
+from support.servers.ports import reserved_port
 from support.servers.receiver import Receiver
 
 LEASE_SECONDS: Final = 2.0
@@ -99,8 +99,7 @@ class World:
         self._stack.close()
 
     def _build(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+        port = self._stack.enter_context(reserved_port())
         self.for_clients, self.for_miners = Network(port), Network(port)
         for network in (self.for_clients, self.for_miners):
             self._stack.callback(network.close)

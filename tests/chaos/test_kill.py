@@ -17,6 +17,7 @@ from aitbc import AITBCClient
 from aitbc.receipts import verify_bundle
 from support.agents import Agent, running, wait_for_progress
 from support.inputs.media import make_video
+from support.servers.ports import reserved_port
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
@@ -33,14 +34,14 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agent, Agent]]:
     """Run a coordinator and a miner in two processes."""
     directory = tmp_path_factory.mktemp("network")
-    coordinator = Agent(directory / "coordinator", "coordinator", "--port", "0")
-    with running(coordinator):
-        # The same port after a kill, as in a real installation.
-        coordinator.options[-1] = str(coordinator.port)
-        token = coordinator.cli("enroll").stdout.strip()
-        miner = Agent(directory / "miner", "start", "--coordinator", coordinator.url, "--enroll", token)
-        with running(miner):
-            yield coordinator, miner
+    # The same port after a kill, as in a real installation.
+    with reserved_port() as port:
+        coordinator = Agent(directory / "coordinator", "coordinator", "--port", str(port))
+        with running(coordinator):
+            token = coordinator.cli("enroll").stdout.strip()
+            miner = Agent(directory / "miner", "start", "--coordinator", coordinator.url, "--enroll", token)
+            with running(miner):
+                yield coordinator, miner
 
 
 def submit(coordinator: Agent, video: Path) -> tuple[AITBCClient, str]:
@@ -121,13 +122,13 @@ def test_the_coordinator_is_down_until_after_the_job(network: tuple[Agent, Agent
 
 def test_a_standalone_agent_is_killed(tmp_path: Path, video: Path) -> None:
     """Coordinator, miner and runner end at once."""
-    agent = Agent(tmp_path / "agent", "start", "--port", "0")
-    with running(agent):
-        agent.options[-1] = str(agent.port)
-        client, job_id = submit(agent, video)
-        agent.kill()
-        agent.start()
-        assert_done_once(agent, client, job_id, attempts=2)
+    with reserved_port() as port:
+        agent = Agent(tmp_path / "agent", "start", "--port", str(port))
+        with running(agent):
+            client, job_id = submit(agent, video)
+            agent.kill()
+            agent.start()
+            assert_done_once(agent, client, job_id, attempts=2)
 
 
 @pytest.mark.needs("sealing")

@@ -14,6 +14,7 @@ from agent.coordinator.feed.feed import NUMBER_BITS
 from aitbc import AITBCClient, StreamEvent
 from support.agents import Agent, running
 from support.jobs import WHISPER
+from support.servers.ports import reserved_port
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
@@ -54,12 +55,12 @@ def history(coordinator: Agent) -> list[StreamEvent]:
 
 def test_a_subscriber_receives_every_event_exactly_once(tmp_path: Path) -> None:
     """No published event is lost, and the SDK resumes automatically."""
-    coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", "0")
     received: list[StreamEvent] = []
-    with running(coordinator):
-        coordinator.options[-1] = str(
-            coordinator.port
-        )  # the same port after a kill, as in a real installation
+    # The same port after a kill, as in a real installation.
+    with (
+        reserved_port() as port,
+        running(coordinator := Agent(tmp_path / "coordinator", "coordinator", "--port", str(port))),
+    ):
         threads = [
             threading.Thread(target=listen, args=(coordinator, received), daemon=True),
             threading.Thread(target=submit_and_cancel, args=(coordinator,), daemon=True),

@@ -55,10 +55,10 @@ def refusal(status: int, code: str, message: str = "no") -> Answer:
 
 
 class FakeCoordinator:
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
         self.log_key = SigningKey.generate()
         self.origin = "log.test"
-        self.port = 0
+        self.port = port
         self.enrolment: str | None = None
         self.websocket = True
         self.silent = False
@@ -116,7 +116,6 @@ class FakeCoordinator:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
-        self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             self._app(), log_level="critical", lifespan="off", timeout_graceful_shutdown=0
         )

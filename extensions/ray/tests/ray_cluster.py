@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 import psutil
+
+from support.servers.ports import reserved_port
 
 RAY = Path(sys.executable).with_name("ray")
 START_SECONDS = 180
@@ -52,14 +53,12 @@ class RayNode:
 class RayCluster:
     """Nodes on one machine. The first one has the control store, which the others join."""
 
-    def __init__(self, home: Path, cpus: int, gpus: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, port: int, cpus: int, gpus: int, environment: Mapping[str, str]) -> None:
         self._home = home
         self._gpus = gpus
         self._environment = environment
         self._cpus = cpus
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.address = f"127.0.0.1:{port}"
         self.nodes: list[RayNode] = []
 
     def add(self, name: str) -> RayNode:
@@ -114,13 +113,14 @@ def ray_cluster(
     """Run a cluster, whose processes have ended afterwards. Each node has so many processors and GPUs."""
     # The path of a socket may have 107 bytes, of which Ray uses about 80.
     home = Path(tempfile.mkdtemp(prefix="r", dir="/dev/shm"))
-    cluster = RayCluster(home, cpus, gpus, environment)
-    try:
-        for number in range(nodes):
-            cluster.add(f"node{number}")
-        yield cluster
-    finally:
-        for node in reversed(cluster.nodes):
-            if node.process.poll() is None:
-                node.kill()
-        shutil.rmtree(home, ignore_errors=True)
+    with reserved_port() as port:
+        cluster = RayCluster(home, port, cpus, gpus, environment)
+        try:
+            for number in range(nodes):
+                cluster.add(f"node{number}")
+            yield cluster
+        finally:
+            for node in reversed(cluster.nodes):
+                if node.process.poll() is None:
+                    node.kill()
+            shutil.rmtree(home, ignore_errors=True)

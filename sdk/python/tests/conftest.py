@@ -233,11 +233,11 @@ def no_pauses(monkeypatch) -> list[float]:
 
 
 @pytest.fixture
-def free_address() -> str:
-    """A URL of this machine on which no server listens."""
+def free_address() -> Iterator[str]:
+    """A URL of this machine on which no server listens: the port is bound, so that no other program gets it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+        yield f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import pytest
 from aitbc.errors import JobFailed
 from support.agents import Agent, running
 from support.inputs.media import make_video
+from support.servers.ports import reserved_port
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180), pytest.mark.needs("payouts")]
 
@@ -60,12 +61,14 @@ class Network:
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[Network]:
-    coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", "0", **SETTINGS)
-    with running(coordinator):
-        token = coordinator.cli("enroll").stdout.strip()
-        miner = Agent(tmp_path / "miner", "start", "--coordinator", coordinator.url, "--enroll", token)
-        with running(miner):
-            yield Network(coordinator, miner)
+    # The same port after a kill, as in a real installation.
+    with reserved_port() as port:
+        coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", str(port), **SETTINGS)
+        with running(coordinator):
+            token = coordinator.cli("enroll").stdout.strip()
+            miner = Agent(tmp_path / "miner", "start", "--coordinator", coordinator.url, "--enroll", token)
+            with running(miner):
+                yield Network(coordinator, miner)
 
 
 def test_a_miner_is_paid(network: Network, tmp_path: Path) -> None:
@@ -94,7 +97,6 @@ def test_a_miner_is_paid(network: Network, tmp_path: Path) -> None:
     (file,) = (coordinator.data_dir / "coordinator" / "payouts").glob("*.json")
     content = file.read_bytes()
     coordinator.kill()
-    coordinator.options[-1] = str(coordinator.port)
     coordinator.start()
     after = network.when_sent(batch_id)
     assert (after["transfers"][0]["reference"], file.read_bytes()) == (

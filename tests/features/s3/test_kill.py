@@ -19,6 +19,7 @@ from tusclient.client import TusClient
 
 from aitbc import AITBCClient
 from support.agents import COMMAND, Agent, running
+from support.servers.ports import reserved_port
 from support.servers.s3 import S3Server, blobs_of
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
@@ -38,11 +39,11 @@ def bucket(s3: S3Server) -> dict[str, Any]:
 @pytest.fixture
 def coordinator(tmp_path: Path, bucket: dict[str, Any]) -> Iterator[Agent]:
     environment = {f"AITBC_ARTIFACTS__{name.upper()}": value for name, value in bucket.items()}
-    coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", "0", **environment)
-    with running(coordinator):
-        # The same port after a kill, as in a real installation.
-        coordinator.options[-1] = str(coordinator.port)
-        yield coordinator
+    # The same port after a kill, as in a real installation.
+    with reserved_port() as port:
+        coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", str(port), **environment)
+        with running(coordinator):
+            yield coordinator
 
 
 @pytest.fixture

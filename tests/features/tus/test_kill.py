@@ -15,6 +15,7 @@ from tusclient.client import TusClient
 
 from aitbc import AITBCClient
 from support.agents import Agent, running
+from support.servers.ports import reserved_port
 from support.servers.proxies import failing
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
@@ -29,11 +30,11 @@ MANY = 40
 
 @pytest.fixture
 def coordinator(tmp_path: Path) -> Iterator[Agent]:
-    coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", "0")
-    with running(coordinator):
-        # The same port after a kill, as in a real installation.
-        coordinator.options[-1] = str(coordinator.port)
-        yield coordinator
+    # The same port after a kill, as in a real installation.
+    with reserved_port() as port:
+        coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", str(port))
+        with running(coordinator):
+            yield coordinator
 
 
 @pytest.fixture

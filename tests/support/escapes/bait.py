@@ -239,17 +239,19 @@ def _serve(control: Path, public: Path, abstract: str) -> dict[str, Any]:
     ]
     datagrams[0].bind(("127.0.0.1", 0))
     datagrams[1].bind(f"\0{abstract}-datagram")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        open_port = free.getsockname()[1]
+    # Bound, so that the system assigns the port to no other program, which would be taken for the model's.
+    free = socket.socket()
+    free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    free.bind(("127.0.0.1", 0))
     for stream in streams:
         _in_background(lambda stream=stream: _greet(stream))
     for datagram in datagrams:
         _in_background(lambda datagram=datagram: _answer(datagram))
-    _in_background(lambda: _knock(open_port))
+    _in_background(lambda: _knock(free))
     return {
         "tcp_port": streams[0].getsockname()[1],
         "udp_port": datagrams[0].getsockname()[1],
-        "open_port": open_port,
+        "open_port": free.getsockname()[1],
     }
 
 
@@ -273,10 +275,10 @@ def _answer(server: socket.socket) -> None:
             continue
 
 
-def _knock(port: int) -> None:
+def _knock(free: socket.socket) -> None:
     while True:
         try:
-            with socket.create_connection(("127.0.0.1", port), 1) as connection:
+            with socket.create_connection(free.getsockname(), 1) as connection:
                 connection.sendall(GREETING.encode())
         except OSError:
             time.sleep(0.05)  # no server listens there yet

@@ -1,6 +1,6 @@
 """Runs moto's S3 server, and adds what S3 checks and moto does not: access keys, signatures, expiries, clocks and SHA-256.
 
-Usage: server.py PORT. The buckets are lost at the end. `GET /_requests` lists all requests with their bodies' sizes.
+Usage: server.py. It chooses a port, and prints its URL when it listens. The buckets are lost at the end. `GET /_requests` lists all requests with their bodies' sizes.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -16,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
-from werkzeug.serving import WSGIRequestHandler, run_simple
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from agent.coordinator.features.s3.signing import Credentials, presign
 from support.servers.s3 import ACCESS_KEY, SECRET_KEY
@@ -128,4 +127,6 @@ if __name__ == "__main__":
     from moto.server import DomainDispatcherApplication, create_backend_app
 
     application = Checked(DomainDispatcherApplication(create_backend_app))
-    run_simple("127.0.0.1", int(sys.argv[1]), application, threaded=True, request_handler=Quiet)
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
+    print(f"http://127.0.0.1:{server.port}", flush=True)  # noqa: T201 - for the process that started it
+    server.serve_forever()

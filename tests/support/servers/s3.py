@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,6 @@ from support.features import is_installed
 if TYPE_CHECKING:
     from agent.coordinator.features.s3.blobs import S3Blobs
 
-START_SECONDS = 60
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
 
 
@@ -64,34 +61,25 @@ def s3() -> Iterator[S3Server]:
     """Run a server of buckets, and set the environment's access key to one that it accepts."""
     if not is_installed("s3"):
         pytest.skip("it needs the feature s3")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'tests'}"}
     script = root / "tests/support/s3/server.py"
-    process = subprocess.Popen(
-        [sys.executable, script, str(port)], env=environment, stdout=subprocess.DEVNULL
-    )
     before = {name: os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
     os.environ.update(AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
+    command = [sys.executable, str(script)]
     try:
-        end = time.monotonic() + START_SECONDS
-        while not _answers(port):
-            assert process.poll() is None, "the S3 server did not start"
-            assert time.monotonic() < end, "the S3 server does not answer"
-            time.sleep(0.05)
-        yield S3Server(f"http://127.0.0.1:{port}")
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                # That something answers at a port would not say whose server it is.
+                url = process.stdout.readline().strip()
+                assert url, "the S3 server did not start"
+                yield S3Server(url)
+            finally:
+                process.kill()
     finally:
-        process.kill()
-        process.wait()
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -10,6 +10,7 @@ import pytest
 
 from miner_support.coordinator import FakeCoordinator
 from nvml_shim.shim import NvmlShim, build
+from support.servers.ports import reserved_port
 
 
 @pytest.fixture
@@ -29,10 +30,11 @@ def prestarted(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 @pytest.fixture
 async def coordinator() -> AsyncIterator[FakeCoordinator]:
     """A coordinator, to which the miner must send only messages as `agent.protocol` declares them."""
-    fake = FakeCoordinator()
-    await fake.start()
-    yield fake
-    await fake.stop()
+    with reserved_port() as port:  # some tests stop it and start it again
+        fake = FakeCoordinator(port)
+        await fake.start()
+        yield fake
+        await fake.stop()
     assert fake.malformed == []
 
 
