@@ -139,6 +139,7 @@ def _features(opening: Opening, cluster: Cluster) -> Features:
         cluster,
         [feature.read_metrics for feature in FEATURES if feature.read_metrics is not None],
         [feature.check_health for feature in FEATURES if feature.check_health is not None],
+        [read for feature in FEATURES for read in feature.credentials],
     )
 
 

@@ -123,7 +123,6 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, removal.settle_run_outputs)),
         _watched(context, "old_jobs", _repeated(context, RETENTION_SECONDS, retention.delete_jobs)),
         _watched(context, "old_events", _repeated(context, RETENTION_SECONDS, retention.delete_events)),
-        _watched(context, "old_keys", _repeated(context, ORPHANS_SECONDS, retention.delete_keys)),
         _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, removal.remove_orphans)),
         *(
             _watched(context, feature.name, part.run())

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.cluster import Bus, Cluster, Installation
 from agent.coordinator.hooks import NO_HOOKS, Hooks
+from agent.coordinator.operations.callers import ReadCredential
 from agent.coordinator.operations.context import CheckHealth, Context, ReadMetrics
 from agent.coordinator.operations.files.examination import Examine
 from agent.coordinator.signer import Signer
@@ -79,6 +80,7 @@ class Feature:
     A replica that begins to lead calls `begin`, and then runs the tasks and the part. `read_metrics` returns those metrics that are declared with `read`.
     `health` are the names of what `check_health` returns: parts of the health, and which of them are well. `aitbc-agent fsck` calls `examine`.
     `pages` returns routes that are not part of the API, `middleware` are ASGI applications around another one. Pages of other origins may read the `exposed_headers`.
+    `credentials` find what identifies the caller of a request that has no key.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Feature:
     routers: tuple[APIRouter, ...] = ()
     middleware: tuple[Callable[[ASGIApp], ASGIApp], ...] = ()
     exposed_headers: tuple[str, ...] = ()
+    credentials: tuple[ReadCredential, ...] = ()
     pages: Callable[[Context], Sequence[BaseRoute]] | None = None
     metrics: tuple[Metric, ...] = ()
     read_metrics: ReadMetrics | None = None

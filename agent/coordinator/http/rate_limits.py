@@ -31,13 +31,7 @@ from agent.coordinator.http.middleware import answer_error
 from agent.coordinator.http.rate_windows import WindowStorage
 from agent.coordinator.metrics import RATE_LIMITED
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.callers import (
-    SESSION_PREFIX,
-    BrowserCredential,
-    Caller,
-    Credential,
-    Session,
-)
+from agent.coordinator.operations.callers import SESSION_PREFIX, Caller, Credential, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import sessions
 from agent.core.errors import ApiError, RateLimitExceeded, ServiceUnavailable, Unauthorized
@@ -125,7 +119,7 @@ class RateLimits:
     async def _count(self, scope: Scope) -> list[_Use]:
         """Identify the caller, and count the call against its budgets; the last budget may refuse it."""
         address = caller_address(_host(scope))
-        secret = credentials.of_request(scope)
+        secret = credentials.of_request(self._context, scope)
         try:
             caller = None if secret is None else await self._caller(secret, address)
         except Unauthorized:
@@ -154,8 +148,8 @@ class RateLimits:
 
     async def _caller(self, secret: Credential, address: str) -> Caller | Session | None:
         """Return the holder of a credential; None if there is none. Raises as `_key_holder` does."""
-        if isinstance(secret, BrowserCredential):
-            # A browser retains the cookie of a session that has ended, so this is not a guess.
+        if not isinstance(secret, str):
+            # Programs retain it after its end, such as browsers a cookie, so an invalid one is not a guess.
             with suppress(ApiError):
                 return await access.authenticate(self._context, secret)
             return None

@@ -120,7 +120,7 @@ class Caches:
         self.bus.on_lost(lambda: self._forget("callers", "sessions", "supply"))
 
     def forget_callers(self) -> None:
-        """Have keys and browser sessions looked up again: one was revoked, or has ended."""
+        """Have all credentials looked up again: one was revoked, or has ended."""
         self._forget_everywhere("callers")
 
     def forget_sessions(self) -> None:

@@ -1,11 +1,13 @@
-"""Callers: clients, miners' owners and administrators with a key, browsers with a session, and miners with a session token."""
+"""Callers: clients, miners' owners and administrators with a key, miners with a session token, and whom features identify otherwise."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
+from agent.coordinator.store.access import KeyRecord
+from agent.coordinator.store.database import Connection
 from aitbc.answers.accounts import Role
 
 SESSION_PREFIX: Final = "session."
@@ -28,16 +30,28 @@ class Caller:
         return self.account_id or self.miner_id or self.key_id
 
 
-@dataclass(frozen=True, slots=True)
-class BrowserCredential:
-    """The secret of a browser's cookie, and the role in which the request acts."""
+class OtherCredential(Protocol):
+    """What a feature has read in a request without a key: it stands for a key that the request does not contain. It is hashable."""
 
-    secret: str
-    role: Role
+    @property
+    def fingerprint(self) -> str:
+        """A name for it from which it cannot be derived."""
+
+    @property
+    def refusal(self) -> str:
+        """The message to a caller for whom there is no key."""
+
+    def check(self, scope: MutableMapping[str, Any]) -> None:
+        """Raise `Forbidden` for a request that may not use it."""
+
+    def key(self, connection: Connection, now: float) -> KeyRecord | None:
+        """Return the key for which it stands, or None if it is no longer valid."""
 
 
-Credential = str | BrowserCredential
-"""An API key or session token, or a browser's session."""
+Credential: TypeAlias = str | OtherCredential
+"""An API key or session token, or what a feature accepts instead."""
+ReadCredential: TypeAlias = Callable[[MutableMapping[str, Any]], OtherCredential | None]
+"""Finds a feature's credential in the ASGI scope of a request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from agent.coordinator.cluster import Alone, Cluster
 from agent.coordinator.operations.caches import Caches
+from agent.coordinator.operations.callers import ReadCredential
 from agent.coordinator.randomness import random_bytes
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.events import NewEvent
@@ -44,6 +45,8 @@ class Features:
     """The coordinators on the same database: one of the features knows of others."""
     metrics: Sequence[ReadMetrics] = ()
     health_checks: Sequence[CheckHealth] = ()
+    credentials: Sequence[ReadCredential] = ()
+    """They read what identifies the caller of a request without a key."""
 
     def read_metrics(self, connection: Connection, context: Context, now: float) -> dict[Metric, Values]:
         """Return the values of their metrics that are declared with `read`."""

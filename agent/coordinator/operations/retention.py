@@ -12,15 +12,12 @@ from typing import Final
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import removal
-from agent.coordinator.store import access, artifacts, events, jobs
+from agent.coordinator.store import artifacts, events, jobs
 from agent.core.jobs import FINAL
 from agent.core.values.quantities import make_id
 
 JOBS_AT_ONCE: Final = 50
 """Jobs whose data one transaction deletes."""
-
-REVOKED_KEY_SECONDS: Final = 30 * 86_400.0
-"""How long administrators can see a revoked key."""
 
 
 async def delete_jobs(context: Context) -> None:
@@ -65,10 +62,3 @@ async def delete_events(context: Context) -> None:
     # Each slice begins where the last one ended: before that, PostgreSQL may have to pass many deleted rows.
     while await context.database.read(events.any_before, created_before, after_seq=last_seq):
         last_seq = await context.database.write(events.prune, created_before, after_seq=last_seq)
-
-
-async def delete_keys(context: Context) -> None:
-    """Delete keys that were revoked long ago: each browser that signs in with a link gets its own."""
-    revoked_before = context.clock() - REVOKED_KEY_SECONDS
-    while await context.database.write(access.prune_keys, revoked_before) == access.PRUNED_AT_ONCE:
-        pass

@@ -53,12 +53,12 @@ async def _context(request: Request) -> Context:
 
 
 async def _credential(request: Request) -> Credential | None:
-    return credentials.checked(request.scope)
+    return credentials.checked(request.app.state.context, request.scope)
 
 
 async def caller_of(context: Context, scope: Scope) -> Caller:
-    """Return the caller of a request with a key. Raises `Unauthorized`."""
-    credential = credentials.checked(scope)
+    """Return the caller of a request that has a credential. Raises `Unauthorized`."""
+    credential = credentials.checked(context, scope)
     # The middleware of the rate limits has looked the caller up already.
     caller = scope.get("caller")
     return caller if isinstance(caller, Caller) else await access.authenticate(context, credential)
@@ -68,12 +68,12 @@ async def _session_of(context: Context, scope: Scope) -> Session:
     caller = scope.get("caller")
     if isinstance(caller, Session):
         return caller
-    credential = credentials.of_request(scope)
+    credential = credentials.of_request(context, scope)
     return await sessions.session_of(context, credential if isinstance(credential, str) else None)
 
 
 async def _client_or_session_of(context: Context, scope: Scope) -> Caller | Session:
-    credential = credentials.of_request(scope)
+    credential = credentials.of_request(context, scope)
     if isinstance(credential, str) and credential.startswith(SESSION_PREFIX):
         return await _session_of(context, scope)
     return access.require(await caller_of(context, scope), *_CLIENT_ROLES)

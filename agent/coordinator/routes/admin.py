@@ -1,4 +1,4 @@
-"""`/v1/admin`: accounts, keys and login links, for administrators."""
+"""`/v1/admin`: accounts and keys, for administrators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.accounts import access, logins, wallet
+from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.miners import sessions
 from agent.coordinator.routes._callers import (
     Admin,
@@ -22,7 +22,7 @@ from agent.coordinator.routes._callers import (
 from agent.core.errors import Conflict, InsufficientBalance, NotFound
 from agent.core.values.quantities import Money
 from aitbc.answers import fields
-from aitbc.answers.accounts import AccountList, Booked, KeyList, NewAccount, NewKey, NewLogin, Role
+from aitbc.answers.accounts import AccountList, Booked, KeyList, NewAccount, NewKey, Role
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/admin", tags=["Administration"])
 
@@ -59,17 +59,6 @@ class DebitRequest(CreditRequest):
     """An amount to take back from an account, as a decimal string. With `force`, the balance may become negative."""
 
     force: bool = False
-
-
-class LoginRequest(RequestBody):
-    """The keys that a login link yields: a client's key of the account, an owner's key of the miner, an administrator's key.
-
-    Without any field, the link yields an administrator's key.
-    """
-
-    account_id: str | None = None
-    miner_id: str | None = None
-    admin: bool = False
 
 
 @router.post("/accounts", status_code=status.HTTP_201_CREATED, summary="Create an account")
@@ -160,14 +149,3 @@ async def revoke_key(context: ContextOf, _: Admin, key_id: fields.KeyId) -> None
     revoked = await access.revoke_key(context, key_id)
     if revoked.miner_id is not None:
         await sessions.end_session_of_key(context, revoked.miner_id)
-
-
-@router.post(
-    "/logins", status_code=status.HTTP_201_CREATED, responses=errors(NotFound), summary="Create a login link"
-)
-async def create_login(context: ContextOf, _: Admin, request: LoginRequest | None = None) -> NewLogin:
-    """The link can be used once, within minutes. It opens the dashboard with new keys (docs/how-to/dashboard.md)."""
-    chosen = request or LoginRequest()
-    return await logins.create_login(
-        context, account_id=chosen.account_id, miner_id=chosen.miner_id, admin=chosen.admin
-    )

@@ -1,19 +1,16 @@
-"""`/v1/key`, `/v1/keys` and `/v1/login`: the caller's key, other keys of its account, and login links."""
+"""`/v1/key` and `/v1/keys`: the caller's key, and other keys of its account."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from fastapi import APIRouter, status
-from pydantic import Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.accounts import access, logins
+from agent.coordinator.operations.accounts import access
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, KeyName, RequestBody
-from agent.core.errors import Conflict, NotFound, Unauthorized
+from agent.core.errors import Conflict, NotFound
 from aitbc.answers import fields
-from aitbc.answers.accounts import Key, LoginKey, LoginKeyList, NewKey, OwnKeyList, Role
+from aitbc.answers.accounts import Key, NewKey, OwnKeyList
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Keys and logins"])
 
@@ -22,12 +19,6 @@ class OwnKeyRequest(RequestBody):
     """Another key for the caller's account. `name` describes its purpose."""
 
     name: KeyName
-
-
-class LoginTokenRequest(RequestBody):
-    """The token of a login link."""
-
-    token: Annotated[str, Field(min_length=1, max_length=200, examples=["login_secret"])]
 
 
 @router.get(
@@ -82,14 +73,3 @@ async def create_own(context: ContextOf, caller: Client, request: OwnKeyRequest)
 async def revoke_own(context: ContextOf, caller: Client, key_id: fields.KeyId) -> None:
     """The key is invalid from now on. To revoke the key of the request itself, use `DELETE /v1/key`."""
     await access.revoke_own_key(context, caller, key_id)
-
-
-@router.post("/login", responses=errors(Unauthorized), summary="Use a login link")
-async def login(context: ContextOf, request: LoginTokenRequest) -> LoginKeyList:
-    """A login link's token can be used once, within minutes. The answer contains new keys, which cannot be retrieved later."""
-    return LoginKeyList(
-        keys=[
-            LoginKey(role=Role(created.record.role), key=created.secret, key_id=created.record.key_id)
-            for created in await logins.login(context, request.token)
-        ]
-    )

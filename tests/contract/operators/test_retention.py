@@ -17,7 +17,7 @@ from agent.coordinator.features.log.store import CheckpointRecord
 from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
-from agent.coordinator.store import access, events
+from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
@@ -187,23 +187,3 @@ def test_of_old_checkpoints_the_last_of_each_hour_and_cosigned_ones_remain(
         return [record.size for record in await context.database.read(lambda c: list(log.all_checkpoints(c)))]
 
     assert served.do(sizes) == [0, 9, 12, 19, 29, 30, *range(31, 41)]
-
-
-def test_keys_that_were_revoked_long_ago_are_deleted(
-    served: Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(access, "PRUNED_AT_ONCE", 2)
-    valid = {key.key_id for key in served.do(lambda context: context.database.read(access.keys))}
-    made = [client.post("/v1/keys", json={"name": f"key {number}"}).json() for number in range(6)]
-    used = httpx.post(f"{served.url}/v1/session", json={"key": made[0]["key"]})
-    assert used.is_success
-    for key in made:
-        assert client.delete(f"/v1/keys/{key['key_id']}").status_code == 204
-
-    async def remaining(context: Context, days: float) -> set[str]:
-        await retention.delete_keys(later(context, days * 86_400))
-        return {key.key_id for key in await context.database.read(access.keys)}
-
-    assert served.do(lambda context: remaining(context, 29)) == valid | {key["key_id"] for key in made}
-    assert served.do(lambda context: remaining(context, 31)) == valid | {made[0]["key_id"]}
-    assert client.get("/v1/key").status_code == 200

@@ -16,7 +16,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from agent.coordinator.features.browser import sessions as browser_sessions
+from agent.coordinator.features.browser import store
 from agent.coordinator.operations.context import Context
+from agent.coordinator.store import access
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.server import Served, serve
@@ -67,6 +69,10 @@ def without(page: httpx.Client, *names: str, **more: str) -> httpx.Client:
 def link(operator: httpx.Client, **gives: Any) -> str:
     token: str = operator.post("/v1/admin/logins", json=gives).raise_for_status().json()["token"]
     return token
+
+
+def later(context: Context, seconds: float) -> Context:
+    return dataclasses.replace(context, clock=lambda: context.clock() + seconds)
 
 
 def test_the_cookie_is_inaccessible_to_scripts_and_other_sites(
@@ -231,16 +237,34 @@ def test_a_session_expires(
     sign_in(served, {"token": link(admin, account_id=account)}).raise_for_status()
     assert len(client.get("/v1/keys").json()["keys"]) == 2
 
-    async def later(context: Context) -> None:
+    async def expire(context: Context) -> None:
         seconds = context.settings.session_seconds + 1
-        await browser_sessions.expire_due(
-            dataclasses.replace(context, clock=lambda: context.clock() + seconds)
-        )
+        await browser_sessions.expire_due(later(context, seconds))
 
-    served.do(later)
+    served.do(expire)
     assert client.get("/v1/sessions").json()["sessions"] == []
     assert len(client.get("/v1/keys").json()["keys"]) == 1
     assert code(page.get("/v1/jobs")) == (401, "UNAUTHORIZED")
+
+
+def test_keys_that_were_revoked_long_ago_are_deleted(
+    served: Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "PRUNED_AT_ONCE", 2)
+    valid = {key.key_id for key in served.do(lambda context: context.database.read(access.keys))}
+    made_keys = [client.post("/v1/keys", json={"name": f"key {number}"}).json() for number in range(6)]
+    used = httpx.post(f"{served.url}/v1/session", json={"key": made_keys[0]["key"]})
+    assert used.is_success
+    for key in made_keys:
+        assert client.delete(f"/v1/keys/{key['key_id']}").status_code == 204
+
+    async def remaining(context: Context, days: float) -> set[str]:
+        await browser_sessions.delete_keys(later(context, days * 86_400))
+        return {key.key_id for key in await context.database.read(access.keys)}
+
+    assert served.do(lambda context: remaining(context, 29)) == valid | {key["key_id"] for key in made_keys}
+    assert served.do(lambda context: remaining(context, 31)) == valid | {made_keys[0]["key_id"]}
+    assert client.get("/v1/key").status_code == 200
 
 
 def test_signing_in_with_another_role_retains_the_previous_roles(

@@ -20,10 +20,10 @@ import structlog
 from agent.cli.local_keys import LocalKeys, local_keys
 from agent.cli.terminal import activity
 from agent.coordinator.app import build_app, build_context
+from agent.coordinator.features.browser.logins import DASHBOARD, create_login
 from agent.coordinator.features.enrolments import enrolments
 from agent.coordinator.http.server import CoordinatorServer, listen
 from agent.coordinator.operations import health
-from agent.coordinator.operations.accounts.logins import DASHBOARD, create_login
 from agent.coordinator.operations.context import Context
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings

@@ -11,14 +11,14 @@ from typing import Final
 
 import structlog
 
+from agent.coordinator.features.browser import logins, store
 from agent.coordinator.features.browser.answers import BrowserSession
-from agent.coordinator.operations.accounts import access, logins
+from agent.coordinator.features.browser.store import SessionKey, SessionRecord
+from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as key_store
-from agent.coordinator.store import browser_sessions
-from agent.coordinator.store.browser_sessions import SessionKey, SessionRecord
 from agent.core.errors import NotFound, Unauthorized
 from agent.core.values.quantities import format_time
 from aitbc.answers.accounts import Role
@@ -27,6 +27,7 @@ __all__ = [
     "SessionRecord",
     "begin_with_key",
     "begin_with_link",
+    "delete_keys",
     "end",
     "end_other",
     "expire_due",
@@ -37,6 +38,8 @@ __all__ = [
 
 EXPIRED_AT_ONCE: Final = 100
 """Sessions that one maintenance round ends."""
+REVOKED_KEY_SECONDS: Final = 30 * 86_400.0
+"""How long administrators can see a revoked key."""
 
 log = structlog.get_logger()
 
@@ -88,15 +91,15 @@ def _add(
     connection: Connection, context: Context, keys: list[SessionKey], secret: str, current: str | None
 ) -> SessionRecord:
     now = context.clock()
-    former = None if current is None else browser_sessions.find(connection, digest(current), now)
+    former = None if current is None else store.find(connection, digest(current), now)
     if former is not None:
         roles = {key.key.role for key in keys}
         # A browser can be client, owner and administrator at the same time, with a key for each.
         keys = [*keys, *(key for key in former.keys if key.key.role not in roles)]
-        browser_sessions.end(connection, [former.session_id], now, keeping=[key.key.key_id for key in keys])
+        store.end(connection, [former.session_id], now, keeping=[key.key.key_id for key in keys])
     expires_at = now + context.settings.session_seconds
     record = SessionRecord(context.new_id("session"), now, expires_at, tuple(keys))
-    browser_sessions.add(connection, record, digest(secret))
+    store.add(connection, record, digest(secret))
     return record
 
 
@@ -109,7 +112,7 @@ def _begun(context: Context, secret: str, record: SessionRecord) -> tuple[str, S
 
 async def find(context: Context, secret: str) -> SessionRecord | None:
     """Return the session with this cookie; None if it has ended."""
-    return await context.database.read(browser_sessions.find, digest(secret), context.clock())
+    return await context.database.read(store.find, digest(secret), context.clock())
 
 
 async def end(context: Context, secret: str) -> None:
@@ -124,7 +127,7 @@ async def list_sessions(context: Context, caller: Caller) -> list[SessionRecord]
     owner = {"account_id": caller.account_id, "miner_id": caller.miner_id}
     if caller.role is Role.ADMIN:
         owner = {}
-    return await context.database.read(browser_sessions.of_owner, context.clock(), **owner)
+    return await context.database.read(store.of_owner, context.clock(), **owner)
 
 
 async def end_other(context: Context, caller: Caller, session_id: str) -> None:
@@ -135,7 +138,7 @@ async def end_other(context: Context, caller: Caller, session_id: str) -> None:
 
 
 async def _end(context: Context, session_id: str) -> None:
-    await context.database.write(browser_sessions.end, [session_id], context.clock())
+    await context.database.write(store.end, [session_id], context.clock())
     context.caches.forget_callers()
     log.info("browser_signed_out", session_id=session_id)
 
@@ -143,9 +146,16 @@ async def _end(context: Context, session_id: str) -> None:
 async def expire_due(context: Context) -> None:
     """End expired sessions, and revoke the keys that were created for them."""
     now = context.clock()
-    if over := await context.database.read(browser_sessions.expired, now, EXPIRED_AT_ONCE):
-        await context.database.write(browser_sessions.end, over, now)
+    if over := await context.database.read(store.expired, now, EXPIRED_AT_ONCE):
+        await context.database.write(store.end, over, now)
         context.caches.forget_callers()
+
+
+async def delete_keys(context: Context) -> None:
+    """Delete keys that were revoked long ago, also those of programs. Each browser that signs in with a link gets its own."""
+    revoked_before = context.clock() - REVOKED_KEY_SECONDS
+    while await context.database.write(store.prune_keys, revoked_before) == store.PRUNED_AT_ONCE:
+        pass
 
 
 def view(record: SessionRecord) -> BrowserSession:

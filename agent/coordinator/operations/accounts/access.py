@@ -1,4 +1,4 @@
-"""API keys, and authentication by key or browser session."""
+"""API keys, and authentication by a key or by what features accept instead."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from agent.coordinator.operations.callers import BrowserCredential, Caller, Credential
+from agent.coordinator.operations.callers import Caller, Credential
 from agent.coordinator.operations.context import Context
-from agent.coordinator.store import access, browser_sessions, locks, miners
+from agent.coordinator.store import access, locks, miners
 from agent.coordinator.store.access import KeyRecord
 from agent.coordinator.store.database import Connection
 from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized, ValidationFailed
@@ -76,13 +76,11 @@ def make_secret(prefix: str) -> str:
 
 def fingerprint(credential: Credential) -> str:
     """Return a name for a credential from which the credential cannot be derived."""
-    if isinstance(credential, BrowserCredential):
-        return f"{digest(credential.secret)}/{credential.role}"
-    return digest(credential)
+    return digest(credential) if isinstance(credential, str) else credential.fingerprint
 
 
 async def authenticate(context: Context, credential: Credential | None) -> Caller:
-    """Return the caller with this key or session. Raises `Unauthorized`."""
+    """Return the caller with this credential. Raises `Unauthorized`."""
     if not credential:
         raise Unauthorized("Send your API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
     name = fingerprint(credential)
@@ -95,9 +93,11 @@ async def authenticate(context: Context, credential: Credential | None) -> Calle
     if record is None:
         # It was valid at its last look-up: otherwise `seen_lately` would still exempt it from the limit for wrong keys.
         callers.pop(name, None)
-        if isinstance(credential, BrowserCredential):
-            raise Unauthorized("This session has ended or does not have this role. Sign in again.")
-        raise Unauthorized("This API key is not valid; it may have been revoked.")
+        raise Unauthorized(
+            "This API key is not valid; it may have been revoked."
+            if isinstance(credential, str)
+            else credential.refusal
+        )
     caller = Caller(Role(record.role), record.account_id, record.miner_id, record.name, record.key_id)
     # Emptying it costs each caller one look-up; an order of use would cost something with every call.
     if len(callers) >= CACHE_LIMIT:
@@ -107,10 +107,9 @@ async def authenticate(context: Context, credential: Credential | None) -> Calle
 
 
 async def _key(context: Context, credential: Credential) -> KeyRecord | None:
-    if isinstance(credential, BrowserCredential):
-        sha256, role = digest(credential.secret), credential.role.value
-        return await context.database.read(browser_sessions.key_of, sha256, role, context.clock())
-    return await context.database.read(access.key_by_secret, digest(credential))
+    if isinstance(credential, str):
+        return await context.database.read(access.key_by_secret, digest(credential))
+    return await context.database.read(credential.key, context.clock())
 
 
 def seen_lately(context: Context, credential: Credential) -> bool:

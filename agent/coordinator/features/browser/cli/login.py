@@ -8,7 +8,7 @@ import typer
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
-from agent.coordinator.operations.accounts.logins import DASHBOARD
+from agent.coordinator.features.browser.logins import DASHBOARD
 from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
 

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from agent.coordinator.features.browser import sessions as operations
 from agent.coordinator.features.browser.answers import BrowserSession
+from agent.coordinator.features.browser.routes import cookies
 from agent.coordinator.features.browser.sessions import SessionRecord
-from agent.coordinator.http import cookies
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import AUDIENCE, errors
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, RequestBody

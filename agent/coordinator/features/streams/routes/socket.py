@@ -77,7 +77,7 @@ class _SocketConnection:
             pass
 
     async def _serve(self) -> None:
-        secret, chosen = credentials.checked(self._websocket.scope), self._query()
+        secret, chosen = credentials.checked(self._context, self._websocket.scope), self._query()
         sends_key = secret is None
         if secret is None:
             await self._accept()

@@ -6,12 +6,9 @@ from agent.coordinator.store.schema.tables._metadata import metadata
 from agent.coordinator.store.schema.tables.access import (
     accounts,
     api_keys,
-    browser_session_keys,
-    browser_sessions,
     challenges,
     enrolments,
     idempotency,
-    logins,
     miners,
 )
 from agent.coordinator.store.schema.tables.files import (
@@ -47,8 +44,6 @@ __all__ = [
     "artifact_owners",
     "artifacts",
     "balances",
-    "browser_session_keys",
-    "browser_sessions",
     "challenges",
     "client_evidence",
     "durations",
@@ -59,7 +54,6 @@ __all__ = [
     "job_checkpoints",
     "job_counts",
     "jobs",
-    "logins",
     "metadata",
     "miner_days",
     "miner_stats",

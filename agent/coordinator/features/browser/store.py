@@ -1,14 +1,27 @@
-"""Sessions of signed-in browsers, and the keys that they use. Only the SHA-256 of a cookie is stored."""
+"""Login links, sessions of signed-in browsers, and the keys that both have created. Only the SHA-256 of a token or a cookie is stored."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, update
 
+from agent.coordinator.features.browser.tables import browser_session_keys, browser_sessions, logins
 from agent.coordinator.store.access import KEY_COLUMNS, KeyRecord
-from agent.coordinator.store.schema.tables import api_keys, browser_session_keys, browser_sessions
+from agent.coordinator.store.schema.tables import api_keys
+
+PRUNED_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRecord:
+    """What a login link grants: a client's key of the account, an owner's key of the miner, or an administrator's key."""
+
+    account_id: str | None
+    miner_id: str | None
+    admin: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +133,37 @@ def end(
     connection.execute(revoked.values(revoked_at=now))
     for table in (browser_session_keys, browser_sessions):
         connection.execute(delete(table).where(table.c.session_id.in_(session_ids)))
+
+
+def prune_keys(connection: Connection, revoked_before: float) -> int:
+    """Delete keys that were revoked before a time and that no session uses, at most `PRUNED_AT_ONCE`. Return how many."""
+    in_use = exists().where(browser_session_keys.c.key_id == api_keys.c.key_id)
+    expired = select(api_keys.c.key_id).where(api_keys.c.revoked_at < revoked_before, ~in_use)
+    pruned = delete(api_keys).where(api_keys.c.key_id.in_(expired.limit(PRUNED_AT_ONCE)))
+    return connection.execute(pruned).rowcount
+
+
+def add_login(
+    connection: Connection, login_id: str, sha256: str, record: LoginRecord, *, now: float, expires_at: float
+) -> None:
+    """Store a login link, and delete expired ones."""
+    # Rows that another transaction is using or deleting are skipped, so that two new links never wait for each other.
+    expired = select(logins.c.login_id).where(logins.c.expires_at < now).with_for_update(skip_locked=True)
+    connection.execute(delete(logins).where(logins.c.login_id.in_(expired)))
+    values = {
+        "login_id": login_id, "sha256": sha256, "account_id": record.account_id, "miner_id": record.miner_id,
+        "admin": record.admin, "expires_at": expires_at,
+    }  # fmt: skip
+    connection.execute(insert(logins), values)
+
+
+def find_login(connection: Connection, sha256: str, now: float) -> LoginRecord | None:
+    """Return what a login link grants, or None if it is unknown, used or expired."""
+    query = select(logins.c.account_id, logins.c.miner_id, logins.c.admin)
+    row = connection.execute(query.where(logins.c.sha256 == sha256, logins.c.expires_at >= now)).one_or_none()
+    return None if row is None else LoginRecord(*row)
+
+
+def use_login(connection: Connection, sha256: str) -> bool:
+    """Use a login link. Return False if it has just been used."""
+    return connection.execute(delete(logins).where(logins.c.sha256 == sha256)).rowcount == 1

@@ -7,10 +7,11 @@ from typing import Final
 
 import structlog
 
+from agent.coordinator.features.browser import store
+from agent.coordinator.features.browser.store import LoginRecord
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import CreatedKey, digest
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store.access import LoginRecord, add_login, find_login, use_login
 from agent.core.errors import Unauthorized
 from agent.core.values.quantities import format_time
 from aitbc.answers.accounts import NewLogin, Role
@@ -36,7 +37,7 @@ def _add(
 ) -> None:
     access.require_owners(connection, record.account_id, record.miner_id)
     login_id = context.new_id("login")
-    add_login(connection, login_id, sha256, record, now=context.clock(), expires_at=expires_at)
+    store.add_login(connection, login_id, sha256, record, now=context.clock(), expires_at=expires_at)
 
 
 async def login(context: Context, token: str) -> list[CreatedKey]:
@@ -49,15 +50,15 @@ async def login(context: Context, token: str) -> list[CreatedKey]:
 
 async def check(context: Context, token: str) -> None:
     """Raise `Unauthorized` for an invalid token. A read suffices, so that guesses do not load the database's writer."""
-    if await context.database.read(find_login, digest(token), context.clock()) is None:
+    if await context.database.read(store.find_login, digest(token), context.clock()) is None:
         raise _no_such_link()
 
 
 def redeem(connection: Connection, context: Context, sha256: str) -> list[CreatedKey]:
     """Use a link and create its keys, inside a transaction of another use case. Raises `Unauthorized`."""
     now = context.clock()
-    grant = find_login(connection, sha256, now)
-    if grant is None or not use_login(connection, sha256):
+    grant = store.find_login(connection, sha256, now)
+    if grant is None or not store.use_login(connection, sha256):
         raise _no_such_link()
     name = f"dashboard {format_time(now).partition('T')[0]}"
     new_keys = []

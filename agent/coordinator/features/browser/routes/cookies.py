@@ -10,16 +10,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.responses import Response
 from starlette.types import Scope
 
-from agent.coordinator.operations.callers import BrowserCredential
+from agent.coordinator.features.browser import store
+from agent.coordinator.http.credentials import query_field
+from agent.coordinator.operations.accounts.access import digest
+from agent.coordinator.store.access import KeyRecord
+from agent.coordinator.store.database import Connection
 from agent.core.errors import Forbidden
 from aitbc.answers.accounts import Role
 
@@ -28,20 +32,36 @@ TOKEN_HEADER: Final = "X-CSRF-Token"  # noqa: S105 - the name of a header
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _SECURE: Final = frozenset({"https", "wss"})
 _ROLES: Final[Mapping[str, Role]] = {role.value: role for role in Role}
-_MAX_FIELDS: Final = 20
 
 
-def credential_of(scope: Scope) -> BrowserCredential | None:
+@dataclass(frozen=True, slots=True)
+class SessionCredential:
+    """The secret of a browser's cookie, and the role in which the request acts."""
+
+    secret: str
+    role: Role
+    refusal: ClassVar[str] = "This session has ended or does not have this role. Sign in again."
+
+    @property
+    def fingerprint(self) -> str:
+        """A name from which the secret cannot be derived. The roles of one session are callers of their own."""
+        return f"{digest(self.secret)}/{self.role}"
+
+    def check(self, scope: Scope) -> None:
+        """Raise `Forbidden` for a request from another site."""
+        check_origin(scope)
+        check_token(scope, self.secret)
+
+    def key(self, connection: Connection, now: float) -> KeyRecord | None:
+        """Return the session's key for the role."""
+        return store.key_of(connection, digest(self.secret), self.role.value, now)
+
+
+def credential_of(scope: Scope) -> SessionCredential | None:
     """Return the session's secret and the request's role; None without both."""
     secret = secret_of(scope)
     role = _ROLES.get(_role(scope))
-    return BrowserCredential(secret, role) if secret and role else None
-
-
-def check(scope: Scope, credential: BrowserCredential) -> None:
-    """Raise `Forbidden` for a request from another site."""
-    check_origin(scope)
-    check_token(scope, credential.secret)
+    return SessionCredential(secret, role) if secret and role else None
 
 
 def secret_of(scope: Scope) -> str | None:
@@ -115,16 +135,6 @@ def _name(scope: Scope) -> str:
     name = "aitbc_session" if port is None else f"aitbc_session_{port}"
     # With this prefix a browser accepts the cookie from this host only, over TLS; without TLS it would refuse it.
     return f"__Host-{name}" if scope["scheme"] in _SECURE else name
-
-
-def query_field(scope: Scope, name: str) -> str:
-    """Return a query parameter of a WebSocket's address; empty without one."""
-    with suppress(ValueError):  # too many fields
-        fields: dict[str, list[str]] = parse_qs(
-            scope["query_string"].decode("latin-1"), max_num_fields=_MAX_FIELDS
-        )
-        return fields.get(name, [""])[0]
-    return ""
 
 
 def _role(scope: Scope) -> str:

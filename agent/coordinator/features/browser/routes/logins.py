@@ -1,0 +1,67 @@
+"""`/v1/login` and `/v1/admin/logins`: login links."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, status
+from pydantic import Field
+
+from agent.coordinator.features.browser import logins
+from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.openapi.declare import errors
+from agent.coordinator.routes._callers import Admin, ContextOf, RequestBody
+from agent.core.errors import NotFound, Unauthorized
+from aitbc.answers.accounts import LoginKey, LoginKeyList, NewLogin, Role
+
+router = APIRouter(route_class=LargeJsonRoute, prefix="/v1")
+
+
+class LoginTokenRequest(RequestBody):
+    """The token of a login link."""
+
+    token: Annotated[str, Field(min_length=1, max_length=200, examples=["login_secret"])]
+
+
+class LoginRequest(RequestBody):
+    """The keys that a login link yields: a client's key of the account, an owner's key of the miner, an administrator's key.
+
+    Without any field, the link yields an administrator's key.
+    """
+
+    account_id: str | None = None
+    miner_id: str | None = None
+    admin: bool = False
+
+
+@router.post(
+    "/login",
+    operation_id="keys_login",
+    tags=["Keys and logins"],
+    responses=errors(Unauthorized),
+    summary="Use a login link",
+)
+async def login(context: ContextOf, request: LoginTokenRequest) -> LoginKeyList:
+    """A login link's token can be used once, within minutes. The answer contains new keys, which cannot be retrieved later."""
+    return LoginKeyList(
+        keys=[
+            LoginKey(role=Role(created.record.role), key=created.secret, key_id=created.record.key_id)
+            for created in await logins.login(context, request.token)
+        ]
+    )
+
+
+@router.post(
+    "/admin/logins",
+    status_code=status.HTTP_201_CREATED,
+    operation_id="admin_create_login",
+    tags=["Administration"],
+    responses=errors(NotFound),
+    summary="Create a login link",
+)
+async def create_login(context: ContextOf, _: Admin, request: LoginRequest | None = None) -> NewLogin:
+    """The link can be used once, within minutes. It opens the dashboard with new keys (docs/how-to/dashboard.md)."""
+    chosen = request or LoginRequest()
+    return await logins.create_login(
+        context, account_id=chosen.account_id, miner_id=chosen.miner_id, admin=chosen.admin
+    )

@@ -1,0 +1,93 @@
+"""Login links for the dashboard."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from agent.coordinator.features.browser import logins
+from agent.coordinator.operations.context import Context
+from agent.core.errors import Unauthorized
+from support.clients.scripted_miner import ScriptedMiner
+from support.server import Served, serve
+
+
+def asking(served: Served, key: str) -> httpx.Client:
+    return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def link(operator: httpx.Client, **gives: Any) -> str:
+    answer = operator.post("/v1/admin/logins", json=gives)
+    assert answer.status_code == 201, answer.text
+    token: str = answer.json()["token"]
+    assert answer.json()["path"] == f"/dashboard/#login={token}"
+    return token
+
+
+def log_in(served: Served, token: str) -> httpx.Response:
+    return httpx.post(f"{served.url}/v1/login", json={"token": token}, timeout=30)
+
+
+def test_a_login_link_yields_new_keys_once(served: Served, admin: httpx.Client, miner: ScriptedMiner) -> None:
+    account = asking(served, served.client_key).get("/v1/key").json()["account_id"]
+    token = link(admin, account_id=account, miner_id=miner.miner_id, admin=True)
+    answer = log_in(served, token)
+    assert answer.status_code == 200
+    given = {key["role"]: key for key in answer.json()["keys"]}
+    assert given.keys() == {"client", "miner", "admin"}
+    for role, key in given.items():
+        shown = asking(served, key["key"]).get("/v1/key").json()
+        assert (shown["role"], shown["key_id"]) == (role, key["key_id"])
+        assert shown["name"].startswith("dashboard 20")
+    assert code(log_in(served, token)) == (401, "UNAUTHORIZED")
+
+
+def test_a_login_link_yields_only_the_named_keys(
+    served: Served, admin: httpx.Client, miner: ScriptedMiner
+) -> None:
+    """It yields an administrator's key only on request, or if no other key is named."""
+    roles = [
+        [key["role"] for key in log_in(served, link(admin, **gives)).json()["keys"]]
+        for gives in ({"miner_id": miner.miner_id}, {})
+    ]
+    assert roles == [["miner"], ["admin"]]
+    assert code(admin.post("/v1/admin/logins", json={"account_id": "account_none"})) == (404, "NOT_FOUND")
+
+
+def test_a_login_link_used_many_times_at_once_works_once(served: Served, admin: httpx.Client) -> None:
+    token = link(admin)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: log_in(served, token).status_code, range(8)))
+    assert sorted(answers) == [200] + [401] * 7
+
+
+def test_an_expired_login_link_is_refused(served: Served, admin: httpx.Client) -> None:
+    token = link(admin)
+    later = time.time() + served.context.settings.login_seconds + 1
+
+    async def refused(context: Context) -> None:
+        with pytest.raises(Unauthorized, match="has expired"):
+            await logins.login(replace(context, clock=lambda: later), token)
+
+    served.do(refused)
+
+
+def test_guessed_tokens_do_not_lock_out_callers_with_a_key(tmp_path: Path) -> None:
+    """Logins have their own budget, so only further guesses are refused."""
+    limits = {"logins": "5 per minute", "unlimited": []}
+    with serve(tmp_path / "data", rate_limits=limits) as served, asking(served, served.admin_key) as admin:
+        token = link(admin)
+        tried = [code(log_in(served, f"made up {number}")) for number in range(6)]
+        assert tried == [(401, "UNAUTHORIZED")] * 5 + [(429, "RATE_LIMIT_EXCEEDED")]
+        assert asking(served, served.client_key).get("/v1/key").status_code == 200  # not seen before
+        assert code(log_in(served, token)) == (429, "RATE_LIMIT_EXCEEDED")
