@@ -159,7 +159,7 @@ def build_app(context: Context) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with background_tasks(context):
+        async with background_tasks(context, FEATURES):
             yield
 
     app = FastAPI(

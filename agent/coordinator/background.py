@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import structlog
 
-from agent.coordinator.feature import Worker
-from agent.coordinator.installed import FEATURES
+from agent.coordinator.feature import Feature, Worker
 from agent.coordinator.operations import folding, health, retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import removal
@@ -29,8 +28,8 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def background_tasks(context: Context) -> AsyncIterator[None]:
-    """Run the dispatcher, the upkeep and the other tasks. At the end, cancel them and close the database."""
+async def background_tasks(context: Context, features: Sequence[Feature]) -> AsyncIterator[None]:
+    """Run the dispatcher, the upkeep and the other tasks, with those of the features. At the end, cancel them and close the database."""
     # First of all: a replica must be a member of the cluster before it may write or lead.
     tasks = [_watched(context, "cluster", _take_part(context))]
     leading: list[asyncio.Task[None]] = []
@@ -38,16 +37,16 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
         await context.features.cluster.joined()
         await context.feed.begin(context.clock())
         if context.features.cluster.leadership.leads:
-            await _begin_leading(context, leading)
+            await _begin_leading(context, features, leading)
         tasks += [
             _watched(context, "feed", context.feed.run()),
             _watched(context, "database", health.pulse(context)),
-            _watched(context, "leadership", _follow_leadership(context, leading)),
+            _watched(context, "leadership", _follow_leadership(context, features, leading)),
             _watched(context, "counts", _repeated(context, recent.SECONDS / 2, folding.fold_changes)),
             _watched(context, "work", _repeated(context, UPKEEP_SECONDS, folding.fold_work)),
             _watched(context, "unfinished", _repeated(context, UPKEEP_SECONDS, _scan_unfinished)),
             _watched(context, "numbers", _repeated(context, UPKEEP_SECONDS, _keep_numbers)),
-            *_feature_tasks(context, everywhere=True),
+            *_feature_tasks(context, features, everywhere=True),
         ]
         yield
     finally:
@@ -77,7 +76,9 @@ async def _keep_numbers(context: Context) -> None:
     await context.feed.keep_numbers(context.clock())
 
 
-def _feature_tasks(context: Context, *, everywhere: bool) -> list[asyncio.Task[None]]:
+def _feature_tasks(
+    context: Context, features: Sequence[Feature], *, everywhere: bool
+) -> list[asyncio.Task[None]]:
     """Start the tasks of features that each replica runs, or those of the leader."""
     return [
         _watched(
@@ -85,20 +86,22 @@ def _feature_tasks(context: Context, *, everywhere: bool) -> list[asyncio.Task[N
             task.name,
             _repeated(context, task.seconds(context) if callable(task.seconds) else task.seconds, task.step),
         )
-        for feature in FEATURES
+        for feature in features
         for task in feature.tasks
         if task.everywhere is everywhere
     ]
 
 
-async def _follow_leadership(context: Context, leading: list[asyncio.Task[None]]) -> None:
+async def _follow_leadership(
+    context: Context, features: Sequence[Feature], leading: list[asyncio.Task[None]]
+) -> None:
     """Run the leader's tasks, which are in `leading`, while this replica leads."""
     leadership = context.features.cluster.leadership
     while True:
         await leadership.until(leads=True)
         try:
             if not leading:
-                await _begin_leading(context, leading)
+                await _begin_leading(context, features, leading)
         except ServiceUnavailable as error:
             log.warning("leading_not_begun", error=str(error))
             await asyncio.sleep(UPKEEP_SECONDS)
@@ -109,11 +112,13 @@ async def _follow_leadership(context: Context, leading: list[asyncio.Task[None]]
         leading.clear()
 
 
-async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) -> None:
+async def _begin_leading(
+    context: Context, features: Sequence[Feature], leading: list[asyncio.Task[None]]
+) -> None:
     """Start what only one replica does. Miners of the last leader, or of none, could not renew their leases meanwhile."""
     # Before the upkeep runs, which would end every lease that could not be renewed meanwhile.
     await leases.start_over(context)
-    for feature in FEATURES:
+    for feature in features:
         if feature.begin is not None:
             await feature.begin(context)
     context.dispatcher.job_waiting()
@@ -126,10 +131,10 @@ async def _begin_leading(context: Context, leading: list[asyncio.Task[None]]) ->
         _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, removal.remove_orphans)),
         *(
             _watched(context, feature.name, part.run())
-            for feature in FEATURES
+            for feature in features
             if feature.part is not None and isinstance(part := context.part(feature.part), Worker)
         ),
-        *_feature_tasks(context, everywhere=False),
+        *_feature_tasks(context, features, everywhere=False),
     ]
 
 

@@ -12,7 +12,7 @@ from agent.core.rates import NetworkSetting, Rate
 from agent.core.values.quantities import Bytes, Money
 from agent.sections import HIDDEN, Section, extensible
 from agent.settings.audits import AuditSettings
-from aitbc.receipts import CLOCK_SKEW_SECONDS
+from aitbc.statement import CLOCK_SKEW_SECONDS
 
 
 class RateLimitSettings(Section):

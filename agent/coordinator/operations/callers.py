@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from agent.coordinator.store.access import KeyRecord
 from agent.coordinator.store.database import Connection
+from agent.core.errors import Conflict
 from aitbc.answers.accounts import Role
 
 SESSION_PREFIX: Final = "session."
@@ -28,6 +29,12 @@ class Caller:
     def owner(self) -> str:
         """The account, miner or administrator's key whose connections and streams count together."""
         return self.account_id or self.miner_id or self.key_id
+
+    def account_of(self, belongings: str) -> str:
+        """Return the account that owns the caller's `belongings`, such as "Jobs". Raises `Conflict` if there is none."""
+        if self.account_id is None:
+            raise Conflict(f"{belongings} belong to an account; use a client's key.")
+        return self.account_id
 
 
 class OtherCredential(Protocol):

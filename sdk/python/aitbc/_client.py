@@ -12,7 +12,8 @@ from aitbc._calls import keys
 from aitbc._http import stream
 from aitbc._http.drivers import AsyncDriver, Driver
 from aitbc._http.flow import Flow, Request, Session, fetch
-from aitbc._http.local import Address, find_address
+from aitbc._http.local import Address, find_address, sealing_file
+from aitbc._http.sealing import SealingState
 from aitbc._resources import (
     AdminCalls,
     ArtifactCalls,
@@ -70,7 +71,7 @@ class AITBCClient:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         # Found once: a client must not change its coordinator when the environment changes.
-        address, session = find_address(base_url, api_key), Session(retries)
+        address, session = find_address(base_url, api_key), _session(retries)
         self.base_url = address.base_url
         self._http = httpx.Client(transport=transport, **_options(address, timeout))
         driver = Driver(self._http)
@@ -140,7 +141,7 @@ class AsyncAITBCClient:
         retries: int = DEFAULT_RETRIES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        address, session = find_address(base_url, api_key), Session(retries)
+        address, session = find_address(base_url, api_key), _session(retries)
         self.base_url = address.base_url
         self._http = httpx.AsyncClient(transport=transport, **_options(address, timeout))
         driver = AsyncDriver(self._http)
@@ -196,6 +197,10 @@ class AsyncAITBCClient:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
+
+
+def _session(retries: int) -> Session:
+    return Session(retries, SealingState(sealing_file()))
 
 
 def _options(address: Address, timeout: float) -> dict[str, Any]:

@@ -22,16 +22,20 @@ from aitbc.errors import FormatError
 from aitbc.keys import miner_id, parse_vkey
 from aitbc.log import Checkpoint, Proof, parse_proof, receipt_leaf, require_inclusion
 from aitbc.policy import Policy
-from aitbc.statement import PAYLOAD_TYPE, Statement, money, parse_statement, uncapped_price
+from aitbc.statement import (
+    CLOCK_SKEW_SECONDS,
+    PAYLOAD_TYPE,
+    Statement,
+    money,
+    parse_statement,
+    uncapped_price,
+)
 
 BUNDLE_FORMAT = "https://aitbc.bubuit.net/receipt-bundle/v2"
 
 RECEIPT_FIELDS = (
     *("receipt_id", "job_id", "miner_id", "signature", "attestations", "created_at", "envelope"),
 )
-
-CLOCK_SKEW_SECONDS = 300
-"""How far the times in a statement may lie outside its attestations, because the clocks of miner and coordinator differ."""
 
 _BUNDLE_FIELDS = ("format", "receipt", "results", "proof")
 

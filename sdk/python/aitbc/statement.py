@@ -22,6 +22,8 @@ ATTESTATION_TYPE = "application/vnd.aitbc.attestation+json"
 REGISTRATION_TYPE = "application/vnd.aitbc.registration+json"
 RESULT_NAME = "result.json"
 """The name of the first subject: the canonical JSON of the job's results."""
+CLOCK_SKEW_SECONDS = 300
+"""How far the times in a statement may lie outside its attestations, because the clocks of miner and coordinator differ."""
 
 MONEY_DECIMALS = 8
 UNIT_DECIMALS = 30

@@ -255,7 +255,7 @@ _NATIVE: Mapping[str, type[BaseModel]] = {
 _OPENAI: Mapping[str, str] = {
     "/v1/chat/completions": "chat.ChatRequest",
     "/v1/completions": "completions.CompletionRequest",
-    "/v1/responses": "responses.calls.ResponseRequest",
+    "/v1/responses": "responses.request.ResponseRequest",
     "/v1/embeddings": "embeddings.EmbeddingsRequest",
     "/v1/images/generations": "images.ImageRequest",
 }

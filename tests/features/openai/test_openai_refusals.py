@@ -17,7 +17,7 @@ from agent.coordinator.features.openai.chat import ChatRequest
 from agent.coordinator.features.openai.completions import CompletionRequest
 from agent.coordinator.features.openai.embeddings import EmbeddingsRequest
 from agent.coordinator.features.openai.images import ImageRequest
-from agent.coordinator.features.openai.responses.calls import ResponseRequest
+from agent.coordinator.features.openai.responses.request import ResponseRequest
 from support.clients.openai_jobs import EMBEDDING, LLM, PICTURES, QUESTION
 from support.server import Served, serve
 

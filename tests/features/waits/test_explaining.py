@@ -20,7 +20,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import lists
 from aitbc import AITBCClient, CannotRun
 from aitbc.cli import app
-from aitbc.cli._arguments.options import with_options_named
+from aitbc.cli._arguments.option_names import with_options_named
 from aitbc.cli._terminal.exits import explain as explain_error
 from aitbc.reasons import ReasonCode
 from support.clients.scripted_miner import ScriptedMiner

@@ -12,7 +12,6 @@ from agent.coordinator.hooks import CheckedRequest, JobFields, NewJob, View
 from agent.coordinator.job_fields import FilterFields, fields_of
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs.jobs import account_of
 from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import ValidationFailed
@@ -75,7 +74,7 @@ def _parsed(settings: CoordinatorSettings, filters: Sequence[str]) -> list[Label
 
 async def counts(context: Context, caller: Caller, key: str | None, limit: int) -> LabelCounts:
     """Return the labels of the caller's jobs with the number of jobs that have each; for an administrator those of all accounts."""
-    account_id = None if caller.role is Role.ADMIN else account_of(caller)
+    account_id = None if caller.role is Role.ADMIN else caller.account_of("Jobs")
     # One more than is shown shows whether there are others.
     labels = await context.database.read(store.counts, account_id=account_id, key=key, limit=limit + 1)
     return LabelCounts(

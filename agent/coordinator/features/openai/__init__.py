@@ -1,4 +1,5 @@
 """OpenAI's API: turns its requests into jobs, and their results into its answers.
 
-`serving` submits the job and waits for its end; `chat`, `completions`, `audio`, `images` and `models` implement one path each.
+`chat`, `completions`, `responses`, `audio`, `images`, `embeddings` and `models` implement one path each: `serving` submits their job,
+`results` and `job_stream` wait for its end.
 """

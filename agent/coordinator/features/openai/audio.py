@@ -7,15 +7,12 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agent.coordinator.features.openai import services
 from agent.coordinator.features.openai.form import FILE, read_form
 from agent.coordinator.features.openai.neutral import Only
-from agent.coordinator.features.openai.serving import (
-    AnswerSubmission,
-    invalid_results,
-    made_file,
-    service,
-    submit,
-)
+from agent.coordinator.features.openai.results import invalid_results, result_file
+from agent.coordinator.features.openai.serving import submit
+from agent.coordinator.features.openai.submission import AnswerSubmission
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
@@ -26,8 +23,6 @@ from agent.protocol.validation_errors import field_errors
 from aitbc.answers.fields import example
 from aitbc.answers.files import Artifact
 from runners.whisper.request import Segment, TranscribeResult
-
-SERVICE: Final = "whisper_transcription"
 
 Task = Literal["transcribe", "translate"]
 TextFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
@@ -137,9 +132,7 @@ async def create(
     }
     # Errors of the service name its parameters, which clients of this path do not know.
     names = {"initial_prompt": "prompt", "audio_url": FILE}
-    submission = await submit(
-        context, caller, service(context, SERVICE), parameters, request, key=key, names=names
-    )
+    submission = await submit(context, caller, services.SPEECH, parameters, request, key=key, names=names)
     return submission, request
 
 
@@ -214,7 +207,7 @@ async def subtitles(
     # The job was asked for this format, so results without it are the miner's fault.
     if not written:
         raise invalid_results(submission)
-    record = await made_file(submission, written[0].artifact_id)
+    record = await result_file(submission, written[0].artifact_id)
     return await submission.context.files.blobs.read(record.name_in_store, 0, record.size)
 
 

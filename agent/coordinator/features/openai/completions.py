@@ -9,10 +9,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from agent.coordinator.features.openai.chat import SERVICE, TextRequest
+from agent.coordinator.features.openai import services
+from agent.coordinator.features.openai.chunks import Added, Chunks
 from agent.coordinator.features.openai.neutral import Only
-from agent.coordinator.features.openai.serving import AnswerSubmission, service, submit
-from agent.coordinator.features.openai.writing import Added, Chunks
+from agent.coordinator.features.openai.serving import submit
+from agent.coordinator.features.openai.submission import AnswerSubmission
+from agent.coordinator.features.openai.text_request import TextRequest
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from aitbc.answers.fields import example
@@ -68,7 +70,7 @@ async def create(
     parameters = {**request.sampling(), "prompt": request.prompt, "raw": True, "max_tokens": limit}
     if request.logprobs is not None:
         parameters["top_logprobs"] = request.logprobs
-    return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names={})
+    return await submit(context, caller, services.TEXT, parameters, request, key=key, names={})
 
 
 class CompletionLogprobs(BaseModel, defer_build=True):

@@ -5,18 +5,18 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from agent.coordinator.features.openai.serving import AnswerSubmission, service, submit
+from agent.coordinator.features.openai import services
+from agent.coordinator.features.openai.serving import submit
+from agent.coordinator.features.openai.submission import AnswerSubmission
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.requests import JobOptions
 from aitbc.answers.fields import example
 from runners.embedding.request import MAX_CHARACTERS, MAX_TEXTS, EmbeddingResult, EmbeddingUsage
-
-SERVICE: Final = "text_embedding"
 
 
 def _texts(value: Any) -> Any:
@@ -52,7 +52,7 @@ async def create(
 ) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
     parameters = {"model": request.model, "input": request.input, "dimensions": request.dimensions}
-    return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names={})
+    return await submit(context, caller, services.EMBEDDINGS, parameters, request, key=key, names={})
 
 
 class Embedding(BaseModel, defer_build=True):

@@ -8,8 +8,11 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from agent.coordinator.features.openai import services
 from agent.coordinator.features.openai.neutral import Only
-from agent.coordinator.features.openai.serving import AnswerSubmission, made_file, service, submit
+from agent.coordinator.features.openai.results import result_file
+from agent.coordinator.features.openai.serving import submit
+from agent.coordinator.features.openai.submission import AnswerSubmission
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files.links import link_to
@@ -31,7 +34,6 @@ from runners.stable_diffusion.request import (
     Scheduler,
 )
 
-SERVICE: Final = "image_generation"
 SIZE: Final = r"^(auto|[1-9]\d{1,3}x[1-9]\d{1,3})$"
 DEFAULT_MODEL: Final[str] = GenerateRequest.model_fields["model"].default
 
@@ -105,7 +107,7 @@ async def create(
         "quality": request.output_compression,
     }
     names = {"num_images": "n", "quality": "output_compression"}
-    return await submit(context, caller, service(context, SERVICE), parameters, request, key=key, names=names)
+    return await submit(context, caller, services.IMAGES, parameters, request, key=key, names=names)
 
 
 class GeneratedImages(GenerateResult):
@@ -159,7 +161,7 @@ async def linked(
     data = []
     for image in generated.images:
         # A link to a file that does not exist would only fail when the client follows it.
-        file = await made_file(submission, image.artifact_id)
+        file = await result_file(submission, image.artifact_id)
         link = link_to(submission.context, file.artifact_id, media_type=file.media_type)
         data.append(Image(seed=image.seed, url=f"{base}{link}"))
     return _images(submission, request, generated, data)
@@ -173,7 +175,7 @@ async def encoded(
     Raises `AnswerInvalid` before the first piece for a missing image.
     """
     # All files are checked first: once the answer has begun, its status can no longer say that one is missing.
-    files = [await made_file(submission, image.artifact_id) for image in generated.images]
+    files = [await result_file(submission, image.artifact_id) for image in generated.images]
     images = list(zip(generated.images, files, strict=True))
     return _encode(submission.context, _images(submission, request, generated, []), images)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
-from typing import Any, Final, Self
-
-from pydantic import BaseModel
+from typing import Final, Self
 
 from agent.coordinator.features.openai.errors import AnswerChanged
-from agent.coordinator.features.openai.serving import AnswerSubmission, ResultT, drop, made
+from agent.coordinator.features.openai.results import ResultT, checked_result, drop
+from agent.coordinator.features.openai.submission import AnswerSubmission
 from agent.coordinator.feed.hub import Message, Subscription
 from agent.coordinator.operations.jobs import jobs
 from agent.core.errors import ApiError
@@ -18,17 +17,6 @@ from agent.core.jobs import FINAL
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 """Interval of keep-alive comments, which prevent proxies from closing an idle stream."""
-
-
-class ErrorChunk(BaseModel, defer_build=True):
-    """The last chunk of a stream that failed, with the fields of every error."""
-
-    error: dict[str, Any]
-
-
-def error_chunk(error: Mapping[str, Any]) -> BaseModel:
-    """Return the last chunk of a stream that failed."""
-    return ErrorChunk(error=dict(error))
 
 
 class JobStream:
@@ -80,7 +68,7 @@ class JobStream:
             submission.context, submission.caller, submission.job_id, 0
         )
         self._ended = job.status in FINAL
-        return await made(submission, job, results, output)
+        return await checked_result(submission, job, results, output)
 
     def changed(self) -> AnswerChanged:
         """Return the error for results that contradict what was sent."""

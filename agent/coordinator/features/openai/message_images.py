@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
 
+from agent.coordinator.features.openai.message_content import References
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
@@ -16,9 +17,6 @@ from runners.llm.request import MAX_IMAGES
 
 DATA: Final = "data:"
 MEDIA_TYPES: Final = ("image/png", "image/jpeg", "image/webp", "image/gif")
-
-References = Mapping[str, str]
-"""The service's address of each image, by the client's."""
 
 
 async def references(context: Context, caller: Caller, urls: Sequence[str], field: str) -> References:
@@ -37,20 +35,6 @@ async def references(context: Context, caller: Caller, urls: Sequence[str], fiel
         stored = await artifacts.save(context, caller, media_type, _once(data), len(data))
         references_by_url[url] = f"{ARTIFACT_SCHEME}{stored.artifact_id}"
     return references_by_url
-
-
-def content(parts: Iterable[str | tuple[str]], references_by_url: References) -> str | list[dict[str, Any]]:
-    """Return a message's content in the service's form, from its texts and, each in a tuple, the addresses of its images."""
-    part_list = list(parts)
-    # Models that do not see expect plain text, and most messages have no image.
-    if all(isinstance(part, str) for part in part_list):
-        return "\n".join(str(part) for part in part_list)
-    return [
-        {"type": "text", "text": part}
-        if isinstance(part, str)
-        else {"type": "image", "image_url": references_by_url[part[0]]}
-        for part in part_list
-    ]
 
 
 def _decoded(url: str, field: str) -> tuple[str, bytes]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from agent.coordinator.features.market import supply
 from agent.coordinator.features.market.supply import Cheapest
-from agent.coordinator.features.openai import audio, chat, embeddings, images
+from agent.coordinator.features.openai import services
 from agent.coordinator.features.openai.serving import known_models, unknown_model
 from agent.coordinator.operations.context import Context
 from aitbc.answers import fields
-
-SERVICES: Final = (chat.SERVICE, embeddings.SERVICE, audio.SERVICE, images.SERVICE)
 
 
 class Model(BaseModel, defer_build=True):
@@ -43,7 +41,7 @@ class ModelList(BaseModel, defer_build=True):
 async def find_all(context: Context) -> ModelList:
     """Return the models for text, embeddings, speech and images, in this order."""
     models: dict[str, Model] = {}
-    for service_id in SERVICES:
+    for service_id in services.SERVICES:
         definition = context.catalogue.services.get(service_id)
         supplied = await supply.models(context, service_id)
         for name in await known_models(context, definition) if definition else ():

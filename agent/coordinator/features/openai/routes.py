@@ -21,6 +21,7 @@ from agent.coordinator.features.openai import (
     images,
     models,
 )
+from agent.coordinator.features.openai.chunks import Chunks, error_chunk
 from agent.coordinator.features.openai.errors import (
     AnswerCancelled,
     AnswerFailed,
@@ -29,12 +30,14 @@ from agent.coordinator.features.openai.errors import (
     AnswerTimeout,
 )
 from agent.coordinator.features.openai.form import form_schema
-from agent.coordinator.features.openai.job_stream import JobStream, error_chunk
+from agent.coordinator.features.openai.job_stream import JobStream
 from agent.coordinator.features.openai.responses import calls, response
 from agent.coordinator.features.openai.responses.events import ResponseEvent, ResponseEvents
-from agent.coordinator.features.openai.serving import AnswerSubmission, result
+from agent.coordinator.features.openai.responses.request import ResponseRequest
+from agent.coordinator.features.openai.results import result
+from agent.coordinator.features.openai.submission import AnswerSubmission
 from agent.coordinator.features.openai.transcript_stream import TranscriptStream
-from agent.coordinator.features.openai.writing import Chunks, Writing
+from agent.coordinator.features.openai.writing import Writing
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.openapi.declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
@@ -144,7 +147,7 @@ async def text_completions(
 async def create_response(
     context: ContextOf,
     caller: Client,
-    body: calls.ResponseRequest,
+    body: ResponseRequest,
     request: Request,
     key: IdempotencyKey = None,
 ) -> Response:

@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from agent.coordinator.features.openai.job_stream import JobStream, error_chunk
+from agent.coordinator.features.openai.chunks import Added, Chunks
+from agent.coordinator.features.openai.job_stream import JobStream
 from agent.coordinator.feed.hub import Message
 from runners.llm.request import MAX_ANSWERS, Answer, InferenceResult, TokenLogprob
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What one of the answers gains. `tool_calls` and `logprobs` have the form of the runner's events."""
-
-    index: int = 0
-    text: str = ""
-    reasoning: str = ""
-    tool_calls: Sequence[Mapping[str, Any]] = ()
-    logprobs: Sequence[Mapping[str, Any]] = ()
-
-
-class Chunks(ABC):
-    """Forms the chunks of one kind of answer."""
-
-    @abstractmethod
-    def begin(self) -> list[BaseModel]:
-        """Return the chunks before the text."""
-
-    @abstractmethod
-    def piece(self, added: Added) -> list[BaseModel]:
-        """Return the chunks for an addition to an answer."""
-
-    @abstractmethod
-    def end(self, result: InferenceResult) -> list[BaseModel]:
-        """Return the chunks after the text."""
-
-    def failure(self, error: Mapping[str, Any]) -> BaseModel:
-        """Return the last chunk of a stream that failed."""
-        return error_chunk(error)
 
 
 class Writing(JobStream):

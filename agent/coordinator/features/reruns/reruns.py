@@ -95,7 +95,7 @@ def _read(
     """Return the job; those of its input files, by field, that no longer exist; and its options of features."""
     record = jobs.own(find(connection, job_id), caller, job_id)
     files: dict[str, Any] = orjson.loads(record.spec)["files"]
-    account = jobs.account_of(caller)
+    account = caller.account_of("Jobs")
     lost = {
         path: reference
         for path, reference in files.items()

@@ -21,7 +21,7 @@ from agent.coordinator.features.s3.store import DirectUploadRecord
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
-from agent.coordinator.operations.files.artifacts import account_of, add_outputs, leases_for
+from agent.coordinator.operations.files.artifacts import add_outputs, leases_for
 from agent.coordinator.store import artifacts, locks
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.run_outputs import StoredOutput
@@ -153,7 +153,7 @@ def _reserve(
 
 
 def _owner(who: Caller | Session) -> str:
-    return who.miner_id if isinstance(who, Session) else account_of(who)
+    return who.miner_id if isinstance(who, Session) else who.account_of("Artifacts")
 
 
 def _lease_of(record: DirectUploadRecord) -> tuple[str, int]:

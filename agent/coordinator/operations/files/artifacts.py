@@ -38,7 +38,7 @@ async def save(
 
     Raises `PayloadTooLarge` beyond the account's quota, `InsufficientStorage`.
     """
-    account_id = account_of(caller)
+    account_id = caller.account_of("Artifacts")
     budgets = [quota.account_budget(context, account_id)]
     async with quota.receiving(context, budgets, chunks, size) as stored:
         name = clean_file_name(file_name)
@@ -125,7 +125,7 @@ async def delete(context: Context, caller: Caller, artifact_id: str) -> None:
 
     Raises `NotFound`, and `Conflict` while an unfinished job needs it.
     """
-    await context.database.write(_disown, context, account_of(caller), artifact_id)
+    await context.database.write(_disown, context, caller.account_of("Artifacts"), artifact_id)
     await removal.discard(context)
 
 
@@ -158,13 +158,6 @@ def _not_found(artifact_id: str) -> NotFound:
         f"There is no artifact {artifact_id}: it was deleted, was never stored here, or belongs to another account.",
         {"artifact_id": artifact_id},
     )
-
-
-def account_of(caller: Caller) -> str:
-    """Return the account that owns the caller's files. Raises `Conflict` if it has none."""
-    if caller.account_id is None:
-        raise Conflict("Artifacts belong to an account; use a client's key.")
-    return caller.account_id
 
 
 async def _readable(context: Context, who: Caller | Session, artifact_id: str) -> ArtifactRecord | None:

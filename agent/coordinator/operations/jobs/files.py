@@ -40,7 +40,7 @@ async def upload_file(
     `PayloadTooLarge` beyond the account's quota, `InsufficientStorage`.
     """
     _awaited_field(context, await jobs.find(context, caller, job_id), name)
-    budgets = [quota.account_budget(context, jobs.account_of(caller))]
+    budgets = [quota.account_budget(context, caller.account_of("Jobs"))]
     async with quota.receiving(context, budgets, chunks, size) as stored:
         record = await context.database.write(_fill, context, caller, job_id, name, media_type, stored)
     return await _filled(context, record)
@@ -91,7 +91,7 @@ def _fill(
     path, missing = _awaited_field(context, record, name)
     file_name = clean_file_name(name)
     file = ArtifactRecord(stored.artifact_id, stored.size, media_type, file_name, stored.name)
-    artifact_store.add(connection, file, jobs.account_of(caller), context.clock())
+    artifact_store.add(connection, file, caller.account_of("Jobs"), context.clock())
     linked = JobArtifact(stored.artifact_id, path, media_type, file_name)
     artifact_store.link(connection, job_id, "input", [linked])
     reference = f"{ARTIFACT_SCHEME}{stored.artifact_id}"

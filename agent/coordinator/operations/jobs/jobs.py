@@ -22,7 +22,6 @@ from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import jobs
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import (
-    Conflict,
     JobAlreadyCompleted,
     JobNotCompleted,
     JobNotFound,
@@ -36,13 +35,6 @@ log = structlog.get_logger()
 
 POLL_SECONDS: Final = 5.0
 """How often a waiting answer reads the job's state, in case a message was lost."""
-
-
-def account_of(caller: Caller) -> str:
-    """Return the account that owns the caller's jobs. Raises `Conflict` if it has none."""
-    if caller.account_id is None:
-        raise Conflict("Jobs belong to an account; use a client's key.")
-    return caller.account_id
 
 
 async def get(context: Context, caller: Caller, job_id: str) -> JobStatus:

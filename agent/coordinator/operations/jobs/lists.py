@@ -13,7 +13,7 @@ from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility, validation
 from agent.coordinator.operations.jobs.estimates import estimates
-from agent.coordinator.operations.jobs.jobs import account_of, view
+from agent.coordinator.operations.jobs.jobs import view
 from agent.coordinator.operations.jobs.requests import JobFilters
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import job_lists
@@ -33,7 +33,7 @@ async def page(context: Context, caller: Caller, filters: JobFilters) -> JobPage
     The filter's `type` may have any spelling of a job type. Raises `InvalidJobType`, `Forbidden`, and what the features' filters raise.
     """
     service = validation.service_of(context, filters.type).service_id if filters.type else None
-    account_id = filters.account_id if caller.role is Role.ADMIN else account_of(caller)
+    account_id = filters.account_id if caller.role is Role.ADMIN else caller.account_of("Jobs")
     # An error, because an empty list would mean that the other account has no jobs.
     if filters.account_id not in (None, account_id):
         raise Forbidden("Only administrators see the jobs of other accounts.")

@@ -18,7 +18,6 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota
 from agent.coordinator.operations.jobs import feasibility, validation
 from agent.coordinator.operations.jobs.estimates import estimates
-from agent.coordinator.operations.jobs.jobs import account_of
 from agent.coordinator.operations.jobs.names import derived
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.jobs.validation import Submission
@@ -101,7 +100,7 @@ async def add(
 ) -> JobCreated:
     """Create a job from a valid request; `key` as for `submit`, with which `request` identifies the request."""
     repeatable = _repeatable(key, request)
-    record = _new_record(context, account_of(caller), submission)
+    record = _new_record(context, caller.account_of("Jobs"), submission)
     if record.quota_bytes:
         context.files.space.check_database(record.quota_bytes)
     # `wait` is the client's wish to wait for a miner that may come later.

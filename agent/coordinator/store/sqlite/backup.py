@@ -6,7 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from agent.coordinator.store.sqlite.database import driver, reading
+from agent.coordinator.store.sqlite.database import reading
+from agent.coordinator.store.sqlite.driver import driver
 from agent.core.errors import ConfigurationError
 
 

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -28,6 +28,7 @@ from agent import fault_points
 from agent.coordinator.metrics import BATCH_WRITES, COMMIT_SECONDS
 from agent.coordinator.store.database import Content, Together, take_content
 from agent.coordinator.store.schema.upgrade import prepare
+from agent.coordinator.store.sqlite.driver import driver
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 from agent.metrics import Meter
 
@@ -395,11 +396,6 @@ def _without_foreign_keys(connection: Connection) -> Iterator[None]:
         yield
     finally:
         driver(connection).execute("PRAGMA foreign_keys=ON")
-
-
-def driver(connection: Connection) -> sqlite3.Connection:
-    """Return the SQLite connection below a SQLAlchemy connection."""
-    return cast("sqlite3.Connection", connection.connection.driver_connection)
 
 
 def sqlite_path(url: str | None, data_dir: Path) -> Path:

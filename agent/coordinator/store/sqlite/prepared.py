@@ -14,7 +14,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 from agent.coordinator.store.compiling import CompiledStatement, Names
-from agent.coordinator.store.sqlite.database import driver
+from agent.coordinator.store.sqlite.driver import driver
 
 _Arguments = Callable[[Mapping[str, Any]], Sequence[Any]]
 _Compiled = tuple[str, _Arguments]

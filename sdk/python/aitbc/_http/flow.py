@@ -12,17 +12,18 @@ import time
 from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from aitbc import errors
-from aitbc._http.local import sealing_file
-from aitbc._http.sealing import SealingState
 from aitbc._http.transfer import ResponseSink, Source
 from aitbc.answers.fields import MalformedAnswerError
 from aitbc.answers.record import Record
 from aitbc.canonical import parse_json
 from aitbc.errors import API_ERRORS, AITBCError, APIError, FormatError, TransportError
 from aitbc.statement import money
+
+if TYPE_CHECKING:  # flows get it from their client, and only some of them use it
+    from aitbc._http.sealing import SealingState
 
 T = TypeVar("T")
 RecordT = TypeVar("RecordT", bound=Record)
@@ -57,8 +58,8 @@ class Session:
     """The client's settings that flows use. `retries` limits how often one request is repeated."""
 
     retries: int
+    sealing: SealingState
     direct: DirectTransfers = field(default_factory=DirectTransfers)
-    sealing: SealingState = field(default_factory=lambda: SealingState(sealing_file()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from typing import Any, Final, TypeVar
 
 from aitbc.canonical import b64encode
 from aitbc.errors import VerificationError
-from aitbc.sealing import AnswerOpener, JobOfRequest, ReplyKey, open_file
-from aitbc.sealing.answer import EVENT_KIND
+from aitbc.sealing.answer import EVENT_KIND, AnswerOpener, JobOfRequest
+from aitbc.sealing.files import open_file
+from aitbc.sealing.keys import ReplyKey
 from aitbc.sealing.memory import DIRECTORY, SealedRequest, SealingMemory
 from aitbc.sealing.store import load_reply_key
 

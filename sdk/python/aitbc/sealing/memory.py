@@ -17,7 +17,7 @@ from typing import Final
 from aitbc._shape import JOB_ID, MINER_ID, exact, text
 from aitbc.canonical import parse_json
 from aitbc.errors import ConfigurationError, FormatError
-from aitbc.sealing.store import create_private
+from aitbc.sealing.private_files import create_private
 
 DIRECTORY: Final = "sealed_jobs"
 MAX_RECORDS: Final = 100_000

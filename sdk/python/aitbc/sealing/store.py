@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -12,6 +10,7 @@ from typing import Final
 from aitbc.canonical import b64decode, b64encode
 from aitbc.errors import ConfigurationError, FormatError
 from aitbc.sealing.keys import ReplyKey
+from aitbc.sealing.private_files import create_private
 
 FILE: Final = "sealing.json"
 _OPEN: Final = 0o077
@@ -42,19 +41,3 @@ def _create(path: Path, key: ReplyKey) -> None:
     content = {"private_key": b64encode(key.private_bytes()), "public_key": b64encode(key.public)}
     with suppress(FileExistsError):  # another process was faster
         create_private(path, json.dumps(content))
-
-
-def create_private(path: Path, content: str) -> None:
-    """Create a file whole or not at all, readable by this user alone. Raises `FileExistsError`, and never replaces a file."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # Unlike a rename, it fails if the file exists: two programs that start together agree on one key.
-        os.link(temporary, path)
-    finally:
-        temporary.unlink()

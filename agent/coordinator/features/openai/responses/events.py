@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from agent.coordinator.features.openai.responses.calls import ResponseRequest
+from agent.coordinator.features.openai.chunks import Added, Chunks
+from agent.coordinator.features.openai.responses.request import ResponseRequest
 from agent.coordinator.features.openai.responses.response import (
     ItemStatus,
     OutputCall,
@@ -26,8 +27,7 @@ from agent.coordinator.features.openai.responses.response import (
     item_id,
     token_logprobs,
 )
-from agent.coordinator.features.openai.serving import AnswerSubmission
-from agent.coordinator.features.openai.writing import Added, Chunks
+from agent.coordinator.features.openai.submission import AnswerSubmission
 from runners.llm.request import InferenceResult, TokenLogprob
 
 

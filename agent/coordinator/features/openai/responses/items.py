@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from agent.coordinator.features.openai import message_images
-from agent.coordinator.features.openai.chat import Part
+from agent.coordinator.features.openai import message_content
+from agent.coordinator.features.openai.message_content import References
 from agent.coordinator.features.openai.neutral import Only
+from agent.coordinator.features.openai.text_request import Part
 from runners.llm.arguments import arguments_text
 from runners.llm.request import MAX_PARTS, MAX_TEXT, ToolName
 
@@ -58,12 +59,12 @@ def _images(content: ItemContent) -> list[str]:
 
 
 def _converted(
-    content: str | Sequence[TextItemPart | ImageItemPart], images: message_images.References
+    content: str | Sequence[TextItemPart | ImageItemPart], images: References
 ) -> str | list[dict[str, Any]]:
     """Return a content in the service's form; without images, parts are joined by line breaks."""
     if isinstance(content, str):
         return content
-    return message_images.content(
+    return message_content.content(
         (part.text if isinstance(part, TextItemPart) else (part.image_url,) for part in content), images
     )
 
@@ -148,7 +149,7 @@ def images_of(items: Iterable[Item]) -> list[str]:
     return [url for item in items if isinstance(item, MessageItem) for url in _images(item.content)]
 
 
-def turns(items: Iterable[Item], images: message_images.References) -> list[dict[str, Any]]:
+def turns(items: Iterable[Item], images: References) -> list[dict[str, Any]]:
     """Return the items as messages of the service. Calls belong to the assistant's message before them."""
     messages: list[dict[str, Any]] = []
     for item in items:

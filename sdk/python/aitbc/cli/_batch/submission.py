@@ -17,7 +17,7 @@ from aitbc import errors
 from aitbc._calls.jobs import failure
 from aitbc._client import AsyncAITBCClient
 from aitbc.answers.jobs import Job, JobEvent
-from aitbc.cli._arguments.options import with_options_named
+from aitbc.cli._arguments.option_names import with_options_named
 from aitbc.cli._batch.journal import Entry, Journal
 from aitbc.cli._batch.patience import JobPatience
 from aitbc.cli._batch.work import ANY_JOB, BatchWork, Writer, idempotency_key

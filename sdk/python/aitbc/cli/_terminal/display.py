@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Column
 
 from aitbc.answers.jobs import Job
-from aitbc.cli._arguments.options import with_options_named
+from aitbc.cli._arguments.option_names import with_options_named
 from aitbc.cli._controls import harmless
 from aitbc.cli._terminal.output import SafeConsole, print_status
 

@@ -6,7 +6,7 @@ from enum import IntEnum
 from ssl import SSLCertVerificationError
 
 from aitbc.cli._arguments.lookup import AmbiguousName, NoSuchName
-from aitbc.cli._arguments.options import option_of, with_options_named
+from aitbc.cli._arguments.option_names import option_of, with_options_named
 from aitbc.errors import (
     AITBCError,
     CannotRun,

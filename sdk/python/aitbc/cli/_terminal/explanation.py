@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aitbc.answers.jobs import JobExplanation
-from aitbc.cli._arguments.options import with_options_named
+from aitbc.cli._arguments.option_names import with_options_named
 from aitbc.cli._terminal.output import print_text
 
 _WHO = {"client": "you", "owner": "the miner's owner", "operator": "the operator", "time": "ends on its own"}

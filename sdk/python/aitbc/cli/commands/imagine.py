@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from aitbc.answers.jobs import JobResults
-from aitbc.cli._arguments.options import JobOptions, Parameters, model_option, with_options
+from aitbc.cli._arguments.option_names import Parameters
+from aitbc.cli._arguments.options import JobOptions, model_option, with_options
 from aitbc.cli._batch.inputs import find_inputs
 from aitbc.cli._batch.names import name_of, numbered, with_number
 from aitbc.cli._batch.run import perform

@@ -15,7 +15,8 @@ from aitbc.answers.jobs import JobLogEntry
 from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.ids import find_job, find_miner, find_offer
 from aitbc.cli._arguments.lookup import AmbiguousName, NoSuchName
-from aitbc.cli._arguments.options import JobArgument, JsonOption, client_of, given, labels_of
+from aitbc.cli._arguments.option_names import given
+from aitbc.cli._arguments.options import JobArgument, JsonOption, client_of, labels_of
 from aitbc.cli._terminal.exits import explain
 from aitbc.cli._terminal.output import print_error, print_json, print_json_line, print_rows, print_status
 from aitbc.errors import AITBCError, APIError

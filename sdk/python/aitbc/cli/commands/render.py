@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from aitbc.answers.jobs import JobEvent, JobResults
-from aitbc.cli._arguments.options import BatchOptions, JobOptions, Parameters, with_options
+from aitbc.cli._arguments.option_names import Parameters
+from aitbc.cli._arguments.options import BatchOptions, JobOptions, with_options
 from aitbc.cli._batch.inputs import BatchInput, check_distinct, find_inputs
 from aitbc.cli._batch.names import safe_name
 from aitbc.cli._batch.run import check_directory, perform, receipt_of

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from aitbc.answers.jobs import JobResults
-from aitbc.cli._arguments.options import BatchOptions, JobOptions, Options, given, with_options
+from aitbc.cli._arguments.option_names import Options, given
+from aitbc.cli._arguments.options import BatchOptions, JobOptions, with_options
 from aitbc.cli._batch.inputs import BatchInput, check_distinct, find_inputs
 from aitbc.cli._batch.journal import Journal
 from aitbc.cli._batch.names import safe_name

@@ -10,16 +10,9 @@ from typing import Annotated, Any, ClassVar
 import typer
 
 from aitbc.answers.jobs import JobResults
+from aitbc.cli._arguments.option_names import Options, Parameters, given
 from aitbc.cli._arguments.optional_value import BESIDE, OptionalValues
-from aitbc.cli._arguments.options import (
-    BatchOptions,
-    JobOptions,
-    Options,
-    Parameters,
-    given,
-    model_option,
-    with_options,
-)
+from aitbc.cli._arguments.options import BatchOptions, JobOptions, model_option, with_options
 from aitbc.cli._batch.inputs import SPOKEN, BatchInput, check_distinct, find_inputs
 from aitbc.cli._batch.journal import Journal
 from aitbc.cli._batch.run import check_directory, perform, receipt_of

@@ -1,0 +1,113 @@
+"""Waits for the results of a client's job, and checks them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from agent.coordinator.features.openai.errors import (
+    AnswerCancelled,
+    AnswerFailed,
+    AnswerInvalid,
+    AnswerRefused,
+    AnswerTimeout,
+)
+from agent.coordinator.features.openai.submission import AnswerSubmission
+from agent.coordinator.operations.answers.jobs import JobStatus
+from agent.coordinator.operations.files import artifacts
+from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.supply import supply
+from agent.coordinator.store.artifacts import ArtifactRecord
+from agent.core.errors import JobAlreadyCompleted, NotFound
+from agent.core.jobs import FINAL
+
+ResultT = TypeVar("ResultT", bound=BaseModel)
+
+
+async def drop(submission: AnswerSubmission) -> None:
+    """Cancel the job of a client that no longer waits, unless the client can resume."""
+    if not submission.resumable:
+        # The job may end just before the client leaves; then it is paid for anyway.
+        with suppress(JobAlreadyCompleted):
+            await jobs.cancel(submission.context, submission.caller, submission.job_id)
+
+
+async def result(
+    submission: AnswerSubmission, output: type[ResultT], disconnected: Coroutine[Any, Any, None]
+) -> ResultT:
+    """Wait for the job's end and return its results. Raises `AnswerFailed`.
+
+    The job is cancelled if `disconnected` returns first (the client has left), or if it takes too long.
+    """
+    limit = submission.context.settings.answer_seconds
+    ending = asyncio.create_task(
+        jobs.wait_until_final(submission.context, submission.caller, submission.job_id, limit),
+        name=f"answer-{submission.job_id}",
+    )
+    leaving = asyncio.create_task(disconnected, name=f"answer-disconnect-{submission.job_id}")
+    try:
+        await asyncio.wait([ending, leaving], return_when=asyncio.FIRST_COMPLETED)
+        # Nobody waits for the answer any more, so the client should not pay for the rest of it.
+        if not ending.done():
+            await drop(submission)
+            raise AnswerCancelled(submission.job_id, "The client has left.")
+        return await checked_result(submission, *(await ending), output)
+    finally:
+        # Neither of them may outlive the request, also if it is cancelled.
+        for task in (ending, leaving):
+            task.cancel()
+        await asyncio.gather(ending, leaving, return_exceptions=True)
+
+
+async def checked_result(
+    submission: AnswerSubmission, job: JobStatus, results: dict[str, Any] | None, output: type[ResultT]
+) -> ResultT:
+    """Return the results of a job that has ended or timed out. Raises `AnswerFailed`."""
+    if results is None:
+        await _raise_failure(submission, job)
+    try:
+        # Miners are not trusted: what they send must have the form that clients are promised.
+        return output.model_validate(results)
+    except ValidationError:
+        raise invalid_results(submission) from None
+
+
+async def result_file(submission: AnswerSubmission, artifact_id: str) -> ArtifactRecord:
+    """Return a file that the results name. Raises `AnswerInvalid` if the caller may not read it, since a miner can name any file."""
+    try:
+        return await artifacts.find(submission.context, submission.caller, artifact_id)
+    except NotFound:
+        raise invalid_results(submission) from None
+
+
+def invalid_results(submission: AnswerSubmission) -> AnswerInvalid:
+    """Return the error for results that do not follow the service's definition."""
+    message = f"The miner's results of job {submission.job_id} are not valid for {submission.service_id}."
+    return AnswerInvalid(submission.job_id, message)
+
+
+async def _raise_failure(submission: AnswerSubmission, job: JobStatus) -> NoReturn:
+    if job.status not in FINAL:
+        await _too_late(submission)
+    if job.error is None:
+        raise AnswerCancelled(submission.job_id, f"Job {submission.job_id} was cancelled.")
+    by_machines = await jobs.failed_by_machines(submission.context, submission.job_id)
+    kind = AnswerFailed if by_machines else AnswerRefused
+    raise kind(submission.job_id, job.error.message, job.error.code)
+
+
+async def _too_late(submission: AnswerSubmission) -> NoReturn:
+    await drop(submission)
+    limit = submission.context.settings.answer_seconds
+    if submission.resumable:
+        outcome = "It continues: repeat the request with the same Idempotency-Key to wait for it."
+    else:
+        outcome = "It was cancelled."
+    message = f"Job {submission.job_id} did not end within {limit:g} seconds. {outcome}"
+    if (await supply(submission.context, submission.service_id)).online == 0:
+        message += f" No online miner offers {submission.service_id}. Try again later."
+    raise AnswerTimeout(submission.job_id, message)
