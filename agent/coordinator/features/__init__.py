@@ -1,1 +1,1 @@
-"""What the coordinator can do beyond its kernel: a folder for each feature. `installed.py` beside this package is their list."""
+"""What the coordinator can do beyond its kernel: a folder for each feature. `agent.features` is their list."""

@@ -1,4 +1,4 @@
-"""Checks this machine for problems that keep it from working, with a remedy for each."""
+"""Checks this machine for problems that keep it from working, with a remedy for each. Those of features are in their `checks`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,5 @@
-"""Clients' jobs: submission, input files and progress."""
+"""Clients' jobs: submission, input files and progress.
+
+`requests` declares the body of a request, `validation` checks it, and `submitting` stores it. `feasibility` refuses jobs that no miner can
+ever run.
+"""

@@ -1,1 +1,1 @@
-"""The tables, and the migrations that create them."""
+"""The tables, and the migrations that create them: a change needs both."""
