@@ -36,7 +36,7 @@ from agent.coordinator.port import candidate_of
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 
 LIMIT = 2.0
 NOISE_MILLISECONDS = 0.5

@@ -45,7 +45,7 @@ from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from agent.core.jobs import Claim, Complete
 from agent.core.values.quantities import format_time, from_units
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 from aitbc.canonical import canonical_json
 from aitbc.log import receipt_leaf
 from aitbc.receipts import build_receipt

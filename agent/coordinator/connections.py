@@ -17,7 +17,7 @@ import structlog
 
 from agent.coordinator.metrics import CONNECTIONS_CLOSED
 from agent.metrics import Meter
-from agent.settings import ConnectionSettings
+from agent.settings.coordinator import ConnectionSettings
 
 MAX_DESCRIPTORS: Final = 65_536
 """Bound up to which the process's limit on descriptors is raised, because some programs iterate over all possible ones."""

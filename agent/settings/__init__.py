@@ -20,11 +20,9 @@ from agent.core.errors import ConfigurationError
 from agent.sections import HomePath, Section, extensible
 from agent.settings.artifacts import ArtifactSettings
 from agent.settings.coordinator import (
-    ConnectionSettings,
     CoordinatorSettings,
     DatabaseSettings,
     RateLimitSettings,
-    StreamSettings,
 )
 from agent.settings.description import Setting, describe, sections
 from agent.settings.explaining import Known, explain
@@ -33,10 +31,7 @@ from agent.settings.merging import Sources
 from agent.settings.sources import EnvironmentValues, SettingsFile, parse_file, read_environment, read_file
 
 __all__ = [
-    "ArtifactSettings",
-    "ConnectionSettings",
     "CoordinatorSettings",
-    "DatabaseSettings",
     "InvalidSettings",
     "LogSettings",
     "Origin",
@@ -44,7 +39,6 @@ __all__ = [
     "SettingError",
     "Settings",
     "SettingsReading",
-    "StreamSettings",
     "check_values",
     "known_keys",
     "load_settings",
@@ -141,7 +135,7 @@ def _validated(sources: Sources) -> Settings:
         loaded = Settings(**sources.merged())
     except ValidationError as error:
         declared = Known(_by_key(), [name for name, _ in sections(Settings) if name])
-        raise InvalidSettings([*errors, *explain(error, sources, declared)]) from None
+        raise InvalidSettings([*errors, *explain(error, sources.origin, declared)]) from None
     if errors:
         raise InvalidSettings(errors)
     return loaded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,7 +12,6 @@ from pydantic_core import ErrorDetails
 from agent.settings.corrections import correction, meant
 from agent.settings.description import Setting, describe
 from agent.settings.invalid import Origin, SettingError, missing_extension
-from agent.settings.merging import Sources
 
 _LONGEST: Final = 60
 """Maximum number of characters of an invalid value in a message."""
@@ -26,8 +25,10 @@ class Known:
     sections: Sequence[str]
 
 
-def explain(error: ValidationError, sources: Sources, declared: Known) -> Iterator[SettingError]:
-    """Yield one error for each invalid value."""
+def explain(
+    error: ValidationError, origin_of: Callable[[tuple[str, ...]], Origin], declared: Known
+) -> Iterator[SettingError]:
+    """Yield one error for each invalid value. `origin_of` returns where the value at a path was set."""
     reported: set[tuple[str, ...]] = set()
     for details in error.errors(include_url=False):
         path = tuple(str(part) for part in details["loc"])
@@ -41,8 +42,8 @@ def explain(error: ValidationError, sources: Sources, declared: Known) -> Iterat
         if key_path in reported:
             continue
         reported.add(key_path)
-        message, suggestion = _words(details, ".".join(path), setting, nearby, sources.origin(key_path))
-        yield SettingError(".".join(key_path), message, suggestion, sources.origin(key_path))
+        message, suggestion = _words(details, ".".join(path), setting, nearby, origin_of(key_path))
+        yield SettingError(".".join(key_path), message, suggestion, origin_of(key_path))
 
 
 def _with_entry(path: tuple[str, ...], declared: Known) -> Known:

@@ -29,7 +29,7 @@ from agent.core.nonces import Secrets, cache_salt, lease_nonce
 from agent.core.ranked_miners import RankedMiners
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from agent.protocol.messages import MAX_LEASES
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 
 UNSUBMITTED_LEASES: Final = 16
 """Leases that a miner may hold beyond twice its capacity: finished jobs hold one until their results arrive."""

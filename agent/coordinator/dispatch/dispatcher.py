@@ -25,7 +25,7 @@ from agent.core.errors import ApiError, StaleSession
 from agent.core.matching import Batch
 from agent.core.nonces import Secrets
 from agent.metrics import Meter
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from agent.core.feasibility import KnownMiner
 from agent.core.market.reputation import NEUTRAL, shown
 from agent.core.matching import Candidate
 from agent.protocol.messages import Capabilities
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 
 MISSED_HEARTBEATS: Final = 3
 """A miner that missed this many heartbeats counts as offline."""

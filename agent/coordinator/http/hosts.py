@@ -19,7 +19,7 @@ from agent.coordinator.metrics import REFUSED
 from agent.core.errors import ApiError, Forbidden, UnknownHost
 from agent.core.rates import lies_in
 from agent.metrics import Meter
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 
 ANY: Final = "*"
 _LOCAL: Final = "localhost"

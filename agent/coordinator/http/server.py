@@ -22,7 +22,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from agent.coordinator.connections import Connection, Connections
 from agent.core.errors import ApiError, HeadTooLarge, RequestTimeout, ServiceUnavailable, error_body
 from agent.core.rates import caller_address, lies_in
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 
 CLOSE_SECONDS: Final = 5
 """How long open requests may take to end after the miner has stopped."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # the context has the parts, and needs none of their code
     from agent.coordinator.dispatch.dispatcher import Dispatcher
     from agent.coordinator.feed.feed import Feed
     from agent.coordinator.signer import Signer
-    from agent.settings import CoordinatorSettings
+    from agent.settings.coordinator import CoordinatorSettings
     from runners.api import ServiceDefinition
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 from websockets.sync.client import connect
 
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 from support.server import Served, serve
 
 APP = "https://app.example.org"

@@ -20,7 +20,8 @@ from agent.coordinator.signer import Signer
 from agent.coordinator.store import ledger
 from agent.core.errors import ConfigurationError
 from agent.metrics import Meter
-from agent.settings import DatabaseSettings, Settings
+from agent.settings import Settings
+from agent.settings.coordinator import DatabaseSettings
 from support.servers import postgres
 from support.servers.databases import create_database
 

@@ -61,7 +61,8 @@ from agent.protocol.messages import (
     RunRelease,
     RunResult,
 )
-from agent.settings import ConnectionSettings, CoordinatorSettings, Settings
+from agent.settings import Settings
+from agent.settings.coordinator import ConnectionSettings, CoordinatorSettings
 from aitbc.answers.accounts import Role
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached

@@ -9,7 +9,7 @@ import sys
 from agent.coordinator.connections import Connection, Connections, most_connections
 from agent.coordinator.metrics import METRICS
 from agent.metrics import Meter
-from agent.settings import ConnectionSettings
+from agent.settings.coordinator import ConnectionSettings
 
 PLENTY = 100_000
 

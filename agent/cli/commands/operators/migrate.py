@@ -22,7 +22,8 @@ from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.sqlite.database import sqlite_path
 from agent.core.errors import ConfigurationError
-from agent.settings import DatabaseSettings, Settings, SettingsReading
+from agent.settings import Settings, SettingsReading
+from agent.settings.coordinator import DatabaseSettings
 from agent.settings.editing import edited, replace_settings
 from aitbc.cli._terminal.output import SafeConsole
 

@@ -10,7 +10,7 @@ from agent.coordinator.features.audits.fields import AuditOptions
 from agent.coordinator.hooks import CheckedRequest, Surcharge
 from agent.coordinator.job_fields import fields_of
 from agent.core.feasibility import KnownMiner, checks
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 from aitbc.answers.registry import AuditPrice
 from runners.api import ServiceDefinition
 

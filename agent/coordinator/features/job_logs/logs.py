@@ -15,7 +15,7 @@ from agent.core.errors import Forbidden
 from agent.core.job_log import Line, bounded
 from agent.core.values.quantities import format_time
 from agent.protocol.messages import RunLog
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 from aitbc.answers.jobs import JobLog, JobLogEntry
 
 

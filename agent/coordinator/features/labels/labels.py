@@ -15,7 +15,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import ValidationFailed
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 from aitbc.answers.accounts import Role
 from aitbc.answers.jobs import LabelCount, LabelCounts
 

@@ -53,7 +53,7 @@ from agent.core.values.quantities import (
 )
 from agent.core.waiting_reasons import WaitingReason
 from agent.protocol.messages import Capabilities
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 from aitbc.answers import market
 from aitbc.answers.accounts import Role
 from aitbc.reasons import ReasonCode

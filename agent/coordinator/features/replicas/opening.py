@@ -12,7 +12,8 @@ from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import sqlite_path
 from agent.core.errors import ConfigurationError
 from agent.metrics import Meter
-from agent.settings import DatabaseSettings, Settings
+from agent.settings import Settings
+from agent.settings.coordinator import DatabaseSettings
 from runners.extras import extra_command
 
 if TYPE_CHECKING:

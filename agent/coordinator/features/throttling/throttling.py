@@ -21,7 +21,7 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miner_stats import MinerStatistics, Work
 from agent.core.jobs import RETRY_SECONDS, FailRun, Lease, Release
 from agent.core.market.reputation import TOO_LARGE, UNABLE
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 
 FREE_RELEASES_OF_A_JOB: Final = 1
 """After this many releases of a job, a miner must wait before it gets that job again."""

@@ -13,7 +13,7 @@ import httpx
 from agent.coordinator.blobs.store import ARTIFACT_ID
 from agent.coordinator.operations.context import Context
 from agent.core.values.addresses import AddressRefusal, is_host, refusal_of
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 
 ARTIFACT_SCHEME: Final = "artifact:"
 WORDS: Final = {

@@ -17,7 +17,7 @@ from agent.core.errors import StaleLease, ValidationFailed
 from agent.core.job_log import Line
 from agent.core.values.media_types import clean_media_type
 from agent.protocol.messages import RunEvent, RunEvents, RunOutput, RunProgress
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 from runners.api import Checkpoints
 
 

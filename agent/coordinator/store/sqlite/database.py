@@ -33,7 +33,7 @@ from agent.core.errors import ConfigurationError, ServiceUnavailable
 from agent.metrics import Meter
 
 if TYPE_CHECKING:  # the settings are far above the store, which reads only values of theirs
-    from agent.settings import DatabaseSettings
+    from agent.settings.coordinator import DatabaseSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
