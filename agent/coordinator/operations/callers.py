@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from agent.coordinator.store.access import KeyRecord
-from agent.coordinator.store.database import Connection
 from agent.core.errors import Conflict
 from aitbc.answers.accounts import Role
+
+if TYPE_CHECKING:  # callers are known to every use case, and none of these reads keys
+    from agent.coordinator.store.access import KeyRecord
+    from agent.coordinator.store.database import Connection
 
 SESSION_PREFIX: Final = "session."
 """Miners' session tokens begin with it."""
