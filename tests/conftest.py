@@ -38,8 +38,11 @@ vars(httpx_transport)["create_ssl_context"] = functools.cache(httpx_transport.cr
 # On a busy machine, neither a slow answer nor a slow example is a failure. The default arguments of httpx are this one object.
 for part in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, part, 60)
-hypothesis.settings.register_profile("no deadline", parent=hypothesis.settings(), deadline=None)
-hypothesis.settings.load_profile("no deadline")
+
+# The tests of a change use few examples, always the same ones, so that no change fails by bad luck. `scripts/test --chaos` tries others, and more.
+hypothesis.settings.register_profile("some", deadline=None, max_examples=25, derandomize=True)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=100)
+hypothesis.settings.load_profile("some")
 
 # As in the agent, logs go to standard error, since commands that tests run in their process write to standard output. They are
 # without the local variables of every frame, since rendering those takes longer than a test's time limit.

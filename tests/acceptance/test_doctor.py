@@ -77,12 +77,12 @@ def small_disk(directory: Path) -> Iterator[Path]:
     """A file system of 64 MiB in memory."""
     directory.mkdir()
     subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", directory], check=True, timeout=30
+        ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", directory], check=True, timeout=120
     )
     try:
         yield directory
     finally:
-        subprocess.run(["umount", directory], check=True, timeout=30)
+        subprocess.run(["umount", directory], check=True, timeout=120)
 
 
 @pytest.mark.ship

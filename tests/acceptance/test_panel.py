@@ -11,7 +11,7 @@ from support.agents import COMMAND
 from support.machines.tmux import Tmux, terminal
 from support.machines.two_cards import machine
 
-pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
 
 IDLE = "Idle: no job that fits is waiting."
 STOPPING = "Waiting up to "
@@ -30,7 +30,7 @@ def seen(lines: Sequence[str], text: str) -> bool:
 
 def drawn(tmux: Tmux, state: str, keys: str) -> list[str]:
     """Wait for a complete screen with this state, and with these keys on its last line."""
-    return tmux.until(lambda lines: seen(lines, state) and lines[-1] == keys, 60)
+    return tmux.until(lambda lines: seen(lines, state) and lines[-1] == keys)
 
 
 def test_the_panel_fits_both_sizes_reacts_to_its_keys_and_restores_the_terminal(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_coordinator_without_engines_responds_soon_after_its_start(tmp_path: P
         assert f"{engine} is not installed here".encode() in blocked.stderr
     agent = Agent(tmp_path / "data", "coordinator", "--port", "0", PYTHONPATH=environment["PYTHONPATH"])
     with running(agent):
-        services = httpx.get(f"{agent.url}/v1/registry/services", timeout=20).json()["services"]
+        services = httpx.get(f"{agent.url}/v1/registry/services", timeout=120).json()["services"]
         assert agent.process is not None
         used = psutil.Process(agent.process.pid).cpu_times()
     assert [service["service_id"] for service in services] == SERVICES

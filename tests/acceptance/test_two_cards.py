@@ -15,7 +15,7 @@ from miner_support.cards import GIBIBYTE
 from nvml_shim.shim import TWO_CARDS
 from support.machines.two_cards import WAIT_SECONDS, Rig, working
 
-pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from support.machines import old_version
 from support.server import serve
 from support.servers.ports import reserved_port
 
-pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.timeout(300), pytest.mark.sqlite]
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.sqlite]
 
 START_SECONDS = 180
 

@@ -19,7 +19,7 @@ from aitbc.errors import CannotRun
 from support.agents import Agent
 from support.inputs.media import make_video
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.chaos
 
 LOOPS = 2 * len(os.sched_getaffinity(0))
 SERVICE = "video_transcoding"

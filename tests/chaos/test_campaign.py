@@ -11,7 +11,6 @@ import pytest
 
 pytestmark = [
     pytest.mark.chaos,
-    pytest.mark.timeout(600),
     pytest.mark.needs("webhooks"),
     pytest.mark.needs("tus"),
 ]

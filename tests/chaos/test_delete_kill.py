@@ -21,7 +21,7 @@ from campaign import checks
 from support.agents import Agent, running
 from support.server import Served, serve
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.chaos
 
 STEPS = [
     "database.before_commit:_delete", "database.after_commit:_delete", "database.before_commit:forget",
@@ -33,7 +33,7 @@ REMOVALS = ["database.after_commit:_delete kill", *(f"artifact.removing kill {co
 
 
 def as_client(url: str, key: str) -> httpx.Client:
-    return httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30)
+    return httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=120)
 
 
 def blobs(served: Served) -> set[bytes]:

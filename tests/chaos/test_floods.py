@@ -29,7 +29,7 @@ WORK_SECONDS = 0.25
 """Duration of each job of the scripted miner."""
 RESULTS = {"text": "Hello", "processing_time": 0.25, "units": 1.0}
 JOBS = 12
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def working(served: Served, miner: ScriptedMiner) -> Iterator[None]:
 
     def give_up() -> None:
         waited: set[str] = set()
-        with httpx.Client(base_url=served.url, headers={"X-API-Key": served.admin_key}, timeout=30) as admin:
+        with httpx.Client(base_url=served.url, headers={"X-API-Key": served.admin_key}, timeout=120) as admin:
             while not stop.wait(1):
                 waiting = admin.get("/v1/jobs", params={"status": "submitted", "limit": 500}).json()["jobs"]
                 found = {job["job_id"] for job in waiting}
@@ -113,7 +113,7 @@ def results(lease: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:
 
 def other_accounts_data(served: Served, miner: ScriptedMiner) -> list[str]:
     """Fill another account with a job of each state, files, results and receipts. Return words that occur in them."""
-    other = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key}, timeout=30)
+    other = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key}, timeout=120)
     word = "xyzzy-plugh"
     artifact = other.post("/v1/artifacts", content=f"{word} file".encode()).json()["artifact_id"]
     body = {
@@ -184,7 +184,6 @@ def world(tmp_path: Path) -> Iterator[tuple[Served, ScriptedMiner, list[str]]]:
             yield served, ours, words
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_generated_request_is_answered_as_documented(
     world: tuple[Served, ScriptedMiner, list[str]], tmp_path: Path, kind: str

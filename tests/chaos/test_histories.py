@@ -18,7 +18,6 @@ pytestmark = pytest.mark.chaos
 SHARDS = 2
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_random_histories(shard: int) -> None:
     """After each of about 750 steps the tables are consistent, the ledger balances, and the feed has published every change.

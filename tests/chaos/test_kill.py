@@ -19,7 +19,7 @@ from support.agents import Agent, running, wait_for_progress
 from support.inputs.media import make_video
 from support.servers.ports import reserved_port
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.chaos
 
 JOB_SECONDS = 150
 
@@ -90,7 +90,7 @@ def test_the_miner_is_killed(network: tuple[Agent, Agent], video: Path) -> None:
     family = psutil.Process(miner.process.pid).children(recursive=True)
     assert family
     miner.kill()
-    _, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(family, timeout=120)
     assert not alive, f"orphans: {alive}"
     miner.start()
     assert_done_once(coordinator, client, job_id, attempts=2)

@@ -33,7 +33,7 @@ from support.agents import Agent
 from support.server import serve
 from support.servers import postgres
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.chaos
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 ROWS = 6000

@@ -14,7 +14,7 @@ from support.agents import Agent, running
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.chaos
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def coordinator(tmp_path: Path, plan: Path) -> Iterator[Agent]:
 
 
 def client_of(agent: Agent, key: str) -> httpx.Client:
-    return httpx.Client(base_url=agent.url, headers={"X-API-Key": agent.file[key]}, timeout=30)
+    return httpx.Client(base_url=agent.url, headers={"X-API-Key": agent.file[key]}, timeout=120)
 
 
 def killed_at(agent: Agent, plan: Path, point: str, method: str, path: str, **request: Any) -> None:

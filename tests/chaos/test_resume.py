@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from support.clients.dropping import LIMIT_SECONDS, TOLERANT, check_drops
+from support.clients.dropping import TOLERANT, check_drops
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import serve
 
 pytestmark = pytest.mark.chaos
 
 
-@pytest.mark.timeout(LIMIT_SECONDS + 30)
 def test_a_client_that_drops_200_times_during_2000_jobs_receives_every_change_once_and_in_order(
     tmp_path: Path,
 ) -> None:

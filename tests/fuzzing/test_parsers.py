@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from fuzzing.corpus import read_corpus
 from fuzzing.targets import TARGETS
 
-EXAMPLES = 100
 TOKENS = (
     b"", b"\0", b"\n", b"\n\n", b" ", b"\xff", b"\xed\xa0\x80", "\u2014".encode(), b"-", b"+", b"0", b"00", b"9" * 25, b"1e999",
     b"null", b"{}", b"[]", b'"', b"=", b",", b"/", b"../", b"=" * 3, b"[" * 600, b"x" * 300,
@@ -72,6 +71,7 @@ def test_inputs_from_fuzzing_have_the_same_result_as_before(name):
     assert judged == {entry.data: entry.accepted for entry in inputs}
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_changed_input_is_accepted_or_refused(name):
     seeds = list(TARGETS[name].seeds())
@@ -79,9 +79,7 @@ def test_a_changed_input_is_accepted_or_refused(name):
     if documents := [seed for seed in seeds if is_json(seed)]:
         changed |= changed_values(documents)
 
-    @settings(
-        max_examples=EXAMPLES, deadline=5000, database=None, suppress_health_check=[HealthCheck.too_slow]
-    )
+    @settings(deadline=5000, database=None, suppress_health_check=[HealthCheck.too_slow])
     @given(changed)
     def feed(data: bytes) -> None:
         TARGETS[name].accepts(data)

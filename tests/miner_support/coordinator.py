@@ -198,7 +198,7 @@ class FakeCoordinator:
             await websocket.send_text(json.dumps({"push": "heartbeat"}))
         await self.notify()
 
-    async def until(self, condition: Callable[[], Any], limit: float = 20) -> Any:
+    async def until(self, condition: Callable[[], Any], limit: float = 120) -> Any:
         async with asyncio.timeout(limit), self.changed:
             await self.changed.wait_for(condition)
         return condition()

@@ -38,18 +38,18 @@ def make_daemon(settings: Settings, url: str, token: str | None = None) -> Daemo
 @asynccontextmanager
 async def running(daemon: Daemon) -> AsyncIterator[asyncio.Task[None]]:
     """Start the daemon. On exit, stop it at once if it is still running, and raise its error."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await daemon.start()
     task = asyncio.create_task(daemon.run())
     try:
         yield task
     finally:
         daemon.request_stop(drain=False)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await asyncio.wait([task])
 
 
-async def until(condition: Callable[[], Any], limit: float = 20) -> None:
+async def until(condition: Callable[[], Any], limit: float = 120) -> None:
     """Wait for a state that no event reports, such as that of a process."""
     async with asyncio.timeout(limit):
         while not condition():  # noqa: ASYNC110 - as above

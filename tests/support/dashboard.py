@@ -26,7 +26,7 @@ FLAGS = (
     "--disable-sync",
 )
 AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
-LIMIT_MS = 20_000
+LIMIT_MS = 120_000
 DESKTOP = (1440, 900)
 PHONE = (390, 844)
 

@@ -25,7 +25,7 @@ def complete(served: Served, count: int, miner: ScriptedMiner | None = None) -> 
         assert miner.register().status_code == 200
     receipts: list[str] = []
     headers = {"Authorization": f"Bearer {served.client_key}"}
-    with httpx.Client(base_url=served.url, headers=headers, timeout=30) as client:
+    with httpx.Client(base_url=served.url, headers=headers, timeout=120) as client:
         while len(receipts) < count:
             for _ in range(min(AT_ONCE, count - len(receipts))):
                 submit(client)

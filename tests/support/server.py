@@ -26,7 +26,7 @@ from support.features import is_installed
 from support.servers.databases import empty_database
 
 T = TypeVar("T")
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 @dataclass

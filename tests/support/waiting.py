@@ -38,7 +38,7 @@ class Stage:
     route: str = TRANSCRIBE
 
     def __post_init__(self) -> None:
-        self.client = httpx.Client(base_url=self.served.url, headers={"X-API-Key": self.key}, timeout=30)
+        self.client = httpx.Client(base_url=self.served.url, headers={"X-API-Key": self.key}, timeout=120)
 
     def offers(self, **changes: Any) -> None:
         self.able["services"][SERVICE] |= changes

@@ -28,7 +28,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
     data_dir = tmp_path_factory.mktemp("original") / "data"
     with serve(data_dir, open_enrolment=True) as served:
         headers = {"Authorization": f"Bearer {served.client_key}"}
-        with httpx.Client(base_url=served.url, headers=headers, timeout=30) as client:
+        with httpx.Client(base_url=served.url, headers=headers, timeout=120) as client:
             assert client.post("/v1/artifacts", content=b"something").is_success
             miner = ScriptedMiner(served.url)
             assert miner.register().is_success

@@ -141,7 +141,7 @@ events: st.SearchStrategy[Any] = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=5 * settings().max_examples, deadline=None)
 @given(st.lists(events, max_size=40))
 def test_no_history_breaks_the_invariants(history: list[Event]) -> None:
     """The fence only rises, a run ends once, final states are final, and illegal events change nothing."""

@@ -18,7 +18,7 @@ from ray_cluster import RayCluster, ray_cluster
 from support.agents import Agent, running
 from support.inputs.media import make_video, probe
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.ship, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.ship]
 
 ROOT = Path(__file__).parents[3]
 WAIT_SECONDS = 180

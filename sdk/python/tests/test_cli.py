@@ -307,7 +307,7 @@ def test_interrupt_on_a_terminal_cancels_the_job(environment, coordinator) -> No
     except OSError:
         pass  # raised when the other end of the terminal was closed
     os.close(ours)
-    stdout, _ = process.communicate(timeout=30)
+    stdout, _ = process.communicate(timeout=120)
     assert (process.returncode, stdout) == (130, "")
     assert coordinator.cancelled.is_set()
     assert shown.endswith("aitbc: Interrupted. Job job_1 was cancelled.\r\n")

@@ -275,7 +275,7 @@ def test_a_run_after_a_kill_during_submission_gets_the_same_job(
         [sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav", "--txt", "--priority", "0"],
         env=environment, cwd=workdir, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    assert coordinator.creating.wait(30)
+    assert coordinator.creating.wait(120)
     process.kill()
     process.wait()
     coordinator.holds_creating = False
@@ -293,10 +293,10 @@ def test_ctrl_c_during_submission_cancels_the_job(environment, talks, workdir, c
         [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav"],
         env=environment, cwd=workdir, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert coordinator.creating.wait(30)
+    assert coordinator.creating.wait(120)
     process.send_signal(signal.SIGINT)
     coordinator.answering.set()
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=120)
     assert (process.returncode, coordinator.cancelled.is_set()) == (130, True)
     assert "Interrupted. Job job_1 was cancelled." in stderr
 
@@ -342,7 +342,7 @@ def test_ctrl_c_cancels_all_running_jobs(environment, talks, workdir, coordinato
     seen = [next(line for line in process.stderr if "running" in line) for _ in range(2)]
     assert len(seen) == 2
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert set(coordinator.ends) == {"job_1", "job_2"}
     assert "Interrupted. 2 jobs were cancelled" in stderr
@@ -358,7 +358,7 @@ def test_a_second_ctrl_c_exits_at_once(environment, talks, workdir, coordinator)
     next(line for line in process.stderr if "running" in line)
     coordinator.holds_cancelling = True
     process.send_signal(signal.SIGINT)
-    assert coordinator.cancelled.wait(30)
+    assert coordinator.cancelled.wait(120)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
@@ -377,7 +377,7 @@ def test_frames_are_downloaded_before_the_job_ends(environment, workdir, coordin
     assert next(line for line in process.stderr if "frame_0001.png" in line)
     assert (workdir / "scene" / "frame_0001.png").read_bytes() == b"a picture"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 130
     assert coordinator.bodies[0]["frames"] == "1-2"
 

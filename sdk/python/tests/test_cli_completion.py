@@ -64,7 +64,7 @@ def test_a_silent_coordinator_gives_no_completions_quickly(complete) -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         began = time.monotonic()
         assert complete("--base-url", url, "jobs", "show", "job_") == []
-        assert time.monotonic() - began < 10  # far below the usual timeout, on a busy machine too
+        assert time.monotonic() - began < 40  # below the usual timeout, on a busy machine too
     assert complete("jobs", "show", "job_", AITBC_BASE_URL="nonsense") == []
 
 
@@ -79,7 +79,7 @@ def test_shells_load_the_script(environment, tmp_path, shell) -> None:
 
     def run(text: str) -> str:
         done = subprocess.run(
-            [shell, "-c", text], env=home, capture_output=True, text=True, timeout=30, check=False
+            [shell, "-c", text], env=home, capture_output=True, text=True, timeout=120, check=False
         )
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return done.stdout
@@ -103,6 +103,6 @@ def test_bash_completes_at_the_prompt(environment, tmp_path) -> None:
         echo "${COMPREPLY[@]}"
     """
     done = subprocess.run(
-        ["bash", "-c", text], env=path, capture_output=True, text=True, timeout=30, check=False
+        ["bash", "-c", text], env=path, capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.stdout, done.stderr) == ("job_1\n", "")

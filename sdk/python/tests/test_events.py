@@ -51,7 +51,7 @@ def test_events_of_a_job_until_it_ends(calls, coordinator) -> None:
         {"job_id": "job_1", "kind": "segment", "text": "Hello.", "start": 0.5},
     )
     assert coordinator.seen[0][2]["accept"] == "text/event-stream"
-    assert coordinator.left.wait(10)
+    assert coordinator.left.wait(120)
 
 
 @pytest.mark.parametrize("end", ["failed", "cancelled"])
@@ -120,7 +120,7 @@ def test_an_unknown_job_is_an_error(calls, coordinator) -> None:
 def test_leaving_the_loop_closes_the_connection(calls, coordinator) -> None:
     coordinator.streams.append([update("submitted"), RUNNING, HOLD])
     assert len(calls.items(lambda client: client.jobs.events("job_1"), most=1)) == 1
-    assert coordinator.left.wait(10)
+    assert coordinator.left.wait(120)
 
 
 @pytest.mark.parametrize(
@@ -266,4 +266,4 @@ def test_closing_a_text_closes_the_connection(calls, coordinator) -> None:
         assert not coordinator.left.is_set()
         with stream:
             pass
-    assert coordinator.left.wait(10)
+    assert coordinator.left.wait(120)

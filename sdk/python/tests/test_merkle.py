@@ -75,7 +75,7 @@ def test_roots_match_the_definition(size: int) -> None:
     assert frontier.size == size
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 150 // 100, deadline=None)
 @given(size=sizes.filter(bool), data=st.data())
 def test_inclusion_proofs_match_the_definition_and_verify(size: int, data: st.DataObject) -> None:
     index = data.draw(st.sampled_from([0, size - 1]) | st.integers(0, size - 1))
@@ -88,7 +88,7 @@ def test_inclusion_proofs_match_the_definition_and_verify(size: int, data: st.Da
     assert not verify_inclusion(HASHES[index], index, size, [*hashes, root], root)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 150 // 100, deadline=None)
 @given(pair=st.tuples(sizes, sizes).map(sorted), data=st.data())
 def test_consistency_proofs_match_the_definition_and_verify(pair: list[int], data: st.DataObject) -> None:
     old, new = pair
@@ -109,7 +109,7 @@ def test_consistency_proofs_match_the_definition_and_verify(pair: list[int], dat
     assert not verify_consistency(new + 1, roots[1], new, roots[1], [])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings().max_examples * 60 // 100, deadline=None)
 @given(steps=st.lists(sizes, min_size=1, max_size=6).map(sorted))
 def test_tiles_do_not_depend_on_how_the_log_grew(steps: list[int]) -> None:
     """Whether leaves are added at once or in parts, the tiles have the hashes that tlog-tiles defines."""

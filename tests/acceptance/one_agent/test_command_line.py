@@ -18,7 +18,7 @@ from aitbc.cli import main
 from support.agents import Agent
 from support.inputs.media import SENTENCE, make_scene, make_speech, make_video
 
-pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
 
 COMMAND = Path(sys.executable).with_name("aitbc")
 SECONDS = 300
@@ -105,7 +105,6 @@ def completed(client: AITBCClient) -> set[str]:
     return {job.job_id for job in page.jobs}
 
 
-@pytest.mark.timeout(600)
 def test_a_batch_interrupted_twice_processes_no_file_twice(
     client: AITBCClient, workdir: Path, begin: Callable[..., Any], aitbc: Callable[..., str]
 ) -> None:

@@ -20,7 +20,7 @@ from aitbc.receipts import verify_bundle
 from support.agents import Agent, running
 from support.inputs.media import SENTENCE, probe
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.acceptance
 
 JOB_SECONDS = 120
 

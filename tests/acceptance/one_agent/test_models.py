@@ -15,7 +15,7 @@ from aitbc.receipts import verify_bundle
 from support.agents import Agent
 from support.inputs.media import make_scene
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.acceptance
 
 LLM = "smollm2-135m-instruct"
 JOB_SECONDS = 200

@@ -31,7 +31,7 @@ from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.inputs.language_models import NAME
 from support.inputs.media import make_video
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300), pytest.mark.needs("audits")]
+pytestmark = [pytest.mark.acceptance, pytest.mark.needs("audits")]
 
 SERVICE = "ai_inference"
 LIMIT_SECONDS = 120

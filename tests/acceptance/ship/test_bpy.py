@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(1000)
-
 ROOT = Path(__file__).parents[3]
 PACKAGE = "bpy==4.5.15"
 

@@ -16,7 +16,7 @@ import pytest
 from support.agents import Agent, running
 from support.clients.open_responses import INPUTS, WEATHER, check, checked
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(400), pytest.mark.needs("openai")]
+pytestmark = [pytest.mark.acceptance, pytest.mark.needs("openai")]
 
 ROOT = Path(__file__).parents[3]
 SCRIPTS = Path(__file__).parent / "clients"

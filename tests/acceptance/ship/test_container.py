@@ -20,7 +20,6 @@ from support.machines import containers
 
 pytestmark = [
     pytest.mark.acceptance,
-    pytest.mark.timeout(700),
     pytest.mark.skipif(
         containers.missing() is not None, reason=f"no containers here: {containers.missing()}"
     ),
@@ -29,7 +28,7 @@ pytestmark = [
 IMAGE = "localhost/aitbc-agent:test"
 NAME = "aitbc-test-agent"
 READY = "AITBC agent is ready at "
-READY_SECONDS = 60
+READY_SECONDS = 180
 STOP_SECONDS = 120
 WORKPLACE = "/tmp"  # noqa: S108 - the container's own
 OPTIONS = (

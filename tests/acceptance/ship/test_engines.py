@@ -17,12 +17,12 @@ from support.agents import Agent, running
 from support.inputs.media import make_speech
 from support.inputs.transducers import write_transducer
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.acceptance
 
 ENGINE = "llama.cpp"
 PICTURES = "diffusers"
 SPEECH = "onnx-asr"
-WAIT_SECONDS = 60
+WAIT_SECONDS = 180
 
 MODEL = """
 [[models]]

@@ -22,7 +22,7 @@ from support.guides.blocks import PROJECT, Block, blocks_of
 from support.guides.files import prepare
 from support.guides.session import STAYS
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.acceptance
 
 SESSION_SECONDS = 500
 DOCUMENTS = (

@@ -18,7 +18,7 @@ from support import traces
 from support.agents import Agent, running
 from support.inputs.media import make_speech, make_video
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.acceptance
 
 LLM = "smollm2-135m-instruct"
 MARK = "quagga 4417"

@@ -13,7 +13,7 @@ from support.agents import Agent, running
 from support.inputs.media import make_speech, probe
 from support.inputs.speech import STORY, similarity
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.acceptance
 
 JOB_SECONDS = 500
 SPOKEN = " ".join([STORY] * 10)

@@ -20,7 +20,7 @@ from support.agents import Agent, running
 from support.inputs.media import make_video
 from support.servers.ports import reserved_port
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180), pytest.mark.needs("payouts")]
+pytestmark = [pytest.mark.acceptance, pytest.mark.needs("payouts")]
 
 SETTINGS = {
     "AITBC_PAYOUTS__HOLD_HOURS": "0",

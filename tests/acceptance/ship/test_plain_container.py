@@ -19,7 +19,6 @@ from support.machines import containers, plain_container
 
 pytestmark = [
     pytest.mark.acceptance,
-    pytest.mark.timeout(700),
     pytest.mark.skipif(
         containers.missing() is not None, reason=f"no containers here: {containers.missing()}"
     ),

@@ -25,11 +25,11 @@ from support.jobs import followed, job, submit
 from support.servers import postgres
 from support.servers.replicas import add_replica, two_replicas
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.acceptance
 
 TRANSCRIPT = {"text": "hi", "language": "en", "segments": [], "duration_seconds": 1.0, "units": "1"}
-LIMIT_SECONDS = 60
-REVOKED_SECONDS = 2
+LIMIT_SECONDS = 180
+REVOKED_SECONDS = 20
 """Less than a key is accepted without a look-up."""
 
 
@@ -66,7 +66,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 def _client(replica: Agent) -> httpx.Client:
     headers = {"Authorization": f"Bearer {replica.file['client_key']}"}
-    return httpx.Client(base_url=replica.url, headers=headers, timeout=30)
+    return httpx.Client(base_url=replica.url, headers=headers, timeout=120)
 
 
 @pytest.fixture(params=["leader", "follower"])
@@ -112,7 +112,7 @@ def test_a_job_of_one_replica_runs_on_a_miner_of_the_other_and_is_watched_there(
 @pytest.mark.needs("openai")
 def test_a_chat_of_one_replica_is_streamed_by_a_miner_of_the_other(pair: Pair, miner: ScriptedMiner) -> None:
     register(miner)
-    client = OpenAI(api_key=pair.key, base_url=f"{other(pair, miner).url}/v1", max_retries=0, timeout=30)
+    client = OpenAI(api_key=pair.key, base_url=f"{other(pair, miner).url}/v1", max_retries=0, timeout=120)
     pieces = [ANSWER[start : start + 4] for start in range(0, len(ANSWER), 4)]
     with client, Socket(miner) as socket:
         socket.slots(1)

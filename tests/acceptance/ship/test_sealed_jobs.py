@@ -27,7 +27,7 @@ from support import traces
 from support.agents import Agent, running
 from support.inputs.media import make_scene, make_speech, make_video, probe
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(400), pytest.mark.needs("sealing")]
+pytestmark = [pytest.mark.acceptance, pytest.mark.needs("sealing")]
 
 AITBC = Path(sys.executable).with_name("aitbc")
 LLM = "smollm2-135m-instruct"

@@ -18,7 +18,7 @@ from support.escapes.judgement import ATTEMPTS, SANDBOXES, got_out
 from support.inputs.media import make_video, probe
 from support.machines.nspawn import Journal, Machine, booted, missing
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.acceptance
 
 UNITS = Path(__file__).parents[3] / "systemd"
 TESTS = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from aitbc.receipts import verify_bundle
 from support.agents import Agent, running
 from support.inputs.language_models import PERSON
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900), pytest.mark.needs("openai")]
+pytestmark = [pytest.mark.acceptance, pytest.mark.needs("openai")]
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 MODEL = "smollm2-safetensors"

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.acceptance
 ROOT = Path(__file__).parents[3]
 VERSION = version("aitbc-agent")
 BUILD_SECONDS = 150
-START_SECONDS = 60
+START_SECONDS = 180
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +156,8 @@ def coordinator(installed: Path, tmp_path: Path) -> Iterator[str]:
 
 def test_an_installed_coordinator_serves_the_dashboard(coordinator: str) -> None:
     """It serves the page and the script in it."""
-    page = httpx.get(f"{coordinator}/dashboard/", timeout=20)
+    page = httpx.get(f"{coordinator}/dashboard/", timeout=120)
     assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (200, "text/html")
     script = re.search(r'src="([^"]+\.js)"', page.text)
     assert script is not None
-    assert httpx.get(httpx.URL(f"{coordinator}/dashboard/").join(script[1]), timeout=20).status_code == 200
+    assert httpx.get(httpx.URL(f"{coordinator}/dashboard/").join(script[1]), timeout=120).status_code == 200

@@ -19,7 +19,7 @@ from support.jobs import submit
 from support.servers import postgres
 from support.servers.replicas import two_replicas
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.chaos
 
 LIMIT_SECONDS = 120
 AT_ONCE_SECONDS = 5.0

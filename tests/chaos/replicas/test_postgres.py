@@ -22,7 +22,7 @@ from support.server import serve
 from support.servers import postgres
 from support.servers.databases import ENGINE
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.chaos
 
 STEPS = int(os.environ.get("CROWD_STEPS", "4000"))
 """Steps of a history. 20,000 take about three minutes on two processors."""

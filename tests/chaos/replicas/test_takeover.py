@@ -14,7 +14,7 @@ from support.clients.scripted_miner import ScriptedMiner
 from support.inputs.media import make_scene, make_speech, make_video, probe
 from support.inputs.speech import STORY, similarity
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.chaos
 
 FRAMES = 6
 VIDEO_SECONDS = 30
@@ -139,7 +139,6 @@ def test_another_miner_resumes_after_the_existing_frames(
     assert len(results["resumed_frames"]) < FRAMES
 
 
-@pytest.mark.timeout(500)
 def test_another_miner_resumes_a_transcription_after_the_existing_segments(
     coordinator: Agent, miners: list[Agent], tmp_path: Path
 ) -> None:
@@ -157,7 +156,6 @@ def test_another_miner_resumes_a_transcription_after_the_existing_segments(
     assert similarity(results["text"], spoken) > 0.8
 
 
-@pytest.mark.timeout(500)
 def test_another_miner_resumes_a_transcoding_after_the_existing_chunks(
     coordinator: Agent, miners: list[Agent], tmp_path: Path
 ) -> None:

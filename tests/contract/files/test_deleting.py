@@ -37,7 +37,7 @@ def blob(served: Served, artifact_id: str) -> Path:
 
 @pytest.fixture
 def other(served: Served) -> httpx.Client:
-    return httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key}, timeout=30)
+    return httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key}, timeout=120)
 
 
 def test_deleting_a_file_deletes_its_bytes_and_disables_its_links(
@@ -85,7 +85,7 @@ def test_the_bytes_remain_while_another_account_has_the_same_file(
 def test_deleting_frees_the_quota(tmp_path: Path) -> None:
     with (
         serve(tmp_path / "data", max_stored=1000) as served,
-        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30) as client,
+        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=120) as client,
     ):
         artifact_id = store(client, bytes(900))
         assert client.post("/v1/artifacts", content=b"x" * 200).status_code == 413

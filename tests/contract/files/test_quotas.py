@@ -28,7 +28,7 @@ SLACK = MIB // 2
 TUS = {"Tus-Resumable": "1.0.0"}
 PART = {**TUS, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
 RESULTS = {"text": "hello", "units": 1, "processing_time": 0.5}
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 Send = Callable[[httpx.Client, int], httpx.Response]
 
@@ -125,7 +125,7 @@ def test_parallel_uploads_never_hold_more_than_the_quota(tmp_path: Path, send: S
     data = tmp_path / "data"
     with (
         serve(data, max_stored=QUOTA) as served,
-        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30) as client,
+        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=120) as client,
         ThreadPoolExecutor(8) as pool,
     ):
         with watched(data) as most:
@@ -172,7 +172,7 @@ def test_a_job_cancelled_while_its_file_arrives_leaves_no_bytes(tmp_path: Path) 
     data = tmp_path / "data"
     with (
         serve(data) as served,
-        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30) as client,
+        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=120) as client,
     ):
         body = {
             "name": "n", "type": "ai-inference", "model": {"type": "python", "entrypoint": "model.py"},
@@ -261,7 +261,7 @@ def test_outputs_are_limited_per_job_and_miner_and_count_toward_the_clients_quot
             max_miner_outputs=1500,
             max_stored=1200,
         ) as served,
-        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30) as client,
+        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=120) as client,
     ):
         miner = ScriptedMiner(served.url)
         miner.register()
@@ -318,7 +318,7 @@ def test_large_specifications_count_to_the_quota(tmp_path: Path) -> None:
 
     with (
         serve(tmp_path / "data", max_stored=MIB) as served,
-        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30) as client,
+        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=120) as client,
     ):
 
         def ask() -> httpx.Response:
@@ -353,7 +353,7 @@ def test_a_full_disk_refuses_files_but_loses_no_job(small_disk: Path) -> None:
     """Uploads get 507 and health reports it, while jobs are submitted and completed; with free space, uploads work again."""
     with (
         serve(small_disk / "data", open_enrolment=True, storage_reserve=24 * MIB) as served,
-        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30) as client,
+        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=120) as client,
     ):
         miner = ScriptedMiner(served.url)
         miner.register()

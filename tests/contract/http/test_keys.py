@@ -11,7 +11,7 @@ from support.server import Served, serve
 
 
 def asking(served: Served, key: str) -> httpx.Client:
-    return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
+    return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=120)
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:

@@ -21,7 +21,7 @@ from support.jobs import job, submit
 from support.server import Served, serve
 
 RESULTS = {"text": "hello", "units": 1.5, "processing_time": 0.5}
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 @contextmanager

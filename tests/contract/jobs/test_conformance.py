@@ -21,16 +21,17 @@ MAX_JOBS = 3
 FILES = {"model.py": b"def predict(input): return {}", "cat.jpeg": b"\xff\xd8\xff"}
 
 
-def messages_of(served: Served, key: str) -> list[dict[str, Any]]:
-    """Return all messages of this key's stream so far."""
-    messages = []
+def messages_until_cancelled(served: Served, key: str, job_id: str) -> list[dict[str, Any]]:
+    """Return the messages of this key's stream until a job's cancellation."""
+    messages: list[dict[str, Any]] = []
     address = served.url.replace("http://", "ws://") + "/ws?after=0"
     with connect(address, additional_headers={"Authorization": f"Bearer {key}"}) as socket:
-        while True:
-            try:
-                messages.append(json.loads(socket.recv(timeout=1)))
-            except TimeoutError:
-                return messages
+        while not messages or (messages[-1]["data"].get("job_id"), messages[-1]["data"].get("status")) != (
+            job_id,
+            "cancelled",
+        ):
+            messages.append(json.loads(socket.recv(timeout=120)))
+    return messages
 
 
 class Story:
@@ -46,7 +47,7 @@ class Story:
 
     def _as(self, key: str) -> httpx.Client:
         headers = {"Authorization": f"Bearer {key}"}
-        return httpx.Client(base_url=self.served.url + self.prefix, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.served.url + self.prefix, headers=headers, timeout=120)
 
     def _funded_key(self, admin: httpx.Client) -> str:
         """Create an account with credit, as an operator, and return a key for it."""
@@ -164,10 +165,11 @@ def test_the_examples_of_the_reference_work_in_sequence(
     story.run(job_id)
     story.verify(job_id)
     story.settle()
-    story.cancel(story.submit())
+    cancelled_id = story.submit()
+    story.cancel(cancelled_id)
 
     # The stream has every change in order.
-    messages = messages_of(served, story.key)
+    messages = messages_until_cancelled(served, story.key, cancelled_id)
     states = []
     for message in messages:
         if message["type"] == "job_update":
@@ -299,7 +301,7 @@ def test_every_error_code_of_the_reference_is_returned(tmp_path: Path, code: str
     """The error has the common fields, the status of the reference, and a sentence as its message."""
     with (
         serve(tmp_path, open_enrolment=True, max_jobs_per_account=MAX_JOBS) as served,
-        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30) as client,
+        httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=120) as client,
     ):
         answer = getattr(Provoked(served, client), code.lower())()
         assert answer.status_code == status, answer.text

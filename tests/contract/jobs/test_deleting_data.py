@@ -181,7 +181,7 @@ def test_a_crash_at_any_step_leaves_no_file_behind(
     monkeypatch.setattr(fault_points, "_plan", fault_points._FaultPlan(plan))
     settings = {"open_enrolment": True, "orphan_seconds": 0.001}
     with serve(tmp_path / "data", **settings) as served:
-        client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30)
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=120)
         key = served.client_key
         miner = ScriptedMiner(served.url)
         miner.register()
@@ -190,7 +190,7 @@ def test_a_crash_at_any_step_leaves_no_file_behind(
         plan.write_text(f"{step}\n")
         assert client.delete(f"/v1/jobs/{job_id}/data").status_code == 500
     with serve(tmp_path / "data", **settings) as served:
-        client = httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=120)
         client.delete(f"/v1/jobs/{job_id}/data").raise_for_status()
         until(lambda: served.do(removal.remove_orphans) == 0)
         assert blobs(served) == {b"retained"}

@@ -20,7 +20,7 @@ from support.server import Served
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.needs("tus")]
 
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 RESULTS = {"text": "hello", "units": 1.5, "processing_time": 0.5}
 AUDIO = b"a recording " * 1000
 STEPS = [

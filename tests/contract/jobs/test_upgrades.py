@@ -32,7 +32,7 @@ VECTORS = Path(__file__).parents[2] / "vectors"
 
 
 def as_client(served: Served, key: str) -> httpx.Client:
-    return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
+    return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=120)
 
 
 def lease_with_output(data: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -72,7 +72,7 @@ def test_the_data_of_old_jobs_is_deleted_and_receipts_and_money_remain(
 ) -> None:
     """This holds for jobs of all accounts and final states, in several slices. Jobs that have not ended remain."""
     monkeypatch.setattr(retention, "JOBS_AT_ONCE", 2)
-    other = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key}, timeout=30)
+    other = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key}, timeout=120)
     file = client.post("/v1/artifacts", content=b"input").raise_for_status().json()["artifact_id"]
     done = [completed(client, miner, audio_url=f"artifact:{file}", labels={"a": "b"}) for _ in range(5)]
     completed(other, miner)

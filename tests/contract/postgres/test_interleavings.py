@@ -52,7 +52,7 @@ class Desk:
         self.admin = self.http(served.admin_key)
 
     def http(self, key: str) -> httpx.Client:
-        return httpx.Client(base_url=self.served.url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+        return httpx.Client(base_url=self.served.url, headers={"Authorization": f"Bearer {key}"}, timeout=120)
 
     def account(self, amount: str) -> tuple[str, httpx.Client]:
         """Create an account with this credit."""

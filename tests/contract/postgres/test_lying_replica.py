@@ -20,7 +20,7 @@ from support.clients.stream_socket import StreamSocket
 from support.jobs import submit
 from support.server import Served, serve
 
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 LOCKS = 1095783233
 SLOT = 7
 SEED = 20

@@ -32,7 +32,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def http(built: Path, served: Served) -> Iterator[httpx.Client]:
     """A browser without a key."""
-    with httpx.Client(base_url=served.url, timeout=30) as http:
+    with httpx.Client(base_url=served.url, timeout=120) as http:
         yield http
 
 

@@ -19,7 +19,7 @@ from support.server import Served, serve
 
 
 def asking(served: Served, key: str) -> httpx.Client:
-    return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
+    return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=120)
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:
@@ -35,7 +35,7 @@ def link(operator: httpx.Client, **gives: Any) -> str:
 
 
 def log_in(served: Served, token: str) -> httpx.Response:
-    return httpx.post(f"{served.url}/v1/login", json={"token": token}, timeout=30)
+    return httpx.post(f"{served.url}/v1/login", json={"token": token}, timeout=120)
 
 
 def test_a_login_link_yields_new_keys_once(served: Served, admin: httpx.Client, miner: ScriptedMiner) -> None:

@@ -31,7 +31,7 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 
 
 def sign_in(served: Served, body: dict[str, str], **headers: str) -> httpx.Response:
-    return httpx.post(f"{served.url}/v1/session", json=body, headers=headers, timeout=30)
+    return httpx.post(f"{served.url}/v1/session", json=body, headers=headers, timeout=120)
 
 
 def cookie_of(answer: httpx.Response) -> Morsel[str]:
@@ -46,7 +46,7 @@ def browser(served: Served, answer: httpx.Response, role: str = "client") -> htt
         "Cookie": f"{morsel.key}={morsel.value}", "X-Session-Role": role, "Origin": served.url,
         "Sec-Fetch-Site": "same-origin", "X-CSRF-Token": answer.json()["csrf_token"],
     }  # fmt: skip
-    return httpx.Client(base_url=served.url, headers=headers, timeout=30)
+    return httpx.Client(base_url=served.url, headers=headers, timeout=120)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def page(served: Served, signed_in: httpx.Response) -> Iterator[httpx.Client]:
 def without(page: httpx.Client, *names: str, **more: str) -> httpx.Client:
     dropped = {*names, *(name.lower() for name in more)}
     headers = {name: value for name, value in page.headers.items() if name not in dropped}
-    return httpx.Client(base_url=page.base_url, headers={**headers, **more}, timeout=30)
+    return httpx.Client(base_url=page.base_url, headers={**headers, **more}, timeout=120)
 
 
 def link(operator: httpx.Client, **gives: Any) -> str:

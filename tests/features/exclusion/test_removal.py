@@ -23,7 +23,7 @@ def remove(admin: httpx.Client, miner: ScriptedMiner) -> dict[str, Any]:
 
 def owner_of(served: Served, miner: ScriptedMiner) -> httpx.Client:
     headers = {"X-API-Key": miner.registration["api_key"]}
-    return httpx.Client(base_url=served.url, headers=headers, timeout=30)
+    return httpx.Client(base_url=served.url, headers=headers, timeout=120)
 
 
 def test_the_work_of_a_removed_miner_goes_to_others(
@@ -73,7 +73,7 @@ def test_receipts_statistics_and_earnings_stay(
 
 def test_a_removed_miner_joins_again_only_with_a_token(tmp_path: Path) -> None:
     """It continues with its identity and its earnings, and no session from before is valid."""
-    with serve(tmp_path / "data") as served, httpx.Client(base_url=served.url, timeout=30) as admin:
+    with serve(tmp_path / "data") as served, httpx.Client(base_url=served.url, timeout=120) as admin:
         admin.headers["X-API-Key"] = served.admin_key
 
         def token() -> str:

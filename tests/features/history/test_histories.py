@@ -44,7 +44,6 @@ class CountedHistories(Histories):
         assert counted["credited"] - counted["debited"] == -snapshot.balances[ISSUED]
 
 
-@pytest.mark.timeout(600)
 def test_figures_of_random_histories() -> None:
     """Every day has its own histories. Set `HISTORIES_SEED`, which a failure prints, to repeat them."""
     number = int(os.environ.get("HISTORIES_SEED", date.today().toordinal()))  # noqa: DTZ011 - any day will do

@@ -130,7 +130,7 @@ def test_an_administrator_lists_the_jobs_of_all_accounts_or_of_one(
 ) -> None:
     own = client.get("/v1/wallet").json()["account_id"]
     headers = {"X-API-Key": served.other_key}
-    with httpx.Client(base_url=served.url, headers=headers, timeout=30) as other:
+    with httpx.Client(base_url=served.url, headers=headers, timeout=120) as other:
         theirs = other.get("/v1/wallet").json()["account_id"]
         first, second = submit(client), submit(other)
         listed = admin.get("/v1/jobs").json()["jobs"]

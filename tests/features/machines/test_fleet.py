@@ -30,7 +30,9 @@ def joined(served: Served, admin: httpx.Client, name: str, owner: str | None) ->
 
 
 def owner_of(served: Served, miner: ScriptedMiner) -> httpx.Client:
-    return httpx.Client(base_url=served.url, headers={"X-API-Key": miner.registration["api_key"]}, timeout=30)
+    return httpx.Client(
+        base_url=served.url, headers={"X-API-Key": miner.registration["api_key"]}, timeout=120
+    )
 
 
 def fleet(owner: httpx.Client, **query: Any) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def owner(served: Served, miner: ScriptedMiner) -> Iterator[httpx.Client]:
 
 
 def client_of(served: Served, key: str) -> httpx.Client:
-    return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
+    return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=120)
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:

@@ -150,7 +150,6 @@ def _market(
     )
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_random_histories_with_offers(shard: int) -> None:
     """After each of about 750 steps the tables are consistent, and the jobs of every offer are accounted for.

@@ -16,7 +16,7 @@ from support.payouts.killing import Payer, World, kill_everywhere
 from support.payouts.process import MINERS, miner
 from support.servers.payment_service import PaymentService, make_secret
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.chaos
 
 
 @contextmanager

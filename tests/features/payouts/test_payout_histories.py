@@ -234,7 +234,7 @@ STEPS = (
 
 
 @settings(
-    max_examples=8,
+    max_examples=settings().max_examples * 8 // 100,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes
     suppress_health_check=list(HealthCheck),

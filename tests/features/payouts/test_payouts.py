@@ -492,5 +492,5 @@ def test_an_idle_worker_sleeps_until_it_is_woken(tmp_path: Path, monkeypatch: py
         batch_id = create(admin)["batch_id"]
         approve(admin, batch_id)
         wait_for(admin, batch_id, lambda found: found["counts"] == {"sent": 1})
-        while not 6 < pauses.get(timeout=20) <= 7:  # until the transfer is polled again
+        while not 6 < pauses.get(timeout=120) <= 7:  # until the transfer is polled again
             pass

@@ -22,7 +22,7 @@ from support.servers import postgres
 pytestmark = pytest.mark.anyio
 
 INSERT = "INSERT INTO events (type, account_id, job_id, data, created_at) VALUES ('job_update', 'account_1', 'job_1', %s, 0)"
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 @pytest.fixture

@@ -172,7 +172,7 @@ def test_the_ports_of_a_replica_that_ended_are_removed_and_a_new_one_learns_all(
 ANNOUNCE, ARRIVE_AT_LEADER, GIVE, ARRIVE_AT_HOLDER, FINISH, RECEIVE = range(6)
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.integers(1, 4), st.lists(st.tuples(st.integers(ANNOUNCE, RECEIVE), st.integers(0, 3)), max_size=80))
 def test_no_miner_gets_more_leases_than_it_has_slots(slots: int, steps: list[tuple[int, int]]) -> None:
     """Messages may be in transit in both directions. Once all have arrived, the leader knows the free slots exactly."""

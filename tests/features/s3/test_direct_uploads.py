@@ -47,7 +47,7 @@ def plan(client: httpx.Client, data: bytes = DATA, **more: Any) -> dict[str, Any
 
 def put(part: dict[str, Any], data: bytes = DATA) -> httpx.Response:
     content = data[part["offset"] : part["offset"] + part["size"]]
-    return httpx.request(part["method"], part["url"], content=content, headers=part["headers"], timeout=30)
+    return httpx.request(part["method"], part["url"], content=content, headers=part["headers"], timeout=120)
 
 
 def report(
@@ -57,7 +57,7 @@ def report(
         {"number": part["number"], "etag": answer.headers["etag"]}
         for part, answer in zip(upload["parts"], sent, strict=True)
     ]
-    return client.post(f"{PLANS}/{upload['upload_id']}/parts", json={"parts": parts, **more}, timeout=30)
+    return client.post(f"{PLANS}/{upload['upload_id']}/parts", json={"parts": parts, **more}, timeout=120)
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:
@@ -210,13 +210,13 @@ def test_an_upload_continues_after_a_restart(tmp_path: Path, s3: S3Server) -> No
     settings = s3.settings()
     with serve(tmp_path / "data", settings) as served:
         key = served.client_key
-        client = httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=120)
         upload = plan(client)
         first = put(upload["parts"][0])
         upload["parts"].pop()
         assert report(client, upload, first).json()["missing"] == 1
     with serve(tmp_path / "data", settings) as served:
-        client = httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=120)
         upload = client.post(f"{PLANS}/{upload['upload_id']}/parts", json={}).json()
         assert [part["number"] for part in upload["parts"]] == [2]
         stored = report(client, upload, put(upload["parts"][0]), sha256=SHA256).json()
@@ -271,7 +271,7 @@ def test_a_miner_stores_outputs_only_under_its_lease(served: Served, client: htt
     assert miner.register().status_code == 200
     job_id = submit(client)
     (lease,) = miner.poll()
-    peer = httpx.Client(base_url=served.url, headers=miner.http.headers, timeout=30)
+    peer = httpx.Client(base_url=served.url, headers=miner.http.headers, timeout=120)
     body = {
         "size": len(DATA),
         "sha256": SHA256,

@@ -13,7 +13,7 @@ from support.jobs import submit
 from support.server import Served
 
 RESULTS = {"text": "hello", "units": 12.5, "processing_time": 0.5}
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 def test_a_job_is_followed_to_its_end(client: httpx.Client, served: Served, miner: ScriptedMiner) -> None:

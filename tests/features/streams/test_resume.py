@@ -299,7 +299,7 @@ def sse(client: httpx.Client, job_id: str, most: int = 10**6, **how: Any) -> lis
     """The events of a job with their ids."""
     found: list[tuple[str, Any, int]] = []
     fields: dict[str, str] = {}
-    with client.stream("GET", f"/v1/jobs/{job_id}/events", timeout=10, **how) as stream:
+    with client.stream("GET", f"/v1/jobs/{job_id}/events", timeout=120, **how) as stream:
         assert stream.status_code == 200
         for line in stream.iter_lines():
             if line:

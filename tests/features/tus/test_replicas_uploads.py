@@ -47,7 +47,7 @@ def replicas(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Replica
 
 
 def client_of(served: Served, key: str) -> httpx.Client:
-    return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=30)
+    return httpx.Client(base_url=served.url, headers={"X-API-Key": key}, timeout=120)
 
 
 def begin(client: httpx.Client) -> str:

@@ -174,7 +174,7 @@ def test_an_upload_resumes_after_a_restart(tmp_path: Path) -> None:
 
 
 def as_client(served: Served, key: str | None = None) -> httpx.Client:
-    return httpx.Client(base_url=served.url, headers={"X-API-Key": key or served.client_key}, timeout=30)
+    return httpx.Client(base_url=served.url, headers={"X-API-Key": key or served.client_key}, timeout=120)
 
 
 @pytest.mark.parametrize("moved", [False, True])

@@ -23,7 +23,7 @@ from support.servers.proxies import FailingProxy, failing
 JAVASCRIPT = Path(__file__).parents[2] / "javascript"
 DATA = os.urandom(12 * 2**20 + 17)
 ARTIFACT = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 @pytest.fixture

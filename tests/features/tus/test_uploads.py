@@ -199,7 +199,7 @@ def test_a_file_over_the_limit_is_refused_before_it_is_sent(tmp_path: Path) -> N
 
 def as_tester(served: Served) -> httpx.Client:
     return httpx.Client(
-        base_url=served.url, headers={"Authorization": f"Bearer {served.client_key}"}, timeout=30
+        base_url=served.url, headers={"Authorization": f"Bearer {served.client_key}"}, timeout=120
     )
 
 

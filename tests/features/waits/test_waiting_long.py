@@ -83,7 +83,7 @@ def test_the_command_line_states_at_once_why_its_job_waits(
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
     aitbc = Path(sys.executable).with_name("aitbc")
     refused = subprocess.run(
-        [aitbc, *command], capture_output=True, text=True, timeout=30, env=environment, check=False
+        [aitbc, *command], capture_output=True, text=True, timeout=120, env=environment, check=False
     )
     assert (refused.returncode, "0.0009 more" in refused.stderr) == (1, True)
     waiting = subprocess.Popen(

@@ -13,7 +13,7 @@ from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.servers.receiver import Receiver
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.chaos
 
 SETTINGS = {
     "AITBC_COORDINATOR__OPEN_ENROLMENT": "true",

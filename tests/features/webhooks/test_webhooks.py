@@ -24,7 +24,7 @@ from support.servers.receiver import PUBLIC, Receiver
 
 HOOK = "https://hooks.example/jobs?of=mine"
 RESULTS = {"text": "a secret transcript", "units": 1.5, "processing_time": 0.5}
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 QUICK = {"retry_delays": [0.05, 0.05, 0.05], "timeout_seconds": 5}
 
 

@@ -46,8 +46,8 @@ class Stage:
 
     def __init__(self, served: Served) -> None:
         self.served = served
-        self.client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=30)
-        self.admin = httpx.Client(base_url=served.url, headers={"X-API-Key": served.admin_key}, timeout=30)
+        self.client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=120)
+        self.admin = httpx.Client(base_url=served.url, headers={"X-API-Key": served.admin_key}, timeout=120)
         self.keys: dict[str, str] = {}
 
     def miner(self, *, audits: bool = True, price: str = "0.001", **changes: Any) -> ScriptedMiner:

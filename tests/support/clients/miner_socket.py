@@ -12,7 +12,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from support.clients.scripted_miner import ScriptedMiner
 
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 class Socket:

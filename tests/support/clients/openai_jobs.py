@@ -17,7 +17,7 @@ QUESTION: list[Any] = [{"role": "user", "content": "Name the capital of France."
 ANSWER = "The capital of France is Paris."
 USAGE = {"prompt_tokens": 7, "completion_tokens": 8, "total_tokens": 15}
 TEXT = {"text": ANSWER, "finish_reason": "stop", "usage": USAGE, "units": 15, "processing_time": 0.5}
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 def register(miner: ScriptedMiner) -> ScriptedMiner:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 class RawConnection:

@@ -71,7 +71,7 @@ class ScriptedMiner:
     prepared: dict[str, tuple[bytes, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.http = httpx.Client(base_url=f"{self.url}/v1/miners", timeout=30)
+        self.http = httpx.Client(base_url=f"{self.url}/v1/miners", timeout=120)
 
     @property
     def miner_id(self) -> str:

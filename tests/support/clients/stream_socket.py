@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 class StreamSocket:

@@ -290,4 +290,4 @@ def remove_litter() -> None:
         with suppress(OSError):
             Path(directory, NAME).unlink()
     for kind in ("M", "S", "Q"):
-        subprocess.run(["ipcrm", f"-{kind}", str(KEY)], capture_output=True, timeout=10, check=False)
+        subprocess.run(["ipcrm", f"-{kind}", str(KEY)], capture_output=True, timeout=120, check=False)

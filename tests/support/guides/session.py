@@ -30,7 +30,7 @@ from typing import Any, Final
 from support.guides.blocks import PROJECT, commands_of, missing_lines
 
 BLOCK_SECONDS: Final = 150
-READY_SECONDS: Final = 60
+READY_SECONDS: Final = 180
 STAYS: Final = re.compile(
     r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(aitbc-agent (start|coordinator)|make start)\b", re.MULTILINE
 )

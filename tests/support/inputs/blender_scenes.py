@@ -154,4 +154,4 @@ def difference(one: Path, other: Path) -> tuple[int, int, int, int] | None:
 def describe(path: Path, entries: str = "stream=codec_name,width,height,pix_fmt") -> str:
     """Return ffprobe's description of a picture or a video."""
     command = ["ffprobe", "-v", "error", "-show_entries", entries, "-of", "csv=p=0", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.strip()

@@ -44,7 +44,7 @@ def read_samples(recording: Path) -> Any:
         "raw",
         "-",
     ]
-    raw = subprocess.run(command, check=True, capture_output=True, timeout=30).stdout
+    raw = subprocess.run(command, check=True, capture_output=True, timeout=120).stdout
     return np.frombuffer(raw, dtype=np.int16).astype(np.float32) / 32768
 
 

@@ -93,7 +93,7 @@ def build_image(name: str, secrets: Path, **arguments: str) -> None:
 
 def _secrets(directory: Path) -> list[str]:
     """Return this machine's configuration of package indexes as build secrets."""
-    listed = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True, timeout=30)
+    listed = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True, timeout=120)
     apt = [line for line in listed.stdout.splitlines() if line.startswith("Acquire::")]
     (directory / "apt.conf").write_text("\n".join(apt) + "\n")
     listed = subprocess.run(
@@ -101,7 +101,7 @@ def _secrets(directory: Path) -> list[str]:
         check=True,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     pip = ["[global]"]
     for line in listed.stdout.splitlines():

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from support.machines.bare_root import ACCOUNTS, make_root
 
-BOOT_SECONDS = 60
+BOOT_SECONDS = 180
 CALL_SECONDS = 120
 _PROJECT = Path(__file__).parents[3]
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"

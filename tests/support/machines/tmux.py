@@ -21,7 +21,7 @@ class Tmux:
     def __call__(self, *words: str) -> str:
         """Run a command of tmux."""
         command = ["tmux", "-S", str(self._socket), "-f", "/dev/null", *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
     def screen(self) -> list[str]:
         """Return the visible lines without trailing spaces."""
@@ -33,7 +33,7 @@ class Tmux:
     def resize(self, width: int, height: int) -> None:
         self("resize-window", "-t", "test", "-x", str(width), "-y", str(height))
 
-    def until(self, condition: Callable[[list[str]], object], limit: float = 30) -> list[str]:
+    def until(self, condition: Callable[[list[str]], object], limit: float = 120) -> list[str]:
         """Wait until the condition holds, and return the visible lines."""
         end = time.monotonic() + limit
         while not condition(lines := self.screen()):

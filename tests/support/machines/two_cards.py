@@ -18,7 +18,7 @@ from support.agents import Agent, running
 SIZES = {"small": 6, "other": 9, "middle": 10, "large": 16, "huge": 40}
 FULL = 232 * GIBIBYTE // 10
 """So much used memory of a card that idle models are unloaded."""
-WAIT_SECONDS = 60
+WAIT_SECONDS = 180
 POLL_SECONDS = 0.05
 
 

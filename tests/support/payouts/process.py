@@ -43,7 +43,7 @@ from aitbc.answers.payouts import PaymentState
 MINERS = 4
 PAYMENTS = 2
 """Payments of a batch."""
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 EARNED = 150_000_123
 ACCOUNT = "account_tester"
 ADMIN = Caller(Role.ADMIN, None, None, "admin", "key_admin")

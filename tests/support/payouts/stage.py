@@ -23,7 +23,7 @@ SETTINGS: dict[str, Any] = {
     "file": {"address": "text"},
 }
 """Settings of payouts without a hold, so that tests need not wait."""
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 _sequences = itertools.count(time.time_ns() // 1_000_000)
 
 

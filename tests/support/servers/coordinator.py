@@ -24,7 +24,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 def client(served: Served) -> Iterator[httpx.Client]:
     """An HTTP client with a client's key."""
     headers = {"Authorization": f"Bearer {served.client_key}"}
-    with httpx.Client(base_url=served.url, headers=headers, timeout=30) as client:
+    with httpx.Client(base_url=served.url, headers=headers, timeout=120) as client:
         yield client
 
 
@@ -32,7 +32,7 @@ def client(served: Served) -> Iterator[httpx.Client]:
 def admin(served: Served) -> Iterator[httpx.Client]:
     """An HTTP client with an administrator's key."""
     headers = {"Authorization": f"Bearer {served.admin_key}"}
-    with httpx.Client(base_url=served.url, headers=headers, timeout=30) as client:
+    with httpx.Client(base_url=served.url, headers=headers, timeout=120) as client:
         yield client
 
 

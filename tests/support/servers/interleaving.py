@@ -13,7 +13,7 @@ from unittest import mock
 
 import psycopg
 
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 class _Gate:

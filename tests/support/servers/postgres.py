@@ -25,7 +25,7 @@ from agent.coordinator.features.replicas.store.database import PostgresDatabase
 from agent.coordinator.store.schema.upgrade import prepare
 
 USER = "postgres"
-START_SECONDS = 30
+START_SECONDS = 180
 TEMPLATE = "empty"
 _numbers = itertools.count(1)
 

@@ -19,7 +19,7 @@ from standardwebhooks import Webhook
 from agent.network import Network
 
 PUBLIC = "93.184.215.14"
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 Answer = tuple[int, dict[str, str]] | tuple[int, dict[str, str], bytes]
 

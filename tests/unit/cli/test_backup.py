@@ -17,7 +17,7 @@ import pytest
 from support.logged import complete, logged
 from support.server import Served, serve
 
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 SETTINGS: dict[str, Any] = {"open_enrolment": True, "log_checkpoint_seconds": 0.1}
 
@@ -38,7 +38,7 @@ def data_of(served: Served) -> Path:
 
 def store(served: Served, content: bytes) -> None:
     headers = {"Authorization": f"Bearer {served.client_key}"}
-    answer = httpx.post(f"{served.url}/v1/artifacts", content=content, headers=headers, timeout=20)
+    answer = httpx.post(f"{served.url}/v1/artifacts", content=content, headers=headers, timeout=120)
     assert answer.is_success, answer.text
 
 

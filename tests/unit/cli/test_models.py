@@ -112,7 +112,7 @@ def test_ctrl_c_explains_how_to_resume(run: Any, hub: Hub) -> None:
     pulling = begin("models", "pull", "chatty")
     hub.wait_served("b.safetensors", 2**20)
     pulling.send_signal(signal.SIGINT)
-    _, err = pulling.communicate(timeout=20)
+    _, err = pulling.communicate(timeout=120)
     assert pulling.returncode == 130
     assert "Run `aitbc-agent models pull chatty` to resume" in err
     assert "Traceback" not in err
@@ -129,7 +129,7 @@ def test_two_concurrent_pulls_download_once(hub: Hub, home: Path) -> None:
     assert second.stderr.readline().startswith("chatty: ")  # it waits for the first
     hub.go_on.set()
     for pulling in (first, second):
-        _, err = pulling.communicate(timeout=30)
+        _, err = pulling.communicate(timeout=120)
         assert pulling.returncode == 0, err
     assert hub.served["b.safetensors"] == len(LARGE)
     assert sorted(path.name for path in (home / "models").iterdir()) == [".digests.json", ".use", "chatty"]

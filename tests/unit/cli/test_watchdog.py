@@ -22,7 +22,7 @@ from agent.coordinator.operations.context import Context
 from agent.core.liveness import Liveness
 from agent.settings import Settings
 
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 BEAT_SECONDS = 0.3
 
 

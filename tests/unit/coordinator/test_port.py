@@ -83,7 +83,7 @@ class Simulation:
             self.end(which)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 @given(slots=st.integers(1, 3), concurrency=st.integers(1, 3), steps=steps)
 def test_a_lease_that_arrives_always_finds_free_capacity(
     slots: int, concurrency: int, steps: list[tuple[int, int]]

@@ -100,7 +100,7 @@ def limits_of(miners: list[Limited]) -> dict[str, int]:
     return {candidate.miner_id: limit for candidate, limit in miners if limit is not None}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 @given(jobs=waiting_jobs, miners=waiting_miners, kind=st.sampled_from((AllMiners, RankedMiners)))
 def test_no_miner_is_ever_assigned_more_than_its_free_capacity(
     jobs: list[Waiting], miners: list[Limited], kind: Callable[[Iterable[Candidate]], Miners]
@@ -129,7 +129,7 @@ def test_no_miner_is_ever_assigned_more_than_its_free_capacity(
             )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples, deadline=None)
 @given(
     rounds=st.lists(
         st.tuples(st.none() | waiting_jobs, waiting_miners, st.booleans()), min_size=1, max_size=6

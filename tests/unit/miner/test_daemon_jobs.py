@@ -252,7 +252,7 @@ async def test_the_miner_polls_when_the_websocket_is_refused(
         coordinator.websocket = True
         await until(lambda: daemon.status()["connection"] == "websocket")
         job_id = await coordinator.submit("echo")
-        await coordinator.until(lambda: job_id in coordinator.results, 5)
+        await coordinator.until(lambda: job_id in coordinator.results)
 
 
 @pytest.mark.parametrize("transport", ["websocket", "poll"])

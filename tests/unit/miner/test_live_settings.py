@@ -59,7 +59,7 @@ def reported(coordinator: FakeCoordinator) -> dict[str, Any]:
 async def change(coordinator: FakeCoordinator, command_id: str, **settings: Any) -> list[str]:
     """Send a change. Return the reasons if the miner refused it."""
     await coordinator.command(command_id=command_id, command="change_settings", settings=settings)
-    await coordinator.until(lambda: command_id in coordinator.executed, 10)
+    await coordinator.until(lambda: command_id in coordinator.executed)
     beat = next(beat for beat in coordinator.heartbeats if command_id in beat["executed"])
     refused = {one["command_id"]: one["reasons"] for one in beat["refused"]}
     return list(refused.get(command_id, ()))

@@ -24,7 +24,7 @@ from runners.sandbox import Sandbox, unavailable
 from runners.sandbox.files import remove
 from runners.sandbox.watch import Ended, Limits
 
-TIMEOUT = 60.0
+TIMEOUT = 120.0
 
 
 class Parent:

@@ -54,7 +54,7 @@ def test_the_pictures_of_a_transcoding_are_counted(
         "csv=p=0",
     ]
     counted = subprocess.run(
-        [*command, str(result.results["file"].path)], check=True, capture_output=True, text=True, timeout=30
+        [*command, str(result.results["file"].path)], check=True, capture_output=True, text=True, timeout=120
     )
     assert round(benchmark.scale * result.units) == int(counted.stdout)
 
@@ -73,7 +73,7 @@ def test_the_spoken_passage_fits_into_one_window(tools: Tools, tmp_path: Path) -
     assert isinstance(request, whisper_request.TranscribeRequest)
     probed = subprocess.run(
         ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(benchmark.files["audio_url"])],
-        check=True, capture_output=True, text=True, timeout=30,
+        check=True, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert 15 < float(probed.stdout) < 30
     assert not set(BENCHMARK_TEXT) & set("':,;[]\\")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import struct
-import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,8 @@ from runners.stable_diffusion import StableDiffusionRunner
 
 CPU = Device(kind="cpu", name="cpu")
 MEMORY = 500 * 2**20
-SECONDS = 30.0
+PROCESSOR_SECONDS = 30.0
+"""Of this process and an engine's: its start alone takes longer on a busy machine."""
 U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
 STRING, ARRAY = U32.pack(8), U32.pack(9)
 
@@ -58,12 +59,15 @@ def refused(tools):
             resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         )
 
+    def processor_seconds() -> float:
+        return sum(os.times()[:4])
+
     def attempt(directory: Path) -> str:
-        before, began = memory(), time.monotonic()
+        before, began = memory(), processor_seconds()
         with pytest.raises(Retry) as caught:
             LLMRunner(tools, CPU).load(Model("strange", directory))
         assert caught.value.code == "MODEL_UNAVAILABLE"
-        assert time.monotonic() - began < SECONDS
+        assert processor_seconds() - began < PROCESSOR_SECONDS
         assert (memory() - before) * 1024 < MEMORY
         return str(caught.value)
 

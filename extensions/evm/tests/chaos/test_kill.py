@@ -14,7 +14,7 @@ from evm_chain import CHAIN_ID, KEY, EvmChain
 from support.payouts.killing import Payer, World, kill_everywhere
 from support.payouts.process import MINERS
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.chaos
 
 
 @pytest.fixture

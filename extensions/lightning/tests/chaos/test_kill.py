@@ -14,7 +14,7 @@ from lightning_node import PAYEE, Behaviour, LightningNode
 from support.payouts.killing import Payer, World, kill_everywhere
 from support.payouts.process import MINERS
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.chaos
 
 STEPS = ["payout.answered", "database.before_commit:hand_in", "database.after_commit:hand_in"]
 

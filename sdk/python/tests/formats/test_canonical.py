@@ -87,7 +87,7 @@ def by_reference(value: Any) -> bytes | None:
         return None
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=5 * settings().max_examples, deadline=None)
 @example({"\uffff": 1, "\U00010000": 2})
 @example([float("nan")])
 @given(VALUES)
@@ -100,7 +100,7 @@ def test_every_value_has_the_bytes_of_the_reference(value: Any) -> None:
 
 
 @given(FLOATS)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=10 * settings().max_examples, deadline=None)
 def test_floats_have_the_digits_of_the_reference(number: float) -> None:
     quick = canonical._encoded([number])
     assert quick is None or quick == by_reference([number])

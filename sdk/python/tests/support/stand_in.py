@@ -316,11 +316,11 @@ def serving() -> Iterator[Stage]:
     server = _Announced(uvicorn.Config(stage, port=0, log_level="critical", lifespan="off"))
     thread = threading.Thread(target=server.run, name="stand-in coordinator", daemon=True)
     thread.start()
-    assert server.ready.wait(10)
+    assert server.ready.wait(120)
     stage.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     try:
         yield stage
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(120)
         assert not thread.is_alive()

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 GATE = "gate"
 REFUSED = "refused"
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ async def do(
     return await subject.run("scripted", None, message, RunListener(progress=on_progress or ignore))
 
 
-async def until(condition: Callable[[], Any], limit: float = 10) -> None:
+async def until(condition: Callable[[], Any], limit: float = 120) -> None:
     async with asyncio.timeout(limit):
         while not condition():
             await asyncio.sleep(0.01)

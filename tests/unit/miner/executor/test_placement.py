@@ -496,7 +496,9 @@ class _Machine:
                     del self.processes[key]
 
 
-@settings(max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=20 * settings().max_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(st.integers(min_value=0, max_value=2**63 - 1))
 def test_nothing_is_ever_placed_beyond_free_memory(seed: int):
     """4,000 random machines with other programs that grow and shrink, 40 events each."""

@@ -76,7 +76,7 @@ class Miner:
         setattr(self, name, getattr(self, name) + 1)
         self.changed.set()
 
-    async def until(self, condition: Any, limit: float = 10) -> None:
+    async def until(self, condition: Any, limit: float = 120) -> None:
         async with asyncio.timeout(limit):
             while not condition():
                 self.changed.clear()

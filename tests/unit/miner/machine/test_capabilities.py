@@ -223,7 +223,7 @@ print(json.dumps([found.to_wire(), [[device.kind, device.uuid] for device in fou
         env=nvml.environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=True,
     )
     wire, devices = json.loads(done.stdout)

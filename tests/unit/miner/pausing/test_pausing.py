@@ -131,7 +131,7 @@ async def execute(coordinator: FakeCoordinator, daemon: Daemon, command_id: str,
     """Send a command and wait until the miner reports it as executed."""
     before = coordinator.executed.count(command_id)
     await coordinator.command(command_id=command_id, **command)
-    await coordinator.until(lambda: coordinator.executed.count(command_id) > before, 5)
+    await coordinator.until(lambda: coordinator.executed.count(command_id) > before)
 
 
 async def test_a_poll_can_request_a_heartbeat(coordinator: FakeCoordinator, tmp_path: Path) -> None:

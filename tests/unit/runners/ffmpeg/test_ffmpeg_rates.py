@@ -36,7 +36,7 @@ def rate(path):
         "-of",
         "csv=p=0",
     ]
-    listed = subprocess.run([*command, path], capture_output=True, text=True, check=True, timeout=30).stdout
+    listed = subprocess.run([*command, path], capture_output=True, text=True, check=True, timeout=120).stdout
     return sum(int(line.strip(",")) for line in listed.split()) * 8 / 6
 
 

@@ -337,7 +337,7 @@ def test_the_child_dies_with_a_parent_that_was_killed(environment, eventually):
     process = psutil.Process(pid)
     parent.kill()
     parent.wait(TIMEOUT)
-    eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10)
+    eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
     parent.stdin.close()
     parent.stdout.close()
 

@@ -586,7 +586,7 @@ def test_attack_a_stubborn_model_is_stopped_and_removed(predict, eventually, dee
     assert time.monotonic() - began < limit + 90
     assert error.code in ("LIMIT_EXCEEDED", "TIMEOUT")
     assert cause in str(error)
-    eventually(lambda: not set(psutil.Process().children(recursive=True)) - others, 5)
+    eventually(lambda: not set(psutil.Process().children(recursive=True)) - others)
     assert psutil.Process().num_fds() == descriptors
     result, _ = predict("def predict(input): return 2")
     assert result.results == {"value": 2}

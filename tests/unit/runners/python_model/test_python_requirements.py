@@ -269,6 +269,6 @@ def test_progress_is_reported_while_waiting_for_another_installation(tools, owne
             ).__enter__()
         )
         thread.start()
-        assert all(reports.acquire(timeout=20) for _ in range(3))
+        assert all(reports.acquire(timeout=120) for _ in range(3))
     thread.join(60)
     assert not thread.is_alive()

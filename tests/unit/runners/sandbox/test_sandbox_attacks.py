@@ -236,7 +236,7 @@ def test_attack_nothing_survives_the_run(attack, confined, eventually):
         "os.wait(); report(done=True)",
         mark=mark,
     )
-    eventually(lambda: not _running(mark), 5)
+    eventually(lambda: not _running(mark))
 
 
 @pytest.mark.parametrize("words", ["bwrap: nothing works", "sandbox: nothing works"])

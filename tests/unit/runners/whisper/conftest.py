@@ -21,7 +21,7 @@ def speech(tmp_path_factory):
     """The sentence, spoken: about seven seconds."""
     path = tmp_path_factory.mktemp("speech") / "speech.wav"
     subprocess.run(
-        ["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), SENTENCE], check=True, timeout=30
+        ["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), SENTENCE], check=True, timeout=120
     )
     return path
 
@@ -30,7 +30,7 @@ def speech(tmp_path_factory):
 def long_speech(tmp_path_factory):
     """The story, spoken: three of Whisper's windows."""
     path = tmp_path_factory.mktemp("speech") / "story.wav"
-    subprocess.run(["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), STORY], check=True, timeout=30)
+    subprocess.run(["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), STORY], check=True, timeout=120)
     return path
 
 

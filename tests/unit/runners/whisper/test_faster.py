@@ -121,7 +121,9 @@ def test_the_likeliest_of_poor_texts_remains(engine, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "_alone", lambda *_: poorer)
     path = tmp_path / "spoken.wav"
     spoken = " ".join([SENTENCE] * 4)
-    subprocess.run(["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), spoken], check=True, timeout=30)
+    subprocess.run(
+        ["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), spoken], check=True, timeout=120
+    )
     found = run(engine, read_samples(path))
     assert similarity(" ".join(segment["text"] for segment in found.segments), spoken) > 0.7
     assert [start for start, _ in found.spans] == [0]

@@ -50,7 +50,7 @@ def hello(tmp_path_factory):
     """Half a second of speech without silence around it."""
     path = tmp_path_factory.mktemp("speech") / "hello.wav"
     subprocess.run(
-        ["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), "Hello"], check=True, timeout=30
+        ["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), "Hello"], check=True, timeout=120
     )
     samples = read_samples(path)
     loud = np.flatnonzero(np.abs(samples) > 0.01)

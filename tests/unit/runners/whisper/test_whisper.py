@@ -282,7 +282,7 @@ def test_probe_imports_no_engine(tools):
         "probe = WhisperRunner.probe(Tools())\nassert probe.available, probe.reasons\nassert probe.version\n"
         "assert not {'torch', 'whisper', 'faster_whisper', 'onnx_asr', 'numpy'} & set(sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     probe = WhisperRunner.probe(dataclasses.replace(tools, ffmpeg="/nonexistent/ffmpeg"))
     assert (probe.available, "set runners.ffmpeg" in probe.reasons[0]) == (False, True)
 

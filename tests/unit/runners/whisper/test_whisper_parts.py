@@ -28,7 +28,7 @@ def passage(tmp_path_factory):
     """Longer than one of Whisper's windows."""
     path = tmp_path_factory.mktemp("speech") / "passage.wav"
     command = ["espeak-ng", "-v", "en-us", "-s", "130", "-w", str(path), PASSAGE]
-    subprocess.run(command, check=True, timeout=30)
+    subprocess.run(command, check=True, timeout=120)
     return path
 
 
@@ -43,7 +43,6 @@ def runner(models):
 
 
 @pytest.mark.ship
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])
 def test_a_run_resumes_after_the_parts_of_another(runner, make_context, passage, engine):
     """It transcribes only the rest; its results are those of an uninterrupted run, except for words at the border."""
