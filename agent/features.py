@@ -23,6 +23,7 @@ FEATURES: Final = (
     "labels",
     "job_logs",
     "log",
+    "reputation",
     "streams",
     "market",
     "enrolments",

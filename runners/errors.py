@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 
 class Fault(StrEnum):
@@ -204,6 +204,15 @@ class FailureCode(StrEnum):
     HARDWARE_FAILED = "HARDWARE_FAILED", Fault.MACHINE, "The hardware encoder failed."
 
 
+TOO_LARGE: Final = frozenset(code for code in FailureCode if code.fault is Fault.CAPACITY)
+"""Codes of runs that needed more memory than the machine has."""
+UNABLE: Final = frozenset(
+    code
+    for code in FailureCode
+    if code.fault in (Fault.CAPACITY, Fault.MODEL, Fault.NEITHER) and code is not FailureCode.LEASE_EXPIRED
+)
+"""Codes of runs that the machine could not perform, such as those of `TOO_LARGE` or of an engine that does not work there. The job
+runs elsewhere, and the miner is not at fault."""
 _KNOWN = {str(code): code for code in FailureCode}
 
 

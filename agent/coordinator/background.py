@@ -43,7 +43,6 @@ async def background_tasks(context: Context, features: Sequence[Feature]) -> Asy
             _watched(context, "database", health.pulse(context)),
             _watched(context, "leadership", _follow_leadership(context, features, leading)),
             _watched(context, "counts", _repeated(context, recent.SECONDS / 2, folding.fold_changes)),
-            _watched(context, "work", _repeated(context, UPKEEP_SECONDS, folding.fold_work)),
             _watched(context, "unfinished", _repeated(context, UPKEEP_SECONDS, _scan_unfinished)),
             _watched(context, "numbers", _repeated(context, UPKEEP_SECONDS, _keep_numbers)),
             *_feature_tasks(context, features, everywhere=True),

@@ -1,4 +1,4 @@
-"""What a change of a job means for others: its cost, its events, and what it counts for. Nothing here uses the database."""
+"""What a change of a job means for others: its cost, and its events. Nothing here uses the database."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ from typing import Any
 from agent.coordinator.store import ledger
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.miner_stats import MinerStatistics, Work
-from agent.coordinator.store.queue import restrictions_of
-from agent.coordinator.store.receipts import CompletedRun
 from agent.core.errors import InsufficientBalance
 from agent.core.jobs import Effect, Event, Finished, Job, JobState, Outcome, RunEnded, apply
 from agent.core.market.ledger import InsufficientFunds, JobSettlement
-from agent.core.market.reputation import judge
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from aitbc.statement import job_price
 
@@ -58,36 +54,6 @@ class Change:
             return self.before.miner_id
         lease = self.life.lease or self.before.life.lease
         return lease.miner_id if lease else self.before.miner_id
-
-
-def work_of(item: Change, settlement: JobSettlement | None) -> Work | None:
-    """Return what the change adds to a miner's statistics, or None."""
-    verdict = judge(item.before.life, item.life, item.effects)
-    paid = settlement.paid if settlement else 0
-    miner_id = verdict.miner_id if verdict else item.miner_id
-    caused = any(isinstance(effect, RunEnded) and effect.outcome is Outcome.FAILED for effect in item.effects)
-    if miner_id is None or (verdict is None and not paid and not caused):
-        return None
-    completed = item.life.state is JobState.COMPLETED
-    started, finished = item.life.started_at, item.life.finished_at
-    stats = MinerStatistics(
-        completed=int(completed),
-        failed=int(verdict is not None and not verdict.success),
-        client_failed=int(caused),
-        seconds=finished - started if completed and started is not None and finished is not None else 0.0,
-        paid=paid,
-        earned=paid - settlement.fee if settlement else 0,
-    )
-    success = verdict.success if verdict else None
-    return Work(miner_id, item.before.account_id, stats, success, run=_run_of(item) if completed else None)
-
-
-def _run_of(item: Change) -> CompletedRun | None:
-    """Return the completed run, None for an audit, since comparing takes another time than the work."""
-    record, lease, finished = item.before, item.before.life.lease, item.life.finished_at
-    if lease is None or finished is None or restrictions_of(record).audit:
-        return None
-    return CompletedRun(record.service, record.model or "", finished - lease.assigned_at)
 
 
 def revives(item: Change) -> bool:

@@ -24,7 +24,7 @@ from agent.core.feasibility import KnownMiner, Situation
 from agent.core.job_log import Line
 from agent.core.jobs import FailRun, Release
 from agent.core.market.ledger import JobSettlement
-from agent.core.matching import UNRESTRICTED, Restrictions
+from agent.core.matching import NEUTRAL, UNRESTRICTED, Restrictions
 from agent.core.waiting_reasons import WaitingReason
 from agent.protocol.answers import Command
 from agent.protocol.messages import Capabilities, Heartbeat, RunLog
@@ -82,6 +82,23 @@ class AccountLimit:
 
     jobs: int
     until: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrackRecord:
+    """What is known of a miner from its work."""
+
+    reputation: float = NEUTRAL
+    """From 0 to 5."""
+    completed: int = 0
+    failed: int = 0
+    """Runs that failed by its fault."""
+    refused: int = 0
+    """Invalid results."""
+    earned: int = 0
+
+
+UNKNOWN: Final = TrackRecord()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +195,7 @@ class Hooks:
     jobs_changed: (
         Callable[[Connection, Sequence[Change], Mapping[str, JobSettlement], float], None] | None
     ) = None
-    """Jobs were claimed, released, completed or ended otherwise, or their clients are notified why they wait. The settlements are those of ended jobs, by job."""
+    """Jobs were claimed, released, completed or ended otherwise, a result was refused, or clients are notified why their jobs wait. The settlements are those of ended jobs, by job."""
     describe_jobs: Callable[[Connection, Sequence[JobRecord], View], JobFields] | None = None
     """Jobs are shown: one, or a page of them. Return the feature's fields of this view."""
     filter_jobs: Callable[[CoordinatorSettings, FilterFields, str | None], Narrowing | None] | None = None
@@ -212,12 +229,16 @@ class Hooks:
     data_deleted: Callable[[Connection, Sequence[str]], None] | None = None
     """Everything that clients gave or got is deleted of these ended jobs."""
     lease_returned: Callable[[Connection, Context, JobRecord, Returned], Returned] | None = None
-    """A miner reports that its run failed, or hands its lease back. Return the event, which may set `avoid_seconds`.
+    """A miner reports that its run failed, or hands its lease back. Return the event, which may set `avoid_seconds` and `blamed`.
 
     The record is the job before that. If the miner no longer has the lease, an error of the kernel follows and undoes everything.
     """
     pauses: Callable[[Connection, float], Mapping[tuple[str, str], float]] | None = None
     """Miners are to get jobs. Return until when which of them get none, by miner and service, or `WHOLE` for all services."""
+    track_records: Callable[[Connection, float, Sequence[str] | None], Mapping[str, TrackRecord]] | None = (
+        None
+    )
+    """Miners are to get jobs or to be shown. Return the track records of these, or with None of all. Those of others are `UNKNOWN`."""
     account_limits: Callable[[Connection, CoordinatorSettings, float], Mapping[str, AccountLimit]] | None = (
         None
     )
@@ -295,6 +316,7 @@ data_deleted = _each(lambda hooks: hooks.data_deleted)
 unfinished_uploads = _each(lambda hooks: hooks.unfinished_uploads)
 known_blobs = _each(lambda hooks: hooks.known_blobs)
 pauses = _merged(lambda hooks: hooks.pauses)
+track_records = _merged(lambda hooks: hooks.track_records)
 account_limits = _merged(lambda hooks: hooks.account_limits)
 heartbeat = _gathered(lambda hooks: hooks.heartbeat)
 miner_changed = _merged(lambda hooks: hooks.miner_changed)

@@ -1,8 +1,8 @@
 """The only module that changes jobs.
 
 An event of a job changes, in one transaction, everything that depends on the job's state: its row, the run that has ended, the
-money that is held for it, the statistics, the event for the feed, and what features keep about jobs (`hooks`). Callers pass the
-event and other columns of the row that change; this module does the rest.
+money that is held for it, the event for the feed, and what features keep about jobs (`hooks`). Callers pass the event and other
+columns of the row that change; this module does the rest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from agent.coordinator import consequences, hooks
 from agent.coordinator.consequences import Change
 from agent.coordinator.hooks import NewJob
-from agent.coordinator.store import artifacts, counts, events, jobs, ledger, miner_stats, queue
+from agent.coordinator.store import artifacts, counts, events, jobs, ledger, queue
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
@@ -113,7 +113,6 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
             updates.append(consequences.moved(item, costs.get(job_id), now))
         if (settlement := settlements.get(job_id)) is not None:
             updates.append(consequences.settled(item, settlement, now))
-    _update_stats(connection, changes, settlements, now)
     events.add(connection, updates, now)
     hooks.jobs_changed(connection, changes, settlements, now)
 
@@ -181,19 +180,6 @@ def _count_bytes(connection: Connection, records: Sequence[JobRecord], sign: int
 def bind(connection: Connection, record: JobRecord, miner_id: str | None, price: int | None) -> None:
     """Leave a waiting job to this miner at an agreed price per unit, or with None to any miner within its `max_cost`."""
     jobs.bind(connection, record.job_id, miner_id=miner_id, price=price)
-
-
-def _update_stats(
-    connection: Connection, changes: Sequence[Change], settlements: Mapping[str, JobSettlement], now: float
-) -> None:
-    """Update the statistics of the miners that the changes count for or against, or pay."""
-    works = [
-        work
-        for item in changes
-        if (work := consequences.work_of(item, settlements.get(item.life.job_id))) is not None
-    ]
-    if works:
-        miner_stats.add(connection, works, now)
 
 
 def _settle(

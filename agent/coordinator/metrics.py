@@ -105,15 +105,9 @@ DISK_FREE_BYTES: Final = Metric(
     "aitbc_coordinator_disk_free_bytes", "gauge", "Free space on the disk of the database and the artifacts.", read=True
 )  # fmt: skip
 DISK_BYTES: Final = Metric("aitbc_coordinator_disk_size_bytes", "gauge", "Size of that disk.", read=True)
-PAID: Final = Metric(
-    "aitbc_coordinator_settled_credits_total", "counter", "Money that clients have paid for jobs, fees included.", read=True
-)  # fmt: skip
-EARNED: Final = Metric(
-    "aitbc_coordinator_earned_credits_total", "counter", "Money that miners have earned of it, without fees.", read=True
-)  # fmt: skip
 
 METRICS: Final = (
     REQUESTS, REQUEST_SECONDS, RATE_LIMITED, REFUSED, CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_CLOSED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
     QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE, LEADS,
-    ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
+    ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES,
 )  # fmt: skip

@@ -161,13 +161,14 @@ class FailRun:
 class Release:
     """The miner hands the lease back without having failed. The attempt does not count.
 
-    The same miner does not get the job again for `avoid_seconds`.
+    The same miner does not get the job again for `avoid_seconds`. `blamed`: it hands back too many.
     """
 
     miner_id: str
     fence: int
     now: float
     avoid_seconds: float = 0.0
+    blamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +202,12 @@ Event = Claim | Renew | Keep | Complete | FailRun | Release | Expire | Abandon |
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """A run has ended, and its lease with it."""
+    """A run has ended, and its lease with it. `blamed`: that counts against the miner, although the run did not fail."""
 
     lease: Lease
     outcome: Outcome
     failure: Failure | None = None
+    blamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,14 @@ class Finished:
     """The job has reached a final state."""
 
 
-Effect = RunEnded | Requeued | Finished
+@dataclass(frozen=True, slots=True)
+class ResultRefused:
+    """The miner has delivered an invalid result, which changes nothing of the job. No event has this effect."""
+
+    lease: Lease
+
+
+Effect = RunEnded | Requeued | Finished | ResultRefused
 
 
 class IllegalEvent(Exception):
@@ -351,7 +360,7 @@ def _release(job: Job, event: Release) -> Transition:
         avoid_miner_id=lease.miner_id if event.avoid_seconds else job.avoid_miner_id,
         avoid_until=event.now + event.avoid_seconds if event.avoid_seconds else job.avoid_until,
     )
-    return back, (RunEnded(lease, Outcome.RELEASED), Requeued())
+    return back, (RunEnded(lease, Outcome.RELEASED, blamed=event.blamed), Requeued())
 
 
 def _forget(job: Job, event: Release) -> Transition:

@@ -17,6 +17,8 @@ AGEING_SECONDS: Final = 60.0
 """Waiting time that raises a job by one level: a job of priority 0 overtakes a new one of priority 9 after 10 minutes."""
 
 
+NEUTRAL: Final = 3.0
+"""The reputation of a miner about which nothing is known."""
 AUDITS: Final = "audits"
 """Feature of a service that checks the work of other miners."""
 AUDITS_ONLY: Final = "audits_only"
@@ -63,7 +65,7 @@ class Candidate:
     gpus: int = 0
     capacity: int = 256
     batch_capacity: Mapping[Batch, int] = field(default_factory=dict)
-    reputation: float = 3.0
+    reputation: float = NEUTRAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
+from agent.coordinator.features.reputation.store import miner_stats
 from agent.coordinator.operations.context import Context
-from agent.coordinator.store import counts, miner_stats
+from agent.coordinator.store import counts
 
 
 async def fold_everything(context: Context) -> None:

@@ -11,12 +11,12 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from agent.coordinator import hooks
+from agent.coordinator.hooks import UNKNOWN, TrackRecord
 from agent.coordinator.port import candidate_of
-from agent.coordinator.store import miner_stats, miners
+from agent.coordinator.store import miners
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.feasibility import KnownMiner
-from agent.core.market.reputation import NEUTRAL, shown
 from agent.core.matching import Candidate
 from agent.protocol.messages import Capabilities
 from agent.settings.coordinator import CoordinatorSettings
@@ -83,10 +83,11 @@ def known_miners(connection: Connection, settings: CoordinatorSettings, now: flo
     """Return all registered miners. Their `busy` is not set."""
     pauses = hooks.pauses(connection, now)
     seen_after = offline_before(settings, now)
-    stats = miner_stats.all_stats(connection)
-    reputations = {miner_id: shown(miner_stat.evidence, now) for miner_id, miner_stat in stats.items()}
+    track_records = hooks.track_records(connection, now, None)
     owners = miners.owners(connection)
-    registered = (_known(record, seen_after, pauses, reputations) for record in miners.all_miners(connection))
+    registered = (
+        _known(record, seen_after, pauses, track_records) for record in miners.all_miners(connection)
+    )
     return [
         replace(miner, owner=owner) if (owner := owners.get(miner.miner_id)) else miner
         for miner in registered
@@ -116,14 +117,14 @@ def _known(
     record: MinerRecord,
     seen_after: float,
     pauses: Mapping[tuple[str, str], float],
-    reputations: Mapping[str, float],
+    track_records: Mapping[str, TrackRecord],
 ) -> KnownMiner | None:
     try:
         parsed = _parsed(record)
     except ValidationError:
         # An older version has accepted these capabilities. The miner sends them again when it registers with this one.
         return None
-    candidate = replace(parsed.candidate, reputation=reputations.get(record.miner_id, NEUTRAL))
+    candidate = replace(parsed.candidate, reputation=track_records.get(record.miner_id, UNKNOWN).reputation)
     return KnownMiner(
         with_pauses(candidate, pauses),
         record.name,

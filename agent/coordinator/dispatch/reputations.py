@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from agent.coordinator.store import miner_stats
+from agent.coordinator import hooks
+from agent.coordinator.hooks import UNKNOWN, TrackRecord
 from agent.coordinator.store.database import Connection
-from agent.core.market.reputation import shown
 from agent.core.matching import Candidate, Waiting
 
 VALID_SECONDS: Final = 10.0
-"""How long a reputation is used before it is read again."""
+"""How long reputations are used before they are read again."""
 WANTED_SECONDS: Final = 60.0
 """How long candidates still have reputations after the last job that requires one, so that they do not change in every round."""
-
-
-@dataclass(slots=True)
-class _Known:
-    """What is known of a miner: `candidate` is `plain` with the reputation that was read at `read_at`."""
-
-    plain: Candidate
-    candidate: Candidate
-    read_at: float
 
 
 class Reputations:
     """Adds their reputations to the candidates. It lasts from round to round, so that a job which nobody may run does not slow down all others."""
 
     def __init__(self) -> None:
-        self._known: dict[str, _Known] = {}
+        self._track_records: Mapping[str, TrackRecord] = {}
+        self._read_at = -math.inf
         self._wanted_until = 0.0
+        self._rated: dict[str, tuple[Candidate, Candidate]] = {}
 
     def added(
         self, connection: Connection, waiting: Sequence[Waiting], candidates: Sequence[Candidate], now: float
@@ -40,35 +34,20 @@ class Reputations:
         if any(job.restrictions.min_reputation for job in waiting):
             self._wanted_until = now + WANTED_SECONDS
         if now >= self._wanted_until:
-            self._known = {}
+            self._rated = {}
             return candidates
-        # Many miners have left, and what is known of them would remain for ever.
-        if len(self._known) > 2 * len(candidates):
-            present = {candidate.miner_id for candidate in candidates}
-            self._known = {
-                miner_id: cached for miner_id, cached in self._known.items() if miner_id in present
-            }
-        due = [candidate for candidate in candidates if not self._is_valid(candidate.miner_id, now)]
-        if due:
-            evidence = miner_stats.evidence_of(connection, [candidate.miner_id for candidate in due])
-            for candidate in due:
-                self._set(candidate, shown(evidence[candidate.miner_id], now), now)
-        return [self._of(candidate) for candidate in candidates]
+        # The lower bound is for a clock that was set back: else they would never be read again.
+        if not self._read_at <= now < self._read_at + VALID_SECONDS:
+            self._track_records, self._read_at = hooks.track_records(connection, now, None), now
+        self._rated = {
+            candidate.miner_id: (candidate, self._with_reputation(candidate)) for candidate in candidates
+        }
+        return [rated for _, rated in self._rated.values()]
 
-    def _is_valid(self, miner_id: str, now: float) -> bool:
-        cached = self._known.get(miner_id)
-        return cached is not None and now < cached.read_at + VALID_SECONDS
-
-    def _set(self, plain: Candidate, reputation: float, now: float) -> None:
-        cached = self._known.get(plain.miner_id)
+    def _with_reputation(self, plain: Candidate) -> Candidate:
+        reputation = self._track_records.get(plain.miner_id, UNKNOWN).reputation
+        earlier_plain, earlier_rated = self._rated.get(plain.miner_id, (None, plain))
         # The same object remains, because a round compares the miners by identity and would sort this one again.
-        if cached is not None and cached.candidate.reputation == reputation:
-            cached.read_at = now
-        else:
-            self._known[plain.miner_id] = _Known(plain, replace(plain, reputation=reputation), now)
-
-    def _of(self, plain: Candidate) -> Candidate:
-        cached = self._known[plain.miner_id]
-        if cached.plain is not plain:
-            cached.plain, cached.candidate = plain, replace(plain, reputation=cached.candidate.reputation)
-        return cached.candidate
+        if earlier_plain is plain and earlier_rated.reputation == reputation:
+            return earlier_rated
+        return replace(plain, reputation=reputation)

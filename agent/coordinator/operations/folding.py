@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.coordinator.operations.context import Context
-from agent.coordinator.store import changed_balances, counts, miner_stats
+from agent.coordinator.store import changed_balances, counts
 
 
 async def fold_changes(context: Context) -> None:
@@ -11,9 +11,3 @@ async def fold_changes(context: Context) -> None:
     if context.database.concurrent:
         await context.database.write(counts.fold)
         await context.database.write(changed_balances.fold)
-
-
-async def fold_work(context: Context) -> None:
-    """Move recent work of miners into their statistics. Every replica does so, as above."""
-    if await context.database.read(miner_stats.anything_recent):
-        await context.database.write(miner_stats.fold)

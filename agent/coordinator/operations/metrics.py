@@ -12,7 +12,6 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store.metrics import Numbers, numbers
 from agent.core.jobs import JobState
-from agent.core.values.quantities import from_units
 from agent.metrics import Labels, Metric, Values
 
 FINAL: Final = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
@@ -34,8 +33,6 @@ async def exposition(context: Context) -> bytes:
         metrics.ARTIFACT_BYTES: totals.stored_bytes,
         metrics.DISK_FREE_BYTES: disk.free,
         metrics.DISK_BYTES: disk.total,
-        metrics.PAID: float(from_units(totals.paid)),
-        metrics.EARNED: float(from_units(totals.earned)),
     }
     connections: dict[Labels, int] = {(kind,): count for kind, count in context.connections.counts().items()}
     of_features = await context.database.read(context.features.read_metrics, context, now)

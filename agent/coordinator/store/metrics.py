@@ -10,7 +10,6 @@ from sqlalchemy import Connection, case, func, select
 from agent.coordinator.store import counts
 from agent.coordinator.store.schema.tables import (
     jobs,
-    miner_stats,
     miners,
     stored_bytes,
 )
@@ -19,7 +18,7 @@ from agent.core.jobs import JobState
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Numbers of one moment. Money is in units of 1e-8; `oldest` is when the oldest claimable job was submitted."""
+    """Numbers of one moment. `oldest` is when the oldest claimable job was submitted."""
 
     jobs: Mapping[tuple[str, ...], int]
     """By service and state."""
@@ -29,8 +28,6 @@ class Numbers:
     online: int
     paused: int
     stored_bytes: int
-    paid: int
-    earned: int
 
 
 def numbers(connection: Connection, offline_before: float) -> Numbers:
@@ -51,11 +48,6 @@ def numbers(connection: Connection, offline_before: float) -> Numbers:
         .select_from(miners)
         .where(miners.c.removed_at.is_(None))
     ).one()
-    paid, earned = single_row(
-        select(
-            func.coalesce(func.sum(miner_stats.c.paid), 0), func.coalesce(func.sum(miner_stats.c.earned), 0)
-        )
-    ).one()
     return Numbers(
         jobs={(service, state): int(count) for service, state, count in counted},
         claimable=int(claimable),
@@ -64,6 +56,4 @@ def numbers(connection: Connection, offline_before: float) -> Numbers:
         online=int(present),
         paused=int(paused),
         stored_bytes=int(single_row(select(func.coalesce(func.sum(stored_bytes.c.size), 0))).scalar_one()),
-        paid=int(paid),
-        earned=int(earned),
     )

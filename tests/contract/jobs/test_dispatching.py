@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
-from agent.coordinator.dispatch import dispatcher
+from agent.coordinator import hooks
+from agent.coordinator.dispatch import dispatcher, reputations
 from agent.coordinator.dispatch.claims import Earlier
 from agent.coordinator.dispatch.reputations import VALID_SECONDS, WANTED_SECONDS, Reputations
 from agent.coordinator.port import LeaseMessage, Port, candidate_of
-from agent.coordinator.store import miner_stats, queue
+from agent.coordinator.store import queue
 from agent.core import ranked_miners
-from agent.core.market.reputation import NEUTRAL, NOTHING, Evidence
-from agent.core.matching import Candidate, Restrictions, Waiting, fits
+from agent.core.matching import NEUTRAL, Candidate, Restrictions, Waiting, fits
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import submit
 from support.server import Served
@@ -140,14 +141,14 @@ def test_a_job_whose_reputation_nobody_has_delays_no_round(
 ) -> None:
     """Reputations are read once in a while, and the miners are examined once."""
     examined = _examined(monkeypatch)
-    read: list[str] = []
-    evidence_of = miner_stats.evidence_of
+    read: list[float] = []
 
-    def noted(connection: Any, miner_ids: Sequence[str]) -> Any:
-        read.extend(miner_ids)
-        return evidence_of(connection, miner_ids)
+    def noted(connection: Any, now: float, miner_ids: Any) -> Any:
+        read.append(now)
+        return hooks.track_records(connection, now, miner_ids)
 
-    monkeypatch.setattr(miner_stats, "evidence_of", noted)
+    # Only those of the rounds: the fleet, which is read for each submission, has its own.
+    monkeypatch.setattr(reputations, "hooks", SimpleNamespace(track_records=noted))
     idle = [_port(f"miner_{number}", []) for number in range(50)]
     busy = _port(miner.miner_id, delivered := [])
 
@@ -173,28 +174,30 @@ def test_a_job_whose_reputation_nobody_has_delays_no_round(
         served.do(flush_writes)
     assert len(delivered) == 4
     assert waiting not in [lease["job_id"] for lease in delivered]
-    assert len(read) == len(set(read)) == 51
+    assert len(read) == 1
     assert 50 < len(examined) < 200
 
 
 def test_a_reputation_is_read_again_after_a_while(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    reputations, now = Reputations(), served.context.clock()
+    with_reputations, now = Reputations(), served.context.clock()
     ports = [_port(f"miner_{number}", []) for number in range(3)]
     restrictions = Restrictions(min_reputation=4)
     job = Waiting("job_1", "acct_1", "whisper_transcription", "base", 1, now, restrictions=restrictions)
-    evidence = {"miner_0": NOTHING, "miner_1": NOTHING, "miner_2": NOTHING}
-    monkeypatch.setattr(miner_stats, "evidence_of", lambda _, ids: {one: evidence[one] for one in ids})
+    read: dict[str, hooks.TrackRecord] = {}
+    monkeypatch.setattr(hooks, "track_records", lambda *_: dict(read))
 
     def added(seconds: float, *jobs: Waiting) -> Sequence[Candidate]:
         def function(connection: Any) -> Sequence[Candidate]:
-            return reputations.added(connection, jobs, [port.candidate() for port in ports], now + seconds)
+            return with_reputations.added(
+                connection, jobs, [port.candidate() for port in ports], now + seconds
+            )
 
         return served.do(lambda context: context.database.read(function))
 
     assert added(0) == [port.candidate() for port in ports]
     first = added(1, job)
     assert {one.reputation for one in first} == {NEUTRAL}
-    evidence["miner_1"] = Evidence(0.0, 50.0, now)
+    read["miner_1"] = hooks.TrackRecord(reputation=1.0)
     assert all(one is other for one, other in zip(added(5), first, strict=True))
     ports[2].set_free(3, {}, 0)
     again = added(VALID_SECONDS + 1)

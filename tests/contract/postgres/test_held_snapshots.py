@@ -14,13 +14,13 @@ from sqlalchemy import Connection, text
 
 from agent.coordinator.features.log import store as log
 from agent.coordinator.features.log.sequencer import integrate
+from agent.coordinator.features.reputation.store import miner_stats
 from agent.coordinator.operations import folding
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import (
     changed_balances,
     counts,
     ledger,
-    miner_stats,
     queue,
     receipts,
     running,
@@ -60,8 +60,8 @@ async def _nothing(_: Context) -> None:
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """Run a coordinator whose recent parts only the test folds."""
-    for name in ("fold_changes", "fold_work"):
-        monkeypatch.setattr(folding, name, _nothing)
+    monkeypatch.setattr(folding, "fold_changes", _nothing)
+    monkeypatch.setattr(miner_stats, "anything_recent", lambda _: False)
     with serve(tmp_path, open_enrolment=True) as served:
         yield served
 

@@ -23,13 +23,14 @@ from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.features.replicas.store import database as engine
 from agent.coordinator.features.replicas.store.failures import classify
+from agent.coordinator.features.reputation.store import miner_stats
 from agent.coordinator.features.throttling import store as throttling
 from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.port import candidate_of
 from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import changed_balances, counts, ledger, locks, miner_stats
+from agent.coordinator.store import changed_balances, counts, ledger, locks
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.locks import LANES
 from support.clients.scripted_miner import ScriptedMiner, capabilities

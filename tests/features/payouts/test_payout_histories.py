@@ -34,10 +34,11 @@ from agent.coordinator.features.payouts.store.addresses import AddressRecord
 from agent.coordinator.features.payouts.store.batches import PayoutRecord
 from agent.coordinator.features.payouts.store.transfers import Outdated, TransferRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
+from agent.coordinator.features.reputation.store import miner_stats
 from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.signer import Signer
-from agent.coordinator.store import ledger, miner_stats
+from agent.coordinator.store import ledger
 from agent.coordinator.store.ledger import TransactionKind
 from agent.coordinator.store.schema import upgrade
 from agent.coordinator.store.schema.tables import accounts, miners

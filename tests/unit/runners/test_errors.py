@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.market.reputation import TOO_LARGE
-from runners.errors import Fail, FailureCode, Fault, Retry
+from runners.errors import TOO_LARGE, Fail, FailureCode, Fault, Retry
 
 ROOT = Path(__file__).parents[3]
 FINAL_OR_NOT = {FailureCode.INPUT_UNAVAILABLE}

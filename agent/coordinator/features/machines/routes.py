@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, status
 from pydantic import Field
 
-from agent.coordinator.features.machines import commands, fleet, miner_settings, views
+from agent.coordinator.features.machines import commands, miner_settings, views
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Admin, ContextOf, Limit, OwnerOrAdmin, RequestBody
@@ -16,8 +16,6 @@ from agent.core.errors import Conflict, NotFound
 from aitbc.answers import fields
 from aitbc.answers.miners import (
     MinerDetails,
-    MinerEarnings,
-    MinerFleet,
     MinerList,
     MinerSettings,
     Overview,
@@ -83,31 +81,10 @@ async def list_miners(
     return await views.all_of(context, caller, limit=limit, offset=offset)
 
 
-@router.get("/fleet", operation_id="machines_fleet", summary="An owner's machines together")
-async def show_fleet(
-    context: ContextOf,
-    caller: OwnerOrAdmin,
-    days: Annotated[int, Query(ge=1, le=366, description="Number of days, including today")] = 30,
-) -> MinerFleet:
-    """Returns the machines whose enrolment tokens name the same owner as the caller's, with their sums; all of them to administrators."""
-    return await fleet.of_caller(context, caller, days)
-
-
 @router.get("/{miner_id}", responses=errors(NotFound), summary="A miner in full")
 async def details(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerDetails:
     """Returns the machine's hardware, services and activity as the miner last reported them. Another owner's miner is 404."""
     return await views.one(context, caller, miner_id)
-
-
-@router.get("/{miner_id}/earnings", responses=errors(NotFound), summary="Earnings by day")
-async def earnings(
-    context: ContextOf,
-    caller: OwnerOrAdmin,
-    miner_id: fields.MinerId,
-    days: Annotated[int, Query(ge=1, le=366, description="Number of days, including today")] = 30,
-) -> MinerEarnings:
-    """Returns the miner's earnings on each of the last days, after the operator's fee."""
-    return await views.earnings(context, caller, miner_id, days)
 
 
 @router.post(

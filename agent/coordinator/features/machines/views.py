@@ -1,37 +1,32 @@
-"""Miners for their owners and the operator: the machine, its work, the reasons for idle time, and its earnings."""
+"""Miners for their owners and the operator: the machine, its work, and the reasons for idle time."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from agent import __version__
 from agent.coordinator import hooks
 from agent.coordinator.features.machines import commands, store
 from agent.coordinator.features.machines.store import CommandRecord
-from agent.coordinator.operations.accounts.miner_money import where_money_is
+from agent.coordinator.hooks import UNKNOWN, TrackRecord
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import counts, miner_stats, miners, running
-from agent.coordinator.store.miner_stats import DAY_SECONDS
+from agent.coordinator.store import counts, miners, running
 from agent.coordinator.store.miners import LastFault, MinerRecord
 from agent.coordinator.store.running import RunningJob
 from agent.core.jobs import JobState
-from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
 from agent.core.versions import version_problem
 from aitbc.answers.accounts import Role
 from aitbc.answers.miners import (
     DatabaseNumbers,
-    DayEarnings,
     MinerCommand,
     MinerDetails,
-    MinerEarnings,
     MinerFault,
     MinerGpu,
     MinerJob,
@@ -99,7 +94,8 @@ def _details(
 ) -> MinerDetails:
     capabilities = json.loads(record.capabilities)
     activity = json.loads(record.activity or "{}")
-    standing = miner_stats.find(connection, record.miner_id)
+    now = context.clock()
+    track_record = hooks.track_records(connection, now, [record.miner_id]).get(record.miner_id, UNKNOWN)
     return MinerDetails(
         **_registered(record, seen_after),
         slots=capabilities["slots"],
@@ -117,9 +113,9 @@ def _details(
         downloads=activity.get("downloads", []),
         jobs=[_job(job) for job in running_jobs],
         commands=[_waiting(command) for command in waiting],
-        reputation=shown(standing.evidence, context.clock()),
-        total_earned=format_money(from_units(standing.earned)),
-        throttled_until=_throttled_until(connection, record.miner_id, context.clock()),
+        reputation=track_record.reputation,
+        total_earned=format_money(from_units(track_record.earned)),
+        throttled_until=_throttled_until(connection, record.miner_id, now),
     )
 
 
@@ -181,35 +177,6 @@ def _job(job: RunningJob) -> MinerJob:
     )
 
 
-async def earnings(context: Context, caller: Caller, miner_id: str, days: int) -> MinerEarnings:
-    """Return what one of the caller's miners earned on each of the last days, including today. Raises `NotFound`."""
-    return await context.database.read(_earnings, context, caller, miner_id, days)
-
-
-def _earnings(
-    connection: Connection, context: Context, caller: Caller, miner_id: str, days: int
-) -> MinerEarnings:
-    of_caller(connection, caller, miner_id, removed=True)
-    today = int(context.clock() // DAY_SECONDS)
-    first = today - days + 1
-    by_day = miner_stats.earnings(connection, miner_id, first)
-    # Days without earnings are part of the series too.
-    shown_days = [(day, by_day.get(day, miner_stats.DailyEarnings())) for day in range(first, today + 1)]
-    return MinerEarnings(
-        miner_id=miner_id,
-        days=[
-            DayEarnings(date=_date(day), amount=format_money(from_units(of_day.earned)), jobs=of_day.jobs)
-            for day, of_day in shown_days
-        ],
-        total=format_money(from_units(sum(of_day.earned for _, of_day in shown_days))),
-        **where_money_is(connection, context, miner_id),
-    )
-
-
-def _date(day: int) -> str:
-    return datetime.fromtimestamp(day * DAY_SECONDS, UTC).date().isoformat()
-
-
 async def overview(context: Context) -> Overview:
     """Return all miners, the jobs by state, and the database's commits and writes since the start, for operators."""
     return await context.database.read(_overview, context)
@@ -239,15 +206,14 @@ def _summaries(
     connection: Connection, context: Context, records: Sequence[MinerRecord]
 ) -> list[MinerSummary]:
     seen_after, now = offline_before(context), context.clock()
-    statistics = miner_stats.all_stats(connection)
+    track_records = hooks.track_records(connection, now, None)
     faults = miners.last_faults(connection, [record.miner_id for record in records])
     pauses = hooks.pauses(connection, now)
     return [
         _summary(
             record,
             seen_after,
-            now,
-            statistics.get(record.miner_id, miner_stats.MinerStatistics()),
+            track_records.get(record.miner_id, UNKNOWN),
             faults.get(record.miner_id),
             pauses.get((record.miner_id, hooks.WHOLE)),
         )
@@ -258,8 +224,7 @@ def _summaries(
 def _summary(
     record: MinerRecord,
     seen_after: float,
-    now: float,
-    standing: miner_stats.MinerStatistics,
+    track_record: TrackRecord,
     fault: LastFault | None,
     throttled_until: float | None,
 ) -> MinerSummary:
@@ -273,14 +238,14 @@ def _summary(
         unavailable=capabilities["unavailable"],
         gpus=[gpu["name"] for gpu in capabilities["gpus"]],
         slots=capabilities["slots"],
-        reputation=shown(standing.evidence, now),
-        completed_runs=standing.completed,
-        failed_runs=standing.failed,
-        refused_results=standing.refused,
+        reputation=track_record.reputation,
+        completed_runs=track_record.completed,
+        failed_runs=track_record.failed,
+        refused_results=track_record.refused,
         last_fault=None
         if fault is None
         else MinerFault(
             job_id=fault.job_id, time=format_time(fault.ended_at), code=fault.code, message=fault.message
         ),
-        total_earned=format_money(from_units(standing.earned)),
+        total_earned=format_money(from_units(track_record.earned)),
     )

@@ -1,4 +1,4 @@
-"""What clients can have: the registry of services, their current supply, and statistics of the network and its miners."""
+"""What clients can have: the registry of services and their current supply."""
 
 from __future__ import annotations
 

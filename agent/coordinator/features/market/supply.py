@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from agent.coordinator import hooks
+from agent.coordinator.hooks import UNKNOWN
 from agent.coordinator.operations import supply
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.validation import model_names
-from agent.coordinator.store import miner_stats
 from agent.coordinator.store.miners import MinerRecord, all_miners
-from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_time, parse_money
 from aitbc.answers.market import (
     MarketMiner,
@@ -138,10 +138,13 @@ async def _miners(context: Context) -> list[MarketMiner]:
 
 def _read(connection: Connection, context: Context) -> list[MarketMiner]:
     records = [record for record in all_miners(connection) if record.excluded_at is None]
-    return [_miner(connection, context, record) for record in records]
+    track_records = hooks.track_records(connection, context.clock(), None)
+    return [
+        _miner(context, record, track_records.get(record.miner_id, UNKNOWN).reputation) for record in records
+    ]
 
 
-def _miner(connection: Connection, context: Context, record: MinerRecord) -> MarketMiner:
+def _miner(context: Context, record: MinerRecord, reputation: float) -> MarketMiner:
     capabilities = json.loads(record.capabilities)
     device = "cuda" if capabilities["gpus"] else "cpu"
     online = record.seen_at >= supply.offline_before(context)
@@ -151,7 +154,7 @@ def _miner(connection: Connection, context: Context, record: MinerRecord) -> Mar
         available=online and record.paused is None,
         online=online,
         seen_at=format_time(record.seen_at),
-        reputation=shown(miner_stats.find(connection, record.miner_id).evidence, context.clock()),
+        reputation=reputation,
         gpus=[gpu["name"] for gpu in capabilities["gpus"]],
         services=[
             _offered(definition, offer, device)

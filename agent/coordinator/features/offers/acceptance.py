@@ -10,18 +10,18 @@ from typing import Annotated, Final, Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.coordinator import lifecycle
+from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.features.offers import offers, store
 from agent.coordinator.features.offers.fields import OfferOptions
 from agent.coordinator.features.offers.rules import EXHAUSTED, Offer, OfferState, misfit
-from agent.coordinator.hooks import NewJob
+from agent.coordinator.hooks import UNKNOWN, NewJob
 from agent.coordinator.job_fields import fields_of
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.port import candidate_of
-from agent.coordinator.store import events, jobs, ledger, miner_stats, queue
+from agent.coordinator.store import events, jobs, ledger, queue
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.unfinished import Unfinished
@@ -34,7 +34,6 @@ from agent.core.errors import (
 )
 from agent.core.jobs import FINAL, Abandon, Failure, JobState
 from agent.core.market.ledger import JobSettlement
-from agent.core.market.reputation import shown
 from agent.core.matching import Waiting
 from agent.core.values.quantities import Money, format_time, to_units
 from aitbc.answers.accounts import Role
@@ -244,14 +243,14 @@ def _check_offer(
             raise _unavailable(offer, obstacle)
     capabilities = offers.capabilities_of(miner)
     wire = capabilities.model_dump(mode="json")
-    reputation = shown(miner_stats.find(connection, miner.miner_id).evidence, now)
+    track_record = hooks.track_records(connection, now, [miner.miner_id]).get(miner.miner_id, UNKNOWN)
     # The miner may have lost a GPU since it made the offer.
     why = "; ".join(offers.broken(offer, capabilities).values()) or misfit(
         offer,
         _waiting(record),
         (record.service, record.name if record.name_given else record.service),
         record.max_cost,
-        replace(candidate_of(miner.miner_id, miner.session, 1, wire), reputation=reputation),
+        replace(candidate_of(miner.miner_id, miner.session, 1, wire), reputation=track_record.reputation),
     )
     if why:
         raise _unavailable(offer, "not_fitting", why)

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.coordinator import hooks
 from agent.coordinator.features.offers import store
 from agent.coordinator.features.offers.fields import OfferFilter, OfferOptions
 from agent.coordinator.features.offers.rules import (
@@ -20,7 +21,7 @@ from agent.coordinator.features.offers.rules import (
     broken_promises,
     kind_of,
 )
-from agent.coordinator.hooks import JobFields, NewJob, View
+from agent.coordinator.hooks import UNKNOWN, JobFields, NewJob, View
 from agent.coordinator.job_fields import FilterFields, fields_of
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -39,7 +40,6 @@ from agent.core.errors import (
     ValidationFailed,
 )
 from agent.core.feasibility import Situation
-from agent.core.market.reputation import shown
 from agent.core.values.quantities import (
     Money,
     Quantity,
@@ -172,15 +172,24 @@ async def available(
 ) -> market.OfferList:
     """Return the offers that can be accepted now, cheapest first."""
     now = context.clock()
-    listed = await context.database.read(
-        store.available,
-        kind=None if job_type is None else kind_of(job_type),
-        max_price=None if max_price is None else to_units(max_price),
-        limit=limit,
-        now=now,
-        seen_after=offline_before(context),
-    )
-    return market.OfferList(offers=[view(item.offer, now, shown(item.evidence, now)) for item in listed])
+
+    def read(connection: Connection) -> market.OfferList:
+        offers = store.available(
+            connection,
+            kind=None if job_type is None else kind_of(job_type),
+            max_price=None if max_price is None else to_units(max_price),
+            limit=limit,
+            now=now,
+            seen_after=offline_before(context),
+        )
+        track_records = hooks.track_records(connection, now, sorted({offer.miner_id for offer in offers}))
+        return market.OfferList(
+            offers=[
+                view(offer, now, track_records.get(offer.miner_id, UNKNOWN).reputation) for offer in offers
+            ]
+        )
+
+    return await context.database.read(read)
 
 
 def job_refused(
@@ -202,9 +211,9 @@ def job_refused(
 def _affordable(connection: Connection, context: Context, record: JobRecord, units: Decimal | None) -> bool:
     """Return whether a miner has made an offer within the job's `max_cost` for these units."""
     listed = [
-        item.offer
+        offer
         for name in {record.type, record.name}
-        for item in store.available(
+        for offer in store.available(
             connection,
             kind=kind_of(name),
             max_price=int(record.max_cost / max(Decimal(1), units or Decimal(1))),

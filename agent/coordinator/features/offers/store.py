@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -28,10 +27,9 @@ from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord, lock_many
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.schema.tables import jobs, miner_stats, miners
+from agent.coordinator.store.schema.tables import jobs, miners
 from agent.coordinator.store.unfinished import Unfinished, in_state
 from agent.core.jobs import JobState
-from agent.core.market.reputation import NOTHING, Evidence
 from agent.core.values.quantities import format_money, format_time, from_units
 
 _COLUMNS = (
@@ -59,14 +57,6 @@ _add_job = Prepared(insert(offer_jobs))
 _of_job = Prepared(
     select(offer_jobs.c.job_id, offer_jobs.c.offer_id).where(offer_jobs.c.job_id == bindparam("key_of_job"))
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ListedOffer:
-    """An offer and the evidence about its miner."""
-
-    offer: Offer
-    evidence: Evidence
 
 
 def add(connection: Connection, offer: Offer) -> None:
@@ -130,7 +120,7 @@ def available(
     limit: int,
     now: float,
     seen_after: float,
-) -> list[ListedOffer]:
+) -> list[Offer]:
     """Return offers that can be accepted now, the cheapest first: those of miners that are online and not paused."""
     conditions: list[ColumnElement[bool]] = [
         or_(offers.c.expires_at.is_(None), offers.c.expires_at > now),
@@ -143,19 +133,13 @@ def available(
     if max_price is not None:
         conditions.append(offers.c.price <= max_price)
     query = (
-        select(*_COLUMNS, miner_stats.c.good, miner_stats.c.bad, miner_stats.c.evidence_at)
+        select(*_COLUMNS)
         .join(miners, miners.c.miner_id == offers.c.miner_id)
-        .outerjoin(miner_stats, miner_stats.c.miner_id == offers.c.miner_id)
         .where(_IS_ACTIVE, *conditions)
         .order_by(offers.c.price, offers.c.offer_id)
         .limit(limit)
     )
-    return [
-        ListedOffer(
-            _offer(row), NOTHING if row.good is None else Evidence(row.good, row.bad, row.evidence_at)
-        )
-        for row in connection.execute(query)
-    ]
+    return [_offer(row) for row in connection.execute(query)]
 
 
 def of_miner(connection: Connection, miner_id: str, *, limit: int, before_id: str | None) -> list[Offer]:

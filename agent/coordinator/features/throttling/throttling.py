@@ -16,12 +16,11 @@ from agent.coordinator.features.throttling.rules import (
 from agent.coordinator.features.throttling.store import Releases
 from agent.coordinator.hooks import AccountLimit
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import locks, miner_stats
+from agent.coordinator.store import locks
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.miner_stats import MinerStatistics, Work
 from agent.core.jobs import RETRY_SECONDS, FailRun, Lease, Release
-from agent.core.market.reputation import TOO_LARGE, UNABLE
 from agent.settings.coordinator import CoordinatorSettings
+from runners.errors import TOO_LARGE, UNABLE
 
 FREE_RELEASES_OF_A_JOB: Final = 1
 """After this many releases of a job, a miner must wait before it gets that job again."""
@@ -34,9 +33,8 @@ def lease_returned(
     lease = record.life.lease
     if isinstance(event, Release):
         avoid_seconds = _avoidance(connection, event.miner_id, event.now)
-        if lease is not None:
-            _handed_back(connection, context, record, lease, event.now)
-        return replace(event, avoid_seconds=avoid_seconds)
+        blamed = lease is not None and _handed_back(connection, context, lease, event.now)
+        return replace(event, avoid_seconds=avoid_seconds, blamed=blamed)
     code = event.failure.code
     # A failure that would happen again on every miner is the client's.
     if not event.retry or code in TOO_LARGE:
@@ -70,26 +68,22 @@ def _avoidance(connection: Connection, miner_id: str, now: float) -> float:
     return growing_pause(times, FREE_RELEASES_OF_A_JOB, RETRY_SECONDS / 2)
 
 
-def _handed_back(
-    connection: Connection, context: Context, record: JobRecord, lease: Lease, now: float
-) -> None:
-    """Count a lease that its miner released or could not work on.
+def _handed_back(connection: Connection, context: Context, lease: Lease, now: float) -> bool:
+    """Count a lease that its miner released or could not work on. Return whether the miner is blamed for it.
 
     Leases released together count once: only a lease that was accepted after the last counted release counts again. Beyond the
-    tolerated number, each one lowers the miner's reputation and pauses it, each time for twice as long.
+    tolerated number, the miner is blamed for each one and paused, each time for twice as long.
     """
     locks.wait(connection, f"releases {lease.miner_id}")
     former = store.releases_of(connection, lease.miner_id)
     # A machine that is switched off returns all its leases at once, which is one event and not many.
     if lease.assigned_at < former.tally.at:
-        return
+        return False
     tally = former.tally.with_one(now, RELEASES_HALF_LIFE_SECONDS)
     settings = context.settings
     pause = growing_pause(tally.count, settings.releases_tolerated, settings.release_pause_seconds / 2)
     store.save_releases(connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0))
-    if pause:
-        work = Work(lease.miner_id, record.account_id, MinerStatistics(), success=False)
-        miner_stats.add(connection, [work], now)
+    return bool(pause)
 
 
 def _could_not_run(

@@ -18,14 +18,13 @@ from agent.coordinator.metrics import RUN_SECONDS
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.metering import most_units
-from agent.coordinator.store import artifacts, checkpoints, events, jobs, miner_stats, receipts, run_outputs
+from agent.coordinator.store import artifacts, checkpoints, events, jobs, receipts, run_outputs
 from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.miner_stats import MinerStatistics, Work
 from agent.coordinator.store.receipts import ReceiptRecord
 from agent.core.errors import ApiError, ReceiptInvalid, StaleLease, ValidationFailed
-from agent.core.jobs import Complete, IllegalEvent, JobState, Lease
+from agent.core.jobs import Complete, IllegalEvent, JobState, Lease, ResultRefused
 from agent.core.values.media_types import clean_media_type
 from agent.core.values.quantities import format_time, from_units, parse_decimal
 from agent.protocol.answers import Delivered
@@ -135,13 +134,12 @@ def _is_short(results: Any) -> bool:
 
 
 def _note_refused(connection: Connection, session: Session, job_id: str, fence: int, now: float) -> None:
-    """Count an invalid statement against its miner if it is about a lease that the miner has."""
+    """Have features count an invalid statement against its miner if it is about a lease that the miner has."""
     record = jobs.find(connection, job_id)
     lease = record.life.lease if record is not None else None
     if record is None or lease is None or (lease.miner_id, lease.fence) != (session.miner_id, fence):
         return
-    work = Work(session.miner_id, record.account_id, MinerStatistics(refused=1), success=False)
-    miner_stats.add(connection, [work], now)
+    hooks.jobs_changed(connection, [Change(record, record.life, (ResultRefused(lease),))], {}, now)
 
 
 def _check_delivery(context: Context, session: Session, request: RunResult) -> Delivery:

@@ -15,12 +15,13 @@ from agent.coordinator.features.audits.rules import (
 )
 from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
+from agent.coordinator.features.reputation.rules import WITHDRAWN
+from agent.coordinator.features.reputation.store import miner_stats
+from agent.coordinator.features.reputation.store.miner_stats import MinerStatistics, Work
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import jobs, locks, miner_stats
+from agent.coordinator.store import jobs, locks
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import payment_id
-from agent.coordinator.store.miner_stats import MinerStatistics, Work
-from agent.core.market.reputation import WITHDRAWN
 
 
 def count_opinion(

@@ -18,10 +18,11 @@ from agent.coordinator.features.audits.rules import (
 )
 from agent.coordinator.features.audits.store import audits, canaries, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
+from agent.coordinator.features.reputation.rules import SANCTION_WEIGHT, WITHDRAWN
+from agent.coordinator.features.reputation.store import miner_stats
+from agent.coordinator.features.reputation.store.miner_stats import MinerStatistics, Work
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import locks, miner_stats
-from agent.coordinator.store.miner_stats import MinerStatistics, Work
-from agent.core.market.reputation import SANCTION_WEIGHT, WITHDRAWN
+from agent.coordinator.store import locks
 from agent.core.values.quantities import from_units
 from aitbc.leaves.verdict import Sanction
 

@@ -1,4 +1,4 @@
-"""`/v1/marketplace` and `/v1/miners/{miner_id}/stats`: what miners offer now, and statistics of all and of each."""
+"""`/v1/marketplace`: what miners offer now."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from agent.coordinator.features.market import statistics, supply
-from agent.coordinator.openapi.declare import errors
+from agent.coordinator.features.market import supply
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, Limit
-from agent.core.errors import NotFound
-from aitbc.answers import fields
-from aitbc.answers.market import MarketMinerList, MarketStats, ServiceSupplyList
-from aitbc.answers.miners import MinerStats
+from aitbc.answers.market import MarketMinerList, ServiceSupplyList
 
 router = APIRouter(prefix="/v1", tags=["Marketplace"])
 
@@ -39,20 +35,3 @@ async def miners(
 ) -> MarketMinerList:
     """Returns available miners first, then those last seen most recently; at most a few seconds old."""
     return await supply.miners(context, service_id=service, limit=limit, offset=offset)
-
-
-@router.get("/marketplace/stats", operation_id="marketplace_stats", summary="Statistics")
-async def stats(context: ContextOf, _: AnyCaller) -> MarketStats:
-    """Returns statistics of all jobs and miners."""
-    return await statistics.market(context)
-
-
-@router.get(
-    "/miners/{miner_id}/stats",
-    operation_id="miner_stats_stats",
-    responses=errors(NotFound),
-    summary="Statistics of a miner",
-)
-async def miner_stats(context: ContextOf, _: AnyCaller, miner_id: fields.MinerId) -> MinerStats:
-    """Returns a miner's reputation, jobs and earnings."""
-    return await statistics.miner(context, miner_id)

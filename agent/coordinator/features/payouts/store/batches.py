@@ -24,7 +24,8 @@ from agent.coordinator.features.payouts.rules import (
 )
 from agent.coordinator.features.payouts.store import addresses
 from agent.coordinator.features.payouts.tables import payout_batches, payout_transfers, payouts
-from agent.coordinator.store import ledger, locks, miner_stats
+from agent.coordinator.features.reputation.store import miner_stats
+from agent.coordinator.store import ledger, locks
 from agent.coordinator.store.ledger import PayoutBooking
 from agent.coordinator.store.schema.tables import balances, miners
 from agent.core.market.ledger import earned

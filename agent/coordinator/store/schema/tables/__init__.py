@@ -30,12 +30,6 @@ from agent.coordinator.store.schema.tables.jobs import (
     results,
     runs,
 )
-from agent.coordinator.store.schema.tables.marketplace import (
-    client_evidence,
-    miner_days,
-    miner_stats,
-    recent_work,
-)
 from agent.coordinator.store.schema.tables.money import balances, postings, recent_parts, transactions
 
 __all__ = [
@@ -45,7 +39,6 @@ __all__ = [
     "artifacts",
     "balances",
     "challenges",
-    "client_evidence",
     "durations",
     "enrolments",
     "events",
@@ -55,14 +48,11 @@ __all__ = [
     "job_counts",
     "jobs",
     "metadata",
-    "miner_days",
-    "miner_stats",
     "miners",
     "postings",
     "receipts",
     "recent_job_counts",
     "recent_parts",
-    "recent_work",
     "removed_blobs",
     "results",
     "run_outputs",

@@ -1,4 +1,4 @@
-"""Statistics of miners and clients."""
+"""Statistics of miners, and the evidence for their reputations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy import (
 
 from agent.coordinator.store.schema.tables._metadata import COUNTED, metadata
 
-# Statistics of each miner's work, and the evidence for its reputation (core/market/reputation.py).
+# Statistics of each miner's work, and the evidence for its reputation (`rules`).
 miner_stats = Table(
     "miner_stats",
     metadata,

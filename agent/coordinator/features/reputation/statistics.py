@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from agent.coordinator.features.reputation.rules import shown
+from agent.coordinator.features.reputation.store import miner_stats
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import counts, miner_stats, miners
+from agent.coordinator.store import counts, miners
 from agent.core.errors import NotFound
 from agent.core.jobs import JobState
-from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_time, from_units
 from aitbc.answers.market import MarketStats
 from aitbc.answers.miners import MinerStats

@@ -10,6 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.coordinator.features.reputation.rules import (
+    HALF_LIFE_SECONDS,
+    NOTHING,
+    RETAINED_SHARE,
+    SANCTION_WEIGHT,
+    Evidence,
+    Verdict,
+    exchange,
+    judge,
+    learn,
+    score,
+    shown,
+)
 from agent.core.jobs import (
     Abandon,
     Cancel,
@@ -25,24 +38,11 @@ from agent.core.jobs import (
     Renew,
     apply,
 )
-from agent.core.market.reputation import (
-    HALF_LIFE_SECONDS,
-    NOTHING,
-    RETAINED_SHARE,
-    SANCTION_WEIGHT,
-    Evidence,
-    Verdict,
-    exchange,
-    judge,
-    learn,
-    score,
-    shown,
-)
 
 DAY = 86_400.0
 VERDICTS = -1
 """The client as which verdicts of audits count."""
-PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "reputation.md"
+PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "reputation.md"
 
 
 class Record:
@@ -149,7 +149,7 @@ def verdicts_of(*events: Event, job: Job = FRESH) -> list[Verdict]:
     return verdicts
 
 
-FOR_A, AGAINST_A = Verdict("a", success=True), Verdict("a", success=False)
+FOR_A, AGAINST_A = Verdict("a", success=True), Verdict("a", success=False, failed=True)
 OTHER = Claim("b", 1, 62.0, 60.0)
 
 
@@ -160,6 +160,8 @@ OTHER = Claim("b", 1, 62.0, 60.0)
         ((CLAIM, FailRun("a", 1, 5.0, FAILURE, retry=True)), [AGAINST_A]),
         ((CLAIM, FailRun("a", 1, 5.0, FAILURE, retry=False)), []),
         ((CLAIM, Release("a", 1, 5.0)), []),
+        # A miner that hands back too many leases is blamed, but none of these runs has failed.
+        ((CLAIM, Release("a", 1, 5.0, blamed=True)), [Verdict("a", success=False)]),
         ((CLAIM, Cancel(5.0)), []),
         ((Cancel(5.0),), []),
         ((Abandon(5.0, FAILURE),), []),

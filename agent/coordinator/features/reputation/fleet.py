@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from agent.coordinator.features.reputation.store import miner_stats
+from agent.coordinator.features.reputation.store.miner_stats import DAY_SECONDS
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import miner_stats, miners, running
-from agent.coordinator.store.miner_stats import DAY_SECONDS
+from agent.coordinator.store import miners, running
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.values.quantities import format_money, from_units
 from aitbc.answers.accounts import Role

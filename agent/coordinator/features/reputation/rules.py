@@ -12,12 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from agent.core.jobs import Effect, Job, JobState, Outcome, RunEnded
-from runners.errors import FailureCode, Fault
+from agent.core.jobs import Effect, Job, JobState, Outcome, ResultRefused, RunEnded
+from agent.core.matching import NEUTRAL
+from runners.errors import UNABLE
 
 BEST: Final = 5.0
-NEUTRAL: Final = 3.0
-"""The score of a miner without evidence."""
 NEUTRAL_WEIGHT: Final = 10.0
 """Weight of the neutral prior, in runs of evidence."""
 RETAINED_SHARE: Final = 0.95
@@ -28,15 +27,6 @@ SANCTION_WEIGHT: Final = 20.0
 """How many failed runs a result weighs that audits have proven wrong: as much as one client's failures can weigh at most."""
 WITHDRAWN: Final = -1.0
 """Weight of a success that is withdrawn, because nothing can be known about its result."""
-TOO_LARGE: Final = frozenset(code for code in FailureCode if code.fault is Fault.CAPACITY)
-"""Codes of runs that needed more memory than the machine has."""
-UNABLE: Final = frozenset(
-    code
-    for code in FailureCode
-    if code.fault in (Fault.CAPACITY, Fault.MODEL, Fault.NEITHER) and code is not FailureCode.LEASE_EXPIRED
-)
-"""Codes of runs that the machine could not perform, such as those of `TOO_LARGE` or of an engine that does not work there. The job
-runs elsewhere, and the miner is not at fault; repeated occurrences pause the service there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +43,11 @@ NOTHING: Final = Evidence()
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A run that counts: the miner, and whether the run succeeded."""
+    """A run that counts: the miner, and whether the run succeeded, or `failed`: a refused result or a returned lease is neither."""
 
     miner_id: str
     success: bool
+    failed: bool = False
 
 
 def aged(evidence: Evidence, now: float) -> Evidence:
@@ -102,21 +93,25 @@ def shown(evidence: Evidence, now: float) -> float:
 def judge(earlier: Job, later: Job, effects: Iterable[Effect]) -> Verdict | None:
     """Return whether a change of a job counts for or against a miner, or None if it does neither.
 
-    A result counts for it. A failure of the machine counts against it, and so does an expired lease, once the work is lost for
+    A result counts for it, and an invalid one against it. A failure of the machine counts against it, and so does an expired lease, once the work is lost for
     good: until another miner has the job, the result may still arrive. Causes on the client's side (invalid input, cancelling),
-    jobs that the machine cannot run (more memory than it has, an engine that does not work there) and leases that were handed back in time do not count.
+    jobs that the machine cannot run (more memory than it has, an engine that does not work there) and leases that were handed back in time do
+    not count, unless the miner hands back too many.
     """
     for effect in effects:
+        if isinstance(effect, ResultRefused):
+            # The run has not failed: the miner may still deliver a valid result.
+            return Verdict(effect.lease.miner_id, success=False)
         if isinstance(effect, RunEnded):
             if effect.outcome is Outcome.COMPLETED:
                 return Verdict(effect.lease.miner_id, success=True)
             lost = effect.outcome is Outcome.EXPIRED and later.lease is None
             unable = effect.failure is not None and effect.failure.code in UNABLE
-            if lost or (effect.outcome is Outcome.RETRIED and not unable):
-                return Verdict(effect.lease.miner_id, success=False)
+            if lost or effect.blamed or (effect.outcome is Outcome.RETRIED and not unable):
+                return Verdict(effect.lease.miner_id, success=False, failed=not effect.blamed)
     expired = earlier.lease if earlier.state is JobState.SUBMITTED else None
     if expired is None or later.state not in (JobState.SUBMITTED, JobState.RUNNING):
         return None
     if later.lease is not None and later.lease.fence == expired.fence:
         return None
-    return Verdict(expired.miner_id, success=False)
+    return Verdict(expired.miner_id, success=False, failed=True)

@@ -12,12 +12,12 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, literal_column, select, text
 
+from agent.coordinator.features.reputation.rules import NOTHING, Evidence, exchange, learn
+from agent.coordinator.features.reputation.tables import client_evidence, miner_days, miner_stats, recent_work
 from agent.coordinator.store import locks, receipts, recent
 from agent.coordinator.store.concurrency import is_concurrent
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.receipts import CompletedRun
-from agent.coordinator.store.schema.tables import client_evidence, miner_days, miner_stats, recent_work
-from agent.core.market.reputation import NOTHING, Evidence, exchange, learn
 
 K = TypeVar("K")
 DAY_SECONDS: Final = 86_400
@@ -143,6 +143,9 @@ _totals = select(
     func.coalesce(func.sum(miner_stats.c.completed), 0),
     func.coalesce(func.sum(miner_stats.c.seconds), 0.0),
     func.coalesce(func.sum(miner_stats.c.paid), 0),
+)
+_money = select(
+    func.coalesce(func.sum(miner_stats.c.paid), 0), func.coalesce(func.sum(miner_stats.c.earned), 0)
 )
 
 
@@ -290,13 +293,6 @@ def _apply(connection: Connection, works: Sequence[tuple[Work, float]]) -> None:
     receipts.learn_durations(connection, [work.run for work, _ in works if work.run is not None])
 
 
-def evidence_of(connection: Connection, miner_ids: Sequence[str]) -> dict[str, Evidence]:
-    """Return the evidence of each of these miners."""
-    evidence = _known(connection, _total_evidence, miner_ids, [{"key": miner_id} for miner_id in miner_ids])
-    recent = [item for item in _recent(connection) if item[0].miner_id in evidence]
-    return evidence | _changes(connection, recent).of_miner
-
-
 def _known(
     connection: Connection, query: Prepared, keys: Sequence[K], values: Sequence[Mapping[str, str]]
 ) -> dict[K, Evidence]:
@@ -348,6 +344,12 @@ def _values(miner_id: str, evidence: Evidence) -> dict[str, str | float]:
         "bad": evidence.bad,
         "evidence_at": evidence.at,
     }
+
+
+def money(connection: Connection) -> tuple[int, int]:
+    """Return what clients have paid and what miners have earned, in units of 1e-8, apart from recent work."""
+    paid, earned = connection.execute(_money).one()
+    return int(paid), int(earned)
 
 
 def totals(connection: Connection) -> Totals:

@@ -1,0 +1,1 @@
+"""Statistics of miners, and their reputations, which follow from them (docs/explanation/reputation.md)."""
