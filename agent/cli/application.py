@@ -115,7 +115,7 @@ class AgentCommands(LazyGroup):
         "engines": ListedCommand(
             f"{_MACHINE}.engines", "app", "Manage engines in environments of their own."
         ),
-        "receipts": ListedCommand(f"{_OPERATORS}.receipts", "app", "Verify receipts."),
+        "receipts": ListedCommand(f"{_OPERATORS}.verify_receipts", "app", "Verify receipts."),
         "config": ListedCommand(f"{_MACHINE}.config", "app", "Check and show settings."),
         "service": ListedCommand(f"{_RUNNING}.service", "app", "Manage the agent as a systemd service."),
         **_of_features(),

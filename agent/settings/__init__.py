@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from agent.core.errors import ConfigurationError
 from agent.sections import HomePath, Section, extensible
-from agent.settings.artifacts import ArtifactSettings
+from agent.settings.artifact_store import ArtifactSettings
 from agent.settings.coordinator import (
     CoordinatorSettings,
     DatabaseSettings,

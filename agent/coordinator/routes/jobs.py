@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.plain import RequestReader, json_answer, json_body, plainly
 from agent.coordinator.openapi.declare import FILE_BODY, errors, headers
-from agent.coordinator.operations.answers.jobs import JobCancelled, JobCreated, JobDetails, JobPage, JobStatus
-from agent.coordinator.operations.jobs import deletion, details, files, jobs, lists, submitting
+from agent.coordinator.operations.answers import JobCancelled, JobCreated, JobDetails, JobPage, JobStatus
+from agent.coordinator.operations.jobs import deletion, details, files, lists, own_jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobFilters, JobRequest
 from agent.coordinator.routes._callers import (
     Client,
@@ -76,7 +76,7 @@ async def create(
     """The job is queued immediately, or once the files listed under `missing_files` are uploaded."""
     created = await submitting.submit(context, caller, request, key)
     if wait:
-        created = await jobs.wait_for_end(context, caller, created, wait)
+        created = await own_jobs.wait_for_end(context, caller, created, wait)
         response.headers["Preference-Applied"] = f"wait={wait}"
     return created
 
@@ -130,7 +130,7 @@ async def _get(request: Request) -> Response:
 @router.delete("/{job_id}", responses=errors(JobNotFound, JobAlreadyCompleted), summary="Cancel a job")
 async def cancel(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobCancelled:
     """The run of a running job is stopped."""
-    return await jobs.cancel(context, caller, job_id)
+    return await own_jobs.cancel(context, caller, job_id)
 
 
 @router.delete(
@@ -154,7 +154,7 @@ async def delete_data(context: ContextOf, caller: Client, job_id: fields.JobId) 
 )
 async def results(context: ContextOf, caller: Client, job_id: fields.JobId) -> Response:
     """Answers 409 `JOB_NOT_COMPLETED` with the state and the cause unless the job is completed."""
-    return Response(await jobs.results(context, caller, job_id), media_type="application/json")
+    return Response(await own_jobs.results(context, caller, job_id), media_type="application/json")
 
 
 @plainly(router, results)

@@ -15,8 +15,8 @@ from pydantic_core import CoreSchema
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors, headers
-from agent.coordinator.operations.answers.jobs import JobCreated
-from agent.coordinator.operations.jobs import jobs, submitting
+from agent.coordinator.operations.answers import JobCreated
+from agent.coordinator.operations.jobs import own_jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
 from agent.core.errors import CannotRun, Conflict, InsufficientBalance, NotFound, OfferNotAvailable
@@ -62,7 +62,7 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
     ) -> JobCreated:
         created = await submitting.submit_service_call(context, caller, definition, body, key)
         if wait:
-            created = await jobs.wait_for_end(context, caller, created, wait)
+            created = await own_jobs.wait_for_end(context, caller, created, wait)
             response.headers["Preference-Applied"] = f"wait={wait}"
         return created
 

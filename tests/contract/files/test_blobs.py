@@ -15,7 +15,7 @@ from agent.coordinator.blobs.choice import open_directory
 from agent.coordinator.blobs.store import BlobStore
 from agent.core.errors import ConfigurationError, NotFound, PayloadTooLarge
 from agent.settings import Settings
-from agent.settings.artifacts import ArtifactSettings
+from agent.settings.artifact_store import ArtifactSettings
 from support.servers.blobs import content, names, open_store, pieces
 
 MAX = 24 * 2**20

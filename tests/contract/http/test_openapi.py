@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from agent.coordinator.openapi.document import document
-from agent.coordinator.operations.answers.jobs import JobCancelled
+from agent.coordinator.operations.answers import JobCancelled
 from aitbc.answers.fields import MalformedAnswerError
 from support.server import Served
 

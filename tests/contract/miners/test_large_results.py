@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import own_jobs
 from agent.coordinator.operations.miners import completion
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
@@ -26,7 +26,7 @@ def test_attack_results_are_returned_as_they_are_stored(
     def refuse(_: str) -> None:
         raise AssertionError("the results are decoded")
 
-    monkeypatch.setattr(jobs, "json", SimpleNamespace(loads=refuse))
+    monkeypatch.setattr(own_jobs, "json", SimpleNamespace(loads=refuse))
     answer = client.get(f"/v1/jobs/{job_id}/results")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     found = answer.json()

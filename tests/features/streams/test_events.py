@@ -10,7 +10,7 @@ import pytest
 
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import own_jobs
 from agent.coordinator.store.events import NewEvent
 from aitbc.answers.accounts import Role
 from support.clients.miner_socket import Socket
@@ -153,7 +153,7 @@ def test_events_published_before_the_end_arrive_before_it(
     async def end_while_the_reader_waits(context: Context) -> None:
         published = [{"job_id": job_id, "kind": "token", "number": number} for number in range(20)]
         await context.feed.publish([NewEvent("job_event", data, job_id=job_id) for data in published])
-        await context.database.write(jobs._cancel, Caller(Role.ADMIN), job_id, context.clock())
+        await context.database.write(own_jobs._cancel, Caller(Role.ADMIN), job_id, context.clock())
 
     with followed(client, job_id) as events:
         next(events)

@@ -26,7 +26,7 @@ from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.folding import fold_work
-from agent.coordinator.operations.jobs import jobs, submitting
+from agent.coordinator.operations.jobs import own_jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.miners import completion, heartbeats, leases, sessions
 from agent.coordinator.port import candidate_of
@@ -159,7 +159,7 @@ class Crowd:
             job_id = self.random.choice(self.job_ids)
             for client in self.clients:
                 if await self._owns(client, job_id):
-                    await jobs.cancel(self.context, client, job_id)
+                    await own_jobs.cancel(self.context, client, job_id)
 
     async def _owns(self, client: Caller, job_id: str) -> bool:
         query = text("SELECT account_id FROM jobs WHERE job_id = :id")

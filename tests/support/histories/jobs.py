@@ -38,7 +38,7 @@ from agent.coordinator.installed import EXAMINERS, FEATURES, METRICS
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Catalogue, Context, Features, Files, Monitoring
-from agent.coordinator.operations.jobs import jobs, submitting
+from agent.coordinator.operations.jobs import own_jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
 from agent.coordinator.port import candidate_of
@@ -239,7 +239,7 @@ class Histories(RuleBasedStateMachine):
         job_id = self.job_ids[pick % len(self.job_ids)]
         before = self.job(job_id).life.state
         try:
-            answer = self.do(jobs.cancel(self.context, self.client, job_id))
+            answer = self.do(own_jobs.cancel(self.context, self.client, job_id))
         except JobAlreadyCompleted:
             assert before in (JobState.COMPLETED, JobState.FAILED)
         else:

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from agent.cli.commands.operators.receipts import own_log_key
+from agent.cli.commands.operators.verify_receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.coordinator.features.log.fsck import Examination, examine
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published

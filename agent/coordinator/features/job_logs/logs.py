@@ -8,7 +8,7 @@ from agent.coordinator.features.job_logs import store
 from agent.coordinator.features.job_logs.store import StoredLog
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs.jobs import own
+from agent.coordinator.operations.jobs.own_jobs import own
 from agent.coordinator.store import jobs
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Forbidden

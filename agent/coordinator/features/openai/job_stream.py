@@ -11,7 +11,7 @@ from agent.coordinator.features.openai.errors import AnswerChanged
 from agent.coordinator.features.openai.results import ResultT, checked_result, drop
 from agent.coordinator.features.openai.submission import AnswerSubmission
 from agent.coordinator.feed.hub import Message, Subscription
-from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import own_jobs
 from agent.core.errors import ApiError
 from agent.core.jobs import FINAL
 
@@ -64,7 +64,7 @@ class JobStream:
     async def result(self, output: type[ResultT]) -> ResultT:
         """Return the results of the job, which has ended or timed out. Raises `AnswerFailed`."""
         submission = self.submission
-        job, results = await jobs.wait_until_final(
+        job, results = await own_jobs.wait_until_final(
             submission.context, submission.caller, submission.job_id, 0
         )
         self._ended = job.status in FINAL
@@ -81,5 +81,5 @@ class JobStream:
 
     async def _status(self) -> str:
         submission = self.submission
-        job = await jobs.get(submission.context, submission.caller, submission.job_id)
+        job = await own_jobs.get(submission.context, submission.caller, submission.job_id)
         return job.status

@@ -17,9 +17,9 @@ from agent.coordinator.features.openai.errors import (
     AnswerTimeout,
 )
 from agent.coordinator.features.openai.submission import AnswerSubmission
-from agent.coordinator.operations.answers.jobs import JobStatus
+from agent.coordinator.operations.answers import JobStatus
 from agent.coordinator.operations.files import artifacts
-from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import own_jobs
 from agent.coordinator.operations.supply import supply
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.errors import JobAlreadyCompleted, NotFound
@@ -33,7 +33,7 @@ async def drop(submission: AnswerSubmission) -> None:
     if not submission.resumable:
         # The job may end just before the client leaves; then it is paid for anyway.
         with suppress(JobAlreadyCompleted):
-            await jobs.cancel(submission.context, submission.caller, submission.job_id)
+            await own_jobs.cancel(submission.context, submission.caller, submission.job_id)
 
 
 async def result(
@@ -45,7 +45,7 @@ async def result(
     """
     limit = submission.context.settings.answer_seconds
     ending = asyncio.create_task(
-        jobs.wait_until_final(submission.context, submission.caller, submission.job_id, limit),
+        own_jobs.wait_until_final(submission.context, submission.caller, submission.job_id, limit),
         name=f"answer-{submission.job_id}",
     )
     leaving = asyncio.create_task(disconnected, name=f"answer-disconnect-{submission.job_id}")
@@ -95,7 +95,7 @@ async def _raise_failure(submission: AnswerSubmission, job: JobStatus) -> NoRetu
         await _too_late(submission)
     if job.error is None:
         raise AnswerCancelled(submission.job_id, f"Job {submission.job_id} was cancelled.")
-    by_machines = await jobs.failed_by_machines(submission.context, submission.job_id)
+    by_machines = await own_jobs.failed_by_machines(submission.context, submission.job_id)
     kind = AnswerFailed if by_machines else AnswerRefused
     raise kind(submission.job_id, job.error.message, job.error.code)
 

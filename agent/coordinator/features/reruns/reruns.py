@@ -10,10 +10,10 @@ from pydantic import ConfigDict, Field
 
 from agent.coordinator import hooks
 from agent.coordinator.hooks import View
-from agent.coordinator.operations.answers.jobs import JobCreated
+from agent.coordinator.operations.answers import JobCreated
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs import jobs, submitting, validation
+from agent.coordinator.operations.jobs import own_jobs, submitting, validation
 from agent.coordinator.operations.jobs.addresses import artifact_of
 from agent.coordinator.operations.jobs.details import with_value
 from agent.coordinator.operations.jobs.requests import JobOptions
@@ -93,7 +93,7 @@ def _read(
     connection: Connection, caller: Caller, job_id: str
 ) -> tuple[JobRecord, dict[str, str], dict[str, Any]]:
     """Return the job; those of its input files, by field, that no longer exist; and its options of features."""
-    record = jobs.own(find(connection, job_id), caller, job_id)
+    record = own_jobs.own(find(connection, job_id), caller, job_id)
     files: dict[str, Any] = orjson.loads(record.spec)["files"]
     account = caller.account_of("Jobs")
     lost = {

@@ -8,8 +8,8 @@ from agent.coordinator.features.reruns import reruns
 from agent.coordinator.features.reruns.reruns import RerunRequest
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.answers.jobs import JobCreated
-from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.answers import JobCreated
+from agent.coordinator.operations.jobs import own_jobs
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
 from agent.core.errors import Conflict, InsufficientBalance, JobNotFound, NotFound, OfferNotAvailable
 from aitbc.answers import fields
@@ -37,6 +37,6 @@ async def rerun_job(
     """Creates a job with the input and the options of this one, except for what the body changes. An offer is not accepted again."""
     created = await reruns.rerun(context, caller, job_id, request or RerunRequest(), key)
     if wait:
-        created = await jobs.wait_for_end(context, caller, created, wait)
+        created = await own_jobs.wait_for_end(context, caller, created, wait)
         response.headers["Preference-Applied"] = f"wait={wait}"
     return created

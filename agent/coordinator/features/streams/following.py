@@ -16,11 +16,11 @@ from agent.coordinator.features.streams.streams import (
 )
 from agent.coordinator.feed.feed import NUMBER_BITS
 from agent.coordinator.feed.hub import Message
-from agent.coordinator.operations.answers.jobs import JobStatus
+from agent.coordinator.operations.answers import JobStatus
 from agent.coordinator.operations.callers import Caller, Credential
 from agent.coordinator.operations.checkpoints import outputs_so_far
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs import feasibility, jobs
+from agent.coordinator.operations.jobs import feasibility, own_jobs
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import events
@@ -99,7 +99,7 @@ class _Snapshot:
 
 
 def _snapshot(connection: Connection, caller: Caller, job_id: str) -> _Snapshot:
-    record, fields = jobs.read(connection, caller, job_id)
+    record, fields = own_jobs.read(connection, caller, job_id)
     return _Snapshot(record, fields, events.newest_of_job(connection, job_id, "job_update") << NUMBER_BITS)
 
 
@@ -119,7 +119,7 @@ class _Followed:
         self._record, self._fields = snapshot.record, snapshot.fields
         # A job that is older than these numbers, or whose changes have been deleted, is followed from now on.
         self.seq = snapshot.seq or self._stream.position
-        view = _data(jobs.view(snapshot.record, snapshot.fields, None, 0))
+        view = _data(own_jobs.view(snapshot.record, snapshot.fields, None, 0))
         self._constant: Data = {name: view[name] for name in _CONSTANT if name in view}
         self._run: Data = {name: view[name] for name in _RUN if name in view}
 
@@ -130,8 +130,8 @@ class _Followed:
 
     async def from_now(self) -> AsyncIterator[Update]:
         """Yield its state and outputs. The stream then continues with its run's events, recent ones included."""
-        expected = await jobs.estimates_for(self._context, self._record)
-        status = jobs.view(self._record, self._fields, expected, self._context.clock())
+        expected = await own_jobs.estimates_for(self._context, self._record)
+        status = own_jobs.view(self._record, self._fields, expected, self._context.clock())
         self._progress = status.progress
         moment = self._record.life.finished_at or self._context.clock()
         yield Update("job_update", _data(status) | {"timestamp": format_time(moment)}, self.seq)

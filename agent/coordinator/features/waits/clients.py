@@ -11,7 +11,7 @@ from agent.coordinator.hooks import NewJob
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import own_jobs
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
@@ -35,7 +35,7 @@ _ENDED: Final = {
 
 async def of_job(context: Context, caller: Caller, job_id: str) -> JobExplanation:
     """Return why the caller's job does not run, in any state of the job. Raises `JobNotFound`."""
-    record = await jobs.find(context, caller, job_id)
+    record = await own_jobs.find(context, caller, job_id)
     state = record.life.state
     if state is not JobState.SUBMITTED:
         failure = record.life.failure

@@ -9,7 +9,7 @@ from agent.coordinator.features.webhooks.settings import WebhookSettings
 from agent.coordinator.features.webhooks.store import Secret, StoredDelivery
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import own_jobs
 from agent.core.errors import Conflict
 from agent.core.values.quantities import format_optional_time, format_time
 from agent.sections import section_of
@@ -49,7 +49,7 @@ def _secret(current: Secret, now: float) -> WebhookSecret:
 
 async def of_job(context: Context, caller: Caller, job_id: str) -> WebhookList:
     """Return the webhooks of a job and their delivery. Raises `JobNotFound`, also for another account's job."""
-    await jobs.find(context, caller, job_id)
+    await own_jobs.find(context, caller, job_id)
     return WebhookList(
         webhooks=[_delivery(item) for item in await context.database.read(store.of_job, job_id)]
     )

@@ -12,10 +12,10 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from agent.coordinator.hooks import View
-from agent.coordinator.operations.answers.jobs import JobDetails
+from agent.coordinator.operations.answers import JobDetails
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import own_jobs
 from agent.coordinator.operations.jobs.addresses import artifact_of
 from agent.coordinator.operations.jobs.names import file_names
 from agent.coordinator.store import artifacts
@@ -30,7 +30,9 @@ _HIDDEN: Final = "hidden"
 async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
     """Return a job with its parameters and inputs. Raises `JobNotFound`, also for another account's job."""
     record, fields, spec, stored = await context.database.peek(_read, caller, job_id)
-    described = jobs.described(record, fields, await jobs.estimates_for(context, record), context.clock())
+    described = own_jobs.described(
+        record, fields, await own_jobs.estimates_for(context, record), context.clock()
+    )
     definition = context.catalogue.services.get(record.service)
     parameters, files = spec["parameters"], spec["files"]
     if files:
@@ -48,7 +50,7 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobDetails:
 def _read(
     connection: Connection, caller: Caller, job_id: str
 ) -> tuple[JobRecord, dict[str, Any], dict[str, Any], list[artifacts.StoredInput]]:
-    record, fields = jobs.read(connection, caller, job_id, View.DETAILS)
+    record, fields = own_jobs.read(connection, caller, job_id, View.DETAILS)
     spec = orjson.loads(record.spec)
     # Most jobs have no files, and this call is made for each of them several times.
     inputs = artifacts.inputs_of(connection, job_id) if spec["files"] else []

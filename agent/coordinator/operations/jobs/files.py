@@ -9,11 +9,11 @@ from typing import Any
 from agent.coordinator import hooks
 from agent.coordinator.blobs.store import Stored
 from agent.coordinator.hooks import View
-from agent.coordinator.operations.answers.jobs import JobStatus
+from agent.coordinator.operations.answers import JobStatus
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import artifacts, quota
-from agent.coordinator.operations.jobs import jobs, validation
+from agent.coordinator.operations.jobs import own_jobs, validation
 from agent.coordinator.operations.jobs.addresses import ARTIFACT_SCHEME
 from agent.coordinator.operations.jobs.names import derived
 from agent.coordinator.store import artifacts as artifact_store
@@ -39,7 +39,7 @@ async def upload_file(
     `size` is the announced length of the file, if any. Raises `Conflict` if the job does not wait for this file,
     `PayloadTooLarge` beyond the account's quota, `InsufficientStorage`.
     """
-    _awaited_field(context, await jobs.find(context, caller, job_id), name)
+    _awaited_field(context, await own_jobs.find(context, caller, job_id), name)
     budgets = [quota.account_budget(context, caller.account_of("Jobs"))]
     async with quota.receiving(context, budgets, chunks, size) as stored:
         record = await context.database.write(_fill, context, caller, job_id, name, media_type, stored)
@@ -50,7 +50,7 @@ async def use_stored_file(
     context: Context, caller: Caller, job_id: str, name: str, artifact_id: str
 ) -> JobStatus:
     """Use a file that the caller can read for a job that waits for it. Raises `Conflict`, `NotFound`."""
-    _awaited_field(context, await jobs.find(context, caller, job_id), name)
+    _awaited_field(context, await own_jobs.find(context, caller, job_id), name)
     file = await artifacts.find(context, caller, artifact_id)
     stored = Stored(file.artifact_id, file.size, file.name_in_store)
     record = await context.database.write(_fill, context, caller, job_id, name, file.media_type, stored)
@@ -61,8 +61,8 @@ async def _filled(context: Context, record: JobRecord) -> JobStatus:
     if record.missing_files is None:
         context.dispatcher.job_waiting()
     described = await context.database.peek(hooks.describe_jobs, (record,), View.STATUS)
-    return jobs.view(
-        record, described[record.job_id], await jobs.estimates_for(context, record), context.clock()
+    return own_jobs.view(
+        record, described[record.job_id], await own_jobs.estimates_for(context, record), context.clock()
     )
 
 
@@ -87,7 +87,7 @@ def _fill(
     media_type: str,
     stored: Stored,
 ) -> JobRecord:
-    record = jobs.own(store.lock(connection, job_id), caller, job_id)
+    record = own_jobs.own(store.lock(connection, job_id), caller, job_id)
     path, missing = _awaited_field(context, record, name)
     file_name = clean_file_name(name)
     file = ArtifactRecord(stored.artifact_id, stored.size, media_type, file_name, stored.name)
@@ -110,7 +110,7 @@ def _fill(
         missing=json.dumps(missing) if missing else None,
     )
     filled = store.find(connection, job_id)
-    return jobs.own(filled, caller, job_id)
+    return own_jobs.own(filled, caller, job_id)
 
 
 def _name(connection: Connection, context: Context, record: JobRecord, spec: Mapping[str, Any]) -> str:

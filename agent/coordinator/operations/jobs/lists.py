@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from agent.coordinator import hooks
 from agent.coordinator.hooks import View
-from agent.coordinator.operations.answers.jobs import JobPage
+from agent.coordinator.operations.answers import JobPage
 from agent.coordinator.operations.caches import Fleet
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility, validation
 from agent.coordinator.operations.jobs.estimates import estimates
-from agent.coordinator.operations.jobs.jobs import view
+from agent.coordinator.operations.jobs.own_jobs import view
 from agent.coordinator.operations.jobs.requests import JobFilters
 from agent.coordinator.operations.supply import fleet
 from agent.coordinator.store import job_lists

@@ -12,7 +12,7 @@ import structlog
 
 from agent.coordinator import hooks, lifecycle, tracing
 from agent.coordinator.hooks import NewJob
-from agent.coordinator.operations.answers.jobs import JobCreated
+from agent.coordinator.operations.answers import JobCreated
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota

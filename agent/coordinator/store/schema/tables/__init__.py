@@ -20,7 +20,7 @@ from agent.coordinator.store.schema.tables.files import (
     run_outputs,
     stored_bytes,
 )
-from agent.coordinator.store.schema.tables.jobs import (
+from agent.coordinator.store.schema.tables.jobs_and_runs import (
     durations,
     events,
     job_counts,

@@ -12,7 +12,7 @@ import structlog
 
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.hooks import View
-from agent.coordinator.operations.answers.jobs import JobCancelled, JobCreated, JobStatus
+from agent.coordinator.operations.answers import JobCancelled, JobCreated, JobStatus
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
