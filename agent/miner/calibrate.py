@@ -1,7 +1,8 @@
 """Finds how far honest runs of a model are apart, so that audits have limits: runs on different numbers of threads, alone and together.
 
 Each run is audited on the device as it normally works, in the same child processes that run jobs. What is measured is saved after every
-variant, so that an interrupted calibration goes on where it was.
+variant, so that an interrupted calibration goes on where it was. `honest_limits` derives the limits from the
+measured distances; `configs/calibrations.toml` has those that come with the agent.
 """
 
 from __future__ import annotations

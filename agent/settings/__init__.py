@@ -1,4 +1,4 @@
-"""The settings of the agent, and the only functions that read them.
+"""The settings of the agent, and the only functions that read them. Those of the miner and of features are in their `settings`.
 
 Precedence, lowest first: defaults, the TOML file (`--config`, or `agent.toml` in the data directory), environment variables
 (`AITBC_`, with `__` for nesting), flags. Settings are frozen after loading. An unknown key is an error that suggests the nearest

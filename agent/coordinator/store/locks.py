@@ -4,6 +4,7 @@ On SQLite there is one writer, and they do nothing. On PostgreSQL writes run at 
 and several of a kind in the order of their ids, so that no two wait for each other: a miner's session, jobs, accounts, payouts, offers,
 counted jobs, balances, a miner's statistics, storage, artifacts. If two do wait for each other, PostgreSQL ends one of them, which is run again.
 Jobs have no function here: `jobs.lock` returns the row. Features lock their own rows in the same way.
+`tests/contract/postgres/test_interleavings.py` lets requests overlap.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Sealed jobs: parameters, files and answers that only the client and one miner can read (docs/reference/sealed-jobs.md)."""
+"""Sealed jobs: parameters, files and answers that only the client and one miner can read (docs/reference/sealed-jobs.md).
+
+This module has what clients and miners share; `runners.host.sealing` uses it in the child process, and `tests/vectors/sealed.json` holds it and
+`sdk/js/src/sealed` to the same bytes. `memory` is what a client remembers, and `attestation` what a machine attests about itself.
+"""
 
 from __future__ import annotations
 
