@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Final
 
 FEATURES: Final = (
+    "accounts",
     "labels",
     "job_logs",
     "log",
@@ -36,7 +37,6 @@ FEATURES: Final = (
     "waits",
     "webhooks",
     "history",
-    "statements",
     "payouts",
     "openai",
     "tus",

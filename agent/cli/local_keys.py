@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from agent.cli.agent_file import write_private
-from agent.coordinator.operations.accounts import access, wallet
+from agent.coordinator.operations.accounts import access, bookings
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as store
 from agent.coordinator.store import locks
@@ -47,7 +47,7 @@ async def local_keys(context: Context, path: Path) -> LocalKeys:
     keys = await context.database.write(_settle, context, path, stored)
     if keys != stored:
         write_private(path, asdict(keys))
-    await wallet.credit_once(
+    await bookings.credit_once(
         context, keys.account_id, context.settings.local_credit, "the agent's own account"
     )
     return keys

@@ -18,7 +18,7 @@ import uvloop
 
 from agent.coordinator.app import build_app, build_context
 from agent.coordinator.http.server import CoordinatorServer, listen
-from agent.coordinator.operations.accounts import access, wallet
+from agent.coordinator.operations.accounts import access, bookings
 from agent.coordinator.operations.context import Context
 from agent.settings import Settings
 from aitbc.answers.accounts import Role
@@ -114,7 +114,7 @@ def add_client(served: Served, name: str) -> str:
 
     async def make(context: Context) -> str:
         account = await access.create_account(context, name)
-        await wallet.add_credit(context, account, Decimal(1_000_000))
+        await bookings.add_credit(context, account, Decimal(1_000_000))
         return (await access.create_key(context, Role.CLIENT, name=name, account_id=account)).secret
 
     return served.do(make)

@@ -5,17 +5,14 @@ import warnings
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from agent.coordinator.routes import (
-    admin,
     artifacts,
     health,
     jobs,
-    keys,
     metrics,
     miner_session,
     miners,
     receipts,
     services,
-    wallet,
 )
 
 # The framework ignores this warning about its own fields where it builds them, but they are built later: at their first use.
@@ -28,11 +25,8 @@ ROUTERS = (
     services.router,
     artifacts.router,
     health.router,
-    wallet.router,
     miners.router,
     miner_session.router,
-    keys.router,
-    admin.router,
 )
 
 OPERATORS_ROUTERS = (metrics.router,)

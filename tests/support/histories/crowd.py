@@ -22,7 +22,7 @@ from agent.coordinator.features.exclusion import exclusion
 from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.installed import EXAMINERS
-from agent.coordinator.operations.accounts import access, wallet
+from agent.coordinator.operations.accounts import access, bookings
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.folding import fold_work
@@ -120,7 +120,7 @@ class Crowd:
         """Play all steps, then end what is unfinished, and check."""
         for number in range(self.number_of_clients):
             account_id = await access.create_account(self.context, f"client {number}")
-            await wallet.add_credit(self.context, account_id, Decimal(50))
+            await bookings.add_credit(self.context, account_id, Decimal(50))
             self.clients.append(Caller(Role.CLIENT, account_id))
         for player in self.players:
             await player.register(self.context)
@@ -268,9 +268,9 @@ class Crowd:
         assert account_id is not None
         key = str(self.random.randint(1, 10**6))
         if self.random.random() < 0.7:
-            await wallet.add_credit(self.context, account_id, Decimal(20), key=key)
+            await bookings.add_credit(self.context, account_id, Decimal(20), key=key)
         else:
-            await wallet.add_debit(self.context, account_id, Decimal(3), force=False, key=key)
+            await bookings.add_debit(self.context, account_id, Decimal(3), force=False, key=key)
 
     async def fold(self) -> None:
         await self.context.database.write(counts.fold, everything=self.random.choice([False, True]))

@@ -35,7 +35,7 @@ from agent.coordinator.features.log.sequencer import integrate
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.installed import EXAMINERS, FEATURES, METRICS
-from agent.coordinator.operations.accounts import access, wallet
+from agent.coordinator.operations.accounts import access, bookings
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Catalogue, Context, Features, Files, Monitoring
 from agent.coordinator.operations.jobs import own_jobs, submitting
@@ -212,7 +212,7 @@ class Histories(RuleBasedStateMachine):
     def begin(self, max_attempts: list[int]) -> None:
         """Start with a client, miners and jobs."""
         account_id = self.do(access.create_account(self.context, "client"))
-        self.do(wallet.add_credit(self.context, account_id, CREDIT))
+        self.do(bookings.add_credit(self.context, account_id, CREDIT))
         self.client = Caller(Role.CLIENT, account_id)
         for which in range(MINERS):
             self.start_miner(which)

@@ -13,7 +13,8 @@ import pytest
 
 from agent.cli.local_keys import LocalKeys, local_keys
 from agent.coordinator.app import build_context
-from agent.coordinator.operations.accounts import access, wallet
+from agent.coordinator.features.accounts import wallets
+from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.context import Context
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
@@ -61,7 +62,7 @@ class Machine:
 
     def issued(self) -> list[tuple[str, str]]:
         """Return the accounts with their balances."""
-        page = self.do(lambda context: wallet.accounts(context, limit=50, after_id=None))
+        page = self.do(lambda context: wallets.accounts(context, limit=50, after_id=None))
         return [(account.account_id, account.balance) for account in page.accounts]
 
     def valid_keys(self) -> list[str]:

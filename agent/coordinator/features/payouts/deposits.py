@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 from agent.coordinator.features.payouts.store import deposits
 from agent.coordinator.features.payouts.store.deposits import DepositRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
-from agent.coordinator.operations.accounts.wallet import credit_inside
+from agent.coordinator.operations.accounts.bookings import credit_inside
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import locks
 from agent.core.errors import Conflict, Unauthorized, ValidationFailed

@@ -9,38 +9,16 @@ from typing import Final
 
 from agent.coordinator.operations.callers import Caller, Credential
 from agent.coordinator.operations.context import Context
-from agent.coordinator.store import access, locks, miners
+from agent.coordinator.store import access, miners
 from agent.coordinator.store.access import KeyRecord
 from agent.coordinator.store.database import Connection
-from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized, ValidationFailed
+from agent.core.errors import Forbidden, NotFound, Unauthorized, ValidationFailed
 from agent.core.values.quantities import format_optional_time, format_time
 from aitbc.answers.accounts import Key, Role
 
 CACHE_SECONDS: Final = 5.0
 """How long a key is accepted without a look-up in the database: another process may have revoked it."""
 CACHE_LIMIT: Final = 10_000
-
-__all__ = [
-    "CreatedKey",
-    "KeyRecord",
-    "authenticate",
-    "create_account",
-    "create_key",
-    "create_own_key",
-    "digest",
-    "fingerprint",
-    "list_keys",
-    "make_secret",
-    "new_key",
-    "own_key",
-    "own_keys",
-    "require",
-    "revoke_key",
-    "revoke_own_key",
-    "seen_lately",
-    "store_key",
-    "view",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,52 +169,3 @@ async def revoke_key(context: Context, key_id: str) -> KeyRecord:
     if record is None:
         raise NotFound(f"There is no key {key_id}.")
     return record
-
-
-async def own_key(context: Context, caller: Caller) -> KeyRecord:
-    """Return the caller's key. Raises `NotFound`."""
-    record = await context.database.read(access.key, caller.key_id)
-    if record is None:
-        raise NotFound(f"There is no key {caller.key_id}.")
-    return record
-
-
-async def own_keys(context: Context, caller: Caller) -> list[KeyRecord]:
-    """Return the valid keys of the caller's account, oldest first. Raises `Conflict` if the caller has no account."""
-    return await context.database.read(access.keys_of, _account(caller))
-
-
-async def create_own_key(context: Context, caller: Caller, name: str) -> CreatedKey:
-    """Create another client's key for the caller's account. Raises `Conflict` if the account is at its limit."""
-    key = new_key(context, Role.CLIENT, name=name, account_id=_account(caller))
-    await context.database.write(_add_own_key, key, context.settings.max_keys_per_account)
-    return key
-
-
-def _add_own_key(connection: Connection, key: CreatedKey, limit: int) -> None:
-    account_id = key.record.account_id or ""
-    # Two requests at once would otherwise both find the last slot free.
-    locks.account(connection, account_id)
-    if len(access.keys_of(connection, account_id)) >= limit:
-        raise Conflict(
-            f"This account has {limit} keys, which is the limit. Revoke one that is no longer used.",
-            {"limit": limit},
-        )
-    store_key(connection, key)
-
-
-async def revoke_own_key(context: Context, caller: Caller, key_id: str) -> None:
-    """Revoke another key of the caller's account. Raises `NotFound`, and `Conflict` for the key of the request itself."""
-    if key_id == caller.key_id:
-        raise Conflict("This request uses that key; `DELETE /v1/key` revokes it.", {"key_id": key_id})
-    # A key of another account is answered as one that does not exist: its id must not be probed.
-    if key_id not in {record.key_id for record in await own_keys(context, caller)}:
-        raise NotFound(f"There is no valid key {key_id}.")
-    await revoke_key(context, key_id)
-
-
-def _account(caller: Caller) -> str:
-    """Return the caller's account. Raises `Conflict` if its key has none."""
-    if caller.account_id is None:
-        raise Conflict("This call needs a key that belongs to an account; use a client's key.")
-    return caller.account_id

@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, status
 from pydantic import ConfigDict, Field
 
+from agent.coordinator.features.accounts import wallets
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.accounts import access, wallet
+from agent.coordinator.operations.accounts import access, bookings
 from agent.coordinator.operations.miners import sessions
 from agent.coordinator.routes._callers import (
     Admin,
@@ -78,7 +79,7 @@ async def list_accounts(
     ] = None,
 ) -> AccountList:
     """All accounts with their balance and escrow, oldest first."""
-    return await wallet.accounts(context, limit=limit, after_id=after)
+    return await wallets.accounts(context, limit=limit, after_id=after)
 
 
 @router.post(
@@ -95,7 +96,7 @@ async def credit(
     key: IdempotencyKey = None,
 ) -> Booked:
     """The account can spend the amount immediately."""
-    return await wallet.add_credit(context, account_id, request.amount, request.note, key)
+    return await bookings.add_credit(context, account_id, request.amount, request.note, key)
 
 
 @router.post(
@@ -112,7 +113,7 @@ async def debit(
     key: IdempotencyKey = None,
 ) -> Booked:
     """Takes unspent money back. What is held for unfinished jobs stays held. Without `force`, at most the balance can be debited."""
-    return await wallet.add_debit(
+    return await bookings.add_debit(
         context, account_id, request.amount, request.note, force=request.force, key=key
     )
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from agent.coordinator.operations.accounts import wallet
+from agent.coordinator.features.accounts import wallets
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.core.values.quantities import format_time, make_id
@@ -42,7 +42,7 @@ async def lines(context: Context, caller: Caller, month: str) -> AsyncIterator[s
     # Ids begin with the time, so the pages start at the end of the month without passing what is newer.
     before_id: str | None = make_id("tx", end.timestamp(), bytes(10))
     while before_id is not None:
-        page = await wallet.transactions(context, caller, limit=PAGE, before_id=before_id)
+        page = await wallets.transactions(context, caller, limit=PAGE, before_id=before_id)
         of_month = [row for row in page.transactions if row.created_at >= first]
         yield _lines([[_cell(getattr(row, name)) for name in COLUMNS] for row in of_month])
         # A page with older rows is the last one.

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from agent.coordinator.features.statements import statements
+from agent.coordinator.features.accounts import statements
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
 
 router = APIRouter(prefix="/v1/wallet", tags=["Wallet"])

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from agent.coordinator.features.statements import statements
+from agent.coordinator.features.accounts import statements
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.server import Served

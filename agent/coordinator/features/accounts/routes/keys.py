@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, status
 
+from agent.coordinator.features.accounts import keys
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access
@@ -26,7 +27,7 @@ class OwnKeyRequest(RequestBody):
 )
 async def whoami(context: ContextOf, caller: AnyCaller) -> Key:
     """Returns the key of this request: its role, and its account or miner."""
-    return access.view(await access.own_key(context, caller))
+    return access.view(await keys.own_key(context, caller))
 
 
 @router.delete(
@@ -45,7 +46,7 @@ async def log_out(context: ContextOf, caller: AnyCaller) -> None:
 )
 async def list_own(context: ContextOf, caller: Client) -> OwnKeyList:
     """The valid keys, without their secrets, which are not stored."""
-    records = await access.own_keys(context, caller)
+    records = await keys.own_keys(context, caller)
     return OwnKeyList(
         keys=[access.view(record) for record in records], limit=context.settings.max_keys_per_account
     )
@@ -60,7 +61,7 @@ async def list_own(context: ContextOf, caller: Client) -> OwnKeyList:
 )
 async def create_own(context: ContextOf, caller: Client, request: OwnKeyRequest) -> NewKey:
     """The answer contains the secret, which cannot be retrieved later. The key has the same rights as the account's other keys."""
-    created = await access.create_own_key(context, caller, request.name)
+    created = await keys.create_own_key(context, caller, request.name)
     return NewKey(**vars(access.view(created.record)), key=created.secret)
 
 
@@ -72,4 +73,4 @@ async def create_own(context: ContextOf, caller: Client, request: OwnKeyRequest)
 )
 async def revoke_own(context: ContextOf, caller: Client, key_id: fields.KeyId) -> None:
     """The key is invalid from now on. To revoke the key of the request itself, use `DELETE /v1/key`."""
-    await access.revoke_own_key(context, caller, key_id)
+    await keys.revoke_own_key(context, caller, key_id)

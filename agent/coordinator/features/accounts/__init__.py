@@ -1,0 +1,1 @@
+"""Wallets, transactions and keys, for their owners and for administrators."""

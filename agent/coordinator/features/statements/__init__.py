@@ -1,1 +1,0 @@
-"""Statements: what an account or a miner paid and earned in a month, as a file for bookkeeping."""
