@@ -88,11 +88,6 @@ class AgentCommands(LazyGroup):
             "stop",
             "Stop the agent. Running jobs may finish within the drain time; the rest are returned to the coordinator.",
         ),
-        "fsck": ListedCommand(
-            f"{_OPERATORS}.fsck",
-            "fsck",
-            "Rebuild the log from the database, check it and the ledger. Changes nothing. Exit code 3: there are problems.",
-        ),
         "backup": ListedCommand(
             f"{_OPERATORS}.backup",
             "backup",
@@ -103,11 +98,6 @@ class AgentCommands(LazyGroup):
             "restore",
             "Restore a backup into a data directory without an agent, and check it.",
         ),
-        "migrate": ListedCommand(
-            f"{_OPERATORS}.migrate",
-            "migrate",
-            "Move the coordinator's data from SQLite to PostgreSQL. Run it again after an interruption. Exit code 3: the copy differs.",
-        ),
         "accounts": ListedCommand(f"{_OPERATORS}.accounts", "app", "Manage clients' accounts."),
         "keys": ListedCommand(f"{_OPERATORS}.keys", "app", "Manage API keys."),
         "miners": ListedCommand(f"{_OPERATORS}.miners", "app", "Manage the miners of this coordinator."),
@@ -115,7 +105,6 @@ class AgentCommands(LazyGroup):
         "engines": ListedCommand(
             f"{_MACHINE}.engines", "app", "Manage engines in environments of their own."
         ),
-        "receipts": ListedCommand(f"{_OPERATORS}.verify_receipts", "app", "Verify receipts."),
         "config": ListedCommand(f"{_MACHINE}.config", "app", "Check and show settings."),
         "service": ListedCommand(f"{_RUNNING}.service", "app", "Manage the agent as a systemd service."),
         **_of_features(),

@@ -96,6 +96,8 @@ class Feature:
     tasks: tuple[Task, ...] = ()
     part: type[Part] | None = None
     open: Callable[[Opening], Part] | None = None
+    check_database: Callable[[Settings], None] | None = None
+    """Raise `ConfigurationError` if the database of the settings must be neither opened nor backed up."""
     open_database: Callable[[Settings, Meter], Database | None] | None = None
     read_database: Callable[[Settings], AbstractContextManager[Connection] | None] | None = None
     open_blobs: Callable[[Settings], BlobStore | None] | None = None

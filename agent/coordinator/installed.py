@@ -41,8 +41,16 @@ for number, feature in enumerate(FEATURES):
 hooks.install(feature.hooks for feature in FEATURES)
 
 
+def check_database(settings: Settings) -> None:
+    """Raise `ConfigurationError` if the database of the settings is no longer in use."""
+    for feature in FEATURES:
+        if feature.check_database is not None:
+            feature.check_database(settings)
+
+
 def open_database(settings: Settings, meter: Meter) -> Database:
     """Open the database that the settings name, and create or upgrade its schema. Raises `ConfigurationError`."""
+    check_database(settings)
     opened = _first((feature.open_database for feature in FEATURES), settings, meter)
     return opened or open_file(settings.database, settings.data_dir, meter)
 

@@ -59,7 +59,7 @@ BREACHES = [
     ("Routes do not import each other", "agent.coordinator.routes.health", "agent.coordinator.routes.jobs"),
     ("The layers of the command aitbc", "aitbc.cli._arguments.lookup", "aitbc.cli._terminal.output"),
     ("The layers of the command aitbc", "aitbc.cli._terminal.display", "aitbc.cli._batch.work"),
-    ("The groups of commands of aitbc-agent are independent", "agent.cli.commands.machine.doctor", "agent.cli.commands.operators.fsck"),
+    ("The groups of commands of aitbc-agent are independent", "agent.cli.commands.machine.doctor", "agent.cli.commands.operators.enroll"),
     ("The runners' layers", "runners.ffmpeg.plan", "runners.whisper"),
     ("The runners' layers", "runners.blender.video", "runners.whisper.parts"),
     ("The runners' layers", "runners.sandbox.watch", "runners.registry"),

@@ -253,8 +253,8 @@ _NATIVE: Mapping[str, type[BaseModel]] = {
     "ai_inference": InferenceRequest,
 }
 _OPENAI: Mapping[str, str] = {
-    "/v1/chat/completions": "chat.ChatRequest",
-    "/v1/completions": "completions.CompletionRequest",
+    "/v1/chat/completions": "text.chat.ChatRequest",
+    "/v1/completions": "text.completions.CompletionRequest",
     "/v1/responses": "responses.request.ResponseRequest",
     "/v1/embeddings": "embeddings.EmbeddingsRequest",
     "/v1/images/generations": "images.ImageRequest",

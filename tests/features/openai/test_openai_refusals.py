@@ -13,11 +13,11 @@ from openai import OpenAI
 from pydantic import BaseModel
 
 from agent.coordinator.features.openai.audio import TranscriptionRequest, TranslationRequest
-from agent.coordinator.features.openai.chat import ChatRequest
-from agent.coordinator.features.openai.completions import CompletionRequest
 from agent.coordinator.features.openai.embeddings import EmbeddingsRequest
 from agent.coordinator.features.openai.images import ImageRequest
 from agent.coordinator.features.openai.responses.request import ResponseRequest
+from agent.coordinator.features.openai.text.chat import ChatRequest
+from agent.coordinator.features.openai.text.completions import CompletionRequest
 from support.clients.openai_jobs import EMBEDDING, LLM, PICTURES, QUESTION
 from support.server import Served, serve
 

@@ -117,7 +117,7 @@ def test_every_pattern_has_an_example() -> None:
     """Otherwise its sentence could not say what is right. Money has its own sentence; the schema of keys has no examples."""
     models = [JobRequest, *(runner.definition.input_model for runner in installed().values())]
     if is_installed("openai"):
-        from agent.coordinator.features.openai.chat import ChatRequest  # noqa: PLC0415 - the feature is optional
+        from agent.coordinator.features.openai.text.chat import ChatRequest  # noqa: PLC0415 - the feature is optional
 
         models.append(ChatRequest)
     missing = [

@@ -26,8 +26,7 @@ from agent.coordinator.blobs.choice import directory_of
 from agent.coordinator.blobs.directory import ArtifactDirectory
 from agent.coordinator.features.log.fsck import Examination, examine
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
-from agent.coordinator.features.replicas.moved import require_unmoved
-from agent.coordinator.installed import EXAMINERS
+from agent.coordinator.installed import EXAMINERS, check_database
 from agent.coordinator.signer import load_signer
 from agent.coordinator.store.artifacts import stored
 from agent.coordinator.store.schema.upgrade import require_newest
@@ -159,7 +158,7 @@ def _gather(settings: Settings, target: Path, *, with_artifacts: bool) -> Summar
             summary.files[name] = _digest(target / name)
     source = sqlite_path(settings.database.url, settings.data_dir)
     # A database that was moved to a server is a stale copy, and backing it up would hide that.
-    require_unmoved(source)
+    check_database(settings)
     if source.exists():
         if with_artifacts:
             # Before the database. Rows are written after their files, so nearly every row in the copy finds its file here.

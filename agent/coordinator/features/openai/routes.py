@@ -12,16 +12,7 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from agent.coordinator.features.openai import (
-    audio,
-    chat,
-    completions,
-    conversation,
-    embeddings,
-    images,
-    models,
-)
-from agent.coordinator.features.openai.chunks import Chunks, error_chunk
+from agent.coordinator.features.openai import audio, embeddings, images, models
 from agent.coordinator.features.openai.errors import (
     AnswerCancelled,
     AnswerFailed,
@@ -36,8 +27,10 @@ from agent.coordinator.features.openai.responses.events import ResponseEvent, Re
 from agent.coordinator.features.openai.responses.request import ResponseRequest
 from agent.coordinator.features.openai.results import result
 from agent.coordinator.features.openai.submission import AnswerSubmission
+from agent.coordinator.features.openai.text import chat, completions, conversation
+from agent.coordinator.features.openai.text.chunks import Chunks, error_chunk
+from agent.coordinator.features.openai.text.writing import Writing
 from agent.coordinator.features.openai.transcript_stream import TranscriptStream
-from agent.coordinator.features.openai.writing import Writing
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.openapi.declare import EVENT_STREAM, DataEvent, errors, event_stream, headers

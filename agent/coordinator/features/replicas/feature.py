@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from agent import __version__
 from agent.coordinator.cluster import Cluster, Installation
 from agent.coordinator.feature import Feature
-from agent.coordinator.features.replicas.opening import open_database, read_database
+from agent.coordinator.features.replicas.opening import check_database, open_database, read_database
 
 
 @runtime_checkable
@@ -33,5 +33,9 @@ def _open_cluster(installation: Installation) -> Cluster | None:
 
 
 FEATURE: Final = Feature(
-    name="replicas", open_database=open_database, read_database=read_database, open_cluster=_open_cluster
+    name="replicas",
+    check_database=check_database,
+    open_database=open_database,
+    read_database=read_database,
+    open_cluster=_open_cluster,
 )

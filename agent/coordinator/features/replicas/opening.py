@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from agent.coordinator.features.replicas.store.connecting import DatabaseServer
 
 
-def open_database(settings: Settings, meter: Meter) -> Database | None:
-    """Open the database and create or upgrade its schema. Returns None for a SQLite file, unless that was moved to PostgreSQL.
+def check_database(settings: Settings) -> None:
+    """Raise `ConfigurationError` for a SQLite file that was moved to PostgreSQL."""
+    if not settings.database.on_postgres:
+        # Jobs that are accepted on an old file would be lost to the server that has the rest.
+        require_unmoved(sqlite_path(settings.database.url, settings.data_dir))
 
-    Raises `ConfigurationError`.
-    """
+
+def open_database(settings: Settings, meter: Meter) -> Database | None:
+    """Open the database and create or upgrade its schema. Returns None for a SQLite file. Raises `ConfigurationError`."""
     database = settings.database
     if not database.on_postgres:
-        # Jobs that are accepted on an old file would be lost to the server that has the rest.
-        require_unmoved(sqlite_path(database.url, settings.data_dir))
         return None
     server = server_of(database)
     from agent.coordinator.features.replicas.store.database import PostgresDatabase  # noqa: PLC0415

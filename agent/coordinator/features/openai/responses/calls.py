@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.coordinator.features.openai import message_images, services
-from agent.coordinator.features.openai.message_content import References
+from agent.coordinator.features.openai import services
 from agent.coordinator.features.openai.responses.items import images_of, turns
 from agent.coordinator.features.openai.responses.request import (
     AllowedTools,
@@ -15,7 +14,9 @@ from agent.coordinator.features.openai.responses.request import (
 )
 from agent.coordinator.features.openai.serving import submit
 from agent.coordinator.features.openai.submission import AnswerSubmission
-from agent.coordinator.features.openai.text_request import JsonObject, known_effort
+from agent.coordinator.features.openai.text import message_images
+from agent.coordinator.features.openai.text.message_content import References
+from agent.coordinator.features.openai.text.text_request import JsonObject, known_effort
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 

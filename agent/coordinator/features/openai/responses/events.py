@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from agent.coordinator.features.openai.chunks import Added, Chunks
 from agent.coordinator.features.openai.responses.request import ResponseRequest
 from agent.coordinator.features.openai.responses.response import (
     ItemStatus,
@@ -28,6 +27,7 @@ from agent.coordinator.features.openai.responses.response import (
     token_logprobs,
 )
 from agent.coordinator.features.openai.submission import AnswerSubmission
+from agent.coordinator.features.openai.text.chunks import Added, Chunks
 from runners.llm.request import InferenceResult, TokenLogprob
 
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from agent.coordinator.features.openai import message_content
-from agent.coordinator.features.openai.message_content import References
 from agent.coordinator.features.openai.neutral import Only
-from agent.coordinator.features.openai.text_request import Part
+from agent.coordinator.features.openai.text import message_content
+from agent.coordinator.features.openai.text.message_content import References
+from agent.coordinator.features.openai.text.text_request import Part
 from runners.llm.arguments import arguments_text
 from runners.llm.request import MAX_PARTS, MAX_TEXT, ToolName
 

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, mod
 
 from agent.coordinator.features.openai.neutral import Only
 from agent.coordinator.features.openai.responses.items import Item, Text
-from agent.coordinator.features.openai.text_request import (
+from agent.coordinator.features.openai.text.text_request import (
     Effort,
     Function,
     JsonObject,

@@ -11,9 +11,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agent.cli import agent_file
-from agent.cli.commands.operators.fsck import NOT_VALID
-from agent.cli.commands.operators.verify_receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
+from agent.coordinator.features.log.offline import NOT_VALID, own_log_key
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
 from agent.coordinator.features.replicas.comparison import CopyComparison, compare
 from agent.coordinator.features.replicas.opening import reading, server_of

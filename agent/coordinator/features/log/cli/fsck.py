@@ -10,9 +10,9 @@ from typing import Annotated, Final
 
 import typer
 
-from agent.cli.commands.operators.verify_receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.coordinator.features.log.fsck import Examination, examine
+from agent.coordinator.features.log.offline import NOT_VALID, own_log_key
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
 from agent.coordinator.installed import EXAMINERS, open_blobs, read_database
 from agent.coordinator.operations.files.examination import examine_artifacts
@@ -22,7 +22,6 @@ from agent.core.errors import ConfigurationError, ServiceUnavailable
 from agent.settings import Settings
 from aitbc.log import Checkpoint, open_checkpoint
 
-NOT_VALID: Final = 3
 ORPHAN_ROUNDS: Final = 2
 """Blobs without a row count as problems at this multiple of the age at which a running coordinator removes them."""
 

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-from agent.coordinator.features.openai import message_content, message_images, services
-from agent.coordinator.features.openai.message_content import References
+from agent.coordinator.features.openai import services
 from agent.coordinator.features.openai.neutral import Only
 from agent.coordinator.features.openai.serving import submit
 from agent.coordinator.features.openai.submission import AnswerSubmission
-from agent.coordinator.features.openai.text_request import (
+from agent.coordinator.features.openai.text import message_content, message_images
+from agent.coordinator.features.openai.text.message_content import References
+from agent.coordinator.features.openai.text.text_request import (
     Effort,
     Function,
     FunctionCall,

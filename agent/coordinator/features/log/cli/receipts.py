@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 
 from agent.cli.options import AsJson, DataDir, settings_from
-from agent.coordinator.signer import load_signer
-from agent.core.errors import ConfigurationError
-from agent.settings import Settings
+from agent.coordinator.features.log.offline import own_log_key
 from aitbc.cli.commands import receipts
 
 app = typer.Typer(help="Verify receipts.", no_args_is_help=True)
@@ -40,13 +38,3 @@ def verify(
     """Verify a receipt offline. Ends with exit code 3 if it is not valid."""
     key = log_key if log_key or policy else own_log_key(settings_from(data_dir))
     receipts.verify(file, key, policy, artifact, as_json)
-
-
-def own_log_key(settings: Settings) -> str:
-    """Return the public key of this agent's own log. Raises `ConfigurationError` if it has none."""
-    path = settings.data_dir / "coordinator" / "log.key"
-    if not path.exists():
-        raise ConfigurationError(
-            "This agent has no log. Give the public key of the coordinator's log with --log-key."
-        )
-    return load_signer(path, settings.coordinator.origin).vkey

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from agent.coordinator.features.openai.chunks import Added, Chunks
 from agent.coordinator.features.openai.job_stream import JobStream
+from agent.coordinator.features.openai.text.chunks import Added, Chunks
 from agent.coordinator.feed.hub import Message
 from runners.llm.request import MAX_ANSWERS, Answer, InferenceResult, TokenLogprob
 
