@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, insert, select, text, update
 
-from agent.coordinator.store.ledger import PAYOUTS
 from agent.coordinator.store.schema.tables import accounts, api_keys, enrolments
+
+MINERS: Final = "account_payouts"
+"""The account of transactions that belong to miners and to no client. It has no money and no keys, and is in no list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def ensure_account(connection: Connection, account_id: str, name: str, now: floa
 def accounts_page(connection: Connection, *, limit: int, after_id: str | None) -> list[AccountRecord]:
     """Return accounts of clients, oldest first, after the id `after_id`."""
     query = select(accounts.c.account_id, accounts.c.name, accounts.c.created_at)
-    query = query.where(accounts.c.account_id != PAYOUTS)
+    query = query.where(accounts.c.account_id != MINERS)
     if after_id is not None:
         query = query.where(accounts.c.account_id > after_id)
     rows = connection.execute(query.order_by(accounts.c.account_id).limit(limit))

@@ -40,7 +40,7 @@ class Content(StrEnum):
     CHANGES = "changes"
     """Changes that subscribers may see."""
     MESSAGES = "messages"
-    """Messages to webhooks."""
+    """Messages that a feature sends."""
 
 
 _CONTENT: Final = "content"

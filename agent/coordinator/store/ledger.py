@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -17,7 +17,6 @@ from sqlalchemy import (
     literal,
     literal_column,
     select,
-    text,
     update,
 )
 
@@ -31,11 +30,6 @@ from agent.core.market.ledger import (
     Entry,
     JobSettlement,
     available,
-    earned,
-    pay_out,
-    payout,
-    post_back,
-    reserve,
 )
 
 
@@ -62,8 +56,6 @@ class Status(StrEnum):
 
 HELD: Final = "hold"
 SETTLED: Final = "settlement"
-PAYOUTS: Final = "account_payouts"
-"""The account of the transactions of payouts, which belong to a miner and to no client. It has no money and no keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +75,6 @@ class NewPayment:
     account_id: str
     held: int
     entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
-class PayoutBooking:
-    """A payment of a batch of payouts in the ledger. `amount` is in units of 1e-8."""
-
-    tx_id: str
-    miner_id: str
-    batch_id: str
-    amount: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +98,6 @@ class TransactionRecord:
 COLUMNS = tuple(transactions.c[name] for name in TransactionRecord.__dataclass_fields__)
 _insert_transaction = Prepared(insert(transactions))
 _insert_postings = Prepared(insert(postings))
-_add_payouts_account = text(
-    "INSERT INTO accounts (account_id, name, created_at) VALUES (:account, 'payouts', :now) ON CONFLICT (account_id) DO NOTHING"
-)
 _close = Prepared(
     update(transactions)
     .where(transactions.c.tx_id == bindparam("key"), transactions.c.status == Status.PENDING.value)
@@ -138,7 +117,7 @@ def payment_id_of(job_id: ColumnElement[str]) -> ColumnElement[str]:
 
 def add_entry(connection: Connection, tx_id: str, name: str, entry: Entry) -> None:
     """Store a further entry of a transaction, and change the balances."""
-    _post(connection, [(tx_id, name, entry)])
+    post(connection, [(tx_id, name, entry)])
 
 
 def balance(connection: Connection, ledger_account: str) -> int:
@@ -163,8 +142,8 @@ def add_booking(
     record = TransactionRecord(
         tx_id, kind, Status.SETTLED, account_id, miner_id, None, 0, amount, fee, note, now, now
     )
-    _add(connection, [record])
-    _post(connection, [(tx_id, kind.value, entry)])
+    add(connection, [record])
+    post(connection, [(tx_id, kind.value, entry)])
     return record
 
 
@@ -180,7 +159,7 @@ def add_payments(connection: Connection, payments: Sequence[NewPayment], now: fl
         )
         for payment in payments
     ]  # fmt: skip
-    _add(connection, records)
+    add(connection, records)
     spent: Counter[str] = Counter()
     for payment in payments:
         spent[available(payment.account_id)] += payment.held
@@ -190,7 +169,7 @@ def add_payments(connection: Connection, payments: Sequence[NewPayment], now: fl
         raise StaleRead
     entries = [(payment_id(payment.job_id), HELD, payment.entry) for payment in payments]
     # `spend` has changed these balances already.
-    _post(connection, entries, booked=spent)
+    post(connection, entries, booked=spent)
 
 
 def close_payments(connection: Connection, payments: Sequence[Payment], now: float) -> set[str]:
@@ -207,76 +186,29 @@ def close_payments(connection: Connection, payments: Sequence[Payment], now: flo
         for payment in payments
     ]
     # Some jobs are older than the ledger.
-    ids = {tx_id for (tx_id,) in _close.rows_many(connection, rows)}
+    ids = close(connection, rows)
     closed = [payment for payment in payments if payment_id(payment.job_id) in ids]
-    _post(
+    post(
         connection,
         [(payment_id(payment.job_id), SETTLED, payment.settlement.entry) for payment in closed],
     )
     return {payment.job_id for payment in closed}
 
 
-def reserve_payouts(connection: Connection, bookings: Sequence[PayoutBooking], now: float) -> None:
-    """Store the pending payouts of a batch, each to another miner, and the entries that reserve the money.
-
-    Raises `StaleRead` if another transaction has taken a part of it since the balance was read.
-    """
-    connection.execute(_add_payouts_account, {"account": PAYOUTS, "now": now})
-    # In the order in which all transactions lock balances.
-    ordered = sorted(bookings, key=lambda booking: earned(booking.miner_id))
-    locks.earnings(connection, [booking.miner_id for booking in ordered])
-    for booking in ordered:
-        account = earned(booking.miner_id)
-        if not changed_balances.spend(connection, [{"account": account, "amount": booking.amount}]):
-            raise StaleRead
-        record = TransactionRecord(
-            booking.tx_id, TransactionKind.PAYOUT, Status.PENDING, PAYOUTS, booking.miner_id, None, booking.amount,
-            0, 0, booking.batch_id, now, None,
-        )  # fmt: skip
-        _add(connection, [record])
-    entries = [
-        (booking.tx_id, HELD, reserve(booking.miner_id, booking.batch_id, booking.amount))
-        for booking in ordered
-    ]
-    _post(connection, entries, booked={earned(booking.miner_id) for booking in ordered})
+def close(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Set what is known of pending transactions at their end, each by its `key`. Return the ids of those that were pending."""
+    return {tx_id for (tx_id,) in _close.rows_many(connection, rows)}
 
 
-def close_payouts(
-    connection: Connection, bookings: Sequence[PayoutBooking], now: float, *, confirmed: bool
-) -> None:
-    """Move the money of payouts out of the ledger, or back to their miners. Raises `RuntimeError` if one is closed already."""
-    for booking in bookings:
-        row = {
-            "key": booking.tx_id,
-            "status": (Status.SETTLED if confirmed else Status.REFUNDED).value,
-            "miner_id": booking.miner_id,
-            "paid": booking.amount if confirmed else 0,
-            "fee": 0,
-            "settled_at": now,
-        }
-        if _close.row(connection, row) is None:
-            raise RuntimeError(f"{booking.tx_id} is closed already")
-    entries = [
-        (
-            booking.tx_id,
-            SETTLED,
-            pay_out(booking.batch_id, booking.amount)
-            if confirmed
-            else post_back(booking.miner_id, booking.batch_id, booking.amount),
-        )
-        for booking in bookings
-    ]
-    _post(connection, entries)
-
-
-def _add(connection: Connection, records: Sequence[TransactionRecord]) -> None:
+def add(connection: Connection, records: Sequence[TransactionRecord]) -> None:
+    """Store transactions without their entries."""
     names = TransactionRecord.__dataclass_fields__
     _insert_transaction.run_many(
         connection, [{name: getattr(record, name) for name in names} for record in records]
     )
 
 
-def _post(
+def post(
     connection: Connection, entries: Sequence[tuple[str, str, Entry]], booked: Collection[str] = ()
 ) -> None:
     """Store entries, each with its transaction and its name, and change the balances, in the order of their accounts.
@@ -379,7 +311,6 @@ def problems(connection: Connection) -> list[str]:
         for account, amount in sorted(stored.items())
         if amount < 0 and account != ISSUED and account not in overdrawn
     ]
-    faults += _payout_problems(connection, stored)
     doubled = (
         select(postings.c.tx_id)
         .where(postings.c.entry == literal_column("'settlement'"))
@@ -388,22 +319,6 @@ def problems(connection: Connection) -> list[str]:
         .distinct()
     )
     return faults + [f"{tx_id} is pending, but it was settled" for tx_id in connection.scalars(doubled)]
-
-
-def _payout_problems(connection: Connection, stored: Mapping[str, int]) -> list[str]:
-    """Return the batches of payouts whose reserved money is not that of their pending payouts."""
-    query = select(transactions.c.note, func.sum(transactions.c.held)).where(
-        transactions.c.kind == TransactionKind.PAYOUT.value, transactions.c.status == Status.PENDING.value
-    )
-    pending = {
-        payout(batch_id): int(amount) for batch_id, amount in connection.execute(query.group_by("note"))
-    }
-    reserved = {account: amount for account, amount in stored.items() if account.startswith(payout(""))}
-    return [
-        f"{account} has {reserved.get(account, 0)}, but its pending payouts add up to {pending.get(account, 0)}"
-        for account in sorted(pending.keys() | reserved.keys())
-        if reserved.get(account, 0) != pending.get(account, 0)
-    ]
 
 
 def _sums(connection: Connection, account: ColumnElement[str], amount: ColumnElement[int]) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """Locks that a transaction takes before it reads what it is about to change, and holds until it ends.
 
 On SQLite there is one writer, and they do nothing. On PostgreSQL writes run at the same time. Each takes what it needs in this order,
-and several of a kind in the order of their ids, so that no two wait for each other: a miner's session, jobs, accounts, payouts, offers,
-counted jobs, balances, a miner's statistics, storage, artifacts. If two do wait for each other, PostgreSQL ends one of them, which is run again.
+and several of a kind in the order of their ids, so that no two wait for each other: a miner's session, jobs, accounts, rows of
+features, counted jobs, balances, a miner's statistics, storage, artifacts. If two do wait for each other, PostgreSQL ends one of them, which is run again.
 Jobs have no function here: `jobs.lock` returns the row. Features lock their own rows in the same way.
 `tests/contract/postgres/test_interleavings.py` lets requests overlap.
 """
@@ -64,16 +64,6 @@ def earnings(connection: Connection, miner_ids: Collection[str]) -> None:
 def issued(connection: Connection) -> None:
     """Wait until no other transaction changes how much money was issued."""
     wait(connection, "issued")
-
-
-def payouts(connection: Connection, name: str = "") -> None:
-    """Wait until no other transaction creates a batch of payouts, or changes this batch, or this miner's payout address."""
-    wait(connection, f"payouts {name}")
-
-
-def deposit(connection: Connection, source: str, external_id: str) -> None:
-    """Wait until no other transaction credits the same incoming payment. Take it before the account's lock."""
-    wait(connection, f"deposit {source} {external_id}")
 
 
 def if_free(connection: Connection, name: str) -> bool:

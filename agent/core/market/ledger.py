@@ -2,7 +2,7 @@
 
 Money starts as a credit by an operator (`issued` becomes negative, so that the sum of all accounts stays zero). It is held in
 escrow while a job may still cost something, and ends up with the miner that did the work, with the operator as a fee, or back
-with the client. A debit by an operator takes unspent money back. A payout moves what a miner has earned out of the ledger. This module has no database: balances are arguments, and postings are return values.
+with the client. A debit by an operator takes unspent money back. This module has no database: balances are arguments, and postings are return values.
 """
 
 from __future__ import annotations
@@ -35,11 +35,6 @@ def escrow(account_id: str) -> str:
 def earned(miner_id: str) -> str:
     """Return the ledger account of the money that a miner has been paid."""
     return f"earned:{miner_id}"
-
-
-def payout(batch_id: str) -> str:
-    """Return the ledger account of the money that is reserved for a batch of payouts."""
-    return f"payout:{batch_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,23 +194,6 @@ def settle(account_id: str, miner_id: str | None, held: int, price: int, fee_ppm
     if miner_id is not None:
         postings.append(Posting(earned(miner_id), paid - fee))
     return JobSettlement(held, paid, fee, entry(postings))
-
-
-def reserve(miner_id: str, batch_id: str, amount: int) -> Entry:
-    """Reserve earned money for a payment of a batch."""
-    if amount <= 0:
-        raise ValueError("a payment must be positive")
-    return entry((Posting(earned(miner_id), -amount), Posting(payout(batch_id), amount)))
-
-
-def pay_out(batch_id: str, amount: int) -> Entry:
-    """Move the money of a confirmed payment out of the ledger."""
-    return entry((Posting(payout(batch_id), -amount), Posting(ISSUED, amount)))
-
-
-def post_back(miner_id: str, batch_id: str, amount: int) -> Entry:
-    """Move the money of a payment that was not made back to the miner."""
-    return entry((Posting(payout(batch_id), -amount), Posting(earned(miner_id), amount)))
 
 
 def divided(max_cost: int, percent: float) -> tuple[int, int]:

@@ -13,10 +13,10 @@ import httpx
 import pytest
 from nacl.signing import SigningKey
 
+from agent.coordinator.features.payouts.signed_hand_in import PayoutHandIn
 from agent.coordinator.features.payouts.store import checks as payout_checks
 from agent.coordinator.store import ledger
 from agent.core.values.quantities import format_time
-from agent.protocol.hand_ins import PayoutHandIn
 from lightning_node import PAYEE, LightningNode, invoice
 from support.clients.scripted_miner import ScriptedMiner
 from support.payouts.commands import Command, commands

@@ -28,6 +28,7 @@ from agent.coordinator.features.payouts.rules import DAY_SECONDS, BatchState, Tr
 from agent.coordinator.features.payouts.settings import PayoutSettings
 from agent.coordinator.features.payouts.store import addresses as payout_addresses
 from agent.coordinator.features.payouts.store import batches as store
+from agent.coordinator.features.payouts.store import bookings
 from agent.coordinator.features.payouts.store import checks as payout_checks
 from agent.coordinator.features.payouts.store import transfers as payout_transfers
 from agent.coordinator.features.payouts.store.addresses import AddressRecord
@@ -204,7 +205,7 @@ class History:
         self.outdated.clear()
 
     def check(self) -> None:
-        assert ledger.problems(self.connection) == []
+        assert [*ledger.problems(self.connection), *bookings.problems(self.connection)] == []
         assert payout_checks.problems(self.connection) == []
         assert set(self.paid.values()) <= {1}
         ids = {

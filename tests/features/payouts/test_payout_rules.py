@@ -20,8 +20,12 @@ from agent.coordinator.features.payouts.rules import (
     first_held_day,
     next_pause,
     outcome_of,
+    pay_out,
+    payout,
+    post_back,
+    reserve,
 )
-from agent.core.market.ledger import ISSUED, Posting, earned, pay_out, payout, post_back, reserve
+from agent.core.market.ledger import ISSUED, Posting, earned
 from aitbc.answers.payouts import Omitted, PaymentState
 from aitbc.leaves.payouts import converted
 

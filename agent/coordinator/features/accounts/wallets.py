@@ -69,7 +69,7 @@ async def transactions(
 
 def _transaction(record: TransactionRecord, job_name: str | None = None) -> Transaction:
     is_payment = record.kind == ledger.TransactionKind.PAYMENT
-    is_held = record.kind in {ledger.TransactionKind.PAYMENT, ledger.TransactionKind.PAYOUT}
+    is_held = is_payment or record.held > 0
     refunded = 0 if record.status == ledger.Status.PENDING else record.held - record.paid
     return Transaction(
         transaction_id=record.tx_id,

@@ -10,13 +10,13 @@ from agent.coordinator.features.payouts import views
 from agent.coordinator.features.payouts.adapter import AddressRefused
 from agent.coordinator.features.payouts.money import HOUR
 from agent.coordinator.features.payouts.rules import effective_at
-from agent.coordinator.features.payouts.store import addresses
+from agent.coordinator.features.payouts.store import addresses, bookings
 from agent.coordinator.features.payouts.store.addresses import AddressRecord
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
-from agent.coordinator.store import events, locks, miners
+from agent.coordinator.store import events, miners
 from agent.coordinator.store.events import NOBODY, NewEvent
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values.quantities import format_time, parse_time
@@ -144,7 +144,7 @@ def _set(
 ) -> tuple[bool, payouts.PayoutAddresses]:
     miner_id, now = statement.miner_id, context.clock()
     # Two statements at the same time must not both pass the comparison of their sequences.
-    locks.payouts(connection, miner_id)
+    bookings.lock(connection, miner_id)
     stored = canonical_json(envelope).decode()
     newest = addresses.newest_sequence(connection, miner_id)
     # A repetition of the same request, whose answer was lost, is no conflict.

@@ -13,15 +13,15 @@ from agent.coordinator.features.log.store import NewLeaf, queue
 from agent.coordinator.features.payouts import views
 from agent.coordinator.features.payouts.manifests import manifest_of
 from agent.coordinator.features.payouts.money import HOUR, held_since
-from agent.coordinator.features.payouts.notices import announce
 from agent.coordinator.features.payouts.rules import BatchState, Selection, Terms, choose
-from agent.coordinator.features.payouts.store import batches, transfers
+from agent.coordinator.features.payouts.store import batches, bookings, transfers
 from agent.coordinator.features.payouts.store.batches import BatchRecord, PayoutRecord
+from agent.coordinator.features.payouts.store.notices import announce
 from agent.coordinator.features.payouts.worker import PayoutWorker
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.randomness import random_bytes
-from agent.coordinator.store import locks, miners
+from agent.coordinator.store import miners
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values.quantities import from_units, make_id, to_units
 from aitbc.answers import payouts
@@ -142,7 +142,7 @@ def _create(
     connection: Connection, context: Context, caller: Caller, plan: _BatchPlan
 ) -> payouts.PayoutBatchDetails:
     # Two batches that are created at the same time would otherwise both choose the same balances.
-    locks.payouts(connection)
+    bookings.lock(connection)
     selection = _select(connection, context, plan)
     # An empty batch would need an approval and an entry in the log for nothing.
     if not selection.payments:
@@ -260,7 +260,7 @@ async def approve(context: Context, caller: Caller, batch_id: str) -> payouts.Pa
 def _approve(
     connection: Connection, context: Context, caller: Caller, batch_id: str
 ) -> payouts.PayoutBatchDetails:
-    locks.payouts(connection, batch_id)
+    bookings.lock(connection, batch_id)
     batch = required(connection, batch_id)
     # Approved before: the log already has this manifest, and a second leaf would contradict it.
     if batch.approved_at is not None and batch.state != BatchState.CANCELLED:
@@ -297,7 +297,7 @@ async def cancel(context: Context, caller: Caller, batch_id: str) -> payouts.Pay
 def _cancel(
     connection: Connection, context: Context, caller: Caller, batch_id: str
 ) -> payouts.PayoutBatchDetails:
-    locks.payouts(connection, batch_id)
+    bookings.lock(connection, batch_id)
     batch = required(connection, batch_id)
     if batch.state != BatchState.CANCELLED:
         now = context.clock()

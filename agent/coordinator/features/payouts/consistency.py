@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.coordinator.features.payouts.manifests import manifest_of
-from agent.coordinator.features.payouts.store import batches, checks
+from agent.coordinator.features.payouts.store import batches, bookings, checks
 from agent.coordinator.operations.files.examination import Find
 from agent.coordinator.store.database import Connection
 from aitbc.errors import VerificationError
@@ -13,6 +13,8 @@ def examine(connection: Connection, origin: str, find: Find) -> tuple[str, int]:
     """Check the batches, and that each approved one has exactly the leaf that follows from its payments. Return how many there are."""
     for problem in checks.problems(connection):
         find("payout", "payouts", problem)
+    for problem in bookings.problems(connection):
+        find("ledger", "ledger", problem)
     manifests = checks.manifests(connection)
     for batch, leaf in manifests:
         # An approval and its leaf are stored together, so one without the other means that rows were changed.

@@ -113,7 +113,7 @@ def _credited(incoming: Incoming) -> int:
 
 def _deposit(connection: Connection, context: Context, incoming: Incoming, units: int, tx_id: str) -> Deposit:
     # A service repeats a report that it got no answer to, perhaps while the first one is being stored.
-    locks.deposit(connection, incoming.source, incoming.external_id)
+    locks.wait(connection, f"deposit {incoming.source} {incoming.external_id}")
     now = context.clock()
     record = DepositRecord(
         incoming.source,

@@ -10,6 +10,7 @@ import structlog
 from agent.coordinator.features.payouts import batches, views
 from agent.coordinator.features.payouts.adapter import AddressRefused
 from agent.coordinator.features.payouts.addresses import AHEAD_SECONDS, OLDEST_SECONDS
+from agent.coordinator.features.payouts.signed_hand_in import PayoutHandIn, open_hand_in
 from agent.coordinator.features.payouts.store import transfers
 from agent.coordinator.features.payouts.store.batches import PayoutRecord, find
 from agent.coordinator.features.payouts.worker import PayoutWorker, payment_of
@@ -17,7 +18,6 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import miners
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values.quantities import parse_time
-from agent.protocol.hand_ins import PayoutHandIn, open_hand_in
 from aitbc.answers import payouts
 from aitbc.errors import FormatError, VerificationError
 

@@ -1,4 +1,4 @@
-"""Who is paid how much, and the states of batches, payments and transfers. See docs/how-to/payouts.md.
+"""Who is paid how much, the states of batches, payments and transfers, and their entries in the ledger. See docs/how-to/payouts.md.
 
 A batch is created from the balances of what miners have earned; the money moves out of the balances immediately, so that no other batch
 can pay it. A payment ends in one of three ways: it is confirmed, it fails, or its batch is cancelled before it was sent. In the last
@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, TypeVar
 
+from agent.core.market.ledger import ISSUED, Entry, Posting, earned, entry
 from aitbc.answers.payouts import Omitted, PaymentState
 
 DAY_SECONDS: Final = 86_400
@@ -222,3 +223,25 @@ def next_pause(failures: int, first_seconds: float, longest_seconds: float) -> f
     """Return the pause in seconds after this many failed calls in a row (at least 1)."""
     # The exponent is limited, since a float overflows after about a thousand failures.
     return min(longest_seconds, first_seconds * 2.0 ** min(failures - 1, 40))
+
+
+def payout(batch_id: str) -> str:
+    """Return the ledger account of the money that is reserved for a batch of payouts."""
+    return f"payout:{batch_id}"
+
+
+def reserve(miner_id: str, batch_id: str, amount: int) -> Entry:
+    """Reserve earned money for a payment of a batch."""
+    if amount <= 0:
+        raise ValueError("a payment must be positive")
+    return entry((Posting(earned(miner_id), -amount), Posting(payout(batch_id), amount)))
+
+
+def pay_out(batch_id: str, amount: int) -> Entry:
+    """Move the money of a confirmed payment out of the ledger."""
+    return entry((Posting(payout(batch_id), -amount), Posting(ISSUED, amount)))
+
+
+def post_back(miner_id: str, batch_id: str, amount: int) -> Entry:
+    """Move the money of a payment that was not made back to the miner."""
+    return entry((Posting(payout(batch_id), -amount), Posting(earned(miner_id), amount)))

@@ -22,14 +22,13 @@ from agent.coordinator.cluster import Bus
 from agent.coordinator.features.payouts.adapter import Answer, BatchInfo, Outcome, Payment, Prepared, Transfer
 from agent.coordinator.features.payouts.adapters.installed import Adapters
 from agent.coordinator.features.payouts.adapters.threads import AdapterThread
-from agent.coordinator.features.payouts.notices import announce
 from agent.coordinator.features.payouts.rules import TransferState, next_pause
 from agent.coordinator.features.payouts.settings import PayoutSettings
-from agent.coordinator.features.payouts.store import batches, transfers
+from agent.coordinator.features.payouts.store import batches, bookings, transfers
 from agent.coordinator.features.payouts.store.batches import BatchRecord, Ending, PayoutRecord
+from agent.coordinator.features.payouts.store.notices import announce
 from agent.coordinator.features.payouts.store.transfers import Outdated, TransferRecord
 from agent.coordinator.randomness import random_bytes
-from agent.coordinator.store import locks
 from agent.coordinator.store.database import Connection, Database
 from agent.core.values.quantities import make_id
 from agent.fault_points import reach
@@ -215,7 +214,7 @@ class PayoutWorker:
     def _fail_excluded(self, connection: Connection, batch_id: str) -> None:
         """End the payments to miners that were excluded after the batch was created: their money moves back, and stays there."""
         now = self._clock()
-        locks.payouts(connection, batch_id)
+        bookings.lock(connection, batch_id)
         endings = [
             Ending(payout_id, False, reason=EXCLUDED)
             for payout_id in sorted(batches.excluded(connection, batch_id))

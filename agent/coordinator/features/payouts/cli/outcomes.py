@@ -13,9 +13,9 @@ from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.coordinator.features.payouts.cli.addresses import identity_of
 from agent.coordinator.features.payouts.cli.lookups import find_batch
+from agent.coordinator.features.payouts.signed_hand_in import PayoutHandIn
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_time
-from agent.protocol.hand_ins import PayoutHandIn
 from agent.settings import Settings
 from aitbc.keys import parse_vkey
 

@@ -22,11 +22,9 @@ from agent.coordinator.features.payouts.rules import (
     outcome_of,
     sources,
 )
-from agent.coordinator.features.payouts.store import addresses
+from agent.coordinator.features.payouts.store import addresses, bookings
 from agent.coordinator.features.payouts.tables import payout_batches, payout_transfers, payouts
 from agent.coordinator.features.reputation.store import miner_stats
-from agent.coordinator.store import ledger, locks
-from agent.coordinator.store.ledger import PayoutBooking
 from agent.coordinator.store.schema.tables import balances, miners
 from agent.core.market.ledger import earned
 from aitbc.answers.payouts import PaymentState
@@ -80,9 +78,9 @@ class PayoutRecord:
     finished_at: float | None = None
 
     @property
-    def booking(self) -> PayoutBooking:
+    def booking(self) -> bookings.PayoutBooking:
         """The payment in the ledger."""
-        return PayoutBooking(self.tx_id, self.miner_id, self.batch_id, self.amount)
+        return bookings.PayoutBooking(self.tx_id, self.miner_id, self.batch_id, self.amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +156,7 @@ def totals_of_miner(connection: Connection, miner_id: str) -> tuple[int, int]:
 def add_batch(connection: Connection, batch: BatchRecord, payments: Sequence[PayoutRecord]) -> None:
     """Store a batch and reserve its money. Raises `StaleRead` if a balance has changed since it was read."""
     connection.execute(insert(payout_batches), row_of(batch))
-    ledger.reserve_payouts(connection, [payment.booking for payment in payments], batch.created_at)
+    bookings.open_payouts(connection, [payment.booking for payment in payments], batch.created_at)
     connection.execute(insert(payouts), [row_of(payment) for payment in payments])
 
 
@@ -298,7 +296,7 @@ def move_payments(
 
 def approve(connection: Connection, batch_id: str, manifest: str, approved_by: str, now: float) -> bool:
     """Approve a batch. Return False, changing nothing, if its state does not allow it."""
-    locks.payouts(connection, batch_id)
+    bookings.lock(connection, batch_id)
     values = {"manifest": manifest, "approved_at": now, "approved_by": approved_by}
     if not move_batch(connection, batch_id, PayoutEvent.APPROVE, **values):
         return False
@@ -308,7 +306,7 @@ def approve(connection: Connection, batch_id: str, manifest: str, approved_by: s
 
 def cancel(connection: Connection, batch_id: str, cancelled_by: str, now: float) -> bool:
     """Cancel a batch and move its money back. Return False, changing nothing, if its state does not allow it."""
-    locks.payouts(connection, batch_id)
+    bookings.lock(connection, batch_id)
     if not move_batch(connection, batch_id, PayoutEvent.CANCEL, cancelled_by=cancelled_by, finished_at=now):
         return False
     payments = [payment for payment in of_batch(connection, batch_id) if payment.finished_at is None]
@@ -318,8 +316,7 @@ def cancel(connection: Connection, batch_id: str, cancelled_by: str, now: float)
     # The lock and the states exclude this. If it happened, some money would move back and some would not.
     if moved != len(payments):
         raise RuntimeError(f"{batch_id} has payments that cannot be cancelled")
-    bookings = [payment.booking for payment in payments]
-    ledger.close_payouts(connection, bookings, now, confirmed=False)
+    bookings.close_payouts(connection, [payment.booking for payment in payments], now, confirmed=False)
     return True
 
 
@@ -328,7 +325,7 @@ def end(connection: Connection, batch_id: str, endings: Iterable[Ending], now: f
 
     Return the payments that this call has ended. Those that had ended before are unchanged.
     """
-    locks.payouts(connection, batch_id)
+    bookings.lock(connection, batch_id)
     by_id = {ending.payout_id: ending for ending in endings}
     if not by_id:
         return []
@@ -349,9 +346,9 @@ def end(connection: Connection, batch_id: str, endings: Iterable[Ending], now: f
             ended.append(payment)
     # One transaction of the ledger for all payments with the same outcome.
     for confirmed in (True, False):
-        bookings = [payment.booking for payment in ended if by_id[payment.payout_id].confirmed is confirmed]
-        if bookings:
-            ledger.close_payouts(connection, bookings, now, confirmed=confirmed)
+        alike = [payment.booking for payment in ended if by_id[payment.payout_id].confirmed is confirmed]
+        if alike:
+            bookings.close_payouts(connection, alike, now, confirmed=confirmed)
     transfer_ids = {payment.transfer_id for payment in ended if payment.transfer_id is not None}
     _end_transfers(connection, transfer_ids, now)
     # Read again, since the payments above have changed.

@@ -8,11 +8,10 @@ from typing import Final
 from sqlalchemy import Connection, func, or_, select
 
 from agent.coordinator.features.log.tables import log_leaves, log_queue
-from agent.coordinator.features.payouts.rules import BatchState, TransferState, outcome_of
+from agent.coordinator.features.payouts.rules import BatchState, TransferState, outcome_of, payout
 from agent.coordinator.features.payouts.store.batches import BatchRecord, PayoutRecord, all_batches, of_batch
 from agent.coordinator.features.payouts.tables import payout_batches, payout_transfers
 from agent.coordinator.store import ledger
-from agent.core.market.ledger import payout
 from aitbc.answers.payouts import PaymentState
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from agent.coordinator.features.payouts.rules import BatchState, PayoutEvent, TransferState
+from agent.coordinator.features.payouts.store import bookings
 from agent.coordinator.features.payouts.store.batches import (
     Ending,
     PayoutRecord,
@@ -19,7 +20,6 @@ from agent.coordinator.features.payouts.store.batches import (
     row_of,
 )
 from agent.coordinator.features.payouts.tables import payout_batches, payout_transfers, payouts
-from agent.coordinator.store import locks
 from aitbc.answers.payouts import PaymentState
 
 
@@ -79,7 +79,7 @@ def add_transfers(
 
     Raises `Outdated` if a payment was prepared, or a nonce was used, by another process, or if the batch was cancelled.
     """
-    locks.payouts(connection, batch_id)
+    bookings.lock(connection, batch_id)
     # What payments wait for is shown to their miners, also if nothing else could be prepared.
     for payout_id, missing in waiting.items():
         _move_waiting(connection, batch_id, payout_id, missing)
@@ -92,7 +92,7 @@ def add_transfers(
     ):
         raise Outdated
     # Batches of one adapter share its sending accounts, so two of them must not use up the same nonce.
-    locks.payouts(connection, f"nonces of {batch.adapter}")
+    bookings.lock(connection, f"nonces of {batch.adapter}")
     highest = highest_nonces(connection, batch.adapter)
     for transfer, payout_ids in transfers:
         if transfer.nonce is not None and transfer.nonce <= highest.get(transfer.source, -1):
@@ -117,7 +117,7 @@ def _move_waiting(connection: Connection, batch_id: str, payout_id: str, missing
 
 def hand_in(connection: Connection, payment: PayoutRecord, content: str) -> bool:
     """Store what a miner hands in for a payment (JSON). Return False, changing nothing, if the payment is prepared already."""
-    locks.payouts(connection, payment.batch_id)
+    bookings.lock(connection, payment.batch_id)
     change = (
         update(payouts)
         .where(
@@ -212,7 +212,7 @@ def record_call(
     `transfer` has the new values. `references` are those of payments that have not ended. With `resend`, the transfer is sent next.
     Nothing changes if the claim is no longer this one: another process makes the call again, and may have replaced the bytes.
     """
-    locks.payouts(connection, transfer.batch_id)
+    bookings.lock(connection, transfer.batch_id)
     values = {
         "content": transfer.content,
         "reference": transfer.reference,

@@ -12,13 +12,19 @@ from playwright.sync_api import Browser, expect
 
 from support.agents import Agent
 from support.clients.scripted_miner import ScriptedMiner
-from support.dashboard import LIMIT_MS, PHONE, Dashboard, visit
+from support.dashboard import LIMIT_MS, PHONE, Dashboard, chromium, visit
 from support.payouts.stage import SETTINGS, rich_miner, set_address
 from support.server import Served, serve
 
-pytestmark = [pytest.mark.ship, pytest.mark.acceptance, pytest.mark.needs("payouts")]
+pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
 
 expect.set_options(timeout=LIMIT_MS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
