@@ -22,7 +22,7 @@ Handler = Callable[[str, Any], None]
 
 
 class Leadership:
-    """Which replica leads: it alone matches jobs with miners, numbers the log, sends webhooks and runs the upkeep.
+    """Which replica leads: it alone matches jobs with miners, and runs the upkeep and what features do alone.
 
     Leadership decides who works, not what is correct: for a moment there may be two leaders, when a paused process continues. Every
     transaction is therefore right on any replica. A coordinator that is alone always leads.

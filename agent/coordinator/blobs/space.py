@@ -18,7 +18,7 @@ from agent.core.errors import InsufficientStorage
 class Space:
     """Reserved bytes by owner, and free space on the disks of `artifacts` and `database`. `reserve` is in bytes.
 
-    `artifacts` is None if they are in a bucket, whose space is not known.
+    `artifacts` is None if they are in no directory, so that their space is not known.
 
     Safe for use from several threads.
     """

@@ -1,4 +1,4 @@
-"""What the coordinator needs from a store of blobs, whether that is a directory or a bucket.
+"""What the coordinator needs from a store of blobs: a directory, or what a feature opens.
 
 A blob has a name that is never used again once the blob is removed. The database refers to blobs by their names, so no lock is
 needed between the process that removes a blob and another that stores the same content: they have different names. A blob is
@@ -13,17 +13,16 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Mapping,
     Sequence,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from agent.core.errors import InsufficientStorage, NotFound, PayloadTooLarge
 
 CHUNK: Final = 1 << 20
 BLOBS: Final = "blobs"
-"""Prefix of the names of blobs in a bucket."""
+"""Prefix of the names of blobs in a `NamedBlobs`."""
 ARTIFACT_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _LEGACY: Final = re.compile(r"sha256:([0-9a-f]{2})([0-9a-f]{62})")
 _LEGACY_PATH: Final = re.compile(r"([0-9a-f]{2})/([0-9a-f]{62})")
@@ -50,47 +49,13 @@ class Found:
     modified: float
 
 
-@dataclass(frozen=True, slots=True)
-class SignedRequest:
-    """A request that its holder may make without a key until the URL expires. It must carry `headers`."""
-
-    method: str
-    url: str = field(repr=False)
-    headers: Mapping[str, str]
-
-
 class DirectTransfers(Protocol):
-    """Signed requests with which clients and miners exchange bytes with the store themselves.
-
-    `origin` is the store's, as browsers write it. `verifies_sha256` is whether the store refuses a file whose SHA-256 differs from
-    the signed one, `max_whole` the size of the largest file in one request. Requests are valid for `url_seconds`. Calls raise `ServiceUnavailable` if the store does not answer.
-    """
+    """Access to the store for clients and miners themselves. `origin` is the store's, as browsers write it."""
 
     origin: str
-    verifies_sha256: bool
-    max_whole: int
-    url_seconds: int
 
-    def new_name(self) -> str:
-        """Return the name of a new blob."""
-
-    def download(self, name: str, media_type: str) -> SignedRequest:
-        """Return the request that reads a blob, with this media type in its answer."""
-
-    def upload_whole(self, name: str, sha256: str, size: int) -> SignedRequest:
-        """Return the request that stores a blob of `size` bytes with this SHA-256 (hex)."""
-
-    def upload_part(self, name: str, multipart_id: str, number: int, size: int) -> SignedRequest:
-        """Return the request that stores a part (from 1) of `size` bytes. The answer's ETag names the stored part."""
-
-    async def begin(self, name: str) -> str:
-        """Begin an upload in parts, and return its id."""
-
-    async def complete(self, name: str, multipart_id: str, etags: Sequence[str]) -> None:
-        """Join the parts. May be repeated. Raises `Conflict` if the store does not have them all."""
-
-    async def abort(self, name: str, multipart_id: str) -> None:
-        """Remove the parts of an upload that will not be completed. May be repeated."""
+    def download(self, name: str, media_type: str) -> str:
+        """Return the URL, valid for minutes, that reads a blob, with this media type in its answer."""
 
 
 class BlobStore(Protocol):
@@ -130,7 +95,7 @@ class BlobStore(Protocol):
 
 
 class NamedBlobs(BlobStore, Protocol):
-    """Complete files under names that the caller chooses, in a bucket."""
+    """Complete files under names that the caller chooses."""
 
     async def store_as(self, name: str, chunks: AsyncIterable[bytes]) -> Stored:
         """Store a stream as the blob `name`, replacing it. Raises `ServiceUnavailable`."""

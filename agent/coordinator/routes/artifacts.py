@@ -187,7 +187,7 @@ async def read(
     # A small file is here sooner than the client would be there.
     elsewhere = redirect and record.size >= SMALLEST_REDIRECTED and request.method == "GET"
     if elsewhere and context.files.blobs.direct is not None:
-        location = context.files.blobs.direct.download(record.name_in_store, record.media_type).url
+        location = context.files.blobs.direct.download(record.name_in_store, record.media_type)
         return RedirectResponse(
             location, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
         )

@@ -6,13 +6,14 @@ import configparser
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
 import httpx
 
-from agent.coordinator.blobs.store import SignedRequest, path_of
+from agent.coordinator.blobs.store import path_of
 from agent.coordinator.features.s3.settings import BucketSettings
 from agent.coordinator.features.s3.signing import Credentials, presign
 from agent.core.errors import ConfigurationError, ServiceUnavailable
@@ -31,6 +32,15 @@ class StoreError(Exception):
         self.status = status
         self.code = code
         self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request that its holder may make without a key until the URL expires. It must carry `headers`."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str]
 
 
 class Bucket:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.coordinator import hooks
-from agent.coordinator.blobs.store import DirectTransfers, Stored
+from agent.coordinator.blobs.store import Stored
 from agent.coordinator.features.s3 import store
 from agent.coordinator.features.s3.store import DirectUploadRecord
+from agent.coordinator.features.s3.transfers import S3Transfers
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota, removal
@@ -67,11 +68,12 @@ class NewFile:
     lease: tuple[str, int] | None
 
 
-def transfers(context: Context) -> DirectTransfers:
+def transfers(context: Context) -> S3Transfers:
     """Return the store's side of direct uploads. Raises `NotFound` if there is none."""
-    if context.files.blobs.direct is None:
+    direct = context.files.blobs.direct
+    if not isinstance(direct, S3Transfers):
         raise NotFound("This coordinator stores files itself: send them to /v1/artifacts or /v1/uploads.")
-    return context.files.blobs.direct
+    return direct
 
 
 async def begin(context: Context, who: Caller | Session, file: NewFile) -> DirectUpload:
@@ -330,7 +332,7 @@ async def _remove(context: Context, record: DirectUploadRecord) -> None:
 
 async def _abort(context: Context, record: DirectUploadRecord) -> None:
     direct = context.files.blobs.direct
-    if direct is not None and record.multipart_id is not None and record.state != store.STORED:
+    if isinstance(direct, S3Transfers) and record.multipart_id is not None and record.state != store.STORED:
         with suppress(ServiceUnavailable):  # the sweep of orphans aborts it
             await direct.abort(record.blob, record.multipart_id)
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from agent.coordinator.features.s3 import direct
 from agent.coordinator.features.s3.direct import NewFile
+from agent.coordinator.features.s3.transfers import S3Transfers
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import ClientOrSession, ContextOf, RequestBody
@@ -72,11 +73,10 @@ class StoredParts(RequestBody):
 )
 async def offer(context: ContextOf, _: ClientOrSession) -> DirectTransferOffer:
     """If not, the other calls answer 404, and files are sent to `/v1/artifacts` or `/v1/uploads`, as always possible."""
-    direct_transfers = context.files.blobs.direct
-    max_in_one_request = (
-        direct_transfers.max_whole if direct_transfers is not None and direct_transfers.verifies_sha256 else 0
-    )
-    return DirectTransferOffer(direct=direct_transfers is not None, max_whole=max_in_one_request)
+    transfers = context.files.blobs.direct
+    if not isinstance(transfers, S3Transfers):
+        return DirectTransferOffer(direct=False, max_whole=0)
+    return DirectTransferOffer(direct=True, max_whole=transfers.max_whole if transfers.verifies_sha256 else 0)
 
 
 @router.post(

@@ -11,8 +11,7 @@ from xml.etree import ElementTree as ET
 
 import structlog
 
-from agent.coordinator.blobs.store import SignedRequest
-from agent.coordinator.features.s3.bucket import Bucket, StoreError, text_of, unavailable
+from agent.coordinator.features.s3.bucket import Bucket, SignedRequest, StoreError, text_of, unavailable
 from agent.core.errors import Conflict
 
 DIRECT: Final = "blobs"
@@ -30,7 +29,11 @@ log = structlog.get_logger()
 
 
 class S3Transfers:
-    """See `DirectTransfers`."""
+    """Signed requests, valid for `url_seconds`. Calls raise `ServiceUnavailable` if the service does not answer.
+
+    `verifies_sha256` is whether the service refuses a file whose SHA-256 differs from the signed one, `max_whole` the size of the largest
+    file in one request.
+    """
 
     def __init__(self, bucket: Bucket, max_whole: int) -> None:
         self._bucket = bucket
@@ -43,8 +46,8 @@ class S3Transfers:
         """Return the name of a new blob."""
         return f"{DIRECT}/{secrets.token_hex(16)}"
 
-    def download(self, name: str, media_type: str) -> SignedRequest:
-        """Return the request that reads a blob. Browsers save types that may contain scripts instead of showing them."""
+    def download(self, name: str, media_type: str) -> str:
+        """Return the URL that reads a blob, with this media type in its answer. Browsers save types that may contain scripts instead of showing them."""
         # A browser must not execute what a client has stored.
         is_safe_inline = media_type.startswith(_SHOWN) and not media_type.startswith(_ACTIVE)
         query = {
@@ -52,7 +55,7 @@ class S3Transfers:
             "response-content-disposition": "inline" if is_safe_inline else "attachment",
             "response-cache-control": _CACHED,
         }
-        return self._bucket.signed("GET", name, query=query)
+        return self._bucket.signed("GET", name, query=query).url
 
     def upload_whole(self, name: str, sha256: str, size: int) -> SignedRequest:
         """Return the request that stores a blob with this SHA-256 (hex)."""
@@ -74,7 +77,7 @@ class S3Transfers:
         return text_of(ET.fromstring(answer.content), "UploadId")  # noqa: S314 - the operator's own store
 
     async def complete(self, name: str, multipart_id: str, etags: Sequence[str]) -> None:
-        """Join the parts. See `DirectTransfers`."""
+        """Join the parts. May be repeated. Raises `Conflict` if the service does not have them all."""
         root = ET.Element("CompleteMultipartUpload")
         for number, etag in enumerate(etags, 1):
             part = ET.SubElement(root, "Part")

@@ -13,7 +13,7 @@ from agent.coordinator.store import artifacts, blobs, run_outputs
 from agent.core.errors import ServiceUnavailable
 
 DIRECT_SECONDS: Final = 3600
-"""Age at which a file without a row is removed from a bucket: the longest validity of URLs."""
+"""Age at which a file without a row is removed from a store that others can reach: the longest validity of URLs."""
 BATCH: Final = 500
 """Files that one query looks up."""
 
@@ -72,7 +72,7 @@ async def remove_orphans(context: Context) -> int:
     if not await context.database.read(artifacts.any_artifact):
         return 0
     written_before = context.clock() - context.settings.orphan_seconds
-    # A direct upload has its row before its URL, and other files in a bucket appear when they are complete. So what has no row was mostly
+    # A direct upload has its row before its URL, and other files in such a store appear when they are complete. So what has no row was mostly
     # stored by a URL that outlived its file, and no quota counts it.
     direct = context.files.blobs.direct is not None
     unowned = max(written_before, context.clock() - DIRECT_SECONDS) if direct else written_before
