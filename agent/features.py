@@ -3,7 +3,7 @@
 A feature is a folder below `agent/coordinator/features`. Of its modules, the program loads these by their names:
 
 * `feature`: `FEATURE`, what the server must know of it (`agent.coordinator.feature`);
-* `fields`: `FIELDS`, the fields that it adds to requests and answers (`agent.coordinator.job_fields`);
+* `fields`: `FIELDS`, the fields that it adds to requests and answers, and `ERRORS`, those of its options (`agent.coordinator.job_fields`);
 * `settings`: `SETTINGS`, the tables that it adds to the settings (`agent.sections`);
 * `cli`: `COMMANDS`, the commands that it adds to `aitbc-agent` (`agent.cli.application`);
 * `checks`: what it adds to `aitbc-agent doctor` (`agent.diagnostics`).

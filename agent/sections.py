@@ -1,14 +1,15 @@
 """What all sections of the settings are made of, and how features and installed extensions add theirs.
 
 `SETTINGS` in the `settings.py` of a feature has the model of a table by its name, such as `payouts`; a name like `artifacts.*` has a model of
-more settings in the table `artifacts`. Extensions declare the same as entry points in the group `aitbc.settings`. The module of the model
+more settings in the table `artifacts`. Several features may add to one table. Extensions declare the same as entry points in the group `aitbc.settings`. The module of the model
 imports this module and `agent.core` alone, since it is imported while the settings are declared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, TypeVar
 
@@ -65,15 +66,16 @@ def extensible(table: str) -> Callable[[type[SectionType]], type[SectionType]]:
     """
 
     def extend(declared: type[SectionType]) -> type[SectionType]:
-        models = _declared(f"{table}." if table else "")
-        more: list[Any] = [models.pop("*")] if "*" in models else []
-        if not models and not more:
+        models = list(_declared(f"{table}." if table else ""))
+        if not models:
             return declared
-        fields: dict[str, Any] = {name: (model, model()) for name, model in models.items()}
+        more: list[Any] = [model for name, model in models if name == "*"]
+        fields: dict[str, Any] = {name: (model, model()) for name, model in models if name != "*"}
         # With the name of the declared one it can be pickled, and its source is found, which documents the fields.
         return create_model(
             declared.__name__,
-            __base__=(*more, declared),
+            # The fields of the last base come first.
+            __base__=(*reversed(more), declared),
             __module__=declared.__module__,
             __doc__=declared.__doc__,
             **fields,
@@ -82,20 +84,25 @@ def extensible(table: str) -> Callable[[type[SectionType]], type[SectionType]]:
     return extend
 
 
-def _declared(prefix: str) -> dict[str, type[Section]]:
-    """Return the models of the tables right below one, by their names in it."""
-    tables: dict[str, type[Section] | EntryPoint] = {point.name: point for point in entry_points(group=GROUP)}
+def _declared(prefix: str) -> Iterator[tuple[str, type[Section]]]:
+    """Yield the models of the tables right below one, with their names in it."""
+    tables: list[tuple[str, type[Section] | EntryPoint]] = [
+        (point.name, point) for point in entry_points(group=GROUP)
+    ]
     for module in features.modules("settings"):
         # A module whose own table is being extended has not declared it yet.
-        tables |= getattr(module, "SETTINGS", {})
-    below = {name.removeprefix(prefix): table for name, table in tables.items() if name.startswith(prefix)}
-    return {
-        name: table.load() if isinstance(table, EntryPoint) else table
-        for name, table in sorted(below.items())
-        if "." not in name
-    }
+        tables += getattr(module, "SETTINGS", {}).items()
+    for key, table in sorted(tables, key=itemgetter(0)):
+        name = key.removeprefix(prefix)
+        if key.startswith(prefix) and "." not in name:
+            yield name, table.load() if isinstance(table, EntryPoint) else table
 
 
 def section_of(settings: Section, model: type[SectionType]) -> SectionType:
-    """Return the section below `settings` that a feature or an extension has declared with this model; the defaults if there is none."""
+    """Return what a feature or an extension has declared with this model.
+
+    That is a section below `settings`, or `settings` themselves if they have its fields; the defaults if there is neither.
+    """
+    if isinstance(settings, model):
+        return settings
     return next((value for _, value in settings if isinstance(value, model)), None) or model()

@@ -181,7 +181,8 @@ def build_app(context: Context) -> FastAPI:
             app.router.routes.extend(feature.pages(context))
     map_errors(app)
     # Each middleware runs before those that are added above it.
-    app.add_middleware(Bodies, context=context, guarded=_guarded())
+    limits = [limit for feature in FEATURES for limit in feature.body_limits]
+    app.add_middleware(Bodies, context=context, guarded=_guarded(), limits=limits)
     app.add_middleware(RateLimits, context=context)
     for feature in FEATURES:
         for middleware in feature.middleware:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.cluster import Bus, Cluster, Installation
 from agent.coordinator.hooks import NO_HOOKS, Hooks
+from agent.coordinator.http.bodies import BodyLimit
 from agent.coordinator.operations.callers import ReadCredential
 from agent.coordinator.operations.context import CheckHealth, Context, ReadMetrics
 from agent.coordinator.operations.files.examination import Examine
@@ -90,6 +91,8 @@ class Feature:
     middleware: tuple[Callable[[ASGIApp], ASGIApp], ...] = ()
     exposed_headers: tuple[str, ...] = ()
     credentials: tuple[ReadCredential, ...] = ()
+    body_limits: tuple[BodyLimit, ...] = ()
+    """The limits of bodies that differ from those of most calls."""
     pages: Callable[[Context], Sequence[BaseRoute]] | None = None
     metrics: tuple[Metric, ...] = ()
     read_metrics: ReadMetrics | None = None

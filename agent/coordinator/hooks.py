@@ -28,7 +28,7 @@ from agent.core.matching import NEUTRAL, UNRESTRICTED, Restrictions
 from agent.core.waiting_reasons import WaitingReason
 from agent.protocol.answers import Command
 from agent.protocol.messages import Capabilities, Heartbeat, RunLog
-from agent.settings import CoordinatorSettings
+from agent.settings.coordinator import CoordinatorSettings
 from aitbc.statement import Statement
 from runners.api import ServiceDefinition
 

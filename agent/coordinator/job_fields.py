@@ -1,16 +1,22 @@
 """The fields that features add to requests and answers: those of jobs above all, of services, and of removed miners.
 
 The kernel composes its models from the classes below, once. `FIELDS` in a feature's `fields.py`, which imports nothing of the coordinator, names
-the model that a feature adds to each of them; its hooks `check_request`, `jobs_submitted`, `describe_jobs` and `filter_jobs` do the rest.
+the model that a feature adds to each of them, and `ERRORS` the errors of its options; its hooks `check_request`, `jobs_submitted`, `describe_jobs` and `filter_jobs` do the rest.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, create_model
 
 from agent import features
+from agent.core.errors import ApiError
+
+OPTION_ERRORS: Final[tuple[type[ApiError], ...]] = tuple(
+    error for module in features.modules("fields") for error in getattr(module, "ERRORS", ())
+)
+"""The errors with which features refuse new jobs for their options."""
 
 Model = TypeVar("Model", bound=BaseModel)
 

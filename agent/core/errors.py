@@ -1,6 +1,6 @@
 """The agent's error tree. Each error that can reach a client carries its wire code and HTTP status.
 
-Features declare those of their own protocols themselves.
+Features declare those of their own themselves.
 
 AgentError
 ├── ConfigurationError          a setting is wrong
@@ -20,7 +20,6 @@ AgentError
     │   ├── StaleLease          409 STALE_LEASE
     │   ├── StaleSession        409 STALE_SESSION
     │   └── VersionMismatch     409 VERSION_MISMATCH
-    ├── OfferNotAvailable       410 OFFER_NOT_AVAILABLE
     ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
     ├── RangeNotSatisfiable     416 RANGE_NOT_SATISFIABLE
@@ -215,14 +214,6 @@ class VersionMismatch(Conflict):
         "Update the side with the older version (docs/how-to/operate.md#upgrade). For miners: keep finished work, and register "
         "again every few minutes at most; when the versions fit, the registration succeeds."
     )
-
-
-class OfferNotAvailable(ApiError):
-    """The offer accepts no more jobs, or not this one. `details["reason"]` states which."""
-
-    code = "OFFER_NOT_AVAILABLE"
-    status = 410
-    remedy = "Choose another offer (`GET /v1/marketplace/offers`); `details.reason` states why this one does not fit."
 
 
 class PayloadTooLarge(ApiError):

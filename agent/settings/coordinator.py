@@ -11,7 +11,6 @@ from pydantic import Field
 from agent.core.rates import NetworkSetting, Rate
 from agent.core.values.quantities import Bytes, Money
 from agent.sections import HIDDEN, Section, extensible
-from agent.settings.audits import AuditSettings
 from aitbc.statement import CLOCK_SKEW_SECONDS
 
 
@@ -141,11 +140,6 @@ class CoordinatorSettings(Section):
     """Name of this installation in the health response."""
     origin: str | None = None
     """Name of the log in receipts and checkpoints. None: derived from the log's key, so that it never changes."""
-    log_checkpoint_seconds: Annotated[float, Field(ge=0.1, le=1)] = 0.5
-    """Interval at which new leaves of the log get their numbers and a signed checkpoint. A receipt has no proof before that; each
-    checkpoint costs a synced write."""
-    witnesses: tuple[str, ...] = ()
-    """Public keys (vkeys of type 4) of the witnesses whose cosignatures of checkpoints are accepted and served."""
     open_enrolment: bool = False
     """Whether unknown miners may register without an enrolment token."""
     lease_seconds: Annotated[float, Field(gt=0)] = 60
@@ -156,9 +150,6 @@ class CoordinatorSettings(Section):
     """Longest duration of a long poll; shorter than the idle timeouts of common proxies."""
     input_wait_seconds: Annotated[float, Field(gt=0)] = 3600
     """How long a job waits for its client to upload the missing files before it fails with INPUT_MISSING."""
-    notify_waiting_seconds: Annotated[float, Field(gt=0)] = 60
-    """How long a job waits before its client is notified of the reason, once. Most jobs start within seconds; a minute is short enough
-    for a client that watches."""
     share_prompt_caches: bool = False
     """Whether miners may reuse for one account what they computed from the same prompt of another. Off, since the time of an answer would
     show each client which prompts others have sent. Where all accounts belong together, sharing saves time on common beginnings."""
@@ -170,9 +161,6 @@ class CoordinatorSettings(Section):
     """Initial balance of the agent's own client account; money of this coordinator only."""
     event_retention_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
     """How long events are retained for clients that reconnect and request what they missed. A week outlasts a long weekend."""
-    checkpoint_retention_seconds: Annotated[float, Field(ge=3600)] = 86_400
-    """How long all signed checkpoints of the log are stored, up to two for each second with jobs. Of older ones, the last of each hour
-    and those that witnesses have cosigned remain; a checkpoint confirms all before it."""
     job_retention_seconds: Annotated[float | None, Field(ge=3600, examples=[7_776_000])] = None
     """How long the data of ended jobs is stored: parameters, results, logs, labels and files that nothing else uses. Then it is deleted
     as if the client did; receipts, payments and the log remain. At least an hour, for results that are read late. None: until the client
@@ -187,22 +175,8 @@ class CoordinatorSettings(Section):
     """How far the times in a miner's statement may lie before the assignment of its job or after its completion, by the
     coordinator's clock. Miners count from the lease's arrival and need no tolerance; five minutes cover a correction of the
     coordinator's own clock while jobs run. No more is possible: receipts beyond five minutes do not verify."""
-    releases_tolerated: Annotated[float, Field(ge=0)] = 5
-    """How often within about an hour a miner may claim jobs again after returning some, before it pauses and its reputation falls.
-    A machine that is shut down, paused or needed by its owner does so a few times a day."""
-    release_pause_seconds: Annotated[float, Field(gt=0, le=3600)] = 10
-    """First pause of a miner that keeps returning jobs; each further pause is twice as long, up to an hour. Long enough for
-    another miner to claim the job, and short for a miner with a temporary problem."""
-    client_failures_tolerated: Annotated[float, Field(ge=1)] = 30
-    """Number of failures that an account may cause within about ten minutes (wrong input, limits, timeouts) before only
-    `slowed_jobs` of its jobs run at a time. A batch with a mistake in it is no attack; hundreds of such jobs keep miners
-    from the work of others."""
-    slowed_jobs: Annotated[int, Field(ge=1)] = 1
-    """Number of concurrent jobs of an account that causes too many failures. With one job, the client can still find the mistake."""
     max_body: Bytes = Bytes("4Mi")
     """Maximum size of a JSON request body."""
-    max_chat_body: Bytes = Bytes("32Mi")
-    """Maximum size of a conversation in OpenAI's form, which may contain images in base64."""
     max_body_without_key: Bytes = Bytes("256Ki")
     """Maximum size of a request body without a valid key where none is needed: registrations, and receipts to verify. Of other
     request bodies without a key, the coordinator reads no more than this."""
@@ -236,8 +210,6 @@ class CoordinatorSettings(Section):
     upload_seconds: Annotated[float, Field(gt=0)] = 86_400
     """How long an upload waits for its next bytes, and how long a finished upload can be queried: a day, so that an upload
     survives a night."""
-    upload_silence_seconds: Annotated[float, Field(gt=0)] = 60
-    """How long an uploading request may send nothing before it is ended; the bytes received so far are stored."""
     orphan_seconds: Annotated[float, Field(gt=0)] = 86_400
     """Age at which stored files without a reference are deleted. A crash can leave such files; no upload takes as long as a day
     between its file and its database row."""
@@ -251,42 +223,11 @@ class CoordinatorSettings(Section):
     """Whether jobs may use `http://` URLs. Miners have their own setting and refuse them by default."""
     allow_private_inputs: bool = False
     """Whether jobs may use addresses inside private networks."""
-    answer_seconds: Annotated[float, Field(gt=0)] = 590
-    """How long the OpenAI-compatible endpoints wait for the end of a job, and a stream for its next chunk, before the job is
-    cancelled. Just below the ten minutes after which these clients give up, so that they receive the reason."""
-    answer_max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 1024
-    """Maximum number of tokens of a completion in `/v1/chat/completions` when the request sets no limit. Prompt and completion
-    share the model's context, so a higher value leaves less space for conversations."""
-    max_offers_per_miner: Annotated[int, Field(ge=1)] = 100
-    """Maximum number of open offers that one miner creates, so that a miner in a loop cannot fill the marketplace."""
-    max_offer_seconds: Annotated[int, Field(ge=1)] = 30 * 86_400
-    """Longest duration of an offer. A month: a price that nobody reviewed for longer is likely out of date."""
-    offer_wait_seconds: Annotated[float, Field(gt=0)] = 900
-    """How long a job that accepted an offer waits for an offline miner before other miners may claim it. Longer than a reboot with
-    a driver update."""
     max_jobs_per_account: Annotated[int, Field(ge=1)] = 10_000
     """Maximum number of unfinished jobs per account, so that a client in a loop cannot fill the queue."""
-    max_labels: Annotated[int, Field(ge=0, le=1000)] = 32
-    """Maximum number of labels per job; each is an entry in an index."""
-    max_job_log: Bytes = Bytes("64Ki")
-    """Maximum size of the log of one run; each line counts 32 bytes in addition to its text. Of a longer log, the beginning and the
-    end are stored: about a thousand lines, which is more than a person reads."""
-    max_job_log_runs: Annotated[int, Field(ge=1)] = 10
-    """Number of runs of a job whose logs are stored, the newest ones: as many as a job may have attempts."""
-    job_log_retention_seconds: Annotated[float, Field(gt=0)] = 30 * 86_400
-    """How long logs of jobs are stored. A month, as long as messages to webhooks: by then a failure was looked into."""
     max_keys_per_account: Annotated[int, Field(ge=1)] = 50
     """Maximum number of valid keys per account, including those of its dashboard sessions. Enough for a key per machine and
     program of a small company, and few enough to review."""
-    max_commands_per_miner: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Maximum number of commands that wait for one miner. Each heartbeat carries them until the miner has acknowledged them."""
-    login_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
-    """Validity of a login link. Ten minutes: it is opened immediately, and may remain in a terminal's history."""
-    session_seconds: Annotated[float, Field(gt=0, le=400 * 86_400)] = 14 * 86_400
-    """How long a browser stays signed in to the dashboard. Two weeks: long enough for daily use, while a forgotten browser is
-    signed out eventually. Browsers keep no cookie for longer than 400 days."""
-    dashboard: bool = True
-    """Whether the dashboard is served at `/dashboard/`."""
     trusted_proxies: tuple[NetworkSetting, ...] = ()
     """Addresses or networks of reverse proxies. X-Forwarded-For and X-Forwarded-Proto are trusted only from these; from other
     callers they could be forged, and each forged address would have a rate limit of its own."""
@@ -296,7 +237,6 @@ class CoordinatorSettings(Section):
     rate_limits: RateLimitSettings = RateLimitSettings()
     streams: StreamSettings = StreamSettings()
     connections: ConnectionSettings = ConnectionSettings()
-    audits: AuditSettings = AuditSettings()
 
 
 class DatabaseSettings(Section):

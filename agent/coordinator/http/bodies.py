@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -15,17 +16,10 @@ from agent.coordinator.metrics import REFUSED
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
 from agent.core.errors import ApiError, PayloadTooLarge
+from agent.settings.coordinator import CoordinatorSettings
 from aitbc.answers.accounts import Role
 
-_ROOT: Final = "(/api)?/v1"
-_STREAMED: Final = re.compile(
-    rf"{_ROOT}/(artifacts|jobs/[^/]+/files/[^/]+|uploads(/[^/]+)?|audio/(transcriptions|translations))"
-)
-"""Calls whose bodies are stored as they arrive, and which apply the larger limit of artifacts themselves."""
-_RESULTS: Final = re.compile(rf"{_ROOT}/miners/jobs/[^/]+/result")
-_CHATS: Final = re.compile(rf"{_ROOT}/(chat/completions|responses)")
-_VERIFIED: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature)")
-"""Calls that need no key; with a key, their bodies may not be larger either."""
+_RESULTS: Final = re.compile("/v1/miners/jobs/[^/]+/result")
 
 
 class Guarded(NamedTuple):
@@ -36,16 +30,42 @@ class Guarded(NamedTuple):
     check: Callable[[Context, Scope], Awaitable[object]]
 
 
+def streamed(_: CoordinatorSettings) -> None:
+    """Return no limit: the call stores the body as it arrives, and applies the larger limit of artifacts itself."""
+
+
+def without_key(settings: CoordinatorSettings) -> int:
+    """Return the limit of calls that need no key. With a key, their bodies may not be larger either."""
+    return min(settings.max_body_without_key, settings.max_body)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """The maximum bytes of bodies to certain paths, given without `/api`, if callers have a key."""
+
+    path: re.Pattern[str]
+    size: Callable[[CoordinatorSettings], int | None]
+
+
+_LIMITS: Final = (
+    BodyLimit(re.compile("/v1/(artifacts|jobs/[^/]+/files/[^/]+)"), streamed),
+    BodyLimit(re.compile("/v1/receipts/verify"), without_key),
+)
+
+
 class Bodies:
     """ASGI middleware that answers 401 to a body without the key that its path needs, and 413 to one over its limit.
 
-    It runs after `RateLimits`, which identifies the caller.
+    It runs after `RateLimits`, which identifies the caller. `limits` are those of features.
     """
 
-    def __init__(self, app: ASGIApp, context: Context, guarded: Sequence[Guarded]) -> None:
+    def __init__(
+        self, app: ASGIApp, context: Context, guarded: Sequence[Guarded], limits: Sequence[BodyLimit]
+    ) -> None:
         self._app = app
         self._context = context
         self._guarded = guarded
+        self._limits = (*_LIMITS, *limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -65,19 +85,17 @@ class Bodies:
 
     async def _limit(self, scope: Scope) -> int | None:
         """Return the maximum bytes of the body; None if the call itself counts them. Raises what the call's guard raises."""
-        path, settings = scope["path"], self._context.settings
+        path, settings = scope["path"].removeprefix(API_MOUNT), self._context.settings
         caller = scope.get("caller")
         scope[MAX_VALUES] = self._max_values(caller)
         # Before the size: without a key, the answer is the same for every body.
         if caller is None:
             await self._check_key(scope)
-        if _STREAMED.fullmatch(path):
-            return None
-        if caller is None or _VERIFIED.fullmatch(path):
-            return min(settings.max_body_without_key, settings.max_body)
         if isinstance(caller, Session) and _RESULTS.fullmatch(path):
             return settings.max_result
-        return max(settings.max_body, settings.max_chat_body) if _CHATS.fullmatch(path) else settings.max_body
+        special = next((limit for limit in self._limits if limit.path.fullmatch(path)), None)
+        size = settings.max_body if special is None else special.size(settings)
+        return size if size is None or caller is not None else without_key(settings)
 
     def _max_values(self, caller: Caller | Session | None) -> int:
         """Return how many values JSON may have. Miners' results and administrators' lists are longer than requests of clients."""

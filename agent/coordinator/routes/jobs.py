@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.plain import RequestReader, json_answer, json_body, plainly
+from agent.coordinator.job_fields import OPTION_ERRORS
 from agent.coordinator.openapi.declare import FILE_BODY, errors, headers
 from agent.coordinator.operations.answers import JobCancelled, JobCreated, JobDetails, JobPage, JobStatus
 from agent.coordinator.operations.jobs import deletion, details, files, lists, own_jobs, submitting
@@ -34,7 +35,6 @@ from agent.core.errors import (
     JobNotCompleted,
     JobNotFound,
     NotFound,
-    OfferNotAvailable,
 )
 from agent.core.values.media_types import clean_media_type
 from aitbc.answers import fields
@@ -61,7 +61,7 @@ log = structlog.get_logger()
                 X_Trace_ID="The job's id in all logs: the trace id of your `traceparent`, or a new one",
             )
         },
-        **errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable, CannotRun),
+        **errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, CannotRun, *OPTION_ERRORS),
     },
     summary="Create a job",
 )

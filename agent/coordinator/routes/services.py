@@ -14,12 +14,13 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, crea
 from pydantic_core import CoreSchema
 
 from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.job_fields import OPTION_ERRORS
 from agent.coordinator.openapi.declare import errors, headers
 from agent.coordinator.operations.answers import JobCreated
 from agent.coordinator.operations.jobs import own_jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
-from agent.core.errors import CannotRun, Conflict, InsufficientBalance, NotFound, OfferNotAvailable
+from agent.core.errors import CannotRun, Conflict, InsufficientBalance, NotFound
 from runners.api import ServiceDefinition
 from runners.registry import installed
 
@@ -96,7 +97,7 @@ for _definition in (runner.definition for runner in installed().values()):
             response_model_exclude_none=True,
             responses={
                 status.HTTP_201_CREATED: _created(_definition),
-                **errors(InsufficientBalance, NotFound, Conflict, OfferNotAvailable, CannotRun),
+                **errors(InsufficientBalance, NotFound, Conflict, CannotRun, *OPTION_ERRORS),
             },
             name=_definition.service_id,
             summary=_definition.name,

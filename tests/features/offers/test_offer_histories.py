@@ -14,6 +14,7 @@ from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
 from agent.coordinator.features.offers import acceptance, offers, store
 from agent.coordinator.features.offers.acceptance import AcceptRequest
+from agent.coordinator.features.offers.errors import OfferNotAvailable
 from agent.coordinator.features.offers.offers import OfferRequest
 from agent.coordinator.features.offers.rules import Offer
 from agent.coordinator.operations.callers import Caller
@@ -21,7 +22,7 @@ from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.jobs import JobRecord
-from agent.core.errors import Conflict, OfferNotAvailable
+from agent.core.errors import Conflict
 from agent.core.jobs import JobState
 from agent.core.values.quantities import Money
 from aitbc.answers.accounts import Role

@@ -21,11 +21,13 @@ from agent.cli.local_keys import LocalKeys, local_keys
 from agent.cli.terminal import activity
 from agent.coordinator.app import build_app, build_context
 from agent.coordinator.features.browser.logins import DASHBOARD, create_login
+from agent.coordinator.features.browser.settings import BrowserSettings
 from agent.coordinator.features.enrolments import enrolments
 from agent.coordinator.http.server import CoordinatorServer, listen
 from agent.coordinator.operations import health
 from agent.coordinator.operations.context import Context
 from agent.core.errors import ConfigurationError
+from agent.sections import section_of
 from agent.settings import Settings
 
 START_SECONDS: Final = 120.0
@@ -59,7 +61,7 @@ class LocalCoordinator:
     async def dashboard(self, *, miner_id: str | None) -> str:
         """Return a line with a login link to the dashboard, or with its plain URL if the line would remain in a log."""
         settings = self.context.settings
-        if not settings.dashboard:
+        if not section_of(settings, BrowserSettings).dashboard:
             return "Dashboard: disabled (coordinator.dashboard)"
         url = settings.public_url or self.url
         # A login link in a log would let everyone in who may read the log.

@@ -14,6 +14,7 @@ from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.choosing import random_number, unprovable
 from agent.coordinator.features.audits.rounds.deciding import delete_data, one_by_one
+from agent.coordinator.features.audits.settings import AuditSettings
 from agent.coordinator.features.audits.store import canaries, files
 from agent.coordinator.features.audits.store.canaries import CanaryRecord
 from agent.coordinator.operations.context import Connection, Context
@@ -25,6 +26,7 @@ from agent.core.feasibility import KnownMiner, Situation, runnable_on
 from agent.core.jobs import Job, JobState
 from agent.core.matching import Restrictions, Waiting
 from agent.core.values.quantities import format_time
+from agent.sections import section_of
 from aitbc.answers.audits import Canary
 from aitbc.canonical import canonical_json, sha256_hex
 
@@ -133,7 +135,7 @@ def forget(connection: Connection, canary_ids: Sequence[str], now: float) -> Non
 async def submit_due(context: Context) -> int:
     """Submit the canaries that are due. Return how many were due."""
     # 0 switches canaries off.
-    if not context.settings.audits.canaries_per_day:
+    if not section_of(context.settings, AuditSettings).canaries_per_day:
         return 0
     due = await context.database.read(canaries.find_due, context.clock())
 
@@ -153,7 +155,7 @@ def _submit(connection: Connection, context: Context, canary_id: str, draw: Cana
     # It may have been deleted since the due ones were read.
     if canary is None or canary.deleted_at is not None:
         return
-    now, settings = context.clock(), context.settings.audits
+    now, settings = context.clock(), section_of(context.settings, AuditSettings)
     mean = DAY_SECONDS / settings.canaries_per_day * len(canaries.find_all(connection))
     # Exponentially distributed pauses: from the time of the last canary, nobody can predict the next one.
     next_due = now - mean * math.log(1.0 - draw.pause)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.registered import contradiction
 from agent.coordinator.features.audits.rules import AuditKind, share, surcharge
+from agent.coordinator.features.audits.settings import AuditSettings
 from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.hooks import AcceptedResult
@@ -22,6 +23,7 @@ from agent.coordinator.store import miners, queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.feasibility import checks
 from agent.core.values.quantities import make_id
+from agent.sections import section_of
 from aitbc.statement import Statement
 
 _BYTES: Final = 7
@@ -99,6 +101,7 @@ def choose(connection: Connection, context: Context, result: AcceptedResult, dra
     record, statement = result.record, result.statement
     evidence = None if result.evidence is None else result.evidence.canonical
     restrictions = queue.restrictions_of(record)
+    settings = section_of(context.settings, AuditSettings)
     certain = restrictions.audited or restrictions.canary is not None
     # An audit of an audit would have no end.
     if restrictions.audit:
@@ -111,7 +114,7 @@ def choose(connection: Connection, context: Context, result: AcceptedResult, dra
             connection, statement.miner_id, proofs.MINER, record.service, record.model or ""
         )
         # The number was drawn after the result was accepted, so a miner cannot know which of its jobs are checked.
-        if drawn.number >= share(standing, engine, context.settings.audits.least_share):
+        if drawn.number >= share(standing, engine, settings.least_share):
             return
         if not has_auditor(connection, context, record.service, statement.miner_id):
             return
@@ -137,7 +140,7 @@ def choose(connection: Connection, context: Context, result: AcceptedResult, dra
             engine=engine,
             created_at=drawn.at,
             # Too much evidence is left out instead of refused: the result itself is valid.
-            evidence=evidence if len(evidence or "") <= context.settings.audits.max_evidence else None,
+            evidence=evidence if len(evidence or "") <= settings.max_evidence else None,
             canary_id=restrictions.canary,
             charged=charged,
             contradiction=_contradiction(connection, result),

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from agent.coordinator.features.audits.rules import surcharge
+from agent.coordinator.features.audits.settings import AuditSettings
 from agent.coordinator.features.audits.store import audits, canaries
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection
@@ -17,7 +18,6 @@ from agent.coordinator.store.ledger import TransactionKind
 from agent.core.feasibility import KnownMiner
 from agent.core.market.ledger import FEES, ISSUED, available, earned, forfeit, funding, transfer
 from agent.core.values.quantities import make_id, to_units
-from agent.settings.audits import AuditSettings
 
 AUDITS: Final = "account_audits"
 """The account that audit jobs belong to."""

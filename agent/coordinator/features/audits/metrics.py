@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.features.audits import funds
+from agent.coordinator.features.audits.settings import AuditSettings
 from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.operations.context import Connection, Context
 from agent.metrics import Metric, Values
+from agent.sections import section_of
 
 VERDICTS: Final = Metric(
     "aitbc_coordinator_audit_verdicts_total", "counter",
@@ -38,5 +40,5 @@ def read(connection: Connection, context: Context, now: float) -> dict[Metric, V
     return {
         OPEN: {(): audits.undecided(connection)},
         UNPROVEN: {(): proofs.unproven_opinions(connection)},
-        BUDGET_USED: {(): funds.budget_used(connection, context.settings.audits, now)},
+        BUDGET_USED: {(): funds.budget_used(connection, section_of(context.settings, AuditSettings), now)},
     }

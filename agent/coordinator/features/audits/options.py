@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from agent.coordinator.features.audits.fields import AuditOptions
+from agent.coordinator.features.audits.settings import AuditSettings
 from agent.coordinator.hooks import CheckedRequest, Surcharge
 from agent.coordinator.job_fields import fields_of
 from agent.core.feasibility import KnownMiner, checks
+from agent.sections import section_of
 from agent.settings.coordinator import CoordinatorSettings
 from aitbc.answers.registry import AuditPrice
 from runners.api import ServiceDefinition
@@ -55,7 +57,7 @@ def _percent(settings: CoordinatorSettings, service: ServiceDefinition) -> float
     """Return the price of an audit in percent of the job's price, None if no runner of the service compares results."""
     if service.comparer is None:
         return None
-    audits = settings.audits
+    audits = section_of(settings, AuditSettings)
     return {
         "prefill": audits.prefill_percent,
         "window": audits.window_percent,

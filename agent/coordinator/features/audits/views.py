@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import orjson
 
 from agent.coordinator.features.audits.rules import AuditKind, Verdict, error_probability
+from agent.coordinator.features.audits.settings import AuditSettings
 from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.hooks import JobFields, View
@@ -17,6 +18,7 @@ from agent.coordinator.store import jobs, queue
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import Conflict, JobNotFound, NotFound
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
+from agent.sections import section_of
 from aitbc.answers.accounts import Role
 from aitbc.answers.audits import Audit, AuditList, AuditStanding, MinerAudits
 from aitbc.leaves.verdict import comparison_sha256
@@ -87,7 +89,7 @@ def _of_miner(
     records = audits.page(
         connection, miner_id=miner_id, only_decided=True, limit=limit + 1, before_id=before_id
     )
-    settings = context.settings.audits
+    settings = section_of(context.settings, AuditSettings)
     rows = [
         AuditStanding(
             role="auditor" if role == proofs.AUDITOR else "miner",
@@ -156,7 +158,7 @@ def _second_opinion(
     if _until(context, root) <= now or root.settled_at is not None:
         raise Conflict(
             f"The time for a second opinion about {audit_id} has passed; it ends "
-            f"{context.settings.audits.second_opinion_seconds / 3600:g} hours after the verdict."
+            f"{section_of(context.settings, AuditSettings).second_opinion_seconds / 3600:g} hours after the verdict."
         )
     second = root.another(AuditKind.SECOND_OPINION, new_id, now)
     audits.add(connection, second)
@@ -164,7 +166,7 @@ def _second_opinion(
 
 
 def _until(context: Context, record: AuditRecord) -> float:
-    return (record.decided_at or 0.0) + context.settings.audits.second_opinion_seconds
+    return (record.decided_at or 0.0) + section_of(context.settings, AuditSettings).second_opinion_seconds
 
 
 def _views(connection: Connection, context: Context, records: Sequence[AuditRecord]) -> list[Audit]:

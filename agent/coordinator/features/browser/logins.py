@@ -8,12 +8,14 @@ from typing import Final
 import structlog
 
 from agent.coordinator.features.browser import store
+from agent.coordinator.features.browser.settings import BrowserSettings
 from agent.coordinator.features.browser.store import LoginRecord
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import CreatedKey, digest
 from agent.coordinator.operations.context import Connection, Context
 from agent.core.errors import Unauthorized
 from agent.core.values.quantities import format_time
+from agent.sections import section_of
 from aitbc.answers.accounts import NewLogin, Role
 
 DASHBOARD: Final = "/dashboard/"
@@ -26,7 +28,7 @@ async def create_login(
 ) -> NewLogin:
     """Create a link that yields a key for each of the arguments, or an administrator's key without any. Raises `NotFound`."""
     token = secrets.token_urlsafe(32)
-    expires_at = context.clock() + context.settings.login_seconds
+    expires_at = context.clock() + section_of(context.settings, BrowserSettings).login_seconds
     record = LoginRecord(account_id, miner_id, admin or (account_id is None and miner_id is None))
     await context.database.write(_add, context, digest(token), record, expires_at)
     return NewLogin(token=token, path=f"{DASHBOARD}#login={token}", expires_at=format_time(expires_at))

@@ -13,6 +13,7 @@ import structlog
 
 from agent.coordinator.features.browser import logins, store
 from agent.coordinator.features.browser.answers import BrowserSession
+from agent.coordinator.features.browser.settings import BrowserSettings
 from agent.coordinator.features.browser.store import SessionKey, SessionRecord
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import digest
@@ -21,6 +22,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as key_store
 from agent.core.errors import NotFound, Unauthorized
 from agent.core.values.quantities import format_time
+from agent.sections import section_of
 from aitbc.answers.accounts import Role
 
 __all__ = [
@@ -97,7 +99,7 @@ def _add(
         # A browser can be client, owner and administrator at the same time, with a key for each.
         keys = [*keys, *(key for key in former.keys if key.key.role not in roles)]
         store.end(connection, [former.session_id], now, keeping=[key.key.key_id for key in keys])
-    expires_at = now + context.settings.session_seconds
+    expires_at = now + section_of(context.settings, BrowserSettings).session_seconds
     record = SessionRecord(context.new_id("session"), now, expires_at, tuple(keys))
     store.add(connection, record, digest(secret))
     return record

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.coordinator.features.job_logs import store
+from agent.coordinator.features.job_logs.settings import JobLogSettings
 from agent.coordinator.features.job_logs.store import StoredLog
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -15,6 +16,7 @@ from agent.core.errors import Forbidden
 from agent.core.job_log import Line, bounded
 from agent.core.values.quantities import format_time
 from agent.protocol.messages import RunLog
+from agent.sections import section_of
 from agent.settings.coordinator import CoordinatorSettings
 from aitbc.answers.jobs import JobLog, JobLogEntry
 
@@ -28,11 +30,12 @@ def run_wrote(
     ends: bool,
 ) -> Sequence[Line]:
     """Add lines to the log of the job's current run, as far as the limit allows, or store its whole log. Return the added lines."""
+    limits = section_of(settings, JobLogSettings)
     if ends:
-        _replace(connection, settings, record, run_log, now)
+        _replace(connection, limits, record, run_log, now)
         return ()
     fence = record.life.fence
-    space = settings.max_job_log - store.size_of(connection, record.job_id, fence)
+    space = limits.max_job_log - store.size_of(connection, record.job_id, fence)
     added, cut = [], run_log.truncated
     for line in _lines(record, run_log, now):
         # The beginning is stored while the run lasts; at its end, the miner sends a selection of the whole.
@@ -44,18 +47,18 @@ def run_wrote(
     if added:
         log = StoredLog(max(1, record.life.attempts), added, cut)
         store.append(connection, record.job_id, fence, log, now)
-        store.forget_older_runs(connection, record.job_id, settings.max_job_log_runs)
+        store.forget_older_runs(connection, record.job_id, limits.max_job_log_runs)
     return added
 
 
 def _replace(
-    connection: Connection, settings: CoordinatorSettings, record: JobRecord, run_log: RunLog, now: float
+    connection: Connection, limits: JobLogSettings, record: JobRecord, run_log: RunLog, now: float
 ) -> None:
     """Store the whole log of a run that ends."""
-    lines, cut = bounded(_lines(record, run_log, now), settings.max_job_log)
+    lines, cut = bounded(_lines(record, run_log, now), limits.max_job_log)
     log = StoredLog(max(1, record.life.attempts), lines, cut or run_log.truncated)
     store.replace(connection, record.job_id, record.life.fence, log, now)
-    store.forget_older_runs(connection, record.job_id, settings.max_job_log_runs)
+    store.forget_older_runs(connection, record.job_id, limits.max_job_log_runs)
 
 
 def _lines(record: JobRecord, run_log: RunLog, now: float) -> list[Line]:
@@ -90,6 +93,6 @@ def _read(connection: Connection, caller: Caller, job_id: str) -> JobLog:
 
 async def delete_old(context: Context) -> None:
     """Delete logs that are older than the setting allows."""
-    created_before = context.clock() - context.settings.job_log_retention_seconds
+    created_before = context.clock() - section_of(context.settings, JobLogSettings).job_log_retention_seconds
     while await context.database.write(store.prune, created_before) == store.PRUNED_AT_ONCE:
         pass

@@ -7,6 +7,7 @@ from typing import Final
 
 from agent.coordinator.features.labels import store
 from agent.coordinator.features.labels.fields import LabelFilter, LabelOptions
+from agent.coordinator.features.labels.settings import LabelSettings
 from agent.coordinator.features.labels.store import Label
 from agent.coordinator.hooks import CheckedRequest, JobFields, NewJob, View
 from agent.coordinator.job_fields import FilterFields, fields_of
@@ -15,6 +16,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import ValidationFailed
+from agent.sections import section_of
 from agent.settings.coordinator import CoordinatorSettings
 from aitbc.answers.accounts import Role
 from aitbc.answers.jobs import LabelCount, LabelCounts
@@ -25,7 +27,8 @@ MAX_FILTERS: Final = 100
 
 def check_request(request: CheckedRequest) -> None:
     """Report more labels than a job may have."""
-    number, limit = len(fields_of(request.options, LabelOptions).labels), request.settings.max_labels
+    number = len(fields_of(request.options, LabelOptions).labels)
+    limit = section_of(request.settings, LabelSettings).max_labels
     # Checked here and not in the schema, since the operator sets the limit.
     if number > limit:
         request.errors["labels"] = f"a job may have {limit} labels, and this one has {number}"
@@ -58,7 +61,7 @@ def filter_jobs(
 def _parsed(settings: CoordinatorSettings, filters: Sequence[str]) -> list[Label]:
     """Return the keys and values of `label=key:value` filters. Raises `ValidationFailed`, also for more than a job can have."""
     # Each filter is a join, so their number is limited even where jobs may have more labels.
-    limit = min(max(1, settings.max_labels), MAX_FILTERS)
+    limit = min(max(1, section_of(settings, LabelSettings).max_labels), MAX_FILTERS)
     if len(filters) > limit:
         raise ValidationFailed(
             "The request is not valid.",

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from agent.coordinator.feature import Feature, Opening, Task
 from agent.coordinator.features.log import leaves, metrics, public, routes
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, Sequencer, check
+from agent.coordinator.features.log.settings import TransparencyLogSettings
 from agent.coordinator.features.log.witnesses import load_witnesses
 from agent.coordinator.hooks import Hooks
+from agent.coordinator.http.bodies import BodyLimit, without_key
 from agent.coordinator.operations.context import Connection, Context
+from agent.sections import section_of
 
 HEALTH: Final = "blockchain"
 """What the reference calls the log."""
 
 
 def _open(opening: Opening) -> Sequencer:
-    settings = opening.settings.coordinator
+    settings = section_of(opening.settings.coordinator, TransparencyLogSettings)
     sequencer = Sequencer(
         opening.database,
         opening.signer,
@@ -48,6 +52,7 @@ def _check_health(connection: Connection, context: Context) -> Mapping[str, bool
 FEATURE: Final = Feature(
     name="log",
     routers=(routes.router,),
+    body_limits=(BodyLimit(re.compile("/v1/log/cosignature"), without_key),),
     metrics=metrics.METRICS,
     read_metrics=metrics.read,
     tasks=(Task("old_checkpoints", public.THINNING_SECONDS, public.thin_checkpoints),),

@@ -15,10 +15,12 @@ import structlog
 from agent.coordinator.features.log import store
 from agent.coordinator.features.log.answers import CheckpointCosigned
 from agent.coordinator.features.log.sequencer import Sequencer, leaf_bytes, tree_of
+from agent.coordinator.features.log.settings import TransparencyLogSettings
 from agent.coordinator.features.log.store import CheckpointRecord, CosignatureRecord
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import receipts
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
+from agent.sections import section_of
 from aitbc.errors import FormatError, VerificationError
 from aitbc.keys import COSIGNATURE_TYPE, parse_vkey
 from aitbc.log import Proof, parse_checkpoint
@@ -104,7 +106,9 @@ async def proof(context: Context, reference: str) -> str:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise ServiceUnavailable(f"No checkpoint includes {reference} yet. Try again in a moment.")
-        await context.part(Sequencer).next_checkpoint(min(remaining, context.settings.log_checkpoint_seconds))
+        await context.part(Sequencer).next_checkpoint(
+            min(remaining, section_of(context.settings, TransparencyLogSettings).log_checkpoint_seconds)
+        )
 
 
 def _proof(connection: Connection, reference: str, witnesses: int) -> Proof | None:
@@ -174,7 +178,9 @@ def _cosign(connection: Connection, note: Note, records: list[CosignatureRecord]
 
 async def thin_checkpoints(context: Context) -> None:
     """Delete old checkpoints, each of which a later one confirms."""
-    created_before = context.clock() - context.settings.checkpoint_retention_seconds
+    created_before = (
+        context.clock() - section_of(context.settings, TransparencyLogSettings).checkpoint_retention_seconds
+    )
     last_size: int | None = -1
     while last_size is not None:
         last_size = await context.database.write(store.thin_checkpoints, created_before, last_size)

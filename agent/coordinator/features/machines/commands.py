@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator.features.machines import store
+from agent.coordinator.features.machines.settings import MachineSettings
 from agent.coordinator.features.machines.store import CommandRecord
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -19,6 +20,7 @@ from agent.core.errors import Conflict, ValidationFailed
 from agent.core.values.quantities import format_time
 from agent.protocol import answers
 from agent.protocol.messages import Capabilities, Heartbeat
+from agent.sections import section_of
 from aitbc.answers.accounts import Role
 from aitbc.answers.miners import QueuedCommand
 
@@ -40,7 +42,9 @@ async def give(
     record = CommandRecord(
         context.new_id("command"), miner_id, command, context.clock(), given_by=_name(caller), former=former
     )
-    await context.database.write(_give, caller, record, context.settings.max_commands_per_miner)
+    await context.database.write(
+        _give, caller, record, section_of(context.settings, MachineSettings).max_commands_per_miner
+    )
     # Commands go out with the answer to a heartbeat, so this saves the wait for the next one.
     context.dispatcher.ask_for_heartbeat(miner_id)
     log.info(

@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.features.offers import offers, store
+from agent.coordinator.features.offers.errors import OfferNotAvailable
 from agent.coordinator.features.offers.fields import OfferOptions
 from agent.coordinator.features.offers.rules import EXHAUSTED, Offer, OfferState, misfit
+from agent.coordinator.features.offers.settings import OfferSettings
 from agent.coordinator.hooks import UNKNOWN, NewJob
 from agent.coordinator.job_fields import fields_of
 from agent.coordinator.operations.callers import Caller
@@ -29,13 +31,13 @@ from agent.core.errors import (
     Conflict,
     JobAlreadyCompleted,
     JobNotFound,
-    OfferNotAvailable,
     ValidationFailed,
 )
 from agent.core.jobs import FINAL, Abandon, Failure, JobState
 from agent.core.market.ledger import JobSettlement
 from agent.core.matching import Waiting
 from agent.core.values.quantities import Money, format_time, to_units
+from agent.sections import section_of
 from aitbc.answers.accounts import Role
 from aitbc.answers.market import OfferAccepted
 from aitbc.reasons import ReasonCode
@@ -308,7 +310,7 @@ def _unavailable(offer: Offer, obstacle: Obstacle, why: str = "") -> OfferNotAva
 async def tidy(context: Context) -> None:
     """End expired offers, and return jobs to the open market whose offer's miner stays away. Those that no other miner can read fail."""
     now = context.clock()
-    seen_before = now - context.settings.offer_wait_seconds
+    seen_before = now - section_of(context.settings, OfferSettings).offer_wait_seconds
     older = context.dispatcher.unfinished.known
     # Mostly there is nothing to do, and reading does not delay writers.
     if not await context.database.read(_anything_due, now, seen_before, older):

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import BaseModel, Field
 
+from agent.coordinator.features.offers.errors import OfferNotAvailable
 from aitbc.answers.jobs import OfferedJob
 from aitbc.answers.miners import RemovedOffers
 
@@ -38,6 +39,7 @@ class EndedOffers(RemovedOffers, defer_build=True):
     """The number of a removed miner's offers that ended."""
 
 
+ERRORS: Final = (OfferNotAvailable,)
 FIELDS: Final = {
     "OptionFields": OfferOptions,
     "StatusFields": OfferedStatus,

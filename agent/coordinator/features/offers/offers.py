@@ -21,6 +21,7 @@ from agent.coordinator.features.offers.rules import (
     broken_promises,
     kind_of,
 )
+from agent.coordinator.features.offers.settings import OfferSettings
 from agent.coordinator.hooks import UNKNOWN, JobFields, NewJob, View
 from agent.coordinator.job_fields import FilterFields, fields_of
 from agent.coordinator.operations.callers import Caller
@@ -53,6 +54,7 @@ from agent.core.values.quantities import (
 )
 from agent.core.waiting_reasons import WaitingReason
 from agent.protocol.messages import Capabilities
+from agent.sections import section_of
 from agent.settings.coordinator import CoordinatorSettings
 from aitbc.answers import market
 from aitbc.answers.accounts import Role
@@ -104,7 +106,7 @@ async def create(context: Context, caller: Caller, request: OfferRequest) -> mar
     """Put an offer on the market. Raises `ValidationFailed` if it promises more than its miner has."""
     if caller.miner_id is None:
         raise Forbidden("Offers are made by miners; use the key of a miner's owner.")
-    longest = context.settings.max_offer_seconds
+    longest = section_of(context.settings, OfferSettings).max_offer_seconds
     if request.duration > longest:
         raise ValidationFailed("The request is not valid.", {"duration": f"at most {longest} seconds here"})
     now = context.clock()
@@ -141,7 +143,7 @@ def _create(connection: Connection, context: Context, offer: Offer) -> None:
         raise ValidationFailed("The offer promises more than its miner has.", errors)
     # The limit must also hold for offers that are made at the same time.
     locks.session(connection, offer.miner_id)
-    limit = context.settings.max_offers_per_miner
+    limit = section_of(context.settings, OfferSettings).max_offers_per_miner
     if store.count_open(connection, offer.miner_id) >= limit:
         raise RateLimitExceeded(f"You have {limit} open offers, which is the limit. Withdraw some first.")
     store.add(connection, offer)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, status
 
 from agent.coordinator.features.offers import acceptance, offers
 from agent.coordinator.features.offers.acceptance import AcceptRequest
+from agent.coordinator.features.offers.errors import OfferNotAvailable
 from agent.coordinator.features.offers.offers import OfferRequest
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
@@ -19,7 +20,6 @@ from agent.core.errors import (
     JobAlreadyCompleted,
     JobNotFound,
     NotFound,
-    OfferNotAvailable,
 )
 from agent.core.values.quantities import Money
 from aitbc.answers import fields

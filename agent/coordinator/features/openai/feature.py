@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from agent.coordinator.feature import Feature
 from agent.coordinator.features.openai import routes
+from agent.coordinator.features.openai.settings import OpenAISettings
+from agent.coordinator.http.bodies import BodyLimit, streamed
+from agent.sections import section_of
+from agent.settings.coordinator import CoordinatorSettings
 
-FEATURE: Final = Feature(name="openai", routers=(routes.router,))
+
+def _chat(settings: CoordinatorSettings) -> int:
+    """Return the limit of conversations, which may contain images."""
+    return max(settings.max_body, section_of(settings, OpenAISettings).max_chat_body)
+
+
+FEATURE: Final = Feature(
+    name="openai",
+    routers=(routes.router,),
+    body_limits=(
+        BodyLimit(re.compile("/v1/(chat/completions|responses)"), _chat),
+        BodyLimit(re.compile("/v1/audio/(transcriptions|translations)"), streamed),
+    ),
+)

@@ -9,11 +9,13 @@ from typing import Final, Self
 
 from agent.coordinator.features.openai.errors import AnswerChanged
 from agent.coordinator.features.openai.results import ResultT, checked_result, drop
+from agent.coordinator.features.openai.settings import OpenAISettings
 from agent.coordinator.features.openai.submission import AnswerSubmission
 from agent.coordinator.feed.hub import Message, Subscription
 from agent.coordinator.operations.jobs import own_jobs
 from agent.core.errors import ApiError
 from agent.core.jobs import FINAL
+from agent.sections import section_of
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 """Interval of keep-alive comments, which prevent proxies from closing an idle stream."""
@@ -46,7 +48,10 @@ class JobStream:
 
     def extend(self) -> None:
         """Restart the time limit of the answer, because a piece of it has arrived."""
-        self._deadline = asyncio.get_running_loop().time() + self.submission.context.settings.answer_seconds
+        self._deadline = (
+            asyncio.get_running_loop().time()
+            + section_of(self.submission.context.settings, OpenAISettings).answer_seconds
+        )
 
     async def messages(self) -> AsyncIterator[Message | None]:
         """Yield the job's messages until it ends or the time limit is over, and None after an interval without one."""

@@ -16,6 +16,7 @@ from agent.coordinator.features.openai.errors import (
     AnswerRefused,
     AnswerTimeout,
 )
+from agent.coordinator.features.openai.settings import OpenAISettings
 from agent.coordinator.features.openai.submission import AnswerSubmission
 from agent.coordinator.operations.answers import JobStatus
 from agent.coordinator.operations.files import artifacts
@@ -24,6 +25,7 @@ from agent.coordinator.operations.supply import supply
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.errors import JobAlreadyCompleted, NotFound
 from agent.core.jobs import FINAL
+from agent.sections import section_of
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
@@ -43,7 +45,7 @@ async def result(
 
     The job is cancelled if `disconnected` returns first (the client has left), or if it takes too long.
     """
-    limit = submission.context.settings.answer_seconds
+    limit = section_of(submission.context.settings, OpenAISettings).answer_seconds
     ending = asyncio.create_task(
         own_jobs.wait_until_final(submission.context, submission.caller, submission.job_id, limit),
         name=f"answer-{submission.job_id}",
@@ -102,7 +104,7 @@ async def _raise_failure(submission: AnswerSubmission, job: JobStatus) -> NoRetu
 
 async def _too_late(submission: AnswerSubmission) -> NoReturn:
     await drop(submission)
-    limit = submission.context.settings.answer_seconds
+    limit = section_of(submission.context.settings, OpenAISettings).answer_seconds
     if submission.resumable:
         outcome = "It continues: repeat the request with the same Idempotency-Key to wait for it."
     else:

@@ -33,9 +33,10 @@ from agent.coordinator.features.openai.text.writing import Writing
 from agent.coordinator.features.openai.transcript_stream import TranscriptStream
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
+from agent.coordinator.job_fields import OPTION_ERRORS
 from agent.coordinator.openapi.declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
-from agent.core.errors import ApiError, Conflict, InsufficientBalance, NotFound, OfferNotAvailable, error_body
+from agent.core.errors import ApiError, Conflict, InsufficientBalance, NotFound, error_body
 from runners.embedding.request import EmbeddingResult
 from runners.llm.request import InferenceResult
 from runners.whisper.request import TranscribeResult
@@ -65,12 +66,12 @@ _ERRORS: Final = errors(
     NotFound,
     InsufficientBalance,
     Conflict,
-    OfferNotAvailable,
     AnswerCancelled,
     AnswerFailed,
     AnswerInvalid,
     AnswerRefused,
     AnswerTimeout,
+    *OPTION_ERRORS,
 )
 
 

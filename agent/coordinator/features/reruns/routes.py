@@ -7,11 +7,12 @@ from fastapi import APIRouter, Response, status
 from agent.coordinator.features.reruns import reruns
 from agent.coordinator.features.reruns.reruns import RerunRequest
 from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.job_fields import OPTION_ERRORS
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.answers import JobCreated
 from agent.coordinator.operations.jobs import own_jobs
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
-from agent.core.errors import Conflict, InsufficientBalance, JobNotFound, NotFound, OfferNotAvailable
+from agent.core.errors import Conflict, InsufficientBalance, JobNotFound, NotFound
 from aitbc.answers import fields
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/jobs", tags=["Jobs"])
@@ -22,7 +23,7 @@ router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/jobs", tags=["Jobs"])
     operation_id="jobs_rerun_job",
     status_code=status.HTTP_201_CREATED,
     response_model_exclude_none=True,
-    responses=errors(JobNotFound, InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
+    responses=errors(JobNotFound, InsufficientBalance, NotFound, Conflict, *OPTION_ERRORS),
     summary="Run a job again",
 )
 async def rerun_job(

@@ -13,12 +13,14 @@ from agent.coordinator.features.throttling.rules import (
     Tally,
     growing_pause,
 )
+from agent.coordinator.features.throttling.settings import ThrottlingSettings
 from agent.coordinator.features.throttling.store import Releases
 from agent.coordinator.hooks import AccountLimit
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import locks
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.jobs import RETRY_SECONDS, FailRun, Lease, Release
+from agent.sections import section_of
 from agent.settings.coordinator import CoordinatorSettings
 from runners.errors import TOO_LARGE, UNABLE
 
@@ -48,13 +50,14 @@ def account_limits(
     connection: Connection, settings: CoordinatorSettings, now: float
 ) -> dict[str, AccountLimit]:
     """Return how many jobs may run at a time of the accounts whose jobs fail too often by their own fault."""
-    tolerated = settings.client_failures_tolerated
+    throttling = section_of(settings, ThrottlingSettings)
+    tolerated = throttling.client_failures_tolerated
     ends = {
         account_id: tally.below(tolerated, CLIENT_FAILURES_HALF_LIFE_SECONDS)
         for account_id, tally in store.many_failures(connection, tolerated).items()
     }
     return {
-        account_id: AccountLimit(settings.slowed_jobs, until)
+        account_id: AccountLimit(throttling.slowed_jobs, until)
         for account_id, until in ends.items()
         if until is not None and until > now
     }
@@ -80,7 +83,7 @@ def _handed_back(connection: Connection, context: Context, lease: Lease, now: fl
     if lease.assigned_at < former.tally.at:
         return False
     tally = former.tally.with_one(now, RELEASES_HALF_LIFE_SECONDS)
-    settings = context.settings
+    settings = section_of(context.settings, ThrottlingSettings)
     pause = growing_pause(tally.count, settings.releases_tolerated, settings.release_pause_seconds / 2)
     store.save_releases(connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0))
     return bool(pause)
@@ -98,7 +101,7 @@ def _could_not_run(
     locks.wait(connection, f"releases {lease.miner_id}")
     former = store.releases_of(connection, lease.miner_id, record.service)
     tally = former.tally.with_one(now, RELEASES_HALF_LIFE_SECONDS)
-    settings = context.settings
+    settings = section_of(context.settings, ThrottlingSettings)
     pause = growing_pause(tally.count, settings.releases_tolerated, settings.release_pause_seconds / 2)
     store.save_releases(
         connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0), record.service
@@ -109,6 +112,8 @@ def _client_failed(connection: Connection, context: Context, record: JobRecord, 
     """Count a failure that the client caused."""
     locks.wait(connection, f"tally {record.account_id}")
     tally = store.failures_of(connection, record.account_id).with_one(now, CLIENT_FAILURES_HALF_LIFE_SECONDS)
-    max_count = MOST_CLIENT_FAILURES * context.settings.client_failures_tolerated
+    max_count = (
+        MOST_CLIENT_FAILURES * section_of(context.settings, ThrottlingSettings).client_failures_tolerated
+    )
     # Limited, so that an account is free again soon after it has corrected its jobs.
     store.save_failures(connection, record.account_id, Tally(min(tally.count, max_count), tally.at))

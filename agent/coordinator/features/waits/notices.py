@@ -11,10 +11,12 @@ from agent.coordinator.features.waits import store
 from agent.coordinator.features.waits.clients import reason_answer
 from agent.coordinator.features.waits.explanation import explain
 from agent.coordinator.features.waits.reading import situation_of
+from agent.coordinator.features.waits.settings import WaitSettings
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import jobs
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.jobs import JobState
+from agent.sections import section_of
 from aitbc.answers.jobs import JobWaiting
 
 SECONDS: Final = 1.0
@@ -26,7 +28,7 @@ log = structlog.get_logger()
 
 async def notify(context: Context) -> None:
     """Notify the clients of jobs that have waited for `coordinator.notify_waiting_seconds`, each job once."""
-    created_before = context.clock() - context.settings.notify_waiting_seconds
+    created_before = context.clock() - section_of(context.settings, WaitSettings).notify_waiting_seconds
     due = await context.database.read(_due, context, created_before)
     if due and (notified := await context.database.write(_notify, context, due)):
         log.info("clients_notified", jobs=notified)

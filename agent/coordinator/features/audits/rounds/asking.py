@@ -15,6 +15,7 @@ from agent.coordinator.features.audits import funds
 from agent.coordinator.features.audits.choosing import UNPROVEN_SEALED
 from agent.coordinator.features.audits.rounds import deciding
 from agent.coordinator.features.audits.rounds.auditors import independent, is_doubted, preferred
+from agent.coordinator.features.audits.settings import AuditSettings
 from agent.coordinator.features.audits.store import audits, canaries, files
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.operations.context import Connection, Context
@@ -23,6 +24,7 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.core.jobs import Cancel, Job, JobState
 from agent.core.matching import Restrictions
 from agent.core.nonces import lease_nonce, nonce_key
+from agent.sections import section_of
 from aitbc.canonical import canonical_json, sha256_hex
 
 BATCH: Final = 100
@@ -62,7 +64,7 @@ async def ask(context: Context) -> int:
 
 async def give_up(context: Context) -> None:
     """Cancel audit jobs that no auditor has claimed in time."""
-    created_before = context.clock() - context.settings.audits.wait_seconds
+    created_before = context.clock() - section_of(context.settings, AuditSettings).wait_seconds
     for job_id in await context.database.read(audits.unanswered, created_before, BATCH):
         await context.database.write(_cancel, job_id, context.clock())
 
@@ -90,7 +92,7 @@ def _ask(connection: Connection, context: Context, root: str, ids: NewIds, *, fi
     )
     if open_audit is None:
         return
-    now, settings = context.clock(), context.settings.audits
+    now, settings = context.clock(), section_of(context.settings, AuditSettings)
     source = jobs.find(connection, opinions[0].job_id)
     restrictions, auditors = independent(connection, context, opinions, now)
     recheck = ids.follow_up.number < settings.recheck_share

@@ -27,6 +27,7 @@ from agent.coordinator.features.audits.rules import (
     after_second_opinion,
     decide,
 )
+from agent.coordinator.features.audits.settings import AuditSettings
 from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.features.log.store import NewLeaf, queue
@@ -37,6 +38,7 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import ServiceUnavailable
 from agent.core.jobs import FINAL, JobState
 from agent.core.values.quantities import format_time
+from agent.sections import section_of
 from aitbc.leaves.verdict import LoggedOpinion, Sanction, comparison_sha256
 from aitbc.leaves.verdict import Verdict as LoggedVerdict
 from aitbc.receipts import receipt_id
@@ -151,7 +153,8 @@ def _collect(connection: Connection, context: Context, root: str, ids: FollowUp)
             answer = _answer_of(connection, audit, record) or unproven(MALFORMED)
             records.count_opinion(connection, context, audit, record, answer.verdict)
             return _answer(connection, context, opinions, audit, record.miner_id, answer, ids)
-        if audit.asked < context.settings.audits.attempts:  # of another auditor, if there is one
+        # Of another auditor, if there is one.
+        if audit.asked < section_of(context.settings, AuditSettings).attempts:
             audits.change(connection, audit.audit_id, status=audits.WAITING, auditor_id=record.miner_id)
             return []
         contested = any(other_audit.opinion not in (None, Verdict.UNPROVEN) for other_audit in opinions)
@@ -254,7 +257,7 @@ def _decide(
     # Asked only if it matters: an audit that is doubted waits for other auditors anyway.
     if others_can_audit and not is_doubted(opinions):
         others_can_audit = bool(independent(connection, context, opinions, now)[1])
-    recheck = ids.number < context.settings.audits.recheck_share
+    recheck = ids.number < section_of(context.settings, AuditSettings).recheck_share
     decision = decide(verdicts, recheck=recheck, others_can_audit=others_can_audit)
     if decision is None:
         audits.add(connection, root.another(AuditKind.THIRD, ids.audit_id, now))

@@ -13,6 +13,7 @@ from agent.coordinator.features.audits.rules import (
     Verdict,
     looking,
 )
+from agent.coordinator.features.audits.settings import AuditSettings
 from agent.coordinator.features.audits.store import audits, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.features.reputation.rules import WITHDRAWN
@@ -22,6 +23,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import jobs, locks
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.ledger import payment_id
+from agent.sections import section_of
 
 
 def count_opinion(
@@ -47,7 +49,7 @@ def count_opinion(
         miner_id=auditor_id,
         note=f"{audit.audit_id}: the opinion proves nothing",
         now=now,
-        keep=looking(usual, context.settings.audits.prefill_percent),
+        keep=looking(usual, section_of(context.settings, AuditSettings).prefill_percent),
     )
     # The pay was counted when the audit job was completed.
     less = MinerStatistics(earned=-forfeited)

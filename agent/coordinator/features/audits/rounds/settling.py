@@ -16,6 +16,7 @@ from agent.coordinator.features.audits.rules import (
     error_probability,
     is_proven,
 )
+from agent.coordinator.features.audits.settings import AuditSettings
 from agent.coordinator.features.audits.store import audits, canaries, proofs
 from agent.coordinator.features.audits.store.audits import AuditRecord
 from agent.coordinator.features.reputation.rules import SANCTION_WEIGHT, WITHDRAWN
@@ -24,6 +25,7 @@ from agent.coordinator.features.reputation.store.miner_stats import MinerStatist
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import locks
 from agent.core.values.quantities import from_units
+from agent.sections import section_of
 from aitbc.leaves.verdict import Sanction
 
 BATCH: Final = 100
@@ -33,7 +35,7 @@ log = structlog.get_logger()
 
 async def settle(context: Context) -> int:
     """Carry out what follows from decided audits. Return how many were examined."""
-    decided_before = context.clock() - context.settings.audits.second_opinion_seconds
+    decided_before = context.clock() - section_of(context.settings, AuditSettings).second_opinion_seconds
     roots = await context.database.read(audits.unsettled, decided_before, BATCH)
 
     async def follow(root: str) -> None:
@@ -59,7 +61,7 @@ def _settle(connection: Connection, context: Context, root: str) -> list[str]:
     if audit.verdict == Verdict.FAIL or audit.cause == UnprovenCause.REGISTRATION:
         sanctioned += _sanction_miner(connection, context, audit, now)
     sanctioned += _sanction_auditors(connection, context, opinions, now)
-    if context.settings.audits.enforce:
+    if section_of(context.settings, AuditSettings).enforce:
         if audit.verdict == Verdict.PASS:
             works = [Work(audit.miner_id, funds.VERDICTS, MinerStatistics(), success=True)]
             miner_stats.add(connection, works, now)
@@ -83,7 +85,7 @@ def _settle(connection: Connection, context: Context, root: str) -> list[str]:
 
 def _sanction_miner(connection: Connection, context: Context, audit: AuditRecord, now: float) -> list[str]:
     """Take the pay of all failed jobs of this kind, if together they prove that the miner returns wrong results."""
-    settings = context.settings.audits
+    settings = section_of(context.settings, AuditSettings)
     kind = AuditKind(audit.kind)
     locks.statistics(connection, [audit.miner_id])
     counts = proofs.find(connection, audit.miner_id, proofs.MINER, audit.service, audit.model).counts(kind)
@@ -132,7 +134,7 @@ def _sanction_auditors(
     connection: Connection, context: Context, opinions: list[AuditRecord], now: float
 ) -> list[str]:
     """Take back the pay for opinions that two others have refuted, if chance cannot explain the auditor's failures."""
-    settings = context.settings.audits
+    settings = section_of(context.settings, AuditSettings)
     decision = decision_of(opinions)
     odd_ones = () if decision is None else decision.odd_ones
     sanctioned = []

@@ -9,7 +9,9 @@ import typer
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.coordinator.features.browser.logins import DASHBOARD
+from agent.coordinator.features.browser.settings import BrowserSettings
 from agent.core.errors import ConfigurationError
+from agent.sections import section_of
 from aitbc import AITBCClient
 
 
@@ -22,7 +24,7 @@ def login(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             f"This agent has joined {agent.url}, and only that coordinator creates login links. Open {agent.url}{DASHBOARD} and "
             f"sign in with the owner's key, `miner_key` in {settings.agent_file}."
         )
-    if not settings.coordinator.dashboard:
+    if not section_of(settings.coordinator, BrowserSettings).dashboard:
         raise ConfigurationError("The dashboard is disabled. Set coordinator.dashboard to true.")
     with local_api.administrator(settings) as client:
         link = client.admin.create_login(account_id=_account(agent), miner_id=agent.miner_id, admin=True)

@@ -24,7 +24,9 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
+from agent.coordinator.features.browser.settings import BrowserSettings
 from agent.coordinator.operations.context import Context
+from agent.sections import section_of
 
 BUILT: Final = Path(__file__).parents[3] / "web" / "dist"
 PAGE: Final = "index.html"
@@ -160,7 +162,7 @@ async def _to_dashboard(_: Request) -> Response:
 
 def routes(context: Context) -> list[BaseRoute]:
     """Return the routes of the pages; none if the settings disable the dashboard."""
-    if not context.settings.dashboard:
+    if not section_of(context.settings, BrowserSettings).dashboard:
         return []
     direct = context.files.blobs.direct
     return [

@@ -11,10 +11,12 @@ from agent.coordinator.features.browser import sessions as operations
 from agent.coordinator.features.browser.answers import BrowserSession
 from agent.coordinator.features.browser.routes import cookies
 from agent.coordinator.features.browser.sessions import SessionRecord
+from agent.coordinator.features.browser.settings import BrowserSettings
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import AUDIENCE, errors
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, RequestBody
 from agent.core.errors import Forbidden, NotFound, Unauthorized
+from agent.sections import section_of
 from aitbc.answers import fields
 from aitbc.answers.fields import Answer
 
@@ -79,7 +81,9 @@ async def sign_in(
         secret, record = await operations.begin_with_link(context, body.token, current)
     else:
         secret, record = await operations.begin_with_key(context, body.key or "", current)
-    cookies.set_cookie(response, scope, secret, int(context.settings.session_seconds))
+    cookies.set_cookie(
+        response, scope, secret, int(section_of(context.settings, BrowserSettings).session_seconds)
+    )
     response.headers.update(_NOT_STORED)
     return _shown(record, secret)
 

@@ -13,25 +13,28 @@ from agent.coordinator.features.openai.responses.request import (
     ResponseToolName,
 )
 from agent.coordinator.features.openai.serving import submit
+from agent.coordinator.features.openai.settings import OpenAISettings
 from agent.coordinator.features.openai.submission import AnswerSubmission
 from agent.coordinator.features.openai.text import message_images
 from agent.coordinator.features.openai.text.message_content import References
 from agent.coordinator.features.openai.text.text_request import JsonObject, known_effort
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
+from agent.sections import section_of
 
 
 async def create(
     context: Context, caller: Caller, request: ResponseRequest, key: str | None
 ) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
+    usual = section_of(context.settings, OpenAISettings).answer_max_tokens
     limit, form = request.max_output_tokens, request.format
     parameters = {
         **request.sampling(),
         "messages": _messages(
             request, await message_images.references(context, caller, _images(request), "input")
         ),
-        "max_tokens": context.settings.answer_max_tokens if limit is None else limit,
+        "max_tokens": usual if limit is None else limit,
         "json_object": isinstance(form, JsonObject),
         "response_schema": form.schema_ if isinstance(form, ResponseSchema) else None,
         **_optional(request),

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 from agent.coordinator.features.openai import services
 from agent.coordinator.features.openai.neutral import Only
 from agent.coordinator.features.openai.serving import submit
+from agent.coordinator.features.openai.settings import OpenAISettings
 from agent.coordinator.features.openai.submission import AnswerSubmission
 from agent.coordinator.features.openai.text import message_content, message_images
 from agent.coordinator.features.openai.text.message_content import References
@@ -26,6 +27,7 @@ from agent.coordinator.features.openai.text.text_request import (
 )
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
+from agent.sections import section_of
 from runners.llm.request import MAX_PARTS, MAX_TEXT, MAX_TOOLS, ToolName
 
 
@@ -211,6 +213,7 @@ class ChatRequest(TextRequest):
 
 async def create(context: Context, caller: Caller, request: ChatRequest, key: str | None) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
+    usual = section_of(context.settings, OpenAISettings).answer_max_tokens
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     form = request.response_format
     urls = [url for message in request.messages for url in message.images]
@@ -220,7 +223,7 @@ async def create(context: Context, caller: Caller, request: ChatRequest, key: st
         **request.sampling(),
         "messages": [message.turn(images) for message in request.messages],
         # Clients expect a whole answer without naming a limit, but the job must have one, since it limits the price.
-        "max_tokens": context.settings.answer_max_tokens if limit is None else limit,
+        "max_tokens": usual if limit is None else limit,
         "json_object": isinstance(form, JsonObject),
         "response_schema": form.json_schema.schema_ if isinstance(form, JsonSchema) else None,
         **_optional(request),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -48,3 +48,6 @@ class AuditSettings(Section):
     """Average number of canaries that are submitted in a day, at random moments, if the operator has created any."""
     max_evidence: Bytes = Bytes("1Mi")
     """Maximum size of the evidence that a miner sends with a result for a later audit: the probabilities of 10,000 tokens."""
+
+
+SETTINGS: Final = {"coordinator.audits": AuditSettings}
