@@ -33,7 +33,7 @@ UNNAMED: Final = ""
 """Stands for each model that no miner names."""
 
 _Key: TypeAlias = str
-"""A preference without its first element, in digits, so that texts sort like it: several times as fast as tuples with decimals."""
+"""A preference without its first element, in digits, so that texts sort like it: several times as fast as tuples with decimals. The smallest is the best."""
 _PRICE_DIGITS: Final = 20
 _SLOTS_DIGITS: Final = 6
 _ID: Final = _PRICE_DIGITS + 2 + _SLOTS_DIGITS
@@ -314,18 +314,18 @@ class RankedMiners:
         if candidate is None or offer is None or offer.paused is not None:
             return {}
         slots, batches = self._free(candidate)
-        price = offer.unit_price
+        # A key is the price, two digits (does not join a batch, must load the model), the missing slots and the id. It is
+        # put together from these, because a new leader needs one for each order of each miner.
+        price, rest = _price_digits(offer.unit_price), _slots_digits(slots) + miner_id
         keys: dict[_Position, _Key] = {}
         if slots > 0:
-            keys[None] = _key(price, joins=False, absent=True, slots=slots, miner_id=miner_id)
+            keys[None] = price + "11" + rest
             for loaded in offer.loaded:
-                keys[loaded, False] = _key(price, joins=False, absent=False, slots=slots, miner_id=miner_id)
+                keys[loaded, False] = price + "10" + rest
         for (name, model), count in batches.items():
             if name == service and count > 0:
                 absent = model is not None and model not in offer.loaded
-                keys[model, absent and model not in offer.models] = _key(
-                    price, joins=True, absent=absent, slots=slots, miner_id=miner_id
-                )
+                keys[model, absent and model not in offer.models] = f"{price}0{absent:d}{rest}"
         return keys
 
     def _free(self, candidate: Candidate) -> tuple[int, Mapping[Batch, int]]:
@@ -407,10 +407,10 @@ def _price_digits(price: Decimal) -> str:
     return f"{to_units(price):0{_PRICE_DIGITS}d}"
 
 
-def _key(price: Decimal, *, joins: bool, absent: bool, slots: int, miner_id: str) -> _Key:
-    """Return the key of a miner; the smallest is the best. Of equal prices, the one with more slots comes first."""
-    remaining = 10**_SLOTS_DIGITS - 1 - slots
-    return f"{_price_digits(price)}{not joins:d}{absent:d}{remaining:0{_SLOTS_DIGITS}d}{miner_id}"
+@lru_cache(4096)
+def _slots_digits(slots: int) -> str:
+    """Return how many slots are missing to the most there can be. Of equal prices, the miner with more slots comes first."""
+    return f"{10**_SLOTS_DIGITS - 1 - slots:0{_SLOTS_DIGITS}d}"
 
 
 def _last_key(budget: Decimal) -> _Key:
