@@ -6,7 +6,6 @@ that model besides. For each kind of jobs, a search examines these orders only a
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,8 @@ from heapq import merge
 from itertools import chain, compress
 from operator import is_not
 from typing import Any, Final, TypeAlias
+
+from sortedcontainers import SortedList
 
 from agent.core.assignment import Share
 from agent.core.matching import UNRESTRICTED, Batch, Candidate, Waiting, fits
@@ -27,8 +28,6 @@ MAX_SUITABLE: Final = 1000
 """How many suitable miners a search remembers; it examines those that follow again when they are needed."""
 MIN_CHANGES: Final = 1000
 """How many changes of miners are known, besides as many as there are miners."""
-MANY: Final = 100
-"""From how many changed miners on an order is sorted again: moving one in a long list takes as long as a hundredth of that."""
 UNNAMED: Final = ""
 """Stands for each model that no miner names."""
 
@@ -42,57 +41,35 @@ _Position: TypeAlias = tuple[str | None, bool] | None
 """An order of a service: that of a model, and whether it must be downloaded; None for the order of all miners with a free slot."""
 
 
-class _Order:
-    """Keys of miners, the best first."""
-
-    def __init__(self) -> None:
-        self.keys: list[_Key] = []
-
-    def change(self, former: Sequence[_Key], present: Sequence[_Key]) -> None:
-        """Replace keys."""
-        if len(former) + len(present) > MANY:
-            replaced = set(former)
-            self.keys = [key for key in self.keys if key not in replaced]
-            self.keys += present
-            self.keys.sort()
-            return
-        for key in former:
-            del self.keys[bisect_left(self.keys, key)]
-        for key in present:
-            insort(self.keys, key)
-
-
 class _Service:
     """The orders of a service's miners. Those in `stale` have changed."""
 
     def __init__(self, miner_ids: Iterable[str]) -> None:
         self.stale = set(miner_ids)
-        self.orders: defaultdict[_Position, _Order] = defaultdict(_Order)
-        self._keys: dict[str, dict[_Position, _Key]] = {}
+        self.orders: defaultdict[_Position, SortedList[_Key]] = defaultdict(SortedList)
+        # By position and then by miner: a few large dictionaries of texts, which the garbage collector need not visit.
+        self._keys: defaultdict[_Position, dict[str, _Key]] = defaultdict(dict)
 
-    def refresh(self, keys_of: Callable[[str], dict[_Position, _Key]]) -> None:
+    def refresh(self, keys_of: Callable[[str], Iterable[tuple[_Position, _Key]]]) -> None:
         """Move the miners that have changed to their present positions."""
-        former, present = defaultdict(list), defaultdict(list)
+        for position, keys in self._keys.items():
+            for miner_id in self.stale & keys.keys():
+                self.orders[position].remove(keys.pop(miner_id))
+        added: defaultdict[_Position, list[_Key]] = defaultdict(list)
         for miner_id in self.stale:
-            for position, key in self._keys.pop(miner_id, {}).items():
-                former[position].append(key)
-            if keys := keys_of(miner_id):
-                self._keys[miner_id] = keys
-                for position, key in keys.items():
-                    present[position].append(key)
-        for position in former.keys() | present.keys():
-            self.orders[position].change(former[position], present[position])
-            if not self.orders[position].keys:
-                del self.orders[position]
+            for position, key in keys_of(miner_id):
+                self._keys[position][miner_id] = key
+                added[position].append(key)
+        for position, position_keys in added.items():
+            # All at once, which sorts a new leader's miners instead of adding them one by one.
+            self.orders[position].update(position_keys)
+        for position in [position for position, order in self.orders.items() if not order]:
+            del self.orders[position], self._keys[position]
         self.stale.clear()
 
     def key(self, miner_id: str, position: _Position) -> _Key | None:
-        """Return the key of a miner in an order."""
-        return self._keys.get(miner_id, {}).get(position)
-
-    def positions(self, miner_id: str) -> Iterable[_Position]:
-        """Return the orders in which a miner stands."""
-        return self._keys.get(miner_id, {})
+        """Return the key of a miner in an order, or None if it does not stand there."""
+        return self._keys[position].get(miner_id) if position in self._keys else None
 
 
 class _Walk:
@@ -102,38 +79,37 @@ class _Walk:
         self.position = position
         self.examined = 0
         self._reached: _Key | None = None
-        self._suitable: list[_Key] = []
+        self._suitable: SortedList[_Key] = SortedList()
         self._keys: dict[str, _Key] = {}
 
-    def suitable(self, order: _Order, budget: Decimal | None, suits: Callable[[str], bool]) -> Iterator[_Key]:
+    def suitable(
+        self, order: SortedList[_Key], budget: Decimal | None, suits: Callable[[str], bool]
+    ) -> Iterator[_Key]:
         """Yield the keys of the suitable miners with a price of at most `budget`, the best first."""
         limit = None if budget is None else _last_key(budget)
         for key in self._suitable:
             if limit is not None and key > limit:
                 return
             yield key
-        keys = order.keys
         # By the key and not by a number, because miners may have joined and left since.
-        start = 0 if self._reached is None else bisect_right(keys, self._reached)
-        for index in range(start, len(keys)):
-            key = keys[index]
+        for key in order.irange(self._reached, inclusive=(False, True)):
             if limit is not None and key > limit:
                 return
             self._reached = key
             self.examined += 1
             miner_id = key[_ID:]
             if suits(miner_id):
-                self._suitable.append(key)
+                self._suitable.add(key)
                 self._keys[miner_id] = key
                 yield key
 
     def change(self, miner_id: str, key: _Key | None, suits: Callable[[str], bool]) -> None:
         """Note that a miner has changed. `key` is its present one in the order."""
         if (former := self._keys.pop(miner_id, None)) is not None:
-            del self._suitable[bisect_left(self._suitable, former)]
+            self._suitable.remove(former)
         if key is None or self._reached is None or key > self._reached or not suits(miner_id):
             return
-        insort(self._suitable, key)
+        self._suitable.add(key)
         self._keys[miner_id] = key
         # The worst half is forgotten and the walk goes back to there, so that nothing between is skipped.
         if len(self._suitable) > MAX_SUITABLE:
@@ -292,7 +268,7 @@ class RankedMiners:
                 if absent is not download or (absent and not offer.downloadable):
                     return False
                 # It stands in the order of the model too, where its better position counts.
-                if (model, False) in service.positions(miner_id) or near in service.positions(miner_id):
+                if service.key(miner_id, (model, False)) or service.key(miner_id, near):
                     return False
             return fits(job, candidate, now)
 
@@ -307,26 +283,24 @@ class RankedMiners:
             service.refresh(lambda miner_id: self._keys(miner_id, name))
         return service
 
-    def _keys(self, miner_id: str, service: str) -> dict[_Position, _Key]:
-        """Return the keys of a miner in the orders of a service."""
+    def _keys(self, miner_id: str, service: str) -> Iterator[tuple[_Position, _Key]]:
+        """Yield the orders of a service in which a miner stands, with its keys there."""
         candidate = self._present.get(miner_id) if miner_id in self._open else None
         offer = None if candidate is None else candidate.services.get(service)
         if candidate is None or offer is None or offer.paused is not None:
-            return {}
+            return
         slots, batches = self._free(candidate)
         # A key is the price, two digits (does not join a batch, must load the model), the missing slots and the id. It is
         # put together from these, because a new leader needs one for each order of each miner.
         price, rest = _price_digits(offer.unit_price), _slots_digits(slots) + miner_id
-        keys: dict[_Position, _Key] = {}
+        joinable = [model for (name, model), count in batches.items() if name == service and count > 0]
         if slots > 0:
-            keys[None] = price + "11" + rest
-            for loaded in offer.loaded:
-                keys[loaded, False] = price + "10" + rest
-        for (name, model), count in batches.items():
-            if name == service and count > 0:
-                absent = model is not None and model not in offer.loaded
-                keys[model, absent and model not in offer.models] = f"{price}0{absent:d}{rest}"
-        return keys
+            yield None, price + "11" + rest
+            for loaded in offer.loaded.difference(joinable):
+                yield (loaded, False), price + "10" + rest
+        for model in joinable:
+            absent = model is not None and model not in offer.loaded
+            yield (model, absent and model not in offer.models), f"{price}0{absent:d}{rest}"
 
     def _free(self, candidate: Candidate) -> tuple[int, Mapping[Batch, int]]:
         share = self._shares.get(candidate.miner_id)
