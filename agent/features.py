@@ -20,6 +20,8 @@ from types import ModuleType
 from typing import Final
 
 FEATURES: Final = (
+    "receipts",
+    "services",
     "accounts",
     "labels",
     "job_logs",

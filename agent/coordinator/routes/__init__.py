@@ -11,8 +11,6 @@ from agent.coordinator.routes import (
     metrics,
     miner_session,
     miners,
-    receipts,
-    services,
 )
 
 # The framework ignores this warning about its own fields where it builds them, but they are built later: at their first use.
@@ -21,8 +19,6 @@ warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
 # Routers are tried in this order, so the most used come first.
 ROUTERS = (
     jobs.router,
-    receipts.router,
-    services.router,
     artifacts.router,
     health.router,
     miners.router,

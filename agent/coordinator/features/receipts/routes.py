@@ -7,10 +7,10 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, TypeAdapter
 
+from agent.coordinator.features.receipts import receipts
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.plain import json_answer, plainly
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import receipts
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, any_caller
 from agent.core.errors import JobNotCompleted, JobNotFound
 from aitbc.answers import fields

@@ -1,0 +1,1 @@
+"""Receipts for those whom they concern, and their verification."""

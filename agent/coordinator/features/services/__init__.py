@@ -1,0 +1,1 @@
+"""One call for each service, beside `POST /v1/jobs`."""
