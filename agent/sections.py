@@ -43,11 +43,17 @@ Currency = Annotated[str, Field(pattern=r"^[A-Za-z0-9.]{1,12}$", examples=["EUR"
 
 
 class WordedText(str):
-    """A text of a certain form. The pages of the settings describe it in `words`, and show a `sample` in TOML."""
+    """A text of a certain form. The pages of the settings describe it in `words` with its `unit`, and show a `sample` in TOML."""
 
     __slots__ = ()
     words: ClassVar[str]
     sample: ClassVar[str]
+    unit: ClassVar[str] = ""
+
+    @classmethod
+    def similar(cls, value: Any) -> str | None:  # noqa: ARG003 - for subclasses that can guess
+        """Return the text that an invalid value most likely stands for, or None."""
+        return None
 
 
 class Section(BaseModel, defer_build=True):

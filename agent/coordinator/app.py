@@ -9,9 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse, Response
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from agent import __version__
@@ -29,12 +28,11 @@ from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
 from agent.coordinator.http.hosts import Hosts
 from agent.coordinator.http.middleware import API_MOUNT, Failures, Paths, RequestIds
-from agent.coordinator.http.rate_limits import RateLimits
-from agent.coordinator.installed import FEATURES, METRICS, open_blobs, open_cluster, open_database
-from agent.coordinator.openapi.document import all_routers, document, guard_of, routes
+from agent.coordinator.http.plain import declarations
+from agent.coordinator.installed import FEATURES, METRICS, ROUTERS, open_blobs, open_cluster, open_database
 from agent.coordinator.operations.caches import Caches
 from agent.coordinator.operations.context import Catalogue, Context, Features, Files, HealthState, Monitoring
-from agent.coordinator.routes import OPERATORS_ROUTERS
+from agent.coordinator.routes._callers import guard_of
 from agent.coordinator.secret_file import load_secret
 from agent.coordinator.signer import Signer, load_signer
 from agent.coordinator.store.database import Database
@@ -56,8 +54,6 @@ CROSS_ORIGIN: Final[dict[str, Any]] = {
             "ETag",
             "Location",
             "Preference-Applied",
-            "RateLimit",
-            "RateLimit-Policy",
             "Retry-After",
             "X-Job-ID",
             "X-Request-ID",
@@ -173,8 +169,8 @@ def build_app(context: Context) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.context = context
-    for router in (_api(), *OPERATORS_ROUTERS):
-        app.router.routes.extend(router.routes)
+    app.state.routers = ROUTERS
+    app.router.routes.extend(_api().routes)
     app.mount(API_MOUNT, _api())
     for feature in FEATURES:
         if feature.pages is not None:
@@ -183,10 +179,9 @@ def build_app(context: Context) -> FastAPI:
     # Each middleware runs before those that are added above it.
     limits = [limit for feature in FEATURES for limit in feature.body_limits]
     app.add_middleware(Bodies, context=context, guarded=_guarded(), limits=limits)
-    app.add_middleware(RateLimits, context=context)
     for feature in FEATURES:
         for middleware in feature.middleware:
-            app.add_middleware(middleware)
+            app.add_middleware(middleware, context)
     app.add_middleware(Failures)
     # Without any, the framework's handler is left out, so that other origins get no permission at all.
     if context.settings.cors_origins:
@@ -203,11 +198,9 @@ def build_app(context: Context) -> FastAPI:
 @cache
 def _api() -> APIRouter:
     """Return the routes of the API. They are not included but shared: the framework would analyse them for each inclusion."""
-    declared = [route for router in all_routers() for route in router.routes]
+    routes = [route for router in ROUTERS for route in router.routes]
     # A literal path takes precedence over one with a parameter, also over that of a router that is tried earlier.
-    api = APIRouter(routes=sorted(declared, key=lambda route: "{" in getattr(route, "path", "")))
-    api.add_route("/v1/openapi.json", _describe)
-    return api
+    return APIRouter(routes=sorted(routes, key=lambda route: "{" in getattr(route, "path", "")))
 
 
 @cache
@@ -215,10 +208,6 @@ def _guarded() -> Sequence[Guarded]:
     """Return the routes that refuse a body without a key."""
     return tuple(
         Guarded(route.path_regex, frozenset(route.methods or ()), guard.check)
-        for _, route in routes()
+        for route in declarations(ROUTERS)
         if (guard := guard_of(route))
     )
-
-
-async def _describe(_: Request) -> Response:
-    return JSONResponse(document())

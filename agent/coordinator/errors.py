@@ -14,9 +14,9 @@ from fastapi.responses import Response
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from agent.coordinator.http.middleware import API_MOUNT
-from agent.coordinator.openapi.document import allowed
 from agent.core.errors import (
     ApiError,
     MethodNotAllowed,
@@ -59,7 +59,7 @@ def map_errors(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if status == MethodNotAllowed.status:
             # The framework lists the methods of only one route, but a path may have several.
-            headers["Allow"] = allowed(request.url.path.removeprefix(API_MOUNT)) or headers.get("Allow", "")
+            headers["Allow"] = _allowed(request) or headers.get("Allow", "")
         return _error(request, status, code, message, {}, headers)
 
     @app.exception_handler(UnicodeEncodeError)
@@ -76,6 +76,18 @@ def map_errors(app: FastAPI) -> None:
         return _error(
             request, ValidationFailed.status, ValidationFailed.code, "The request is not valid.", fields
         )
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of the request's path, as in the header `Allow`."""
+    path = request.url.path.removeprefix(API_MOUNT)
+    methods: dict[str, set[str]] = {}
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.path_regex.match(path):
+            methods.setdefault(route.path_format, set()).update(route.methods or ())
+    # A literal path takes precedence over one with a parameter.
+    literal = min(methods, key=lambda template: template.count("{"), default="")
+    return ", ".join(sorted(methods.get(literal, ())))
 
 
 def _fields(request: Request, errors: Sequence[Any]) -> dict[str, str]:

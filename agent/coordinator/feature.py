@@ -80,15 +80,15 @@ class Feature:
     can use the database. They return None if it is not theirs, and raise `ConfigurationError` if it must not or cannot be used.
     A replica that begins to lead calls `begin`, and then runs the tasks and the part. `read_metrics` returns those metrics that are declared with `read`.
     `health` are the names of what `check_health` returns: parts of the health, and which of them are well. `aitbc-agent fsck` calls `examine`.
-    `pages` returns routes that are not part of the API, `middleware` are ASGI applications around another one. Pages of other origins may read the `exposed_headers`.
-    `credentials` find what identifies the caller of a request that has no key.
+    `pages` returns routes that are not part of the API, `middleware` are ASGI applications around another one, and around the middleware of earlier features.
+    Pages of other origins may read the `exposed_headers`. `credentials` find what identifies the caller of a request that has no key.
     """
 
     name: str
     after: tuple[str, ...] = ()
     """Features that come earlier in the list, if there are any of these names: their hooks run first."""
     routers: tuple[APIRouter, ...] = ()
-    middleware: tuple[Callable[[ASGIApp], ASGIApp], ...] = ()
+    middleware: tuple[Callable[[ASGIApp, Context], ASGIApp], ...] = ()
     exposed_headers: tuple[str, ...] = ()
     credentials: tuple[ReadCredential, ...] = ()
     body_limits: tuple[BodyLimit, ...] = ()

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Final, ParamSpec, TypeVar
 
 from agent import features
-from agent.coordinator import hooks, metrics
+from agent.coordinator import hooks, metrics, routes
 from agent.coordinator.blobs.choice import open_directory
 from agent.coordinator.blobs.store import BlobStore
 from agent.coordinator.cluster import Alone, Cluster, Installation
@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 FEATURES: Final[tuple[Feature, ...]] = tuple(module.FEATURE for module in features.modules("feature"))
 """The features, in the order of the list."""
+
+ROUTERS: Final = (*routes.ROUTERS, *(router for feature in FEATURES for router in feature.routers))
+"""The routers of the API, in the order in which they are tried."""
 
 METRICS: Final = (*metrics.METRICS, *(metric for feature in FEATURES for metric in feature.metrics))
 """All metrics of the coordinator."""

@@ -1,4 +1,4 @@
-"""The coordinator's metrics (docs/reference/metrics.md). Labels have few values: no ids, no names that clients choose."""
+"""The coordinator's metrics that are updated while it runs (docs/reference/metrics.md). Labels have few values: no ids, no names that clients choose."""
 
 from __future__ import annotations
 
@@ -19,17 +19,6 @@ REQUEST_SECONDS: Final = Metric(
     "aitbc_coordinator_http_request_duration_seconds", "histogram",
     "Time from a request to the first byte of its answer. Long polls, `Prefer: wait` and held answers include their waiting time.",
     ("route", "method"), _QUICK,
-)  # fmt: skip
-RATE_LIMITED: Final = Metric(
-    "aitbc_coordinator_rate_limited_requests_total", "counter", "Requests that were answered 429, by policy.", ("policy",)
-)  # fmt: skip
-CONNECTIONS: Final = Metric(
-    "aitbc_coordinator_connections", "gauge", "Open connections: with_key after a request with a valid key, otherwise without_key.",
-    ("kind",), read=True,
-)  # fmt: skip
-CONNECTIONS_LIMIT: Final = Metric(
-    "aitbc_coordinator_connections_limit", "gauge", "Maximum number of connections, from the settings and the process's limit on open files.",
-    read=True,
 )  # fmt: skip
 CONNECTIONS_CLOSED: Final = Metric(
     "aitbc_coordinator_connections_closed_total", "counter",
@@ -66,48 +55,7 @@ BATCH_WRITES: Final = Metric(
     "aitbc_coordinator_database_batch_writes", "histogram", "Writes that shared one transaction.", (), (1, 2, 4, 8, 16, 32, 64, 128, 256)
 )  # fmt: skip
 
-JOBS: Final = Metric(
-    "aitbc_coordinator_jobs", "gauge", "Jobs by state and service. A running job has a valid lease.", ("service", "state"), read=True
-)  # fmt: skip
-SUBMITTED: Final = Metric(
-    "aitbc_coordinator_jobs_submitted_total", "counter", "Jobs submitted, by service. Not reset by a restart.", ("service",), read=True
-)  # fmt: skip
-FINISHED: Final = Metric(
-    "aitbc_coordinator_jobs_finished_total", "counter",
-    "Jobs ended, by service and outcome (completed, failed, cancelled). Not reset by a restart.", ("service", "outcome"), read=True,
-)  # fmt: skip
-OLDEST_SECONDS: Final = Metric(
-    "aitbc_coordinator_queue_oldest_age_seconds", "gauge", "Age of the oldest job that a miner could claim; 0 if there is none.", read=True
-)  # fmt: skip
-QUEUE: Final = Metric(
-    "aitbc_coordinator_queue_jobs", "gauge", "Jobs that a miner could claim now: submitted, with all files uploaded.", read=True
-)  # fmt: skip
-MINERS: Final = Metric(
-    "aitbc_coordinator_miners", "gauge",
-    "Miners by state: online (seen recently), paused (online, but accepting no jobs), offline.", ("state",), read=True,
-)  # fmt: skip
-SUBSCRIBERS: Final = Metric(
-    "aitbc_coordinator_feed_subscribers", "gauge", "Open streams: WebSockets, server-sent events and held answers.", read=True
-)  # fmt: skip
-WRITES_WAITING: Final = Metric(
-    "aitbc_coordinator_database_queued_writes", "gauge", "Writes queued for the writer.", read=True
-)  # fmt: skip
-LEADS: Final = Metric(
-    "aitbc_coordinator_leads", "gauge", "1 on the replica that leads: it alone matches jobs with miners. A coordinator without replicas leads.", read=True
-)  # fmt: skip
-UNWRITABLE: Final = Metric(
-    "aitbc_coordinator_database_unwritable", "gauge", "1 while writes fail, e.g. because the disk is full.", read=True
-)  # fmt: skip
-ARTIFACT_BYTES: Final = Metric(
-    "aitbc_coordinator_artifacts_bytes", "gauge", "Bytes of artifacts, large specifications and unfinished uploads, as counted towards accounts' quotas.", read=True
-)  # fmt: skip
-DISK_FREE_BYTES: Final = Metric(
-    "aitbc_coordinator_disk_free_bytes", "gauge", "Free space on the disk of the database and the artifacts.", read=True
-)  # fmt: skip
-DISK_BYTES: Final = Metric("aitbc_coordinator_disk_size_bytes", "gauge", "Size of that disk.", read=True)
-
 METRICS: Final = (
-    REQUESTS, REQUEST_SECONDS, RATE_LIMITED, REFUSED, CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_CLOSED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
-    QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE, LEADS,
-    ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES,
+    REQUESTS, REQUEST_SECONDS, CONNECTIONS_CLOSED, REFUSED, CLAIMED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED, REGISTRATIONS,
+    COMMIT_SECONDS, BATCH_WRITES,
 )  # fmt: skip

@@ -22,7 +22,6 @@ from agent.settings.artifact_store import ArtifactSettings
 from agent.settings.coordinator import (
     CoordinatorSettings,
     DatabaseSettings,
-    RateLimitSettings,
 )
 from agent.settings.description import Setting, describe, sections
 from agent.settings.explaining import Known, explain
@@ -35,7 +34,6 @@ __all__ = [
     "InvalidSettings",
     "LogSettings",
     "Origin",
-    "RateLimitSettings",
     "SettingError",
     "Settings",
     "SettingsReading",

@@ -8,14 +8,13 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Final
 
-from agent.core.rates import Rate
 from agent.core.values.near_names import nearest
 from agent.core.values.quantities import Bytes, Money, parse_money
+from agent.sections import WordedText
 from agent.settings.description import Setting, written
 
 _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)(?:b|bytes?)?\s*", re.IGNORECASE)
 _SPAN: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
-_CALLS: Final = re.compile(r"\s*(\d+)\s*(?:/|per|a)\s*([a-z]+)\s*", re.IGNORECASE)
 _SECONDS: Final = {
     "s": 1,
     "sec": 1,
@@ -45,6 +44,12 @@ def correction(setting: Setting, value: Any) -> str | None:
         return None if near is None else written(near)
     if form.unit == "seconds" and isinstance(value, str):
         return _seconds(value)
+    worded = next(
+        (kind for kind in form.types if isinstance(kind, type) and issubclass(kind, WordedText)), None
+    )
+    if worded is not None:
+        similar = worded.similar(value)
+        return None if similar is None else written(similar)
     return next((guess(value) for kind, guess in _GUESSES if kind in form.types), None)
 
 
@@ -79,16 +84,6 @@ def _money(value: Any) -> str | None:
     return None
 
 
-def _rate(value: Any) -> str | None:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return written(f"{value} per minute")
-    match = _CALLS.fullmatch(str(value))
-    seconds = _unit(match[2]) if match else None
-    if match is None or seconds is None or int(match[1]) == 0:
-        return None
-    return written(f"{int(match[1])} per {seconds} seconds")
-
-
 def _seconds(value: str) -> str | None:
     match = _SPAN.fullmatch(value)
     if match is None:
@@ -113,7 +108,7 @@ def _text(value: Any) -> str | None:
 
 
 _GUESSES: Final[tuple[tuple[type, Callable[[Any], str | None]], ...]] = (
-    (bool, _boolean), (Bytes, _size), (Money, _money), (dict, _money), (Rate, _rate), (str, _text),
+    (bool, _boolean), (Bytes, _size), (Money, _money), (dict, _money), (str, _text),
 )  # fmt: skip
 
 

@@ -25,7 +25,6 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from agent.core.rates import Rate
 from agent.core.values.quantities import Bytes, Money
 from agent.sections import HIDDEN, WordedText
 
@@ -275,7 +274,6 @@ _PLAIN: Final[dict[Any, Form]] = {
     bool: Form("true or false", "true"),
     Bytes: Form("size", '"8Gi"', "bytes"),
     Money: Form("money", '"0.10"', "credits"),
-    Rate: Form("rate", '"600 per minute"', "calls per time"),
     Path: Form("path", '"/path/to/it"'),
     int: Form("whole number", "1"),
     float: Form("number", "1.5"),
@@ -289,7 +287,7 @@ def _plain(kind: Any, metadata: list[Any], name: str) -> Form:
         inner = ", ".join(kind.model_fields)
         return Form(f"table with {inner}", "{ ... }", types=(dict,), table=kind)
     if isinstance(kind, type) and issubclass(kind, WordedText):
-        return Form(kind.words, kind.sample, types=(kind,))
+        return Form(kind.words, kind.sample, kind.unit, types=(kind,))
     form = _PLAIN.get(kind)
     if form is None:
         # A new type must not appear in the reference without words; a test describes all settings.

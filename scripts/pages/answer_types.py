@@ -14,7 +14,8 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
-from agent.coordinator.openapi.document import document
+from agent.coordinator.features.reference.routes.document import document
+from agent.coordinator.installed import ROUTERS
 
 Json = dict[str, Any]
 
@@ -37,7 +38,7 @@ UNUSED: Final = ("example", "examples", "pattern", "format", "minimum", "maximum
 
 def main() -> None:
     """Write the file."""
-    TARGET.write_text(HEADER + _types(_schemas(document())), encoding="utf-8")
+    TARGET.write_text(HEADER + _types(_schemas(document(ROUTERS))), encoding="utf-8")
 
 
 def _schemas(api: Json) -> Json:

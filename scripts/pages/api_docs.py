@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
-from agent.coordinator.openapi.declare import AUDIENCE, ERROR_CODES, EVENT_STREAM
-from agent.coordinator.openapi.document import ALWAYS, document
+from agent.coordinator.features.reference.routes.document import ALWAYS, document
+from agent.coordinator.installed import ROUTERS
+from agent.coordinator.routes._declare import AUDIENCE, ERROR_CODES, EVENT_STREAM
 from agent.core.errors import answerable
 from generated import NOTE, REFERENCE, linked, publish
 
@@ -25,7 +26,7 @@ DEPTH: Final = 4
 
 def main() -> int:
     """Return the exit status."""
-    return publish({REFERENCE / "api.md": linked(render(document()))})
+    return publish({REFERENCE / "api.md": linked(render(document(ROUTERS)))})
 
 
 def render(api: Json) -> str:

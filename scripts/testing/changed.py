@@ -53,7 +53,7 @@ PRELOADED: Final = ROOT / "tests/support/workers.py"
 ASSEMBLY: Final = frozenset(
     {
         "agent.cli", "agent.cli.__main__", "agent.cli.application", "agent.coordinator.app", "agent.coordinator.background", "agent.coordinator.installed",
-        "agent.coordinator.job_fields", "agent.coordinator.openapi.document", "agent.coordinator.routes", "runners.host", "runners.registry",
+        "agent.coordinator.job_fields", "agent.coordinator.features.reference.routes.document", "agent.coordinator.routes", "runners.host", "runners.registry",
         "support.agents", "support.server",
     }
 )  # fmt: skip

@@ -55,7 +55,7 @@ JOB: Final = ("tests/acceptance/one_agent/test_first_light.py::test_a_video_is_t
 """Starts an agent as an owner does, and runs a job of a client on it."""
 
 TELLING: Final = (
-    "tests/contract/http/test_metrics.py",
+    "tests/features/prometheus/test_prometheus.py",
     "tests/contract/jobs/test_conformance.py",
     "tests/contract/jobs/test_job_data.py",
     "tests/contract/market/test_wallet.py",

@@ -13,9 +13,11 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from agent.coordinator.openapi.declare import AUDIENCE
-from agent.coordinator.openapi.document import all_routers, document
-from agent.coordinator.openapi.examples import NoExampleError, example_of
+from agent.coordinator.features.reference.examples import NoExampleError, example_of
+from agent.coordinator.features.reference.routes.document import document
+from agent.coordinator.http.plain import declarations
+from agent.coordinator.installed import ROUTERS
+from agent.coordinator.routes._declare import AUDIENCE
 from agent.core.errors import answerable
 from runners import registry
 from support.features import all_installed
@@ -26,10 +28,11 @@ METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
 BODILESS = ("204", "304", "307")
 
 Operation = dict[str, Any]
+DOCUMENT = document(ROUTERS)
 
 
 def operations() -> Iterator[tuple[str, Operation]]:
-    for path, item in document()["paths"].items():
+    for path, item in DOCUMENT["paths"].items():
         for method in METHODS:
             if method in item:
                 yield f"{method.upper()} {path}", item[method]
@@ -37,7 +40,7 @@ def operations() -> Iterator[tuple[str, Operation]]:
 
 def answers(operation: Operation) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each answer with its status; references are resolved."""
-    shared = document()["components"]["responses"]
+    shared = DOCUMENT["components"]["responses"]
     for status, answer in operation["responses"].items():
         yield status, shared[answer["$ref"].rpartition("/")[2]] if "$ref" in answer else answer
 
@@ -53,17 +56,14 @@ def json_contents() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def validator(schema: dict[str, Any]) -> Draft202012Validator:
     """A validator for a schema with references into the document."""
-    resource = Resource(contents=document(), specification=DRAFT202012)
+    resource = Resource(contents=DOCUMENT, specification=DRAFT202012)
     registry = Registry().with_resource("urn:openapi", resource)
     absolute = json.loads(json.dumps(schema).replace('"#/components/', '"urn:openapi#/components/'))
     return Draft202012Validator(absolute, registry=registry)
 
 
 CALLS = sorted(
-    f"{method} {route.path_format}"  # type: ignore[attr-defined] # it has methods
-    for router in all_routers()
-    for route in router.routes
-    for method in getattr(route, "methods", None) or ()
+    f"{method} {route.path_format}" for route in declarations(ROUTERS) for method in route.methods or ()
 )
 """From the routes: the document could omit one."""
 
@@ -76,7 +76,7 @@ def named(schema: dict[str, Any]) -> set[str]:
 
 def test_every_call_is_described() -> None:
     """With a summary, a description, a described group, its audience, and the meaning of every answer and parameter."""
-    described = {tag["name"]: tag["description"] for tag in document()["tags"]}
+    described = {tag["name"]: tag["description"] for tag in DOCUMENT["tags"]}
     for call, operation in operations():
         assert operation["summary"], call
         assert operation["description"], call
@@ -98,7 +98,7 @@ def test_every_body_has_a_model_and_an_example() -> None:
 
 def check_bodies(call: str, operation: Operation) -> None:
     """The model has a name and is not an arbitrary object; an answer without a body has a matching status."""
-    schemas = document()["components"]["schemas"]
+    schemas = DOCUMENT["components"]["schemas"]
     bodies = [(f"{call} request", operation.get("requestBody"))]
     bodies += [(f"{call} {status}", answer) for status, answer in answers(operation)]
     for part, body in bodies:
@@ -182,11 +182,11 @@ def test_calls_without_a_key_are_those_of_the_reference() -> None:
 
 def test_every_schema_is_valid() -> None:
     """JSON Schema, draft 2020-12, without dangling references."""
-    for name, schema in document()["components"]["schemas"].items():
+    for name, schema in DOCUMENT["components"]["schemas"].items():
         Draft202012Validator.check_schema(schema)
         validator(schema).is_valid({})
         for reference in re.findall(r'"\$ref": "(.*?)"', json.dumps(schema)):
-            assert reference.rpartition("/")[2] in document()["components"]["schemas"], name
+            assert reference.rpartition("/")[2] in DOCUMENT["components"]["schemas"], name
 
 
 def test_every_example_is_valid() -> None:
@@ -251,7 +251,7 @@ def test_every_error_of_the_reference_can_be_answered() -> None:
     known = {code: kind.status for code, kind in answerable().items()}
     rows = re.findall(r"^\| `([A-Z_]+)` \| .*? \| (\d{3}) \|$", text, flags=re.MULTILINE)
     assert rows
-    codes = document()["components"]["responses"]
+    codes = DOCUMENT["components"]["responses"]
     for code, status in rows:
         assert known.get(code) == int(status), code
         assert code in codes
@@ -259,12 +259,12 @@ def test_every_error_of_the_reference_can_be_answered() -> None:
 
 def test_a_service_call_documents_its_input() -> None:
     """The runner's input and the job options."""
-    schemas = document()["components"]["schemas"]
+    schemas = DOCUMENT["components"]["schemas"]
     for runner in registry.installed().values():
         definition = runner.definition
         if definition.route is None:
             continue
-        body = document()["paths"][f"/v1/services/{definition.route}"]["post"]["requestBody"]
+        body = DOCUMENT["paths"][f"/v1/services/{definition.route}"]["post"]["requestBody"]
         name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         expected = {
             *definition.input_model.model_fields,

@@ -8,15 +8,10 @@ from typing import Any
 
 from fastapi.dependencies.models import Dependant
 
-from agent.coordinator.http.plain import declaration
-from agent.coordinator.openapi.document import all_routers
+from agent.coordinator.http.plain import declarations
+from agent.coordinator.installed import ROUTERS
 
-ROUTES = [
-    declared
-    for router in all_routers()
-    for route in router.routes
-    if (declared := declaration(route)) is not None
-]
+ROUTES = list(declarations(ROUTERS))
 
 
 def called(dependant: Dependant) -> Iterator[Callable[..., Any]]:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from agent.coordinator.features.rate_limits.settings import RateLimitSettings
 from agent.core.errors import ConfigurationError
-from agent.core.rates import Rate
+from agent.sections import section_of
 from agent.settings import Settings, known_keys, load_settings
 from runners.extras import extra_command
 
@@ -142,7 +143,7 @@ def test_an_unknown_flag_is_refused(tmp_path: Path) -> None:
 def test_a_rate_may_be_set_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """As text, as docs/reference/settings.md shows it; other variables for lists and tables are JSON."""
     monkeypatch.setenv("AITBC_COORDINATOR__RATE_LIMITS__CLIENT", "600 per minute")
-    assert load_settings().coordinator.rate_limits.client == Rate(600, 60)
+    assert section_of(load_settings().coordinator, RateLimitSettings).client.seconds == 60
     monkeypatch.setenv("AITBC_COORDINATOR__RATE_LIMITS__CLIENT", "600")
     with pytest.raises(
         ConfigurationError, match='Write AITBC_COORDINATOR__RATE_LIMITS__CLIENT="600 per minute"'

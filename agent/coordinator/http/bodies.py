@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.coordinator.http import credentials
 from agent.coordinator.http.large_json import MAX_VALUES
 from agent.coordinator.http.middleware import API_MOUNT, answer_error
 from agent.coordinator.metrics import REFUSED
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
-from agent.core.errors import ApiError, PayloadTooLarge
+from agent.core.errors import ApiError, PayloadTooLarge, Unauthorized
 from agent.settings.coordinator import CoordinatorSettings
 from aitbc.answers.accounts import Role
 
@@ -56,7 +58,8 @@ _LIMITS: Final = (
 class Bodies:
     """ASGI middleware that answers 401 to a body without the key that its path needs, and 413 to one over its limit.
 
-    It runs after `RateLimits`, which identifies the caller. `limits` are those of features.
+    A call without a body is identified by its route alone: health answers at once, even while the database hangs. `limits` are those of
+    features.
     """
 
     def __init__(
@@ -86,7 +89,10 @@ class Bodies:
     async def _limit(self, scope: Scope) -> int | None:
         """Return the maximum bytes of the body; None if the call itself counts them. Raises what the call's guard raises."""
         path, settings = scope["path"].removeprefix(API_MOUNT), self._context.settings
-        caller = scope.get("caller")
+        caller = None
+        # An invalid key is none: some calls need no key, and the others are refused just below.
+        with suppress(Unauthorized):
+            caller = await credentials.identify(self._context, scope)
         scope[MAX_VALUES] = self._max_values(caller)
         # Before the size: without a key, the answer is the same for every body.
         if caller is None:

@@ -1,15 +1,21 @@
-"""Finds the key or token of a request, or what a feature accepts instead."""
+"""Finds the key or token of a request, or what a feature accepts instead, and the caller that has it."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
-from agent.coordinator.operations.callers import Credential
+from agent.coordinator.connections import connection_of
+from agent.coordinator.operations.accounts import access
+from agent.coordinator.operations.callers import SESSION_PREFIX, Caller, Credential, Session
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.miners import sessions
+from agent.core.errors import ApiError, ServiceUnavailable
+
+Identified = TypeVar("Identified", bound=Caller | Session)
 
 _BEARER: Final = b"bearer "
 _MAX_FIELDS: Final = 20
@@ -45,3 +51,34 @@ def query_field(scope: Scope, name: str) -> str:
         )
         return fields.get(name, [""])[0]
     return ""
+
+
+async def identify(context: Context, scope: Scope) -> Caller | Session | None:
+    """Return the caller of a request, and record it for its connection and for what follows; None without a valid credential.
+
+    Raises `Unauthorized` for an invalid key. Anything else that is invalid counts like no key, and is not a guess: miners have an old
+    token after a restart of either side, and browsers retain the cookie of a session that has ended.
+    """
+    if "caller" in scope:
+        identified: Caller | Session | None = scope["caller"]
+        return identified
+    scope["caller"] = None
+    credential = of_request(context, scope)
+    if isinstance(credential, str) and credential.startswith(SESSION_PREFIX):
+        with suppress(ApiError):
+            return record(scope, await sessions.session_of(context, credential))
+    elif credential:
+        # While the coordinator stops, it cannot look up a key, and the route will report that.
+        with suppress(ServiceUnavailable if isinstance(credential, str) else ApiError):
+            return record(scope, await access.authenticate(context, credential))
+    return None
+
+
+def record(scope: Scope, caller: Identified) -> Identified:
+    """Return the caller of a request, which is from now on known to what follows and to its connection."""
+    scope["caller"] = caller
+    connection = connection_of(scope)
+    if connection is not None and connection.owner is None:
+        owner, miner = (caller.miner_id, True) if isinstance(caller, Session) else (caller.owner, False)
+        connection.identify(owner, miner=miner)
+    return caller

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from agent.coordinator.http.middleware import answer_error
 from agent.coordinator.metrics import REFUSED
 from agent.core.errors import ApiError, Forbidden, UnknownHost
-from agent.core.rates import lies_in
+from agent.core.values.networks import lies_in
 from agent.metrics import Meter
 from agent.settings.coordinator import CoordinatorSettings
 

@@ -5,7 +5,7 @@ Such a call is declared like all others, for the document. A function beside it 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from json import JSONDecodeError
 from typing import Any, Final, TypeAlias
 
@@ -70,6 +70,14 @@ def declaration(route: BaseRoute) -> APIRoute | None:
     if isinstance(route, PlainRoute):
         return route.declared
     return route if isinstance(route, APIRoute) else None
+
+
+def declarations(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
+    """Yield the declarations of all calls."""
+    for router in routers:
+        for route in router.routes:
+            if (declared := declaration(route)) is not None:
+                yield declared
 
 
 class RequestReader:

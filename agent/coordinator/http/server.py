@@ -21,7 +21,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from agent.coordinator.connections import Connection, Connections
 from agent.core.errors import ApiError, HeadTooLarge, RequestTimeout, ServiceUnavailable, error_body
-from agent.core.rates import caller_address, lies_in
+from agent.core.values.networks import caller_address, lies_in
 from agent.settings.coordinator import CoordinatorSettings
 
 CLOSE_SECONDS: Final = 5

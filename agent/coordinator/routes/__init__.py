@@ -8,7 +8,6 @@ from agent.coordinator.routes import (
     artifacts,
     health,
     jobs,
-    metrics,
     miner_session,
     miners,
 )
@@ -24,6 +23,3 @@ ROUTERS = (
     miners.router,
     miner_session.router,
 )
-
-OPERATORS_ROUTERS = (metrics.router,)
-"""Routers that are not part of the API."""

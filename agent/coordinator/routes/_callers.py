@@ -6,11 +6,13 @@ of its own, since the framework needs longer to resolve one than the dependencie
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Query, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Scope
 
@@ -47,6 +49,19 @@ class Guard:
         return await self.check(request.app.state.context, request.scope)
 
 
+def guard_of(route: APIRoute) -> Guard | None:
+    """Return the guard of a route; None for a route that is open to everybody."""
+    guards = [call for call in _calls(route.dependant) if isinstance(call, Guard)]
+    return guards[0] if guards else None
+
+
+def _calls(dependant: Dependant) -> Iterator[Any]:
+    """Yield the callables of all dependencies."""
+    for dependency in dependant.dependencies:
+        yield dependency.call
+        yield from _calls(dependency)
+
+
 async def _context(request: Request) -> Context:
     context: Context = request.app.state.context
     return context
@@ -59,9 +74,10 @@ async def _credential(request: Request) -> Credential | None:
 async def caller_of(context: Context, scope: Scope) -> Caller:
     """Return the caller of a request that has a credential. Raises `Unauthorized`."""
     credential = credentials.checked(context, scope)
-    # The middleware of the rate limits has looked the caller up already.
     caller = scope.get("caller")
-    return caller if isinstance(caller, Caller) else await access.authenticate(context, credential)
+    if isinstance(caller, Caller):
+        return caller
+    return credentials.record(scope, await access.authenticate(context, credential))
 
 
 async def _session_of(context: Context, scope: Scope) -> Session:
@@ -69,7 +85,8 @@ async def _session_of(context: Context, scope: Scope) -> Session:
     if isinstance(caller, Session):
         return caller
     credential = credentials.of_request(context, scope)
-    return await sessions.session_of(context, credential if isinstance(credential, str) else None)
+    session = await sessions.session_of(context, credential if isinstance(credential, str) else None)
+    return credentials.record(scope, session)
 
 
 async def _client_or_session_of(context: Context, scope: Scope) -> Caller | Session:

@@ -13,7 +13,6 @@ from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import AUDIENCE, FILE_BODY, errors
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts, links
@@ -25,6 +24,7 @@ from agent.coordinator.routes._callers import (
     RequestBody,
     announced_size,
 )
+from agent.coordinator.routes._declare import AUDIENCE, FILE_BODY, errors
 from agent.core.errors import (
     Conflict,
     InsufficientStorage,

@@ -11,7 +11,6 @@ from pydantic import TypeAdapter
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.plain import RequestReader, json_answer, json_body, plainly
 from agent.coordinator.job_fields import OPTION_ERRORS
-from agent.coordinator.openapi.declare import FILE_BODY, errors, headers
 from agent.coordinator.operations.answers import JobCancelled, JobCreated, JobDetails, JobPage, JobStatus
 from agent.coordinator.operations.jobs import deletion, details, files, lists, own_jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobFilters, JobRequest
@@ -24,6 +23,7 @@ from agent.coordinator.routes._callers import (
     client,
     preferred_wait,
 )
+from agent.coordinator.routes._declare import FILE_BODY, errors, headers
 from agent.core.errors import (
     CannotRun,
     Conflict,

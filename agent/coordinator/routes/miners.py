@@ -9,11 +9,11 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response, status
 
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.miners import completion, heartbeats, leases, sessions
 from agent.coordinator.operations.miners.events import pass_on
 from agent.coordinator.port import LeaseMessage, Port
 from agent.coordinator.routes._callers import ContextOf, MinerSession, disconnected
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import (
     ApiError,
     Forbidden,

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from agent.coordinator.features.audits import canaries, views
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import (
     Admin,
     Before,
@@ -19,6 +18,7 @@ from agent.coordinator.routes._callers import (
     OwnerOrAdmin,
     RequestBody,
 )
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import Conflict, JobNotFound, NotFound
 from aitbc.answers import fields
 from aitbc.answers.audits import (

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from agent.coordinator.features.enrolments import enrolments
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Admin, Before, ContextOf, Limit, RequestBody
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import NotFound
 from aitbc.answers import fields
 from aitbc.answers.accounts import EnrolmentList, NewEnrolment

@@ -10,8 +10,8 @@ from pydantic import Field
 from agent.coordinator.features.exclusion import exclusion
 from agent.coordinator.features.exclusion.answers import Removal
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Admin, ContextOf, RequestBody
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import NotFound
 from aitbc.answers import fields
 from aitbc.answers.miners import Exclusion, Inclusion

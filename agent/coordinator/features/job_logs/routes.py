@@ -6,8 +6,8 @@ from fastapi import APIRouter
 
 from agent.coordinator.features.job_logs import logs
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Client, ContextOf
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import JobNotFound
 from aitbc.answers import fields
 from aitbc.answers.jobs import JobLog

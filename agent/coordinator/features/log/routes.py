@@ -12,8 +12,8 @@ from fastapi.responses import PlainTextResponse, Response
 from agent.coordinator.features.log import public
 from agent.coordinator.features.log.answers import CheckpointCosigned
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import ContextOf
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import Conflict, Forbidden, NotFound
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/log", tags=["Log"])

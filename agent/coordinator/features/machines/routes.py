@@ -9,8 +9,8 @@ from pydantic import Field
 
 from agent.coordinator.features.machines import commands, miner_settings, views
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Admin, ContextOf, Limit, OwnerOrAdmin, RequestBody
+from agent.coordinator.routes._declare import errors
 from agent.core.commands import Command, CommandKind, SettingsChange
 from agent.core.errors import Conflict, NotFound
 from aitbc.answers import fields

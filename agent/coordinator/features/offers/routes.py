@@ -11,8 +11,8 @@ from agent.coordinator.features.offers.acceptance import AcceptRequest
 from agent.coordinator.features.offers.errors import OfferNotAvailable
 from agent.coordinator.features.offers.offers import OfferRequest
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, Limit, Owner, OwnerOrAdmin
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import (
     Conflict,
     Forbidden,

@@ -34,8 +34,8 @@ from agent.coordinator.features.openai.transcript_stream import TranscriptStream
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.job_fields import OPTION_ERRORS
-from agent.coordinator.openapi.declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
+from agent.coordinator.routes._declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
 from agent.core.errors import ApiError, Conflict, InsufficientBalance, NotFound, error_body
 from runners.embedding.request import EmbeddingResult
 from runners.llm.request import InferenceResult

@@ -10,8 +10,8 @@ from pydantic import BaseModel, TypeAdapter
 from agent.coordinator.features.receipts import receipts
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.plain import json_answer, plainly
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, any_caller
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import JobNotCompleted, JobNotFound
 from aitbc.answers import fields
 from aitbc.answers.fields import example

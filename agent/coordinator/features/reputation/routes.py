@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from agent.coordinator.features.reputation import earnings, fleet, statistics
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, OwnerOrAdmin
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import NotFound
 from aitbc.answers import fields
 from aitbc.answers.market import MarketStats

@@ -8,10 +8,10 @@ from agent.coordinator.features.reruns import reruns
 from agent.coordinator.features.reruns.reruns import RerunRequest
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.job_fields import OPTION_ERRORS
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.answers import JobCreated
 from agent.coordinator.operations.jobs import own_jobs
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import Conflict, InsufficientBalance, JobNotFound, NotFound
 from aitbc.answers import fields
 

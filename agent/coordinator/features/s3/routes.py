@@ -11,8 +11,8 @@ from agent.coordinator.features.s3 import direct
 from agent.coordinator.features.s3.direct import NewFile
 from agent.coordinator.features.s3.transfers import S3Transfers
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import ClientOrSession, ContextOf, RequestBody
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import (
     ChecksumMismatch,
     Conflict,

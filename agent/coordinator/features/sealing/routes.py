@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from agent.coordinator.features.sealing import keys
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import NotFound
 from aitbc.answers import fields
 from aitbc.answers.sealing import EncryptionKeyAnswer

@@ -15,11 +15,11 @@ from pydantic_core import CoreSchema
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.job_fields import OPTION_ERRORS
-from agent.coordinator.openapi.declare import errors, headers
 from agent.coordinator.operations.answers import JobCreated
 from agent.coordinator.operations.jobs import own_jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
+from agent.coordinator.routes._declare import errors, headers
 from agent.core.errors import CannotRun, Conflict, InsufficientBalance, NotFound
 from runners.api import ServiceDefinition
 from runners.registry import installed

@@ -31,6 +31,8 @@ def _open(opening: Opening) -> UploadStore:
 
 FEATURE: Final = Feature(
     name="tus",
+    # Its middleware changes methods, which limits count.
+    after=("rate_limits",),
     routers=(routes.router,),
     middleware=(Tus,),
     body_limits=(BodyLimit(re.compile("/v1/uploads(/[^/]+)?"), streamed),),

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.coordinator.features.tus.errors import UnsupportedVersion
 from agent.coordinator.features.tus.headers import VERSION
+from agent.coordinator.operations.context import Context
 
 _UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
 
@@ -16,7 +17,7 @@ _UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
 class Tus:
     """Handles what the tus protocol requires of every request and answer about uploads (see agent/coordinator/features/tus/headers.py)."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, context: Context) -> None:  # noqa: ARG002 - all middleware of features gets it
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

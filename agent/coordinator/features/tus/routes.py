@@ -16,8 +16,8 @@ from agent.coordinator.features.tus.errors import UnsupportedChecksum, Unsupport
 from agent.coordinator.features.tus.headers import CHECKSUMS, EXTENSIONS, MEDIA_TYPE, VERSION, parse_checksum
 from agent.coordinator.features.tus.uploads import Interrupted, Part, UploadRecord
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import body, errors, headers
 from agent.coordinator.routes._callers import Client, ContextOf
+from agent.coordinator.routes._declare import body, errors, headers
 from agent.core.errors import (
     ChecksumMismatch,
     Conflict,

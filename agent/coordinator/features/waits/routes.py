@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from agent.coordinator.features.waits import clients, owners
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Client, ContextOf, OwnerOrAdmin
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import JobNotFound, NotFound
 from aitbc.answers import fields
 from aitbc.answers.jobs import JobExplanation

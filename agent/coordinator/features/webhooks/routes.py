@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from agent.coordinator.features.webhooks import webhooks
 from agent.coordinator.features.webhooks.answers import WebhookList, WebhookSecret
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Client, ContextOf
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import Conflict, JobNotFound
 from aitbc.answers import fields
 

@@ -69,7 +69,7 @@ async def authenticate(context: Context, credential: Credential | None) -> Calle
         return cached[1]
     record = await _key(context, credential)
     if record is None:
-        # It was valid at its last look-up: otherwise `seen_lately` would still exempt it from the limit for wrong keys.
+        # It was valid at its last look-up: otherwise it would still be exempt from the limit for wrong keys.
         callers.pop(name, None)
         raise Unauthorized(
             "This API key is not valid; it may have been revoked."
@@ -88,11 +88,6 @@ async def _key(context: Context, credential: Credential) -> KeyRecord | None:
     if isinstance(credential, str):
         return await context.database.read(access.key_by_secret, digest(credential))
     return await context.database.read(credential.key, context.clock())
-
-
-def seen_lately(context: Context, credential: Credential) -> bool:
-    """Whether this credential was valid at its last look-up, and has not been revoked by this process since."""
-    return fingerprint(credential) in context.caches.callers
 
 
 def require(caller: Caller, *roles: Role) -> Caller:

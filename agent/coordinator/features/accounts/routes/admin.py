@@ -9,7 +9,6 @@ from pydantic import ConfigDict, Field
 
 from agent.coordinator.features.accounts import wallets
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access, bookings
 from agent.coordinator.operations.miners import sessions
 from agent.coordinator.routes._callers import (
@@ -20,6 +19,7 @@ from agent.coordinator.routes._callers import (
     Limit,
     RequestBody,
 )
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import Conflict, InsufficientBalance, NotFound
 from agent.core.values.quantities import Money
 from aitbc.answers import fields

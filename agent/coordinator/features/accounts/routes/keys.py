@@ -6,9 +6,9 @@ from fastapi import APIRouter, status
 
 from agent.coordinator.features.accounts import keys
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, KeyName, RequestBody
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import Conflict, NotFound
 from aitbc.answers import fields
 from aitbc.answers.accounts import Key, NewKey, OwnKeyList

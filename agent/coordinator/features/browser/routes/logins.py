@@ -9,8 +9,8 @@ from pydantic import Field
 
 from agent.coordinator.features.browser import logins
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Admin, ContextOf, RequestBody
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import NotFound, Unauthorized
 from aitbc.answers.accounts import LoginKey, LoginKeyList, NewLogin, Role
 

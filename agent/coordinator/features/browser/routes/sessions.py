@@ -13,8 +13,8 @@ from agent.coordinator.features.browser.routes import cookies
 from agent.coordinator.features.browser.sessions import SessionRecord
 from agent.coordinator.features.browser.settings import BrowserSettings
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import AUDIENCE, errors
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, RequestBody
+from agent.coordinator.routes._declare import AUDIENCE, errors
 from agent.core.errors import Forbidden, NotFound, Unauthorized
 from agent.sections import section_of
 from aitbc.answers import fields

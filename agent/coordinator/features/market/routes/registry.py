@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, JsonValue, RootModel
 from agent.coordinator.features.market import registry
 from agent.coordinator.features.market.answers import ServiceDetails, ServicePage
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import ContextOf
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import NotFound
 from aitbc.answers import fields
 from aitbc.answers.fields import example

@@ -12,11 +12,11 @@ from starlette.types import Scope
 from agent.coordinator.features.payouts import deposits
 from agent.coordinator.features.payouts.deposits import Incoming
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.routes._callers import Admin, Before, ContextOf, Guard, Limit, RequestBody, caller_of
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized
 from agent.core.values.quantities import Money
 from aitbc.answers import fields

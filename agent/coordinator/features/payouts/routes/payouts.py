@@ -11,7 +11,6 @@ from agent.coordinator.features.payouts import addresses, batches, miners
 from agent.coordinator.features.payouts.batches import NewBatch
 from agent.coordinator.features.payouts.rules import BatchState
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import (
     Admin,
     Before,
@@ -21,6 +20,7 @@ from agent.coordinator.routes._callers import (
     OwnerOrAdmin,
     RequestBody,
 )
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from agent.core.values.quantities import Money, parse_time
 from aitbc.answers import fields

@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field
 from agent.coordinator.features.payouts import hand_ins, outcomes
 from agent.coordinator.features.payouts.outcomes import Ending, Outcomes
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import errors
 from agent.coordinator.routes._callers import Admin, ContextOf, Envelope, RequestBody
+from agent.coordinator.routes._declare import errors
 from agent.core.errors import Conflict, Forbidden, NotFound, ServiceUnavailable, ValidationFailed
 from aitbc.answers import fields
 from aitbc.answers.payouts import Payout, PayoutBatchDetails

@@ -14,8 +14,8 @@ from agent.coordinator.features.streams.following import Update, follow
 from agent.coordinator.features.streams.streams import MAX_SEQ
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
-from agent.coordinator.openapi.declare import errors, event_stream
 from agent.coordinator.routes._callers import Client, ContextOf, MaybeCredential
+from agent.coordinator.routes._declare import errors, event_stream
 from agent.core.errors import ApiError, JobNotFound, ValidationFailed
 from aitbc.answers import fields
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from starlette.routing import BaseRoute
 
+from agent.coordinator.features.prometheus.exposition import exposition
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.metrics import exposition
+from agent.coordinator.operations.context import Context
 from agent.coordinator.routes._callers import ContextOf, MaybeCredential
-from agent.core.rates import lies_in
+from agent.core.values.networks import lies_in
 from agent.metrics import MEDIA_TYPE
 from aitbc.answers.accounts import Role
 
-router = APIRouter()
+_router = APIRouter()
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
-@router.get("/metrics", include_in_schema=False)
+@_router.get("/metrics")
 async def metrics(context: ContextOf, request: Request, secret: MaybeCredential) -> Response:
     """Serve the addresses of `coordinator.metrics_readers`, and administrators' keys from any address."""
     host = request.client.host if request.client else None
@@ -26,3 +30,8 @@ async def metrics(context: ContextOf, request: Request, secret: MaybeCredential)
     if not (direct and lies_in(host, context.settings.metrics_readers)):
         access.require(await access.authenticate(context, secret), Role.ADMIN)
     return Response(await exposition(context), media_type=MEDIA_TYPE)
+
+
+def pages(_: Context) -> Sequence[BaseRoute]:
+    """Return the page's route."""
+    return _router.routes

@@ -6,25 +6,22 @@ for other callers, the errors of all calls, headers, examples and operation ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
-from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import APIRouter
-from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
 
 from agent import __version__
-from agent.coordinator.http.plain import declaration
-from agent.coordinator.installed import FEATURES
-from agent.coordinator.openapi.declare import AUDIENCE, ERROR_CODES, SCHEMAS, DataEvent, Error, StreamEvent
-from agent.coordinator.openapi.examples import NoExampleError, example_of
-from agent.coordinator.openapi.guide import DESCRIPTION, SUMMARY, tags
-from agent.coordinator.routes import ROUTERS
-from agent.coordinator.routes._callers import Guard
+from agent.coordinator.features.reference.examples import NoExampleError, example_of
+from agent.coordinator.features.reference.guide import DESCRIPTION, SUMMARY, tags
+from agent.coordinator.http.plain import declarations
+from agent.coordinator.routes._callers import Guard, guard_of
+from agent.coordinator.routes._declare import AUDIENCE, ERROR_CODES, SCHEMAS, DataEvent, StreamEvent
 from agent.core.errors import (
     ApiError,
     InternalError,
@@ -94,41 +91,35 @@ ALWAYS: Final = (RateLimitExceeded, InternalError, ServiceUnavailable)
 """The errors of all calls."""
 
 
-def all_routers() -> tuple[APIRouter, ...]:
-    """Return the routers of the API, in the order in which they are tried."""
-    return (*ROUTERS, *(router for feature in FEATURES for router in feature.routers))
+class ErrorBody(BaseModel, extra="forbid"):
+    """An error. `details` depends on the code; those of a `VALIDATION_ERROR` have a sentence for each field under `fields`."""
+
+    code: str = Field(
+        description="One of the error codes; for a failed job, possibly a code of its runner",
+        json_schema_extra={"pattern": "^[A-Z][A-Z0-9_]{0,63}$"},
+        examples=["JOB_NOT_FOUND"],
+    )
+    message: str = Field(description="A sentence for people: what went wrong and what to do")
+    details: dict[str, Any]
+    request_id: str = Field(description="Also in the header `X-Request-ID`", examples=["5f0c2f3a9d1e4b77"])
 
 
-def routes() -> Iterator[tuple[str, APIRoute]]:
-    """Yield every HTTP route with its path."""
-    for router in all_routers():
-        for route in router.routes:
-            declared = declaration(route)
-            if declared is not None and declared.include_in_schema:
-                yield declared.path_format, declared
+class Error(BaseModel, extra="forbid"):
+    """The form of all error answers."""
+
+    error: ErrorBody
 
 
-def allowed(path: str) -> str:
-    """Return the methods of a path, as in the header `Allow`."""
-    methods: dict[str, set[str]] = {}
-    for template, route in routes():
-        if route.path_regex.match(path):
-            methods.setdefault(template, set()).update(route.methods or ())
-    # A literal path takes precedence over one with a parameter.
-    literal = min(methods, key=lambda template: template.count("{"), default="")
-    return ", ".join(sorted(methods.get(literal, ())))
-
-
-@cache
-def document() -> Json:
-    """Return the document, which is assembled once."""
+def document(routers: Iterable[APIRouter]) -> Json:
+    """Return the document of the calls of these routers."""
+    routes = [route for route in declarations(routers) if route.include_in_schema]
     openapi: Json = get_openapi(
         title="AITBC",
         version=__version__,
         summary=SUMMARY,
         description=DESCRIPTION,
-        routes=[route for _, route in routes()],
-        tags=tags({str(tag) for _, route in routes() for tag in route.tags}),
+        routes=routes,
+        tags=tags({str(tag) for route in routes for tag in route.tags}),
         servers=SERVERS,
         license_info={"name": "MIT", "identifier": "MIT"},
         # One schema a model: clients generated from the document would otherwise have two classes for the same thing.
@@ -138,9 +129,9 @@ def document() -> Json:
     _add_shared(components)
     components["headers"] = HEADERS
     components["securitySchemes"] = SECURITY_SCHEMES
-    for path, route in routes():
+    for route in routes:
         for method in route.methods or ():
-            _complete(openapi["paths"][path][method.lower()], route, method, components)
+            _complete(openapi["paths"][route.path_format][method.lower()], route, method, components)
     _without_titles(openapi["paths"])
     _without_titles(components["schemas"])
     return openapi
@@ -176,19 +167,6 @@ def _complete(operation: Json, route: APIRoute, method: str, components: Json) -
     if method == "HEAD":
         for response in operation["responses"].values():
             response.pop("content", None)
-
-
-def guard_of(route: APIRoute) -> Guard | None:
-    """Return the guard of a route; None for a route that is open to everybody."""
-    guards = [call for call in _calls(route.dependant) if isinstance(call, Guard)]
-    return guards[0] if guards else None
-
-
-def _calls(dependant: Dependant) -> Iterator[Any]:
-    """Yield the callables of all dependencies."""
-    for dependency in dependant.dependencies:
-        yield dependency.call
-        yield from _calls(dependency)
 
 
 def _never_null(schema: Json) -> Json:

@@ -123,17 +123,6 @@ def test_values_chosen_by_callers_add_no_series(
     assert len(after.samples) - before < 60
 
 
-def test_refusals_are_counted_by_their_policy(tmp_path: Path) -> None:
-    with (
-        serve(tmp_path, rate_limits={"failures": "2 per hour"}) as served,
-        httpx.Client(base_url=served.url) as http,
-    ):
-        for _ in range(5):
-            http.get("/v1/wallet", headers={"X-API-Key": "wrong"})
-        text = http.get("/metrics").text
-    assert 'aitbc_coordinator_rate_limited_requests_total{policy="failures"} 3.0' in text
-
-
 def test_metrics_are_readable_from_configured_addresses_or_with_an_administrators_key(tmp_path: Path) -> None:
     with (
         serve(tmp_path, metrics_readers=["192.0.2.0/24"]) as served,

@@ -5,9 +5,9 @@ budget is available again. At worst a caller uses two budgets in quick successio
 Answers state the remaining budget by draft-ietf-httpapi-ratelimit-headers-11 (`RateLimit`, `RateLimit-Policy`).
 
 A key has a budget only if it is valid. Otherwise the call counts for its address, or each invented key would have a new budget. The
-key is authenticated here; the routes then find it in the cache.
+key is authenticated here, and the routes use what was found.
 
-The budgets are those of all replicas together (`rate_windows`).
+The budgets are those of all replicas together (`windows`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,18 +24,18 @@ from limits import RateLimitItemPerSecond
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.coordinator.connections import connection_of
+from agent.coordinator.features.rate_limits.metrics import RATE_LIMITED
+from agent.coordinator.features.rate_limits.rates import Rate
+from agent.coordinator.features.rate_limits.settings import RateLimitSettings
+from agent.coordinator.features.rate_limits.windows import WindowStorage
 from agent.coordinator.http import credentials
 from agent.coordinator.http.middleware import answer_error
-from agent.coordinator.http.rate_windows import WindowStorage
-from agent.coordinator.metrics import RATE_LIMITED
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.callers import SESSION_PREFIX, Caller, Credential, Session
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners import sessions
-from agent.core.errors import ApiError, RateLimitExceeded, ServiceUnavailable, Unauthorized
-from agent.core.rates import Rate, caller_address, lies_in
-from agent.settings import RateLimitSettings
+from agent.core.errors import RateLimitExceeded, Unauthorized
+from agent.core.values.networks import caller_address, lies_in
+from agent.sections import section_of
 
 _ROOT: Final = "(/api)?/v1"
 _UNCOUNTED: Final = re.compile(rf"{_ROOT}/health|/|/dashboard(/.*)?")
@@ -96,7 +95,7 @@ class RateLimits:
     def __init__(self, app: ASGIApp, context: Context, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._context = context
-        self._settings: RateLimitSettings = context.settings.rate_limits
+        self._settings = section_of(context.settings, RateLimitSettings)
         self._clock = clock
         self._budgets = {name: _Budget.of(name, getattr(self._settings, name)) for name in _ADVICE}
         longest = max(budget.rate.seconds for budget in self._budgets.values())
@@ -106,7 +105,8 @@ class RateLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] not in ("http", "websocket") or _UNCOUNTED.fullmatch(scope["path"]):
+        is_call = scope["type"] in ("http", "websocket")
+        if not (is_call and self._settings.enabled) or _UNCOUNTED.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         uses = await self._count(scope)
@@ -119,19 +119,25 @@ class RateLimits:
     async def _count(self, scope: Scope) -> list[_Use]:
         """Identify the caller, and count the call against its budgets; the last budget may refuse it."""
         address = caller_address(_host(scope))
-        secret = credentials.of_request(self._context, scope)
-        try:
-            caller = None if secret is None else await self._caller(secret, address)
-        except Unauthorized:
-            return [await self._use("failures", address)] if self._settings.enabled else []
-        except RateLimitExceeded:
+        credential = credentials.of_request(self._context, scope)
+        if await self._is_guessing(credential, address):
             return [await self._state("failures", address, refused=True)]
-        if caller is not None:
-            _identify(scope, caller)
-        return await self._count_for(scope, caller, secret or "", address) if self._settings.enabled else []
+        try:
+            caller = await credentials.identify(self._context, scope)
+        except Unauthorized:
+            return [await self._use("failures", address)]
+        return await self._count_for(scope, caller, credential or "", address)
+
+    async def _is_guessing(self, credential: Credential | None, address: str) -> bool:
+        """Return whether the address has sent too many invalid keys, and now sends one that was not valid lately."""
+        if not isinstance(credential, str) or credential.startswith(SESSION_PREFIX):
+            return False
+        if access.fingerprint(credential) in self._context.caches.callers:
+            return False
+        return not await self._limiter.test(self._budgets["failures"].item, address)
 
     async def _count_for(
-        self, scope: Scope, caller: Caller | Session | None, secret: Credential, address: str
+        self, scope: Scope, caller: Caller | Session | None, credential: Credential, address: str
     ) -> list[_Use]:
         if caller is None:
             return [await self._use(_policy_without_key(scope), address)]
@@ -140,37 +146,11 @@ class RateLimits:
             return []
         if isinstance(caller, Session):
             return [await self._use("miner", caller.miner_id)]
-        key = access.fingerprint(secret)
+        key = access.fingerprint(credential)
         uses = [await self._use("client", key)]
         if not uses[0].refused and _begins_upload(scope):
             uses.append(await self._use("uploads", key))
         return uses
-
-    async def _caller(self, secret: Credential, address: str) -> Caller | Session | None:
-        """Return the holder of a credential; None if there is none. Raises as `_key_holder` does."""
-        if not isinstance(secret, str):
-            # Programs retain it after its end, such as browsers a cookie, so an invalid one is not a guess.
-            with suppress(ApiError):
-                return await access.authenticate(self._context, secret)
-            return None
-        if not secret.startswith(SESSION_PREFIX):
-            with suppress(ServiceUnavailable):
-                # The coordinator stops, and the route will report it.
-                return await self._key_holder(secret, address)
-            return None
-        # An invalid session token counts like no key: a miner has one after a restart of either side, and that must not affect
-        # the other miners of its site.
-        with suppress(ApiError):
-            return await sessions.session_of(self._context, secret)
-        return None
-
-    async def _key_holder(self, secret: str, address: str) -> Caller:
-        """Return the holder of a key. Raises `Unauthorized`, or `RateLimitExceeded` for an address that sent too many invalid keys."""
-        if self._settings.enabled and not access.seen_lately(self._context, secret):
-            failures = self._budgets["failures"]
-            if not await self._limiter.test(failures.item, address):
-                raise RateLimitExceeded("too many invalid keys")
-        return await access.authenticate(self._context, secret)
 
     async def _use(self, name: str, owner: str) -> _Use:
         budget = self._budgets[name]
@@ -199,15 +179,6 @@ class RateLimits:
 def _host(scope: Scope) -> str | None:
     client = scope.get("client")
     return client[0] if client else None
-
-
-def _identify(scope: Scope, caller: Caller | Session) -> None:
-    """Record the caller of this request and connection, for later middleware and the routes."""
-    scope["caller"] = caller
-    connection = connection_of(scope)
-    if connection is not None and connection.owner is None:
-        owner, miner = (caller.miner_id, True) if isinstance(caller, Session) else (caller.owner, False)
-        connection.identify(owner, miner=miner)
 
 
 def _policy_without_key(scope: Scope) -> str:

@@ -64,22 +64,3 @@ def headers(**described: str) -> dict[str, Any]:
         name.replace("_", "-"): {"description": meaning, "schema": {"type": "string"}}
         for name, meaning in described.items()
     }
-
-
-class ErrorBody(_Shown):
-    """An error. `details` depends on the code; those of a `VALIDATION_ERROR` have a sentence for each field under `fields`."""
-
-    code: str = Field(
-        description="One of the error codes; for a failed job, possibly a code of its runner",
-        json_schema_extra={"pattern": "^[A-Z][A-Z0-9_]{0,63}$"},
-        examples=["JOB_NOT_FOUND"],
-    )
-    message: str = Field(description="A sentence for people: what went wrong and what to do")
-    details: dict[str, Any]
-    request_id: str = Field(description="Also in the header `X-Request-ID`", examples=["5f0c2f3a9d1e4b77"])
-
-
-class Error(_Shown):
-    """The form of all error answers."""
-
-    error: ErrorBody

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agent.coordinator.openapi.declare import SCHEMAS
+from agent.coordinator.routes._declare import SCHEMAS
 
 Schema = Mapping[str, Any]
 

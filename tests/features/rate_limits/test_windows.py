@@ -8,8 +8,8 @@ import math
 from limits import RateLimitItemPerSecond
 from limits.aio.strategies import FixedWindowRateLimiter
 
+from agent.coordinator.features.rate_limits.windows import SHARE_SECONDS, WindowStorage
 from agent.coordinator.features.replicas.bus import ReplicaBus
-from agent.coordinator.http.rate_windows import SHARE_SECONDS, WindowStorage
 
 
 async def nothing_to_drain() -> None:

@@ -266,3 +266,14 @@ def test_limits_can_be_disabled(tmp_path: Path) -> None:
             answer = httpx.get(f"{served.url}/v1/registry/services")
             assert answer.status_code == 200
             assert "ratelimit" not in answer.headers
+
+
+def test_refusals_are_counted_by_their_policy(tmp_path: Path) -> None:
+    with (
+        serve(tmp_path, rate_limits={"failures": "2 per hour"}) as served,
+        httpx.Client(base_url=served.url) as http,
+    ):
+        for _ in range(5):
+            http.get("/v1/wallet", headers={"X-API-Key": "wrong"})
+        text = http.get("/metrics").text
+    assert 'aitbc_coordinator_rate_limited_requests_total{policy="failures"} 3.0' in text

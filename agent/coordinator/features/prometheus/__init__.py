@@ -1,0 +1,1 @@
+"""The page `/metrics`, and the metrics that are collected for it."""

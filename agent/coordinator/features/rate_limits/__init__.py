@@ -1,0 +1,1 @@
+"""How many calls a key or an address may make in a time."""

@@ -1,0 +1,1 @@
+"""The call that answers the document, and its assembly."""

@@ -1,1 +1,0 @@
-"""The API's OpenAPI document: routes use `declare` for their parts, and `document` assembles it."""
