@@ -12,7 +12,7 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from agent.coordinator.features.openai import audio, embeddings, images, models
+from agent.coordinator.features.openai import audio, embeddings, images, models, transcript_stream
 from agent.coordinator.features.openai.errors import (
     AnswerCancelled,
     AnswerFailed,
@@ -27,10 +27,8 @@ from agent.coordinator.features.openai.responses.events import ResponseEvent, Re
 from agent.coordinator.features.openai.responses.request import ResponseRequest
 from agent.coordinator.features.openai.results import result
 from agent.coordinator.features.openai.submission import AnswerSubmission
-from agent.coordinator.features.openai.text import chat, completions, conversation
+from agent.coordinator.features.openai.text import chat, completions, conversation, writing
 from agent.coordinator.features.openai.text.chunks import Chunks, error_chunk
-from agent.coordinator.features.openai.text.writing import Writing
-from agent.coordinator.features.openai.transcript_stream import TranscriptStream
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.job_fields import OPTION_ERRORS
@@ -227,8 +225,8 @@ async def _speech(
     submission, form = await audio.create(context, caller, task, content_type, request.stream(), key)
     if form.streamed:
         # Subscribed before the answer begins, so that no segment is missed.
-        stream = await TranscriptStream.begin(submission)
-        frames = _frames(stream.events(), request.scope["request_id"])
+        stream = await JobStream.begin(submission)
+        frames = _frames(transcript_stream.events(stream), request.scope["request_id"])
         return _TextStream(stream, frames, _names(submission))
     transcribed = await result(submission, TranscribeResult, disconnected(request))
     if form.response_format == "text":
@@ -285,9 +283,9 @@ def _text(submission: AnswerSubmission, answer: BaseModel) -> Response:
 
 
 async def _stream(request: Request, submission: AnswerSubmission, form: Chunks) -> Response:
-    writing = await Writing.begin(submission)
-    frames = _frames(writing.chunks(form), request.scope["request_id"], form.failure)
-    return _TextStream(writing, frames, _names(submission))
+    stream = await JobStream.begin(submission)
+    frames = _frames(writing.chunks(stream, form), request.scope["request_id"], form.failure)
+    return _TextStream(stream, frames, _names(submission))
 
 
 async def _frames(

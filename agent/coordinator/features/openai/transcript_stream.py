@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from agent.coordinator.features.openai.job_stream import JobStream
 from agent.coordinator.feed.hub import Message
 from runners.whisper.request import TranscribeResult
+
+if TYPE_CHECKING:  # routes begin it, and read from it here
+    from agent.coordinator.features.openai.job_stream import JobStream
 
 
 class TextDelta(BaseModel, defer_build=True):
@@ -26,28 +28,25 @@ class TextDone(BaseModel, defer_build=True):
     text: str
 
 
-class TranscriptStream(JobStream):
-    """A transcription whose text is streamed."""
+async def events(stream: JobStream) -> AsyncIterator[TextDelta | TextDone | None]:
+    """Yield the text piece by piece, and None after an interval without a piece. Raises `AnswerFailed`.
 
-    async def events(self) -> AsyncIterator[TextDelta | TextDone | None]:
-        """Yield the text piece by piece, and None after an interval without a piece. Raises `AnswerFailed`.
-
-        If segments were lost, or another miner began again, the text pauses until what was sent is exceeded or the job ends;
-        the last piece has the missing text.
-        """
-        sent_text = _SentText()
-        async for message in self.messages():
-            if message is None:
-                yield None
-            elif piece := sent_text.piece_of(message):
-                self.extend()
-                yield _delta(piece)
-        result = await self.result(TranscribeResult)
-        if not result.text.startswith(sent_text.text):
-            raise self.changed()
-        if missing := result.text[len(sent_text.text) :]:
-            yield _delta(missing)
-        yield TextDone(type="transcript.text.done", text=result.text)
+    If segments were lost, or another miner began again, the text pauses until what was sent is exceeded or the job ends;
+    the last piece has the missing text.
+    """
+    sent_text = _SentText()
+    async for message in stream.messages():
+        if message is None:
+            yield None
+        elif piece := sent_text.piece_of(message):
+            stream.extend()
+            yield _delta(piece)
+    result = await stream.result(TranscribeResult)
+    if not result.text.startswith(sent_text.text):
+        raise stream.changed()
+    if missing := result.text[len(sent_text.text) :]:
+        yield _delta(missing)
+    yield TextDone(type="transcript.text.done", text=result.text)
 
 
 def _delta(text: str) -> TextDelta:

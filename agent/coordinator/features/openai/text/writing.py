@@ -4,51 +4,51 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from agent.coordinator.features.openai.job_stream import JobStream
 from agent.coordinator.features.openai.text.chunks import Added, Chunks
 from agent.coordinator.feed.hub import Message
 from runners.llm.request import MAX_ANSWERS, Answer, InferenceResult, TokenLogprob
 
+if TYPE_CHECKING:  # routes begin it, and read from it here
+    from agent.coordinator.features.openai.job_stream import JobStream
 
-class Writing(JobStream):
-    """A job whose answers are streamed."""
 
-    async def chunks(self, form: Chunks) -> AsyncIterator[BaseModel | None]:
-        """Yield the answer, chunk by chunk, and None after an interval without a chunk. Raises `AnswerFailed`.
+async def chunks(stream: JobStream, form: Chunks) -> AsyncIterator[BaseModel | None]:
+    """Yield the answer, chunk by chunk, and None after an interval without a chunk. Raises `AnswerFailed`.
 
-        If pieces were lost, or another miner began again, the text pauses until the job ends, and the last piece has the missing
-        text.
-        """
-        for chunk in form.begin():
-            yield chunk
-        sent_answers = _SentAnswers()
-        async for message in self.messages():
-            if message is None:
-                yield None
-            elif piece := sent_answers.piece_of(message):
-                self.extend()
-                for chunk in form.piece(piece):
-                    yield chunk
-        result = await self.result(InferenceResult)
-        for added in self._rest(sent_answers, result):
-            for chunk in form.piece(added):
+    If pieces were lost, or another miner began again, the text pauses until the job ends, and the last piece has the missing
+    text.
+    """
+    for chunk in form.begin():
+        yield chunk
+    sent_answers = _SentAnswers()
+    async for message in stream.messages():
+        if message is None:
+            yield None
+        elif piece := sent_answers.piece_of(message):
+            stream.extend()
+            for chunk in form.piece(piece):
                 yield chunk
-        for chunk in form.end(result):
+    result = await stream.result(InferenceResult)
+    for added in _rest(stream, sent_answers, result):
+        for chunk in form.piece(added):
             yield chunk
+    for chunk in form.end(result):
+        yield chunk
 
-    def _rest(self, sent_answers: _SentAnswers, result: InferenceResult) -> list[Added]:
-        missing = [sent_answers.rest(index, answer) for index, answer in enumerate(result.all_answers)]
-        if None in missing:
-            raise self.changed()
-        return [
-            added
-            for added in missing
-            if added is not None and (added.text or added.reasoning or added.tool_calls)
-        ]
+
+def _rest(stream: JobStream, sent_answers: _SentAnswers, result: InferenceResult) -> list[Added]:
+    missing = [sent_answers.rest(index, answer) for index, answer in enumerate(result.all_answers)]
+    if None in missing:
+        raise stream.changed()
+    return [
+        added
+        for added in missing
+        if added is not None and (added.text or added.reasoning or added.tool_calls)
+    ]
 
 
 class _SentAnswer:
