@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.settings import Settings, SettingsReading, read_settings
+from agent.configuring.reading import SettingsReading, read_settings
+from agent.settings import Settings
 
 DataDir = Annotated[
     Path | None,

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import structlog
 
 from agent.catalogue import load_catalogue
+from agent.configuring.reading import SettingsReading
 from agent.core.liveness import Liveness
 from agent.metrics import Meter
 from agent.miner.engines.environments import engines_directory, environments_in_use
@@ -28,7 +29,7 @@ from agent.miner.models.provider import ModelProvider, Models
 from agent.miner.models.store import ModelStore
 from agent.miner.settings import MinerSettings, RunnersSettings
 from agent.sections import section_of
-from agent.settings import Settings, SettingsReading
+from agent.settings import Settings
 from runners.api import Runner
 
 _log = structlog.get_logger(__name__)

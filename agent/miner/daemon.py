@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import structlog
 
+from agent.configuring.reading import SettingsReading
 from agent.core.liveness import Liveness
 from agent.miner.backend import MinerOptions
 from agent.miner.build import MinerParts, build, serve_owner
@@ -20,7 +21,7 @@ from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.settings import EnginesSettings, MinerSettings
 from agent.miner.status.watchdog import supervise
 from agent.sections import section_of
-from agent.settings import Settings, SettingsReading
+from agent.settings import Settings
 from runners.api import Runner
 from runners.registry import installed
 

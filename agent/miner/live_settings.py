@@ -11,14 +11,16 @@ from typing import Any, Final
 
 import structlog
 
+from agent.configuring.editing import edited, replace_settings
+from agent.configuring.errors import InvalidSettings
+from agent.configuring.reading import SettingsReading
 from agent.core.commands import SettingsChange
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_money
 from agent.miner.machine.capabilities import Capabilities, price
 from agent.miner.settings import EnginesSettings, MinerSettings
 from agent.sections import section_of
-from agent.settings import InvalidSettings, Settings, SettingsReading
-from agent.settings.editing import edited, replace_settings
+from agent.settings import Settings
 
 FOREIGN: Final = (
     "This machine works for a coordinator that it does not run itself. To allow changes from there, set "

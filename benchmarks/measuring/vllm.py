@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.configuring.reading import load_settings
 from agent.miner.engines.catalogue import InstallableEngine, load_engines
 from agent.miner.engines.environments import EngineEnvironment, engines_directory
 from agent.miner.engines.interpreters import installed_environments, of_environment
-from agent.settings import load_settings
 from measuring.child import Child, models_directory
 from measuring.llm import MODEL, compared
 from measuring.row import Row

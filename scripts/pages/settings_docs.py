@@ -7,9 +7,9 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
+from agent.configuring.description import Setting, describe, sections, sentences, written
 from agent.sections import EXTENSIONS
 from agent.settings import Settings
-from agent.settings.description import Setting, describe, sections, sentences, written
 from generated import NOTE, REFERENCE, ROOT, linked, publish
 
 WIDTH: Final = 110

@@ -77,8 +77,8 @@ def _use_runners() -> None:
 
 def _probe_runners() -> None:
     """Probe this machine once: runners cache the result, and every start would take seconds for it."""
+    from agent.configuring.reading import load_settings  # noqa: PLC0415
     from agent.miner.machine.capabilities import tools  # noqa: PLC0415
-    from agent.settings import load_settings  # noqa: PLC0415
 
     for runner in RUNNERS.values():
         runner.probe(tools(load_settings()))

@@ -71,7 +71,7 @@ BREACHES = [
     ("NVML only in gpus", "agent.miner.machine.hardware", "pynvml"),
     ("The trunk imports no extension", "agent.miner.build", "aitbc_ray.backend"),
     ("Extensions are independent", "aitbc_evm.adapter", "aitbc_lightning.node"),
-    ("Extensions declare settings without the agent's", "aitbc_evm.settings", "agent.settings.invalid"),
+    ("Extensions declare settings without the agent's", "aitbc_evm.settings", "agent.configuring.errors"),
     ("The ways to pay are the coordinator's", "aitbc_evm.node", "agent.miner.tasks"),
     ("The executor for Ray is the miner's", "aitbc_ray.nodes", "agent.coordinator.randomness"),
     ("Ray only in the cluster's connection", "aitbc_ray.nodes", "ray"),

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.configuring.description import describe, sentences
+from agent.configuring.reading import known_keys, load_settings
 from agent.miner.settings import MinerSettings
 from agent.sections import EXTENSIONS, section_of
-from agent.settings import Settings, known_keys, load_settings
-from agent.settings.description import describe, sentences
+from agent.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 FILES = ("agent", "coordinator")

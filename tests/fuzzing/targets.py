@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from agent.configuring.sources import parse_file
 from agent.core.errors import ApiError, ConfigurationError, ValidationFailed, VersionMismatch
 from agent.core.tracing import trace_id_in
 from agent.core.values.durations import parse_duration
@@ -27,7 +28,6 @@ from agent.miner.runs.lease import Lease
 from agent.miner.schedules import parse_window
 from agent.protocol import messages
 from agent.protocol.reading import MalformedMessage
-from agent.settings.sources import parse_file
 from aitbc.attestation import verify_attestation
 from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json
 from aitbc.dsse import open_envelope

@@ -11,8 +11,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from agent.configuring.reading import load_settings
 from agent.miner.daemon import Daemon
-from agent.settings import Settings, load_settings
+from agent.settings import Settings
 from miner_support.runner import BatchRunner, ScriptedRunner
 
 HOST = (sys.executable, str(Path(__file__).with_name("host.py")))

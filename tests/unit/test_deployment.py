@@ -19,9 +19,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from agent.configuring.reading import known_keys
 from agent.miner.settings import MinerSettings
 from agent.sections import EXTENSIONS
-from agent.settings import known_keys
 from support.servers.replicas import SHARED_FILES
 
 ROOT = Path(__file__).parents[2]

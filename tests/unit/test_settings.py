@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from agent.configuring.reading import known_keys, load_settings
 from agent.coordinator.features.rate_limits.settings import RateLimitSettings
 from agent.core.errors import ConfigurationError
 from agent.sections import section_of
-from agent.settings import Settings, known_keys, load_settings
+from agent.settings import Settings
 from runners.extras import extra_command
 
 
@@ -73,6 +74,9 @@ def test_prices_are_merged_from_all_sources(config: Any, monkeypatch: pytest.Mon
     monkeypatch.setenv("AITBC_MINER__PRICES__video_transcoding", "0.25")
     prices = load_settings(path).miner.prices
     assert prices == {"whisper_transcription": Decimal("0.5"), "video_transcoding": Decimal("0.25")}
+    # The variable of the whole table, and that of one entry.
+    monkeypatch.setenv("AITBC_MINER__PRICES", '{"llm_inference": "0.1", "video_transcoding": "1"}')
+    assert load_settings(path).miner.prices == prices | {"llm_inference": Decimal("0.1")}
 
 
 @pytest.mark.parametrize(
@@ -226,9 +230,11 @@ def test_a_gpu_has_settings_of_its_own_by_index_or_uuid(config: Any, monkeypatch
         '[miner.gpus."GPU-11aa".pause]\nmax_temperature = 75\n'
     )
     monkeypatch.setenv("AITBC_MINER__GPUS__1__PAUSE__MAX_POWER", "250")
+    monkeypatch.setenv("AITBC_MINER__GPUS__1__PAUSE__SCHEDULE", '["22:00-06:00"]')
     miner = load_settings(path).miner
     assert miner.pause.schedule == ("Mon-Fri 09:00-18:00",)
     assert (miner.gpus["0"].pause.schedule, miner.gpus["1"].pause.max_power) == ((), 250)
+    assert miner.gpus["1"].pause.schedule == ("22:00-06:00",)
     assert miner.gpus["GPU-11aa"].pause.schedule is None
 
 
@@ -266,7 +272,8 @@ from pathlib import Path
 entry_points = metadata.entry_points
 metadata.entry_points = lambda **of: tuple(it for it in entry_points(**of) if not it.value.startswith("aitbc_"))
 
-from agent.settings import Settings, load_settings
+from agent.configuring.reading import load_settings
+from agent.settings import Settings
 
 assert list(type(Settings().payouts).model_fields)[-2:] == ["file", "http"]
 try:

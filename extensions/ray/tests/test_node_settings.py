@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from agent.configuring.description import Setting, describe
 from agent.miner.settings import EnginesSettings, MinerSettings, RunnersSettings
 from agent.sections import section_of
 from agent.settings import Settings
-from agent.settings.description import Setting, describe
 from aitbc_ray.node import node_settings
 from aitbc_ray.settings import RaySettings
 

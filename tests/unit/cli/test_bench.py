@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from agent.configuring.reading import load_settings
 from agent.core.market.default_prices import USUAL_RATES, usual_price
-from agent.settings import load_settings
 from runners.ffmpeg import runner as ffmpeg
 from runners.registry import installed
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.settings import known_keys, load_settings
+from agent.configuring.reading import known_keys, load_settings
 
 # The text of a file, the line and the key that must be reported, and a part of the suggestion.
 PLANTED = {

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from agent.cli.commands.machine import config as config_command
+from agent.configuring.editing import edited, replace_settings
+from agent.configuring.errors import InvalidSettings
+from agent.configuring.reading import SettingsReading, read_settings
 from agent.miner.daemon import Daemon
 from agent.miner.live_settings import FOREIGN
 from agent.miner.settings import EnginesSettings, MinerSettings
 from agent.sections import section_of
-from agent.settings import InvalidSettings, SettingsReading, read_settings
-from agent.settings.editing import edited, replace_settings
 from miner_support.coordinator import FakeCoordinator
 from miner_support.daemons import HOST, running, until
 from miner_support.runner import BatchRunner, ScriptedRunner

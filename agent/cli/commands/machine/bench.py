@@ -14,12 +14,12 @@ import typer
 from agent.atomic_file import replace_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
 from agent.cli.terminal import logs
+from agent.configuring.editing import edited
 from agent.core.values.quantities import format_money, parse_money
 from agent.miner.bench import Bench, BenchReport
 from agent.miner.machine.scores import BenchScore, suggested_prices
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
-from agent.settings.editing import edited
 from aitbc.cli._terminal.output import SafeConsole, print_rows
 
 DEFAULT_SECONDS: Final = 5.0

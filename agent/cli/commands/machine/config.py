@@ -12,8 +12,10 @@ import typer
 
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
 from agent.cli.terminal.activity import counted
-from agent.settings import InvalidSettings, Origin, SettingError, Settings, SettingsReading
-from agent.settings.description import Setting, describe, written
+from agent.configuring.description import Setting, describe, written
+from agent.configuring.errors import InvalidSettings, Origin, SettingError
+from agent.configuring.reading import SettingsReading
+from agent.settings import Settings
 
 app = typer.Typer(help="Check and show settings.", no_args_is_help=True)
 

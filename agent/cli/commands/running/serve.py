@@ -22,10 +22,11 @@ from agent.cli.options import ConfigFile, DataDir, reading_from, settings_from
 from agent.cli.systemd.notify import Notifier
 from agent.cli.systemd.watchdog import Watchdog
 from agent.cli.terminal import activity, live, logs
+from agent.configuring.reading import SettingsReading
 from agent.core.liveness import Liveness
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
-from agent.settings import Settings, SettingsReading
+from agent.settings import Settings
 
 if TYPE_CHECKING:
     from agent.cli.commands.running.local_coordinator import LocalCoordinator

@@ -13,7 +13,7 @@ from agent.cli.options import AsJson, print_json
 from agent.cli.systemd import systemctl
 from agent.cli.systemd.systemctl import SystemdUnavailable
 from agent.cli.systemd.unit_files import DATA_DIR, ServiceFiles, ServiceRole
-from agent.settings import load_settings
+from agent.configuring.reading import load_settings
 
 app = typer.Typer(help="Manage the agent as a systemd service.", no_args_is_help=True)
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from agent.configuring.errors import InvalidSettings
+from agent.configuring.reading import check_values
 from agent.coordinator.features.machines import commands, store
 from agent.coordinator.features.machines.store import CommandRecord
 from agent.coordinator.operations.callers import Caller
@@ -16,7 +18,6 @@ from agent.core.errors import Conflict, ValidationFailed
 from agent.core.values.near_names import hint
 from agent.core.values.quantities import format_money, format_optional_time, format_time
 from agent.protocol.messages import Capabilities, ReportedSettings
-from agent.settings import InvalidSettings, check_values
 from aitbc.answers.miners import (
     ChangedSetting,
     GivenCommand,

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from agent.configuring.reading import load_settings
 from agent.miner.machine.gpus import Gpu
 from agent.miner.pausing.gpu_watch import PauseCause
 from agent.miner.pausing.pauses import GpuUnknown, Pauses
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
-from agent.settings import load_settings
 
 NOON = datetime(2026, 11, 23, 12).timestamp()  # noqa: DTZ001 - a Monday, on the clock on the wall
 CARDS = tuple(

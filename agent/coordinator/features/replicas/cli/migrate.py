@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agent.cli import agent_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
+from agent.configuring.editing import edited, replace_settings
+from agent.configuring.reading import SettingsReading
 from agent.coordinator.features.log.offline import NOT_VALID, own_log_key
 from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent, read_published
 from agent.coordinator.features.replicas.comparison import CopyComparison, compare
@@ -21,9 +23,8 @@ from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.sqlite.database import sqlite_path
 from agent.core.errors import ConfigurationError
-from agent.settings import Settings, SettingsReading
+from agent.settings import Settings
 from agent.settings.coordinator import DatabaseSettings
-from agent.settings.editing import edited, replace_settings
 from aitbc.cli._terminal.output import SafeConsole
 
 if TYPE_CHECKING:

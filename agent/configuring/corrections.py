@@ -8,10 +8,10 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Final
 
+from agent.configuring.description import Setting, written
 from agent.core.values.near_names import nearest
 from agent.core.values.quantities import Bytes, Money, parse_money
 from agent.sections import WordedText
-from agent.settings.description import Setting, written
 
 _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)(?:b|bytes?)?\s*", re.IGNORECASE)
 _SPAN: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)

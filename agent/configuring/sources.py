@@ -1,4 +1,4 @@
-"""Reads the TOML file and the environment, and collects the errors that prevent reading them."""
+"""Reads the TOML file and the environment, collects the errors that prevent reading them, and merges them with the flags."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel
-
+from agent.configuring.description import Setting, variable
+from agent.configuring.errors import Origin, SettingError, missing_extension
 from agent.core.errors import ConfigurationError
 from agent.core.values.near_names import nearest
-from agent.settings.description import Setting
-from agent.settings.invalid import Origin, SettingError, missing_extension
 
 PREFIX: Final = "AITBC_"
 _FOREIGN: Final = frozenset({"AITBC_API_KEY", "AITBC_BASE_URL", "AITBC_CONFIG_DIR", "AITBC_FAULT_POINTS"})
@@ -155,13 +154,13 @@ def _rewriting(key: str, value: str) -> str | None:
 class EnvironmentValues:
     """The environment: its values, and the errors of variables that cannot be read."""
 
-    values: Json
-    names: Mapping[str, str]
-    """The variables as they are written, by their names in lower case."""
-    errors: tuple[SettingError, ...]
+    values: Json = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The variables as they are written, by their names in upper case."""
+    errors: tuple[SettingError, ...] = ()
 
 
-def read_environment(model: type[BaseModel], settings: Mapping[str, Setting]) -> EnvironmentValues:
+def read_environment(settings: Mapping[str, Setting]) -> EnvironmentValues:
     """Read the variables that begin with `AITBC_`, in any case. An empty one counts as not set: Compose and systemd pass them on."""
     by_variable = {setting.variable: setting for setting in settings.values()}
     # A table by name may have any entry, so variables below it cannot be compared with a list.
@@ -176,23 +175,46 @@ def read_environment(model: type[BaseModel], settings: Mapping[str, Setting]) ->
     ]
     refused = {error.key.upper() for error in errors}
     variables = {
-        name.lower(): os.environ[name]
+        upper: os.environ[name]
         for upper, name in names.items()
-        if upper not in refused and os.environ[name]
+        if upper not in refused and upper not in _FOREIGN and os.environ[name]
     }
-    values = _nested(model, variables) if variables else {}
-    return EnvironmentValues(values, {name.lower(): name for name in names.values()}, tuple(errors))
+    return EnvironmentValues(_nested(variables, by_variable), names, tuple(errors))
+
+
+def _nested(variables: Mapping[str, str], by_variable: Mapping[str, Setting]) -> Json:
+    """Return the values of variables as nested tables."""
+    values: Json = {}
+    # In this order, the variable of a whole table precedes those of its entries.
+    for name, text in sorted(variables.items()):
+        *above, last = name.removeprefix(PREFIX).lower().split("__")
+        table = values
+        for part in above:
+            if not isinstance(table.get(part), dict):
+                table[part] = {}
+            table = table[part]
+        table[last] = _value(text, by_variable.get(name))
+    return values
+
+
+def _value(text: str, setting: Setting | None) -> Any:
+    """Return a list or a table, which a variable has as JSON; other text is left to the validation of the model."""
+    if setting is not None and not _is_json(setting):
+        return text
+    with suppress(ValueError):
+        value = json.loads(text)
+        # Not numbers: the entry of a table may be text of digits.
+        return value if isinstance(value, list | dict) else text
+    return text
+
+
+def _is_json(setting: Setting) -> bool:
+    return setting.form.is_list or dict in setting.form.types
 
 
 def _key(variable: str) -> str:
     """Return the dotted name of a setting, as its section's may be, from its variable."""
     return variable.removeprefix(PREFIX).lower().replace("__", ".")
-
-
-def _nested(model: type[BaseModel], variables: Mapping[str, str]) -> Json:
-    from agent.settings.environment import nested  # noqa: PLC0415 - the library takes longer to import than all settings to read
-
-    return nested(model, variables, PREFIX)
 
 
 def _variable_errors(name: str, setting: Setting | None, variables: list[str]) -> Iterator[SettingError]:
@@ -203,7 +225,7 @@ def _variable_errors(name: str, setting: Setting | None, variables: list[str]) -
         near = nearest(name.upper(), variables)
         suggestion = f"Did you mean {near}?" if near else None
         yield SettingError(name, "there is no such setting.", suggestion, origin)
-    elif os.environ[name] and (setting.form.is_list or dict in setting.form.types):
+    elif os.environ[name] and _is_json(setting):
         try:
             json.loads(os.environ[name])
         except ValueError:
@@ -213,3 +235,52 @@ def _variable_errors(name: str, setting: Setting | None, variables: list[str]) -
             yield SettingError(
                 name, f"a {kind} in a variable must be JSON.", f"Write {name}='{sample}'", origin
             )
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All sources, by descending precedence."""
+
+    flags: Mapping[str, Any]
+    environment: EnvironmentValues
+    file: SettingsFile
+
+    def merged(self) -> Json:
+        """Return the merged values. Tables are merged entry by entry."""
+        return _over(_over(self.file.values, self.environment.values), self.flags)
+
+    def origin(self, path: tuple[str, ...]) -> Origin:
+        """Return where the value at a path was set."""
+        if _has(self.flags, path):
+            return Origin("flag")
+        if _has(self.environment.values, path):
+            return Origin("environment", self._variable(path))
+        if _has(self.file.values, path):
+            return Origin("file", str(self.file.path), self.file.line(path))
+        return Origin("default")
+
+    def _variable(self, path: tuple[str, ...]) -> str:
+        """Return the variable of a path, or else of its nearest ancestor that a variable sets, or else the first one below it."""
+        names = self.environment.names
+        for length in range(len(path), 0, -1):
+            if (name := names.get(variable(".".join(path[:length])))) is not None:
+                return name
+        # The path may be a section of which a variable sets only a part.
+        below = f"{variable('.'.join(path))}__"
+        return next((name for upper, name in names.items() if upper.startswith(below)), f"{PREFIX}...")
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> Json:
+    merged = dict(below)
+    for name, value in above.items():
+        under = merged.get(name)
+        merged[name] = _over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _has(values: Any, path: tuple[str, ...]) -> bool:
+    for name in path:
+        if not isinstance(values, dict) or name not in values:
+            return False
+        values = values[name]
+    return True

@@ -9,24 +9,24 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from agent.settings.corrections import correction, meant
-from agent.settings.description import Setting, describe
-from agent.settings.invalid import Origin, SettingError, missing_extension
+from agent.configuring.corrections import correction, meant
+from agent.configuring.description import Setting, describe
+from agent.configuring.errors import Origin, SettingError, missing_extension
 
 _LONGEST: Final = 60
 """Maximum number of characters of an invalid value in a message."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """The known settings by key, and the names of the sections."""
+class Declared:
+    """The declared settings by key, and the names of the sections."""
 
     settings: Mapping[str, Setting]
     sections: Sequence[str]
 
 
 def explain(
-    error: ValidationError, origin_of: Callable[[tuple[str, ...]], Origin], declared: Known
+    error: ValidationError, origin_of: Callable[[tuple[str, ...]], Origin], declared: Declared
 ) -> Iterator[SettingError]:
     """Yield one error for each invalid value. `origin_of` returns where the value at a path was set."""
     reported: set[tuple[str, ...]] = set()
@@ -46,8 +46,8 @@ def explain(
         yield SettingError(".".join(key_path), message, suggestion, origin_of(key_path))
 
 
-def _with_entry(path: tuple[str, ...], declared: Known) -> Known:
-    """Return the known settings, extended by those of a table's entry if the path leads into one."""
+def _with_entry(path: tuple[str, ...], declared: Declared) -> Declared:
+    """Return the declared settings, extended by those of a table's entry if the path leads into one."""
     setting = _setting(path, declared)
     if setting is None or setting.form.table is None:
         return declared
@@ -57,18 +57,18 @@ def _with_entry(path: tuple[str, ...], declared: Known) -> Known:
     prefix = f"{'.'.join(path[:length])}."
     below = {entry.key: entry for entry in describe(setting.form.table, prefix)}
     further_settings = {key: entry for key, entry in declared.settings.items() if key != setting.key}
-    return Known(
+    return Declared(
         {**further_settings, **below}, [*declared.sections, *{entry.section for entry in below.values()}]
     )
 
 
-def _setting(path: tuple[str, ...], declared: Known) -> Setting | None:
+def _setting(path: tuple[str, ...], declared: Declared) -> Setting | None:
     keys = (".".join(path[:length]) for length in range(len(path), 0, -1))
     return next((declared.settings[key] for key in keys if key in declared.settings), None)
 
 
 def _words(
-    details: ErrorDetails, key: str, setting: Setting | None, declared: Known, origin: Origin
+    details: ErrorDetails, key: str, setting: Setting | None, declared: Declared, origin: Origin
 ) -> tuple[str, str | None]:
     """Return the message and the suggestion."""
     value = details["input"]
@@ -91,7 +91,7 @@ def _words(
     return message, " ".join(filter(None, ("" if ours else allowed, _write(setting, inside, value, origin))))
 
 
-def _section(details: ErrorDetails, key: str, declared: Known) -> tuple[str, str | None]:
+def _section(details: ErrorDetails, key: str, declared: Declared) -> tuple[str, str | None]:
     if key in declared.sections and not isinstance(details["input"], dict):
         return (
             "this is a section, not a setting.",

@@ -291,7 +291,7 @@ def _plain(kind: Any, metadata: list[Any], name: str) -> Form:
     form = _PLAIN.get(kind)
     if form is None:
         # A new type must not appear in the reference without words; a test describes all settings.
-        raise TypeError(f"{name}: describe values of {kind} in agent/settings/description.py")
+        raise TypeError(f"{name}: describe values of {kind} in agent/configuring/description.py")
     words = form.words + (_bounds(metadata) if kind in (int, float, Decimal) else "")
     return Form(words, form.sample, form.unit, types=(kind,))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.atomic_file import replace_file
+from agent.configuring.description import describe
 from agent.settings import Settings
-from agent.settings.description import describe
 
 
 def edited(content: bytes, values: Mapping[tuple[str, ...], Any]) -> bytes:

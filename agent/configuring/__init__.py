@@ -1,0 +1,1 @@
+"""What settings are in a file, in variables and in words: reading, explaining, describing and changing them."""
