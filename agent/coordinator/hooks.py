@@ -7,47 +7,43 @@ locked the jobs and accounts that a hook is about. An error of a hook undoes the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, TypeVar
 
-from sqlalchemy import Select
-
-from agent.coordinator.consequences import Change
-from agent.coordinator.job_fields import FilterFields, Input, OptionFields
-from agent.coordinator.store.database import Connection
-from agent.coordinator.store.job_lists import Narrowing
-from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.ledger import TransactionKind
-from agent.core.errors import ApiError
-from agent.core.feasibility import KnownMiner, Situation
-from agent.core.job_log import Line
-from agent.core.jobs import FailRun, Release
-from agent.core.market.ledger import JobSettlement
+from agent.coordinator.job_fields import OptionFields
 from agent.core.matching import NEUTRAL, UNRESTRICTED, Restrictions
-from agent.core.waiting_reasons import WaitingReason
-from agent.protocol.answers import Command
-from agent.protocol.messages import Capabilities, Heartbeat, RunLog
-from agent.settings.coordinator import CoordinatorSettings
-from aitbc.statement import Statement
-from runners.api import ServiceDefinition
 
-if TYPE_CHECKING:  # hooks get it from use cases, and pass it on
+if TYPE_CHECKING:  # hooks get all of these from their callers
+    from sqlalchemy import Select
+
+    from agent.coordinator.consequences import Change
+    from agent.coordinator.job_fields import FilterFields, Input
     from agent.coordinator.operations.context import Context
+    from agent.coordinator.store.database import Connection
+    from agent.coordinator.store.job_lists import Narrowing
+    from agent.coordinator.store.jobs import JobRecord
+    from agent.coordinator.store.ledger import TransactionKind
+    from agent.core.errors import ApiError
+    from agent.core.feasibility import KnownMiner, Situation
+    from agent.core.jobs import FailRun, Release
+    from agent.core.market.ledger import JobSettlement
+    from agent.protocol.answers import Command
+    from agent.protocol.messages import Capabilities, Heartbeat, RunLog
+    from agent.settings.coordinator import CoordinatorSettings
+    from aitbc.statement import Statement
+    from runners.api import ServiceDefinition
 
 K = TypeVar("K")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-Returned: TypeAlias = FailRun | Release
-"""How a miner ends its lease without a result."""
-Ended = TypeVar("Ended", FailRun, Release)
 
 Errors: TypeAlias = dict[str, str]
 """Validation errors, one sentence by dotted field. Checks add to it and continue, so that all errors are reported together."""
 JobFields: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Fields and their values by job. Jobs without any may be missing."""
-JobIds: TypeAlias = Select[str]
+JobIds: TypeAlias = "Select[str]"
 """A query for the ids of jobs."""
 
 
@@ -136,12 +132,21 @@ class CheckedRequest:
         return self.context.settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewJob:
     """A new job, and the options with which its client submitted it. A job of the coordinator's own has the default of each."""
 
     record: JobRecord
     options: OptionFields = field(default_factory=OptionFields)
+
+
+@dataclass(slots=True)
+class Refusal:
+    """Why a new job is refused. Hooks replace `error`."""
+
+    job: NewJob
+    situation: Situation
+    error: ApiError | None
 
 
 class View(StrEnum):
@@ -153,6 +158,55 @@ class View(StrEnum):
     """Those, and the fields of `job_fields.Details`."""
     OPTIONS = "options"
     """The options with which it can run again, as `job_fields.OptionFields` reads them from JSON."""
+    LEASE = "lease"
+    """What decides its lease: under `caches`, the name under which the run shares prompt caches, if that is not its account's."""
+    REASONS = "reasons"
+    """Why it waits: a `WaitingReason` under a name of the feature's own."""
+
+
+@dataclass(slots=True)
+class RunReport:
+    """What a miner reports of its run: lines, its end, or both. Hooks set the last three fields."""
+
+    record: JobRecord
+    """The job before the report."""
+    now: float
+    log: RunLog | None
+    """New lines that the run has written for its client, or all of its lines if it ends."""
+    ends: bool = False
+    returned: FailRun | Release | None = None
+    """How it ends without a result."""
+    visible_lines: int = 0
+    """How many of the lines can be seen now by who follows the job."""
+    avoid_seconds: float = 0.0
+    """For how long the miner does not get a job again that it releases."""
+    blamed: bool = False
+    """Whether it releases so many that this counts against it."""
+
+
+@dataclass(slots=True)
+class MinerReport:
+    """A miner has registered, reports about itself, or is removed. Hooks add to the last two fields."""
+
+    miner_id: str
+    capabilities: Capabilities | None = None
+    """The new ones, if they have changed."""
+    heartbeat: Heartbeat | None = None
+    removed: bool = False
+    commands: list[Command] = field(default_factory=list)
+    """What the answer to a heartbeat has for it."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Those of `job_fields.RemovalFields` for a removed one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restraints:
+    """Which miners and accounts get fewer jobs or none for a while."""
+
+    pauses: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Until when miners get no jobs, by miner and service, or `WHOLE` for all services."""
+    accounts: Mapping[str, AccountLimit] = field(default_factory=dict)
+    """The accounts of which only a few jobs may run at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +237,10 @@ class Hooks:
 
     check_request: Callable[[CheckedRequest], None] | None = None
     """A job is requested. Add what is wrong with the feature's fields, what they cost, and whom they exclude. There is no transaction yet."""
-    job_refused: Callable[[Connection, Context, NewJob, Situation, ApiError], ApiError | None] | None = None
-    """No known miner can ever run this new job. Return the error that refuses it, or None to accept it all the same."""
-    admit_job: Callable[[Connection, Context, NewJob], JobRecord] | None = None
-    """A new job is about to be stored. Return its row, with the miner that the feature's options choose and the price of their agreement.
+    job_refused: Callable[[Connection, Context, Refusal], None] | None = None
+    """No known miner can ever run a new job. Replace the error that refuses it, with None to accept it all the same."""
+    admit_job: Callable[[Connection, Context, NewJob], None] | None = None
+    """A new job is about to be stored. Replace its row, with the miner that the feature's options choose and the price of their agreement.
 
     An `ApiError` refuses it, but none of the others of the transaction.
     """
@@ -197,63 +251,40 @@ class Hooks:
     ) = None
     """Jobs were claimed, released, completed or ended otherwise, a result was refused, or clients are notified why their jobs wait. The settlements are those of ended jobs, by job."""
     describe_jobs: Callable[[Connection, Sequence[JobRecord], View], JobFields] | None = None
-    """Jobs are shown: one, or a page of them. Return the feature's fields of this view."""
+    """Jobs are shown: one, or a page of them, or leased. Return the feature's fields of this view, and quickly none of the others."""
     filter_jobs: Callable[[CoordinatorSettings, FilterFields, str | None], Narrowing | None] | None = None
     """A list of an account's jobs, or with None of all jobs, is filtered. Return the feature's condition, if its filter is used.
 
     There is no transaction yet. An `ApiError` refuses the filter.
     """
-    job_reasons: Callable[[Connection, JobRecord, float], Sequence[WaitingReason]] | None = None
-    """Somebody asks why this job waits. Return what the feature knows of it."""
     describe_service: (
         Callable[[CoordinatorSettings, ServiceDefinition, Sequence[KnownMiner]], Mapping[str, Any]] | None
     ) = None
     """A service is shown, with all known miners. Return the feature's fields of `job_fields.ServiceFields`."""
-    share_caches: Callable[[Connection, JobRecord, str], str | None] | None = None
-    """A job is leased to this miner. Return under which name the run shares prompt caches with others, None: under its account's."""
-    run_wrote: (
-        Callable[[Connection, CoordinatorSettings, JobRecord, RunLog, float, bool], Sequence[Line]] | None
-    ) = None
-    """A job's run has written lines for its client, or ends (True) with all lines that it has written. The record is the job before that.
+    run_reported: Callable[[Connection, Context, RunReport], None] | None = None
+    """A miner reports of its run. Store the lines, and what the end says about the miner or the client.
 
-    Return those that who follows the job may see.
+    If the miner no longer has the lease, an error of the kernel follows and undoes everything.
     """
-    check_result: Callable[[Mapping[str, Any], Statement], Mapping[str, str]] | None = None
-    """A result arrives. Return in what its statement contradicts the job's specification, by the name of the field."""
     results_accepted: Callable[[Connection, Context, Sequence[AcceptedResult], float], None] | None = None
-    """Results of jobs were stored, with their receipts."""
-    deletion_requested: Callable[[Connection, Context, JobIds, float], None] | None = None
-    """A client deletes data of the ended jobs whose ids the query finds, or a file of them. Copy now what is needed of it."""
-    jobs_retained: Callable[[Connection], set[str]] | None = None
-    """Data of old jobs is deleted. Return the jobs whose data is still needed."""
+    """Results of jobs were stored, with their receipts. An `ApiError` refuses all of them; the kernel then tries each alone."""
+    retain: Callable[[Connection, Context, JobIds | None, float], set[str]] | None = None
+    """A client deletes data of the ended jobs whose ids the query finds, or a file of them: copy now what is needed of it.
+
+    With None, data of old jobs is deleted. Return the jobs whose data is still needed; it is retained until the next time.
+    """
     data_deleted: Callable[[Connection, Sequence[str]], None] | None = None
     """Everything that clients gave or got is deleted of these ended jobs."""
-    lease_returned: Callable[[Connection, Context, JobRecord, Returned], Returned] | None = None
-    """A miner reports that its run failed, or hands its lease back. Return the event, which may set `avoid_seconds` and `blamed`.
-
-    The record is the job before that. If the miner no longer has the lease, an error of the kernel follows and undoes everything.
-    """
-    pauses: Callable[[Connection, float], Mapping[tuple[str, str], float]] | None = None
-    """Miners are to get jobs. Return until when which of them get none, by miner and service, or `WHOLE` for all services."""
+    restraints: Callable[[Connection, CoordinatorSettings, float], Restraints] | None = None
+    """Jobs are to be claimed, or miners and accounts are shown. Return which of them get fewer at present."""
     track_records: Callable[[Connection, float, Sequence[str] | None], Mapping[str, TrackRecord]] | None = (
         None
     )
     """Miners are to get jobs or to be shown. Return the track records of these, or with None of all. Those of others are `UNKNOWN`."""
-    account_limits: Callable[[Connection, CoordinatorSettings, float], Mapping[str, AccountLimit]] | None = (
-        None
-    )
-    """Jobs are to be claimed. Return the accounts of which only a few jobs may run at a time."""
-    heartbeat: Callable[[Connection, Context, str, Heartbeat], Sequence[Command]] | None = None
-    """A heartbeat of this miner arrived. Return the commands for it. Its session is locked, and so are the jobs that it runs."""
-    miner_changed: Callable[[Connection, Context, str, Capabilities | None], Mapping[str, Any]] | None = None
-    """A miner has registered or reported these capabilities, or with None is removed. Its session is locked.
-
-    Return the feature's fields of `job_fields.RemovalFields` for a removed one.
-    """
+    miner_reported: Callable[[Connection, Context, MinerReport], None] | None = None
+    """A miner has registered, reports about itself, or is removed. Its session is locked, and with a heartbeat also the jobs that it runs."""
     unfinished_uploads: Callable[[Connection, str], tuple[int, int]] | None = None
     """Space is counted. Return the number of unfinished uploads of this account, job or miner, and the bytes that they reserve."""
-    known_blobs: Callable[[Connection, Sequence[str]], set[str]] | None = None
-    """Blobs without a row are removed. Return those of these blobs that a row of the feature refers to."""
     money_booked: Callable[[Connection, TransactionKind, int, float], None] | None = None
     """An administrator's credit or debit of this amount was booked."""
     miner_money: Callable[[Connection, Context, str, int], Mapping[str, int]] | None = None
@@ -290,54 +321,24 @@ def _merged(choose: Callable[[Hooks], Callable[P, Mapping[K, T]] | None]) -> Cal
     return run
 
 
-def _gathered(choose: Callable[[Hooks], Callable[P, Sequence[T]] | None]) -> Callable[P, list[T]]:
-    """Return a function that runs this hook of every feature, and returns the items of all."""
-    call_each = _each(choose)
-
-    def run(*args: P.args, **kwargs: P.kwargs) -> list[T]:
-        return [item for items in call_each(*args, **kwargs) for item in items]
-
-    return run
-
-
 check_request = _each(lambda hooks: hooks.check_request)
+job_refused = _each(lambda hooks: hooks.job_refused)
+admit_job = _each(lambda hooks: hooks.admit_job)
 jobs_submitted = _each(lambda hooks: hooks.jobs_submitted)
 jobs_changed = _each(lambda hooks: hooks.jobs_changed)
-job_reasons = _gathered(lambda hooks: hooks.job_reasons)
 filter_jobs = _each(lambda hooks: hooks.filter_jobs)
 describe_service = _merged(lambda hooks: hooks.describe_service)
-share_caches = _each(lambda hooks: hooks.share_caches)
-run_wrote = _gathered(lambda hooks: hooks.run_wrote)
-check_result = _merged(lambda hooks: hooks.check_result)
+run_reported = _each(lambda hooks: hooks.run_reported)
 results_accepted = _each(lambda hooks: hooks.results_accepted)
-deletion_requested = _each(lambda hooks: hooks.deletion_requested)
-jobs_retained = _each(lambda hooks: hooks.jobs_retained)
+retain = _each(lambda hooks: hooks.retain)
 data_deleted = _each(lambda hooks: hooks.data_deleted)
-unfinished_uploads = _each(lambda hooks: hooks.unfinished_uploads)
-known_blobs = _each(lambda hooks: hooks.known_blobs)
-pauses = _merged(lambda hooks: hooks.pauses)
 track_records = _merged(lambda hooks: hooks.track_records)
-account_limits = _merged(lambda hooks: hooks.account_limits)
-heartbeat = _gathered(lambda hooks: hooks.heartbeat)
-miner_changed = _merged(lambda hooks: hooks.miner_changed)
+miner_reported = _each(lambda hooks: hooks.miner_reported)
+unfinished_uploads = _each(lambda hooks: hooks.unfinished_uploads)
 money_booked = _each(lambda hooks: hooks.money_booked)
 miner_money = _merged(lambda hooks: hooks.miner_money)
-
-
-def admit_job(connection: Connection, context: Context, job: NewJob) -> JobRecord:
-    """Run the hook of that name. Return the row as all features admit it."""
-    for hooks in _installed:
-        if hooks.admit_job is not None:
-            job = replace(job, record=hooks.admit_job(connection, context, job))
-    return job.record
-
-
-def lease_returned(connection: Connection, context: Context, record: JobRecord, event: Ended) -> Ended:
-    """Run the hook of that name. Return the event of all features."""
-    for hooks in _installed:
-        if hooks.lease_returned is not None:
-            event = cast("Ended", hooks.lease_returned(connection, context, record, event))
-    return event
+_describe_jobs = _each(lambda hooks: hooks.describe_jobs)
+_restraints = _each(lambda hooks: hooks.restraints)
 
 
 def describe_jobs(
@@ -345,19 +346,16 @@ def describe_jobs(
 ) -> dict[str, dict[str, Any]]:
     """Run the hook of that name. Return the fields of all features for each of the jobs."""
     described: dict[str, dict[str, Any]] = {record.job_id: {} for record in records}
-    for hooks in _installed:
-        if hooks.describe_jobs is not None:
-            for job_id, fields in hooks.describe_jobs(connection, records, view).items():
-                described[job_id] |= fields
+    for fields_by_job in _describe_jobs(connection, records, view):
+        for job_id, fields in fields_by_job.items():
+            described[job_id] |= fields
     return described
 
 
-def job_refused(
-    connection: Connection, context: Context, job: NewJob, situation: Situation, error: ApiError
-) -> ApiError | None:
-    """Run the hook of that name, with the error that the previous feature returned. Return the last one, or None."""
-    refusal: ApiError | None = error
-    for hooks in _installed:
-        if hooks.job_refused is not None and refusal is not None:
-            refusal = hooks.job_refused(connection, context, job, situation, refusal)
-    return refusal
+def restraints(connection: Connection, settings: CoordinatorSettings, now: float) -> Restraints:
+    """Run the hook of that name. Return the restraints of all features."""
+    restraints_of_all = _restraints(connection, settings, now)
+    return Restraints(
+        dict(pair for restraint in restraints_of_all for pair in restraint.pauses.items()),
+        dict(pair for restraint in restraints_of_all for pair in restraint.accounts.items()),
+    )

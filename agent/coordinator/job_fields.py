@@ -71,7 +71,7 @@ class ServiceFields(BaseModel, defer_build=True):
 
 @_extended
 class RemovalFields(BaseModel, defer_build=True):
-    """The fields of the answer about a removed miner (`hooks.Hooks.miner_changed`)."""
+    """The fields of the answer about a removed miner (`hooks.MinerReport`)."""
 
 
 @_extended

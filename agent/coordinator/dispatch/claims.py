@@ -14,6 +14,7 @@ from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.dispatch.fleet import FleetReader, with_pauses
 from agent.coordinator.dispatch.reputations import Reputations
+from agent.coordinator.hooks import View
 from agent.coordinator.port import LeaseMessage
 from agent.coordinator.store import checkpoints, jobs, queue, running
 from agent.coordinator.store.checkpoints import Checkpoint
@@ -74,10 +75,11 @@ def claim(
     earlier = earlier or Earlier()
     candidates = earlier.reputations.added(connection, waiting, candidates, now)
     waiting = _avoiding(connection, waiting, candidates, now, settings, earlier.fleet)
-    if pauses := hooks.pauses(connection, now):
-        candidates = _without_paused(candidates, pauses)
+    restraints = hooks.restraints(connection, settings, now)
+    if restraints.pauses:
+        candidates = _without_paused(candidates, restraints.pauses)
     earlier.ranked.update(candidates)
-    limits = {name: limit.jobs for name, limit in hooks.account_limits(connection, settings, now).items()}
+    limits = {name: limit.jobs for name, limit in restraints.accounts.items()}
     numbers = running.numbers(connection, sorted({job.account_id for job in waiting}), unfinished)
     pairs = _matched(connection, waiting, earlier.ranked, numbers, now, limits)
     if not pairs:
@@ -98,6 +100,10 @@ def claim(
         record = records[job_id]
         event = Claim(candidate.miner_id, candidate.session, now, settings.lease_seconds)
         claims.append((record, event, _unit_price(record, candidate)))
+    described = {}
+    # Where all accounts share prompt caches, nobody needs to know whose a run continues.
+    if not settings.share_prompt_caches:
+        described = hooks.describe_jobs(connection, [record for record, _, _ in claims], View.LEASE)
     assignments = [
         Assignment(
             job,
@@ -108,7 +114,7 @@ def claim(
                 unit_price,
                 checkpoints_by_job.get(job.job_id, ()),
                 secrets,
-                "" if settings.share_prompt_caches else _caches_of(connection, record, candidate.miner_id),
+                described[job.job_id].get("caches", record.account_id) if described else "",
             ),
             now - record.created_at,
         )
@@ -118,12 +124,6 @@ def claim(
     ]
     # True also if another transaction had taken a job: its miner is still free.
     return assignments, len(waiting) > chosen or chosen > len(pairs)
-
-
-def _caches_of(connection: Connection, record: jobs.JobRecord, miner_id: str) -> str:
-    """Return under which name a run shares prompt caches with others: what the first feature says, or else the job's account."""
-    names = hooks.share_caches(connection, record, miner_id)
-    return next((name for name in names if name is not None), record.account_id)
 
 
 def _is_unchanged(record: jobs.JobRecord | None, waiting: Waiting) -> bool:

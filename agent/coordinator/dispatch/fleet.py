@@ -81,7 +81,7 @@ def offline_before(settings: CoordinatorSettings, now: float) -> float:
 
 def known_miners(connection: Connection, settings: CoordinatorSettings, now: float) -> list[KnownMiner]:
     """Return all registered miners. Their `busy` is not set."""
-    pauses = hooks.pauses(connection, now)
+    pauses = hooks.restraints(connection, settings, now).pauses
     seen_after = offline_before(settings, now)
     track_records = hooks.track_records(connection, now, None)
     owners = miners.owners(connection)

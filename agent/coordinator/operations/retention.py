@@ -41,13 +41,15 @@ async def delete_jobs(context: Context) -> None:
             for job_id, account_id in page:
                 by_account[account_id].append(job_id)
             for account_id, job_ids in by_account.items():
-                await context.database.write(_forget_jobs, account_id, job_ids, context.clock())
+                await context.database.write(_forget_jobs, context, account_id, job_ids, context.clock())
             await removal.discard(context)
 
 
-def _forget_jobs(connection: Connection, account_id: str, job_ids: Sequence[str], now: float) -> None:
+def _forget_jobs(
+    connection: Connection, context: Context, account_id: str, job_ids: Sequence[str], now: float
+) -> None:
     locked = jobs.lock_many(connection, job_ids)
-    retained = set[str]().union(*hooks.jobs_retained(connection))
+    retained = set[str]().union(*hooks.retain(connection, context, None, now))
     records = [
         record for record in locked.values() if record.deleted_at is None and record.job_id not in retained
     ]

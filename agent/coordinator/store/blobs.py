@@ -6,16 +6,20 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, select, text
 
-from agent.coordinator.store.schema.tables import artifacts, removed_blobs
+from agent.coordinator.store.schema.tables import HAS_BLOB, artifacts, metadata, removed_blobs
 
 _LEGACY = "sha256:"
 _MARK = text("INSERT INTO removed_blobs (blob) VALUES (:blob) ON CONFLICT DO NOTHING")
 
 
 def known(connection: Connection, names: Sequence[str]) -> set[str]:
-    """Return those of these blobs that an artifact has."""
-    query = select(artifacts.c.blob).where(artifacts.c.blob.in_(names))
-    blobs = set(connection.execute(query).scalars())
+    """Return those of these blobs that a row refers to, also one of a feature."""
+    blobs: set[str] = set()
+    for table in metadata.tables.values():
+        for column in table.columns:
+            if (condition := column.info.get(HAS_BLOB)) is not None:
+                query = select(column).where(column.in_(names), text(condition or "TRUE"))
+                blobs.update(connection.execute(query).scalars())
     legacy = [name for name in names if name.startswith(_LEGACY)]
     if legacy:
         query = select(artifacts.c.artifact_id).where(

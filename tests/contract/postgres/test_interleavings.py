@@ -338,7 +338,7 @@ def test_lines_that_arrive_at_once_stay_within_the_limit_of_a_log(tmp_path: Path
 def test_two_registrations_of_one_miner_open_two_sessions(desk: Desk) -> None:
     miner = desk.miner()
     again = ScriptedMiner(desk.served.url, miner.key)
-    answers = desk.overlap(miner.register, again.register, (hooks, "miner_changed"))
+    answers = desk.overlap(miner.register, again.register, (hooks, "miner_reported"))
     assert sorted(answer.json()["session"] for answer in answers) == [2, 3]
 
 

@@ -94,7 +94,7 @@ async def accounts(context: Context, *, limit: int, after_id: str | None) -> Acc
 
 
 def _limits(connection: Connection, context: Context) -> Mapping[str, AccountLimit]:
-    return hooks.account_limits(connection, context.settings, context.clock())
+    return hooks.restraints(connection, context.settings, context.clock()).accounts
 
 
 def _slowed_until(limit: AccountLimit | None) -> str | None:

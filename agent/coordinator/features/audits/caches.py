@@ -14,7 +14,7 @@ PASSING_AS: Final = 20
 """The miner's newest jobs, as the account of one of which a canary passes."""
 
 
-def share_caches(connection: Connection, record: JobRecord, miner_id: str) -> str | None:
+def shared_caches(connection: Connection, record: JobRecord) -> str | None:
     """Return under which name an audit job or a canary continues prompts, None for other jobs. An audit job continues none.
 
     A canary passes as a job of an account that the miner knows, because one of an unknown account, or of one that has nothing else,
@@ -25,6 +25,7 @@ def share_caches(connection: Connection, record: JobRecord, miner_id: str) -> st
         return record.job_id
     if restrictions.canary is None:
         return None
-    served = accounts_served(connection, miner_id, PASSING_AS)
+    # A canary is submitted for one miner.
+    served = accounts_served(connection, record.requested_miner_id or "", PASSING_AS)
     # Drawn from the job's id, so that a repeated attempt of the job has the same name.
     return served[int(sha256_hex(record.job_id.encode()), 16) % len(served)] if served else record.job_id

@@ -7,7 +7,6 @@ from typing import Final
 from agent.coordinator.feature import Feature, Task
 from agent.coordinator.features.audits import (
     advancing,
-    caches,
     choosing,
     consistency,
     deletion,
@@ -35,10 +34,8 @@ FEATURE: Final = Feature(
         check_request=options.check_request,
         describe_jobs=views.describe_jobs,
         describe_service=options.describe_service,
-        share_caches=caches.share_caches,
         results_accepted=choosing.results_accepted,
-        deletion_requested=deletion.deletion_requested,
+        retain=deletion.retain,
         data_deleted=audits.erase_words,
-        jobs_retained=deletion.jobs_retained,
     ),
 )

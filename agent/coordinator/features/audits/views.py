@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 
+from agent.coordinator.features.audits.caches import shared_caches
 from agent.coordinator.features.audits.rules import AuditKind, Verdict, error_probability
 from agent.coordinator.features.audits.settings import AuditSettings
 from agent.coordinator.features.audits.store import audits, proofs
@@ -26,12 +27,15 @@ from aitbc.receipts import receipt_id
 
 
 def describe_jobs(connection: Connection, records: Sequence[JobRecord], view: View) -> JobFields:
-    """Return the audits of jobs as a field of their details, or as options for other jobs."""
+    """Return the audits of jobs as a field of their details, or as options for other jobs; or whose caches they share."""
     if view is View.OPTIONS:
         return {
             record.job_id: {"audited": True} for record in records if queue.restrictions_of(record).audited
         }
-    if view is View.STATUS:
+    if view is View.LEASE:
+        names = {record.job_id: shared_caches(connection, record) for record in records}
+        return {job_id: {"caches": name} for job_id, name in names.items() if name is not None}
+    if view is not View.DETAILS:
         return {}
     audit_by_job = {record.job_id: audits.of_job(connection, record.job_id) for record in records}
     return {

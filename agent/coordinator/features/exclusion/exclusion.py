@@ -14,6 +14,7 @@ from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.features.exclusion import store
 from agent.coordinator.features.exclusion.answers import Removal
+from agent.coordinator.hooks import MinerReport
 from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.sessions import end_session, exclusion_of, lease_end
@@ -82,10 +83,11 @@ def _remove(
     _require(connection, miner_id)
     requeued = _return_jobs(connection, miner_id, now, "the miner was removed")
     # Features end what belongs to the miner, such as its offers.
-    fields = hooks.miner_changed(connection, context, miner_id, None)
+    report = MinerReport(miner_id, removed=True)
+    hooks.miner_reported(connection, context, report)
     # The session's token becomes one that nobody has.
     store.remove(connection, miner_id, now, digest(secrets.token_urlsafe(32)))
-    return requeued, fields
+    return requeued, report.fields
 
 
 async def include(context: Context, miner_id: str) -> Inclusion:

@@ -15,5 +15,5 @@ FEATURE: Final = Feature(
     name="job_logs",
     routers=(routes.router,),
     tasks=(Task("old_logs", SECONDS, logs.delete_old),),
-    hooks=Hooks(run_wrote=logs.run_wrote, data_deleted=store.forget),
+    hooks=Hooks(run_reported=logs.run_reported, data_deleted=store.forget),
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from agent.coordinator.features.job_logs import store
 from agent.coordinator.features.job_logs.settings import JobLogSettings
 from agent.coordinator.features.job_logs.store import StoredLog
+from agent.coordinator.hooks import RunReport
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.own_jobs import own
@@ -17,23 +16,18 @@ from agent.core.job_log import Line, bounded
 from agent.core.values.quantities import format_time
 from agent.protocol.messages import RunLog
 from agent.sections import section_of
-from agent.settings.coordinator import CoordinatorSettings
 from aitbc.answers.jobs import JobLog, JobLogEntry
 
 
-def run_wrote(
-    connection: Connection,
-    settings: CoordinatorSettings,
-    record: JobRecord,
-    run_log: RunLog,
-    now: float,
-    ends: bool,
-) -> Sequence[Line]:
-    """Add lines to the log of the job's current run, as far as the limit allows, or store its whole log. Return the added lines."""
-    limits = section_of(settings, JobLogSettings)
-    if ends:
+def run_reported(connection: Connection, context: Context, report: RunReport) -> None:
+    """Add lines to the log of the job's current run, as far as the limit allows, or store its whole log."""
+    limits = section_of(context.settings, JobLogSettings)
+    record, run_log, now = report.record, report.log, report.now
+    if run_log is None:
+        return
+    if report.ends:
         _replace(connection, limits, record, run_log, now)
-        return ()
+        return
     fence = record.life.fence
     space = limits.max_job_log - store.size_of(connection, record.job_id, fence)
     added, cut = [], run_log.truncated
@@ -48,7 +42,7 @@ def run_wrote(
         log = StoredLog(max(1, record.life.attempts), added, cut)
         store.append(connection, record.job_id, fence, log, now)
         store.forget_older_runs(connection, record.job_id, limits.max_job_log_runs)
-    return added
+    report.visible_lines += len(added)
 
 
 def _replace(

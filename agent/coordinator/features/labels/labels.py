@@ -44,8 +44,10 @@ def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], _: float) -> 
     store.add(connection, labels)
 
 
-def describe_jobs(connection: Connection, records: Sequence[JobRecord], _: View) -> JobFields:
+def describe_jobs(connection: Connection, records: Sequence[JobRecord], view: View) -> JobFields:
     """Return the labels of jobs as a field of answers and as an option."""
+    if view in (View.LEASE, View.REASONS):
+        return {}
     job_ids = [record.job_id for record in records]
     return {job_id: {"labels": labels} for job_id, labels in store.of_jobs(connection, job_ids).items()}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
@@ -11,6 +10,7 @@ import structlog
 from agent.coordinator.features.machines import store
 from agent.coordinator.features.machines.settings import MachineSettings
 from agent.coordinator.features.machines.store import CommandRecord
+from agent.coordinator.hooks import MinerReport
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
@@ -19,7 +19,7 @@ from agent.core.commands import Command, SettingsChange
 from agent.core.errors import Conflict, ValidationFailed
 from agent.core.values.quantities import format_time
 from agent.protocol import answers
-from agent.protocol.messages import Capabilities, Heartbeat
+from agent.protocol.messages import Heartbeat
 from agent.sections import section_of
 from aitbc.answers.accounts import Role
 from aitbc.answers.miners import QueuedCommand
@@ -109,25 +109,20 @@ def _listed(values: tuple[str, ...] | None) -> list[str] | None:
     return None if values is None else list(values)
 
 
-def heartbeat(
-    connection: Connection, context: Context, miner_id: str, beat: Heartbeat
-) -> list[answers.Command]:
-    """Store which commands the miner has executed or refused. Return those that wait for it, and a hint if it has time for one."""
+def miner_reported(connection: Connection, context: Context, report: MinerReport) -> None:
+    """Store which commands the miner has executed or refused. Add those that wait for it, and a hint if it has time for one."""
+    miner_id, beat = report.miner_id, report.heartbeat
+    # Nobody will execute its commands.
+    if report.removed:
+        store.remove_all(connection, miner_id)
+    if beat is None:
+        return
     if beat.executed:
         refusals = {refused.command_id: refused.reasons for refused in beat.refused}
         store.settle(connection, miner_id, beat.executed, refusals, context.clock())
-    commands = [on_the_wire(record) for record in store.waiting(connection, miner_id)]
-    return commands if beat.paused is not None else [*commands, *_hints(connection, context, miner_id, beat)]
-
-
-def miner_changed(
-    connection: Connection, _: Context, miner_id: str, capabilities: Capabilities | None
-) -> Mapping[str, Any]:
-    """Delete the commands for a miner that is removed."""
-    # The miner was removed, and nobody will execute its commands.
-    if capabilities is None:
-        store.remove_all(connection, miner_id)
-    return {}
+    report.commands += [on_the_wire(record) for record in store.waiting(connection, miner_id)]
+    if beat.paused is None:
+        report.commands += _hints(connection, context, miner_id, beat)
 
 
 def _hints(connection: Connection, context: Context, miner_id: str, beat: Heartbeat) -> list[answers.Command]:

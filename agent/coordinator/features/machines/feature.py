@@ -11,5 +11,5 @@ from agent.coordinator.hooks import Hooks
 FEATURE: Final = Feature(
     name="machines",
     routers=(routes.router, routes.operators),
-    hooks=Hooks(heartbeat=commands.heartbeat, miner_changed=commands.miner_changed),
+    hooks=Hooks(miner_reported=commands.miner_reported),
 )

@@ -115,7 +115,7 @@ def _details(
         commands=[_waiting(command) for command in waiting],
         reputation=track_record.reputation,
         total_earned=format_money(from_units(track_record.earned)),
-        throttled_until=_throttled_until(connection, record.miner_id, now),
+        throttled_until=_throttled_until(connection, context, record.miner_id, now),
     )
 
 
@@ -134,8 +134,9 @@ def _registered(record: MinerRecord, seen_after: float) -> Json:
     }
 
 
-def _throttled_until(connection: Connection, miner_id: str, now: float) -> str | None:
-    return format_optional_time(hooks.pauses(connection, now).get((miner_id, hooks.WHOLE)))
+def _throttled_until(connection: Connection, context: Context, miner_id: str, now: float) -> str | None:
+    pauses = hooks.restraints(connection, context.settings, now).pauses
+    return format_optional_time(pauses.get((miner_id, hooks.WHOLE)))
 
 
 def _waiting(command: CommandRecord) -> MinerCommand:
@@ -208,7 +209,7 @@ def _summaries(
     seen_after, now = offline_before(context), context.clock()
     track_records = hooks.track_records(connection, now, None)
     faults = miners.last_faults(connection, [record.miner_id for record in records])
-    pauses = hooks.pauses(connection, now)
+    pauses = hooks.restraints(connection, context.settings, now).pauses
     return [
         _summary(
             record,

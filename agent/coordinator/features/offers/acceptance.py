@@ -176,10 +176,11 @@ def _pending(record: JobRecord, offer: Offer, now: float, *, bound: bool) -> New
     return NewEvent("marketplace_update", data, record.account_id, offer.miner_id, record.job_id)
 
 
-def admit_job(connection: Connection, context: Context, job: NewJob) -> JobRecord:
-    """Return a new job with the miner and the price of the offer that its client has chosen. Raises `NotFound`, `OfferNotAvailable`."""
+def admit_job(connection: Connection, context: Context, job: NewJob) -> None:
+    """Give a new job the miner and the price of the offer that its client has chosen. Raises `NotFound`, `OfferNotAvailable`."""
     offer_id = fields_of(job.options, OfferOptions).offer_id
-    return job.record if offer_id is None else _given(connection, context, job.record, offer_id)[1]
+    if offer_id is not None:
+        _, job.record = _given(connection, context, job.record, offer_id)
 
 
 def jobs_submitted(connection: Connection, new_jobs: Sequence[NewJob], now: float) -> None:

@@ -20,10 +20,9 @@ FEATURE: Final = Feature(
         admit_job=acceptance.admit_job,
         jobs_submitted=acceptance.jobs_submitted,
         jobs_changed=acceptance.jobs_changed,
-        job_reasons=offers.job_reasons,
         describe_jobs=offers.describe_jobs,
         filter_jobs=offers.filter_jobs,
         data_deleted=store.forget,
-        miner_changed=standing.miner_changed,
+        miner_reported=standing.miner_reported,
     ),
 )

@@ -22,7 +22,7 @@ from agent.coordinator.features.offers.rules import (
     kind_of,
 )
 from agent.coordinator.features.offers.settings import OfferSettings
-from agent.coordinator.hooks import UNKNOWN, JobFields, NewJob, View
+from agent.coordinator.hooks import UNKNOWN, JobFields, Refusal, View
 from agent.coordinator.job_fields import FilterFields, fields_of
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -33,14 +33,12 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
 from agent.core import feasibility
 from agent.core.errors import (
-    ApiError,
     Conflict,
     Forbidden,
     NotFound,
     RateLimitExceeded,
     ValidationFailed,
 )
-from agent.core.feasibility import Situation
 from agent.core.values.quantities import (
     Money,
     Quantity,
@@ -194,20 +192,19 @@ async def available(
     return await context.database.read(read)
 
 
-def job_refused(
-    connection: Connection, context: Context, job: NewJob, situation: Situation, error: ApiError
-) -> ApiError | None:
+def job_refused(connection: Connection, context: Context, refusal: Refusal) -> None:
     """Accept a job that is given to an offer, and one that is only too costly while its client may accept an offer for it."""
+    job, situation = refusal.job, refusal.situation
     # Whether it fits is checked with the offer locked.
     if fields_of(job.options, OfferOptions).offer_id is not None:
-        return None
+        refusal.error = None
+        return
     # An offer may be cheaper than the configured prices, for which the job was refused.
     at_any_price = replace(queue.waiting_job(job.record), budget=None)
     if feasibility.feasible(at_any_price, situation) and _affordable(
         connection, context, job.record, situation.units
     ):
-        return None
-    return error
+        refusal.error = None
 
 
 def _affordable(connection: Connection, context: Context, record: JobRecord, units: Decimal | None) -> bool:
@@ -228,27 +225,28 @@ def _affordable(connection: Connection, context: Context, record: JobRecord, uni
     return any(not offer.standing for offer in listed)
 
 
-def job_reasons(connection: Connection, record: JobRecord, now: float) -> Sequence[WaitingReason]:
-    """Return that the job still waits for the miner of an offer that has ended."""
-    offer_id = None if record.agreed_price is None else store.of_job(connection, record.job_id)
-    offer = None if offer_id is None else store.find(connection, offer_id)
-    if offer is None or offer.status(now) not in (OfferState.WITHDRAWN, OfferState.EXPIRED):
-        return ()
-    return (
-        WaitingReason(
-            ReasonCode.OFFER_ENDED,
-            f"The offer {offer_id} has ended; the job still waits for its miner {offer.miner_id}.",
-            "Wait for the miner, or cancel the job and submit it again with another offer or with none.",
-            {"offer_id": offer_id},
-        ),
+def _reason(connection: Connection, offer_id: str) -> WaitingReason | None:
+    """Return that a job still waits for the miner of an offer that has ended, None if it has not."""
+    offer = store.find(connection, offer_id)
+    # An offer that has expired just now gets this state in a moment.
+    if offer is None or offer.state not in (OfferState.WITHDRAWN, OfferState.EXPIRED):
+        return None
+    return WaitingReason(
+        ReasonCode.OFFER_ENDED,
+        f"The offer {offer_id} has ended; the job still waits for its miner {offer.miner_id}.",
+        "Wait for the miner, or cancel the job and submit it again with another offer or with none.",
+        {"offer_id": offer_id},
     )
 
 
 def describe_jobs(connection: Connection, records: Sequence[JobRecord], view: View) -> JobFields:
-    """Return the offers of jobs as a field of answers. A job that runs again is not given to its offer."""
-    if view is View.OPTIONS:
+    """Return the offers of jobs as a field of answers, or why they wait. A job that runs again is not given to its offer."""
+    if view in (View.OPTIONS, View.LEASE):
         return {}
     offer_ids = store.of_jobs(connection, [record.job_id for record in records])
+    if view is View.REASONS:
+        reasons = {job_id: _reason(connection, offer_id) for job_id, offer_id in offer_ids.items()}
+        return {job_id: {"offer": reason} for job_id, reason in reasons.items() if reason is not None}
     return {job_id: {"offer_id": offer_id} for job_id, offer_id in offer_ids.items()}
 
 

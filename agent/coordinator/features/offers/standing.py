@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from agent.coordinator.features.offers import store
 from agent.coordinator.features.offers.offers import end
 from agent.coordinator.features.offers.rules import Offer, OfferState, Promise
+from agent.coordinator.hooks import MinerReport
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import events, miners
 from agent.core.values.quantities import to_units
@@ -24,20 +25,18 @@ from agent.protocol.messages import Capabilities
 log = structlog.get_logger()
 
 
-def miner_changed(
-    connection: Connection, context: Context, miner_id: str, capabilities: Capabilities | None
-) -> Mapping[str, int]:
-    """Update a miner's standing offers to match its capabilities, or end all offers of a miner that is removed.
+def miner_reported(connection: Connection, context: Context, report: MinerReport) -> None:
+    """Update a miner's standing offers to match new capabilities, or end all offers of a miner that is removed.
 
     The jobs that wait for a removed miner are released by `acceptance.tidy`, which locks them before their offers.
     """
-    if capabilities is not None:
-        _refresh(connection, context, miner_id, capabilities)
-        return {}
-    open_offers = store.open_offers(connection, miner_id)
-    for offer in open_offers:
-        end(connection, offer, OfferState.WITHDRAWN, context.clock())
-    return {"ended_offers": len(open_offers)}
+    if report.capabilities is not None:
+        _refresh(connection, context, report.miner_id, report.capabilities)
+    if report.removed:
+        open_offers = store.open_offers(connection, report.miner_id)
+        for offer in open_offers:
+            end(connection, offer, OfferState.WITHDRAWN, context.clock())
+        report.fields["ended_offers"] = len(open_offers)
 
 
 def _refresh(connection: Connection, context: Context, miner_id: str, capabilities: Capabilities) -> None:

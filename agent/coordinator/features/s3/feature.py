@@ -37,5 +37,5 @@ FEATURE: Final = Feature(
     routers=(routes.router,),
     tasks=(Task("direct_uploads", EXPIRY_SECONDS, direct.expire_due),),
     open_blobs=_open_blobs,
-    hooks=Hooks(unfinished_uploads=store.unfinished, known_blobs=store.known_blobs),
+    hooks=Hooks(unfinished_uploads=store.unfinished),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -162,14 +162,6 @@ def _bytes_for_job(connection: Connection, job_id: str) -> int:
         direct_uploads.c.job_id == job_id, _RESERVING
     )
     return int(connection.execute(query).scalar_one())
-
-
-def known_blobs(connection: Connection, names: Sequence[str]) -> set[str]:
-    """Return those of these blobs that belong to an upload. That of a stored one belongs to its artifact, if that still exists."""
-    query = select(direct_uploads.c.blob).where(
-        direct_uploads.c.blob.in_(names), direct_uploads.c.state != STORED
-    )
-    return set(connection.execute(query).scalars())
 
 
 def expired(connection: Connection, now: float, limit: int) -> list[str]:

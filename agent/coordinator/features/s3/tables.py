@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table, Text
 
-from agent.coordinator.store.schema.tables._metadata import metadata, where
+from agent.coordinator.store.schema.tables._metadata import HAS_BLOB, metadata, where
 
 # Files that clients and miners send to the store themselves. `owner` is an account, or the miner that holds the lease (`job_id`,
 # `fence`). Without `multipart_id`, the file is one request. `etags` is a JSON object of the stored parts by their numbers.
@@ -19,7 +19,8 @@ direct_uploads = Table(
     Column("sha256", String(64), nullable=True),
     Column("media_type", Text, nullable=False),
     Column("file_name", String(255), nullable=True),
-    Column("blob", String(200), nullable=False),
+    # The blob of a stored upload belongs to its artifact, if that still exists.
+    Column("blob", String(200), nullable=False, info={HAS_BLOB: "state <> 'stored'"}),
     Column("multipart_id", Text, nullable=True),
     Column("part_size", BigInteger, nullable=False),
     Column("etags", Text, nullable=False),

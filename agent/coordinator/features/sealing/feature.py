@@ -14,7 +14,7 @@ FEATURE: Final = Feature(
     hooks=Hooks(
         check_request=requests.check_request,
         admit_job=requests.admit_job,
-        check_result=requests.check_result,
+        results_accepted=requests.results_accepted,
         describe_jobs=requests.describe_jobs,
     ),
 )

@@ -9,14 +9,22 @@ import orjson
 
 from agent.coordinator.features.sealing import keys
 from agent.coordinator.features.sealing.fields import SealedInput, SealedRequest
-from agent.coordinator.hooks import CheckedRequest, Errors, JobFields, NewJob, OpaqueInput, View
+from agent.coordinator.hooks import (
+    AcceptedResult,
+    CheckedRequest,
+    Errors,
+    JobFields,
+    NewJob,
+    OpaqueInput,
+    View,
+)
 from agent.coordinator.job_fields import fields_of
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import validation
 from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem
 from agent.coordinator.store.jobs import JobRecord
+from agent.core.errors import ReceiptInvalid
 from aitbc.answers.jobs import SealedJob
-from aitbc.statement import Statement
 
 UNPROVABLE: Final = "no other miner can check a sealed job: only its client and its miner can read it"
 
@@ -70,22 +78,27 @@ def _check_files(context: Context, sealed: SealedRequest, errors: Errors) -> Non
             errors[f"sealed.files.{number}"] = problem
 
 
-def admit_job(connection: Connection, context: Context, job: NewJob) -> JobRecord:
-    """Return the job's row. Raises `ValidationFailed` unless its miner can open what was sealed to its key."""
+def admit_job(connection: Connection, context: Context, job: NewJob) -> None:
+    """Raise `ValidationFailed` unless the job's miner can open what was sealed to its key."""
     sealed, miner_id = _sealed(job.record), job.record.requested_miner_id
     # Checked in the transaction of the submission, since the key may expire in between.
     if sealed is not None and miner_id is not None:
         keys.require(connection, context, miner_id, sealed["key_id"])
-    return job.record
 
 
-def check_result(specification: Mapping[str, Any], statement: Statement) -> dict[str, str]:
-    """Return an error unless the statement is about the sealed request of the specification, or both have none."""
-    sealed = specification.get("sealed")
-    # The signed statement must name the same sealed request; a miner could otherwise answer another one.
-    must = None if sealed is None else (sealed["key_id"], sealed["request_id"])
-    stated = None if statement.sealed is None else (statement.sealed.key_id, statement.sealed.request_id)
-    return {} if stated == must else {"sealed": f"is {stated}, must be {must}"}
+def results_accepted(
+    _connection: Connection, _context: Context, results: Sequence[AcceptedResult], _now: float
+) -> None:
+    """Raise `ReceiptInvalid` unless each statement is about the sealed request of its job, or both have none."""
+    for result in results:
+        sealed, stated_seal = _sealed(result.record), result.statement.sealed
+        # The signed statement must name the same sealed request; a miner could otherwise answer another one.
+        must = None if sealed is None else (sealed["key_id"], sealed["request_id"])
+        stated = None if stated_seal is None else (stated_seal.key_id, stated_seal.request_id)
+        if stated != must:
+            raise ReceiptInvalid(
+                "The statement does not match the lease.", {"sealed": f"is {stated}, must be {must}"}
+            )
 
 
 def describe_jobs(_connection: Connection, records: Sequence[JobRecord], view: View) -> JobFields:

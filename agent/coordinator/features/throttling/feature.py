@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.feature import Feature
-from agent.coordinator.features.throttling import store, throttling
+from agent.coordinator.features.throttling import throttling
 from agent.coordinator.hooks import Hooks
 
 FEATURE: Final = Feature(
     name="throttling",
     hooks=Hooks(
-        lease_returned=throttling.lease_returned,
-        pauses=store.pauses,
-        account_limits=throttling.account_limits,
+        run_reported=throttling.run_reported,
+        restraints=throttling.restraints,
     ),
 )

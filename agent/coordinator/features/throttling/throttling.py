@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from agent.coordinator.features.throttling import store
@@ -15,11 +14,11 @@ from agent.coordinator.features.throttling.rules import (
 )
 from agent.coordinator.features.throttling.settings import ThrottlingSettings
 from agent.coordinator.features.throttling.store import Releases
-from agent.coordinator.hooks import AccountLimit
+from agent.coordinator.hooks import AccountLimit, Restraints, RunReport
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import locks
 from agent.coordinator.store.jobs import JobRecord
-from agent.core.jobs import RETRY_SECONDS, FailRun, Lease, Release
+from agent.core.jobs import RETRY_SECONDS, Lease, Release
 from agent.sections import section_of
 from agent.settings.coordinator import CoordinatorSettings
 from runners.errors import TOO_LARGE, UNABLE
@@ -28,39 +27,38 @@ FREE_RELEASES_OF_A_JOB: Final = 1
 """After this many releases of a job, a miner must wait before it gets that job again."""
 
 
-def lease_returned(
-    connection: Connection, context: Context, record: JobRecord, event: FailRun | Release
-) -> FailRun | Release:
-    """Count what the return of a lease says about its miner or its client. Return the event, with how long the miner avoids the job."""
+def run_reported(connection: Connection, context: Context, report: RunReport) -> None:
+    """Count what the return of a lease says about its miner or its client, and set how long the miner avoids the job."""
+    record, event = report.record, report.returned
+    if event is None:
+        return
     lease = record.life.lease
     if isinstance(event, Release):
-        avoid_seconds = _avoidance(connection, event.miner_id, event.now)
-        blamed = lease is not None and _handed_back(connection, context, lease, event.now)
-        return replace(event, avoid_seconds=avoid_seconds, blamed=blamed)
+        report.avoid_seconds = _avoidance(connection, event.miner_id, event.now)
+        report.blamed = lease is not None and _handed_back(connection, context, lease, event.now)
+        return
     code = event.failure.code
     # A failure that would happen again on every miner is the client's.
     if not event.retry or code in TOO_LARGE:
         _client_failed(connection, context, record, event.now)
     if event.retry and code in UNABLE and lease is not None:
         _could_not_run(connection, context, record, lease, event.now)
-    return event
 
 
-def account_limits(
-    connection: Connection, settings: CoordinatorSettings, now: float
-) -> dict[str, AccountLimit]:
-    """Return how many jobs may run at a time of the accounts whose jobs fail too often by their own fault."""
+def restraints(connection: Connection, settings: CoordinatorSettings, now: float) -> Restraints:
+    """Return the paused miners, and how many jobs may run at a time of the accounts whose jobs fail too often by their own fault."""
     throttling = section_of(settings, ThrottlingSettings)
     tolerated = throttling.client_failures_tolerated
     ends = {
         account_id: tally.below(tolerated, CLIENT_FAILURES_HALF_LIFE_SECONDS)
         for account_id, tally in store.many_failures(connection, tolerated).items()
     }
-    return {
+    accounts = {
         account_id: AccountLimit(throttling.slowed_jobs, until)
         for account_id, until in ends.items()
         if until is not None and until > now
     }
+    return Restraints(store.pauses(connection, now), accounts)
 
 
 def _avoidance(connection: Connection, miner_id: str, now: float) -> float:

@@ -52,5 +52,5 @@ FEATURE: Final = Feature(
     ),
     part=UploadStore,
     open=_open,
-    hooks=Hooks(unfinished_uploads=store.unfinished, known_blobs=store.known_blobs),
+    hooks=Hooks(unfinished_uploads=store.unfinished),
 )

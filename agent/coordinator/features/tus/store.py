@@ -147,12 +147,6 @@ def expired(connection: Connection, now: float, limit: int) -> list[str]:
     return list(connection.execute(query.limit(limit)).scalars())
 
 
-def known_blobs(connection: Connection, names: Sequence[str]) -> set[str]:
-    """Return those of these blobs that are segments of an upload."""
-    query = select(upload_segments.c.blob).where(upload_segments.c.blob.in_(names))
-    return set(connection.execute(query).scalars())
-
-
 def known(connection: Connection, upload_ids: Sequence[str]) -> set[str]:
     """Return those of these uploads that exist."""
     query = select(uploads.c.upload_id).where(uploads.c.upload_id.in_(upload_ids))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, String, Table, Text
 
-from agent.coordinator.store.schema.tables._metadata import metadata, where
+from agent.coordinator.store.schema.tables._metadata import HAS_BLOB, metadata, where
 
 # Resumable uploads. `turn` counts the requests that have written to it, of all replicas: only the newest may. `length` is NULL until the client announces it; `artifact_id` is set when all bytes are received, and
 # `finished_at` when the artifact is stored.
@@ -31,6 +31,6 @@ upload_segments = Table(
     Column("upload_id", ForeignKey("uploads.upload_id"), primary_key=True),
     Column("start", BigInteger, primary_key=True, autoincrement=False),
     Column("size", BigInteger, nullable=False),
-    Column("blob", String(200), nullable=False),
+    Column("blob", String(200), nullable=False, info={HAS_BLOB: ""}),
     Index("ix_upload_segments_blob", "blob", unique=True),
 )

@@ -7,7 +7,7 @@ from typing import Final
 from agent.coordinator.features.waits.explanation import Explanation, explain
 from agent.coordinator.features.waits.reading import situation_of
 from agent.coordinator.features.waits.situation import JobSituation
-from agent.coordinator.hooks import NewJob
+from agent.coordinator.hooks import Refusal
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
@@ -15,8 +15,8 @@ from agent.coordinator.operations.jobs import own_jobs
 from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.store import queue
 from agent.coordinator.store.jobs import JobRecord
-from agent.core.errors import ApiError, CannotRun
-from agent.core.feasibility import Situation, runnable_on
+from agent.core.errors import CannotRun
+from agent.core.feasibility import runnable_on
 from agent.core.jobs import JobState
 from agent.core.matching import Waiting
 from agent.core.values.quantities import format_optional_time
@@ -98,14 +98,14 @@ def _start(
     return situation.now + own_seconds / 2 + sum(duration or 0.0 for duration in durations) / slots
 
 
-def refusal(
-    _connection: Connection, _context: Context, job: NewJob, situation: Situation, error: ApiError
-) -> ApiError:
-    """Return the error for a job that no known miner can ever run, with the reasons."""
+def job_refused(_connection: Connection, _context: Context, refusal: Refusal) -> None:
+    """Add the reasons to the error for a job that no known miner can ever run."""
+    if refusal.error is None:
+        return
     # The same words as for waiting jobs, so that a refusal says what would help.
-    explanation = explain(queue.waiting_job(job.record), JobSituation.of(situation))
+    explanation = explain(queue.waiting_job(refusal.job.record), JobSituation.of(refusal.situation))
     reasons = [reason_answer(reason).model_dump(mode="json") for reason in explanation.reasons]
-    return CannotRun(f"{error.message} {explanation.summary}", {"reasons": reasons})
+    refusal.error = CannotRun(f"{refusal.error.message} {explanation.summary}", {"reasons": reasons})
 
 
 def reason_answer(reason: WaitingReason) -> Reason:

@@ -12,5 +12,5 @@ FEATURE: Final = Feature(
     name="waits",
     routers=(routes.router,),
     tasks=(Task("waits", notices.SECONDS, notices.notify),),
-    hooks=Hooks(job_refused=clients.refusal),
+    hooks=Hooks(job_refused=clients.job_refused),
 )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from agent.coordinator import hooks
 from agent.coordinator.dispatch.fleet import known_miners
 from agent.coordinator.features.waits.situation import FailedRun, JobSituation
+from agent.coordinator.hooks import View
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import feasibility
 from agent.coordinator.store import counts, jobs, queue
@@ -37,8 +38,8 @@ def situation_of(connection: Connection, context: Context, record: JobRecord) ->
     if failed_on and elsewhere(job, miners, failed_on, now):
         job = replace(job, avoided=failed_on)
     running = counts.running(connection, [record.account_id])
-    account_limits = hooks.account_limits(connection, context.settings, now)
-    limits = {account_id: limit.jobs for account_id, limit in account_limits.items()}
+    restraints = hooks.restraints(connection, context.settings, now)
+    limits = {account_id: limit.jobs for account_id, limit in restraints.accounts.items()}
     basis = JobSituation.of(feasibility.situation(context, job.service, job.model, tuple(miners)))
     # Only jobs that compete for the same miners come first; others wait for something else.
     ready = [miner for miner in miners if runnable_on(job, miner, basis)]
@@ -46,7 +47,7 @@ def situation_of(connection: Connection, context: Context, record: JobRecord) ->
         basis,
         missing_files=json.loads(record.missing_files or "[]"),
         failures=failures,
-        of_features=hooks.job_reasons(connection, record, now),
+        of_features=tuple(hooks.describe_jobs(connection, (record,), View.REASONS)[record.job_id].values()),
         running=running.get(record.account_id, 0),
         limit=limits.get(record.account_id),
         ahead=None if not ready else _ahead(connection, job, ready, limits, now),

@@ -141,7 +141,7 @@ def _disown(connection: Connection, context: Context, account_id: str, artifact_
         )
     of_jobs = artifacts.jobs_with(artifact_id, account_id)
     # While the rows still exist, from which features may copy what they need.
-    hooks.deletion_requested(connection, context, of_jobs, context.clock())
+    hooks.retain(connection, context, of_jobs, context.clock())
     artifacts.disown(connection, artifact_id, account_id)
 
 

@@ -7,8 +7,7 @@ from typing import TypeAlias
 
 from agent.coordinator.blobs.store import BlobStore, Found
 from agent.coordinator.operations.context import Connection
-from agent.coordinator.operations.files import removal
-from agent.coordinator.store import artifacts
+from agent.coordinator.store import artifacts, blobs
 
 BATCH = 500
 
@@ -40,6 +39,6 @@ async def examine_artifacts(
     old_names = [name for name, blob in listed.items() if blob.modified < older_than]
     for start in range(0, len(old_names), BATCH):
         names = old_names[start : start + BATCH]
-        for name in sorted(set(names) - removal.known_blobs(connection, names)):
+        for name in sorted(set(names) - blobs.known(connection, names)):
             find("orphan", name, "no row refers to these bytes; the running coordinator removes them")
     return count

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
 
-from agent.coordinator import hooks
-from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.context import Context
 from agent.coordinator.store import artifacts, blobs, run_outputs
 from agent.core.errors import ServiceUnavailable
 
@@ -58,11 +57,6 @@ async def settle_run_outputs(context: Context) -> None:
     await discard(context)
 
 
-def known_blobs(connection: Connection, names: Sequence[str]) -> set[str]:
-    """Return those of these blobs that a row refers to."""
-    return blobs.known(connection, names).union(*hooks.known_blobs(connection, names))
-
-
 async def remove_orphans(context: Context) -> int:
     """Remove old blobs that have no row in the database. Return their number.
 
@@ -81,7 +75,7 @@ async def remove_orphans(context: Context) -> int:
         old_names = [blob.name for blob in batch if blob.modified < unowned]
         for start in range(0, len(old_names), BATCH):
             names = old_names[start : start + BATCH]
-            orphans = sorted(set(names) - await context.database.read(known_blobs, names))
+            orphans = sorted(set(names) - await context.database.read(blobs.known, names))
             await context.files.blobs.remove(orphans)
             removed += len(orphans)
     if removed:

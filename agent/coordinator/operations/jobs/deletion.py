@@ -38,7 +38,7 @@ def _delete(connection: Connection, context: Context, caller: Caller, job_id: st
             f"Job {job_id} is {state}. Cancel it or wait until it ends, then delete its data.",
             {"status": state.value},
         )
-    hooks.deletion_requested(connection, context, jobs.only(job_id), now)
+    hooks.retain(connection, context, jobs.only(job_id), now)
     artifacts.release(connection, [job_id], record.account_id)
     lifecycle.delete_data(connection, [record], now)
     return now

@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from agent.coordinator import hooks
-from agent.coordinator.hooks import NewJob
+from agent.coordinator.hooks import NewJob, Refusal
 from agent.coordinator.operations.caches import Fleet
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import fleet
@@ -57,8 +57,9 @@ def _refusal(
 ) -> ApiError | None:
     """Return the error for a job that no known miner can ever run, None if it is accepted all the same."""
     circumstances = situation(context, job.record.service, job.record.model, known_fleet.miners, units)
-    error = CannotRun("No known miner can run this job.")
-    return hooks.job_refused(connection, context, job, circumstances, error)
+    refusal = Refusal(job, circumstances, CannotRun("No known miner can run this job."))
+    hooks.job_refused(connection, context, refusal)
+    return refusal.error
 
 
 def _feasible(context: Context, known_fleet: Fleet, record: JobRecord, units: Decimal | None) -> bool:

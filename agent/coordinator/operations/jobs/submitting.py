@@ -247,8 +247,9 @@ def _admitted(
         if not record.name_given:
             names = {file.name: file.file_name for file in inputs if file.file_name is not None}
             record = replace(record, name=_derived(submission, names))
-    record = hooks.admit_job(connection, context, NewJob(record, submission.options))
-    return replace(job, record=record, inputs=inputs)
+    new_job = NewJob(record, submission.options)
+    hooks.admit_job(connection, context, new_job)
+    return replace(job, record=new_job.record, inputs=inputs)
 
 
 def _add_details(connection: Connection, job: _New) -> None:

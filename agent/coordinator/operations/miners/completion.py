@@ -13,7 +13,7 @@ import structlog
 
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
-from agent.coordinator.hooks import AcceptedResult, ResultEvidence
+from agent.coordinator.hooks import AcceptedResult, ResultEvidence, RunReport
 from agent.coordinator.metrics import RUN_SECONDS
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
@@ -250,7 +250,7 @@ def _accept(
     # Before the jobs end: the last lines of a log belong to the run while it is still running.
     for accepted in valid:
         if (run_log := accepted.result.delivery.log) is not None:
-            hooks.run_wrote(connection, context.settings, accepted.record, run_log, now, True)
+            hooks.run_reported(connection, context, RunReport(accepted.record, now, run_log, ends=True))
     lifecycle.save(connection, [accepted.change for accepted in valid], now)
     jobs.add_results(
         connection, [(accepted.record.job_id, accepted.result.delivery.results) for accepted in valid]
@@ -341,9 +341,7 @@ def _check_against_lease(
     errors = {
         name: f"is {stated}, must be {must}" for name, (stated, must) in expected.items() if stated != must
     }
-    spec = orjson.loads(record.spec)
-    files: dict[str, Any] = spec["files"]
-    errors |= hooks.check_result(spec, statement)
+    files: dict[str, Any] = orjson.loads(record.spec)["files"]
     digests = dict(_input_digests(files))
     named = {item.name: item.sha256 for item in statement.inputs}
     if set(named) != set(files) or any(named.get(name) != digest for name, digest in digests.items()):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from agent.coordinator import hooks
+from agent.coordinator.hooks import RunReport
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.checkpoints import declared_by, published
 from agent.coordinator.operations.context import Connection, Context
@@ -14,7 +15,6 @@ from agent.coordinator.store import checkpoints, jobs, run_outputs
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.events import NewEvent
 from agent.core.errors import StaleLease, ValidationFailed
-from agent.core.job_log import Line
 from agent.core.values.media_types import clean_media_type
 from agent.protocol.messages import RunEvent, RunEvents, RunOutput, RunProgress
 from agent.settings.coordinator import CoordinatorSettings
@@ -23,11 +23,11 @@ from runners.api import Checkpoints
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What was stored of a report: the job's account, whether its checkpoints are also outputs, and the new lines of its log."""
+    """What was stored of a report: the job's account, whether its checkpoints are also outputs, and how many lines its log has more."""
 
     account_id: str
     visible: bool = False
-    lines: Sequence[Line] = ()
+    lines: int = 0
 
 
 async def pass_on(context: Context, session: Session, job_id: str, request: RunEvents) -> None:
@@ -60,7 +60,7 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
             passing.append(NewEvent("job_event", data, account_id, job_id=job_id))
     if stored.lines:
         # Without the lines: administrators see all events, but the log is for the job's account only.
-        data = {"job_id": job_id, "kind": "log", "lines": len(stored.lines)}
+        data = {"job_id": job_id, "kind": "log", "lines": stored.lines}
         passing.append(NewEvent("job_event", data, account_id, job_id=job_id))
     await context.feed.publish(passing)
 
@@ -99,16 +99,16 @@ def _store(
     record = jobs.lock(connection, job_id)
     if record is None or record.life.fence != fence:  # it has ended since
         raise StaleLease(job_id, fence)
-    lines: Sequence[Line] = ()
+    report = RunReport(record, now, request.log)
     if request.log is not None:
-        lines = hooks.run_wrote(connection, context.settings, record, request.log, now, False)
+        hooks.run_reported(connection, context, report)
     if not new_checkpoints:
-        return _Stored(account_id, lines=lines)
+        return _Stored(account_id, lines=report.visible_lines)
     declared = declared_by(context, record)
     _check(connection, declared, job_id, new_checkpoints)
     checkpoints.add(connection, job_id, list(new_checkpoints))
     _check_totals(connection, context.settings, job_id)
-    return _Stored(account_id, declared is not None and declared.outputs, lines)
+    return _Stored(account_id, declared is not None and declared.outputs, report.visible_lines)
 
 
 def _account(connection: Connection, session: Session, job_id: str, fence: int) -> str:

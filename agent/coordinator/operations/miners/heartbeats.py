@@ -10,6 +10,7 @@ import structlog
 
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
+from agent.coordinator.hooks import MinerReport
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.metering import metered
@@ -102,9 +103,8 @@ def _heartbeat(
         activity=request.activity.model_dump_json() if request.activity else None,
         runners=with_runners(miner.runners, request.capabilities) if request.capabilities else None,
     )
-    ordered = hooks.heartbeat(connection, context, session.miner_id, request)
-    if request.capabilities is not None:
-        hooks.miner_changed(connection, context, session.miner_id, request.capabilities)
+    report = MinerReport(session.miner_id, request.capabilities, request)
+    hooks.miner_reported(connection, context, report)
     answers, events = [], []
     changes: list[Change] = []
     for lease in request.leases:
@@ -131,7 +131,7 @@ def _heartbeat(
         [record for job_id, record in records.items() if job_id in leased_ids], session, request, now
     )
     lifecycle.save(connection, changes + lost, now)
-    return answers, events, [item.before.job_id for item in lost], ordered
+    return answers, events, [item.before.job_id for item in lost], report.commands
 
 
 def _lost(leased: Iterable[JobRecord], session: Session, request: Heartbeat, now: float) -> list[Change]:

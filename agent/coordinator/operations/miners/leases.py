@@ -12,6 +12,7 @@ import structlog
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
 from agent.coordinator.dispatch.fleet import known_miners
+from agent.coordinator.hooks import RunReport
 from agent.coordinator.metrics import LEASES_EXPIRED
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
@@ -88,10 +89,8 @@ def _fail(
     # Trying again is of no use if all miners that could run the job lack the same, e.g. an engine.
     if event.retry and event.failure.code in LACKING:
         event = replace(event, elsewhere=_runs_elsewhere(connection, context, record, event))
-    event = hooks.lease_returned(connection, context, record, event)
+    hooks.run_reported(connection, context, RunReport(record, event.now, run_log, ends=True, returned=event))
     life = _change(connection, record, event, units=metered(context, record, units, event.now))
-    if run_log is not None:
-        hooks.run_wrote(connection, context.settings, record, run_log, event.now, True)
     return life, record.trace_id
 
 
@@ -117,7 +116,10 @@ def _release(
     connection: Connection, context: Context, session: Session, job_id: str, fence: int, now: float
 ) -> tuple[Job, str]:
     record = _record(connection, job_id, fence)
-    event = hooks.lease_returned(connection, context, record, Release(session.miner_id, fence, now))
+    event = Release(session.miner_id, fence, now)
+    report = RunReport(record, now, None, ends=True, returned=event)
+    hooks.run_reported(connection, context, report)
+    event = replace(event, avoid_seconds=report.avoid_seconds, blamed=report.blamed)
     return _change(connection, record, event), record.trace_id
 
 

@@ -12,6 +12,7 @@ import structlog
 from agent import __version__
 from agent.coordinator import hooks, lifecycle
 from agent.coordinator.consequences import Change
+from agent.coordinator.hooks import MinerReport
 from agent.coordinator.metrics import REGISTRATIONS
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import digest
@@ -190,7 +191,7 @@ def _register(
         enrolment_id=enrolment_id or (former.enrolment_id if former else None),
     )
     miners.save(connection, miner)
-    hooks.miner_changed(connection, context, miner_id, request.capabilities)
+    hooks.miner_reported(connection, context, MinerReport(miner_id, request.capabilities))
     api_key = None
     # Only once: the key is shown to the miner's owner, who would otherwise collect one with every restart.
     if is_new:

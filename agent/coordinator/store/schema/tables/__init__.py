@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.coordinator.store.schema.tables._metadata import metadata
+from agent.coordinator.store.schema.tables._metadata import HAS_BLOB, metadata
 from agent.coordinator.store.schema.tables.access import (
     accounts,
     api_keys,
@@ -33,6 +33,7 @@ from agent.coordinator.store.schema.tables.jobs_and_runs import (
 from agent.coordinator.store.schema.tables.money import balances, postings, recent_parts, transactions
 
 __all__ = [
+    "HAS_BLOB",
     "accounts",
     "api_keys",
     "artifact_owners",

@@ -18,6 +18,9 @@ metadata = MetaData(
 COUNTED = BigInteger().with_variant(Integer, "sqlite")
 """A number that the database counts up. SQLite counts only its own INTEGER."""
 
+HAS_BLOB: Final = "has_blob"
+"""In the `info` of a column with the names of blobs: the condition for the rows whose blobs are not removed from the store; empty for all rows."""
+
 NEVER_REUSED: Final[dict[str, Any]] = {"sqlite_autoincrement": True}
 """Options of a table whose `COUNTED` key never repeats a number, even after the newest rows have been deleted."""
 

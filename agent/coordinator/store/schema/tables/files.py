@@ -14,7 +14,7 @@ from sqlalchemy import (
     Text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import metadata
+from agent.coordinator.store.schema.tables._metadata import HAS_BLOB, metadata
 
 artifacts = Table(
     "artifacts",
@@ -23,7 +23,7 @@ artifacts = Table(
     Column("size", BigInteger, nullable=False),
     Column("created_at", Float, nullable=False),
     # The name of the blob with its bytes. NULL: the artifact's id, which named the files of earlier versions.
-    Column("blob", String(200), nullable=True),
+    Column("blob", String(200), nullable=True, info={HAS_BLOB: ""}),
     Index("ix_artifacts_blob", "blob", unique=True),
 )
 
