@@ -43,7 +43,6 @@ async def background_tasks(context: Context, features: Sequence[Feature]) -> Asy
             _watched(context, "database", health.pulse(context)),
             _watched(context, "leadership", _follow_leadership(context, features, leading)),
             _watched(context, "counts", _repeated(context, recent.SECONDS / 2, folding.fold_changes)),
-            _watched(context, "unfinished", _repeated(context, UPKEEP_SECONDS, _scan_unfinished)),
             _watched(context, "numbers", _repeated(context, UPKEEP_SECONDS, _keep_numbers)),
             *_feature_tasks(context, features, everywhere=True),
         ]
@@ -65,10 +64,6 @@ async def _take_part(context: Context) -> None:
         )
 
     await context.features.cluster.run(report)
-
-
-async def _scan_unfinished(context: Context) -> None:
-    await context.dispatcher.unfinished.scan()
 
 
 async def _keep_numbers(context: Context) -> None:

@@ -21,7 +21,6 @@ from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.jobs import is_opaque
 from agent.coordinator.store.running import RunningNumbers
-from agent.coordinator.store.unfinished import Unfinished
 from agent.core.assignment import match
 from agent.core.feasibility import elsewhere
 from agent.core.jobs import Claim, IllegalEvent, Job, Release
@@ -61,15 +60,14 @@ def claim(
     now: float,
     settings: CoordinatorSettings,
     secrets: Secrets | None = None,
-    unfinished: Unfinished | None = None,
     earlier: Earlier | None = None,
 ) -> tuple[list[Assignment], bool]:
-    """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left. `unfinished` are unfinished jobs.
+    """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left.
 
     With `secrets`, each lease has a nonce, and a salt if others may share what it computes (`agent.core.nonces`). `earlier` is
     what the rounds before have found.
     """
-    waiting = queue.waiting(connection, candidates, unfinished)
+    waiting = queue.waiting(connection, candidates)
     if not waiting:
         return [], False
     earlier = earlier or Earlier()
@@ -80,7 +78,7 @@ def claim(
         candidates = _without_paused(candidates, restraints.pauses)
     earlier.ranked.update(candidates)
     limits = {name: limit.jobs for name, limit in restraints.accounts.items()}
-    numbers = running.numbers(connection, sorted({job.account_id for job in waiting}), unfinished)
+    numbers = running.numbers(connection, sorted({job.account_id for job in waiting}))
     pairs = _matched(connection, waiting, earlier.ranked, numbers, now, limits)
     if not pairs:
         return [], True

@@ -17,7 +17,6 @@ import structlog
 
 from agent.coordinator.cluster import Alone, Cluster
 from agent.coordinator.dispatch.claims import Assignment, Earlier, claim, release_undelivered
-from agent.coordinator.dispatch.unfinished import UnfinishedJobs
 from agent.coordinator.metrics import CLAIMED, PICKUP_SECONDS
 from agent.coordinator.port import LeaseMessage, Port
 from agent.coordinator.store.database import Database
@@ -38,10 +37,7 @@ JOBS: Final = "jobs"
 
 
 class Dispatcher:
-    """Gives jobs to ports. `run` is the loop; all other methods return immediately and are called from the same event loop.
-
-    `unfinished` is what this replica knows of unfinished jobs.
-    """
+    """Gives jobs to ports. `run` is the loop; all other methods return immediately and are called from the same event loop."""
 
     def __init__(
         self,
@@ -58,7 +54,6 @@ class Dispatcher:
         self._database = database
         self._clock = clock
         self._meter = meter
-        self.unfinished = UnfinishedJobs(database, clock)
         self._ports: dict[str, Port] = {}
         self._earlier = Earlier()
         # Older connections of the same session, e.g. a WebSocket beside a long poll. One serves again when the newer one ends.
@@ -255,7 +250,6 @@ class Dispatcher:
             self._clock(),
             self._settings,
             self._secrets,
-            self.unfinished.known,
             self._earlier,
         )
         self._pending = self._pending or jobs_remain

@@ -18,7 +18,7 @@ from agent.coordinator.store.concurrency import is_concurrent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts, jobs, recent_job_counts, runs
-from agent.coordinator.store.unfinished import Unfinished, UnfinishedRows, in_state
+from agent.coordinator.store.unfinished import UnfinishedRows, in_state
 from agent.core.jobs import JobState, Outcome
 from agent.core.matching import UNRESTRICTED, Candidate, Restrictions, Waiting
 from agent.core.values.quantities import from_units, to_units
@@ -76,16 +76,14 @@ _urgent = Prepared(select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgen
 _known_waiting = UnfinishedRows(jobs.c.missing_files, *_claim_columns)
 
 
-def waiting(
-    connection: Connection, candidates: Sequence[Candidate], unfinished: Unfinished | None = None
-) -> list[Waiting]:
+def waiting(connection: Connection, candidates: Sequence[Candidate]) -> list[Waiting]:
     """Return claimable jobs, as many as one round of matching considers.
 
     From a long queue, return only jobs that some candidate could run: the most urgent few of each account, and the oldest. So no
     client's backlog hides other clients' jobs, and ageing reaches the end of the queue. Both are found along an index, service by
     service, so that the time does not grow with the queue.
     """
-    rows = _urgent.rows(connection) if unfinished is None else _claimable(connection, unfinished)
+    rows = _claimable(connection)
     # All claimable jobs are here: choosing among them by further queries would only cost time.
     if len(rows) < CLAIM_WINDOW:
         return [_waiting(row) for row in rows]
@@ -106,9 +104,10 @@ def waiting(
     return list(jobs_by_id.values())
 
 
-def _claimable(connection: Connection, unfinished: Unfinished) -> list[tuple[Any, ...]]:
-    rows = _known_waiting.of(connection, JobState.SUBMITTED, unfinished, CLAIM_WINDOW)
-    if len(rows) >= CLAIM_WINDOW:
+def _claimable(connection: Connection) -> list[tuple[Any, ...]]:
+    """Return all claimable jobs, or the most urgent ones of at least `CLAIM_WINDOW`."""
+    rows = _known_waiting.of(connection, JobState.SUBMITTED)
+    if rows is None or len(rows) >= CLAIM_WINDOW:
         return _urgent.rows(connection)
     return [row[1:] for row in rows if row[0] is None]
 
@@ -312,13 +311,11 @@ def sample(connection: Connection) -> list[Waiting]:
     return [_waiting(row) for row in _sample.rows(connection)]
 
 
-def models_waited_for(
-    connection: Connection, limit: int, unfinished: Unfinished | None = None
-) -> list[tuple[str, str]]:
+def models_waited_for(connection: Connection, limit: int) -> list[tuple[str, str]]:
     """Return services and models of waiting jobs that any miner may claim, those with the most jobs first."""
     groups = (
         select(jobs.c.service, jobs.c.model)
-        .where(*in_state(connection, JobState.SUBMITTED, unfinished), *_is_anybodys)
+        .where(*in_state(connection, JobState.SUBMITTED), *_is_anybodys)
         .group_by(jobs.c.service, jobs.c.model)
         .order_by(func.count().desc(), jobs.c.service, jobs.c.model)
     )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, text
 from agent.coordinator.store import counts
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import durations, jobs, receipts, results
-from agent.coordinator.store.unfinished import Unfinished, UnfinishedRows
+from agent.coordinator.store.unfinished import UnfinishedRows
 from agent.core.jobs import JobState
 
 PAGE = 1000
@@ -163,15 +163,14 @@ def typical_durations(connection: Connection) -> dict[tuple[str, str], float]:
     return {(row.service, row.model): row.seconds for row in rows}
 
 
-def queue_lengths(connection: Connection, unfinished: Unfinished | None = None) -> dict[tuple[str, str], int]:
+def queue_lengths(connection: Connection) -> dict[tuple[str, str], int]:
     """Return the number of waiting jobs by service and model ("" for none).
 
     For a very long queue, extrapolate from the jobs that are claimed next.
     """
-    if unfinished is not None:
-        rows = _known_waiting.of(connection, JobState.SUBMITTED, unfinished, QUEUE_WINDOW)
-        if len(rows) < QUEUE_WINDOW:
-            return Counter((service, model or "") for service, model, missing in rows if missing is None)
+    rows = _known_waiting.of(connection, JobState.SUBMITTED)
+    if rows is not None:
+        return Counter((service, model or "") for service, model, missing in rows if missing is None)
     counted = {(service, model): count for service, model, count in _next_in_queue.rows(connection)}
     sampled = sum(counted.values())
     if sampled < QUEUE_WINDOW:

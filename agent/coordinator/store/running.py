@@ -13,7 +13,7 @@ from agent.coordinator.store import counts
 from agent.coordinator.store.jobs import JobRecord, from_row
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import jobs
-from agent.coordinator.store.unfinished import RUNS, Unfinished, UnfinishedRows, in_state
+from agent.coordinator.store.unfinished import RUNS, UnfinishedRows, in_state
 from agent.core.jobs import JobState
 
 
@@ -45,13 +45,11 @@ class RunningNumbers:
     by_miner: Mapping[str, int] | None
 
 
-def numbers(
-    connection: Connection, account_ids: Sequence[str], unfinished: Unfinished | None = None
-) -> RunningNumbers:
+def numbers(connection: Connection, account_ids: Sequence[str]) -> RunningNumbers:
     """Return how many jobs of these accounts run."""
-    if unfinished is None:
+    rows = _known_running.of(connection, JobState.RUNNING)
+    if rows is None:
         return RunningNumbers(counts.running(connection, account_ids), None)
-    rows = _known_running.of(connection, JobState.RUNNING, unfinished)
     return RunningNumbers(Counter(row[0] for row in rows), Counter(row[1] for row in rows))
 
 
@@ -74,13 +72,9 @@ def leased_by(connection: Connection, miner_id: str) -> list[JobRecord]:
     return _locked(connection, query.order_by(jobs.c.lease_miner_id, jobs.c.job_id))
 
 
-def expired(
-    connection: Connection, now: float, unfinished: Unfinished | None = None, limit: int = 1000
-) -> list[JobRecord]:
+def expired(connection: Connection, now: float, limit: int = 1000) -> list[JobRecord]:
     """Return running jobs whose lease has expired, locked. Those that another transaction is changing are left out."""
-    query = select(jobs).where(
-        *in_state(connection, JobState.RUNNING, unfinished), jobs.c.lease_expires_at < now
-    )
+    query = select(jobs).where(*in_state(connection, JobState.RUNNING), jobs.c.lease_expires_at < now)
     return _locked(connection, query.limit(limit), skip_locked=True)
 
 
@@ -101,11 +95,9 @@ def _locked(
     return [from_row(row) for row in connection.execute(locked)]
 
 
-def anything_due(
-    connection: Connection, now: float, created_before: float, unfinished: Unfinished | None = None
-) -> bool:
+def anything_due(connection: Connection, now: float, created_before: float) -> bool:
     """Return whether `expired` or `abandoned` would find any job."""
-    is_running = in_state(connection, JobState.RUNNING, unfinished)
+    is_running = in_state(connection, JobState.RUNNING)
     lease = select(jobs.c.job_id).where(*is_running, jobs.c.lease_expires_at < now)
     files = select(jobs.c.job_id).where(
         text("state = 'submitted' AND missing_files IS NOT NULL"), jobs.c.created_at < created_before

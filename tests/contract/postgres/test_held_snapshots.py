@@ -14,6 +14,8 @@ from sqlalchemy import Connection, text
 
 from agent.coordinator.features.log import store as log
 from agent.coordinator.features.log.sequencer import integrate
+from agent.coordinator.features.replicas.store import unfinished
+from agent.coordinator.features.replicas.store.unfinished import Unfinished
 from agent.coordinator.features.reputation.store import miner_stats
 from agent.coordinator.operations import folding
 from agent.coordinator.operations.context import Context
@@ -24,32 +26,38 @@ from agent.coordinator.store import (
     queue,
     receipts,
     running,
-    unfinished,
 )
-from agent.coordinator.store.unfinished import Unfinished
 from agent.core.values.quantities import make_id
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import submit
 from support.server import Served, serve
-from support.servers.held_snapshots import ENDED, FEW, RESULTS, complete, counted, held_snapshot
+from support.servers.held_snapshots import (
+    ENDED,
+    FEW,
+    RESULTS,
+    complete,
+    counted,
+    counted_knowing,
+    held_snapshot,
+)
 
 
-def _running(connection: Connection, known: Unfinished | None) -> tuple[dict[str, int], dict[str, int]]:
+def _running(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:
     """Return the numbers of running jobs by account and by miner."""
     account_ids = list(connection.execute(text("SELECT account_id FROM accounts")).scalars())
     miner_ids = list(connection.execute(text("SELECT miner_id FROM miners")).scalars())
-    found = running.numbers(connection, account_ids, known)
+    found = running.numbers(connection, account_ids)
     by_miner = running.leases_of(connection, miner_ids) if found.by_miner is None else found.by_miner
     return dict(found.by_account), dict(by_miner)
 
 
-QUERIES: dict[str, Callable[[Connection, Unfinished | None], Any]] = {
-    "waiting": lambda connection, known: {one.job_id for one in queue.waiting(connection, [], known)},
+QUERIES: dict[str, Callable[[Connection], Any]] = {
+    "waiting": lambda connection: {job.job_id for job in queue.waiting(connection, [])},
     "running": _running,
-    "expired": lambda connection, known: {one.job_id for one in running.expired(connection, 2.0**33, known)},
-    "due": lambda connection, known: running.anything_due(connection, 2.0**33, 0.0, known),
-    "awaited models": lambda connection, known: queue.models_waited_for(connection, 10, known),
-    "lengths": lambda connection, known: dict(receipts.queue_lengths(connection, known)),
+    "expired": lambda connection: {job.job_id for job in running.expired(connection, 2.0**33)},
+    "due": lambda connection: running.anything_due(connection, 2.0**33, 0.0),
+    "awaited models": lambda connection: queue.models_waited_for(connection, 10),
+    "lengths": lambda connection: dict(receipts.queue_lengths(connection)),
 }
 
 
@@ -84,8 +92,8 @@ def test_a_query_passes_only_jobs_that_are_recent_or_unfinished(
         known = served.context.database.read_now(unfinished.scan, make_id("job", time.time() + 1, bytes(10)))
         assert waits in known.older
         assert len(known.older) == 2
-        answer, entries = counted(served, "jobs", QUERIES[name], known)
-        everything, _ = counted(served, "jobs", QUERIES[name], None)
+        answer, entries = counted_knowing(served, known, "jobs", QUERIES[name])
+        everything, _ = counted_knowing(served, None, "jobs", QUERIES[name])
         assert answer == everything
         assert entries <= FEW
         later = make_id("job", time.time() + 2, bytes(10))
@@ -93,7 +101,7 @@ def test_a_query_passes_only_jobs_that_are_recent_or_unfinished(
             known.older, later
         )
         recent = Unfinished((), "")
-        assert counted(served, "jobs", QUERIES[name], recent)[0] == everything
+        assert counted_knowing(served, recent, "jobs", QUERIES[name])[0] == everything
 
 
 def test_what_is_known_of_unfinished_jobs_follows_them(served: Served, client: httpx.Client) -> None:

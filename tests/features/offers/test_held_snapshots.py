@@ -9,19 +9,18 @@ import pytest
 from sqlalchemy import Connection
 
 from agent.coordinator.features.offers import store
-from agent.coordinator.store import unfinished
-from agent.coordinator.store.unfinished import Unfinished
+from agent.coordinator.features.replicas.store import unfinished
 from agent.core.values.quantities import make_id
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.server import Served
-from support.servers.held_snapshots import FEW, complete, counted, held_snapshot
+from support.servers.held_snapshots import FEW, complete, counted_knowing, held_snapshot
 
 pytestmark = pytest.mark.usefixtures("on_postgresql")
 
 
-def stranded(connection: Connection, unfinished_jobs: Unfinished | None) -> set[str]:
-    return set(store.stranded(connection, 2.0**33, unfinished_jobs))
+def stranded(connection: Connection) -> set[str]:
+    return set(store.stranded(connection, 2.0**33))
 
 
 def test_the_query_passes_only_jobs_that_are_recent_or_unfinished(
@@ -33,6 +32,6 @@ def test_the_query_passes_only_jobs_that_are_recent_or_unfinished(
         complete(served, client, miner)
         newest = make_id("job", time.time() + 1, bytes(10))
         older = served.context.database.read_now(unfinished.scan, newest)
-        job_ids, entries = counted(served, "jobs", stranded, older)
-        assert job_ids == counted(served, "jobs", stranded, None)[0]
+        job_ids, entries = counted_knowing(served, older, "jobs", stranded)
+        assert job_ids == counted_knowing(served, None, "jobs", stranded)[0]
         assert entries <= FEW

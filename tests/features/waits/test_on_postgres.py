@@ -8,20 +8,19 @@ import httpx
 import pytest
 from sqlalchemy import Connection
 
+from agent.coordinator.features.replicas.store import unfinished
 from agent.coordinator.features.waits import store
-from agent.coordinator.store import unfinished
-from agent.coordinator.store.unfinished import Unfinished
 from agent.core.values.quantities import make_id
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import submit
 from support.server import Served
-from support.servers.held_snapshots import FEW, complete, counted, held_snapshot
+from support.servers.held_snapshots import FEW, complete, counted_knowing, held_snapshot
 
 pytestmark = pytest.mark.usefixtures("on_postgresql")
 
 
-def waiting(connection: Connection, unfinished_jobs: Unfinished | None) -> set[str]:
-    return {record.job_id for record in store.waiting_since(connection, 2.0**33, 10, unfinished_jobs)}
+def waiting(connection: Connection) -> set[str]:
+    return {record.job_id for record in store.waiting_since(connection, 2.0**33, 10)}
 
 
 def test_the_query_passes_only_jobs_that_are_recent_or_unfinished(
@@ -35,6 +34,6 @@ def test_the_query_passes_only_jobs_that_are_recent_or_unfinished(
         complete(served, client, miner)
         newest = make_id("job", time.time() + 1, bytes(10))
         older = served.context.database.read_now(unfinished.scan, newest)
-        job_ids, entries = counted(served, "jobs", waiting, older)
-        assert job_ids == counted(served, "jobs", waiting, None)[0] == {waiting_job}
+        job_ids, entries = counted_knowing(served, older, "jobs", waiting)
+        assert job_ids == counted_knowing(served, None, "jobs", waiting)[0] == {waiting_job}
         assert entries <= FEW

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import httpx
 import psycopg
 from sqlalchemy import Connection, text
 
+from agent.coordinator.features.replicas.store.unfinished import Unfinished, UnfinishedJobs
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.server import Served
@@ -43,6 +45,17 @@ def counted(served: Served, table: str, query: Callable[..., Any], *args: Any) -
         return answer, entries_read(connection, table) - before
 
     return served.do(lambda context: context.database.write(run))
+
+
+def counted_knowing(
+    served: Served, known: Unfinished | None, table: str, query: Callable[..., Any]
+) -> tuple[Any, int]:
+    """Do the same as `counted`, where the replica knows these unfinished jobs."""
+    unfinished = UnfinishedJobs()
+    unfinished.known = known
+    # A scan may come at any moment, and must not change what this query knows.
+    with mock.patch.object(served.context.database.unfinished, "ids", unfinished.ids):
+        return counted(served, table, query)
 
 
 def complete(served: Served, client: httpx.Client, miner: ScriptedMiner) -> None:

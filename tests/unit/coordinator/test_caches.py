@@ -29,7 +29,6 @@ class Reader:
         self.now = 1000.0
         self.caches = Caches()
         self.database = SimpleNamespace(read=self._read)
-        self.dispatcher = SimpleNamespace(unfinished=SimpleNamespace(known=None))
         self.answering = asyncio.Event()
         self.answering.set()
 

@@ -158,6 +158,5 @@ def _awaited_models(connection: Connection, context: Context) -> list[tuple[str,
     now = context.clock()
     # Each miner asks with each heartbeat, and the answer is the same for all.
     if cached is None or now - cached[0] >= AWAITED_CACHE_SECONDS:
-        older = context.dispatcher.unfinished.known
-        cached = context.caches.awaited_models = (now, queue.models_waited_for(connection, MAX_MODELS, older))
+        cached = context.caches.awaited_models = (now, queue.models_waited_for(connection, MAX_MODELS))
     return cached[1]

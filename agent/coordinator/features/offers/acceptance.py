@@ -26,7 +26,6 @@ from agent.coordinator.port import candidate_of
 from agent.coordinator.store import events, jobs, ledger, queue
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.unfinished import Unfinished
 from agent.core.errors import (
     Conflict,
     JobAlreadyCompleted,
@@ -312,22 +311,21 @@ async def tidy(context: Context) -> None:
     """End expired offers, and return jobs to the open market whose offer's miner stays away. Those that no other miner can read fail."""
     now = context.clock()
     seen_before = now - section_of(context.settings, OfferSettings).offer_wait_seconds
-    older = context.dispatcher.unfinished.known
     # Mostly there is nothing to do, and reading does not delay writers.
-    if not await context.database.read(_anything_due, now, seen_before, older):
+    if not await context.database.read(_anything_due, now, seen_before):
         return
-    released = await context.database.write(_tidy, now, seen_before, older)
+    released = await context.database.write(_tidy, now, seen_before)
     if released:
         log.info("jobs_left_their_offers", count=released)
         context.dispatcher.job_waiting()
 
 
-def _anything_due(connection: Connection, now: float, seen_before: float, older: Unfinished | None) -> bool:
-    return bool(store.any_expired(connection, now) or store.stranded(connection, seen_before, older, limit=1))
+def _anything_due(connection: Connection, now: float, seen_before: float) -> bool:
+    return bool(store.any_expired(connection, now) or store.stranded(connection, seen_before, limit=1))
 
 
-def _tidy(connection: Connection, now: float, seen_before: float, older: Unfinished | None) -> int:
-    records = store.lock_waiting(connection, store.stranded(connection, seen_before, older))
+def _tidy(connection: Connection, now: float, seen_before: float) -> int:
+    records = store.lock_waiting(connection, store.stranded(connection, seen_before))
     for offer in store.lock_expired(connection, now):
         offers.end(connection, offer, OfferState.EXPIRED, now)
     # A sealed job can only be read by the miner it was sealed for, so it fails instead of going to another one.

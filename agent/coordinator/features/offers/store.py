@@ -28,7 +28,7 @@ from agent.coordinator.store.job_lists import Narrowing
 from agent.coordinator.store.jobs import JobRecord, lock_many
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import jobs, miners
-from agent.coordinator.store.unfinished import Unfinished, in_state
+from agent.coordinator.store.unfinished import in_state
 from agent.core.jobs import JobState
 from agent.core.values.quantities import format_money, format_time, from_units
 
@@ -206,10 +206,8 @@ def _expired(now: float) -> Select[*tuple[Any, ...]]:
     return select(*_COLUMNS).where(_IS_ACTIVE, offers.c.expires_at <= now)
 
 
-def stranded(
-    connection: Connection, seen_before: float, older: Unfinished | None = None, limit: int = 1000
-) -> Sequence[str]:
-    """Return the ids of jobs that wait for an offer's miner in vain. `older` are the unfinished jobs of a moment ago.
+def stranded(connection: Connection, seen_before: float, limit: int = 1000) -> Sequence[str]:
+    """Return the ids of jobs that wait for an offer's miner in vain.
 
     The miner was removed, or last seen before `seen_before`; or it is paused and the offer has ended or is a standing one; or it no
     longer has the service of the standing offer.
@@ -223,7 +221,7 @@ def stranded(
         and_(is_standing, has_ended),
     )
     # Only jobs that were given to an offer have an agreed price. Few of them wait at a time, and a partial index has those.
-    waits = (*in_state(connection, JobState.SUBMITTED, older), jobs.c.agreed_price.is_not(None))
+    waits = (*in_state(connection, JobState.SUBMITTED), jobs.c.agreed_price.is_not(None))
     query = (
         select(jobs.c.job_id)
         .join(offer_jobs, offer_jobs.c.job_id == jobs.c.job_id)

@@ -6,8 +6,12 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from agent import __version__
 from agent.coordinator.cluster import Cluster, Installation
-from agent.coordinator.feature import Feature
+from agent.coordinator.feature import Feature, Task
 from agent.coordinator.features.replicas.opening import check_database, open_database, read_database
+from agent.coordinator.operations.context import Context
+
+SCAN_SECONDS: Final = 1.0
+"""Pause between scans for unfinished jobs."""
 
 
 @runtime_checkable
@@ -18,6 +22,9 @@ class _OnServer(Protocol):
 
     async def connect_session(self) -> Any:
         """Return a connection that is not one of a pool."""
+
+    async def scan_unfinished(self, now: float) -> None:
+        """Look which jobs are unfinished."""
 
 
 def _open_cluster(installation: Installation) -> Cluster | None:
@@ -32,8 +39,14 @@ def _open_cluster(installation: Installation) -> Cluster | None:
     return Replicas(database.connect_session, __version__)
 
 
+async def _scan_unfinished(context: Context) -> None:
+    if isinstance(context.database, _OnServer):
+        await context.database.scan_unfinished(context.clock())
+
+
 FEATURE: Final = Feature(
     name="replicas",
+    tasks=(Task("unfinished", SCAN_SECONDS, _scan_unfinished, everywhere=True),),
     check_database=check_database,
     open_database=open_database,
     read_database=read_database,

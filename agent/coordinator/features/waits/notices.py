@@ -40,9 +40,7 @@ def _due(
     """Return jobs whose clients are to be notified, with the notices."""
     return [
         (record, _notice(connection, context, record))
-        for record in store.waiting_since(
-            connection, created_before, AT_ONCE, context.dispatcher.unfinished.known
-        )
+        for record in store.waiting_since(connection, created_before, AT_ONCE)
         # A job that ran before has waited only since its last run ended.
         if not record.life.fence or _requeued_at(connection, record) < created_before
     ]

@@ -20,7 +20,6 @@ from agent.coordinator.operations.miners.metering import metered
 from agent.coordinator.operations.miners.sessions import lease_end
 from agent.coordinator.store import jobs, queue, running
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.unfinished import Unfinished
 from agent.core.errors import StaleLease
 from agent.core.feasibility import Situation, feasible
 from agent.core.jobs import (
@@ -177,24 +176,20 @@ async def expire_due(context: Context) -> int:
     """End expired leases, and fail jobs whose files were not uploaded in time. Submit the job again with its files. Return their number."""
     now = context.clock()
     files_before = now - context.settings.input_wait_seconds
-    unfinished = context.dispatcher.unfinished.known
     # Mostly nothing is due. A look costs nothing, and a write every second would keep the disk busy.
-    if not await context.database.read(running.anything_due, now, files_before, unfinished):
+    if not await context.database.read(running.anything_due, now, files_before):
         return 0
-    expired, abandoned = await context.database.write(_expire_due, now, files_before, unfinished)
+    expired, abandoned = await context.database.write(_expire_due, now, files_before)
     context.monitoring.meter.count(LEASES_EXPIRED, amount=len(expired))
     if any(life.state is JobState.SUBMITTED for life in expired):
         context.dispatcher.job_waiting()
     return len(expired) + abandoned
 
 
-def _expire_due(
-    connection: Connection, now: float, files_before: float, unfinished: Unfinished | None = None
-) -> tuple[list[Job], int]:
+def _expire_due(connection: Connection, now: float, files_before: float) -> tuple[list[Job], int]:
     """Return the jobs whose leases expired, and the number of jobs that failed because of missing files."""
     expired = [
-        lease_end(record, now, "no heartbeat arrived in time")
-        for record in running.expired(connection, now, unfinished)
+        lease_end(record, now, "no heartbeat arrived in time") for record in running.expired(connection, now)
     ]
     for item in expired:
         log.info(

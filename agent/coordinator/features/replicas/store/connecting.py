@@ -20,6 +20,7 @@ from agent.coordinator.features.replicas.store.failures import reason
 from agent.coordinator.features.replicas.store.prepared import PostgresStatement
 from agent.coordinator.store.concurrency import LANE
 from agent.coordinator.store.prepared import STATEMENTS
+from agent.coordinator.store.unfinished import UNFINISHED, UnfinishedIds
 from agent.core.errors import ConfigurationError
 
 KEEPALIVES: Final = {"keepalives": 1, "keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3}
@@ -98,7 +99,14 @@ def check_url(url: str) -> None:
         ) from None
 
 
-def engine(server: DatabaseServer, *, size: int, read_only: bool, limited: bool = True) -> Engine:
+def engine(
+    server: DatabaseServer,
+    *,
+    size: int,
+    read_only: bool,
+    limited: bool = True,
+    unfinished: UnfinishedIds | None = None,
+) -> Engine:
     """Return a pool of connections. Their transactions read one snapshot if `read_only`, else the newest committed rows."""
     pool = create_engine(
         "postgresql+psycopg://",
@@ -109,7 +117,7 @@ def engine(server: DatabaseServer, *, size: int, read_only: bool, limited: bool 
         pool_use_lifo=True,  # few connections with warm caches instead of all in turn
         hide_parameters=True,  # errors are logged, and parameters contain specifications, results and digests of keys
     )
-    pool.update_execution_options(**{STATEMENTS: PostgresStatement})
+    pool.update_execution_options(**{STATEMENTS: PostgresStatement, UNFINISHED: unfinished})
     event.listen(pool, "connect", _note_life)
     event.listen(pool, "checkout", _check)
     event.listen(pool, "connect", _number)

@@ -28,6 +28,7 @@ from agent import fault_points
 from agent.coordinator.features.replicas.store.connecting import DatabaseServer, ServerLimits, driver, engine
 from agent.coordinator.features.replicas.store.failures import DatabaseFailure, classify, reason
 from agent.coordinator.features.replicas.store.groups import Groups
+from agent.coordinator.features.replicas.store.unfinished import UnfinishedJobs
 from agent.coordinator.metrics import BATCH_WRITES, COMMIT_SECONDS
 from agent.coordinator.store.database import Content, Together, take_content
 from agent.core.errors import ConfigurationError, ServiceUnavailable, ValidationFailed
@@ -74,8 +75,9 @@ class PostgresDatabase:
         self._meter = meter
         self._waiting = 0
         self._count = threading.Lock()
-        self._write_engine = engine(self.server, size=writers, read_only=False)
-        self._read_engine = engine(self.server, size=readers + 1, read_only=True)
+        self.unfinished = UnfinishedJobs()
+        self._write_engine = engine(self.server, size=writers, read_only=False, unfinished=self.unfinished)
+        self._read_engine = engine(self.server, size=readers + 1, read_only=True, unfinished=self.unfinished)
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="database-writer")
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
         self._groups = Groups(self._writers, self._write_now)
@@ -111,6 +113,10 @@ class PostgresDatabase:
     def after_commit(self, content: Content, call: Callable[[], None]) -> None:
         """Call `call` on the running event loop after every commit of this process with such content, before its write is answered."""
         self._after_commit.append((asyncio.get_running_loop(), content, call))
+
+    async def scan_unfinished(self, now: float) -> None:
+        """Look which jobs are unfinished, so that queries need not pass what ended ones have left. Call it every second."""
+        await self.unfinished.scan(self, now)
 
     async def connect_session(self) -> psycopg.AsyncConnection:
         """Return a connection for LISTEN and advisory locks, which the caller closes. Raises `psycopg.Error`."""

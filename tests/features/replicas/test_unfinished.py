@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from agent.coordinator.dispatch import unfinished
-from agent.coordinator.dispatch.unfinished import SHARE, UnfinishedJobs
-from agent.coordinator.store.unfinished import Unfinished
+from agent.coordinator.features.replicas.feature import FEATURE
+from agent.coordinator.features.replicas.store import unfinished
+from agent.coordinator.features.replicas.store.unfinished import SHARE, Unfinished, UnfinishedJobs
 
 
 class Database:
     """A database whose whole scans take `seconds`, and which answers with `older` jobs, or None: too many."""
 
-    def __init__(self, *, concurrent: bool = True) -> None:
-        self.concurrent = concurrent
+    def __init__(self) -> None:
         self.seconds = 0.0
         self.older: tuple[str, ...] | None = ()
         self.time = 1000.0
@@ -40,22 +40,18 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     return made
 
 
-def unfinished_jobs(database: Any) -> UnfinishedJobs:
-    return UnfinishedJobs(database, lambda: database.wall)
-
-
-async def scan(database: Database, known: UnfinishedJobs) -> list[str]:
+async def scan(database: Any, known: UnfinishedJobs) -> list[str]:
     """Scan a second later. Return the scans that this took."""
     database.time += 1
     database.wall += 1
     database.scans.clear()
-    await known.scan()
+    await known.scan(database, database.wall)
     return list(database.scans)
 
 
 @pytest.mark.anyio
 async def test_a_slow_whole_scan_is_followed_by_scans_of_what_has_changed(database: Database) -> None:
-    known = unfinished_jobs(database)
+    known = UnfinishedJobs()
     assert await scan(database, known) == ["whole"]
     assert await scan(database, known) == ["whole"]
     database.seconds = 3.5 * SHARE
@@ -66,7 +62,7 @@ async def test_a_slow_whole_scan_is_followed_by_scans_of_what_has_changed(databa
 
 @pytest.mark.anyio
 async def test_too_many_unfinished_jobs_are_not_scanned_more_often(database: Database) -> None:
-    known = unfinished_jobs(database)
+    known = UnfinishedJobs()
     database.seconds, database.older = 2.5 * SHARE, None
     assert await scan(database, known) == ["whole"]
     assert known.known is None
@@ -79,7 +75,7 @@ async def test_too_many_unfinished_jobs_are_not_scanned_more_often(database: Dat
 @pytest.mark.anyio
 async def test_a_clock_that_was_set_back_leads_to_a_whole_scan(database: Database) -> None:
     """Otherwise a job would be both an older and a recent one."""
-    known = unfinished_jobs(database)
+    known = UnfinishedJobs()
     database.seconds = 100 * SHARE
     assert await scan(database, known) == ["whole"]
     assert await scan(database, known) == ["changes"]
@@ -88,6 +84,7 @@ async def test_a_clock_that_was_set_back_leads_to_a_whole_scan(database: Databas
 
 
 @pytest.mark.anyio
-async def test_nothing_is_scanned_on_sqlite() -> None:
-    database = Database(concurrent=False)
-    assert await scan(database, unfinished_jobs(database)) == []
+async def test_nothing_is_scanned_on_sqlite(database: Database) -> None:
+    (task,) = FEATURE.tasks
+    await task.step(SimpleNamespace(database=database, clock=lambda: 0.0))
+    assert database.scans == []
