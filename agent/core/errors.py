@@ -21,7 +21,6 @@ AgentError
     │   ├── StaleSession        409 STALE_SESSION
     │   └── VersionMismatch     409 VERSION_MISMATCH
     ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
-    ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
     ├── RangeNotSatisfiable     416 RANGE_NOT_SATISFIABLE
     ├── UnknownHost             421 UNKNOWN_HOST
     ├── CannotRun               422 CANNOT_RUN
@@ -222,14 +221,6 @@ class PayloadTooLarge(ApiError):
     code = "PAYLOAD_TOO_LARGE"
     status = 413
     remedy = "Upload files with `POST /v1/artifacts` instead of sending them in a body; delete artifacts that you no longer need (`DELETE /v1/artifacts/{id}`), or ask the operator for a larger quota."
-
-
-class UnsupportedMediaType(ApiError):
-    """This call does not accept the media type of the body."""
-
-    code = "UNSUPPORTED_MEDIA_TYPE"
-    status = 415
-    remedy = "Send a media type that the call's page in the API lists."
 
 
 class RangeNotSatisfiable(ApiError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from ipaddress import ip_network
 from typing import Annotated
 
 from pydantic import Field
@@ -197,9 +196,6 @@ class CoordinatorSettings(Section):
     trusted_proxies: tuple[NetworkSetting, ...] = ()
     """Addresses or networks of reverse proxies. X-Forwarded-For and X-Forwarded-Proto are trusted only from these; from other
     callers they could be forged, and each forged address would have a rate limit of its own."""
-    metrics_readers: tuple[NetworkSetting, ...] = (ip_network("127.0.0.0/8"), ip_network("::1"))
-    """Networks that may read `/metrics` without a key; an administrator's key may read it from anywhere. The default is this
-    machine, since the metrics include business figures. Requests forwarded by a proxy do not count as local."""
     streams: StreamSettings = StreamSettings()
     connections: ConnectionSettings = ConnectionSettings()
 

@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import structlog
 
-from agent.core.market.default_prices import usual_price
 from agent.core.values.quantities import format_money, gibibytes
 from agent.miner.engines.catalogue import load_engines
 from agent.miner.engines.environments import engines_directory, environments_in_use
 from agent.miner.engines.interpreters import OWN, Interpreter, installed_environments
 from agent.miner.machine import hardware
+from agent.miner.machine.default_prices import usual_price
 from agent.miner.machine.gpus import Gpu, Gpus, is_slice
 from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.machine.probes import Probed, Probes, engine_versions, suggestions

@@ -16,8 +16,8 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.atomic_file import replace_file
-from agent.core.market.default_prices import price_for
 from agent.core.values.quantities import format_money
+from agent.miner.machine.default_prices import price_for
 from runners.api import Device
 
 FILE_NAME: Final = "benchmark.json"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.configuring.reading import load_settings
-from agent.core.market.default_prices import USUAL_RATES, usual_price
+from agent.miner.machine.default_prices import USUAL_RATES, usual_price
 from runners.ffmpeg import runner as ffmpeg
 from runners.registry import installed
 

@@ -19,3 +19,11 @@ class UnsupportedVersion(ApiError):
     code = "UNSUPPORTED_VERSION"
     status = 412
     remedy = "Send `Tus-Resumable` with the version in the header `Tus-Version`."
+
+
+class UnsupportedMediaType(ApiError):
+    """This call does not accept the media type of the body."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
+    remedy = "Send a media type that the call's page in the API lists."

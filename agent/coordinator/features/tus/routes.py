@@ -12,7 +12,11 @@ from pydantic import StringConstraints
 from starlette.requests import ClientDisconnect
 
 from agent.coordinator.features.tus import uploads
-from agent.coordinator.features.tus.errors import UnsupportedChecksum, UnsupportedVersion
+from agent.coordinator.features.tus.errors import (
+    UnsupportedChecksum,
+    UnsupportedMediaType,
+    UnsupportedVersion,
+)
 from agent.coordinator.features.tus.headers import CHECKSUMS, EXTENSIONS, MEDIA_TYPE, VERSION, parse_checksum
 from agent.coordinator.features.tus.uploads import Interrupted, Part, UploadRecord
 from agent.coordinator.http.large_json import LargeJsonRoute
@@ -24,7 +28,6 @@ from agent.core.errors import (
     InsufficientStorage,
     Locked,
     NotFound,
-    UnsupportedMediaType,
     ValidationFailed,
 )
 from aitbc.answers import fields
