@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from agent.configuration import configuration_directory, read_document
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import Bytes
+from runners.validation_errors import field_errors
 
 DEFAULT_PATTERNS: Final = (
     "*.safetensors",
@@ -247,7 +248,7 @@ def parse_catalogue(
     try:
         entries = _CatalogueDocument.model_validate(dict(document)).models
     except ValidationError as error:
-        raise ConfigurationError("\n".join(explain_entry(item, source) for item in error.errors())) from None
+        raise ConfigurationError(explain_entries(error, source, _CatalogueDocument)) from None
     catalogue: dict[str, CatalogueEntry] = {}
     for entry in entries:
         if entry.name in catalogue:
@@ -262,10 +263,10 @@ def parse_catalogue(
     return catalogue
 
 
-def explain_entry(error: Any, source: object) -> str:
-    """Return what is wrong with an entry of a catalogue, from an error of `ValidationError.errors`."""
-    location = ".".join(str(part) for part in error["loc"])
-    return f"{source} is invalid at {location}: {error['msg'].removeprefix('Value error, ')}"
+def explain_entries(error: ValidationError, source: object, document: type[BaseModel]) -> str:
+    """Return what is wrong with the entries of a catalogue, one line for each wrong field."""
+    sentences = field_errors(error, model=document)
+    return "\n".join(f"{source} is invalid at {field}: {sentence}" for field, sentence in sentences.items())
 
 
 @cache

@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from agent.configuring.description import Setting, written
-from agent.core.values.near_names import nearest
 from agent.core.values.quantities import Bytes, Money, parse_money
 from agent.sections import WordedText
+from runners.near_names import nearest
 
 _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)(?:b|bytes?)?\s*", re.IGNORECASE)
 _SPAN: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from agent.configuring.description import Setting, variable
 from agent.configuring.errors import Origin, SettingError, missing_extension
 from agent.core.errors import ConfigurationError
-from agent.core.values.near_names import nearest
+from runners.near_names import nearest
 
 PREFIX: Final = "AITBC_"
 _FOREIGN: Final = frozenset({"AITBC_API_KEY", "AITBC_BASE_URL", "AITBC_CONFIG_DIR", "AITBC_FAULT_POINTS"})

@@ -26,7 +26,7 @@ from agent.core.errors import (
     ValidationFailed,
     error_body,
 )
-from agent.protocol.validation_errors import MAX_FIELDS, field_errors, sentences
+from runners.validation_errors import MAX_FIELDS, field_errors, sentences
 
 RETRY_AFTER_SECONDS: Final = 1
 

@@ -30,6 +30,7 @@ from runners.stable_diffusion.request import (
     Scheduler,
 )
 from runners.torch_memory import hold_budget, memory_faults
+from runners.validation_errors import field_errors
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -345,9 +346,8 @@ def model_options(model: Model) -> ModelOptions:
     try:
         return ModelOptions.model_validate(dict(model.options))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
+        field, sentence = next(iter(field_errors(error, model=ModelOptions).items()))
         raise Retry(
-            f"The options of {model.name!r} in the catalogue are invalid at {field}: {first['msg']}",
+            f"The options of {model.name!r} in the catalogue are invalid at {field}: {sentence}",
             code=FailureCode.MODEL_UNAVAILABLE,
         ) from None

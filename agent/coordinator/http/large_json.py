@@ -24,7 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from agent.core.errors import ApiError, PayloadTooLarge, ValidationFailed
-from agent.protocol.validation_errors import too_many_fields
+from runners.validation_errors import too_many_fields
 
 LARGE: Final = 256 * 1024
 """Bytes from which a body is decoded in the thread. Smaller ones take a few milliseconds at most."""

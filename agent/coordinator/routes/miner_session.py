@@ -39,8 +39,8 @@ from agent.protocol.messages import (
     RunResult,
     SlotsMessage,
 )
-from agent.protocol.validation_errors import field_errors
 from aitbc.answers.fields import Answer
+from runners.validation_errors import field_errors
 
 router = APIRouter(prefix="/v1/miners", tags=["Miner protocol"])
 

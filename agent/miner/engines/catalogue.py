@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from agent.catalogue import explain_entry
+from agent.catalogue import explain_entries
 from agent.configuration import configuration_directory, read_document
 from agent.core.errors import AgentError, ConfigurationError
-from agent.core.values.near_names import hint
 from agent.core.values.quantities import Bytes
+from runners.near_names import hint
 
 FILE_NAME = "engines.toml"
 
@@ -128,7 +128,7 @@ def parse_engines(document: Mapping[str, Any], path: Path) -> dict[str, Installa
     try:
         entries = _EnginesDocument.model_validate(dict(document)).engines
     except ValidationError as error:
-        raise ConfigurationError("\n".join(explain_entry(item, path) for item in error.errors())) from None
+        raise ConfigurationError(explain_entries(error, path, _EnginesDocument)) from None
     engines: dict[str, InstallableEngine] = {}
     for entry in entries:
         if entry.name in engines:

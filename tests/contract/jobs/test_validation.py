@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from agent.coordinator.operations import supply
 from agent.coordinator.operations.jobs import estimates
-from agent.core.values.near_names import MAX_COMPARISONS
 from runners import registry
+from runners.near_names import MAX_COMPARISONS
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.recent import fold_everything
 from support.server import Served

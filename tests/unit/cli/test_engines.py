@@ -356,4 +356,4 @@ def test_an_invalid_catalogue_names_the_file_and_the_entry(workshop: Workshop) -
     path.write_text(path.read_text().replace('licence = "MIT"', ""))
     done = workshop.run("list")
     assert done.code == 1
-    assert f"{path} is invalid at engines.0.licence: Field required" in done.err
+    assert f"{path} is invalid at engines.0.licence: is required" in done.err

@@ -15,7 +15,6 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
 from agent.core.commands import Command, CommandKind, SettingsChange
 from agent.core.errors import Conflict, ValidationFailed
-from agent.core.values.near_names import hint
 from agent.core.values.quantities import format_money, format_optional_time, format_time
 from agent.protocol.messages import Capabilities, ReportedSettings
 from aitbc.answers.miners import (
@@ -26,6 +25,7 @@ from aitbc.answers.miners import (
     ServiceEngines,
     ServicePrice,
 )
+from runners.near_names import hint
 
 SHOWN: Final = 20
 """How many of the newest commands are shown."""

@@ -24,7 +24,6 @@ from agent.coordinator.operations.jobs.validation import (
 )
 from agent.coordinator.operations.supply import fleet, supply
 from agent.core.errors import NotFound, ValidationFailed
-from agent.core.values.near_names import hint, nearest
 from agent.core.values.quantities import format_money, parse_money
 from aitbc.answers.registry import (
     Hardware,
@@ -37,6 +36,7 @@ from aitbc.answers.registry import (
     ValidationProblem,
 )
 from runners.api import ServiceDefinition
+from runners.near_names import hint, nearest
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 SCHEMA_ID: Final = "https://aitbc.bubuit.net/api/v1/registry/services/{}/schema"

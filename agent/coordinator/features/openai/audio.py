@@ -19,9 +19,9 @@ from agent.coordinator.operations.files import artifacts
 from agent.coordinator.operations.jobs.addresses import ARTIFACT_SCHEME
 from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.core.errors import ValidationFailed
-from agent.protocol.validation_errors import field_errors
 from aitbc.answers.fields import example
 from aitbc.answers.files import Artifact
+from runners.validation_errors import field_errors
 from runners.whisper.request import Segment, TranscribeResult
 
 Task = Literal["transcribe", "translate"]

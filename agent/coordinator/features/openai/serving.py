@@ -13,9 +13,9 @@ from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.coordinator.operations.jobs.validation import MAX_SHOWN, model_names
 from agent.coordinator.operations.supply import supply
 from agent.core.errors import NotFound, ValidationFailed
-from agent.core.values.near_names import MAX_CONSIDERED, hint
 from agent.core.values.quantities import parse_time
 from runners.api import ServiceDefinition
+from runners.near_names import MAX_CONSIDERED, hint
 
 
 async def known_models(context: Context, definition: ServiceDefinition) -> list[str]:

@@ -17,12 +17,12 @@ from agent.coordinator.operations.jobs.addresses import artifact_of, reference_p
 from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
 from agent.core.errors import InvalidJobType, ValidationFailed
 from agent.core.matching import UNRESTRICTED, Restrictions
-from agent.core.values.near_names import MAX_CONSIDERED, hint
-from agent.protocol.validation_errors import field_errors, too_many_fields
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import VerificationError
 from runners.api import ServiceDefinition
+from runners.near_names import MAX_CONSIDERED, hint
 from runners.plain_json import check_json
+from runners.validation_errors import field_errors, too_many_fields
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 

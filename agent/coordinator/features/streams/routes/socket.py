@@ -19,7 +19,7 @@ from agent.coordinator.features.streams.streams import Filter, MessageStream, op
 from agent.coordinator.http import credentials
 from agent.coordinator.operations.context import Context
 from agent.core.errors import ApiError, PayloadTooLarge, Unauthorized, ValidationFailed, error_body
-from agent.protocol.validation_errors import field_errors
+from runners.validation_errors import field_errors
 
 router = APIRouter(tags=["Streams"])
 

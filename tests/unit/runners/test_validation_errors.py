@@ -10,12 +10,12 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
-from agent.protocol.validation_errors import MAX_FIELDS, MAX_SUGGESTED, MORE, field_errors
 from runners.blender.request import RenderRequest
 from runners.ffmpeg.request import TranscodeRequest
 from runners.llm.request import InferenceRequest
 from runners.python_model.request import InferenceRequest as PythonRequest
 from runners.registry import installed
+from runners.validation_errors import MAX_FIELDS, MAX_SUGGESTED, MORE, field_errors
 from support.features import is_installed
 
 CASES: list[tuple[type[BaseModel], dict[str, Any], dict[str, str]]] = [

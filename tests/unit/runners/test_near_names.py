@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.values.near_names import MAX_COMPARISONS, hint, nearest
+from runners.near_names import MAX_COMPARISONS, hint, nearest
 
 
 def test_the_most_similar_name_is_suggested_or_one_that_begins_so() -> None:

@@ -1,4 +1,7 @@
-"""Validation errors in the user's words: one sentence for each field, with an example of a valid value instead of a pattern."""
+"""Validation errors in the user's words: one sentence for each field, with an example of a valid value instead of a pattern.
+
+Sentences repeat the beginnings of wrong values, so they must not leave a process that reads what others may not, such as a sealed job's.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from agent.core.values.near_names import nearest
+from runners.near_names import nearest
 
 MAX_SHOWN: Final = 40
 """Characters of a wrong value that a sentence repeats."""
