@@ -23,6 +23,7 @@ FEATURES: Final = (
     "receipts",
     "services",
     "accounts",
+    "retention",
     "rate_limits",
     "reference",
     "prometheus",

@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator.feature import Feature, Worker
-from agent.coordinator.operations import folding, health, retention
+from agent.coordinator.operations import folding, health
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import removal
 from agent.coordinator.operations.miners import leases
@@ -21,7 +21,6 @@ UPKEEP_SECONDS: Final = 1.0
 UPKEEP_SILENCE_SECONDS: Final = 120.0
 """Time after which a round of the upkeep counts as hung. Thousands of expired leases take seconds."""
 UPLOADS_SECONDS: Final = 60.0
-RETENTION_SECONDS: Final = 60.0
 ORPHANS_SECONDS: Final = 3600.0
 
 log = structlog.get_logger()
@@ -120,8 +119,6 @@ async def _begin_leading(
         _watched(context, "dispatcher", context.dispatcher.run()),
         _watched(context, "upkeep", _upkeep(context)),
         _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, removal.settle_run_outputs)),
-        _watched(context, "old_jobs", _repeated(context, RETENTION_SECONDS, retention.delete_jobs)),
-        _watched(context, "old_events", _repeated(context, RETENTION_SECONDS, retention.delete_events)),
         _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, removal.remove_orphans)),
         *(
             _watched(context, feature.name, part.run())

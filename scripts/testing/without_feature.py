@@ -60,7 +60,7 @@ TELLING: Final = (
     "tests/contract/jobs/test_job_data.py",
     "tests/contract/market/test_wallet.py",
     "tests/contract/miners/test_session.py",
-    "tests/contract/operators/test_retention.py",
+    "tests/features/retention/test_retention.py",
     "tests/unit/test_settings.py",
 )
 """Tests that use much of the coordinator in little time."""

@@ -13,8 +13,8 @@ import pytest
 
 from agent import fault_points
 from agent.coordinator.features.log import fsck
+from agent.coordinator.features.retention import retention
 from agent.coordinator.installed import EXAMINERS
-from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import removal
 from campaign import checks

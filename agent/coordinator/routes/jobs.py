@@ -12,7 +12,7 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.plain import RequestReader, json_answer, json_body, plainly
 from agent.coordinator.job_fields import OPTION_ERRORS
 from agent.coordinator.operations.answers import JobCancelled, JobCreated, JobDetails, JobPage, JobStatus
-from agent.coordinator.operations.jobs import deletion, details, files, lists, own_jobs, submitting
+from agent.coordinator.operations.jobs import details, files, lists, own_jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobFilters, JobRequest
 from agent.coordinator.routes._callers import (
     Client,
@@ -38,7 +38,7 @@ from agent.core.errors import (
 )
 from agent.core.values.media_types import clean_media_type
 from aitbc.answers import fields
-from aitbc.answers.jobs import JobDataDeleted, JobResults
+from aitbc.answers.jobs import JobResults
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/jobs", tags=["Jobs"])
 
@@ -131,19 +131,6 @@ async def _get(request: Request) -> Response:
 async def cancel(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobCancelled:
     """The run of a running job is stopped."""
     return await own_jobs.cancel(context, caller, job_id)
-
-
-@router.delete(
-    "/{job_id}/data",
-    responses=errors(JobNotFound, Conflict),
-    summary="Delete an ended job's data",
-)
-async def delete_data(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobDataDeleted:
-    """Removes a job from your lists with its parameters, results, log, labels and files. Files that other jobs of yours use remain.
-
-    The receipt and the payment remain, and the receipt can still be verified. Answers 409 unless the job has ended.
-    """
-    return await deletion.delete(context, caller, job_id)
 
 
 @router.get(

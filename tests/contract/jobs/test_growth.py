@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from agent.coordinator.installed import FEATURES
-from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import estimates
 from agent.coordinator.port import candidate_of
@@ -93,11 +92,9 @@ def test_old_data_is_found_through_indexes(traffic: tuple[Served, list[Statement
     async def delete_everything(context: Context) -> None:
         settings = context.settings.model_copy(update={"job_retention_seconds": 30 * 86_400.0})
         later = replace(context, settings=settings, clock=lambda: context.clock() + 400 * 86_400.0)
-        of_features = [
-            task.step for feature in FEATURES for task in feature.tasks if task.name.startswith("old_")
-        ]
-        for step in (retention.delete_jobs, retention.delete_events, *of_features):
-            await step(later)
+        tasks = [task for feature in FEATURES for task in feature.tasks if task.name.startswith("old_")]
+        for task in tasks:
+            await task.step(later)
 
     served.do(delete_everything)
     assert client.get("/v1/jobs").json()["total"] == 0

@@ -14,8 +14,8 @@ from agent import fault_points
 from agent.coordinator.features.log import fsck, public
 from agent.coordinator.features.log import store as log
 from agent.coordinator.features.log.store import CheckpointRecord
+from agent.coordinator.features.retention import retention
 from agent.coordinator.installed import EXAMINERS
-from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent

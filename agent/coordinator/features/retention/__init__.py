@@ -1,0 +1,1 @@
+"""How long data of jobs and events are stored."""
