@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from agent.coordinator import consequences, hooks
 from agent.coordinator.consequences import Change
 from agent.coordinator.hooks import NewJob
-from agent.coordinator.store import artifacts, counts, events, jobs, ledger, queue
+from agent.coordinator.store import artifacts, counts, events, jobs, ledger
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
@@ -140,21 +139,6 @@ def _save_jobs(
         if isinstance(effect, RunEnded)
     ]
     jobs.add_runs(connection, ended, now)
-
-
-def notify_waiting(connection: Connection, record: JobRecord, notice: Mapping[str, Any], now: float) -> bool:
-    """Notify the client of a job why it waits: with an event. `notice` is the event's `waiting`.
-
-    Return False, changing nothing, if the client was notified before.
-    """
-    # Marked first: of two rounds that find the same reason, only one sends the event.
-    if not queue.mark_notified(connection, record.job_id, now):
-        return False
-    update = consequences.job_update(record, record.life, None, 0, now)
-    events.add(connection, [replace(update, data={**update.data, "waiting": dict(notice)})], now)
-    waits_for = tuple(reason["code"] for reason in notice["reasons"])
-    hooks.jobs_changed(connection, [Change(record, record.life, (), waits_for=waits_for)], {}, now)
-    return True
 
 
 def delete_data(connection: Connection, records: Sequence[JobRecord], now: float) -> None:

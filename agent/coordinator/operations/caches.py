@@ -108,7 +108,6 @@ class Caches:
     sessions: dict[str, tuple[float, Session]] = field(default_factory=dict)
     supply: Fleet | None = None
     estimates: Estimates | None = None
-    awaited_models: tuple[float, list[tuple[str, str]]] | None = None
     supply_changes: int = 0
     supply_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     estimates_lock: asyncio.Lock = field(default_factory=asyncio.Lock)

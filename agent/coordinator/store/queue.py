@@ -11,14 +11,14 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, text
 
 from agent.coordinator.store import counts
 from agent.coordinator.store.concurrency import is_concurrent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts, jobs, recent_job_counts, runs
-from agent.coordinator.store.unfinished import UnfinishedRows, in_state
+from agent.coordinator.store.unfinished import UnfinishedRows
 from agent.core.jobs import JobState, Outcome
 from agent.core.matching import UNRESTRICTED, Candidate, Restrictions, Waiting
 from agent.core.values.quantities import from_units, to_units
@@ -66,11 +66,6 @@ _of_record = attrgetter(*_Claimable._fields[:-3])
 _IS_CLAIMABLE = text("state = 'submitted' AND missing_files IS NULL")
 _IS_WAITING = text("state = 'submitted' AND count > 0")
 _HAS_QUEUED = text("state = 'submitted' AND change > 0")
-_is_anybodys = (
-    jobs.c.missing_files.is_(None),
-    jobs.c.requested_miner_id.is_(None),
-    jobs.c.model.is_not(None),
-)
 _urgency = (jobs.c.priority.desc(), jobs.c.job_id)
 _urgent = Prepared(select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgency).limit(CLAIM_WINDOW))
 _known_waiting = UnfinishedRows(jobs.c.missing_files, *_claim_columns)
@@ -309,23 +304,6 @@ _sample = Prepared(select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgen
 def sample(connection: Connection) -> list[Waiting]:
     """Return claimable jobs, the most urgent ones of a long queue."""
     return [_waiting(row) for row in _sample.rows(connection)]
-
-
-def models_waited_for(connection: Connection, limit: int) -> list[tuple[str, str]]:
-    """Return services and models of waiting jobs that any miner may claim, those with the most jobs first."""
-    groups = (
-        select(jobs.c.service, jobs.c.model)
-        .where(*in_state(connection, JobState.SUBMITTED), *_is_anybodys)
-        .group_by(jobs.c.service, jobs.c.model)
-        .order_by(func.count().desc(), jobs.c.service, jobs.c.model)
-    )
-    return [(row.service, row.model) for row in connection.execute(groups.limit(limit))]
-
-
-def mark_notified(connection: Connection, job_id: str, now: float) -> bool:
-    """Record that the client was notified that the job waits. Return False if that was recorded before."""
-    first = update(jobs).where(jobs.c.job_id == job_id, jobs.c.notified_at.is_(None))
-    return connection.execute(first.values(notified_at=now)).rowcount == 1
 
 
 def failed_on(connection: Connection, job_ids: Sequence[str]) -> dict[str, frozenset[str]]:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 from agent.coordinator.features.log import store as log
 from agent.coordinator.features.log.sequencer import integrate
+from agent.coordinator.features.machines.store import awaited_models
 from agent.coordinator.features.replicas.store import unfinished
 from agent.coordinator.features.replicas.store.unfinished import Unfinished
 from agent.coordinator.features.reputation.store import miner_stats
@@ -56,7 +57,7 @@ QUERIES: dict[str, Callable[[Connection], Any]] = {
     "running": _running,
     "expired": lambda connection: {job.job_id for job in running.expired(connection, 2.0**33)},
     "due": lambda connection: running.anything_due(connection, 2.0**33, 0.0),
-    "awaited models": lambda connection: queue.models_waited_for(connection, 10),
+    "awaited models": lambda connection: awaited_models(connection, 10),
     "lengths": lambda connection: dict(receipts.queue_lengths(connection)),
 }
 

@@ -9,8 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, event
 
-from agent.coordinator.features.machines import commands
-from agent.coordinator.store import queue
+from agent.coordinator.features.machines import commands, store
 from support.clients.miner_socket import Socket
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import submit
@@ -119,7 +118,7 @@ def test_models_waited_for_are_read_from_an_index(served: Served) -> None:
     def plan(connection: Connection) -> list[str]:
         statements: list[tuple[str, Any]] = []
         event.listen(connection, "before_cursor_execute", lambda *call: statements.append((call[2], call[3])))
-        queue.models_waited_for(connection, 10)
+        store.awaited_models(connection, 10)
         statement, parameters = statements[-1]
         rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
         return [row[3] for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, Final
 
 import structlog
@@ -14,7 +15,7 @@ from agent.coordinator.hooks import MinerReport
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
-from agent.coordinator.store import locks, queue
+from agent.coordinator.store import locks
 from agent.core.commands import Command, SettingsChange
 from agent.core.errors import Conflict, ValidationFailed
 from agent.core.values.quantities import format_time
@@ -133,12 +134,29 @@ def _hints(connection: Connection, context: Context, miner_id: str, beat: Heartb
     # The connection gets what the heartbeat reports only once that is stored.
     reported = None if beat.capabilities is None else beat.capabilities.model_dump(mode="json")
     services = (reported or port.capabilities)["services"]
-    for service, model in _awaited_models(connection, context):
+    for service, model in context.part(AwaitedModels).read(connection, context.clock()):
         offer = services.get(service)
         # One hint at a time: a download takes a while, and by then the queue looks different.
         if offer is not None and _could_fetch(context, offer, model):
             return [answers.Command(command="fetch_model", model=model)]
     return []
+
+
+class AwaitedModels:
+    """Services and models for which jobs wait, as they were a moment ago: each miner asks with each heartbeat, and the answer is the same for all."""
+
+    def __init__(self) -> None:
+        self._models: list[tuple[str, str]] = []
+        self._read_at = -math.inf
+
+    def read(self, connection: Connection, now: float) -> list[tuple[str, str]]:
+        """Return them, those with the most jobs first."""
+        if now - self._read_at >= AWAITED_CACHE_SECONDS:
+            self._models, self._read_at = store.awaited_models(connection, MAX_MODELS), now
+        return self._models
+
+    async def close(self) -> None:
+        """Do nothing: it holds only values."""
 
 
 def _could_fetch(context: Context, offer: dict[str, Any], model: str) -> bool:
@@ -150,13 +168,3 @@ def _could_fetch(context: Context, offer: dict[str, Any], model: str) -> bool:
         and model not in offer["models"]
         and model not in offer["unavailable_models"]
     )
-
-
-def _awaited_models(connection: Connection, context: Context) -> list[tuple[str, str]]:
-    """Return services and models for which jobs wait, as they were a moment ago."""
-    cached = context.caches.awaited_models
-    now = context.clock()
-    # Each miner asks with each heartbeat, and the answer is the same for all.
-    if cached is None or now - cached[0] >= AWAITED_CACHE_SECONDS:
-        cached = context.caches.awaited_models = (now, queue.models_waited_for(connection, MAX_MODELS))
-    return cached[1]

@@ -11,5 +11,7 @@ from agent.coordinator.hooks import Hooks
 FEATURE: Final = Feature(
     name="machines",
     routers=(routes.router, routes.operators),
+    part=commands.AwaitedModels,
+    open=lambda _: commands.AwaitedModels(),
     hooks=Hooks(miner_reported=commands.miner_reported),
 )

@@ -8,11 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from agent.coordinator.features.machines.tables import miner_commands
 from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.store.schema.tables import jobs
+from agent.coordinator.store.unfinished import in_state
 from agent.core.commands import Command, CommandKind, SettingsChange
+from agent.core.jobs import JobState
 
 MAX_HISTORY: Final = 100
 """How many executed commands of a miner are retained, the newest ones."""
@@ -170,3 +173,19 @@ def _settings(stored: Mapping[str, list[str] | dict[str, str | None] | None]) ->
     return SettingsChange(
         **{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}  # type: ignore[arg-type] # as `asdict` wrote them
     )
+
+
+def awaited_models(connection: Connection, limit: int) -> list[tuple[str, str]]:
+    """Return services and models of waiting jobs that any miner may claim, those with the most jobs first."""
+    groups = (
+        select(jobs.c.service, jobs.c.model)
+        .where(
+            *in_state(connection, JobState.SUBMITTED),
+            jobs.c.missing_files.is_(None),
+            jobs.c.requested_miner_id.is_(None),
+            jobs.c.model.is_not(None),
+        )
+        .group_by(jobs.c.service, jobs.c.model)
+        .order_by(func.count().desc(), jobs.c.service, jobs.c.model)
+    )
+    return [(row.service, row.model) for row in connection.execute(groups.limit(limit))]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import structlog
 
-from agent.coordinator import lifecycle
+from agent.coordinator import hooks
+from agent.coordinator.consequences import Change, job_update
 from agent.coordinator.features.waits import store
 from agent.coordinator.features.waits.clients import reason_answer
 from agent.coordinator.features.waits.explanation import explain
 from agent.coordinator.features.waits.reading import situation_of
 from agent.coordinator.features.waits.settings import WaitSettings
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.store import jobs
+from agent.coordinator.store import events, jobs
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.jobs import JobState
 from agent.sections import section_of
@@ -67,7 +69,18 @@ def _notify(connection: Connection, context: Context, due: list[tuple[JobRecord,
     for record, notice in due:
         now = current.get(record.job_id)
         if now is not None and now.life.state is JobState.SUBMITTED:
-            notified += lifecycle.notify_waiting(
-                connection, now, notice.model_dump(mode="json"), context.clock()
-            )
+            notified += _notify_client(connection, now, notice, context.clock())
     return notified
+
+
+def _notify_client(connection: Connection, record: JobRecord, notice: JobWaiting, now: float) -> bool:
+    """Notify the client of a job why it waits: with an event. Return False, changing nothing, if the client was notified before."""
+    # Marked first: of two rounds that find the same reason, only one sends the event.
+    if not store.mark_notified(connection, record.job_id, now):
+        return False
+    event = job_update(record, record.life, None, 0, now)
+    waiting = notice.model_dump(mode="json")
+    events.add(connection, [replace(event, data={**event.data, "waiting": waiting})], now)
+    waits_for = tuple(reason["code"] for reason in waiting["reasons"])
+    hooks.jobs_changed(connection, [Change(record, record.life, (), waits_for=waits_for)], {}, now)
+    return True

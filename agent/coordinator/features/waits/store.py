@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select, text, update
 
 from agent.coordinator.store.jobs import JobRecord, from_row
 from agent.coordinator.store.schema.tables import jobs
@@ -23,3 +23,9 @@ def waiting_since(connection: Connection, created_before: float, limit: int) -> 
         .limit(limit)
     )
     return [from_row(row) for row in connection.execute(query)]
+
+
+def mark_notified(connection: Connection, job_id: str, now: float) -> bool:
+    """Record that the client was notified that the job waits. Return False if that was recorded before."""
+    first = update(jobs).where(jobs.c.job_id == job_id, jobs.c.notified_at.is_(None))
+    return connection.execute(first.values(notified_at=now)).rowcount == 1
