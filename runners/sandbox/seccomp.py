@@ -55,16 +55,6 @@ WITH_NAMESPACES: Final = _names(
 )
 """Calls that act on paths, processes and addresses: harmless in a program's own namespaces, but not checked by Landlock."""
 
-AGENT: Final = _names(
-    """
-    clone3 get_thread_area io_cancel io_destroy io_getevents io_setup io_submit keyctl mknod mknodat mount move_pages
-    name_to_handle_at pidfd_getfd pivot_root process_madvise process_mrelease process_vm_readv ptrace sched_setaffinity seccomp
-    semctl semget semop semtimedop set_thread_area shmat shmctl shmdt shmget sync syncfs umount2 unshare
-    """
-)
-"""Further calls of the agent's container: for bubblewrap's mounts and namespaces, for CUDA, which shares
-memory between processes, and for Python's debuggers and databases."""
-
 NAMESPACE_FLAGS: Final = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET, of `clone(2)`."""
 
@@ -191,33 +181,6 @@ def memory_file(content: bytes) -> int:
     os.write(descriptor, content)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
-
-
-def container_profile() -> dict[str, Any]:
-    """Return the profile of the agent's own container, in the format of Docker, Podman and Kubernetes."""
-    names = sorted({*ALWAYS, *WITH_NAMESPACES, *AGENT, "clone", "socketpair"})
-    families = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
-    values = [("socket", family) for family in families] + [
-        ("personality", PERSONALITY_QUERY),
-        ("personality", 0),
-    ]
-    compared = [
-        {
-            "names": [name],
-            "action": "SCMP_ACT_ALLOW",
-            "args": [{"index": 0, "value": LOW, "valueTwo": int(value), "op": "SCMP_CMP_MASKED_EQ"}],
-        }
-        for name, value in values
-    ]
-    return {
-        "defaultAction": "SCMP_ACT_ERRNO",
-        "defaultErrnoRet": int(errno.ENOSYS),
-        "archMap": [
-            {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []},
-            {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": []},
-        ],
-        "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}, *compared],
-    }
 
 
 def _library() -> Any:
