@@ -229,7 +229,6 @@ class Child:
         message: Run,
         listener: RunListener,
         *,
-        on_written: Callable[[], None],
         stall_seconds: float,
         cancel_seconds: float,
     ) -> Done:
@@ -245,7 +244,7 @@ class Child:
                 raise self._fault or Retry("The runner has ended.", code=FailureCode.RUNNER_ENDED)
             self._process.write(encode(message))
             # Only now the job counts as started: before, it could still go to another process without a trace.
-            on_written()
+            _log.debug("runner_run", run_id=message.run_id, monotonic_ns=time.monotonic_ns())
             try:
                 await self._watch(running, stall_seconds)
             except asyncio.CancelledError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from pathlib import Path
@@ -47,9 +46,8 @@ _log = structlog.get_logger(__name__)
 class LocalExecutor:
     """`run` may be called for several jobs at once. `close` ends all children.
 
-    `directory` is for logs. `digest` returns the digest of a model's weights, blocking; benchmarks need none. For benchmarks, `on_run_written(run_id, nanoseconds)` is called with the monotonic time at
-    which a run was sent to its child. `interpreters` run the children. `on_change` is called when the set of available models
-    may have changed.
+    `directory` is for logs. `digest` returns the digest of a model's weights, blocking; benchmarks need none. `interpreters` run the
+    children. `on_change` is called when the set of available models may have changed.
     """
 
     def __init__(
@@ -61,7 +59,6 @@ class LocalExecutor:
         *,
         digest: Digest | None = None,
         interpreters: Interpreters | None = None,
-        on_run_written: Callable[[str, int], None] | None = None,
         on_change: Callable[[], None] | None = None,
         meter: Meter | None = None,
     ) -> None:
@@ -69,7 +66,6 @@ class LocalExecutor:
         self._settings = settings
         self._digest = digest
         self.on_capacity: Callable[[], None] = lambda: None
-        self._on_run_written = on_run_written
         self._background = Background()
         chosen = interpreters or Interpreters()
         self._pool = ChildPool(
@@ -132,7 +128,6 @@ class LocalExecutor:
             result = await child.run(
                 message,
                 listener,
-                on_written=lambda: self._on_written(message.run_id),
                 stall_seconds=self._settings.stall_seconds,
                 cancel_seconds=self._settings.cancel_seconds,
             )
@@ -234,9 +229,3 @@ class LocalExecutor:
             peak = min(peak, math.ceil(budget / HEADROOM) + 1)
         if peak:
             footprints.learn(key, peak)
-
-    def _on_written(self, run_id: str) -> None:
-        now = time.monotonic_ns()
-        _log.debug("runner_run", run_id=run_id, monotonic_ns=now)
-        if self._on_run_written is not None:
-            self._on_run_written(run_id, now)

@@ -121,7 +121,6 @@ class RayExecutor:
             results = await child.run(
                 node_message,
                 self._fetching_checkpoints(listener, files),
-                on_written=lambda: None,
                 stall_seconds=self._settings.stall_seconds,
                 cancel_seconds=self._settings.cancel_seconds,
             )
