@@ -9,38 +9,22 @@ import asyncio
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from agent.catalogue import load_catalogue
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_time
 from agent.deadline import call_within
-from agent.miner.data_dir import DataDirectory, discard
-from agent.miner.engines.interpreters import HOST_COMMAND, Interpreter, Interpreters
 from agent.miner.executor.contract import Execution
-from agent.miner.executor.devices import Devices
 from agent.miner.executor.local import LocalExecutor
-from agent.miner.machine.capabilities import Capabilities, Machine, ServiceOffer, tools
-from agent.miner.machine.gpus import Gpus
+from agent.miner.machine.capabilities import Capabilities, ServiceOffer, tools
 from agent.miner.machine.scores import FILE_NAME, BenchScore, add_score, worthwhile_concurrency
-from agent.miner.models.store import ModelStore
-from agent.miner.settings import MinerSettings
-from agent.sections import section_of
+from agent.miner.measuring import PREPARATION_SECONDS, MeasuredService, Measuring, scratch
 from agent.settings import Settings
-from runners.api import PROBE_SECONDS, Benchmark, Device, Model, Retry, Runner, RunnerError
-from runners.host.protocol import Run
-from runners.registry import installed
-
-PREPARATION_SECONDS: Final = 120.0
-"""Time limit for a runner to create its test input."""
-
-RUN_SECONDS: Final = 600.0
-"""Time limit for one run, in addition to `miner.load_seconds` for its model."""
+from runners.api import Benchmark, Device, Model, Retry, RunnerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,90 +45,42 @@ class BenchReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _BenchedService:
-    """A runner and the request of its benchmark."""
+class _BenchedService(MeasuredService):
+    """A service with the request of its benchmark."""
 
-    runner: type[Runner[Any]]
-    offer: ServiceOffer
     benchmark: Benchmark
-    model: Model | None
-
-    @property
-    def service(self) -> str:
-        return self.runner.definition.service_id
-
-    def parameters(self) -> dict[str, Any]:
-        """Return the request's parameters, including the model."""
-        parameters = dict(self.benchmark.parameters)
-        field_name = self.runner.definition.model_field
-        if field_name is not None and self.model is not None:
-            parameters[field_name] = self.model.name
-        return parameters
 
 
-class Bench:
-    """Benchmarks `services`, or all of them if it is empty, each figure for `seconds`.
-
-    `on_step(text)` is called with a description of each step. Tests replace the installed `runners` and the
-    `host_command` of their child processes.
-    """
+class Bench(Measuring):
+    """Benchmarks `services`, or all of them if it is empty, each figure for `seconds`. Other options are those of `Measuring`."""
 
     def __init__(
-        self,
-        settings: Settings,
-        *,
-        services: Collection[str] = (),
-        seconds: float,
-        on_step: Callable[[str], None],
-        runners: Mapping[str, type[Runner[Any]]] | None = None,
-        host_command: Sequence[str] = HOST_COMMAND,
+        self, settings: Settings, *, services: Collection[str] = (), seconds: float, **options: Any
     ) -> None:
-        self._settings = settings
+        super().__init__(settings, **options)
         self._services = frozenset(services)
         self._seconds = seconds
-        self._on_step = on_step
-        self._runners = installed() if runners is None else runners
-        self._own = Interpreter(tuple(host_command))
-        self._directory = settings.data_dir.absolute() / "miner"
-        self._models = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
-        self._run_seconds = RUN_SECONDS + section_of(settings, MinerSettings).load_seconds
         self._report = BenchReport()
-        self._numbers = itertools.count()
 
     async def measure(self) -> BenchReport:
         """Measure service by service. Each score is saved as soon as it is known.
 
         Raises `ConfigurationError` if a daemon uses the data directory, or for an unknown service.
         """
-        data_directory = DataDirectory(self._directory)
-        data_directory.lock()
-        try:
+        with self._locked() as jobs:
             capabilities = await self._probe()
+            self._check_services(capabilities)
             for service, offer in capabilities.services.items():
                 if self._is_selected(service):
-                    with scratch(data_directory.jobs / "benchmark") as directory:
+                    with scratch(jobs / "benchmark") as directory:
                         await self._measure_service(service, offer, capabilities.devices, directory)
-        finally:
-            data_directory.unlock()
         return self._report
 
     def _is_selected(self, service: str) -> bool:
         return not self._services or service in self._services
 
-    async def _probe(self) -> Capabilities:
-        gpus = Gpus()
-        try:
-            machine = Machine(
-                self._settings,
-                gpus,
-                self._models,
-                self._runners,
-                own=self._own,
-                probe_seconds=PROBE_SECONDS,
-            )
-            capabilities = await machine.probe()
-        finally:
-            gpus.close()
+    def _check_services(self, capabilities: Capabilities) -> None:
+        """Report the services that cannot be measured. Raises `ConfigurationError` for an unknown one."""
         service_ids = [*capabilities.services, *capabilities.unavailable]
         for service in sorted(self._services.difference(service_ids)):
             raise ConfigurationError(
@@ -153,7 +89,6 @@ class Bench:
         for service, reasons in capabilities.unavailable.items():
             if self._is_selected(service):
                 self._skip(service, None, " ".join(reasons))
-        return capabilities
 
     async def _measure_service(
         self, service: str, offer: ServiceOffer, devices: Sequence[Device], directory: Path
@@ -198,7 +133,7 @@ class Bench:
             ) from error
         if benchmark is None:
             raise Retry(f"The runner {runner.name} has no benchmark.")
-        return _BenchedService(runner, offer, benchmark, model)
+        return _BenchedService(runner, offer, model, benchmark)
 
     def _smallest_model(self, names: Sequence[str], *, on_gpu: bool) -> Model:
         def size(name: str) -> int:
@@ -212,17 +147,7 @@ class Bench:
 
     async def _measure_device(self, subject: _BenchedService, device: Device, directory: Path) -> BenchScore:
         """Return the score of one device. Raises `RunnerError` or `TimeoutError` if not even a single run succeeds."""
-        # With this device only, the executor cannot choose another one.
-        executor = LocalExecutor(
-            Devices((device,), slots=1, capacity={subject.service: subject.offer.concurrency}),
-            tools(self._settings, gpu=device.kind == "cuda"),
-            section_of(self._settings, MinerSettings),
-            self._directory,
-            interpreters=Interpreters(
-                self._own, {subject.service: subject.offer.interpreters}, self._runners
-            ),
-        )
-        executor.end_orphans()
+        executor = self._executor(subject, device)
         rates: dict[int, tuple[float, float]] = {}
         try:
             for number in _levels(subject.offer.concurrency):
@@ -269,18 +194,8 @@ class Bench:
     async def _run(self, executor: LocalExecutor, subject: _BenchedService, directory: Path) -> Execution:
         run_id = f"benchmark-{next(self._numbers)}"
         with scratch(directory / run_id) as run_directory:
-            for name in ("output", "work"):
-                (run_directory / name).mkdir()
-            message = Run(
-                run_id=run_id,
-                parameters=subject.parameters(),
-                files=dict(subject.benchmark.files),
-                output=run_directory / "output",
-                work=run_directory / "work",
-                timeout_seconds=self._run_seconds,
-            )
-            async with asyncio.timeout(self._run_seconds):
-                return await executor.run(subject.service, subject.model, message)
+            message = self._message(subject, subject.benchmark, run_id, run_directory)
+            return await self._execute(executor, subject, message)
 
     def _skip(self, service: str, device: str | None, reason: str) -> None:
         self._report.skipped.append(Skipped(service, device, reason))
@@ -317,14 +232,3 @@ def _score(subject: _BenchedService, device: Device, rates: Mapping[int, tuple[f
         levels=levels,
         measured_at=format_time(time.time()),
     )
-
-
-@contextmanager
-def scratch(directory: Path) -> Iterator[Path]:
-    """Create a temporary directory. If this process is killed, the next daemon removes it."""
-    discard(directory)
-    directory.mkdir(mode=0o700)
-    try:
-        yield directory
-    finally:
-        discard(directory)

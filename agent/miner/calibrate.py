@@ -12,43 +12,32 @@ import itertools
 import json
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from agent.atomic_file import replace_file
-from agent.catalogue import load_catalogue
 from agent.core.errors import ConfigurationError
 from agent.deadline import call_within
-from agent.miner.bench import PREPARATION_SECONDS, RUN_SECONDS, scratch
-from agent.miner.data_dir import DataDirectory
-from agent.miner.engines.interpreters import HOST_COMMAND, Interpreter, Interpreters
 from agent.miner.executor.contract import Execution
-from agent.miner.executor.devices import Devices
 from agent.miner.executor.local import LocalExecutor
 from agent.miner.honest_limits import honest_limit
 from agent.miner.machine.calibrations import add_calibrations
-from agent.miner.machine.capabilities import Capabilities, Machine, ServiceOffer, tools
-from agent.miner.machine.gpus import Gpus
-from agent.miner.models.store import ModelStore
-from agent.miner.settings import MinerSettings
-from agent.sections import section_of
+from agent.miner.machine.capabilities import Capabilities, ServiceOffer, tools
+from agent.miner.measuring import PREPARATION_SECONDS, MeasuredService, Measuring, scratch
 from agent.settings import Settings
 from runners.api import (
-    PROBE_SECONDS,
     Benchmark,
     Calibration,
     Condition,
     Device,
     Model,
     Retry,
-    Runner,
     RunnerError,
 )
 from runners.audits import AUDIT_PREFIX, HonestRange, run_seed
 from runners.host.protocol import AuditedRun, FileReference, Run, replace_files
-from runners.registry import installed
 
 TOGETHER: Final = 4
 """Runs at the same time in the second half of a variant, where the runner can."""
@@ -73,31 +62,20 @@ class CalibrationReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _CalibratedService:
-    runner: type[Runner[Any]]
-    offer: ServiceOffer
-    requests: Sequence[Benchmark]
-    model: Model | None
+class _CalibratedService(MeasuredService):
+    """A service with its typical requests."""
 
-    @property
-    def service(self) -> str:
-        return self.runner.definition.service_id
+    requests: Sequence[Benchmark]
 
     @property
     def words(self) -> str:
         return self.service if self.model is None else f"{self.service}, {self.model.name}"
 
-    def parameters(self, request: Benchmark) -> dict[str, Any]:
-        name = self.runner.definition.model_field
-        return dict(request.parameters) | (
-            {} if name is None or self.model is None else {name: self.model.name}
-        )
 
-
-class Calibrate:
+class Calibrate(Measuring):
     """Calibrates `services` and `models`, or all that have a comparer, with `runs` honest runs of each variant.
 
-    `on_step(text)` is called with a description of each step. Tests replace the installed `runners` and the `host_command`.
+    Other options are those of `Measuring`.
     """
 
     def __init__(
@@ -107,54 +85,30 @@ class Calibrate:
         services: Collection[str] = (),
         models: Collection[str] = (),
         runs: int,
-        on_step: Callable[[str], None],
-        runners: Mapping[str, type[Runner[Any]]] | None = None,
-        host_command: Sequence[str] = HOST_COMMAND,
+        **options: Any,
     ) -> None:
-        self._settings = settings
+        super().__init__(settings, **options)
         self._selected = frozenset(services), frozenset(models)
         self._runs = runs
-        self._on_step = on_step
-        self._runners = installed() if runners is None else runners
-        self._own = Interpreter(tuple(host_command))
-        self._directory = settings.data_dir.absolute() / "miner"
-        self._models = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
-        self._seconds = RUN_SECONDS + section_of(settings, MinerSettings).load_seconds
         self._report = CalibrationReport()
-        self._numbers = itertools.count()
 
     async def measure(self) -> CalibrationReport:
         """Calibrate model by model. Raises `ConfigurationError` if a daemon uses the data directory, or for unknown names."""
-        data_directory = DataDirectory(self._directory)
-        data_directory.lock()
-        try:
+        with self._locked() as jobs:
             capabilities = await self._probe()
+            self._check_names(capabilities)
             for offer in capabilities.services.values():
-                with scratch(data_directory.jobs / "calibration") as directory:
+                with scratch(jobs / "calibration") as directory:
                     await self._calibrate_service(offer, capabilities.devices, directory)
-        finally:
-            data_directory.unlock()
         return self._report
 
-    async def _probe(self) -> Capabilities:
-        gpus = Gpus()
-        try:
-            capabilities = await Machine(
-                self._settings,
-                gpus,
-                self._models,
-                self._runners,
-                own=self._own,
-                probe_seconds=PROBE_SECONDS,
-            ).probe()
-        finally:
-            gpus.close()
+    def _check_names(self, capabilities: Capabilities) -> None:
+        """Raise `ConfigurationError` for a service or a model that is not here."""
         services, models = self._selected
         for name in sorted(services - {*capabilities.services}):
             raise ConfigurationError(f"This machine does not offer {name!r}; `aitbc-agent doctor` says why.")
         for name in sorted(models - {*self._models.catalogue}):
             raise ConfigurationError(f"No model is named {name!r}; `aitbc-agent models` lists them.")
-        return capabilities
 
     async def _calibrate_service(
         self, offer: ServiceOffer, devices: Sequence[Device], directory: Path
@@ -183,7 +137,7 @@ class Calibrate:
             return
         for model in models:
             await self._calibrate_model(
-                _CalibratedService(runner, offer, requests, model), devices, directory
+                _CalibratedService(runner, offer, model, requests), devices, directory
             )
 
     async def _calibrate_model(
@@ -217,7 +171,7 @@ class Calibrate:
         self._on_step(f"Running {subject.words} on {variant.words}")
         with scratch(directory / "variant") as variant_directory:
             # A fresh executor for each half: a model that stays loaded would keep the first one's number of threads.
-            executor = self._executor(subject, variant)
+            executor = self._executor(subject, variant, self._models.weights_digest)
             try:
                 variant_runs = [
                     (together, *run)
@@ -228,7 +182,7 @@ class Calibrate:
             finally:
                 await executor.close()
             self._on_step(f"Comparing {subject.words} on {device.words}")
-            executor = self._executor(subject, device)
+            executor = self._executor(subject, device, self._models.weights_digest)
             try:
                 measurements = [
                     await self._audit(executor, subject, run, execution, variant_directory)
@@ -252,21 +206,6 @@ class Calibrate:
             return {}
         return progress
 
-    def _executor(self, subject: _CalibratedService, device: Device) -> LocalExecutor:
-        executor = LocalExecutor(
-            Devices((device,), slots=1, capacity={subject.service: subject.offer.concurrency}),
-            tools(self._settings, gpu=device.kind == "cuda"),
-            section_of(self._settings, MinerSettings),
-            self._directory,
-            digest=self._models.weights_digest,
-            interpreters=Interpreters(
-                self._own, {subject.service: subject.offer.interpreters}, self._runners
-            ),
-        )
-        # An interrupted calibration may have left a process that holds the GPU's memory.
-        executor.end_orphans()
-        return executor
-
     async def _honest_runs(
         self, executor: LocalExecutor, subject: _CalibratedService, together: int, directory: Path
     ) -> list[tuple[Run, Execution]]:
@@ -277,7 +216,8 @@ class Calibrate:
         while runs_left:
             number = min(runs_left, together)
             messages = [
-                self._message(subject, request, directory) for request in itertools.islice(requests, number)
+                self._honest_run(subject, request, directory)
+                for request in itertools.islice(requests, number)
             ]
             executions = await asyncio.gather(
                 *(self._execute(executor, subject, message) for message in messages)
@@ -286,23 +226,10 @@ class Calibrate:
             runs_left -= number
         return completed_runs
 
-    def _message(self, subject: _CalibratedService, request: Benchmark, directory: Path, **audit: Any) -> Run:
+    def _honest_run(self, subject: _CalibratedService, request: Benchmark, directory: Path) -> Run:
         run_id = f"{_PREFIX}{next(self._numbers)}"
-        for name in ("output", "work"):
-            (directory / run_id / name).mkdir(parents=True)
-        return Run(
-            run_id=run_id,
-            parameters=subject.parameters(request),
-            files=dict(request.files),
-            output=directory / run_id / "output",
-            work=directory / run_id / "work",
-            timeout_seconds=self._seconds,
-            seed=run_seed(run_id, 1, _MINER, _nonce(run_id)),
-        ).model_copy(update=audit)
-
-    async def _execute(self, executor: LocalExecutor, subject: _CalibratedService, message: Run) -> Execution:
-        async with asyncio.timeout(self._seconds):
-            return await executor.run(subject.service, subject.model, message)
+        seed = run_seed(run_id, 1, _MINER, _nonce(run_id))
+        return self._message(subject, request, run_id, directory / run_id, seed)
 
     async def _audit(
         self,
@@ -329,7 +256,9 @@ class Calibrate:
             choice=secrets.token_hex(32),
         )
         request = Benchmark(run.parameters, "", files=run.files)
-        message = self._message(subject, request, directory, files={**run.files, **files}, audit=audit)
+        message = self._honest_run(subject, request, directory).model_copy(
+            update={"files": {**run.files, **files}, "audit": audit}
+        )
         audit_run = await self._execute(executor, subject, message)
         conditions = (audit_run.done.evidence or {}).get("conditions")
         return {

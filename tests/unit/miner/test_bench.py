@@ -13,7 +13,7 @@ import pytest
 from agent.catalogue import CatalogueEntry
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import parse_time
-from agent.miner import bench
+from agent.miner import bench, measuring
 from agent.miner.bench import Bench, BenchReport
 from agent.miner.data_dir import DataDirectory
 from agent.miner.machine import scores
@@ -93,7 +93,7 @@ def test_the_smallest_model_on_disk_is_used(settings: Settings, monkeypatch: pyt
 
     entries = [entry("large", 9), entry("small", 5), entry("absent", 3), entry("adapter", 1, "adapter")]
     catalogue = {item.name: item for item in entries}
-    monkeypatch.setattr(bench, "load_catalogue", lambda _directory: catalogue)
+    monkeypatch.setattr(measuring, "load_catalogue", lambda _directory: catalogue)
     report = measure(settings, "naming")
     assert "models pull" in reasons(report)["naming"]
     for name in ("large", "small", "adapter"):
