@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Generator
 from importlib.metadata import version
 from typing import Any, Self
 
@@ -17,20 +16,9 @@ from aitbc._http.sealing import SealingState
 from aitbc._resources import (
     AdminCalls,
     ArtifactCalls,
-    AsyncAdminCalls,
-    AsyncArtifactCalls,
-    AsyncAuditCalls,
-    AsyncJobCalls,
-    AsyncKeyCalls,
-    AsyncLogCalls,
-    AsyncMarketplaceCalls,
-    AsyncMinerCalls,
-    AsyncPayoutCalls,
-    AsyncReceiptCalls,
-    AsyncRegistryCalls,
-    AsyncServiceCalls,
-    AsyncWalletCalls,
     AuditCalls,
+    CallGroup,
+    DriverT,
     JobCalls,
     KeyCalls,
     LogCalls,
@@ -41,10 +29,10 @@ from aitbc._resources import (
     RegistryCalls,
     ServiceCalls,
     WalletCalls,
+    iterating_method,
+    method,
 )
-from aitbc.answers.accounts import LoginKey
 from aitbc.answers.health import Health
-from aitbc.answers.jobs import StreamEvent
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds. The timeout applies to each step (connecting, sending or receiving a piece), not to the whole request."""
@@ -52,7 +40,37 @@ DEFAULT_RETRIES = 4
 """Retries of one request. With their pauses, they bridge a restart of the coordinator of a few seconds."""
 
 
-class AITBCClient:
+def _health(session: Session, /) -> Flow[Health]:
+    """Return the coordinator's health."""
+    return (yield from fetch(session, Request("GET", "/v1/health"), Health))
+
+
+class _Client(CallGroup[DriverT]):
+    """The calls of both clients."""
+
+    base_url: str
+    events = iterating_method(stream.listen)
+    health = method(_health)
+    login = method(keys.login)
+
+    def __init__(self, session: Session, driver: DriverT) -> None:
+        super().__init__(session, driver)
+        self.jobs = JobCalls(session, driver)
+        self.services = ServiceCalls(session, driver)
+        self.artifacts = ArtifactCalls(session, driver)
+        self.receipts = ReceiptCalls(session, driver)
+        self.registry = RegistryCalls(session, driver)
+        self.log = LogCalls(session, driver)
+        self.marketplace = MarketplaceCalls(session, driver)
+        self.wallet = WalletCalls(session, driver)
+        self.miners = MinerCalls(session, driver)
+        self.keys = KeyCalls(session, driver)
+        self.admin = AdminCalls(session, driver)
+        self.payouts = PayoutCalls(session, driver)
+        self.audits = AuditCalls(session, driver)
+
+
+class AITBCClient(_Client[Driver]):
     """A blocking client of one coordinator. Use it as a context manager, or call `close`.
 
     `base_url` and `api_key` default to `AITBC_BASE_URL` and `AITBC_API_KEY`, else to the agent on this machine. `timeout` is the
@@ -71,52 +89,10 @@ class AITBCClient:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         # Found once: a client must not change its coordinator when the environment changes.
-        address, session = find_address(base_url, api_key), _session(retries)
+        address = find_address(base_url, api_key)
         self.base_url = address.base_url
         self._http = httpx.Client(transport=transport, **_options(address, timeout))
-        driver = Driver(self._http)
-        self._session, self._driver = session, driver
-        self.jobs = JobCalls(session, driver)
-        self.services = ServiceCalls(session, driver)
-        self.artifacts = ArtifactCalls(session, driver)
-        self.receipts = ReceiptCalls(session, driver)
-        self.registry = RegistryCalls(session, driver)
-        self.log = LogCalls(session, driver)
-        self.marketplace = MarketplaceCalls(session, driver)
-        self.wallet = WalletCalls(session, driver)
-        self.miners = MinerCalls(session, driver)
-        self.keys = KeyCalls(session, driver)
-        self.admin = AdminCalls(session, driver)
-        self.payouts = PayoutCalls(session, driver)
-        self.audits = AuditCalls(session, driver)
-
-    def events(
-        self,
-        *,
-        types: Collection[str] | None = None,
-        job_ids: Collection[str] | None = None,
-        after: int | None = None,
-        timeout: float | None = None,
-    ) -> Generator[StreamEvent, None, None]:
-        """Yield every event that this key may see, each once and in order, until the caller stops.
-
-        `types` selects types of events (by default `job_update`, `marketplace_update`, `receipt_created` and `payout_update`; there are also
-        `job_progress` and `job_event`), `job_ids` selects jobs, and `after` is the `seq` of the last known event (by default the stream
-        starts now). The stream resumes after a broken connection; an event `resync` marks a gap. `timeout` is in seconds.
-
-        Raises `TimeoutError` after `timeout`, `APIError`, and `TransportError` if the connection cannot be restored.
-        """
-        return self._driver.iterate(
-            stream.listen(self._session, types=types, job_ids=job_ids, after=after, timeout=timeout)
-        )
-
-    def health(self) -> Health:
-        """Return the coordinator's health."""
-        return self._driver.run(_health(self._session))
-
-    def login(self, token: str) -> list[LoginKey]:
-        """Exchange a one-time token, as `aitbc-agent login` prints it, for keys. Needs no key."""
-        return self._driver.run(keys.login(self._session, token))
+        super().__init__(_session(retries), Driver(self._http))
 
     def close(self) -> None:
         """Close the connections."""
@@ -129,7 +105,7 @@ class AITBCClient:
         self.close()
 
 
-class AsyncAITBCClient:
+class AsyncAITBCClient(_Client[AsyncDriver]):
     """An asyncio client with the calls of `AITBCClient`. Use it with `async with`, or await `aclose`."""
 
     def __init__(
@@ -141,52 +117,10 @@ class AsyncAITBCClient:
         retries: int = DEFAULT_RETRIES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        address, session = find_address(base_url, api_key), _session(retries)
+        address = find_address(base_url, api_key)
         self.base_url = address.base_url
         self._http = httpx.AsyncClient(transport=transport, **_options(address, timeout))
-        driver = AsyncDriver(self._http)
-        self._session, self._driver = session, driver
-        self.jobs = AsyncJobCalls(session, driver)
-        self.services = AsyncServiceCalls(session, driver)
-        self.artifacts = AsyncArtifactCalls(session, driver)
-        self.receipts = AsyncReceiptCalls(session, driver)
-        self.registry = AsyncRegistryCalls(session, driver)
-        self.log = AsyncLogCalls(session, driver)
-        self.marketplace = AsyncMarketplaceCalls(session, driver)
-        self.wallet = AsyncWalletCalls(session, driver)
-        self.miners = AsyncMinerCalls(session, driver)
-        self.keys = AsyncKeyCalls(session, driver)
-        self.admin = AsyncAdminCalls(session, driver)
-        self.payouts = AsyncPayoutCalls(session, driver)
-        self.audits = AsyncAuditCalls(session, driver)
-
-    def events(
-        self,
-        *,
-        types: Collection[str] | None = None,
-        job_ids: Collection[str] | None = None,
-        after: int | None = None,
-        timeout: float | None = None,
-    ) -> AsyncGenerator[StreamEvent, None]:
-        """Yield every event that this key may see, each once and in order, until the caller stops.
-
-        `types` selects types of events (by default `job_update`, `marketplace_update`, `receipt_created` and `payout_update`; there are also
-        `job_progress` and `job_event`), `job_ids` selects jobs, and `after` is the `seq` of the last known event (by default the stream
-        starts now). The stream resumes after a broken connection; an event `resync` marks a gap. `timeout` is in seconds.
-
-        Raises `TimeoutError` after `timeout`, `APIError`, and `TransportError` if the connection cannot be restored.
-        """
-        return self._driver.iterate(
-            stream.listen(self._session, types=types, job_ids=job_ids, after=after, timeout=timeout)
-        )
-
-    async def health(self) -> Health:
-        """Return the coordinator's health."""
-        return await self._driver.run(_health(self._session))
-
-    async def login(self, token: str) -> list[LoginKey]:
-        """Exchange a one-time token, as `aitbc-agent login` prints it, for keys. Needs no key."""
-        return await self._driver.run(keys.login(self._session, token))
+        super().__init__(_session(retries), AsyncDriver(self._http))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -216,7 +150,3 @@ def _options(address: Address, timeout: float) -> dict[str, Any]:
         "trust_env": not address.is_loopback,
         "verify": httpx.create_ssl_context(),
     }
-
-
-def _health(session: Session) -> Flow[Health]:
-    return (yield from fetch(session, Request("GET", "/v1/health"), Health))

@@ -1,10 +1,11 @@
-"""The groups of calls, blocking and asyncio. Every call is written once, as a flow, and becomes a method of each kind here."""
+"""The groups of calls. Every call is written once, as a flow, and becomes a method here: blocking or awaited, as the client's driver is."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from aitbc._calls import (
     admin,
@@ -30,431 +31,261 @@ from aitbc.answers.jobs import Job, ServiceJob
 
 P = ParamSpec("P")
 T = TypeVar("T")
+DriverT = TypeVar("DriverT", bound=Driver | AsyncDriver)
+BlockingT = TypeVar("BlockingT")
+AwaitedT = TypeVar("AwaitedT")
 
 
-class _Resource:
-    """A group of blocking calls."""
+class CallGroup(Generic[DriverT]):
+    """A group of calls of a client with this kind of driver."""
 
-    def __init__(self, session: Session, driver: Driver) -> None:
+    def __init__(self, session: Session, driver: DriverT) -> None:
         self._session = session
         self._driver = driver
 
 
-class _AsyncResource:
-    """A group of asyncio calls."""
+class _Method(Generic[BlockingT, AwaitedT]):
+    """A call as a method of both kinds of clients. The driver of the group decides which function it is."""
 
-    def __init__(self, session: Session, driver: AsyncDriver) -> None:
-        self._session = session
-        self._driver = driver
+    def __init__(self, blocking: Callable[..., Any], awaited: Callable[..., Any]) -> None:
+        self._blocking = blocking
+        self._awaited = awaited
+
+    @overload
+    def __get__(self, group: None, owner: type) -> Callable[..., Any]: ...
+    @overload
+    def __get__(self, group: CallGroup[Driver], owner: type) -> BlockingT: ...
+    @overload
+    def __get__(self, group: CallGroup[AsyncDriver], owner: type) -> AwaitedT: ...
+    def __get__(self, group: CallGroup[Any] | None, owner: type) -> Any:
+        # Of the class itself, as `help` reads it.
+        if group is None:
+            return self._blocking
+        return MethodType(self._awaited if isinstance(group._driver, AsyncDriver) else self._blocking, group)  # noqa: SLF001 - of the same module
 
 
-def _blocking(flow: Callable[Concatenate[Session, P], Flow[T]]) -> Callable[Concatenate[_Resource, P], T]:
+def method(
+    flow: Callable[Concatenate[Session, P], Flow[T]],
+) -> _Method[Callable[P, T], Callable[P, Coroutine[Any, Any, T]]]:
+    """Return the method for a call with one answer."""
+
     @functools.wraps(flow)
-    def method(self: _Resource, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def blocking(self: CallGroup[Driver], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._driver.run(flow(self._session, *args, **kwargs))
 
-    return method
-
-
-def _awaited(
-    flow: Callable[Concatenate[Session, P], Flow[T]],
-) -> Callable[Concatenate[_AsyncResource, P], Coroutine[Any, Any, T]]:
     @functools.wraps(flow)
-    async def method(self: _AsyncResource, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def awaited(self: CallGroup[AsyncDriver], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._driver.run(flow(self._session, *args, **kwargs))
 
-    return method
+    return _Method(blocking, awaited)
 
 
-def _iterated(
+def iterating_method(
     flow: Callable[Concatenate[Session, P], Stream[T]],
-) -> Callable[Concatenate[_Resource, P], Generator[T, None, None]]:
+) -> _Method[Callable[P, Generator[T, None, None]], Callable[P, AsyncGenerator[T, None]]]:
+    """Return the method for a call that yields answers."""
+
     @functools.wraps(flow)
-    def method(self: _Resource, /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
+    def iterator(self: CallGroup[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self._driver.iterate(flow(self._session, *args, **kwargs))
 
-    return method
+    return _Method(iterator, iterator)
 
 
-def _async_iterated(
-    flow: Callable[Concatenate[Session, P], Stream[T]],
-) -> Callable[Concatenate[_AsyncResource, P], AsyncGenerator[T, None]]:
-    @functools.wraps(flow)
-    def method(self: _AsyncResource, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:
-        return self._driver.iterate(flow(self._session, *args, **kwargs))
-
-    return method
-
-
-def _streamed(
+def _streaming_method(
     flow: Callable[Concatenate[Session, P], Flow[ServiceJob]],
-) -> Callable[Concatenate[_Resource, P], TextStream]:
+) -> _Method[Callable[P, TextStream], Callable[P, Coroutine[Any, Any, AsyncTextStream]]]:
     @functools.wraps(flow)
-    def method(self: _Resource, /, *args: P.args, **kwargs: P.kwargs) -> TextStream:
+    def blocking(self: CallGroup[Driver], /, *args: P.args, **kwargs: P.kwargs) -> TextStream:
         job = self._driver.run(flow(self._session, *args, **kwargs))
         return TextStream(job, self._driver.iterate(write(self._session, job.job_id)))
 
-    return method
-
-
-def _async_streamed(
-    flow: Callable[Concatenate[Session, P], Flow[ServiceJob]],
-) -> Callable[Concatenate[_AsyncResource, P], Coroutine[Any, Any, AsyncTextStream]]:
     @functools.wraps(flow)
-    async def method(self: _AsyncResource, /, *args: P.args, **kwargs: P.kwargs) -> AsyncTextStream:
+    async def awaited(self: CallGroup[AsyncDriver], /, *args: P.args, **kwargs: P.kwargs) -> AsyncTextStream:
         job = await self._driver.run(flow(self._session, *args, **kwargs))
         return AsyncTextStream(job, self._driver.iterate(write(self._session, job.job_id)))
 
-    return method
+    return _Method(blocking, awaited)
 
 
-class JobCalls(_Resource):
+class JobCalls(CallGroup[DriverT]):
     """Create, follow, repeat, cancel and delete jobs, and fetch their results and logs."""
 
-    create = _blocking(jobs.create)
-    upload = _blocking(jobs.upload)
-    get = _blocking(jobs.get)
-    explain = _blocking(jobs.explain)
-    list = _blocking(jobs.list_jobs)
-    labels = _blocking(jobs.list_labels)
-    cancel = _blocking(jobs.cancel)
-    rerun = _blocking(jobs.rerun)
-    log = _blocking(jobs.log)
-    delete_data = _blocking(jobs.delete_data)
-    get_results = _blocking(jobs.get_results)
-    wait = _blocking(jobs.wait)
-    seal = _blocking(sealing.seal)
-    sealed_request = _blocking(opening.sealed_request)
-    events = _iterated(opening.follow)
+    create = method(jobs.create)
+    upload = method(jobs.upload)
+    get = method(jobs.get)
+    explain = method(jobs.explain)
+    list = method(jobs.list_jobs)
+    labels = method(jobs.list_labels)
+    cancel = method(jobs.cancel)
+    rerun = method(jobs.rerun)
+    log = method(jobs.log)
+    delete_data = method(jobs.delete_data)
+    get_results = method(jobs.get_results)
+    wait = method(jobs.wait)
+    seal = method(sealing.seal)
+    sealed_request = method(opening.sealed_request)
+    events = iterating_method(opening.follow)
 
 
-class AsyncJobCalls(_AsyncResource):
-    """Create, follow, repeat, cancel and delete jobs, and fetch their results and logs."""
-
-    create = _awaited(jobs.create)
-    upload = _awaited(jobs.upload)
-    get = _awaited(jobs.get)
-    explain = _awaited(jobs.explain)
-    list = _awaited(jobs.list_jobs)
-    labels = _awaited(jobs.list_labels)
-    cancel = _awaited(jobs.cancel)
-    rerun = _awaited(jobs.rerun)
-    log = _awaited(jobs.log)
-    delete_data = _awaited(jobs.delete_data)
-    get_results = _awaited(jobs.get_results)
-    wait = _awaited(jobs.wait)
-    seal = _awaited(sealing.seal)
-    sealed_request = _awaited(opening.sealed_request)
-    events = _async_iterated(opening.follow)
-
-
-class ServiceCalls(_Resource):
+class ServiceCalls(CallGroup[DriverT]):
     """Call services. Each call creates a job of its type."""
 
-    call = _blocking(services.call_service)
-    transcribe = _blocking(services.transcribe)
-    transcode = _blocking(services.transcode)
-    generate = _blocking(services.generate)
-    infer = _blocking(services.infer)
-    stream = _streamed(services.stream)
+    call = method(services.call_service)
+    transcribe = method(services.transcribe)
+    transcode = method(services.transcode)
+    generate = method(services.generate)
+    infer = method(services.infer)
+    stream = _streaming_method(services.stream)
+    embed = method(services.embed)
+    render = method(services.render)
+    run = method(services.run)
 
-    embed = _blocking(services.embed)
-    render = _blocking(services.render)
-    run = _blocking(services.run)
-
-    def text_of(self, job: Job) -> TextStream:
+    @overload
+    def text_of(self: ServiceCalls[Driver], job: Job) -> TextStream: ...
+    @overload
+    def text_of(self: ServiceCalls[AsyncDriver], job: Job) -> AsyncTextStream: ...
+    def text_of(self, job: Job) -> TextStream | AsyncTextStream:
         """Return the text of a language model's job that exists already, as `stream` does for a new one."""
         # A stream shows the job of a service call, which may carry results; a `Job` has all its fields except these.
         created = ServiceJob.read(job.to_dict())
-        return TextStream(created, self._driver.iterate(write(self._session, job.job_id)))
+        text = write(self._session, job.job_id)
+        if isinstance(self._driver, AsyncDriver):
+            return AsyncTextStream(created, self._driver.iterate(text))
+        return TextStream(created, self._driver.iterate(text))
 
 
-class AsyncServiceCalls(_AsyncResource):
-    """Call services. Each call creates a job of its type."""
-
-    call = _awaited(services.call_service)
-    transcribe = _awaited(services.transcribe)
-    transcode = _awaited(services.transcode)
-    generate = _awaited(services.generate)
-    infer = _awaited(services.infer)
-    stream = _async_streamed(services.stream)
-    embed = _awaited(services.embed)
-    render = _awaited(services.render)
-    run = _awaited(services.run)
-
-    def text_of(self, job: Job) -> AsyncTextStream:
-        """Return the text of a language model's job that exists already, as `stream` does for a new one."""
-        created = ServiceJob.read(job.to_dict())
-        return AsyncTextStream(created, self._driver.iterate(write(self._session, job.job_id)))
-
-
-class ArtifactCalls(_Resource):
+class ArtifactCalls(CallGroup[DriverT]):
     """Upload, download, read, link and delete files."""
 
-    upload = _blocking(artifacts.upload)
-    download = _blocking(artifacts.download)
-    get = _blocking(artifacts.get)
-    link = _blocking(artifacts.link)
-    delete = _blocking(artifacts.delete)
+    upload = method(artifacts.upload)
+    download = method(artifacts.download)
+    get = method(artifacts.get)
+    link = method(artifacts.link)
+    delete = method(artifacts.delete)
 
 
-class AsyncArtifactCalls(_AsyncResource):
-    """Upload, download, read, link and delete files."""
-
-    upload = _awaited(artifacts.upload)
-    download = _awaited(artifacts.download)
-    get = _awaited(artifacts.get)
-    link = _awaited(artifacts.link)
-    delete = _awaited(artifacts.delete)
-
-
-class ReceiptCalls(_Resource):
+class ReceiptCalls(CallGroup[DriverT]):
     """Fetch and export receipts, or have the coordinator verify them."""
 
-    get = _blocking(receipts.get)
-    verify = _blocking(receipts.verify)
-    export = _blocking(receipts.export)
+    get = method(receipts.get)
+    verify = method(receipts.verify)
+    export = method(receipts.export)
 
 
-class AsyncReceiptCalls(_AsyncResource):
-    """Fetch and export receipts, or have the coordinator verify them."""
-
-    get = _awaited(receipts.get)
-    verify = _awaited(receipts.verify)
-    export = _awaited(receipts.export)
-
-
-class RegistryCalls(_Resource):
+class RegistryCalls(CallGroup[DriverT]):
     """The registry of services, with their inputs and hardware requirements."""
 
-    services = _blocking(registry.services)
-    get = _blocking(registry.get)
-    schema = _blocking(registry.schema)
-    requirements = _blocking(registry.requirements)
-    validate = _blocking(registry.validate)
+    services = method(registry.services)
+    get = method(registry.get)
+    schema = method(registry.schema)
+    requirements = method(registry.requirements)
+    validate = method(registry.validate)
 
 
-class AsyncRegistryCalls(_AsyncResource):
-    """The registry of services, with their inputs and hardware requirements."""
-
-    services = _awaited(registry.services)
-    get = _awaited(registry.get)
-    schema = _awaited(registry.schema)
-    requirements = _awaited(registry.requirements)
-    validate = _awaited(registry.validate)
-
-
-class LogCalls(_Resource):
+class LogCalls(CallGroup[DriverT]):
     """The coordinator's log: checkpoint, proofs and tiles. `aitbc.monitor` verifies them."""
 
-    checkpoint = _blocking(log.checkpoint)
-    proof = _blocking(log.proof)
-    tile = _blocking(log.tile)
+    checkpoint = method(log.checkpoint)
+    proof = method(log.proof)
+    tile = method(log.tile)
 
 
-class AsyncLogCalls(_AsyncResource):
-    """The coordinator's log: checkpoint, proofs and tiles. `aitbc.monitor` verifies them."""
-
-    checkpoint = _awaited(log.checkpoint)
-    proof = _awaited(log.proof)
-    tile = _awaited(log.tile)
-
-
-class MarketplaceCalls(_Resource):
+class MarketplaceCalls(CallGroup[DriverT]):
     """The marketplace: miners' offers, jobs assigned to them, and statistics."""
 
-    create_offer = _blocking(marketplace.create_offer)
-    offers = _blocking(marketplace.offers)
-    accept = _blocking(marketplace.accept)
-    withdraw = _blocking(marketplace.withdraw)
-    services = _blocking(marketplace.services)
-    miners = _blocking(marketplace.miners)
-    stats = _blocking(marketplace.stats)
+    create_offer = method(marketplace.create_offer)
+    offers = method(marketplace.offers)
+    accept = method(marketplace.accept)
+    withdraw = method(marketplace.withdraw)
+    services = method(marketplace.services)
+    miners = method(marketplace.miners)
+    stats = method(marketplace.stats)
 
 
-class AsyncMarketplaceCalls(_AsyncResource):
-    """The marketplace: miners' offers, jobs assigned to them, and statistics."""
-
-    create_offer = _awaited(marketplace.create_offer)
-    offers = _awaited(marketplace.offers)
-    accept = _awaited(marketplace.accept)
-    withdraw = _awaited(marketplace.withdraw)
-    services = _awaited(marketplace.services)
-    miners = _awaited(marketplace.miners)
-    stats = _awaited(marketplace.stats)
-
-
-class WalletCalls(_Resource):
+class WalletCalls(CallGroup[DriverT]):
     """The wallet's balance and transactions."""
 
-    get = _blocking(wallet.get)
-    transactions = _blocking(wallet.transactions)
+    get = method(wallet.get)
+    transactions = method(wallet.transactions)
 
 
-class AsyncWalletCalls(_AsyncResource):
-    """The wallet's balance and transactions."""
-
-    get = _awaited(wallet.get)
-    transactions = _awaited(wallet.transactions)
-
-
-class MinerCalls(_Resource):
+class MinerCalls(CallGroup[DriverT]):
     """Miners: their statistics and state, and the commands of their owners."""
 
-    stats = _blocking(miners.stats)
-    list = _blocking(miners.list_miners)
-    fleet = _blocking(miners.fleet)
-    get = _blocking(miners.get)
-    explain = _blocking(miners.explain)
-    earnings = _blocking(miners.earnings)
-    pause = _blocking(miners.pause)
-    resume = _blocking(miners.resume)
-    settings = _blocking(miners.settings)
-    change_settings = _blocking(miners.change_settings)
-    fetch_model = _blocking(miners.fetch_model)
-    remove_model = _blocking(miners.remove_model)
-    encryption_key = _blocking(sealing.encryption_key)
-    is_attested = _blocking(sealing.is_attested)
+    stats = method(miners.stats)
+    list = method(miners.list_miners)
+    fleet = method(miners.fleet)
+    get = method(miners.get)
+    explain = method(miners.explain)
+    earnings = method(miners.earnings)
+    pause = method(miners.pause)
+    resume = method(miners.resume)
+    settings = method(miners.settings)
+    change_settings = method(miners.change_settings)
+    fetch_model = method(miners.fetch_model)
+    remove_model = method(miners.remove_model)
+    encryption_key = method(sealing.encryption_key)
+    is_attested = method(sealing.is_attested)
 
 
-class AsyncMinerCalls(_AsyncResource):
-    """Miners: their statistics and state, and the commands of their owners."""
-
-    stats = _awaited(miners.stats)
-    list = _awaited(miners.list_miners)
-    fleet = _awaited(miners.fleet)
-    get = _awaited(miners.get)
-    explain = _awaited(miners.explain)
-    earnings = _awaited(miners.earnings)
-    pause = _awaited(miners.pause)
-    resume = _awaited(miners.resume)
-    settings = _awaited(miners.settings)
-    change_settings = _awaited(miners.change_settings)
-    fetch_model = _awaited(miners.fetch_model)
-    remove_model = _awaited(miners.remove_model)
-    encryption_key = _awaited(sealing.encryption_key)
-    is_attested = _awaited(sealing.is_attested)
-
-
-class KeyCalls(_Resource):
+class KeyCalls(CallGroup[DriverT]):
     """The client's own API key, and the other keys of its account."""
 
-    me = _blocking(keys.me)
-    revoke_self = _blocking(keys.revoke_self)
-    list = _blocking(keys.list_keys)
-    create = _blocking(keys.create)
-    revoke = _blocking(keys.revoke)
+    me = method(keys.me)
+    revoke_self = method(keys.revoke_self)
+    list = method(keys.list_keys)
+    create = method(keys.create)
+    revoke = method(keys.revoke)
 
 
-class AsyncKeyCalls(_AsyncResource):
-    """The client's own API key, and the other keys of its account."""
-
-    me = _awaited(keys.me)
-    revoke_self = _awaited(keys.revoke_self)
-    list = _awaited(keys.list_keys)
-    create = _awaited(keys.create)
-    revoke = _awaited(keys.revoke)
-
-
-class AdminCalls(_Resource):
+class AdminCalls(CallGroup[DriverT]):
     """Administration: accounts, keys, tokens, and an overview."""
 
-    accounts = _blocking(admin.accounts)
-    create_account = _blocking(admin.create_account)
-    credit = _blocking(admin.credit)
-    debit = _blocking(admin.debit)
-    keys = _blocking(admin.keys)
-    create_key = _blocking(admin.create_key)
-    revoke_key = _blocking(admin.revoke_key)
-    enrolments = _blocking(admin.enrolments)
-    create_enrolment = _blocking(admin.create_enrolment)
-    revoke_enrolment = _blocking(admin.revoke_enrolment)
-    create_login = _blocking(admin.create_login)
-    exclude_miner = _blocking(admin.exclude_miner)
-    include_miner = _blocking(admin.include_miner)
-    remove_miner = _blocking(admin.remove_miner)
-    history = _blocking(admin.history)
-    overview = _blocking(admin.overview)
+    accounts = method(admin.accounts)
+    create_account = method(admin.create_account)
+    credit = method(admin.credit)
+    debit = method(admin.debit)
+    keys = method(admin.keys)
+    create_key = method(admin.create_key)
+    revoke_key = method(admin.revoke_key)
+    enrolments = method(admin.enrolments)
+    create_enrolment = method(admin.create_enrolment)
+    revoke_enrolment = method(admin.revoke_enrolment)
+    create_login = method(admin.create_login)
+    exclude_miner = method(admin.exclude_miner)
+    include_miner = method(admin.include_miner)
+    remove_miner = method(admin.remove_miner)
+    history = method(admin.history)
+    overview = method(admin.overview)
 
 
-class AsyncAdminCalls(_AsyncResource):
-    """Administration: accounts, keys, tokens, and an overview."""
-
-    accounts = _awaited(admin.accounts)
-    create_account = _awaited(admin.create_account)
-    credit = _awaited(admin.credit)
-    debit = _awaited(admin.debit)
-    keys = _awaited(admin.keys)
-    create_key = _awaited(admin.create_key)
-    revoke_key = _awaited(admin.revoke_key)
-    enrolments = _awaited(admin.enrolments)
-    create_enrolment = _awaited(admin.create_enrolment)
-    revoke_enrolment = _awaited(admin.revoke_enrolment)
-    create_login = _awaited(admin.create_login)
-    exclude_miner = _awaited(admin.exclude_miner)
-    include_miner = _awaited(admin.include_miner)
-    remove_miner = _awaited(admin.remove_miner)
-    history = _awaited(admin.history)
-    overview = _awaited(admin.overview)
-
-
-class PayoutCalls(_Resource):
+class PayoutCalls(CallGroup[DriverT]):
     """Payouts: batches for administrators; payments, addresses and proofs for miners' owners."""
 
-    batches = _blocking(payouts.batches)
-    batch = _blocking(payouts.batch)
-    preview = _blocking(payouts.preview)
-    create = _blocking(payouts.create)
-    approve = _blocking(payouts.approve)
-    cancel = _blocking(payouts.cancel)
-    report = _blocking(payouts.report)
-    hand_in = _blocking(payouts.hand_in)
-    deposits = _blocking(payouts.deposits)
-    of_miner = _blocking(payouts.of_miner)
-    address = _blocking(payouts.address)
-    set_address = _blocking(payouts.set_address)
-    proof = _blocking(payouts.proof)
+    batches = method(payouts.batches)
+    batch = method(payouts.batch)
+    preview = method(payouts.preview)
+    create = method(payouts.create)
+    approve = method(payouts.approve)
+    cancel = method(payouts.cancel)
+    report = method(payouts.report)
+    hand_in = method(payouts.hand_in)
+    deposits = method(payouts.deposits)
+    of_miner = method(payouts.of_miner)
+    address = method(payouts.address)
+    set_address = method(payouts.set_address)
+    proof = method(payouts.proof)
 
 
-class AsyncPayoutCalls(_AsyncResource):
-    """Payouts: batches for administrators; payments, addresses and proofs for miners' owners."""
-
-    batches = _awaited(payouts.batches)
-    batch = _awaited(payouts.batch)
-    preview = _awaited(payouts.preview)
-    create = _awaited(payouts.create)
-    approve = _awaited(payouts.approve)
-    cancel = _awaited(payouts.cancel)
-    report = _awaited(payouts.report)
-    hand_in = _awaited(payouts.hand_in)
-    deposits = _awaited(payouts.deposits)
-    of_miner = _awaited(payouts.of_miner)
-    address = _awaited(payouts.address)
-    set_address = _awaited(payouts.set_address)
-    proof = _awaited(payouts.proof)
-
-
-class AuditCalls(_Resource):
+class AuditCalls(CallGroup[DriverT]):
     """Audits of results by other miners, and canaries, the jobs with known answers."""
 
-    list = _blocking(audits.list_audits)
-    get = _blocking(audits.get)
-    of_job = _blocking(audits.of_job)
-    of_miner = _blocking(audits.of_miner)
-    ask_for_second_opinion = _blocking(audits.ask_for_second_opinion)
-    create_canary = _blocking(audits.create_canary)
-    canaries = _blocking(audits.canaries)
-    delete_canary = _blocking(audits.delete_canary)
-
-
-class AsyncAuditCalls(_AsyncResource):
-    """Audits of results by other miners, and canaries, the jobs with known answers."""
-
-    list = _awaited(audits.list_audits)
-    get = _awaited(audits.get)
-    of_job = _awaited(audits.of_job)
-    of_miner = _awaited(audits.of_miner)
-    ask_for_second_opinion = _awaited(audits.ask_for_second_opinion)
-    create_canary = _awaited(audits.create_canary)
-    canaries = _awaited(audits.canaries)
-    delete_canary = _awaited(audits.delete_canary)
+    list = method(audits.list_audits)
+    get = method(audits.get)
+    of_job = method(audits.of_job)
+    of_miner = method(audits.of_miner)
+    ask_for_second_opinion = method(audits.ask_for_second_opinion)
+    create_canary = method(audits.create_canary)
+    canaries = method(audits.canaries)
+    delete_canary = method(audits.delete_canary)
