@@ -84,6 +84,10 @@ class APIError(AITBCError):
 
     wire_code: ClassVar[str] = ""
 
+    def __init_subclass__(cls, *, wire_code: str = "", **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.wire_code = wire_code or cls.wire_code
+
     def __init__(
         self,
         status: int,
@@ -100,82 +104,56 @@ class APIError(AITBCError):
         self.request_id = request_id
 
 
-class InvalidJobType(APIError):
+class InvalidJobType(APIError, wire_code="INVALID_JOB_TYPE"):
     """The job type is not supported."""
 
-    wire_code = "INVALID_JOB_TYPE"
 
-
-class Unauthorized(APIError):
+class Unauthorized(APIError, wire_code="UNAUTHORIZED"):
     """The key is missing or unknown."""
 
-    wire_code = "UNAUTHORIZED"
 
-
-class InsufficientBalance(APIError):
+class InsufficientBalance(APIError, wire_code="INSUFFICIENT_BALANCE"):
     """The wallet does not hold the job's maximum cost."""
 
-    wire_code = "INSUFFICIENT_BALANCE"
 
-
-class Forbidden(APIError):
+class Forbidden(APIError, wire_code="FORBIDDEN"):
     """The key's role does not allow this."""
 
-    wire_code = "FORBIDDEN"
 
-
-class NotFound(APIError):
+class NotFound(APIError, wire_code="NOT_FOUND"):
     """The resource does not exist."""
 
-    wire_code = "NOT_FOUND"
 
-
-class JobNotFound(APIError):
+class JobNotFound(APIError, wire_code="JOB_NOT_FOUND"):
     """The job does not exist, or belongs to another account."""
 
-    wire_code = "JOB_NOT_FOUND"
 
-
-class Conflict(APIError):
+class Conflict(APIError, wire_code="CONFLICT"):
     """The request conflicts with the current state."""
 
-    wire_code = "CONFLICT"
 
-
-class JobAlreadyCompleted(APIError):
+class JobAlreadyCompleted(APIError, wire_code="JOB_ALREADY_COMPLETED"):
     """The job has ended and can no longer change."""
 
-    wire_code = "JOB_ALREADY_COMPLETED"
 
-
-class JobNotCompleted(APIError):
+class JobNotCompleted(APIError, wire_code="JOB_NOT_COMPLETED"):
     """The job has no results because it is unfinished or has failed. `details` has its state and the cause."""
 
-    wire_code = "JOB_NOT_COMPLETED"
 
-
-class StaleLease(APIError):
+class StaleLease(APIError, wire_code="STALE_LEASE"):
     """The lease has ended, or another miner holds it."""
 
-    wire_code = "STALE_LEASE"
 
-
-class OfferNotAvailable(APIError):
+class OfferNotAvailable(APIError, wire_code="OFFER_NOT_AVAILABLE"):
     """The offer is no longer available."""
 
-    wire_code = "OFFER_NOT_AVAILABLE"
 
-
-class PayloadTooLarge(APIError):
+class PayloadTooLarge(APIError, wire_code="PAYLOAD_TOO_LARGE"):
     """The body or file is larger than the coordinator accepts."""
 
-    wire_code = "PAYLOAD_TOO_LARGE"
 
-
-class CannotRun(APIError):
+class CannotRun(APIError, wire_code="CANNOT_RUN"):
     """No known miner can ever run the job. It was not submitted; with `"wait": true` it waits for a miner that can."""
-
-    wire_code = "CANNOT_RUN"
 
     @property
     def reasons(self) -> list[Mapping[str, Any]]:
@@ -184,10 +162,8 @@ class CannotRun(APIError):
         return [dict(reason) for reason in reasons] if isinstance(reasons, list) else []
 
 
-class ValidationFailed(APIError):
+class ValidationFailed(APIError, wire_code="VALIDATION_ERROR"):
     """The request does not match the schema. `fields` has an error for each invalid field."""
-
-    wire_code = "VALIDATION_ERROR"
 
     @property
     def fields(self) -> dict[str, str]:
@@ -201,22 +177,16 @@ class ValidationFailed(APIError):
         return f"{self.message} {'; '.join(missing)} ({self.code})" if missing else super().__str__()
 
 
-class RateLimitExceeded(APIError):
+class RateLimitExceeded(APIError, wire_code="RATE_LIMIT_EXCEEDED"):
     """There were too many requests, and the retries were used up."""
 
-    wire_code = "RATE_LIMIT_EXCEEDED"
 
-
-class InternalError(APIError):
+class InternalError(APIError, wire_code="INTERNAL_ERROR"):
     """The coordinator has an internal error. Report `request_id` to its operator."""
 
-    wire_code = "INTERNAL_ERROR"
 
-
-class ServiceUnavailable(APIError):
+class ServiceUnavailable(APIError, wire_code="SERVICE_UNAVAILABLE"):
     """The coordinator is temporarily unavailable, and the retries were used up."""
-
-    wire_code = "SERVICE_UNAVAILABLE"
 
 
 API_ERRORS: Mapping[str, type[APIError]] = {kind.wire_code: kind for kind in APIError.__subclasses__()}

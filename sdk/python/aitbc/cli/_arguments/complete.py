@@ -17,65 +17,52 @@ Completions = list[tuple[str, str]]
 """Values with their descriptions."""
 
 
-def jobs(context: typer.Context, incomplete: str) -> Completions:
-    """Complete the newest jobs."""
-    return _query(
-        context,
-        incomplete,
-        lambda client: (
-            (job.job_id, f"{job.status} {job.type or ''}".strip())
-            for job in client.jobs.list(limit=_SHOWN).jobs
-        ),
+Completion = Callable[[typer.Context, str], Completions]
+
+
+def _completion(query: Callable[[AITBCClient], Iterable[tuple[str, str]]]) -> Completion:
+    """Return the completion with what a query yields."""
+
+    def complete(context: typer.Context, incomplete: str) -> Completions:
+        # A completion runs before the callback that stores these options for the commands.
+        params = context.find_root().params
+        try:
+            with AITBCClient(
+                params.get("api_key"), params.get("base_url"), timeout=TIMEOUT_SECONDS, retries=0
+            ) as client:
+                return [candidate for candidate in query(client) if candidate[0].startswith(incomplete)]
+        except AITBCError:
+            # The shell would offer an error message as a completion.
+            return []
+
+    return complete
+
+
+jobs = _completion(
+    lambda client: (
+        (job.job_id, f"{job.status} {job.type or ''}".strip()) for job in client.jobs.list(limit=_SHOWN).jobs
     )
+)
+"""The newest jobs."""
 
-
-def offers(context: typer.Context, incomplete: str) -> Completions:
-    """Complete the cheapest offers."""
-    return _query(
-        context,
-        incomplete,
-        lambda client: (
-            (offer.offer_id, f"{offer.job_type or ''} {offer.price or ''}".strip())
-            for offer in client.marketplace.offers(limit=_SHOWN).offers
-        ),
+offers = _completion(
+    lambda client: (
+        (offer.offer_id, f"{offer.job_type or ''} {offer.price or ''}".strip())
+        for offer in client.marketplace.offers(limit=_SHOWN).offers
     )
+)
+"""The cheapest offers."""
 
-
-def services(context: typer.Context, incomplete: str) -> Completions:
-    """Complete the services."""
-    return _query(
-        context,
-        incomplete,
-        lambda client: (
-            (str(service.get("service_id")), str(service.get("name", "")))
-            for service in client.registry.services().services
-        ),
+services = _completion(
+    lambda client: (
+        (str(service.get("service_id")), str(service.get("name", "")))
+        for service in client.registry.services().services
     )
+)
 
 
-def models_of(service_id: str) -> Callable[[typer.Context, str], Completions]:
+def models_of(service_id: str) -> Completion:
     """Return the completion of a service's models."""
-
-    def models(context: typer.Context, incomplete: str) -> Completions:
-        return _query(
-            context,
-            incomplete,
-            lambda client: ((str(name), "") for name in client.registry.get(service_id).get("models", ())),
-        )
-
-    return models
-
-
-def _query(
-    context: typer.Context, incomplete: str, query: Callable[[AITBCClient], Iterable[tuple[str, str]]]
-) -> Completions:
-    # A completion runs before the callback that stores these options for the commands.
-    params = context.find_root().params
-    try:
-        with AITBCClient(
-            params.get("api_key"), params.get("base_url"), timeout=TIMEOUT_SECONDS, retries=0
-        ) as client:
-            return [candidate for candidate in query(client) if candidate[0].startswith(incomplete)]
-    except AITBCError:
-        # The shell would offer an error message as a completion.
-        return []
+    return _completion(
+        lambda client: ((str(name), "") for name in client.registry.get(service_id).get("models", ()))
+    )

@@ -17,8 +17,8 @@ from aitbc.cli._arguments.ids import find_miner, find_offer
 from aitbc.cli._arguments.option_names import FieldOptions, Options, given
 from aitbc.cli._arguments.state import GlobalOptions
 
-_JOB = "Every job"
-_BATCH = "Several files"
+_job_option = functools.partial(typer.Option, rich_help_panel="Every job")
+_batch_option = functools.partial(typer.Option, rich_help_panel="Several files")
 
 JobArgument = Annotated[
     str,
@@ -47,106 +47,73 @@ class JobOptions(FieldOptions):
     """The options of every command that creates a job. `body` is their part of the job's body."""
 
     max_cost: Annotated[
-        str | None,
-        typer.Option(
-            "--max-cost", metavar="AMOUNT", help="The maximum cost of each job.", rich_help_panel=_JOB
-        ),
+        str | None, _job_option("--max-cost", metavar="AMOUNT", help="The maximum cost of each job.")
     ] = None
     priority: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=9, metavar="0..9", help="The priority; 9 is the most urgent.", rich_help_panel=_JOB
-        ),
+        int | None, _job_option(min=0, max=9, metavar="0..9", help="The priority; 9 is the most urgent.")
     ] = None
     timeout: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="SECONDS", help="The time limit of one run.", rich_help_panel=_JOB),
+        int | None, _job_option(min=1, metavar="SECONDS", help="The time limit of one run.")
     ] = None
     miner: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MINER", help="Only this miner may run it: its name or id.", rich_help_panel=_JOB
-        ),
+        str | None, _job_option(metavar="MINER", help="Only this miner may run it: its name or id.")
     ] = None
     offer: Annotated[
         str | None,
-        typer.Option(
-            metavar="OFFER",
-            help="Accept this offer: its id, or its miner's name (rig-1/llm_inference).",
-            rich_help_panel=_JOB,
+        _job_option(
+            metavar="OFFER", help="Accept this offer: its id, or its miner's name (rig-1/llm_inference)."
         ),
     ] = None
     name: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The job's name in lists. Default: from its file or prompt.",
-            rich_help_panel=_JOB,
-        ),
+        _job_option(metavar="NAME", help="The job's name in lists. Default: from its file or prompt."),
     ] = None
     label: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE", help="A label, to find jobs by; may be repeated.", rich_help_panel=_JOB
-        ),
+        list[str] | None, _job_option(metavar="KEY=VALUE", help="A label, to find jobs by; may be repeated.")
     ] = None
     receipt: Annotated[
         Path | None,
-        typer.Option(
+        _job_option(
             metavar="FILE",
             help="Write the receipt, which `aitbc receipts verify` checks. For several jobs, a directory.",
-            rich_help_panel=_JOB,
         ),
     ] = None
     webhook: Annotated[
         str | None,
-        typer.Option(
-            metavar="URL",
-            help="The address that gets a signed message when the job ends.",
-            rich_help_panel=_JOB,
-        ),
+        _job_option(metavar="URL", help="The address that gets a signed message when the job ends."),
     ] = None
     detach: Annotated[
         bool,
-        typer.Option(
+        _job_option(
             "--detach",
             "-d",
             help="Submit the job, print its id, and end. The same command without --detach gets the results.",
-            rich_help_panel=_JOB,
         ),
     ] = False
     wait_for_miner: Annotated[
         bool,
-        typer.Option(
-            "--wait-for-miner",
-            help="Submit the job even if no known miner can run it, and wait for one.",
-            rich_help_panel=_JOB,
+        _job_option(
+            "--wait-for-miner", help="Submit the job even if no known miner can run it, and wait for one."
         ),
     ] = False
     min_reputation: Annotated[
         float | None,
-        typer.Option(
-            min=0,
-            max=5,
-            metavar="0..5",
-            help="Only miners with at least this reputation may run it.",
-            rich_help_panel=_JOB,
+        _job_option(
+            min=0, max=5, metavar="0..5", help="Only miners with at least this reputation may run it."
         ),
     ] = None
     audited: Annotated[
         bool,
-        typer.Option(
+        _job_option(
             "--audited",
             help="Have another miner check the result. It costs a part of the job's price, which is printed first; --max-cost covers both.",
-            rich_help_panel=_JOB,
         ),
     ] = False
     seal: Annotated[
         bool,
-        typer.Option(
+        _job_option(
             "--seal",
             help="Encrypt the input for one miner, and the answer for you. The miner is that of --miner or --offer, or else the cheapest one with a key.",
-            rich_help_panel=_JOB,
         ),
     ] = False
     as_json: JsonOption = False
@@ -183,23 +150,13 @@ class JobOptions(FieldOptions):
 class BatchOptions(Options):
     """The options of every command that accepts several files."""
 
-    recursive: Annotated[
-        bool,
-        typer.Option("--recursive", "-r", help="Include subdirectories.", rich_help_panel=_BATCH),
-    ] = False
+    recursive: Annotated[bool, _batch_option("--recursive", "-r", help="Include subdirectories.")] = False
     at_once: Annotated[
-        int,
-        typer.Option(
-            "--jobs", "-j", min=1, max=64, help="How many jobs run at the same time.", rich_help_panel=_BATCH
-        ),
+        int, _batch_option("--jobs", "-j", min=1, max=64, help="How many jobs run at the same time.")
     ] = 4
     force: Annotated[
         bool,
-        typer.Option(
-            "--force",
-            help="Repeat finished work, and overwrite files that aitbc did not write.",
-            rich_help_panel=_BATCH,
-        ),
+        _batch_option("--force", help="Repeat finished work, and overwrite files that aitbc did not write."),
     ] = False
 
 
