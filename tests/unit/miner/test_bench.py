@@ -13,13 +13,13 @@ import pytest
 from agent.catalogue import CatalogueEntry
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import parse_time
-from agent.miner import bench, measuring
-from agent.miner.bench import Bench, BenchReport
 from agent.miner.data_dir import DataDirectory
 from agent.miner.machine import scores
 from agent.miner.machine.capabilities import Machine
 from agent.miner.machine.gpus import Gpus
 from agent.miner.machine.scores import BenchScore, add_score, advertised, read_scores
+from agent.miner.measuring import bench, measurement
+from agent.miner.measuring.bench import Bench, BenchReport
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from miner_support.daemons import settings_for
@@ -93,7 +93,7 @@ def test_the_smallest_model_on_disk_is_used(settings: Settings, monkeypatch: pyt
 
     entries = [entry("large", 9), entry("small", 5), entry("absent", 3), entry("adapter", 1, "adapter")]
     catalogue = {item.name: item for item in entries}
-    monkeypatch.setattr(measuring, "load_catalogue", lambda _directory: catalogue)
+    monkeypatch.setattr(measurement, "load_catalogue", lambda _directory: catalogue)
     report = measure(settings, "naming")
     assert "models pull" in reasons(report)["naming"]
     for name in ("large", "small", "adapter"):

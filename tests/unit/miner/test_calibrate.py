@@ -10,9 +10,9 @@ import pytest
 
 from agent.configuration import configuration_directory
 from agent.core.errors import ConfigurationError
-from agent.miner.calibrate import Calibrate, calibrations, variants
 from agent.miner.honest_limits import honest_limit
 from agent.miner.machine.calibrations import read_calibrations
+from agent.miner.measuring.calibrate import Calibrate, calibrations, variants
 from miner_support.daemons import HOST, settings_for
 from miner_support.runner import ScriptedRunner
 from runners.api import Benchmark, Comparer, Condition, Device, Tools

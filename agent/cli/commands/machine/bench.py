@@ -16,8 +16,8 @@ from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_f
 from agent.cli.terminal import logs
 from agent.configuring.editing import edited
 from agent.core.values.quantities import format_money, parse_money
-from agent.miner.bench import Bench, BenchReport
 from agent.miner.machine.scores import BenchScore, suggested_prices
+from agent.miner.measuring.bench import Bench, BenchReport
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
 from aitbc.cli._terminal.output import SafeConsole, print_rows

@@ -10,8 +10,8 @@ import typer
 
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from
 from agent.cli.terminal import logs
-from agent.miner.calibrate import Calibrate
 from agent.miner.machine.calibrations import calibrations_file
+from agent.miner.measuring.calibrate import Calibrate
 from aitbc.cli._terminal.output import SafeConsole
 
 DEFAULT_RUNS: Final = 20

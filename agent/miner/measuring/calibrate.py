@@ -25,7 +25,7 @@ from agent.miner.executor.local import LocalExecutor
 from agent.miner.honest_limits import honest_limit
 from agent.miner.machine.calibrations import add_calibrations
 from agent.miner.machine.capabilities import Capabilities, ServiceOffer, tools
-from agent.miner.measuring import PREPARATION_SECONDS, MeasuredService, Measuring, scratch
+from agent.miner.measuring.measurement import PREPARATION_SECONDS, MeasuredService, Measuring, scratch
 from agent.settings import Settings
 from runners.api import (
     Benchmark,

@@ -22,7 +22,7 @@ from agent.miner.executor.contract import Execution
 from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, ServiceOffer, tools
 from agent.miner.machine.scores import FILE_NAME, BenchScore, add_score, worthwhile_concurrency
-from agent.miner.measuring import PREPARATION_SECONDS, MeasuredService, Measuring, scratch
+from agent.miner.measuring.measurement import PREPARATION_SECONDS, MeasuredService, Measuring, scratch
 from agent.settings import Settings
 from runners.api import Benchmark, Device, Model, Retry, RunnerError
 
