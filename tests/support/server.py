@@ -72,7 +72,8 @@ def serve(
     settings = Settings(
         data_dir=data_dir,
         artifacts=artifacts or {},
-        payouts=payouts or {},
+        # Without the feature there is no such section.
+        **({} if payouts is None else {"payouts": payouts}),
         coordinator={"port": 0, **coordinator},
         database={"url": empty_database(data_dir)},
     )

@@ -219,6 +219,10 @@ def includes(answer: Any, recorded: Any) -> bool:
     return bool(answer == recorded)
 
 
+@pytest.mark.needs("audits")
+@pytest.mark.needs("offers")
+@pytest.mark.needs("payouts")
+@pytest.mark.needs("webhooks")
 def test_version_0_2_0_is_read_as_before_and_continues(data_0_2_0: Path) -> None:
     """Its jobs, their labels, logs and webhooks, its offer, payout and verdicts. A queued job is completed, and the log does not fork."""
     jobs, log_key = RECORDED["jobs"], RECORDED["log_key"]
