@@ -25,7 +25,7 @@ def _earnings(
     of_caller(connection, caller, miner_id, removed=True)
     today = int(context.clock() // DAY_SECONDS)
     first = today - days + 1
-    earned = miner_stats.earnings(connection, miner_id, first)
+    earned = miner_stats.earnings(connection, [miner_id], first)[miner_id]
     # Days without earnings are part of the series too.
     shown_days = [(day, earned.get(day, miner_stats.DailyEarnings())) for day in range(first, today + 1)]
     return MinerEarnings(

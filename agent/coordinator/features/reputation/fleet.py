@@ -35,7 +35,7 @@ def _of_caller(connection: Connection, context: Context, caller: Caller, days: i
     # All miners in few queries: an owner may have hundreds.
     ids = [record.miner_id for record in records]
     today = int(context.clock() // DAY_SECONDS)
-    earned = miner_stats.earnings_of_all(connection, ids, today - days + 1)
+    earned = miner_stats.earnings(connection, ids, today - days + 1)
     running_jobs = Counter(job.miner_id for job in running.of_miners(connection, ids))
     seen_after = offline_before(context)
     stats = {miner_id: miner_stats.find(connection, miner_id) for miner_id in ids}

@@ -20,5 +20,5 @@ METRICS: Final = (PAID, EARNED)
 
 def read(connection: Connection, _context: Context, _now: float) -> dict[Metric, Values]:
     """Return the values of all metrics."""
-    paid, earned = miner_stats.money(connection)
-    return {PAID: {(): float(from_units(paid))}, EARNED: {(): float(from_units(earned))}}
+    totals = miner_stats.totals(connection)
+    return {PAID: {(): float(from_units(totals.paid))}, EARNED: {(): float(from_units(totals.earned))}}

@@ -64,6 +64,7 @@ class Totals:
     completed: int
     seconds: float
     paid: int
+    earned: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +144,7 @@ _totals = select(
     func.coalesce(func.sum(miner_stats.c.completed), 0),
     func.coalesce(func.sum(miner_stats.c.seconds), 0.0),
     func.coalesce(func.sum(miner_stats.c.paid), 0),
-)
-_money = select(
-    func.coalesce(func.sum(miner_stats.c.paid), 0), func.coalesce(func.sum(miner_stats.c.earned), 0)
+    func.coalesce(func.sum(miner_stats.c.earned), 0),
 )
 
 
@@ -301,15 +300,10 @@ def _known(
     return {key: Evidence(*rows[0]) if rows else NOTHING for key, rows in zip(keys, rows_by_key, strict=True)}
 
 
-def earnings(connection: Connection, miner_id: str, first_day: int) -> dict[int, DailyEarnings]:
-    """Return a miner's earnings by day since the epoch, from `first_day` on, without days that have none."""
-    return earnings_of_all(connection, [miner_id], first_day)[miner_id]
-
-
-def earnings_of_all(
+def earnings(
     connection: Connection, miner_ids: Sequence[str], first_day: int
 ) -> dict[str, dict[int, DailyEarnings]]:
-    """Return what `earnings` returns, for each of these miners."""
+    """Return the earnings of each of these miners by day since the epoch, from `first_day` on, without days that have none."""
     earnings: dict[str, dict[int, DailyEarnings]] = {miner_id: {} for miner_id in miner_ids}
     query = select(miner_days.c.miner_id, miner_days.c.day, miner_days.c.jobs, miner_days.c.earned)
     of_these = query.where(miner_days.c.miner_id.in_(miner_ids), miner_days.c.day >= first_day)
@@ -346,18 +340,13 @@ def _values(miner_id: str, evidence: Evidence) -> dict[str, str | float]:
     }
 
 
-def money(connection: Connection) -> tuple[int, int]:
-    """Return what clients have paid and what miners have earned, in units of 1e-8, apart from recent work."""
-    paid, earned = connection.execute(_money).one()
-    return int(paid), int(earned)
-
-
 def totals(connection: Connection) -> Totals:
     """Return the totals of all miners. The cost grows with the number of miners, not of jobs."""
-    completed, seconds, paid = connection.execute(_totals).one()
+    completed, seconds, paid, earned = connection.execute(_totals).one()
     recent = [work.stats for work, _ in _recent(connection)]
     return Totals(
         int(completed) + sum(stats.completed for stats in recent),
         float(seconds) + sum(stats.seconds for stats in recent),
         int(paid) + sum(stats.paid for stats in recent),
+        int(earned) + sum(stats.earned for stats in recent),
     )
