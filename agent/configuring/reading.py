@@ -66,7 +66,7 @@ def read_settings(config: Path | None = None, flags: dict[str, Any] | None = Non
 
 
 def _read(flags: Mapping[str, Any], file: SettingsFile) -> SettingsReading:
-    settings = _by_key()
+    settings = settings_by_key()
     sources = Sources(flags, read_environment(settings), file)
     loaded = _validated(sources)
     origins = {key: sources.origin(tuple(key.split("."))) for key in settings}
@@ -78,7 +78,8 @@ def _read(flags: Mapping[str, Any], file: SettingsFile) -> SettingsReading:
     )
 
 
-def _by_key() -> dict[str, Setting]:
+def settings_by_key() -> dict[str, Setting]:
+    """Return all settings by their dotted names."""
     return {setting.key: setting for setting in describe(Settings)}
 
 
@@ -89,7 +90,7 @@ def _validated(sources: Sources) -> Settings:
         loaded = Settings(**sources.merged())
     except ValidationError as error:
         names = [name for name, _ in sections(Settings) if name]
-        declared = Declared(_by_key(), names)
+        declared = Declared(settings_by_key(), names)
         raise InvalidSettings([*errors, *explain(error, sources.origin, declared)]) from None
     if errors:
         raise InvalidSettings(errors)
@@ -113,8 +114,3 @@ def _default_config(flags: dict[str, Any]) -> Path:
         or Settings.model_fields["data_dir"].get_default(call_default_factory=True)
     )
     return Path(data_dir).expanduser() / "agent.toml"
-
-
-def known_keys() -> list[str]:
-    """Return the dotted names of all settings."""
-    return [setting.key for setting in describe(Settings)]

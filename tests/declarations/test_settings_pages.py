@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.configuring.description import describe, sentences
-from agent.configuring.reading import known_keys, load_settings
+from agent.configuring.reading import load_settings, settings_by_key
 from agent.miner.settings import MinerSettings
 from agent.sections import EXTENSIONS, section_of
 from agent.settings import Settings
@@ -42,7 +42,7 @@ def shown(name: str) -> list[str]:
 
 def shipped() -> list[str]:
     """Return the keys of all settings but those of extensions."""
-    return [key for key in known_keys() if key.rpartition(".")[0] not in EXTENSIONS]
+    return [key for key in settings_by_key() if key.rpartition(".")[0] not in EXTENSIONS]
 
 
 def test_the_agents_file_has_every_setting_exactly_once() -> None:

@@ -19,7 +19,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from agent.configuring.reading import known_keys
+from agent.configuring.reading import settings_by_key
 from agent.miner.settings import MinerSettings
 from agent.sections import EXTENSIONS
 from support.servers.replicas import SHARED_FILES
@@ -352,7 +352,7 @@ def test_no_protection_of_the_container_runtime_is_disabled(file: Path) -> None:
 
 def test_every_setting_in_the_files_exists() -> None:
     """In the image, the Compose file and the Kubernetes files."""
-    known = {f"AITBC_{key.replace('.', '__').upper()}" for key in known_keys()} | {"AITBC_IMAGE"}
+    known = {f"AITBC_{key.replace('.', '__').upper()}" for key in settings_by_key()} | {"AITBC_IMAGE"}
     extensions = tuple(f"AITBC_{table.replace('.', '__').upper()}__" for table in EXTENSIONS)
     texts = [
         image(),

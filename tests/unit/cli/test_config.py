@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.configuring.reading import known_keys, load_settings
+from agent.configuring.reading import load_settings, settings_by_key
 
 # The text of a file, the line and the key that must be reported, and a part of the suggestion.
 PLANTED = {
@@ -161,7 +161,7 @@ def test_show_lists_every_setting_with_its_origin(
     monkeypatch.setenv("AITBC_LOG__LEVEL", "debug")
     words = ("config", "show", "--data-dir", tmp_path, "--config", config)
     shown = {row["key"]: row for row in json.loads(run(*words, "--json").out)["settings"]}
-    assert list(shown) == known_keys()
+    assert list(shown) == list(settings_by_key())
     assert shown["coordinator.max_body"] == {
         "key": "coordinator.max_body", "value": 2**20, "unit": "bytes", "source": "file", "location": str(config), "line": 4,
     }  # fmt: skip
@@ -172,7 +172,7 @@ def test_show_lists_every_setting_with_its_origin(
     lines = run(*words).out.splitlines()
     assert "miner.slots = (not set)" in lines
     assert f'coordinator.max_body = "1Mi"    # {config}, line 4' in lines
-    assert len(lines) == len(known_keys())
+    assert len(lines) == len(settings_by_key())
     assert run(*words, "--changed").out.splitlines() == [
         f'data_dir = "{tmp_path}"    # flag',
         f"coordinator.port = 1    # {config}, line 2",

@@ -25,19 +25,6 @@ from agent.core.values.quantities import format_time
 from agent.sections import section_of
 from aitbc.answers.accounts import Role
 
-__all__ = [
-    "SessionRecord",
-    "begin_with_key",
-    "begin_with_link",
-    "delete_keys",
-    "end",
-    "end_other",
-    "expire_due",
-    "find",
-    "list_sessions",
-    "view",
-]
-
 EXPIRED_AT_ONCE: Final = 100
 """Sessions that one maintenance round ends."""
 REVOKED_KEY_SECONDS: Final = 30 * 86_400.0

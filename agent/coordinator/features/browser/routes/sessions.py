@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from agent.coordinator.features.browser import sessions as operations
 from agent.coordinator.features.browser.answers import BrowserSession
 from agent.coordinator.features.browser.routes import cookies
-from agent.coordinator.features.browser.sessions import SessionRecord
 from agent.coordinator.features.browser.settings import BrowserSettings
+from agent.coordinator.features.browser.store import SessionRecord
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, RequestBody
 from agent.coordinator.routes._declare import AUDIENCE, errors
