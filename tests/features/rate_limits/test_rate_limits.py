@@ -277,3 +277,17 @@ def test_refusals_are_counted_by_their_policy(tmp_path: Path) -> None:
             http.get("/v1/wallet", headers={"X-API-Key": "wrong"})
         text = http.get("/metrics").text
     assert 'aitbc_coordinator_rate_limited_requests_total{policy="failures"} 3.0' in text
+
+
+def test_without_limits_keys_are_checked_and_nothing_is_counted(tmp_path: Path) -> None:
+    """Also the key of a body that is refused before it is read."""
+    with limited(tmp_path, enabled=False, failures="1 per hour", client="1 per hour") as served:
+        with keyed(served, "aitbc_client_wrong") as guesses:
+            for _ in range(3):
+                assert guesses.post("/v1/jobs", json={}).status_code == 401
+                assert guesses.get("/v1/wallet").status_code == 401
+        with keyed(served, served.client_key) as client:
+            for _ in range(3):
+                answer = client.get("/v1/wallet")
+                assert answer.status_code == 200
+                assert "ratelimit" not in answer.headers

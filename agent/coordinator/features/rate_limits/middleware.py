@@ -105,8 +105,7 @@ class RateLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        is_call = scope["type"] in ("http", "websocket")
-        if not (is_call and self._settings.enabled) or _UNCOUNTED.fullmatch(scope["path"]):
+        if scope["type"] not in ("http", "websocket") or _UNCOUNTED.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         uses = await self._count(scope)
@@ -120,12 +119,14 @@ class RateLimits:
         """Identify the caller, and count the call against its budgets; the last budget may refuse it."""
         address = caller_address(_host(scope))
         credential = credentials.of_request(self._context, scope)
-        if await self._is_guessing(credential, address):
+        if self._settings.enabled and await self._is_guessing(credential, address):
             return [await self._state("failures", address, refused=True)]
         try:
             caller = await credentials.identify(self._context, scope)
         except Unauthorized:
-            return [await self._use("failures", address)]
+            return [await self._use("failures", address)] if self._settings.enabled else []
+        if not self._settings.enabled:
+            return []
         return await self._count_for(scope, caller, credential or "", address)
 
     async def _is_guessing(self, credential: Credential | None, address: str) -> bool:
