@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from agent.coordinator.operations import retention
+from agent.coordinator.features.retention import retention
 from agent.coordinator.operations.context import Context
 from support.audits.stage import FOUND, LIE, TRUE, Stage, staged, stopped
 

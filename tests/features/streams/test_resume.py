@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.coordinator.features.retention import retention
 from agent.coordinator.feed.feed import SLOT_BITS
-from agent.coordinator.operations import retention
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent
