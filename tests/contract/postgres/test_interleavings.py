@@ -366,7 +366,7 @@ def test_recent_changes_of_balances_are_folded_without_a_loss(desk: Desk) -> Non
     account_id, client = desk.account("100")
     desk.submission(client)()
     fold = desk.write(changed_balances.fold, everything=True)
-    answer, _ = desk.overlap(desk.submission(client), fold, (ledger, "_post"), after=True)
+    answer, _ = desk.overlap(desk.submission(client), fold, (ledger, "post"), after=True)
     assert answer.is_success
     desk.check()
     fold()
