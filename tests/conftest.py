@@ -65,6 +65,11 @@ LONGEST = (
 SHARED = ("tests/acceptance/one_agent/", "tests/unit/runners/")
 """Folders whose files share an agent, or loaded engines."""
 
+TORCH = (
+    *(f"tests/unit/runners/{name}/" for name in ("llm", "stable_diffusion", "whisper", "embedding")), "tests/unit/runners/test_malformed_models.py",
+)  # fmt: skip
+"""What imports PyTorch and its libraries, which takes ten seconds in each process that does so."""
+
 INDEPENDENT = ("test_generated_requests.py", "test_histories.py")
 """Files with long tests that share nothing."""
 
@@ -102,6 +107,8 @@ class Scheduling(LoadScopeScheduling):
         file = nodeid.partition("::")[0]  # relative to the repository
         if file.endswith(INDEPENDENT):
             return nodeid
+        if file.startswith(TORCH):
+            return "torch"
         return file.rpartition("/")[0] if file.startswith(SHARED) else file
 
 
