@@ -29,9 +29,6 @@ gc.disable()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A client's own directory has its keys and what it has sealed. Tests do not use that of the user who runs them.
-os.environ["AITBC_CONFIG_DIR"] = tempfile.mkdtemp(prefix="aitbc-config-")
-
 # Reading the certificates takes a client longer than ten requests of a test.
 vars(httpx_transport)["create_ssl_context"] = functools.cache(httpx_transport.create_ssl_context)
 
@@ -117,9 +114,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     return Scheduling(config, log)
 
 
-def pytest_xdist_setupnodes() -> None:
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     """Start the processes that run tests with what they import."""
-    fork_workers()
+    fork_workers(config.invocation_params.args)
+
+
+def pytest_sessionstart() -> None:
+    """Give each process a client directory of its own: that of the user who runs the tests has keys."""
+    os.environ["AITBC_CONFIG_DIR"] = tempfile.mkdtemp(prefix="aitbc-config-")
 
 
 @pytest.fixture(autouse=True)
