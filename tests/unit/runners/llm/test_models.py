@@ -122,6 +122,7 @@ def test_the_engine_ends_with_the_runners_process(start_child, model, tools, dev
     server.wait(60)
 
 
+@pytest.mark.ship
 def test_through_the_child_process(start_child, tiny, tools, device, run_in):
     """Two concurrent runs in one child; cancelling one does not end the other."""
     child = start_child("llm_inference")
