@@ -21,11 +21,11 @@ from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.features.exclusion import exclusion
 from agent.coordinator.features.log.fsck import examine
 from agent.coordinator.features.log.sequencer import integrate
+from agent.coordinator.features.reputation import counting
 from agent.coordinator.installed import EXAMINERS
 from agent.coordinator.operations.accounts import access, bookings
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.folding import fold_work
 from agent.coordinator.operations.jobs import own_jobs, submitting
 from agent.coordinator.operations.jobs.requests import JobRequest
 from agent.coordinator.operations.miners import completion, heartbeats, leases, sessions
@@ -274,7 +274,7 @@ class Crowd:
 
     async def fold(self) -> None:
         await self.context.database.write(counts.fold, everything=self.random.choice([False, True]))
-        await fold_work(self.context)
+        await counting.fold(self.context)
 
     async def sequence(self) -> None:
         await self.context.database.write(integrate, self.context.signer, time.time())
