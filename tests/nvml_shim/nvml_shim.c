@@ -9,19 +9,25 @@
  *   0.uuid GPU-...             0.name ...     0.capability 8.9
  *   0.total BYTES              0.reserved BYTES     0.used BYTES (all programs together)
  *   0.temperature 41           0.power 60500 (milliwatts)     0.utilization 3
- *   0.power_limit 450000 (milliwatts)
+ *   0.power_limit 450000 (milliwatts)     0.power_range 150000,450000     0.power_default 450000
+ *   0.energy 123456            millijoules since the driver was loaded
+ *   0.minor 0                  the number of its device file
+ *   0.cores 16384              0.clock 2520 (MHz)     those that CUDA's order of cards follows
+ *   0.compute_mode 3           0 shared, 2 no computation, 3 one process
+ *   0.recovery 1               what the driver wants done with it, 0 nothing
  *   0.processes 123,456:1048576   ids of those that compute there, each with its bytes of memory
  *   0.graphics 123,456:1048576    the same for those that render there
  *   0.ecc 2                    uncorrectable memory errors since the driver was loaded
  *   0.remapped 0,1,1,0         rows: corrected, uncorrected, whether a remapping is pending, whether one has failed
  *   0.retired 1                whether pages are to be retired with the next reset
  *   0.clocks 64                reasons why the clocks are low, a bit mask
- *   0.xid 79                   an Xid error; each change of the value is reported once to each set of events
+ *   0.xid 79                   an Xid error; each change of the value is reported once, to the sets of events registered before
  *   0.mig 1                    whether the card is in MIG mode
  *   0.slices 7                 how many instances it can have; those that exist have a UUID:
  *   0:2.uuid MIG-...           0:2.name ...     0:2.total, 0:2.used, 0:2.processes: as a card's
  *   0.error 15                 what every call about card 0 returns; 15 (lost) stays so until the next nvmlInit
  *   error.NAME 3               what the function NAME returns, for any card
+ *   privileged 0               an ordinary user, who may neither read a card's memory and processes in MIG mode nor set limits
  *   generation 1               changes when the driver is replaced; connections to another one fail (999)
  *   hang 1                     nvmlDeviceGetCount_v2 does not return before this becomes 0
  *
@@ -32,7 +38,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, TIMEOUT = 10, GPU_IS_LOST = 15, UNKNOWN = 999 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, TIMEOUT = 10, GPU_IS_LOST = 15, UNKNOWN = 999 };
 enum { VALUE = 256, KEY = 64, MAX_CARDS = 16, MAX_SLICES = 7, NO_SLICE = -1 };
 
 typedef struct { int index, slice; } *device_t;
@@ -43,6 +49,7 @@ typedef struct { unsigned pid; unsigned long long memory; unsigned instance, com
 
 typedef struct { int registered[MAX_CARDS]; unsigned long long reported[MAX_CARDS]; } *event_set_t;
 typedef struct { device_t device; unsigned long long type, data; unsigned instance, compute_instance; } event_t;
+typedef struct { unsigned field, scope; long long timestamp, latency; int type, result; unsigned long long value; } field_t;
 
 static struct { int index, slice; } cards[MAX_CARDS], slices[MAX_CARDS][MAX_SLICES];
 static int lost[MAX_CARDS];
@@ -123,9 +130,17 @@ static int card_text(const char *function, device_t device, const char *property
     return error == SUCCESS ? copy(key, target, size) : error;
 }
 
+/* In MIG mode an ordinary user may read the instances' values, but not the card's own. */
+static int hidden(device_t device) {
+    unsigned long long mig = 0;
+    if (device->slice != NO_SLICE || number_or("privileged", 1)) return 0;
+    return card_number(__func__, device, "mig", &mig) == SUCCESS && mig == 1;
+}
+
 static int card_memory(const char *function, device_t device, memory_v2_t *result) {
     char key[KEY];
     int error = card_number(function, device, "total", &result->total);
+    if (error == SUCCESS && hidden(device)) error = NO_PERMISSION;
     if (error != SUCCESS) return error;
     card_key(function, device, "reserved", key);
     result->reserved = number_or(key, 0);
@@ -212,14 +227,83 @@ int nvmlDeviceGetPowerUsage(device_t device, unsigned *milliwatts) {
     return card_unsigned(__func__, device, "power", milliwatts);
 }
 
+/* A limit that a program has set lies beside the state, and holds for all programs until it is deleted. */
+static void limit_file(device_t device, char path[VALUE]) {
+    snprintf(path, VALUE, "%s.power_limit.%d", getenv("NVML_SHIM_FILE"), device->index);
+}
+
+int nvmlDeviceGetPowerManagementLimit(device_t device, unsigned *milliwatts) {
+    char path[VALUE];
+    FILE *file;
+    int error = card_unsigned(__func__, device, "power_limit", milliwatts);
+    limit_file(device, path);
+    if (error != SUCCESS || !(file = fopen(path, "r"))) return error;
+    if (fscanf(file, "%u", milliwatts) != 1) error = UNKNOWN;
+    fclose(file);
+    return error;
+}
+
 int nvmlDeviceGetEnforcedPowerLimit(device_t device, unsigned *milliwatts) {
-    return card_unsigned(__func__, device, "power_limit", milliwatts);
+    int error = function_error(__func__);
+    return error == SUCCESS ? nvmlDeviceGetPowerManagementLimit(device, milliwatts) : error;
+}
+
+int nvmlDeviceGetPowerManagementDefaultLimit(device_t device, unsigned *milliwatts) {
+    return card_unsigned(__func__, device, "power_default", milliwatts);
+}
+
+int nvmlDeviceGetPowerManagementLimitConstraints(device_t device, unsigned *least, unsigned *most) {
+    char value[VALUE];
+    int error = card_text(__func__, device, "power_range", value, VALUE);
+    if (error != SUCCESS) return error;
+    return sscanf(value, "%u,%u", least, most) == 2 ? SUCCESS : UNKNOWN;
+}
+
+int nvmlDeviceSetPowerManagementLimit(device_t device, unsigned milliwatts) {
+    char path[VALUE];
+    unsigned least, most;
+    FILE *file;
+    int error = nvmlDeviceGetPowerManagementLimitConstraints(device, &least, &most);
+    if (error == SUCCESS) error = function_error(__func__);
+    if (error == SUCCESS && !number_or("privileged", 1)) error = NO_PERMISSION;
+    if (error == SUCCESS && (milliwatts < least || milliwatts > most)) error = INVALID_ARGUMENT;
+    if (error != SUCCESS) return error;
+    limit_file(device, path);
+    if (!(file = fopen(path, "w"))) return UNKNOWN;
+    fprintf(file, "%u", milliwatts);
+    return fclose(file) == 0 ? SUCCESS : UNKNOWN;
+}
+
+int nvmlDeviceGetTotalEnergyConsumption(device_t device, unsigned long long *millijoules) {
+    return card_number(__func__, device, "energy", millijoules);
+}
+
+int nvmlDeviceGetMinorNumber(device_t device, unsigned *minor) { return card_unsigned(__func__, device, "minor", minor); }
+int nvmlDeviceGetNumGpuCores(device_t device, unsigned *cores) { return card_unsigned(__func__, device, "cores", cores); }
+int nvmlDeviceGetComputeMode(device_t device, unsigned *mode) { return card_unsigned(__func__, device, "compute_mode", mode); }
+
+int nvmlDeviceGetMaxClockInfo(device_t device, unsigned type, unsigned *megahertz) {
+    return type == 1 ? card_unsigned(__func__, device, "clock", megahertz) : NOT_SUPPORTED; /* of the multiprocessors */
+}
+
+/* Each field has a result of its own. */
+int nvmlDeviceGetFieldValues(device_t device, int count, field_t *fields) {
+    char key[KEY];
+    int index, error = card_key(__func__, device, "", key);
+    for (index = 0; error == SUCCESS && index < count; index++) {
+        fields[index].type = 1; /* an unsigned integer */
+        fields[index].value = 0;
+        fields[index].result = fields[index].field != 230 ? NOT_SUPPORTED
+            : card_number(__func__, device, "recovery", &fields[index].value);
+    }
+    return error;
 }
 
 static int running(const char *name, device_t device, const char *list, unsigned *count, process_t *processes) {
     char key[KEY], value[VALUE], *rest = value, *word, *end;
     unsigned room = *count;
     int error = card_key(name, device, list, key);
+    if (error == SUCCESS && hidden(device)) error = NO_PERMISSION;
     if (error != SUCCESS) return error;
     *count = 0;
     if (!lookup(key, value)) return SUCCESS;
@@ -271,8 +355,12 @@ int nvmlEventSetFree(event_set_t set) {
 }
 
 int nvmlDeviceRegisterEvents(device_t device, unsigned long long types, event_set_t set) {
+    char key[KEY];
+    int error = card_key(__func__, device, "xid", key);
+    if (error != SUCCESS) return error;
     set->registered[device->index] = types == 8; /* critical Xid errors */
-    return function_error(__func__);
+    set->reported[device->index] = number_or(key, 0); /* what happened before is not recorded */
+    return SUCCESS;
 }
 
 int nvmlEventSetWait_v2(event_set_t set, event_t *event, unsigned milliseconds) {

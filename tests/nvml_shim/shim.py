@@ -11,6 +11,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("nvml_shim.c")
 
+NO_PERMISSION = 4
 DRIVER_NOT_LOADED = 9
 GPU_IS_LOST = 15
 VERSION_MISMATCH = 18
@@ -33,6 +34,8 @@ class Card:
 
     `ecc` counts uncorrectable errors, `remapped` is about rows of memory, `retired` about pages, and `clocks` is a bit mask of
     reasons; see nvml_shim.c. `processes` compute and `graphics` render there: ids separated by commas, each with its bytes of memory after a colon.
+    `power_range` is its least and largest limit, `energy` counts millijoules, `minor` is the number of its device file, `recovery` what
+    the driver wants done with it, and CUDA orders cards by `cores` and `clock` (MHz).
     `mig` states whether it is in MIG mode, None on a card without one; `instances` are its slices by number, None for a free number.
     """
 
@@ -53,6 +56,14 @@ class Card:
     retired: int | None = None
     clocks: int | None = None
     xid: int | None = None
+    recovery: int | None = None
+    minor: int | None = None
+    power_range: str | None = "150000,450000"
+    power_default: int | None = 450_000
+    energy: int | None = None
+    cores: int | None = 16384
+    clock: int | None = 2520
+    compute_mode: int | None = 0
     error: int | None = None
     mig: int | None = None
     instances: tuple[Slice | None, ...] = ()
@@ -96,6 +107,7 @@ class NvmlShim:
     driver: str = "570.86.15"
     generation: int = 1
     hang: bool = False
+    privileged: bool = True
     errors: dict[str, int] = field(default_factory=dict)
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
@@ -124,6 +136,7 @@ class NvmlShim:
             f"count {len(self.cards)}",
             f"generation {self.generation}",
             f"hang {int(self.hang)}",
+            f"privileged {int(self.privileged)}",
         ]
         lines += [f"error.{name} {code}" for name, code in self.errors.items()]
         for index, card in enumerate(self.cards):

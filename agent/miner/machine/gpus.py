@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ import pynvml
 import structlog
 
 from agent.deadline import call_within
-from agent.miner.machine.gpu_health import XidErrors, memory_fault, slowed
+from agent.miner.machine.gpu_health import XidErrors, fault, slowed
 from agent.miner.machine.gpu_health import optional as _optional
 from runners.api import Device
 
@@ -28,6 +29,11 @@ _LOCK_SECONDS: Final = 2.0
 """How long a caller waits for another thread's NVML calls, which take milliseconds unless the driver hangs."""
 
 _REFRESH_SECONDS: Final = 5.0
+
+_RECONNECT_SECONDS: Final = 10.0
+"""The pause after a first new connection that did not bring a card back. It doubles up to `_LONGEST_PAUSE`."""
+
+_LONGEST_PAUSE: Final = 600.0
 
 _log = structlog.get_logger(__name__)
 
@@ -113,6 +119,16 @@ _REMEDIES: Final = {
     ),
 }
 
+_CONNECTION_ERRORS: Final = {
+    pynvml.NVML_ERROR_UNINITIALIZED,
+    pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+    pynvml.NVML_ERROR_GPU_IS_LOST,
+    pynvml.NVML_ERROR_RESET_REQUIRED,
+    pynvml.NVML_ERROR_UNKNOWN,
+}
+"""Errors of a card that last until a new connection, as after a driver was replaced or a card was reset."""
+
 
 class GpuReadings(Protocol):
     """The GPUs on which jobs run, of this machine or of all nodes of a cluster.
@@ -167,7 +183,9 @@ class Gpus:
         self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self._lock = threading.Lock()
         self._connected = False
-        self._xids: XidErrors | None = None
+        self._xids = XidErrors()
+        self._pause = 0.0
+        self._reconnect_at = 0.0
         self.last: tuple[Gpu, ...] = ()
         self.reason: str | None = None
 
@@ -255,9 +273,7 @@ class Gpus:
     def _disconnect(self) -> None:
         if self._connected:
             self._connected = False
-            if self._xids is not None:
-                self._xids.close()
-                self._xids = None
+            self._xids.close()
             # The connection is closed either way.
             with suppress(pynvml.NVMLError):
                 pynvml.nvmlShutdown()
@@ -267,32 +283,44 @@ class Gpus:
             if not self._connected:
                 pynvml.nvmlInit()
                 self._connected = True
+                # It listens while connected, since the driver reports each error once, to programs that listened before.
+                self._xids.listen(pynvml.nvmlDeviceGetCount())
             driver = _text(pynvml.nvmlSystemGetDriverVersion())
             count = pynvml.nvmlDeviceGetCount()
-            # It stays registered while connected, since the driver reports each error once, to those who were listening.
-            self._xids = self._xids or XidErrors(count)
         except pynvml.NVMLError as error:
             self._disconnect()
+            if error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
+                self._xids.forget()
             return (), _remedy(error)
         gpus: list[Gpu] = []
         problems: list[str] = []
+        connected = True
         for index in range(count):
             try:
                 card = _read_card(index, driver, self._xids)
             except pynvml.NVMLError as error:
                 problems.append(f"GPU {index} cannot be used. {_remedy(error)}")
+                connected = connected and error.value not in _CONNECTION_ERRORS
                 continue
             # A card in MIG mode gives its instances instead of itself, since programs can use only those.
             gpus += card
             if not card:
                 problems.append(f"GPU {index} cannot be used. {_NO_INSTANCES}")
-        if problems:
-            # A driver that was replaced needs a new connection.
-            self._disconnect()
+        self._renew(connected=connected)
         visible = tuple(_visible(gpus, self._visible))
         if not visible and not problems:
             problems.append(self._why_none(count))
         return visible, " ".join(problems) or None
+
+    def _renew(self, *, connected: bool) -> None:
+        """Disconnect, so that the next reading connects again, if that may bring a card back: at once, then after growing pauses."""
+        if connected:
+            self._pause = self._reconnect_at = 0.0
+        elif (now := time.monotonic()) >= self._reconnect_at:
+            # Errors of the other cards are lost while nobody listens, so a card that is lost for good must not end each connection.
+            self._disconnect()
+            self._pause = min(2 * self._pause or _RECONNECT_SECONDS, _LONGEST_PAUSE)
+            self._reconnect_at = now + self._pause
 
     def _why_none(self, count: int) -> str:
         if count == 0:
@@ -366,7 +394,7 @@ def _read_gpu(handle: Any, index: int, driver: str, xids: XidErrors) -> Gpu:
         ),
         power=None if milliwatts is None else milliwatts / 1000,
         power_limit=None if limit is None else limit / 1000,
-        fault=xids.fault(uuid) or memory_fault(handle),
+        fault=fault(handle, xids.of(uuid)),
         slowed=slowed(handle),
     )
 

@@ -17,6 +17,7 @@ import pytest
 from nvml_shim.shim import (
     DRIVER_NOT_LOADED,
     GPU_IS_LOST,
+    NO_PERMISSION,
     TWO_CARDS,
     VERSION_MISMATCH,
     NvmlShim,
@@ -34,6 +35,7 @@ import structlog
 from agent.miner.machine import gpus
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 gpus._LOCK_SECONDS = gpus._REFRESH_SECONDS = 0.2
+gpus._RECONNECT_SECONDS = float(sys.argv[1])
 cards = gpus.Gpus()
 for line in sys.stdin:
     match line.strip():
@@ -66,9 +68,9 @@ class Program:
 
 
 @contextmanager
-def watching(environment: Mapping[str, str]) -> Iterator[Program]:
+def watching(environment: Mapping[str, str], reconnect_seconds: float = 600) -> Iterator[Program]:
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", PROGRAM, str(reconnect_seconds)],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -153,17 +155,77 @@ def test_a_faulty_gpu_is_recognised(nvml: NvmlShim, sign: dict[str, Any], fault:
         assert fault in after[1]["fault"]
 
 
-def test_an_xid_error_counts_until_the_connection_ends(nvml: NvmlShim):
-    """An error of a program that follows it does not hide it."""
+@pytest.mark.parametrize("xid", [46, 79, 109, 110, 136, 143, 147, 150, 154])
+def test_an_xid_error_outlives_the_connection(nvml: NvmlShim, xid: int):
+    """An error of a program that follows it does not hide it. Only a driver that was unloaded has reset the card."""
     with watching(nvml.environment) as program:
-        for xid in (79, 31):
-            nvml.change(0, xid=xid)
+        program.ask()
+        for reported in (xid, 31):
+            nvml.change(0, xid=reported)
             (first, _), _ = program.ask()
-            assert first["fault"].startswith("Xid 79")
-        nvml.change(0, xid=0)
+            assert first["fault"].startswith(f"Xid {xid}, ")
         program.ask("close")
         (first, _), _ = program.ask()
+        assert first["fault"].startswith(f"Xid {xid}, ")
+        nvml.errors = {"nvmlDeviceGetCount_v2": DRIVER_NOT_LOADED}
+        nvml.write()
+        program.ask()
+        nvml.errors = {}
+        nvml.write()
+        (first, _), _ = program.ask()
         assert first["fault"] is None
+
+
+@pytest.mark.parametrize("problem", [{"mig": 1}, {"error": NO_PERMISSION}, {"error": GPU_IS_LOST}])
+def test_an_xid_error_is_noticed_while_another_card_has_a_lasting_problem(
+    nvml: NvmlShim, problem: dict[str, int]
+):
+    """The driver reports an error only to programs that listened before it happened."""
+    with watching(nvml.environment) as program:
+        program.ask()
+        nvml.change(0, **problem)
+        for _ in range(3):
+            program.ask()
+        nvml.change(1, xid=79)
+        for _ in range(3):
+            (second,), reason = program.ask()
+            assert second["fault"].startswith("Xid 79, it has fallen off the bus")
+        assert reason.startswith("GPU 0 cannot be used.")
+
+
+@pytest.mark.parametrize(
+    ("action", "fault"),
+    [
+        (0, None),
+        (1, "the driver wants it to be recovered; reset it (nvidia-smi --gpu-reset as root, while the agent"),
+        (2, "the driver wants it to be recovered; restart the machine"),
+        (4, "the driver wants it to be recovered; it works with less than its full capacity; reset it"),
+        (6, "the driver wants it to be recovered; reset it through the PCI bus"),
+        (99, "the driver wants it to be recovered; see `nvidia-smi -q`"),
+    ],
+)
+def test_what_the_driver_wants_done_with_a_card_is_its_fault(nvml: NvmlShim, action: int, fault: str | None):
+    """As also after an error that happened before the agent started."""
+    nvml.change(0, recovery=action, xid=154)
+    with watching(nvml.environment) as program:
+        (first, second), _ = program.ask()
+    assert second["fault"] is None
+    assert first["fault"] == fault if fault is None else first["fault"].startswith(fault)
+
+
+def test_the_remedy_of_an_xid_error_is_what_the_driver_wants(nvml: NvmlShim):
+    """A changed action that is none again is no fault."""
+    with watching(nvml.environment) as program:
+        program.ask()
+        nvml.change(0, xid=154, recovery=2)
+        (first, _), _ = program.ask()
+        assert first["fault"] == "Xid 154, the driver wants it to be recovered; restart the machine"
+        nvml.change(0, recovery=0)
+        (first, _), _ = program.ask()
+        assert first["fault"] is None
+        nvml.change(0, xid=79, recovery=2)
+        (first, _), _ = program.ask()
+        assert first["fault"] == "Xid 79, it has fallen off the bus; restart the machine"
 
 
 @pytest.mark.parametrize(
@@ -190,6 +252,18 @@ def test_a_lost_gpu_leaves_the_other_usable_and_returns(nvml: NvmlShim):
     )
     assert len(back) == 2
     assert no_reason is None
+
+
+def test_a_card_that_was_lost_for_long_returns_after_a_pause(nvml: NvmlShim):
+    nvml.change(1, error=GPU_IS_LOST)
+    with watching(nvml.environment, reconnect_seconds=0.01) as program:
+        for _ in range(5):
+            gpus, _ = program.ask()
+            assert len(gpus) == 1
+        nvml.change(1, error=None)
+        while len(gpus) == 1:  # limited by the test's timeout
+            gpus, reason = program.ask()
+    assert reason is None
 
 
 @pytest.mark.parametrize(
