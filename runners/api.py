@@ -246,6 +246,8 @@ class Device:
     """NVIDIA's, such as "8.9"; None on a CPU."""
     others: tuple[str, ...] = ()
     """The UUIDs of further cards of the same size that an engine uses together with this one."""
+    by_index: bool = True
+    """False for a slice of a card (MIG) that engines which look cards up by NVML's index mistake for another card."""
 
     @property
     def words(self) -> str:
@@ -425,6 +427,8 @@ class Runner(ABC, Generic[RequestT]):
     version: ClassVar[str]
     concurrent: ClassVar[bool] = False
     """Whether up to `Probe.concurrency` threads call `run` at the same time. `load` and `close` are called only while no run is active."""
+    engines_by_index: ClassVar[frozenset[str]] = frozenset()
+    """Engines that look their card up by NVML's index; see `Device.by_index`."""
     sandboxed: ClassVar[bool] = False
     """Whether only programs in `runners.sandbox` read the client's files."""
 

@@ -91,6 +91,7 @@ class LLMRunner(Runner[InferenceRequest]):
     name = "llm"
     version = "0.2.0"
     concurrent = True
+    engines_by_index = frozenset({"vllm"})
 
     _engine: LanguageEngine | None = None
 

@@ -21,7 +21,7 @@ import runners.host
 from agent.core.errors import AgentError
 from agent.miner.engines.catalogue import InstallableEngine, Variant
 from agent.miner.engines.environments import EngineDirectory, EngineEnvironment
-from runners.api import Model, Probe, Runner, TimedOut, Tools
+from runners.api import Device, Model, Probe, Runner, TimedOut, Tools
 
 HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners.host")
 """With `-P`, so that a module in the current directory cannot replace one of an engine."""
@@ -80,6 +80,14 @@ class Interpreters:
             return self.serving(service)
         runner = self._runners.get(service)
         return self.serving(service, model.engines if runner is None else runner.engines(model))
+
+    def suits(self, service: str, model: Model | None, interpreter: Interpreter, device: Device) -> bool:
+        """Return whether the engine that an interpreter has for a model can use a device."""
+        runner = self._runners.get(service)
+        if device.by_index or runner is None or model is None:
+            return True
+        engine = next((name for name in runner.engines(model) if name in interpreter.engines), None)
+        return engine not in runner.engines_by_index
 
     def serving(self, service: str, engines: Sequence[str] = ()) -> Interpreter:
         """Return the interpreter for a job that one of these engines can do, best first."""

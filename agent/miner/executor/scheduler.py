@@ -93,10 +93,11 @@ class ModelScheduler:
         """
         interpreter = self._interpreters.for_job(service, model, parameters or {})
         rules = self._devices.rules(self._devices.of(service))
+        suitable = self._suitable(service, model, interpreter)
         with self._placements.waiting(service, model.name if model is not None else None) as waiting:
             while True:
                 change = self._change
-                devices = self._unpaused(service)
+                devices = [device for device in suitable if card_key(device) not in self.paused]
                 if not devices:
                     await self._wait(waiting, "All devices for it are paused.", change)
                     continue
@@ -128,6 +129,17 @@ class ModelScheduler:
                         if lacks_main_memory:
                             await self._pool.close_idle(0)
                         await self._wait(waiting, reason, change)
+
+    def _suitable(self, service: str, model: Model | None, interpreter: Interpreter) -> list[Device]:
+        """Return the devices that the engine for a job can use. Raises `Retry` without one."""
+        suitable = [
+            device
+            for device in self._devices.of(service)
+            if self._interpreters.suits(service, model, interpreter, device)
+        ]
+        if not suitable:
+            raise Retry("The model's engine can use none of the GPUs here.", code=FailureCode.GPU_UNAVAILABLE)
+        return suitable
 
     def leave(self, loaded: LoadedModel) -> None:
         """End a run's use. A model that is still being loaded for no other run is discarded."""
@@ -189,9 +201,6 @@ class ModelScheduler:
                 if obstructed is not None:
                     by_service.setdefault(service, {}).setdefault(name, obstructed)
         return by_service
-
-    def _unpaused(self, service: str) -> tuple[Device, ...]:
-        return tuple(device for device in self._devices.of(service) if card_key(device) not in self.paused)
 
     async def tend(self) -> None:
         """Until cancelled, unload models that have been idle for long or whose memory another program needs."""

@@ -260,11 +260,21 @@ class Machine:
         for (service, runner), probed in zip(self._runners.items(), results, strict=True):
             probe = probed.probe
             lacks = self._lacks(runner.definition.requirements, gpus, memory, free)
+            mistaken = _mistaken(runner, probed, gpus)
+            if (
+                mistaken
+                and not any(gpu.by_index for gpu in gpus)
+                and all(
+                    interpreter.engines[:1] and interpreter.engines[0] in runner.engines_by_index
+                    for interpreter in probed.interpreters
+                )
+            ):
+                lacks = (*lacks, *mistaken)
             missing = suggestions(engines, environments, service, cuda=bool(gpus))
             # A runner that works is still not offered on a machine that is too small for it: its jobs would fail one after the other.
             if probe.available and not lacks:
                 services[service] = self._offer(runner, probed, scores, devices, sandbox)
-                hints[service] = (*probe.reasons, *missing)
+                hints[service] = (*probe.reasons, *mistaken, *missing)
             else:
                 reasons = (*lacks, *(() if probe.available else (*probe.reasons, *missing)))
                 unavailable[service] = reasons or (
@@ -352,6 +362,18 @@ class Machine:
         )
 
 
+def _mistaken(runner: type[Runner[Any]], probed: Probed, gpus: Sequence[Gpu]) -> tuple[str, ...]:
+    """Return which slices of cards an engine of a service cannot use, as a sentence for each engine."""
+    numbers = ", ".join(gpu.number for gpu in gpus if not gpu.by_index)
+    engines = {engine for interpreter in probed.interpreters for engine in interpreter.engines}
+    return tuple(
+        f"{engine} cannot use the MIG instances {numbers}: it would take them for other cards. "
+        "Its models run on instances whose number is that of a card of the same model."
+        for engine in sorted(engines & runner.engines_by_index)
+        if numbers
+    )
+
+
 def price(miner: MinerSettings, service: str, suggested: str) -> str:
     """Return the price of a unit: the owner's, else the suggested one."""
     owners = miner.prices.get(service, miner.default_price)
@@ -384,6 +406,7 @@ def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:
             threads=threads,
             memory=gpu.memory_total,
             compute_capability=gpu.compute_capability,
+            by_index=gpu.by_index,
         )
         for gpu in gpus
     )

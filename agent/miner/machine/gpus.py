@@ -46,7 +46,7 @@ class Gpu:
     driver enforces in watts. `index` is NVML's, in the order of the PCI bus, and `slice` that of the instance on its card, whose
     temperature, power and faults are the whole card's. Values that a GPU does not report are None.
     `fault` is what makes its results doubtful, and the remedy; `slowed` means that the hardware protects it from heat or from a
-    weak power supply.
+    weak power supply. `by_index` is False for an instance whose number on its card is no number of a card of the same model.
     """
 
     uuid: str
@@ -63,6 +63,7 @@ class Gpu:
     fault: str | None = None
     slowed: bool = False
     slice: int | None = None
+    by_index: bool = True
 
     @property
     def number(self) -> str:
@@ -343,15 +344,23 @@ def _text(value: str | bytes) -> str:
 def _read_card(index: int, driver: str, xids: XidErrors) -> list[Gpu]:
     """Return the card, or its instances if it is in MIG mode. Raises `NVMLError`."""
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    card = _read_gpu(handle, index, driver, xids)
     mode = _optional(lambda: pynvml.nvmlDeviceGetMigMode(handle))
     # A driver that does not know the question has no such mode.
     if mode is None or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
-        return [card]
-    # The numbers may have gaps, as instances are created and destroyed one by one.
-    numbers = range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle))
-    instances = (_optional(partial(_read_slice, handle, card, number)) for number in numbers)
-    return [instance for instance in instances if instance is not None]
+        return [_read_gpu(handle, index, driver, xids, _memory(handle))]
+    # Only an administrator may read the memory of a card in this mode; the instances' own is needed anyway.
+    card = _read_gpu(handle, index, driver, xids, (0, 0))
+    instances: list[Gpu] = []
+    failure: Any = None
+    for number in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        try:
+            instances.append(_read_slice(handle, card, number))
+        except pynvml.NVMLError as error:
+            # The numbers may have gaps, as instances are created and destroyed one by one.
+            failure = failure if error.value == pynvml.NVML_ERROR_NOT_FOUND else error
+    if failure is not None and not instances:
+        raise failure
+    return instances
 
 
 def _read_slice(handle: Any, card: Gpu, number: int) -> Gpu:
@@ -366,7 +375,12 @@ def _read_slice(handle: Any, card: Gpu, number: int) -> Gpu:
         memory_free=free,
         utilization=None,  # the driver reports it for the whole card only
         slice=number,
+        by_index=_optional(lambda: _card_name(number)) == card.name,
     )
+
+
+def _card_name(index: int) -> str:
+    return _text(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(index)))
 
 
 def _handle(gpu: Gpu) -> Any:
@@ -374,8 +388,8 @@ def _handle(gpu: Gpu) -> Any:
     return card if gpu.slice is None else pynvml.nvmlDeviceGetMigDeviceHandleByIndex(card, gpu.slice)
 
 
-def _read_gpu(handle: Any, index: int, driver: str, xids: XidErrors) -> Gpu:
-    total, free = _memory(handle)
+def _read_gpu(handle: Any, index: int, driver: str, xids: XidErrors, memory: tuple[int, int]) -> Gpu:
+    total, free = memory
     capability = _optional(lambda: pynvml.nvmlDeviceGetCudaComputeCapability(handle))
     milliwatts = _optional(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
     limit = _optional(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle))

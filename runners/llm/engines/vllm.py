@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from runners.api import Device, Model
+from runners.api import Device, FailureCode, Model, Retry
 from runners.engine_server import SOCKET, EngineServer, Stream, socket_directory
 from runners.llm.engines import openai
 from runners.llm.engines.base import (
@@ -42,7 +42,14 @@ CPU_CACHE = 2
 
 
 def start_vllm(interpreter: str, model: Model, device: Device, vram: int | None) -> EngineServer:
-    """Start a server with the interpreter of vLLM's environment. Raises as `EngineServer.start`."""
+    """Start a server with the interpreter of vLLM's environment. Raises as `EngineServer.start`, and `Retry`: GPU_UNAVAILABLE."""
+    # vLLM 0.33 takes an instance's number within its card for the number of a card, and reads that one's capability.
+    if not device.by_index:
+        raise Retry(
+            f"vLLM cannot use this slice of a card (MIG, {device.uuid}): it would take it for another card. "
+            "Use llama.cpp there, or a slice whose number is that of a card of the same model.",
+            code=FailureCode.GPU_UNAVAILABLE,
+        )
     directory = socket_directory()
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     if device.kind == "cpu":

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from agent.miner.machine.gpus import Gpu
 from agent.miner.settings import MinerSettings
 from miner_support.daemons import HOST
 from miner_support.runner import BatchRunner, ScriptedRunner
-from runners.api import Device, Model, Retry, Tools
+from runners.api import Device, FailureCode, Model, Retry, Tools
 from runners.host.protocol import Run
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +51,8 @@ class Rig:
     others: list[int] = field(default_factory=list)
     main: int = 350 * MEBIBYTE
     others_main: int = 0
+    mistaken: frozenset[int] = frozenset()
+    interpreters: Interpreters = field(default_factory=lambda: Interpreters(Interpreter(HOST)))
 
     def __post_init__(self) -> None:
         self.others = self.others or [0] * self.cards
@@ -59,7 +61,14 @@ class Rig:
     @property
     def devices(self) -> tuple[Device, ...]:
         return tuple(
-            Device("cuda", "card", f"GPU-{number}", memory=24 * GIBIBYTE) for number in range(self.cards)
+            Device(
+                "cuda",
+                "card",
+                f"GPU-{number}",
+                memory=24 * GIBIBYTE,
+                by_index=number not in self.mistaken,
+            )
+            for number in range(self.cards)
         )
 
     def used(self, number: int) -> int:
@@ -173,7 +182,7 @@ async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterato
         Tools(),
         MinerSettings(**{"placement_wait_seconds": 0.5, **settings}),
         rig.directory,
-        interpreters=Interpreters(Interpreter(HOST)),
+        interpreters=rig.interpreters,
     )
     try:
         yield subject
@@ -252,6 +261,34 @@ async def test_two_jobs_run_on_two_gpus(rig: Rig) -> None:
         assert {child["device"] for child in subject.status()} == {"GPU-0", "GPU-1"}
         gate.touch()
         await asyncio.gather(*runs)
+
+
+class IndexingRunner(ScriptedRunner):
+    """A runner with an engine that looks its card up by NVML's index."""
+
+    engines_by_index = frozenset({"indexing"})
+
+
+async def test_a_model_is_loaded_only_where_its_engine_finds_the_right_card(rig: Rig) -> None:
+    """The first device is a slice that the engine mistakes for another card. A model of another engine uses it."""
+    rig.cards, rig.others, rig.mistaken = 2, [0, 0], frozenset({0})
+    interpreter = Interpreter(HOST, engines=("indexing", "other"))
+    rig.interpreters = Interpreters(
+        Interpreter(HOST), {"scripted": (interpreter,)}, {"scripted": IndexingRunner}
+    )
+    middle, small = (
+        replace(rig.model(name, size), engines=(engine,))
+        for name, size, engine in (("middle", 10, "indexing"), ("small", 6, "other"))
+    )
+    async with executor(rig) as subject:
+        await do(subject, rig, middle)
+        await do(subject, rig, small)
+        assert (rig.used(0), rig.used(1)) == (6 * GIBIBYTE, 10 * GIBIBYTE)
+    rig.mistaken = frozenset({0, 1})
+    async with executor(rig) as subject:
+        with pytest.raises(Retry, match="can use none of the GPUs") as refused:
+            await do(subject, rig, middle)
+        assert refused.value.code == FailureCode.GPU_UNAVAILABLE
 
 
 async def test_a_job_runs_on_as_many_gpus_as_it_asks_for(rig: Rig) -> None:

@@ -265,6 +265,32 @@ def test_slices_of_a_gpu_are_devices_that_no_engine_uses_together(tmp_path: Path
     )
 
 
+@pytest.mark.parametrize(
+    ("engines", "by_index", "offered"),
+    [
+        (["vllm", "transformers"], (True, False), True),
+        (["vllm", "transformers"], (False, False), False),
+        (["llama.cpp", "vllm"], (False, False), True),
+        (["llama.cpp"], (False, False), True),
+    ],
+)
+def test_slices_that_an_engine_mistakes_for_other_cards_are_named(
+    tmp_path: Path, engines: list[str], by_index: tuple[bool, bool], offered: bool
+):
+    """Without a slice that its only engine can use, the service is unavailable with the same words."""
+    slices = [
+        replace(CARD, uuid=f"MIG-{number}", slice=number, by_index=usable)
+        for number, usable in enumerate(by_index)
+    ]
+    language = runner(features={"engines": engines})
+    language.engines_by_index = frozenset({"vllm"})
+    found = probe(tmp_path, *slices, example_service=language)
+    assert ("example_service" in found.services) == offered
+    words = " ".join(found.hints["example_service"] if offered else found.unavailable["example_service"])
+    mistaken = ", ".join(f"0:{number}" for number, usable in enumerate(by_index) if not usable)
+    assert ("vllm" in engines) == (f"vllm cannot use the MIG instances {mistaken}: it would" in words)
+
+
 def test_runners_get_the_programs_and_limits_of_the_settings(tmp_path: Path):
     chosen = tools(Settings(models_dir=tmp_path, runners={"ffmpeg": "/opt/ffmpeg", "max_memory": "2Gi"}))
     assert (chosen.ffmpeg, chosen.max_memory, chosen.models_dir) == ("/opt/ffmpeg", 2 * GIB, tmp_path)

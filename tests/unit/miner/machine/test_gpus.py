@@ -102,6 +102,7 @@ def test_all_values_of_a_gpu_are_read(nvml: NvmlShim):
         "fault": None,
         "slowed": False,
         "slice": None,
+        "by_index": True,
     }
 
 
@@ -404,6 +405,34 @@ def test_the_memory_of_processes_is_that_of_their_mig_instance(sliced: NvmlShim)
         assert program.processes() == {
             SLICES[0].uuid: {}, SLICES[2].uuid: {"12": 3 * GIB}, TWO_CARDS[1].uuid: {},
         }  # fmt: skip
+
+
+def test_an_ordinary_user_gets_the_mig_instances_too(sliced: NvmlShim):
+    """The driver refuses the memory of their card to all but administrators."""
+    sliced.privileged = False
+    sliced.change(0, temperature=71)
+    with watching(sliced.environment) as program:
+        gpus, reason = program.ask()
+        assert reason is None
+        assert [gpu["uuid"] for gpu in gpus] == [SLICES[0].uuid, SLICES[2].uuid, TWO_CARDS[1].uuid]
+        assert [gpu["memory_free"] for gpu in gpus[:2]] == [4 * GIB, 10 * GIB]
+        assert gpus[0]["temperature"] == 71
+        sliced.errors = {"nvmlDeviceGetMigDeviceHandleByIndex": NO_PERMISSION}
+        sliced.write()
+        gpus, reason = program.ask()
+    assert [gpu["uuid"] for gpu in gpus] == [TWO_CARDS[1].uuid]
+    assert reason.startswith("GPU 0 cannot be used. This user may not use the NVIDIA devices.")
+
+
+def test_an_instance_is_marked_whose_number_is_that_of_no_card_like_its_own(sliced: NvmlShim):
+    """VLLM looks up the card whose number is that of the instance: another one, or none."""
+    sliced.change(0, instances=(SLICES[0], Slice("MIG-55555555-cccc-5ccc-8ccc-000000000003"), SLICES[2]))
+    with watching(sliced.environment) as program:
+        gpus, _ = program.ask()
+        assert [gpu["by_index"] for gpu in gpus] == [True, True, False, True]
+        sliced.change(1, name="NVIDIA T4")
+        gpus, _ = program.ask()
+        assert [gpu["by_index"] for gpu in gpus] == [True, False, False, True]
 
 
 @pytest.mark.parametrize(

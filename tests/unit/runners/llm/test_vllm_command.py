@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runners.api import Device, Model
+from runners.api import Device, FailureCode, Model, Retry
 from runners.engine_server import EngineServer
 from runners.llm.engines import vllm
 
@@ -75,3 +75,11 @@ def test_an_entrys_options_become_arguments(command: Any) -> None:
     arguments = command(device, None, context=8192, tool_parser="hermes")
     assert (arguments["--max-model-len"], arguments["--tool-call-parser"]) == ("8192", "hermes")
     assert arguments["--gpu-memory-utilization"] == "0.900"
+
+
+def test_a_slice_that_vllm_mistakes_for_another_card_is_refused_in_words(command: Any) -> None:
+    """It would read the capability of the card whose number the slice has on its own card, or find none."""
+    part = Device("cuda", "A100 MIG 1g.5gb", "MIG-0", memory=5 * GIBIBYTE, by_index=False)
+    with pytest.raises(Retry, match="cannot use this slice of a card") as refused:
+        command(part, None)
+    assert refused.value.code == FailureCode.GPU_UNAVAILABLE
