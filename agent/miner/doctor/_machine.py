@@ -121,6 +121,9 @@ def gpus(cards: Cards) -> list[Diagnostic]:
     diagnostics += [
         found("gpu_slowed", card=f"GPU {gpu.number} ({gpu.name})") for gpu in cards.gpus if gpu.slowed
     ]
+    diagnostics += [
+        found("gpu_exclusive", card=f"GPU {gpu.number} ({gpu.name})") for gpu in cards.gpus if gpu.exclusive
+    ]
     if cards.gpus:
         diagnostics += _driver(cards.gpus[0].driver)
     return diagnostics

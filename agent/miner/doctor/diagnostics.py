@@ -115,6 +115,11 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
         "{card} is slowed down by its hardware, which protects it from heat or from a weak power supply.",
         "Check the card's fans and dust, the air flow, and its power cables.",
     ),
+    "gpu_exclusive": DiagnosticKind(
+        "warning",
+        "{card} is in the compute mode EXCLUSIVE_PROCESS: one process at a time can use it, and a second one fails with 'busy or unavailable'.",
+        "Run `nvidia-smi -c DEFAULT` as root, so that other models and services can use the card too.",
+    ),
     "driver_old": DiagnosticKind(
         "warning",
         "NVIDIA's driver {driver} is too old for CUDA {version}, so the engines fall back to the CPU or fail.",

@@ -55,6 +55,9 @@ _RECOVERIES: Final = {
 }
 """What to do for each recovery action (NVML_GPU_RECOVERY_ACTION_*); 0 is none."""
 
+_PORTABLE: Final = ("Laptop", "Max-Q")
+"""Words in the names of cards that are built into laptops."""
+
 _T = TypeVar("_T")
 
 
@@ -109,9 +112,13 @@ def _memory_fault(handle: Any) -> str | None:
     return None
 
 
-def slowed(handle: Any) -> bool:
-    """Return whether the hardware slows the card down to protect it from heat or from a weak power supply."""
-    return bool((optional(lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)) or 0) & SLOWED)
+def slowed(handle: Any, name: str) -> bool:
+    """Return whether the hardware slows the card of this name down to protect it from heat or from a weak power supply."""
+    reasons = optional(lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)) or 0
+    # A laptop brakes its card in normal use, whenever card and processor together want more than charger and battery give.
+    if any(word in name for word in _PORTABLE):
+        reasons &= ~pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown
+    return bool(reasons & SLOWED)
 
 
 class XidErrors:

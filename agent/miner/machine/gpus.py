@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,6 +47,7 @@ class Gpu:
     temperature, power and faults are the whole card's. Values that a GPU does not report are None.
     `fault` is what makes its results doubtful, and the remedy; `slowed` means that the hardware protects it from heat or from a
     weak power supply. `by_index` is False for an instance whose number on its card is no number of a card of the same model.
+    An `exclusive` GPU lets one process at a time compute.
     """
 
     uuid: str
@@ -64,6 +65,7 @@ class Gpu:
     slowed: bool = False
     slice: int | None = None
     by_index: bool = True
+    exclusive: bool = False
 
     @property
     def number(self) -> str:
@@ -97,6 +99,10 @@ _SLICE: Final = "MIG-"
 _NO_INSTANCES: Final = (
     "It is in MIG mode without an instance. Create some (as root: nvidia-smi mig -cgi PROFILES -C), "
     "or turn the mode off (nvidia-smi -mig 0)."
+)
+
+_PROHIBITED: Final = (
+    "its compute mode is PROHIBITED, so that no program can compute on it; as root, run nvidia-smi -c DEFAULT"
 )
 
 _NO_ANSWER: Final = "The NVIDIA driver does not respond. If this lasts, restart the machine."
@@ -174,7 +180,7 @@ class Gpus:
     Of a card in MIG mode, each instance is a GPU, and the card itself is none.
 
     `CUDA_VISIBLE_DEVICES` is interpreted as CUDA does: UUIDs, prefixes of UUIDs or indices, ignoring all entries after the
-    first one that names no GPU; the index of a card in MIG mode is its first instance. `reason` states why GPUs are missing or unusable, None without a problem; `last` are the
+    first one that names no GPU. The indices count the fastest card first, unless `CUDA_DEVICE_ORDER` is PCI_BUS_ID; the index of a card in MIG mode is its first instance. `reason` states why GPUs are missing or unusable, None without a problem; `last` are the
     GPUs as of the last reading.
     """
 
@@ -182,6 +188,7 @@ class Gpus:
         self._ours = ours
         # The variable belongs to CUDA and must mean here what it means to the engines.
         self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        self._by_bus = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
         self._lock = threading.Lock()
         self._connected = False
         self._xids = XidErrors()
@@ -307,8 +314,9 @@ class Gpus:
             gpus += card
             if not card:
                 problems.append(f"GPU {index} cannot be used. {_NO_INSTANCES}")
+        order = range(count) if self._visible is None or self._by_bus else _fastest_first(count)
         self._renew(connected=connected)
-        visible = tuple(_visible(gpus, self._visible))
+        visible = tuple(_visible(gpus, self._visible, order))
         if not visible and not problems:
             problems.append(self._why_none(count))
         return visible, " ".join(problems) or None
@@ -393,11 +401,12 @@ def _read_gpu(handle: Any, index: int, driver: str, xids: XidErrors, memory: tup
     capability = _optional(lambda: pynvml.nvmlDeviceGetCudaComputeCapability(handle))
     milliwatts = _optional(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
     limit = _optional(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle))
-    uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
+    uuid, name = _text(pynvml.nvmlDeviceGetUUID(handle)), _text(pynvml.nvmlDeviceGetName(handle))
+    mode = _optional(lambda: pynvml.nvmlDeviceGetComputeMode(handle))
     return Gpu(
         uuid=uuid,
         index=index,
-        name=_text(pynvml.nvmlDeviceGetName(handle)),
+        name=name,
         memory_total=total,
         memory_free=free,
         compute_capability=None if capability is None else f"{capability[0]}.{capability[1]}",
@@ -408,8 +417,10 @@ def _read_gpu(handle: Any, index: int, driver: str, xids: XidErrors, memory: tup
         ),
         power=None if milliwatts is None else milliwatts / 1000,
         power_limit=None if limit is None else limit / 1000,
-        fault=fault(handle, xids.of(uuid)),
-        slowed=slowed(handle),
+        fault=fault(handle, xids.of(uuid))
+        or (_PROHIBITED if mode == pynvml.NVML_COMPUTEMODE_PROHIBITED else None),
+        slowed=slowed(handle, name),
+        exclusive=mode == pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS,
     )
 
 
@@ -447,21 +458,37 @@ def _memory(handle: Any) -> tuple[int, int]:
     return int(info.total), int(info.free)
 
 
-def _visible(gpus: list[Gpu], names: str | None) -> Iterator[Gpu]:
+def _fastest_first(count: int) -> Sequence[int]:
+    """Return the cards' indices in CUDA's usual order; in that of the bus if a driver does not report how fast they are."""
+    speeds = [_optional(partial(_speed, index)) for index in range(count)]
+    if None in speeds:
+        return range(count)
+    # CUDA's own measure is not documented; cards of one model are in the order of the bus.
+    return sorted(range(count), key=lambda index: -(speeds[index] or 0))
+
+
+def _speed(index: int) -> int:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    clock = pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM)
+    return int(pynvml.nvmlDeviceGetNumGpuCores(handle) * clock)
+
+
+def _visible(gpus: list[Gpu], names: str | None, order: Sequence[int]) -> Iterator[Gpu]:
     if names is None:
         yield from gpus
         return
     uuids: set[str] = set()
     for name in (part.strip() for part in names.split(",")):
-        gpu = _find(gpus, name)
+        gpu = _find(gpus, name, order)
         if gpu is None or gpu.uuid in uuids:
             return
         uuids.add(gpu.uuid)
         yield gpu
 
 
-def _find(gpus: list[Gpu], name: str) -> Gpu | None:
+def _find(gpus: list[Gpu], name: str, order: Sequence[int]) -> Gpu | None:
     if name.isdecimal():
-        return next((gpu for gpu in gpus if gpu.index == int(name)), None)
+        index = order[int(name)] if int(name) < len(order) else None
+        return next((gpu for gpu in gpus if gpu.index == index), None)
     matches = [gpu for gpu in gpus if name.startswith(("GPU-", _SLICE)) and gpu.uuid.startswith(name)]
     return matches[0] if len(matches) == 1 else None

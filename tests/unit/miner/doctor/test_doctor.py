@@ -6,6 +6,7 @@ import sqlite3
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -206,6 +207,14 @@ def test_the_driver_must_support_the_cuda_version_of_the_engines(
     monkeypatch.setattr(_machine, "torch_build", lambda: _machine.TorchBuild("2.9", cuda))
     kinds = {diagnostic.id for diagnostic in _machine._driver(driver)}
     assert kinds == ({"driver_old"} if old else set())
+
+
+def test_a_card_that_one_process_at_a_time_can_use_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_machine, "torch_build", lambda: None)
+    monkeypatch.setattr(_machine, "_installed", lambda _path: [])
+    for exclusive in (False, True):
+        diagnostics = _machine.gpus(Cards((replace(CARD, exclusive=exclusive),), None))
+        assert ("gpu_exclusive" in {diagnostic.id for diagnostic in diagnostics}) == exclusive
 
 
 def test_the_build_of_torch_is_read_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -103,6 +103,7 @@ def test_all_values_of_a_gpu_are_read(nvml: NvmlShim):
         "slowed": False,
         "slice": None,
         "by_index": True,
+        "exclusive": False,
     }
 
 
@@ -238,6 +239,49 @@ def test_only_slowing_by_the_hardware_counts(nvml: NvmlShim, reasons: int, slowe
     with watching(nvml.environment) as program:
         (first, second), _ = program.ask()
     assert (first["slowed"], second["slowed"]) == (slowed, False)
+
+
+@pytest.mark.parametrize(
+    "name", ["NVIDIA GeForce RTX 4070 Laptop GPU", "NVIDIA GeForce RTX 2080 with Max-Q Design"]
+)
+def test_a_laptop_that_brakes_its_card_is_in_normal_use(nvml: NvmlShim, name: str):
+    """Its charger and battery give less than card and processor together could take. Heat still counts."""
+    nvml.change(0, name=name, clocks=128)
+    nvml.change(1, name=name, clocks=128 | 64)
+    with watching(nvml.environment) as program:
+        gpus, _ = program.ask()
+    assert [gpu["slowed"] for gpu in gpus] == [False, True]
+
+
+def test_the_compute_mode_of_a_card_is_read(nvml: NvmlShim):
+    nvml.change(0, compute_mode=3)
+    nvml.change(1, compute_mode=2)
+    with watching(nvml.environment) as program:
+        (first, second), reason = program.ask()
+    assert (first["exclusive"], first["fault"], reason) == (True, None, None)
+    assert (second["exclusive"], second["fault"].split(",")[0]) == (False, "its compute mode is PROHIBITED")
+
+
+@pytest.mark.parametrize(
+    ("order", "cores", "indices"),
+    [
+        (None, (3584, 16384), [1]),
+        ("FASTEST_FIRST", (3584, 16384), [1]),
+        ("PCI_BUS_ID", (3584, 16384), [0]),
+        (None, (16384, 16384), [0]),
+        (None, (3584, None), [0]),  # a driver that does not report it
+    ],
+)
+def test_numbers_in_cuda_visible_devices_count_the_fastest_card_first(
+    nvml: NvmlShim, order: str | None, cores: tuple[int | None, int | None], indices: list[int]
+):
+    for index, count in enumerate(cores):
+        nvml.change(index, cores=count)
+    variables = {"CUDA_VISIBLE_DEVICES": "0"} | ({} if order is None else {"CUDA_DEVICE_ORDER": order})
+    environment = {name: value for name, value in nvml.environment.items() if name != "CUDA_DEVICE_ORDER"}
+    with watching(environment | variables) as program:
+        gpus, _ = program.ask()
+    assert [gpu["index"] for gpu in gpus] == indices
 
 
 def test_a_lost_gpu_leaves_the_other_usable_and_returns(nvml: NvmlShim):
