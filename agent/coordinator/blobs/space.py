@@ -6,9 +6,9 @@ belong to. For resumable uploads of a known length and for direct uploads, the r
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,19 +28,39 @@ class Space:
         self._database = database
         self._reserve = reserve
         self._lock = threading.Lock()
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, dict[asyncio.Event, int]] = {}
 
     def held(self, owner: str) -> int:
         """Return the bytes that are reserved for the owner's uploads in progress."""
-        return self._held[owner]
+        with self._lock:
+            return sum(self._held.get(owner, {}).values())
 
-    def hold(self, owners: Iterable[str], size: int) -> None:
-        """Reserve `size` more bytes for each owner, or release reserved ones (a negative `size`)."""
+    def hold(self, upload: asyncio.Event, owners: Iterable[str], size: int) -> None:
+        """Reserve `size` more bytes of each owner for an upload, or release reserved ones (a negative `size`).
+
+        `upload` is set whenever another upload of one of the owners ends.
+        """
         with self._lock:
             for owner in owners:
-                self._held[owner] += size
-                if self._held[owner] <= 0:
-                    del self._held[owner]
+                uploads = self._held.setdefault(owner, {})
+                uploads[upload] = uploads.get(upload, 0) + size
+
+    def end(self, upload: asyncio.Event, owners: Iterable[str]) -> None:
+        """Release all bytes that are reserved for an upload. Call it in the event loop."""
+        with self._lock:
+            for owner in owners:
+                uploads = self._held.get(owner, {})
+                uploads.pop(upload, None)
+                for other in uploads:
+                    other.set()
+                if not uploads:
+                    self._held.pop(owner, None)
+
+    def is_first_of_several(self, upload: asyncio.Event, owners: Iterable[str]) -> bool:
+        """Return whether an owner has several uploads in progress, of which this one reserved first."""
+        with self._lock:
+            in_order = [list(self._held.get(owner, {})) for owner in owners]
+        return any(len(uploads) > 1 and uploads[0] is upload for uploads in in_order)
 
     def check_disk(self, size: int) -> None:
         """Raise `InsufficientStorage` if `size` more bytes would use the reserve of the artifacts' disk."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -20,6 +20,8 @@ from agent.core.errors import InsufficientStorage, PayloadTooLarge
 
 RESERVED_AHEAD: Final = 4 * 2**20
 """Bytes reserved at a time for a body of unknown length, if the quota has that many left."""
+OTHERS_SECONDS: Final = 60.0
+"""How long the first of several uploads that do not fit together waits for another one to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,8 @@ def reserved_by(connection: Connection, owner: str) -> int:
 class Reservation:
     """Space reserved for one body before its bytes arrive. Use `reserving`.
 
-    A body of known length is reserved whole at once, one of unknown length some megabytes ahead of the received bytes.
+    A body of known length is reserved whole at once, one of unknown length some megabytes ahead of the received bytes. Of several
+    that do not fit together, the one that reserved first waits for the others, which are refused as soon as they need more.
     """
 
     def __init__(self, context: Context, budgets: Sequence[Budget]) -> None:
@@ -112,6 +115,7 @@ class Reservation:
         self._budgets = budgets
         self._owners = [budget.owner for budget in budgets]
         self._lock = threading.Lock()
+        self._another_ended = asyncio.Event()
         self._reserved = 0
         self._arrived = 0
         self._recorded = 0
@@ -127,7 +131,24 @@ class Reservation:
             try:
                 await self._grow(max(size, self._reserved + RESERVED_AHEAD))
             except (PayloadTooLarge, InsufficientStorage):
-                await self._grow(size)
+                await self._grow_in_turn(size)
+
+    async def _grow_in_turn(self, size: int) -> None:
+        space = self._context.files.space
+        while True:
+            # Cleared before the attempt: a body that ends during it must not be missed.
+            self._another_ended.clear()
+            try:
+                return await self._grow(size)
+            except (PayloadTooLarge, InsufficientStorage):
+                # If each were refused because of what the others hold, none would be stored. Only the first waits, so that no two
+                # wait for each other.
+                if space.is_first_of_several(self._another_ended, self._owners):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(OTHERS_SECONDS):
+                            await self._another_ended.wait()
+                if not self._another_ended.is_set():
+                    raise
 
     async def reserve(self, size: int) -> None:
         """Reserve a whole body of known length. Raises as `cover` does."""
@@ -148,23 +169,24 @@ class Reservation:
         with self._lock:
             # The request may have ended while this waited; nobody would release these bytes again.
             if not self._released:
-                self._context.files.space.hold(self._owners, size)
+                self._context.files.space.hold(self._another_ended, self._owners, size)
                 self._held += size
                 self._growth += size
 
     def recorded(self, size: int) -> None:
         """Release the reservation of the first `size` bytes, which the database counts from now on."""
         with self._lock:
-            fewer = min(self._held, size - self._recorded)
-            self._context.files.space.hold(self._owners, -fewer)
-            self._held -= fewer
+            if not self._released:
+                fewer = min(self._held, size - self._recorded)
+                self._context.files.space.hold(self._another_ended, self._owners, -fewer)
+                self._held -= fewer
         self._recorded = size
 
     def release(self) -> None:
         """Release the rest of the reservation."""
         with self._lock:
             self._released = True
-            self._context.files.space.hold(self._owners, -self._held)
+            self._context.files.space.end(self._another_ended, self._owners)
             self._held = 0
 
 
