@@ -94,29 +94,31 @@ class Commands:
 
     def _execute(self, command: Command) -> bool:
         """Return whether the command is settled: executed, or refused for good. Raises `OSError`."""
-        match command:
-            case Command(command="fetch_model", model=str(name)):
-                return self._provider.command_fetch(name)
-            case Command(command="remove_model", model=str(name)):
-                return self._provider.command_removal(name)
-            case Command(
-                command="change_settings", command_id=str(command_id), settings=NewSettings() as change
-            ):
-                self._change(command_id, change)
-            case Command(command="pause" | "resume"):
-                self._pause_or_resume(command)
-            case _:
-                _log.warning("command_refused", command_id=command.command_id, reason="incomplete")
+        try:
+            match command:
+                case Command(command="fetch_model", model=str(name)):
+                    self._settings.require_fetching()
+                    return self._provider.command_fetch(name)
+                case Command(command="remove_model", model=str(name)):
+                    self._settings.require_removal()
+                    return self._provider.command_removal(name)
+                case Command(command="change_settings", command_id=str(), settings=NewSettings() as change):
+                    self._change(change)
+                case Command(command="pause" | "resume"):
+                    self._pause_or_resume(command)
+                case _:
+                    _log.warning("command_refused", command_id=command.command_id, reason="incomplete")
+        except ChangeRefused as error:
+            _log.warning("command_refused", command_id=command.command_id, reason=" ".join(error.reasons))
+            # A hint has no id, and nobody who waits for its reasons.
+            if command.command_id is not None:
+                self._refused[command.command_id] = error.reasons
         return True
 
-    def _change(self, command_id: str, change: NewSettings) -> None:
+    def _change(self, change: NewSettings) -> None:
         schedule = None if change.schedule is None else tuple(change.schedule)
         engines = None if change.engines is None else tuple(change.engines)
-        try:
-            self._settings.change(SettingsChange(change.prices, schedule, engines))
-        except ChangeRefused as error:
-            _log.warning("command_refused", command_id=command_id, reason=" ".join(error.reasons))
-            self._refused[command_id] = error.reasons
+        self._settings.change(SettingsChange(change.prices, schedule, engines))
 
     def _pause_or_resume(self, command: Command) -> None:
         try:

@@ -79,6 +79,18 @@ class LiveSettings:
         _log.info("settings_changed", file=str(reading.file), settings=sorted(map(".".join, _values(change))))
         self.on_change()
 
+    def require_fetching(self) -> None:
+        """Raise `ChangeRefused` if the owner forbids a coordinator to have models fetched in advance."""
+        # Any other coordinator can cause the same download by a job, so this is allowed unless the owner forbids it.
+        if section_of(self.current, MinerSettings).remote_settings is False:
+            raise ChangeRefused(FORBIDDEN)
+
+    def require_removal(self) -> None:
+        """Raise `ChangeRefused` if the coordinator may not have models removed."""
+        refusal = _refusal(section_of(self.current, MinerSettings))
+        if refusal is not None:
+            raise ChangeRefused(refusal)
+
     def _write(self, reading: SettingsReading, values: Mapping[tuple[str, ...], Any]) -> SettingsReading:
         file = reading.file
         try:
@@ -128,9 +140,11 @@ class LiveSettings:
 
 def _locked(settings: Settings, reading: SettingsReading | None) -> str | None:
     """Return why settings cannot be changed, None if they can."""
-    miner = section_of(settings, MinerSettings)
-    if reading is None:
-        return _NO_FILE
+    return _NO_FILE if reading is None else _refusal(section_of(settings, MinerSettings))
+
+
+def _refusal(miner: MinerSettings) -> str | None:
+    """Return why a coordinator may change nothing on this machine, None if it may."""
     if miner.remote_settings is None:
         return None if miner.coordinator is None else FOREIGN
     return None if miner.remote_settings else FORBIDDEN

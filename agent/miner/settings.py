@@ -177,9 +177,10 @@ class MinerSettings(Section):
     """How to communicate with the coordinator: the WebSocket, long polls, or (`auto`) the WebSocket with long polls as the
     fallback."""
     remote_settings: bool | None = None
-    """Whether prices, the schedule and the preferred engines may be changed from the coordinator, as on the dashboard. Such a change is
-    written to the settings file. None: only if this agent runs its coordinator itself, since the operator of another one could change
-    them too (docs/explanation/threat-model.md)."""
+    """Whether prices, the schedule and the preferred engines may be changed from the coordinator, as on the dashboard, and models
+    removed. A changed setting is written to the settings file. None: only if this agent runs its coordinator itself, since the operator
+    of another one could do so too (docs/explanation/threat-model.md). False also forbids any coordinator to have models fetched in
+    advance; models of jobs are fetched as before."""
     pause: PauseSettings = PauseSettings()
     gpus: dict[GpuName, GpuSettings] = Field(
         default={}, examples=[{"0": GpuSettings(pause=GpuPauseSettings(max_temperature=80))}]

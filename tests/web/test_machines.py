@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -32,7 +32,13 @@ class Rig(ScriptedMiner):
 
     offered: dict[str, Any] = field(default_factory=dict)
 
-    def beat(self, *, paused: str | None = None, executed: list[str] | None = None) -> list[dict[str, Any]]:
+    def beat(
+        self,
+        *,
+        paused: str | None = None,
+        executed: Sequence[str] = (),
+        refused: Sequence[dict[str, Any]] = (),
+    ) -> list[dict[str, Any]]:
         """Send a heartbeat with measurements of the GPUs, the second one paused with a reason. Return the waiting commands."""
         gpus = [
             {"uuid": "GPU-0", "memory_free": 6 * 2**30, "utilization": 97, "temperature": 71, "power": 310, "power_limit": 450},
@@ -45,7 +51,7 @@ class Rig(ScriptedMiner):
             ],
             "downloads": [{"model": "large-model", "done": 2**30, "total": 4 * 2**30}],
         }
-        body = {"leases": [], "gpus": gpus, "activity": activity, "executed": executed or []}
+        body = {"leases": [], "gpus": gpus, "activity": activity, "executed": executed, "refused": refused}
         answer = self.http.post("/heartbeat", json=body)
         assert answer.status_code == 200, answer.text
         commands: list[dict[str, Any]] = answer.json()["commands"]
@@ -230,6 +236,7 @@ def test_settings_that_the_machine_locks_are_shown_without_a_way_to_change_them(
 
 
 def test_an_owner_downloads_and_removes_models(owner: Dashboard, rig: Rig) -> None:
+    """If the machine refuses a command, the page says why."""
     page = owner.open("/machine/models")
     page.get_by_label("Model", exact=True).select_option("stable-diffusion-1.5")
     page.get_by_role("button", name="Download").click()
@@ -242,7 +249,12 @@ def test_an_owner_downloads_and_removes_models(owner: Dashboard, rig: Rig) -> No
         ("fetch_model", "stable-diffusion-1.5"),
         ("remove_model", "small-model"),
     ]
-    rig.beat(executed=[command["command_id"] for command in commands])
+    reason = "To allow changes from there, set miner.remote_settings = true on the machine."
+    refused = {"command_id": commands[1]["command_id"], "reasons": [reason]}
+    rig.beat(executed=[command["command_id"] for command in commands], refused=[refused])
+    expect(page.get_by_role("row", name="Remove small-model").filter(has_text=reason)).to_contain_text(
+        "Refused"
+    )
 
 
 def test_creates_accepts_and_withdraws_an_offer(dashboard: Dashboard, agent: Agent) -> None:

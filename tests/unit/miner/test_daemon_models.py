@@ -16,6 +16,7 @@ import pytest
 
 from agent.miner.control import ask
 from agent.miner.daemon import Daemon
+from agent.miner.live_settings import FORBIDDEN, FOREIGN
 from miner_support.coordinator import FakeCoordinator
 from miner_support.daemons import running, settings_for
 from miner_support.hub import Hub, running_hub
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.anyio
 
 WEIGHTS = bytes(range(256)) * 4096 * 2
 ADAPTER = b"small change"
+FOREIGN_URL = "https://coordinator.example.org"
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         yield hub
 
 
-def daemon(directory: Path, coordinator: FakeCoordinator, **miner: Any) -> Daemon:
+def daemon(directory: Path, coordinator: FakeCoordinator, /, **miner: Any) -> Daemon:
     settings = settings_for(directory, **miner)
     return Daemon(settings, coordinator.url, runners={"scripted": ModelRunner}, host_command=HOST)
 
@@ -202,6 +204,48 @@ async def test_a_command_fetches_a_model_in_advance(
         status = await ask(tmp_path / "data", "status")
     assert status["miner_id"]
     assert hub.served["other.pt"] == len(WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("miner", "fetch_refusal", "removal_refusal"),
+    [
+        ({}, None, None),
+        ({"coordinator": FOREIGN_URL}, None, FOREIGN),
+        ({"coordinator": FOREIGN_URL, "remote_settings": True}, None, None),
+        ({"coordinator": FOREIGN_URL, "remote_settings": False}, FORBIDDEN, FORBIDDEN),
+        ({"remote_settings": False}, FORBIDDEN, FORBIDDEN),
+    ],
+)
+async def test_attack_a_foreign_coordinator_removes_no_model(
+    coordinator: FakeCoordinator,
+    hub: Hub,
+    tmp_path: Path,
+    miner: dict[str, Any],
+    fetch_refusal: str | None,
+    removal_refusal: str | None,
+) -> None:
+    """Only the agent's own coordinator may, by default; fetching in advance is allowed unless the owner forbids it. Jobs' models are always fetched."""
+    async with running(daemon(tmp_path, coordinator, **miner)):
+        fetch = {"command": "fetch_model", "model": "big"}
+        coordinator.commands = [fetch]  # without an id: a hint
+        assert await refusal_of(coordinator, "command_1", **fetch) == fetch_refusal
+        assert (hub.served["big.pt"] > 0) == (fetch_refusal is None)
+        coordinator.commands = []
+        job_id = await coordinator.submit("read", model="big")
+        await coordinator.until(lambda: job_id in coordinator.results)
+        assert (
+            await refusal_of(coordinator, "command_2", command="remove_model", model="big") == removal_refusal
+        )
+    assert (tmp_path / "models" / "big").exists() == (removal_refusal is not None)
+
+
+async def refusal_of(coordinator: FakeCoordinator, command_id: str, **command: Any) -> str | None:
+    """Send a command. Return the reason if the miner refused it."""
+    await coordinator.command(command_id=command_id, **command)
+    await coordinator.until(lambda: command_id in coordinator.executed)
+    beat = next(beat for beat in coordinator.heartbeats if command_id in beat["executed"])
+    reasons = {refused["command_id"]: refused["reasons"] for refused in beat["refused"]}.get(command_id, [])
+    return reasons[0] if reasons else None
 
 
 async def test_a_loaded_model_is_not_removed(coordinator: FakeCoordinator, hub: Hub, tmp_path: Path) -> None:
