@@ -81,6 +81,14 @@ def test_payouts() -> None:
         assert refused(open_payout_address, item["envelope"], key) is not item["valid"], item["envelope"]
 
 
+def test_the_guide_shows_a_valid_proof_of_a_payment() -> None:
+    page = (ROOT / "docs" / "how-to" / "payouts.md").read_text()
+    example = json.loads(page.split("```json\n")[1].split("```")[0])
+    vectors = read("payouts")
+    assert example == vectors["proofs"][0]["proof"]
+    assert verify_payout(example, vectors["log_key"]).valid
+
+
 def test_proofs() -> None:
     vectors = read("proofs")
     for item in vectors["inclusion"]:
