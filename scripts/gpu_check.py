@@ -48,7 +48,11 @@ def _inventory(_machine: Machine) -> str:
     if reason is not None:
         raise Failed(reason)
     for card in cards:
-        if not card.uuid.startswith("GPU-") or card.memory_total <= 0 or card.compute_capability is None:
+        if (
+            not card.uuid.startswith(("GPU-", "MIG-"))
+            or card.memory_total <= 0
+            or card.compute_capability is None
+        ):
             raise Failed(f"the description of card {card.index} is incomplete: {card}")
     return "; ".join(
         f"{card.name}, {card.memory_total / 2**30:.1f} GiB, compute capability {card.compute_capability}, "
@@ -62,11 +66,14 @@ def _telemetry(_machine: Machine) -> str:
     """Free memory, utilisation, temperature and power are readable."""
     descriptions = []
     for card in _cards()[0]:
-        silent = [name for name, value in card.telemetry().items() if value is None]
+        # The driver reports the utilisation of a card in MIG mode for none of its instances.
+        expected = card.telemetry() if card.slice is None else card.telemetry() | {"utilization": 0}
+        silent = [name for name, value in expected.items() if value is None]
         if silent:
             raise Failed(f"{card.name} does not report {', '.join(silent)}")
+        utilization = "" if card.utilization is None else f"{card.utilization} %, "
         descriptions.append(
-            f"{card.memory_free / 2**30:.1f} GiB free, {card.utilization} %, {card.temperature} C, {card.power:.0f} W"
+            f"{card.memory_free / 2**30:.1f} GiB free, {utilization}{card.temperature} C, {card.power:.0f} W"
         )
     return "; ".join(descriptions)
 

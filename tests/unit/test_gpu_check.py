@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nvml_shim.shim import GPU_IS_LOST, TWO_CARDS, NvmlShim, build
+from nvml_shim.shim import GPU_IS_LOST, TWO_CARDS, NvmlShim, Slice, build
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "gpu_check.py"
@@ -95,6 +95,14 @@ def test_llama_cpp_is_checked_with_a_model_of_the_machine(no_cards: dict[str, st
     status, lines = run("--rehearse", "--only", "llama.cpp", "--require", "llama.cpp", environment=no_cards)
     assert (status, lines[0][:2]) == (0, ("llama.cpp", "ok"))
     assert re.search(r"\d+ token/s with 8 at once", lines[0][2])
+
+
+def test_mig_instances_are_described_without_their_utilisation(nvml: NvmlShim) -> None:
+    nvml.privileged = False
+    nvml.change(0, mig=1, instances=(Slice("MIG-33333333-aaaa-5aaa-8aaa-000000000001"),))
+    status, lines = run("--only", "nvml", environment=dict(nvml.environment))
+    assert (status, {outcome for _, outcome, _ in lines}) == (0, {"ok"})
+    assert "5.0 GiB free, 41 C, 60 W" in lines[1][2]
 
 
 def test_cards_are_described_and_a_missing_reading_is_a_failure(nvml: NvmlShim) -> None:
