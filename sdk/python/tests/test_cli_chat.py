@@ -108,13 +108,17 @@ class Terminal:
         os.write(self._ours, text.encode())
 
     def interrupt_until_it_ends(self) -> int:
-        """Type Ctrl-C until the command exits. One typed just as the prompt appears takes effect only with the next."""
+        """Type Ctrl-C until the command exits, and return its status as a shell shows it.
+
+        One typed just as the prompt appears takes effect only with the next; on a busy machine the next may come while Python ends, and kills it.
+        """
         for _ in range(LIMIT):
             self.type("\x03")
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(1)
                 break
-        return self.end()
+        code = self.end()
+        return 128 - code if code < 0 else code
 
     def end(self) -> int:
         code = self.process.wait(LIMIT)
