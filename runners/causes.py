@@ -118,9 +118,15 @@ CAUSES = (
             "out of memory",
             "failed to allocate",
             "bad_alloc",
+            "unable to allocate",
+            "outofdevicememory",
+            "outofhostmemory",
+            "device memory allocation of size",
+            # vLLM's sentences of failure. Each start also reports "Available KV cache memory" and "Free memory on device".
             "no available memory",
-            "available kv cache memory",
-            "free memory on device",
+            "kv cache is needed, which is larger than the available",
+            "larger than the maximum number of tokens that can be stored in kv cache",
+            "on startup is less than",
         ),
     ),
     FailureCause(

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -26,6 +25,7 @@ import psutil
 
 from runners.api import Fail, FailureCode, Retry
 from runners.causes import Outcome, Stage, error_of, outcome_of
+from runners.engine_server.failure_log import FailureLog
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 
@@ -41,10 +41,6 @@ POLL_SECONDS = 0.02
 ANSWER_SECONDS = 600.0
 """Time limit for the next part of an answer. The parent notices earlier that a run makes no progress."""
 
-LAST_LINES = 200
-TAIL = 500
-"""Characters of a server's last messages that a client sees."""
-
 SHORT = 60.0
 """Time limit for a request that computes nothing."""
 
@@ -56,7 +52,7 @@ class EngineServer:
         self._process = process
         self._directory = directory
         self._output = cast("IO[bytes]", process.stdout)
-        self._lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._log = FailureLog()
         self._reader = threading.Thread(target=self._copy_output, name="engine-output", daemon=True)
         self._reader.start()
         # A new connection for each request costs less than a millisecond, and an idle one may be closed at any time.
@@ -69,8 +65,8 @@ class EngineServer:
     def start(cls, command: Sequence[str], environment: Mapping[str, str], *, directory: Path) -> Self:
         """Start a server that listens on `directory`/SOCKET, and wait until its model is loaded. Takes over `directory`.
 
-        `command` is an interpreter, the file or module to run, and its arguments. Raises `Retry` with the last messages of a
-        server that ends instead: MODEL_UNAVAILABLE or OUT_OF_MEMORY.
+        `command` is an interpreter, the file or module to run, and its arguments. Raises `Retry` with the first messages
+        of failure of a server that ends instead: MODEL_UNAVAILABLE or OUT_OF_MEMORY.
         """
         interpreter, *arguments = command
         process = subprocess.Popen(  # noqa: S603 - the engine's own program
@@ -138,15 +134,14 @@ class EngineServer:
                     return
             time.sleep(POLL_SECONDS)
         self._reader.join(1)
-        words = " ".join(self._lines)  # vLLM's cause is many lines above the last one
-        raise error_of(Stage.LOADING, words, visible_text=words[-TAIL:])
+        raise error_of(Stage.LOADING, self._log.text, visible_text=self._log.summary)
 
     def _copy_output(self) -> None:
-        """Copy the server's messages to the runner's log and keep the last ones."""
+        """Copy the server's messages to the runner's log, and store those of a failure."""
         for line in self._output:
             sys.stderr.buffer.write(line)
             sys.stderr.buffer.flush()
-            self._lines.append(line.decode(errors="replace").strip())
+            self._log.add(line.decode(errors="replace"))
 
     def _answer(self, method: str, path: str, body: Mapping[str, Any] | None, stage: Stage) -> Any:
         limit = httpx.Timeout(SHORT, read=ANSWER_SECONDS if stage is Stage.ANSWERING else SHORT)

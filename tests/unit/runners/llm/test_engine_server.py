@@ -36,19 +36,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 socketserver.UnixStreamServer(sys.argv[1], Handler).serve_forever()
 """
 
-TRACEBACK = "\n".join(f'  File "/vllm/part{number}.py", line {number}, in step' for number in range(60))
-LOST_MEMORY = f"""
-ERROR [core.py:1] EngineCore failed to start.
-torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.
-{TRACEBACK}
-RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {{}}
-"""
-NO_CACHE = f"""
-ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`.
-{TRACEBACK}
-RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {{}}
-"""
-WRONG_FILE = "RuntimeError: Engine core initialization failed. See root cause above."
+LOGS = Path(__file__).with_name("logs")
 
 
 @pytest.fixture
@@ -69,20 +57,39 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], EngineServer]]:
 
 
 @pytest.mark.parametrize(
-    ("output", "code"),
+    ("log", "code", "words"),
     [
-        (LOST_MEMORY, FailureCode.OUT_OF_MEMORY),
-        (NO_CACHE, FailureCode.OUT_OF_MEMORY),
-        (WRONG_FILE, FailureCode.MODEL_UNAVAILABLE),
+        ("vllm-no-nvcc", FailureCode.MODEL_UNAVAILABLE, "Could not find nvcc"),
+        ("vllm-no-compiler", FailureCode.MODEL_UNAVAILABLE, "Failed to find C compiler"),
+        ("vllm-graph-capture", FailureCode.MODEL_UNAVAILABLE, "InductorError"),
+        ("vllm-wrong-file", FailureCode.MODEL_UNAVAILABLE, "There is no module or parameter named"),
+        ("vllm-lost-worker", FailureCode.MODEL_UNAVAILABLE, "NCCL error"),
+        ("vllm-no-cache-blocks", FailureCode.OUT_OF_MEMORY, "No available memory for the cache blocks"),
+        ("vllm-cache-too-small", FailureCode.OUT_OF_MEMORY, "4.11 GiB KV cache is needed"),
+        ("vllm-card-in-use", FailureCode.OUT_OF_MEMORY, "is less than desired GPU memory utilization"),
+        ("vllm-out-of-memory", FailureCode.OUT_OF_MEMORY, "Tried to allocate 2.00 GiB"),
+        ("llama-cuda-weights", FailureCode.OUT_OF_MEMORY, "cudaMalloc failed: out of memory"),
+        ("llama-vulkan-weights", FailureCode.OUT_OF_MEMORY, "ErrorOutOfDeviceMemory"),
+        ("llama-cache", FailureCode.OUT_OF_MEMORY, "failed to allocate buffer for kv cache"),
+        ("llama-pinned-memory", FailureCode.MODEL_UNAVAILABLE, "missing tensor 'blk.3.ffn_gate.weight'"),
+        ("llama-architecture", FailureCode.MODEL_UNAVAILABLE, "unknown model architecture: 'qwen9'"),
     ],
 )
-def test_an_engine_that_found_no_memory_is_recognised_by_the_cause_far_above_its_last_line(
-    start: Callable[[str], EngineServer], output: str, code: FailureCode
+def test_a_log_has_the_code_and_the_words_of_its_cause(
+    start: Callable[[str], EngineServer], log: str, code: FailureCode, words: str
 ) -> None:
-    """Only then does the model get more memory with the next attempt."""
-    with pytest.raises(Retry, match="Engine core initialization failed") as caught:
-        start(f"import sys\nsys.exit({output!r})")
-    assert caught.value.code == code
+    """Only what ran out of memory gets more with the next attempt. The cause is far above the last line, and progress is no cause."""
+    with pytest.raises(Retry) as caught:
+        start(f"import sys\nsys.exit(open({str(LOGS / f'{log}.txt')!r}).read())")
+    assert (caught.value.code, words in str(caught.value)) == (code, True)
+
+
+def test_a_server_that_ends_without_a_word_of_failure_shows_its_last_line(
+    start: Callable[[str], EngineServer],
+) -> None:
+    with pytest.raises(Retry, match="Loading weights took") as caught:
+        start("import sys\nsys.exit('INFO 11-30 09:12:04 [loader.py:384] Loading weights took 4.30 seconds')")
+    assert caught.value.code == FailureCode.MODEL_UNAVAILABLE
 
 
 def test_an_engine_that_dies_during_an_answer_ends_the_runner(start: Callable[[str], EngineServer]) -> None:
