@@ -130,6 +130,13 @@ CAUSES = (
         ),
     ),
     FailureCause(
+        # Not OUT_OF_MEMORY, after which the model would get a larger budget.
+        FailureCode.NO_MEMORY,
+        "Other programs freed memory of the GPU while the engine measured it: {text}",
+        _LOADING,
+        signs=("error in memory profiling",),
+    ),
+    FailureCause(
         # After an illegal memory access or a failed assertion of a kernel, every later call of CUDA in the process fails. The texts are
         # those of torch, CTranslate2 and the CUDA libraries; a failure that would have passed costs one more load.
         FailureCode.ENGINE_DIED,

@@ -29,6 +29,7 @@ from runners.llm.files import TEMPLATES
 from runners.llm.grammar import call_grammar, grammar
 from runners.llm.images import Images
 from runners.llm.request import MAX_SHOWN, InferenceRequest
+from runners.torch_memory import memory_fraction
 
 MODULE = "vllm.entrypoints.openai.api_server"
 SERVED = "model"
@@ -50,6 +51,16 @@ def start_vllm(interpreter: str, model: Model, device: Device, vram: int | None)
             "Use llama.cpp there, or a slice whose number is that of a card of the same model.",
             code=FailureCode.GPU_UNAVAILABLE,
         )
+    try:
+        return _start(interpreter, model, device, vram)
+    except Retry as error:
+        # vLLM gives up if another program frees memory during its measurement. The agent's own evictions do that too, and have ended by now.
+        if error.code != FailureCode.NO_MEMORY:
+            raise
+    return _start(interpreter, model, device, vram)
+
+
+def _start(interpreter: str, model: Model, device: Device, vram: int | None) -> EngineServer:
     directory = socket_directory()
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     if device.kind == "cpu":
@@ -214,8 +225,8 @@ def _counts(event: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _share(device: Device, vram: int | None) -> str:
-    share = SHARE if vram is None or not device.memory else min(SHARE, vram / device.memory)
-    return f"{share:.3f}"
+    # vLLM takes its share beyond what CUDA's context uses already, whose memory is a part of the budget.
+    return f"{min(SHARE, memory_fraction(vram, device.memory)):.3f}"
 
 
 def _model_options(model: Model) -> list[str]:

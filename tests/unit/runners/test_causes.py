@@ -34,6 +34,7 @@ ARGUMENTS = (
         (Stage.ANSWERING, Outcome.FAILED, "CUDA out of memory. Tried to allocate 2 GiB. CUDA error", "OUT_OF_MEMORY"),
         (Stage.LOADING, Outcome.FAILED, "No available memory for the cache blocks.", "OUT_OF_MEMORY"),
         (Stage.LOADING, Outcome.FAILED, "unknown model architecture", "MODEL_UNAVAILABLE"),
+        (Stage.LOADING, Outcome.FAILED, "AssertionError: Error in memory profiling. Initial free memory 8 GiB", "NO_MEMORY"),
     ],
 )  # fmt: skip
 def test_a_failure_has_the_code_of_its_cause(stage: Stage, outcome: Outcome, text: str, code: str) -> None:

@@ -64,6 +64,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], EngineServer]]:
         ("vllm-graph-capture", FailureCode.MODEL_UNAVAILABLE, "InductorError"),
         ("vllm-wrong-file", FailureCode.MODEL_UNAVAILABLE, "There is no module or parameter named"),
         ("vllm-lost-worker", FailureCode.MODEL_UNAVAILABLE, "NCCL error"),
+        ("vllm-measuring", FailureCode.NO_MEMORY, "current free memory 21.98 GiB"),
         ("vllm-no-cache-blocks", FailureCode.OUT_OF_MEMORY, "No available memory for the cache blocks"),
         ("vllm-cache-too-small", FailureCode.OUT_OF_MEMORY, "4.11 GiB KV cache is needed"),
         ("vllm-card-in-use", FailureCode.OUT_OF_MEMORY, "is less than desired GPU memory utilization"),

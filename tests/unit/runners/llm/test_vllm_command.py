@@ -13,6 +13,7 @@ import pytest
 from runners.api import Device, FailureCode, Model, Retry
 from runners.engine_server import EngineServer
 from runners.llm.engines import vllm
+from runners.torch_memory import CONTEXT_BYTES
 
 GIBIBYTE = 2**30
 
@@ -43,9 +44,11 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return of
 
 
-def test_one_gpu_is_used_up_to_its_budget(command: Any) -> None:
+def test_one_gpu_is_used_up_to_its_budget_with_cudas_context_in_it(command: Any) -> None:
+    """The share of vLLM is taken beyond the context: two models with half of a card each would not fit."""
     arguments = command(Device("cuda", "card", "GPU-0", memory=24 * GIBIBYTE), 12 * GIBIBYTE)
-    assert arguments["--gpu-memory-utilization"] == "0.500"
+    assert float(arguments["--gpu-memory-utilization"]) * 24 * GIBIBYTE + CONTEXT_BYTES <= 12 * GIBIBYTE
+    assert arguments["--gpu-memory-utilization"] == "0.479"
     assert "--tensor-parallel-size" not in arguments
 
 
@@ -67,7 +70,7 @@ def test_the_layers_are_divided_among_several_gpus_each_up_to_its_budget(command
     cards = Device("cuda", "card", "GPU-0", memory=24 * GIBIBYTE, others=("GPU-1", "GPU-2", "GPU-3"))
     arguments = command(cards, 18 * GIBIBYTE)
     assert arguments["--tensor-parallel-size"] == "4"
-    assert arguments["--gpu-memory-utilization"] == "0.750"
+    assert arguments["--gpu-memory-utilization"] == "0.729"
 
 
 def test_an_entrys_options_become_arguments(command: Any) -> None:
@@ -83,3 +86,38 @@ def test_a_slice_that_vllm_mistakes_for_another_card_is_refused_in_words(command
     with pytest.raises(Retry, match="cannot use this slice of a card") as refused:
         command(part, None)
     assert refused.value.code == FailureCode.GPU_UNAVAILABLE
+
+
+MEASURING = "Error in memory profiling. Initial free memory 8.1 GiB, current free memory 9.2 GiB."
+
+
+@pytest.mark.parametrize(
+    ("failures", "starts"),
+    [
+        ([(MEASURING, FailureCode.NO_MEMORY)], 2),
+        ([(MEASURING, FailureCode.NO_MEMORY)] * 2, 2),
+        ([("No available memory for the cache blocks.", FailureCode.OUT_OF_MEMORY)], 1),
+    ],
+)
+def test_a_start_during_which_others_freed_memory_is_repeated_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failures: list[tuple[str, FailureCode]], starts: int
+) -> None:
+    """An assertion of vLLM fails then; that says nothing about the model."""
+    directories: list[Path] = []
+
+    def start(_command: Sequence[str], _environment: Mapping[str, str], *, directory: Path) -> str:
+        directory.rmdir()  # as the real one does after a failure
+        directories.append(directory)
+        if len(directories) <= len(failures):
+            message, code = failures[len(directories) - 1]
+            raise Retry(message, code=code)
+        return "server"
+
+    monkeypatch.setattr(EngineServer, "start", start)
+    device = Device("cuda", "card", "GPU-0", memory=24 * GIBIBYTE)
+    if starts > len(failures):
+        assert vllm.start_vllm("python", Model("model", tmp_path), device, None) == "server"
+    else:
+        with pytest.raises(Retry):
+            vllm.start_vllm("python", Model("model", tmp_path), device, None)
+    assert len(set(directories)) == starts
