@@ -129,6 +129,37 @@ CAUSES = (
             "on startup is less than",
         ),
     ),
+    # Of a driver or a card that cannot run the engine. The sentences are for the machine's owner, and quote nothing.
+    FailureCause(
+        FailureCode.GPU_UNSUPPORTED,
+        "The NVIDIA driver is too old for the engine, or differs from its own libraries. Update the driver, and restart the machine.",
+        signs=(
+            "driver on your system is too old",
+            "driver version is insufficient",
+            "unsupported display driver / cuda driver combination",
+            "unsupported toolchain",
+            "unsupported_ptx_version",
+        ),
+    ),
+    FailureCause(
+        FailureCode.GPU_UNSUPPORTED,
+        "The engine has no code for this card's generation. Use another engine for the service (aitbc-agent engines list), or another card.",
+        signs=("no kernel image is available",),
+    ),
+    FailureCause(
+        FailureCode.GPU_UNSUPPORTED,
+        "CUDA does not start on this machine. After a suspend, reload its module: sudo rmmod nvidia_uvm; sudo modprobe nvidia_uvm. "
+        "Else check that nvidia-smi works, that /dev/nvidia-uvm exists, and that the agent's container or sandbox has the card.",
+        signs=(
+            "no cuda gpus are available",
+            "no cuda-capable device is detected",
+            "found no nvidia driver",
+            "unexpected error from cudagetdevicecount",
+            "cuda unknown error",
+            "cuda driver initialization failed",
+            "failed to infer device type",
+        ),
+    ),
     FailureCause(
         # Not OUT_OF_MEMORY, after which the model would get a larger budget.
         FailureCode.NO_MEMORY,
@@ -144,6 +175,7 @@ CAUSES = (
         frozenset((Stage.ANSWERING,)),
         signs=(
             "cuda error",
+            "cuda driver error",
             "cuda failed with error",
             "cublas_status_",
             "cublas failed",

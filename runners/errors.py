@@ -135,6 +135,12 @@ class FailureCode(StrEnum):
     )
     DENOISER_UNAVAILABLE = "DENOISER_UNAVAILABLE", Fault.NEITHER, "The machine's Blender has no denoiser."
     GPU_UNAVAILABLE = "GPU_UNAVAILABLE", Fault.NEITHER, "The engine cannot use a GPU on the machine."
+    GPU_UNSUPPORTED = (
+        "GPU_UNSUPPORTED",
+        Fault.NEITHER,
+        "The machine's GPU or its driver cannot run the engine, for any job.",
+        True,
+    )
     HARDWARE_UNAVAILABLE = (
         "HARDWARE_UNAVAILABLE",
         Fault.NEITHER,

@@ -9,8 +9,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from runners.api import Cancelled, Device, FailureCode, Model, Retry
-from runners.causes import Stage, cause_of
+from runners.api import Cancelled, Device, Fail, FailureCode, Model, Retry
+from runners.causes import MAX_MESSAGE, Stage, cause_of, error_of
 
 CONTEXT_BYTES = 512 * 2**20
 """GPU memory that CUDA's context and kernels take in each process in addition to torch's allocations; between 300 and 500 MiB, depending
@@ -35,8 +35,11 @@ def memory_faults() -> Iterator[None]:
 
 
 @contextmanager
-def loading_faults(model: Model) -> Iterator[None]:
-    """Turn the errors of a loader into `Retry` with MODEL_UNAVAILABLE, except those of memory: see `memory_faults`."""
+def loading_faults(model: Model, engine: str | None = None) -> Iterator[None]:
+    """Turn the errors of a loader into `Retry`, except those of memory: see `memory_faults`.
+
+    The code is GPU_UNSUPPORTED where no model would load, else MODEL_UNAVAILABLE.
+    """
     try:
         yield
     except (MemoryError, Retry, Cancelled):
@@ -44,20 +47,31 @@ def loading_faults(model: Model) -> Iterator[None]:
     except Exception as error:
         if _is_memory(error):
             raise
+        failure = error_of(Stage.LOADING, str(error))
+        if failure.code == FailureCode.GPU_UNSUPPORTED:
+            raise failure from error
         # A damaged or foreign file makes loaders raise almost any exception.
+        by_engine = f" by {engine}" if engine is not None else ""
         raise Retry(
-            f"The model {model.name!r} could not be loaded: {type(error).__name__}: {error}"[:500],
+            f"The model {model.name!r} could not be loaded{by_engine}: {type(error).__name__}: {error}"[
+                :MAX_MESSAGE
+            ],
             code=FailureCode.MODEL_UNAVAILABLE,
         ) from error
 
 
-def beyond_repair(error: BaseException) -> bool:
-    """Return whether an engine's error leaves its process unusable.
+def engine_error(error: Exception, message: str) -> Fail | Retry:
+    """Return what to report for an engine's exception, whose texts are in `runners.causes`.
 
-    The signs are in `runners.causes`. Only a RuntimeError counts: other kinds of errors may quote a client's words.
+    The code is ENGINE_DIED if it leaves the process unusable, GPU_UNSUPPORTED if the engine cannot run on this machine, and else
+    RUNNER_CRASHED. Clients see `message`.
     """
-    code = cause_of(Stage.ANSWERING, str(error)).code
-    return isinstance(error, RuntimeError) and code is FailureCode.ENGINE_DIED
+    # Other kinds of exceptions may quote a client's words.
+    code = cause_of(Stage.ANSWERING, str(error)).code if isinstance(error, RuntimeError) else None
+    if code is FailureCode.GPU_UNSUPPORTED:
+        return error_of(Stage.ANSWERING, str(error))
+    died = code is FailureCode.ENGINE_DIED
+    return Retry(message, code=FailureCode.ENGINE_DIED if died else FailureCode.RUNNER_CRASHED)
 
 
 def _is_memory(error: BaseException) -> bool:

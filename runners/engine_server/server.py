@@ -66,7 +66,7 @@ class EngineServer:
         """Start a server that listens on `directory`/SOCKET, and wait until its model is loaded. Takes over `directory`.
 
         `command` is an interpreter, the file or module to run, and its arguments. Raises `Retry` with the first messages
-        of failure of a server that ends instead: MODEL_UNAVAILABLE or OUT_OF_MEMORY.
+        of failure of a server that ends instead: e.g. OUT_OF_MEMORY, by `runners.causes`.
         """
         interpreter, *arguments = command
         process = subprocess.Popen(  # noqa: S603 - the engine's own program

@@ -65,7 +65,7 @@ from runners.host.sealing import FAILURE, Quiet
 from runners.plain_json import MAX_VALUES, check_json, has_more_values
 from runners.registry import find, load
 from runners.sandbox.watch import adopt_orphans
-from runners.torch_memory import beyond_repair
+from runners.torch_memory import engine_error
 
 QUEUE_LIMIT = 64
 """Messages that may wait behind a run. A parent sends one run at a time, so more are an error of the parent."""
@@ -202,8 +202,8 @@ class _Host:
             traceback.print_exc()
             summary = traceback.format_exception_only(error)[-1].strip()
             # The parent ends a process whose engine has died.
-            code = FailureCode.ENGINE_DIED if beyond_repair(error) else FailureCode.RUNNER_CRASHED
-            self._failed(run_id, "retry", code, summary[:2000])
+            failure = engine_error(error, summary[:2000])
+            self._failed(run_id, "retry", failure.code, str(failure))
 
     def _failed(
         self, run_id: str | None, kind: Literal["fail", "retry", "cancelled"], code: str, message: str

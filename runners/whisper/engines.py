@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from runners.api import Device, FailureCode, Model, Retry
 from runners.extras import extra_command
-from runners.torch_memory import memory_faults
+from runners.torch_memory import loading_faults, memory_faults
 from runners.whisper import cublas
 from runners.whisper.base import FILES, TranscriptionEngine, weights
 from runners.whisper.faster import FasterWhisper
@@ -53,7 +53,7 @@ def choose(model: Model, device: Device) -> Engine:
 
 
 def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEngine:
-    """Load a model. Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
+    """Load a model. Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY, GPU_UNSUPPORTED."""
     if (missing := lacking(engine, device)) is not None:
         raise Retry(missing, code=FailureCode.ENGINE_MISSING)
     if not weights(engine, model):
@@ -69,21 +69,8 @@ def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEn
             f"'aitbc-agent models pull {model.name}'.",
             code=FailureCode.MODEL_UNAVAILABLE,
         )
-    with memory_faults():
-        try:
-            return _load(engine, model, device)
-        except (MemoryError, Retry):
-            raise
-        except Exception as error:
-            if "out of memory" in str(error).lower():
-                raise
-            # A damaged or foreign file makes the loaders raise almost anything.
-            raise Retry(
-                f"The model {model.name!r} could not be loaded by {engine}: {type(error).__name__}: {error}"[
-                    :500
-                ],
-                code=FailureCode.MODEL_UNAVAILABLE,
-            ) from error
+    with memory_faults(), loading_faults(model, engine):
+        return _load(engine, model, device)
 
 
 def lacking(engine: Engine, device: Device) -> str | None:

@@ -112,6 +112,8 @@ class ScriptedRunner(Runner[ScriptedInput]):
         self.close()
         if model is None:
             return
+        if (fault := model.path / "fault").is_file():
+            raise RuntimeError(fault.read_text())
         try:
             self._taken = int((model.path / "bytes").read_text())
         except FileNotFoundError:
@@ -241,7 +243,7 @@ class ScriptedRunner(Runner[ScriptedInput]):
         return {}
 
     def _poison(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        raise RuntimeError(request.text or "CUDA error: an illegal memory access was encountered")
 
     def _exit(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         os._exit(3)

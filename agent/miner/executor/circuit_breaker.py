@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 MAX_FAULTS: Final = 3
+MANY_FAULTS: Final = "Several of its jobs failed through faults of the machine."
 WINDOW_SECONDS: Final = 600.0
 FIRST_PAUSE_SECONDS: Final = 60.0
 LONGEST_PAUSE_SECONDS: Final = 1800.0
@@ -28,12 +29,14 @@ class _Faults:
     recent: deque[tuple[float, str]] = field(default_factory=deque)
     pause: float = FIRST_PAUSE_SECONDS
     until: float = field(default=float("-inf"))
+    reason: str = ""
 
 
 class FaultGuard:
     """Counts machine faults by service. `MAX_FAULTS` jobs within `WINDOW_SECONDS` pause the service, each time for twice as long.
 
-    Several runs of one job count once, so that no job pauses a service by itself. A completed job resets the length.
+    Several runs of one job count once, so that no job pauses a service by itself. A completed job resets the length. A service that
+    the machine cannot run at all is withdrawn after one job.
     """
 
     def __init__(self) -> None:
@@ -51,10 +54,15 @@ class FaultGuard:
             return False
         # The next pause needs as many new faults, or one late failure would begin it again at once.
         faults.recent.clear()
-        faults.until = now + faults.pause
+        faults.until, faults.reason = now + faults.pause, MANY_FAULTS
         # A fault that lasts costs less and less, and one that goes away is noticed within the longest pause.
         faults.pause = min(2 * faults.pause, LONGEST_PAUSE_SECONDS)
         return True
+
+    def withdraw(self, service: str, reason: str, now: float) -> None:
+        """Pause a service that no job can use, for `LONGEST_PAUSE_SECONDS`. `reason` states the remedy."""
+        faults = self._services.setdefault(service, _Faults())
+        faults.until, faults.reason = now + LONGEST_PAUSE_SECONDS, reason
 
     def success(self, service: str) -> None:
         """Count a completed job."""
@@ -65,6 +73,10 @@ class FaultGuard:
         """Return how long the service's pause still lasts; 0 without one."""
         faults = self._services.get(service)
         return 0.0 if faults is None else max(0.0, faults.until - now)
+
+    def paused(self, now: float) -> dict[str, str]:
+        """Return the services that pause, and the reasons."""
+        return {service: faults.reason for service, faults in self._services.items() if faults.until > now}
 
 
 @dataclass(slots=True)

@@ -47,6 +47,9 @@ RECLAIM_SECONDS: Final = 3.0
 POLL_SECONDS: Final = 1.0
 """How often memory is measured while a job waits for it, and while idle models may have to be evicted."""
 
+_NOT_OF_THE_MODEL: Final = frozenset((FailureCode.NO_MEMORY, FailureCode.GPU_UNSUPPORTED))
+"""Failures to load that say nothing about the model: it is as good as before once the machine is."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -294,6 +297,8 @@ class ModelScheduler:
         """Count a model that could not be fetched or loaded."""
         reason = str(error).rstrip(".")[:300] + "."
         self._placements.record("not loaded", service, model, reason, device)
+        if error.code in _NOT_OF_THE_MODEL:
+            return
         if self.guard.load_failed(service, model, time.monotonic(), reason):
             self._circuit_opened(service, model, error.code)
 

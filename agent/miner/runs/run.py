@@ -102,7 +102,7 @@ class JobRun:
     """The run of one lease. `progress`, `units` and `counter` go into heartbeats while `run` is running.
 
     `stage` and `devices` (UUIDs of GPUs or "cpu", empty before it has one) describe the position. Afterwards `outcome` states
-    how it ended, and `machine_fault` whether this machine failed.
+    how it ended, `machine_fault` whether this machine failed, and `unsupported` why it can run no job of the service.
     """
 
     def __init__(self, lease: Lease, parts: RunDependencies, slots: RunAdmission) -> None:
@@ -112,6 +112,7 @@ class JobRun:
         self.units = Decimal(0)
         self.counter = 0
         self.machine_fault = False
+        self.unsupported: str | None = None
         self.stage: RunStage = "fetching"
         self.devices: tuple[str, ...] = ()
         self.outcome = "dropped"
@@ -408,6 +409,7 @@ class JobRun:
         code = error.code if _CODE.fullmatch(error.code) else error.default_code
         # A lost node gets no more jobs; the others are sound.
         self.machine_fault = error.fault is Fault.MACHINE and code != FailureCode.NODE_LOST
+        self.unsupported = str(error) if code == FailureCode.GPU_UNSUPPORTED else None
         _log.warning(
             "job_failed", job_id=self.lease.job_id, fence=self.lease.fence, service=self.lease.service,
             # Messages of engines may quote a prompt, so the log has only texts that the runner wrote itself.

@@ -187,13 +187,9 @@ class Workload:
         return self._pauses.reason()
 
     def paused_services(self) -> dict[str, str]:
-        """Return the services that accept no leases because several of their jobs failed, and the reasons."""
-        now = time.monotonic()
-        return {
-            service: "Several of its jobs failed through faults of the machine."
-            for service in self._parts.services
-            if self._faults.seconds_left(service, now) > 0
-        }
+        """Return the services that accept no leases because of the machine, and the reasons."""
+        paused = self._faults.paused(time.monotonic())
+        return {service: paused[service] for service in self._parts.services if service in paused}
 
     def moment(self) -> Moment:
         """Return the current use of the slots."""
@@ -381,14 +377,24 @@ class Workload:
             pass
         elif (error := task.exception()) is not None:
             _log.error("run_failed", job_id=run.lease.job_id, fence=run.lease.fence, exc_info=error)
-        elif not run.machine_fault:
-            self._faults.success(run.lease.service)
-        elif self._faults.fault(run.lease.service, run.lease.job_id, time.monotonic()):
-            seconds = self._faults.seconds_left(run.lease.service, time.monotonic())
-            _log.warning("service_paused", service=run.lease.service, seconds=seconds, cause="machine faults")
-            asyncio.get_running_loop().call_later(seconds, self.on_services_changed)
-            self.on_services_changed()
+        else:
+            self._judge(run)
         self.update()
+
+    def _judge(self, run: JobRun) -> None:
+        """Pause the service of a run if the machine is not fit for it."""
+        service, now = run.lease.service, time.monotonic()
+        if run.unsupported is not None:
+            self._faults.withdraw(service, run.unsupported, now)
+        elif not run.machine_fault:
+            self._faults.success(service)
+            return
+        elif not self._faults.fault(service, run.lease.job_id, now):
+            return
+        seconds, cause = self._faults.seconds_left(service, now), self.paused_services().get(service)
+        _log.warning("service_paused", service=service, seconds=seconds, cause=cause)
+        asyncio.get_running_loop().call_later(seconds, self.on_services_changed)
+        self.on_services_changed()
 
     def status(self) -> list[dict[str, Any]]:
         """Return the running jobs, for the daemon's status."""

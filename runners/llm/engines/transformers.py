@@ -18,7 +18,7 @@ from runners.llm.images import Images
 from runners.llm.prompt import PromptReader
 from runners.llm.request import FinishReason, InferenceRequest
 from runners.llm.text import AnswerDecoder
-from runners.torch_memory import beyond_repair, hold_budget, memory_faults, memory_peak, release_memory
+from runners.torch_memory import engine_error, hold_budget, memory_faults, memory_peak, release_memory
 
 WAIT_SECONDS = 1.0
 """Interval at which a waiting request reports that it waits."""
@@ -243,8 +243,7 @@ class _Steps:
             self._news.put(error)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
             traceback.print_exc()
-            code = FailureCode.ENGINE_DIED if beyond_repair(error) else FailureCode.RUNNER_CRASHED
-            self._news.put(Retry(f"The model failed: {type(error).__name__}.", code=code))
+            self._news.put(engine_error(error, f"The model failed: {type(error).__name__}."))
 
     def _generate(self) -> None:
         import torch  # noqa: PLC0415 - the coordinator has no engine

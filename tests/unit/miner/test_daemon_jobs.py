@@ -491,6 +491,22 @@ async def test_machine_faults_of_three_jobs_pause_their_service_only(
         assert paused != "batch"
 
 
+async def test_a_driver_that_is_too_old_withdraws_the_service_after_one_job(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """The owner reads what to do; the machine's other services go on."""
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        job_id = await coordinator.submit("poison", text="The NVIDIA driver on your system is too old")
+        await coordinator.until(lambda: job_id in coordinator.failures)
+        assert coordinator.failures[job_id]["code"] == "GPU_UNSUPPORTED"
+        await until(lambda: daemon.status()["paused_services"])
+        ((service, reason),) = daemon.status()["paused_services"].items()
+        assert (service, "Update the driver" in reason) == ("scripted", True)
+        job_id = await coordinator.submit("echo", service="batch")
+        await coordinator.until(lambda: job_id in coordinator.results)
+
+
 async def test_a_full_outbox_accepts_no_more_leases(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     coordinator.result_answers.extend([refusal(503, "SERVICE_UNAVAILABLE")] * 1000)
     daemon = make_daemon(settings_for(tmp_path, max_outbox=1), coordinator.url)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from runners.api import Model
 from runners.causes import CAUSES, Outcome, Stage, cause_of, error_of
-from runners.errors import Fail, FailureCode, Retry
+from runners.errors import UNABLE, Fail, FailureCode, Retry
+from runners.torch_memory import engine_error, loading_faults, memory_faults
 
 ARGUMENTS = (
     "Failed to parse tool call arguments as JSON: [json.exception.parse_error.101] parse error at line 1, "
@@ -54,3 +58,42 @@ def test_words_that_an_engine_quotes_from_a_client_never_blame_the_machine(quote
 @pytest.mark.parametrize("outcome", Outcome)
 def test_every_failure_has_a_cause_and_a_message_of_bounded_length(stage: Stage, outcome: Outcome) -> None:
     assert len(str(error_of(stage, "{text} {0} " * 1000, outcome))) <= 500
+
+
+UNSUPPORTED = [
+    # torch
+    ("The NVIDIA driver on your system is too old (found version 12080). Please update your GPU driver.", "Update the driver"),
+    ("CUDA error: the provided PTX was compiled with an unsupported toolchain.", "Update the driver"),
+    ("CUDA error: no kernel image is available for execution on the device", "another card"),
+    ("No CUDA GPUs are available", "nvidia-smi works"),
+    ("Unexpected error from cudaGetDeviceCount(). Error 304: OS call failed or operation not supported on this OS",
+     "container or sandbox"),
+    ("Unexpected error from cudaGetDeviceCount(). Error 803: system has unsupported display driver / cuda driver combination",
+     "restart the machine"),
+    ("CUDA unknown error - this may be due to an incorrectly set up environment", "sudo modprobe nvidia_uvm"),
+    ("Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU", "/dev/nvidia-uvm"),
+    # CTranslate2 and ONNX Runtime
+    ("CUDA failed with error CUDA driver version is insufficient for CUDA runtime version", "Update the driver"),
+    ("CUDA failed with error no CUDA-capable device is detected", "nvidia-smi works"),
+    ("CUDA error: CUDA failure 209: no kernel image is available for execution on the device ; GPU=0", "another card"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "remedy"), UNSUPPORTED)
+def test_a_card_or_driver_that_cannot_run_the_engine_is_named_with_what_to_do(text: str, remedy: str) -> None:
+    """It is no fault of the model's, and costs the machine no reputation."""
+    with pytest.raises(Retry) as loading, memory_faults(), loading_faults(Model("model", Path("/nowhere"))):
+        raise RuntimeError(text)
+    running = engine_error(RuntimeError(text), "")
+    for error in (loading.value, running):
+        assert (error.code, error.code in UNABLE) == ("GPU_UNSUPPORTED", True)
+        assert remedy in str(error)
+        assert error.own_message
+        assert text not in str(error)
+
+
+def test_a_full_card_is_no_broken_driver() -> None:
+    """CUDA's own context needs memory too."""
+    text = "Unexpected error from cudaGetDeviceCount(). Error 2: out of memory"
+    assert cause_of(Stage.LOADING, text).code is FailureCode.OUT_OF_MEMORY
+    assert cause_of(Stage.LOADING, "CUDA driver error: out of memory").code is FailureCode.OUT_OF_MEMORY

@@ -42,6 +42,7 @@ LACKING: Final = frozenset(
         FailureCode.ENCODER_UNAVAILABLE,
         FailureCode.DENOISER_UNAVAILABLE,
         FailureCode.HARDWARE_UNAVAILABLE,
+        FailureCode.GPU_UNSUPPORTED,
     }
 )
 """Codes of runs for which the machine lacks something, so that it would fail again."""

@@ -577,6 +577,20 @@ async def test_three_failures_to_load_open_the_models_circuit(rig: Rig) -> None:
         await do(subject, rig, rig.model("small", 6))
 
 
+async def test_a_driver_that_fails_opens_no_models_circuit(rig: Rig) -> None:
+    """Each model would be refused after the other, also once the driver works again."""
+    model = rig.model("small", 6)
+    (model.path / "fault").write_text("No CUDA GPUs are available")
+    async with executor(rig) as subject:
+        for _ in range(MAX_LOAD_FAILURES):
+            with pytest.raises(Retry, match="CUDA does not start") as caught:
+                await do(subject, rig, model)
+            assert caught.value.code == "GPU_UNSUPPORTED"
+        assert await subject.unavailable_models({}) == {}
+        (model.path / "fault").unlink()
+        await do(subject, rig, model)
+
+
 async def test_two_hangs_open_the_models_circuit(rig: Rig) -> None:
     async with executor(rig, stall_seconds=0.5) as subject:
         for _ in range(MAX_HANGS):

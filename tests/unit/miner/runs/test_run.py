@@ -171,6 +171,15 @@ def test_repeated_faults_pause_for_longer_each_time() -> None:
     assert guard.seconds_left("ffmpeg", now) == FIRST_PAUSE_SECONDS
 
 
+def test_a_service_that_the_machine_cannot_run_is_withdrawn_after_one_job_and_tried_again_later() -> None:
+    guard = FaultGuard()
+    guard.withdraw("ffmpeg", "Update the driver.", 10.0)
+    assert guard.paused(10.0) == {"ffmpeg": "Update the driver."}
+    guard.success("ffmpeg")
+    assert guard.seconds_left("ffmpeg", 10.0) == LONGEST_PAUSE_SECONDS
+    assert guard.paused(10.0 + LONGEST_PAUSE_SECONDS) == {}
+
+
 def test_rare_faults_do_not_pause() -> None:
     guard = FaultGuard()
     assert not any(guard.fault("ffmpeg", str(number), number * WINDOW_SECONDS * 0.6) for number in range(10))

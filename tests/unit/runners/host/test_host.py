@@ -164,12 +164,20 @@ def test_a_run_that_fails_leaves_the_child_usable(child, order):
         "CUDA error: device-side assert triggered",
         "CUDA failed with error unspecified launch failure",
         "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx(...)`",
+        "CUDA driver error: invalid argument",
     ],
 )
 def test_an_unusable_gpu_context_has_its_own_code(child, order, text):
     child.send(order("poison", text))
     error = child.until("error")
     assert (error.kind, error.code) == ("retry", "ENGINE_DIED")
+
+
+def test_a_card_that_the_engine_has_no_code_for_is_no_fault_of_the_job(child, order):
+    child.send(order("poison", "CUDA error: no kernel image is available for execution on the device"))
+    error = child.until("error")
+    assert (error.kind, error.code) == ("retry", "GPU_UNSUPPORTED")
+    assert "or another card" in error.message
 
 
 def test_a_request_that_violates_the_input_model_is_an_input_error(child, order):

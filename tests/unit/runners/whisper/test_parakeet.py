@@ -15,7 +15,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail as RuntimeFault
 from pydantic import ValidationError
 
 from runners.api import Audited, Cancelled, Device, Fail, Model, Retry, Tools
-from runners.torch_memory import beyond_repair
+from runners.torch_memory import engine_error
 from runners.whisper import WhisperRunner
 from runners.whisper.base import SAMPLE_RATE
 from runners.whisper.engines import choose, open_engine
@@ -308,7 +308,7 @@ def test_a_failed_gpu_ends_the_process(parakeets, device, samples, monkeypatch):
     fault = "CUDA failure 700: an illegal memory access was encountered ; GPU=0"
     with pytest.raises(RuntimeError) as caught:
         raising(engine, fault, monkeypatch)(samples)
-    assert beyond_repair(caught.value)
+    assert engine_error(caught.value, "").code == "ENGINE_DIED"
 
 
 def test_an_audit_proves_nothing_without_a_calibration(runner, make_context, lecture):
