@@ -166,7 +166,10 @@ class LocalBackend:
         services = self.capabilities.services
         definitions = {service: offer.definition for service, offer in services.items()}
         footprints = Footprints(
-            self._options.directory / "footprints.json", definitions, self.store.catalogue
+            self._options.directory / "footprints.json",
+            definitions,
+            self.store.catalogue,
+            {service: ", ".join(offer.versions or (offer.version,)) for service, offer in services.items()},
         )
         devices = Devices(
             self.capabilities.devices,

@@ -6,7 +6,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from agent.miner.executor.footprints import Footprints, MainMemory
+from agent.core.feasibility import largest_together
+from agent.miner.executor.footprints import LARGEST_SHARE, Footprints, MainMemory
 from agent.miner.executor.loaded_model import card_key
 from agent.miner.executor.placement import MAIN_MEMORY, Card, CardRules, PlacementDemand
 from agent.miner.machine import hardware
@@ -64,11 +65,22 @@ class Devices:
         if self.footprints is None:
             return PlacementDemand(service, model, 0, 0)
         device = self.of(service)[0]
-        demand = self.footprints.demand(service, model, device, parameters)
+        demand = self.footprints.demand(service, model, device, parameters, self.usable(service))
         if device.kind == "cpu":
             return demand
         memory = self.beside(service, model, parameters).most
         return replace(demand, cards=max(1, gpus), most=self.gpus.get(service, 1), memory=memory)
+
+    def usable(self, service: str) -> int | None:
+        """Return how much of the GPUs one model of a service can count on, in bytes; None if the cards' size is unknown."""
+        devices = self.of(service)
+        # A card is never quite free: the driver and a desktop use some of it.
+        shares = [
+            min(int(device.memory * LARGEST_SHARE), device.memory - self.reserve)
+            for device in devices
+            if device.memory
+        ]
+        return largest_together(shares, self.gpus.get(service, 1)) if shares else None
 
     def beside(self, service: str, model: str | None, parameters: Mapping[str, object] | None) -> MainMemory:
         """Return the main memory that a job needs beside a GPU's, nothing on a processor."""

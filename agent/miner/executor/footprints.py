@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,8 @@ GROWTH: Final = 1.5
 """Factor on the budget of a run that ran out of memory, for the next attempt."""
 LARGEST_SHARE: Final = 0.9
 """Share of a card that a program may need at least: what has once filled a card fits there without much headroom too."""
+HALF_LIFE_SECONDS: Final = 86_400.0
+"""Time after which a floor halves: it may come from a moment in which another program used the card, or from a fault."""
 _MAX_KNOWN: Final = 2000
 _LOADING: Final = "loading"
 """Stands for the size of a request in the key of what loading a model takes."""
@@ -43,12 +46,27 @@ class MainMemory:
         return max(self.loading, self.working)
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryFloor:
+    """A budget in bytes for the next attempt after a run found too little memory `at` a time, with a `version` of its service's engines."""
+
+    size: int
+    at: float
+    version: str
+
+    def now(self, now: float, version: str) -> int:
+        """Return the floor now. Another version of the engines may need less."""
+        halvings = int(max(0.0, now - self.at) // HALF_LIFE_SECONDS)
+        return self.size >> halvings if version == self.version else 0
+
+
 class Footprints:
     """Measured figures, saved in a file.
 
     There is one for each service, model and size of request (`ServiceDefinition.size`). Programs without a model, such as
     ffmpeg and Blender, are placed with what the service declares, or less, until a run of that size was observed. On a machine without a GPU the
     catalogue's figures for main memory are used instead; on one with a GPU, main memory has figures of its own (`main_memory`).
+    `versions` are those of each service's engines; `clock` returns Unix time.
     """
 
     def __init__(
@@ -56,16 +74,28 @@ class Footprints:
         path: Path,
         definitions: Mapping[str, ServiceDefinition],
         catalogue: Mapping[str, CatalogueEntry],
+        versions: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._definitions = definitions
         self._catalogue = catalogue
-        self._known, self._floors, self._main = self._load()
+        self._versions = versions or {}
+        self._clock = clock
+        self._known, self._main, self._floors = self._load()
 
     def demand(
-        self, service: str, model: str | None, device: Device, parameters: Mapping[str, Any] | None = None
+        self,
+        service: str,
+        model: str | None,
+        device: Device,
+        parameters: Mapping[str, Any] | None = None,
+        usable: int | None = None,
     ) -> PlacementDemand:
-        """Return the memory that a job needs on a device of this kind. Without `parameters`, the model's minimum."""
+        """Return the memory that a job needs on a device of this kind. Without `parameters`, the model's minimum.
+
+        A run that failed raises it, up to the `usable` bytes of the cards that it could be placed on, or else no try would follow.
+        """
         entry = self._catalogue.get(model) if model is not None else None
         if device.kind == "cpu":
             need = entry.memory if entry is not None else 0
@@ -79,10 +109,14 @@ class Footprints:
             # How much a program needs is known after its first run.
             least = CONTEXT
         if parameters is None:
-            return PlacementDemand(service, model, stated, least)
+            definition = self._definitions.get(service)
+            sized = definition is not None and definition.size is not None
+            # Where requests have sizes, smaller ones than the one that failed may fit.
+            floor = 0 if sized else self._floor(self.key(service, model, {}), usable)
+            return PlacementDemand(service, model, max(floor, stated), max(floor, least))
         key = self.key(service, model, parameters)
         # A run that failed for lack of memory proves more than any measurement of those that did not.
-        floor = self._floors.get(key, 0)
+        floor = self._floor(key, usable)
         footprint = self._known.get(key)
         need = max(floor, int(footprint * HEADROOM) if footprint is not None else stated)
         if model is None and footprint is not None:
@@ -140,32 +174,58 @@ class Footprints:
             self._known[key] = peak
             self._save()
 
-    def outgrew(self, key: str, budget: int) -> None:
-        """Record that a run did not fit into this budget."""
-        self._floors[key] = max(self._floors.get(key, 0), int(budget * GROWTH))
+    def outgrew(self, key: str, budget: int, usable: int | None = None) -> None:
+        """Record that a run did not fit into this budget, of at most `usable` bytes."""
+        floor = max(self._floor(key, usable), int(budget * GROWTH))
+        self._floors[key] = MemoryFloor(_capped(floor, usable), self._clock(), self._version(key))
         self._save()
 
-    def _load(self) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    def fitted(self, key: str, budget: int) -> None:
+        """Record that a run fitted into this budget, which disproves a larger floor."""
+        if budget < self._floor(key):
+            self._floors[key] = MemoryFloor(budget, self._clock(), self._version(key))
+            self._save()
+
+    def _floor(self, key: str, usable: int | None = None) -> int:
+        floor = self._floors.get(key)
+        return 0 if floor is None else _capped(floor.now(self._clock(), self._version(key)), usable)
+
+    def _version(self, key: str) -> str:
+        return self._versions.get(key.partition("/")[0], "")
+
+    def _load(self) -> tuple[dict[str, int], dict[str, int], dict[str, MemoryFloor]]:
         try:
             content = orjson.loads(self._path.read_bytes())
-            return tuple(
+            known, main = (
                 {str(key): int(size) for key, size in content.get(part, {}).items()}
-                for part in ("known", "floors", "main")
-            )  # type: ignore[return-value]  # three parts
+                for part in ("known", "main")
+            )
+            # Those of earlier releases, "floors", could exceed every card and had no end.
+            floors = {
+                str(key): MemoryFloor(int(size), float(at), str(version))
+                for key, (size, at, version) in content.get("outgrown", {}).items()
+            }
         except (OSError, ValueError, TypeError, AttributeError):
             # Missing or damaged: figures are measured again.
             return {}, {}, {}
+        return known, main, floors
 
     def _save(self) -> None:
-        for figures in (self._known, self._floors, self._main):
+        parts: tuple[dict[str, Any], ...] = (self._known, self._main, self._floors)
+        for figures in parts:
             # The oldest first. Sizes of requests are chosen by clients, so their number has no other bound.
             while len(figures) > _MAX_KNOWN:
                 del figures[next(iter(figures))]
+        outgrown = {key: (floor.size, floor.at, floor.version) for key, floor in self._floors.items()}
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
             temporary.write_bytes(
-                orjson.dumps({"known": self._known, "floors": self._floors, "main": self._main})
+                orjson.dumps({"known": self._known, "main": self._main, "outgrown": outgrown})
             )
             temporary.replace(self._path)
         except OSError as error:
             _log.warning("footprints_not_saved", error=str(error))
+
+
+def _capped(floor: int, usable: int | None) -> int:
+    return floor if usable is None else min(floor, usable)

@@ -208,7 +208,8 @@ class LocalExecutor:
             observed = loaded.child.observed_peak if loaded.child is not None else 0
             cards = len(card_keys(loaded.device))
             bytes_used = observed if loaded.model is None else loaded.footprint * cards
-            footprints.outgrew(key, min(bytes_used, loaded.device.memory * cards or bytes_used))
+            usable = self._devices.usable(loaded.service)
+            footprints.outgrew(key, min(bytes_used, loaded.device.memory * cards or bytes_used), usable)
 
     def _learn(self, loaded: LoadedModel, parameters: Mapping[str, Any] | None, result: Done) -> None:
         if loaded.model is not None:
@@ -219,11 +220,13 @@ class LocalExecutor:
         key = footprints.key(loaded.service, loaded.model_name, parameters)
         if loaded.child is not None and loaded.child.memory_peak:
             footprints.learn_main(key, loaded.child.memory_peak)
+        budget = loaded.footprint * len(card_keys(loaded.device))
+        if loaded.model is not None:
+            footprints.fitted(key, budget)
         # With less memory than it wanted, its use says nothing about its need.
         if loaded.limited and loaded.model is not None:
             return
         peak = result.vram or (loaded.child.observed_peak if loaded.child is not None else 0)
-        budget = loaded.footprint * len(card_keys(loaded.device))
         if loaded.model is not None and peak <= budget * HEADROOM:
             # An engine may fill its budget even if it needs less, as vLLM does: that is no reason for a larger one.
             peak = min(peak, math.ceil(budget / HEADROOM) + 1)
