@@ -24,7 +24,7 @@ from support.guides.session import STAYS
 
 pytestmark = pytest.mark.acceptance
 
-SESSION_SECONDS = 500
+SESSION_SECONDS = 1100
 DOCUMENTS = (
     "README.md",
     *sorted(str(path.relative_to(PROJECT)) for path in PROJECT.glob("sdk/*/README.md")),
