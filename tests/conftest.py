@@ -20,7 +20,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from support.features import is_installed
-from support.workers import fork_workers
+from support.workers.forking import fork_workers
 
 # Everything that is imported and collected stays: the collector would only examine it again and again. `pytest_collection_finish` enables it.
 gc.disable()

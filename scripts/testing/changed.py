@@ -47,7 +47,7 @@ LOADED: Final = {
 """What modules load or start by its name, as patterns of module names: the graph has no such imports. Of runners, the
 coordinator uses the requests; what they compute matters to those who run them."""
 
-PRELOADED: Final = ROOT / "tests/support/workers.py"
+PRELOADED: Final = ROOT / "tests/support/workers/forking.py"
 """It names modules for speed alone."""
 
 ASSEMBLY: Final = frozenset(

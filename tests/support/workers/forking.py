@@ -43,7 +43,7 @@ def fork_workers(arguments: Sequence[str]) -> None:
     """Let pytest-xdist fork its processes from one that has collected what these arguments of pytest select."""
     os.environ["TESTS_ARGUMENTS"] = json.dumps([*arguments])
     # By its path from the repository: Python 3.11 does not pass `sys.path` to that process.
-    _processes.set_forkserver_preload(["tests.support.collected"])
+    _processes.set_forkserver_preload(["tests.support.workers.collected"])
     gateway_io.Popen2IOMaster = ForkedWorker  # type: ignore[misc]
 
 
