@@ -104,6 +104,9 @@ def _declared(prefix: str) -> Iterator[tuple[str, type[Section]]]:
             yield name, table.load() if isinstance(table, EntryPoint) else table
 
 
+_FIELDS: Final[dict[tuple[type[Section], type[Section]], str]] = {}
+
+
 def section_of(settings: Section, model: type[SectionType]) -> SectionType:
     """Return what a feature or an extension has declared with this model.
 
@@ -111,4 +114,12 @@ def section_of(settings: Section, model: type[SectionType]) -> SectionType:
     """
     if isinstance(settings, model):
         return settings
-    return next((value for _, value in settings if isinstance(value, model)), None) or model()
+    # Each accepted result asks, so it is remembered in which field of these settings the section is.
+    name = _FIELDS.get((type(settings), model))
+    if name is None:
+        name = next((field for field, value in settings if isinstance(value, model)), None)
+        if name is None:
+            return model()
+        _FIELDS[type(settings), model] = name
+    section: SectionType = getattr(settings, name)
+    return section
