@@ -8,7 +8,7 @@ from pathlib import Path
 
 BUILD = Path(__file__).parents[3] / "build"
 SUITE = "trixie"
-MAKE_SECONDS = 300
+MAKE_SECONDS = 900
 
 
 def empty_debian() -> Path:
