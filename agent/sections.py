@@ -114,7 +114,7 @@ def section_of(settings: Section, model: type[SectionType]) -> SectionType:
     """
     if isinstance(settings, model):
         return settings
-    # Each accepted result asks, so it is remembered in which field of these settings the section is.
+    # Each accepted result asks, so the field of these settings that has the section is stored.
     name = _FIELDS.get((type(settings), model))
     if name is None:
         name = next((field for field, value in settings if isinstance(value, model)), None)
