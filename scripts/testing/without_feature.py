@@ -76,7 +76,16 @@ def main() -> int:
     tests = (
         TELLING
         if not options.all
-        else ("-n", str(os.cpu_count()), "-m", "not ship and not chaos", "--ignore", "tests/acceptance/ship")
+        else (
+            "-n",
+            str(os.cpu_count()),
+            "-m",
+            "not ship and not chaos",
+            "--ignore",
+            "tests/acceptance/ship",
+            "--ignore",
+            "tests/declarations",
+        )
     )
     with copied(ROOT / f"build/without/{options.name}-{os.getpid()}", keep=options.keep) as tree:
         remove(tree, options.name)

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from support.agents import Agent
 from support.dashboard import CLIENT_PAGES, DESKTOP, MACHINE_PAGES, PHONE, Dashboard, login_path, visit
+from support.features import all_installed
 
 pytestmark = pytest.mark.acceptance
 
@@ -43,6 +44,7 @@ def job_page(agent: Agent) -> str:
     return f"/jobs/{job['job_id']}"
 
 
+@pytest.mark.skipif(not all_installed(), reason="the pages are those of all features")
 def test_every_page_opens(dashboard: Dashboard, agent: Agent, job_page: str) -> None:
     for path in (*CLIENT_PAGES, job_page, *MACHINE_PAGES, f"/network/miners/{agent.file['miner_id']}"):
         dashboard.open(path)

@@ -25,6 +25,7 @@ from agent.coordinator.store import access, ledger
 from agent.coordinator.store.database import StaleRead
 from agent.coordinator.store.schema import migrations, tables, upgrade
 from agent.core.errors import ConfigurationError, ServiceUnavailable
+from support.features import all_installed
 from support.servers import postgres
 
 numbers = itertools.count(1)
@@ -92,9 +93,11 @@ def test_an_older_schema_is_upgraded_without_losing_data(tmp_path: Path) -> None
         thread.join()
     assert write(databases[0], add_account, "account_1") == "account_1"
     assert databases[1].read_now(account_ids) == ["account_0", "account_1"]
-    with reading(DatabaseServer(url, ServerLimits())) as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, tables.metadata) == []
+    # Migrations also create the tables of a feature that has been removed.
+    if all_installed():
+        with reading(DatabaseServer(url, ServerLimits())) as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, tables.metadata) == []
     for database in databases:
         database.close()
     postgres.shared().drop(url)

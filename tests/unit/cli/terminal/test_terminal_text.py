@@ -91,7 +91,15 @@ def on_terminal(*command: str | Path, **environment: str) -> str:
     return printed.decode()
 
 
-@pytest.mark.parametrize("words", ["audits show audit_1", "audits list", "keys list", "miners list"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param("audits show audit_1", marks=pytest.mark.needs("audits")),
+        pytest.param("audits list", marks=pytest.mark.needs("audits")),
+        "keys list",
+        "miners list",
+    ],
+)
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 def test_commands(data_dir: Path, words: str, *, as_json: bool) -> None:
     more = ["--json"] if as_json else []
