@@ -23,7 +23,7 @@ Done = Any
 Run = Callable[..., Any]
 
 LARGE = 120 * 2**20
-"""Bytes of a package that such a disk cannot hold."""
+"""Bytes of a package that a disk of 100 MiB cannot hold."""
 
 
 @dataclass(frozen=True)
@@ -287,11 +287,11 @@ def test_a_lock_file_without_digests_is_refused(workshop: Workshop) -> None:
 
 @pytest.fixture
 def small_disk(workshop: Workshop) -> Iterator[Path]:
-    """The directory of engines, on a disk of 68 MiB: hardly more than what an engine of 1 MiB may take."""
+    """The directory of engines, on a disk of 100 MiB."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")
     workshop.engines_dir.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=68m", "tmpfs", workshop.engines_dir], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", workshop.engines_dir], check=True)
     try:
         yield workshop.engines_dir
     finally:
@@ -301,6 +301,8 @@ def small_disk(workshop: Workshop) -> Iterator[Path]:
 def test_a_disk_that_becomes_full_is_cleared_and_the_former_version_stays(
     workshop: Workshop, small_disk: Path
 ) -> None:
+    # An engine of this size may take more than the disk holds, so that nothing else ends the installation first.
+    workshop.declare(size="20Mi")
     workshop.installed()
     free = os.statvfs(small_disk).f_bavail
     workshop.publish("2.0", source=b"VERSION = '2.0' #" + bytes(2**23), data=bytes(LARGE))
