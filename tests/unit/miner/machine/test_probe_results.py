@@ -136,8 +136,10 @@ async def test_a_probe_that_was_ended_is_repeated_until_it_has_an_answer(
     for _ in range(3):
         answers.queue.put(TimedOut("Blender did not end within 200 s."))
     answers.queue.put(WORKS)
-    await until_changed(subject)
-    assert list((await subject.probe()).services) == ["scripted"]
+    # On a busy machine, the miner reports that a probe was ended before the last one succeeds.
+    async with asyncio.timeout(60):
+        while list((await subject.probe()).services) != ["scripted"]:
+            pass
     assert answers.calls == 4
 
 
