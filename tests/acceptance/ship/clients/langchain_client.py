@@ -42,7 +42,6 @@ for responses in (False, True):
     assert answer.usage_metadata["output_tokens"] > 3, answer
     pieces = list(model.stream(QUESTION))
     assert "".join(piece.text for piece in pieces) == answer.text, pieces
-    assert len([piece for piece in pieces if piece.text]) > 1, pieces
     (call,) = model.bind_tools([capital_of], tool_choice="capital_of").invoke(QUESTION).tool_calls
     assert (call["name"], [*call["args"]]) == ("capital_of", ["country"]), call
     agent = create_agent(model, tools=[capital_of], middleware=[require_the_tool_first])
