@@ -169,6 +169,7 @@ class Sandbox:
         # A program could otherwise read the keys of the session that started the agent.
         fresh_session_keyring()
         network: seccomp.Network = "host" if self.network else "none"
+        proc = landlock.OWN_PROC_ON_GPU if self._gpu else landlock.OWN_PROC
         with tempfile.TemporaryDirectory(prefix="aitbc-sandbox-", ignore_cleanup_errors=True) as temporary:
             writable = [*self._writable, Path(temporary).resolve()]
             readable = [*self._readable, *(map(Path, bubblewrap.NETWORK_FILES) if self.network else ())]
@@ -180,7 +181,10 @@ class Sandbox:
                     network=self.network,
                     devices=landlock.nvidia_devices() if self._gpu else (),
                 ) as rules,
-                landlock.launched(rules, network, user, self.limits, OPEN_FILES) as (words, descriptors),
+                landlock.launched(rules, network, user, self.limits, OPEN_FILES, proc) as (
+                    words,
+                    descriptors,
+                ),
             ):
                 if user is not None:
                     # Landlock moves no paths, so the program must pass through the directories above them.

@@ -79,6 +79,12 @@ DEVICE: Final = Access.READ_FILE | Access.WRITE_FILE | Access.IOCTL_DEV
 OF_FILES: Final = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
 """Rights that the kernel accepts for files other than directories."""
 
+OWN_PROC: Final = Access.READ_FILE | Access.READ_DIR
+"""Rights of a program on its own part of /proc."""
+
+OWN_PROC_ON_GPU: Final = OWN_PROC | Access.WRITE_FILE | Access.TRUNCATE
+"""Those of a program that may use a GPU: CUDA does not start if it cannot name its threads, in /proc/self/task."""
+
 END_SECONDS: Final = 2.0
 """Time limit for killed processes to end."""
 
@@ -208,10 +214,16 @@ class Instructions(NamedTuple):
 
 @contextmanager
 def launched(
-    rules: Ruleset, network: seccomp.Network, user: User | None, limits: Limits, files: int
+    rules: Ruleset,
+    network: seccomp.Network,
+    user: User | None,
+    limits: Limits,
+    files: int,
+    proc: Access = OWN_PROC,
 ) -> Iterator[tuple[list[str], list[int]]]:
     """Yield the beginning of the command line, and the descriptors to inherit. At the end all processes of the program are killed.
 
+    `proc` are the rights on its own part of /proc, which the processes that it starts do not have on theirs.
     The filter prevents them from leaving their process group.
     """
     with ExitStack() as stack:
@@ -229,7 +241,7 @@ def launched(
             parent=os.getpid(),
             user=_launch.NO_USER if user is None else user.id,
             search=_launch.NO_USER if user is None else user.search,
-            proc=int(Access.READ_FILE | Access.READ_DIR),
+            proc=int(proc & rules.handled),
             memory=limits.memory,
             cpu=max(1, round(limits.cpu_seconds)),
             output=limits.output if limits.file is None else min(limits.file, limits.output),
@@ -263,7 +275,9 @@ def nvidia_devices() -> list[Path]:
         *sorted(Path("/dev").glob("nvidia*")),
         Path("/sys"),
         Path("/proc/driver/nvidia"),
+        Path("/proc/driver/nvidia-uvm"),
         Path("/proc/devices"),
+        Path("/proc/sys/vm/mmap_min_addr"),
     ]
 
 

@@ -146,6 +146,8 @@ def watch(
     )
     # Otherwise the pipe would never end when the program does.
     os.close(write_end)
+    # Landlock's rule is for this very entry of /proc, which the kernel replaces by another when memory is short and nobody has it open.
+    entry = os.open(f"/proc/{process.pid}", os.O_PATH | os.O_CLOEXEC)
     tree = _ProcessTree(process, FirstProcess(announced), group, limits, writable)
     try:
         if on_cancel is not None:
@@ -154,6 +156,7 @@ def watch(
     finally:
         tree.kill(Ended.EXITED)
         code = tree.reap()
+        os.close(entry)
     exit_code = 128 - code if code < 0 else code
     ended, reason = tree.verdict(exit_code)
     return Outcome(ended, exit_code, stderr, max(tree.cpu_seconds, _children_cpu() - earlier_cpu), reason)
