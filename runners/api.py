@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -246,6 +246,8 @@ class Device:
     """NVIDIA's, such as "8.9"; None on a CPU."""
     others: tuple[str, ...] = ()
     """The UUIDs of further cards of the same size that an engine uses together with this one."""
+    device_files: tuple[str, ...] = ()
+    """The device files of its cards and slices, without those of the driver, as names in /dev ("nvidia0"); empty if unknown."""
     by_index: bool = True
     """False for a slice of a card (MIG) that engines which look cards up by NVML's index mistake for another card."""
 
@@ -260,6 +262,19 @@ class Device:
     def gpus(self) -> tuple[str, ...]:
         """The UUIDs of its GPUs."""
         return (*((self.uuid,) if self.uuid is not None else ()), *self.others)
+
+    def together(self, others: Sequence[Device]) -> Device:
+        """Return this card and others of the same size as one device."""
+        devices = (self, *others)
+        # With the files of some alone, an engine could not use the others.
+        complete = all(device.device_files for device in devices)
+        return replace(
+            self,
+            others=tuple(uuid for device in others for uuid in device.gpus),
+            device_files=tuple(name for device in devices for name in device.device_files)
+            if complete
+            else (),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from runners.api import Cancelled, Device, FailureCode, Retry, Tools, forget_probes
-from runners.sandbox import bubblewrap, landlock, mark, seccomp, users
+from runners.sandbox import bubblewrap, gpus, landlock, mark, seccomp, users
 from runners.sandbox._launch import CPU_GRACE
 from runners.sandbox._syscalls import fresh_session_keyring
 from runners.sandbox.transcript import OnText
@@ -47,7 +47,7 @@ class Sandbox:
     tools: Tools
     limits: Limits
     device: Device | None = None
-    """With a CUDA device, the program sees the GPUs' device files, but only that GPU."""
+    """With a CUDA device, the program can open the device files of its cards, and no others as far as they are known."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables in addition to those of every program."""
     network: bool = False
@@ -149,7 +149,7 @@ class Sandbox:
         # A program could otherwise read the keys of the session that started the agent.
         fresh_session_keyring()
         environment = self._environment("/tmp")  # noqa: S108 - the sandbox's own
-        grants = bubblewrap.Grants(self._mounts, environment, directory or "/", self._gpu, self.network)
+        grants = bubblewrap.Grants(self._mounts, environment, directory or "/", self._devices, self.network)
         limited = [*_limits(self.limits, count_processes=True), *command]
         with (
             self._own_user(self._writable) as user,
@@ -169,7 +169,8 @@ class Sandbox:
         # A program could otherwise read the keys of the session that started the agent.
         fresh_session_keyring()
         network: seccomp.Network = "host" if self.network else "none"
-        proc = landlock.OWN_PROC_ON_GPU if self._gpu else landlock.OWN_PROC
+        devices = self._devices
+        proc = landlock.OWN_PROC if devices is None else landlock.OWN_PROC_ON_GPU
         with tempfile.TemporaryDirectory(prefix="aitbc-sandbox-", ignore_cleanup_errors=True) as temporary:
             writable = [*self._writable, Path(temporary).resolve()]
             readable = [*self._readable, *(map(Path, bubblewrap.NETWORK_FILES) if self.network else ())]
@@ -179,7 +180,7 @@ class Sandbox:
                     [path for path in readable if path.exists()],
                     writable,
                     network=self.network,
-                    devices=landlock.nvidia_devices() if self._gpu else (),
+                    devices=devices,
                 ) as rules,
                 landlock.launched(rules, network, user, self.limits, OPEN_FILES, proc) as (
                     words,
@@ -212,11 +213,11 @@ class Sandbox:
     def _own_user(self, writable: Sequence[Path]) -> Iterator[users.User | None]:
         first, count = self.tools.sandbox_first_user, self.tools.sandbox_users
         with users.own_user(first, count, self._readable, writable) as user:
-            yield user
+            yield user and replace(user, cards=gpus.group(self._devices or ()))
 
     @property
-    def _gpu(self) -> bool:
-        return self.device is not None and self.device.kind == "cuda"
+    def _devices(self) -> list[str] | None:
+        return gpus.device_files(self.device)
 
     def _environment(self, temporary: str) -> dict[str, str]:
         environment = {

@@ -50,7 +50,7 @@ libc.syscall.restype = ctypes.c_long
 def main() -> None:
     """Follow the instructions. Ends with a message on standard error if one of them fails."""
     numbers, *command = sys.argv[1:]
-    rules, first, second, ready, parent, user, search, proc, *limits = map(int, numbers.split(","))
+    rules, first, second, ready, parent, user, search, cards, proc, *limits = map(int, numbers.split(","))
     # Python ignores both signals, and the program would inherit that: a closed pipe or a file that is too large would no longer end it.
     for ignored_by_python in (SIGPIPE, SIGXFSZ):
         libc.signal(ignored_by_python, None)
@@ -63,7 +63,7 @@ def main() -> None:
             # Fails for capabilities that the kernel does not know.
             libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
         # Groups before the user: afterwards there is no privilege left to change them.
-        os.setgroups([search])
+        os.setgroups([group for group in (search, cards) if group != NO_USER])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     # After the change of user, which resets it.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from runners.api import PROBE_SECONDS, FailureCode, TimedOut, cached_probe
-from runners.sandbox import seccomp
+from runners.sandbox import gpus, seccomp
 from runners.sandbox.landlock import SYSTEM_FILES
 from runners.sandbox.users import NOBODY, User
 
@@ -71,12 +71,12 @@ _PROC_HIDDEN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """The grants of a program in addition to the system: mounts as (option, path here, path inside), and environment variables."""
+    """The grants of a program in addition to the system: mounts as (option, path here, path inside), environment variables, and the names in /dev of a GPU's device files."""
 
     mounts: Sequence[tuple[str, str, str]] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: str = "/"
-    gpu: bool = False
+    devices: Sequence[str] | None = None
     network: bool = False
 
 
@@ -91,7 +91,7 @@ def started_by(
             *_isolation(bubblewrap, network=grants.network),
             *(word for descriptor in descriptors for word in ("--add-seccomp-fd", str(descriptor))),
             *_system(),
-            *(_nvidia_devices() if grants.gpu else ()),
+            *(_cards(grants.devices) if grants.devices is not None else ()),
             *(_shared(NETWORK_FILES) if grants.network else ()),
             # Outer mounts first: the sandbox's own /work must not hide a home below /work.
             *(
@@ -176,7 +176,8 @@ def _as_user(user: User | None) -> list[str]:
     """Return the command that becomes the user and drops all privileges. It runs inside, so that mounts are made as root."""
     if user is None:
         return []
-    identity = ["--reuid", str(user.id), "--regid", str(user.id), "--groups", str(user.search)]
+    groups = ",".join(map(str, user.groups))
+    identity = ["--reuid", str(user.id), "--regid", str(user.id), "--groups", groups]
     return ["setpriv", *identity, "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"]
 
 
@@ -217,12 +218,13 @@ def _closed_proc() -> list[str]:
     return arguments
 
 
-def _nvidia_devices() -> list[str]:
+def _cards(names: Sequence[str]) -> list[str]:
     """Return the mounts for CUDA and NVENC: the device files, and /sys, in which the driver finds the cards."""
     arguments = ["--ro-bind", "/sys", "/sys"]
-    for path in sorted(Path("/dev").glob("nvidia*")):
-        # An ordinary bind mount refuses device files; see `bwrap(1)`.
-        arguments += ["--dev-bind-try", str(path), str(path)]
+    for name in names:
+        # A directory that bubblewrap makes by itself for a mount is closed to other users. An ordinary bind mount refuses device files.
+        arguments += ["--dir", str(Path("/dev", name).parent)]
+        arguments += ["--dev-bind-try", str(gpus.DEVICES / name), f"/dev/{name}"]
     return arguments
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from runners.api import PROBE_SECONDS, FailureCode, TimedOut, cached_probe
-from runners.sandbox import _launch, seccomp
+from runners.sandbox import _launch, gpus, seccomp
 from runners.sandbox._syscalls import syscall
 from runners.sandbox.users import NOBODY, User
 from runners.sandbox.watch import Limits
@@ -156,9 +156,12 @@ def handled(version: int) -> Access:
 
 @contextmanager
 def ruleset(
-    readable: Sequence[Path], writable: Sequence[Path], *, network: bool, devices: Sequence[Path]
+    readable: Sequence[Path], writable: Sequence[Path], *, network: bool, devices: Sequence[str] | None = None
 ) -> Iterator[Ruleset]:
-    """Yield the rules of one run: the system's programs and libraries, a few devices, and the granted paths."""
+    """Yield the rules of one run: the system's programs and libraries, a few devices, and the granted paths.
+
+    `devices` are the names in /dev of a GPU's device files.
+    """
     version = abi()
     attributes = _Attributes(
         int(handled(version)),
@@ -176,9 +179,11 @@ def ruleset(
             rules.allow(path, READ)
         for path in _DEVICES:
             rules.allow(path, DEVICE)
-        for granted in devices:
-            # Some of these are directories, in which the driver lists the cards.
-            rules.allow(granted, DEVICE | Access.READ_DIR)
+        for name in devices or ():
+            # A card whose own files are unknown gets /dev/nvidia-caps, a directory.
+            rules.allow(gpus.DEVICES / name, DEVICE | Access.READ_DIR)
+        for path in gpus.READABLE if devices is not None else ():
+            rules.allow(path, Access.READ_FILE | Access.READ_DIR)
         for granted in readable:
             rules.allow(granted, READ, required=True)
         for granted in writable:
@@ -193,7 +198,7 @@ class Instructions(NamedTuple):
     """The instructions for `_launch`, in its order.
 
     Descriptors: the ruleset, the two filters, and the pipe to which it writes its process id. `parent` is the process that
-    must still exist; `user` is the user and group to become, or `NO_USER`, and `search` a further group; `proc` are the
+    must still exist; `user` is the user and group to become, or `NO_USER`, and `search` and `cards` are further groups; `proc` are the
     rights on the program's own part of /proc. The limits are those of `setrlimit(2)`, `processes` 0 for none.
     """
 
@@ -204,6 +209,7 @@ class Instructions(NamedTuple):
     parent: int
     user: int
     search: int
+    cards: int
     proc: int
     memory: int
     cpu: int
@@ -241,6 +247,7 @@ def launched(
             parent=os.getpid(),
             user=_launch.NO_USER if user is None else user.id,
             search=_launch.NO_USER if user is None else user.search,
+            cards=_launch.NO_USER if user is None or user.cards is None else user.cards,
             proc=int(proc & rules.handled),
             memory=limits.memory,
             cpu=max(1, round(limits.cpu_seconds)),
@@ -269,18 +276,6 @@ def end_group(group: int) -> None:
             time.sleep(0.001)
 
 
-def nvidia_devices() -> list[Path]:
-    """Return the paths that CUDA and NVENC open: the device files, and those where the driver finds the cards."""
-    return [
-        *sorted(Path("/dev").glob("nvidia*")),
-        Path("/sys"),
-        Path("/proc/driver/nvidia"),
-        Path("/proc/driver/nvidia-uvm"),
-        Path("/proc/devices"),
-        Path("/proc/sys/vm/mmap_min_addr"),
-    ]
-
-
 @cached_probe
 def unavailable() -> str | None:
     """Return why this sandbox cannot be used here, with a remedy; None if it can. Starts it. Raises `TimedOut`."""
@@ -304,7 +299,7 @@ def _failure() -> str | None:
     user = User(NOBODY, NOBODY) if os.geteuid() == 0 else None
     limits = Limits(memory=2**30, output=2**20, seconds=PROBE_SECONDS, cpu_seconds=PROBE_SECONDS, processes=0)
     with (
-        ruleset([], [], network=False, devices=()) as rules,
+        ruleset([], [], network=False) as rules,
         launched(rules, "none", user, limits, 64) as (words, descriptors),
     ):
         try:

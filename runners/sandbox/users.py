@@ -49,10 +49,19 @@ Loan = tuple[Path, int, int]
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """The user and group id of one run. `search` is the group that only sandboxed programs have."""
+    """The user and group id of one run.
+
+    `search` is the group that only sandboxed programs have, and `cards` the one that may open the device files of the run's cards, if any.
+    """
 
     id: int
     search: int
+    cards: int | None = None
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Its supplementary groups."""
+        return (self.search,) if self.cards is None else (self.search, self.cards)
 
     def end_processes(self) -> None:
         """Kill all processes of this user. A process cannot change its user, so none escapes."""

@@ -25,6 +25,7 @@
  *   0.mig 1                    whether the card is in MIG mode
  *   0.slices 7                 how many instances it can have; those that exist have a UUID:
  *   0:2.uuid MIG-...           0:2.name ...     0:2.total, 0:2.used, 0:2.processes: as a card's
+ *   0:2.gi 5                   0:2.ci 0     the ids of its GPU instance and of its compute instance
  *   0.error 15                 what every call about card 0 returns; 15 (lost) stays so until the next nvmlInit
  *   error.NAME 3               what the function NAME returns, for any card
  *   privileged 0               an ordinary user, who may neither read a card's memory and processes in MIG mode nor set limits
@@ -279,6 +280,8 @@ int nvmlDeviceGetTotalEnergyConsumption(device_t device, unsigned long long *mil
 }
 
 int nvmlDeviceGetMinorNumber(device_t device, unsigned *minor) { return card_unsigned(__func__, device, "minor", minor); }
+int nvmlDeviceGetGpuInstanceId(device_t device, unsigned *id) { return card_unsigned(__func__, device, "gi", id); }
+int nvmlDeviceGetComputeInstanceId(device_t device, unsigned *id) { return card_unsigned(__func__, device, "ci", id); }
 int nvmlDeviceGetNumGpuCores(device_t device, unsigned *cores) { return card_unsigned(__func__, device, "cores", cores); }
 int nvmlDeviceGetComputeMode(device_t device, unsigned *mode) { return card_unsigned(__func__, device, "compute_mode", mode); }
 

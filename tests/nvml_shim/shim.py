@@ -19,13 +19,15 @@ VERSION_MISMATCH = 18
 
 @dataclass(frozen=True)
 class Slice:
-    """An instance of a GPU in MIG mode. Memory is in bytes; `processes` as of a `Card`."""
+    """An instance of a GPU in MIG mode. Memory is in bytes; `processes` as of a `Card`; `gi` and `ci` are the ids of its GPU instance and compute instance."""
 
     uuid: str
     name: str = "NVIDIA A100-SXM4-40GB MIG 1g.5gb"
     total: int = 5 * 2**30
     used: int = 0
     processes: str | None = None
+    gi: int | None = None
+    ci: int | None = None
 
 
 @dataclass(frozen=True)

@@ -101,13 +101,11 @@ class Devices:
 
     def together(self, cards: Sequence[str]) -> Device:
         """Return one or several cards as one device."""
-        first, *other_cards = cards
-        device = next(
-            device
-            for device in (*self.devices, self.processor)
-            if device is not None and card_key(device) == first
-        )
-        return replace(device, others=tuple(other_cards)) if other_cards else device
+        devices = {
+            card_key(device): device for device in (self.processor, *self.devices) if device is not None
+        }
+        first, *others = (devices[card] for card in cards)
+        return first.together(others) if others else first
 
     async def sample(
         self, devices: Sequence[Device], demand: PlacementDemand | None = None

@@ -234,6 +234,12 @@ class Machine:
         scores = await asyncio.to_thread(read_scores, self._settings.data_dir / "miner" / FILE_NAME)
         slots = section_of(self._settings, MinerSettings).slots or max(1, len(gpus))
         devices = _devices(gpus, slots)
+        if reachable := [gpu.number for gpu in gpus if not gpu.device_files]:
+            _log.warning(
+                "gpu_device_files_unknown",
+                gpus=reachable,
+                consequence="Sandboxed programs on these GPUs can open the device files of all GPUs of this machine.",
+            )
         engines = load_engines(self._settings.data_dir)
         chosen = section_of(self._settings, EnginesSettings)
         environments = await asyncio.to_thread(
@@ -406,6 +412,7 @@ def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:
             threads=threads,
             memory=gpu.memory_total,
             compute_capability=gpu.compute_capability,
+            device_files=gpu.device_files,
             by_index=gpu.by_index,
         )
         for gpu in gpus

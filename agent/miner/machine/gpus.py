@@ -21,6 +21,7 @@ import pynvml
 import structlog
 
 from agent.deadline import call_within
+from agent.miner.machine import device_files
 from agent.miner.machine.gpu_health import XidErrors, fault, slowed
 from agent.miner.machine.gpu_health import optional as _optional
 from runners.api import Device
@@ -47,7 +48,8 @@ class Gpu:
     temperature, power and faults are the whole card's. Values that a GPU does not report are None.
     `fault` is what makes its results doubtful, and the remedy; `slowed` means that the hardware protects it from heat or from a
     weak power supply. `by_index` is False for an instance whose number on its card is no number of a card of the same model.
-    An `exclusive` GPU lets one process at a time compute.
+    An `exclusive` GPU lets one process at a time compute. `device_files` are the names in /dev with which programs reach it and no other
+    GPU; empty if unknown.
     """
 
     uuid: str
@@ -66,6 +68,7 @@ class Gpu:
     slice: int | None = None
     by_index: bool = True
     exclusive: bool = False
+    device_files: tuple[str, ...] = ()
 
     @property
     def number(self) -> str:
@@ -384,6 +387,11 @@ def _read_slice(handle: Any, card: Gpu, number: int) -> Gpu:
         utilization=None,  # the driver reports it for the whole card only
         slice=number,
         by_index=_optional(lambda: _card_name(number)) == card.name,
+        device_files=device_files.of_slice(
+            card.device_files,
+            _optional(lambda: pynvml.nvmlDeviceGetGpuInstanceId(instance)),
+            _optional(lambda: pynvml.nvmlDeviceGetComputeInstanceId(instance)),
+        ),
     )
 
 
@@ -421,6 +429,7 @@ def _read_gpu(handle: Any, index: int, driver: str, xids: XidErrors, memory: tup
         or (_PROHIBITED if mode == pynvml.NVML_COMPUTEMODE_PROHIBITED else None),
         slowed=slowed(handle, name),
         exclusive=mode == pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS,
+        device_files=device_files.of_card(_optional(lambda: pynvml.nvmlDeviceGetMinorNumber(handle))),
     )
 
 

@@ -55,9 +55,9 @@ class Node:
         gpus = [gpu for name in names for gpu in capabilities.gpus if _names(name, gpu)]
         if not gpus or len(gpus) != len(names):
             raise NodeLost(f"Ray has assigned GPUs {names} on {self.name}, which NVML does not report there.")
-        first, *further = (gpu.uuid for gpu in gpus)
-        device = next(device for device in capabilities.devices if device.uuid == first)
-        return replace(device, others=tuple(further), threads=threads)
+        devices = {device.uuid: device for device in capabilities.devices}
+        first, *others = (devices[gpu.uuid] for gpu in gpus)
+        return replace(first.together(others), threads=threads)
 
 
 def _names(name: str, gpu: Gpu) -> bool:

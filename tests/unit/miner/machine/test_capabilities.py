@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.catalogue import CatalogueEntry
 from agent.miner.machine import hardware
@@ -206,6 +207,8 @@ def test_without_a_gpu_there_is_one_cpu_device_whose_cores_the_slots_share(tmp_p
 
 
 def test_each_gpu_is_a_device_of_the_real_library(nvml: NvmlShim, tmp_path: Path):
+    nvml.change(0, minor=2)
+    nvml.change(1, minor=5)
     program = """
 import asyncio, json, sys
 import structlog
@@ -216,7 +219,7 @@ from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 found = asyncio.run(Machine(Settings(data_dir=sys.argv[1]), Gpus(), ModelStore(Path(sys.argv[1]), {}), {}).probe())
-print(json.dumps([found.to_wire(), [[device.kind, device.uuid] for device in found.devices]]))
+print(json.dumps([found.to_wire(), [[device.kind, device.uuid, device.device_files] for device in found.devices]]))
 """
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)],
@@ -227,7 +230,7 @@ print(json.dumps([found.to_wire(), [[device.kind, device.uuid] for device in fou
         check=True,
     )
     wire, devices = json.loads(done.stdout)
-    assert devices == [["cuda", card.uuid] for card in TWO_CARDS]
+    assert devices == [["cuda", TWO_CARDS[0].uuid, ["nvidia2"]], ["cuda", TWO_CARDS[1].uuid, ["nvidia5"]]]
     assert wire["slots"] == 2
     assert wire["gpus"][1] == {
         "uuid": TWO_CARDS[1].uuid,
@@ -248,6 +251,12 @@ print(json.dumps([found.to_wire(), [[device.kind, device.uuid] for device in fou
         "slots",
         "sandbox",
     }
+
+
+def test_gpus_that_programs_cannot_be_restricted_to_are_logged(tmp_path: Path):
+    with capture_logs() as logs:
+        probe(tmp_path, replace(CARD, device_files=("nvidia0",)), replace(CARD, uuid="GPU-2", index=1))
+    assert [entry["gpus"] for entry in logs if entry["event"] == "gpu_device_files_unknown"] == [["1"]]
 
 
 def test_slices_of_a_gpu_are_devices_that_no_engine_uses_together(tmp_path: Path):

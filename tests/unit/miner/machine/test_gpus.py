@@ -29,13 +29,15 @@ GIB = 2**30
 
 # Executes each line of standard input, and answers it with the state of the GPUs.
 PROGRAM = """
-import asyncio, json, sys, threading
+import asyncio, json, os, sys, threading
+from pathlib import Path
 from dataclasses import asdict
 import structlog
-from agent.miner.machine import gpus
+from agent.miner.machine import device_files, gpus
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 gpus._LOCK_SECONDS = gpus._REFRESH_SECONDS = 0.2
 gpus._RECONNECT_SECONDS = float(sys.argv[1])
+device_files.MIG_MINORS = Path(os.environ.get("MIG_MINORS", device_files.MIG_MINORS))
 cards = gpus.Gpus()
 for line in sys.stdin:
     match line.strip():
@@ -104,6 +106,7 @@ def test_all_values_of_a_gpu_are_read(nvml: NvmlShim):
         "slice": None,
         "by_index": True,
         "exclusive": False,
+        "device_files": [],
     }
 
 
@@ -449,6 +452,28 @@ def test_the_memory_of_processes_is_that_of_their_mig_instance(sliced: NvmlShim)
         assert program.processes() == {
             SLICES[0].uuid: {}, SLICES[2].uuid: {"12": 3 * GIB}, TWO_CARDS[1].uuid: {},
         }  # fmt: skip
+
+
+def test_a_gpu_has_the_device_files_of_its_own_card_or_instance(sliced: NvmlShim, tmp_path: Path):
+    """By NVML's minor number, which is not the card's index."""
+    slices = (replace(SLICES[0], gi=7, ci=0), None, replace(SLICES[2], gi=5, ci=1))
+    sliced.change(0, minor=3, instances=slices)
+    sliced.change(1, minor=1)
+    minors = tmp_path / "mig-minors"
+    minors.write_text(
+        "config 1\nmonitor 2\ngpu1/gi7/access 5\ngpu3/gi5/access 39\ngpu3/gi5/ci1/access 41\ngpu3/gi7/access 57\ngpu3/gi7/ci0/access 58\n"
+    )
+    with watching({**sliced.environment, "MIG_MINORS": str(minors)}) as program:
+        gpus, _ = program.ask()
+        assert [gpu["device_files"] for gpu in gpus] == [
+            ["nvidia3", "nvidia-caps/nvidia-cap57", "nvidia-caps/nvidia-cap58"],
+            ["nvidia3", "nvidia-caps/nvidia-cap39", "nvidia-caps/nvidia-cap41"],
+            ["nvidia1"],
+        ]
+        sliced.change(0, instances=(replace(SLICES[0], gi=9, ci=0),))
+        sliced.change(1, minor=None)
+        gpus, _ = program.ask()
+        assert [gpu["device_files"] for gpu in gpus] == [[], []], "unknown"
 
 
 def test_an_ordinary_user_gets_the_mig_instances_too(sliced: NvmlShim):

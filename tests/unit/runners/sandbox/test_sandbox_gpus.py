@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runners.api import Device
-from runners.sandbox import Sandbox, level
+from runners.python_model import PythonModelRunner
+from runners.python_model.request import InferenceRequest
+from runners.sandbox import Sandbox, gpus, level
 from runners.sandbox.watch import Limits
 
 LIMITS = Limits(memory=512 * 2**20, output=4 * 2**20, seconds=60, cpu_seconds=60, processes=24)
@@ -28,6 +32,17 @@ int main(void) {
 }
 """
 """libcuda's thread, as `cuInit` makes it: named by the thread that created it."""
+
+
+def test_several_cards_are_opened_together():
+    """A card whose file is unknown needs the files of all."""
+    first, second = (
+        Device("cuda", "Card", f"GPU-{number}", device_files=(f"nvidia{number}",)) for number in (1, 4)
+    )
+    assert first.together([second]) == dataclasses.replace(
+        first, others=("GPU-4",), device_files=("nvidia1", "nvidia4")
+    )
+    assert first.together([second, Device("cuda", "Card", "GPU-5")]).device_files == ()
 
 
 @pytest.fixture(params=["bubblewrap", "landlock", "off"])
@@ -78,3 +93,71 @@ def test_a_program_can_name_its_threads_also_after_memory_was_short(tools, namin
 
     script = f"sleep 60 & echo $!; until [ -e freed ]; do sleep 0.05; done; kill $!; exec {program}"
     assert sandbox.run(["sh", "-c", script], directory=directory, on_line=free_memory).exit_code == 0
+
+
+FILES = (
+    "nvidiactl",
+    "nvidia-uvm",
+    "nvidia0",
+    "nvidia1",
+    "nvidia-caps/nvidia-cap3",
+    "nvidia-caps/nvidia-cap4",
+)
+"""The device files of two cards, the second one with two instances."""
+
+VIDEO = 44
+"""The group for which Debian's driver creates them."""
+
+
+@pytest.fixture
+def two_cards(monkeypatch) -> Iterator[Path]:
+    """Stand-ins for the files of two cards, which only root and the group video can open."""
+    # Outside of pytest's own directories, which are closed to the users of sandboxed programs.
+    with tempfile.TemporaryDirectory(prefix="aitbc-devices-") as name:
+        directory = Path(name)
+        (directory / "nvidia-caps").mkdir()
+        directory.chmod(0o755)
+        for file in FILES:
+            (directory / file).touch()
+            (directory / file).chmod(0o660)
+            if os.geteuid() == 0:
+                os.chown(directory / file, 0, VIDEO)
+        monkeypatch.setattr(gpus, "DEVICES", directory)
+        yield directory
+
+
+LOOKING = """
+import os
+def predict(_input, devices, names):
+    del os.environ["CUDA_VISIBLE_DEVICES"]
+    opened = []
+    for name in names:
+        try: os.close(os.open(f"{devices}/{name}", os.O_RDWR))
+        except OSError: continue
+        opened.append(name)
+    return opened
+"""
+"""A client's model that looks for cards, without the variable that restrains CUDA."""
+
+
+@pytest.mark.parametrize(
+    ("own", "opened"),
+    [
+        (("nvidia0",), FILES[:3]),
+        (("nvidia1", "nvidia-caps/nvidia-cap4"), (*FILES[:2], "nvidia1", "nvidia-caps/nvidia-cap4")),
+        ((), FILES),
+    ],
+    ids=["card", "instance", "unknown"],
+)
+def test_a_model_opens_no_other_card(confined, two_cards, make_context, tmp_path, own, opened):
+    """Unless the driver does not say which files are those of its card."""
+    (tmp_path / "model.py").write_text(LOOKING)
+    devices = "/dev" if level(confined) == "bubblewrap" else str(two_cards)
+    runner = PythonModelRunner(
+        dataclasses.replace(confined, python_models_in_landlock=True),
+        dataclasses.replace(CARD, device_files=own),
+    )
+    request = {"model": {"entrypoint": "model.py"}, "parameters": {"devices": devices, "names": list(FILES)}}
+    context = make_context({"model.source": tmp_path / "model.py"})
+    result = runner.run(InferenceRequest.model_validate(request), context)
+    assert result.results["value"] == list(opened)

@@ -1,0 +1,52 @@
+"""What a program needs that computes on cards: their device files, the driver's own, and where the driver finds the cards.
+
+A program gets the files of its own cards only, since a variable such as CUDA_VISIBLE_DEVICES restrains no untrusted program.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from runners.api import Device
+
+DEVICES: Final = Path("/dev")
+
+READABLE: Final = (
+    "/sys",
+    "/proc/driver/nvidia",
+    "/proc/driver/nvidia-uvm",
+    "/proc/devices",
+    "/proc/sys/vm/mmap_min_addr",
+)
+"""What CUDA and NVENC read."""
+
+_OF_ALL_CARDS: Final = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
+"""The driver's own device files: with these alone, a program can open no card."""
+
+
+def device_files(device: Device | None) -> list[str] | None:
+    """Return the device files for a program on this device, as names in /dev, None if it is no GPU. Some may not exist.
+
+    If those of its cards are unknown, the files of all cards.
+    """
+    if device is None or device.kind != "cuda":
+        return None
+    if device.device_files:
+        return [*_OF_ALL_CARDS, *device.device_files]
+    return sorted(path.name for path in DEVICES.glob("nvidia*"))
+
+
+def group(files: Sequence[str]) -> int | None:
+    """Return the group that may open these files, None if everybody or only root may: drivers often create them for the group video."""
+    for name in files:
+        try:
+            status = (DEVICES / name).stat()
+        except OSError:
+            continue
+        closed = status.st_mode & (stat.S_IRGRP | stat.S_IROTH) == stat.S_IRGRP
+        if closed and status.st_gid != 0 and not stat.S_ISDIR(status.st_mode):
+            return status.st_gid
+    return None
