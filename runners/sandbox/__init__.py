@@ -55,6 +55,12 @@ class Sandbox:
     _mounts: list[tuple[str, str, str]] = field(default_factory=list)
     _readable: list[Path] = field(default_factory=list)
     _writable: list[Path] = field(default_factory=list)
+    _libraries: list[Path] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._libraries = gpus.library_directories() if self._devices is not None else []
+        for directory in self._libraries:
+            self.read(directory, str(directory))
 
     def read(self, host: Path, inside: str) -> str:
         """Grant reading a file or directory. Links in `host` are followed now, outside the sandbox."""
@@ -231,7 +237,11 @@ class Sandbox:
         if self.device is not None and (self.device.kind == "cpu" or self.device.uuid is not None):
             # Empty for the CPU, which hides all GPUs.
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.device.gpus)
-        return {**environment, **mark.inherited(), **self.environment}
+        environment |= {**mark.inherited(), **self.environment}
+        # The program's own libraries first: directories of the driver may have others beside it.
+        if searched := [*filter(None, [environment.get("LD_LIBRARY_PATH")]), *map(str, self._libraries)]:
+            environment["LD_LIBRARY_PATH"] = ":".join(searched)
+        return environment
 
 
 @dataclass(frozen=True, slots=True)

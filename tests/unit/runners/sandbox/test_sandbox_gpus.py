@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -161,3 +162,50 @@ def test_a_model_opens_no_other_card(confined, two_cards, make_context, tmp_path
     context = make_context({"model.source": tmp_path / "model.py"})
     result = runner.run(InferenceRequest.model_validate(request), context)
     assert result.results["value"] == list(opened)
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch) -> Path:
+    """A directory with a driver's library, as NixOS has it, that is not in the loader's list."""
+    store, directory = tmp_path / "store", tmp_path / "driver"
+    for path in (store, directory):
+        path.mkdir()
+    for name in ("libcuda.so.570", "libjit.so.1"):
+        command = ["gcc", "-shared", "-x", "c", "-o", str(store / name), "-"]
+        subprocess.run(command, input="int cuInit(void) { return 0; }", text=True, check=True, timeout=60)
+    (directory / "libcuda.so.1").symlink_to(store / "libcuda.so.570")
+    (directory / "libjit.so.1").symlink_to(store / "libjit.so.1")
+    monkeypatch.setattr(gpus, "LOADER_CACHE", tmp_path / "ld.so.cache")
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    return directory
+
+
+LOADING = "import ctypes, sys\nfor name in sys.argv[1:]: ctypes.CDLL(name)"
+
+
+def loads(tools, *names: str, environment: dict[str, str] | None = None, device: Device = CARD) -> bool:
+    """Return whether a program can load these libraries by name."""
+    sandbox = Sandbox(tools, LIMITS, device, environment or {})
+    outcome = sandbox.run([PYTHON, "-I", "-c", LOADING, *names])
+    assert outcome.exit_code == 0 or "cannot open shared object file" in outcome.stderr, outcome.stderr
+    return outcome.exit_code == 0
+
+
+def test_a_program_finds_the_drivers_libraries_of_the_agent(each, driver, tmp_path, monkeypatch):
+    """From its LD_LIBRARY_PATH only the driver's directory, and only for a program on a card."""
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(driver / "libjit.so.1", other / "libother.so.1")
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"relative:{other}:{driver}")
+    assert loads(each, "libcuda.so.1", "libjit.so.1")
+    assert loads(each, "libcuda.so.1", environment={"LD_LIBRARY_PATH": "/usr/lib"})
+    assert not loads(each, "libother.so.1")
+    assert not loads(each, "libcuda.so.1", device=Device("cpu", "processor"))
+
+
+def test_a_program_finds_a_driver_in_one_of_the_usual_directories(each, driver, monkeypatch):
+    """Unless the loader finds one by itself, which may be another version than what was left there."""
+    monkeypatch.setattr(gpus, "DRIVER_DIRECTORIES", (str(driver),))
+    assert loads(each, "libcuda.so.1")
+    gpus.LOADER_CACHE.write_bytes(b"\0/usr/lib/libcuda.so.1\0")
+    assert not loads(each, "libcuda.so.1")
