@@ -5,9 +5,11 @@ Importing this module does it, and then ends the program.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from importlib.util import find_spec
+from pathlib import Path
 
 PACKAGES = ("pydantic", "structlog", "psutil", "pynvml", "nacl", "httpx", "rfc8785")
 """The packages without which the other checks cannot be declared."""
@@ -31,10 +33,18 @@ def end_without_packages() -> None:
     for name, outcome, took, words in lines:
         shown = f"{took:8.2f} s" if outcome != "not checked" else " " * 10
         print(f"{name:32} {outcome:12}{shown}  {words}")
+    if files := _values("--json"):
+        names = ("name", "status", "seconds", "detail")
+        Path(files[-1]).write_text(
+            json.dumps([dict(zip(names, line, strict=True)) for line in lines], indent=1) + "\n",
+            encoding="utf-8",
+        )
     counts = {kind: sum(line[1] == kind for line in lines) for kind in ("ok", "failed", "not checked")}
     print(", ".join(f"{count} {kind}" for kind, count in counts.items()))
     sys.exit(
-        1 if counts["failed"] or not all(word in "torch" and status == "ok" for word in _required()) else 0
+        1
+        if counts["failed"] or not all(word in "torch" and status == "ok" for word in _values("--require"))
+        else 0
     )
 
 
@@ -43,10 +53,10 @@ def _named(missing: list[str]) -> list[str]:
     return [name for name in missing if name not in ("pynvml", "nacl")]
 
 
-def _required() -> list[str]:
-    """Return the words of `--require` in the program's arguments."""
+def _values(option: str) -> list[str]:
+    """Return the values of an option among the program's arguments."""
     words = sys.argv[1:]
-    return [words[number + 1] for number, word in enumerate(words[:-1]) if word == "--require"]
+    return [words[number + 1] for number, word in enumerate(words[:-1]) if word == option]
 
 
 def _torch() -> tuple[str, str]:

@@ -47,8 +47,8 @@ SERVICES: Final = {
     "whisper_transcription": "runners.whisper:WhisperRunner",
 }
 
-ANSWER_SECONDS: Final = 300.0
-"""Time limit for a child's response; vLLM compiles kernels for minutes on its first use."""
+ANSWER_SECONDS: Final = 1200.0
+"""Time limit for a child's response. Engines compile kernels for many minutes on their first use; a check has a limit of its own."""
 END_SECONDS: Final = 20.0
 
 

@@ -30,7 +30,7 @@ def run(
         [python, str(SCRIPT), *arguments], env=environment, capture_output=True, text=True, timeout=limit, check=False
     )  # fmt: skip
     assert done.stderr == ""
-    *lines, summary = done.stdout.splitlines()
+    _devices, *lines, summary = done.stdout.splitlines()
     assert re.fullmatch(r"\d+ ok, \d+ failed, \d+ not checked", summary)
     found = [LINE.fullmatch(line) for line in lines]
     assert all(found), done.stdout
@@ -52,15 +52,14 @@ def test_without_a_card_every_line_states_that_it_is_missing(
     no_cards: dict[str, str], tmp_path: Path
 ) -> None:
     table = tmp_path / "table.json"
-    status, lines = run("--json", str(table), environment=no_cards)
+    status, lines = run("--json", str(table), "--seconds", "60", environment=no_cards)
     assert status == 0
     assert len(lines) > 15
     for name, outcome, detail in lines:
         if name == "signatures beside it":
             assert outcome == "ok"
         else:
-            assert outcome == "not checked"
-            assert "No NVIDIA driver was found" in detail or "CUDA_VISIBLE_DEVICES" in detail
+            assert (outcome, detail.partition(";")[0]) == ("not checked", "no card")
     assert [line["name"] for line in json.loads(table.read_text())] == [name for name, *_ in lines]
 
 
@@ -102,18 +101,17 @@ def test_mig_instances_are_described_without_their_utilisation(nvml: NvmlShim) -
     nvml.change(0, mig=1, instances=(Slice("MIG-33333333-aaaa-5aaa-8aaa-000000000001"),))
     status, lines = run("--only", "nvml", environment=dict(nvml.environment))
     assert (status, {outcome for _, outcome, _ in lines}) == (0, {"ok"})
-    assert "5.0 GiB free, 41 C, 60 W" in lines[1][2]
+    assert "5.0 GiB free, 41 C, 60 W, 450 W at most (does not report utilization)" in lines[1][2]
 
 
-def test_cards_are_described_and_a_missing_reading_is_a_failure(nvml: NvmlShim) -> None:
-    """With a stand-in for NVIDIA's library."""
+def test_cards_are_described_also_if_one_reports_little(nvml: NvmlShim) -> None:
+    """With a stand-in for NVIDIA's library. Laptops and virtual cards report neither power nor temperature."""
+    nvml.change(1, temperature=None, power=None, power_limit=None, utilization=None)
     status, lines = run("--only", "nvml", environment=dict(nvml.environment))
     assert (status, [line[1] for line in lines]) == (0, ["ok", "ok"])
     assert lines[0][2].count(TWO_CARDS[0].name) == 2
     assert "41 C, 60 W" in lines[1][2]
-    nvml.change(1, temperature=None)
-    status, lines = run("--only", "nvml", environment=dict(nvml.environment))
-    assert (status, lines[1][1:]) == (1, ("failed", f"{TWO_CARDS[1].name} does not report temperature"))
+    assert lines[1][2].endswith("GiB free (does not report utilization, temperature, power, power_limit)")
     nvml.change(1, error=GPU_IS_LOST)
     status, lines = run("--only", "nvml inventory", environment=dict(nvml.environment))
     assert (status, lines[0][1]) == (1, "failed")
@@ -129,7 +127,7 @@ def test_all_checks_pass_on_this_machines_card() -> None:
     assert status == 0, [line for line in lines if line[1] == "failed"]
 
 
-def test_a_bare_checkout_has_a_table_too() -> None:
+def test_a_bare_checkout_has_a_table_too(tmp_path: Path) -> None:
     """Without any installed package. The script names those that are missing, instead of failing at its imports."""
     bare = ("-S", "-E", str(SCRIPT))
 
@@ -144,7 +142,8 @@ def test_a_bare_checkout_has_a_table_too() -> None:
     assert re.fullmatch(r"torch {28}not checked +torch is not installed", torch)
     assert "pip install nvidia-ml-py pynacl pydantic structlog" in rest
     assert summary == "0 ok, 0 failed, 2 not checked"
-    assert start("--require", "torch").returncode == 1
+    assert start("--require", "torch", "--json", str(tmp_path / "table.json")).returncode == 1
+    assert json.loads((tmp_path / "table.json").read_text())[0]["status"] == "not checked"
 
 
 def test_a_required_check_must_be_performed(no_cards: dict[str, str]) -> None:
