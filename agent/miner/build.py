@@ -21,6 +21,7 @@ from agent.miner.commands import Commands
 from agent.miner.control import ControlServer
 from agent.miner.control_calls import ControlCalls
 from agent.miner.data_dir import DataDirectory
+from agent.miner.energy.account import EnergyAccount
 from agent.miner.executor.availability import UnavailableModels
 from agent.miner.executor.contract import Executor
 from agent.miner.identity import load_identity
@@ -74,6 +75,7 @@ class MinerParts:
     live_settings: LiveSettings
     heartbeat: HeartbeatSender
     meter: Meter
+    energy: EnergyAccount
 
 
 async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
@@ -163,7 +165,8 @@ class _Builder:
         # Awaited here, so that the registration already leaves out models that do not fit at present.
         await unavailable.update()
         settings = LiveSettings(self._options.settings, self._options.reading, self._capabilities)
-        workload = self._build_workload(executor, provider, pauses, jobs_directory)
+        energy = await self._build_energy(settings)
+        workload = self._build_workload(executor, provider, pauses, energy, jobs_directory)
         report = StatusReport(
             link=self._link,
             outbox=self._outbox,
@@ -174,11 +177,14 @@ class _Builder:
             workload=workload,
             commands=Commands(pauses, provider, settings, self._heartbeat_due.set),
             activity_log=SlotActivity(workload.moment),
-            earnings=Earnings(self._link, self._session),
+            earnings=Earnings(self._link, self._session, energy.earned),
+            energy=energy,
             offers=self._capabilities,
             settings=settings,
             encryption_keys=lambda: self._sealed_jobs.published(self._session.origin),
-            unavailable_models=lambda: _merged(unavailable.now, provider.fetching_for_jobs),
+            unavailable_models=lambda: _merged(
+                unavailable.now, provider.fetching_for_jobs, energy.unprofitable_models()
+            ),
         )
         heartbeat = HeartbeatSender(
             self._link, self._gpus, report, self._heartbeat_due, self._options.liveness
@@ -198,6 +204,7 @@ class _Builder:
             live_settings=settings,
             heartbeat=heartbeat,
             meter=self._meter,
+            energy=energy,
         )
         _connect(parts, self._options, self._heartbeat_due)
         return parts
@@ -214,8 +221,28 @@ class _Builder:
         executor.pause(pauses.now.devices)
         return pauses
 
+    async def _build_energy(self, settings: LiveSettings) -> EnergyAccount:
+        services = self._capabilities.services
+        energy = EnergyAccount(
+            self._options.directory,
+            self._settings.energy,
+            self._gpus,
+            self._session,
+            unit_price=lambda service: settings.price(service) if service in services else None,
+            on_change=self._heartbeat_due.set,
+        )
+        await energy.open()
+        # Pushed before the workload, and so closed after it: runs that end then are part of the account.
+        self._closing.push_async_callback(energy.close)
+        return energy
+
     def _build_workload(
-        self, executor: Executor, provider: Models, pauses: Pauses, jobs_directory: Path
+        self,
+        executor: Executor,
+        provider: Models,
+        pauses: Pauses,
+        energy: EnergyAccount,
+        jobs_directory: Path,
     ) -> Workload:
         background = Background()
         # Pushed before the workload, and so closed after it: ending runs still spawn tasks.
@@ -234,6 +261,7 @@ class _Builder:
             sealed_jobs=self._sealed_jobs,
             background=background,
             meter=self._meter,
+            energy=energy,
         )
         workload = Workload(
             dependencies,

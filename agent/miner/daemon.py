@@ -174,6 +174,7 @@ class Daemon:
             "pauses": parts.pauses.run(),
             "activity": parts.report.activity_log.run(),
             "earnings": parts.report.earnings.run(),
+            "energy": parts.energy.run(),
         }
         return [asyncio.create_task(loop, name=f"miner-{name}") for name, loop in loops.items()]
 

@@ -111,6 +111,11 @@ class LiveSettings:
             ) from None
         return changed
 
+    @property
+    def own_coordinator(self) -> bool:
+        """Whether this agent runs its coordinator itself."""
+        return section_of(self.current, MinerSettings).coordinator is None
+
     def price(self, service: str) -> str:
         """Return the current price of a unit of an offered service."""
         return price(

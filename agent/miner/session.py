@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 from agent.miner.identity import ApiKeyStore, Identity
@@ -11,7 +12,8 @@ from agent.protocol.answers import Registered
 class Session:
     """Everything but `identity` is empty before `begin`. `origin` names the coordinator's log, `log_key` verifies it.
 
-    `engine_versions` states that the coordinator accepts statements with the version of any engine.
+    `engine_versions` states that the coordinator accepts statements with the version of any engine, and `fee` is the operator's share of
+    a price (0 to 1).
     """
 
     def __init__(self, identity: Identity, directory: Path) -> None:
@@ -21,6 +23,7 @@ class Session:
         self.log_key = ""
         self.api_key: str | None = None
         self.engine_versions = False
+        self.fee = Decimal(0)
         self._api_keys = ApiKeyStore(directory)
 
     def begin(self, registered: Registered) -> None:
@@ -31,4 +34,5 @@ class Session:
         self.origin = registered.origin
         self.log_key = registered.log_key
         self.engine_versions = registered.engine_versions
+        self.fee = registered.fee_percent / 100
         self.api_key = registered.api_key or self._api_keys.get(registered.origin)

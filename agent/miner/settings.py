@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from agent.core.values.quantities import Bytes, Money
 from agent.miner.schedules import ScheduleWindow
-from agent.sections import HIDDEN, HomePath, Section, extensible
+from agent.sections import HIDDEN, Currency, HomePath, Section, extensible
 
 
 class InputSettings(Section):
@@ -90,6 +90,60 @@ def _check_gpu_name(name: str) -> str:
 
 
 GpuName = Annotated[str, AfterValidator(_check_gpu_name)]
+
+
+KilowattHour = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
+
+
+def _check_url(url: str) -> str:
+    if re.fullmatch(r"https?://[^\s/]+\S*", url) is None:
+        raise ValueError('must be an address such as "https://example.org/price"')
+    return url
+
+
+Url = Annotated[str, AfterValidator(_check_url)]
+
+
+class EnergySettings(Section):
+    """Electricity: what it costs, and which jobs are not worth it (docs/how-to/earnings.md). Prices are in the owner's currency."""
+
+    price: KilowattHour | None = Field(default=None, examples=[0.3])
+    """Price of a kilowatt-hour. None: consumption is measured but not priced, unless one of the next two settings has a price."""
+    tariff: dict[ScheduleWindow, KilowattHour] = Field(
+        default={}, examples=[{ScheduleWindow("22:00-06:00"): 0.18}]
+    )
+    """Other prices at times of the week, in local time, e.g. of a night tariff. The first window that contains the time applies."""
+    price_url: Url | None = Field(default=None, examples=["https://prices.example.org/now"])
+    """An address that answers with the current price: a number, or JSON that contains one. It takes precedence over the prices above,
+    which apply until its first answer. If it fails, the last answer remains."""
+    price_path: str = Field(default="", examples=["data.0.price"])
+    """Where the number is in the JSON: keys and positions, separated by dots. Empty: the answer itself is the number."""
+    price_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
+    """What the number is multiplied with: 0.001 for a price of a megawatt-hour."""
+    price_seconds: Annotated[float, Field(ge=10)] = 900
+    """How often the address is asked. Exchanges change their prices each quarter of an hour at most."""
+    price_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10
+    """Time limit for its answer."""
+    currency: Currency | None = None
+    """Name of the owner's currency, for display."""
+    credit_value: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
+    """What one credit is worth in the owner's currency."""
+    rest_watts: Annotated[float, Field(ge=0, le=100_000)] = 0
+    """Power of the machine without its cards and, if the kernel reports it, its processors. Jobs that run at the same time share it. Zero: only
+    what is measured counts."""
+    processor_watts: Annotated[float, Field(ge=0, le=100_000)] | None = None
+    """Power of the processors while a job runs on them, for machines whose kernel does not let the agent read it (RAPL). None: the energy of
+    such jobs is that of the rest, or unknown."""
+    idle_costs: bool = False
+    """Whether electricity without jobs counts too. Off, for machines that are on anyway; on, for those that run for this work alone."""
+    minimum_profit: Money | None = Field(default=None, examples=[Money("0.05")])
+    """Credits that must be left of an hour's work of a device after its electricity. A model that has earned less here, at the prices of now, accepts
+    no jobs until they have changed. None: accept jobs at a loss too. A model's consumption is known after three jobs."""
+    report: bool | None = None
+    """Whether the coordinator gets these figures, for the machine's page on the dashboard. None: only if this agent runs its coordinator itself, since
+    the operator of another one could use them in setting prices."""
+    history_jobs: Annotated[int, Field(ge=0, le=10_000_000)] = 10_000
+    """Number of jobs whose figures are stored. Those of days and months are stored for ever."""
 
 
 class SealingSettings(Section):
@@ -194,6 +248,7 @@ class MinerSettings(Section):
     default is loopback."""
     inputs: InputSettings = InputSettings()
     sealing: SealingSettings = SealingSettings()
+    energy: EnergySettings = EnergySettings()
 
 
 class RunnersSettings(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,7 +54,8 @@ class HeldLease(Answer):
 class Registered(Answer):
     """A new session. `api_key` is the owner's, sent only the first time; `keep` are the leases that remain valid.
 
-    With `engine_versions`, a statement may name any of the `versions` of an offer, else only its `version`.
+    With `engine_versions`, a statement may name any of the `versions` of an offer, else only its `version`. `fee_percent` is the
+    operator's share of the prices of new jobs.
     """
 
     miner_id: fields.MinerId
@@ -65,6 +67,7 @@ class Registered(Answer):
     settings: SessionSettings
     keep: list[HeldLease]
     engine_versions: bool = False
+    fee_percent: Decimal = Field(default=Decimal(0), ge=0, le=100, examples=["2.5"])
 
 
 class CheckpointFile(Answer):

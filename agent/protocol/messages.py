@@ -48,6 +48,7 @@ MAX_LINES: Final = 10_000
 ShortText = Annotated[str, Field(max_length=200)]
 Measured = Annotated[float, Field(allow_inf_nan=False)]
 LongText = Annotated[str, Field(max_length=4000)]
+SignedAmount = Annotated[str, Field(pattern=r"^-?\d{1,15}(\.\d{1,8})?$")]
 
 
 def shallow(value: dict[str, Any], depth: int = MAX_DEPTH) -> dict[str, Any]:
@@ -320,11 +321,43 @@ class ModelDownload(_Message):
     total: Annotated[int, Field(ge=0)] | None = None
 
 
+class EnergyPeriod(_Message):
+    """What a miner has earned, and consumed for it, in a UTC day or month. Money is in credits; null if its electricity has no known price."""
+
+    period: ShortText
+    jobs: Annotated[int, Field(ge=0)] = 0
+    kwh: Measured = 0.0
+    idle_kwh: Measured = 0.0
+    earned: SignedAmount = "0"
+    electricity: SignedAmount | None = None
+    net: SignedAmount | None = None
+
+
+class UnprofitableModel(_Message):
+    """A model, or a service without models (null), that is not worth its electricity now, and why."""
+
+    service: ShortText
+    model: ShortText | None = None
+    reason: LongText
+
+
+class MinerEnergy(_Message):
+    """The price of a kilowatt-hour in the owner's currency, and what is left of the earnings. `problem`: why the price may be an old one."""
+
+    price: Measured | None = None
+    currency: ShortText | None = None
+    problem: LongText | None = None
+    today: EnergyPeriod
+    month: EnergyPeriod
+    unprofitable: Annotated[list[UnprofitableModel], Field(max_length=1000)] = []
+
+
 class Activity(_Message):
-    """The use of a miner's capacity in the last hour, and its downloads."""
+    """The use of a miner's capacity in the last hour, its downloads, and what it consumes if its owner wants that to be known."""
 
     idle: Annotated[list[TimeShare], Field(max_length=32)] = []
     downloads: Annotated[list[ModelDownload], Field(max_length=64)] = []
+    energy: MinerEnergy | None = None
 
 
 class RefusedCommand(_Message):

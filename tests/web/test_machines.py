@@ -21,6 +21,31 @@ from support.jobs import ended
 pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
 
 GPUS = [{**GPU, "uuid": f"GPU-{index}", "index": index, "name": f"GPU {index}"} for index in (0, 1)]
+ENERGY = {
+    "price": 0.31,
+    "currency": "EUR",
+    "problem": "https://prices.example.org: no answer in time",
+    "today": {
+        "period": "2026-12-01",
+        "jobs": 3,
+        "kwh": 1.25,
+        "idle_kwh": 0.05,
+        "earned": "1.2",
+        "electricity": "0.39",
+        "net": "0.81",
+    },
+    "month": {
+        "period": "2026-12",
+        "jobs": 9,
+        "kwh": 5.0,
+        "earned": "1.3",
+        "electricity": "1.55",
+        "net": "-0.25",
+    },
+    "unprofitable": [
+        {"service": "image_generation", "model": "small-model", "reason": "An hour of it costs too much."}
+    ],
+}
 MODEL = "def predict(input):\n    return {'prediction': 'cat'}\n"
 
 expect.set_options(timeout=LIMIT_MS)
@@ -50,6 +75,7 @@ class Rig(ScriptedMiner):
                 {"reason": "no job that fits is waiting", "share": 0.6},
             ],
             "downloads": [{"model": "large-model", "done": 2**30, "total": 4 * 2**30}],
+            "energy": ENERGY,
         }
         body = {"leases": [], "gpus": gpus, "activity": activity, "executed": executed, "refused": refused}
         answer = self.http.post("/heartbeat", json=body)
@@ -118,6 +144,12 @@ def test_shows_the_machine_to_its_owner(owner: Dashboard, rig: Rig) -> None:
     expect(page.get_by_text("for another program (game)")).to_be_visible()
     expect(page.get_by_role("button", name="Resume this GPU")).to_have_count(0)  # it ends by itself
     expect(page.get_by_text("No job that fits is waiting")).to_be_visible()
+    expect(page.get_by_text("0.31 EUR per kWh")).to_be_visible()
+    electricity = page.get_by_role("table", name="Earnings and electricity, by UTC day and month")
+    for words in ("1.250 kWh", "50.0 Wh", "0.81", "\u22120.25"):
+        expect(electricity).to_contain_text(words)
+    expect(page.get_by_text("no answer in time")).to_be_visible()
+    expect(page.get_by_text("small-model: An hour of it costs too much.")).to_be_visible()
     page = owner.open("/machine/models")
     expect(page.get_by_text("ffmpeg was not found.")).to_be_visible()
     expect(page.get_by_role("progressbar", name="Download of large-model")).to_have_attribute(

@@ -24,6 +24,7 @@ from agent.deadline import call_within
 from agent.miner.machine import device_files
 from agent.miner.machine.gpu_health import XidErrors, fault, slowed
 from agent.miner.machine.gpu_health import optional as _optional
+from agent.miner.machine.gpu_power import CardPower, read_power
 from runners.api import Device
 
 _LOCK_SECONDS: Final = 2.0
@@ -161,6 +162,9 @@ class GpuReadings(Protocol):
     def others(self) -> Mapping[str, int]:
         """Return how many processes of other programs compute on each GPU, by its UUID. Blocking."""
 
+    def energy(self) -> Mapping[str, CardPower]:
+        """Return what the card of each GPU has consumed, by the GPU's UUID. Blocking. Raises `TimeoutError` if the driver hangs."""
+
     def close(self) -> None:
         """Disconnect from the driver."""
 
@@ -247,6 +251,15 @@ class Gpus:
             uuid: sum(psutil.pid_exists(pid) for pid in processes - ours)
             for uuid, processes in computing.items()
         }
+
+    def energy(self) -> dict[str, CardPower]:
+        """Return what the card of each GPU has consumed, by the GPU's UUID. Blocking. Raises `TimeoutError` if the driver hangs."""
+        if not self._lock.acquire(timeout=_LOCK_SECONDS):
+            raise TimeoutError(_NO_ANSWER)
+        try:
+            return {gpu.uuid: read_power(gpu.index) for gpu in self.last} if self._connected else {}
+        finally:
+            self._lock.release()
 
     async def process_memory(self) -> dict[str, dict[int, int]]:
         """Return the bytes that each process uses on each GPU, by the GPU's UUID and the process's id; empty if unknown.

@@ -22,6 +22,7 @@ from agent.fault_points import reach
 from agent.metrics import Meter
 from agent.miner import metrics
 from agent.miner.data_dir import discard
+from agent.miner.energy.account import EndedRun, EnergyAccount
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.contract import Execution, Executor, Stage
 from agent.miner.link.client import CoordinatorLink
@@ -86,6 +87,7 @@ class RunDependencies:
     sealed_jobs: SealedJobs
     background: Background
     meter: Meter
+    energy: EnergyAccount
 
 
 class RunAdmission(Protocol):
@@ -116,6 +118,7 @@ class JobRun:
         self.stage: RunStage = "fetching"
         self.devices: tuple[str, ...] = ()
         self.outcome = "dropped"
+        self._paid = Decimal(0), Decimal(0)
         self._parts = parts
         self._directory = parts.jobs_directory / f"{lease.job_id}_{lease.fence}"
         self._feed = EventFeed(parts.link, lease, parts.background)
@@ -158,6 +161,21 @@ class JobRun:
             # Its child has wiped it, unless that was killed.
             if self._opened is not None:
                 await self._remove(self._opened.directory)
+
+    def ended(self) -> EndedRun:
+        """Return what its account needs to know, once it has ended."""
+        offer = self._parts.services.get(self.lease.service)
+        has_models = offer is not None and offer.definition.model_field is not None
+        units, price = self._paid
+        return EndedRun(
+            job=self.lease.key,
+            service=self.lease.service,
+            model=self.lease.spec.model if has_models else "",
+            device=",".join(self.devices),
+            outcome=self.outcome,
+            units=units,
+            price=price,
+        )
 
     def _count(self, outcome: str) -> None:
         self._parts.meter.count(metrics.JOBS, self.lease.service, outcome)
@@ -337,6 +355,7 @@ class JobRun:
         meter, service = self._parts.meter, statement.service
         meter.count(metrics.UNITS, service, statement.unit, amount=float(statement.units))
         meter.count(metrics.PRICED, service, amount=float(statement.price))
+        self._paid = statement.units, statement.price
         meter.observe(metrics.RUN_SECONDS, time.monotonic() - self.lease.received_at, service)
 
     async def _fetch(self, number: int, name: str) -> FetchedFile:
@@ -349,6 +368,8 @@ class JobRun:
         )
 
     def _on_stage(self, stage: Stage, devices: tuple[str, ...]) -> None:
+        if devices != self.devices:
+            self._parts.energy.began(self.lease.key, devices)
         self.stage, self.devices = stage, devices
 
     def _on_progress(self, percent: float, units: Decimal) -> None:

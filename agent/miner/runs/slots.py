@@ -372,6 +372,7 @@ class Workload:
 
     def _ended(self, run: JobRun, task: asyncio.Task[None]) -> None:
         self._runs.pop(run.lease.key, None)
+        self._parts.energy.ended(run.ended())
         self._finished.append({**self._describe(run), "outcome": run.outcome, "ended_at": time.time()})
         if task.cancelled():
             pass

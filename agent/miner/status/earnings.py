@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -48,11 +49,17 @@ class Earned:
 
 
 class Earnings:
-    """`today` is None until known. The daemon runs `run`."""
+    """`today` is None until known. The daemon runs `run`. `on_days` is called with the dates and amounts of the latest days."""
 
-    def __init__(self, link: CoordinatorLink, session: Session) -> None:
+    def __init__(
+        self,
+        link: CoordinatorLink,
+        session: Session,
+        on_days: Callable[[Iterable[tuple[str, str]]], None] = lambda _: None,
+    ) -> None:
         self._link = link
         self._session = session
+        self._on_days = on_days
         self.today: Earned | None = None
         self._changed = asyncio.Event()
 
@@ -78,7 +85,7 @@ class Earnings:
 
     async def _query(self, api_key: str, miner_id: str) -> None:
         try:
-            status, body = await self._link.read(f"/v1/miners/{miner_id}/earnings?days=1", api_key)
+            status, body = await self._link.read(f"/v1/miners/{miner_id}/earnings?days=2", api_key)
             answer = _Answer.model_validate(body) if status == _OK else None
         except (Unreachable, ValidationError) as error:
             _log.debug("earnings_unknown", error=type(error).__name__)
@@ -86,3 +93,5 @@ class Earnings:
         if answer is not None and answer.days:
             day = answer.days[-1]
             self.today = Earned(day.date, day.amount, day.jobs, time.time())
+            # Yesterday too: its last results may have been acknowledged after midnight.
+            self._on_days((earned.date, earned.amount) for earned in answer.days if earned.jobs)

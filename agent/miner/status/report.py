@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.miner.commands import Commands
+from agent.miner.energy.account import EnergyAccount
 from agent.miner.executor.contract import Executor
 from agent.miner.link.client import CoordinatorLink
 from agent.miner.live_settings import LiveSettings
@@ -38,6 +39,7 @@ class StatusReport:
     commands: Commands
     activity_log: SlotActivity
     earnings: Earnings
+    energy: EnergyAccount
     offers: Capabilities
     settings: LiveSettings
     encryption_keys: Callable[[], list[dict[str, Any]]]
@@ -57,16 +59,28 @@ class StatusReport:
         wire["encryption_keys"] = self.encryption_keys()
         for service, offer in wire["services"].items():
             offer["unit_price"] = self.settings.price(service)
-        for service, reason in self.workload.paused_services().items():
+        for service, reason in self._paused_services().items():
             wire["services"][service]["paused"] = reason
         return wire
+
+    def _paused_services(self) -> dict[str, str]:
+        unprofitable = {
+            service: reason
+            for service, reason in self.energy.unprofitable_services().items()
+            if service in self.offers.services
+        }
+        return {**unprofitable, **self.workload.paused_services()}
 
     def paused(self, gpu: str | None) -> str | None:
         """Return why a GPU, or with None the whole miner, accepts no jobs."""
         return self.workload.pause_reason() if gpu is None else self.pauses.gpu_reason(gpu)
 
     def activity(self) -> dict[str, Any]:
-        """Return how the last hour was spent, and what is being fetched."""
+        """Return how the last hour was spent, what is being fetched, and what the machine consumes unless that is its owner's secret."""
+        energy = self.energy.report(own_coordinator=self.settings.own_coordinator)
+        return {**self._activity(), **({} if energy is None else {"energy": energy})}
+
+    def _activity(self) -> dict[str, Any]:
         return {"idle": self.activity_log.shares(), "downloads": self.provider.arriving}
 
     def executed(self) -> list[str]:
@@ -108,7 +122,7 @@ class StatusReport:
             "sandbox": self.offers.sandbox,
             "services": sorted(self.offers.services),
             "unavailable": {service: list(reasons) for service, reasons in self.offers.unavailable.items()},
-            "paused_services": self.workload.paused_services(),
+            "paused_services": self._paused_services(),
             "unavailable_models": {
                 service: dict(reasons) for service, reasons in self.unavailable_models().items()
             },
@@ -118,6 +132,7 @@ class StatusReport:
             "outbox": len(self.outbox),
             "children": self.executor.status(),
             "now": {str(use): slots for use, slots in self.activity_log.now().items()},
-            **self.activity(),
+            **self._activity(),
             "earned_today": self.earnings.to_status(),
+            "energy": self.energy.status(),
         }

@@ -12,6 +12,7 @@ import structlog
 
 from agent.catalogue import CatalogueEntry
 from agent.core.errors import ConfigurationError
+from agent.miner.machine.gpu_power import CardPower
 from agent.miner.machine.gpus import Gpu
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
@@ -259,6 +260,12 @@ class ClusterGpus:
     def others(self) -> Mapping[str, int]:
         """Return how many processes of other programs compute on each GPU, by its UUID."""
         return {uuid: count for node in self._nodes.living for uuid, count in node.state.others.items()}
+
+    def energy(self) -> Mapping[str, CardPower]:
+        """Return the power of each GPU as of the last poll. The power of a slice's card is not its own."""
+        return {
+            gpu.uuid: CardPower(gpu.uuid, None, gpu.power if gpu.slice is None else None) for gpu in self.last
+        }
 
     def close(self) -> None:
         """Nothing to close: the nodes own their drivers."""

@@ -22,7 +22,7 @@ def test_an_acknowledged_result_is_shown_at_once(monkeypatch: pytest.MonkeyPatch
             self.read_again = asyncio.Event()
 
         async def read(self, path: str, api_key: str) -> tuple[int, Any]:
-            assert (path, api_key) == ("/v1/miners/miner_1/earnings?days=1", "key")
+            assert (path, api_key) == ("/v1/miners/miner_1/earnings?days=2", "key")
             self.jobs += 1
             self.read_again.set()
             return 200, {"days": [{"date": "2026-11-27", "amount": str(self.jobs), "jobs": self.jobs}]}

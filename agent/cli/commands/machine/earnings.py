@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,13 @@ from rich.text import Text
 
 from agent.cli import agent_file
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.cli.terminal.energy import print_jobs, print_periods
 from agent.core.errors import ConfigurationError
+from agent.miner.energy.account import FILE_NAME, figures, job_figures
+from agent.miner.energy.history import History
+from agent.miner.settings import MinerSettings
+from agent.sections import section_of
+from agent.settings import Settings
 from aitbc import AITBCClient
 from aitbc.cli._terminal.output import SafeConsole, moment, print_rows
 
@@ -17,13 +24,37 @@ _AMOUNTS = ("available", "on_hold", "pending", "paid_out")
 """Where the money is that the miner has earned."""
 
 
+class Unit(StrEnum):
+    """What a row of the table of net earnings is about."""
+
+    JOB = "job"
+    DAY = "day"
+    MONTH = "month"
+
+
 def earnings(
-    limit: Annotated[int, typer.Option(min=1, max=500, help="Number of payments to show.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=1, max=500, help="Number of payments, jobs, days or months to show.")
+    ] = 20,
+    by: Annotated[
+        Unit | None,
+        typer.Option("--by", help="Show what is left after electricity, by job, day or month (UTC)."),
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the total earnings, the reputation and the latest payments of the running agent's miner."""
-    agent = agent_file.read(settings_from(data_dir))
+    settings = settings_from(data_dir)
+    if by is not None:
+        rows = _net(settings, by, limit)
+        if as_json:
+            print_json(rows)
+        elif by is Unit.JOB:
+            print_jobs(rows)
+        else:
+            print_periods(by.upper(), rows)
+        return
+    agent = agent_file.read(settings)
     if agent.miner_id is None or agent.miner_key is None:
         raise ConfigurationError("This agent has no earnings: it runs no miner with a key of its own.")
     with AITBCClient(agent.miner_key, agent.url) as client:
@@ -37,6 +68,25 @@ def earnings(
         print_json(summary)
     else:
         _print(summary)
+
+
+def _net(settings: Settings, by: Unit, limit: int) -> list[dict[str, Any]]:
+    """Return the latest jobs, days or months from this machine's own history, which needs no running agent."""
+    energy = section_of(settings, MinerSettings).energy
+    path = settings.data_dir / "miner" / FILE_NAME
+    if not path.is_file():
+        raise ConfigurationError(
+            f"There is no history of earnings in {path}. An agent with a miner creates it."
+        )
+    history = History(path, energy.history_jobs)
+    history.open()
+    try:
+        if by is Unit.JOB:
+            return job_figures(history.jobs(limit), energy)
+        periods = history.days(limit) if by is Unit.DAY else history.months(limit)
+        return [figures(period, energy) for period in periods]
+    finally:
+        history.close()
 
 
 def _print(earnings: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal.activity import malformed, silence
+from agent.cli.terminal.energy import print_energy
 from agent.core.values.durations import format_duration
 from agent.core.values.quantities import GIBIBYTE, gibibytes
 from agent.miner.control import ControlUnavailable, ask
@@ -74,6 +75,7 @@ def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
     _print_connection(console, miner)
     if (earned := miner["earned_today"]) is not None:
         console.print(f"  earned today (UTC): {earned['amount']} from {earned['jobs']} jobs")
+    print_energy(console, miner["energy"])
     slots = miner["slots"]
     console.print(f"  slots: {slots['free']} of {slots['total']} free; unsent results: {miner['outbox']}")
     for gpu in miner["gpus"]:

@@ -27,6 +27,7 @@ from aitbc.answers.miners import (
     DatabaseNumbers,
     MinerCommand,
     MinerDetails,
+    MinerEnergy,
     MinerFault,
     MinerGpu,
     MinerJob,
@@ -116,6 +117,7 @@ def _details(
         reputation=track_record.reputation,
         total_earned=format_money(from_units(track_record.earned)),
         throttled_until=_throttled_until(connection, context, record.miner_id, now),
+        energy=_energy(activity.get("energy")),
     )
 
 
@@ -132,6 +134,10 @@ def _registered(record: MinerRecord, seen_after: float) -> Json:
         "version_problem": version_problem(record.agent_version, __version__),
         "paused": record.paused,
     }
+
+
+def _energy(reported: Json | None) -> MinerEnergy | None:
+    return None if reported is None else MinerEnergy.model_validate(reported)
 
 
 def _throttled_until(connection: Connection, context: Context, miner_id: str, now: float) -> str | None:

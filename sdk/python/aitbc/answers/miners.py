@@ -126,6 +126,44 @@ class MinerDownload(Record):
     total: int | None = Field(examples=[75572083])
 
 
+class EnergyPeriod(Record):
+    """What a miner has earned, and consumed for it, in a UTC day or month. Money is in credits; null if its electricity has no known price.
+
+    `idle_kwh` was consumed while no job ran.
+    """
+
+    period: str = Field(examples=["2024-01-01"])
+    jobs: int = Field(examples=[12])
+    kwh: float = Field(examples=[1.25])
+    idle_kwh: float = Field(examples=[0.4])
+    earned: fields.Amount
+    electricity: fields.Amount | None
+    net: fields.Amount | None
+
+
+class UnprofitableModel(Record):
+    """A model, or a service without models (null), that accepts no jobs now because of its electricity, and why."""
+
+    service: fields.ServiceId
+    model: str | None = Field(examples=["tiny"])
+    reason: str = Field(
+        examples=[
+            "An hour of it earns 0.1 credits and costs 0.4 of electricity now; miner.energy.minimum_profit is 0."
+        ]
+    )
+
+
+class MinerEnergy(Record):
+    """The price of a kilowatt-hour in the owner's currency, and what is left of the earnings. `problem`: why the price may be an old one."""
+
+    price: float | None = Field(examples=[0.3])
+    currency: str | None = Field(examples=["EUR"])
+    problem: str | None = Field(examples=[None])
+    today: EnergyPeriod
+    month: EnergyPeriod
+    unprofitable: list[UnprofitableModel]
+
+
 class MinerJob(Record):
     """A job that runs on the miner."""
 
@@ -224,7 +262,8 @@ class MinerDetails(RegisteredMiner):
     """A machine. Sizes are in bytes; `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
 
     `sandbox` isolates programs that read clients' files: bubblewrap, landlock or none; null if none works or the agent is too old to
-    report it. `idle` are shares of the last hour that sum to 1; empty if the agent is too old to report them.
+    report it. `idle` are shares of the last hour that sum to 1; empty if the agent is too old to report them. `energy` is null unless
+    the miner reports it.
     """
 
     slots: int = Field(examples=[1])
@@ -244,6 +283,7 @@ class MinerDetails(RegisteredMiner):
     reputation: float = Field(examples=[4.8])
     total_earned: fields.Amount
     throttled_until: fields.Time | None = Field(description=THROTTLED, examples=[None])
+    energy: MinerEnergy | None = None
 
 
 class MinerList(Record):

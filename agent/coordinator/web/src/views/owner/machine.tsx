@@ -22,6 +22,7 @@ import { BASE } from "../../routes.ts";
 import { api, type Role } from "../../session.ts";
 import "../../styles/machine.css";
 import { describe } from "./commands.ts";
+import { Energy } from "./energy.tsx";
 import { Fleet } from "./fleet.tsx";
 import { GpuCard } from "./gpu.tsx";
 import { Idle } from "./idle.tsx";
@@ -121,6 +122,7 @@ function Machine({ machine, by, onPause, onResume }: MachineProps) {
       )}
       <State machine={machine} />
       <Numbers machine={machine} by={by} />
+      {machine.energy && <Energy energy={machine.energy} />}
       <Card title="Where the last hour went">
         <Idle shares={machine.idle} />
       </Card>
