@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -270,6 +270,19 @@ class Plan:
             self.reference(source), "-", f="null", fps_mode="vfr", **{"c:v": "wrapped_avframe"}
         )
         return _compiled(command)
+
+    def decoding(self, source: str) -> list[str]:
+        """Return the command line that only decodes the pictures and the sound of the output, on the processor."""
+        import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+        sounds = self.carried.sounds if self.request.sound_codec != "copy" else ()
+        opened = ffmpeg.input(source, **self._input())
+        streams = [
+            replace(self, on_card=False).reference(source),
+            *(opened[str(sound.index)] for sound in sounds),
+        ]
+        codecs = {"c:v": "wrapped_avframe", "c:a": "pcm_s16le"}
+        return _compiled(ffmpeg.output(*streams, "-", f="null", fps_mode="vfr", **codecs))
 
     def _pictures(self, stream: Any) -> Any:
         """Return the filter graph from the decoded pictures to the encoder."""

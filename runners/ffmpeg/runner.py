@@ -257,7 +257,18 @@ class FFmpegRunner(Runner[TranscodeRequest]):
                 if error.code != FailureCode.HARDWARE_FAILED:
                     raise
                 context.log(f"{error} It is tried in another way.", "ffmpeg")
-        return attempts[-1], self._encode(attempts[-1], source, output, context)
+        try:
+            return attempts[-1], self._encode(attempts[-1], source, output, context)
+        except Retry as error:
+            if error.code == FailureCode.HARDWARE_FAILED:
+                context.log(f"{error} Whether the input is damaged is checked on the processor.", "ffmpeg")
+                self._require_decodable(attempts[-1], source, context)
+            raise
+
+    def _require_decodable(self, plan: Plan, source: Path, context: Context) -> None:
+        """Raise `Fail` if the processor cannot decode the input either: a damaged file must not make each miner's card look faulty."""
+        sandbox = Sandbox(self.tools, job_limits(self.tools, self.device, context.timeout_seconds))
+        run_ffmpeg(sandbox, plan.decoding(sandbox.read(source, INPUT)), context)
 
     def _encode(self, plan: Plan, source: Path, output: Path, context: Context) -> float:
         """Write the file `output`. Return the second up to which its pictures come from an earlier run, 0 without one."""

@@ -6,11 +6,12 @@ No test here runs on a card.
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import threading
 
 import pytest
 
-from runners.api import Device, Retry
+from runners.api import Device, RunnerError
 from runners.ffmpeg import FFmpegRunner, encoders
 from runners.ffmpeg.plan import Plan
 from runners.ffmpeg.process import Color, Media, MediaStream
@@ -133,7 +134,7 @@ def attempts(tools, make_context, clip, monkeypatch):
     """Run a job on a machine whose card refuses everything; return how each attempt used the card, and the result."""
     monkeypatch.setattr(encoders, "hardware_works", lambda *_: True)
 
-    def run(**fields):
+    def run(source=clip, **fields):
         made = []
         runner = FFmpegRunner(dataclasses.replace(tools, nvenc_sessions=1), CARD)
         encode = runner._encode
@@ -145,8 +146,8 @@ def attempts(tools, make_context, clip, monkeypatch):
         monkeypatch.setattr(runner, "_encode", recorded)
         request = TranscodeRequest(input_url=URL, duration=0.2, **fields)
         try:
-            return made, runner.run(request, make_context({"input_url": clip}))
-        except Retry as error:
+            return made, runner.run(request, make_context({"input_url": source}))
+        except RunnerError as error:
             return made, error
 
     return run
@@ -158,6 +159,39 @@ def test_a_card_that_cannot_decode_still_encodes_and_one_that_cannot_encode_is_r
     assert result.results["codec"] == "h264"
     made, error = attempts(hardware="required")
     assert made == [("h264_nvenc", True), ("h264_nvenc", False)]
+    assert error.code == "HARDWARE_FAILED"
+
+
+@pytest.fixture
+def damaged(clip, tmp_path):
+    """A file whose pictures or sound were never written, as after a download that was interrupted, by the kind of stream."""
+
+    def damage(kind):
+        entries = ("-select_streams", kind, "-show_entries", "packet=pos,size", "-of", "csv=p=0")
+        command = ["ffprobe", "-loglevel", "error", *entries, str(clip)]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        content = bytearray(clip.read_bytes())
+        for line in listed.split():
+            size, position = map(int, line.split(",")[:2])
+            content[position : position + size] = bytes(size)
+        target = tmp_path / "damaged.mp4"
+        target.write_bytes(content)
+        return target
+
+    return damage
+
+
+@pytest.mark.parametrize("kind", ["v", "a"])
+def test_a_damaged_input_is_not_the_cards_fault(attempts, damaged, kind):
+    """Else one file would take the cards of all miners out of service, one after the other."""
+    made, error = attempts(damaged(kind), hardware="required")
+    assert made[-1] == ("h264_nvenc", False)
+    assert error.code == "INPUT_INVALID"
+    assert str(error).startswith("ffmpeg could not convert this input: ")
+
+
+def test_damage_that_the_output_does_not_contain_is_none(attempts, damaged):
+    _, error = attempts(damaged("a"), hardware="required", audio_codec="none")
     assert error.code == "HARDWARE_FAILED"
 
 
