@@ -51,7 +51,7 @@ from runners.blender.rendering import Rendering, frame_name
 from runners.blender.request import FRAME_FILES, MAX_PIXELS, MAX_SAMPLES, RenderRequest, RenderResult
 from runners.blender.video import make_video, video_encoder
 from runners.own_run import OwnRun
-from runners.sandbox import run_limits, unavailable
+from runners.sandbox import gpus, run_limits, unavailable
 from runners.sandbox.watch import Limits
 
 
@@ -124,7 +124,7 @@ class BlenderRunner(Runner[RenderRequest]):
         if (missing := _missing(tools)) is not None:
             return Probe(available=False, reasons=(missing,))
         # Whichever card it is: a build has kernels for all or for none.
-        device = Device("cuda" if Path("/dev/nvidiactl").exists() else "cpu", "any")
+        device = Device("cuda" if gpus.present() else "cpu", "any")
         try:
             blender = abilities(tools, device)
         except TimedOut:

@@ -32,8 +32,11 @@ DRIVER_DIRECTORIES: Final = ("/usr/local/nvidia/lib64", "/usr/lib/wsl/lib", "/ru
 
 _LIBRARIES: Final = ("libcuda.so.1", "libnvidia-ml.so.1")
 
-_OF_ALL_CARDS: Final = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
+_DRIVERS: Final = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
 """The driver's own device files: with these alone, a program can open no card."""
+
+_WSL: Final = "dxg"
+"""The only device file in WSL2, which is for all cards."""
 
 
 def device_files(device: Device | None) -> list[str] | None:
@@ -44,8 +47,13 @@ def device_files(device: Device | None) -> list[str] | None:
     if device is None or device.kind != "cuda":
         return None
     if device.device_files:
-        return [*_OF_ALL_CARDS, *device.device_files]
-    return sorted(path.name for path in DEVICES.glob("nvidia*"))
+        return [*_DRIVERS, *device.device_files]
+    return [*sorted(path.name for path in DEVICES.glob("nvidia*")), _WSL]
+
+
+def present() -> bool:
+    """Return whether this machine has NVIDIA's driver."""
+    return any((DEVICES / name).exists() for name in ("nvidiactl", _WSL))
 
 
 def group(files: Sequence[str]) -> int | None:

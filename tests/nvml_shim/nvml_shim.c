@@ -349,7 +349,7 @@ int nvmlDeviceGetCurrentClocksEventReasons(device_t device, unsigned long long *
 
 int nvmlEventSetCreate(event_set_t *set) {
     *set = calloc(1, sizeof **set);
-    return *set ? SUCCESS : UNKNOWN;
+    return *set ? function_error(__func__) : UNKNOWN;
 }
 
 int nvmlEventSetFree(event_set_t set) {

@@ -11,6 +11,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("nvml_shim.c")
 
+NOT_SUPPORTED = 3
 NO_PERMISSION = 4
 DRIVER_NOT_LOADED = 9
 GPU_IS_LOST = 15

@@ -7,13 +7,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+WSL: Final = Path("/dev/dxg")
+"""The only device file in WSL2, which is for all cards."""
+
 MIG_MINORS: Final = Path("/proc/driver/nvidia-caps/mig-minors")
 """The driver's list of the files that grant access to instances, such as "gpu0/gi1/ci0/access 13"."""
 
 
 def of_card(minor: int | None) -> tuple[str, ...]:
-    """Return the names in /dev for a card with this minor number; none if that is None, as in WSL."""
-    return () if minor is None else (f"nvidia{minor}",)
+    """Return the names in /dev for a card with this minor number; none if that is None, or in WSL2."""
+    return () if minor is None or WSL.exists() else (f"nvidia{minor}",)
 
 
 def of_slice(card: tuple[str, ...], instance: int | None, compute: int | None) -> tuple[str, ...]:

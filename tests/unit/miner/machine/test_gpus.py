@@ -18,6 +18,7 @@ from nvml_shim.shim import (
     DRIVER_NOT_LOADED,
     GPU_IS_LOST,
     NO_PERMISSION,
+    NOT_SUPPORTED,
     TWO_CARDS,
     VERSION_MISMATCH,
     NvmlShim,
@@ -38,6 +39,7 @@ structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 gpus._LOCK_SECONDS = gpus._REFRESH_SECONDS = 0.2
 gpus._RECONNECT_SECONDS = float(sys.argv[1])
 device_files.MIG_MINORS = Path(os.environ.get("MIG_MINORS", device_files.MIG_MINORS))
+device_files.WSL = Path(os.environ.get("WSL", device_files.WSL))
 cards = gpus.Gpus()
 for line in sys.stdin:
     match line.strip():
@@ -388,6 +390,24 @@ def test_a_gpu_without_its_own_memory_shares_the_machines(nvml: NvmlShim):
         gpus, _ = program.ask()
     assert gpus[0]["memory_total"] == psutil.virtual_memory().total
     assert gpus[1]["memory_total"] == 24 * GIB
+
+
+def test_in_wsl_a_card_is_used_without_its_processes_events_and_device_file(nvml: NvmlShim, tmp_path: Path):
+    unsupported = (
+        "nvmlEventSetCreate",
+        "nvmlDeviceGetComputeRunningProcesses_v3",
+        "nvmlDeviceGetGraphicsRunningProcesses_v3",
+    )
+    nvml.errors = dict.fromkeys(unsupported, NOT_SUPPORTED)
+    nvml.change(0, minor=0)
+    (tmp_path / "dxg").touch()
+    with watching({**nvml.environment, "WSL": str(tmp_path / "dxg")}) as program:
+        gpus, reason = program.ask()
+        assert program.processes() == {card.uuid: {} for card in TWO_CARDS}
+    assert reason is None
+    assert [(gpu["memory_free"], gpu["fault"], gpu["device_files"]) for gpu in gpus] == [
+        (24 * GIB - GIB // 2, None, [])
+    ] * 2
 
 
 @pytest.mark.parametrize(

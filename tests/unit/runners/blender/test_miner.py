@@ -10,10 +10,11 @@ from decimal import Decimal
 import pytest
 
 from runners.api import Device, OutputFile, Retry
-from runners.blender import BlenderRunner
+from runners.blender import BlenderRunner, runner
 from runners.blender.request import RenderRequest
 from runners.blender.video import make_video
 from runners.host.protocol import Run
+from runners.sandbox import gpus
 from support.inputs.blender_scenes import SMALL, URL, describe
 
 
@@ -29,6 +30,19 @@ def test_the_probe_reports_what_this_blender_can_do(tools, tmp_path):
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert BlenderRunner.probe(tools) == probe
     assert resource.getrusage(resource.RUSAGE_CHILDREN) == ended, "Blender is started once"
+
+
+@pytest.mark.ship
+def test_the_probe_looks_for_cards_in_wsl_too(tools, tmp_path, monkeypatch):
+    """There the driver has one device file, of another name. Without a card, Blender says what is missing for it."""
+    monkeypatch.setattr(gpus, "DEVICES", tmp_path / "devices")
+    monkeypatch.setattr(runner, "eevee_works", lambda *_: False)  # takes a minute without a card
+    (tmp_path / "devices").mkdir()
+    without = BlenderRunner.probe(dataclasses.replace(tools, cache_dir=tmp_path))
+    assert not any("Cycles renders on the CPU" in reason for reason in without.reasons)
+    (tmp_path / "devices" / "dxg").touch()
+    probe = BlenderRunner.probe(dataclasses.replace(tools, cache_dir=tmp_path))
+    assert any("Cycles renders on the CPU" in reason for reason in probe.reasons)
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,17 @@ def test_a_model_opens_no_other_card(confined, two_cards, make_context, tmp_path
     assert result.results["value"] == list(opened)
 
 
+def test_in_wsl_the_one_device_file_is_opened(confined, two_cards):
+    for name in FILES:
+        (two_cards / name).unlink()
+    (two_cards / "dxg").touch()
+    (two_cards / "dxg").chmod(0o666)
+    devices = "/dev" if level(confined) == "bubblewrap" else str(two_cards)
+    command = ["sh", "-c", f"exec 3<> {devices}/dxg"]
+    assert Sandbox(confined, LIMITS, CARD).run(command).exit_code == 0
+    assert Sandbox(confined, LIMITS, Device("cpu", "processor")).run(command).exit_code != 0
+
+
 @pytest.fixture
 def driver(tmp_path, monkeypatch) -> Path:
     """A directory with a driver's library, as NixOS has it, that is not in the loader's list."""
