@@ -21,6 +21,7 @@ from typing import (
     Literal,
     ParamSpec,
     Protocol,
+    TypeAlias,
     TypeVar,
     cast,
 )
@@ -140,7 +141,7 @@ class ServiceDefinition:
     """Whether runs continue from what earlier ones have computed for the same beginning, such as prompts, if they have the same salt."""
 
     def unit_on(self, device_kind: str) -> str:
-        """Return the metering unit of a run on a device of this kind ("cuda" or "cpu")."""
+        """Return the metering unit of a run on a device of this kind ("cuda", "vulkan" or "cpu")."""
         return self.cpu_unit if device_kind == "cpu" and self.cpu_unit else self.unit
 
     def file_fields(self) -> dict[str, InputFile]:
@@ -153,6 +154,12 @@ class ServiceDefinition:
             for location, value in values_at(values, path.split(".")):
                 yield location, mark, value
 
+
+DeviceKind: TypeAlias = Literal["cuda", "vulkan", "cpu"]
+"""An NVIDIA card; another maker's card, which only engines with Vulkan can use; the processor."""
+
+USUAL_KINDS: Final[tuple[DeviceKind, ...]] = ("cuda", "cpu")
+"""The kinds of devices that an engine can use if its probe does not say otherwise."""
 
 PROBE_SECONDS: Final = 200.0
 """Time limit for a program that a probe starts: long, since a busy machine is not a broken one, but below the default of
@@ -230,13 +237,18 @@ class Probe:
     """Whether a part took too long, so that the probe is repeated."""
     versions: tuple[str, ...] = ()
     """The versions of all engines if there are several, such as "vllm-0.32.0"."""
+    kinds: Mapping[str, tuple[DeviceKind, ...]] = field(default_factory=dict)
+    """The kinds of devices on which an engine computes here, by its name in the feature `engines`; `USUAL_KINDS` for the others.
+
+    One that finds no GPU gets only the processor, also on a machine with GPUs: memory, price and audits then are those of a processor.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
     """The device of a child process: one GPU by UUID, or the CPU with a number of threads."""
 
-    kind: Literal["cuda", "cpu"]
+    kind: DeviceKind
     name: str
     uuid: str | None = None
     threads: int = 1
@@ -250,6 +262,10 @@ class Device:
     """The device files of its cards and slices, without those of the driver, as names in /dev ("nvidia0"); empty if unknown."""
     by_index: bool = True
     """False for a slice of a card (MIG) that engines which look cards up by NVML's index mistake for another card."""
+    bus: str | None = None
+    """The card's PCI address, such as "0000:01:00.0"; None on a CPU and if unknown."""
+    other_buses: tuple[str | None, ...] = ()
+    """Those of `others`."""
 
     @property
     def words(self) -> str:
@@ -274,6 +290,7 @@ class Device:
             device_files=tuple(name for device in devices for name in device.device_files)
             if complete
             else (),
+            other_buses=tuple(bus for device in others for bus in (device.bus, *device.other_buses)),
         )
 
 

@@ -161,6 +161,13 @@ CAUSES = (
         ),
     ),
     FailureCause(
+        FailureCode.GPU_UNSUPPORTED,
+        "llama.cpp does not find this machine's card. Install the engine that uses it (aitbc-agent engines install llama.cpp) and the card's "
+        "Vulkan driver: mesa-vulkan-drivers for AMD and Intel; NVIDIA's driver contains one, in a container with NVIDIA_DRIVER_CAPABILITIES=all.",
+        _LOADING,
+        signs=("llama.cpp finds no device for",),
+    ),
+    FailureCause(
         # Not OUT_OF_MEMORY, after which the model would get a larger budget.
         FailureCode.NO_MEMORY,
         "Other programs freed memory of the GPU while the engine measured it: {text}",

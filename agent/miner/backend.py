@@ -181,17 +181,13 @@ class LocalBackend:
             capacity={service: offer.concurrency for service, offer in services.items()},
             gpus={service: offer.gpus for service, offer in services.items()},
             processor=self.capabilities.processor,
-            unaccelerated=frozenset(
-                service
-                for service, definition in definitions.items()
-                if definition.requirements.gpu == "unused"
-            ),
+            kinds={service: offer.kinds for service, offer in services.items()},
         )
         executor = LocalExecutor(
             devices,
             tools(
                 self._options.settings,
-                gpu=any(device.kind == "cuda" for device in self.capabilities.devices),
+                gpu=any(device.kind != "cpu" for device in self.capabilities.devices),
             ),
             self._settings,
             self._options.directory,
@@ -200,6 +196,7 @@ class LocalBackend:
                 Interpreter(self._options.host_command),
                 {service: offer.interpreters for service, offer in services.items()},
                 self._options.runners,
+                self.store.resolve,
             ),
             on_change=on_models_changed,
             meter=meter,

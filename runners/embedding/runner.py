@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import time
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +24,11 @@ from runners.api import (
     Tools,
 )
 from runners.embedding.request import EmbeddingRequest, EmbeddingResult
-from runners.engine_server import EngineServer
+from runners.engine_server import EngineServer, llama
 from runners.engine_server.llama import gguf_file, least_tokens, start_llama
 from runners.extras import extra_command
 
-PACKAGE = "xllamacpp"
-ENGINE = "llama.cpp"
+ENGINE = llama.NAME
 
 CONTEXT = 2048
 """Tokens of one text, unless the model's entry has the option `context` or the model reads fewer."""
@@ -73,14 +70,15 @@ class EmbeddingRunner(Runner[EmbeddingRequest]):
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
-        """See `Runner.probe`. Finds the package without importing it."""
-        if importlib.util.find_spec(PACKAGE) is None:
-            reason = f"{PACKAGE} is missing; install it: {extra_command('llm')}."
+        """See `Runner.probe`. Starts it only to list its devices."""
+        if llama.build() is None:
+            reason = f"{ENGINE} is missing; install it: {extra_command('llm')}."
             return Probe(available=False, reasons=(reason,))
         return Probe(
             available=True,
-            version=version(PACKAGE),
-            features={"engines": ["llama.cpp"]},
+            version=llama.build_version(),
+            kinds={ENGINE: llama.device_kinds()},
+            features={"engines": [ENGINE]},
             concurrency=tools.batch,
         )
 
@@ -130,7 +128,7 @@ class EmbeddingRunner(Runner[EmbeddingRequest]):
 
     def engine_version(self) -> str:
         """See `Runner.engine_version`."""
-        return version(PACKAGE)
+        return llama.build_version()
 
     def weights(self, model: Model) -> tuple[Path, ...]:
         """See `Runner.weights`."""

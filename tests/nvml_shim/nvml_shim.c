@@ -203,6 +203,9 @@ int nvmlDeviceGetMigDeviceHandleByIndex(device_t device, unsigned index, device_
 int nvmlDeviceGetUUID(device_t device, char *uuid, unsigned size) { return card_text(__func__, device, "uuid", uuid, size); }
 int nvmlDeviceGetName(device_t device, char *name, unsigned size) { return card_text(__func__, device, "name", name, size); }
 
+typedef struct { char legacy[16]; unsigned domain, bus, device, id, subsystem; char address[32]; } pci_t;
+int nvmlDeviceGetPciInfo_v3(device_t device, pci_t *pci) { return card_text(__func__, device, "bus", pci->address, sizeof(pci->address)); }
+
 int nvmlDeviceGetCudaComputeCapability(device_t device, int *major, int *minor) {
     char value[VALUE];
     int error = card_text(__func__, device, "capability", value, VALUE);

@@ -37,7 +37,7 @@ class Card:
 
     `ecc` counts uncorrectable errors, `remapped` is about rows of memory, `retired` about pages, and `clocks` is a bit mask of
     reasons; see nvml_shim.c. `processes` compute and `graphics` render there: ids separated by commas, each with its bytes of memory after a colon.
-    `power_range` is its least and largest limit, `energy` counts millijoules, `minor` is the number of its device file, `recovery` what
+    `power_range` is its least and largest limit, `energy` counts millijoules, `minor` is the number of its device file, `bus` its PCI address as NVML writes it, `recovery` what
     the driver wants done with it, and CUDA orders cards by `cores` and `clock` (MHz).
     `mig` states whether it is in MIG mode, None on a card without one; `instances` are its slices by number, None for a free number.
     """
@@ -61,6 +61,7 @@ class Card:
     xid: int | None = None
     recovery: int | None = None
     minor: int | None = None
+    bus: str | None = None
     power_range: str | None = "150000,450000"
     power_default: int | None = 450_000
     energy: int | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,7 @@ import runners.host
 from agent.core.errors import AgentError
 from agent.miner.engines.catalogue import InstallableEngine, Variant
 from agent.miner.engines.environments import EngineDirectory, EngineEnvironment
-from runners.api import Device, Model, Probe, Runner, TimedOut, Tools
+from runners.api import USUAL_KINDS, Device, DeviceKind, Model, Probe, Retry, Runner, TimedOut, Tools
 
 HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners.host")
 """With `-P`, so that a module in the current directory cannot replace one of an engine."""
@@ -38,18 +38,25 @@ class Interpreter:
     """A Python that runs child processes of one service's runner.
 
     `command` starts a child, `variables` are added to its environment. `engine` names the engine whose environment it is, None
-    for the agent's own. `engines` are those that the runner's probe found there.
+    for the agent's own. `engines` are those that the runner's probe found there, and `kinds` those of devices on which they compute, unless
+    they are the usual ones.
     """
 
     command: tuple[str, ...]
     engine: str | None = None
     variables: tuple[tuple[str, str], ...] = ()
     engines: tuple[str, ...] = ()
+    kinds: tuple[tuple[str, tuple[DeviceKind, ...]], ...] = ()
 
     def having(self, probe: Probe) -> Interpreter:
         """Return a copy with the engines that a probe found."""
         names = probe.features.get("engines", ())
-        return replace(self, engines=tuple(names) if isinstance(names, list | tuple) else ())
+        engines = tuple(names) if isinstance(names, list | tuple) else ()
+        return replace(self, engines=engines, kinds=tuple(probe.kinds.items()))
+
+    def kinds_of(self, engine: str | None) -> tuple[DeviceKind, ...]:
+        """Return the kinds of devices on which one of its engines computes."""
+        return next((kinds for name, kinds in self.kinds if name == engine), USUAL_KINDS)
 
 
 OWN: Final = Interpreter(HOST_COMMAND)
@@ -58,7 +65,7 @@ OWN: Final = Interpreter(HOST_COMMAND)
 class Interpreters:
     """The interpreters that can serve each service, best first; `own` serves those that are not listed.
 
-    `runners` are asked which engines can load a model.
+    `runners` are asked which engines can load a model, and `resolve` returns the model of a catalogue name.
     """
 
     def __init__(
@@ -66,7 +73,9 @@ class Interpreters:
         own: Interpreter = OWN,
         offered: Mapping[str, Sequence[Interpreter]] | None = None,
         runners: Mapping[str, type[Runner[Any]]] | None = None,
+        resolve: Callable[[str], Model] | None = None,
     ) -> None:
+        self._resolve = resolve
         self._own = own
         self._offered = dict(offered or {})
         self._runners = dict(runners or {})
@@ -83,11 +92,33 @@ class Interpreters:
 
     def suits(self, service: str, model: Model | None, interpreter: Interpreter, device: Device) -> bool:
         """Return whether the engine that an interpreter has for a model can use a device."""
-        runner = self._runners.get(service)
-        if device.by_index or runner is None or model is None:
+        if device.by_index or service not in self._runners:
             return True
-        engine = next((name for name in runner.engines(model) if name in interpreter.engines), None)
-        return engine not in runner.engines_by_index
+        return self._engine(service, model, interpreter) not in self._runners[service].engines_by_index
+
+    def kinds(self, service: str, model: Model | None, interpreter: Interpreter) -> tuple[DeviceKind, ...]:
+        """Return the kinds of devices on which an interpreter computes a model's jobs."""
+        if not interpreter.kinds:
+            return USUAL_KINDS
+        return interpreter.kinds_of(self._engine(service, model, interpreter))
+
+    def kinds_for(self, service: str, model: str) -> tuple[DeviceKind, ...]:
+        """Return the kinds of devices on which this machine computes the jobs of a model, by its catalogue name."""
+        if self._resolve is None or not any(
+            interpreter.kinds for interpreter in self._offered.get(service, ())
+        ):
+            return USUAL_KINDS
+        try:
+            resolved = self._resolve(model)
+        except Retry:  # the catalogue has changed
+            return USUAL_KINDS
+        return self.kinds(service, resolved, self.for_job(service, resolved, {}))
+
+    def _engine(self, service: str, model: Model | None, interpreter: Interpreter) -> str | None:
+        runner = self._runners.get(service)
+        if runner is None or model is None:
+            return None
+        return next((name for name in runner.engines(model) if name in interpreter.engines), None)
 
     def serving(self, service: str, engines: Sequence[str] = ()) -> Interpreter:
         """Return the interpreter for a job that one of these engines can do, best first."""

@@ -179,7 +179,7 @@ class Child:
     @property
     def hides_vram(self) -> bool:
         """Whether it works on a GPU without reporting its memory there: the programs that it starts use it."""
-        return self.device.kind == "cuda" and bool(self._running) and not self.vram
+        return self.device.kind != "cpu" and bool(self._running) and not self.vram
 
     def observe(self, memory_used: Mapping[int, int]) -> None:
         """Record the bytes of GPU memory of this process and its programs, from those of all processes. Blocking."""

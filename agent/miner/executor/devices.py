@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.core.feasibility import largest_together
@@ -12,7 +12,7 @@ from agent.miner.executor.loaded_model import card_key
 from agent.miner.executor.placement import MAIN_MEMORY, Card, CardRules, PlacementDemand
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu
-from runners.api import Device
+from runners.api import USUAL_KINDS, Device, DeviceKind
 
 _PLENTY = 2**63
 
@@ -27,8 +27,8 @@ class Devices:
 
     `measure` reads the GPUs; without it their memory counts as free. `process_memory` reads the memory of their processes. `footprints` estimates the memory of models; without
     it, none is counted. `slots` children may work at the same time, and `reserve` bytes of each GPU stay free. `capacity`
-    is how many runs of one model a child of a service computes at once, and `gpus` how many GPUs it can use together. Services in `unaccelerated` run on the
-    `processor`, which a machine with GPUs has too.
+    is how many runs of one model a child of a service computes at once, and `gpus` how many GPUs it can use together. `kinds` are those of devices that a service
+    can use, unless they are the usual ones; what can use none of the `devices` runs on the `processor`, which a machine with GPUs has too.
     """
 
     devices: tuple[Device, ...]
@@ -40,35 +40,46 @@ class Devices:
     capacity: Mapping[str, int] = field(default_factory=dict)
     gpus: Mapping[str, int] = field(default_factory=dict)
     processor: Device | None = None
-    unaccelerated: frozenset[str] = frozenset()
+    kinds: Mapping[str, Collection[DeviceKind]] = field(default_factory=dict)
 
     @property
     def have_gpus(self) -> bool:
         """Whether these are GPUs."""
-        return self.devices[0].kind == "cuda"
+        return self.devices[0].kind != "cpu"
 
-    def of(self, service: str) -> tuple[Device, ...]:
-        """Return the devices for a service."""
-        if service in self.unaccelerated and self.processor is not None:
+    def of(self, service: str, kinds: Collection[DeviceKind] | None = None) -> tuple[Device, ...]:
+        """Return the devices for a service, or for an engine of it that can use these kinds."""
+        usable_kinds = self.kinds.get(service, USUAL_KINDS) if kinds is None else kinds
+        usable = tuple(device for device in self.devices if device.kind in usable_kinds)
+        if not usable and self.processor is not None:
             return (self.processor,)
-        return self.devices
+        return usable or self.devices
 
     def rules(self, devices: Sequence[Device]) -> CardRules:
         """Return the placement rules for these devices."""
         per_card = -(-max(self.slots, 1) // len(devices))
-        return CardRules(reserve=self.reserve if devices[0].kind == "cuda" else 0, per_card=per_card)
+        return CardRules(reserve=self.reserve if devices[0].kind != "cpu" else 0, per_card=per_card)
 
     def demand(
-        self, service: str, model: str | None, parameters: Mapping[str, object] | None, gpus: int = 1
+        self,
+        service: str,
+        model: str | None,
+        parameters: Mapping[str, object] | None,
+        gpus: int = 1,
+        *,
+        devices: Sequence[Device] | None = None,
     ) -> PlacementDemand:
-        """Return the memory that a job needs which asks for so many GPUs. Without `parameters`, the model's minimum."""
+        """Return the memory that a job needs on one of these devices, or of the service's, which asks for so many GPUs.
+
+        Without `parameters`, the model's minimum.
+        """
         if self.footprints is None:
             return PlacementDemand(service, model, 0, 0)
-        device = self.of(service)[0]
+        device = (devices or self.of(service))[0]
         demand = self.footprints.demand(service, model, device, parameters, self.usable(service))
         if device.kind == "cpu":
             return demand
-        memory = self.beside(service, model, parameters).most
+        memory = self.beside(service, model, parameters, device).most
         return replace(demand, cards=max(1, gpus), most=self.gpus.get(service, 1), memory=memory)
 
     def usable(self, service: str) -> int | None:
@@ -82,15 +93,17 @@ class Devices:
         ]
         return largest_together(shares, self.gpus.get(service, 1)) if shares else None
 
-    def beside(self, service: str, model: str | None, parameters: Mapping[str, object] | None) -> MainMemory:
+    def beside(
+        self, service: str, model: str | None, parameters: Mapping[str, object] | None, device: Device
+    ) -> MainMemory:
         """Return the main memory that a job needs beside a GPU's, nothing on a processor."""
-        if self.footprints is None or self.of(service)[0].kind == "cpu":
+        if self.footprints is None or device.kind == "cpu":
             return MainMemory()
         return self.footprints.main_memory(service, model, parameters)
 
     def learn_loading(self, service: str, model: str, device: Device, peak: int) -> None:
         """Record the most main memory that loading a model onto GPUs has taken, 0 if unknown."""
-        if self.footprints is not None and device.kind == "cuda" and peak:
+        if self.footprints is not None and device.kind != "cpu" and peak:
             self.footprints.learn_loading(service, model, peak)
 
     def main_memory(self, demand: PlacementDemand | None = None) -> Card | None:

@@ -199,7 +199,7 @@ class LocalExecutor:
 
     def _outgrew(self, loaded: LoadedModel, parameters: Mapping[str, Any] | None) -> None:
         footprints = self._devices.footprints
-        if footprints is not None and parameters is not None and loaded.device.kind == "cuda":
+        if footprints is not None and parameters is not None and loaded.device.kind != "cpu":
             key = footprints.key(loaded.service, loaded.model_name, parameters)
             if loaded.child is not None and loaded.child.exceeded_memory:  # not the GPU's
                 footprints.learn_main(key, loaded.child.memory_peak)
@@ -215,7 +215,7 @@ class LocalExecutor:
         if loaded.model is not None:
             self._scheduler.guard.success(loaded.service, loaded.model.name)
         footprints = self._devices.footprints
-        if footprints is None or parameters is None or loaded.device.kind != "cuda":
+        if footprints is None or parameters is None or loaded.device.kind == "cpu":
             return
         key = footprints.key(loaded.service, loaded.model_name, parameters)
         if loaded.child is not None and loaded.child.memory_peak:

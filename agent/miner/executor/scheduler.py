@@ -40,7 +40,7 @@ from agent.miner.executor.placement_log import PlacementLog, WaitingRun
 from agent.miner.executor.pool import ChildPool
 from agent.miner.settings import MinerSettings
 from agent.miner.tasks import retrieve
-from runners.api import Device, FailureCode, Model, Retry
+from runners.api import USUAL_KINDS, Device, DeviceKind, FailureCode, Model, Retry
 
 RECLAIM_SECONDS: Final = 3.0
 """How long the driver may take to report the memory of an ended process as free."""
@@ -95,8 +95,8 @@ class ModelScheduler:
         Raises `Retry` if no device is free within `miner.placement_wait_seconds`.
         """
         interpreter = self._interpreters.for_job(service, model, parameters or {})
-        rules = self._devices.rules(self._devices.of(service))
         suitable = self._suitable(service, model, interpreter)
+        rules = self._devices.rules(suitable)
         with self._placements.waiting(service, model.name if model is not None else None) as waiting:
             while True:
                 change = self._change
@@ -104,7 +104,7 @@ class ModelScheduler:
                 if not devices:
                     await self._wait(waiting, "All devices for it are paused.", change)
                     continue
-                demand = self._devices.demand(service, waiting.model, parameters, gpus)
+                demand = self._devices.demand(service, waiting.model, parameters, gpus, devices=suitable)
                 cards, sampled_at = await self._devices.sample(devices, demand)
                 # The measurement takes a moment, in which the owner may pause a device.
                 if any(card.key in self.paused for card in cards):
@@ -119,7 +119,7 @@ class ModelScheduler:
                         return loaded
                     case LoadStep(chosen, budget, ()):
                         device = self._devices.together(chosen)
-                        beside = self._devices.beside(service, waiting.model, parameters)
+                        beside = self._devices.beside(service, waiting.model, parameters, device)
                         return self._open(service, model, device, interpreter, demand, budget, beside)
                     # The eviction frees memory only some time later: decide again with what the driver then reports.
                     case Join() | LoadStep():
@@ -137,12 +137,17 @@ class ModelScheduler:
         """Return the devices that the engine for a job can use. Raises `Retry` without one."""
         suitable = [
             device
-            for device in self._devices.of(service)
+            for device in self._devices.of(service, self._kinds(service, model, interpreter))
             if self._interpreters.suits(service, model, interpreter, device)
         ]
         if not suitable:
             raise Retry("The model's engine can use none of the GPUs here.", code=FailureCode.GPU_UNAVAILABLE)
         return suitable
+
+    def _kinds(
+        self, service: str, model: Model | None, interpreter: Interpreter
+    ) -> Sequence[DeviceKind] | None:
+        return self._interpreters.kinds(service, model, interpreter) if interpreter.kinds else None
 
     def leave(self, loaded: LoadedModel) -> None:
         """End a run's use. A model that is still being loaded for no other run is discarded."""
@@ -187,16 +192,19 @@ class ModelScheduler:
         if self._devices.footprints is None:
             return by_service
         for service, names in models.items():
-            devices = self._devices.of(service)
-            # Services share devices, and a driver's answer takes milliseconds for each of them.
-            if devices not in samples:
-                samples[devices] = await self._devices.sample(devices)
-            cards, sampled_at = samples[devices]
-            occupants, rules = list(self._occupants(sampled_at)), self._devices.rules(devices)
-            memory = self._devices.main_memory()
-            unpaused = [card for card in cards if card.key not in self.paused]
-            for name in names if cards else ():
-                demand = self._devices.demand(service, name, None)
+            for name in names:
+                kinds = self._interpreters.kinds_for(service, name)
+                devices = self._devices.of(service, None if kinds == USUAL_KINDS else kinds)
+                # Services share devices, and a driver's answer takes milliseconds for each of them.
+                if devices not in samples:
+                    samples[devices] = await self._devices.sample(devices)
+                cards, sampled_at = samples[devices]
+                if not cards:
+                    continue
+                occupants, rules = list(self._occupants(sampled_at)), self._devices.rules(devices)
+                memory = self._devices.main_memory() if devices[0].kind != "cpu" else None
+                unpaused = [card for card in cards if card.key not in self.paused]
+                demand = self._devices.demand(service, name, None, devices=devices)
                 obstructed = obstacle(demand, cards, occupants, rules, memory)
                 # Two questions, since the owner can act on one answer and not on the other: end the pause, or buy a larger GPU.
                 if obstructed is None and unpaused and obstacle(demand, unpaused, occupants, rules, memory):
@@ -274,7 +282,7 @@ class ModelScheduler:
             loaded.child = child = await self._pool.get(loaded.service, loaded.device, loaded.interpreter)
             if loaded.model is not None or not child.loaded:
                 budget = (
-                    loaded.footprint if loaded.device.kind == "cuda" and loaded.model is not None else None
+                    loaded.footprint if loaded.device.kind != "cpu" and loaded.model is not None else None
                 )
                 await child.load(loaded.model, self._settings.load_seconds, budget)
         except BaseException as error:

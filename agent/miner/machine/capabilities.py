@@ -36,7 +36,7 @@ from agent.miner.models.store import ModelStore
 from agent.miner.settings import EnginesSettings, MinerSettings, RunnersSettings
 from agent.sections import section_of
 from agent.settings import Settings
-from runners.api import Device, Probe, Requirements, Runner, ServiceDefinition, Tools
+from runners.api import USUAL_KINDS, Device, DeviceKind, Probe, Requirements, Runner, ServiceDefinition, Tools
 from runners.registry import broken, installed
 
 MAX_UNAVAILABLE_MODELS: Final = 1000
@@ -57,7 +57,7 @@ class ServiceOffer:
 
     `version` is that of the best engine, `versions` are those of all, one of which a receipt names. `suggested_price` is the price without a setting of the owner's. One slot computes `concurrency` jobs of one model together, and one job can use `gpus` GPUs. `sandbox` isolates the programs that runs start; it is
     "none" without isolation, or if runs start no programs. `score` is that of `aitbc-agent bench` for this version, or None.
-    `interpreters` can run it, best first.
+    `interpreters` can run it, best first, on devices of these `kinds`.
     """
 
     definition: ServiceDefinition
@@ -76,6 +76,7 @@ class ServiceOffer:
     score: Mapping[str, Any] | None = None
     interpreters: tuple[Interpreter, ...] = ()
     versions: tuple[str, ...] = ()
+    kinds: frozenset[DeviceKind] = frozenset(USUAL_KINDS)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the offer as a registration contains it."""
@@ -118,6 +119,10 @@ class Capabilities:
     slots: int
     sandbox: str | None = None
     environments: frozenset[Path] = frozenset()
+
+    def devices_of(self, service: str) -> tuple[Device, ...]:
+        """Return the devices that an offered service can use."""
+        return _usable(self.devices, self.services[service].kinds, self.processor)
 
     def with_models(
         self,
@@ -279,8 +284,10 @@ class Machine:
             missing = suggestions(engines, environments, service, cuda=bool(gpus))
             # A runner that works is still not offered on a machine that is too small for it: its jobs would fail one after the other.
             if probe.available and not lacks:
-                services[service] = self._offer(runner, probed, scores, devices, sandbox)
-                hints[service] = (*probe.reasons, *mistaken, *missing)
+                kinds = _kinds(runner, probed)
+                usable = _usable(devices, kinds, _processor(slots))
+                services[service] = self._offer(runner, probed, scores, usable, sandbox, kinds)
+                hints[service] = (*probe.reasons, *mistaken, *_on_processor(probed, gpus), *missing)
             else:
                 reasons = (*lacks, *(() if probe.available else (*probe.reasons, *missing)))
                 unavailable[service] = reasons or (
@@ -331,6 +338,7 @@ class Machine:
         scores: Sequence[BenchScore],
         devices: Sequence[Device],
         sandbox: str | None,
+        kinds: frozenset[DeviceKind],
     ) -> ServiceOffer:
         probe = probed.probe
         definition: ServiceDefinition = runner.definition
@@ -365,7 +373,44 @@ class Machine:
             gpus=max(1, min(probe.gpus, sum(not is_slice(device) for device in devices))),
             sandbox=(sandbox or "none") if runner.sandboxed else "none",
             interpreters=probed.interpreters,
+            kinds=kinds,
         )
+
+
+def _kinds(runner: type[Runner[Any]], probed: Probed) -> frozenset[DeviceKind]:
+    """Return the kinds of devices on which at least one engine of a service computes."""
+    if runner.definition.requirements.gpu == "unused":
+        return frozenset(("cpu",))
+    return frozenset(
+        kind
+        for interpreter in probed.interpreters
+        for engine in interpreter.engines or (None,)
+        for kind in interpreter.kinds_of(engine)
+    )
+
+
+def _usable(devices: Sequence[Device], kinds: frozenset[DeviceKind], processor: Device) -> tuple[Device, ...]:
+    return tuple(device for device in devices if device.kind in kinds) or (processor,)
+
+
+def _on_processor(probed: Probed, gpus: Sequence[Gpu]) -> tuple[str, ...]:
+    """Return which engines compute on the processor of a machine with GPUs, as a sentence for each."""
+    if not gpus:
+        return ()
+    with_gpu, without = (
+        {
+            engine
+            for interpreter in probed.interpreters
+            for engine in interpreter.engines
+            if (set(interpreter.kinds_of(engine)) != {"cpu"}) is able
+        }
+        for able in (True, False)
+    )
+    return tuple(
+        f"{engine} finds no GPU here and computes on the processor. Install its build for GPUs (aitbc-agent engines install {engine}) "
+        "and the card's Vulkan driver: docs/how-to/engines.md."
+        for engine in sorted(without - with_gpu)
+    )
 
 
 def _mistaken(runner: type[Runner[Any]], probed: Probed, gpus: Sequence[Gpu]) -> tuple[str, ...]:
@@ -414,6 +459,7 @@ def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:
             compute_capability=gpu.compute_capability,
             device_files=gpu.device_files,
             by_index=gpu.by_index,
+            bus=gpu.bus,
         )
         for gpu in gpus
     )

@@ -50,7 +50,7 @@ class Gpu:
     `fault` is what makes its results doubtful, and the remedy; `slowed` means that the hardware protects it from heat or from a
     weak power supply. `by_index` is False for an instance whose number on its card is no number of a card of the same model.
     An `exclusive` GPU lets one process at a time compute. `device_files` are the names in /dev with which programs reach it and no other
-    GPU; empty if unknown.
+    GPU; empty if unknown. `bus` is its PCI address ("0000:01:00.0").
     """
 
     uuid: str
@@ -70,6 +70,7 @@ class Gpu:
     by_index: bool = True
     exclusive: bool = False
     device_files: tuple[str, ...] = ()
+    bus: str | None = None
 
     @property
     def number(self) -> str:
@@ -442,8 +443,14 @@ def _read_gpu(handle: Any, index: int, driver: str, xids: XidErrors, memory: tup
         or (_PROHIBITED if mode == pynvml.NVML_COMPUTEMODE_PROHIBITED else None),
         slowed=slowed(handle, name),
         exclusive=mode == pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS,
+        bus=_optional(partial(_address, handle)),
         device_files=device_files.of_card(_optional(lambda: pynvml.nvmlDeviceGetMinorNumber(handle))),
     )
+
+
+def _address(handle: Any) -> str:
+    # NVML writes the domain with eight digits, others with four.
+    return _text(pynvml.nvmlDeviceGetPciInfo(handle).busId)[-len("0000:00:00.0") :].lower()
 
 
 def _computing(gpu: Gpu) -> frozenset[int]:

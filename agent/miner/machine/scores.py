@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agent.atomic_file import replace_file
 from agent.core.values.quantities import format_money
 from agent.miner.machine.default_prices import price_for
-from runners.api import Device
+from runners.api import Device, DeviceKind
 
 FILE_NAME: Final = "benchmark.json"
 """In the miner's directory."""
@@ -42,7 +42,7 @@ class BenchScore(BaseModel, defer_build=True):
     service: str
     runner: str
     version: str
-    device_kind: Literal["cuda", "cpu"]
+    device_kind: DeviceKind
     device_uuid: str | None
     device_name: str
     model: str | None

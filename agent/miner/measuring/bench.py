@@ -73,7 +73,9 @@ class Bench(Measuring):
             for service, offer in capabilities.services.items():
                 if self._is_selected(service):
                     with scratch(jobs / "benchmark") as directory:
-                        await self._measure_service(service, offer, capabilities.devices, directory)
+                        await self._measure_service(
+                            service, offer, capabilities.devices_of(service), directory
+                        )
         return self._report
 
     def _is_selected(self, service: str) -> bool:
@@ -117,7 +119,7 @@ class Bench(Measuring):
         runner = self._runners[service]
         model = None
         if runner.definition.model_field is not None:
-            model = self._smallest_model(offer.models, on_gpu=devices[0].kind == "cuda")
+            model = self._smallest_model(offer.models, on_gpu=devices[0].kind != "cpu")
         available = tools(self._settings)
         try:
             benchmark = await call_within(

@@ -99,7 +99,9 @@ class Calibrate(Measuring):
             self._check_names(capabilities)
             for offer in capabilities.services.values():
                 with scratch(jobs / "calibration") as directory:
-                    await self._calibrate_service(offer, capabilities.devices, directory)
+                    await self._calibrate_service(
+                        offer, capabilities.devices_of(offer.definition.service_id), directory
+                    )
         return self._report
 
     def _check_names(self, capabilities: Capabilities) -> None:

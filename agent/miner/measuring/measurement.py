@@ -110,7 +110,7 @@ class Measuring:
         """Return an executor that cannot choose another device."""
         executor = LocalExecutor(
             Devices((device,), slots=1, capacity={subject.service: subject.offer.concurrency}),
-            tools(self._settings, gpu=device.kind == "cuda"),
+            tools(self._settings, gpu=device.kind != "cpu"),
             section_of(self._settings, MinerSettings),
             self._directory,
             digest=digest,

@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 from agent.miner.machine.capabilities import Capabilities, ServiceOffer
 from aitbc_ray.nodes import Node
-from runners.api import ServiceDefinition
 
 Kind: TypeAlias = tuple[str, str]
 """The version and the sandbox that a receipt names; all nodes that serve a service have the same."""
@@ -20,13 +19,13 @@ Kind: TypeAlias = tuple[str, str]
 def serving(node: Node, offer: ServiceOffer, *, gpus: bool) -> bool:
     """Whether a node serves what the cluster offers. In a cluster with GPUs, nodes without serve only what needs none."""
     nodes_offer = node.report.capabilities.services.get(offer.definition.service_id)
-    suits = not gpus or bool(node.report.capabilities.gpus) or not accelerated(offer.definition)
+    suits = not gpus or bool(node.report.capabilities.gpus) or not accelerated(offer)
     return nodes_offer is not None and suits and _kind(nodes_offer) == _kind(offer)
 
 
-def accelerated(definition: ServiceDefinition) -> bool:
-    """Whether a service uses a GPU where there is one."""
-    return definition.requirements.gpu != "unused"
+def accelerated(offer: ServiceOffer) -> bool:
+    """Whether a service uses a GPU where there is one. Its engine may find none, even on a node with GPUs."""
+    return offer.kinds != {"cpu"}
 
 
 def merged(nodes: Iterable[Node], slots: int | None) -> Capabilities:
@@ -47,7 +46,7 @@ def merged(nodes: Iterable[Node], slots: int | None) -> Capabilities:
             report.services[service]
             for report in reports
             if service in report.services
-            and (not gpus or report.gpus or not accelerated(report.services[service].definition))
+            and (not gpus or report.gpus or not accelerated(report.services[service]))
         ]
         if able:
             services[service] = _together(able)

@@ -118,7 +118,7 @@ class Placement:
         """Return what a runner reserves of Ray."""
         settings, offer = self._ray, self._services[service]
         entry = self._store.catalogue.get(model) if model is not None else None
-        on_gpu = self._have_gpus and accelerated(offer.definition)
+        on_gpu = self._have_gpus and accelerated(offer)
         memory = entry.memory if entry is not None and not on_gpu else 0
         share = float(gpus) if gpus > 1 else settings.gpus
         return Demand(settings.cpus, share if on_gpu else 0.0, int(settings.memory) + memory)

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 
 from runners.api import Device, FailureCode, Model, Retry, Tools
+from runners.engine_server import llama
 from runners.extras import extra_command
 from runners.llm.engines.base import LanguageEngine
 from runners.llm.files import weights
@@ -24,7 +25,8 @@ def open_engine(model: Model, device: Device, tools: Tools, vram: int | None) ->
             code=FailureCode.MODEL_UNAVAILABLE,
         )
     if files[0].suffix == ".gguf":
-        _require("xllamacpp", "llm")
+        if llama.build() is None:
+            _require("xllamacpp", "llm")
         from runners.llm.engines.llama_cpp import LlamaCppEngine  # noqa: PLC0415 - engines are optional
 
         return LlamaCppEngine(model, device, tools, vram)

@@ -8,9 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from runners.api import Device, Fail, Model, Retry, Tools
+from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
 from runners.engine_server import Stream
-from runners.engine_server.llama import gguf_file, least_tokens, parts, projector_file, start_llama
+from runners.engine_server.llama import (
+    WITHOUT_GUIDANCE,
+    build,
+    gguf_file,
+    least_tokens,
+    parts,
+    projector_file,
+    start_llama,
+)
 from runners.llm.engines import openai
 from runners.llm.engines.base import (
     SEEN,
@@ -27,7 +35,7 @@ from runners.llm.engines.control_tokens import breaker
 from runners.llm.engines.slots import SlotRequest, Slots
 from runners.llm.evidence import TOP
 from runners.llm.files import chat_template
-from runners.llm.grammar import call_grammar, grammar
+from runners.llm.grammar import call_grammar, grammar, plain_calls, plain_schema
 from runners.llm.images import Images
 from runners.llm.request import MAX_ANSWERS, InferenceRequest
 
@@ -61,11 +69,12 @@ class LlamaCppEngine:
             file,
             device,
             vram,
-            context=int(model.options.get("context", 0 if device.kind == "cuda" else CONTEXT)),
+            context=int(model.options.get("context", CONTEXT if device.kind == "cpu" else 0)),
             answers=answers,
             template=chat_template(model),
             projector=str(projector) if (projector := projector_file(model)) else None,
         )
+        self._guided = build() != WITHOUT_GUIDANCE
         properties = self._server.get("/props")
         self._templated = bool(properties["chat_template"])
         self._sees = bool(properties["modalities"]["vision"])
@@ -117,13 +126,13 @@ class LlamaCppEngine:
             on_step()
             fields |= talk | {"logprobs": top is not None, "top_logprobs": top}
         if request.schema_ is not None:
-            fields["grammar"] = grammar(request.schema_)
+            schema = request.schema_
+            fields |= self._enforced(lambda: grammar(schema), lambda: plain_schema(schema))
         elif request.forced_tools:
+            calls = {tool.name: tool.parameters for tool in request.forced_tools}
             # llama.cpp's own "required" lets a model write any text before the call.
-            fields |= {
-                "grammar": call_grammar({tool.name: tool.parameters for tool in request.forced_tools}),
-                "tool_choice": "none",
-            }
+            fields |= self._enforced(lambda: call_grammar(calls), lambda: plain_calls(calls))
+            fields |= {"tool_choice": "none"}
         elif request.tools:
             fields |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
         tokens = [token["id"] for token in self._tokens(prompt)]
@@ -213,6 +222,19 @@ class LlamaCppEngine:
     def close(self) -> None:
         """See `LanguageEngine.close`."""
         self._server.close()
+
+    def _enforced(
+        self, text: Callable[[], str], schema: Callable[[], dict[str, Any] | None]
+    ) -> dict[str, Any]:
+        """Return the field that enforces the form of an answer: a grammar of llguidance, or a schema for builds without it."""
+        if self._guided:
+            return {"grammar": text()}
+        if (plain := schema()) is None:
+            raise Retry(
+                "This machine's llama.cpp cannot enforce this form of the answer.",
+                code=FailureCode.ENGINE_UNAVAILABLE,
+            )
+        return {"json_schema": plain}
 
     def _erase(self, slot: int) -> None:
         """Empty a slot, as soon as llama.cpp has ended its request."""

@@ -22,7 +22,7 @@ def contradiction(
     registration can differ.
     """
     kind, name, uuids = device
-    if kind == "cuda":
+    if kind != "cpu":
         stated = (uuids or "").split(",")
         missing = [uuid for uuid in stated if uuid not in gpus]
         if missing:

@@ -152,7 +152,7 @@ def catalogue(**vram: float) -> dict[str, CatalogueEntry]:
             ("engine",),
             None,
             int(size * GIBIBYTE),
-            0,
+            int(size * GIBIBYTE),
             int(size * GIBIBYTE),
             "MIT",
             "",
@@ -176,6 +176,7 @@ async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterato
         process_memory=rig.process_memory,
         capacity={"batch": 4},
         gpus={"scripted": rig.cards},
+        processor=Device("cpu", "processor"),
     )
     subject = LocalExecutor(
         devices,
@@ -289,6 +290,29 @@ async def test_a_model_is_loaded_only_where_its_engine_finds_the_right_card(rig:
         with pytest.raises(Retry, match="can use none of the GPUs") as refused:
             await do(subject, rig, middle)
         assert refused.value.code == FailureCode.GPU_UNAVAILABLE
+
+
+async def test_an_engine_that_finds_no_gpu_computes_on_the_processor(rig: Rig) -> None:
+    """Its models are placed in main memory, and its results name the processor. Another engine's models use the card."""
+    rig.main = 64 * GIBIBYTE
+    interpreter = Interpreter(HOST, engines=("slow", "fast"), kinds=(("slow", ("cpu",)),))
+    middle, small = (
+        replace(rig.model(name, size), engines=(engine,))
+        for name, size, engine in (("middle", 10, "slow"), ("small", 6, "fast"))
+    )
+    rig.interpreters = Interpreters(
+        Interpreter(HOST),
+        {"scripted": (interpreter,)},
+        {"scripted": ScriptedRunner},
+        {"middle": middle, "huge": replace(middle, name="huge"), "small": small}.__getitem__,
+    )
+    async with executor(rig) as subject:
+        assert (await do(subject, rig, middle)).device.kind == "cpu"
+        (loaded,) = subject.status()
+        assert (loaded["device"], loaded["footprint"]) == ("cpu", 10 * GIBIBYTE)
+        assert (await do(subject, rig, small)).device.kind == "cuda"
+        # Too large for the card, but not for the main memory, in which it would be.
+        assert await subject.unavailable_models({"scripted": ["huge", "small"]}) == {}
 
 
 async def test_a_job_runs_on_as_many_gpus_as_it_asks_for(rig: Rig) -> None:

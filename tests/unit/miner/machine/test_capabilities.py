@@ -116,6 +116,20 @@ def test_a_working_runner_is_offered_at_its_price(tmp_path: Path):
     assert own.services["example_service"].unit_price == "2.5"
 
 
+def test_a_service_whose_engine_finds_no_gpu_is_work_of_the_processor(tmp_path: Path):
+    """Its devices are the processor, also for benchmarks and prices, and the owner learns what to install."""
+    engines = {"features": {"engines": ["slow"]}, "kinds": {"slow": ("cpu",)}}
+    found = probe(tmp_path, CARD, example_service=runner(**engines), other=runner())
+    assert [device.kind for device in found.devices_of("example_service")] == ["cpu"]
+    assert [device.kind for device in found.devices_of("other")] == ["cuda"]
+    (hint,) = found.hints["example_service"]
+    assert "slow finds no GPU" in hint
+    assert "aitbc-agent engines install slow" in hint
+    assert not found.hints["other"]
+    without_card = probe(tmp_path, example_service=runner(**engines))
+    assert not without_card.hints["example_service"]
+
+
 def test_models_on_disk_and_loaded_models_are_listed(tmp_path: Path):
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "model.bin").touch()

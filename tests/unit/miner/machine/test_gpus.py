@@ -88,6 +88,7 @@ def watching(environment: Mapping[str, str], reconnect_seconds: float = 600) -> 
 
 
 def test_all_values_of_a_gpu_are_read(nvml: NvmlShim):
+    nvml.change(1, bus="00000000:C1:00.0")
     with watching(nvml.environment) as program:
         gpus, reason = program.ask()
     assert reason is None
@@ -109,6 +110,7 @@ def test_all_values_of_a_gpu_are_read(nvml: NvmlShim):
         "by_index": True,
         "exclusive": False,
         "device_files": [],
+        "bus": "0000:c1:00.0",
     }
 
 

@@ -8,7 +8,8 @@ import sys
 import psutil
 import pytest
 
-from runners.api import Model, Retry
+from runners.api import Device, Model, Retry
+from runners.embedding import EmbeddingRunner
 from runners.host.protocol import Cancel, Load, Run
 from runners.llm import LLMRunner
 from runners.llm.request import InferenceRequest
@@ -86,6 +87,17 @@ def test_a_damaged_model_is_a_machine_fault(tiny, model, tools, device, tmp_path
     with pytest.raises(Retry) as caught:
         LLMRunner(tools, device).load(Model("damaged", directory))
     assert caught.value.code == "MODEL_UNAVAILABLE"
+
+
+@pytest.mark.parametrize("runner", [LLMRunner, EmbeddingRunner])
+def test_an_engine_without_a_gpu_is_never_taken_for_one(model, tools, runner):
+    """The build for processors says so when it is probed, and refuses a card with what to install."""
+    (kinds,) = runner.probe(tools).kinds.values()
+    assert kinds == ("cpu",)
+    subject = runner(tools, Device("cuda", "NVIDIA H100", "GPU-1", threads=1))
+    with pytest.raises(Retry, match="engines install llama") as caught:
+        subject.load(model)
+    assert caught.value.code == "GPU_UNSUPPORTED"
 
 
 def test_probe_imports_no_engine(tools):
