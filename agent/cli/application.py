@@ -70,6 +70,11 @@ class AgentCommands(LazyGroup):
             "calibrate",
             "Measure how far honest runs differ, for the limits of audits on this machine. Stop the agent first; run again to continue.",
         ),
+        "notices": ListedCommand(
+            f"{_MACHINE}.notices",
+            "notices",
+            "Send a notice as the settings say, to try whether it arrives. The agent need not be running.",
+        ),
         "pause": ListedCommand(
             f"{_RUNNING}.pause",
             "pause",

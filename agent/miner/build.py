@@ -31,6 +31,7 @@ from agent.miner.live_settings import LiveSettings
 from agent.miner.machine.capabilities import Capabilities
 from agent.miner.metrics import METRICS
 from agent.miner.models.provider import Models
+from agent.miner.notices.watch import Notices
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.outbox import Outbox
 from agent.miner.runs.run import RunDependencies
@@ -76,6 +77,7 @@ class MinerParts:
     heartbeat: HeartbeatSender
     meter: Meter
     energy: EnergyAccount
+    notices: Notices
 
 
 async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
@@ -205,6 +207,15 @@ class _Builder:
             heartbeat=heartbeat,
             meter=self._meter,
             energy=energy,
+            notices=Notices(
+                self._options.directory,
+                self._settings,
+                gpus=self._gpus,
+                link=self._link,
+                pauses=pauses,
+                workload=workload,
+                idle=report.activity_log.shares,
+            ),
         )
         _connect(parts, self._options, self._heartbeat_due)
         return parts

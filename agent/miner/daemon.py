@@ -151,6 +151,8 @@ class Daemon:
             # Another agent with the same key has this miner's leases now. Handing them back would take them from it.
             if not any(isinstance(task.exception(), SessionSuperseded) for task in ended):
                 await self._drain(parts)
+            for error in filter(None, (task.exception() for task in ended)):
+                await parts.notices.ended(error)
             # Raised only now, after the jobs have ended in order.
             for task in (*ended, *([changing] if changing.done() else ())):
                 task.result()
@@ -175,6 +177,7 @@ class Daemon:
             "activity": parts.report.activity_log.run(),
             "earnings": parts.report.earnings.run(),
             "energy": parts.energy.run(),
+            "notices": parts.notices.run(),
         }
         return [asyncio.create_task(loop, name=f"miner-{name}") for name, loop in loops.items()]
 

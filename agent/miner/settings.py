@@ -146,6 +146,31 @@ class EnergySettings(Section):
     """Number of jobs whose figures are stored. Those of days and months are stored for ever."""
 
 
+class NoticeSettings(Section):
+    """Messages to the owner when a GPU is lost, faulty, hot or slowed down, or the machine earns nothing or gets no jobs any more.
+
+    Each event is notified once; `aitbc-agent notices` sends one to try (docs/how-to/earnings.md).
+    """
+
+    webhook: Annotated[
+        Url | None, Field(examples=["https://hooks.example.org/..."], json_schema_extra={HIDDEN: True})
+    ] = None
+    """An address that gets each notice as JSON, in the form of Slack, Mattermost, Discord or Telegram."""
+    command: tuple[str, ...] = Field(default=(), examples=[["mail", "-s", "AITBC", "me@example.org"]])
+    """A program with its arguments that gets each notice as its input. As a system service, the agent cannot run programs that change their user
+    or group, such as Postfix's sendmail; msmtp and curl work."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 30
+    """Time limit for each of them. A notice that cannot be sent is sent again after a minute."""
+    hold_seconds: Annotated[float, Field(ge=0)] = 60
+    """How long a condition must last. Drivers and connections are away briefly whenever they are updated."""
+    quiet_hours: Annotated[float, Field(ge=0)] = 12
+    """How long an event that comes and goes is not notified again."""
+    hot_celsius: Annotated[float, Field(gt=0, le=150)] | None = 90
+    """Temperature in degrees Celsius from which a GPU is hot; most cards slow down between 83 and 95. None: no such notice."""
+    idle_hours: Annotated[float, Field(gt=0)] | None = 24
+    """After so many hours without a completed job, apart from pauses by hand and by schedule, the machine earns nothing. None: no such notice."""
+
+
 class SealingSettings(Section):
     """Sealed jobs, whose input and results the coordinator cannot read (docs/how-to/seal-a-job.md)."""
 
@@ -249,6 +274,7 @@ class MinerSettings(Section):
     inputs: InputSettings = InputSettings()
     sealing: SealingSettings = SealingSettings()
     energy: EnergySettings = EnergySettings()
+    notices: NoticeSettings = NoticeSettings()
 
 
 class RunnersSettings(Section):

@@ -1,4 +1,4 @@
-"""Measures the energy of jobs: that of their cards by NVML's counters, that of the processors by RAPL or as the settings state it.
+"""Meters the energy of jobs: that of their cards by NVML's counters, that of the processors by RAPL or as the settings state it.
 
 Counters are read when a job gets a device or ends, and every few seconds. What a counter has counted since the last reading is divided
 among the jobs that ran on that card in between; the processors and the rest of the machine serve all jobs.

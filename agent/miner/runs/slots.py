@@ -71,6 +71,7 @@ class Workload:
         self._open = False
         self._connected = False
         self._ending = False
+        self.completed = 0
         self.on_services_changed: Callable[[], object] = lambda: None
 
     def __len__(self) -> int:
@@ -373,6 +374,7 @@ class Workload:
     def _ended(self, run: JobRun, task: asyncio.Task[None]) -> None:
         self._runs.pop(run.lease.key, None)
         self._parts.energy.ended(run.ended())
+        self.completed += run.outcome == "completed"
         self._finished.append({**self._describe(run), "outcome": run.outcome, "ended_at": time.time()})
         if task.cancelled():
             pass
