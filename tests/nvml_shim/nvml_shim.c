@@ -28,6 +28,7 @@
  *   0:2.gi 5                   0:2.ci 0     the ids of its GPU instance and of its compute instance
  *   0.error 15                 what every call about card 0 returns; 15 (lost) stays so until the next nvmlInit
  *   error.NAME 3               what the function NAME returns, for any card
+ *   0:2.error.NAME 4           the same for a card or an instance alone
  *   privileged 0               an ordinary user, who may neither read a card's memory and processes in MIG mode nor set limits
  *   generation 1               changes when the driver is replaced; connections to another one fail (999)
  *   hang 1                     nvmlDeviceGetCount_v2 does not return before this becomes 0
@@ -95,12 +96,16 @@ static int function_error(const char *function) {
 
 /* Writes the key of a card's property; returns what the function must return if not success. */
 static int card_key(const char *function, device_t device, const char *property, char key[KEY]) {
+    char part[VALUE];
     int error = function_error(function);
     snprintf(key, KEY, "%d.error", device->index);
     if (error == SUCCESS) error = lost[device->index] ? GPU_IS_LOST : (int)number_or(key, SUCCESS);
     if (error == GPU_IS_LOST) lost[device->index] = 1;
-    if (device->slice == NO_SLICE) snprintf(key, KEY, "%d.%s", device->index, property);
-    else snprintf(key, KEY, "%d:%d.%s", device->index, device->slice, property);
+    if (device->slice == NO_SLICE) snprintf(part, sizeof part, "%d", device->index);
+    else snprintf(part, sizeof part, "%d:%d", device->index, device->slice);
+    snprintf(key, KEY, "%.8s.error.%s", part, function);
+    if (error == SUCCESS) error = (int)number_or(key, SUCCESS);
+    snprintf(key, KEY, "%.8s.%s", part, property);
     return error;
 }
 

@@ -25,8 +25,10 @@ class Slice:
     uuid: str
     name: str = "NVIDIA A100-SXM4-40GB MIG 1g.5gb"
     total: int = 5 * 2**30
+    reserved: int = 0
     used: int = 0
     processes: str | None = None
+    graphics: str | None = None
     gi: int | None = None
     ci: int | None = None
 
@@ -142,7 +144,7 @@ class NvmlShim:
             f"hang {int(self.hang)}",
             f"privileged {int(self.privileged)}",
         ]
-        lines += [f"error.{name} {code}" for name, code in self.errors.items()]
+        lines += [f"{name if '.' in name else f'error.{name}'} {code}" for name, code in self.errors.items()]
         for index, card in enumerate(self.cards):
             parts = {f"{index}": asdict(replace(card, instances=()))}
             parts[f"{index}"]["slices"] = len(card.instances)
