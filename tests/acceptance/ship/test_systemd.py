@@ -44,6 +44,14 @@ next(event for event in client.jobs.events(job.job_id) if event.job and event.jo
 print(job.job_id)
 """
 
+# A stand-in for a program of NVIDIA's driver, in the machine's /usr/bin, which is the read-only one of this system.
+MODPROBE = r"""
+mkdir -p /run/programs/upper /run/programs/work
+mount -t overlay -o lowerdir=/usr/bin,upperdir=/run/programs/upper,workdir=/run/programs/work overlay /usr/bin
+printf '#!/bin/sh\necho "$(id -u) $*" >/run/modprobe\n' >/usr/bin/nvidia-modprobe
+chmod 755 /usr/bin/nvidia-modprobe
+"""
+
 
 class Box:
     """The machine, and a directory that it shares with the test."""
@@ -90,6 +98,7 @@ def installed(box: Box) -> Iterator[Box]:
     """Install the agent's service and wait until it is ready."""
     box.machine.run("mkdir", "-p", f"/run/systemd/system/{UNIT}.d")
     box.machine.run("sh", "-c", f'printf "%s" "$0" >/run/systemd/system/{UNIT}.d/hurried.conf', HURRIED)
+    box.machine.run("sh", "-ec", MODPROBE)
     box.journal = Journal(box.machine, UNIT)
     box.state = box.service("install", "--enroll", "enrol_a-secret")
     yield box
@@ -134,6 +143,12 @@ def test_installing_starts_the_agent_and_waits_until_it_is_ready(installed: Box)
     assert len(status["miner"]["services"]) == 7, status["miner"]["unavailable"]
     uid = installed.machine.run("stat", "--format=%U", f"/proc/{state['pid']}").stdout.strip()
     assert uid == "aitbc-agent"
+
+
+def test_the_device_file_of_cuda_is_created_as_root_before_the_agent_starts(installed: Box) -> None:
+    """The service itself may not use set-user-ID programs. Without the driver's program, the later tests start the service too."""
+    assert installed.machine.run("cat", "/run/modprobe").stdout == "0 -c0 -u\n"
+    installed.machine.run("rm", "/usr/bin/nvidia-modprobe", "/run/modprobe")
 
 
 def test_a_secret_is_only_in_the_private_file_and_a_second_installation_changes_nothing(
