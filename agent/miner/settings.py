@@ -353,5 +353,5 @@ class EnginesSettings(Section):
     """Engines that run in their own environment even though the agent's own environment has them too."""
     variant: Literal["auto", "cpu", "cuda"] = "auto"
     """Which packages are installed: those for the CPU, or those for NVIDIA cards. `auto`: for cards if a driver is loaded."""
-    check_seconds: Annotated[float, Field(gt=0)] = 300
-    """Time limit for the check of an engine after its installation. The first import of a large engine takes a minute on a slow disk."""
+    check_seconds: Annotated[float, Field(gt=0)] = 900
+    """Time limit for the check of an engine after its installation. vLLM loads a tiny model, for which it compiles kernels."""

@@ -6,6 +6,7 @@ an engine starts, so that they find the modules too.
 
 `--module NAME=FILE`  a module, or the `__init__.py` of a package; repeatable
 `--runner NAME:CLASS` the runner's class
+`--check`             run the program that standard input contains, an engine's check
 `--probe`             print the result of the runner's probe as JSON, for the tools that standard input describes
 """
 
@@ -23,6 +24,7 @@ _IN_USE = "in-use"
 def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--module", action="append", required=True)
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("--probe", action="store_true")
     return parser.parse_known_args()
 
@@ -70,7 +72,9 @@ for _name, _, _file in (module.partition("=") for module in _options.module):
 
 if __name__ == "__main__":
     _use_environment()
-    if _options.probe:
+    if _options.check:
+        exec(compile(sys.stdin.buffer.read(), "check", "exec"), {"__name__": "__main__"})  # noqa: S102 - of the catalogue of engines
+    elif _options.probe:
         _probe(_words[_words.index("--runner") + 1])
     else:
         from runners.host.process import main

@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from runners import code_cache
 from runners.api import (
     Audited,
     Cancelled,
@@ -228,6 +229,9 @@ class _Host:
         )
 
     def _configure(self, message: Configure) -> None:
+        # Before any engine is imported.
+        for name, value in code_cache.variables(message.tools.cache_dir).items():
+            os.environ.setdefault(name, value)
         self._runner = self._runner_class(message.tools, message.device)
         self._send(Ready(runner=RunnerIdentity(name=self._runner.name, version=self._runner.version)))
 

@@ -25,7 +25,7 @@ from runners.api import (
     ServiceDefinition,
     Tools,
 )
-from runners.engine_server import llama
+from runners.engine_server import llama, shared_memory
 from runners.extras import extra_command
 from runners.llm import audit
 from runners.llm.answer import AnswerParts
@@ -104,6 +104,8 @@ class LLMRunner(Runner[InferenceRequest]):
             reason = f"No engine for language models is installed; install one: {extra_command('llm')}."
             return Probe(available=False, reasons=(reason,))
         versions = tuple(map(_version, engines))
+        # llama.cpp needs no shared memory.
+        alone = engines == ["transformers"] or (engines[0] == "vllm" and shared_memory.lack() is not None)
         able = engines != ["transformers"]
         kinds = {llama.NAME: llama.device_kinds()} if llama.NAME in engines else {}
         return Probe(
@@ -117,7 +119,7 @@ class LLMRunner(Runner[InferenceRequest]):
                 "tools": [CALLS] if able else [],
             },
             concurrency=tools.batch,
-            gpus=1 if engines == ["transformers"] else MAX_GPUS,
+            gpus=1 if alone else MAX_GPUS,
         )
 
     @classmethod

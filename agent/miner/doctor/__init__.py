@@ -55,6 +55,8 @@ async def examine(settings: Settings) -> list[Diagnostic]:
         "sandbox": _engines.sandbox,
         "models": _engines.models,
         "engines": _engines.engines,
+        "loadable": _engines.loadable,
+        "shared_memory": partial(_engines.shared_memory, cards=cards),
         "models_directory": _files.models_directory,
         "agent": _network.agent,
     }

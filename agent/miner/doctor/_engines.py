@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import Final
 
 from agent.catalogue import load_catalogue
 from agent.core.errors import ConfigurationError
 from agent.diagnostics import Diagnostic, ok
+from agent.miner.doctor._files import nearest
 from agent.miner.doctor._machine import Cards
 from agent.miner.doctor.diagnostics import found
+from agent.miner.engines import compiler
 from agent.miner.engines.catalogue import load_engines
 from agent.miner.engines.environments import EngineDirectory, engines_directory
 from agent.miner.machine.capabilities import Machine, tools
@@ -21,6 +24,7 @@ from agent.settings import Settings
 from runners.api import Device, Retry
 from runners.blender import engine as blender_engine
 from runners.blender.process import abilities
+from runners.engine_server import shared_memory as memory
 from runners.ffmpeg.encoders import HARDWARE, hardware_works, listed
 from runners.sandbox import level
 from runners.sandbox import unavailable as sandbox_fault
@@ -125,9 +129,36 @@ def engines(settings: Settings) -> list[Diagnostic]:
             diagnostics.append(found("engine_of_another_version", engine=engine.name))
         else:
             works.append(f"{engine.name} ({current.record.variant})")
+            variant = engine.variants.get(current.record.variant)
+            lack = compiler.lack(current.python) if variant is not None and variant.compiles else None
+            if lack is not None:
+                words = {"engine": engine.name, "what": lack.what, "remedy": lack.remedy}
+                diagnostics.append(found("engine_without_compiler", **words))
     if works:
         diagnostics.append(ok("engines", f"Engines in environments of their own: {', '.join(works)}."))
     return diagnostics
+
+
+def loadable(settings: Settings) -> list[Diagnostic]:
+    """Check that libraries can be loaded from where engines are installed, and from where they store what they compile."""
+    return [
+        found("directory_noexec", directory=directory, use=use, setting=setting)
+        for directory, use, setting in (
+            (engines_directory(settings), "engines", "engines.directory"),
+            (settings.cache_dir, "code that engines compile", "cache_dir"),
+        )
+        if os.statvfs(nearest(directory)).f_flag & os.ST_NOEXEC
+    ]
+
+
+def shared_memory(settings: Settings, cards: Cards) -> list[Diagnostic]:
+    """Check that an installed vLLM has the shared memory that it needs on this machine."""
+    current = EngineDirectory(engines_directory(settings), "vllm").current
+    on_cards = current is not None and current.record.variant == "cuda"
+    if current is None or (on_cards and len(cards.gpus) == 1):
+        return []
+    lack = memory.lack(memory.ADVISED if on_cards else memory.NEEDED)
+    return [] if lack is None else [found("shared_memory_small", lack=lack)]
 
 
 async def services(settings: Settings, probe_seconds: float) -> list[Diagnostic]:

@@ -35,7 +35,7 @@ _NETWORK: Final = frozenset(
 def data_directory(settings: Settings) -> list[Diagnostic]:
     """Check that the data directory is private, writable and durable."""
     directory = settings.data_dir
-    existing = _existing(directory)
+    existing = nearest(directory)
     cause = _unwritable(existing)
     if cause is not None:
         return [found("data_directory_unwritable", directory=existing, cause=cause, user=getpass.getuser())]
@@ -85,7 +85,7 @@ def disk(settings: Settings) -> list[Diagnostic]:
 
 def models_directory(settings: Settings) -> list[Diagnostic]:
     """Check that models can be fetched into the models directory."""
-    existing = _existing(settings.models_dir)
+    existing = nearest(settings.models_dir)
     cause = _unwritable(existing) if section_of(settings, RunnersSettings).model_download else None
     if cause is not None:
         return [found("models_unwritable", directory=existing, cause=cause, user=getpass.getuser())]
@@ -114,7 +114,7 @@ def _locking_process(path: Path) -> int:
     return 0
 
 
-def _existing(directory: Path) -> Path:
+def nearest(directory: Path) -> Path:
     """Return the directory, or the nearest existing one above it."""
     while not directory.exists():
         directory = directory.parent

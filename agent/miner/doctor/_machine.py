@@ -26,6 +26,8 @@ _GOOD_MEMORY: Final = 4 * 2**30
 _GOOD_DESCRIPTORS: Final = 4096
 
 _PCI: Final = Path("/sys/bus/pci/devices")
+_UVM: Final = Path("/dev/nvidia-uvm")
+_WSL: Final = Path("/dev/dxg")
 _NVIDIA: Final = "0x10de"
 _DISPLAY: Final = "0x03"
 
@@ -124,6 +126,9 @@ def gpus(cards: Cards) -> list[Diagnostic]:
     diagnostics += [
         found("gpu_exclusive", card=f"GPU {gpu.number} ({gpu.name})") for gpu in cards.gpus if gpu.exclusive
     ]
+    # WSL has another device for all of CUDA.
+    if cards.gpus and not (_UVM.exists() or _WSL.exists()):
+        diagnostics.append(found("uvm_missing"))
     if cards.gpus:
         diagnostics += _driver(cards.gpus[0].driver)
     return diagnostics

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from agent.diagnostics import Diagnostic, DiagnosticKind, problem
+from runners.engine_server import shared_memory
 
 
 def found(kind_id: str, **words: object) -> Diagnostic:
@@ -92,6 +93,17 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
         "warning",
         "This process may have at most {limit} files open, which allows few connections to a coordinator.",
         "Raise the hard limit: LimitNOFILE= in a unit, --ulimit nofile= of a container, /etc/security/limits.conf for a login.",
+    ),
+    "shared_memory_small": DiagnosticKind(
+        "warning",
+        "vLLM cannot spread a model over several GPUs, nor run on the processor: {lack}",
+        shared_memory.REMEDY + ".",
+    ),
+    "uvm_missing": DiagnosticKind(
+        "warning",
+        "CUDA cannot start: there is no /dev/nvidia-uvm, which nothing has created since the driver was loaded.",
+        "Run `sudo nvidia-modprobe -c0 -u`; the system service does so at each start. For a container, run it on the machine, then "
+        "start the container again with the GPUs (--gpus all).",
     ),
     "driver_missing": DiagnosticKind(
         "warning",
@@ -193,6 +205,18 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
         "warning",
         "The engine {engine} is not used: the Python that it was installed with is no longer on this machine.",
         "Install it again: aitbc-agent engines install {engine}",
+    ),
+    "engine_without_compiler": DiagnosticKind(
+        "warning",
+        "The engine {engine} compiles code when it runs, and this machine lacks {what}.",
+        "{remedy}",
+        "Install gcc, and the headers of the C library and of Python (Debian: sudo apt-get install gcc g++ libc6-dev python3-dev); build the "
+        "image with --build-arg COMPILER=yes.",
+    ),
+    "directory_noexec": DiagnosticKind(
+        "warning",
+        "{directory} is mounted noexec, so {use} cannot be loaded from it.",
+        "Mount it without noexec (sudo mount -o remount,exec), or choose another directory with the setting {setting}.",
     ),
     "engine_of_another_version": DiagnosticKind(
         "warning",

@@ -33,7 +33,7 @@ class Variant:
 
     `python` are the versions of Python that the lock file is for, best first; `size` the bytes of the environment on disk;
     `index` a package index that has packages which PyPI lacks. `libraries` are directories below the environment's
-    site-packages whose shared libraries the engine loads. `packages` and `exclude` are the input of the lock file: what it pins,
+    site-packages whose shared libraries the engine loads. `compiles` is whether it needs a C compiler when it runs. `packages` and `exclude` are the input of the lock file: what it pins,
     and what it leaves out although a package requires it.
     """
 
@@ -45,6 +45,7 @@ class Variant:
     exclude: tuple[str, ...] = ()
     index: str | None = None
     libraries: tuple[str, ...] = ()
+    compiles: bool = False
 
     def digest(self) -> str:
         """Return what names an environment of this variant: two lock files never share one. Raises `ConfigurationError`."""
@@ -94,6 +95,7 @@ class _Variant(BaseModel, defer_build=True):
     libraries: tuple[
         Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*$")], ...
     ] = ()
+    compiles: bool = False
 
 
 class _Engine(BaseModel, defer_build=True):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
 from agent.core.errors import AgentError
-from agent.miner.engines import uv
+from agent.miner.engines import compiler, uv
 from agent.miner.engines.catalogue import InstallableEngine, Variant, shown_size
 from agent.miner.engines.environments import (
     IN_USE,
@@ -24,8 +24,9 @@ from agent.miner.engines.environments import (
     delete_unused,
     lock,
 )
-from agent.miner.engines.interpreters import inherited, of_environment, probe, variables
+from agent.miner.engines.interpreters import check_command, inherited, of_environment, probe, variables
 from agent.miner.models.locks import size_of
+from runners import code_cache
 from runners.api import Runner, Tools
 
 SPARE: Final = 64 * 2**20
@@ -33,7 +34,7 @@ SPARE: Final = 64 * 2**20
 
 _PLAN: Final = ".plan"
 _CHECK_LOG: Final = "check.log"
-_TAIL: Final = 500
+_MESSAGE: Final = 700
 _PACKAGES_LOCK: Final = ".packages.lock"
 
 OnProgress: TypeAlias = Callable[[int, int | None], None]
@@ -48,7 +49,7 @@ class Installed:
 
 
 class Installer:
-    """Installs engines below `engines_dir`. `runners` are the installed runners by service id.
+    """Installs engines below `engines_dir`. `runners` are the installed runners by service id; their checks use `cache_dir`.
 
     Methods block until they are done. `while_waiting` is called if another program changes the same engine.
     """
@@ -58,11 +59,13 @@ class Installer:
         engines_dir: Path,
         runners: Mapping[str, type[Runner[Any]]],
         *,
+        cache_dir: Path,
         check_seconds: float,
         while_waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self._engines_dir = engines_dir
         self._runners = runners
+        self._cache_dir = cache_dir
         self._check_seconds = check_seconds
         self._while_waiting = while_waiting
 
@@ -130,7 +133,7 @@ class Installer:
         progress = _InstallProgress(self._engines_dir, path, variant.size, on_progress)
         self._require_space(engine, variant, progress)
         try:
-            python = self._create(variant, path, lock, progress)
+            python = self._create(engine, variant, path, lock, progress)
             record = EngineRecord(
                 engine.name, variant.name, digest, python, size_of(path), _packages(path), time.time()
             )
@@ -160,7 +163,14 @@ class Installer:
         progress.finish()
         return environment
 
-    def _create(self, variant: Variant, path: Path, lock: IO[bytes], progress: _InstallProgress) -> str:
+    def _create(
+        self,
+        engine: InstallableEngine,
+        variant: Variant,
+        path: Path,
+        lock: IO[bytes],
+        progress: _InstallProgress,
+    ) -> str:
         """Create the environment. Return its version of Python."""
         chosen = uv.environment(self._engines_dir, variant.index)
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -179,6 +189,12 @@ class Installer:
             # Exactly the files of the lock: nothing is resolved again, and no package runs code of its own while it is installed.
             only_locked = ("--require-hashes", "--no-deps", "--no-build", "--no-sources")
             python = str(path / "bin" / "python")
+            # Before gigabytes are downloaded that could not be used. Only now it is known which Python uv has chosen.
+            lack = compiler.lack(python) if variant.compiles else None
+            if lack is not None:
+                raise AgentError(
+                    f"{engine.name} was not installed: it compiles code when it runs, and this machine lacks {lack.what}. {lack.remedy}"
+                )
             tool.run("pip", "install", "--python", python, *only_locked, "-r", str(variant.lock))
         return version
 
@@ -188,9 +204,13 @@ class Installer:
         variant = engine.variants.get(environment.record.variant)
         try:
             check = subprocess.run(  # noqa: S603 - the program is the engine's own check
-                [environment.python, "-I", "-c", engine.check],
-                env={**inherited(), **variables(environment, variant)},
-                stdin=subprocess.DEVNULL,
+                check_command(environment),
+                input=engine.check.encode(),
+                env={
+                    **code_cache.variables(self._cache_dir),
+                    **inherited(),
+                    **variables(environment, variant),
+                },
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 timeout=self._check_seconds,
@@ -302,7 +322,7 @@ def _packages(environment: Path) -> tuple[str, ...]:
 
 def _last_line(output: str) -> str:
     lines = output.strip().splitlines()
-    return lines[-1].strip()[-_TAIL:].rstrip(".") if lines else "its check printed nothing"
+    return lines[-1].strip()[:_MESSAGE].rstrip(".") if lines else "its check printed nothing"
 
 
 def _saved(log: Path, output: bytes) -> str:

@@ -134,18 +134,25 @@ def of_environment(
     environment: EngineEnvironment, variant: Variant | None, runner: type[Runner[Any]]
 ) -> Interpreter:
     """Return the interpreter of an environment for a runner."""
-    names = dict.fromkeys(("runners", runner.__module__.partition(".")[0]))
-    modules = [word for name in names for word in ("--module", f"{name}={_file_of(name)}")]
     return Interpreter(
         command=(
-            # Without the user's own packages and Python's variables; unbuffered, since output is read as it arrives.
-            *(str(environment.python), "-I", "-u", str(_ISOLATED)),
-            *modules,
+            *_command(environment, "runners", runner.__module__.partition(".")[0]),
             *("--runner", f"{runner.__module__}:{runner.__qualname__}"),
         ),
         engine=environment.record.engine,
         variables=tuple(variables(environment, variant).items()),
     )
+
+
+def check_command(environment: EngineEnvironment) -> tuple[str, ...]:
+    """Return the command that runs an engine's check, which it reads from standard input. The program can import `runners`."""
+    return (*_command(environment, "runners"), "--check")
+
+
+def _command(environment: EngineEnvironment, *modules: str) -> tuple[str, ...]:
+    words = [word for name in dict.fromkeys(modules) for word in ("--module", f"{name}={_file_of(name)}")]
+    # Without the user's own packages and Python's variables; unbuffered, since output is read as it arrives.
+    return (str(environment.python), "-I", "-u", str(_ISOLATED), *words)
 
 
 def variables(environment: EngineEnvironment, variant: Variant | None) -> dict[str, str]:

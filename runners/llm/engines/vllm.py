@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from runners.api import Device, FailureCode, Model, Retry
-from runners.engine_server import SOCKET, EngineServer, Stream, socket_directory
+from runners.engine_server import SOCKET, EngineServer, Stream, shared_memory, socket_directory
 from runners.llm.engines import openai
 from runners.llm.engines.base import (
     SEEN,
@@ -42,8 +42,19 @@ CPU_CACHE = 2
 """GiB of main memory for the keys and values of all requests on a machine without a GPU."""
 
 
+_WITHOUT_NVCC = {
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+    "VLLM_ALLREDUCE_USE_FLASHINFER": "0",
+    "VLLM_USE_DEEP_GEMM": "0",
+}
+"""Parts of vLLM 0.33 that compile kernels with nvcc when they are first used, which machines with a driver lack. It has others for the same."""
+
+
 def start_vllm(interpreter: str, model: Model, device: Device, vram: int | None) -> EngineServer:
-    """Start a server with the interpreter of vLLM's environment. Raises as `EngineServer.start`, and `Retry`: GPU_UNAVAILABLE."""
+    """Start a server with the interpreter of vLLM's environment. Raises as `EngineServer.start`, and `Retry`.
+
+    The code is GPU_UNAVAILABLE for a slice of a card that vLLM cannot use, MODEL_UNAVAILABLE without enough shared memory.
+    """
     # vLLM 0.33 takes an instance's number within its card for the number of a card, and reads that one's capability.
     if not device.by_index:
         raise Retry(
@@ -51,6 +62,13 @@ def start_vllm(interpreter: str, model: Model, device: Device, vram: int | None)
             "Use llama.cpp there, or a slice whose number is that of a card of the same model.",
             code=FailureCode.GPU_UNAVAILABLE,
         )
+    if device.kind == "cpu" or device.others:
+        lack = shared_memory.lack()
+        if lack is not None:
+            raise Retry(
+                f"vLLM cannot start on {device.words}: {lack} {shared_memory.REMEDY}",
+                code=FailureCode.MODEL_UNAVAILABLE,
+            )
     try:
         return _start(interpreter, model, device, vram)
     except Retry as error:
@@ -62,9 +80,15 @@ def start_vllm(interpreter: str, model: Model, device: Device, vram: int | None)
 
 def _start(interpreter: str, model: Model, device: Device, vram: int | None) -> EngineServer:
     directory = socket_directory()
-    environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    # What the owner has set counts, for machines with nvcc.
+    environment = {**_WITHOUT_NVCC, **os.environ, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     if device.kind == "cpu":
-        environment |= {"VLLM_CPU_KVCACHE_SPACE": str(CPU_CACHE), "OMP_NUM_THREADS": str(device.threads)}
+        environment |= {
+            "VLLM_CPU_KVCACHE_SPACE": str(CPU_CACHE),
+            "OMP_NUM_THREADS": str(device.threads),
+            # The rest of what --enforce-eager leaves compiled would need a C++ compiler at the first request.
+            "TORCHDYNAMO_DISABLE": "1",
+        }
     arguments = [
         *("--uds", str(directory / SOCKET)),
         *("--model", str(model.path), "--served-model-name", SERVED, "--load-format", "safetensors"),

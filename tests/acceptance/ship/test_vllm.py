@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ from openai import OpenAI
 from agent.miner.control import ask
 from aitbc.errors import JobFailed
 from aitbc.receipts import verify_bundle
-from support.agents import Agent, running
+from support.agents import COMMAND, Agent, running
 from support.inputs.language_models import PERSON
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.needs("openai")]
@@ -72,6 +75,50 @@ def ai(agent: Agent) -> Iterator[OpenAI]:
     key = agent.file["client_key"]
     with OpenAI(api_key=key, base_url=f"{agent.url}/v1", max_retries=0, timeout=600) as ai:
         yield ai
+
+
+COMPILERS = re.compile(r"(.*-)?(gcc|g\+\+|cc|c\+\+|cpp|clang|clang\+\+|c89|c99|as|ld|nvcc)([-.].*)?")
+"""The names of compilers, also with a target or a version."""
+NARROW = """
+mount --rbind "$1" /mnt
+mount -t tmpfs -o noexec tmpfs /tmp
+mount -t tmpfs -o size="$2" tmpfs /dev/shm
+PATH=/mnt/programs exec "$3" engines check vllm --data-dir /mnt/data
+"""
+"""A container's file systems: its /tmp and its shared memory, and no compiler."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.parametrize(
+    ("shared_memory", "answer"),
+    [
+        ("300m", "vllm: works"),
+        (
+            "64m",
+            "256 MiB of shared memory are needed, and 64 MiB are free in /dev/shm. In a container, request more: --shm-size=1g",
+        ),
+    ],
+)
+def test_it_needs_no_compiler_and_no_tmp_for_programs_and_names_the_shared_memory_that_it_needs(
+    agent: Agent, shared_memory: str, answer: str
+) -> None:
+    """The engine's check loads a tiny model with the runner's arguments, and generates with log-probabilities and a schema."""
+    home = agent.data_dir.parent
+    programs = home / "programs"
+    if not programs.exists():
+        programs.mkdir()
+        for path in (*Path("/usr/sbin").iterdir(), *Path("/usr/bin").iterdir()):
+            if not COMPILERS.fullmatch(path.name) and not (programs / path.name).is_symlink():
+                (programs / path.name).symlink_to(path)
+    done = subprocess.run(
+        ["unshare", "--mount", "bash", "-ec", NARROW, "bash", home, shared_memory, COMMAND],
+        env={**os.environ, "AITBC_CACHE_DIR": "/mnt/cache"},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    assert answer in done.stdout, done.stdout + done.stderr
 
 
 def test_a_question_is_answered_in_vllms_environment(agent: Agent, ai: OpenAI) -> None:

@@ -52,13 +52,19 @@ class Workshop:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
 
-    def declare(self, size: str = "1Mi") -> None:
+    def declare(
+        self,
+        size: str = "1Mi",
+        *,
+        check: str = "import tiny_engine, tiny_part; print(tiny_engine.VERSION)",
+        more: str = "",
+    ) -> None:
         """Write the owner's catalogue of engines."""
         (self.home / "data").mkdir(exist_ok=True)
         (self.home / "data/engines.toml").write_text(
             '[[engines]]\nname = "tiny"\nservices = []\ndescription = "Does little."\nlicence = "MIT"\n'
-            'modules = ["tiny_engine"]\ncheck = "import tiny_engine, tiny_part; print(tiny_engine.VERSION)"\n'
-            f'[engines.variants.any]\npython = ["3.11", "3.12", "3.13"]\npackages = ["tiny-engine"]\nsize = "{size}"\n'
+            f'modules = ["tiny_engine"]\ncheck = """{check}"""\n'
+            f'[engines.variants.any]\npython = ["3.11", "3.12", "3.13"]\npackages = ["tiny-engine"]\nsize = "{size}"\n{more}\n'
         )
 
     def begin(self, *words: str) -> subprocess.Popen[str]:
@@ -274,6 +280,35 @@ def test_the_space_is_checked_before_anything_is_fetched(workshop: Workshop) -> 
     assert "set engines.directory to a directory on another disk" in done.err
     assert not workshop.index.asked
     assert workshop.environments() == []
+
+
+def test_an_engine_that_compiles_is_not_downloaded_where_it_could_not_run(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be 12 GiB that fail at the first job."""
+    workshop.declare(more="compiles = true")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    done = workshop.run("install", "tiny")
+    assert done.code == 1
+    assert (
+        "tiny was not installed: it compiles code when it runs, and this machine lacks a C compiler"
+        in done.err
+    )
+    assert "Install" in done.err
+    assert not workshop.index.asked
+    assert workshop.environments() == []
+
+
+def test_a_check_may_use_the_runners_and_compiles_into_the_cache(workshop: Workshop, tmp_path: Path) -> None:
+    """Not into a /tmp that may be noexec, and with the words of the failure that come first."""
+    workshop.declare(
+        check="import os, runners.code_cache\nraise RuntimeError(os.environ['TRITON_CACHE_DIR'] + ' began' + 900 * ' and went on')"
+    )
+    failed = workshop.run("install", "tiny", "--data-dir", str(tmp_path / "data"))
+    assert failed.code == 1
+    assert "/compiled/triton began and went on" in failed.err
+    assert f"the whole output is in {workshop.engines_dir}/tiny/check.log" in failed.err
 
 
 def test_a_lock_file_without_digests_is_refused(workshop: Workshop) -> None:

@@ -212,6 +212,7 @@ def _installer(settings: Settings, name: str) -> Installer:
     return Installer(
         engines_directory(settings),
         installed(),
+        cache_dir=settings.cache_dir,
         check_seconds=section_of(settings, EnginesSettings).check_seconds,
         while_waiting=while_waiting,
     )

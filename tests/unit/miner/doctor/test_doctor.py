@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -16,11 +19,13 @@ import pytest
 from agent.miner import doctor
 from agent.miner.doctor import _engines, _machine
 from agent.miner.doctor._machine import Cards, has_wal_reset_bug
+from agent.miner.engines import compiler
 from agent.miner.engines.catalogue import load_engines
 from agent.miner.engines.environments import EngineDirectory, EngineRecord
 from agent.miner.machine import capabilities, hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
 from agent.miner.settings import EnginesSettings
+from agent.settings import Settings
 from miner_support.examined import examined
 from runners.api import Probe, Tools
 from runners.ffmpeg import FFmpegRunner
@@ -209,6 +214,21 @@ def test_the_driver_must_support_the_cuda_version_of_the_engines(
     assert kinds == ({"driver_old"} if old else set())
 
 
+def test_a_machine_without_the_device_file_of_cuda_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """On a machine without a display nothing creates it; WSL has another one."""
+    monkeypatch.setattr(_machine, "torch_build", lambda: None)
+    monkeypatch.setattr(_machine, "_installed", lambda _path: [])
+    for device in ("_UVM", "_WSL"):
+        monkeypatch.setattr(_machine, device, tmp_path / device)
+    reported = {diagnostic.id: diagnostic for diagnostic in _machine.gpus(Cards((CARD,), None))}
+    assert "sudo nvidia-modprobe -c0 -u" in (reported["uvm_missing"].remedy or "")
+    assert "uvm_missing" not in {diagnostic.id for diagnostic in _machine.gpus(Cards((), None))}
+    for device in ("_UVM", "_WSL"):
+        (tmp_path / device).touch()
+        assert "uvm_missing" not in {diagnostic.id for diagnostic in _machine.gpus(Cards((CARD,), None))}
+        (tmp_path / device).unlink()
+
+
 def test_a_card_that_one_process_at_a_time_can_use_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(_machine, "torch_build", lambda: None)
     monkeypatch.setattr(_machine, "_installed", lambda _path: [])
@@ -372,3 +392,68 @@ def test_the_states_of_engines_are_reported(data_dir: Path):
     assert (
         "engines.toml is invalid at engines.0.name" in examined(data_dir, **settings)["engines_wrong"].message
     )
+
+
+def use_engine(engines_dir: Path, name: str, variant: str) -> None:
+    """Put an environment of an engine into use, without its packages."""
+    directory, digest = EngineDirectory(engines_dir, name), load_engines()[name].variants[variant].digest()
+    environment = directory.environment(digest)
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin/python").symlink_to(sys.executable)
+    directory.complete_with(EngineRecord(name, variant, digest, "3.11", 1, (), 0))
+    directory.use(digest)
+
+
+def test_an_engine_whose_compiler_was_removed_is_reported(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    use_engine(data_dir / "engines", "vllm", "cuda")
+    engines = EnginesSettings(directory=data_dir / "engines")
+    lack = compiler.Lack("a C compiler (gcc or clang)", "Install it: sudo apt-get install gcc")
+    monkeypatch.setattr(compiler, "lack", lambda _python: lack)
+    reported = examined(data_dir, engines=engines)["engine_without_compiler"]
+    assert (
+        reported.message
+        == "The engine vllm compiles code when it runs, and this machine lacks a C compiler (gcc or clang)."
+    )
+    assert reported.remedy == "Install it: sudo apt-get install gcc"
+    monkeypatch.setattr(compiler, "lack", lambda _python: None)
+    assert "engine_without_compiler" not in examined(data_dir, engines=engines)
+
+
+@pytest.mark.parametrize(
+    ("variant", "cards", "free", "reported"),
+    [
+        ("cuda", 1, 64, False),
+        ("cuda", 2, 64, True),
+        ("cuda", 2, 1024, False),
+        ("cpu", 0, 64, True),
+        ("cpu", 0, 256, False),
+    ],
+)
+def test_shared_memory_is_checked_where_vllm_needs_it(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, variant: str, cards: int, free: int, reported: bool
+):
+    """In MiB: 64 are what a container has. One card needs none."""
+    use_engine(data_dir / "engines", "vllm", variant)
+    settings = Settings(data_dir=data_dir, engines=EnginesSettings(directory=data_dir / "engines"))
+    usage = shutil.disk_usage(data_dir)._replace(free=free * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    diagnostics = _engines.shared_memory(settings, Cards((CARD,) * cards, None))
+    assert [diagnostic.id for diagnostic in diagnostics] == (["shared_memory_small"] if reported else [])
+    assert all("--shm-size=1g" in (diagnostic.remedy or "") for diagnostic in diagnostics)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_cache_from_which_nothing_can_be_loaded_is_reported(data_dir: Path, tmp_path: Path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", cache], check=True, timeout=60)
+    try:
+        reported = examined(data_dir, cache_dir=cache)["directory_noexec"]
+    finally:
+        subprocess.run(["umount", "--lazy", cache], check=True, timeout=60)
+    assert (
+        reported.message
+        == f"{cache} is mounted noexec, so code that engines compile cannot be loaded from it."
+    )
+    assert "cache_dir" in (reported.remedy or "")
+    assert "directory_noexec" not in examined(data_dir, cache_dir=cache)

@@ -94,7 +94,9 @@ def declare(directory: Path, index: Path, version: str = "1.0") -> InstallableEn
 
 
 def installer(settings: Settings, runner: type[Runner[Any]]) -> Installer:
-    return Installer(engines_directory(settings), {"engine": runner}, check_seconds=60)
+    return Installer(
+        engines_directory(settings), {"engine": runner}, cache_dir=settings.cache_dir, check_seconds=60
+    )
 
 
 def install(settings: Settings, runner: type[Runner[Any]], engine: InstallableEngine) -> Path:

@@ -76,6 +76,10 @@ class ScriptedRunner(Runner[Request]):
         context.event("token", {"text": request.text})
         return Result({"value": request.text}, Decimal("1.50"))
 
+    def do_caches(self, request, context):
+        names = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "VLLM_CACHE_ROOT")
+        return Result({"value": {name: os.environ.get(name) for name in names}}, Decimal(1))
+
     def do_log(self, request, context):
         context.log("loading 10 %\rloading 100 %\nname \udcff\n", "stdout")
         for number in range(20_000):

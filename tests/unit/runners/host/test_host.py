@@ -91,6 +91,20 @@ def test_a_run_reports_and_ends_with_its_results(child, order):
         "trace_id": "ab" * 16, "outcome": "done", "seconds": done.processing_time, "units": "1.5"}  # fmt: skip
 
 
+def test_what_an_engine_compiles_is_stored_in_the_cache(
+    start_child, environment, tools, device, order, tmp_path
+):
+    """And not in a /tmp from which nothing may be loaded; the owner's own choice counts."""
+    started = start_child("scripted", {**environment, "TRITON_CACHE_DIR": "/owners"})
+    started.configure(tools, device)
+    started.send(order("caches"))
+    assert started.until("done").results["value"] == {
+        "TRITON_CACHE_DIR": "/owners",
+        "TORCHINDUCTOR_CACHE_DIR": f"{tmp_path}/cache/compiled/inductor",
+        "VLLM_CACHE_ROOT": f"{tmp_path}/cache/compiled/vllm",
+    }
+
+
 def test_progress_without_a_percentage_repeats_the_last_report(order, monkeypatch):
     monkeypatch.setattr("runners.host.context.PROGRESS_INTERVAL", 0)
     sent = []

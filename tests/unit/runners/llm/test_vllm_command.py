@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from runners.api import Device, FailureCode, Model, Retry
-from runners.engine_server import EngineServer
+from runners.engine_server import EngineServer, shared_memory
 from runners.llm.engines import vllm
 from runners.torch_memory import CONTEXT_BYTES
 
@@ -23,6 +24,8 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """A function that returns the arguments with which vLLM is started, by name."""
     (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": []}))
     (tmp_path / "config.json").write_text("{}")
+
+    monkeypatch.setattr(shared_memory, "lack", lambda: None)
 
     class Started:
         def get(self, _path: str) -> Any:
@@ -86,6 +89,71 @@ def test_a_slice_that_vllm_mistakes_for_another_card_is_refused_in_words(command
     with pytest.raises(Retry, match="cannot use this slice of a card") as refused:
         command(part, None)
     assert refused.value.code == FailureCode.GPU_UNAVAILABLE
+
+
+@pytest.fixture
+def environments(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, str]]:
+    """The environments in which vLLM was started."""
+    started: list[Mapping[str, str]] = []
+
+    def start(_command: Sequence[str], environment: Mapping[str, str], *, directory: Path) -> None:
+        directory.rmdir()
+        started.append(environment)
+
+    monkeypatch.setattr(EngineServer, "start", start)
+    return started
+
+
+def test_vllm_compiles_no_kernels_with_nvcc_unless_the_owner_wants_it(
+    environments: list[Mapping[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine with a driver alone has no nvcc, and vLLM would not start there."""
+    card = Device("cuda", "card", "GPU-0", memory=24 * GIBIBYTE)
+    vllm.start_vllm("python", Model("model", tmp_path), card, None)
+    monkeypatch.setenv("VLLM_USE_DEEP_GEMM", "1")
+    vllm.start_vllm("python", Model("model", tmp_path), card, None)
+    names = ("VLLM_USE_FLASHINFER_SAMPLER", "VLLM_ALLREDUCE_USE_FLASHINFER", "VLLM_USE_DEEP_GEMM")
+    assert [[environment[name] for name in names] for environment in environments] == [
+        ["0", "0", "0"],
+        ["0", "0", "1"],
+    ]
+
+
+def test_the_build_for_processors_needs_no_compiler(
+    environments: list[Mapping[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VLLM would compile small functions with a C++ compiler at the first request for log-probabilities."""
+    monkeypatch.setattr(shared_memory, "lack", lambda: None)
+    vllm.start_vllm("python", Model("model", tmp_path), Device("cpu", "processor"), None)
+    assert environments[0]["TORCHDYNAMO_DISABLE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("device", "starts"),
+    [
+        (Device("cpu", "processor"), False),
+        (Device("cuda", "card", "GPU-0", memory=GIBIBYTE, others=("GPU-1",)), False),
+        (Device("cuda", "card", "GPU-0", memory=GIBIBYTE), True),
+    ],
+)
+def test_shared_memory_that_is_too_small_is_named_before_the_start(
+    environments: list[Mapping[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: Device,
+    starts: bool,
+) -> None:
+    """A container has 64 MiB. Only where vLLM starts a process for each device it needs more."""
+    usage = shutil.disk_usage(tmp_path)._replace(free=64 * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    if starts:
+        vllm.start_vllm("python", Model("model", tmp_path), device, None)
+    else:
+        with pytest.raises(
+            Retry, match=r"256 MiB of shared memory are needed, and 64 MiB are free.*--shm-size=1g"
+        ):
+            vllm.start_vllm("python", Model("model", tmp_path), device, None)
+    assert bool(environments) == starts
 
 
 MEASURING = "Error in memory profiling. Initial free memory 8.1 GiB, current free memory 9.2 GiB."
