@@ -129,8 +129,8 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
     ),
     "gpu_exclusive": DiagnosticKind(
         "warning",
-        "{card} is in the compute mode EXCLUSIVE_PROCESS: one process at a time can use it, and a second one fails with 'busy or unavailable'.",
-        "Run `nvidia-smi -c DEFAULT` as root, so that other models and services can use the card too.",
+        "{card} is in the compute mode EXCLUSIVE_PROCESS: it has one model at a time, and is paused while another program computes there.",
+        "Run `nvidia-smi -c DEFAULT` as root, so that several models and programs can use the card together.",
     ),
     "driver_old": DiagnosticKind(
         "warning",

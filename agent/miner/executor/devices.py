@@ -141,7 +141,12 @@ class Devices:
         gpus_of_devices = [gpu for device in devices if (gpu := gpus.get(card_key(device))) is not None]
         return [
             Card(
-                gpu.uuid, f"GPU {gpu.number}", gpu.memory_total, gpu.memory_free, alone=gpu.slice is not None
+                gpu.uuid,
+                f"GPU {gpu.number}",
+                gpu.memory_total,
+                gpu.memory_free,
+                alone=gpu.slice is not None,
+                exclusive=gpu.exclusive,
             )
             for gpu in gpus_of_devices
         ], began

@@ -19,7 +19,7 @@ class LoadedModel:
     """A model on a device, or the engine of a runner without models.
 
     `footprint` is the memory in bytes that it may use of each of its cards, `limited` whether that is less than it prefers. Of the main memory it
-    may take `beside`, if it is on GPUs. The `opening` task starts the child and loads the model, and runs wait for it. Times are monotonic seconds.
+    may take `beside`, if it is on GPUs. It is `exclusive` on a GPU that lets one process at a time compute. The `opening` task starts the child and loads the model, and runs wait for it. Times are monotonic seconds.
     """
 
     key: int
@@ -31,6 +31,7 @@ class LoadedModel:
     limited: bool
     capacity: int
     beside: MainMemory = field(default_factory=MainMemory)
+    exclusive: bool = False
     runs: int = 0
     used_at: float = field(default_factory=time.monotonic)
     child: Child | None = None

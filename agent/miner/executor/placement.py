@@ -30,7 +30,8 @@ MAIN_MEMORY: Final = "cpu"
 class Card:
     """A device at one moment. Sizes are in bytes. `free` accounts for all programs.
 
-    A slice of a GPU is `alone`: engines cannot use it together with another device.
+    A slice of a GPU is `alone`: engines cannot use it together with another device. An `exclusive` GPU lets one process at a time
+    compute: a model that is loaded there leaves before another one is, however much memory is free.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Card:
     total: int
     free: int
     alone: bool = False
+    exclusive: bool = False
 
     @property
     def group(self) -> tuple[int, str]:
@@ -150,7 +152,7 @@ class _View:
 
     @property
     def has_turn(self) -> bool:
-        return self.working < self.rules.per_card
+        return self.working < (1 if self.card.exclusive else self.rules.per_card)
 
     @property
     def available(self) -> int:
@@ -173,12 +175,16 @@ class _View:
 
         Those in `evicted` leave in any case.
         """
-        missing = size - self.available - sum(item.held for item in self.occupants if item.key in evicted)
         leaving = [*evicted]
+        if self.card.exclusive:
+            # The programs of a runner without a model have ended with its last run.
+            others = [item for item in self.occupants if item.key != spare and (item.model or item.held)]
+            leaving += [item.key for item in others if item.key not in evicted]
+        missing = size - self.available - sum(item.held for item in self.occupants if item.key in leaving)
         for occupant in self.idle(spare):
             if missing <= 0:
                 break
-            if occupant.key in evicted:
+            if occupant.key in leaving:
                 continue
             leaving.append(occupant.key)
             missing -= occupant.held

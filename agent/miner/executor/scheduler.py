@@ -120,7 +120,9 @@ class ModelScheduler:
                     case LoadStep(chosen, budget, ()):
                         device = self._devices.together(chosen)
                         beside = self._devices.beside(service, waiting.model, parameters, device)
-                        return self._open(service, model, device, interpreter, demand, budget, beside)
+                        loaded = self._open(service, model, device, interpreter, demand, budget, beside)
+                        loaded.exclusive = any(card.exclusive for card in cards if card.key in chosen)
+                        return loaded
                     # The eviction frees memory only some time later: decide again with what the driver then reports.
                     case Join() | LoadStep():
                         await self._evict(decision.evict, demand)
@@ -279,6 +281,9 @@ class ModelScheduler:
     async def _load(self, loaded: LoadedModel) -> Child:
         """Get a child and load the model in it."""
         try:
+            if loaded.exclusive:
+                # A process that has unloaded its model still has a context of CUDA, beside which no other process gets one.
+                await self._pool.close_spares(card_keys(loaded.device))
             loaded.child = child = await self._pool.get(loaded.service, loaded.device, loaded.interpreter)
             if loaded.model is not None or not child.loaded:
                 budget = (
@@ -331,7 +336,8 @@ class ModelScheduler:
         )
         expected = await self._expected(devices, leaving)
         for loaded in leaving:
-            reason = f"{demand.model or demand.service} needs its memory."
+            needed = "the GPU, which lets one process at a time compute" if loaded.exclusive else "its memory"
+            reason = f"{demand.model or demand.service} needs {needed}."
             self._placements.record("evicted", loaded.service, loaded.model_name, reason, loaded.device)
         await asyncio.gather(
             *(self._unload(loaded, reuse=loaded.service == demand.service) for loaded in leaving)

@@ -77,7 +77,7 @@ class PauseRules:
 class GpuReading:
     """A GPU at one moment. `others` is how many other programs compute on it, `working` whether one of this agent does.
 
-    `fault` describes a faulty card, and `slowed` means that its hardware protects it from heat or from a weak power supply.
+    An `exclusive` GPU lets one process at a time compute. `fault` describes a faulty card, and `slowed` means that its hardware protects it from heat or from a weak power supply.
     Values that the card does not report are None.
     """
 
@@ -88,6 +88,7 @@ class GpuReading:
     working: bool = False
     fault: str | None = None
     slowed: bool = False
+    exclusive: bool = False
 
 
 SLOWED: Final = "its hardware slows it down; check its cooling and its power cables"
@@ -131,7 +132,12 @@ class GpuWatch:
             slowed=self.slowed.update(
                 now, present=rules.faulty and reading.slowed, hold=hold, onset=SLOWED_SECONDS
             ),
-            program=self.program.update(now, present=rules.other_programs and reading.others > 0, hold=hold),
+            program=self.program.update(
+                # Beside another program, each job would fail on an exclusive card, whatever its owner allows.
+                now,
+                present=(rules.other_programs or reading.exclusive) and reading.others > 0,
+                hold=hold,
+            ),
             busy=self.busy.update(
                 now,
                 present=rules.other_programs and by_others >= rules.other_utilization,

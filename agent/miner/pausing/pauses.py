@@ -209,7 +209,8 @@ class Pauses:
             await asyncio.sleep(POLL_SECONDS)
             due = time.monotonic() - self._measured_at >= HEALTH_POLL_SECONDS  # the clock may be set back
             # Faults of a card are looked for rarely, temperature and other programs each second, if a rule needs them.
-            if self._rules and (due or any(rules.measure for rules in self._rules.values())):
+            exclusive = any(gpu.exclusive for gpu in self._gpus.last)
+            if self._rules and (due or exclusive or any(rules.measure for rules in self._rules.values())):
                 await self._measure()
             self.update()
 
@@ -267,7 +268,8 @@ class Pauses:
         self._measured_at = time.monotonic()
         cards = {gpu.uuid: gpu for gpu in await self._gpus.refresh()}
         programs: Mapping[str, int] = {}
-        if any(rules.other_programs for rules in self._rules.values()):
+        exclusive = any(gpu.exclusive for gpu in cards.values())
+        if exclusive or any(rules.other_programs for rules in self._rules.values()):
             with suppress(TimeoutError):
                 programs = await call_within(_MEASURE_SECONDS, self._gpus.others, name="gpus-programs")
         working = self._working()
@@ -282,6 +284,7 @@ class Pauses:
                     working=uuid in working,
                     fault=gpu.fault,
                     slowed=gpu.slowed,
+                    exclusive=gpu.exclusive,
                 )
             self._watches[uuid] = self._watches[uuid].update(reading, rules, self._clock())
 

@@ -33,7 +33,7 @@ def card(number: int, free: float, total: float = 24) -> Card:
     return Card(f"GPU-{number}", f"GPU {number}", int(total * GIBIBYTE), int(free * GIBIBYTE))
 
 
-def occupant(key: int, number: int, size: float, model: str = "a", **values: object) -> Occupant:
+def occupant(key: int, number: int, size: float, model: str | None = "a", **values: object) -> Occupant:
     held = int(values.pop("held", size) * GIBIBYTE)  # type: ignore[operator]  # a number
     return Occupant(key, f"GPU-{number}", "images", model, int(size * GIBIBYTE), held, **values)  # type: ignore[arg-type]  # as named
 
@@ -121,6 +121,22 @@ def test_a_model_that_never_fits_is_refused():
     assert decision.reason == (
         "The model a needs 30.0 GiB of memory, and no device here has more than 23.5 GiB available for it."
     )
+
+
+def test_an_exclusive_card_has_one_process_however_much_memory_is_free():
+    """The programs of a runner without a model have ended with its last run."""
+    rules = CardRules(RULES.reserve, per_card=4)
+    exclusive = replace(card(0, 20), exclusive=True)
+    idle, program = occupant(1, 0, 2, "x"), occupant(2, 0, 4, None, held=0)
+    assert decide(demand(2), [exclusive], [program], rules) == LoadStep(("GPU-0",), 2 * GIBIBYTE)
+    assert decide(demand(2), [exclusive], [idle, program], rules) == LoadStep(("GPU-0",), 2 * GIBIBYTE, (1,))
+    assert decide(replace(demand(4), model=None), [exclusive], [idle, program], rules) == Join(2, (1,))
+    for busy in (occupant(1, 0, 2, "x", runs=1), occupant(1, 0, 2, "x", held=0, runs=1)):
+        decision = decide(demand(2), [exclusive], [busy, program], rules)
+        assert decision == Wait("The model a needs 2.0 GiB: GPU 0 is busy.")
+    batch = occupant(1, 0, 2, "a", runs=1, capacity=2)
+    assert decide(demand(2), [exclusive], [batch], rules) == Join(1)
+    assert decide(demand(2), [exclusive, card(1, 10)], [idle], rules) == LoadStep(("GPU-1",), 2 * GIBIBYTE)
 
 
 def test_a_job_waits_for_a_busy_card():

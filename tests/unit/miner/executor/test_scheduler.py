@@ -52,6 +52,7 @@ class Rig:
     main: int = 350 * MEBIBYTE
     others_main: int = 0
     mistaken: frozenset[int] = frozenset()
+    exclusive: bool = False
     interpreters: Interpreters = field(default_factory=lambda: Interpreters(Interpreter(HOST)))
 
     def __post_init__(self) -> None:
@@ -114,6 +115,7 @@ class Rig:
                 None,
                 None,
                 None,
+                exclusive=self.exclusive,
             )
             for number in range(self.cards)
         ]
@@ -248,6 +250,27 @@ async def test_the_least_recently_used_model_is_evicted_and_its_memory_is_measur
         assert subject.loaded() == {"scripted": ["large", "small"]}
         assert ("evicted", "middle") in events(subject)
         assert rig.used(0) == 22 * GIBIBYTE
+
+
+async def test_an_exclusive_gpu_has_one_process_at_a_time(rig: Rig) -> None:
+    """A second one fails there even after the first has unloaded its model."""
+    rig.exclusive = True
+    async with executor(rig, slots=2, placement_wait_seconds=60) as subject:
+        small, middle = rig.model("small", 6), rig.model("middle", 10)
+        first = (await do(subject, rig, small)).done.results["pid"]
+        gate = rig.directory / "gate"
+        other = asyncio.create_task(do(subject, rig, middle, "wait", gate=str(gate)))
+        await until(lambda: rig.used(0) == 10 * GIBIBYTE)
+        assert not psutil.pid_exists(first)
+        waiting = asyncio.create_task(do(subject, rig, small))
+        await until(lambda: [job["model"] for job in subject.placement()["waiting"]] == ["small"])
+        assert len(subject.working()) == 1
+        gate.touch()
+        await other
+        await waiting
+        assert rig.used(0) == 6 * GIBIBYTE
+        evicted = [entry["reason"] for entry in subject.placement()["recent"] if entry["event"] == "evicted"]
+        assert evicted[0] == "middle needs the GPU, which lets one process at a time compute."
 
 
 async def test_two_jobs_run_on_two_gpus(rig: Rig) -> None:

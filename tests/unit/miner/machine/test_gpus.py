@@ -34,7 +34,9 @@ import asyncio, json, os, sys, threading
 from pathlib import Path
 from dataclasses import asdict
 import structlog
+from agent.miner.executor.devices import Devices
 from agent.miner.machine import device_files, gpus
+from runners.api import Device
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 gpus._LOCK_SECONDS = gpus._REFRESH_SECONDS = 0.2
 gpus._RECONNECT_SECONDS = float(sys.argv[1])
@@ -48,6 +50,11 @@ for line in sys.stdin:
         case "processes":
             print(json.dumps(asyncio.run(cards.process_memory())), flush=True)
             continue
+        case "placement":
+            devices = tuple(Device("cuda", gpu.name, gpu.uuid) for gpu in cards.snapshot())
+            sampled, _ = asyncio.run(Devices(devices, measure=cards.refresh).sample(devices))
+            print(json.dumps([card.exclusive for card in sampled]), flush=True)
+            continue
         case "close": found = cards.close() or ()
     print(json.dumps({"gpus": [asdict(gpu) for gpu in found], "reason": cards.reason}), flush=True)
 """
@@ -59,15 +66,16 @@ class Program:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def processes(self) -> dict[str, dict[str, int]]:
-        self._process.stdin.write("processes\n")
+    def answer(self, what: str) -> Any:
+        self._process.stdin.write(f"{what}\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
+    def processes(self) -> dict[str, dict[str, int]]:
+        return self.answer("processes")
+
     def ask(self, what: str = "snapshot") -> tuple[list[dict[str, Any]], str | None]:
-        self._process.stdin.write(f"{what}\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
+        answer = self.answer(what)
         return answer["gpus"], answer["reason"]
 
 
@@ -267,6 +275,14 @@ def test_the_compute_mode_of_a_card_is_read(nvml: NvmlShim):
         (first, second), reason = program.ask()
     assert (first["exclusive"], first["fault"], reason) == (True, None, None)
     assert (second["exclusive"], second["fault"].split(",")[0]) == (False, "its compute mode is PROHIBITED")
+
+
+def test_the_placement_follows_the_compute_mode(nvml: NvmlShim):
+    """Also when it is changed while the agent runs."""
+    with watching(nvml.environment) as program:
+        assert program.answer("placement") == [False, False]
+        nvml.change(1, compute_mode=3)
+        assert program.answer("placement") == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,13 @@ class Cards:
     """GPUs with the readings that a test sets."""
 
     last: tuple[Gpu, ...] = CARDS
+    programs: dict[str, int] = field(default_factory=dict)
 
     async def refresh(self) -> tuple[Gpu, ...]:
         return self.last
 
     def others(self) -> dict[str, int]:
-        return {}
+        return self.programs
 
 
 @dataclass
@@ -105,6 +106,21 @@ def test_gpus_are_paused_separately_and_pausing_all_pauses_the_miner(owner: Owne
     for name in ("2", "GPU-3", "GPU-"):
         with pytest.raises(GpuUnknown, match=r"this machine has 0 \(GPU-000-a\), 1"):
             pauses.pause(name)
+
+
+@pytest.mark.anyio
+async def test_an_exclusive_gpu_is_paused_while_another_program_computes_there(owner: Owner) -> None:
+    """A job would fail there. Other GPUs are shared unless their owner wants them for themselves."""
+    owner.cards.last = (replace(CARDS[0], exclusive=True), CARDS[1])
+    owner.cards.programs = {FIRST: 1, SECOND: 1}
+    pauses = owner.pauses()
+    await pauses.measure()
+    assert pauses.now.devices == {FIRST}
+    assert pauses.gpu_reason(FIRST) == "for another program"
+    owner.cards.programs = {}
+    owner.now += 61
+    await pauses.measure()
+    assert pauses.now.devices == set()
 
 
 def test_a_schedule_pauses_all_gpus_except_those_with_their_own(owner: Owner) -> None:
