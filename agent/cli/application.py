@@ -65,6 +65,11 @@ class AgentCommands(LazyGroup):
             "bench",
             "Measure every runner on every device, save the scores, and suggest prices. The agent must not be running.",
         ),
+        "selftest": ListedCommand(
+            f"{_MACHINE}.selftest",
+            "selftest",
+            "Test cards, memory, bus, video and a job of each service. Exit code 1: a fault was found. The agent must not be running.",
+        ),
         "calibrate": ListedCommand(
             f"{_MACHINE}.calibrate",
             "calibrate",

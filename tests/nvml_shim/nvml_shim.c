@@ -17,7 +17,8 @@
  *   0.recovery 1               what the driver wants done with it, 0 nothing
  *   0.processes 123,456:1048576   ids of those that compute there, each with its bytes of memory
  *   0.graphics 123,456:1048576    the same for those that render there
- *   0.ecc 2                    uncorrectable memory errors since the driver was loaded
+ *   0.ecc 2                    uncorrectable memory errors since the driver was loaded     0.ecc_corrected 3     those that were corrected
+ *   0.clock_now 2400 (MHz)     0.link 4,16,4,16     PCI Express: generation and lanes in use, and those that are possible
  *   0.remapped 0,1,1,0         rows: corrected, uncorrected, whether a remapping is pending, whether one has failed
  *   0.retired 1                whether pages are to be retired with the next reset
  *   0.clocks 64                reasons why the clocks are low, a bit mask
@@ -297,6 +298,25 @@ int nvmlDeviceGetMaxClockInfo(device_t device, unsigned type, unsigned *megahert
     return type == 1 ? card_unsigned(__func__, device, "clock", megahertz) : NOT_SUPPORTED; /* of the multiprocessors */
 }
 
+int nvmlDeviceGetClockInfo(device_t device, unsigned type, unsigned *megahertz) {
+    return type == 1 ? card_unsigned(__func__, device, "clock_now", megahertz) : NOT_SUPPORTED; /* of the multiprocessors */
+}
+
+static int card_link(const char *function, device_t device, int which, unsigned *number) {
+    char value[VALUE];
+    unsigned numbers[4];
+    int error = card_text(function, device, "link", value, VALUE);
+    if (error != SUCCESS) return error;
+    if (sscanf(value, "%u,%u,%u,%u", numbers, numbers + 1, numbers + 2, numbers + 3) != 4) return UNKNOWN;
+    *number = numbers[which];
+    return SUCCESS;
+}
+
+int nvmlDeviceGetCurrPcieLinkGeneration(device_t device, unsigned *generation) { return card_link(__func__, device, 0, generation); }
+int nvmlDeviceGetCurrPcieLinkWidth(device_t device, unsigned *width) { return card_link(__func__, device, 1, width); }
+int nvmlDeviceGetMaxPcieLinkGeneration(device_t device, unsigned *generation) { return card_link(__func__, device, 2, generation); }
+int nvmlDeviceGetMaxPcieLinkWidth(device_t device, unsigned *width) { return card_link(__func__, device, 3, width); }
+
 /* Each field has a result of its own. */
 int nvmlDeviceGetFieldValues(device_t device, int count, field_t *fields) {
     char key[KEY];
@@ -336,8 +356,8 @@ int nvmlDeviceGetGraphicsRunningProcesses_v3(device_t device, unsigned *count, p
 }
 
 int nvmlDeviceGetTotalEccErrors(device_t device, unsigned type, unsigned counter, unsigned long long *count) {
-    if (type != 1 || counter != 0) return INVALID_ARGUMENT; /* uncorrected, since the driver was loaded */
-    return card_number(__func__, device, "ecc", count);
+    if (type > 1 || counter != 0) return INVALID_ARGUMENT; /* since the driver was loaded */
+    return card_number(__func__, device, type == 1 ? "ecc" : "ecc_corrected", count);
 }
 
 int nvmlDeviceGetRemappedRows(device_t device, unsigned *corrected, unsigned *uncorrected, unsigned *pending, unsigned *failed) {

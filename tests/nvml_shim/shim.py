@@ -69,6 +69,9 @@ class Card:
     energy: int | None = None
     cores: int | None = 16384
     clock: int | None = 2520
+    clock_now: int | None = None
+    link: str | None = None
+    ecc_corrected: int | None = None
     compute_mode: int | None = 0
     error: int | None = None
     mig: int | None = None

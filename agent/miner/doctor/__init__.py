@@ -17,7 +17,7 @@ from agent.miner.machine.gpus import Gpus
 from agent.miner.machine.hardware import cpu_cores
 from agent.settings import Settings
 
-__all__ = ["examine"]
+__all__ = ["Cards", "examine", "examine_cards"]
 
 _CHECK_SECONDS: Final = 20.0
 """Time limit for one check on an idle machine. The slowest start Blender, or encode a first frame on a sleeping GPU."""
@@ -69,6 +69,11 @@ async def examine(settings: Settings) -> list[Diagnostic]:
         _guard("coordinator", _network.coordinator(settings), limit),
     ]
     return [diagnostic for diagnostics in await asyncio.gather(*checks) for diagnostic in diagnostics]
+
+
+def examine_cards(cards: Cards) -> list[Diagnostic]:
+    """Return what is known of the cards, and of their driver, without using them. Blocking."""
+    return [*_machine.gpus(cards), *_machine.torch(cards)]
 
 
 async def _guard(name: str, check: Awaitable[list[Diagnostic]], seconds: float) -> list[Diagnostic]:

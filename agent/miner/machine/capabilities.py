@@ -238,7 +238,7 @@ class Machine:
         free = await asyncio.to_thread(hardware.disk_free, self._settings.data_dir)
         scores = await asyncio.to_thread(read_scores, self._settings.data_dir / "miner" / FILE_NAME)
         slots = section_of(self._settings, MinerSettings).slots or max(1, len(gpus))
-        devices = _devices(gpus, slots)
+        devices = job_devices(gpus, slots)
         if reachable := [gpu.number for gpu in gpus if not gpu.device_files]:
             _log.warning(
                 "gpu_device_files_unknown",
@@ -443,7 +443,7 @@ def _suggested_price(
     return suggested.get(definition.service_id) or format_money(usual_price(miner.hourly_earnings, unit))
 
 
-def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:
+def job_devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:
     """Return one device per GPU, else the CPU. Their runners share the physical cores evenly."""
     if not gpus:
         return (_processor(slots),)

@@ -110,7 +110,17 @@ class Bench(Measuring):
                 )
                 continue
             self._report.scores.append(score)
-            add_score(self._directory / FILE_NAME, score)
+            self._save(score)
+
+    def _save(self, score: BenchScore) -> None:
+        add_score(self._directory / FILE_NAME, score)
+
+    def _levels(self, concurrency: int) -> list[int]:
+        """Return the numbers of concurrent runs to measure: 1, 2, 4 and so on up to the runner's concurrency."""
+        doubled = itertools.takewhile(
+            lambda number: number < concurrency, (2**power for power in itertools.count())
+        )
+        return [*doubled, concurrency]
 
     async def _prepare(
         self, service: str, offer: ServiceOffer, devices: Sequence[Device], directory: Path
@@ -152,7 +162,7 @@ class Bench(Measuring):
         executor = self._executor(subject, device)
         rates: dict[int, tuple[float, float]] = {}
         try:
-            for number in _levels(subject.offer.concurrency):
+            for number in self._levels(subject.offer.concurrency):
                 try:
                     rates[number] = await self._measure_level(executor, subject, number, directory)
                 except (RunnerError, TimeoutError):
@@ -201,14 +211,6 @@ class Bench(Measuring):
 
     def _skip(self, service: str, device: str | None, reason: str) -> None:
         self._report.skipped.append(Skipped(service, device, reason))
-
-
-def _levels(concurrency: int) -> list[int]:
-    """Return the numbers of concurrent runs to measure: 1, 2, 4 and so on up to the runner's concurrency."""
-    doubled = itertools.takewhile(
-        lambda number: number < concurrency, (2**power for power in itertools.count())
-    )
-    return [*doubled, concurrency]
 
 
 def _score(subject: _BenchedService, device: Device, rates: Mapping[int, tuple[float, float]]) -> BenchScore:

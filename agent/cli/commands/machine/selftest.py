@@ -1,0 +1,105 @@
+"""`aitbc-agent selftest`: whether this machine computes right and fast, before strangers' jobs find out."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from agent.atomic_file import replace_file
+from agent.cli.options import ConfigFile, DataDir, settings_from
+from agent.cli.terminal import logs
+from agent.core.values.durations import format_duration
+from agent.miner.data_dir import DataDirectory
+from agent.miner.machine.selftest_report import Outcome, SelftestReport
+from agent.miner.selftest.selftest import DEFAULT_MINUTES, MAX_MINUTES, Selftest, sections
+from agent.settings import Settings
+from aitbc.cli._terminal.output import SafeConsole
+
+COLORS: Final[dict[Outcome, str]] = {"fault": "red", "warning": "yellow", "ok": "green", "skipped": "dim"}
+"""In the order of the output, the worst first."""
+
+
+def selftest(
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    minutes: Annotated[
+        float,
+        typer.Option(
+            "--minutes", min=0.01, max=MAX_MINUTES, help="Minutes of load. The rest takes up to three more."
+        ),
+    ] = DEFAULT_MINUTES,
+    card: Annotated[
+        list[str] | None,
+        typer.Option("--card", help="Test only this card (UUID or number); repeatable.", show_default=False),
+    ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--json", metavar="FILE", help="Also write the report to this file as JSON (-: print JSON only)."
+        ),
+    ] = None,
+) -> None:
+    """Test cards, memory, bus, video and a job of each service. Exit code 1: a fault was found. The agent must not be running."""
+    settings = settings_from(data_dir, config)
+    # Other log lines would stand between those of the progress.
+    logs.configure(settings.log.model_copy(update={"level": "error"}))
+    report = _test(settings, minutes, card or [])
+    text = report.model_dump_json(indent=2)
+    if json_file == Path("-"):
+        typer.echo(text)
+    else:
+        _print(report)
+        if json_file is not None:
+            replace_file(json_file, text.encode())
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def _test(settings: Settings, minutes: float, chosen: list[str]) -> SelftestReport:
+    progress = SafeConsole(stderr=True)
+    test = Selftest(
+        settings, minutes=minutes, chosen=chosen, on_step=lambda text: progress.print(f"{text} ...")
+    )
+    directory = DataDirectory(settings.data_dir.absolute() / "miner")
+    directory.lock()
+    try:
+        return asyncio.run(test.run())
+    finally:
+        directory.unlock()
+
+
+def _print(report: SelftestReport) -> None:
+    console = SafeConsole()
+    console.print(Text.assemble(("Self-test ", "bold"), _verdict(report)))
+    ranks = list(COLORS)
+    for name, checks in sections(report):
+        console.print(Text(f"\n{name}", "bold"))
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column()
+        # A truncated path in a command would be useless.
+        table.add_column(overflow="fold")
+        for check in sorted(checks, key=lambda check: ranks.index(check.outcome)):
+            text = Text(check.message)
+            if check.remedy is not None:
+                text = Text.assemble(text, (f"\n→ {check.remedy}", "bold"))
+            table.add_row(Text(check.outcome, COLORS[check.outcome]), text)
+        console.print(table)
+
+
+def _verdict(report: SelftestReport) -> Text:
+    counted = report.counted
+    words = [
+        f"{counted[outcome]} {outcome}{'s' if counted[outcome] > 1 else ''}"
+        for outcome in ("fault", "warning")
+        if counted[outcome]
+    ]
+    problems = f": {' and '.join(words)}" if words else ""
+    color = "green" if report.passed else "red"
+    return Text.assemble(
+        (report.verdict, f"bold {color}"), f"{problems}, in {format_duration(report.seconds)}."
+    )

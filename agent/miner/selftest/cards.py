@@ -1,0 +1,270 @@
+"""Judges what the tests of a card have shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from agent.core.values.quantities import gibibytes
+from agent.miner.machine.gpu_observation import Observation
+from agent.miner.machine.gpus import Gpu
+from agent.miner.machine.selftest_report import Check
+from agent.miner.selftest.sandboxed import Results
+
+MUCH_SLOWED: Final = 0.1
+"""Share of the load's time in which the hardware may protect the card. More is a fault: its jobs take unpredictably long."""
+MUCH_SLOWER: Final = 0.7
+"""Of the speed at the load's beginning. Cards become a tenth slower when they are warm."""
+GOOD_COPY: Final = 0.5
+"""Of what the link can carry. Good machines reach four fifths."""
+_OWN_XIDS: Final = frozenset({13, 31, 43, 45})
+"""Xid errors that a program's own fault or end causes."""
+
+REPLUG: Final = "Check that it is in the slot that is wired to the processor, and its riser cable and the BIOS setting of the slot."
+COOL: Final = (
+    "Clean its fans and filters, give it air, or lower its power limit (as root: nvidia-smi -pl WATTS)."
+)
+MEMORY_DAMAGED: Final = "Its results cannot be trusted. Undo any overclocking of its memory and test again; if it fails again, replace the card."
+_RESTART: Final = "Restart the machine; if that does not help, install the driver again."
+_REMEDIES: Final[Mapping[int, str]] = {
+    2: "Other programs use its memory. End them (nvidia-smi lists them), and test again.",
+    3: _RESTART,
+    35: "The driver is too old for this card or program. Update it.",
+    46: "Another program uses the card alone. End it, or as root run nvidia-smi -c DEFAULT.",
+    100: "CUDA finds no card that this user may use: check the permissions of /dev/nvidia* and that /dev/nvidia-uvm exists (as root: nvidia-modprobe -c0 -u).",
+    222: "The driver is too old for the program. Update it.",
+    304: "The system refuses what the driver needs: most often the sandbox. See aitbc-agent doctor, and docs/explanation/sandbox.md.",
+    802: "Start nvidia-fabricmanager, which this kind of machine needs.",
+    803: "The driver's library and its kernel module differ. Restart the machine.",
+    999: "The driver's module nvidia_uvm is missing or broken, as after a suspend. As root: modprobe -r nvidia_uvm && modprobe nvidia_uvm, or restart the machine.",
+}
+"""What to do after an error of the driver, by its code (`CUresult`)."""
+
+
+def cuda(gpu: Gpu, results: Results) -> Check:
+    """Return whether CUDA starts on a card in the sandbox."""
+    facts = results.steps.get("facts")
+    if facts is None:
+        return Check(
+            name="cuda",
+            outcome="fault",
+            message=f"CUDA does not start in the sandbox. {_sentence(results)}",
+            remedy=_remedy(results),
+            card=gpu.uuid,
+        )
+    message = f"CUDA {facts['cuda']} starts in the sandbox, with {gibibytes(facts['free'])} of {gibibytes(facts['total'])} free, compute capability {facts['capability']}."
+    # A slice of a card has the name of its profile in NVML, and another one in CUDA.
+    if gpu.slice is None and facts["capability"] != (gpu.compute_capability or facts["capability"]):
+        return Check(
+            name="cuda",
+            outcome="fault",
+            message=f"CUDA shows another card in the sandbox: {facts['name']}, compute capability {facts['capability']}.",
+            remedy=_RESTART,
+            card=gpu.uuid,
+        )
+    return Check(
+        name="cuda", outcome="ok", message=message, card=gpu.uuid, figures={"memory_free": facts["free"]}
+    )
+
+
+def bus(gpu: Gpu, results: Results, seen: Observation | None) -> Iterator[Check]:
+    """Yield how fast data reaches a card, and whether its link is as good as it could be."""
+    speeds = results.steps.get("bus")
+    if speeds is None:
+        if "facts" in results.steps:
+            yield _failed("bus", gpu, results)
+        return
+    figures = {name: speeds[name] for name in ("upload", "download")}
+    message = f"{_rate(speeds['upload'])} to the card, {_rate(speeds['download'])} from it"
+    link, best = (None, None) if seen is None else (seen.link, seen.best_link)
+    if link is not None:
+        figures |= {"link_generation": link.generation, "link_width": link.width}
+        message += f", over PCIe {link.generation} x{link.width}"
+    if link is not None and best is not None and link.speed < best.speed:
+        yield Check(
+            name="bus",
+            outcome="warning",
+            message=f"{message}; card and slot can do PCIe {best.generation} x{best.width}.",
+            remedy=f"Models load more slowly than they could. {REPLUG}",
+            card=gpu.uuid,
+            figures=figures,
+        )
+    elif (
+        link is not None
+        and link.speed
+        and min(figures["upload"], figures["download"]) < GOOD_COPY * link.speed
+    ):
+        yield Check(
+            name="bus",
+            outcome="warning",
+            message=f"{message}, which could carry {_rate(link.speed)}.",
+            remedy="Test again when the machine is idle. In a virtual machine, let its processors be those next to the card.",
+            card=gpu.uuid,
+            figures=figures,
+        )
+    else:
+        yield Check(name="bus", outcome="ok", message=f"{message}.", card=gpu.uuid, figures=figures)
+
+
+def memory(card: str | None, results: Results) -> Iterator[Check]:
+    """Yield whether the memory returns what was written to it."""
+    tested = results.steps.get("memory")
+    if tested is None:
+        return
+    figures = {"memory_checked": tested["checked"], "memory_wrong": tested["wrong"]}
+    if tested["wrong"]:
+        bits = sum(example["bits"] for example in tested["examples"])
+        detail = f" ({bits} wrong bits in the first of them)" if bits else ""
+        yield Check(
+            name="memory",
+            outcome="fault",
+            message=f"The memory returned something else than was written to it, in {tested['wrong']} of its parts{detail}.",
+            remedy=MEMORY_DAMAGED,
+            card=card,
+            figures=figures,
+        )
+        return
+    rest = (
+        "" if tested["complete"] else f"; for the rest of {gibibytes(tested['allocated'])} there was no time"
+    )
+    yield Check(
+        name="memory",
+        outcome="ok",
+        message=f"{gibibytes(tested['checked'])} were written and read without an error{rest}.",
+        card=card,
+        figures=figures,
+    )
+
+
+def load(gpu: Gpu, results: Results, seen: Observation | None) -> Iterator[Check]:
+    """Yield whether a card computes the same each time, and keeps its speed."""
+    computed = results.steps.get("load")
+    if computed is None:
+        if results.failure is not None:
+            yield _failed("load" if "memory" in results.steps else "memory", gpu, results)
+        return
+    figures = {"load_seconds": computed["seconds"]}
+    if computed["wrong"]:
+        yield Check(
+            name="load",
+            outcome="fault",
+            message=f"The card computed different results from the same data, {computed['wrong']} times in {computed['seconds']:.0f} s.",
+            remedy="Its results cannot be trusted. Undo any overclocking, check its power cables, and test again; if it fails again, replace the card.",
+            card=gpu.uuid,
+            figures=figures,
+        )
+        return
+    figures |= _measured(seen)
+    message = f"{computed['seconds']:.0f} s of load, always with the same results{_words(seen)}"
+    share = 0.0 if seen is None or not seen.readings else seen.slowed / seen.readings
+    change = computed["last"] / computed["first"] if computed["first"] else 1.0
+    if share > MUCH_SLOWED:
+        yield Check(
+            name="load",
+            outcome="fault",
+            message=f"The card throttles: in {share:.0%} of the time its hardware slowed it down to protect it{_because(seen)}. {message}.",
+            remedy=COOL
+            if seen is None or "the power supply" not in seen.reasons
+            else "Check its power cables and the power supply.",
+            card=gpu.uuid,
+            figures=figures,
+        )
+    elif (seen is not None and "heat" in seen.reasons) or change < MUCH_SLOWER:
+        yield Check(
+            name="load",
+            outcome="warning",
+            message=f"The card becomes slower under load, to {change:.0%} of its speed{_because(seen)}. {message}.",
+            remedy=COOL,
+            card=gpu.uuid,
+            figures=figures,
+        )
+    else:
+        yield Check(name="load", outcome="ok", message=f"{message}.", card=gpu.uuid, figures=figures)
+
+
+def errors(gpu: Gpu, after: Gpu | None, seen: Observation | None) -> Iterator[Check]:
+    """Yield which errors the driver has reported meanwhile. `after` is the card after the test, None if the driver has lost it."""
+    if after is None or seen is None:
+        yield Check(
+            name="errors",
+            outcome="fault",
+            message="The driver has lost the card during the test.",
+            remedy="Restart the machine, and check the card's power and slot.",
+            card=gpu.uuid,
+        )
+        return
+    xids = [xid for xid in seen.xids if xid not in _OWN_XIDS]
+    if after.fault is not None and after.fault != gpu.fault:
+        yield Check(
+            name="errors", outcome="fault", message=f"The driver reports a fault of the card: {after.fault}.",
+            remedy="Do what it says, and test again. If it comes back, replace the card.", card=gpu.uuid,
+        )  # fmt: skip
+    elif seen.uncorrected:
+        yield Check(
+            name="errors", outcome="fault", message=f"The memory had {seen.uncorrected} errors that could not be corrected.",
+            remedy=MEMORY_DAMAGED, card=gpu.uuid,
+        )  # fmt: skip
+    elif seen.corrected or xids:
+        what = (
+            f"{seen.corrected} corrected errors of the memory"
+            if seen.corrected
+            else f"Xid {', '.join(map(str, xids))}"
+        )
+        yield Check(
+            name="errors", outcome="warning", message=f"The driver reports {what}.",
+            remedy="Watch whether they become more: aitbc-agent selftest --minutes 10. NVIDIA's page \"XID Errors\" explains their numbers.", card=gpu.uuid,
+        )  # fmt: skip
+    else:
+        yield Check(name="errors", outcome="ok", message="The driver reports no errors.", card=gpu.uuid)
+
+
+def _failed(name: str, gpu: Gpu, results: Results) -> Check:
+    return Check(
+        name=name, outcome="fault", message=f"The test ended early. {_sentence(results)}", remedy=_remedy(results), card=gpu.uuid
+    )  # fmt: skip
+
+
+def _sentence(results: Results) -> str:
+    failure = results.failure or "It gave no reason"
+    code = "" if results.code is None else f" (error {results.code})"
+    return f"{failure.rstrip('.')}{code}."
+
+
+def _remedy(results: Results) -> str:
+    if results.code is not None:
+        return _REMEDIES.get(results.code, _RESTART)
+    if "libcuda" in (results.failure or ""):
+        return "Install the driver's CUDA library (Debian: libcuda1), or in a container start it with the GPUs (--gpus all)."
+    return "See aitbc-agent doctor."
+
+
+def _rate(bytes_per_second: float) -> str:
+    return f"{bytes_per_second / 1e9:.1f} GB/s"
+
+
+def _measured(seen: Observation | None) -> dict[str, float]:
+    """Return the figures of an observation."""
+    if seen is None:
+        return {}
+    values: dict[str, Any] = {"clock": seen.clock, "temperature": seen.temperature, "power": seen.power}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _words(seen: Observation | None) -> str:
+    if seen is None:
+        return ""
+    parts = []
+    if seen.clock is not None:
+        of = "" if seen.clock_maximum is None else f" of {seen.clock_maximum}"
+        parts.append(f"{seen.clock}{of} MHz")
+    if seen.temperature is not None:
+        parts.append(f"at most {seen.temperature} °C")
+    if seen.power is not None:
+        of = "" if seen.power_limit is None else f" of {seen.power_limit:.0f}"
+        parts.append(f"{seen.power:.0f}{of} W")
+    return f"; {', '.join(parts)}" if parts else ""
+
+
+def _because(seen: Observation | None) -> str:
+    reasons = [] if seen is None else [reason for reason in seen.reasons if reason != "the power limit"]
+    return f" (from {', '.join(reasons)})" if reasons else ""
