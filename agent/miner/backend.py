@@ -23,6 +23,7 @@ from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine, tools
 from agent.miner.machine.gpus import GpuReadings, Gpus
 from agent.miner.machine.probe_results import ProbeResults
+from agent.miner.machine.vulkan_cards import vulkan_cards
 from agent.miner.models.downloads import Downloads, limits
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.provider import ModelProvider, Models
@@ -116,7 +117,7 @@ class LocalBackend:
     @classmethod
     async def open(cls, options: MinerOptions) -> LocalBackend:
         """Probe this machine."""
-        gpus = Gpus()
+        gpus = Gpus(others=vulkan_cards(options.settings))
         store = ModelStore(options.settings.models_dir, load_catalogue(options.settings.data_dir))
         machine = Machine(
             options.settings,

@@ -351,7 +351,11 @@ class EnginesSettings(Section):
     """Directory of these environments. None: `engines` in `cache_dir`."""
     preferred: tuple[str, ...] = Field(default=(), examples=[["faster-whisper"]])
     """Engines that run in their own environment even though the agent's own environment has them too."""
-    variant: Literal["auto", "cpu", "cuda"] = "auto"
-    """Which packages are installed: those for the CPU, or those for NVIDIA cards. `auto`: for cards if a driver is loaded."""
+    variant: Literal["auto", "cpu", "cuda", "vulkan"] = "auto"
+    """Which packages are installed: those for the CPU, those for NVIDIA cards, or those for cards of any maker. `auto`: for the cards that are
+    there."""
+    software_devices: bool = False
+    """Whether Vulkan devices that are programs, such as Mesa's llvmpipe, count as cards, if GGML_VK_VISIBLE_DEVICES names them. They are slower than the
+    processor itself: for tests of the agent on machines without a card."""
     check_seconds: Annotated[float, Field(gt=0)] = 900
     """Time limit for the check of an engine after its installation. vLLM loads a tiny model, for which it compiles kernels."""

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,23 +49,35 @@ def build_version() -> str:
     return f"{'vulkan-' if module == WITHOUT_GUIDANCE else ''}{version(BUILDS[module])}"
 
 
-@cached_probe
-def device_kinds() -> tuple[DeviceKind, ...]:
-    """Return the kinds of devices on which this interpreter's llama.cpp computes here. Raises `TimedOut`."""
+def list_devices(
+    python: str = sys.executable, environment: Mapping[str, str] | None = None, seconds: float = PROBE_SECONDS
+) -> list[dict[str, Any]]:
+    """Return the GPUs that the llama.cpp of an interpreter can use, as `llama_server.ListedDevice`. Raises `TimedOut`.
+
+    One that fails, as a driver may make it do, has none.
+    """
     try:
         listed = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-I", str(_SERVER), "--devices"],
+            [python, "-I", str(_SERVER), "--devices"],
+            env=None if environment is None else dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=PROBE_SECONDS,
+            timeout=seconds,
             check=True,
         )
-        names = [device["name"] for device in json.loads(listed.stdout)]
+        devices: list[dict[str, Any]] = json.loads(listed.stdout)
     except subprocess.TimeoutExpired:
-        raise TimedOut(f"llama.cpp did not list its devices within {PROBE_SECONDS:g} s.") from None
+        raise TimedOut(f"llama.cpp did not list its devices within {seconds:g} s.") from None
     except (OSError, subprocess.CalledProcessError, ValueError):
-        names = []  # a driver that crashes is no device
+        return []
+    return devices
+
+
+@cached_probe
+def device_kinds() -> tuple[DeviceKind, ...]:
+    """Return the kinds of devices on which this interpreter's llama.cpp computes here. Raises `TimedOut`."""
+    names = [str(device["name"]) for device in list_devices()]
     kinds: list[DeviceKind] = ["cpu"]
     if any(name.startswith(("CUDA", "Vulkan")) for name in names):
         kinds.append("cuda")

@@ -15,6 +15,7 @@ from agent.miner.doctor._machine import Cards
 from agent.miner.doctor.diagnostics import found
 from agent.miner.machine.gpus import Gpus
 from agent.miner.machine.hardware import cpu_cores
+from agent.miner.machine.vulkan_cards import vulkan_cards
 from agent.settings import Settings
 
 __all__ = ["Cards", "examine", "examine_cards"]
@@ -33,7 +34,7 @@ async def examine(settings: Settings) -> list[Diagnostic]:
     """Run all checks concurrently, each within a time limit, which takes a few seconds on an idle machine. Raises nothing."""
     contended = round(_CHECK_SECONDS * os.getloadavg()[0] / cpu_cores())
     limit = max(_CHECK_SECONDS, min(_LONGEST_SECONDS, contended))
-    gpus = Gpus()
+    gpus = Gpus(others=vulkan_cards(settings))
     try:
         cards = Cards(await gpus.refresh(), gpus.reason)
     finally:

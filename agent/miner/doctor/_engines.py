@@ -17,6 +17,7 @@ from agent.miner.engines.catalogue import load_engines
 from agent.miner.engines.environments import EngineDirectory, engines_directory
 from agent.miner.machine.capabilities import Machine, tools
 from agent.miner.machine.gpus import Gpus
+from agent.miner.machine.vulkan_cards import vulkan_cards
 from agent.miner.models.store import ModelStore
 from agent.miner.settings import RunnersSettings
 from agent.sections import section_of
@@ -167,7 +168,7 @@ async def services(settings: Settings, probe_seconds: float) -> list[Diagnostic]
         store = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
     except ConfigurationError:  # `models` reports it
         store = ModelStore(settings.models_dir, load_catalogue())
-    gpus = Gpus()
+    gpus = Gpus(others=vulkan_cards(settings))
     try:
         capabilities = await Machine(settings, gpus, store, probe_seconds=probe_seconds).probe()
     except ConfigurationError:  # of the engines' catalogue, which `engines` reports

@@ -24,17 +24,17 @@ from runners.near_names import hint
 
 FILE_NAME = "engines.toml"
 
-VariantName: TypeAlias = Literal["any", "cpu", "cuda"]
+VariantName: TypeAlias = Literal["any", "cpu", "cuda", "vulkan"]
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """An engine's packages for machines with or without an NVIDIA driver, or for any machine.
+    """An engine's packages for machines with an NVIDIA driver, with a card of any maker, without one, or for any machine.
 
     `python` are the versions of Python that the lock file is for, best first; `size` the bytes of the environment on disk;
     `index` a package index that has packages which PyPI lacks. `libraries` are directories below the environment's
     site-packages whose shared libraries the engine loads. `compiles` is whether it needs a C compiler when it runs. `packages` and `exclude` are the input of the lock file: what it pins,
-    and what it leaves out although a package requires it.
+    and what it leaves out although a package requires it. `machines` are the processors that it is for ("x86_64"); any if empty.
     """
 
     name: VariantName
@@ -46,6 +46,7 @@ class Variant:
     index: str | None = None
     libraries: tuple[str, ...] = ()
     compiles: bool = False
+    machines: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """Return what names an environment of this variant: two lock files never share one. Raises `ConfigurationError`."""
@@ -78,10 +79,16 @@ class InstallableEngine:
     check: str
     variants: Mapping[VariantName, Variant]
 
-    def variant(self, *, cuda: bool) -> Variant:
-        """Return the variant for a machine with or without an NVIDIA driver."""
-        order: tuple[VariantName, ...] = ("cuda", "any", "cpu") if cuda else ("cpu", "any", "cuda")
-        return next(self.variants[name] for name in order if name in self.variants)
+    def variant(self, *, cuda: bool, vulkan: bool = False) -> Variant:
+        """Return the variant for a machine with an NVIDIA driver (`cuda`), with another card (`vulkan`), or without."""
+        order: tuple[VariantName, ...] = ("cpu", "any", "cuda", "vulkan")
+        if cuda:
+            order = ("cuda", "vulkan", "any", "cpu")
+        elif vulkan:
+            order = ("vulkan", "any", "cpu", "cuda")
+        declared = [self.variants[name] for name in order if name in self.variants]
+        suited = (item for item in declared if not item.machines or platform.machine() in item.machines)
+        return next(suited, declared[0])
 
 
 class _Variant(BaseModel, defer_build=True):
@@ -96,6 +103,7 @@ class _Variant(BaseModel, defer_build=True):
         Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*$")], ...
     ] = ()
     compiles: bool = False
+    machines: tuple[str, ...] = ()
 
 
 class _Engine(BaseModel, defer_build=True):
@@ -113,7 +121,7 @@ class _Engine(BaseModel, defer_build=True):
     @model_validator(mode="after")
     def _has_variants(self) -> Self:
         if not self.variants:
-            raise ValueError("an engine needs a variant: any, cpu or cuda")
+            raise ValueError("an engine needs a variant: any, cpu, cuda or vulkan")
         return self
 
 

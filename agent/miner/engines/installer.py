@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -225,6 +226,8 @@ class Installer:
             ) from None
         if check.returncode != 0:
             reason = _last_line(check.stdout.decode(errors="replace"))
+            if check.returncode == -signal.SIGILL:
+                reason = "this processor lacks instructions that its packages are compiled for"
             saved = _saved(environment.path.with_name(_CHECK_LOG), check.stdout)
             raise AgentError(
                 f"{engine.name} does not work on this machine: {reason} (exit status {check.returncode}{saved})."

@@ -137,7 +137,7 @@ def _statistics(pid: int) -> psutil.Process | None:
 
 def _environment(device: Device, process_mark: str, interpreter: Interpreter) -> Mapping[str, str]:
     variables = {
-        "CUDA_VISIBLE_DEVICES": ",".join(device.gpus),
+        "CUDA_VISIBLE_DEVICES": ",".join(device.gpus) if device.kind == "cuda" else "",
         "PYTHONUNBUFFERED": "1",
         mark.VARIABLE: process_mark,
     }

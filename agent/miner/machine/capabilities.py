@@ -281,7 +281,7 @@ class Machine:
                 )
             ):
                 lacks = (*lacks, *mistaken)
-            missing = suggestions(engines, environments, service, cuda=bool(gpus))
+            missing = suggestions(engines, environments, service, gpus)
             # A runner that works is still not offered on a machine that is too small for it: its jobs would fail one after the other.
             if probe.available and not lacks:
                 kinds = _kinds(runner, probed)
@@ -314,6 +314,7 @@ class Machine:
 
     def _lacks(self, needs: Requirements, gpus: Sequence[Gpu], memory: int, free: int) -> tuple[str, ...]:
         reasons = []
+        gpus = [gpu for gpu in gpus if gpu.kind == "cuda"]
         if needs.gpu == "required" and not gpus:
             reasons.append(f"It needs an NVIDIA GPU. {self._gpus.reason or ''}".strip())
         # The largest card counts, since one is enough to run the service.
@@ -451,7 +452,7 @@ def job_devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:
     threads = max(1, hardware.physical_cores() // len(gpus))
     return tuple(
         Device(
-            kind="cuda",
+            kind=gpu.kind,
             name=gpu.name,
             uuid=gpu.uuid,
             threads=threads,

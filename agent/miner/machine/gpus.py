@@ -25,7 +25,8 @@ from agent.miner.machine import device_files
 from agent.miner.machine.gpu_health import XidErrors, fault, slowed
 from agent.miner.machine.gpu_health import optional as _optional
 from agent.miner.machine.gpu_power import CardPower, read_power
-from runners.api import Device
+from agent.miner.machine.vulkan_cards import VulkanCards
+from runners.api import Device, DeviceKind
 
 _LOCK_SECONDS: Final = 2.0
 """How long a caller waits for another thread's NVML calls, which take milliseconds unless the driver hangs."""
@@ -50,7 +51,7 @@ class Gpu:
     `fault` is what makes its results doubtful, and the remedy; `slowed` means that the hardware protects it from heat or from a
     weak power supply. `by_index` is False for an instance whose number on its card is no number of a card of the same model.
     An `exclusive` GPU lets one process at a time compute. `device_files` are the names in /dev with which programs reach it and no other
-    GPU; empty if unknown. `bus` is its PCI address ("0000:01:00.0").
+    GPU; empty if unknown. `bus` is its PCI address ("0000:01:00.0"), and `kind` "vulkan" for a card of another maker than NVIDIA.
     """
 
     uuid: str
@@ -71,6 +72,7 @@ class Gpu:
     exclusive: bool = False
     device_files: tuple[str, ...] = ()
     bus: str | None = None
+    kind: DeviceKind = "cuda"
 
     @property
     def number(self) -> str:
@@ -183,7 +185,7 @@ def own_processes() -> set[int]:
 class Gpus:
     """The GPUs that this process may use. Owns NVML; may be called from any thread.
 
-    `ours` returns the ids of the processes that are no other programs.
+    `ours` returns the ids of the processes that are no other programs, and `others` has the cards of other makers than NVIDIA.
 
     Of a card in MIG mode, each instance is a GPU, and the card itself is none.
 
@@ -192,8 +194,11 @@ class Gpus:
     GPUs as of the last reading.
     """
 
-    def __init__(self, ours: Callable[[], Iterable[int]] = own_processes) -> None:
+    def __init__(
+        self, ours: Callable[[], Iterable[int]] = own_processes, others: VulkanCards | None = None
+    ) -> None:
         self._ours = ours
+        self._other_makers = others or VulkanCards()
         # The variable belongs to CUDA and must mean here what it means to the engines.
         self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self._by_bus = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
@@ -214,16 +219,21 @@ class Gpus:
             self._explain(_NO_ANSWER)
             return self.last
         try:
-            self.last, reason = self._read()
-            self._explain(reason)
-            return self.last
+            nvidia, reason = self._read()
         finally:
             self._lock.release()
+        others = self._read_others(1 + max((gpu.index for gpu in nvidia), default=-1))
+        if reason == DRIVER_MISSING and (others or self._other_makers.reason):
+            reason = None
+        self.last = (*nvidia, *others)
+        self._explain(reason or self._other_makers.reason)
+        return self.last
 
     async def refresh(self) -> tuple[Gpu, ...]:
         """Run `snapshot` in a thread of its own. Returns the last known GPUs after five seconds."""
         try:
-            return await call_within(_REFRESH_SECONDS, self.snapshot, name="gpus-snapshot")
+            seconds = _REFRESH_SECONDS + self._other_makers.seconds
+            return await call_within(seconds, self.snapshot, name="gpus-snapshot")
         except TimeoutError:
             self._explain(_NO_ANSWER)
             return self.last
@@ -238,7 +248,11 @@ class Gpus:
         try:
             if not self._connected:
                 return {}
-            return {gpu.uuid: _optional(partial(_computing, gpu)) or frozenset() for gpu in self.last}
+            return {
+                gpu.uuid: _optional(partial(_computing, gpu)) or frozenset()
+                for gpu in self.last
+                if gpu.kind == "cuda"
+            }
         finally:
             self._lock.release()
 
@@ -258,7 +272,11 @@ class Gpus:
         if not self._lock.acquire(timeout=_LOCK_SECONDS):
             raise TimeoutError(_NO_ANSWER)
         try:
-            return {gpu.uuid: read_power(gpu.index) for gpu in self.last} if self._connected else {}
+            return (
+                {gpu.uuid: read_power(gpu.index) for gpu in self.last if gpu.kind == "cuda"}
+                if self._connected
+                else {}
+            )
         finally:
             self._lock.release()
 
@@ -273,14 +291,35 @@ class Gpus:
             return {}
 
     def _process_memory(self) -> dict[str, dict[int, int]]:
+        others = self._other_makers.memory_by_process()
         if not self._lock.acquire(timeout=_LOCK_SECONDS):
-            return {}
+            return others
         try:
             if not self._connected:
-                return {}
-            return {gpu.uuid: _memory_by_process(gpu) for gpu in self.last}
+                return others
+            return others | {gpu.uuid: _memory_by_process(gpu) for gpu in self.last if gpu.kind == "cuda"}
         finally:
             self._lock.release()
+
+    def _read_others(self, first: int) -> list[Gpu]:
+        return [
+            Gpu(
+                uuid=card.uuid,
+                index=index,
+                name=card.name,
+                memory_total=card.memory_total,
+                memory_free=card.memory_free,
+                compute_capability=None,
+                driver=card.drm.driver if card.drm else "",
+                utilization=card.drm.utilization if card.drm else None,
+                temperature=card.drm.temperature if card.drm else None,
+                power=card.drm.power if card.drm else None,
+                power_limit=card.drm.power_limit if card.drm else None,
+                bus=card.bus,
+                kind="vulkan",
+            )
+            for index, card in enumerate(self._other_makers.read(), first)
+        ]
 
     def close(self) -> None:
         """Disconnect from NVML. A later `snapshot` connects again."""

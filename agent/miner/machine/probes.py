@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from agent.miner.engines.catalogue import InstallableEngine, shown_size
 from agent.miner.engines.environments import EngineEnvironment
 from agent.miner.engines.interpreters import Interpreter, has_engine, of_environment, probe
+from agent.miner.machine.gpus import Gpu
 from agent.miner.machine.probe_results import ProbeResults
 from runners.api import Probe, Runner, Tools
 from runners.sandbox import Level, level
@@ -58,7 +59,12 @@ class Probes:
         last: list[_Candidate] = []
         for engine, environment in self._environments:
             if service in engine.services:
-                is_preferred = engine.name in self._preferred or not has_engine(engine)
+                is_preferred = (
+                    engine.name in self._preferred
+                    or not has_engine(engine)
+                    # The agent's own build of such an engine uses no card.
+                    or environment.record.variant == "vulkan"
+                )
                 # What the agent has itself starts faster, so an installed engine comes first only where it adds something.
                 (first if is_preferred else last).append(self._in(engine, environment, runner))
         ordered = [*first, own_candidate, *last]
@@ -108,13 +114,13 @@ def suggestions(
     engines: Mapping[str, InstallableEngine],
     environments: Sequence[tuple[InstallableEngine, EngineEnvironment]],
     service: str,
-    *,
-    cuda: bool,
+    gpus: Sequence[Gpu],
 ) -> tuple[str, ...]:
     """Return a sentence for each engine that would serve this service and is not on this machine."""
     present = {engine.name for engine, _ in environments}
+    cuda, vulkan = (any(gpu.kind == kind for gpu in gpus) for kind in ("cuda", "vulkan"))
     return tuple(
-        f"The engine {engine.name} is not installed ({shown_size(engine.variant(cuda=cuda).size)}). {engine.description} "
+        f"The engine {engine.name} is not installed ({shown_size(engine.variant(cuda=cuda, vulkan=vulkan).size)}). {engine.description} "
         f"Install it: aitbc-agent engines install {engine.name}."
         for engine in engines.values()
         if service in engine.services and engine.name not in present and not has_engine(engine)

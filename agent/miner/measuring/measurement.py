@@ -21,6 +21,7 @@ from agent.miner.executor.devices import Devices
 from agent.miner.executor.local import Digest, LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine, ServiceOffer, tools
 from agent.miner.machine.gpus import Gpus
+from agent.miner.machine.vulkan_cards import vulkan_cards
 from agent.miner.models.store import ModelStore
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
@@ -90,7 +91,7 @@ class Measuring:
             data_directory.unlock()
 
     async def _probe(self) -> Capabilities:
-        gpus = Gpus()
+        gpus = Gpus(others=vulkan_cards(self._settings))
         try:
             machine = Machine(
                 self._settings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,10 +14,11 @@ from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_
 from agent.cli.terminal import logs
 from agent.cli.terminal.fetching import INTERRUPTED, shown
 from agent.core.errors import AgentError
-from agent.miner.engines.catalogue import InstallableEngine, find_engine, load_engines
+from agent.miner.engines.catalogue import InstallableEngine, Variant, find_engine, load_engines
 from agent.miner.engines.environments import EngineDirectory, EngineEnvironment, engines_directory
 from agent.miner.engines.installer import Installer
 from agent.miner.engines.interpreters import has_engine
+from agent.miner.machine.drm import read_cards
 from agent.miner.machine.gpus import Gpus
 from agent.miner.settings import EnginesSettings
 from agent.sections import section_of
@@ -52,8 +54,10 @@ class ListedEngine:
 def list_engines(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """List the engines, and show which of them are on this machine."""
     settings = _settings(data_dir, config)
-    cuda = _has_cuda(settings)
-    engines = [_listed(settings, engine, cuda=cuda) for engine in load_engines(settings.data_dir).values()]
+    choose = _chooser(settings)
+    engines = [
+        _listed(settings, engine, choose(engine)) for engine in load_engines(settings.data_dir).values()
+    ]
     if as_json:
         print_json([asdict(engine) for engine in engines])
         return
@@ -82,14 +86,12 @@ def install(
     settings = _settings(data_dir, config)
     engines = load_engines(settings.data_dir)
     chosen = [find_engine(engines, name) for name in names]
-    cuda = _has_cuda(settings)
+    choose = _chooser(settings)
     results = []
     for engine in chosen:
         try:
             with shown(engine.name) as on_progress:
-                installation = _installer(settings, engine.name).install(
-                    engine, engine.variant(cuda=cuda), on_progress
-                )
+                installation = _installer(settings, engine.name).install(engine, choose(engine), on_progress)
         except KeyboardInterrupt:
             typer.echo(f"\nStopped. Run `aitbc-agent engines install {engine.name}` to continue.", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -218,21 +220,23 @@ def _installer(settings: Settings, name: str) -> Installer:
     )
 
 
-def _has_cuda(settings: Settings) -> bool:
-    variant = section_of(settings, EnginesSettings).variant
-    if variant != "auto":
-        return variant == "cuda"
-    gpus = Gpus()
-    try:
-        return bool(asyncio.run(gpus.refresh()))
-    finally:
-        gpus.close()
+def _chooser(settings: Settings) -> Callable[[InstallableEngine], Variant]:
+    """Return what chooses an engine's variant: the owner's setting, or the cards of this machine."""
+    setting = section_of(settings, EnginesSettings).variant
+    cuda, vulkan = setting == "cuda", setting == "vulkan"
+    if setting == "auto":
+        gpus = Gpus()
+        try:
+            cuda = bool(asyncio.run(gpus.refresh()))
+        finally:
+            gpus.close()
+        vulkan = bool(read_cards())
+    return lambda engine: engine.variant(cuda=cuda, vulkan=vulkan)
 
 
-def _listed(settings: Settings, engine: InstallableEngine, *, cuda: bool) -> ListedEngine:
+def _listed(settings: Settings, engine: InstallableEngine, variant: Variant) -> ListedEngine:
     directory = EngineDirectory(engines_directory(settings), engine.name)
     current = directory.current
-    variant = engine.variant(cuda=cuda)
     record = None if current is None else current.record
     return ListedEngine(
         name=engine.name,

@@ -130,6 +130,23 @@ def test_a_service_whose_engine_finds_no_gpu_is_work_of_the_processor(tmp_path: 
     assert not without_card.hints["example_service"]
 
 
+def test_another_makers_card_serves_only_engines_that_can_use_it(tmp_path: Path):
+    """Other services run on the processor, and those that need an NVIDIA card are not offered."""
+    card = replace(CARD, uuid="PCI-0000:03:00.0", name="Radeon", compute_capability=None, kind="vulkan")
+    engines = {"features": {"engines": ["able"]}, "kinds": {"able": ("cpu", "cuda", "vulkan")}}
+    found = probe(
+        tmp_path,
+        card,
+        example_service=runner(**engines),
+        other=runner(),
+        needy=runner(requirements=Requirements(gpu="required")),
+    )
+    assert [device.kind for device in found.devices_of("example_service")] == ["vulkan"]
+    assert [device.kind for device in found.devices_of("other")] == ["cpu"]
+    assert "NVIDIA" in found.unavailable["needy"][0]
+    assert found.to_wire()["gpus"][0]["name"] == "Radeon"
+
+
 def test_models_on_disk_and_loaded_models_are_listed(tmp_path: Path):
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "model.bin").touch()

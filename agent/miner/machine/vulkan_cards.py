@@ -1,0 +1,152 @@
+"""The cards of AMD and Intel that llama.cpp can use with Vulkan, with the kernel's figures where it has some.
+
+Only what the engine lists counts as a card: no other engine uses them, and the owner learns what is missing for those that it does not list.
+Cards that share the machine's memory are left out.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from agent.miner.engines.catalogue import load_engines
+from agent.miner.engines.environments import engines_directory
+from agent.miner.engines.interpreters import inherited, installed_environments
+from agent.miner.machine.drm import DrmCard, memory_by_process, read_cards
+from agent.miner.settings import EnginesSettings
+from agent.sections import section_of
+from agent.settings import Settings
+from runners.api import TimedOut
+from runners.engine_server.llama import NAME, build, list_devices
+
+LIST_SECONDS: Final = 60.0
+"""Time limit for the engine's list of devices. It starts a Python and the cards' drivers."""
+
+FRESH_SECONDS: Final = 1.0
+"""How long a list is valid for cards whose free memory only the engine knows."""
+
+_SOFTWARE: Final = ("llvmpipe", "SwiftShader")
+"""The beginnings of the names of devices that are programs."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class VulkanCard:
+    """A card. Memory is in bytes; `drm` has the kernel's figures, None for a device that is no card."""
+
+    uuid: str
+    name: str
+    bus: str | None
+    memory_total: int
+    memory_free: int
+    drm: DrmCard | None
+
+
+class VulkanCards:
+    """`pythons` returns the interpreters that have llama.cpp, the one that is asked first. With `software`, devices that are programs count.
+
+    Blocking; errors are not raised. `reason` states why a card of this machine is not among those that were `read`.
+    """
+
+    def __init__(
+        self,
+        pythons: Callable[[], Sequence[str]] = tuple,
+        *,
+        software: bool = False,
+        cards: Callable[[], Sequence[DrmCard]] = read_cards,
+    ) -> None:
+        self._pythons = pythons
+        self._software = software
+        self._cards = cards
+        self._listed: list[dict[str, Any]] = []
+        self._listed_for: tuple[str, ...] | None = None
+        self._listed_at = float("-inf")
+        self._lock = threading.Lock()
+        self.reason: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long `read` may take."""
+        return LIST_SECONDS if self._software or self._cards() else 0.0
+
+    def read(self) -> list[VulkanCard]:
+        """Return the cards as they are now."""
+        cards = {card.bus: card for card in self._cards()}
+        self.reason = None
+        if not cards and not self._software:
+            return []
+        pythons = tuple(self._pythons())
+        lasts = all(card.memory_used is not None for card in cards.values()) and not self._software
+        # One list at a time: a second thread goes on with the last one.
+        if self._lock.acquire(blocking=self._listed_for is None):
+            try:
+                age = time.monotonic() - self._listed_at
+                if pythons != self._listed_for or not (lasts or age < FRESH_SECONDS):
+                    self._listed = _listed(pythons, self._listed)
+                    self._listed_for, self._listed_at = pythons, time.monotonic()
+            finally:
+                self._lock.release()
+        usable = [card for device in self._listed if (card := self._card(device, cards)) is not None]
+        missing = [
+            card for bus, card in cards.items() if not any(item["bus"] == bus for item in self._listed)
+        ]
+        if missing:
+            self.reason = (
+                f"llama.cpp does not find the card of {missing[0].maker} at {missing[0].bus}. Install its build for GPUs (aitbc-agent engines "
+                "install llama.cpp) and the Vulkan driver (Debian: apt-get install mesa-vulkan-drivers), and let the agent's user open "
+                "/dev/dri/renderD* (often the group `render`)."
+            )
+        return usable
+
+    def memory_by_process(self) -> dict[str, dict[int, int]]:
+        """Return the bytes of each card's memory that processes use, by its UUID and the process's id."""
+        return (
+            {_uuid(bus): processes for bus, processes in memory_by_process().items()} if self._cards() else {}
+        )
+
+    def _card(self, device: dict[str, Any], cards: dict[str, DrmCard]) -> VulkanCard | None:
+        name, bus = device["description"], device["bus"]
+        is_software = bus is None and name.startswith(_SOFTWARE)
+        drm = cards.get(bus)
+        # Those of NVIDIA are NVML's.
+        if not (self._software if is_software else drm is not None and device["type"] == "gpu"):
+            return None
+        total, free = device["total"], device["free"]
+        if drm is not None and drm.memory_total and drm.memory_used is not None:
+            total, free = drm.memory_total, max(0, drm.memory_total - drm.memory_used)
+        return VulkanCard(_uuid(bus or device["name"]), name, bus, total, free, drm)
+
+
+def _uuid(bus: str) -> str:
+    return f"PCI-{bus}"
+
+
+def _listed(pythons: Sequence[str], otherwise: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the devices of the first interpreter that has some; those of `otherwise` if it took too long."""
+    for python in pythons:
+        try:
+            devices = list_devices(python, inherited(), LIST_SECONDS)
+        except TimedOut as error:
+            _log.warning("vulkan_devices_not_listed", program=python, error=str(error))
+            return otherwise
+        if devices:
+            return [{**device, "bus": device["bus"].lower() if device["bus"] else None} for device in devices]
+    return []
+
+
+def vulkan_cards(settings: Settings) -> VulkanCards:
+    """Return the cards that the installed llama.cpp lists, or that of the agent's own interpreter."""
+
+    def pythons() -> list[str]:
+        environments = installed_environments(engines_directory(settings), load_engines(settings.data_dir))
+        installed = [str(environment.python) for engine, environment in environments if engine.name == NAME]
+        return [*installed, *([sys.executable] if build() is not None else [])]
+
+    return VulkanCards(pythons, software=section_of(settings, EnginesSettings).software_devices)
