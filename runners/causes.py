@@ -67,6 +67,11 @@ class FailureCause:
         return not self.signs or any(sign in text for sign in self.signs)
 
 
+_NO_MEMORY_MODULE = (
+    "CUDA does not start: its module nvidia-uvm is not loaded, or has failed since the machine was suspended. As root, load it: "
+    "nvidia-modprobe -c0 -u; after a suspend reload it: rmmod nvidia_uvm; modprobe nvidia_uvm."
+)
+
 # The rows of requests precede those with signs of a broken machine, because engines quote what clients wrote.
 CAUSES = (
     FailureCause(
@@ -132,14 +137,26 @@ CAUSES = (
     # Of a driver or a card that cannot run the engine. The sentences are for the machine's owner, and quote nothing.
     FailureCause(
         FailureCode.GPU_UNSUPPORTED,
-        "The NVIDIA driver is too old for the engine, or differs from its own libraries. Update the driver, and restart the machine.",
+        "The NVIDIA driver is too old for the engine, or its libcuda.so.1 is not found. Update the driver and restart the machine; "
+        "aitbc-agent doctor names the version that each engine needs.",
         signs=(
             "driver on your system is too old",
             "driver version is insufficient",
-            "unsupported display driver / cuda driver combination",
             "unsupported toolchain",
             "unsupported_ptx_version",
         ),
+    ),
+    FailureCause(
+        FailureCode.GPU_UNSUPPORTED,
+        "The NVIDIA driver's kernel module and its libraries have different versions, as after an update. Restart the machine, or reload the "
+        "module; in a container, also start that again.",
+        signs=("unsupported display driver / cuda driver combination",),
+    ),
+    FailureCause(
+        FailureCode.GPU_UNSUPPORTED,
+        "The system refuses CUDA what it needs: the sandbox or the container keeps it from a file of the driver, or the driver itself fails. "
+        "Check that nvidia-smi works there, and that /dev/nvidia* and /proc are not restricted; then restart the machine.",
+        signs=("os call failed or operation not supported",),
     ),
     FailureCause(
         FailureCode.GPU_UNSUPPORTED,
@@ -148,15 +165,29 @@ CAUSES = (
     ),
     FailureCause(
         FailureCode.GPU_UNSUPPORTED,
-        "CUDA does not start on this machine. After a suspend, reload its module: sudo rmmod nvidia_uvm; sudo modprobe nvidia_uvm. "
-        "Else check that nvidia-smi works, that /dev/nvidia-uvm exists, and that the agent's container or sandbox has the card.",
+        _NO_MEMORY_MODULE,
+        signs=("cuda unknown error",),
+    ),
+    FailureCause(
+        # Of a model that has answered before, the same words are those of a card that has failed since.
+        FailureCode.GPU_UNSUPPORTED,
+        _NO_MEMORY_MODULE,
+        _LOADING,
+        signs=(
+            "cuda failed with error unknown error",
+            "cuda failure 999",
+            "cuda error: unknown error",
+            "cuda error 999",
+        ),
+    ),
+    FailureCause(
+        FailureCode.GPU_UNSUPPORTED,
+        "CUDA sees no card. Check that nvidia-smi shows it, that the agent's container or sandbox has it (--gpus all), that this user may open "
+        "/dev/nvidia*, that /dev/nvidia-uvm exists, and the variable CUDA_VISIBLE_DEVICES.",
         signs=(
             "no cuda gpus are available",
             "no cuda-capable device is detected",
             "found no nvidia driver",
-            "unexpected error from cudagetdevicecount",
-            "cuda unknown error",
-            "cuda driver initialization failed",
             "failed to infer device type",
         ),
     ),
@@ -166,6 +197,12 @@ CAUSES = (
         "Vulkan driver: mesa-vulkan-drivers for AMD and Intel; NVIDIA's driver contains one, in a container with NVIDIA_DRIVER_CAPABILITIES=all.",
         _LOADING,
         signs=("llama.cpp finds no device for",),
+    ),
+    FailureCause(
+        FailureCode.GPU_UNSUPPORTED,
+        "CUDA does not start on this machine. Check that nvidia-smi works, that /dev/nvidia-uvm exists, and that the agent's container or sandbox "
+        "has the card; then restart the machine.",
+        signs=("unexpected error from cudagetdevicecount", "cuda driver initialization failed"),
     ),
     FailureCause(
         # Not OUT_OF_MEMORY, after which the model would get a larger budget.

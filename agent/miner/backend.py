@@ -130,8 +130,10 @@ class LocalBackend:
         return cls(options, gpus, store, machine, await machine.probe())
 
     async def changed(self) -> bool:
-        """Whether a machine without a GPU has one, other environments of engines are in use, or a slow probe has ended."""
-        if not self.capabilities.gpus and await self.gpus.refresh():
+        """Whether there is a new GPU or driver, other environments of engines are in use, or a slow probe has ended."""
+        # A GPU that disappears leaves nothing to probe, and often comes back.
+        gpus = {(gpu.uuid, gpu.driver) for gpu in await self.gpus.refresh()}
+        if gpus - {(gpu.uuid, gpu.driver) for gpu in self.capabilities.gpus}:
             _log.info("gpus_appeared", gpus=[gpu.uuid for gpu in self.gpus.last])
             self._options.probes.forget()
             return True

@@ -164,3 +164,23 @@ int cuGetErrorName(int error, const char **name) {
         : error == 803 ? "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH" : error == 999 ? "CUDA_ERROR_UNKNOWN" : "CUDA_ERROR_INVALID_VALUE";
     return SUCCESS;
 }
+
+int cuGetErrorString(int error, const char **words) {
+    *words = error == 2 ? "out of memory" : error == 100 ? "no CUDA-capable device is detected"
+        : error == 304 ? "OS call failed or operation not supported on this OS"
+        : error == 803 ? "system has unsupported display driver / cuda driver combination" : error == 999 ? "unknown error" : "invalid argument";
+    return SUCCESS;
+}
+
+/* By these CUDA's runtime, which torch and other engines contain, finds all other functions. */
+int cuGetExportTable(const void **table, const void *id) { (void)id; *table = NULL; return NOT_FOUND; }
+
+int cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags, int *status) {
+    char second[LINE];
+    void *library = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+    (void)version, (void)flags;
+    snprintf(second, sizeof second, "%s_v2", name);
+    if (!(*function = dlsym(library, name))) *function = dlsym(library, second);
+    if (status) *status = *function ? 0 : 1;
+    return *function ? SUCCESS : NOT_FOUND;
+}

@@ -25,6 +25,7 @@ WIDE: Final = 110
 BAR: Final = 14
 NEARLY_FULL: Final = 0.95
 """Share of a GPU's memory above which its bar is red."""
+_MAX_OBSTACLES: Final = 3
 _MAX_JOBS: Final = 8
 _MAX_DOWNLOADS: Final = 2
 _LEAST_SHARE: Final = 0.005
@@ -154,6 +155,9 @@ class _Painter:
             yield line
             if gpu["paused"] and not status["paused"]:
                 yield from self.wrapped(Text(f"        paused {gpu['paused']}", style="yellow"))
+        unusable = [reason for reasons in status.get("engine_obstacles", {}).values() for reason in reasons]
+        for reason in list(dict.fromkeys(unusable))[:_MAX_OBSTACLES]:
+            yield from self.wrapped(Text(f" {reason}", style="yellow"))
         if not status["gpus"]:
             yield Text(" none: jobs run on the CPU", style="dim")
             if self.wide and status["gpu_reason"]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from typing import Final
 
 from agent.catalogue import load_catalogue
 from agent.core.errors import ConfigurationError
 from agent.diagnostics import Diagnostic, ok
 from agent.miner.doctor._files import nearest
-from agent.miner.doctor._machine import Cards
+from agent.miner.doctor._machine import Cards, missing_driver, torch_build
 from agent.miner.doctor.diagnostics import found
 from agent.miner.engines import compiler
-from agent.miner.engines.catalogue import load_engines
-from agent.miner.engines.environments import EngineDirectory, engines_directory
+from agent.miner.engines.cards import environment_obstacle
+from agent.miner.engines.catalogue import InstallableEngine, load_engines
+from agent.miner.engines.environments import EngineDirectory, EngineEnvironment, engines_directory
 from agent.miner.machine.capabilities import Machine, tools
 from agent.miner.machine.gpus import Gpus
 from agent.miner.machine.vulkan_cards import vulkan_cards
@@ -32,6 +35,8 @@ from runners.sandbox import unavailable as sandbox_fault
 from runners.sandbox.bubblewrap import unavailable as bubblewrap_fault
 
 ANY_CARD: Final = Device("cuda", "any")
+
+_OF_CUDA: Final = re.compile(r"nvidia[_-](?:cuda[_-]runtime|cublas)[_-]cu(\d+)==")
 
 
 def programs(settings: Settings) -> list[Diagnostic]:
@@ -111,8 +116,8 @@ def models(settings: Settings) -> list[Diagnostic]:
     return [found("models_missing", directory=settings.models_dir)]
 
 
-def engines(settings: Settings) -> list[Diagnostic]:
-    """Check the engines in environments of their own: whether they are complete, and the versions of this agent."""
+def engines(settings: Settings, cards: Cards) -> list[Diagnostic]:
+    """Check the engines in environments of their own: whether they are complete, the versions of this agent, and fit for its cards."""
     try:
         catalogue = load_engines(settings.data_dir)
     except ConfigurationError as error:
@@ -121,6 +126,11 @@ def engines(settings: Settings) -> list[Diagnostic]:
     for engine in catalogue.values():
         directory = EngineDirectory(engines_directory(settings), engine.name)
         current = directory.current
+        if current is not None:
+            diagnostics += [
+                found("engine_unsuitable", engine=engine.name, reason=reason)
+                for reason in _unsuitable(engine, current, cards)
+            ]
         if current is None:
             if directory.has_leftovers and not directory.busy:
                 diagnostics.append(found("engine_partial", engine=engine.name))
@@ -129,7 +139,7 @@ def engines(settings: Settings) -> list[Diagnostic]:
         elif current.record.digest not in {variant.digest() for variant in engine.variants.values()}:
             diagnostics.append(found("engine_of_another_version", engine=engine.name))
         else:
-            works.append(f"{engine.name} ({current.record.variant})")
+            works.append(f"{engine.name} ({', '.join([current.record.variant, *_built_with(current)])})")
             variant = engine.variants.get(current.record.variant)
             lack = compiler.lack(current.python) if variant is not None and variant.compiles else None
             if lack is not None:
@@ -160,6 +170,42 @@ def shared_memory(settings: Settings, cards: Cards) -> list[Diagnostic]:
         return []
     lack = memory.lack(memory.ADVISED if on_cards else memory.NEEDED)
     return [] if lack is None else [found("shared_memory_small", lack=lack)]
+
+
+def _unsuitable(engine: InstallableEngine, environment: EngineEnvironment, cards: Cards) -> Iterator[str]:
+    """Yield what keeps an engine from using cards: by what this agent knows of it, else by the versions in its environment."""
+    reasons = {
+        obstacle.reason
+        for gpu in cards.nvidia
+        if (obstacle := environment_obstacle(engine, environment, gpu)) is not None
+    }
+    yield from sorted(reasons)
+    if reasons or not cards.nvidia or (cuda := _cuda(environment)) is None:
+        return
+    driver = cards.nvidia[0].driver
+    if (required := missing_driver(cuda, driver)) is not None:
+        yield (
+            f"Its environment is for CUDA {cuda}, and the NVIDIA driver {driver} is too old for that: update the driver to {required} or newer."
+        )
+
+
+def _cuda(environment: EngineEnvironment) -> int | None:
+    """Return the major version of CUDA that the packages of an environment are for; None if they use none."""
+    build = torch_build(environment.modules)
+    if build is not None:
+        return None if build.cuda is None else int(build.cuda.partition(".")[0])
+    for package in environment.record.packages:
+        if (match := _OF_CUDA.match(package)) is not None:
+            return int(match[1])
+    return None
+
+
+def _built_with(environment: EngineEnvironment) -> Iterator[str]:
+    build, cuda = torch_build(environment.modules), _cuda(environment)
+    if build is not None:
+        yield f"torch {build.version}"
+    if cuda is not None:
+        yield f"CUDA {cuda}"
 
 
 async def services(settings: Settings, probe_seconds: float) -> list[Diagnostic]:

@@ -14,6 +14,8 @@ from typing import Final
 from agent.core.values.quantities import gibibytes
 from agent.diagnostics import Diagnostic, ok
 from agent.miner.doctor.diagnostics import found
+from agent.miner.engines import cuda_start
+from agent.miner.engines.cards import older
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
 from agent.miner.sealing import directory as memory_directory
@@ -42,6 +44,11 @@ class Cards:
 
     gpus: tuple[Gpu, ...]
     reason: str | None
+
+    @property
+    def nvidia(self) -> tuple[Gpu, ...]:
+        """Those of NVIDIA, which CUDA and its driver are about."""
+        return tuple(gpu for gpu in self.gpus if gpu.kind == "cuda")
 
 
 def python() -> list[Diagnostic]:
@@ -129,8 +136,8 @@ def gpus(cards: Cards) -> list[Diagnostic]:
     # WSL has another device for all of CUDA.
     if cards.gpus and not (_UVM.exists() or _WSL.exists()):
         diagnostics.append(found("uvm_missing"))
-    if cards.gpus:
-        diagnostics += _driver(cards.gpus[0].driver)
+    if cards.nvidia:
+        diagnostics += _driver(cards.nvidia[0].driver)
     return diagnostics
 
 
@@ -148,17 +155,27 @@ def _installed(devices: Path) -> list[str]:
     return found_cards
 
 
+def cuda(cards: Cards) -> list[Diagnostic]:
+    """Check that CUDA starts, in a process of its own, if NVML lists a card: the two may disagree."""
+    if not cards.nvidia:
+        return []
+    failure = cuda_start.failure()
+    if failure is None:
+        return [ok("cuda", "CUDA starts.")]
+    return [found("cuda_fails", words=failure[0], remedy=failure[1])]
+
+
 def _driver(driver: str) -> list[Diagnostic]:
     build = torch_build()
     cuda = int(build.cuda.partition(".")[0]) if build is not None and build.cuda else _USUAL_CUDA
+    required = missing_driver(cuda, driver)
+    return [] if required is None else [found("driver_old", driver=driver, version=cuda, required=required)]
+
+
+def missing_driver(cuda: int, driver: str) -> str | None:
+    """Return the oldest driver for a major version of CUDA if this driver is older."""
     required = _OLDEST_DRIVER.get(cuda)
-    if required is None or _numbers(driver) >= _numbers(required):
-        return []
-    return [found("driver_old", driver=driver, version=cuda, required=required)]
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version))
+    return required if required is not None and older(driver, required) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +186,20 @@ class TorchBuild:
     cuda: str | None
 
 
-def torch_build() -> TorchBuild | None:
-    """Return the installed build, None without one. Read from a file of torch, since its import takes a second and much memory."""
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.origin is None:
+def torch_build(modules: Path | None = None) -> TorchBuild | None:
+    """Return the build in the agent's own environment, or in the directory `modules` of another one; None without one.
+
+    Read from a file of torch, since its import takes a second and much memory.
+    """
+    spec = importlib.util.find_spec("torch") if modules is None else None
+    if modules is not None:
+        file = modules / "torch" / "version.py"
+    elif spec is None or spec.origin is None:
         return None
+    else:
+        file = Path(spec.origin).with_name("version.py")
     try:
-        text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except OSError:
         return None
     values = dict(re.findall(r"^(__version__|cuda)[^=\n]*= *(?:'([^']*)'|None)", text, flags=re.MULTILINE))

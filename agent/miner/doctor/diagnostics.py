@@ -137,6 +137,13 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
         "NVIDIA's driver {driver} is too old for CUDA {version}, so the engines fall back to the CPU or fail.",
         "Install driver {required} or newer (Debian: apt-get install nvidia-driver), then restart the machine.",
     ),
+    "cuda_fails": DiagnosticKind(
+        "warning",
+        "NVIDIA's management library lists a card, but CUDA does not start: {words}.",
+        "{remedy}",
+        "Depends on the error. 100: let the container or this user use /dev/nvidia*. 304: the sandbox or the container keeps a file of the "
+        "driver from it. 803: restart the machine after an update of the driver. 999: load nvidia-uvm (as root: nvidia-modprobe -c0 -u), or reload it after a suspend.",
+    ),
     "torch_without_cuda": DiagnosticKind(
         "warning",
         "torch {version} is a build without CUDA, so language models, images and speech run on the CPU although there is a GPU.",
@@ -217,6 +224,11 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
         "warning",
         "{directory} is mounted noexec, so {use} cannot be loaded from it.",
         "Mount it without noexec (sudo mount -o remount,exec), or choose another directory with the setting {setting}.",
+    ),
+    "engine_unsuitable": DiagnosticKind(
+        "warning",
+        "The engine {engine} cannot use a card of this machine. {reason}",
+        "Do what the message says, then install the engine again: aitbc-agent engines install {engine}",
     ),
     "engine_of_another_version": DiagnosticKind(
         "warning",

@@ -34,7 +34,10 @@ class Variant:
     `python` are the versions of Python that the lock file is for, best first; `size` the bytes of the environment on disk;
     `index` a package index that has packages which PyPI lacks. `libraries` are directories below the environment's
     site-packages whose shared libraries the engine loads. `compiles` is whether it needs a C compiler when it runs. `packages` and `exclude` are the input of the lock file: what it pins,
-    and what it leaves out although a package requires it. `machines` are the processors that it is for ("x86_64"); any if empty.
+    and what it leaves out although a package requires it.
+
+    `driver` is NVIDIA's oldest driver for it. `capability` has the oldest and the newest compute capability that it has code for ("12.x": all of 12); newer
+    cards need `newer_driver`, which compiles its code for them, and cannot use it without one. `machines` are the processors that it exists for, empty for all.
     """
 
     name: VariantName
@@ -46,7 +49,15 @@ class Variant:
     index: str | None = None
     libraries: tuple[str, ...] = ()
     compiles: bool = False
+    driver: str | None = None
+    capability: tuple[str, str] | None = None
+    newer_driver: str | None = None
     machines: tuple[str, ...] = ()
+
+    @property
+    def uses_cards(self) -> bool:
+        """Whether its packages compute on NVIDIA cards."""
+        return self.name == "cuda" or self.capability is not None
 
     def digest(self) -> str:
         """Return what names an environment of this variant: two lock files never share one. Raises `ConfigurationError`."""
@@ -91,6 +102,9 @@ class InstallableEngine:
         return next(suited, declared[0])
 
 
+_Driver: TypeAlias = Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
+
+
 class _Variant(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -103,7 +117,13 @@ class _Variant(BaseModel, defer_build=True):
         Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*$")], ...
     ] = ()
     compiles: bool = False
-    machines: tuple[str, ...] = ()
+    driver: _Driver | None = None
+    capability: (
+        tuple[Annotated[str, Field(pattern=r"^\d+\.\d+$")], Annotated[str, Field(pattern=r"^\d+\.(\d+|x)$")]]
+        | None
+    ) = None
+    newer_driver: _Driver | None = None
+    machines: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], ...] = ()
 
 
 class _Engine(BaseModel, defer_build=True):

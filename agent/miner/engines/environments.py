@@ -44,7 +44,10 @@ def engines_directory(settings: Settings) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class EngineRecord:
-    """The description that a complete environment contains. `size` is in bytes, `python` a version ("3.11"), `installed_at` in epoch seconds."""
+    """The description that a complete environment contains. `size` is in bytes, `python` a version ("3.11"), `installed_at` in epoch seconds.
+
+    `forced`: whether the owner chose it although it does not suit this machine's cards.
+    """
 
     engine: str
     variant: VariantName
@@ -53,6 +56,7 @@ class EngineRecord:
     size: int
     packages: tuple[str, ...]
     installed_at: float
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,9 @@ class EngineDirectory:
     def complete_with(self, record: EngineRecord) -> None:
         """Mark an environment as complete."""
         path = self.path / record.digest / RECORD
-        replace_file(path, json.dumps(asdict(record), indent=2).encode())
+        # Earlier agents, to which an owner may return, refuse fields that they do not know.
+        fields = {name: value for name, value in asdict(record).items() if name != "forced" or value}
+        replace_file(path, json.dumps(fields, indent=2).encode())
 
     def use(self, digest: str) -> None:
         """Make a complete environment the current one, and the one that was current the previous one."""

@@ -8,15 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
 from agent.core.errors import AgentError
 from agent.miner.engines import compiler, uv
+from agent.miner.engines.cards import Card, card_for
 from agent.miner.engines.catalogue import InstallableEngine, Variant, shown_size
+from agent.miner.engines.cuda_start import remedy
 from agent.miner.engines.environments import (
     IN_USE,
     EngineDirectory,
@@ -29,6 +31,9 @@ from agent.miner.engines.interpreters import check_command, inherited, of_enviro
 from agent.miner.models.locks import size_of
 from runners import code_cache
 from runners.api import Runner, Tools
+
+CARD: Final = "AITBC_CARD"
+"""The variable that gives a check the UUID of the card on which it has to compute."""
 
 SPARE: Final = 64 * 2**20
 """Bytes that stay free on the disk in addition to an environment: package metadata, and one package being unpacked."""
@@ -52,7 +57,7 @@ class Installed:
 class Installer:
     """Installs engines below `engines_dir`. `runners` are the installed runners by service id; their checks use `cache_dir`.
 
-    Methods block until they are done. `while_waiting` is called if another program changes the same engine.
+    Engines for cards must prove that they work on one of `cards`, if there are any. Methods block until they are done. `while_waiting` is called if another program changes the same engine.
     """
 
     def __init__(
@@ -62,18 +67,27 @@ class Installer:
         *,
         cache_dir: Path,
         check_seconds: float,
+        cards: Sequence[Card] = (),
         while_waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self._engines_dir = engines_dir
         self._runners = runners
         self._cache_dir = cache_dir
         self._check_seconds = check_seconds
+        self._cards = cards
         self._while_waiting = while_waiting
 
-    def install(self, engine: InstallableEngine, variant: Variant, on_progress: OnProgress) -> Installed:
+    def install(
+        self,
+        engine: InstallableEngine,
+        variant: Variant,
+        on_progress: OnProgress,
+        *,
+        forced: bool = False,
+    ) -> Installed:
         """Install an engine, or upgrade it to its lock file. An interrupted installation is continued.
 
-        Until the new environment has been tried, the former one stays in use. Raises `AgentError`.
+        `forced`: whether the owner wants this variant although it does not suit the cards. Until the new environment has been tried, the former one stays in use. Raises `AgentError`.
         """
         directory = EngineDirectory(self._engines_dir, engine.name)
         digest = variant.digest()
@@ -83,6 +97,9 @@ class Installer:
             environment = directory.complete(digest)
             if environment is None:
                 environment = self._make(engine, variant, directory, lock, on_progress)
+            if environment.record.forced != forced:
+                environment = replace(environment, record=replace(environment.record, forced=forced))
+                directory.complete_with(environment.record)
             # The link is replaced last, so a running agent never sees an environment that was not tried.
             directory.use(digest)
             if directory.sweep():
@@ -203,6 +220,8 @@ class Installer:
         self, engine: InstallableEngine, environment: EngineEnvironment, lock: IO[bytes] | None
     ) -> None:
         variant = engine.variants.get(environment.record.variant)
+        card = card_for(engine.name, variant, self._cards)
+        chosen = {} if card is None else {CARD: card.uuid, "CUDA_VISIBLE_DEVICES": card.uuid}
         try:
             check = subprocess.run(  # noqa: S603 - the program is the engine's own check
                 check_command(environment),
@@ -211,6 +230,7 @@ class Installer:
                     **code_cache.variables(self._cache_dir),
                     **inherited(),
                     **variables(environment, variant),
+                    **chosen,
                 },
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -225,12 +245,13 @@ class Installer:
                 "Try again when the machine is less busy, or raise engines.check_seconds."
             ) from None
         if check.returncode != 0:
-            reason = _last_line(check.stdout.decode(errors="replace"))
+            output = check.stdout.decode(errors="replace")
+            reason, advice = _last_line(output), _advice(output, variant)
             if check.returncode == -signal.SIGILL:
                 reason = "this processor lacks instructions that its packages are compiled for"
             saved = _saved(environment.path.with_name(_CHECK_LOG), check.stdout)
             raise AgentError(
-                f"{engine.name} does not work on this machine: {reason} (exit status {check.returncode}{saved})."
+                f"{engine.name} does not work on this machine: {reason} (exit status {check.returncode}{saved}).{advice}"
             )
         for service in engine.services:
             if service in self._runners:
@@ -326,6 +347,16 @@ def _packages(environment: Path) -> tuple[str, ...]:
 def _last_line(output: str) -> str:
     lines = output.strip().splitlines()
     return lines[-1].strip()[:_MESSAGE].rstrip(".") if lines else "its check printed nothing"
+
+
+def _advice(output: str, variant: Variant | None) -> str:
+    """Return what to do if a card or its driver made a check fail, after a space."""
+    if (advice := remedy(output)) is None:
+        return ""
+    least = (
+        "" if variant is None or variant.driver is None else f" It needs driver {variant.driver} or newer."
+    )
+    return f" {advice}{least}"
 
 
 def _saved(log: Path, output: bytes) -> str:

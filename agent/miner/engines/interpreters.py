@@ -29,6 +29,9 @@ HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners.host")
 PROBE_SECONDS: Final = 600.0
 """Time limit for a probe in an environment, which starts a Python, and then programs with time limits of their own."""
 
+_UNNAMED: Final = ""
+"""The engine of a runner that names none."""
+
 _ISOLATED: Final = Path(runners.host.__file__).with_name("isolated.py")
 _TAIL: Final = 500
 
@@ -39,7 +42,7 @@ class Interpreter:
 
     `command` starts a child, `variables` are added to its environment. `engine` names the engine whose environment it is, None
     for the agent's own. `engines` are those that the runner's probe found there, and `kinds` those of devices on which they compute, unless
-    they are the usual ones.
+    they are the usual ones. `unusable` has the UUIDs of the cards that it cannot use, each with the reason.
     """
 
     command: tuple[str, ...]
@@ -47,6 +50,7 @@ class Interpreter:
     variables: tuple[tuple[str, str], ...] = ()
     engines: tuple[str, ...] = ()
     kinds: tuple[tuple[str, tuple[DeviceKind, ...]], ...] = ()
+    unusable: tuple[tuple[str, str], ...] = ()
 
     def having(self, probe: Probe) -> Interpreter:
         """Return a copy with the engines that a probe found."""
@@ -54,9 +58,17 @@ class Interpreter:
         engines = tuple(names) if isinstance(names, list | tuple) else ()
         return replace(self, engines=engines, kinds=tuple(probe.kinds.items()))
 
+    def only_on_processor(self) -> Interpreter:
+        """Return a copy whose engines, named or not, compute on the processor."""
+        return replace(self, kinds=tuple((name, ("cpu",)) for name in (*self.engines, _UNNAMED)))
+
     def kinds_of(self, engine: str | None) -> tuple[DeviceKind, ...]:
         """Return the kinds of devices on which one of its engines computes."""
-        return next((kinds for name, kinds in self.kinds if name == engine), USUAL_KINDS)
+        return next((kinds for name, kinds in self.kinds if name == (engine or _UNNAMED)), USUAL_KINDS)
+
+    def obstacle(self, device: Device) -> str | None:
+        """Return why it cannot use a device; None if it can."""
+        return next((reason for uuid, reason in self.unusable if uuid in device.gpus), None)
 
 
 OWN: Final = Interpreter(HOST_COMMAND)
@@ -91,7 +103,9 @@ class Interpreters:
         return self.serving(service, model.engines if runner is None else runner.engines(model))
 
     def suits(self, service: str, model: Model | None, interpreter: Interpreter, device: Device) -> bool:
-        """Return whether the engine that an interpreter has for a model can use a device."""
+        """Return whether an interpreter, and the engine that it has for a model, can use a device."""
+        if interpreter.obstacle(device) is not None:
+            return False
         if device.by_index or service not in self._runners:
             return True
         return self._engine(service, model, interpreter) not in self._runners[service].engines_by_index

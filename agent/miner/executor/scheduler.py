@@ -137,12 +137,13 @@ class ModelScheduler:
 
     def _suitable(self, service: str, model: Model | None, interpreter: Interpreter) -> list[Device]:
         """Return the devices that the engine for a job can use. Raises `Retry` without one."""
+        devices = self._devices.of(service, self._kinds(service, model, interpreter))
         suitable = [
-            device
-            for device in self._devices.of(service, self._kinds(service, model, interpreter))
-            if self._interpreters.suits(service, model, interpreter, device)
+            device for device in devices if self._interpreters.suits(service, model, interpreter, device)
         ]
         if not suitable:
+            for reason in filter(None, map(interpreter.obstacle, devices)):
+                raise Retry(reason, code=FailureCode.GPU_UNSUPPORTED)
             raise Retry("The model's engine can use none of the GPUs here.", code=FailureCode.GPU_UNAVAILABLE)
         return suitable
 

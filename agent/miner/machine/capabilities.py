@@ -103,7 +103,7 @@ class Capabilities:
     `sandbox` isolates programs, None if none can be started. `unavailable` has the reasons why services are not offered,
     `hints` how offered ones would be faster, and `gpu_reason` why GPUs cannot be used. Up to `slots` children run at the
     same time on the `devices`, except for services that never use a GPU, which run on the `processor`. `environments` are those
-    of engines that were in use when the machine was probed.
+    of engines that were in use when the machine was probed. `obstacles` state by service which engines cannot use which cards, and what to do.
     """
 
     services: Mapping[str, ServiceOffer]
@@ -119,6 +119,7 @@ class Capabilities:
     slots: int
     sandbox: str | None = None
     environments: frozenset[Path] = frozenset()
+    obstacles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def devices_of(self, service: str) -> tuple[Device, ...]:
         """Return the devices that an offered service can use."""
@@ -257,6 +258,7 @@ class Machine:
             environments,
             preferred=chosen.preferred,
             seconds=self._probe_seconds,
+            gpus=gpus,
         )
         # At once, since each probe starts a process and waits for it most of the time.
         results = await asyncio.gather(
@@ -271,6 +273,9 @@ class Machine:
         for (service, runner), probed in zip(self._runners.items(), results, strict=True):
             probe = probed.probe
             lacks = self._lacks(runner.definition.requirements, gpus, memory, free)
+            kinds = _kinds(runner, probed)
+            if runner.definition.requirements.gpu == "required" and kinds == {"cpu"}:
+                lacks = (*lacks, *probed.obstacles)
             mistaken = _mistaken(runner, probed, gpus)
             if (
                 mistaken
@@ -284,10 +289,15 @@ class Machine:
             missing = suggestions(engines, environments, service, gpus)
             # A runner that works is still not offered on a machine that is too small for it: its jobs would fail one after the other.
             if probe.available and not lacks:
-                kinds = _kinds(runner, probed)
                 usable = _usable(devices, kinds, _processor(slots))
                 services[service] = self._offer(runner, probed, scores, usable, sandbox, kinds)
-                hints[service] = (*probe.reasons, *mistaken, *_on_processor(probed, gpus), *missing)
+                hints[service] = (
+                    *probe.reasons,
+                    *mistaken,
+                    *probed.obstacles,
+                    *_on_processor(probed, gpus),
+                    *missing,
+                )
             else:
                 reasons = (*lacks, *(() if probe.available else (*probe.reasons, *missing)))
                 unavailable[service] = reasons or (
@@ -310,6 +320,13 @@ class Machine:
             slots=slots,
             sandbox=sandbox,
             environments=in_use,
+            obstacles=MappingProxyType(
+                {
+                    service: probed.obstacles
+                    for service, probed in zip(self._runners, results, strict=True)
+                    if probed.obstacles
+                }
+            ),
         )
 
     def _lacks(self, needs: Requirements, gpus: Sequence[Gpu], memory: int, free: int) -> tuple[str, ...]:
@@ -403,7 +420,8 @@ def _on_processor(probed: Probed, gpus: Sequence[Gpu]) -> tuple[str, ...]:
             engine
             for interpreter in probed.interpreters
             for engine in interpreter.engines
-            if (set(interpreter.kinds_of(engine)) != {"cpu"}) is able
+            # An interpreter that cannot use the cards has reasons of its own.
+            if (set(interpreter.kinds_of(engine)) != {"cpu"}) is able and (able or not interpreter.unusable)
         }
         for able in (True, False)
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
+from agent.miner.engines.cards import choose, environment_obstacle
 from agent.miner.engines.catalogue import InstallableEngine, shown_size
 from agent.miner.engines.environments import EngineEnvironment
 from agent.miner.engines.interpreters import Interpreter, has_engine, of_environment, probe
@@ -16,19 +17,36 @@ from agent.miner.machine.probe_results import ProbeResults
 from runners.api import Probe, Runner, Tools
 from runners.sandbox import Level, level
 
-_Candidate: TypeAlias = tuple[Interpreter, Callable[[], Probe]]
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """An interpreter that may serve a service, and its blocking probe.
+
+    `unusable` has the UUIDs of the cards that it cannot use, with the reasons; `processor`: whether it can work without a card.
+    """
+
+    interpreter: Interpreter
+    call: Callable[[], Probe]
+    unusable: tuple[tuple[str, str], ...] = ()
+    processor: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What was found out about a service: the probes of all its interpreters as one, and those that can serve it, best first."""
+    """What was found out about a service: the probes of all its interpreters as one, and those that can serve it, best first.
+
+    `obstacles` state which cards its engines cannot use, and what to do.
+    """
 
     probe: Probe
     interpreters: tuple[Interpreter, ...]
+    obstacles: tuple[str, ...] = ()
 
 
 class Probes:
     """Probes runners, and waits `seconds` for each. `own` is the agent's interpreter, and `environments` are those of installed engines.
+
+    On a machine with `gpus` of NVIDIA, an engine that can use none of them works on the processor, if its packages can, or serves nothing.
 
     An installed engine comes before the agent's own environment, unless that has the engine too: then only if its name is in
     `preferred`. `used` has the results that were returned, by their key in `results`.
@@ -43,6 +61,7 @@ class Probes:
         *,
         preferred: Sequence[str],
         seconds: float,
+        gpus: Sequence[Gpu] = (),
     ) -> None:
         self.used: dict[Hashable, Probe] = {}
         self._results = results
@@ -51,10 +70,12 @@ class Probes:
         self._environments = environments
         self._preferred = preferred
         self._seconds = seconds
+        # Engines for cards of other makers find out by themselves which they can use.
+        self._gpus = [gpu for gpu in gpus if gpu.kind == "cuda"]
 
     async def of(self, service: str, runner: type[Runner[Any]]) -> Probed:
         """Probe a service's runner in all environments that may serve it. Errors of runners are not raised."""
-        own_candidate: _Candidate = (self._own, partial(runner.probe, self._tools))
+        own_candidate = _Candidate(self._own, partial(runner.probe, self._tools))
         first: list[_Candidate] = []
         last: list[_Candidate] = []
         for engine, environment in self._environments:
@@ -69,26 +90,55 @@ class Probes:
                 (first if is_preferred else last).append(self._in(engine, environment, runner))
         ordered = [*first, own_candidate, *last]
         probes = await asyncio.gather(
-            *(self._call(service, runner, interpreter, call) for interpreter, call in ordered)
+            *(self._call(service, runner, candidate.interpreter, candidate.call) for candidate in ordered)
         )
-        in_environments = [
-            (interpreter.having(result), result)
-            for (interpreter, _), result in zip(ordered, probes, strict=True)
-            if result.available
+        working = [
+            (candidate, result) for candidate, result in zip(ordered, probes, strict=True) if result.available
         ]
-        if not in_environments:
+        # First those that use a card: without a model to decide, the first one serves a job.
+        working.sort(key=lambda pair: self._without_card(pair[0]))
+        chosen = [pair for pair in working if pair[0].processor or not self._without_card(pair[0])]
+        obstacles = tuple(
+            dict.fromkeys(reason for candidate, _ in working for _, reason in candidate.unusable)
+        )
+        if not chosen:
             # Each sentence once, since all environments may lack the same thing.
             reasons = dict.fromkeys(reason for result in probes for reason in result.reasons)
-            return Probed(Probe(available=False, reasons=tuple(reasons)), ())
-        interpreters = tuple(interpreter for interpreter, _ in in_environments)
-        return Probed(_merged([result for _, result in in_environments]), interpreters)
+            return Probed(Probe(available=False, reasons=(*obstacles, *reasons)), (), obstacles)
+        interpreters = [
+            replace(candidate.interpreter, unusable=candidate.unusable).having(result)
+            for candidate, result in chosen
+        ]
+        return Probed(
+            _merged([result for _, result in chosen]),
+            tuple(
+                interpreter.only_on_processor() if self._without_card(candidate) else interpreter
+                for interpreter, (candidate, _) in zip(interpreters, chosen, strict=True)
+            ),
+            obstacles,
+        )
+
+    def _without_card(self, candidate: _Candidate) -> bool:
+        """Whether an interpreter can use none of the machine's cards."""
+        return bool(self._gpus) and len(candidate.unusable) == len(self._gpus)
 
     def _in(
         self, engine: InstallableEngine, environment: EngineEnvironment, runner: type[Runner[Any]]
     ) -> _Candidate:
         variant = engine.variants.get(environment.record.variant)
         interpreter = of_environment(environment, variant, runner)
-        return interpreter, partial(probe, interpreter, self._tools)
+        unusable = tuple(
+            (gpu.uuid, obstacle.reason)
+            for gpu in self._gpus
+            if runner.definition.requirements.gpu != "unused"
+            and (obstacle := environment_obstacle(engine, environment, gpu)) is not None
+        )
+        return _Candidate(
+            interpreter,
+            partial(probe, interpreter, self._tools),
+            unusable,
+            processor=environment.record.variant != "cuda",
+        )
 
     async def _call(
         self, service: str, runner: type[Runner[Any]], interpreter: Interpreter, call: Callable[[], Probe]
@@ -116,14 +166,19 @@ def suggestions(
     service: str,
     gpus: Sequence[Gpu],
 ) -> tuple[str, ...]:
-    """Return a sentence for each engine that would serve this service and is not on this machine."""
+    """Return a sentence for each engine that would serve this service and is not on this machine, or why it must not be installed."""
     present = {engine.name for engine, _ in environments}
-    cuda, vulkan = (any(gpu.kind == kind for gpu in gpus) for kind in ("cuda", "vulkan"))
-    return tuple(
-        f"The engine {engine.name} is not installed ({shown_size(engine.variant(cuda=cuda, vulkan=vulkan).size)}). {engine.description} "
-        f"Install it: aitbc-agent engines install {engine.name}."
+    nvidia = [gpu for gpu in gpus if gpu.kind == "cuda"]
+    missing = [
+        (engine, choose(engine, nvidia, vulkan=len(nvidia) < len(gpus)))
         for engine in engines.values()
         if service in engine.services and engine.name not in present and not has_engine(engine)
+    ]
+    return tuple(
+        f"The engine {engine.name} is not installed ({shown_size(choice.variant.size)}). {engine.description} "
+        + (f"{choice.obstacle} " if choice.obstacle else "")
+        + ("" if choice.refused else f"Install it: aitbc-agent engines install {engine.name}.")
+        for engine, choice in missing
     )
 
 

@@ -122,6 +122,9 @@ class StatusReport:
             "sandbox": self.offers.sandbox,
             "services": sorted(self.offers.services),
             "unavailable": {service: list(reasons) for service, reasons in self.offers.unavailable.items()},
+            "engine_obstacles": {
+                service: list(reasons) for service, reasons in self.offers.obstacles.items()
+            },
             "paused_services": self._paused_services(),
             "unavailable_models": {
                 service: dict(reasons) for service, reasons in self.unavailable_models().items()

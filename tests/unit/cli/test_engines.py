@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+import nvml_shim.shim
 from agent.miner.engines import uv
 from agent.miner.engines.environments import EngineDirectory
 from miner_support.wheels import Index, build, locked
+from nvml_shim.shim import TWO_CARDS, NvmlShim
 from support.agents import COMMAND
 
 Done = Any
@@ -104,6 +106,26 @@ class Workshop:
         """Return the directories of the environments, complete or not."""
         directory = self.engines_dir / "tiny"
         return sorted(path.name for path in directory.iterdir() if path.is_dir() and not path.is_symlink())
+
+    def declare_for_cards(self) -> None:
+        """Write a catalogue in which the engine has packages for cards and for the processor. Its check writes down the card that it has to use."""
+        card = self.home / "card"
+        packages = 'python = ["3.11", "3.12", "3.13"]\npackages = ["tiny-engine"]\nsize = "1Mi"\n'
+        (self.home / "data/engines.toml").write_text(
+            '[[engines]]\nname = "tiny"\nservices = []\ndescription = "Does little."\nlicence = "MIT"\nmodules = ["tiny_engine"]\n'
+            f"check = \"import os; open('{card}', 'w').write(os.environ.get('AITBC_CARD', 'none'))\"\n"
+            f"[engines.variants.cpu]\n{packages}"
+            f'[engines.variants.cuda]\n{packages}driver = "580.65"\ncapability = ["7.5", "12.x"]\n'
+        )
+        lock = (self.home / "data/engines/tiny-any.txt").read_text()
+        for name in ("cpu", "cuda"):
+            (self.home / f"data/engines/tiny-{name}.txt").write_text(f"# {name}\n{lock}")
+
+    def outcome(self, *words: str) -> tuple[int, str, str]:
+        """Run the command as a process of its own, which loads the NVIDIA library of the test. Return its exit status and its output."""
+        process = self.begin(*words)
+        output, errors = process.communicate(timeout=300)
+        return process.returncode, output, errors
 
 
 def until(condition: Callable[[], Any], seconds: float = 300) -> None:
@@ -394,3 +416,60 @@ def test_an_invalid_catalogue_names_the_file_and_the_entry(workshop: Workshop) -
     done = workshop.run("list")
     assert done.code == 1
     assert f"{path} is invalid at engines.0.licence: is required" in done.err
+
+
+@pytest.fixture
+def card(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NvmlShim:
+    """A machine with a card, as the NVIDIA library reports it to programs that are started."""
+    shim = NvmlShim(
+        nvml_shim.shim.build(tmp_path / "nvml"), tmp_path / "cards", TWO_CARDS[:1], driver="580.65.06"
+    )
+    for name in ("LD_LIBRARY_PATH", "NVML_SHIM_FILE"):
+        monkeypatch.setenv(name, shim.environment[name])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    workshop.declare_for_cards()
+    return shim
+
+
+def test_an_engine_for_cards_is_checked_on_the_card_that_nvml_shows(
+    workshop: Workshop, card: NvmlShim
+) -> None:
+    code, output, errors = workshop.outcome("install", "tiny")
+    assert (code, "tiny (cuda) was installed in" in output) == (0, True), errors
+    assert (workshop.home / "card").read_text() == card.cards[0].uuid
+    assert workshop.outcome("install", "tiny", "--variant", "cpu")[0] == 0
+    assert (workshop.home / "card").read_text() == "none"
+
+
+def test_a_driver_that_is_too_old_is_named_before_anything_is_fetched(
+    workshop: Workshop, card: NvmlShim
+) -> None:
+    """The owner may install the engine nevertheless, and the environment records that they did."""
+    card.driver = "570.86.15"
+    card.write()
+    code, _, errors = workshop.outcome("install", "tiny")
+    assert code == 1
+    assert (
+        "tiny was not installed. The NVIDIA driver 570.86.15 is too old for tiny: update the driver to 580.65 or newer."
+        in " ".join(errors.split())
+    )
+    assert not workshop.index.asked
+    assert workshop.outcome("install", "tiny", "--variant", "cuda")[0] == 0
+    current = EngineDirectory(workshop.engines_dir, "tiny").current
+    assert current is not None
+    assert (current.record.variant, current.record.forced) == ("cuda", True)
+    listed = json.loads(workshop.outcome("list", "--json")[1])
+    assert next(engine["state"] for engine in listed if engine["name"] == "tiny") == "installed"
+
+
+def test_on_a_card_that_is_too_old_the_processors_packages_are_installed(
+    workshop: Workshop, card: NvmlShim
+) -> None:
+    card.change(0, capability="6.1")
+    code, output, errors = workshop.outcome("install", "tiny")
+    assert (code, "tiny (cpu) was installed in" in output) == (0, True), errors
+    assert (
+        "(NVIDIA GeForce RTX 4090, compute capability 6.1) is too old for tiny, which needs 7.5."
+        in " ".join(errors.split())
+    )
+    assert (workshop.home / "card").read_text() == "none"

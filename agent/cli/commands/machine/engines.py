@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -14,12 +14,13 @@ from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_
 from agent.cli.terminal import logs
 from agent.cli.terminal.fetching import INTERRUPTED, shown
 from agent.core.errors import AgentError
-from agent.miner.engines.catalogue import InstallableEngine, Variant, find_engine, load_engines
+from agent.miner.engines.cards import Choice, Wanted, choose
+from agent.miner.engines.catalogue import InstallableEngine, find_engine, load_engines
 from agent.miner.engines.environments import EngineDirectory, EngineEnvironment, engines_directory
 from agent.miner.engines.installer import Installer
 from agent.miner.engines.interpreters import has_engine
 from agent.miner.machine.drm import read_cards
-from agent.miner.machine.gpus import Gpus
+from agent.miner.machine.gpus import Gpu, Gpus
 from agent.miner.settings import EnginesSettings
 from agent.sections import section_of
 from agent.settings import Settings
@@ -54,10 +55,8 @@ class ListedEngine:
 def list_engines(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """List the engines, and show which of them are on this machine."""
     settings = _settings(data_dir, config)
-    choose = _chooser(settings)
-    engines = [
-        _listed(settings, engine, choose(engine)) for engine in load_engines(settings.data_dir).values()
-    ]
+    cards = _cards()
+    engines = [_listed(settings, engine, cards) for engine in load_engines(settings.data_dir).values()]
     if as_json:
         print_json([asdict(engine) for engine in engines])
         return
@@ -78,6 +77,12 @@ def list_engines(data_dir: DataDir = None, config: ConfigFile = None, as_json: A
 @app.command("install")
 def install(
     names: Annotated[list[str], typer.Argument(help="Names of engines, from `engines list`.")],
+    variant: Annotated[
+        Literal["cpu", "cuda", "vulkan"] | None,
+        typer.Option(
+            help="Install the packages for the processor or for cards, even if others suit this machine better."
+        ),
+    ] = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -86,12 +91,17 @@ def install(
     settings = _settings(data_dir, config)
     engines = load_engines(settings.data_dir)
     chosen = [find_engine(engines, name) for name in names]
-    choose = _chooser(settings)
+    cards = _cards()
+    choices = [_chosen(settings, engine, cards, variant) for engine in chosen]
     results = []
-    for engine in chosen:
+    for engine, choice in zip(chosen, choices, strict=True):
+        if choice.obstacle is not None:
+            typer.echo(choice.obstacle, err=True)
         try:
             with shown(engine.name) as on_progress:
-                installation = _installer(settings, engine.name).install(engine, choose(engine), on_progress)
+                installation = _installer(settings, engine.name, cards).install(
+                    engine, choice.variant, on_progress, forced=choice.forced
+                )
         except KeyboardInterrupt:
             typer.echo(f"\nStopped. Run `aitbc-agent engines install {engine.name}` to continue.", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -123,12 +133,13 @@ def check(
     settings = _settings(data_dir, config)
     engines = load_engines(settings.data_dir)
     chosen = [find_engine(engines, name) for name in names] if names else list(engines.values())
+    cards = _cards()
     results = []
     for engine in chosen:
         environment = EngineDirectory(engines_directory(settings), engine.name).current
         if environment is None and not names:
             continue
-        fault = _fault(settings, engine, environment)
+        fault = _fault(settings, engine, environment, cards)
         results.append({"name": engine.name, "works": fault is None, "fault": fault})
         if not as_json:
             typer.echo(f"{engine.name}: {fault or 'works'}")
@@ -176,14 +187,28 @@ def remove(name: Name, data_dir: DataDir = None, config: ConfigFile = None, as_j
         )
 
 
+def _chosen(
+    settings: Settings, engine: InstallableEngine, cards: Sequence[Gpu], variant: Wanted | None
+) -> Choice:
+    """Return the variant to install. Raises `AgentError` if the engine would not work."""
+    wanted = variant or section_of(settings, EnginesSettings).variant
+    choice = choose(engine, cards, wanted, vulkan=bool(read_cards()))
+    if choice.refused:
+        raise AgentError(f"{engine.name} was not installed. {choice.obstacle}")
+    return choice
+
+
 def _fault(
-    settings: Settings, engine: InstallableEngine, environment: EngineEnvironment | None
+    settings: Settings,
+    engine: InstallableEngine,
+    environment: EngineEnvironment | None,
+    cards: Sequence[Gpu],
 ) -> str | None:
     """Return why an engine does not work, None if it does."""
     if environment is None:
         return f"It is not installed: aitbc-agent engines install {engine.name}"
     try:
-        _installer(settings, engine.name).check(engine, environment)
+        _installer(settings, engine.name, cards).check(engine, environment)
     except AgentError as error:
         return str(error)
     return None
@@ -200,7 +225,7 @@ def _settings(data_dir: Path | None, config: Path | None) -> Settings:
     return settings
 
 
-def _installer(settings: Settings, name: str) -> Installer:
+def _installer(settings: Settings, name: str, cards: Sequence[Gpu] = ()) -> Installer:
     waiting = False
 
     def while_waiting() -> None:
@@ -216,28 +241,27 @@ def _installer(settings: Settings, name: str) -> Installer:
         installed(),
         cache_dir=settings.cache_dir,
         check_seconds=section_of(settings, EnginesSettings).check_seconds,
+        cards=cards,
         while_waiting=while_waiting,
     )
 
 
-def _chooser(settings: Settings) -> Callable[[InstallableEngine], Variant]:
-    """Return what chooses an engine's variant: the owner's setting, or the cards of this machine."""
-    setting = section_of(settings, EnginesSettings).variant
-    cuda, vulkan = setting == "cuda", setting == "vulkan"
-    if setting == "auto":
-        gpus = Gpus()
-        try:
-            cuda = bool(asyncio.run(gpus.refresh()))
-        finally:
-            gpus.close()
-        vulkan = bool(read_cards())
-    return lambda engine: engine.variant(cuda=cuda, vulkan=vulkan)
+def _cards() -> tuple[Gpu, ...]:
+    gpus = Gpus()
+    try:
+        return asyncio.run(gpus.refresh())
+    finally:
+        gpus.close()
 
 
-def _listed(settings: Settings, engine: InstallableEngine, variant: Variant) -> ListedEngine:
+def _listed(settings: Settings, engine: InstallableEngine, cards: Sequence[Gpu]) -> ListedEngine:
     directory = EngineDirectory(engines_directory(settings), engine.name)
     current = directory.current
     record = None if current is None else current.record
+    wanted = section_of(settings, EnginesSettings).variant
+    # What the owner has installed against advice is up to date if it is what would be installed again.
+    forced = record is not None and record.forced and record.variant == "cuda"
+    variant = choose(engine, cards, "cuda" if forced else wanted, vulkan=bool(read_cards())).variant
     return ListedEngine(
         name=engine.name,
         state=_state(directory, engine, variant.digest()),

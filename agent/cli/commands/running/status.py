@@ -71,6 +71,18 @@ def _warn(console: SafeConsole, subject: str, reason: str) -> None:
     console.print(Text.assemble("  ", (subject, "yellow"), f" {reason}"))
 
 
+def _print_services(console: SafeConsole, miner: dict[str, Any]) -> None:
+    """Print why services are not offered, not on all cards, or pause."""
+    for service, reasons in miner["unavailable"].items():
+        _warn(console, f"{service} is unavailable:", " ".join(reasons))
+    # An older agent may still run, which does not report them.
+    for service, reasons in miner.get("engine_obstacles", {}).items():
+        if service in miner["services"]:
+            _warn(console, f"{service}:", " ".join(reasons))
+    for service, reason in miner["paused_services"].items():
+        _warn(console, f"{service} pauses:", reason)
+
+
 def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
     _print_connection(console, miner)
     if (earned := miner["earned_today"]) is not None:
@@ -87,10 +99,7 @@ def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
     _print_nodes(console, miner["placement"].get("nodes", ()))
     console.print(f"  sandbox: {miner['sandbox'] or 'none works; see `aitbc-agent doctor`'}")
     console.print(f"  services: {', '.join(miner['services']) or 'none'}")
-    for service, reasons in miner["unavailable"].items():
-        _warn(console, f"{service} is unavailable:", " ".join(reasons))
-    for service, reason in miner["paused_services"].items():
-        _warn(console, f"{service} pauses:", reason)
+    _print_services(console, miner)
     _print_models(console, miner)
     for lease in miner["leases"]:
         device = f" on {lease['device']}" if lease["device"] else ""

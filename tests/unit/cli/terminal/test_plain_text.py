@@ -21,7 +21,7 @@ MINER = {
     "earned_today": None, "slots": {"total": 1, "free": 1}, "outbox": 0, "gpus": [], "gpu_reason": "a [red] driver :bug:",
     "placement": {"nodes": [{"node": "[n]", "reason": "[node]"}], "waiting": [{"service": "s", "reason": "[wait]"}], "recent": []},
     "sandbox": None, "services": [], "unavailable": {"llm_inference": ["Install 'aitbc-agent[llm]'."]},
-    "paused_services": {"s": "[hung]"}, "unavailable_models": {"s": {"[m]": "[damaged]"}}, "children": [], "leases": [],
+    "engine_obstacles": {"llm_inference": ["[old]"]}, "paused_services": {"s": "[hung]"}, "unavailable_models": {"s": {"[m]": "[damaged]"}}, "children": [], "leases": [],
     "downloads": [], "idle": [{"reason": "[idle]", "share": 1.0}],
 }  # fmt: skip
 

@@ -26,6 +26,8 @@ from agent.miner.machine import capabilities, hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
 from agent.miner.settings import EnginesSettings
 from agent.settings import Settings
+from cuda_shim.shim import build
+from cuda_shim.states import OLD_FOR_13, STATES, State
 from miner_support.examined import examined
 from runners.api import Probe, Tools
 from runners.ffmpeg import FFmpegRunner
@@ -457,3 +459,72 @@ def test_a_cache_from_which_nothing_can_be_loaded_is_reported(data_dir: Path, tm
     )
     assert "cache_dir" in (reported.remedy or "")
     assert "directory_noexec" not in examined(data_dir, cache_dir=cache)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("cuda")
+    build(directory)
+    return directory
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+def test_a_card_on_which_cuda_does_not_start_is_reported_with_what_to_do(
+    state: State, library: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in state.environment(library).items():
+        monkeypatch.setenv(name, value)
+    (only,) = _machine.cuda(Cards((CARD,), None))
+    assert (only.id, only.severity) == ("cuda_fails", "warning")
+    assert f"CUDA error {state.init}: " in only.message
+    assert state.remedy in (only.remedy or "")
+
+
+def test_cuda_that_starts_or_is_not_there_is_distinguished(library: Path, monkeypatch: pytest.MonkeyPatch):
+    assert _machine.cuda(Cards((), DRIVER_MISSING)) == []
+    (missing,) = _machine.cuda(Cards((CARD,), None))
+    assert "libcuda.so.1" in missing.message
+    assert "apt-get install libcuda1" in (missing.remedy or "")
+    for name, value in OLD_FOR_13.environment(library).items():
+        monkeypatch.setenv(name, value)
+    (starts,) = _machine.cuda(Cards((CARD,), None))
+    assert (starts.id, starts.severity) == ("cuda", "ok")
+
+
+def test_the_versions_of_an_engines_environment_are_compared_with_the_driver(data_dir: Path):
+    """Those that this agent declares, and of an owner's or an older environment those that are in it."""
+    settings = Settings(data_dir=data_dir, engines=EnginesSettings(directory=data_dir / "engines"))
+    cards = Cards((CARD,), None)
+
+    def installed(name: str, *packages: str, torch: str = "") -> list[str]:
+        digest = load_engines()[name].variants["cuda"].digest()
+        directory = EngineDirectory(data_dir / "engines", name)
+        environment = directory.environment(digest)
+        (environment / "lib/python3.11/site-packages/torch").mkdir(parents=True)
+        (environment / "bin").mkdir()
+        (environment / "bin/python").symlink_to(sys.executable)
+        if torch:
+            version = environment / "lib/python3.11/site-packages/torch/version.py"
+            version.write_text(f"__version__ = '2.14.0'\ncuda: Optional[str] = '{torch}'\n")
+        directory.complete_with(EngineRecord(name, "cuda", digest, "3.11", 1, packages, 0))
+        directory.use(digest)
+        found = _engines.engines(settings, cards)
+        assert all(item.severity == "warning" for item in found if item.id == "engine_unsuitable")
+        return [
+            item.message for item in found if item.id == "engine_unsuitable" and f" {name} " in item.message
+        ]
+
+    (declared,) = installed("vllm", torch="13.0")
+    assert (
+        "The NVIDIA driver 570.86.15 is too old for vllm: update the driver to 580.65 or newer." in declared
+    )
+    assert installed("faster-whisper", "nvidia_cublas_cu12==12.9.1") == []
+    # The declaration allows this driver, and what is in the environment does not.
+    (newer,) = installed("onnx-asr", "nvidia_cublas_cu13==13.0.1")
+    assert "Its environment is for CUDA 13, and the NVIDIA driver 570.86.15 is too old" in newer
+    works = next(item.message for item in _engines.engines(settings, cards) if item.id == "engines")
+    assert "vllm (cuda, torch 2.14.0, CUDA 13)" in works
+    assert "faster-whisper (cuda, CUDA 12)" in works
+    assert [
+        item for item in _engines.engines(settings, Cards((), None)) if item.id == "engine_unsuitable"
+    ] == []

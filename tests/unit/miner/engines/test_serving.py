@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ from psutil import Process
 
 from agent.catalogue import load_catalogue
 from agent.miner.daemon import Daemon
-from agent.miner.engines.catalogue import InstallableEngine, Variant
+from agent.miner.engines.catalogue import InstallableEngine, VariantName, load_engines
 from agent.miner.engines.environments import EngineDirectory, engines_directory
 from agent.miner.engines.installer import Installer
 from agent.miner.engines.interpreters import OWN, Interpreter, Interpreters
 from agent.miner.executor.contract import Execution
 from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine
-from agent.miner.machine.gpus import Gpus
+from agent.miner.machine.gpus import Gpu, Gpus
 from agent.miner.models.store import ModelStore
 from agent.miner.settings import MinerSettings
 from agent.settings import Settings
@@ -70,27 +71,41 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Runner[Any]]]:
     forget_probes()
 
 
-def declare(directory: Path, index: Path, version: str = "1.0") -> InstallableEngine:
-    """Write the lock file of a version, and the owner's catalogue that declares the engine."""
+CARD = Gpu("GPU-1", 0, "RTX 4090", 24 * 2**30, 23 * 2**30, "8.9", "580.65.06", None, None, None)
+OLD_CARD = replace(CARD, uuid="GPU-2", index=1, name="GTX 1080", compute_capability="6.1")
+OLD_DRIVER = replace(CARD, driver="570.86.15")
+
+
+class FixedGpus(Gpus):
+    """Cards that a test changes."""
+
+    def __init__(self, *cards: Gpu) -> None:
+        super().__init__()
+        self.cards = cards
+
+    def snapshot(self) -> tuple[Gpu, ...]:
+        self.last, self.reason = self.cards, None
+        return self.cards
+
+
+def declare(
+    directory: Path, index: Path, version: str = "1.0", variant: VariantName = "any"
+) -> InstallableEngine:
+    """Write the lock file of a version, and the owner's catalogue that declares the engine, for cards of 7.5 and newer and driver 580.65 if `variant` is "cuda"."""
     chosen = [path for path in sorted(index.iterdir()) if not path.name.startswith("tiny_engine")]
-    lock = directory / "data/engines/tiny-any.txt"
+    lock = directory / f"data/engines/tiny-{variant}.txt"
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.write_text("".join(map(wheels.locked, [index / f"tiny_engine-{version}-py3-none-any.whl", *chosen])))
     (directory / "data/engines.toml").write_text(
         '[[engines]]\nname = "tiny"\nservices = ["engine"]\ndescription = "It does little."\nlicence = "MIT"\n'
         'modules = ["tiny_engine"]\ncheck = "import tiny_engine"\n'
-        '[engines.variants.any]\npython = ["3.11", "3.12", "3.13"]\npackages = ["tiny-engine"]\nsize = "8Mi"\n'
+        + "".join(
+            f'[engines.variants.{name}]\npython = ["3.11", "3.12", "3.13"]\npackages = ["tiny-engine"]\nsize = "8Mi"\n'
+            + ('driver = "580.65"\ncapability = ["7.5", "12.x"]\n' if name == "cuda" else "")
+            for name in dict.fromkeys((variant, *(() if variant == "any" else ("cuda",))))
+        )
     )
-    variant = Variant("any", lock, ("3.11", "3.12", "3.13"), ("tiny-engine",), 8 * 2**20)
-    return InstallableEngine(
-        "tiny",
-        ("engine",),
-        "It does little.",
-        "MIT",
-        ("tiny_engine",),
-        "import tiny_engine",
-        {"any": variant},
-    )
+    return load_engines(directory / "data")["tiny"]
 
 
 def installer(settings: Settings, runner: type[Runner[Any]]) -> Installer:
@@ -101,13 +116,14 @@ def installer(settings: Settings, runner: type[Runner[Any]]) -> Installer:
 
 def install(settings: Settings, runner: type[Runner[Any]], engine: InstallableEngine) -> Path:
     """Install the engine. Return its environment."""
-    done = installer(settings, runner).install(engine, engine.variants["any"], lambda _done, _total: None)
+    variant = next(iter(engine.variants.values()))
+    done = installer(settings, runner).install(engine, variant, lambda _done, _total: None)
     return done.environment.path
 
 
-async def probe(settings: Settings, runner: type[Runner[Any]]) -> Capabilities:
+async def probe(settings: Settings, runner: type[Runner[Any]], *cards: Gpu) -> Capabilities:
     store = ModelStore(settings.models_dir, load_catalogue())
-    return await Machine(settings, Gpus(), store, {"engine": runner}).probe()
+    return await Machine(settings, FixedGpus(*cards), store, {"engine": runner}).probe()
 
 
 @asynccontextmanager
@@ -228,6 +244,93 @@ async def test_an_engine_that_the_agent_already_has_is_not_suggested(
     capabilities = await probe(preferring, runner)
     assert [found.engine for found in capabilities.services["engine"].interpreters] == ["tiny", None]
     assert capabilities.services["engine"].version == f"1.0+of {environment}"
+
+
+async def test_an_engine_is_not_offered_on_a_card_or_driver_that_is_too_old_for_it(
+    tmp_path: Path, index: Path, runner: type[Runner[Any]]
+) -> None:
+    """The owner reads why and what to do; with a newer driver or another card it is offered again."""
+    settings = settings_for(tmp_path)
+    install(settings, runner, declare(tmp_path, index, variant="cuda"))
+    for card, remedy in (
+        (OLD_DRIVER, "update the driver to 580.65 or newer"),
+        (OLD_CARD, "too old for tiny"),
+    ):
+        capabilities = await probe(settings, runner, card)
+        assert capabilities.services == {}
+        assert remedy in capabilities.to_wire()["unavailable"]["engine"][0]
+    for cards in ((CARD,), (OLD_CARD, CARD)):
+        capabilities = await probe(settings, runner, *cards)
+        assert list(capabilities.services) == ["engine"]
+        assert [device.kind for device in capabilities.devices_of("engine")] == ["cuda"] * len(cards)
+    (reason,) = capabilities.obstacles["engine"]
+    assert "GPU 1 (GTX 1080, compute capability 6.1) is too old for tiny" in reason
+    assert reason in capabilities.hints["engine"]
+    (interpreter,) = capabilities.services["engine"].interpreters
+    interpreters = Interpreters(OWN, {"engine": (interpreter,)})
+    suits = [interpreters.suits("engine", None, interpreter, device) for device in capabilities.devices]
+    assert suits == [False, True]
+
+
+async def test_what_the_owner_has_forced_is_offered_on_any_card(
+    tmp_path: Path, index: Path, runner: type[Runner[Any]]
+) -> None:
+    settings = settings_for(tmp_path)
+    engine = declare(tmp_path, index, variant="cuda")
+    installer(settings, runner).install(
+        engine, engine.variants["cuda"], lambda _done, _total: None, forced=True
+    )
+    capabilities = await probe(settings, runner, OLD_DRIVER)
+    assert (list(capabilities.services), dict(capabilities.obstacles)) == (["engine"], {})
+
+
+async def test_packages_for_the_processor_compute_on_it_also_beside_a_card(
+    tmp_path: Path,
+    index: Path,
+    runner: type[Runner[Any]],
+    coordinator: FakeCoordinator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The daemon's child gets no card, and the owner reads how to use it."""
+    settings = settings_for(tmp_path)
+    install(settings, runner, declare(tmp_path, index, variant="cpu"))
+    monkeypatch.setattr("agent.miner.backend.Gpus", lambda: FixedGpus(CARD))
+    daemon = Daemon(settings, coordinator.url, runners={"engine": runner})
+    async with running(daemon):
+        job_id = await coordinator.submit("report", service="engine")
+        await coordinator.until(lambda: job_id in coordinator.results)
+        (reason,) = daemon.status()["engine_obstacles"]["engine"]
+    assert coordinator.statements[job_id].device_kind == "cpu"
+    assert "For the card: aitbc-agent engines install tiny" in reason
+
+
+async def test_a_new_driver_or_card_is_probed_and_a_lost_one_is_not(
+    tmp_path: Path,
+    index: Path,
+    runner: type[Runner[Any]],
+    coordinator: FakeCoordinator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A service that was withdrawn is offered again by the next daemon."""
+    settings = settings_for(tmp_path, gpu_poll_seconds=0.05)
+    install(settings, runner, declare(tmp_path, index, variant="cuda"))
+    gpus = FixedGpus(OLD_DRIVER)
+    monkeypatch.setattr("agent.miner.backend.Gpus", lambda: gpus)
+    first, second = (Daemon(settings, coordinator.url, runners={"engine": runner}) for _ in range(2))
+    async with running(first) as working:
+        reason, *_ = first.status()["unavailable"]["engine"]
+        assert "update the driver to 580.65 or newer" in reason
+        gpus.cards = (CARD,)
+        await asyncio.wait_for(working, 60)
+        assert first.machine_changed
+    async with running(second) as working:
+        assert list(coordinator.registrations[-1]["capabilities"]["services"]) == ["engine"]
+        gpus.cards = ()
+        await until(lambda: second.status()["gpus"] == [])
+        assert not working.done()
+        gpus.cards = (CARD, OLD_CARD)
+        await asyncio.wait_for(working, 60)
+        assert second.machine_changed
 
 
 async def test_an_engine_that_no_longer_fits_the_agent_is_reported(

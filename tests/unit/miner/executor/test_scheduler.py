@@ -630,12 +630,30 @@ async def test_a_driver_that_fails_opens_no_models_circuit(rig: Rig) -> None:
     (model.path / "fault").write_text("No CUDA GPUs are available")
     async with executor(rig) as subject:
         for _ in range(MAX_LOAD_FAILURES):
-            with pytest.raises(Retry, match="CUDA does not start") as caught:
+            with pytest.raises(Retry, match="CUDA sees no card") as caught:
                 await do(subject, rig, model)
             assert caught.value.code == "GPU_UNSUPPORTED"
         assert await subject.unavailable_models({}) == {}
         (model.path / "fault").unlink()
         await do(subject, rig, model)
+
+
+@pytest.mark.parametrize("unusable", [{0}, {0, 1}])
+async def test_a_run_starts_only_on_a_card_that_its_engine_can_use(rig: Rig, unusable: set[int]) -> None:
+    """Without one, the job goes to another machine at once, and costs this one and the model nothing."""
+    reasons = tuple((f"GPU-{number}", "update the driver to 580.65 or newer") for number in unusable)
+    rig.cards, rig.others = 2, [0, 0]
+    rig.interpreters = Interpreters(Interpreter(HOST, unusable=reasons))
+    async with executor(rig) as subject:
+        for _ in range(MAX_LOAD_FAILURES):
+            run = do(subject, rig, rig.model("small", 6))
+            if unusable == {0}:
+                assert (await run).device.uuid == "GPU-1"
+                continue
+            with pytest.raises(Retry, match=r"update the driver to 580\.65 or newer") as caught:
+                await run
+            assert caught.value.code == "GPU_UNSUPPORTED"
+        assert await subject.unavailable_models({"scripted": ["small"]}) == {}
 
 
 async def test_two_hangs_open_the_models_circuit(rig: Rig) -> None:
