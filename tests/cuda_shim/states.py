@@ -1,4 +1,4 @@
-"""The states in which CUDA does not start: how the stand-in for libcuda shows them, what each engine then says, and what owners are told to do."""
+"""The states in which CUDA does not start: how the stand-in for libcuda shows them, what each engine then says, and the remedy that owners read."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def programs(settings: Settings) -> list[Diagnostic]:
 def nvenc(settings: Settings, cards: Cards) -> list[Diagnostic]:
     """Check that NVENC, which every build lists, encodes a frame. Skipped without a GPU or FFmpeg."""
     chosen = tools(settings)
-    if not cards.gpus or shutil.which(chosen.ffmpeg) is None or sandbox_fault(chosen) is not None:
+    if not cards.nvidia or shutil.which(chosen.ffmpeg) is None or sandbox_fault(chosen) is not None:
         return []
     try:
         encoders = [name for name in HARDWARE.values() if name in listed(chosen)]

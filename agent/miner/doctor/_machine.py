@@ -134,7 +134,7 @@ def gpus(cards: Cards) -> list[Diagnostic]:
         found("gpu_exclusive", card=f"GPU {gpu.number} ({gpu.name})") for gpu in cards.gpus if gpu.exclusive
     ]
     # WSL has another device for all of CUDA.
-    if cards.gpus and not (_UVM.exists() or _WSL.exists()):
+    if cards.nvidia and not (_UVM.exists() or _WSL.exists()):
         diagnostics.append(found("uvm_missing"))
     if cards.nvidia:
         diagnostics += _driver(cards.nvidia[0].driver)
@@ -209,7 +209,7 @@ def torch_build(modules: Path | None = None) -> TorchBuild | None:
 def torch(cards: Cards) -> list[Diagnostic]:
     """Check that torch can use the installed GPUs."""
     build = torch_build()
-    if build is None or not cards.gpus:
+    if build is None or not cards.nvidia:
         return []
     if build.cuda is None:
         return [

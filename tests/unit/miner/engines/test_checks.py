@@ -13,7 +13,7 @@ import pytest
 
 from agent.core.errors import AgentError
 from agent.miner.engines.catalogue import load_engines
-from agent.miner.engines.environments import RECORD, EngineEnvironment, EngineRecord, read_environment
+from agent.miner.engines.environments import IN_USE, RECORD, EngineEnvironment, EngineRecord, read_environment
 from agent.miner.engines.installer import Installer
 from agent.miner.machine.gpus import Gpu
 from cuda_shim.shim import build
@@ -42,6 +42,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / f"lib/python{version}/site-packages/own.pth").write_text(f"{own}\n")
     record = EngineRecord("engine", "cuda", "digest", version, 1, (), 0)
     (path / RECORD).write_text(json.dumps(asdict(record)))
+    (path / IN_USE).touch()
     return path
 
 
@@ -84,7 +85,7 @@ def test_a_check_fails_with_the_librarys_words_and_says_what_to_do(
 def test_without_a_card_in_nvml_a_check_computes_on_the_processor(
     environment: EngineEnvironment, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in an image that is built on a machine without a card, whatever its environment says."""
+    """As in an image that is built on a machine without a card. The variable of the environment is not passed on."""
     for variable, value in STATES[0].environment(library).items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("AITBC_CARD", "GPU-1")

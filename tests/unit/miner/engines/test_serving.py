@@ -294,7 +294,7 @@ async def test_packages_for_the_processor_compute_on_it_also_beside_a_card(
     """The daemon's child gets no card, and the owner reads how to use it."""
     settings = settings_for(tmp_path)
     install(settings, runner, declare(tmp_path, index, variant="cpu"))
-    monkeypatch.setattr("agent.miner.backend.Gpus", lambda: FixedGpus(CARD))
+    monkeypatch.setattr("agent.miner.backend.Gpus", lambda **_others: FixedGpus(CARD))
     daemon = Daemon(settings, coordinator.url, runners={"engine": runner})
     async with running(daemon):
         job_id = await coordinator.submit("report", service="engine")
@@ -315,7 +315,7 @@ async def test_a_new_driver_or_card_is_probed_and_a_lost_one_is_not(
     settings = settings_for(tmp_path, gpu_poll_seconds=0.05)
     install(settings, runner, declare(tmp_path, index, variant="cuda"))
     gpus = FixedGpus(OLD_DRIVER)
-    monkeypatch.setattr("agent.miner.backend.Gpus", lambda: gpus)
+    monkeypatch.setattr("agent.miner.backend.Gpus", lambda **_others: gpus)
     first, second = (Daemon(settings, coordinator.url, runners={"engine": runner}) for _ in range(2))
     async with running(first) as working:
         reason, *_ = first.status()["unavailable"]["engine"]
