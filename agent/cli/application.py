@@ -70,6 +70,11 @@ class AgentCommands(LazyGroup):
             "selftest",
             "Test cards, memory, bus, video and a job of each service. Exit code 1: a fault was found. The agent must not be running.",
         ),
+        "efficiency": ListedCommand(
+            f"{_MACHINE}.efficiency",
+            "efficiency",
+            "Find the power limit of each card with the most work for a kilowatt-hour. Stop the agent first, and start the helper.",
+        ),
         "calibrate": ListedCommand(
             f"{_MACHINE}.calibrate",
             "calibrate",

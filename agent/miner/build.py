@@ -22,6 +22,7 @@ from agent.miner.control import ControlServer
 from agent.miner.control_calls import ControlCalls
 from agent.miner.data_dir import DataDirectory
 from agent.miner.energy.account import EnergyAccount
+from agent.miner.energy.power_limits import PowerLimits
 from agent.miner.executor.availability import UnavailableModels
 from agent.miner.executor.contract import Executor
 from agent.miner.identity import load_identity
@@ -77,6 +78,7 @@ class MinerParts:
     heartbeat: HeartbeatSender
     meter: Meter
     energy: EnergyAccount
+    power_limits: PowerLimits
     notices: Notices
 
 
@@ -169,6 +171,7 @@ class _Builder:
         settings = LiveSettings(self._options.settings, self._options.reading, self._capabilities)
         energy = await self._build_energy(settings)
         workload = self._build_workload(executor, provider, pauses, energy, jobs_directory)
+        power_limits = PowerLimits(self._settings, self._gpus)
         report = StatusReport(
             link=self._link,
             outbox=self._outbox,
@@ -181,6 +184,7 @@ class _Builder:
             activity_log=SlotActivity(workload.moment),
             earnings=Earnings(self._link, self._session, energy.earned),
             energy=energy,
+            power_limits=power_limits,
             offers=self._capabilities,
             settings=settings,
             encryption_keys=lambda: self._sealed_jobs.published(self._session.origin),
@@ -207,6 +211,7 @@ class _Builder:
             heartbeat=heartbeat,
             meter=self._meter,
             energy=energy,
+            power_limits=power_limits,
             notices=Notices(
                 self._options.directory,
                 self._settings,

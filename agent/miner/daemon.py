@@ -177,6 +177,7 @@ class Daemon:
             "activity": parts.report.activity_log.run(),
             "earnings": parts.report.earnings.run(),
             "energy": parts.energy.run(),
+            "power_limits": parts.power_limits.run(),
             "notices": parts.notices.run(),
         }
         return [asyncio.create_task(loop, name=f"miner-{name}") for name, loop in loops.items()]

@@ -77,10 +77,19 @@ class GpuPauseSettings(Section):
     """How long the cause must have ceased."""
 
 
+Watts = Annotated[float, Field(gt=0, le=10_000)]
+
+
 class GpuSettings(Section):
     """Settings of a single GPU."""
 
     pause: GpuPauseSettings = GpuPauseSettings()
+    power_limit: Watts | None = Field(default=None, examples=[280])
+    """Power in watts that this GPU may take. None: that of `miner.energy`; the same holds for the next setting."""
+    power_limits: dict[ScheduleWindow, Watts] = Field(
+        default={}, examples=[{ScheduleWindow("22:00-06:00"): 200}]
+    )
+    """Other limits at times of the week."""
 
 
 def _check_gpu_name(name: str) -> str:
@@ -139,6 +148,16 @@ class EnergySettings(Section):
     minimum_profit: Money | None = Field(default=None, examples=[Money("0.05")])
     """Credits that must be left of an hour's work of a device after its electricity. A model that has earned less here, at the prices of now, accepts
     no jobs until they have changed. None: accept jobs at a loss too. A model's consumption is known after three jobs."""
+    power_limit: Watts | None = Field(default=None, examples=[280])
+    """Power in watts that each GPU may take, unless `miner.gpus` has one for it. It is set by a helper that runs as root (`aitbc-agent service install
+    --power-limits`) and restored when the agent ends. `aitbc-agent efficiency` finds the limit with the most work for a kilowatt-hour.
+    None: the GPU's own limit."""
+    power_limits: dict[ScheduleWindow, Watts] = Field(
+        default={}, examples=[{ScheduleWindow("22:00-06:00"): 200}]
+    )
+    """Other limits at times of the week, in local time. The first window that contains the time applies."""
+    power_helper: Path = Path("/run/aitbc-power/socket")
+    """The helper's socket."""
     report: bool | None = None
     """Whether the coordinator gets these figures, for the machine's page on the dashboard. None: only if this agent runs its coordinator itself, since
     the operator of another one could use them in setting prices."""

@@ -321,7 +321,7 @@ class ModelDownload(_Message):
     total: Annotated[int, Field(ge=0)] | None = None
 
 
-class EnergyPeriod(_Message):
+class ReportedPeriod(_Message):
     """What a miner has earned, and consumed for it, in a UTC day or month. Money is in credits; null if its electricity has no known price."""
 
     period: ShortText
@@ -333,7 +333,7 @@ class EnergyPeriod(_Message):
     net: SignedAmount | None = None
 
 
-class UnprofitableModel(_Message):
+class ReportedLoss(_Message):
     """A model, or a service without models (null), that is not worth its electricity now, and why."""
 
     service: ShortText
@@ -341,15 +341,15 @@ class UnprofitableModel(_Message):
     reason: LongText
 
 
-class MinerEnergy(_Message):
+class ReportedEnergy(_Message):
     """The price of a kilowatt-hour in the owner's currency, and what is left of the earnings. `problem`: why the price may be an old one."""
 
     price: Measured | None = None
     currency: ShortText | None = None
     problem: LongText | None = None
-    today: EnergyPeriod
-    month: EnergyPeriod
-    unprofitable: Annotated[list[UnprofitableModel], Field(max_length=1000)] = []
+    today: ReportedPeriod
+    month: ReportedPeriod
+    unprofitable: Annotated[list[ReportedLoss], Field(max_length=1000)] = []
 
 
 class Activity(_Message):
@@ -357,7 +357,7 @@ class Activity(_Message):
 
     idle: Annotated[list[TimeShare], Field(max_length=32)] = []
     downloads: Annotated[list[ModelDownload], Field(max_length=64)] = []
-    energy: MinerEnergy | None = None
+    energy: ReportedEnergy | None = None
 
 
 class RefusedCommand(_Message):

@@ -1,4 +1,4 @@
-"""A whole agent tells its owner what happens to the machine: by a real server, with NVML as a stand-in."""
+"""A whole agent notifies its owner of what happens to the machine: by a real server, with NVML as a stand-in."""
 
 from __future__ import annotations
 
@@ -81,6 +81,6 @@ def test_an_owner_is_notified_once_of_each_event(tmp_path: Path) -> None:
         assert rig.agent.cli("notices").stdout == "The notice was sent.\n"
         assert owner.received[-1]["event"] == "test"
         with AITBCClient(rig.agent.file["admin_key"], rig.agent.url) as operator:
-            operator.admin.exclude_miner(miner["miner_id"], reason="a trial")
+            operator.admin.exclude_miner(miner["miner_id"], reason="for an experiment")
         owner.until(lambda events: "miner_withdrawn" in events)
-        assert "a trial" in owner.received[-1]["text"]
+        assert "for an experiment" in owner.received[-1]["text"]

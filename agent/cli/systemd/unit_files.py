@@ -18,9 +18,13 @@ from typing import Final
 from agent.cli.systemd.systemctl import Systemd
 from agent.configuration import units_directory
 from agent.core.errors import ConfigurationError
+from agent.power_helper import helper
 
 DATA_DIR: Final = "AITBC_DATA_DIR"
 _DROP_IN: Final = "10-installation.conf"
+_HELPER_UNIT: Final = "aitbc-power.service"
+HELPER: Final = Path("/usr/local/libexec/aitbc-power-helper")
+"""Where the helper for power limits is copied to, since root must run no program that another user could change."""
 _HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 """The directories that ProtectHome= hides."""
 
@@ -38,6 +42,7 @@ class ServiceFiles:
 
     manager: Systemd
     role: ServiceRole
+    helper: Path = HELPER
 
     @property
     def unit(self) -> str:
@@ -65,10 +70,17 @@ class ServiceFiles:
         unit = self.manager.units / self.unit
         return unit, unit.with_name(f"{unit.name}.d") / _DROP_IN, self.settings
 
-    def write(self, changes: Mapping[str, str]) -> dict[Path, bool]:
+    @property
+    def helper_paths(self) -> tuple[Path, Path, Path]:
+        """The helper for power limits, its unit and its drop-in."""
+        unit = self.manager.units / _HELPER_UNIT
+        return self.helper, unit, unit.with_name(f"{unit.name}.d") / _DROP_IN
+
+    def write(self, changes: Mapping[str, str], *, power_limits: bool = False) -> dict[Path, bool]:
         """Write all files with these settings added. Returns for each file whether it has changed.
 
-        Raises `ConfigurationError` for a data directory that the service could not use.
+        With `power_limits` also those of the helper, which are updated if they exist. Raises `ConfigurationError` for a data directory that the
+        service could not use.
         """
         unit, drop_in, settings = self.paths
         lines = _merged(_lines(settings), changes)
@@ -82,14 +94,27 @@ class ServiceFiles:
         if lines:
             settings.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             written[settings] = _write(settings, "".join(f"{line}\n" for line in lines), 0o600)
+        if self.account is not None and (power_limits or self.helper_paths[1].exists()):
+            written |= self._write_helper(_value(lines, DATA_DIR))
         return written
+
+    def _write_helper(self, data_dir: str | None) -> dict[Path, bool]:
+        program_path, unit, drop_in = self.helper_paths
+        user = self.account if data_dir is None else Path(data_dir).owner()
+        lines = ["# Created by `aitbc-agent service install`.", "[Service]", f"Environment=AITBC_USER={user}"]
+        return {
+            program_path: _write(program_path, Path(helper.__file__).read_text(encoding="utf-8"), 0o755),
+            unit: _write(unit, (units_directory() / _HELPER_UNIT).read_text(encoding="utf-8"), 0o644),
+            drop_in: _write(drop_in, "".join(f"{line}\n" for line in lines), 0o644),
+        }
 
     def remove(self) -> list[Path]:
         """Remove all files, and their directories if these are then empty. Returns the removed files."""
-        existing_files = [path for path in self.paths if path.exists()]
+        paths = (*self.paths, *(self.helper_paths if self.account is not None else ()))
+        existing_files = [path for path in paths if path.exists()]
         for path in existing_files:
             path.unlink()
-        for path in self.paths[1:]:
+        for path in (*self.paths[1:], self.helper_paths[2]):
             # The owner's own drop-ins, or the other service's settings.
             with suppress(OSError):
                 path.parent.rmdir()

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from agent.atomic_file import replace_file
 from agent.miner.link.client import CoordinatorLink
 from agent.miner.machine.gpus import Gpu, GpuReadings
+from agent.miner.notices.conditions import Condition, NoticeState
 from agent.miner.notices.delivery import Notice, NotSent, send
-from agent.miner.notices.events import Condition, NoticeState
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.slots import Workload
 from agent.miner.settings import MinerSettings, NoticeSettings

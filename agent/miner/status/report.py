@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.miner.commands import Commands
 from agent.miner.energy.account import EnergyAccount
+from agent.miner.energy.power_limits import PowerLimits
 from agent.miner.executor.contract import Executor
 from agent.miner.link.client import CoordinatorLink
 from agent.miner.live_settings import LiveSettings
@@ -40,6 +41,7 @@ class StatusReport:
     activity_log: SlotActivity
     earnings: Earnings
     energy: EnergyAccount
+    power_limits: PowerLimits
     offers: Capabilities
     settings: LiveSettings
     encryption_keys: Callable[[], list[dict[str, Any]]]
@@ -138,4 +140,5 @@ class StatusReport:
             **self._activity(),
             "earned_today": self.earnings.to_status(),
             "energy": self.energy.status(),
+            "power_limits": self.power_limits.status(),
         }

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from nvml_shim.shim import NvmlShim, build
 from support.agents import COMMAND
 from support.escapes.judgement import ATTEMPTS, SANDBOXES, got_out
 from support.inputs.media import make_video, probe
@@ -25,6 +26,9 @@ TESTS = Path(__file__).parents[2]
 AITBC = COMMAND.with_name("aitbc")
 DATA = "/var/lib/aitbc-agent"
 UNIT = "aitbc-agent.service"
+HELPER_UNIT = "aitbc-power.service"
+CARDS = "/var/lib/nvml"
+OWN_LIMIT, SET_LIMIT = "450000", "200000"
 # A hung agent is detected quickly, and the time limit of a stop is so short that it must be extended.
 HURRIED = """[Service]
 WatchdogSec=4
@@ -110,6 +114,7 @@ def installed(box: Box) -> Iterator[Box]:
     [
         (UNIT, (), 36),
         ("aitbc-coordinator.service", (), 11),
+        (HELPER_UNIT, (), 22),
         (f"user/{UNIT}", ("--user",), None),
     ],
 )
@@ -117,7 +122,9 @@ def test_the_units_are_valid_and_hardened(
     tmp_path: Path, unit: str, options: tuple[str, ...], exposure: int | None
 ) -> None:
     """systemd-analyze reports no problem, and the exposure is below the documented limit."""
-    text = (UNITS / unit).read_text().replace("/usr/local/bin/aitbc-agent", "/usr/bin/true")
+    text = (UNITS / unit).read_text()
+    for program in ("/usr/local/bin/aitbc-agent", "/usr/local/libexec/aitbc-power-helper"):
+        text = text.replace(program, "/usr/bin/true")
     path = tmp_path / Path(unit).name
     path.write_text(text)
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
@@ -236,6 +243,59 @@ def test_a_stop_waits_for_the_running_job_beyond_the_units_time_limit(installed:
     installed.machine.run("systemctl", "start", UNIT)
     shown = installed.machine.run(str(AITBC), "jobs", "show", job, "--json", **installed.agents_client())
     assert json.loads(shown.stdout)["status"] == "completed"
+
+
+def test_power_limits_are_set_by_a_helper_and_restored_when_the_agent_is_killed(installed: Box) -> None:
+    """The agent's user may not set them itself. NVML is a stand-in with two cards."""
+    machine = installed.machine
+    NvmlShim(build(installed.shared / "nvml"), installed.shared / "nvml/cards")
+    # This machine's /usr is read-only, unlike others'.
+    machine.run("mount", "-t", "tmpfs", "tmpfs", "/usr/local")
+    machine.run("cp", "-r", f"{installed.shared}/nvml", CARDS)
+    machine.run("chmod", "-R", "a+rX", CARDS)
+    cards = f"[Service]\nEnvironment=LD_LIBRARY_PATH={CARDS} NVML_SHIM_FILE={CARDS}/cards\n"
+    changes = {
+        UNIT: f"{cards}Environment=AITBC_MINER__ENERGY__POWER_LIMIT=200\nRestart=no\n",
+        HELPER_UNIT: f"{cards}ReadWritePaths={CARDS}\n",
+    }
+    for unit, lines in changes.items():
+        machine.run("mkdir", "-p", f"/run/systemd/system/{unit}.d")
+        machine.run("sh", "-c", f'printf "%s" "$0" >/run/systemd/system/{unit}.d/cards.conf', lines)
+    state = installed.service("install", "--power-limits")
+    try:
+        machine.run("systemctl", "restart", UNIT)
+        _until_limit(machine, SET_LIMIT)
+        state = installed.service("status")
+        machine.run("kill", "-KILL", str(state["pid"]))
+        _until_limit(machine, OWN_LIMIT)
+        machine.run("systemctl", "start", UNIT)
+        _until_limit(machine, SET_LIMIT)
+        machine.run("systemctl", "stop", UNIT)
+        _until_limit(machine, OWN_LIMIT)
+        active = machine.run("systemctl", "is-active", HELPER_UNIT, check=False).stdout
+        assert active == "inactive\n"
+    finally:
+        for unit in changes:
+            machine.run("rm", f"/run/systemd/system/{unit}.d/cards.conf")
+        machine.run("rmdir", f"/run/systemd/system/{HELPER_UNIT}.d")
+        machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", UNIT)
+
+
+def _until_limit(machine: Machine, milliwatts: str) -> None:
+    """Wait until both cards have this limit."""
+    end = time.monotonic() + 120
+    while True:
+        limits = machine.run(
+            "cat", *(f"{CARDS}/cards.power_limit.{index}" for index in (0, 1)), check=False
+        ).stdout
+        if limits == milliwatts * 2:
+            return
+        assert time.monotonic() < end, (
+            limits,
+            machine.run("journalctl", f"--unit={HELPER_UNIT}", check=False).stdout,
+        )
+        time.sleep(0.2)
 
 
 def test_uninstalling_leaves_only_data(installed: Box) -> None:

@@ -14,15 +14,15 @@ from agent.cli.systemd.systemctl import Systemd, SystemdUnavailable
 from agent.cli.systemd.unit_files import DATA_DIR, ServiceFiles, ServiceRole
 from agent.configuration import units_directory
 from agent.core.errors import ConfigurationError
+from agent.power_helper import helper
 
 TOKEN = "AITBC_MINER__ENROLMENT_TOKEN"  # noqa: S105 - a variable's name
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> ServiceFiles:
-    return ServiceFiles(
-        Systemd(user=False, units=tmp_path / "units", settings=tmp_path / "etc"), ServiceRole.AGENT
-    )
+    manager = Systemd(user=False, units=tmp_path / "units", settings=tmp_path / "etc")
+    return ServiceFiles(manager, ServiceRole.AGENT, helper=tmp_path / "libexec/helper")
 
 
 def test_the_unit_is_the_shipped_one_and_secrets_are_private(files: ServiceFiles) -> None:
@@ -97,6 +97,23 @@ def test_removal_keeps_the_owners_own_drop_ins(files: ServiceFiles) -> None:
     assert files.remove() == list(files.paths)
     assert own.exists()
     assert not files.settings.parent.exists()
+
+
+def test_the_helper_for_power_limits_is_installed_on_demand_and_updated(files: ServiceFiles) -> None:
+    """It is a copy that only root can change, and serves the user that the agent runs as. Removal removes it too."""
+    program, unit, drop_in = files.helper_paths
+    files.write({})
+    assert not unit.exists()
+    assert files.write({}, power_limits=True) | {} == {
+        **dict.fromkeys(files.paths[:2], False), **dict.fromkeys(files.helper_paths, True)
+    }  # fmt: skip
+    assert program.read_bytes() == Path(helper.__file__).read_bytes()
+    assert stat.S_IMODE(program.stat().st_mode) == 0o755
+    assert "AITBC_USER=aitbc-agent" in drop_in.read_text()
+    program.write_text("an older version")
+    assert [path for path, new in files.write({}).items() if new] == [program]
+    assert set(files.remove()) == {*files.paths[:2], program, unit, drop_in}
+    assert not drop_in.parent.exists()
 
 
 def test_a_machine_without_systemd_gets_an_alternative(

@@ -59,6 +59,12 @@ def install(
         Path | None,
         typer.Option("--data-dir", help="Data directory; the service then runs as its owner."),
     ] = None,
+    power_limits: Annotated[
+        bool,
+        typer.Option(
+            "--power-limits", help="Also install the helper that sets the GPUs' power limits as root."
+        ),
+    ] = False,
     no_start: Annotated[bool, typer.Option("--no-start", help="Only write the files.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -67,10 +73,14 @@ def install(
     systemctl.require_root(manager)
     files = ServiceFiles(manager, role)
     changes = _settings(role, coordinator, enroll, host, port, data_dir)
+    if power_limits and files.account is None:
+        raise typer.BadParameter(
+            "Only the agent's system service can have the helper for power limits. Omit --user."
+        )
     if files.account is not None:
         # Before the unit is written, which names the account.
         manager.add_user(files.account, files.home)
-    written = files.write(changes)
+    written = files.write(changes, power_limits=power_limits)
     manager.call("daemon-reload")
     if not no_start:
         manager.call("enable", files.unit)

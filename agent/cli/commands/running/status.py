@@ -94,6 +94,8 @@ def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
         console.print(f"  GPU {gpu['number']}: {gpu['name']}, {', '.join(_figures(gpu))}")
         if gpu["paused"]:
             _warn(console, "  paused:", gpu["paused"])
+    for problem in miner["power_limits"]["problems"].values():
+        _warn(console, "power limit:", problem)
     if not miner["gpus"]:
         console.print(f"  no GPU: {miner['gpu_reason']}")
     _print_nodes(console, miner["placement"].get("nodes", ()))
@@ -157,7 +159,8 @@ def _figures(gpu: dict[str, Any]) -> Iterator[str]:
     if gpu["temperature"] is not None:
         yield f"{gpu['temperature']} °C"
     if gpu["power"] is not None:
-        yield f"{gpu['power']:.0f} W"
+        limit = f" of {gpu['power_limit']:.0f}" if gpu["power_limit"] else ""
+        yield f"{gpu['power']:.0f}{limit} W"
     if gpu["utilization"] is not None:
         yield f"{gpu['utilization']} % busy"
 

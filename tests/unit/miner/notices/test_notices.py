@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from agent.miner.notices.conditions import Condition, NoticeState
 from agent.miner.notices.delivery import Notice, NotSent, send
-from agent.miner.notices.events import Condition, NoticeState
 from agent.miner.settings import NoticeSettings
 
 pytestmark = pytest.mark.anyio

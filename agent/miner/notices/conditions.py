@@ -18,7 +18,7 @@ class Condition:
 
     @property
     def key(self) -> str:
-        """What tells it from other conditions."""
+        """What identifies it among conditions."""
         return f"{self.kind} {self.subject}".rstrip()
 
 
