@@ -461,6 +461,8 @@ class Runner(ABC, Generic[RequestT]):
     """Whether up to `Probe.concurrency` threads call `run` at the same time. `load` and `close` are called only while no run is active."""
     engines_by_index: ClassVar[frozenset[str]] = frozenset()
     """Engines that look their card up by NVML's index; see `Device.by_index`."""
+    engines_profiling: ClassVar[frozenset[str]] = frozenset()
+    """Engines that measure the free memory of their cards while they load a model, and fail if another program frees some meanwhile."""
     sandboxed: ClassVar[bool] = False
     """Whether only programs in `runners.sandbox` read the client's files."""
 

@@ -93,6 +93,7 @@ class LLMRunner(Runner[InferenceRequest]):
     version = "0.2.0"
     concurrent = True
     engines_by_index = frozenset({"vllm"})
+    engines_profiling = frozenset({"vllm"})
 
     _engine: LanguageEngine | None = None
 

@@ -110,6 +110,11 @@ class Interpreters:
             return True
         return self._engine(service, model, interpreter) not in self._runners[service].engines_by_index
 
+    def profiles(self, service: str, model: Model | None, interpreter: Interpreter) -> bool:
+        """Return whether loading a model fails if another program frees memory of its cards meanwhile."""
+        runner = self._runners.get(service)
+        return runner is not None and self._engine(service, model, interpreter) in runner.engines_profiling
+
     def kinds(self, service: str, model: Model | None, interpreter: Interpreter) -> tuple[DeviceKind, ...]:
         """Return the kinds of devices on which an interpreter computes a model's jobs."""
         if not interpreter.kinds:

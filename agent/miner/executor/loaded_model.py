@@ -19,7 +19,8 @@ class LoadedModel:
     """A model on a device, or the engine of a runner without models.
 
     `footprint` is the memory in bytes that it may use of each of its cards, `limited` whether that is less than it prefers. Of the main memory it
-    may take `beside`, if it is on GPUs. It is `exclusive` on a GPU that lets one process at a time compute. The `opening` task starts the child and loads the model, and runs wait for it. Times are monotonic seconds.
+    may take `beside`, if it is on GPUs. It is `exclusive` on a GPU that lets one process at a time compute, and `profiles`
+    the free memory of its cards while it is loaded if its engine does. The `opening` task starts the child and loads the model, and runs wait for it. Times are monotonic seconds.
     """
 
     key: int
@@ -32,6 +33,7 @@ class LoadedModel:
     capacity: int
     beside: MainMemory = field(default_factory=MainMemory)
     exclusive: bool = False
+    profiles: bool = False
     runs: int = 0
     used_at: float = field(default_factory=time.monotonic)
     child: Child | None = None
@@ -47,6 +49,11 @@ class LoadedModel:
     def open(self) -> bool:
         """Whether the model is loaded."""
         return self._ready_at < float("inf")
+
+    @property
+    def profiling(self) -> bool:
+        """Whether its loading fails if another program frees memory of its cards now."""
+        return self.profiles and not self.open
 
     @property
     def working(self) -> bool:

@@ -54,7 +54,8 @@ class Occupant:
     `footprint` is the maximum that it may take, and `held` the part that the card's figure already includes, in bytes. `runs`
     of at most `capacity` are under way (loading counts as one). `used_at` is when it last worked, in seconds. A process that uses
     several `cards` is one occupant of each, with the same key and its share of the memory. One on GPUs is also an occupant of the
-    main memory, `beside` its cards, where it takes no job's turn.
+    main memory, `beside` its cards, where it takes no job's turn. It is not `evictable` while an engine that is being loaded on
+    one of its cards profiles their free memory.
     """
 
     key: int
@@ -68,6 +69,7 @@ class Occupant:
     used_at: float = 0.0
     cards: int = 1
     beside: bool = False
+    evictable: bool = True
 
     @property
     def growth(self) -> int:
@@ -163,10 +165,12 @@ class _View:
 
     def idle(self, spare: int | None = None) -> list[Occupant]:
         """Return the occupants that can be evicted, the least recently used first."""
-        evictable = [
-            item for item in self.occupants if item.runs == 0 and item.held > 0 and item.key != spare
+        idle = [
+            item
+            for item in self.occupants
+            if item.runs == 0 and item.held > 0 and item.key != spare and item.evictable
         ]
-        return sorted(evictable, key=lambda occupant: (occupant.used_at, occupant.key))
+        return sorted(idle, key=lambda occupant: (occupant.used_at, occupant.key))
 
     def evictions(
         self, size: int, spare: int | None = None, evicted: tuple[int, ...] = ()
@@ -179,6 +183,8 @@ class _View:
         if self.card.exclusive:
             # The programs of a runner without a model have ended with its last run.
             others = [item for item in self.occupants if item.key != spare and (item.model or item.held)]
+            if not all(item.evictable for item in others):
+                return None
             leaving += [item.key for item in others if item.key not in evicted]
         missing = size - self.available - sum(item.held for item in self.occupants if item.key in leaving)
         for occupant in self.idle(spare):
@@ -379,7 +385,9 @@ def _state(view: _View) -> str:
     others_words = (
         f", other programs use {gibibytes(used_by_others)}" if used_by_others > GIBIBYTE // 2 else ""
     )
-    return f"{view.card.name} has {gibibytes(max(0, view.available))} free{others_words}"
+    settling = any(not occupant.evictable for occupant in view.occupants)
+    loading_words = ", and unloads nothing while a model is being loaded" if settling else ""
+    return f"{view.card.name} has {gibibytes(max(0, view.available))} free{others_words}{loading_words}"
 
 
 def _too_large(demand: PlacementDemand, cards: Sequence[Card], rules: CardRules) -> str:

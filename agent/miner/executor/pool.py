@@ -99,17 +99,20 @@ class ChildPool:
         """End a child without waiting for it."""
         self._background.spawn(child.close(), f"child-close-{child.pid}")
 
-    async def close_idle(self, seconds: float) -> float | None:
+    async def close_idle(self, seconds: float, spared: Collection[str] = ()) -> float | None:
         """End spare children that have been idle for so long. Return the seconds until the next one is due.
 
-        Children that were started in advance are exempt until their first job.
+        Children that were started in advance are exempt until their first job, and those on the devices in `spared` for now.
         """
         now = time.monotonic()
-        due = [child for child in self._spares if child.runs and child.idle_since + seconds <= now]
+        idle = [
+            child for child in self._spares if child.runs and not set(spared) & set(card_keys(child.device))
+        ]
+        due = [child for child in idle if child.idle_since + seconds <= now]
         for child in due:
             self._spares.remove(child)
         await asyncio.gather(*(child.close() for child in due))
-        return min((child.idle_since + seconds - now for child in self._spares if child.runs), default=None)
+        return min((child.idle_since + seconds - now for child in idle if child not in due), default=None)
 
     async def close_spares(self, devices: Collection[str]) -> None:
         """End the spare children of these devices that have run jobs, since they may still hold memory there."""

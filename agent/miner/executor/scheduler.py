@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -110,7 +111,8 @@ class ModelScheduler:
                 if any(card.key in self.paused for card in cards):
                     continue  # paused while it was being measured
                 memory = self._devices.main_memory(demand)
-                decision = decide(demand, cards, self._occupants(sampled_at, interpreter), rules, memory)
+                occupants = self._occupants(sampled_at, interpreter, self._profiled())
+                decision = decide(demand, cards, occupants, rules, memory)
                 match decision:
                     case Join(key, ()):
                         # Counted without an await since the decision, so no other job can take the same capacity.
@@ -132,7 +134,7 @@ class ModelScheduler:
                     case Wait(reason, lacks_main_memory):
                         # Idle processes without a model are of use only to start faster; a job that waits is worth more.
                         if lacks_main_memory:
-                            await self._pool.close_idle(0)
+                            await self._pool.close_idle(0, self._profiled())
                         await self._wait(waiting, reason, change)
 
     def _suitable(self, service: str, model: Model | None, interpreter: Interpreter) -> list[Device]:
@@ -226,10 +228,10 @@ class ModelScheduler:
             if self._devices.have_gpus:
                 await self._give_way()
             now = time.monotonic()
-            due = [loaded.used_at + seconds - now for loaded in self._loaded_models.values() if loaded.idle]
+            due = [loaded.used_at + seconds - now for loaded in self._unloadable()]
             due += [
                 seconds_left
-                for seconds_left in (await self._pool.close_idle(seconds),)
+                for seconds_left in (await self._pool.close_idle(seconds, self._profiled()),)
                 if seconds_left is not None
             ]
             # The lower bound keeps a clock of coarse resolution from making this a busy loop.
@@ -266,6 +268,7 @@ class ModelScheduler:
             footprint=budget,
             limited=budget * len(card_keys(device)) < demand.need,
             capacity=self._devices.capacity.get(service, 1),
+            profiles=self._interpreters.profiles(service, model, interpreter),
             beside=beside,
             runs=1,
         )
@@ -379,9 +382,7 @@ class ModelScheduler:
 
     async def _release_idle(self) -> None:
         idle_since = time.monotonic() - self._settings.idle_seconds
-        idle = [
-            loaded for loaded in self._loaded_models.values() if loaded.idle and loaded.used_at <= idle_since
-        ]
+        idle = [loaded for loaded in self._unloadable() if loaded.used_at <= idle_since]
         reason = f"It was idle for {self._settings.idle_seconds:g} s."
         await self._release(idle, reason)
 
@@ -421,9 +422,29 @@ class ModelScheduler:
 
     # --- Shared -----------------------------------------------------------------------------------------------------
 
-    def _occupants(self, sampled_at: float, interpreter: Interpreter | None = None) -> Iterator[Occupant]:
+    def _profiled(self) -> frozenset[str]:
+        """Return the cards of models whose loading would fail if memory were freed there."""
+        profiling = (loaded for loaded in self._loaded_models.values() if loaded.profiling)
+        return frozenset(key for loaded in profiling for key in card_keys(loaded.device))
+
+    def _unloadable(self) -> list[LoadedModel]:
+        """Return the idle models that are not on such cards."""
+        profiled = self._profiled()
+        return [
+            loaded
+            for loaded in self._loaded_models.values()
+            if loaded.idle and profiled.isdisjoint(card_keys(loaded.device))
+        ]
+
+    def _occupants(
+        self,
+        sampled_at: float,
+        interpreter: Interpreter | None = None,
+        profiled: frozenset[str] = frozenset(),
+    ) -> Iterator[Occupant]:
+        """Yield the models as the placement sees them. Those on cards in `profiled` cannot be evicted."""
         return (
-            occupant
+            replace(occupant, evictable=profiled.isdisjoint(card_keys(loaded.device)))
             for loaded in list(self._loaded_models.values())
             if loaded.child is None or loaded.child.alive
             for occupant in loaded.occupants(sampled_at, interpreter)

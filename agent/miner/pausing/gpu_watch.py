@@ -133,7 +133,7 @@ class GpuWatch:
                 now, present=rules.faulty and reading.slowed, hold=hold, onset=SLOWED_SECONDS
             ),
             program=self.program.update(
-                # Beside another program, each job would fail on an exclusive card, whatever its owner allows.
+                # Beside another program, each job would fail on an exclusive card, also if its owner would share the card.
                 now,
                 present=(rules.other_programs or reading.exclusive) and reading.others > 0,
                 hold=hold,

@@ -139,6 +139,21 @@ def test_an_exclusive_card_has_one_process_however_much_memory_is_free():
     assert decide(demand(2), [exclusive, card(1, 10)], [idle], rules) == LoadStep(("GPU-1",), 2 * GIBIBYTE)
 
 
+def test_nothing_is_evicted_beside_an_engine_that_profiles_the_free_memory():
+    """Another card is preferred, even with an eviction there."""
+    rules = CardRules(RULES.reserve, per_card=2)
+    loading, idle = occupant(1, 0, 6, "x", held=0, runs=1), occupant(2, 0, 12, "y", evictable=False)
+    wait = decide(demand(8), [card(0, 12)], [loading, idle], rules)
+    assert wait == Wait(
+        "The model a needs 8.0 GiB: GPU 0 has 5.5 GiB free, and unloads nothing while a model is being loaded."
+    )
+    elsewhere = occupant(3, 1, 20, "z")
+    decision = decide(demand(8), [card(0, 11), card(1, 3)], [loading, idle, elsewhere], rules)
+    assert decision == LoadStep(("GPU-1",), 8 * GIBIBYTE, (3,))
+    exclusive = replace(card(0, 20), exclusive=True)
+    assert isinstance(decide(demand(2), [exclusive], [idle], rules), Wait)
+
+
 def test_a_job_waits_for_a_busy_card():
     decision = decide(demand(1, "b"), [card(0, 20)], [occupant(1, 0, 2, runs=1)], RULES)
     assert decision == Wait("The model b needs 1.0 GiB: GPU 0 is busy.")

@@ -338,6 +338,61 @@ async def test_an_engine_that_finds_no_gpu_computes_on_the_processor(rig: Rig) -
         assert await subject.unavailable_models({"scripted": ["huge", "small"]}) == {}
 
 
+class ProfilingRunner(ScriptedRunner):
+    """Its second engine profiles the free memory of the GPU while it loads a model."""
+
+    engines_profiling = frozenset({"profiling"})
+
+
+@pytest.fixture
+def profiling(rig: Rig) -> dict[str, Model]:
+    """Models of two engines, and two GPUs, the second one full. Loading the small one lasts until its file `loading` is removed."""
+    rig.cards, rig.others = 2, [0, 20 * GIBIBYTE]
+    interpreter = Interpreter(HOST, engines=("profiling", "other"))
+    rig.interpreters = Interpreters(
+        Interpreter(HOST), {"scripted": (interpreter,)}, {"scripted": ProfilingRunner}
+    )
+    sizes = {"small": (6, "profiling"), "middle": (10, "other"), "large": (16, "other")}
+    models = {
+        name: replace(rig.model(name, size), engines=(engine,)) for name, (size, engine) in sizes.items()
+    }
+    (models["small"].path / "loading").touch()
+    return models
+
+
+async def test_nothing_is_unloaded_while_an_engine_profiles_the_free_memory(
+    rig: Rig, profiling: dict[str, Model]
+) -> None:
+    """Neither because it was idle for long, as a model on the other GPU is, nor for another job."""
+    async with executor(rig, slots=4, idle_seconds=0.5, placement_wait_seconds=60) as subject:
+        await do(subject, rig, profiling["middle"])
+        loading = asyncio.create_task(do(subject, rig, profiling["small"]))
+        await until(lambda: rig.used(0) == 16 * GIBIBYTE)
+        rig.others[1] = 0
+        await do(subject, rig, profiling["large"])
+        await until(lambda: ("released", "large") in events(subject))
+        subject.pause(frozenset({"GPU-1"}))
+        waiting = asyncio.create_task(do(subject, rig, profiling["large"]))
+        await until(lambda: "unloads nothing" in str(subject.placement()["waiting"]))
+        assert subject.loaded() == {"scripted": ["middle"]}
+        (profiling["small"].path / "loading").unlink()
+        await asyncio.gather(loading, waiting)
+        assert {("evicted", "middle"), ("released", "middle")} & set(events(subject))
+
+
+async def test_the_owners_need_does_not_wait_for_an_engine_that_profiles(
+    rig: Rig, profiling: dict[str, Model]
+) -> None:
+    async with executor(rig, slots=4) as subject:
+        await do(subject, rig, profiling["middle"])
+        loading = asyncio.create_task(do(subject, rig, profiling["small"]))
+        await until(lambda: rig.used(0) == 16 * GIBIBYTE)
+        rig.others[0] = 8 * GIBIBYTE
+        await until(lambda: ("released", "middle") in events(subject))
+        (profiling["small"].path / "loading").unlink()
+        await loading
+
+
 async def test_a_job_runs_on_as_many_gpus_as_it_asks_for(rig: Rig) -> None:
     """Its child sees both. Another job waits for a free one, although it would find enough memory."""
     rig.cards, rig.others = 2, [0, 0]
