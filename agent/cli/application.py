@@ -68,7 +68,7 @@ class AgentCommands(LazyGroup):
         "selftest": ListedCommand(
             f"{_MACHINE}.selftest",
             "selftest",
-            "Test cards, memory, bus, video and a job of each service. Exit code 1: a fault was found. The agent must not be running.",
+            "Test cards, memory, bus, video and a job of each service. A running agent does so itself, after its jobs. Exit code 1: a fault was found.",
         ),
         "efficiency": ListedCommand(
             f"{_MACHINE}.efficiency",

@@ -23,6 +23,7 @@ from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine, tools
 from agent.miner.machine.gpus import GpuReadings, Gpus
 from agent.miner.machine.probe_results import ProbeResults
+from agent.miner.machine.selftest_report import RunSelftest
 from agent.miner.machine.vulkan_cards import vulkan_cards
 from agent.miner.models.downloads import Downloads, limits
 from agent.miner.models.locks import ModelDirectory
@@ -41,7 +42,7 @@ class MinerOptions:
     """What a miner is built from.
 
     `host_command` starts a runner's child process; `reading` is where the settings were read from. `probes` are the results of probes
-    that this process has made.
+    that this process has made. `run_selftest` tests this machine, None for a miner without self-tests.
     """
 
     settings: Settings
@@ -52,6 +53,7 @@ class MinerOptions:
     host_command: tuple[str, ...]
     liveness: Liveness
     probes: ProbeResults = field(default_factory=ProbeResults)
+    run_selftest: RunSelftest | None = None
 
     @property
     def miner(self) -> MinerSettings:

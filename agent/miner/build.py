@@ -30,6 +30,7 @@ from agent.miner.link.client import CoordinatorLink, LinkCallbacks
 from agent.miner.link.heartbeat import HeartbeatSender
 from agent.miner.live_settings import LiveSettings
 from agent.miner.machine.capabilities import Capabilities
+from agent.miner.machine.selftest_report import LatestSelftest
 from agent.miner.metrics import METRICS
 from agent.miner.models.provider import Models
 from agent.miner.notices.watch import Notices
@@ -38,6 +39,7 @@ from agent.miner.runs.outbox import Outbox
 from agent.miner.runs.run import RunDependencies
 from agent.miner.runs.slots import Workload
 from agent.miner.sealing.sealed_jobs import SealedJobs
+from agent.miner.selftest.repeating import RepeatedSelftests
 from agent.miner.session import Session
 from agent.miner.settings import MinerSettings
 from agent.miner.status.earnings import Earnings
@@ -80,6 +82,7 @@ class MinerParts:
     energy: EnergyAccount
     power_limits: PowerLimits
     notices: Notices
+    selftests: RepeatedSelftests
 
 
 async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
@@ -172,6 +175,7 @@ class _Builder:
         energy = await self._build_energy(settings)
         workload = self._build_workload(executor, provider, pauses, energy, jobs_directory)
         power_limits = PowerLimits(self._settings, self._gpus)
+        selftest = await asyncio.to_thread(LatestSelftest, self._options.directory)
         report = StatusReport(
             link=self._link,
             outbox=self._outbox,
@@ -188,6 +192,7 @@ class _Builder:
             offers=self._capabilities,
             settings=settings,
             encryption_keys=lambda: self._sealed_jobs.published(self._session.origin),
+            selftest=selftest,
             unavailable_models=lambda: _merged(
                 unavailable.now, provider.fetching_for_jobs, energy.unprofitable_models()
             ),
@@ -220,6 +225,17 @@ class _Builder:
                 pauses=pauses,
                 workload=workload,
                 idle=report.activity_log.shares,
+                selftest=selftest,
+            ),
+            selftests=RepeatedSelftests(
+                # Only where the jobs run can a test say anything about them.
+                self._options.run_selftest if self._settings.executor == "local" else None,
+                lambda: settings.current,
+                selftest,
+                pauses=pauses,
+                workload=workload,
+                gpus=self._gpus,
+                on_change=self._heartbeat_due.set,
             ),
         )
         _connect(parts, self._options, self._heartbeat_due)

@@ -1,4 +1,4 @@
-"""The calls that the daemon answers on its control socket: status, stop, pause and resume."""
+"""The calls that the daemon answers on its control socket: status, stop, pause, resume, and those of other parts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ class _Stop(Protocol):
 
 
 class ControlCalls:
-    """`status` returns the daemon's status, `stop` ends its work."""
+    """`status` returns the daemon's status, `stop` ends its work, and `others` are further handlers by call name."""
 
     def __init__(
-        self, status: Callable[[], dict[str, Any]], stop: _Stop, pauses: Pauses, workload: Workload
+        self,
+        status: Callable[[], dict[str, Any]],
+        stop: _Stop,
+        pauses: Pauses,
+        workload: Workload,
+        others: Mapping[str, Handler],
     ) -> None:
         self.status = status
         self._stop = stop
         self._pauses = pauses
         self._workload = workload
+        self._others = others
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers by call name."""
@@ -32,6 +38,7 @@ class ControlCalls:
             "stop": self._stop_work,
             "pause": self._pause,
             "resume": self._resume,
+            **self._others,
         }
 
     def _stop_work(self, request: Mapping[str, Any]) -> dict[str, Any]:

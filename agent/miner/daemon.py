@@ -18,6 +18,7 @@ from agent.miner.control_calls import ControlCalls
 from agent.miner.engines.interpreters import HOST_COMMAND
 from agent.miner.link.refusals import SessionSuperseded
 from agent.miner.machine.probe_results import ProbeResults
+from agent.miner.machine.selftest_report import RunSelftest
 from agent.miner.settings import EnginesSettings, MinerSettings
 from agent.miner.status.watchdog import supervise
 from agent.sections import section_of
@@ -38,7 +39,7 @@ class Daemon:
     and the `host_command` of their child processes. `liveness` records progress, and `reading` is where the settings were read
     from. `machine_changed` is true when `run` has ended because a GPU appeared on a machine that had none, because an engine was
     installed, upgraded or removed, because a slow probe has ended, or because the owner prefers other engines; a new daemon with the
-    same `probes` then probes the machine again.
+    same `probes` then probes the machine again. `run_selftest` tests this machine, at intervals and on request.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Daemon:
         liveness: Liveness | None = None,
         reading: SettingsReading | None = None,
         probes: ProbeResults | None = None,
+        run_selftest: RunSelftest | None = None,
     ) -> None:
         self.machine_changed = False
         miner = section_of(settings, MinerSettings)
@@ -64,6 +66,7 @@ class Daemon:
             host_command=tuple(host_command),
             liveness=liveness or Liveness(),
             probes=probes or ProbeResults(),
+            run_selftest=run_selftest,
         )
         self._settings = miner
         self._built: MinerParts | None = None
@@ -114,7 +117,9 @@ class Daemon:
         self._loop = asyncio.get_running_loop()
         try:
             parts = await build(self._options, self._closing)
-            calls = ControlCalls(self.status, self._stop, parts.pauses, parts.workload)
+            calls = ControlCalls(
+                self.status, self._stop, parts.pauses, parts.workload, parts.selftests.handlers()
+            )
             self._built = parts
             self._metrics_url = await serve_owner(self._options, parts.meter, calls, self._closing)
             await self._register()
@@ -179,6 +184,7 @@ class Daemon:
             "energy": parts.energy.run(),
             "power_limits": parts.power_limits.run(),
             "notices": parts.notices.run(),
+            "selftests": parts.selftests.run(),
         }
         return [asyncio.create_task(loop, name=f"miner-{name}") for name, loop in loops.items()]
 

@@ -190,6 +190,17 @@ class NoticeSettings(Section):
     """After so many hours without a completed job, apart from pauses by hand and by schedule, the machine earns nothing. None: no such notice."""
 
 
+class SelftestSettings(Section):
+    """Self-tests of the running miner, which accepts no jobs meanwhile (docs/how-to/miners.md). Their result is part of what it announces."""
+
+    interval_days: Annotated[float, Field(ge=0, le=3650)] = 7
+    """Days from one self-test to the next; the first one comes as soon as the machine is idle. Zero: only `aitbc-agent selftest` tests."""
+    minutes: Annotated[float, Field(gt=0, le=1440)] = 1
+    """Minutes of load. The rest of the test takes up to three more, most of it for a job of each service."""
+    idle_minutes: Annotated[float, Field(ge=0)] = 10
+    """How long before there must have been neither a job nor a pause nor another program on a GPU."""
+
+
 class SealingSettings(Section):
     """Sealed jobs, whose input and results the coordinator cannot read (docs/how-to/seal-a-job.md)."""
 
@@ -294,6 +305,7 @@ class MinerSettings(Section):
     sealing: SealingSettings = SealingSettings()
     energy: EnergySettings = EnergySettings()
     notices: NoticeSettings = NoticeSettings()
+    selftest: SelftestSettings = SelftestSettings()
 
 
 class RunnersSettings(Section):

@@ -141,6 +141,28 @@ class PublishedKey(_Message):
     attestation: JsonObject | None = None
 
 
+class TestedCard(_Message):
+    """The figures of a card in a self-test, by name: bytes, bytes per second, MHz, watts, degrees Celsius, and the speeds of services."""
+
+    uuid: ShortText
+    figures: Annotated[dict[ShortText, Measured], Field(max_length=64)] = {}
+
+
+class Selftest(_Message):
+    """A miner's latest self-test, as it reports it: `passed` or `failed`, and when it began (seconds since the epoch).
+
+    `problems` are messages for people, `figures` those of the machine itself.
+    """
+
+    verdict: ShortText
+    began_at: Measured
+    seconds: Measured
+    agent_version: ShortText
+    problems: Annotated[list[LongText], Field(max_length=100)] = []
+    figures: Annotated[dict[ShortText, Measured], Field(max_length=64)] = {}
+    cards: Annotated[list[TestedCard], Field(max_length=64)] = []
+
+
 class Capabilities(_Message):
     """A miner's capabilities; sizes in bytes. `sandbox` isolates programs that read untrusted files: bubblewrap, landlock or none."""
 
@@ -154,6 +176,7 @@ class Capabilities(_Message):
     sandbox: ShortText | None = None
     settings: ReportedSettings | None = None
     encryption_keys: Annotated[list[PublishedKey], Field(max_length=8)] = []
+    selftest: Selftest | None = None
 
 
 class KeyProof(_Message):

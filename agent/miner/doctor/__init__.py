@@ -48,6 +48,7 @@ async def examine(settings: Settings) -> list[Diagnostic]:
         "descriptors": _machine.descriptors,
         "sqlite": _machine.sqlite,
         "sealing": _machine.sealing,
+        "selftest": _machine.selftest,
         "gpu": lambda _: _machine.gpus(cards),
         "cuda": lambda _: _machine.cuda(cards),
         "torch": lambda _: _machine.torch(cards),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from agent.core.values.durations import format_duration
 from agent.core.values.quantities import gibibytes
 from agent.diagnostics import Diagnostic, ok
 from agent.miner.doctor.diagnostics import found
@@ -18,6 +19,7 @@ from agent.miner.engines import cuda_start
 from agent.miner.engines.cards import older
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
+from agent.miner.machine.selftest_report import latest
 from agent.miner.sealing import directory as memory_directory
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
@@ -49,6 +51,18 @@ class Cards:
     def nvidia(self) -> tuple[Gpu, ...]:
         """Those of NVIDIA, which CUDA and its driver are about."""
         return tuple(gpu for gpu in self.gpus if gpu.kind == "cuda")
+
+
+def selftest(settings: Settings) -> list[Diagnostic]:
+    """Report the latest self-test."""
+    report = latest(settings.data_dir.absolute() / "miner")
+    if report is None:
+        text = "This machine has not tested itself yet. `aitbc-agent selftest` does so in less than five minutes."
+        return [ok("selftest", text)]
+    age = format_duration(report.age())
+    if not report.passed:
+        return [found("selftest_failed", age=age, problems=" ".join(report.problems()))]
+    return [ok("selftest", f"The self-test {age} ago passed.")]
 
 
 def python() -> list[Diagnostic]:

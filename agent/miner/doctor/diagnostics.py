@@ -127,6 +127,11 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
         "{card} is slowed down by its hardware, which protects it from heat or from a weak power supply.",
         "Check the card's fans and dust, the air flow, and its power cables.",
     ),
+    "selftest_failed": DiagnosticKind(
+        "warning",
+        "The self-test {age} ago failed. {problems}",
+        "Mend it, then test again: aitbc-agent selftest",
+    ),
     "gpu_exclusive": DiagnosticKind(
         "warning",
         "{card} is in the compute mode EXCLUSIVE_PROCESS: it has one model at a time, and is paused while another program computes there.",

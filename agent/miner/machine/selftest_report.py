@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -12,11 +12,15 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.atomic_file import replace_file
+from agent.settings import Settings
 
 FILE_NAME: Final = "selftest.json"
 MAX_PROBLEMS: Final = 20
 """How many problems a registration names."""
 MAX_MESSAGE: Final = 500
+
+RunSelftest = Callable[[Settings, float, Collection[str], Callable[[str], None]], Awaitable["SelftestReport"]]
+"""Tests this machine, with so many minutes of load, on these cards or all; it calls a function with a description of each step."""
 
 Outcome = Literal["ok", "warning", "fault", "skipped"]
 """A fault prevents work or makes results doubtful; a warning makes the machine slower than it could be."""
@@ -112,3 +116,14 @@ def latest(directory: Path) -> SelftestReport | None:
     except (OSError, ValidationError) as error:
         _log.warning("selftest_not_read", error=str(error)[:500])
         return None
+
+
+class LatestSelftest:
+    """The latest report, which the running miner replaces."""
+
+    def __init__(self, directory: Path) -> None:
+        self.report = latest(directory)
+
+    def to_wire(self) -> dict[str, Any] | None:
+        """Return it as a registration contains it."""
+        return None if self.report is None else self.report.to_wire()

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from agent.atomic_file import replace_file
 from agent.miner.link.client import CoordinatorLink
 from agent.miner.machine.gpus import Gpu, GpuReadings
+from agent.miner.machine.selftest_report import LatestSelftest
 from agent.miner.notices.conditions import Condition, NoticeState
 from agent.miner.notices.delivery import Notice, NotSent, send
 from agent.miner.pausing.pauses import Pauses
@@ -45,6 +46,7 @@ class Notices:
         pauses: Pauses,
         workload: Workload,
         idle: Callable[[], list[dict[str, Any]]],
+        selftest: LatestSelftest,
     ) -> None:
         self._path = directory / FILE_NAME
         self._settings = settings.notices
@@ -54,6 +56,7 @@ class Notices:
         self._pauses = pauses
         self._workload = workload
         self._idle = idle
+        self._selftest = selftest
         self._known = {gpu.uuid: gpu for gpu in gpus.last}
         self._completed = 0
         self._retry_at = 0.0
@@ -128,6 +131,11 @@ class Notices:
             yield Condition(
                 "miner_withdrawn", "", f"The coordinator gives this miner no jobs: {self._link.refusal}"
             )
+        tested = self._selftest.report
+        if tested is not None and not tested.passed:
+            problems = " ".join(tested.problems())
+            text = f"The machine failed its self-test: {problems} `aitbc-agent selftest` says what to do."
+            yield Condition("selftest_failed", "", text)
         hours = self._settings.idle_hours
         if hours is not None and state.idle_seconds >= hours * _HOUR:
             yield Condition("earns_nothing", "", self._nothing(hours))

@@ -25,6 +25,7 @@ class PauseCause(StrEnum):
 
     HAND = "by hand"
     SCHEDULE = "by schedule"
+    TEST = "for a self-test"
     FAULT = "because of a fault"
     PROGRAM = "for another program"
     TEMPERATURE = "for the temperature"

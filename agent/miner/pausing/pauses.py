@@ -81,6 +81,7 @@ class Pauses:
         self._saved = pause_file.read(path)
         self.now = Paused()
         self._measured_at = float("-inf")
+        self._testing = False
         for name in settings.gpus:
             # Only a warning: a card may be out of its slot for a while, and its settings should wait for it.
             if not any(gpu.is_named(name) for gpu in gpus.last):
@@ -170,6 +171,11 @@ class Pauses:
         else:
             self.pause()
 
+    def test(self, *, in_progress: bool) -> None:
+        """Pause the whole miner while this machine tests itself. This is not saved: a self-test ends with the miner."""
+        self._testing = in_progress
+        self.update()
+
     def executed(self, command: str) -> bool:
         """Whether a command has been executed already."""
         return command in self._saved.executed
@@ -233,6 +239,8 @@ class Pauses:
         now = self._clock()
         hand = self._saved.at(now).hand
         miners_pause = Pause(PauseCause.HAND, until=hand[WHOLE]) if WHOLE in hand else None
+        if self._testing and miners_pause is None:
+            miners_pause = Pause(PauseCause.TEST)
         gpus = {uuid: miners_pause or next(self._pauses_of(uuid, hand), None) for uuid in self._rules}
         if (
             not self._rules

@@ -23,6 +23,7 @@ class Use(StrEnum):
     WAITING = "a job waits for memory on a device"
     HAND = "paused by hand"
     SCHEDULE = "paused by schedule"
+    TEST = "paused for a self-test"
     FAULT = "paused because of a fault"
     PROGRAM = "paused for another program"
     TEMPERATURE = "paused for the temperature"
@@ -38,6 +39,7 @@ class Use(StrEnum):
 PAUSED: Final = {
     PauseCause.HAND: Use.HAND,
     PauseCause.SCHEDULE: Use.SCHEDULE,
+    PauseCause.TEST: Use.TEST,
     PauseCause.FAULT: Use.FAULT,
     PauseCause.PROGRAM: Use.PROGRAM,
     PauseCause.TEMPERATURE: Use.TEMPERATURE,

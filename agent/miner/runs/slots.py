@@ -335,6 +335,10 @@ class Workload:
         """Accept no more leases, and wait until the running jobs have ended, however long they take."""
         self._open = False
         self.update()
+        await self.drained()
+
+    async def drained(self) -> None:
+        """Wait until no job runs, however long that takes."""
         while self._runs:
             await asyncio.wait([task for _, task in self._runs.values()])
 

@@ -195,6 +195,13 @@ class Selftest:
         self._checks += await jobs.checks()
 
 
+async def run_selftest(
+    settings: Settings, minutes: float, chosen: Collection[str], on_step: Callable[[str], None]
+) -> SelftestReport:
+    """Test this machine, as `Selftest` does."""
+    return await Selftest(settings, minutes=minutes, chosen=chosen, on_step=on_step).run()
+
+
 def _video(chosen_tools: Tools, gpu: Gpu, device: Device) -> list[Check]:
     return list(video.checks(chosen_tools, gpu, device))
 

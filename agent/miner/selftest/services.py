@@ -42,7 +42,7 @@ class ServiceJobs(Bench):
     async def checks(self) -> list[Check]:
         """Run the jobs."""
         report = await self.measure()
-        checks = [_passed(score) for score in report.scores]
+        checks = [_passed(score, self._cards) for score in report.scores]
         late, others = [], []
         for skipped in report.skipped:
             if skipped.device is None:
@@ -73,7 +73,7 @@ class ServiceJobs(Bench):
     def _save(self, score: BenchScore) -> None:
         """Do not store it: it would replace a score of `bench`, which also finds the best number of concurrent runs."""
 
-    def _levels(self, concurrency: int) -> list[int]:  # noqa: ARG002 - one job at a time, whatever the runner can do
+    def _levels(self, concurrency: int) -> list[int]:  # noqa: ARG002 - one job at a time, as many as the runner could do
         return [1]
 
     async def _measure_service(
@@ -104,13 +104,14 @@ class ServiceJobs(Bench):
         return units
 
 
-def _passed(score: BenchScore) -> Check:
+def _passed(score: BenchScore, cards: Collection[str]) -> Check:
     model = "" if score.model is None else f" with {score.model}"
     return Check(
         name=score.service,
         outcome="ok",
         message=f"A job of {score.service}{model} on {score.device_name}: {score.speed:.4g} {score.metric}.",
-        card=score.device_uuid,
+        # The report has no section for a card without NVML.
+        card=score.device_uuid if score.device_uuid in cards else None,
         figures={score.service: score.speed},
     )
 

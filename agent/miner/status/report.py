@@ -14,6 +14,7 @@ from agent.miner.link.client import CoordinatorLink
 from agent.miner.live_settings import LiveSettings
 from agent.miner.machine.capabilities import Capabilities
 from agent.miner.machine.gpus import GpuReadings
+from agent.miner.machine.selftest_report import LatestSelftest
 from agent.miner.models.provider import Models
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.outbox import Outbox
@@ -45,6 +46,7 @@ class StatusReport:
     offers: Capabilities
     settings: LiveSettings
     encryption_keys: Callable[[], list[dict[str, Any]]]
+    selftest: LatestSelftest
     unavailable_models: Callable[[], Mapping[str, Mapping[str, str]]]
 
     def states(self) -> Sequence[Mapping[str, Any]]:
@@ -59,6 +61,7 @@ class StatusReport:
         wire = offers.to_wire()
         wire["settings"] = self.settings.to_wire()
         wire["encryption_keys"] = self.encryption_keys()
+        wire["selftest"] = self.selftest.to_wire()
         for service, offer in wire["services"].items():
             offer["unit_price"] = self.settings.price(service)
         for service, reason in self._paused_services().items():
@@ -121,6 +124,7 @@ class StatusReport:
                 for gpu in self.gpus.last
             ],
             "gpu_reason": self.offers.gpu_reason,
+            "selftest": self.selftest.to_wire(),
             "sandbox": self.offers.sandbox,
             "services": sorted(self.offers.services),
             "unavailable": {service: list(reasons) for service, reasons in self.offers.unavailable.items()},

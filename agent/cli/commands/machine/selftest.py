@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,13 +14,16 @@ from rich.text import Text
 from agent.atomic_file import replace_file
 from agent.cli.options import ConfigFile, DataDir, settings_from
 from agent.cli.terminal import logs
+from agent.core.errors import AgentError, ConfigurationError
 from agent.core.values.durations import format_duration
+from agent.miner.control import ControlUnavailable, ask
 from agent.miner.data_dir import DataDirectory
-from agent.miner.machine.selftest_report import Outcome, SelftestReport
+from agent.miner.machine.selftest_report import Outcome, SelftestReport, latest
 from agent.miner.selftest.selftest import DEFAULT_MINUTES, MAX_MINUTES, Selftest, sections
 from agent.settings import Settings
 from aitbc.cli._terminal.output import SafeConsole
 
+POLL_SECONDS: Final = 0.5
 COLORS: Final[dict[Outcome, str]] = {"fault": "red", "warning": "yellow", "ok": "green", "skipped": "dim"}
 """In the order of the output, the worst first."""
 
@@ -44,7 +48,7 @@ def selftest(
         ),
     ] = None,
 ) -> None:
-    """Test cards, memory, bus, video and a job of each service. Exit code 1: a fault was found. The agent must not be running."""
+    """Test cards, memory, bus, video and a job of each service. A running agent does so itself, after its jobs. Exit code 1: a fault was found."""
     settings = settings_from(data_dir, config)
     # Other log lines would stand between those of the progress.
     logs.configure(settings.log.model_copy(update={"level": "error"}))
@@ -61,16 +65,53 @@ def selftest(
 
 
 def _test(settings: Settings, minutes: float, chosen: list[str]) -> SelftestReport:
+    """Test here, or have the running agent test, which lets its jobs end first. Raises `ConfigurationError`, `AgentError`."""
     progress = SafeConsole(stderr=True)
-    test = Selftest(
-        settings, minutes=minutes, chosen=chosen, on_step=lambda text: progress.print(f"{text} ...")
-    )
+
+    def on_step(text: str) -> None:
+        progress.print(f"{text} ...")
+
     directory = DataDirectory(settings.data_dir.absolute() / "miner")
-    directory.lock()
     try:
-        return asyncio.run(test.run())
+        directory.lock()
+    except ConfigurationError as in_use:
+        try:
+            return asyncio.run(_by_agent(settings, minutes, chosen, on_step))
+        except ControlUnavailable:
+            raise in_use from None
+    try:
+        return asyncio.run(Selftest(settings, minutes=minutes, chosen=chosen, on_step=on_step).run())
     finally:
         directory.unlock()
+
+
+async def _by_agent(
+    settings: Settings, minutes: float, chosen: list[str], on_step: Callable[[str], None]
+) -> SelftestReport:
+    before = await ask(settings.data_dir, "status")
+    if "selftest" not in before:
+        raise AgentError(
+            "The running agent is too old for this command. Stop it (aitbc-agent stop), or restart it."
+        )
+    state = await ask(settings.data_dir, "selftest", minutes=minutes, cards=chosen)
+    ended, step = state["ended"], ""
+    try:
+        while state["ended"] == ended:
+            await asyncio.sleep(POLL_SECONDS)
+            state = await ask(settings.data_dir, "selftest_state")
+            waiting = f"The agent accepts no more jobs, and waits for {state['running']} to end"
+            now = waiting if state["state"] == "waiting" and state["running"] else state["step"]
+            if now and now != step:
+                step = now
+                on_step(now)
+    except asyncio.CancelledError:
+        # Ctrl-C here is meant for the test. The agent goes on with its jobs.
+        await ask(settings.data_dir, "selftest_stop")
+        raise
+    report = latest(settings.data_dir.absolute() / "miner")
+    if state["failure"] is not None or report is None:
+        raise AgentError(f"The agent could not test this machine. {state['failure'] or ''}".strip())
+    return report
 
 
 def _print(report: SelftestReport) -> None:

@@ -8,9 +8,9 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import structlog
 import typer
@@ -31,6 +31,7 @@ from agent.settings import Settings
 if TYPE_CHECKING:
     from agent.cli.commands.running.local_coordinator import LocalCoordinator
     from agent.miner.daemon import Daemon
+    from agent.miner.machine.selftest_report import SelftestReport
 
 PATIENCE_SECONDS: Final = 20.0
 """How long readiness is delayed until the coordinator responds. After that the service counts as started, since a machine must boot
@@ -154,7 +155,13 @@ async def _mine(
     liveness = local.context.monitoring.liveness if local else Liveness()
     # Outlives the daemons below: an engine takes long to probe, and most of them are the same after a change.
     probes = ProbeResults()
-    daemon = Daemon(settings, url, token, liveness=liveness, reading=reading, probes=probes)
+    options: dict[str, Any] = {
+        "liveness": liveness,
+        "reading": reading,
+        "probes": probes,
+        "run_selftest": _run_selftest,
+    }
+    daemon = Daemon(settings, url, token, **options)
     started = stopping = False
 
     async def describe() -> str:
@@ -192,7 +199,16 @@ async def _mine(
             if stopping or not daemon.machine_changed:
                 return
             started = False
-            daemon = Daemon(daemon.settings, url, token, liveness=liveness, reading=reading, probes=probes)
+            daemon = Daemon(daemon.settings, url, token, **options)
+
+
+async def _run_selftest(
+    settings: Settings, minutes: float, chosen: Collection[str], on_step: Callable[[str], None]
+) -> SelftestReport:
+    """Test this machine; see `Selftest`."""
+    from agent.miner.selftest.selftest import run_selftest  # noqa: PLC0415 - most runs of the agent need it once a week
+
+    return await run_selftest(settings, minutes, chosen, on_step)
 
 
 @asynccontextmanager

@@ -98,6 +98,7 @@ def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
         _warn(console, "power limit:", problem)
     if not miner["gpus"]:
         console.print(f"  no GPU: {miner['gpu_reason']}")
+    _print_selftest(console, miner.get("selftest"))
     _print_nodes(console, miner["placement"].get("nodes", ()))
     console.print(f"  sandbox: {miner['sandbox'] or 'none works; see `aitbc-agent doctor`'}")
     console.print(f"  services: {', '.join(miner['services']) or 'none'}")
@@ -138,6 +139,18 @@ def _connection(miner: dict[str, Any]) -> str:
     if miner["silent_since"] is None:
         return str(miner["connection"])
     return f"offline: {miner['coordinator']} {silence(miner['silent_since'])}"
+
+
+def _print_selftest(console: SafeConsole, selftest: dict[str, Any] | None) -> None:
+    """Print the result of the latest self-test, None if there was none."""
+    if selftest is None:
+        console.print("  self-test: none yet; see `aitbc-agent selftest`")
+        return
+    age = format_duration(max(0.0, time.time() - selftest["began_at"]))
+    if selftest["verdict"] == "passed":
+        console.print(f"  self-test: passed {age} ago")
+    else:
+        _warn(console, f"self-test: failed {age} ago:", " ".join(selftest["problems"]))
 
 
 def _print_nodes(console: SafeConsole, nodes: Sequence[dict[str, Any]]) -> None:
