@@ -6,6 +6,8 @@ torch is imported only if a GPU is used, and only inside functions: the coordina
 from __future__ import annotations
 
 import gc
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -13,8 +15,8 @@ from runners.api import Cancelled, Device, Fail, FailureCode, Model, Retry
 from runners.causes import MAX_MESSAGE, Stage, cause_of, error_of
 
 CONTEXT_BYTES = 512 * 2**20
-"""GPU memory that CUDA's context and kernels take in each process in addition to torch's allocations; between 300 and 500 MiB, depending
-on driver and card."""
+"""GPU memory that CUDA's context and kernels take in each process in addition to torch's allocations, until it is measured; between 300 and
+900 MiB, depending on driver and card."""
 
 
 @contextmanager
@@ -103,7 +105,22 @@ def memory_peak(device: Device) -> int:
         return 0
     import torch  # noqa: PLC0415 - see the module's docstring
 
-    return int(torch.cuda.max_memory_reserved()) + CONTEXT_BYTES
+    return int(torch.cuda.max_memory_reserved()) + _context_bytes()
+
+
+def _context_bytes() -> int:
+    """Return the GPU memory that this process takes in addition to torch's allocations; `CONTEXT_BYTES` if the driver does not report it."""
+    import torch  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        processes = torch.cuda.list_gpu_processes(0)
+    except Exception:  # noqa: BLE001 - the driver's library may lack the function, or list no slice of a card
+        return CONTEXT_BYTES
+    # In a container, the driver may name processes by the ids that they have outside.
+    used = re.search(rf"process +{os.getpid()} uses +([\d.]+) MB", processes)
+    return (
+        CONTEXT_BYTES if used is None else max(0, int(float(used[1]) * 2**20) - torch.cuda.memory_reserved(0))
+    )
 
 
 def release_memory(device: Device) -> None:

@@ -115,17 +115,12 @@ def _language_model(machine: Machine) -> str:
     return _answers(machine, _llama(machine))
 
 
-@CHECKS.add(
-    "llama.cpp",
-    needs="device",
-    part=Part.LANGUAGE_AND_VIDEO,
-    seconds=30,
-    modules=("xllamacpp",),
-    files=("*instruct*/*.gguf",),
-)
+@CHECKS.add("llama.cpp", needs="device", part=Part.LANGUAGE_AND_VIDEO, seconds=30, modules=("xllamacpp",))
 def _llama_cpp(machine: Machine) -> str:
-    """The same with the smallest GGUF model of the machine, whose layers llama.cpp puts onto the card."""
-    files = machine.tools.models_dir.glob("*instruct*/*.gguf")
+    """The same with the smallest GGUF model of the machine, whose layers llama.cpp puts onto the card, or one with random weights."""
+    files = [*machine.tools.models_dir.glob("*instruct*/*.gguf")]
+    if not files:
+        return _answers(machine, _made(machine, "untrained-gguf", "gpu/gpu_check_models.py", "tiny_gguf"))
     smallest = min(files, key=lambda file: file.stat().st_size).parent
     return _answers(machine, Model(smallest.name, smallest))
 

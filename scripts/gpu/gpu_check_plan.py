@@ -9,6 +9,7 @@ from typing import Final
 from gpu_check_report import Check, Machine, Part
 
 MINUTES: Final = 45
+UNPACK: Final = 'eval "$(python3 build/carry/agent/use_carried.py)"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,14 @@ CALLS: Final = {
         (
             "nvidia-smi -q > $OUT/nvidia-smi.txt; ls -l /dev/nvidia* /dev/nvidia-caps /proc/driver/nvidia > $OUT/devices.txt 2>&1",
             "cat /sys/kernel/security/lsm; ldconfig -p | grep -E 'libcuda|nvidia-ml|nvcuvid|encode'",
-            "$PYTHON scripts/gpu/nvml_record.py $OUT/nvml.json",
+            "python3 scripts/gpu/nvml_record.py $OUT/nvml.json",
         ),
     ),
-    Part.ENGINES: Call("engines", "agent, engines, models", 9, 500),
-    Part.LANGUAGE_AND_VIDEO: Call("language models and video", "agent, llama, video", 9, 500),
-    Part.LONG: Call("engines that compile for minutes, Blender", "agent", 9, 500),
+    Part.ENGINES: Call("engines", "agent, engines, whisper, openai-whisper", 9, 500),
+    Part.LANGUAGE_AND_VIDEO: Call("language models and video", "agent, engines, llama, video", 9, 500),
+    Part.LONG: Call(
+        "engines that compile for minutes, Blender", "agent, engines, vLLM and Blender by other means", 9, 500
+    ),
 }
 """Each load is a folder of scripts/gpu/carry.py."""
 
@@ -54,10 +57,10 @@ def lines(checks: Sequence[Check], machine: Machine, budget: float | None) -> It
             continue
         yield ""
         yield f"{part.value}. {call.title}: at most {call.minutes} minutes; carry: {call.loads}"
-        yield "   . scripts/gpu/use_carried.sh"
+        yield f"   {UNPACK}"
         yield from (f"   {command}" for command in call.commands)
         yield (
-            f"   $PYTHON scripts/gpu_check.py --part {part.value} --seconds {call.seconds} --models $CARRIED/models "
+            f"   python3 scripts/gpu_check.py --part {part.value} --seconds {call.seconds} --models $CARRIED/models "
             f"--json $OUT/part-{part.value}.json"
         )
         yield ""

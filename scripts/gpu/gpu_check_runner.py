@@ -12,9 +12,7 @@ from gpu_check_child import Child, ChildError, find
 from gpu_check_report import Failed, Machine, NotChecked
 from runners.api import Benchmark, RunnerError
 
-LACKING: Final = frozenset(
-    {"HARDWARE_UNAVAILABLE", "GPU_UNAVAILABLE", "MODEL_UNAVAILABLE", "PROGRAM_MISSING"}
-)
+LACKING: Final = frozenset({"HARDWARE_UNAVAILABLE", "GPU_UNAVAILABLE", "PROGRAM_MISSING"})
 """Error codes for something that a card or a machine lacks, which is not a failure."""
 
 

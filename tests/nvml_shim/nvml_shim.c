@@ -165,6 +165,7 @@ int nvmlInitWithFlags(unsigned flags) {
 }
 
 int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
+int nvmlInit(void) { return nvmlInitWithFlags(0); } /* for torch */
 int nvmlShutdown(void) { return SUCCESS; }
 const char *nvmlErrorString(int result) { (void)result; return "an error of the stand-in"; }
 

@@ -89,11 +89,17 @@ def test_an_engine_is_checked_in_a_runners_child_process(no_cards: dict[str, str
 
 
 @pytest.mark.ship
-def test_llama_cpp_is_checked_with_a_model_of_the_machine(no_cards: dict[str, str]) -> None:
-    """Here with the demo's, on the processor."""
-    status, lines = run("--rehearse", "--only", "llama.cpp", "--require", "llama.cpp", environment=no_cards)
+def test_a_model_is_created_once_for_llama_cpp(no_cards: dict[str, str], tmp_path: Path) -> None:
+    """Here on the processor."""
+    words = ("--rehearse", "--only", "llama.cpp", "--require", "llama.cpp", "--models", str(tmp_path))
+    status, lines = run(*words, environment=no_cards)
     assert (status, lines[0][:2]) == (0, ("llama.cpp", "ok"))
-    assert re.search(r"\d+ token/s with 8 at once", lines[0][2])
+    assert re.search(r"untrained-gguf: .* \d+ token/s with 8 at once", lines[0][2])
+    model = tmp_path / "untrained-gguf" / "model.gguf"
+    created = model.stat()
+    assert run(*words, environment=no_cards)[0] == 0
+    assert (model.stat().st_ino, model.stat().st_mtime_ns) == (created.st_ino, created.st_mtime_ns)
+    assert [path.name for path in tmp_path.iterdir()] == ["untrained-gguf"]
 
 
 def test_mig_instances_are_described_without_their_utilisation(nvml: NvmlShim) -> None:
