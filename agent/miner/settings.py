@@ -347,8 +347,9 @@ class RunnersSettings(Section):
     max_depth: Annotated[int, Field(ge=1, le=400)] = 100
     """How deep a sandboxed run may nest directories; each level takes two file descriptors of a check. Real archives have fewer than 30
     levels."""
-    max_processes: Annotated[int, Field(ge=1)] = 128
-    """Maximum number of processes and threads of one Python model. Numerical libraries start a thread for each processor."""
+    max_processes: Annotated[int, Field(ge=1)] | None = None
+    """Maximum number of processes and threads of one Python model. None: 128, and 2 for each processor of the machine, since numerical
+    libraries start a thread for each."""
     max_unpacked: Bytes = Bytes("2Gi")
     """Maximum size of the unpacked archive of a client's Python model. It also counts against `max_output`."""
     max_picture_pixels: Annotated[int, Field(ge=1)] = 64_000_000

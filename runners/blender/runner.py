@@ -52,7 +52,7 @@ from runners.blender.request import FRAME_FILES, MAX_PIXELS, MAX_SAMPLES, Render
 from runners.blender.video import make_video, video_encoder
 from runners.own_run import OwnRun
 from runners.sandbox import gpus, run_limits, unavailable
-from runners.sandbox.watch import Limits
+from runners.sandbox.watch import Limits, usual_processes
 
 
 def _size(parameters: Mapping[str, Any]) -> str:
@@ -334,7 +334,7 @@ class BlenderRunner(Runner[RenderRequest]):
 def _limits(tools: Tools, device: Device, seconds: float) -> Limits:
     threads = max(1, device.threads)
     cpu_seconds = seconds * (threads + 1) * 2
-    return run_limits(tools, seconds, cpu_seconds=cpu_seconds, processes=256 + 16 * threads)
+    return run_limits(tools, seconds, cpu_seconds=cpu_seconds, processes=usual_processes() + 16 * threads)
 
 
 def _missing(tools: Tools) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any
 from runners.activity import SandboxActivity
 from runners.api import Context, Device, Fail, FailureCode, Retry, Tools
 from runners.sandbox import Sandbox, run_limits
-from runners.sandbox.watch import Ended, Limits, Outcome
+from runners.sandbox.watch import Ended, Limits, Outcome, usual_processes
 
 PROTOCOLS = "file,pipe"
 FORMATS = (
@@ -128,7 +128,7 @@ def job_limits(tools: Tools, device: Device, seconds: float) -> Limits:
     """Return the limits of one run of ffmpeg in a job that has `seconds` left."""
     threads = device.threads
     cpu_seconds = seconds * max(1, threads) * 2
-    return run_limits(tools, seconds, cpu_seconds=cpu_seconds, processes=256 + 16 * threads)
+    return run_limits(tools, seconds, cpu_seconds=cpu_seconds, processes=usual_processes() + 16 * threads)
 
 
 def input_options() -> dict[str, str]:

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,15 @@ PR_SET_CHILD_SUBREAPER = 36
 """From `prctl(2)`: processes below this one whose parent ended become its children."""
 
 
+def usual_processes() -> int:
+    """Return how many processes and threads a program may have that computes with one thread.
+
+    FFmpeg's filters, x265, SVT-AV1, and TBB in Blender each start a thread for every processor of the machine, however many
+    the job may use.
+    """
+    return 256 + 4 * (os.cpu_count() or 1)
+
+
 class Ended(StrEnum):
     """Why a program has ended."""
 
@@ -82,7 +91,7 @@ class Limits:
     """Wall time."""
     cpu_seconds: float
     """Processor time of all processes."""
-    processes: int = 256
+    processes: int = field(default_factory=usual_processes)
     """Includes threads if the kernel counts, and only processes if the watch does."""
     files: int = MAX_FILES
     """Files and directories in the writable directories."""

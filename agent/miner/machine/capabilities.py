@@ -7,6 +7,7 @@ owner sees why a machine earns less than it could.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -184,7 +185,7 @@ def tools(settings: Settings, *, gpu: bool = False) -> Tools:
         max_file=int(chosen.max_file),
         max_files=chosen.max_files,
         max_depth=chosen.max_depth,
-        max_processes=chosen.max_processes,
+        max_processes=chosen.max_processes or 128 + 2 * (os.cpu_count() or 1),
         max_unpacked=int(chosen.max_unpacked),
         max_picture_pixels=chosen.max_picture_pixels,
         max_environment=int(chosen.max_environment),

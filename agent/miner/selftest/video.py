@@ -15,14 +15,13 @@ from runners.ffmpeg.card import INPUT
 from runners.ffmpeg.encoders import HARDWARE, hardware_works, listed
 from runners.ffmpeg.process import GLOBAL_OPTIONS
 from runners.sandbox import Sandbox, run_limits
-from runners.sandbox.watch import Ended
+from runners.sandbox.watch import Ended, usual_processes
 
 SECONDS: Final = 60.0
 """Time limit of one run of FFmpeg."""
 FRAMES: Final = 250
 _SOURCE: Final = "testsrc2=size=1280x720:rate=25:duration=10"
 _CLIP: Final = "clip.mp4"
-_PROCESSES: Final = 256
 
 
 def checks(tools: Tools, gpu: Gpu, device: Device) -> Iterator[Check]:
@@ -104,7 +103,9 @@ def _decoding(tools: Tools, gpu: Gpu, device: Device, directory: Path) -> Iterat
 
 def _run(tools: Tools, device: Device, directory: Path, *words: str) -> tuple[float, str | None]:
     """Run FFmpeg with /clip as its directory. Return how long it took, and why it failed."""
-    limits = run_limits(tools, SECONDS, cpu_seconds=SECONDS * max(1, device.threads), processes=_PROCESSES)
+    limits = run_limits(
+        tools, SECONDS, cpu_seconds=SECONDS * max(1, device.threads), processes=usual_processes()
+    )
     sandbox = Sandbox(tools, limits, device)
     began = time.monotonic()
     try:

@@ -336,6 +336,12 @@ def test_runners_get_the_programs_and_limits_of_the_settings(tmp_path: Path):
     assert (chosen.ffmpeg, chosen.max_memory, chosen.models_dir) == ("/opt/ffmpeg", 2 * GIB, tmp_path)
 
 
+def test_a_python_model_may_have_threads_for_each_processor(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 192)
+    assert tools(Settings()).max_processes == 512
+    assert tools(Settings(runners={"max_processes": 3})).max_processes == 3
+
+
 def test_engines_on_a_gpu_answer_many_requests_together():
     """With eight, vLLM reaches a small part of its speed."""
     assert tools(Settings(), gpu=True).batch >= 64

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from runners.api import Cancelled, Device, Retry
+from runners.ffmpeg.process import job_limits
 from runners.sandbox import Sandbox, unavailable
 from runners.sandbox.watch import Ended, Limits
 
@@ -191,3 +192,26 @@ def test_a_granted_path_below_one_of_the_sandboxs_own_is_visible(tools, tmp_path
     lines = []
     outcome = sandbox.run(["cat", f"{home}/file"], on_line=lines.append)
     assert (outcome.exit_code, lines) == (0, ["here"])
+
+
+THREADS = """
+import sys, threading
+threading.stack_size(65536)
+end = threading.Event()
+threads = [threading.Thread(target=end.wait, daemon=True) for _ in range(int(sys.argv[1]))]
+for thread in threads: thread.start()
+end.set()
+"""
+
+
+def test_libraries_may_start_a_thread_for_each_processor_of_the_machine(confined, monkeypatch):
+    """Three of them on a machine with 128, for a job that may use two. Endlessly many are refused."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    for limits in (
+        job_limits(confined, Device("cpu", "processor", threads=2), 60),
+        Limits(2**30, 2**20, 60, 60),
+    ):
+        command = [PYTHON, "-I", "-c", THREADS]
+        outcome = Sandbox(confined, limits).run([*command, str(3 * 128)])
+        assert (outcome.ended, outcome.exit_code) == (Ended.EXITED, 0), outcome.stderr
+        assert Sandbox(confined, limits).run([*command, "1000"]).exit_code != 0
