@@ -27,6 +27,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "sdk" / "python")]
 import pynvml  # noqa: E402 - the path is set above
 import structlog  # noqa: E402 - as above
 
+from agent.miner.machine.gpu_observation import observed  # noqa: E402 - as above
 from agent.miner.machine.gpus import Gpus  # noqa: E402 - as above
 
 VERSION: Final = re.compile(r"_v\d+$|WithFlags$")
@@ -121,6 +122,8 @@ def record(recorder: Recorder) -> dict[str, Any]:
         gpus = Gpus()
         for _ in range(2):
             gpus.snapshot()
+        with observed(gpus.last):
+            pass  # it reads the cards once
         gpus.computing()
         asyncio.run(gpus.process_memory())
         gpus.close()
@@ -137,7 +140,7 @@ def record(recorder: Recorder) -> dict[str, Any]:
 def _used_functions() -> list[str]:
     """Return the functions of nvidia-ml-py that the agent's source names."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "agent").rglob("*.py"))
-    names = sorted({*re.findall(r"\bpynvml\.(nvml\w+)", text)})
+    names = sorted({*re.findall(r"\bnvml\w+", text)})
     return [name for name in names if inspect.isfunction(getattr(pynvml, name, None))]
 
 

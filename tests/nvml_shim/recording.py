@@ -45,9 +45,11 @@ READINGS: Mapping[str, tuple[str, Callable[[Values], Any]]] = {
             "ComputeInstanceId": "ci",
             "NumGpuCores": "cores",
             "MaxClockInfo": "clock",
+            "ClockInfo": "clock_now",
             "ComputeMode": "compute_mode",
             "MigMode": "mig",
-            "TotalEccErrors": "ecc",
+            "TotalEccErrors/0": "ecc_corrected",
+            "TotalEccErrors/1": "ecc",
             "RetiredPagesPendingStatus": "retired",
             "CurrentClocksEventReasons": "clocks",
         }.items()
@@ -63,9 +65,12 @@ READINGS: Mapping[str, tuple[str, Callable[[Values], Any]]] = {
         lambda values: None if values[0][0]["nvmlReturn"] else values[0][0]["value"],
     ),
 }
-"""The property of the stand-in that each function reads, and its value."""
+"""The property of the stand-in that each function reads, of one that counts several kinds also the kind, and its value."""
 
 MEMORY = "nvmlDeviceGetMemoryInfo_v2"
+LINK = [
+    f"nvmlDeviceGet{which}PcieLink{number}" for which in ("Curr", "Max") for number in ("Generation", "Width")
+]
 
 
 def replayed(file: Path, directory: Path) -> NvmlShim:
@@ -74,15 +79,17 @@ def replayed(file: Path, directory: Path) -> NvmlShim:
     last: dict[str | None, dict[str, Any]] = defaultdict(dict)
     for call in calls:
         # A failure after a success is the end of a list, or a card that was lost meanwhile.
-        if call["returned"] == 0 or call["function"] not in last[call["device"]]:
-            last[call["device"]][call["function"]] = call
+        name = call["function"]
+        name += f"/{call['inputs'][0]}" if name == "nvmlDeviceGetTotalEccErrors" else ""
+        if call["returned"] == 0 or name not in last[call["device"]]:
+            last[call["device"]][name] = call
     errors = {
-        f"{device}.error.{name}": call["returned"]
+        f"{device}.error.{call['function']}": call["returned"]
         for device, functions in last.items()
         for name, call in functions.items()
         if device is not None
         and call["returned"] not in (0, NOT_SUPPORTED, FUNCTION_NOT_FOUND)
-        and name in {*READINGS, MEMORY}
+        and name in {*READINGS, *LINK, MEMORY}
     }
     system = last.pop(None)
     numbers = range(_first(system, "nvmlDeviceGetCount_v2") or 0)
@@ -103,9 +110,14 @@ def _card(index: int, last: Mapping[str | None, Mapping[str, Any]]) -> Card:
     slots = _first(last[str(index)], "nvmlDeviceGetMaxMigDeviceCount") or 0
     instances = [last.get(f"{index}:{number}") for number in range(slots)]
     return Card(
-        **_properties(Card, last[str(index)]),
+        **_properties(Card, last[str(index)]) | {"link": _link(last[str(index)])},
         instances=tuple(part and Slice(**_properties(Slice, part)) for part in instances),
     )
+
+
+def _link(functions: Mapping[str, Any]) -> str | None:
+    numbers = [_first(functions, name) for name in LINK]
+    return None if None in numbers else ",".join(map(str, numbers))
 
 
 def _properties(kind: type[Card | Slice], functions: Mapping[str, Any]) -> dict[str, Any]:
