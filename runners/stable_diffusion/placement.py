@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runners.stable_diffusion.memory import Savings, Sizes
+from runners.stable_diffusion.pinning import pin
 
 
 def modules(base: Any) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def move(base: Any, savings: Savings, kind: str) -> None:
         case "parts":
             base.enable_model_cpu_offload(device=kind)
         case "blocks":
+            pin(part for name, part in modules(base).items() if _streams(name, kind))
             for name, part in modules(base).items():
                 _stream(name, part, kind)
 
@@ -40,8 +42,7 @@ def _stream(name: str, part: Any, kind: str) -> None:
     import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
     from diffusers.hooks import apply_group_offloading  # noqa: PLC0415 - as above
 
-    # The order of a decoder's layers is learned at its first use, which may have been the encoding of an input picture.
-    streams = kind == "cuda" and name != "vae"
+    streams = _streams(name, kind)
     whole_blocks = _has_blocks(name)
     apply_group_offloading(
         part,
@@ -51,7 +52,15 @@ def _stream(name: str, part: Any, kind: str) -> None:
         non_blocking=streams,
         use_stream=streams,
         record_stream=streams,
+        # Otherwise diffusers makes a page-locked copy of every weight.
+        low_cpu_mem_usage=streams,
     )
+
+
+def _streams(name: str, kind: str) -> bool:
+    """Return whether a part's next block is copied while one computes."""
+    # The order of a decoder's layers is learned at its first use, which may have been the encoding of an input picture.
+    return kind == "cuda" and name != "vae"
 
 
 def _has_blocks(name: str) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from PIL import Image, ImageChops
 
 from runners.api import Fail, Model, Retry
 from runners.stable_diffusion import StableDiffusionRunner
 from runners.stable_diffusion.memory import Savings
-from runners.stable_diffusion.placement import measure, move
+from runners.stable_diffusion.pinning import pin
+from runners.stable_diffusion.placement import measure, modules, move
 from runners.stable_diffusion.request import GenerateRequest, decide
 from support.inputs.diffusion import pixels
 
@@ -211,7 +213,7 @@ def test_a_gguf_denoiser_stays_quantised_and_is_named_in_the_results(load, draw,
 @pytest.mark.ship
 @pytest.mark.parametrize("form", ["none", "fp8", "gguf"])
 def test_blocks_that_take_turns_make_the_same_picture(load, draw, device, families, quantised, form):
-    """In this test they are moved from the CPU to the CPU."""
+    """In this test they are moved from the CPU to the CPU, out of blocks of ordinary memory."""
     model = {
         "none": Model("tiny", families("FluxPipeline")),
         "fp8": Model("tiny", families("FluxPipeline"), options={"quantization": "fp8"}),
@@ -221,6 +223,7 @@ def test_blocks_that_take_turns_make_the_same_picture(load, draw, device, famili
     runner.load(model)
     whole = pixels(draw(runner)[0])
     runner._loaded._savings = Savings("blocks")
+    pin(modules(runner._loaded._base).values(), lambda size: torch.empty(size, dtype=torch.uint8))
     move(runner._loaded._base, runner._loaded._savings, "cpu")
     first = runner._loaded._denoiser.transformer_blocks[0]
     assert first._diffusers_hook.get_hook("group_offloading") is not None, "the blocks take turns"

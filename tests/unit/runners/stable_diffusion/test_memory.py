@@ -17,6 +17,7 @@ from runners.stable_diffusion.memory import (
     precision,
     working_bytes,
 )
+from runners.stable_diffusion.pinning import BLOCK_BYTES
 from runners.stable_diffusion.pipeline import model_options
 from runners.torch_memory import CONTEXT_BYTES, memory_fraction
 
@@ -110,6 +111,9 @@ def test_the_catalogues_memory_figures_match_the_runners_needs(name):
     assert choose_savings(sizes, side * side, available_memory(card(), entry.vram)) == Savings()
     assert choose_savings(sizes, side * side, available_memory(card(), entry.vram_min)).placement == least
     assert sum(sizes.parts) < entry.memory
+    # A process beside a card has all weights in main memory while blocks take turns, a block of page-locked memory that is not full, and
+    # the libraries.
+    assert sum(sizes.parts) + BLOCK_BYTES + 2**30 <= (entry.load_memory or 2 * 2**30)
 
 
 def test_every_image_entry_of_the_catalogue_has_valid_options():
