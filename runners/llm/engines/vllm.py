@@ -42,6 +42,12 @@ CPU_CACHE = 2
 """GiB of main memory for the keys and values of all requests on a machine without a GPU."""
 
 
+_AMPERE, _ADA = 8.0, 8.9
+"""Compute capabilities from which on a card computes with bfloat16, and with 8-bit floats."""
+
+_NOT_IN_FLOAT16 = frozenset(("gemma2", "gemma3", "gemma3_text", "glm4"))
+"""Types of models whose numbers exceed its range."""
+
 _WITHOUT_NVCC = {
     "VLLM_USE_FLASHINFER_SAMPLER": "0",
     "VLLM_ALLREDUCE_USE_FLASHINFER": "0",
@@ -280,10 +286,22 @@ def _control_tokens(model: Model) -> set[str]:
 
 
 def _precision(model: Model, device: Device) -> str:
-    """Return the type of the weights as computed with: cards without 8-bit floats compute with 16 bits instead, which looks like another model."""
+    """Return the type of numbers that vLLM computes with.
+
+    It chooses another one than that of the model's files where the card lacks it, and then the answers look like another model's.
+    """
     config = json.loads((model.path / "config.json").read_bytes())
+    capability = float(device.compute_capability or 0)
     method = (config.get("quantization_config") or {}).get("quant_method")
-    if method is None:
-        return str(config.get("dtype") or config.get("torch_dtype") or "auto")
-    capable = float(device.compute_capability or 0) >= 8.9  # noqa: PLR2004 - Ada
-    return f"{method}-w8a16" if "fp8" in method and not capable else str(method)
+    if method is not None:
+        return f"{method}-w8a16" if "fp8" in method and capability < _ADA else str(method)
+    numbers = str(config.get("dtype") or config.get("torch_dtype") or "auto")
+    # As `_resolve_auto_dtype` of vLLM 0.33.
+    able = (
+        ["bfloat16", "float16", "float32"]
+        if device.kind == "cpu" or capability >= _AMPERE
+        else ["float16", "float32"]
+    )
+    if config.get("model_type") in _NOT_IN_FLOAT16:
+        able.remove("float16")
+    return numbers if numbers in (*able[:-1], "auto") else able[0]

@@ -156,6 +156,34 @@ def test_shared_memory_that_is_too_small_is_named_before_the_start(
     assert bool(environments) == starts
 
 
+@pytest.mark.parametrize(
+    ("capability", "config", "computed"),
+    [
+        ("7.5", {"dtype": "bfloat16"}, "float16"),
+        ("7.5", {"torch_dtype": "bfloat16", "model_type": "llama"}, "float16"),
+        ("7.5", {"dtype": "bfloat16", "model_type": "gemma2"}, "float32"),
+        ("7.5", {"dtype": "float32"}, "float16"),
+        ("7.5", {"dtype": "float16"}, "float16"),
+        ("8.0", {"dtype": "bfloat16"}, "bfloat16"),
+        ("8.9", {"dtype": "float32"}, "bfloat16"),
+        ("9.0", {"dtype": "float16", "model_type": "gemma2"}, "bfloat16"),
+        (None, {"dtype": "bfloat16"}, "bfloat16"),
+        (None, {"dtype": "float32"}, "bfloat16"),
+        ("7.5", {}, "auto"),
+        ("7.5", {"dtype": "bfloat16", "quantization_config": {"quant_method": "fp8"}}, "fp8-w8a16"),
+        ("8.9", {"dtype": "bfloat16", "quantization_config": {"quant_method": "fp8"}}, "fp8"),
+    ],
+)
+def test_the_evidence_names_the_numbers_that_are_computed_with(
+    tmp_path: Path, capability: str | None, config: dict[str, Any], computed: str
+) -> None:
+    """Turing has no bfloat16: vLLM takes float16 there, although the model's files say bfloat16."""
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    kind: Any = "cpu" if capability is None else "cuda"
+    device = Device(kind, "card", compute_capability=capability)
+    assert vllm._precision(Model("model", tmp_path), device) == computed
+
+
 MEASURING = "Error in memory profiling. Initial free memory 8.1 GiB, current free memory 9.2 GiB."
 
 
