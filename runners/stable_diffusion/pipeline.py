@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from runners import c_compiler
 from runners.api import Device, Fail, FailureCode, Model, Retry
 from runners.stable_diffusion.abilities import call_arguments, picture_arguments, read_abilities, views
 from runners.stable_diffusion.control import ControlFiles, controlled_view
@@ -94,9 +95,10 @@ class DiffusionModel:
 
     def _speed_up(self, model: Model) -> None:
         """Choose the implementation of attention and compile the denoiser's blocks, as the model's options say."""
-        if self.options.compile and shutil.which("cc") is None:
+        lack = c_compiler.lack(sys.executable) if self.options.compile else None
+        if lack is not None:
             raise Retry(
-                f"The option compile of {model.name!r} needs a C compiler. Install one, or remove the option.",
+                f"The option compile of {model.name!r} needs {lack.what}. {lack.remedy} Or remove the option.",
                 code=FailureCode.MODEL_UNAVAILABLE,
             )
         try:

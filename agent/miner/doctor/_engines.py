@@ -14,7 +14,6 @@ from agent.diagnostics import Diagnostic, ok
 from agent.miner.doctor._files import nearest
 from agent.miner.doctor._machine import Cards, missing_driver, torch_build
 from agent.miner.doctor.diagnostics import found
-from agent.miner.engines import compiler
 from agent.miner.engines.cards import environment_obstacle
 from agent.miner.engines.catalogue import InstallableEngine, load_engines
 from agent.miner.engines.environments import EngineDirectory, EngineEnvironment, engines_directory
@@ -25,6 +24,7 @@ from agent.miner.models.store import ModelStore
 from agent.miner.settings import RunnersSettings
 from agent.sections import section_of
 from agent.settings import Settings
+from runners import c_compiler
 from runners.api import Device, Retry
 from runners.blender import engine as blender_engine
 from runners.blender.process import abilities
@@ -141,7 +141,7 @@ def engines(settings: Settings, cards: Cards) -> list[Diagnostic]:
         else:
             works.append(f"{engine.name} ({', '.join([current.record.variant, *_built_with(current)])})")
             variant = engine.variants.get(current.record.variant)
-            lack = compiler.lack(current.python) if variant is not None and variant.compiles else None
+            lack = c_compiler.lack(current.python) if variant is not None and variant.compiles else None
             if lack is not None:
                 words = {"engine": engine.name, "what": lack.what, "remedy": lack.remedy}
                 diagnostics.append(found("engine_without_compiler", **words))

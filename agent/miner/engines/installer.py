@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
 from agent.core.errors import AgentError
-from agent.miner.engines import compiler, uv
+from agent.miner.engines import uv
 from agent.miner.engines.cards import Card, card_for
 from agent.miner.engines.catalogue import InstallableEngine, Variant, shown_size
 from agent.miner.engines.cuda_start import remedy
@@ -29,7 +29,7 @@ from agent.miner.engines.environments import (
 )
 from agent.miner.engines.interpreters import check_command, inherited, of_environment, probe, variables
 from agent.miner.models.locks import size_of
-from runners import code_cache
+from runners import c_compiler, code_cache
 from runners.api import Runner, Tools
 
 CARD: Final = "AITBC_CARD"
@@ -208,7 +208,7 @@ class Installer:
             only_locked = ("--require-hashes", "--no-deps", "--no-build", "--no-sources")
             python = str(path / "bin" / "python")
             # Before gigabytes are downloaded that could not be used. Only now it is known which Python uv has chosen.
-            lack = compiler.lack(python) if variant.compiles else None
+            lack = c_compiler.lack(python) if variant.compiles else None
             if lack is not None:
                 raise AgentError(
                     f"{engine.name} was not installed: it compiles code when it runs, and this machine lacks {lack.what}. {lack.remedy}"

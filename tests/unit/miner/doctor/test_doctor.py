@@ -19,7 +19,6 @@ import pytest
 from agent.miner import doctor
 from agent.miner.doctor import _engines, _machine
 from agent.miner.doctor._machine import Cards, has_wal_reset_bug
-from agent.miner.engines import compiler
 from agent.miner.engines.catalogue import load_engines
 from agent.miner.engines.environments import EngineDirectory, EngineRecord
 from agent.miner.machine import capabilities, hardware
@@ -29,6 +28,7 @@ from agent.settings import Settings
 from cuda_shim.shim import build
 from cuda_shim.states import OLD_FOR_13, STATES, State
 from miner_support.examined import examined
+from runners import c_compiler
 from runners.api import Probe, Tools
 from runners.ffmpeg import FFmpegRunner
 
@@ -409,15 +409,15 @@ def use_engine(engines_dir: Path, name: str, variant: str) -> None:
 def test_an_engine_whose_compiler_was_removed_is_reported(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
     use_engine(data_dir / "engines", "vllm", "cuda")
     engines = EnginesSettings(directory=data_dir / "engines")
-    lack = compiler.Lack("a C compiler (gcc or clang)", "Install it: sudo apt-get install gcc")
-    monkeypatch.setattr(compiler, "lack", lambda _python: lack)
+    lack = c_compiler.Lack("a C compiler (gcc or clang)", "Install it: sudo apt-get install gcc")
+    monkeypatch.setattr(c_compiler, "lack", lambda _python: lack)
     reported = examined(data_dir, engines=engines)["engine_without_compiler"]
     assert (
         reported.message
         == "The engine vllm compiles code when it runs, and this machine lacks a C compiler (gcc or clang)."
     )
     assert reported.remedy == "Install it: sudo apt-get install gcc"
-    monkeypatch.setattr(compiler, "lack", lambda _python: None)
+    monkeypatch.setattr(c_compiler, "lack", lambda _python: None)
     assert "engine_without_compiler" not in examined(data_dir, engines=engines)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.miner.engines import compiler
+from runners import c_compiler
 
 INCLUDE = Path(sysconfig.get_path("include", "posix_prefix"))
 PYTHON = Path(getattr(sys, "_base_executable", sys.executable))
@@ -35,7 +35,7 @@ def program(directory: Path, name: str, lines: str) -> Path:
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc")
 @pytest.mark.skipif(not (INCLUDE / "Python.h").exists(), reason="there are no headers of Python")
 def test_a_machine_with_compiler_and_headers_lacks_nothing() -> None:
-    assert compiler.lack(PYTHON) is None
+    assert c_compiler.lack(PYTHON) is None
 
 
 def test_without_a_compiler_the_command_of_this_system_is_named(
@@ -49,7 +49,7 @@ def test_without_a_compiler_the_command_of_this_system_is_named(
     }.items():
         path = program(programs, manager, "")
         monkeypatch.setenv("PATH", str(programs))
-        assert compiler.lack(PYTHON, os.environ) == compiler.Lack(
+        assert c_compiler.lack(PYTHON, os.environ) == c_compiler.Lack(
             "a C compiler (gcc or clang)", f"Install it: sudo {manager} install {command}"
         )
         path.unlink()
@@ -60,7 +60,7 @@ def test_in_a_container_the_image_must_be_built_with_it(
 ) -> None:
     """Its file system is read-only."""
     monkeypatch.setenv("container", "oci")
-    lack = compiler.lack(PYTHON, {"PATH": str(programs)})
+    lack = c_compiler.lack(PYTHON, {"PATH": str(programs)})
     assert lack is not None
     assert lack.remedy == "Build the image with --build-arg COMPILER=yes."
 
@@ -69,7 +69,7 @@ def test_missing_headers_of_python_are_named(programs: Path, tmp_path: Path) -> 
     """As on Debian without python3-dev."""
     program(programs, "gcc", "exit 0")
     python = program(tmp_path, "python", f"printf '%s\\n' {tmp_path}/include 3.12")
-    lack = compiler.lack(python, {"PATH": str(programs)})
+    lack = c_compiler.lack(python, {"PATH": str(programs)})
     assert lack is not None
     assert lack.what == f"the headers of Python 3.12 ({tmp_path}/include/Python.h)"
 
@@ -83,6 +83,6 @@ def test_a_compiler_without_the_c_librarys_headers_is_shown_with_its_own_words(
         programs, "gcc", "echo 'tried.c:2:10: fatal error: stdlib.h: No such file or directory' >&2; exit 1"
     )
     python = program(tmp_path, "python", f"printf '%s\\n' {tmp_path} 3.12")
-    lack = compiler.lack(python, {"PATH": f"{programs}:/bin"})
+    lack = c_compiler.lack(python, {"PATH": f"{programs}:/bin"})
     assert lack is not None
     assert "fatal error: stdlib.h: No such file" in lack.what
