@@ -130,6 +130,7 @@ def _devices(*, rehearse: bool) -> tuple[tuple[Device, ...], str | None]:
             threads,
             card.memory_total,
             card.compute_capability,
+            device_files=card.device_files,
             by_index=card.by_index,
         )
         for card in cards

@@ -111,8 +111,11 @@ def _open_error(path: str) -> str | None:
     return None
 
 
-def probe_in(level: str, uuid: str, paths: Sequence[str]) -> dict[str, Any]:
-    """Return what `probe` returns in a sandbox, or {"sandbox": why there is no answer}."""
+def probe_in(level: str, uuid: str, device_files: str, paths: Sequence[str]) -> dict[str, Any]:
+    """Return what `probe` returns in a sandbox, or {"sandbox": why there is no answer}.
+
+    `device_files` are those of the card, with commas between them.
+    """
     root = Path(__file__).resolve().parents[2]
     sys.path[:0] = [str(root), str(root / "sdk" / "python")]
     # Not at the top: the program that runs inside the sandbox has no packages.
@@ -120,7 +123,8 @@ def probe_in(level: str, uuid: str, paths: Sequence[str]) -> dict[str, Any]:
     from runners.sandbox import Sandbox, granted_python  # noqa: PLC0415
     from runners.sandbox.watch import Limits  # noqa: PLC0415
 
-    device = Device("cuda", "a card", uuid or None)
+    names = tuple(device_files.split(",")) if device_files else ()
+    device = Device("cuda", "a card", uuid or None, device_files=names)
     limits = Limits(memory=8 * 2**30, output=2**20, seconds=SECONDS, cpu_seconds=SECONDS)
     environment: dict[str, str] = {}
     printed: list[str] = []
@@ -144,9 +148,7 @@ def probe_in(level: str, uuid: str, paths: Sequence[str]) -> dict[str, Any]:
 def main() -> None:
     """Print the answer."""
     arguments = sys.argv[1:]
-    answer = (
-        probe_in(arguments[1], arguments[2], arguments[3:]) if arguments[:1] == ["--in"] else probe(arguments)
-    )
+    answer = probe_in(*arguments[1:4], arguments[4:]) if arguments[:1] == ["--in"] else probe(arguments)
     print(json.dumps(answer))
 
 

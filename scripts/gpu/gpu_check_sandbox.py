@@ -78,7 +78,11 @@ def _probed(
     machine: Machine, level: str, user: int, paths: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """Run the probe. Returns its answer, and what the system refused: by strace, if there is one, and as the program saw it."""
-    inside = [] if level == BARE else ["--in", level, machine.device.uuid or ""]
+    inside = (
+        []
+        if level == BARE
+        else ["--in", level, machine.device.uuid or "", ",".join(machine.device.device_files)]
+    )
     command = [sys.executable, "-P", cuda_probe.__file__, *inside, *paths]
     if user != os.geteuid():
         command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *command]

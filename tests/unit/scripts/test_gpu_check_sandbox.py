@@ -72,7 +72,7 @@ def test_the_probe_names_what_a_sandbox_refuses(tmp_path: Path, level: str, erro
         pytest.skip(reason)
     secret = tmp_path / "secret"
     secret.touch()
-    answer = cuda_probe.probe_in(level, "", [str(secret), "/usr/bin"])
+    answer = cuda_probe.probe_in(level, "", "", [str(secret), "/usr/bin"])
     assert answer["refused"] == {str(secret): error}
     assert "libcuda.so.1" in answer["cuda"]["load"]
     assert answer["thread_name"] == ""
