@@ -69,6 +69,15 @@ def lines(width: int, height: int, shown: dict[str, Any] | None, **view: Any) ->
     return [line.plain.rstrip() for line in drawn]
 
 
+def test_why_an_engine_does_not_use_a_card_is_shown_once_below_the_cards() -> None:
+    """Several services may have the same engine."""
+    reason = "The NVIDIA driver 570.86.15 is too old for vllm: update the driver to 580.65 or newer."
+    shown = lines(200, 50, status(engine_obstacles={"llm_inference": [reason], "text_embedding": [reason]}))
+    assert [number for number, line in enumerate(shown) if reason in line] == [
+        next(number for number, line in enumerate(shown) if line.startswith(" GPU 1")) + 1
+    ]
+
+
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_the_sections_have_a_fixed_order(width: int, height: int) -> None:
     """The header, the state, GPUs, jobs, downloads, the last hour, finished jobs, the log and the keys, each complete."""

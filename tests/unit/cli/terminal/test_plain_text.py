@@ -20,8 +20,11 @@ MINER = {
     "started_at": 0, "miner_id": "miner_1", "connection": "websocket", "session": 1, "silent_since": None, "refusal": "[old]", "malformed_leases": None, "paused": "[bold]by hand[/]",
     "earned_today": None, "slots": {"total": 1, "free": 1}, "outbox": 0, "gpus": [], "gpu_reason": "a [red] driver :bug:",
     "placement": {"nodes": [{"node": "[n]", "reason": "[node]"}], "waiting": [{"service": "s", "reason": "[wait]"}], "recent": []},
-    "sandbox": None, "services": [], "unavailable": {"llm_inference": ["Install 'aitbc-agent[llm]'."]},
-    "engine_obstacles": {"llm_inference": ["[old]"]}, "paused_services": {"s": "[hung]"}, "unavailable_models": {"s": {"[m]": "[damaged]"}}, "children": [], "leases": [],
+    "sandbox": None, "services": ["text_embedding"], "unavailable": {"llm_inference": ["Install 'aitbc-agent[llm]'."]},
+    "engine_obstacles": {"text_embedding": ["[old]"]}, "paused_services": {"s": "[hung]"}, "unavailable_models": {"s": {"[m]": "[damaged]"}}, "children": [], "leases": [],
+    "energy": {
+        "today": {"kwh": 0.0, "idle_kwh": 0.0, "net": None}, "month": {}, "price": None, "currency": None, "problem": "[late]", "unprofitable": [],
+    },
     "downloads": [], "idle": [{"reason": "[idle]", "share": 1.0}],
 }  # fmt: skip
 
@@ -37,7 +40,12 @@ def test_the_status_shows_brackets_of_reasons(capsys: pytest.CaptureFixture[str]
             "no GPU: a [red] driver :bug:",
         ),
         *("node [n] is not used: [node]", "llm_inference is unavailable: Install 'aitbc-agent[llm]'."),
-        *("s pauses: [hung]", "[m] is unavailable (s): [damaged]", "waiting for memory (s): [wait]"),
+        *(
+            "text_embedding: [old]",
+            "s pauses: [hung]",
+            "[m] is unavailable (s): [damaged]",
+            "waiting for memory (s): [wait]",
+        ),
         "last hour: [idle] 100%",
     ):
         assert text in shown
