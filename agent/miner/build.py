@@ -317,11 +317,16 @@ def _merged(*reasons: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, st
 
 def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Event) -> None:
     """Connect the parts that are called back by parts built before them."""
+    needed: dict[str, str] = {}
 
     def pauses_changed() -> None:
         # The executor first. The workload then sees devices that are free no more.
         parts.executor.pause(parts.pauses.now.devices)
         parts.workload.pauses_changed()
+        before = dict(needed)
+        needed.clear()
+        needed.update(parts.pauses.now.needed)
+        parts.workload.needed_changed(before, needed)
         heartbeat_due.set()
 
     def settings_changed() -> None:

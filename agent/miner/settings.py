@@ -29,6 +29,9 @@ class InputSettings(Section):
     """Maximum number of redirects; each target is checked like the first URL."""
 
 
+RunningJobs = Literal["finish", "checkpoint", "hand_back"]
+
+
 class PauseSettings(Section):
     """When GPUs accept no jobs. Each GPU is paused on its own; if all are paused, or if there is none, the whole miner is."""
 
@@ -41,6 +44,13 @@ class PauseSettings(Section):
     when this is off, idle models are unloaded when other programs need the memory."""
     other_utilization: Annotated[float, Field(gt=0, le=100)] = 25
     """Utilisation in percent above which programs that only draw (games, films) count as using the GPU; a desktop uses less."""
+    other_memory: Bytes | None = Bytes("2Gi")
+    """Memory of a GPU from which one program counts as using it even if it only draws and a job of the agent keeps the GPU busy, as a game does.
+    Desktops and browsers use less. None: only the utilisation counts."""
+    running_jobs: RunningJobs = "finish"
+    """What happens to the job that runs on a GPU when another program uses it: it may `finish`; it is returned at its next `checkpoint` (a frame of
+    Blender, a part of a video), or finishes if it has none; or `hand_back`: it is returned at once. Another miner goes on from its last checkpoint.
+    Nobody is blamed, but many returned jobs in a short time pause the miner for a while."""
     max_temperature: Annotated[float, Field(gt=0, le=150)] | None = None
     """Temperature in degrees Celsius above which a GPU accepts no more jobs. None: the driver throttles a card that is too hot."""
     temperature_margin: Annotated[float, Field(ge=0, le=100)] = 5
@@ -65,6 +75,10 @@ class GpuPauseSettings(Section):
     """Whether the GPU is paused while another program uses it."""
     other_utilization: Annotated[float, Field(gt=0, le=100)] | None = None
     """Utilisation in percent above which programs that only draw count as using the GPU."""
+    other_memory: Bytes | None = None
+    """Memory of the GPU from which one program counts as using it."""
+    running_jobs: RunningJobs | None = None
+    """What happens to the job that runs on the GPU when another program uses it."""
     max_temperature: Annotated[float, Field(gt=0, le=150)] | None = None
     """Temperature in degrees Celsius above which the GPU accepts no more jobs."""
     temperature_margin: Annotated[float, Field(ge=0, le=100)] | None = None

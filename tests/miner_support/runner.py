@@ -56,6 +56,7 @@ class ScriptedInput(Strict):
         "events",
         "read",
         "keep",
+        "part",
         "resume",
         "pretend",
         "leak",
@@ -200,6 +201,14 @@ class ScriptedRunner(Runner[ScriptedInput]):
         path.write_text(request.text)
         context.checkpoint(OutputFile(path, "text/plain", "part.txt", {"part": 1}))
         return self._wait(request, context)
+
+    def _part(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
+        """Make a checkpoint when the gate opens, and wait for another gate. With the checkpoint of an earlier run, end at once."""
+        if context.checkpoints:
+            return self._resume(request, context)
+        self._wait(request, context)
+        self._keep(request.model_copy(update={"gate": f"{request.gate}.end"}), context)
+        return {"resumed": None}
 
     def _pretend(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         """Name a file in the results that this run has not written."""

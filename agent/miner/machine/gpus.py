@@ -165,6 +165,9 @@ class GpuReadings(Protocol):
     def others(self) -> Mapping[str, int]:
         """Return how many processes of other programs compute on each GPU, by its UUID. Blocking."""
 
+    def largest_other(self) -> Mapping[str, int]:
+        """Return the most bytes of each GPU that one process of another program uses, computing or drawing, by its UUID. Blocking."""
+
     def energy(self) -> Mapping[str, CardPower]:
         """Return what the card of each GPU has consumed, by the GPU's UUID. Blocking. Raises `TimeoutError` if the driver hangs."""
 
@@ -267,16 +270,29 @@ class Gpus:
             for uuid, processes in computing.items()
         }
 
+    def largest_other(self) -> dict[str, int]:
+        """Return the most bytes of each GPU that one process of another program uses, computing or drawing, by its UUID. Blocking."""
+        memory = self._process_memory()
+        ours = set(self._ours())
+        return {
+            uuid: max(
+                (size for pid, size in used.items() if pid not in ours and psutil.pid_exists(pid)), default=0
+            )
+            for uuid, used in memory.items()
+        }
+
     def energy(self) -> dict[str, CardPower]:
         """Return what the card of each GPU has consumed, by the GPU's UUID. Blocking. Raises `TimeoutError` if the driver hangs."""
         if not self._lock.acquire(timeout=_LOCK_SECONDS):
             raise TimeoutError(_NO_ANSWER)
         try:
-            return (
-                {gpu.uuid: read_power(gpu.index) for gpu in self.last if gpu.kind == "cuda"}
-                if self._connected
-                else {}
-            )
+            # Of other makers' cards, the power as of the last reading.
+            return {
+                gpu.uuid: read_power(gpu.index)
+                if gpu.kind == "cuda" and self._connected
+                else CardPower(gpu.uuid, None, gpu.power)
+                for gpu in self.last
+            }
         finally:
             self._lock.release()
 

@@ -62,6 +62,8 @@ class PauseRules:
     faulty: bool = True
     other_programs: bool = False
     other_utilization: float = 25.0
+    other_memory: int | None = None
+    running_jobs: str = "finish"
     max_temperature: float | None = None
     temperature_margin: float = 5.0
     max_power: float | None = None
@@ -76,16 +78,18 @@ class PauseRules:
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """A GPU at one moment. `others` is how many other programs compute on it, `working` whether one of this agent does.
+    """A GPU at one moment.
 
-    An `exclusive` GPU lets one process at a time compute. `fault` describes a faulty card, and `slowed` means that its hardware protects it from heat or from a weak power supply.
-    Values that the card does not report are None.
+    `others` is how many other programs compute on it, `largest_other` the memory of the largest one, whether it computes or draws, and `working`
+    whether one of this agent does. An `exclusive` GPU lets one process at a time compute. `fault` describes a faulty card, and `slowed` means that
+    its hardware protects it from heat or from a weak power supply. Values that the card does not report are None.
     """
 
     temperature: float | None = None
     power: float | None = None
     utilization: float | None = None
     others: int = 0
+    largest_other: int = 0
     working: bool = False
     fault: str | None = None
     slowed: bool = False
@@ -136,7 +140,8 @@ class GpuWatch:
             program=self.program.update(
                 # Beside another program, each job would fail on an exclusive card, also if its owner would share the card.
                 now,
-                present=(rules.other_programs or reading.exclusive) and reading.others > 0,
+                present=(rules.other_programs and _is_used(reading, rules.other_memory))
+                or (reading.exclusive and reading.others > 0),
                 hold=hold,
             ),
             busy=self.busy.update(
@@ -158,18 +163,28 @@ class GpuWatch:
             reading=reading if reading.fault else replace(reading, fault=self.reading.fault),
         )
 
+    @property
+    def needed(self) -> bool:
+        """Whether another program uses the GPU."""
+        return self.program.holds or self.busy.holds
+
     def pauses(self, rules: PauseRules) -> Iterator[Pause]:
         """Yield a pause for each cause that holds."""
         if self.fault.holds:
             yield Pause(PauseCause.FAULT, self.reading.fault or "")
         if self.slowed.holds:
             yield Pause(PauseCause.FAULT, SLOWED)
-        if self.program.holds or self.busy.holds:
+        if self.needed:
             yield Pause(PauseCause.PROGRAM)
         if self.temperature.holds:
             yield Pause(PauseCause.TEMPERATURE, f"limit {rules.max_temperature:g} °C")
         if self.power.holds:
             yield Pause(PauseCause.POWER, f"limit {rules.max_power:g} W")
+
+
+def _is_used(reading: GpuReading, memory: int | None) -> bool:
+    """Return whether another program computes on a GPU, or uses so much of its memory."""
+    return reading.others > 0 or (memory is not None and reading.largest_other >= memory)
 
 
 def _above(value: float | None, limit: float | None, margin: float, watch: Watch) -> bool:

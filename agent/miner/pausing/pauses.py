@@ -43,10 +43,14 @@ class GpuUnknown(AgentError):
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The pauses at one moment: of the whole `miner`, and of single `gpus` by UUID."""
+    """The pauses at one moment: of the whole `miner`, and of single `gpus` by UUID.
+
+    `needed` are the GPUs that other programs use, with what their owner wants for the jobs that run there, also if another cause pauses them.
+    """
 
     miner: Pause | None = None
     gpus: Mapping[str, Pause] = field(default_factory=dict)
+    needed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def devices(self) -> frozenset[str]:
@@ -251,7 +255,9 @@ class Pauses:
         names = {f"GPU {self._cards[uuid].number}": pause for uuid, pause in gpus.items()}
         former = self.now
         self.now = Paused(
-            whole(miners_pause, names), {uuid: pause for uuid, pause in gpus.items() if pause is not None}
+            whole(miners_pause, names),
+            {uuid: pause for uuid, pause in gpus.items() if pause is not None},
+            {uuid: rules.running_jobs for uuid, rules in self._rules.items() if self._watches[uuid].needed},
         )
         return self.now != former
 
@@ -276,10 +282,14 @@ class Pauses:
         self._measured_at = time.monotonic()
         cards = {gpu.uuid: gpu for gpu in await self._gpus.refresh()}
         programs: Mapping[str, int] = {}
+        sizes: Mapping[str, int] = {}
         exclusive = any(gpu.exclusive for gpu in cards.values())
         if exclusive or any(rules.other_programs for rules in self._rules.values()):
             with suppress(TimeoutError):
                 programs = await call_within(_MEASURE_SECONDS, self._gpus.others, name="gpus-programs")
+        if any(rules.other_programs and rules.other_memory is not None for rules in self._rules.values()):
+            with suppress(TimeoutError):
+                sizes = await call_within(_MEASURE_SECONDS, self._gpus.largest_other, name="gpus-memory")
         working = self._working()
         for uuid, rules in self._rules.items():
             reading = GpuReading(fault=LOST)
@@ -289,6 +299,7 @@ class Pauses:
                     power=gpu.power,
                     utilization=gpu.utilization,
                     others=programs.get(uuid, 0),
+                    largest_other=sizes.get(uuid, 0),
                     working=uuid in working,
                     fault=gpu.fault,
                     slowed=gpu.slowed,

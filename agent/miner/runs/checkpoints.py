@@ -27,6 +27,7 @@ from runners.host.protocol import FileReference, ProtocolError
 
 _MAX_UPLOADS: Final = 2
 """Checkpoints of one job that are uploaded at the same time."""
+_FAILED: Final = 400
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 _log = structlog.get_logger(__name__)
@@ -41,12 +42,12 @@ class CheckpointUploads:
         self._output = output
         self._slots = asyncio.Semaphore(_MAX_UPLOADS)
 
-    async def upload(self, reference: FileReference) -> None:
-        """Upload a checkpoint. If that fails, a miner that takes over the job repeats more of the work."""
+    async def upload(self, reference: FileReference) -> bool:
+        """Upload a checkpoint, and return whether the coordinator has it. Without it, a miner that takes over the job repeats more of the work."""
         try:
             async with self._slots:
                 artifact = await asyncio.to_thread(hash_output, reference, self._output)
-                await self._link.upload(
+                stored, _ = await self._link.upload(
                     artifact.path,
                     artifact.media_type,
                     artifact.size,
@@ -55,9 +56,11 @@ class CheckpointUploads:
                 )
                 event = {"kind": "output", "data": {**artifact.to_wire(), "extra": reference.extra}}
                 body = {"fence": self._lease.fence, "events": [event]}
-                await self._link.call("events", self._lease.job_id, body)
+                status, _ = await self._link.call("events", self._lease.job_id, body)
+                return max(stored, status) < _FAILED
         except (OSError, ProtocolError, Unreachable) as error:
             _log.info("checkpoint_not_uploaded", job_id=self._lease.job_id, error=str(error))
+        return False
 
 
 async def fetch_checkpoints(

@@ -7,7 +7,7 @@ import errno
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -103,7 +103,7 @@ class RunAdmission(Protocol):
 class JobRun:
     """The run of one lease. `progress`, `units` and `counter` go into heartbeats while `run` is running.
 
-    `stage` and `devices` (UUIDs of GPUs or "cpu", empty before it has one) describe the position. Afterwards `outcome` states
+    `on_checkpoint` is called when the next checkpoint is stored, once. `stage` and `devices` (UUIDs of GPUs or "cpu", empty before it has one) describe the position. Afterwards `outcome` states
     how it ended, `machine_fault` whether this machine failed, and `unsupported` why it can run no job of the service.
     """
 
@@ -119,6 +119,7 @@ class JobRun:
         self.devices: tuple[str, ...] = ()
         self.outcome = "dropped"
         self._paid = Decimal(0), Decimal(0)
+        self.on_checkpoint: Callable[[], object] | None = None
         self._parts = parts
         self._directory = parts.jobs_directory / f"{lease.job_id}_{lease.fence}"
         self._feed = EventFeed(parts.link, lease, parts.background)
@@ -406,8 +407,14 @@ class JobRun:
     def _on_checkpoint(self, reference: FileReference) -> None:
         self.counter += 1
         self._parts.background.spawn(
-            self._checkpoints.upload(reference), f"checkpoint-upload-{self.lease.job_id}"
+            self._store_checkpoint(reference), f"checkpoint-upload-{self.lease.job_id}"
         )
+
+    async def _store_checkpoint(self, reference: FileReference) -> None:
+        # One that was not stored is no reason to end the run: its work would be lost.
+        if await self._checkpoints.upload(reference) and self.on_checkpoint is not None:
+            on_checkpoint, self.on_checkpoint = self.on_checkpoint, None
+            on_checkpoint()
 
     def _on_log(self, message: JobLog) -> None:
         self.counter += 1

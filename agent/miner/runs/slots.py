@@ -7,9 +7,11 @@ handed back. A run on a paused device continues, unless the owner needs the devi
 from __future__ import annotations
 
 import asyncio
+import operator
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -240,6 +242,20 @@ class Workload:
     def hand_back(self, device: str | None) -> int:
         """End the runs on a device, or all, and hand their leases back. Return how many."""
         return self._hand_back(lambda run: device is None or device in run.devices)
+
+    def needed_changed(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+        """Give devices back that other programs use since `before`, each with what its owner wants for the jobs that run there."""
+        for run, _ in self._runs.values():
+            if not any(now.get(device) == "checkpoint" for device in run.devices):
+                # The other program has ended before there was a checkpoint.
+                run.on_checkpoint = None
+        for device in now.keys() - before.keys():
+            if now[device] == "hand_back":
+                self.hand_back(device)
+            elif now[device] == "checkpoint":
+                for run, _ in self._runs.values():
+                    if device in run.devices:
+                        run.on_checkpoint = partial(self._hand_back, partial(operator.is_, run))
 
     def _hand_back(self, chosen_run: Callable[[JobRun], bool]) -> int:
         chosen = [

@@ -261,6 +261,10 @@ class ClusterGpus:
         """Return how many processes of other programs compute on each GPU, by its UUID."""
         return {uuid: count for node in self._nodes.living for uuid, count in node.state.others.items()}
 
+    def largest_other(self) -> Mapping[str, int]:
+        """Return nothing: the nodes do not report the memory of single programs."""
+        return {}
+
     def energy(self) -> Mapping[str, CardPower]:
         """Return the power of each GPU as of the last poll. The power of a slice's card is not its own."""
         return {

@@ -83,6 +83,18 @@ def test_another_computing_program_pauses_at_once_until_it_is_absent_for_the_hol
     assert causes(GpuWatch().update(GpuReading(others=1), PauseRules(), 0), PauseRules()) == []
 
 
+def test_a_program_that_only_draws_counts_from_a_certain_memory_even_beside_a_job() -> None:
+    """Then the utilisation says nothing. Without a limit, or for owners who do not want it, memory means nothing."""
+    game = GpuReading(largest_other=3000, utilization=99, working=True)
+    for rules, is_needed in (
+        (PauseRules(other_programs=True, other_memory=3000), True),
+        (PauseRules(other_programs=True, other_memory=3001), False),
+        (PauseRules(other_programs=True), False),
+        (PauseRules(other_memory=3000), False),
+    ):
+        assert GpuWatch().update(game, rules, 0).needed is is_needed
+
+
 def test_a_program_that_only_draws_counts_if_it_keeps_the_gpu_busy_while_the_agent_is_idle() -> None:
     """Moving a window is too short to count, and the agent's own work never counts."""
     rules = PauseRules(other_programs=True, other_utilization=25, hold_seconds=HOLD)

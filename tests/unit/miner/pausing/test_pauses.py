@@ -30,12 +30,16 @@ class Cards:
 
     last: tuple[Gpu, ...] = CARDS
     programs: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
 
     async def refresh(self) -> tuple[Gpu, ...]:
         return self.last
 
     def others(self) -> dict[str, int]:
         return self.programs
+
+    def largest_other(self) -> dict[str, int]:
+        return self.sizes
 
 
 @dataclass
