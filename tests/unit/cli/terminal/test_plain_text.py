@@ -25,7 +25,7 @@ MINER = {
     "energy": {
         "today": {"kwh": 0.0, "idle_kwh": 0.0, "net": None}, "month": {}, "price": None, "currency": None, "problem": "[late]", "unprofitable": [],
     },
-    "downloads": [], "idle": [{"reason": "[idle]", "share": 1.0}],
+    "power_limits": {"problems": {"GPU-1": "[refused]"}}, "downloads": [], "idle": [{"reason": "[idle]", "share": 1.0}],
 }  # fmt: skip
 
 
