@@ -147,8 +147,11 @@ def probe_in(level: str, uuid: str, device_files: str, paths: Sequence[str]) -> 
 
 def main() -> None:
     """Print the answer."""
-    arguments = sys.argv[1:]
-    answer = probe_in(*arguments[1:4], arguments[4:]) if arguments[:1] == ["--in"] else probe(arguments)
+    match sys.argv[1:]:
+        case ["--in", level, uuid, device_files, *paths]:
+            answer = probe_in(level, uuid, device_files, paths)
+        case paths:
+            answer = probe(paths)
     print(json.dumps(answer))
 
 
