@@ -510,6 +510,10 @@ class Runner(ABC, Generic[RequestT]):
         """
         return 0
 
+    def locked_memory(self) -> int:
+        """Return the bytes of main memory that the loaded model has locked for a GPU's copies, which the kernel counts for no process."""
+        return 0
+
     @classmethod
     def engines(cls, model: Model) -> tuple[str, ...]:
         """Return the engines that can load the files of `model`, best first: names as in the probe's feature `engines`.

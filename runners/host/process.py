@@ -249,7 +249,9 @@ class _Host:
         self._model = message.model
         name = message.model.name if message.model is not None else None
         seconds = round(time.monotonic() - began, 3)
-        self._send(Loaded(model=name, seconds=seconds, vram=runner.vram_peak()))
+        self._send(
+            Loaded(model=name, seconds=seconds, vram=runner.vram_peak(), locked=runner.locked_memory())
+        )
 
     def _unload(self) -> None:
         self._configured().close()

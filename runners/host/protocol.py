@@ -193,12 +193,13 @@ class Ready(Message):
 
 
 class Loaded(Message):
-    """A model is loaded. `vram` is the GPU memory of this process in bytes, 0 if unknown."""
+    """A model is loaded. `vram` is the GPU memory of this process in bytes, 0 if unknown; `locked` its page-locked main memory."""
 
     type: Literal["loaded"] = "loaded"
     model: str | None
     seconds: float
     vram: int = Field(default=0, ge=0)
+    locked: int = Field(default=0, ge=0)
 
 
 class Unloaded(Message):

@@ -15,8 +15,8 @@ BLOCK_BYTES = 256 * 2**20
 _ALIGNMENT = 512
 
 
-def pin(parts: Iterable[Any], allocate: Callable[[int], Any] | None = None) -> None:
-    """Move the weights and buffers of a model's parts into page-locked memory, the largest first.
+def pin(parts: Iterable[Any], allocate: Callable[[int], Any] | None = None) -> int:
+    """Move the weights and buffers of a model's parts into page-locked memory, the largest first. Return its bytes.
 
     What cannot be locked stays where it is.
 
@@ -35,9 +35,10 @@ def pin(parts: Iterable[Any], allocate: Callable[[int], Any] | None = None) -> N
                 blocks.append(block := _Block((allocate or _locked)(size)))
             except RuntimeError:
                 # Where the system limits it. diffusers then locks each group when its turn comes, which is slower.
-                return
+                break
         # The weight's former memory is free from here on, so that both are needed for one block only.
         weight.data = block.store(weight.data)
+    return sum(block.size for block in blocks)
 
 
 class _Block:
@@ -46,9 +47,14 @@ class _Block:
         self._used = 0
 
     @property
+    def size(self) -> int:
+        """The bytes of the block."""
+        return int(self._memory.numel())
+
+    @property
     def free(self) -> int:
         """The bytes that are left."""
-        return int(self._memory.numel()) - self._used
+        return self.size - self._used
 
     def store(self, values: Any) -> Any:
         """Return a copy of a tensor in this block."""

@@ -89,7 +89,7 @@ class DiffusionModel:
         self._attention: Attention = "native"
         self._compiled = False
         with memory_faults():
-            move(self._base, self._savings, device.kind)
+            self.locked = move(self._base, self._savings, device.kind)
         if device.kind == "cuda" and self.files.denoiser == "transformer":
             self._speed_up(model)
 

@@ -24,17 +24,19 @@ def measure(base: Any, quantization: str) -> Sizes:
     )
 
 
-def move(base: Any, savings: Savings, kind: str) -> None:
-    """Move a pipeline that is on the CPU to a device of this kind, "cuda" or "cpu"."""
+def move(base: Any, savings: Savings, kind: str) -> int:
+    """Move a pipeline that is on the CPU to a device of this kind, "cuda" or "cpu". Return the bytes of page-locked main memory."""
+    locked = 0
     match savings.placement:
         case "whole":
             base.to(kind)
         case "parts":
             base.enable_model_cpu_offload(device=kind)
         case "blocks":
-            pin(part for name, part in modules(base).items() if _streams(name, kind))
+            locked = pin(part for name, part in modules(base).items() if _streams(name, kind))
             for name, part in modules(base).items():
                 _stream(name, part, kind)
+    return locked
 
 
 def _stream(name: str, part: Any, kind: str) -> None:

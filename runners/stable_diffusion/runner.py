@@ -258,6 +258,10 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         """See `Runner.vram_peak`."""
         return memory_peak(self.device) if self._loaded is not None else 0
 
+    def locked_memory(self) -> int:
+        """See `Runner.locked_memory`."""
+        return self._loaded.locked if self._loaded is not None else 0
+
     def engine_version(self) -> str:
         """See `Runner.engine_version`."""
         return _version("diffusers")

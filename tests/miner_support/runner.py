@@ -80,12 +80,13 @@ class ScriptedRunner(Runner[ScriptedInput]):
     A model claims as much GPU memory as the file `bytes` in its directory states, in a file named after the process's id
     below `SCRIPTED_CLAIMS`. A model whose directory is missing fails to load. One with a file `server` has a program beside it, as
     engines have, which really takes as much main memory as the file states. With a file `loading` too, it ends with the load, which
-    lasts until the file is removed.
+    lasts until the file is removed. One with a file `locked` reports that as its page-locked memory.
     """
 
     name = "scripted"
     version = "1.0"
     _taken = 0
+    _locked = 0
     _engine = ""
     _server: subprocess.Popen[bytes] | None = None
     definition = ServiceDefinition(
@@ -123,6 +124,8 @@ class ScriptedRunner(Runner[ScriptedInput]):
             self._taken = 0
             raise Retry("It does not fit.", code="OUT_OF_MEMORY")
         self._claim()
+        if (locked := model.path / "locked").is_file():
+            self._locked = int(locked.read_text())
         if (server := model.path / "server").is_file():
             self._server = _holding(server.read_text())
         if (loading := model.path / "loading").is_file():
@@ -136,8 +139,11 @@ class ScriptedRunner(Runner[ScriptedInput]):
     def vram_peak(self) -> int:
         return self._taken
 
+    def locked_memory(self) -> int:
+        return self._locked
+
     def close(self) -> None:
-        self._taken = 0
+        self._taken = self._locked = 0
         self._claim()
         self._end_server()
 

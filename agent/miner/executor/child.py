@@ -123,7 +123,7 @@ class Child:
         self.memory_peak = 0
         self.exceeded_memory = False
         self.has_model = False
-        self._memory = 0
+        self._memory = self._locked = 0
         self._process = process
         self._output = output
         self._answer: asyncio.Future[Message] | None = None
@@ -196,9 +196,10 @@ class Child:
 
     def measured(self, memory: int, *, of_run: bool = True) -> None:
         """Record the bytes of main memory of the process and the programs that it started, during a run or a load."""
-        self._memory = memory
+        # Whether a process's figure includes what the driver has locked depends on the driver.
+        self._memory = max(memory, self._locked)
         if of_run:
-            self.memory_peak = max(self.memory_peak, memory)
+            self.memory_peak = max(self.memory_peak, self._memory)
 
     @property
     def busy(self) -> bool:
@@ -216,12 +217,12 @@ class Child:
         Raises `Retry`. A child that takes longer than `limit` seconds is ended.
         """
         # Reset before the answer, since a load that fails half-way leaves nothing that could be used.
-        self.loaded, self.has_model, self.memory_peak = False, model is not None, 0
+        self.loaded, self.has_model, self.memory_peak, self._locked = False, model is not None, 0, 0
         await self._ask(Load(model=model, vram=vram), Loaded, limit, FailureCode.MODEL_LOAD_TIMEOUT)
 
     async def unload(self) -> None:
         """Release the memory of the loaded model. Raises `Retry`."""
-        self.loaded, self.has_model, self.model, self.vram = False, False, None, 0
+        self.loaded, self.has_model, self.model, self.vram, self._locked = False, False, None, 0, 0
         await self._ask(Unload(), Unloaded, _EXIT_SECONDS, FailureCode.RUNNER_HUNG)
 
     async def run(
@@ -425,6 +426,7 @@ class Child:
                 self._notify(message)
             case Loaded():
                 self.loaded, self.model, self.vram = True, message.model, message.vram
+                self._locked = message.locked
                 self._settle(message)
             case Done(run_id=str(run_id)) | Error(run_id=str(run_id)):
                 running = self._running.get(run_id)

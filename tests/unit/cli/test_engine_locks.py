@@ -49,6 +49,12 @@ def test_a_shipped_lock_file_pins_its_engine_by_digest_and_names_no_index(
         assert " --hash=sha256:" in entry, entry
 
 
+def test_vllm_brings_nothing_that_compiles_with_nvcc_when_it_starts() -> None:
+    """Machines with a driver lack nvcc. With FlashInfer, vLLM 0.33 prefers it for attention on cards with capability 10, also without nvcc."""
+    (variant,) = (variant for engine, variant in VARIANTS if (engine.name, variant.name) == ("vllm", "cuda"))
+    assert not [name for name in pinned(variant) if "flashinfer" in name]
+
+
 def test_no_lock_file_is_left_over() -> None:
     files = {path.name for path in (configuration_directory() / "engines").iterdir()}
     assert files == {variant.lock.name for _, variant in VARIANTS}

@@ -643,6 +643,21 @@ async def test_a_loaded_model_holds_only_what_its_runs_were_measured_to_take(rig
         await job
 
 
+async def test_memory_that_a_model_has_locked_for_a_card_counts_as_its_own(rig: Rig) -> None:
+    """The kernel counts it for no process: another model would be loaded into memory that is not there."""
+    model, gate = rig.model("heavy", 6), rig.directory / "gate"
+    (model.path / "locked").write_text(str(180 * MEBIBYTE))
+    async with executor(rig) as subject:
+        job = asyncio.create_task(do(subject, rig, model, "wait", gate=str(gate)))
+        await until(lambda: subject.status() and subject.status()[0]["main_memory"] == 180 * MEBIBYTE)
+        await until(lambda: rig.learned("heavy").loading >= 180 * MEBIBYTE)
+        gate.touch()
+        await job
+        assert rig.learned("heavy").working >= 180 * MEBIBYTE
+        await subject.release_model("heavy")
+        assert subject.status() == [] or subject.status()[0]["main_memory"] < 180 * MEBIBYTE
+
+
 async def test_an_idle_model_is_evicted_for_main_memory_although_the_gpu_would_hold_both(rig: Rig) -> None:
     async with executor(rig) as subject:
         await do(subject, rig, rig.model("large", 6, server=150))

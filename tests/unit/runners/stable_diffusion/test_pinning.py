@@ -50,7 +50,7 @@ def test_the_weights_take_hardly_more_than_their_size() -> None:
         1 << (weight.numel() * weight.element_size() - 1).bit_length() for weight in part.parameters()
     )
     locked = Locked()
-    pinning.pin([part], locked)
+    assert pinning.pin([part], locked) == locked.rounded
     assert locked.rounded <= needed + pinning.BLOCK_BYTES < one_by_one
     after = part.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -118,8 +118,8 @@ def test_diffusers_makes_no_copies_of_its_own(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(diffusers.hooks, "apply_group_offloading", record)
     monkeypatch.setattr(pinning, "_locked", lambda size: pinned.append(size) or Locked()(size))
-    move(Pipeline(), Savings("blocks"), "cuda")
+    assert move(Pipeline(), Savings("blocks"), "cuda") == pinning.BLOCK_BYTES
     assert asked == {"transformer": (True, True), "vae": (False, False)}
     assert sum(pinned) == pinning.BLOCK_BYTES, "the decoder is not streamed"
-    move(Pipeline(), Savings("blocks"), "cpu")
+    assert move(Pipeline(), Savings("blocks"), "cpu") == 0
     assert len(pinned) == 1
