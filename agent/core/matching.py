@@ -200,6 +200,11 @@ def fits(job: Waiting, candidate: Candidate, now: float) -> bool:
     return next(obstacles(job, candidate, now), None) is None
 
 
+def fits_at_any_price(job: Waiting, candidate: Candidate, now: float) -> bool:
+    """Return whether the miner could run the job now if the client paid more."""
+    return all(reason is ReasonCode.PRICE_ABOVE_MAX_COST for reason in obstacles(job, candidate, now))
+
+
 def obstacles(job: Waiting, candidate: Candidate, now: float) -> Iterator[ReasonCode]:
     """Yield what prevents the miner from running the job, apart from its free capacity.
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
 from heapq import merge
-from itertools import chain, compress
+from itertools import compress
 from operator import is_not
 from typing import Any, Final, TypeAlias
 
 from sortedcontainers import SortedList
 
 from agent.core.assignment import Share
-from agent.core.matching import UNRESTRICTED, Batch, Candidate, Waiting, fits
+from agent.core.matching import UNRESTRICTED, Batch, Candidate, Waiting, fits, fits_at_any_price
 from agent.core.values.quantities import MONEY_DECIMALS, to_units
 
 MAX_SEARCHES: Final = 4096
@@ -55,14 +54,14 @@ class _Service:
         for position, keys in self._keys.items():
             for miner_id in self.stale & keys.keys():
                 self.orders[position].remove(keys.pop(miner_id))
-        added: defaultdict[_Position, list[_Key]] = defaultdict(list)
+        added: defaultdict[_Position, dict[str, _Key]] = defaultdict(dict)
         for miner_id in self.stale:
             for position, key in keys_of(miner_id):
-                self._keys[position][miner_id] = key
-                added[position].append(key)
+                added[position][miner_id] = key
         for position, position_keys in added.items():
+            self._keys[position] |= position_keys
             # All at once, which sorts a new leader's miners instead of adding them one by one.
-            self.orders[position].update(position_keys)
+            self.orders[position].update(position_keys.values())
         for position in [position for position, order in self.orders.items() if not order]:
             del self.orders[position], self._keys[position]
         self.stale.clear()
@@ -165,8 +164,8 @@ class RankedMiners:
         for candidate in removed:
             del self._present[candidate.miner_id]
         self._present.update((candidate.miner_id, candidate) for candidate in added)
-        self._count_names(added, _add)
-        self._count_names(removed, _subtract)
+        self._count_names(added, 1)
+        self._count_names(removed, -1)
         self._changed(list({candidate.miner_id: None for candidate in (*removed, *added)}))
 
     def begin(self, limits: Mapping[str, int]) -> None:
@@ -213,16 +212,15 @@ class RankedMiners:
 
     def _suitable(self, service: _Service, job: Waiting, now: float) -> Iterator[_Key]:
         """Yield the keys of the miners that suit a job, the best first."""
-        # A search is for jobs with any budget: where it stops, the next job with more money continues.
-        model, unpriced = self._model(job), replace(job, budget=None)
-        search = self._search(service, model, unpriced, now)
+        model = self._model(job)
+        search = self._search(service, model, job, now)
         for number, download in ((0, False), (2, True)):
             yield from merge(
                 *(
                     walk.suitable(
                         service.orders[walk.position],
                         job.budget,
-                        self._suits(walk, model, download, unpriced, now),
+                        self._suits(walk, model, download, job, now),
                     )
                     for walk in search.walks[number : number + 2]
                     if walk.position in service.orders
@@ -248,6 +246,8 @@ class RankedMiners:
         if search.version < version:
             changed = set(self._changes[search.version - self._forgotten :])
             for number, walk in enumerate(search.walks):
+                if not walk.examined:
+                    continue
                 suits = self._suits(walk, model, number > 1, job, now)
                 for miner_id in changed:
                     walk.change(miner_id, service.key(miner_id, walk.position), suits)
@@ -270,7 +270,8 @@ class RankedMiners:
                 # It stands in the order of the model too, where its better position counts.
                 if service.key(miner_id, (model, False)) or service.key(miner_id, near):
                     return False
-            return fits(job, candidate, now)
+            # A search is for jobs with any budget: where it stops, the next job with more money continues.
+            return fits_at_any_price(job, candidate, now)
 
         return suits
 
@@ -342,18 +343,19 @@ class RankedMiners:
             return job.model
         return job.model if job.model in self._named[job.service] else UNNAMED
 
-    def _count_names(
-        self, candidates: Iterable[Candidate], count: Callable[[Counter[Any], Iterable[Any]], None]
-    ) -> None:
-        """Count the models that miners name: those of their services, and those of their running batches."""
+    def _count_names(self, candidates: Iterable[Candidate], sign: int) -> None:
+        """Add or subtract the models that miners name: those of their services, and those of their running batches."""
         named: defaultdict[str, list[frozenset[str]]] = defaultdict(list)
+        batches: list[Batch] = []
         for candidate in candidates:
             for service, offer in candidate.services.items():
                 named[service] += (offer.models, offer.loaded, offer.unavailable_models)
-            if candidate.batch_capacity:
-                count(self._batches, candidate.batch_capacity.keys())
+            batches += candidate.batch_capacity
+        _count(self._batches, Counter(batches), sign)
         for service, models in named.items():
-            count(self._named[service], chain.from_iterable(models))
+            # Many miners name the same models, whose names are counted once for all of these.
+            for names, number in Counter(models).items():
+                _count(self._named[service], dict.fromkeys(names, number), sign)
 
 
 def _differences(
@@ -392,12 +394,9 @@ def _last_key(budget: Decimal) -> _Key:
     return f"{int(budget.scaleb(MONEY_DECIMALS)):0{_PRICE_DIGITS}d}~"
 
 
-def _add(counts: Counter[Any], names: Iterable[Any]) -> None:
-    counts.update(names)
-
-
-def _subtract(counts: Counter[Any], names: Iterable[Any]) -> None:
-    for name in names:
-        counts[name] -= 1
+def _count(counts: Counter[Any], numbers: Mapping[Any, int], sign: int) -> None:
+    """Add numbers to counts or subtract them, without what then is 0."""
+    for name, number in numbers.items():
+        counts[name] += sign * number
         if not counts[name]:
             del counts[name]

@@ -16,7 +16,7 @@ from agent.coordinator.dispatch.reputations import VALID_SECONDS, WANTED_SECONDS
 from agent.coordinator.port import LeaseMessage, Port, candidate_of
 from agent.coordinator.store import queue
 from agent.core import ranked_miners
-from agent.core.matching import NEUTRAL, Candidate, Restrictions, Waiting, fits
+from agent.core.matching import NEUTRAL, Candidate, Restrictions, Waiting, fits_at_any_price
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import submit
 from support.server import Served
@@ -97,9 +97,9 @@ def _examined(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def counted(job: Waiting, candidate: Candidate, now: float) -> bool:
         examined.append(candidate.miner_id)
-        return fits(job, candidate, now)
+        return fits_at_any_price(job, candidate, now)
 
-    monkeypatch.setattr(ranked_miners, "fits", counted)
+    monkeypatch.setattr(ranked_miners, "fits_at_any_price", counted)
     return examined
 
 

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from agent.core import ranked_miners
 from agent.core.assignment import AllMiners, Miners, match
-from agent.core.matching import Candidate, CandidateService, Restrictions, Waiting, fits
+from agent.core.matching import (
+    Candidate,
+    CandidateService,
+    Restrictions,
+    Waiting,
+    fits,
+    fits_at_any_price,
+)
 from agent.core.ranked_miners import RankedMiners
 from support.candidates import BATCHED, CHEAP, job, miner
 
@@ -168,9 +175,9 @@ def counted(patch: pytest.MonkeyPatch) -> list[str]:
 
     def noted(waiting: Waiting, candidate: Candidate, now: float) -> bool:
         examined.append(candidate.miner_id)
-        return fits(waiting, candidate, now)
+        return fits_at_any_price(waiting, candidate, now)
 
-    patch.setattr(ranked_miners, "fits", noted)
+    patch.setattr(ranked_miners, "fits_at_any_price", noted)
     return examined
 
 
