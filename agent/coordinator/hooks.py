@@ -294,20 +294,27 @@ class Hooks:
 WHOLE: Final = ""
 """The whole miner, instead of a service."""
 NO_HOOKS: Final = Hooks()
-_installed: list[Hooks] = []
+_selections: list[Callable[[Sequence[Hooks]], None]] = []
 
 
 def install(hooks: Iterable[Hooks]) -> None:
     """Have these hooks run from now on, in this order. The list of features calls it once."""
-    _installed[:] = hooks
+    installed = list(hooks)
+    for select in _selections:
+        select(installed)
 
 
 def _each(choose: Callable[[Hooks], Callable[P, R] | None]) -> Callable[P, list[R]]:
     """Return a function that runs this hook of every feature, in their order, and returns what each of them returns."""
+    functions: list[Callable[P, R]] = []
+
+    def select(installed: Sequence[Hooks]) -> None:
+        functions[:] = [function for hooks in installed if (function := choose(hooks)) is not None]
 
     def run(*args: P.args, **kwargs: P.kwargs) -> list[R]:
-        return [function(*args, **kwargs) for hooks in _installed if (function := choose(hooks)) is not None]
+        return [function(*args, **kwargs) for function in functions]
 
+    _selections.append(select)
     return run
 
 

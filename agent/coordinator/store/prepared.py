@@ -50,7 +50,7 @@ class Prepared:
 
     def __init__(self, statement: Executable) -> None:
         self._statement = statement
-        self._by_engine: dict[Callable[[Executable], DriverStatement], DriverStatement] = {}
+        self._by_dialect: dict[str, DriverStatement] = {}
 
     def rows(self, connection: Connection, values: Values | None = None) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
@@ -87,11 +87,12 @@ class Prepared:
         return self._on(connection).rows_many(connection, all_values) if all_values else []
 
     def _on(self, connection: Connection) -> DriverStatement:
-        make: Callable[[Executable], DriverStatement] = connection.get_execution_options().get(
-            STATEMENTS, SQLiteStatement
-        )
         # Tests and `aitbc-agent migrate` have two engines in one process.
-        statement = self._by_engine.get(make)
+        dialect = connection.dialect.name
+        statement = self._by_dialect.get(dialect)
         if statement is None:
-            statement = self._by_engine[make] = make(self._statement)
+            make: Callable[[Executable], DriverStatement] = connection.get_execution_options().get(
+                STATEMENTS, SQLiteStatement
+            )
+            statement = self._by_dialect[dialect] = make(self._statement)
         return statement

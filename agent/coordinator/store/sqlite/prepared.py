@@ -96,7 +96,8 @@ def _converted(processor: object, kind: TypeEngine[Any]) -> bool:
 
 def _reader(order: Sequence[str], fixed: Mapping[str, Any]) -> _Arguments:
     """Return the function that returns the values in this order; `fixed` are those that are not given."""
-    # The most frequent case, in C. With one name, `itemgetter` returns no tuple.
-    if not fixed and len(order) > 1:
-        return itemgetter(*order)
-    return lambda values: [values[name] if name in values else fixed[name] for name in order]
+    if not order:
+        return lambda _: ()
+    # In C as far as possible. With one name, it returns no tuple.
+    select = itemgetter(*order) if len(order) > 1 else lambda values: (values[order[0]],)
+    return (lambda values: select({**fixed, **values})) if fixed else select
