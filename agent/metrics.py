@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 
 from prometheus_client import (
     CollectorRegistry,
@@ -60,11 +60,11 @@ class Meter:
 
     def count(self, metric: Metric, *labels: str, amount: float = 1) -> None:
         """Add to a counter."""
-        cast("Counter", self._child(metric.name, labels)).inc(amount)
+        self._child(metric.name, labels).inc(amount)
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
         """Record a value in a histogram."""
-        cast("Histogram", self._child(metric.name, labels)).observe(value)
+        self._child(metric.name, labels).observe(value)
 
     def text(self, read: Mapping[Metric, Values]) -> bytes:
         """Return all metrics in Prometheus' text format; `read` has the values of those that are read on request."""
@@ -82,7 +82,7 @@ class Meter:
             )
         return Counter(metric.name, metric.meaning, metric.labels, registry=self._registry)
 
-    def _child(self, name: str, labels: Labels) -> Counter | Histogram:
+    def _child(self, name: str, labels: Labels) -> Any:
         child = self._children.get((name, labels))
         if child is None:
             family = self._families[name]

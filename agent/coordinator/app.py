@@ -202,12 +202,14 @@ def _api() -> APIRouter:
     routes = [route for router in ROUTERS for route in router.routes]
     plain = [route for route in routes if isinstance(route, PlainRoute)]
 
-    def rank(route: BaseRoute) -> tuple[bool, bool]:
+    def rank(route: BaseRoute) -> tuple[bool, bool, bool]:
         # What every job calls is tried first, with the literal paths that it would match: to follow all others would cost it a tenth of a millisecond.
-        path = getattr(route, "path", "")
-        called_often = any(other.path_regex.match(path) for other in plain)
+        path, methods = getattr(route, "path", ""), set(getattr(route, "methods", None) or ())
+        called_often = any(
+            other.path_regex.match(path) and methods.intersection(other.methods or ()) for other in plain
+        )
         # A literal path takes precedence over one with a parameter, also over that of a router that is tried earlier.
-        return not called_often, "{" in path
+        return not called_often, "{" in path, not isinstance(route, PlainRoute)
 
     return APIRouter(routes=sorted(routes, key=rank))
 

@@ -43,7 +43,7 @@ class Change:
     @property
     def finished(self) -> bool:
         """Whether the job has ended with this change."""
-        return any(isinstance(effect, Finished) for effect in self.effects)
+        return Finished in map(type, self.effects)
 
     @property
     def miner_id(self) -> str | None:

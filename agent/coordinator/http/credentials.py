@@ -23,6 +23,14 @@ _MAX_FIELDS: Final = 20
 
 def of_request(context: Context, scope: Scope) -> Credential | None:
     """Return the key or token of a request, for a WebSocket also `?token=`; without one, what a feature finds."""
+    # Limits, connection and route all ask about the same request.
+    if "credential" not in scope:
+        scope["credential"] = _read(context, scope)
+    credential: Credential | None = scope["credential"]
+    return credential
+
+
+def _read(context: Context, scope: Scope) -> Credential | None:
     key = None
     for name, value in scope["headers"]:
         if name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:

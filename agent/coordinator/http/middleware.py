@@ -59,15 +59,8 @@ class Failures:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send)
         except ClientDisconnect:
             log.info("client_left", path=scope["path"], method=scope["method"])
         except Exception:
@@ -78,7 +71,7 @@ class Failures:
                 request_id=scope["request_id"],
                 trace_id=tracing.answered(),
             )
-            if started:
+            if scope["answered"]:
                 raise
             await answer_error(
                 scope,
@@ -100,12 +93,13 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         request_id = random_bytes(8).hex()
-        scope["request_id"] = request_id
+        scope["request_id"], scope["answered"] = request_id, False
         begun = time.perf_counter()
         tracing.begin(_client_trace(scope))
 
         async def marked(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                scope["answered"] = True
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
                 if (trace_id := tracing.answered()) is not None:
                     message["headers"].append((b"x-trace-id", trace_id.encode()))

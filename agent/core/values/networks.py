@@ -45,7 +45,6 @@ def caller_address(host: str | None) -> str:
     return str(ip_network((int(ip) >> _IPV6_SITE << _IPV6_SITE, _IPV6_SITE)))
 
 
-@lru_cache(maxsize=4096)
 def lies_in(host: str | None, networks: tuple[Network, ...]) -> bool:
     """Return whether `host` is an address in one of the networks."""
     try:

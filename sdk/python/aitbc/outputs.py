@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _ARTIFACT_ID = re.compile(r"sha256:[0-9a-f]{64}")
+_SCALARS = (str, int, float, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,9 @@ def _walk(value: Any) -> Iterator[OutputFile]:
         if (file := _output_file(value)) is not None:
             yield file
             return
+        nested = [key for key, item in value.items() if not isinstance(item, _SCALARS)]
         # JCS sorts by UTF-16 code units, as JavaScript compares strings.
-        for key in sorted(value, key=lambda key: str(key).encode("utf-16-be", "surrogatepass")):
+        for key in sorted(nested, key=lambda key: str(key).encode("utf-16-be", "surrogatepass")):
             yield from _walk(value[key])
     elif isinstance(value, (list, tuple)):
         for item in value:

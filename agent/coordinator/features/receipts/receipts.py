@@ -14,18 +14,18 @@ from agent.coordinator.store.receipts import ReceiptRecord
 from agent.core.errors import JobNotCompleted, JobNotFound
 from agent.core.values.quantities import format_time
 from aitbc.answers.accounts import Role
-from aitbc.answers.receipts import Receipt, VerifyAnswer
+from aitbc.answers.receipts import VerifyAnswer
 from aitbc.receipts import Verification, verify_receipt
 
 SHORT_FORM = frozenset({"receipt_id", "signature"})
 
 
-async def of_job(context: Context, caller: Caller, job_id: str) -> Receipt:
-    """Return the receipt of a job to its client, the owner of its miner, or an administrator.
+async def of_job(context: Context, caller: Caller, job_id: str) -> str:
+    """Return the receipt of a job as JSON to its client, the owner of its miner, or an administrator.
 
     Raises `JobNotFound`, also for other callers, and `JobNotCompleted`.
     """
-    return Receipt.model_validate_json(await context.database.peek(_of_job, caller, job_id))
+    return await context.database.peek(_of_job, caller, job_id)
 
 
 def _of_job(connection: Connection, caller: Caller, job_id: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from agent.coordinator.features.receipts import receipts
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.http.plain import json_answer, plainly
+from agent.coordinator.http.plain import plainly
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, any_caller
 from agent.coordinator.routes._declare import errors
 from agent.core.errors import JobNotCompleted, JobNotFound
@@ -18,8 +18,6 @@ from aitbc.answers.fields import example
 from aitbc.answers.receipts import Receipt, VerifyAnswer
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1/receipts", tags=["Receipts"])
-
-_RECEIPT: Final = TypeAdapter(Receipt)
 
 
 class VerifyRequest(BaseModel, defer_build=True):
@@ -37,16 +35,21 @@ class VerifyRequest(BaseModel, defer_build=True):
     receipt: dict[str, Any]
 
 
-@router.get("/{job_id}", responses=errors(JobNotFound, JobNotCompleted), summary="The receipt of a job")
-async def get(context: ContextOf, caller: AnyCaller, job_id: fields.JobId) -> Receipt:
+@router.get(
+    "/{job_id}",
+    response_model=Receipt,
+    responses=errors(JobNotFound, JobNotCompleted),
+    summary="The receipt of a job",
+)
+async def get(context: ContextOf, caller: AnyCaller, job_id: fields.JobId) -> Response:
     """Returns the receipt to the job's client, the miner's owner, and administrators."""
-    return await receipts.of_job(context, caller, job_id)
+    return Response(await receipts.of_job(context, caller, job_id), media_type="application/json")
 
 
 @plainly(router, get)
 async def _get(request: Request) -> Response:
     context, caller = await any_caller(request)
-    return json_answer(_RECEIPT, await get(context, caller, request.path_params["job_id"]))
+    return await get(context, caller, request.path_params["job_id"])
 
 
 @router.post("/verify", summary="Verify a receipt")
