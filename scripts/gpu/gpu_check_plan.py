@@ -35,7 +35,7 @@ CALLS: Final = {
             "python3 scripts/gpu/nvml_record.py $OUT/nvml.json",
         ),
     ),
-    Part.ENGINES: Call("engines", "agent, engines, whisper, openai-whisper", 9, 500),
+    Part.ENGINES: Call("engines", "agent, engines, video, whisper, openai-whisper", 9, 500),
     Part.LANGUAGE_AND_VIDEO: Call("language models and video", "agent, engines, llama, video", 9, 500),
     Part.LONG: Call(
         "engines that compile for minutes, Blender", "agent, engines, vLLM and Blender by other means", 9, 500

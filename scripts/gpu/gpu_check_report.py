@@ -96,7 +96,7 @@ class Check:
 
     `needs` is "card" for a check that requires one, "device" for a check that can be rehearsed on a processor, and
     "nothing" for the rest. `seconds` is the expected time on a card. `modules`, `programs` and `files`, patterns in the directory of
-    models, are further requirements.
+    models, are further requirements; alternatives are separated by "or".
     """
 
     name: str
@@ -119,7 +119,11 @@ class Check:
         alone = (self.needs == "card" and machine.missing) or (self.needs == "device" and not machine.devices)
         return [
             *([machine.missing or "no card"] if alone else []),
-            *(f"{name} is not installed" for name in self.modules if importlib.util.find_spec(name) is None),
+            *(
+                f"{name} is not installed"
+                for name in self.modules
+                if not any(map(importlib.util.find_spec, name.split(" or ")))
+            ),
             *(f"{name} is not installed" for name in self.programs if shutil.which(name) is None),
             *(
                 f"no {pattern} in {machine.tools.models_dir}"
@@ -268,6 +272,11 @@ def _run(check: Check, machine: Machine, result: Connection) -> None:
         evidence = error.evidence if isinstance(error, Failed) else ()
         line = Line(check.name, "failed", time.monotonic() - began, " ".join(words.split()), evidence)
     result.send(line)
+
+
+def last_line(text: str) -> str:
+    """Return the last line of a program's errors, which in Python is the error itself."""
+    return text.strip().rpartition("\n")[2][-300:]
 
 
 def _ending(status: int | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import cuda_probe
 import strace_summary
-from gpu_check_report import CHECKS, Failed, Machine, Part, Passed
+from gpu_check_report import CHECKS, Failed, Machine, Part, Passed, last_line
 from gpu_check_runner import measured
 from runners.sandbox import Sandbox, python_prefix
 from runners.sandbox.watch import Ended, Limits
@@ -112,7 +112,7 @@ def _probed(
         if done.stdout:
             break
     if not done.stdout:
-        return {"sandbox": f"status {done.returncode}: {done.stderr.strip()[-300:]}"}, []
+        return {"sandbox": f"status {done.returncode}: {last_line(done.stderr)}"}, []
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     refused = [f"{error} open {path}" for path, error in answer.get("refused", {}).items()]
     if log.is_file():
@@ -156,5 +156,5 @@ def _torch_in_sandbox(machine: Machine) -> str:
     printed: list[str] = []
     done = sandbox.run([str(Path(sys.executable).resolve()), "-I", "-c", code], on_line=printed.append)
     if done.ended is not Ended.EXITED or done.exit_code != 0 or printed[-1:] != ["8.0"]:
-        raise Failed(f"{done.ended}, status {done.exit_code}: {done.stderr.strip()[-300:]}")
+        raise Failed(f"{done.ended}, status {done.exit_code}: {last_line(done.stderr)}")
     return "8 ones are 8"

@@ -106,7 +106,7 @@ def _ffmpeg(machine: Machine, *words: str) -> str:
     if any(phrase in done.stderr for phrase in NO_ENCODER):
         raise NotChecked(f"this card does not encode video ({done.stderr.strip().splitlines()[0][-100:]})")
     if done.returncode != 0:
-        raise Failed(done.stderr.strip()[-300:])
+        raise Failed(done.stderr.strip()[:300])
     return done.stderr
 
 

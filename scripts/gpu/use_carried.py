@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import lzma
 import os
+import subprocess
 import sys
 import tarfile
 from ctypes.util import find_library
@@ -41,10 +42,23 @@ def unpack(loads: Path, target: Path) -> None:
             print(f"{name}: unpacked", file=sys.stderr)
 
 
+def convert_speech(target: Path) -> None:
+    """Write the carried model of speech also in openai-whisper's format, which is as large again."""
+    model = target / "models" / "tiny.en"
+    if not (model / "model.bin").is_file() or (model / "model.pt").exists():
+        return
+    code = "import sys, pathlib, whisper_checkpoint; whisper_checkpoint.convert(*map(pathlib.Path, sys.argv[1:]))"
+    command = [sys.executable, "-c", code, str(model / "model.bin"), str(model / "model.new")]
+    done = subprocess.run(command, cwd=target / "tree" / "scripts", check=False)
+    if done.returncode == 0:
+        (model / "model.new").rename(model / "model.pt")
+
+
 def main() -> None:
     """Unpack, and print the commands."""
     target = Path(os.environ.get("CARRIED", "/tmp/carried"))  # noqa: S108 - a machine for one purpose
     unpack(Path(__file__).resolve().parents[1], target)
+    convert_speech(target)
     if find_library("seccomp") is None:
         print(
             f"libseccomp is missing: as root, cp {target}/programs/lib/libseccomp.so.2 /usr/lib && ldconfig",
