@@ -79,7 +79,8 @@ def library_directories() -> list[Path]:
     directories: dict[Path, None] = {}
     for library in _LIBRARIES:
         usual = () if f"/{library}\0".encode() in listed else DRIVER_DIRECTORIES
-        file = next((path for name in (*own, *usual) if (path := Path(name, library)).is_file()), None)
+        # Not `Path.is_file`, which raises for a directory that this user may not enter.
+        file = next((path for name in (*own, *usual) if os.path.isfile(path := Path(name, library))), None)  # noqa: PTH113
         if file is not None:
             # The files may be links to others, between which the driver finds its further libraries.
             directories |= {file.parent.resolve(): None, file.resolve().parent: None}
