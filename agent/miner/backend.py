@@ -22,9 +22,9 @@ from agent.miner.executor.footprints import Footprints
 from agent.miner.executor.local import LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine, tools
 from agent.miner.machine.gpus import GpuReadings, Gpus
+from agent.miner.machine.installed_vulkan import vulkan_cards
 from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.machine.selftest_report import RunSelftest
-from agent.miner.machine.vulkan_cards import vulkan_cards
 from agent.miner.models.downloads import Downloads, limits
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.provider import ModelProvider, Models

@@ -94,6 +94,8 @@ def _killed(machine: Machine) -> str:
         stderr=subprocess.PIPE,
         text=True,
     ) as program:
+        assert program.stdout is not None  # noqa: S101 - both are pipes
+        assert program.stderr is not None  # noqa: S101
         if program.stdout.readline() != "ready\n":
             raise Failed(last_line(program.stderr.read()))
         context = _used(machine) - before - ALLOCATED

@@ -15,7 +15,7 @@ from agent.miner.doctor._machine import Cards
 from agent.miner.doctor.diagnostics import found
 from agent.miner.machine.gpus import Gpus
 from agent.miner.machine.hardware import cpu_cores
-from agent.miner.machine.vulkan_cards import vulkan_cards
+from agent.miner.machine.installed_vulkan import vulkan_cards
 from agent.settings import Settings
 
 __all__ = ["Cards", "examine", "examine_cards"]

@@ -19,7 +19,7 @@ from agent.miner.engines.catalogue import InstallableEngine, load_engines
 from agent.miner.engines.environments import EngineDirectory, EngineEnvironment, engines_directory
 from agent.miner.machine.capabilities import Machine, tools
 from agent.miner.machine.gpus import Gpus
-from agent.miner.machine.vulkan_cards import vulkan_cards
+from agent.miner.machine.installed_vulkan import vulkan_cards
 from agent.miner.models.store import ModelStore
 from agent.miner.settings import RunnersSettings
 from agent.sections import section_of

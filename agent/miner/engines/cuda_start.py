@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import Final
 
-from agent.miner.engines.interpreters import inherited
+from agent.child_environment import inherited
 from runners.causes import Stage, cause_of
 from runners.errors import FailureCode
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
+from agent.child_environment import inherited
 from agent.core.errors import AgentError
 from agent.miner.engines import uv
 from agent.miner.engines.cards import Card, card_for
@@ -27,7 +28,7 @@ from agent.miner.engines.environments import (
     delete_unused,
     lock,
 )
-from agent.miner.engines.interpreters import check_command, inherited, of_environment, probe, variables
+from agent.miner.engines.interpreters import check_command, of_environment, probe, variables
 from agent.miner.models.locks import size_of
 from runners import c_compiler, code_cache
 from runners.api import Runner, Tools

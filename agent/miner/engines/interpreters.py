@@ -18,6 +18,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 import runners.host
+from agent.child_environment import inherited
 from agent.core.errors import AgentError
 from agent.miner.engines.catalogue import InstallableEngine, Variant
 from agent.miner.engines.environments import EngineDirectory, EngineEnvironment
@@ -182,11 +183,6 @@ def variables(environment: EngineEnvironment, variant: Variant | None) -> dict[s
         inherited = os.environ.get("LD_LIBRARY_PATH")
         variables["LD_LIBRARY_PATH"] = os.pathsep.join([*([inherited] if inherited else []), *libraries])
     return variables
-
-
-def inherited() -> dict[str, str]:
-    """Return the variables that a child process inherits (PATH, proxies, caches): not our settings, which may contain secrets."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
 
 
 def installed_environments(

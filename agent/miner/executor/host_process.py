@@ -12,7 +12,8 @@ from typing import Final, Protocol, Self
 
 import psutil
 
-from agent.miner.engines.interpreters import Interpreter, inherited
+from agent.child_environment import inherited
+from agent.miner.engines.interpreters import Interpreter
 from runners.api import Device, FailureCode, Retry
 from runners.sandbox import mark
 

@@ -6,7 +6,6 @@ Cards that share the machine's memory are left out.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,15 +14,10 @@ from typing import Any, Final
 
 import structlog
 
-from agent.miner.engines.catalogue import load_engines
-from agent.miner.engines.environments import engines_directory
-from agent.miner.engines.interpreters import inherited, installed_environments
+from agent.child_environment import inherited
 from agent.miner.machine.drm import DrmCard, memory_by_process, read_cards
-from agent.miner.settings import EnginesSettings
-from agent.sections import section_of
-from agent.settings import Settings
 from runners.api import TimedOut
-from runners.engine_server.llama import NAME, build, list_devices
+from runners.engine_server.llama import list_devices
 
 LIST_SECONDS: Final = 60.0
 """Time limit for the engine's list of devices. It starts a Python and the cards' drivers."""
@@ -139,14 +133,3 @@ def _listed(pythons: Sequence[str], otherwise: list[dict[str, Any]]) -> list[dic
         if devices:
             return [{**device, "bus": device["bus"].lower() if device["bus"] else None} for device in devices]
     return []
-
-
-def vulkan_cards(settings: Settings) -> VulkanCards:
-    """Return the cards that the installed llama.cpp lists, or that of the agent's own interpreter."""
-
-    def pythons() -> list[str]:
-        environments = installed_environments(engines_directory(settings), load_engines(settings.data_dir))
-        installed = [str(environment.python) for engine, environment in environments if engine.name == NAME]
-        return [*installed, *([sys.executable] if build() is not None else [])]
-
-    return VulkanCards(pythons, software=section_of(settings, EnginesSettings).software_devices)

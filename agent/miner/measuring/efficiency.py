@@ -61,7 +61,7 @@ class CardEfficiency:
 
 
 class Efficiency(Bench):
-    """Measures one of `services`, or the first that can be measured, on each card at `steps` limits. Other options are those of `Bench`."""
+    """Runs one of `services`, or the first that can be measured, on each card at `steps` limits. Other options are those of `Bench`."""
 
     def __init__(self, settings: Settings, *, steps: int, **options: Any) -> None:
         super().__init__(settings, **options)

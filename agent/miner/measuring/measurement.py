@@ -21,7 +21,7 @@ from agent.miner.executor.devices import Devices
 from agent.miner.executor.local import Digest, LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine, ServiceOffer, tools
 from agent.miner.machine.gpus import Gpus
-from agent.miner.machine.vulkan_cards import vulkan_cards
+from agent.miner.machine.installed_vulkan import vulkan_cards
 from agent.miner.models.store import ModelStore
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of

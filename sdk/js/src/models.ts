@@ -67,6 +67,7 @@ export type {
   MinerDetails,
   MinerDownload as ModelDownload,
   MinerEarnings,
+  MinerEnergy,
   MinerExplanation,
   MinerFault,
   MinerFleet,
