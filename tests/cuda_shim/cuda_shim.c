@@ -8,7 +8,7 @@
  *   capability 8.9
  *   memory 1073741824   bytes of the card's memory
  *   flip 1              damaged memory: one bit of each second fill is wrong
- *   wrong 1             a damaged processor: each fifth launch computes something else
+ *   wrong 1             a damaged processor: each launch computes something else
  *   lost 3              calls fail with 999 from this launch on
  */
 #define _GNU_SOURCE
@@ -154,7 +154,7 @@ int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
     (void)function, (void)shared, (void)stream, (void)extra;
     launches++;
     for (unsigned thread = 0; thread < x * y * z * bx * by * bz; thread++) output[thread] = thread * 2654435761u + rounds;
-    if (number("wrong", 0) && launches % 5 == 0) output[7] ^= 1;
+    if (number("wrong", 0)) output[7] ^= launches;
     usleep(rounds / WORDS_A_ROUND);
     return state();
 }

@@ -74,9 +74,9 @@ async def examine(settings: Settings) -> list[Diagnostic]:
     return [diagnostic for diagnostics in await asyncio.gather(*checks) for diagnostic in diagnostics]
 
 
-def examine_cards(cards: Cards) -> list[Diagnostic]:
-    """Return what is known of the cards, and of their driver, without using them. Blocking."""
-    return [*_machine.gpus(cards), *_machine.torch(cards)]
+def examine_cards(settings: Settings, cards: Cards) -> list[Diagnostic]:
+    """Return what is known of the cards, their driver, and the engines that need it, without using them. Blocking."""
+    return [*_machine.gpus(cards), *_machine.torch(cards), *_engines.engines(settings, cards)]
 
 
 async def _guard(name: str, check: Awaitable[list[Diagnostic]], seconds: float) -> list[Diagnostic]:

@@ -20,7 +20,8 @@ if error := cuda.cuInit(0):
     cuda.cuGetErrorString(error, ctypes.byref(words))
     raise SystemExit(f"CUDA error {error}: {(words.value or b'').decode()}")
 """
-_NO_LIBRARY: Final = "Install the driver's library for CUDA (Debian: apt-get install libcuda1); in a container, NVIDIA_DRIVER_CAPABILITIES needs compute."
+NO_LIBRARY: Final = "Install the driver's library for CUDA (Debian: apt-get install libcuda1); in a container, NVIDIA_DRIVER_CAPABILITIES needs compute."
+"""What to do without a libcuda.so.1."""
 _UNKNOWN: Final = "Check whether nvidia-smi works, and restart the machine."
 
 
@@ -42,7 +43,7 @@ def failure() -> tuple[str, str] | None:
     if start.returncode == 0:
         return None
     words = next(iter(start.stderr.strip().splitlines()[-1:]), f"exit status {start.returncode}")
-    return words, _NO_LIBRARY if "libcuda.so.1" in words else remedy(words) or _UNKNOWN
+    return words, NO_LIBRARY if "libcuda.so.1" in words else remedy(words) or _UNKNOWN
 
 
 def remedy(words: str) -> str | None:

@@ -47,9 +47,9 @@ libc.memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 class DriverError(Exception):
     """A call of the driver failed."""
 
-    def __init__(self, call: str, code: int, name: str) -> None:
+    def __init__(self, call: str, code: int, words: str) -> None:
         super().__init__(call)
-        self.call, self.code, self.name = call, code, name
+        self.call, self.code, self.words = call, code, words
 
 
 def report(step: str, **values: Any) -> None:
@@ -73,9 +73,9 @@ class Card:
         """Call a function of the driver."""
         code = getattr(self._library, name)(*arguments)
         if code:
-            text = ctypes.c_char_p()
-            known = self._library.cuGetErrorName(code, ctypes.byref(text)) == 0 and text.value
-            raise DriverError(name, code, text.value.decode() if known and text.value else "unknown error")
+            words = ctypes.c_char_p()
+            self._library.cuGetErrorString(code, ctypes.byref(words))
+            raise DriverError(name, code, (words.value or b"unknown error").decode(errors="replace"))
 
     def facts(self) -> dict[str, Any]:
         """Return what the driver says about itself and about the card."""
@@ -374,10 +374,10 @@ def main(options: dict[str, Any]) -> int:
         for step in options["steps"]:
             report(step, **steps[step](card))
     except DriverError as error:
-        report("error", during=step, call=error.call, code=error.code, name=error.name)
+        report("error", during=step, call=error.call, code=error.code, words=error.words)
         return 1
     except (OSError, AttributeError) as error:  # no library, or one that lacks a function
-        report("error", during=step, call="", code=None, name=str(error))
+        report("error", during=step, call="", code=None, words=str(error))
         return 1
     return 0
 

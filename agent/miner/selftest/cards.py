@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from agent.core.values.quantities import gibibytes
+from agent.miner.engines.cuda_start import NO_LIBRARY, remedy
 from agent.miner.machine.gpu_observation import Observation
 from agent.miner.machine.gpus import Gpu
 from agent.miner.machine.selftest_report import Check
@@ -28,17 +29,10 @@ MEMORY_DAMAGED: Final = "Its results cannot be trusted. Undo any overclocking of
 _RESTART: Final = "Restart the machine; if that does not help, install the driver again."
 _REMEDIES: Final[Mapping[int, str]] = {
     2: "Other programs use its memory. End them (nvidia-smi lists them), and test again.",
-    3: _RESTART,
-    35: "The driver is too old for this card or program. Update it.",
     46: "Another program uses the card alone. End it, or as root run nvidia-smi -c DEFAULT.",
-    100: "CUDA finds no card that this user may use: check the permissions of /dev/nvidia* and that /dev/nvidia-uvm exists (as root: nvidia-modprobe -c0 -u).",
-    222: "The driver is too old for the program. Update it.",
-    304: "The system refuses what the driver needs: most often the sandbox. See aitbc-agent doctor, and docs/explanation/sandbox.md.",
     802: "Start nvidia-fabricmanager, which this kind of machine needs.",
-    803: "The driver's library and its kernel module differ. Restart the machine.",
-    999: "The driver's module nvidia_uvm is missing or broken, as after a suspend. As root: modprobe -r nvidia_uvm && modprobe nvidia_uvm, or restart the machine.",
 }
-"""What to do after an error of the driver, by its code (`CUresult`)."""
+"""What to do after errors of the driver (`CUresult`) that say nothing of the driver itself."""
 
 
 def cuda(gpu: Gpu, results: Results) -> Check:
@@ -232,9 +226,10 @@ def _sentence(results: Results) -> str:
 
 def _remedy(results: Results) -> str:
     if results.code is not None:
-        return _REMEDIES.get(results.code, _RESTART)
+        words = f"CUDA error {results.code}: {results.failure}"
+        return _REMEDIES.get(results.code) or remedy(words) or _RESTART
     if "libcuda" in (results.failure or ""):
-        return "Install the driver's CUDA library (Debian: libcuda1), or in a container start it with the GPUs (--gpus all)."
+        return NO_LIBRARY
     return "See aitbc-agent doctor."
 
 

@@ -89,7 +89,7 @@ def main(options: dict[str, Any]) -> int:
     try:
         report("memory", **memory(options["memory"]))
     except MemoryError:
-        report("error", during="memory", call="", code=None, name="there is not enough free memory")
+        report("error", during="memory", call="", code=None, words="there is not enough free memory")
         return 1
     report("load", **load(options["threads"], options["load"]))
     return 0

@@ -34,6 +34,16 @@ class Results:
     call: str | None = None
     code: int | None = None
 
+    def add(self, line: str) -> None:
+        """Add what a program has printed."""
+        values = json.loads(line)
+        step = values.pop("step")
+        if step != "error":
+            self.steps[step] = values
+            return
+        self.code, self.call = values["code"], values["call"] or None
+        self.failure = f"{values['call']} failed: {values['words']}" if values["call"] else values["words"]
+
 
 async def perform(
     tools: Tools,
@@ -71,23 +81,13 @@ def _run(
     on_cancel: Callable[[Callable[[], None]], None],
 ) -> Results:
     results = Results()
-
-    def add(line: str) -> None:
-        values = json.loads(line)
-        step = values.pop("step")
-        if step != "error":
-            results.steps[step] = values
-            return
-        results.code, results.call = values["code"], values["call"] or None
-        results.failure = f"{values['call']} failed: {values['name']}" if values["call"] else values["name"]
-
     environment: dict[str, str] = {}
     try:
         python = granted_python(sandbox, environment)
         sandbox.environment = environment
         script = sandbox.read(program, f"/{program.name}")
         command = [python, "-I", script, json.dumps(options)]
-        outcome = sandbox.run(command, on_line=add, on_cancel=on_cancel)
+        outcome = sandbox.run(command, on_line=results.add, on_cancel=on_cancel)
     except Cancelled:
         results.failure = "It was cancelled."
         return results

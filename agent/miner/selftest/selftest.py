@@ -36,8 +36,10 @@ REST_SECONDS: Final = 170.0
 """How long all but the load takes at most: jobs that have not ended by then are not tested."""
 LEAST_SERVICE_SECONDS: Final = 45.0
 """How long the jobs may take in any case."""
-UNUSABLE: Final = frozenset({"driver_missing", "driver_old", "gpu_faulty", "gpu_unusable"})
-"""Kinds of diagnostics after which cards do not work."""
+UNUSABLE: Final = frozenset(
+    {"driver_missing", "driver_old", "engine_unsuitable", "gpu_faulty", "gpu_unusable"}
+)
+"""Kinds of diagnostics after which cards, or engines on them, do not work."""
 _MEMORY_SECONDS: Final = 45.0
 """How long the memory of the cards is tested at most: 80 GiB take 15 s over PCIe 4."""
 _START_SECONDS: Final = 60.0
@@ -83,8 +85,10 @@ class Selftest:
         try:
             own.remove_leftovers(())
             tested = self._select(await gpus.refresh(), gpus.reason)
+            known = Cards(gpus.last, gpus.reason)
             self._checks += [
-                _from_diagnostic(diagnostic) for diagnostic in examine_cards(Cards(gpus.last, gpus.reason))
+                _from_diagnostic(diagnostic)
+                for diagnostic in await asyncio.to_thread(examine_cards, self._settings, known)
             ]
             chosen_tools = tools(self._settings, gpu=bool(tested))
             if (reason := await asyncio.to_thread(unavailable, chosen_tools)) is not None:
