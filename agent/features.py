@@ -34,6 +34,7 @@ FEATURES: Final = (
     "streams",
     "market",
     "enrolments",
+    "selftests",
     "exclusion",
     "reruns",
     "offers",

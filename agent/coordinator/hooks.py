@@ -193,6 +193,8 @@ class MinerReport:
     """The new ones, if they have changed."""
     heartbeat: Heartbeat | None = None
     removed: bool = False
+    joins: bool = False
+    """Whether it registers for the first time, or for the first time after it was removed."""
     commands: list[Command] = field(default_factory=list)
     """What the answer to a heartbeat has for it."""
     fields: dict[str, Any] = field(default_factory=dict)
@@ -282,7 +284,10 @@ class Hooks:
     )
     """Miners are to get jobs or to be shown. Return the track records of these, or with None of all. Those of others are `UNKNOWN`."""
     miner_reported: Callable[[Connection, Context, MinerReport], None] | None = None
-    """A miner has registered, reports about itself, or is removed. Its session is locked, and with a heartbeat also the jobs that it runs."""
+    """A miner has registered, reports about itself, or is removed. Its session is locked, and with a heartbeat also the jobs that it runs.
+
+    An `ApiError` refuses a registration.
+    """
     unfinished_uploads: Callable[[Connection, str], tuple[int, int]] | None = None
     """Space is counted. Return the number of unfinished uploads of this account, job or miner, and the bytes that they reserve."""
     money_booked: Callable[[Connection, TransactionKind, int, float], None] | None = None

@@ -45,6 +45,8 @@ MAX_EVIDENCE: Final = 2**20
 MAX_LINE: Final = 4096
 """Characters of a line in a job's log."""
 MAX_LINES: Final = 10_000
+MAX_MOMENT: Final = 2**37
+"""Seconds since the epoch, until the year 6325. Later moments cannot be written as dates."""
 ShortText = Annotated[str, Field(max_length=200)]
 Measured = Annotated[float, Field(allow_inf_nan=False)]
 LongText = Annotated[str, Field(max_length=4000)]
@@ -141,7 +143,7 @@ class PublishedKey(_Message):
     attestation: JsonObject | None = None
 
 
-class TestedCard(_Message):
+class SelftestCard(_Message):
     """The figures of a card in a self-test, by name: bytes, bytes per second, MHz, watts, degrees Celsius, and the speeds of services."""
 
     uuid: ShortText
@@ -155,12 +157,12 @@ class Selftest(_Message):
     """
 
     verdict: ShortText
-    began_at: Measured
+    began_at: Annotated[float, Field(ge=0, le=MAX_MOMENT)]
     seconds: Measured
     agent_version: ShortText
     problems: Annotated[list[LongText], Field(max_length=100)] = []
     figures: Annotated[dict[ShortText, Measured], Field(max_length=64)] = {}
-    cards: Annotated[list[TestedCard], Field(max_length=64)] = []
+    cards: Annotated[list[SelftestCard], Field(max_length=64)] = []
 
 
 class Capabilities(_Message):

@@ -46,6 +46,16 @@ ENERGY = {
         {"service": "image_generation", "model": "small-model", "reason": "An hour of it costs too much."}
     ],
 }
+SELFTEST = {
+    "verdict": "failed",
+    "began_at": 1.76e9,
+    "seconds": 250.5,
+    "agent_version": "0.2.0",
+    "problems": ["GPU 0: The card throttles."],
+    "cards": [
+        {"uuid": "GPU-0", "figures": {"memory_checked": 24 * 2**30, "temperature": 97, "upload": 2**30}}
+    ],
+}
 MODEL = "def predict(input):\n    return {'prediction': 'cat'}\n"
 
 expect.set_options(timeout=LIMIT_MS)
@@ -103,6 +113,7 @@ def rig(agent: Agent) -> Rig:
     offered = capabilities(gpus=GPUS, unavailable={"video_transcoding": ["ffmpeg was not found."]})
     del offered["services"]["video_transcoding"]
     offered["services"]["image_generation"] |= {"models": ["small-model"], "downloadable": True}
+    offered["selftest"] = SELFTEST
     rig.offered = offered
     answer = rig.register(enrolment_token=token, capabilities=offered, name="the rig")
     assert answer.status_code == 200, answer.text
@@ -150,6 +161,10 @@ def test_shows_the_machine_to_its_owner(owner: Dashboard, rig: Rig) -> None:
         expect(electricity).to_contain_text(words)
     expect(page.get_by_text("no answer in time")).to_be_visible()
     expect(page.get_by_text("small-model: An hour of it costs too much.")).to_be_visible()
+    expect(page.get_by_text("GPU 0: The card throttles.")).to_be_visible()
+    figures = page.get_by_role("region", name="Self-test of GPU 0")
+    for words in ("24.0 GiB", "1.0 GiB/s", "97 °C"):
+        expect(figures).to_contain_text(words)
     page = owner.open("/machine/models")
     expect(page.get_by_text("ffmpeg was not found.")).to_be_visible()
     expect(page.get_by_role("progressbar", name="Download of large-model")).to_have_attribute(

@@ -61,7 +61,7 @@ def cuda(gpu: Gpu, results: Results) -> Check:
     )
 
 
-def bus(gpu: Gpu, results: Results, seen: Observation | None) -> Iterator[Check]:
+def bus(gpu: Gpu, results: Results, observation: Observation | None) -> Iterator[Check]:
     """Yield how fast data reaches a card, and whether its link is as good as it could be."""
     speeds = results.steps.get("bus")
     if speeds is None:
@@ -70,7 +70,7 @@ def bus(gpu: Gpu, results: Results, seen: Observation | None) -> Iterator[Check]
         return
     figures = {name: speeds[name] for name in ("upload", "download")}
     message = f"{_rate(speeds['upload'])} to the card, {_rate(speeds['download'])} from it"
-    link, best = (None, None) if seen is None else (seen.link, seen.best_link)
+    link, best = (None, None) if observation is None else (observation.link, observation.best_link)
     if link is not None:
         figures |= {"link_generation": link.generation, "link_width": link.width}
         message += f", over PCIe {link.generation} x{link.width}"
@@ -130,7 +130,7 @@ def memory(card: str | None, results: Results) -> Iterator[Check]:
     )
 
 
-def load(gpu: Gpu, results: Results, seen: Observation | None) -> Iterator[Check]:
+def load(gpu: Gpu, results: Results, observation: Observation | None) -> Iterator[Check]:
     """Yield whether a card computes the same each time, and keeps its speed."""
     computed = results.steps.get("load")
     if computed is None:
@@ -148,26 +148,28 @@ def load(gpu: Gpu, results: Results, seen: Observation | None) -> Iterator[Check
             figures=figures,
         )
         return
-    figures |= _measured(seen)
-    message = f"{computed['seconds']:.0f} s of load, always with the same results{_words(seen)}"
-    share = 0.0 if seen is None or not seen.readings else seen.slowed / seen.readings
+    figures |= _measured(observation)
+    message = f"{computed['seconds']:.0f} s of load, always with the same results{_words(observation)}"
+    share = (
+        0.0 if observation is None or not observation.readings else observation.slowed / observation.readings
+    )
     change = computed["last"] / computed["first"] if computed["first"] else 1.0
     if share > MUCH_SLOWED:
         yield Check(
             name="load",
             outcome="fault",
-            message=f"The card throttles: in {share:.0%} of the time its hardware slowed it down to protect it{_because(seen)}. {message}.",
+            message=f"The card throttles: in {share:.0%} of the time its hardware slowed it down to protect it{_because(observation)}. {message}.",
             remedy=COOL
-            if seen is None or "the power supply" not in seen.reasons
+            if observation is None or "the power supply" not in observation.reasons
             else "Check its power cables and the power supply.",
             card=gpu.uuid,
             figures=figures,
         )
-    elif (seen is not None and "heat" in seen.reasons) or change < MUCH_SLOWER:
+    elif (observation is not None and "heat" in observation.reasons) or change < MUCH_SLOWER:
         yield Check(
             name="load",
             outcome="warning",
-            message=f"The card becomes slower under load, to {change:.0%} of its speed{_because(seen)}. {message}.",
+            message=f"The card becomes slower under load, to {change:.0%} of its speed{_because(observation)}. {message}.",
             remedy=COOL,
             card=gpu.uuid,
             figures=figures,
@@ -176,9 +178,9 @@ def load(gpu: Gpu, results: Results, seen: Observation | None) -> Iterator[Check
         yield Check(name="load", outcome="ok", message=f"{message}.", card=gpu.uuid, figures=figures)
 
 
-def errors(gpu: Gpu, after: Gpu | None, seen: Observation | None) -> Iterator[Check]:
+def errors(gpu: Gpu, after: Gpu | None, observation: Observation | None) -> Iterator[Check]:
     """Yield which errors the driver has reported meanwhile. `after` is the card after the test, None if the driver has lost it."""
-    if after is None or seen is None:
+    if after is None or observation is None:
         yield Check(
             name="errors",
             outcome="fault",
@@ -187,21 +189,21 @@ def errors(gpu: Gpu, after: Gpu | None, seen: Observation | None) -> Iterator[Ch
             card=gpu.uuid,
         )
         return
-    xids = [xid for xid in seen.xids if xid not in _OWN_XIDS]
+    xids = [xid for xid in observation.xids if xid not in _OWN_XIDS]
     if after.fault is not None and after.fault != gpu.fault:
         yield Check(
             name="errors", outcome="fault", message=f"The driver reports a fault of the card: {after.fault}.",
             remedy="Do what it says, and test again. If it comes back, replace the card.", card=gpu.uuid,
         )  # fmt: skip
-    elif seen.uncorrected:
+    elif observation.uncorrected:
         yield Check(
-            name="errors", outcome="fault", message=f"The memory had {seen.uncorrected} errors that could not be corrected.",
+            name="errors", outcome="fault", message=f"The memory had {observation.uncorrected} errors that could not be corrected.",
             remedy=MEMORY_DAMAGED, card=gpu.uuid,
         )  # fmt: skip
-    elif seen.corrected or xids:
+    elif observation.corrected or xids:
         what = (
-            f"{seen.corrected} corrected errors of the memory"
-            if seen.corrected
+            f"{observation.corrected} corrected errors of the memory"
+            if observation.corrected
             else f"Xid {', '.join(map(str, xids))}"
         )
         yield Check(
@@ -237,29 +239,37 @@ def _rate(bytes_per_second: float) -> str:
     return f"{bytes_per_second / 1e9:.1f} GB/s"
 
 
-def _measured(seen: Observation | None) -> dict[str, float]:
+def _measured(observation: Observation | None) -> dict[str, float]:
     """Return the figures of an observation."""
-    if seen is None:
+    if observation is None:
         return {}
-    values: dict[str, Any] = {"clock": seen.clock, "temperature": seen.temperature, "power": seen.power}
+    values: dict[str, Any] = {
+        "clock": observation.clock,
+        "temperature": observation.temperature,
+        "power": observation.power,
+    }
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _words(seen: Observation | None) -> str:
-    if seen is None:
+def _words(observation: Observation | None) -> str:
+    if observation is None:
         return ""
     parts = []
-    if seen.clock is not None:
-        of = "" if seen.clock_maximum is None else f" of {seen.clock_maximum}"
-        parts.append(f"{seen.clock}{of} MHz")
-    if seen.temperature is not None:
-        parts.append(f"at most {seen.temperature} °C")
-    if seen.power is not None:
-        of = "" if seen.power_limit is None else f" of {seen.power_limit:.0f}"
-        parts.append(f"{seen.power:.0f}{of} W")
+    if observation.clock is not None:
+        of = "" if observation.clock_maximum is None else f" of {observation.clock_maximum}"
+        parts.append(f"{observation.clock}{of} MHz")
+    if observation.temperature is not None:
+        parts.append(f"at most {observation.temperature} °C")
+    if observation.power is not None:
+        of = "" if observation.power_limit is None else f" of {observation.power_limit:.0f}"
+        parts.append(f"{observation.power:.0f}{of} W")
     return f"; {', '.join(parts)}" if parts else ""
 
 
-def _because(seen: Observation | None) -> str:
-    reasons = [] if seen is None else [reason for reason in seen.reasons if reason != "the power limit"]
+def _because(observation: Observation | None) -> str:
+    reasons = (
+        []
+        if observation is None
+        else [reason for reason in observation.reasons if reason != "the power limit"]
+    )
     return f" (from {', '.join(reasons)})" if reasons else ""

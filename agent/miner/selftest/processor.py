@@ -37,7 +37,7 @@ def throttled() -> int | None:
     return max(counts, default=None)
 
 
-def checks(results: Results, before: int | None, after: int | None) -> Iterator[Check]:
+def checks(results: Results, earlier_throttling: int | None, throttling: int | None) -> Iterator[Check]:
     """Yield whether the memory returns what was written to it, and whether the processor computes the same each time."""
     tested = results.steps.get("memory")
     if tested is not None and tested["wrong"]:
@@ -75,11 +75,11 @@ def checks(results: Results, before: int | None, after: int | None) -> Iterator[
             remedy="Undo any overclocking, check its cooling and the power supply, and test again. Its results cannot be trusted.",
             figures=figures,
         )
-    elif before is not None and after is not None and after > before:
+    elif earlier_throttling is not None and throttling is not None and throttling > earlier_throttling:
         yield Check(
             name="load",
             outcome="warning",
-            message=f"The processor slowed down for heat {after - before} times. {message}.",
+            message=f"The processor slowed down for heat {throttling - earlier_throttling} times. {message}.",
             remedy="Clean its fans, and give it air.",
             figures=figures,
         )

@@ -131,7 +131,7 @@ class Selftest:
         # One after the other: cards that share the bus would slow each other down.
         for gpu in tested:
             self._on_step(f"Starting CUDA on GPU {gpu.number} and testing its bus")
-            with observed([gpu]) as seen:
+            with observed([gpu]) as observations:
                 results = await perform(
                     chosen_tools,
                     devices[gpu.uuid],
@@ -140,7 +140,7 @@ class Selftest:
                     _START_SECONDS,
                 )
             self._checks.append(cards.cuda(gpu, results))
-            self._checks += cards.bus(gpu, results, seen.get(gpu.uuid))
+            self._checks += cards.bus(gpu, results, observations.get(gpu.uuid))
             if "bus" in results.steps:
                 ready.append(gpu)
         if ready:
@@ -158,13 +158,13 @@ class Selftest:
         options = {"steps": ["memory", "load"], "memory": _MEMORY_SECONDS, "load": self._load_seconds}
         limit = _START_SECONDS + _MEMORY_SECONDS + self._load_seconds + _MARGIN_SECONDS
         self._on_step(f"Testing the memory of {_cards(len(ready))}, then {self._load_seconds:.0f} s of load")
-        with observed(ready) as seen:
+        with observed(ready) as observations:
             results = await asyncio.gather(
                 *(perform(chosen_tools, devices[gpu.uuid], CARD_PROGRAM, options, limit) for gpu in ready)
             )
         after = {gpu.uuid: gpu for gpu in await gpus.refresh()}
         for gpu, result in zip(ready, results, strict=True):
-            observation = seen.get(gpu.uuid)
+            observation = observations.get(gpu.uuid)
             self._checks += cards.memory(gpu.uuid, result)
             self._checks += cards.load(gpu, result, observation)
             self._checks += cards.errors(gpu, after.get(gpu.uuid), observation)

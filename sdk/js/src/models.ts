@@ -75,6 +75,7 @@ export type {
   MinerJob,
   MinerList,
   MinerPayouts,
+  MinerSelftest,
   MinerService,
   MinerSettings,
   MinerStats,

@@ -32,6 +32,7 @@ from aitbc.answers.miners import (
     MinerGpu,
     MinerJob,
     MinerList,
+    MinerSelftest,
     MinerService,
     MinerSummary,
     Overview,
@@ -118,6 +119,7 @@ def _details(
         total_earned=format_money(from_units(track_record.earned)),
         throttled_until=_throttled_until(connection, context, record.miner_id, now),
         energy=_energy(activity.get("energy")),
+        selftest=_selftest(capabilities.get("selftest")),
     )
 
 
@@ -138,6 +140,12 @@ def _registered(record: MinerRecord, seen_after: float) -> Json:
 
 def _energy(reported: Json | None) -> MinerEnergy | None:
     return None if reported is None else MinerEnergy.model_validate(reported)
+
+
+def _selftest(reported: Json | None) -> MinerSelftest | None:
+    if reported is None:
+        return None
+    return MinerSelftest.model_validate({**reported, "began_at": format_time(reported["began_at"])})
 
 
 def _throttled_until(connection: Connection, context: Context, miner_id: str, now: float) -> str | None:

@@ -25,7 +25,7 @@ from aitbc.answers.market import (
     ServiceSupply,
     ServiceSupplyList,
 )
-from aitbc.answers.miners import ServiceScore
+from aitbc.answers.miners import SelftestResult, ServiceScore
 from aitbc.answers.registry import Speed
 from runners.api import ServiceDefinition
 
@@ -146,6 +146,7 @@ def _read(connection: Connection, context: Context) -> list[MarketMiner]:
 
 def _miner(context: Context, record: MinerRecord, reputation: float) -> MarketMiner:
     capabilities = json.loads(record.capabilities)
+    selftest = capabilities.get("selftest")
     device = "cuda" if capabilities["gpus"] else "cpu"
     online = record.seen_at >= supply.offline_before(context)
     return MarketMiner(
@@ -161,6 +162,9 @@ def _miner(context: Context, record: MinerRecord, reputation: float) -> MarketMi
             for service_id, offer in capabilities["services"].items()
             if (definition := context.catalogue.services.get(service_id)) is not None
         ],
+        selftest=None
+        if selftest is None
+        else SelftestResult(verdict=selftest["verdict"], began_at=format_time(selftest["began_at"])),
     )
 
 

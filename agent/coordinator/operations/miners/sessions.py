@@ -192,7 +192,7 @@ def _register(
         enrolment_id=enrolment_id or (former.enrolment_id if former else None),
     )
     miners.save(connection, miner)
-    hooks.miner_reported(connection, context, MinerReport(miner_id, request.capabilities))
+    hooks.miner_reported(connection, context, MinerReport(miner_id, request.capabilities, joins=is_new))
     api_key = None
     # Only once: the key is shown to the miner's owner, who would otherwise collect one with every restart.
     if is_new:

@@ -14,6 +14,7 @@ const OPAQUE: ReadonlySet<string> = new Set([
   "output_schema",
   "unavailable",
   "extra",
+  "figures",
   "labels",
   "distances",
   "limits",

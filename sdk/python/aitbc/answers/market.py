@@ -8,7 +8,7 @@ from pydantic import Field
 
 from aitbc.answers import fields
 from aitbc.answers.fields import example
-from aitbc.answers.miners import ServiceScore
+from aitbc.answers.miners import SelftestResult, ServiceScore
 from aitbc.answers.record import AnswerPart, Record
 from aitbc.answers.registry import Speed
 
@@ -168,7 +168,7 @@ class OfferedService(Record):
 
 
 class MarketMiner(Record):
-    """A miner as clients see it. It accepts jobs while it is `available`: online, and not paused."""
+    """A miner as clients see it. It accepts jobs while it is `available`: online, and not paused. `selftest` is null without one."""
 
     miner_id: fields.MinerId
     name: str = Field(examples=["rig-1"])
@@ -178,6 +178,7 @@ class MarketMiner(Record):
     reputation: float = Field(examples=[4.8])
     gpus: list[str] = Field(examples=[["NVIDIA GeForce RTX 4090"]])
     services: list[OfferedService]
+    selftest: SelftestResult | None = None
 
 
 class MarketMinerList(Record):

@@ -164,6 +164,37 @@ class MinerEnergy(Record):
     unprofitable: list[UnprofitableModel]
 
 
+FIGURES = (
+    "In bytes, bytes per second, MHz, watts, degrees Celsius and pictures per second; of a service its speed"
+)
+
+
+class TestedCard(Record):
+    """The figures of a card in a self-test."""
+
+    uuid: str = Field(examples=["GPU-8a56a4bc"])
+    figures: dict[str, float] = Field(
+        description=FIGURES, examples=[{"memory_checked": 24000000000, "memory_wrong": 0, "temperature": 71}]
+    )
+
+
+class SelftestResult(Record):
+    """The result of a miner's latest self-test, as the miner reports it: `passed` or `failed`."""
+
+    verdict: str = Field(examples=["passed"])
+    began_at: fields.Time
+
+
+class MinerSelftest(SelftestResult):
+    """A miner's latest self-test, with what it found wrong, and the figures of the machine and of its cards."""
+
+    seconds: float = Field(examples=[251.4])
+    agent_version: str = Field(examples=["0.2.0"])
+    problems: list[str] = Field(examples=[[]])
+    figures: dict[str, float] = Field(description=FIGURES, examples=[{}])
+    cards: list[TestedCard]
+
+
 class MinerJob(Record):
     """A job that runs on the miner."""
 
@@ -262,8 +293,8 @@ class MinerDetails(RegisteredMiner):
     """A machine. Sizes are in bytes; `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
 
     `sandbox` isolates programs that read clients' files: bubblewrap, landlock or none; null if none works or the agent is too old to
-    report it. `idle` are shares of the last hour that sum to 1; empty if the agent is too old to report them. `energy` is null unless
-    the miner reports it.
+    report it. `idle` are shares of the last hour that sum to 1; empty if the agent is too old to report them. `energy` and
+    `selftest` are null unless the miner reports them.
     """
 
     slots: int = Field(examples=[1])
@@ -284,6 +315,7 @@ class MinerDetails(RegisteredMiner):
     total_earned: fields.Amount
     throttled_until: fields.Time | None = Field(description=THROTTLED, examples=[None])
     energy: MinerEnergy | None = None
+    selftest: MinerSelftest | None = None
 
 
 class MinerList(Record):

@@ -231,8 +231,8 @@ def test_a_card_that_computes_different_results_fails(tmp_path: Path) -> None:
 def test_a_card_that_is_lost_under_load_fails(tmp_path: Path) -> None:
     (check,) = cards.load(GPU, loaded(tmp_path, lost=2), None)
     assert (check.outcome, "unknown error (error 999)" in check.message) == ("fault", True)
-    (gone,) = cards.errors(GPU, None, Observation())
-    assert (gone.outcome, "lost the card" in gone.message) == ("fault", True)
+    (lost,) = cards.errors(GPU, None, Observation())
+    assert (lost.outcome, "lost the card" in lost.message) == ("fault", True)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ import { GpuCard } from "./gpu.tsx";
 import { Idle } from "./idle.tsx";
 import { endsByHand, PauseDialog, type PauseTarget } from "./pause.tsx";
 import { Reputation } from "./reputation.tsx";
+import { Selftest } from "./selftest.tsx";
 import { Settings } from "./settings.tsx";
 import { useMachine, type Watched } from "./watch.ts";
 
@@ -151,6 +152,7 @@ function Machine({ machine, by, onPause, onResume }: MachineProps) {
           </Notice>
         )}
       </section>
+      <Selftest machine={machine} />
       <Reputation machine={machine} by={by} />
       <Card title="The machine">
         <Facts
