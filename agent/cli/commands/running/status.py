@@ -87,14 +87,16 @@ def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
     _print_connection(console, miner)
     if (earned := miner["earned_today"]) is not None:
         console.print(f"  earned today (UTC): {earned['amount']} from {earned['jobs']} jobs")
-    print_energy(console, miner["energy"])
+    # An agent that still runs with 0.2.0 knows nothing of these.
+    if (energy := miner.get("energy")) is not None:
+        print_energy(console, energy)
     slots = miner["slots"]
     console.print(f"  slots: {slots['free']} of {slots['total']} free; unsent results: {miner['outbox']}")
     for gpu in miner["gpus"]:
         console.print(f"  GPU {gpu['number']}: {gpu['name']}, {', '.join(_figures(gpu))}")
         if gpu["paused"]:
             _warn(console, "  paused:", gpu["paused"])
-    for problem in miner["power_limits"]["problems"].values():
+    for problem in miner.get("power_limits", {}).get("problems", {}).values():
         _warn(console, "power limit:", problem)
     if not miner["gpus"]:
         console.print(f"  no GPU: {miner['gpu_reason']}")

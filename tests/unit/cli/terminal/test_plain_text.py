@@ -51,6 +51,14 @@ def test_the_status_shows_brackets_of_reasons(capsys: pytest.CaptureFixture[str]
         assert text in shown
 
 
+def test_the_status_of_an_agent_that_is_not_yet_updated_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """The agent of 0.2.0 goes on while the command is already newer."""
+    newer = {"energy", "power_limits", "engine_obstacles", "selftest"}
+    older = {name: value for name, value in MINER.items() if name not in newer}
+    status._print({"url": "http://127.0.0.1:8000", "pid": 1, "miner": older})
+    assert "slots: 1 of 1 free" in capsys.readouterr().out
+
+
 def test_nothing_prints_with_markup() -> None:
     """`SafeConsole` is the only console, as a rule of ruff says, and columns of progress bars are plain too."""
     marked = [
