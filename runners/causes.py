@@ -127,6 +127,8 @@ CAUSES = (
             "outofdevicememory",
             "outofhostmemory",
             "device memory allocation of size",
+            # What llama.cpp with Vulkan says instead on a device with one type of memory.
+            "error loading model: vector::_m_range_check",
             # vLLM's sentences of failure. Each start also reports "Available KV cache memory" and "Free memory on device".
             "no available memory",
             "kv cache is needed, which is larger than the available",

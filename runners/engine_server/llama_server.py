@@ -30,6 +30,12 @@ GPU_TYPES = {1: "gpu", 2: "integrated"}
 FREE_MEMORY = 256 * 2**20
 """Bytes of a GPU that stay free beside what the model scheduler leaves to others."""
 
+UNPLANNED = 20
+"""The part of a model's memory, one in so many, that llama.cpp does not plan for: what it takes exceeds its plan by 4 % and some mebibytes. A model
+that takes more than it was given would be unloaded as soon as it is idle, for the memory that is reserved for others."""
+
+LEAST_UNPLANNED = 16 * 2**20
+
 CPU_BATCH = 128
 """Tokens of prompts that a processor reads in one step. A larger step is hardly faster there, takes memory (a number for each word
 of the vocabulary and each token) and delays the answers of others."""
@@ -109,7 +115,10 @@ def batches(settings: ServerSettings, usual: int) -> int:
 def reserved(settings: ServerSettings, devices: Sequence[ListedDevice]) -> list[int] | None:
     """Return how many bytes of each device llama.cpp must leave free; None without a limit."""
     vram = settings["vram"]
-    return None if vram is None else [max(FREE_MEMORY, device["free"] - vram) for device in devices]
+    if vram is None:
+        return None
+    planned = vram - max(LEAST_UNPLANNED, vram // UNPLANNED)
+    return [max(FREE_MEMORY, device["free"] - planned) for device in devices]
 
 
 # --- xllamacpp -------------------------------------------------------------------------------------------------------
@@ -232,7 +241,9 @@ def vulkan_arguments(settings: ServerSettings) -> list[str]:
     batch = str(batches(settings, 512))
     arguments = [
         *("--model", settings["model"], "--host", settings["socket"], "--port", "0", "--offline"),
-        *("--ctx-size", str(settings["context"]), "--parallel", str(settings["answers"]), "--kv-unified"),
+        # As an argument, 0 would mean all of the model's own, whether it fits or not.
+        *(("--ctx-size", str(settings["context"])) if settings["context"] else ()),
+        *("--parallel", str(settings["answers"]), "--kv-unified"),
         *("--threads", str(settings["threads"]), "--threads-batch", str(settings["threads"])),
         *("--cache-ram", "0", "--no-cache-idle-slots"),
         *("--slot-save-path", f"{Path(settings['socket']).parent}/"),

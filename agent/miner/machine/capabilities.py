@@ -296,7 +296,7 @@ class Machine:
                     *probe.reasons,
                     *mistaken,
                     *probed.obstacles,
-                    *_on_processor(probed, gpus),
+                    *_on_processor(probed, kinds, gpus),
                     *missing,
                 )
             else:
@@ -412,10 +412,12 @@ def _usable(devices: Sequence[Device], kinds: frozenset[DeviceKind], processor: 
     return tuple(device for device in devices if device.kind in kinds) or (processor,)
 
 
-def _on_processor(probed: Probed, gpus: Sequence[Gpu]) -> tuple[str, ...]:
+def _on_processor(probed: Probed, kinds: frozenset[DeviceKind], gpus: Sequence[Gpu]) -> tuple[str, ...]:
     """Return which engines compute on the processor of a machine with GPUs, as a sentence for each."""
     if not gpus:
         return ()
+    if kinds == set(USUAL_KINDS) and all(gpu.kind == "vulkan" for gpu in gpus):
+        return ("It runs on the processor: only llama.cpp uses cards of AMD and Intel.",)
     with_gpu, without = (
         {
             engine

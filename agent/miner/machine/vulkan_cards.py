@@ -22,8 +22,8 @@ from runners.engine_server.llama import list_devices
 LIST_SECONDS: Final = 60.0
 """Time limit for the engine's list of devices. It starts a Python and the cards' drivers."""
 
-FRESH_SECONDS: Final = 1.0
-"""How long a list is valid for cards whose free memory only the engine knows."""
+FRESH: Final = 5
+"""How many times as long as it took a list is valid for cards whose free memory only the engine knows, and at least a second."""
 
 _SOFTWARE: Final = ("llvmpipe", "SwiftShader")
 """The beginnings of the names of devices that are programs."""
@@ -61,7 +61,7 @@ class VulkanCards:
         self._cards = cards
         self._listed: list[dict[str, Any]] = []
         self._listed_for: tuple[str, ...] | None = None
-        self._listed_at = float("-inf")
+        self._listed_until = float("-inf")
         self._lock = threading.Lock()
         self.reason: str | None = None
 
@@ -81,10 +81,11 @@ class VulkanCards:
         # One list at a time: a second thread goes on with the last one.
         if self._lock.acquire(blocking=self._listed_for is None):
             try:
-                age = time.monotonic() - self._listed_at
-                if pythons != self._listed_for or not (lasts or age < FRESH_SECONDS):
+                began = time.monotonic()
+                if pythons != self._listed_for or not (lasts or began < self._listed_until):
                     self._listed = _listed(pythons, self._listed)
-                    self._listed_for, self._listed_at = pythons, time.monotonic()
+                    self._listed_for, ended = pythons, time.monotonic()
+                    self._listed_until = ended + max(1.0, FRESH * (ended - began))
             finally:
                 self._lock.release()
         usable = [card for device in self._listed if (card := self._card(device, cards)) is not None]

@@ -143,6 +143,8 @@ def test_another_makers_card_serves_only_engines_that_can_use_it(tmp_path: Path)
     )
     assert [device.kind for device in found.devices_of("example_service")] == ["vulkan"]
     assert [device.kind for device in found.devices_of("other")] == ["cpu"]
+    assert found.hints["other"] == ("It runs on the processor: only llama.cpp uses cards of AMD and Intel.",)
+    assert not found.hints["example_service"]
     assert "NVIDIA" in found.unavailable["needy"][0]
     assert found.to_wire()["gpus"][0]["name"] == "Radeon"
 

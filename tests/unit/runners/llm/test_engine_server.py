@@ -71,6 +71,8 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], EngineServer]]:
         ("vllm-out-of-memory", FailureCode.OUT_OF_MEMORY, "Tried to allocate 2.00 GiB"),
         ("llama-cuda-weights", FailureCode.OUT_OF_MEMORY, "cudaMalloc failed: out of memory"),
         ("llama-vulkan-weights", FailureCode.OUT_OF_MEMORY, "ErrorOutOfDeviceMemory"),
+        ("llama-vulkan-one-memory", FailureCode.OUT_OF_MEMORY, "_M_range_check"),
+        ("llama-no-card", FailureCode.GPU_UNSUPPORTED, "engines install llama.cpp"),
         ("llama-cache", FailureCode.OUT_OF_MEMORY, "failed to allocate buffer for kv cache"),
         ("llama-pinned-memory", FailureCode.MODEL_UNAVAILABLE, "missing tensor 'blk.3.ffn_gate.weight'"),
         ("llama-architecture", FailureCode.MODEL_UNAVAILABLE, "unknown model architecture: 'qwen9'"),
