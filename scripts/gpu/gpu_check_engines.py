@@ -160,7 +160,14 @@ def _llama_cpp(machine: Machine) -> str:
 def _answers(machine: Machine, model: Model) -> str:
     with measured("llm_inference", machine) as (child, _):
         child.load(model)
-        request = {"model": model.name, "prompt": "Once upon a time", "max_tokens": TOKENS, "temperature": 0}
+        # As it is: llama.cpp refuses an answer of random tokens that is not in the form of a conversation.
+        request = {
+            "model": model.name,
+            "prompt": "Once upon a time",
+            "raw": True,
+            "max_tokens": TOKENS,
+            "temperature": 0,
+        }
         child.run(request)  # to warm up
         speeds = {}
         for number in (1, TOGETHER):

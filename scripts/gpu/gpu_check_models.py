@@ -41,7 +41,9 @@ def tiny_gguf(directory: Path) -> None:
     """Write a model of the same shape as GGUF, llama.cpp's format, with 16-bit weights."""
     gguf, numpy, tokenizers = (importlib.import_module(name) for name in ("gguf", "numpy", "tokenizers"))
     random = numpy.random.default_rng(0)
-    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    # Any sequence of these is a text; one of arbitrary bytes is not, and llama.cpp's server may refuse to answer with it.
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    letters = sorted(letter for letter in alphabet if letter.isascii() or letter in "\u0120\u010a")
     writer = gguf.GGUFWriter(directory / "model.gguf", "llama")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(HIDDEN)

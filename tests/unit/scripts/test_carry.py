@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -56,9 +57,23 @@ def test_loads_are_unpacked_as_they_arrive(
     assert (target / "notes").read_text() == "changed"
 
 
+@pytest.mark.ship
+def test_a_program_finds_its_libraries_beside_itself(tmp_path: Path) -> None:
+    """Of this machine's libraries, only those of glibc are used. Needs a package index."""
+    carry._copy_program("ffmpeg", tmp_path)
+    program = tmp_path / "bin" / "ffmpeg"
+    linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True, timeout=120).stdout
+    foreign = [
+        line.split()[0] for line in linked.splitlines() if "=> /" in line and str(tmp_path) not in line
+    ]
+    assert linked.count(str(tmp_path)) > 20
+    assert [name for name in foreign if not carry.SYSTEM_LIBRARIES.match(name)] == []
+
+
 def test_the_other_machines_own_packages_are_not_carried() -> None:
+    assert carry._normal("huggingface_hub") == "huggingface-hub"
     carried = ["diffusers", "pydantic-core", "torchmetrics", "onnx-asr", "nvidia-ml-py"]
-    own = ["torch", "nvidia-cublas", "numpy", "tokenizers", "onnxruntime", "triton"]
+    own = ["torch", "huggingface-hub", "nvidia-cublas", "numpy", "tokenizers", "onnxruntime", "triton"]
     assert [name for name in carried + own if not carry.PRESENT.match(name)] == carried[:-1]
     # Of NVIDIA's packages, the agent's own is named by its load.
     assert "nvidia-ml-py" in carry.LOADS["agent"].packages
