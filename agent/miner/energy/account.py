@@ -6,6 +6,7 @@ The daemon runs `run`. Runs report their devices and their end; the rest happens
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 import structlog
 
+from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_money
 from agent.miner.backoff import sleep
 from agent.miner.energy.history import History, JobRecord, Period, Spent
@@ -92,8 +94,13 @@ class EnergyAccount:
         self._refused: dict[tuple[str, str], str] = {}
 
     async def open(self) -> None:
-        """Open the history, and read the counters for the first time. Raises `ConfigurationError`."""
-        await asyncio.to_thread(self._history.open)
+        """Open the history, and read the counters for the first time. Raises `ConfigurationError` if there cannot be one."""
+        try:
+            await asyncio.to_thread(self._history.open)
+        except ConfigurationError as error:
+            # A machine should not stand still for the sake of its figures.
+            _log.error("energy_history_unreadable", error=str(error))
+            await asyncio.to_thread(self._history.begin_again)
         self._consumption = self._history.consumption()
         if self._settings.price_url is not None:
             self._tariff = Tariff(self._settings, self._history.price(self._settings.price_url), self._priced)
@@ -222,7 +229,7 @@ class EnergyAccount:
 
         try:
             await asyncio.to_thread(write)
-        except OSError as error:
+        except (OSError, sqlite3.Error) as error:
             # Figures for the owner only: jobs go on without them.
             _log.error("energy_not_saved", error=str(error))
 

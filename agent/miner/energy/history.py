@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Final
@@ -131,6 +132,15 @@ class History:
             raise ConfigurationError(
                 f"The history of earnings in {self._path} cannot be read ({error}). If the file is damaged, move it away; a new one begins."
             ) from error
+
+    def begin_again(self) -> None:
+        """Move a file that cannot be read away, and open a new one. Raises `ConfigurationError`."""
+        for suffix in ("", "-wal", "-shm"):
+            path = self._path.with_name(self._path.name + suffix)
+            # An unreadable directory fails below, with better words.
+            with suppress(OSError):
+                path.replace(path.with_name(f"{path.name}.damaged"))
+        self.open()
 
     def close(self) -> None:
         """Close the file."""

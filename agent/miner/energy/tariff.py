@@ -55,7 +55,7 @@ class Tariff:
         while self._settings.price_url is not None:
             try:
                 price = await self._ask(self._settings.price_url)
-            except (httpx.HTTPError, TimeoutError, PriceUnreadable) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError, TimeoutError, PriceUnreadable) as error:
                 self.problem = f"{self._settings.price_url}: {str(error) or 'no answer in time'}"
                 _log.warning("electricity_price_unknown", problem=self.problem, used=self._fetched)
             else:

@@ -47,9 +47,14 @@ async def send(notice: Notice, settings: NoticeSettings) -> None:
         outcome for outcome in await asyncio.gather(*ways, return_exceptions=True) if outcome is not None
     ]
     for failure in failures:
-        if not isinstance(failure, NotSent):
-            raise failure
-        _log.warning("notice_not_sent", notice_event=notice.event, error=str(failure))
+        # Also those that nobody has thought of: a notice must never end the miner.
+        known = isinstance(failure, NotSent)
+        _log.warning(
+            "notice_not_sent",
+            notice_event=notice.event,
+            error=str(failure),
+            exc_info=None if known else failure,
+        )
     # Sending it again by those that work would be a second notice.
     if len(failures) == len(ways):
         raise NotSent(" ".join(map(str, failures)))

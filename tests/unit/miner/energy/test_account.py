@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.core.errors import ConfigurationError
 from agent.miner.energy import account as account_module
@@ -57,7 +59,7 @@ async def opened(
 
 
 async def work(
-    account: EnergyAccount, card: Card, number: int, kwh: float, units: str, model: str = "small"
+    account: EnergyAccount, card: Card, number: int, kwh: float, units: str, model: str | None = "small"
 ) -> None:
     """Run a job that consumes so much."""
     job = (f"job_{number}", 1)
@@ -169,7 +171,53 @@ def test_only_the_latest_jobs_are_stored_and_months_are_summed_up(tmp_path: Path
     history.close()
 
 
-def test_a_damaged_history_says_what_to_do(tmp_path: Path) -> None:
+async def test_a_damaged_history_says_what_to_do_and_stops_no_miner(tmp_path: Path) -> None:
+    """The damaged file stays beside the new one."""
     (tmp_path / "energy.db").write_bytes(b"no database" * 1000)
     with pytest.raises(ConfigurationError, match="move it away"):
         History(tmp_path / "energy.db", 1).open()
+    card = Card()
+    account = await opened(tmp_path, card)
+    await work(account, card, 1, kwh=1, units="1")
+    assert account.status()["today"]["jobs"] == 1
+    await account.close()
+    assert (tmp_path / "energy.db.damaged").read_bytes().startswith(b"no database")
+
+
+async def test_a_service_without_models_is_refused_as_a_whole(tmp_path: Path) -> None:
+    """A job of another service that names no model teaches nothing about all of its models."""
+    card = Card()
+    account = await opened(tmp_path, card, price=0.5, minimum_profit="0")
+    for number in range(LEAST_JOBS):
+        await work(account, card, number, kwh=10, units="1", model=None)
+    assert account.unprofitable_services() == {}
+    for number in range(LEAST_JOBS):
+        await work(account, card, 100 + number, kwh=10, units="1", model="")
+    assert list(account.unprofitable_services()) == ["cards"]
+    assert account.unprofitable_models() == {}
+    assert account.status()["unprofitable"][0]["model"] is None
+    await account.close()
+
+
+@pytest.mark.parametrize("method", ["add", "days"])
+async def test_a_disk_that_refuses_costs_figures_and_no_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """While figures are written, and while the sums are read."""
+
+    def fail(*_: Any) -> None:
+        raise OSError("disk full") if method == "add" else sqlite3.OperationalError("disk I/O error")
+
+    card = Card()
+    account = await opened(tmp_path, card)
+    monkeypatch.setattr(History, method, fail)
+    job = ("job_1", 1)
+    account.began(job, ("GPU-1",))
+    account.ended(EndedRun(job, "cards", "small", "GPU-1", "completed"))
+    with capture_logs() as events:
+        task = asyncio.create_task(account.run())
+        await until(lambda: any(event["event"] == "energy_not_saved" for event in events))
+        assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await account.close()

@@ -130,4 +130,5 @@ async def test_processors_are_metered_by_the_kernels_counters(tmp_path: Path) ->
     machine.now += 10
     (tmp_path / "intel-rapl:0" / "energy_uj").write_text("100000000")
     (tmp_path / "intel-rapl:1" / "energy_uj").write_text("60000000")
+    (tmp_path / "intel-rapl:0:0" / "energy_uj").write_text("40000000")
     assert (await energy.read()).jobs[A].joules == pytest.approx(200 + 50)
