@@ -22,6 +22,7 @@ from agent.miner.control import ControlServer
 from agent.miner.control_calls import ControlCalls
 from agent.miner.data_dir import DataDirectory
 from agent.miner.energy.account import EnergyAccount
+from agent.miner.energy.meter import RAPL
 from agent.miner.energy.power_limits import PowerLimits
 from agent.miner.executor.availability import UnavailableModels
 from agent.miner.executor.contract import Executor
@@ -262,6 +263,8 @@ class _Builder:
             self._session,
             unit_price=lambda service: settings.price(service) if service in services else None,
             on_change=self._heartbeat_due.set,
+            # On a cluster, this machine's processors do not work for the jobs.
+            rapl=RAPL if self._settings.executor == "local" else None,
         )
         await energy.open()
         # Pushed before the workload, and so closed after it: runs that end then are part of the account.

@@ -136,7 +136,9 @@ class EnergySettings(Section):
         default={}, examples=[{ScheduleWindow("22:00-06:00"): 0.18}]
     )
     """Other prices at times of the week, in local time, e.g. of a night tariff. The first window that contains the time applies."""
-    price_url: Url | None = Field(default=None, examples=["https://prices.example.org/now"])
+    price_url: Annotated[
+        Url | None, Field(examples=["https://prices.example.org/now"], json_schema_extra={HIDDEN: True})
+    ] = None
     """An address that answers with the current price: a number, or JSON that contains one. It takes precedence over the prices above,
     which apply until its first answer. If it fails, the last answer remains."""
     price_path: str = Field(default="", examples=["data.0.price"])

@@ -21,7 +21,7 @@ from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_money
 from agent.miner.backoff import sleep
 from agent.miner.energy.history import History, JobRecord, Period, Spent
-from agent.miner.energy.meter import EnergyMeter, FixedPower, Interval, Usage
+from agent.miner.energy.meter import RAPL, EnergyMeter, FixedPower, Interval, Usage
 from agent.miner.energy.profit import FIRST, JOULES, Terms
 from agent.miner.energy.shares import JobKey
 from agent.miner.energy.tariff import Tariff
@@ -58,7 +58,7 @@ class EndedRun:
 
 
 class EnergyAccount:
-    """Call `open` before work begins. `unit_price` returns the current price of an offered service, None for another one."""
+    """Call `open` before work begins. `rapl` is as of the meter. `unit_price` returns the current price of an offered service, None for another one."""
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class EnergyAccount:
         session: Session,
         unit_price: Callable[[str], str | None],
         on_change: Callable[[], None],
+        rapl: Path | None = RAPL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -75,7 +76,7 @@ class EnergyAccount:
         self._unit_price = unit_price
         self._on_change = on_change
         self._meter = EnergyMeter(
-            gpus, FixedPower(settings.processor_watts, settings.rest_watts), clock=clock
+            gpus, FixedPower(settings.processor_watts, settings.rest_watts), rapl, clock
         )
         self._history = History(directory / FILE_NAME, settings.history_jobs)
         self._tariff = Tariff(settings, None, self._priced)

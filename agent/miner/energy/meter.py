@@ -64,12 +64,12 @@ class FixedPower:
 class EnergyMeter:
     """Call `begin` when a job has devices, and `end` when it has ended; `read` returns what was consumed since the last call.
 
-    `rapl` is the directory of the kernel's power caps.
+    `rapl` is the directory of the kernel's power caps; None if the jobs run on other machines.
     """
 
     gpus: GpuReadings
     power: FixedPower
-    rapl: Path = RAPL
+    rapl: Path | None = RAPL
     clock: Callable[[], float] = time.monotonic
     _stays: list[Stay] = field(default_factory=list)
     _last: _Reading | None = None
@@ -99,7 +99,7 @@ class EnergyMeter:
 
     def _read(self) -> _Reading:
         gpus = self.gpus.energy()
-        return _Reading(self.clock(), gpus, dict(_packages(self.rapl)))
+        return _Reading(self.clock(), gpus, {} if self.rapl is None else dict(_packages(self.rapl)))
 
     def _consumed(self, last: _Reading, now: _Reading) -> Interval:
         span = max(now.at - last.at, 1e-9)

@@ -56,7 +56,7 @@ class Tariff:
             try:
                 price = await self._ask(self._settings.price_url)
             except (httpx.HTTPError, httpx.InvalidURL, ValueError, TimeoutError, PriceUnreadable) as error:
-                self.problem = f"{self._settings.price_url}: {str(error) or 'no answer in time'}"
+                self.problem = f"miner.energy.price_url: {_words(error)}"
                 _log.warning("electricity_price_unknown", problem=self.problem, used=self._fetched)
             else:
                 self.problem = None
@@ -78,6 +78,17 @@ class Tariff:
                 if len(content) > MAX_ANSWER:
                     raise PriceUnreadable(f"its answer has more than {MAX_ANSWER} bytes")
         return price_in(content, self._settings.price_path) * self._settings.price_factor
+
+
+def _words(error: Exception) -> str:
+    """Return what went wrong, without the address, which may contain a secret."""
+    match error:
+        case PriceUnreadable():
+            return str(error)
+        case httpx.HTTPStatusError():
+            return f"it answers {error.response.status_code}"
+        case _:
+            return f"it cannot be reached ({type(error).__name__})"
 
 
 def price_in(content: bytes, path: str) -> float:

@@ -28,7 +28,7 @@ class Exchange(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/price"
+        return f"http://127.0.0.1:{self.server_address[1]}/price?key=secret"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -111,6 +111,7 @@ async def test_the_last_price_remains_while_the_address_fails(
     assert (tariff.now(NOON), prices) == (0.2, [])
     assert tariff.problem is not None
     assert words in tariff.problem
+    assert "secret" not in tariff.problem
     assert exchange.asked == 1
     tariff, _ = await asked(settings)
     assert tariff.now(NOON) == 0.4
