@@ -126,9 +126,11 @@ class ScriptedRunner(Runner[ScriptedInput]):
         self._claim()
         if (locked := model.path / "locked").is_file():
             self._locked = int(locked.read_text())
+        # Read first: a test may see the program's memory, and remove the file, before this goes on.
+        ends_with_load = (loading := model.path / "loading").is_file()
         if (server := model.path / "server").is_file():
             self._server = _holding(server.read_text())
-        if (loading := model.path / "loading").is_file():
+        if ends_with_load:
             while loading.is_file():
                 time.sleep(0.01)
             self._end_server()

@@ -92,6 +92,13 @@ class _Running:
     """How many of its lines were logged."""
 
 
+@dataclass(slots=True)
+class MemoryPeak:
+    """The most main memory that was measured in one period of a child: while it loads a model, or while runs overlap."""
+
+    bytes_used: int = 0
+
+
 class Child:
     """A child that is ready for work.
 
@@ -120,7 +127,7 @@ class Child:
         self.vram = 0
         self.observed = 0
         self.observed_peak = 0
-        self.memory_peak = 0
+        self.peak = MemoryPeak()
         self.exceeded_memory = False
         self.has_model = False
         self._memory = self._locked = 0
@@ -194,12 +201,19 @@ class Child:
         """Return the bytes of main memory of the process, without the programs that it started."""
         return self._process.memory()
 
-    def measured(self, memory: int, *, of_run: bool = True) -> None:
-        """Record the bytes of main memory of the process and the programs that it started, during a run or a load."""
+    def measured(self, memory: int, peak: MemoryPeak) -> None:
+        """Record the bytes of main memory of the process and the programs that it started.
+
+        `peak` was this child's when the measurement began: what was there before a run began does not count for the run.
+        """
         # Whether a process's figure includes what the driver has locked depends on the driver.
         self._memory = max(memory, self._locked)
-        if of_run:
-            self.memory_peak = max(self.memory_peak, self._memory)
+        peak.bytes_used = max(peak.bytes_used, self._memory)
+
+    @property
+    def memory_peak(self) -> int:
+        """The most bytes of main memory that were measured since the child began to load, or the first of the last runs that overlap."""
+        return self.peak.bytes_used
 
     @property
     def busy(self) -> bool:
@@ -217,7 +231,8 @@ class Child:
         Raises `Retry`. A child that takes longer than `limit` seconds is ended.
         """
         # Reset before the answer, since a load that fails half-way leaves nothing that could be used.
-        self.loaded, self.has_model, self.memory_peak, self._locked = False, model is not None, 0, 0
+        self.loaded, self.has_model, self._locked = False, model is not None, 0
+        self.peak = MemoryPeak()
         await self._ask(Load(model=model, vram=vram), Loaded, limit, FailureCode.MODEL_LOAD_TIMEOUT)
 
     async def unload(self) -> None:
@@ -239,7 +254,8 @@ class Child:
         self.runs += 1
         # Peaks belong to runs that overlap. The first of them begins new ones.
         if len(self._running) == 1:
-            self.observed = self.observed_peak = self.memory_peak = 0
+            self.observed = self.observed_peak = 0
+            self.peak = MemoryPeak()
         try:
             if self._ended.is_set():
                 raise self._fault or Retry("The runner has ended.", code=FailureCode.RUNNER_ENDED)

@@ -196,17 +196,18 @@ class ChildPool:
 
     async def measure(self) -> None:
         """Measure the main memory of all children with the programs that they started."""
-        children = {child.pid: child for child in self._children}
+        children = {child.pid: (child, child.peak) for child in self._children}
         for pid, bytes_used in (await asyncio.to_thread(_main_memory, tuple(children))).items():
-            children[pid].measured(bytes_used)
+            child, peak = children[pid]
+            child.measured(bytes_used, peak)
 
     def peak_of_loading(self, child: Child, use: Callable[[int], None]) -> None:
         """Call `use` soon with the most main memory that a child has taken while it loaded its model, without delaying its first run."""
+        peak = child.peak  # before a run begins
 
         async def measure() -> None:
-            peak = child.memory_peak  # before a run begins
-            child.measured((await asyncio.to_thread(_main_memory, (child.pid,)))[child.pid], of_run=False)
-            use(max(peak, child.memory()))
+            child.measured((await asyncio.to_thread(_main_memory, (child.pid,)))[child.pid], peak)
+            use(peak.bytes_used)
 
         self._background.spawn(measure(), f"child-loaded-{child.pid}")
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from agent.catalogue import CatalogueEntry
 from agent.miner.engines.interpreters import Interpreter, Interpreters
+from agent.miner.executor import pool
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.circuit_breaker import MAX_HANGS, MAX_LOAD_FAILURES
 from agent.miner.executor.contract import Execution, Working
@@ -656,6 +658,35 @@ async def test_memory_that_a_model_has_locked_for_a_card_counts_as_its_own(rig: 
         assert rig.learned("heavy").working >= 180 * MEBIBYTE
         await subject.release_model("heavy")
         assert subject.status() == [] or subject.status()[0]["main_memory"] < 180 * MEBIBYTE
+
+
+async def test_memory_that_was_measured_before_a_run_does_not_count_for_the_run(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The measurement takes a while, and is recorded when the run has already begun."""
+    monkeypatch.setattr(pool, "MEMORY_POLL_SECONDS", 3600.0)
+    model, gate = rig.model("large", 6), rig.directory / "gate"
+    async with executor(rig) as subject:
+        await do(subject, rig, model)
+        (child,) = subject._pool._children
+        has_begun, may_end = threading.Event(), threading.Event()
+
+        def measure_slowly(pids: Sequence[int]) -> dict[int, int]:
+            has_begun.set()
+            may_end.wait(60)
+            return dict.fromkeys(pids, 2**40)
+
+        monkeypatch.setattr(pool, "_main_memory", measure_slowly)
+        measuring = asyncio.create_task(subject._pool.measure())
+        await asyncio.to_thread(has_begun.wait, 60)
+        job = asyncio.create_task(do(subject, rig, model, "wait", gate=str(gate)))
+        await until(lambda: child.runs > 1)
+        may_end.set()
+        await measuring
+        assert child.memory() == 2**40
+        assert child.memory_peak == 0
+        gate.touch()
+        await job
 
 
 async def test_an_idle_model_is_evicted_for_main_memory_although_the_gpu_would_hold_both(rig: Rig) -> None:
