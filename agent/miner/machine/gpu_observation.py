@@ -19,7 +19,7 @@ _END_SECONDS: Final = 10.0
 """How long the last reading may take if the driver hangs."""
 
 REASONS: Final[Mapping[int, str]] = {
-    pynvml.nvmlClocksEventReasonHwThermalSlowdown: "heat (hardware)",
+    pynvml.nvmlClocksEventReasonHwThermalSlowdown: "heat that its hardware reports",
     pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown: "the power supply",
     pynvml.nvmlClocksEventReasonSwThermalSlowdown: "heat",
     pynvml.nvmlClocksEventReasonSwPowerCap: "the power limit",
