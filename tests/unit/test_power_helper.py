@@ -183,6 +183,7 @@ print(connection.makefile().readline())
             command = [
                 "setpriv",
                 f"--reuid={user}",
+                f"--regid={pwd.getpwnam(user).pw_gid}",  # the group of root may have no entry in the lists of the directories above
                 "--clear-groups",
                 "/usr/bin/python3",
                 "-I",

@@ -115,7 +115,8 @@ class Bench(Measuring):
     def _save(self, score: BenchScore) -> None:
         add_score(self._directory / FILE_NAME, score)
 
-    def _levels(self, concurrency: int) -> list[int]:
+    @staticmethod
+    def _levels(concurrency: int) -> list[int]:
         """Return the numbers of concurrent runs to measure: 1, 2, 4 and so on up to the runner's concurrency."""
         doubled = itertools.takewhile(
             lambda number: number < concurrency, (2**power for power in itertools.count())

@@ -73,7 +73,8 @@ class ServiceJobs(Bench):
     def _save(self, score: BenchScore) -> None:
         """Do not store it: it would replace a score of `bench`, which also finds the best number of concurrent runs."""
 
-    def _levels(self, concurrency: int) -> list[int]:  # noqa: ARG002 - one job at a time, as many as the runner could do
+    @staticmethod
+    def _levels(concurrency: int) -> list[int]:  # noqa: ARG004 - one job at a time, as many as the runner could do
         return [1]
 
     async def _measure_service(

@@ -129,7 +129,7 @@ def test_a_coordinator_without_reasons_refuses_jobs_all_the_same(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.miner.register()
-    monkeypatch.setattr(hooks, "_installed", [])
+    monkeypatch.setattr(hooks, "job_refused", lambda *_: [])
     body = {**WHISPER, "miner_id": stage.miner.miner_id, "pricing": {"max_cost": "0.0001"}}
     answer = stage.client.post(f"/v1/services/{TRANSCRIBE}", json=body)
     error = answer.json()["error"]

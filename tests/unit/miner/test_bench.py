@@ -204,7 +204,7 @@ def test_concurrency_rises_only_while_it_is_worthwhile(levels: dict[int, float],
 
 @pytest.mark.parametrize(("most", "levels"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
 def test_concurrency_levels_double_up_to_the_runners_own(most: int, levels: list[int]) -> None:
-    assert bench._levels(most) == levels
+    assert bench.Bench._levels(most) == levels
 
 
 def test_all_devices_together_earn_the_requested_amount() -> None:

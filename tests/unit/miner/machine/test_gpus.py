@@ -102,6 +102,7 @@ def test_all_values_of_a_gpu_are_read(nvml: NvmlShim):
     assert reason is None
     assert gpus[1] == {
         "uuid": TWO_CARDS[1].uuid,
+        "kind": "cuda",
         "index": 1,
         "name": "NVIDIA GeForce RTX 4090",
         "memory_total": 24 * GIB,

@@ -41,7 +41,7 @@ def test_several_cards_are_opened_together():
         Device("cuda", "Card", f"GPU-{number}", device_files=(f"nvidia{number}",)) for number in (1, 4)
     )
     assert first.together([second]) == dataclasses.replace(
-        first, others=("GPU-4",), device_files=("nvidia1", "nvidia4")
+        first, others=("GPU-4",), device_files=("nvidia1", "nvidia4"), other_buses=(None,)
     )
     assert first.together([second, Device("cuda", "Card", "GPU-5")]).device_files == ()
 
