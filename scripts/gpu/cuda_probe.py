@@ -103,8 +103,8 @@ def _thread_name() -> str:
 
 
 def _open_error(path: str) -> str | None:
-    flags = os.O_RDWR if path.startswith("/dev/") and not Path(path).is_dir() else os.O_RDONLY
     try:
+        flags = os.O_RDWR if path.startswith("/dev/") and not Path(path).is_dir() else os.O_RDONLY
         os.close(os.open(path, flags | os.O_CLOEXEC))
     except OSError as error:
         return errno.errorcode.get(error.errno or 0, str(error.errno))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import pytest
 
 from cuda_shim.shim import write
 
@@ -78,3 +80,8 @@ WORDS = (
     Words("Cycles", NO_MODULE, "CUDA error 999: unknown error", "ship"),
     Words("vLLM", NO_DEVICE, "RuntimeError: Failed to infer device type", "read"),
 )  # fmt: skip
+
+
+def usual(words: Words, *, first: bool = True) -> Any:
+    """Return the marks of a test with these words: torch takes seconds to load, so `make test` has one of its states and leaves the rest to `make test-ship`."""
+    return () if words.engine != "torch" or (first and words.state is REFUSED) else pytest.mark.ship

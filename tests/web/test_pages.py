@@ -21,7 +21,7 @@ from support.features import all_installed
 pytestmark = pytest.mark.acceptance
 
 DIST = Path(__file__).parents[2] / "agent/coordinator/web/dist"
-MOST_SCRIPT = {"client": 257_000, "owner": 300_000, "operator": 337_000}
+MOST_SCRIPT = {"client": 257_000, "owner": 300_000, "operator": 339_000}
 """Bytes on disk, uncompressed, of the scripts of all pages that a role can open. The API reference is another page."""
 OTHER_ROLES = {"client": ("owner", "operator", "trust"), "owner": ("operator",), "operator": ("nothing",)}
 """The scripts, by the beginning of their names, that a role does not load. Owners and operators may be clients too."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cuda_shim.shim import build
-from cuda_shim.states import STATES, WORDS, Words
+from cuda_shim.states import STATES, WORDS, Words, usual
 from runners.api import Device, Model, Tools
 from runners.host.protocol import Load
 from support.inputs.diffusion import NAME, make_untrained
@@ -47,7 +47,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def of(engine: str) -> list[Any]:
     return [
-        pytest.param(words, id=words.state.name)
+        pytest.param(words, id=words.state.name, marks=usual(words))
         for words in WORDS
         if (words.engine, words.seen) == (engine, "here")
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
@@ -82,6 +83,7 @@ def test_a_check_that_hangs_is_ended_with_all_that_it_started_and_the_next_one_r
     assert not any(map(running, map(int, (tmp_path / "pids").read_text().split())))
 
 
+@pytest.mark.ship
 def test_a_budget_ends_a_running_check_and_leaves_out_those_that_do_not_fit(tmp_path: Path) -> None:
     file = tmp_path / "table.json"
     command = [*program(hanging(tmp_path)), "--seconds", "15", "--json", str(file)]

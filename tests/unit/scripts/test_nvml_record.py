@@ -92,8 +92,14 @@ def record(nvml: NvmlShim, file: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("cards", "errors", "privileged", "without"),
     [
-        (PLAIN, {"nvmlDeviceGetTotalEccErrors": 999}, True, []),
-        (LAPTOP, {}, True, ["nvmlDeviceGetFieldValues", "nvmlDeviceGetRemappedRows"]),
+        pytest.param(PLAIN, {"nvmlDeviceGetTotalEccErrors": 999}, True, [], marks=pytest.mark.ship),
+        pytest.param(
+            LAPTOP,
+            {},
+            True,
+            ["nvmlDeviceGetFieldValues", "nvmlDeviceGetRemappedRows"],
+            marks=pytest.mark.ship,
+        ),
         (MIG, {"0:2.error.nvmlDeviceGetComputeRunningProcesses_v3": NO_PERMISSION}, False, []),
     ],
 )

@@ -17,7 +17,7 @@ from agent.miner.engines.environments import IN_USE, RECORD, EngineEnvironment, 
 from agent.miner.engines.installer import Installer
 from agent.miner.machine.gpus import Gpu
 from cuda_shim.shim import build
-from cuda_shim.states import STATES, WORDS, Words
+from cuda_shim.states import STATES, WORDS, Words, usual
 
 CARD = Gpu("GPU-1", 0, "Card", 24 * 2**30, 23 * 2**30, "8.9", "580.65.06", None, None, None)
 
@@ -64,7 +64,9 @@ def check(name: str, environment: EngineEnvironment, *cards: Gpu) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        pytest.param(name, words, id=f"{name}, {words.state.name}")
+        pytest.param(
+            name, words, id=f"{name}, {words.state.name}", marks=usual(words, first=name == "diffusers")
+        )
         for name, library in LIBRARY.items()
         for words in WORDS
         if words.engine == library and words.seen == "here"
@@ -82,6 +84,7 @@ def test_a_check_fails_with_the_librarys_words_and_says_what_to_do(
     assert state.remedy in str(caught.value)
 
 
+@pytest.mark.ship
 def test_without_a_card_in_nvml_a_check_computes_on_the_processor(
     environment: EngineEnvironment, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

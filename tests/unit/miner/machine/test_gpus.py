@@ -34,9 +34,7 @@ import asyncio, json, os, sys, threading
 from pathlib import Path
 from dataclasses import asdict
 import structlog
-from agent.miner.executor.devices import Devices
 from agent.miner.machine import device_files, gpus
-from runners.api import Device
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 gpus._LOCK_SECONDS = gpus._REFRESH_SECONDS = 0.2
 gpus._RECONNECT_SECONDS = float(sys.argv[1])
@@ -51,6 +49,8 @@ for line in sys.stdin:
             print(json.dumps(asyncio.run(cards.process_memory())), flush=True)
             continue
         case "placement":
+            from agent.miner.executor.devices import Devices
+            from runners.api import Device
             devices = tuple(Device("cuda", gpu.name, gpu.uuid) for gpu in cards.snapshot())
             sampled, _ = asyncio.run(Devices(devices, measure=cards.refresh).sample(devices))
             print(json.dumps([card.exclusive for card in sampled]), flush=True)

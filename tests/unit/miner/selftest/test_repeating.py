@@ -168,6 +168,7 @@ async def test_a_test_can_be_stopped_and_ends_with_the_miner(
     assert latest(data_dir / "miner") is None
 
 
+@pytest.mark.ship
 async def test_the_command_has_the_running_agent_test(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     """With the real test of this machine, in the process of the miner."""
 

@@ -127,6 +127,7 @@ def test_a_good_card_passes(machine: Machine) -> None:
     assert json.loads(stored.read_text()) == tested.report
 
 
+@pytest.mark.ship
 def test_of_two_cards_the_one_that_throttles_fails(machine: Machine) -> None:
     """Both are loaded at the same time. Video is not tested without FFmpeg."""
     (machine.directory / "ffmpeg").unlink()
@@ -155,6 +156,7 @@ def test_damaged_memory_fails(machine: Machine) -> None:
     assert "replace the card" in tested.check("memory")["remedy"]
 
 
+@pytest.mark.ship
 def test_an_old_driver_fails_and_a_card_can_be_chosen(machine: Machine) -> None:
     """The card that is not chosen is not touched."""
     (machine.directory / "ffmpeg").unlink()
@@ -182,6 +184,7 @@ def test_cuda_that_does_not_start_in_the_sandbox_fails(machine: Machine) -> None
     assert tested.check("sleeping")["outcome"] == "ok"
 
 
+@pytest.mark.ship
 def test_a_machine_without_a_card_tests_its_processor(machine: Machine) -> None:
     tested = machine.run({**os.environ, "CUDA_VISIBLE_DEVICES": ""})
     assert (tested.status, tested.faults) == (0, [])
@@ -191,6 +194,7 @@ def test_a_machine_without_a_card_tests_its_processor(machine: Machine) -> None:
     assert tested.check("sleeping")["outcome"] == "ok"
 
 
+@pytest.mark.ship
 def test_a_driver_that_is_not_loaded_and_a_job_that_fails_are_named(machine: Machine) -> None:
     """The processor and the other services are tested nevertheless."""
     tested = machine.test(GOOD, init=DRIVER_NOT_LOADED, services="sleeping,failing")

@@ -42,6 +42,7 @@ def weight_bytes(part: torch.nn.Module) -> int:
     return sum(weight.numel() * weight.element_size() for weight in part.parameters())
 
 
+@pytest.mark.ship
 def test_the_weights_take_hardly_more_than_their_size() -> None:
     part = blocks()
     before = {name: value.clone() for name, value in part.state_dict().items()}
@@ -88,6 +89,7 @@ def test_a_weight_larger_than_a_block_leaves_its_rest_to_smaller_ones(
     assert locked.sizes == [8192]
 
 
+@pytest.mark.ship
 def test_where_memory_cannot_be_locked_the_rest_stays() -> None:
     """As under a limit of a container. The model works, more slowly."""
     part = blocks(4)
