@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import structlog
 
@@ -55,6 +55,9 @@ class EndedRun:
     outcome: str
     units: Decimal = Decimal(0)
     price: Decimal = Decimal(0)
+
+
+_Sums: TypeAlias = tuple[Period | None, Period | None, list[JobRecord]]
 
 
 class EnergyAccount:
@@ -105,7 +108,7 @@ class EnergyAccount:
         self._consumption = self._history.consumption()
         if self._settings.price_url is not None:
             self._tariff = Tariff(self._settings, self._history.price(self._settings.price_url), self._priced)
-        self._summarise()
+        self._today, self._month, self._jobs = self._sums()
         await self._meter.read()
         self._judge()
 
@@ -150,7 +153,6 @@ class EnergyAccount:
             # A task of its own: cancelled in between, it would count an interval twice or not at all. `close` waits for it.
             self._step = asyncio.create_task(self._account_and_save(), name="miner-energy-step")
             await asyncio.shield(self._step)
-            self._judge()
             await asyncio.sleep(SHORTEST_SECONDS)
 
     async def _account_and_save(self) -> None:
@@ -158,6 +160,8 @@ class EnergyAccount:
         jobs_ended = any(spent.jobs for spent in self._unsaved.values())
         if jobs_ended or self._earned or time.monotonic() - self._saved_at >= SAVE_SECONDS:
             await self._save()
+        # In the same step in which the jobs are shown, so that nobody sees a job that has not yet been judged.
+        self._judge()
 
     def _priced(self, price: float) -> None:
         self._price_to_save = price
@@ -219,25 +223,27 @@ class EnergyAccount:
         consumption = dict(self._consumption)
         origin = self._session.origin
 
-        def write() -> None:
+        def write() -> _Sums:
             for spent in unsaved.values():
                 self._history.add(replace(spent, consumption=consumption))
             if earned:
                 self._history.set_earned(origin, earned)
             if price is not None and self._settings.price_url is not None:
                 self._history.set_price(self._settings.price_url, price)
-            self._summarise()
+            return self._sums()
 
         try:
-            await asyncio.to_thread(write)
+            self._today, self._month, self._jobs = await asyncio.to_thread(write)
         except (OSError, sqlite3.Error) as error:
             # Figures for the owner only: jobs go on without them.
             _log.error("energy_not_saved", error=str(error))
 
-    def _summarise(self) -> None:
-        self._today = next(iter(self._history.days(1)), None)
-        self._month = next(iter(self._history.months(1)), None)
-        self._jobs = self._history.jobs(SHOWN_JOBS)
+    def _sums(self) -> _Sums:
+        """Return the latest day, the latest month and the latest jobs of the history."""
+        today, month = (
+            next(iter(periods), None) for periods in (self._history.days(1), self._history.months(1))
+        )
+        return today, month, self._history.jobs(SHOWN_JOBS)
 
     # Profit -----------------------------------------------------------------------------------------------------------
 

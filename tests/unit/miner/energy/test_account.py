@@ -69,10 +69,6 @@ async def work(
     account.ended(EndedRun(job, "cards", model, "GPU-1", "completed", Decimal(units), Decimal(units) * 2))
     task = asyncio.create_task(account.run())
     await until(lambda: any(record["job_id"] == job[0] for record in account.status()["jobs"]))
-    # The job is shown before its step ends, on which the models are judged.
-    await until(lambda: account._step is None or account._step.done())
-    for _ in range(5):
-        await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
