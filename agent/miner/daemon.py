@@ -21,6 +21,7 @@ from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.machine.selftest_report import RunSelftest
 from agent.miner.settings import EnginesSettings, MinerSettings
 from agent.miner.status.watchdog import supervise
+from agent.miner.tasks import end
 from agent.sections import section_of
 from agent.settings import Settings
 from runners.api import Runner
@@ -162,9 +163,7 @@ class Daemon:
             for task in (*ended, *([changing] if changing.done() else ())):
                 task.result()
         finally:
-            for task in (stopping, changing, *loops):
-                task.cancel()
-            await asyncio.gather(stopping, changing, *loops, return_exceptions=True)
+            await end((stopping, changing, *loops))
             self._options.liveness.leave("heartbeat")
             await self._closing.aclose()
             _log.info("miner_stopped", miner_id=self.miner_id)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Collection, Coroutine
+from typing import Any, Final
 
 import structlog
 
 _log = structlog.get_logger(__name__)
+
+AGAIN_SECONDS: Final = 10.0
+"""A task that has been cancelled and still runs after this time is cancelled again."""
 
 
 class Background:
@@ -32,14 +35,28 @@ class Background:
         tasks = list(self._tasks)
         if tasks and grace > 0:
             await asyncio.wait(tasks, timeout=grace)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("task_failed", task=task.get_name(), exc_info=task.exception())
+
+
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until they have ended. Their errors count as retrieved.
+
+    A library can lose a cancellation that arrives together with what it waits for. The miner would then never stop.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        ended, pending = await asyncio.wait(pending, timeout=AGAIN_SECONDS)
+        for task in ended:
+            retrieve(task)
+        if pending:
+            _log.warning("tasks_do_not_end", tasks=sorted(task.get_name() for task in pending))
 
 
 def retrieve(task: asyncio.Task[Any]) -> None:

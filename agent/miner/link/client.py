@@ -35,6 +35,7 @@ from agent.miner.link.websocket import (
     WebSocketRefused,
     open_websocket,
 )
+from agent.miner.tasks import end
 from agent.protocol.answers import HeldLease, Registered
 from agent.protocol.reading import read_each
 
@@ -194,9 +195,7 @@ class CoordinatorLink:
             for task in ended_tasks:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     async def close(self) -> None:
         """Close all connections, after `run` has ended."""
