@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -51,6 +52,15 @@ structlog.configure(
     ],
     logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
 )
+
+
+def _configure_without_cache(**configuration: Any) -> None:
+    """Configure logs as the agent does, except that no logger keeps its first configuration, which `capture_logs` could not change later."""
+    _configure(**{**configuration, "cache_logger_on_first_use": False})
+
+
+_configure = structlog.configure
+vars(structlog)["configure"] = _configure_without_cache
 
 
 LONGEST = (
