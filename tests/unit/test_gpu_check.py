@@ -71,6 +71,7 @@ def test_the_documentation_lists_each_check(no_cards: dict[str, str]) -> None:
     assert documented == [name for name, *_ in run(environment=no_cards)[1]]
 
 
+@pytest.mark.ship
 def test_the_script_runs_from_a_checkout_that_is_not_installed(no_cards: dict[str, str]) -> None:
     """With a Python that has the dependencies but not the agent."""
     packages = [path for path in sys.path if path.endswith("site-packages")]

@@ -90,6 +90,7 @@ def test_an_unknown_model_is_refused_with_a_suggestion(client: AITBCClient) -> N
         client.services.infer("Hello", model="smollm2-135m-instrukt")
 
 
+@pytest.mark.ship
 def test_the_same_seed_generates_the_same_image(agent: Agent, client: AITBCClient, tmp_path: Path) -> None:
     """Images of an untrained model are noise, but identical in every run, pixel for pixel."""
     pictures = []

@@ -23,6 +23,7 @@ def stranded(connection: Connection) -> set[str]:
     return set(store.stranded(connection, 2.0**33))
 
 
+@pytest.mark.ship
 def test_the_query_passes_only_jobs_that_are_recent_or_unfinished(
     served: Served, client: httpx.Client, miner: ScriptedMiner
 ) -> None:

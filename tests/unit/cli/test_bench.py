@@ -23,6 +23,7 @@ def bench(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda *words: run("bench", "--data-dir", tmp_path, "--seconds", "0", *words)
 
 
+@pytest.mark.ship
 def test_transcoding_is_measured_and_priced(bench: Any, tmp_path: Path) -> None:
     """The price yields the requested earnings at the measured speed, and the printed settings are valid."""
     done = bench("--service", "video_transcoding", "--per-hour", "3.6", "--json")
@@ -77,6 +78,7 @@ def test_invalid_options_are_refused_with_the_allowed_values(
     assert message in done.err
 
 
+@pytest.mark.ship
 def test_prices_are_applied_to_the_settings(bench: Any, tmp_path: Path) -> None:
     """Comments and other settings of the file stay. Without prices in it, the miner asks the same anyway."""
     (tmp_path / "agent.toml").write_text(

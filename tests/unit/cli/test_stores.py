@@ -115,6 +115,7 @@ async def disturb(context: Context, artifact_id: str) -> str:
     return (await context.files.blobs.store(orphan())).name
 
 
+@pytest.mark.ship
 def test_the_doctor_explains_a_store_that_cannot_be_used(
     s3: S3Server, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ def test_through_the_child_process(start_child, tools, device, scenes, tmp_path)
     assert done.results["units"] == float(done.units) == pytest.approx(0.004608)
 
 
+@pytest.mark.ship
 @pytest.mark.gpu
 def test_a_gpu_renders_with_both_engines(tools, make_context, scenes):
     """Needs Blender's own build in `runners.blender` and an NVIDIA card."""

@@ -136,6 +136,7 @@ def test_a_model_of_texts_says_that_it_does_not_see(
         ask(runner, picture("red"), REPEAT)
 
 
+@pytest.mark.ship
 def test_transformers_leaves_images_to_other_machines(
     tiny_runner: LLMRunner, ask: Ask, picture: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def test_speech_is_transcribed_word_for_word(transcribe, speech):
     assert re.fullmatch(r"6\.\d s of audio in \d+\.\d s: \d+\.\d audio second/s\.", speed)
 
 
+@pytest.mark.ship
 def test_the_other_engine_transcribes_the_same_and_reports_its_own_weights(
     transcribe, runner, models, speech
 ):
