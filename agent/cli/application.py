@@ -32,6 +32,9 @@ class AgentCommands(LazyGroup):
         "start": ListedCommand(
             f"{_RUNNING}.serve", "start", "Run a miner and, without --coordinator, a coordinator for it."
         ),
+        "join": ListedCommand(
+            f"{_RUNNING}.join", "join", "Join a coordinator with a code from its operator, before `start`."
+        ),
         "coordinator": ListedCommand(
             f"{_RUNNING}.serve",
             "coordinator",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,13 @@ DataDir = Annotated[
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file with settings.", show_default="DATA_DIR/agent.toml")
+]
+Enroll = Annotated[
+    str | None,
+    typer.Option(
+        "--enroll",
+        help="Enrolment token, needed the first time. @FILE reads it from a file, - asks for it: other users see a command's arguments.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -39,6 +47,21 @@ def reading_from(
     if data_dir is not None:
         sections["data_dir"] = data_dir.absolute()
     return read_settings(config, sections)
+
+
+def secret_from(argument: str | None, title: str) -> str | None:
+    """Return a secret: `@FILE` stands for a file's content, `-` for what the user types, or for standard input if that is no terminal.
+
+    Raises `typer.BadParameter`.
+    """
+    if argument == "-":
+        return typer.prompt(title).strip() if sys.stdin.isatty() else sys.stdin.readline().strip()
+    if argument is None or not argument.startswith("@"):
+        return argument
+    try:
+        return Path(argument[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{argument[1:]} cannot be read: {error}") from None
 
 
 def print_json(value: Any) -> None:

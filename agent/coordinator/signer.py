@@ -11,7 +11,7 @@ from nacl.signing import SigningKey
 
 from agent.coordinator.secret_file import load_secret
 from agent.core.errors import ConfigurationError
-from aitbc.canonical import sha256_hex
+from agent.protocol.join_code import default_origin
 from aitbc.keys import format_vkey
 
 _ORIGIN: Final = re.compile(r"[^\s+]{1,200}")
@@ -34,7 +34,7 @@ def load_signer(path: Path, origin: str | None) -> Signer:
     """Return the key at `path`, creating it if needed. Raises `ConfigurationError` if others can read it, or for a bad origin."""
     key = SigningKey(load_secret(path))
     if origin is None:
-        origin = f"aitbc.local/{sha256_hex(bytes(key.verify_key))[:16]}"
+        origin = default_origin(bytes(key.verify_key))
     if _ORIGIN.fullmatch(origin) is None:
         raise ConfigurationError(
             "coordinator.origin: use a name without spaces and without +, like log.example.org."

@@ -98,7 +98,13 @@ async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
     session = Session(load_identity(directory), directory)
     backend = await _open_backend(options)
     closing.push_async_callback(backend.close)
-    link = CoordinatorLink(options.url, session.identity, transport=options.miner.transport)
+    link = CoordinatorLink(
+        options.url,
+        session.identity,
+        transport=options.miner.transport,
+        # The key is of the coordinator that was joined, not of this agent's own.
+        log_key=options.miner.log_key if options.miner.coordinator is not None else None,
+    )
     closing.push_async_callback(link.close)
     outbox = Outbox(directory / "outbox.db", link)
     await outbox.open()

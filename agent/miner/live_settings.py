@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import structlog
 
-from agent.configuring.editing import edited, replace_settings
 from agent.configuring.errors import InvalidSettings
 from agent.configuring.reading import SettingsReading
+from agent.configuring.storing import changed_by_file, store_file
 from agent.core.commands import SettingsChange
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_money
@@ -92,22 +92,16 @@ class LiveSettings:
             raise ChangeRefused(refusal)
 
     def _write(self, reading: SettingsReading, values: Mapping[tuple[str, ...], Any]) -> SettingsReading:
-        file = reading.file
         try:
-            former_content = file.read_bytes() if file.exists() else b""
-            changed = reading.with_file(former_content)
-            _require_in_file(changed, values)
-            content = edited(former_content, values)
-            changed = reading.with_file(content)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            replace_settings(file, content)
+            changed, content = changed_by_file(reading, values)
+            store_file(reading, content)
         except InvalidSettings as error:
             raise ChangeRefused(*(str(setting_error) for setting_error in error.errors)) from None
-        except (ConfigurationError, ValueError) as error:
-            raise ChangeRefused(f"{file}: {error}") from None
+        except ConfigurationError as error:
+            raise ChangeRefused(str(error)) from None
         except OSError as error:
             raise ChangeRefused(
-                f"The settings file {file} cannot be written ({error.strerror}). Change it on the machine."
+                f"The settings file {reading.file} cannot be written ({error.strerror}). Change it on the machine."
             ) from None
         return changed
 
@@ -165,15 +159,3 @@ def _values(change: SettingsChange) -> dict[tuple[str, ...], Any]:
     if change.engines is not None:
         values[_ENGINES] = list(change.engines)
     return values
-
-
-def _require_in_file(reading: SettingsReading, values: Mapping[tuple[str, ...], Any]) -> None:
-    """Raise `ChangeRefused` for a setting that a variable or a flag sets, because the file could not change it."""
-    for key in dict.fromkeys(
-        ".".join(path[:2]) if path[1] == "prices" else ".".join(path) for path in values
-    ):
-        origin = reading.origins.get(key)
-        if origin is not None and origin.source != "file":
-            raise ChangeRefused(
-                f"{key}: the {origin} sets it, which takes precedence over the file. Change it on the machine."
-            )

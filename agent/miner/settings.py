@@ -11,6 +11,8 @@ from pydantic import AfterValidator, Field
 from agent.core.values.quantities import Bytes, Money
 from agent.miner.schedules import ScheduleWindow
 from agent.sections import HIDDEN, Currency, HomePath, Section, extensible
+from aitbc.errors import FormatError
+from aitbc.keys import parse_vkey
 
 
 class InputSettings(Section):
@@ -125,6 +127,17 @@ def _check_url(url: str) -> str:
 
 
 Url = Annotated[str, AfterValidator(_check_url)]
+
+
+def _check_log_key(log_key: str) -> str:
+    try:
+        parse_vkey(log_key)
+    except FormatError as error:
+        raise ValueError(f"is not the key of a log: {error}") from None
+    return log_key
+
+
+LogKey = Annotated[str, AfterValidator(_check_log_key)]
 
 
 class EnergySettings(Section):
@@ -246,6 +259,11 @@ class MinerSettings(Section):
         str | None, Field(examples=["enrol_..."], json_schema_extra={HIDDEN: True})
     ] = None
     """Token for joining; needed once."""
+    log_key: Annotated[
+        LogKey | None,
+        Field(examples=["log.example.org+93dbd2d2+ATtxkL9Xa0WNDZyo2jNjFDRkoHSdB9xaCcmRdVdAmCZi"]),
+    ] = None
+    """Public key of the coordinator's log, which `aitbc-agent join` writes: the miner refuses a coordinator with another key. None: any key."""
     slots: Annotated[int, Field(ge=1, le=256)] | None = None
     """Number of jobs at the same time. None: one per GPU; without GPUs one, or on a Ray cluster one per node."""
     executor: Literal["local", "ray"] = "local"

@@ -106,6 +106,11 @@ class FakeCoordinator:
         self._task: asyncio.Task[None] | None = None
 
     @property
+    def vkey(self) -> str:
+        """The public key of the log."""
+        return format_vkey(self.origin, bytes(self.log_key.verify_key))
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
@@ -219,7 +224,7 @@ class FakeCoordinator:
         return None if number == self.session else refusal(409, "STALE_SESSION")
 
     async def _health(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok", "version": self.health_version})
+        return JSONResponse({"status": "ok", "version": self.health_version, "log_key": self.vkey})
 
     async def _challenge(self, request: Request) -> Response:
         return JSONResponse(
@@ -259,7 +264,7 @@ class FakeCoordinator:
         await self.notify()
         return JSONResponse({
             "miner_id": miner_id(public_key), "session": self.session, "session_token": token,
-            "log_key": format_vkey(self.origin, bytes(self.log_key.verify_key)), "origin": self.origin,
+            "log_key": self.vkey, "origin": self.origin,
             "api_key": "aitbc_miner_key" if first else None,
             "settings": {"lease_seconds": 60, "heartbeat_seconds": self.heartbeat_seconds, "poll_seconds": 30},
             "keep": [{"job_id": job_id, "fence": fence} for job_id, fence in valid],

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from agent.protocol.join_code import parse_join_code
 from support.agents import Agent
 from support.clients.scripted_miner import GPU, ScriptedMiner, capabilities
 from support.dashboard import LIMIT_MS, MACHINE_PAGES, PHONE, Dashboard, visit
@@ -389,9 +390,14 @@ def test_an_operator_adds_a_miner(dashboard: Dashboard, agent: Agent) -> None:
     page = dashboard.open("/network/keys")
     page.get_by_role("button", name="Create token").click()
     command = page.get_by_role("dialog").locator(".secret [title]").get_attribute("title") or ""
-    assert command.startswith(f"aitbc-agent start --coordinator {agent.url} --enroll ")
+    assert command.startswith("aitbc-agent join AITBC1")
+    code = parse_join_code(command.split()[-1])
+    assert (code.url, code.log_key) == (agent.url, agent.file["log_key"])
+    picture = page.get_by_role("img", name="The join code as a QR code")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.complete && image.naturalWidth > 100")
     joining = ScriptedMiner(agent.url)
-    assert joining.register(name="new rig", enrolment_token=command.split()[-1]).status_code == 200
+    assert joining.register(name="new rig", enrolment_token=code.enrolment_token).status_code == 200
     page = dashboard.open("/network/miners")
     row = page.get_by_role("row").filter(has_text="new rig")
     expect(row).to_contain_text("Ready")

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent.coordinator.http.middleware import answer_error
@@ -23,6 +24,15 @@ from agent.settings.coordinator import CoordinatorSettings
 
 ANY: Final = "*"
 _LOCAL: Final = "localhost"
+
+
+def own_address(settings: CoordinatorSettings, request: Request) -> str:
+    """Return this server's public address, or else as the client wrote it, including `/api`: a proxy may forward no other path."""
+    if settings.public_url is not None:
+        return settings.public_url
+    # Links must go through the same path of the proxy as the request that gets them.
+    prefix = "/api" if request.url.path.startswith("/api/") else ""
+    return f"{request.base_url}".rstrip("/") + prefix
 
 
 class Hosts:

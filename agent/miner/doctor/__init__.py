@@ -18,7 +18,7 @@ from agent.miner.machine.hardware import cpu_cores
 from agent.miner.machine.installed_vulkan import vulkan_cards
 from agent.settings import Settings
 
-__all__ = ["Cards", "examine", "examine_cards"]
+__all__ = ["Cards", "examine", "examine_cards", "examine_coordinator"]
 
 _CHECK_SECONDS: Final = 20.0
 """Time limit for one check on an idle machine. The slowest start Blender, or encode a first frame on a sleeping GPU."""
@@ -77,6 +77,11 @@ async def examine(settings: Settings) -> list[Diagnostic]:
 def examine_cards(settings: Settings, cards: Cards) -> list[Diagnostic]:
     """Return what is known of the cards, their driver, and the engines that need it, without using them. Blocking."""
     return [*_machine.gpus(cards), *_machine.torch(cards), *_engines.engines(settings, cards)]
+
+
+async def examine_coordinator(settings: Settings) -> list[Diagnostic]:
+    """Check that the coordinator answers, is the right one, and would accept this miner. Raises nothing."""
+    return await _guard("coordinator", _network.coordinator(settings), _CHECK_SECONDS)
 
 
 async def _guard(name: str, check: Awaitable[list[Diagnostic]], seconds: float) -> list[Diagnostic]:

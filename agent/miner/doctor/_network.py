@@ -87,7 +87,8 @@ async def coordinator(settings: Settings) -> list[Diagnostic]:
             sent_at = time.time()
             response = await client.get(f"{url}/v1/health")
             received = time.time()
-            diagnostics = _health(url, response, received - sent_at)
+            log_key = section_of(settings, MinerSettings).log_key
+            diagnostics = _health(url, response, received - sent_at, log_key)
             if diagnostics[0].severity == "fault":
                 return diagnostics
             date = response.headers.get("date")
@@ -134,15 +135,17 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     yield from _causes(error.__cause__ or error.__context__)
 
 
-def _health(url: str, response: httpx.Response, seconds: float) -> list[Diagnostic]:
+def _health(url: str, response: httpx.Response, seconds: float, log_key: str | None) -> list[Diagnostic]:
     try:
         health = response.raise_for_status().json()
-        services, version = health["services"], str(health["version"])
+        services, version, key = health["services"], str(health["version"]), health.get("log_key")
         parts = [name for name, state in services.items() if state != "healthy"]
     except (httpx.HTTPStatusError, ValueError, LookupError, TypeError, AttributeError):
         return [found("coordinator_wrong", url=url, answer=response.status_code)]
     if (problem := version_problem(__version__, version)) is not None:
         return [found("coordinator_version", url=url, problem=problem)]
+    if log_key not in {None, key}:
+        return [found("coordinator_other", url=url, key=key, pinned=log_key)]
     if parts:
         return [found("coordinator_degraded", url=url, parts=", ".join(parts))]
     return [ok("coordinator", f"{url} answers in {1000 * seconds:.0f} ms.")]

@@ -301,6 +301,11 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
         "{url} refuses this agent. {problem}",
         "Install the same minor version on both sides: docs/how-to/operate.md#upgrade.",
     ),
+    "coordinator_other": DiagnosticKind(
+        "fault",
+        "Another coordinator than the one to join answers at {url}: its log key is {key}, not {pinned}.",
+        "Ask the operator. If the key was replaced on purpose, join with a new code (aitbc-agent join).",
+    ),
     "clock_wrong": DiagnosticKind(
         "fault",
         "This machine's clock is {skew} s {direction} the coordinator's: leases are misjudged.",

@@ -84,10 +84,16 @@ class CoordinatorLink:
     """
 
     def __init__(
-        self, url: str, identity: Identity, *, transport: Literal["auto", "websocket", "poll"] = "auto"
+        self,
+        url: str,
+        identity: Identity,
+        *,
+        transport: Literal["auto", "websocket", "poll"] = "auto",
+        log_key: str | None = None,
     ) -> None:
         self._http = HttpLink(url)
         self._identity = identity
+        self._log_key = log_key
         self._callbacks: LinkCallbacks
         self._transport = transport
         self._socket: WebSocketLink | None = None
@@ -141,7 +147,9 @@ class CoordinatorLink:
         backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         while True:
             try:
-                registration = await register(self._http, self._identity, self._callbacks.joining())
+                registration = await register(
+                    self._http, self._identity, self._callbacks.joining(), self._log_key
+                )
                 break
             except Unreachable as error:
                 self._answered = False

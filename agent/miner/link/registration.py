@@ -29,16 +29,18 @@ _SERVER_ERROR: Final = 500
 _AnswerT = TypeVar("_AnswerT", bound=Answer)
 
 
-async def register(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registered:
-    """Open a new session. `joining` is the registration's body without nonce, key and signature.
+async def register(
+    http: HttpLink, identity: Identity, joining: Mapping[str, Any], log_key: str | None = None
+) -> Registered:
+    """Open a new session. `joining` is the registration's body without nonce, key and signature; `log_key` the only one that is accepted.
 
     Raises `Unreachable` (try again), `Excluded` or `Incompatible` (try again rarely), or `RegistrationRefused` (the owner must act).
     """
     try:
-        return await _register_once(http, identity, joining)
+        return await _register_once(http, identity, joining, log_key)
     except RegistrationRefused:
         # A restart of the coordinator between the two calls loses the nonce; a second refusal is final.
-        return await _register_once(http, identity, joining)
+        return await _register_once(http, identity, joining, log_key)
 
 
 def prove(identity: Identity, nonce: str, origin: str) -> dict[str, str]:
@@ -51,7 +53,12 @@ def prove(identity: Identity, nonce: str, origin: str) -> dict[str, str]:
     }
 
 
-async def _register_once(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registered:
+async def _register_once(
+    http: HttpLink, identity: Identity, joining: Mapping[str, Any], log_key: str | None
+) -> Registered:
+    if log_key is not None:
+        # Before the token is sent, which another coordinator could use.
+        _require_key(http, await _health(http), log_key)
     challenge = await _ask(http, "/v1/miners/challenge", {}, Challenge)
     # A coordinator that would accept every version.
     if challenge.version is None:
@@ -62,13 +69,29 @@ async def _register_once(http: HttpLink, identity: Identity, joining: Mapping[st
         raise RegistrationRefused(
             f"The server at {http.url} gave two different answers about this miner or its log. Check the address."
         )
+    if log_key is not None:
+        _require_key(http, {"log_key": registration.log_key}, log_key)
     return registration
+
+
+async def _health(http: HttpLink) -> Mapping[str, Any]:
+    status, health = await http.get("/v1/health", None, limit=_LIMIT_SECONDS)
+    if status >= _SERVER_ERROR or status in _TRANSIENT:
+        raise Unreachable(f"The coordinator at {http.url} answers {status}.")
+    return health if isinstance(health, dict) else {}
+
+
+def _require_key(http: HttpLink, answer: Mapping[str, Any], log_key: str) -> None:
+    if answer.get("log_key") != log_key:
+        raise RegistrationRefused(
+            f"Another coordinator than the one that this machine has joined answers at {http.url}: its log key is {answer.get('log_key')}, "
+            f"and miner.log_key is {log_key}. Ask its operator. If the key was replaced on purpose, join again with a new code (aitbc-agent join)."
+        )
 
 
 async def _require_same_version(http: HttpLink, own_version: str) -> None:
     """Raise `Incompatible` unless the version of the coordinator's health, which every version states, fits."""
-    _, health = await http.get("/v1/health", None, limit=_LIMIT_SECONDS)
-    version = health.get("version") if isinstance(health, dict) else None
+    version = (await _health(http)).get("version")
     problem = version_problem(own_version, version if isinstance(version, str) else None)
     if problem is not None:
         raise Incompatible(problem)

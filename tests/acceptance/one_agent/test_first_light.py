@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -196,7 +197,7 @@ def test_any_changed_byte_fails_the_verification(
 def test_a_second_machine_joins_and_runs_jobs(
     agent: Agent, client: AITBCClient, video: Path, tmp_path: Path
 ) -> None:
-    """With an enrolment token and a data directory of its own. Without a token, the error has the remedy."""
+    """With the code that `enroll` prints and a data directory of its own. Without a token, the error has the remedy."""
     refused = subprocess.run(
         [
             Path(sys.executable).with_name("aitbc-agent"),
@@ -213,16 +214,11 @@ def test_a_second_machine_joins_and_runs_jobs(
     )
     assert refused.returncode == 1
     assert "aitbc-agent enroll" in refused.stderr
-    token = agent.cli("enroll").stdout.strip()
-    joined = Agent(
-        tmp_path / "second",
-        "start",
-        "--coordinator",
-        agent.url,
-        "--enroll",
-        token,
-        AITBC_MINER__NAME="second",
-    )
+    command = re.search(r"aitbc-agent (join \w+)", agent.cli("enroll").stderr)
+    assert command is not None
+    joined = Agent(tmp_path / "second", "start", AITBC_MINER__NAME="second")
+    # The two commands that `enroll` names, from an empty directory to a finished job.
+    joined.cli(*command[1].split())
     with running(joined):
         miner_id = joined.file["miner_id"]
         assert miner_id != agent.file["miner_id"]

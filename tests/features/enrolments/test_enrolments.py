@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.core.values.quantities import format_time
+from agent.protocol.join_code import parse_join_code
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served, serve
 
@@ -47,6 +49,19 @@ def test_a_token_is_listed_with_its_creator_and_its_miners(served: Served, admin
     assert token["created_by_name"] == "admin"
     assert token["used_at"] >= token["created_at"]
     assert token["miners"] == [{"miner_id": miner.miner_id, "name": "rig-7"}]
+
+
+def test_a_new_token_comes_with_a_join_code_and_its_picture(served: Served, admin: httpx.Client) -> None:
+    """The code names this coordinator as the request did. The list of tokens does not have it."""
+    made = create(admin)
+    code = parse_join_code(made["join_code"])
+    assert code.url == served.url
+    assert code.log_key == httpx.get(f"{served.url}/v1/health").json()["log_key"]
+    assert code.enrolment_token == made["enrolment_token"]
+    assert format_time(code.expires_at)[:16] == made["expires_at"][:16]
+    assert made["join_picture"].startswith("data:image/svg+xml")
+    (token,) = listed(admin)
+    assert made["join_code"] not in str(token)
 
 
 def test_a_revoked_token_admits_nobody_and_its_miners_stay(served: Served, admin: httpx.Client) -> None:

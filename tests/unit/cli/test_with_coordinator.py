@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from agent.protocol.join_code import parse_join_code
+from aitbc.keys import format_vkey
 from support.agents import Agent, running
 from support.clients.scripted_miner import ScriptedMiner
 
@@ -220,7 +225,72 @@ def test_enroll_prints_the_command_for_the_other_machine(command: Any, agent: Ag
     done = command("enroll", "--hours", "1")
     token = done.out.strip()
     assert re.fullmatch(r"enrol_\S+", token)
-    assert f"aitbc-agent start --coordinator {agent.url} --enroll {token}" in done.err
+    code = parse_join_code(join_code(done.err))
+    assert (code.url, code.enrolment_token, code.log_key) == (agent.url, token, agent.file["log_key"])
+
+
+def join_code(text: str) -> str:
+    """Return the code in the command that `enroll` prints."""
+    match = re.search(r"aitbc-agent join (AITBC1\w+)", text)
+    assert match is not None
+    return match[1]
+
+
+def test_join_writes_the_settings_of_a_code(command: Any, agent: Agent, run: Any, tmp_path: Path) -> None:
+    """Before the first start, with the file's other settings and comments, and without using the token up."""
+    code = join_code(command("enroll").err)
+    file = tmp_path / "data" / "agent.toml"
+    file.parent.mkdir()
+    file.write_text('# mine\n[miner]\nname = "rig"\n')
+    for written in (code, f"@{tmp_path / 'code'}"):
+        (tmp_path / "code").write_text(f"{code.lower()}\n")
+        done = run("join", written, "--data-dir", tmp_path / "data")
+        assert (done.code, done.err) == (0, "")
+        assert f"works for {agent.url} from its next start" in done.out
+        assert "Next: aitbc-agent start" in done.out
+    assert file.read_text().startswith("# mine\n")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert tomllib.loads(file.read_text())["miner"] == {
+        "name": "rig",
+        "coordinator": agent.url,
+        "log_key": agent.file["log_key"],
+        "enrolment_token": parse_join_code(code).enrolment_token,
+    }
+    shown = run("config", "show", "--data-dir", tmp_path / "data").out
+    assert parse_join_code(code).enrolment_token not in shown
+
+
+def test_join_asks_for_the_code_so_that_it_is_in_no_list_of_processes(
+    command: Any, agent: Agent, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{join_code(command('enroll').err)}\n"))
+    assert run("join", "--data-dir", tmp_path).code == 0
+    assert agent.url in (tmp_path / "agent.toml").read_text()
+
+
+def test_a_code_that_does_not_hold_changes_nothing(
+    command: Any, agent: Agent, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mistyped, of another coordinator, revoked, expired, without an answer, or overridden by a variable: each says what to do."""
+    good = parse_join_code(join_code(command("enroll", "--note", "to revoke").err))
+    foreign = replace(good, log_key=format_vkey("log.example.org/other", bytes(32)))
+    silent = replace(good, url="http://127.0.0.1:9")
+    cases = [
+        (f"{str(good)[:-9]}AAAAAAAAA", "mistyped or incomplete"),
+        (str(foreign), "Another coordinator than the one to join answers"),
+        (str(silent), "Nothing listens at http://127.0.0.1:9"),
+    ]
+    for code, words in cases:
+        done = run("join", code, "--data-dir", tmp_path)
+        assert done.code == 1
+        assert words in done.err
+    command("enroll", "revoke", "to revoke")
+    assert "unknown, expired, revoked or used up" in run("join", str(good), "--data-dir", tmp_path).err
+    expired = replace(good, expires_at=1_700_000_000)
+    assert "The code expired at 2023-11-14 22:13 UTC" in run("join", str(expired), "--data-dir", tmp_path).err
+    monkeypatch.setenv("AITBC_MINER__COORDINATOR", "https://other.example.org")
+    assert "AITBC_MINER__COORDINATOR sets it" in run("join", str(good), "--data-dir", tmp_path).err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_enroll_and_login_name_the_public_address(command: Any, agent: Agent) -> None:
@@ -233,7 +303,6 @@ def test_enroll_and_login_name_the_public_address(command: Any, agent: Agent) ->
     file.write_text(json.dumps({**agent.file, "public_url": public}))
     try:
         done = command("enroll")
-        assert f"aitbc-agent start --coordinator {public} --enroll {done.out.strip()}" in done.err
         assert "cannot reach" not in done.err
         assert command("login").out.startswith("https://jobs.example.org/dashboard/#login=")
     finally:

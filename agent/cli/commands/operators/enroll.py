@@ -43,10 +43,11 @@ def create(
     if as_json:
         print_json({**enrolment, "coordinator": url})
         return
-    token = enrolment.enrolment_token
-    typer.echo(token)
-    typer.echo(f"Valid until {enrolment.expires_at}. On the other machine, run:", err=True)
-    typer.echo(f"  aitbc-agent start --coordinator {url} --enroll {token}", err=True)
+    # The output is the token alone, for scripts that join machines of older versions too.
+    typer.echo(enrolment.enrolment_token)
+    typer.echo(f"Valid until {enrolment.expires_at}. On the other machine, run these two commands:", err=True)
+    typer.echo(f"  aitbc-agent join {enrolment.join_code}", err=True)
+    typer.echo("  aitbc-agent start", err=True)
     # Said now: on the other machine, the error would look like a problem of its network.
     if _only_this_machine(url):
         typer.echo(

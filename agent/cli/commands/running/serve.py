@@ -18,7 +18,7 @@ import uvloop
 
 from agent.cli import agent_file
 from agent.cli.agent_file import AgentFile
-from agent.cli.options import ConfigFile, DataDir, reading_from, settings_from
+from agent.cli.options import ConfigFile, DataDir, Enroll, reading_from, secret_from, settings_from
 from agent.cli.systemd.notify import Notifier
 from agent.cli.systemd.watchdog import Watchdog
 from agent.cli.terminal import activity, live, logs
@@ -55,9 +55,7 @@ def start(
     coordinator: Annotated[
         str | None, typer.Option("--coordinator", help="Join this coordinator instead of starting one.")
     ] = None,
-    enroll: Annotated[
-        str | None, typer.Option("--enroll", help="Enrolment token, needed the first time.")
-    ] = None,
+    enroll: Enroll = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines instead of the live panel.")] = False,
 ) -> None:
     """Run a miner and, without --coordinator, a coordinator for it."""
@@ -65,7 +63,7 @@ def start(
         data_dir,
         config,
         coordinator={"host": host, "port": port},
-        miner={"coordinator": coordinator, "enrolment_token": enroll},
+        miner={"coordinator": coordinator, "enrolment_token": secret_from(enroll, "Enrolment token")},
     )
     settings = reading.settings
     with_panel = live.can_show(plain=plain)

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from agent.cli.options import AsJson, print_json
+from agent.cli.options import AsJson, Enroll, print_json, secret_from
 from agent.cli.systemd import systemctl
 from agent.cli.systemd.systemctl import SystemdUnavailable
 from agent.cli.systemd.unit_files import DATA_DIR, ServiceFiles, ServiceRole
 from agent.configuring.reading import load_settings
+from agent.protocol.join_code import parse_join_code
 
 app = typer.Typer(help="Manage the agent as a systemd service.", no_args_is_help=True)
 
@@ -48,8 +49,12 @@ def install(
     coordinator: Annotated[
         str | None, typer.Option("--coordinator", help="Join this coordinator instead of starting one.")
     ] = None,
-    enroll: Annotated[
-        str | None, typer.Option("--enroll", help="Enrolment token, needed the first time.")
+    enroll: Enroll = None,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            "--join", help="Join with this code instead of --coordinator and --enroll; @FILE and - as there."
+        ),
     ] = None,
     host: Annotated[
         str | None, typer.Option("--host", help="Address that the coordinator listens on.")
@@ -72,7 +77,13 @@ def install(
     manager = systemctl.find(user=user)
     systemctl.require_root(manager)
     files = ServiceFiles(manager, role)
-    changes = _settings(role, coordinator, enroll, host, port, data_dir)
+    log_key = None
+    if join is not None:
+        code = parse_join_code(secret_from(join, "Join code") or "")
+        coordinator, enroll, log_key = code.url, code.enrolment_token, code.log_key
+    changes = _settings(
+        role, coordinator, secret_from(enroll, "Enrolment token"), log_key, host, port, data_dir
+    )
     if power_limits and files.account is None:
         raise typer.BadParameter(
             "Only the agent's system service can have the helper for power limits. Omit --user."
@@ -104,16 +115,20 @@ def _settings(
     role: ServiceRole,
     coordinator: str | None,
     enroll: str | None,
+    log_key: str | None,
     host: str | None,
     port: int | None,
     data_dir: Path | None,
 ) -> dict[str, str]:
     """Return the options as environment variables. Raises `ConfigurationError` if a value is not allowed."""
     if role is ServiceRole.COORDINATOR and (coordinator or enroll):
-        raise typer.BadParameter("A coordinator cannot join another one. Omit --coordinator and --enroll.")
+        raise typer.BadParameter(
+            "A coordinator cannot join another one. Omit --coordinator, --enroll and --join."
+        )
     options: dict[str, tuple[str, str, Any]] = {
         "AITBC_MINER__COORDINATOR": ("miner", "coordinator", coordinator),
         "AITBC_MINER__ENROLMENT_TOKEN": ("miner", "enrolment_token", enroll),
+        "AITBC_MINER__LOG_KEY": ("miner", "log_key", log_key),
         "AITBC_COORDINATOR__HOST": ("coordinator", "host", host),
         "AITBC_COORDINATOR__PORT": ("coordinator", "port", port),
     }

@@ -12,6 +12,7 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access
 from agent.core.errors import NotFound
 from agent.core.values.quantities import format_optional_time, format_time
+from agent.protocol.join_code import TOKEN_PREFIX, JoinCode
 from aitbc.answers.accounts import EnrolledMiner, Enrolment, EnrolmentList, EnrolmentStatus, NewEnrolment
 
 MAX_SECONDS: Final = 30 * 86_400
@@ -25,9 +26,13 @@ async def create(
     note: str = "",
     owner: str | None = None,
     created_by: str | None = None,
+    url: str | None = None,
 ) -> NewEnrolment:
-    """Create a token with which `uses` miners may join, which belong to `owner`. `created_by` is an administrator's key, None for the agent itself."""
-    token = f"enrol_{secrets.token_urlsafe(24)}"
+    """Create a token with which `uses` miners may join, which belong to `owner`. `created_by` is an administrator's key, None for the agent itself.
+
+    With the coordinator's `url`, also a join code.
+    """
+    token = f"{TOKEN_PREFIX}{secrets.token_urlsafe(24)}"
     now = context.clock()
     record = EnrolmentRecord(
         context.new_id("enrolment"), now, now + min(valid_seconds, MAX_SECONDS), uses, uses, note, created_by,
@@ -35,12 +40,22 @@ async def create(
     )  # fmt: skip
     # Only a digest is stored, so a copy of the database lets nobody enrol.
     await context.database.write(store.add, record, digest(token))
+    code = None if url is None else str(JoinCode(url, context.signer.vkey, token, record.expires_at))
     return NewEnrolment(
         enrolment_id=record.enrolment_id,
         enrolment_token=token,
         uses=record.uses,
         expires_at=format_time(record.expires_at),
+        join_code=code,
+        join_picture=None if code is None else _picture(code),
     )
+
+
+def _picture(code: str) -> str:
+    """Return a QR code as a `data:` URL of an SVG, which needs no further request that could be logged."""
+    import segno  # noqa: PLC0415 - few enrolments are created
+
+    return segno.make_qr(code, error="m").svg_data_uri(scale=4, light="white")
 
 
 async def page(context: Context, *, limit: int, before_id: str | None) -> EnrolmentList:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Request, status
 from pydantic import Field
 
 from agent.coordinator.features.enrolments import enrolments
+from agent.coordinator.http.hosts import own_address
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.routes._callers import Admin, Before, ContextOf, Limit, RequestBody
 from agent.coordinator.routes._declare import errors
@@ -47,8 +48,10 @@ async def list_enrolments(
     status_code=status.HTTP_201_CREATED,
     summary="Create an enrolment token",
 )
-async def create_enrolment(context: ContextOf, caller: Admin, request: EnrolmentRequest) -> NewEnrolment:
-    """The answer contains the token, which cannot be retrieved later."""
+async def create_enrolment(
+    context: ContextOf, caller: Admin, request: EnrolmentRequest, asked: Request
+) -> NewEnrolment:
+    """The answer contains the token, which cannot be retrieved later, and a code with it for `aitbc-agent join`."""
     return await enrolments.create(
         context,
         uses=request.uses,
@@ -56,6 +59,7 @@ async def create_enrolment(context: ContextOf, caller: Admin, request: Enrolment
         note=request.note,
         owner=request.owner,
         created_by=caller.key_id,
+        url=own_address(context.settings, asked),
     )
 
 

@@ -29,6 +29,7 @@ from agent.coordinator.features.openai.results import result
 from agent.coordinator.features.openai.submission import AnswerSubmission
 from agent.coordinator.features.openai.text import chat, completions, conversation, writing
 from agent.coordinator.features.openai.text.chunks import Chunks, error_chunk
+from agent.coordinator.http.hosts import own_address
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.job_fields import OPTION_ERRORS
@@ -254,18 +255,12 @@ async def image_generations(
     submission = await images.create(context, caller, body, key)
     generated = await result(submission, images.GeneratedImages, disconnected(request))
     if body.response_format == "url":
-        return _json(submission, await images.linked(submission, body, generated, _base(context, request)))
+        return _json(
+            submission,
+            await images.linked(submission, body, generated, own_address(context.settings, request)),
+        )
     content = await images.encoded(submission, body, generated)
     return StreamingResponse(content, headers=_names(submission), media_type="application/json")
-
-
-def _base(context: ContextOf, request: Request) -> str:
-    """Return this server's public address, or else as the client wrote it, including `/api`: a proxy may forward no other path."""
-    if context.settings.public_url is not None:
-        return context.settings.public_url
-    # Links must go through the same path of the proxy as the request that gets them.
-    prefix = "/api" if request.url.path.startswith("/api/") else ""
-    return f"{request.base_url}".rstrip("/") + prefix
 
 
 def _names(submission: AnswerSubmission) -> dict[str, str]:

@@ -226,3 +226,13 @@ class NewEnrolment(Record):
     enrolment_token: str = Field(examples=["enrol_secret"])
     uses: int = Field(examples=[1])
     expires_at: fields.Time
+    join_code: str | None = Field(
+        default=None,
+        description="What `aitbc-agent join` takes: the coordinator's address, its log key and the token",
+        examples=["AITBC1AAAA"],
+    )
+    join_picture: str | None = Field(
+        default=None,
+        description="The code as a QR picture, a `data:` URL",
+        examples=["data:image/svg+xml,..."],
+    )

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from nacl.signing import SigningKey
 
 from agent import __version__
 from agent.core.errors import ConfigurationError
@@ -47,7 +48,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 class Miner:
     """A link, and the calls that it made."""
 
-    def __init__(self, url: str, directory: Path, transport: Any) -> None:
+    def __init__(self, url: str, directory: Path, transport: Any, log_key: str | None = None) -> None:
         self.leases: list[dict[str, Any]] = []
         self.cancelled: list[tuple[str, int]] = []
         self.connected = 0
@@ -65,7 +66,7 @@ class Miner:
             connected=lambda: self._count("connected"),
             recheck=lambda: self._count("rechecks"),
         )  # fmt: skip
-        self.link = CoordinatorLink(url, load_identity(directory), transport=transport)
+        self.link = CoordinatorLink(url, load_identity(directory), transport=transport, log_key=log_key)
         self.link.attach(callbacks)
 
     def _note(self, add: Any, item: Any) -> None:
@@ -215,6 +216,21 @@ async def test_a_frozen_coordinator_is_not_connected_by_polling(
             await until(miner.link._polling.active.is_set)
             assert miner.link.connection == "offline"
             assert miner.link.silent_since is not None
+
+
+async def test_a_miner_refuses_a_coordinator_with_another_log_key_than_it_joined(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """It does not send its token there."""
+    key = coordinator.vkey
+    await Miner(coordinator.url, tmp_path, "auto", log_key=key).link.register()
+    assert len(coordinator.registrations) == 1
+    coordinator.log_key = SigningKey.generate()
+    with pytest.raises(
+        RegistrationRefused, match="Another coordinator than the one that this machine has joined"
+    ):
+        await Miner(coordinator.url, tmp_path, "auto", log_key=key).link.register()
+    assert len(coordinator.registrations) == 1
 
 
 async def test_another_server_is_distinguished_from_a_coordinator(tmp_path: Path) -> None:

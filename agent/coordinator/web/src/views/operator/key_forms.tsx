@@ -89,12 +89,18 @@ export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) 
   const [note, setNote] = useState("");
   const send = async () => {
     const body = { uses: uses ?? 1, validSeconds: Number(span), note };
-    const { enrolmentToken } = await api("admin").admin.createEnrolment(body);
+    const { joinCode, joinPicture } = await api("admin").admin.createEnrolment(body);
     onMade({
       title: "Run this on the new machine",
-      text: `aitbc-agent start --coordinator ${location.origin} --enroll ${enrolmentToken}`,
+      text: `aitbc-agent join ${joinCode}`,
       noun: "command",
-      advice: "Copy it now; it cannot be shown again. Machines that have joined stay when the token expires.",
+      advice: (
+        <>
+          Then run <code>aitbc-agent start</code>. Copy it now; it cannot be shown again. Machines that have joined
+          stay when the token expires.
+          <img class="qr" src={joinPicture} alt="The join code as a QR code" />
+        </>
+      ),
     });
   };
   return (

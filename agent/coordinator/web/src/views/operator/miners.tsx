@@ -51,7 +51,7 @@ function List({ miners }: { miners: MinerSummary[] }) {
           </Button>
         }
       >
-        To join, run <code>aitbc-agent start --coordinator ADDRESS --enroll TOKEN</code> on a machine.
+        To join, run <code>aitbc-agent join CODE</code> on a machine.
       </Empty>
     );
   }
