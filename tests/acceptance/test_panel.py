@@ -37,7 +37,7 @@ def test_the_panel_fits_both_sizes_reacts_to_its_keys_and_restores_the_terminal(
     """From the start to the second Ctrl-C: two jobs run, the miner pauses and resumes, and the last job is handed back."""
     with machine(tmp_path, AITBC_MINER__DRAIN_SECONDS="100") as rig:
         before, after = tmp_path / "before", tmp_path / "after"
-        agent = f"{COMMAND} start --port 0 --data-dir {rig.agent.data_dir}"
+        agent = f"{COMMAND} start --no-ask --port 0 --data-dir {rig.agent.data_dir}"
         script = f"trap : INT; echo earlier output; stty -a > {before}; {agent}; echo ended with $?; stty -a > {after}; cat"
         with terminal(tmp_path, script, 80, 24, rig.agent.environment) as tmux:
             lines = drawn(tmux, IDLE, " q stop   p pause")

@@ -57,6 +57,12 @@ def start(
     ] = None,
     enroll: Enroll = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print lines instead of the live panel.")] = False,
+    ask: Annotated[
+        bool,
+        typer.Option(
+            "--ask/--no-ask", help="Whether the first start on a terminal asks what it cannot know."
+        ),
+    ] = True,
 ) -> None:
     """Run a miner and, without --coordinator, a coordinator for it."""
     reading = reading_from(
@@ -65,6 +71,10 @@ def start(
         coordinator={"host": host, "port": port},
         miner={"coordinator": coordinator, "enrolment_token": secret_from(enroll, "Enrolment token")},
     )
+    if ask and sys.stdin.isatty():
+        from agent.cli.commands.running.first_run import ask_owner  # noqa: PLC0415 - services start without it
+
+        reading = ask_owner(reading)
     settings = reading.settings
     with_panel = live.can_show(plain=plain)
     # If the log is redirected to a file, the panel must not take it away from there.
