@@ -16,6 +16,7 @@ from agent.coordinator.operations.files import removal
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import recent
 from agent.core.errors import ServiceUnavailable
+from runners.awake import ClockJumps
 
 UPKEEP_SECONDS: Final = 1.0
 UPKEEP_SILENCE_SECONDS: Final = 120.0
@@ -150,12 +151,16 @@ def _watched(context: Context, name: str, work: Any) -> asyncio.Task[None]:
 
 
 async def _upkeep(context: Context) -> None:
+    jumps = ClockJumps(context.clock)
     while True:
         context.monitoring.liveness.report(
             "upkeep", asyncio.get_running_loop().time(), UPKEEP_SILENCE_SECONDS
         )
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
+            # After a suspension, and if the clock was changed, no lease says whether its miner is still there.
+            if jump := jumps.since_last():
+                await leases.move(context, jump)
             await leases.expire_due(context)
             # A signal of another replica may have been lost, and a job would wait although miners are free.
             if context.features.cluster.bus.peers:

@@ -17,6 +17,7 @@ from agent.miner.build import MinerParts, build, serve_owner
 from agent.miner.control_calls import ControlCalls
 from agent.miner.engines.interpreters import HOST_COMMAND
 from agent.miner.link.refusals import SessionSuperseded
+from agent.miner.link.resuming import watch_clock
 from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.machine.selftest_report import RunSelftest
 from agent.miner.settings import EnginesSettings, MinerSettings
@@ -171,6 +172,7 @@ class Daemon:
     def _start_loops(self, parts: MinerParts) -> list[asyncio.Task[None]]:
         loops = {
             "link": parts.link.run(),
+            "clock": watch_clock(parts.link.reconnect),
             "outbox": parts.outbox.run(),
             "heartbeat": parts.heartbeat.run(),
             "gpus": parts.heartbeat.watch_gpus(),

@@ -31,6 +31,7 @@ from runners.api import (
     Tools,
 )
 from runners.audits import device_class
+from runners.awake import awake_seconds
 from runners.own_run import OwnRun
 from runners.python_model.comparer import (
     COMPARER,
@@ -232,11 +233,12 @@ class _Meter:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._began = time.monotonic()
+        # A client does not pay for the time in which the machine was suspended.
+        self._began = awake_seconds()
         self.percent = 0.0
 
     def seconds(self) -> float:
-        return time.monotonic() - self._began
+        return awake_seconds() - self._began
 
     def units(self) -> Decimal:
         return round(Decimal(str(self.seconds())), 6)

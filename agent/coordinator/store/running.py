@@ -105,6 +105,15 @@ def anything_due(connection: Connection, now: float, created_before: float) -> b
     return any(connection.execute(query.limit(1)).first() is not None for query in (lease, files))
 
 
+def move_leases(connection: Connection, seconds: float, expires_at: float) -> int:
+    """Let all leases end at `expires_at`, and move their deadlines by so many seconds. Return their number."""
+    return connection.execute(
+        update(jobs)
+        .where(RUNS)
+        .values(lease_expires_at=expires_at, lease_deadline=jobs.c.lease_deadline + seconds)
+    ).rowcount
+
+
 def extend_leases(connection: Connection, expires_at: float) -> int:
     """Extend all leases at least to `expires_at`, because the coordinator's downtime is not the miners' fault."""
     return connection.execute(

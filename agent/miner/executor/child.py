@@ -22,6 +22,7 @@ from agent.miner.engines.interpreters import Interpreter
 from agent.miner.executor.host_process import HostProcess
 from agent.miner.executor.output import ChildOutput
 from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
+from runners.awake import awake_seconds
 from runners.host.protocol import (
     Cancel,
     Checkpoint,
@@ -82,7 +83,7 @@ class RunListener:
 
 @dataclass(slots=True)
 class _Running:
-    """A run in progress. `active_at` is the monotonic time of its last message."""
+    """A run in progress. `active_at` is when its last message came, in `awake_seconds`."""
 
     answer: asyncio.Future[Message]
     listener: RunListener
@@ -250,7 +251,7 @@ class Child:
     ) -> Done:
         """Run one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first."""
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        running = self._running[message.run_id] = _Running(future, listener, time.monotonic())
+        running = self._running[message.run_id] = _Running(future, listener, awake_seconds())
         self.runs += 1
         # Peaks belong to runs that overlap. The first of them begins new ones.
         if len(self._running) == 1:
@@ -309,7 +310,7 @@ class Child:
 
     async def _watch(self, running: _Running, stall_seconds: float) -> None:
         while not running.answer.done():
-            seconds_left = running.active_at + stall_seconds - time.monotonic()
+            seconds_left = running.active_at + stall_seconds - awake_seconds()
             if seconds_left <= 0:
                 await self.condemn(
                     FailureCode.RUNNER_HUNG,
@@ -457,7 +458,7 @@ class Child:
         running = self._running.get(message.run_id)
         if running is None:
             return  # the run has ended
-        running.active_at = time.monotonic()
+        running.active_at = awake_seconds()
         match message:
             case Progress():
                 running.listener.progress(message.progress, message.units)

@@ -205,6 +205,13 @@ class CoordinatorLink:
         finally:
             await end(tasks)
 
+    def reconnect(self) -> None:
+        """Open a new connection now: this one may have been lost while nobody noticed, e.g. while the machine was suspended."""
+        if self._socket is not None:
+            self._socket.end()
+        self._retry_websocket.set()
+        self._callbacks.recheck()
+
     async def close(self) -> None:
         """Close all connections, after `run` has ended."""
         await self._http.close()

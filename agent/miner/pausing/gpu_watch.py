@@ -110,8 +110,9 @@ class Watch:
     def update(self, now: float, *, present: bool, hold: float, onset: float = 0.0) -> Watch:
         """Return the cause after one more observation."""
         if not present:
-            return Watch(None, self.last, self.holds and now - self.last < hold)
-        since = now if self.since is None else self.since
+            # Before the last observation, the clock was set back, and how long the cause has been absent is unknown.
+            return Watch(None, self.last, self.holds and 0 <= now - self.last < hold)
+        since = now if self.since is None else min(self.since, now)
         return Watch(since, now, self.holds or now - since >= onset)
 
 

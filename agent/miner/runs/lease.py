@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
@@ -14,6 +13,7 @@ from agent.protocol.answers import CheckpointFile, Spec
 from agent.protocol.reading import MalformedMessage, read
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import FormatError
+from runners.awake import boot_seconds
 from runners.host.protocol import UNIT_STEP
 
 
@@ -21,7 +21,7 @@ from runners.host.protocol import UNIT_STEP
 class Lease:
     """The right to run a job until its deadline, as long as heartbeats renew it.
 
-    Times are seconds since the epoch by the coordinator's clock; `received_at` is monotonic.
+    Times are seconds since the epoch by the coordinator's clock; `received_at` is in `boot_seconds`, which go on while the machine is suspended.
     """
 
     job_id: str
@@ -38,7 +38,7 @@ class Lease:
     nonce: str
     cache_salt: str | None
     sent_spec: Mapping[str, Any] = field(repr=False)
-    received_at: float = field(default_factory=time.monotonic)
+    received_at: float = field(default_factory=boot_seconds)
 
     @classmethod
     def read(cls, values: Any) -> Self:
@@ -78,7 +78,7 @@ class Lease:
 
     def coordinator_time(self) -> float:
         """The coordinator's time, counted from the lease's arrival: this machine's clock may be wrong."""
-        return self.assigned_at + time.monotonic() - self.received_at
+        return self.assigned_at + boot_seconds() - self.received_at
 
     def seconds_left(self) -> float:
         """Time until the deadline, counted from the lease's arrival: the two machines' clocks may differ."""

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import re
 import secrets
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -56,6 +55,7 @@ from agent.protocol.messages import MAX_MESSAGE
 from aitbc.statement import NamedDigest, Statement, money, uncapped_price
 from runners.api import Fail, FailureCode, Retry, RunnerError
 from runners.audits import run_seed
+from runners.awake import boot_seconds
 from runners.errors import Fault
 from runners.host.protocol import AuditedRun, FileReference, JobLog, Run
 
@@ -357,7 +357,7 @@ class JobRun:
         meter.count(metrics.UNITS, service, statement.unit, amount=float(statement.units))
         meter.count(metrics.PRICED, service, amount=float(statement.price))
         self._paid = statement.units, statement.price
-        meter.observe(metrics.RUN_SECONDS, time.monotonic() - self.lease.received_at, service)
+        meter.observe(metrics.RUN_SECONDS, boot_seconds() - self.lease.received_at, service)
 
     async def _fetch(self, number: int, name: str) -> FetchedFile:
         # The service defines the names of fields, but a number is a safe file name in any case.

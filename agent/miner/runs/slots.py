@@ -28,6 +28,7 @@ from agent.miner.runs.malformed import MalformedLeases
 from agent.miner.runs.run import JobRun, RunDependencies
 from agent.protocol.answers import LeaseAnswer, Registered
 from agent.protocol.reading import MalformedMessage
+from runners.awake import boot_seconds
 
 _CANCEL_SECONDS: Final = 20.0
 """How long a cancelled run may take to end before its lease is handed back nevertheless."""
@@ -440,7 +441,7 @@ class Workload:
             "stage": run.stage,
             "device": ",".join(run.devices) or None,
             "progress": run.progress,
-            "seconds": round(time.monotonic() - run.lease.received_at, 1),
+            "seconds": round(boot_seconds() - run.lease.received_at, 1),
             "seconds_left": round(run.lease.seconds_left(), 1),
         }
 

@@ -173,6 +173,13 @@ async def start_over(context: Context) -> None:
     log.info("leases_extended", count=extended)
 
 
+async def move(context: Context, seconds: float) -> None:
+    """Move the ends of all leases after the clock has jumped by so many seconds, and give each miner a full period to renew its own."""
+    expires_at = context.clock() + context.settings.lease_seconds
+    moved = await context.database.write(running.move_leases, seconds, expires_at)
+    log.warning("clock_jumped", seconds=round(seconds), leases=moved)
+
+
 async def expire_due(context: Context) -> int:
     """End expired leases, and fail jobs whose files were not uploaded in time. Submit the job again with its files. Return their number."""
     now = context.clock()

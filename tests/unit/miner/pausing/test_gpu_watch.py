@@ -149,3 +149,18 @@ def test_durations_are_parsed_and_formatted(text: str, seconds: float, shown: st
 def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration; write it like"):
         parse_duration(text)
+
+
+def test_a_clock_that_is_set_back_neither_lengthens_a_pause_nor_delays_one() -> None:
+    """A pause whose cause is over, and a card that is about to be busy for long enough."""
+    rules = PauseRules(other_programs=True, hold_seconds=HOLD)
+    watch = GpuWatch().update(GpuReading(others=1), rules, 3600)
+    assert causes(watch.update(GpuReading(), rules, 0), rules) == []
+    busy = (
+        GpuWatch()
+        .update(GpuReading(utilization=99), rules, 3600)
+        .update(GpuReading(utilization=99), rules, 0)
+    )
+    assert causes(busy.update(GpuReading(utilization=99), rules, ONSET_SECONDS), rules) == [
+        PauseCause.PROGRAM
+    ]
