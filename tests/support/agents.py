@@ -42,6 +42,8 @@ class Agent:
         self.environment = environment
         self.prefix: list[str] = []
         """A program, with its options, that starts the agent."""
+        self.program = COMMAND
+        """The command `aitbc-agent`: this environment's, or that of another version."""
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
         self.lines: queue.Queue[str] = queue.Queue()
@@ -52,7 +54,7 @@ class Agent:
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.prefix, COMMAND, *self.options],
+                [*self.prefix, self.program, *self.options],
                 env={**environment_of_programs(), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -86,7 +88,7 @@ class Agent:
         self, *arguments: str, check: bool = True, seconds: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Run `aitbc-agent` on this data directory, at most so many seconds."""
-        command = [str(COMMAND), *arguments, "--data-dir", str(self.data_dir)]
+        command = [str(self.program), *arguments, "--data-dir", str(self.data_dir)]
         done = subprocess.run(
             command,
             capture_output=True,
