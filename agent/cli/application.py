@@ -125,6 +125,11 @@ class AgentCommands(LazyGroup):
         ),
         "config": ListedCommand(f"{_MACHINE}.config", "app", "Check and show settings."),
         "service": ListedCommand(f"{_RUNNING}.service", "app", "Manage the agent as a systemd service."),
+        "uninstall": ListedCommand(
+            f"{_RUNNING}.uninstall",
+            "uninstall",
+            "Stop the agent, remove its services, engines, models and caches, and by choice its data.",
+        ),
         **_of_features(),
     }
 

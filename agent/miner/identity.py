@@ -76,6 +76,10 @@ class ApiKeyStore:
         """Return the key of a network. Raises `ConfigurationError` if the file is damaged or readable by other users."""
         return self._read().get(origin)
 
+    def latest(self) -> str | None:
+        """Return the key of the network that was joined last. Raises as `get`."""
+        return next(reversed(self._read().values()), None)
+
     def put(self, origin: str, api_key: str) -> None:
         """Save a key durably. Raises `ConfigurationError` if it cannot be written."""
         keys = self._read() | {origin: api_key}

@@ -1,15 +1,17 @@
 """The interface to systemd: its programs, run with time limits, and its unit directories.
 
-Only this module of the commands starts processes, and only systemctl, journalctl and systemd-sysusers.
+Only this module of the commands starts processes, and only those of systemd and userdel.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -61,6 +63,12 @@ class Systemd:
     def add_user(self, name: str, home: Path) -> None:
         """Create a user without a password or shell, unless it exists."""
         self._run("systemd-sysusers", (), ("--inline", f'u {name} - "AITBC agent" {home}'))
+
+    def remove_user(self, name: str) -> None:
+        """Remove a user, if it exists."""
+        with suppress(KeyError):
+            pwd.getpwnam(name)
+            self._run("userdel", (), (name,))
 
     def _scope(self, option: str) -> tuple[str, ...]:
         return (option,) if self.user else ()

@@ -334,3 +334,20 @@ def test_a_users_own_service_uses_the_users_own_data(box: Box) -> None:
     assert state["data"][0] == "/home/alice/.local/share/aitbc-agent"
     answer = box.service("uninstall", "--user", **alice)
     assert answer["removed"][0] == f"/home/alice/.config/systemd/user/{UNIT}"
+
+
+def test_uninstall_leaves_nothing_of_both_services(box: Box) -> None:
+    """As root, it ends them and removes their units, their settings, their data and the agent's user."""
+    box.service("install")
+    box.service("install", "coordinator", "--port", "8432")
+    refused = box.agent("uninstall", "--yes", user="alice", check=False)
+    assert "sudo " in refused.stderr
+    done = box.agent("uninstall", "--yes")
+    assert f"stays    {DATA}\n" in done.stdout
+    assert DATA in box.left_over()
+    box.service("install")
+    # The coordinator's data is found although its service has been removed.
+    box.agent("uninstall", "--data", "delete", "--yes")
+    alice = "/home/alice/.local/share/aitbc-agent"
+    assert box.left_over() <= {f"/run/systemd/system/{UNIT}.d", "/run/aitbc-sandbox", alice}
+    assert "aitbc" not in box.machine.run("cat", "/etc/passwd").stdout

@@ -159,13 +159,9 @@ def uninstall(role: Which = ServiceRole.AGENT, user: User = False, as_json: AsJs
     files = ServiceFiles(manager, role)
     if not _is_installed(_properties(files)):
         raise SystemdUnavailable(f"There is no {files.unit} to remove.")
-    manager.call("disable", "--now", files.unit, seconds=STOP_SECONDS)
-    if not user:
-        manager.call("clean", "--what=runtime", "--what=logs", files.unit)
     # Before the files are removed, which say where the data is.
     data = _data_directories(files)
-    removed = files.remove()
-    manager.call("daemon-reload")
+    removed = _remove(files, "runtime", "logs")
     if as_json:
         print_json({"unit": files.unit, "removed": removed, "not_removed": data})
         return
@@ -177,6 +173,31 @@ def uninstall(role: Which = ServiceRole.AGENT, user: User = False, as_json: AsJs
         typer.echo(
             f"{'not removed':<12} the user {files.account}, who owns them (remove it with userdel {files.account})"
         )
+
+
+def remove_service(files: ServiceFiles, *, data: bool) -> None:
+    """Stop a service and remove its files and its caches, with `data` also its data and its user. Raises `SystemdUnavailable`."""
+    removed = _remove(files, *(("all",) if data else ("runtime", "logs", "cache")))
+    for path in removed:
+        typer.echo(f"{'removed':<8} {path}")
+    if data and files.account is not None:
+        files.manager.remove_user(files.account)
+
+
+def service_data(files: ServiceFiles) -> list[Path]:
+    """Return the directories of a service's data, without its models."""
+    return _data_directories(files)[:1]
+
+
+def _remove(files: ServiceFiles, *directories: str) -> list[Path]:
+    """Stop a service, and remove its files and these of its directories. Returns the removed files."""
+    manager = files.manager
+    manager.call("disable", "--now", files.unit, seconds=STOP_SECONDS)
+    if not manager.user:
+        manager.call("clean", *(f"--what={directory}" for directory in directories), files.unit)
+    removed = files.remove()
+    manager.call("daemon-reload")
+    return removed
 
 
 @app.command("status")

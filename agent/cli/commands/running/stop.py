@@ -14,6 +14,7 @@ from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_
 from agent.core.errors import AgentError
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
+from agent.settings import Settings
 
 MARGIN_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.5
@@ -30,17 +31,27 @@ def stop(
 ) -> None:
     """Stop the agent. Running jobs may finish within the drain time; the rest are returned to the coordinator."""
     settings = settings_from(data_dir, config)
-    agent = agent_file.read(settings)
+    pid = agent_file.read(settings).pid
+    _stop(settings, pid, now=now)
+    if as_json:
+        print_json({"pid": pid, "stopped": True})
+    else:
+        typer.echo("The agent has stopped.")
+
+
+def stop_agent(settings: Settings) -> None:
+    """Stop the agent of these settings if one is running. Raises `AgentError` if it does not end."""
+    if agent_file.is_running(settings):
+        _stop(settings, agent_file.read(settings).pid)
+
+
+def _stop(settings: Settings, pid: int, *, now: bool = False) -> None:
     with suppress(psutil.NoSuchProcess):  # it has ended in the meantime
-        process = psutil.Process(agent.pid)
+        process = psutil.Process(pid)
         process.terminate()
         if now:
             process.terminate()
         _wait(process, section_of(settings, MinerSettings).drain_seconds + MARGIN_SECONDS)
-    if as_json:
-        print_json({"pid": agent.pid, "stopped": True})
-    else:
-        typer.echo("The agent has stopped.")
 
 
 def _wait(process: psutil.Process, seconds: float) -> None:

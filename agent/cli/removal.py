@@ -1,0 +1,125 @@
+"""What the agent has on disk outside of its installation: what can be created again, and the data that cannot.
+
+A directory that the owner chose may contain files of others. There, only what the agent has created is removed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import reduce
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from agent.atomic_file import replace_file
+from agent.configuring.reading import SettingsReading, settings_by_key
+from agent.miner.engines.environments import engines_directory
+from agent.miner.engines.uv import DIRECTORY_OF_PACKAGES
+from agent.miner.models.locks import FETCHED_MARK
+from agent.miner.sealing import directory as memory_directory
+from agent.miner.settings import MinerSettings
+from agent.sections import section_of
+
+VERSIONS: Final = "updates.directory"
+_CACHED: Final = ("blender-kernels", "compiled", "engines", "nvenc-sessions", "python-environments")
+"""What is in `cache_dir`, apart from the models."""
+_KEYS: Final = ("*.key", "keys.json", "api_key.json")
+_COMPLETIONS: Final = (
+    ".bash_completions/aitbc-agent.sh",
+    ".zfunc/_aitbc-agent",
+    ".config/fish/completions/aitbc-agent.fish",
+)
+
+
+def replaceable(reading: SettingsReading) -> list[Path]:
+    """Return what can be created again: models, engines and other caches, versions of updates, the shell's completion."""
+    settings, chosen = reading.settings, reading.origins
+    versions = _versions(reading)
+    paths = [
+        *_models(settings.models_dir, chosen="models_dir" in chosen),
+        *(
+            (settings.cache_dir / name for name in _CACHED)
+            if "cache_dir" in chosen
+            else (settings.cache_dir,)
+        ),
+        *_engines(engines_directory(settings), chosen="engines.directory" in chosen),
+        versions,
+        *(Path.home() / name for name in _COMPLETIONS),
+    ]
+    in_memory = memory_directory.find(
+        section_of(settings, MinerSettings).sealing.directory, settings.data_dir
+    )
+    paths += [in_memory.path] if in_memory.path is not None else []
+    there = [
+        path for path in dict.fromkeys(paths) if os.path.lexists(path) and os.access(path.parent, os.W_OK)
+    ]
+    return [path for path in there if not any(other in path.parents for other in there)]
+
+
+def _versions(reading: SettingsReading) -> Path:
+    """Return the directory in which an update installs versions."""
+    if VERSIONS in settings_by_key():
+        directory: Any = reduce(getattr, VERSIONS.split("."), reading.settings)
+        if directory is not None:
+            return Path(directory)
+    return platformdirs.user_data_path("aitbc-agent") / "versions"
+
+
+def _models(directory: Path, *, chosen: bool) -> Iterator[Path]:
+    if not chosen:
+        yield directory
+    elif directory.is_dir():
+        for entry in directory.iterdir():
+            if (entry / FETCHED_MARK).exists() or entry.name.startswith(
+                (".use", ".fetching", ".removing-", ".space-lock", ".digests.json")
+            ):
+                yield entry
+
+
+def _engines(directory: Path, *, chosen: bool) -> Iterator[Path]:
+    if not chosen:
+        yield directory
+    elif directory.is_dir():
+        for entry in directory.iterdir():
+            if (entry / "lock").exists() or entry.name == DIRECTORY_OF_PACKAGES:
+                yield entry
+
+
+def keys(data_dir: Path) -> list[Path]:
+    """Return the files of a data directory with private keys."""
+    return sorted(path for pattern in _KEYS for path in data_dir.rglob(pattern) if path.is_file())
+
+
+def size(path: Path) -> int:
+    """Return the bytes on disk below a path, as far as they can be read."""
+    total = 0
+    for directory, _, names in os.walk(path):
+        for name in names:
+            with suppress(OSError):
+                total += Path(directory, name).lstat().st_blocks * 512
+    return total
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a directory. Raises `OSError`."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path)
+    if path.name == "aitbc-agent.sh":
+        _forget_completion(path)
+
+
+def _forget_completion(script: Path) -> None:
+    """Remove the line that reads a completion from .bashrc, which would fail in every new shell."""
+    profile = Path.home() / ".bashrc"
+    with suppress(OSError):
+        lines = profile.read_text(encoding="utf-8").splitlines(keepends=True)
+        others = [line for line in lines if str(script) not in line]
+        if others != lines:
+            replace_file(profile, "".join(others).encode())
+        script.parent.rmdir()
