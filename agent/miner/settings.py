@@ -49,8 +49,19 @@ class PauseSettings(Section):
     other_memory: Bytes | None = Bytes("2Gi")
     """Memory of a GPU from which one program counts as using it even if it only draws and a job of the agent keeps the GPU busy, as a game does.
     Desktops and browsers use less. None: only the utilisation counts."""
+    idle_minutes: Annotated[float, Field(gt=0, le=1440)] | None = Field(default=None, examples=[3])
+    """Minutes without use of keyboard, mouse and terminals after which the machine works; it pauses at their next use. None: their use pauses
+    nothing (docs/how-to/pausing.md has what desktops report)."""
+    full_screen: bool = False
+    """Whether the machine is paused while a window of X11 fills the screen, under Wayland also one of most games."""
+    programs: tuple[str, ...] = Field(default=(), examples=[["obs", "blender"]])
+    """Names of programs; while one of them runs, the machine is paused."""
+    other_load: Annotated[float, Field(gt=0, le=100)] | None = Field(default=None, examples=[25])
+    """Percent of all processors that other programs may use for ten seconds before the machine is paused. None: their work pauses nothing."""
+    on_battery: bool = True
+    """Whether the machine is paused while a battery or an UPS powers it."""
     running_jobs: RunningJobs = "finish"
-    """What happens to the job that runs on a GPU when another program uses it: it may `finish`; it is returned at its next `checkpoint` (a frame of
+    """What happens to the job that runs on a GPU when another program uses it, or on the machine when one of the settings above pauses it: it may `finish`; it is returned at its next `checkpoint` (a frame of
     Blender, a part of a video), or finishes if it has none; or `hand_back`: it is returned at once. Another miner goes on from its last checkpoint.
     Nobody is blamed, but many returned jobs in a short time pause the miner for a while."""
     max_temperature: Annotated[float, Field(gt=0, le=150)] | None = None

@@ -27,7 +27,9 @@ class PauseCause(StrEnum):
     SCHEDULE = "by schedule"
     TEST = "for a self-test"
     FAULT = "because of a fault"
+    OWNER = "for its owner"
     PROGRAM = "for another program"
+    BATTERY = "for the battery"
     TEMPERATURE = "for the temperature"
     POWER = "for the power"
 

@@ -10,8 +10,9 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +23,14 @@ from agent.deadline import call_within
 from agent.miner.machine.gpus import Gpu, GpuReadings
 from agent.miner.pausing import pause_file
 from agent.miner.pausing.gpu_watch import GpuReading, GpuWatch, Pause, PauseCause, PauseRules, whole
+from agent.miner.pausing.machine_watch import MachineReading, MachineRules, MachineWatch
 from agent.miner.pausing.pause_file import WHOLE, SavedPauses
+from agent.miner.pausing.presence import Presence
 from agent.miner.schedules import parse_window, paused_until
 from agent.miner.settings import MinerSettings
 
+OWNER_POLL_SECONDS: Final = 5.0
+"""How often the machine's use by its owner is read."""
 POLL_SECONDS: Final = 1.0
 """How often the clock is read, and the GPUs if a rule needs their readings."""
 HEALTH_POLL_SECONDS: Final = 10.0
@@ -45,7 +50,8 @@ class GpuUnknown(AgentError):
 class Paused:
     """The pauses at one moment: of the whole `miner`, and of single `gpus` by UUID.
 
-    `needed` are the GPUs that other programs use, with what their owner wants for the jobs that run there, also if another cause pauses them.
+    `needed` are the devices that their owner or other programs use, with what their owner wants for the jobs that run there, also if another cause
+    pauses them.
     """
 
     miner: Pause | None = None
@@ -61,7 +67,7 @@ class Paused:
 class Pauses:
     """Call `measure` once before work begins, then run `run`. `on_change` is called when the pauses have changed.
 
-    `path` is the file of the saved state. `working` returns the devices on which jobs run, `clock` seconds since the epoch.
+    `path` is the file of the saved state, and `presence` reads the machine's use by its owner. `working` returns the devices on which jobs run, `clock` seconds since the epoch.
     """
 
     def __init__(
@@ -73,7 +79,11 @@ class Pauses:
         working: Callable[[], Collection[str]],
         on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
+        presence: Presence | None = None,
     ) -> None:
+        self._presence = Presence() if presence is None else presence
+        self._machine = MachineWatch()
+        self._read_at = float("-inf")
         self._path = path
         self._gpus = gpus
         self._cards: dict[str, Gpu] = {gpu.uuid: gpu for gpu in gpus.last}
@@ -94,6 +104,7 @@ class Pauses:
 
     def _apply(self, settings: MinerSettings) -> None:
         self._whole_rules = _rules(settings)
+        self._machine_rules = MachineRules(**_values_for(MachineRules, settings.pause.model_dump()))
         self._rules = {uuid: _rules(settings, gpu) for uuid, gpu in self._cards.items()}
 
     def apply(self, settings: MinerSettings) -> None:
@@ -222,12 +233,15 @@ class Pauses:
             exclusive = any(gpu.exclusive for gpu in self._gpus.last)
             if self._rules and (due or exclusive or any(rules.measure for rules in self._rules.values())):
                 await self._measure()
+            if time.monotonic() - self._read_at >= OWNER_POLL_SECONDS:
+                await self._read_machine()
             self.update()
 
     async def measure(self) -> None:
         """Read the GPUs, and decide without calling `on_change`, before work begins."""
         if self._rules:
             await self._measure()
+        await self._read_machine()
         self._decide()
 
     def update(self) -> None:
@@ -245,6 +259,8 @@ class Pauses:
         miners_pause = Pause(PauseCause.HAND, until=hand[WHOLE]) if WHOLE in hand else None
         if self._testing and miners_pause is None:
             miners_pause = Pause(PauseCause.TEST)
+        of_machine = next(self._machine.pauses(self._machine_rules), None)
+        miners_pause = miners_pause or of_machine
         gpus = {uuid: miners_pause or next(self._pauses_of(uuid, hand), None) for uuid in self._rules}
         if (
             not self._rules
@@ -257,7 +273,12 @@ class Pauses:
         self.now = Paused(
             whole(miners_pause, names),
             {uuid: pause for uuid, pause in gpus.items() if pause is not None},
-            {uuid: rules.running_jobs for uuid, rules in self._rules.items() if self._watches[uuid].needed},
+            {uuid: rules.running_jobs for uuid, rules in self._rules.items() if self._watches[uuid].needed}
+            | (
+                {}
+                if of_machine is None
+                else dict.fromkeys((_PROCESSOR, *self._rules), self._machine_rules.running_jobs)
+            ),
         )
         return self.now != former
 
@@ -277,6 +298,17 @@ class Pauses:
         # Schedules are in local time.
         end = paused_until(rules.schedule, datetime.fromtimestamp(self._clock()))  # noqa: DTZ006
         return None if end is None else end.timestamp()
+
+    async def _read_machine(self) -> None:
+        self._read_at = time.monotonic()
+        try:
+            reading = await call_within(
+                _MEASURE_SECONDS, partial(self._presence.read, self._machine_rules), name="presence"
+            )
+        except TimeoutError:
+            # What is unknown pauses nothing.
+            reading = MachineReading()
+        self._machine = self._machine.update(reading, self._machine_rules, self._clock())
 
     async def _measure(self) -> None:
         self._measured_at = time.monotonic()
@@ -316,4 +348,8 @@ def _rules(settings: MinerSettings, gpu: Gpu | None = None) -> PauseRules:
             of_gpu = settings.gpus[name].pause.model_dump()
             values |= {key: value for key, value in of_gpu.items() if value is not None}
     values["schedule"] = tuple(parse_window(window) for window in values["schedule"])
-    return PauseRules(**values)
+    return PauseRules(**_values_for(PauseRules, values))
+
+
+def _values_for(rules: type[PauseRules | MachineRules], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {item.name: values[item.name] for item in fields(rules)}

@@ -25,7 +25,9 @@ class Use(StrEnum):
     SCHEDULE = "paused by schedule"
     TEST = "paused for a self-test"
     FAULT = "paused because of a fault"
+    OWNER = "paused for its owner"
     PROGRAM = "paused for another program"
+    BATTERY = "paused for the battery"
     TEMPERATURE = "paused for the temperature"
     POWER = "paused for the power"
     OFFLINE = "no connection to the coordinator"
@@ -41,7 +43,9 @@ PAUSED: Final = {
     PauseCause.SCHEDULE: Use.SCHEDULE,
     PauseCause.TEST: Use.TEST,
     PauseCause.FAULT: Use.FAULT,
+    PauseCause.OWNER: Use.OWNER,
     PauseCause.PROGRAM: Use.PROGRAM,
+    PauseCause.BATTERY: Use.BATTERY,
     PauseCause.TEMPERATURE: Use.TEMPERATURE,
     PauseCause.POWER: Use.POWER,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from agent.configuring.reading import load_settings
 from agent.miner.machine.gpus import Gpu
 from agent.miner.pausing.gpu_watch import PauseCause
+from agent.miner.pausing.machine_watch import MachineReading, MachineRules
 from agent.miner.pausing.pauses import GpuUnknown, Pauses
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
@@ -50,6 +52,10 @@ class Owner:
     cards: Cards = field(default_factory=Cards)
     now: float = NOON
     changes: int = 0
+    use: MachineReading = field(default_factory=MachineReading)
+
+    def read(self, _: MachineRules) -> MachineReading:
+        return self.use
 
     def pauses(self, **miner: Any) -> Pauses:
         settings = load_settings(flags={"data_dir": self.path, "miner": miner})
@@ -60,6 +66,7 @@ class Owner:
             working=set,
             on_change=self._changed,
             clock=lambda: self.now,
+            presence=self,  # type: ignore[arg-type]  # only what pauses need of Presence
         )
 
     def _changed(self) -> None:
@@ -224,3 +231,26 @@ def test_a_slice_of_a_gpu_is_paused_by_both_its_numbers(tmp_path: Path) -> None:
     assert (pauses.now.devices, pauses.reason()) == ({"MIG-1"}, None)
     pauses.pause("0:0")
     assert pauses.reason() is not None
+
+
+@pytest.mark.parametrize("cards", [(), CARDS], ids=["no GPU", "two GPUs"])
+def test_the_use_of_the_machine_pauses_all_devices_and_gives_them_back(
+    owner: Owner, cards: tuple[Gpu, ...]
+) -> None:
+    """With what their owner wants for the jobs there. A pause by hand comes first, and stays after it."""
+    owner.cards.last = cards
+    pauses = owner.pauses(pause={"idle_minutes": 3, "running_jobs": "hand_back"})
+    assert pauses.now.devices == frozenset()
+    owner.use = MachineReading(idle_seconds=5)
+    asyncio.run(pauses.measure())
+    assert pauses.reason() == "for its owner (in use within 3 min)"
+    devices = {"cpu", *(card.uuid for card in cards)}
+    assert (pauses.now.devices, dict(pauses.now.needed)) == (devices, dict.fromkeys(devices, "hand_back"))
+    assert pauses.status()["miner"]["resumable"] is False
+    pauses.pause()
+    assert pauses.reason() == "by hand"
+    owner.use = MachineReading(idle_seconds=200)
+    asyncio.run(pauses.measure())
+    assert (pauses.reason(), dict(pauses.now.needed)) == ("by hand", {})
+    pauses.resume()
+    assert pauses.reason() is None
