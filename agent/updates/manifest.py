@@ -99,7 +99,9 @@ Revision = Annotated[str, StringConstraints(pattern=r"\A[0-9]{4}\z")]
 
 class _Read(BaseModel):
     # A later version of the format may have more fields.
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", strict=True, validate_by_name=True, validate_by_alias=True
+    )
 
 
 class ReleaseFile(_Read):
