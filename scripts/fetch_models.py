@@ -31,6 +31,8 @@ from platformdirs import user_cache_path
 
 import untrained_diffusion
 
+sys.path.append(str(Path(__file__).parent / "conversions"))
+
 SOURCE_FILE = "source.json"
 TEMPORARY_PREFIX = ".fetching-"
 DOWNLOAD_TIMEOUT_SECONDS = 600

@@ -61,7 +61,7 @@ def convert_speech(target: Path) -> None:
         return
     code = "import sys, pathlib, whisper_checkpoint; whisper_checkpoint.convert(*map(pathlib.Path, sys.argv[1:]))"
     command = [sys.executable, "-c", code, str(model / "model.bin"), str(model / "model.new")]
-    done = subprocess.run(command, cwd=target / "tree" / "scripts", check=False)
+    done = subprocess.run(command, cwd=target / "tree" / "scripts/conversions", check=False)
     if done.returncode == 0:
         (model / "model.new").rename(model / "model.pt")
 

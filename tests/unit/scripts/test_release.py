@@ -74,9 +74,8 @@ def test_the_version_changes_in_all_files(tmp_path: Path, version: str, npm: str
     ]
 
 
-def test_the_lock_has_the_declared_packages_with_digests() -> None:
+def test_the_lock_has_packages_with_digests() -> None:
     locks = part("locks")
-    assert locks.missing_packages(ROOT) == []
     packages = locks.locked_packages(locks.REQUIREMENTS.read_text())
     assert {package.name for package in packages} >= {"pydantic", "pydantic-core", "uvloop"}
     assert all(package.version and package.digests for package in packages)

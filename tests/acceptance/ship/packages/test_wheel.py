@@ -18,7 +18,7 @@ from support.agents import READY
 
 pytestmark = pytest.mark.acceptance
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 VERSION = version("aitbc-agent")
 BUILD_SECONDS = 150
 START_SECONDS = 180
