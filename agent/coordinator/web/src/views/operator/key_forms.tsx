@@ -96,8 +96,8 @@ export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) 
       noun: "command",
       advice: (
         <>
-          Then run <code>aitbc-agent start</code>. Copy it now; it cannot be shown again. Machines that have joined
-          stay when the token expires.
+          Then run <code>aitbc-agent start</code>. Copy it now; it cannot be shown again. Machines that have
+          joined stay when the token expires.
           <img class="qr" src={joinPicture} alt="The join code as a QR code" />
         </>
       ),
