@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from operator import attrgetter
 from typing import Annotated, ClassVar, Final
 
@@ -18,6 +19,7 @@ from aitbc.errors import AITBCError
 _RUNNING: Final = "agent.cli.commands.running"
 _MACHINE: Final = "agent.cli.commands.machine"
 _OPERATORS: Final = "agent.cli.commands.operators"
+_PANELS: Final = {_RUNNING: "Run the agent", _MACHINE: "This machine"}
 
 
 def _of_features() -> dict[str, ListedCommand]:
@@ -39,9 +41,6 @@ class AgentCommands(LazyGroup):
             f"{_RUNNING}.serve",
             "coordinator",
             "Run a coordinator without a miner; miners join it over the network.",
-        ),
-        "enroll": ListedCommand(
-            f"{_OPERATORS}.enroll", "app", "Let miners on other machines join this coordinator."
         ),
         "status": ListedCommand(
             f"{_RUNNING}.status",
@@ -106,6 +105,9 @@ class AgentCommands(LazyGroup):
             "stop",
             "Stop the agent. Running jobs may finish within the drain time; the rest are returned to the coordinator.",
         ),
+        "enroll": ListedCommand(
+            f"{_OPERATORS}.enroll", "app", "Let miners on other machines join this coordinator."
+        ),
         "backup": ListedCommand(
             f"{_OPERATORS}.backup",
             "backup",
@@ -134,6 +136,11 @@ class AgentCommands(LazyGroup):
     }
 
 
+# The packages of the commands are the panels of the help.
+AgentCommands.listed = {
+    name: replace(entry, panel=_PANELS.get(entry.module.rpartition(".")[0], "Operate a coordinator"))
+    for name, entry in AgentCommands.listed.items()
+}
 app = typer.Typer(
     name="aitbc-agent",
     help="Run an AITBC miner or coordinator on this machine.",

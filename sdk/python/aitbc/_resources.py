@@ -237,6 +237,7 @@ class KeyCalls(CallGroup[DriverT]):
     list = method(keys.list_keys)
     create = method(keys.create)
     revoke = method(keys.revoke)
+    create_login = method(keys.create_login)
 
 
 class AdminCalls(CallGroup[DriverT]):

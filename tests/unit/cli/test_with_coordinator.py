@@ -199,6 +199,32 @@ def test_two_keys_can_share_an_account(command: Any, agent: Agent) -> None:
     assert (unknown.code, unknown.err) == (1, "aitbc-agent: There is no account account_unknown.\n")
 
 
+def test_an_owner_gets_a_login_link_of_a_coordinator_that_the_agent_has_joined(
+    command: Any, agent: Agent
+) -> None:
+    """It signs in as the owner of this machine only."""
+    miner = ScriptedMiner(agent.url)
+    token = json.loads(command("enroll", "--json").out)["enrolment_token"]
+    key = miner.register(enrolment_token=token).json()["api_key"]
+    file = agent.data_dir / "agent.json"
+    original = file.read_text(encoding="utf-8")
+    file.write_text(
+        json.dumps({**agent.file, "miner_id": miner.miner_id, "miner_key": key, "admin_key": None})
+    )
+    try:
+        url = command("login").out.strip()
+    finally:
+        file.write_text(original, encoding="utf-8")
+    page, _, token = url.partition("#login=")
+    assert page == f"{agent.url}/dashboard/"
+    (new,) = httpx.post(f"{agent.url}/v1/login", json={"token": token}).json()["keys"]
+    assert new["role"] == "miner"
+    shown = httpx.get(f"{agent.url}/v1/key", headers={"X-API-Key": new["key"]}).json()
+    assert shown["miner_id"] == miner.miner_id
+    refused = httpx.post(f"{agent.url}/v1/logins", headers={"X-API-Key": agent.file["client_key"]})
+    assert refused.status_code == 403
+
+
 def test_a_key_has_a_role(command: Any, agent: Agent) -> None:
     admin = json.loads(command("keys", "create", "second administrator", "--role", "admin", "--json").out)
     answer = httpx.get(f"{agent.url}/v1/admin/overview", headers={"X-API-Key": admin["key"]})
@@ -391,6 +417,8 @@ def test_earnings_and_reasons_are_those_of_the_agents_own_miner(command: Any, ag
         assert json.loads(command("explain", "--json").out)["waiting_jobs"] == 1
         with agent.client() as client:
             client.jobs.cancel(job2.job_id)
+        # It warns, and removes nothing without a confirmation.
+        assert f"balance 0.002, pending 0 at {agent.url}" in command("uninstall").out
         lines = command("earnings").out
         assert "0.002 earned since" in lines
         assert job.job_id in lines

@@ -174,3 +174,14 @@ def test_an_origin_that_is_invalid_in_a_key_is_refused(tmp_path: Path) -> None:
     done = start(tmp_path / "data", AITBC_COORDINATOR__ORIGIN="my log+1")
     assert done.returncode == 1
     assert "coordinator.origin: use a name without spaces and without +" in done.stderr
+
+
+def test_the_help_groups_the_commands(run: Any) -> None:
+    panels = re.split(r"─ (\w[\w ]*\w) ─", run("--help").out)
+    commands = {
+        title: re.findall(r"^│ (\w+) ", text, re.MULTILINE)
+        for title, text in zip(panels[1::2], panels[2::2], strict=True)
+    }
+    assert {"start", "join", "stop", "uninstall"} <= set(commands["Run the agent"])
+    assert {"doctor", "earnings", "models"} <= set(commands["This machine"])
+    assert {"enroll", "accounts"} <= set(commands["Operate a coordinator"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from aitbc._http.flow import Flow, Request, Session, call, fetch, post_json
-from aitbc.answers.accounts import Key, LoginKey, LoginKeyList, NewKey, OwnKeyList
+from aitbc.answers.accounts import Key, LoginKey, LoginKeyList, NewKey, NewLogin, OwnKeyList
 
 
 def me(session: Session, /) -> Flow[Key]:
@@ -31,6 +31,11 @@ def create(session: Session, /, name: str) -> Flow[NewKey]:
 def revoke(session: Session, /, key_id: str) -> Flow[None]:
     """Revoke another key of the client's account."""
     yield from call(session, Request("DELETE", f"/v1/keys/{quote(key_id, safe='')}", repeatable=False))
+
+
+def create_login(session: Session, /) -> Flow[NewLogin]:
+    """Create a one-time login token for the dashboard, for the miner whose owner's key the client has."""
+    return (yield from fetch(session, Request("POST", "/v1/logins", repeatable=False), NewLogin))
 
 
 def login(session: Session, /, token: str) -> Flow[list[LoginKey]]:

@@ -1,4 +1,4 @@
-"""`/v1/login` and `/v1/admin/logins`: login links."""
+"""`/v1/login`, `/v1/logins` and `/v1/admin/logins`: login links."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from agent.coordinator.features.browser import logins
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.routes._callers import Admin, ContextOf, RequestBody
+from agent.coordinator.routes._callers import Admin, ContextOf, Owner, RequestBody
 from agent.coordinator.routes._declare import errors
 from agent.core.errors import NotFound, Unauthorized
 from aitbc.answers.accounts import LoginKey, LoginKeyList, NewLogin, Role
@@ -49,6 +49,18 @@ async def login(context: ContextOf, request: LoginTokenRequest) -> LoginKeyList:
             for created in await logins.login(context, request.token)
         ]
     )
+
+
+@router.post(
+    "/logins",
+    status_code=status.HTTP_201_CREATED,
+    operation_id="keys_create_login",
+    tags=["Keys and logins"],
+    summary="Create a login link to your machine",
+)
+async def create_own_login(context: ContextOf, owner: Owner) -> NewLogin:
+    """The link opens the dashboard once, within minutes, with a new key of the caller's miner: `aitbc-agent login` on the machine."""
+    return await logins.create_login(context, miner_id=owner.miner_id)
 
 
 @router.post(
