@@ -10,7 +10,7 @@ from typing import Final
 
 from agent.deadline import call_within
 from agent.diagnostics import Diagnostic
-from agent.miner.doctor import _engines, _files, _machine, _network
+from agent.miner.doctor import _engines, _files, _machine, _network, _wsl
 from agent.miner.doctor._machine import Cards
 from agent.miner.doctor.diagnostics import found
 from agent.miner.machine.gpus import Gpus
@@ -45,6 +45,7 @@ async def examine(settings: Settings) -> list[Diagnostic]:
         "secrets": _files.secrets,
         "disk": _files.disk,
         "memory": _machine.memory,
+        "wsl": _wsl.wsl,
         "descriptors": _machine.descriptors,
         "sqlite": _machine.sqlite,
         "sealing": _machine.sealing,

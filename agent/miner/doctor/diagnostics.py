@@ -245,6 +245,42 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
         "This machine offers no service, so it cannot earn.",
         "Repair at least one of the services that are not offered.",
     ),
+    # --- Windows
+    "wsl_first": DiagnosticKind(
+        "fault",
+        "This is WSL 1 ({release}), in which neither the sandbox nor cards work.",
+        "In PowerShell: wsl --set-version DISTRIBUTION 2 (wsl --list shows its name).",
+    ),
+    "wsl_no_card": DiagnosticKind(
+        "warning",
+        "Windows passes no NVIDIA card on to WSL: {missing} is missing.",
+        "Install NVIDIA's driver in Windows, none in Linux; then in PowerShell: wsl --update, wsl --shutdown. Without a card, ignore this.",
+    ),
+    "wsl_linux_driver": DiagnosticKind(
+        "fault",
+        "A driver for Linux is installed in WSL ({path}), which hides that of Windows.",
+        "Remove it (Debian: sudo apt purge '^nvidia-.*' '^libcuda1.*'); Windows' driver is in /usr/lib/wsl/lib.",
+    ),
+    "wsl_no_systemd": DiagnosticKind(
+        "warning",
+        "systemd is off in WSL, so the agent cannot run as a service.",
+        "Add the lines [boot] and systemd=true to /etc/wsl.conf; then in PowerShell: wsl --shutdown.",
+    ),
+    "wsl_restart": DiagnosticKind(
+        "warning",
+        "/etc/wsl.conf turns systemd on, and WSL has not been restarted since.",
+        "In PowerShell: wsl --shutdown.",
+    ),
+    "wsl_memory": DiagnosticKind(
+        "warning",
+        "WSL has only {memory} of memory ({limit}).",
+        "Set memory below [wsl2] in .wslconfig in your Windows user's directory; then in PowerShell: wsl --shutdown.",
+    ),
+    "wsl_windows_disk": DiagnosticKind(
+        "warning",
+        "{directory} is on a disk of Windows, which is slow from Linux and cannot protect keys.",
+        "Move it to Linux's own disk, below your home directory (setting {setting}).",
+    ),
     # --- The network
     "artifacts_unusable": DiagnosticKind(
         "fault",
@@ -319,7 +355,7 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
     "enrolment_refused": DiagnosticKind(
         "fault",
         "{url} would refuse this miner. {reason}",
-        "Create a new token on the coordinator's machine (aitbc-agent enroll), and start with --enroll TOKEN.",
+        "Ask its operator for a new code (aitbc-agent enroll prints one), and run: aitbc-agent join CODE",
     ),
     # --- The doctor's own
     "check_slow": DiagnosticKind(
