@@ -6,6 +6,8 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+SESSION_LOCKS: Final = 1095783233
+"""First half of the keys of the session locks that replicas hold while they run."""
 LANE: Final = "lane"
 """What a connection's `info` has under this name, if its transactions are not the only ones: a number of its own."""
 

@@ -262,6 +262,7 @@ def test_a_checkpoint_of_another_log_is_reported(run: Any, fsck: Any, data: Path
 def test_another_kind_of_database_is_refused(run: Any, data: Path, change: Any, tmp_path: Path) -> None:
     assert run("fsck", "--data-dir", tmp_path / "none").code == 1
     change("UPDATE alembic_version SET version_num = '9999'")
+    change("PRAGMA user_version = 9999")
     done = run("fsck", "--data-dir", data)
     assert done.code == 1
     assert "schema 9999" in done.err

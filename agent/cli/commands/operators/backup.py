@@ -29,7 +29,7 @@ from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent,
 from agent.coordinator.installed import EXAMINERS, check_database
 from agent.coordinator.signer import load_signer
 from agent.coordinator.store.artifacts import stored
-from agent.coordinator.store.schema.upgrade import require_newest
+from agent.coordinator.store.schema.upgrade import require_usable
 from agent.coordinator.store.sqlite.backup import copy_database
 from agent.coordinator.store.sqlite.database import reading, sqlite_path
 from agent.core.errors import ConfigurationError
@@ -186,7 +186,7 @@ def _examined(database: Path, directory: Path, settings: Settings) -> Examinatio
     except LogInconsistent as error:
         raise ConfigurationError(f"{error}. See docs/reference/transparency-log.md.") from None
     with reading(database) as connection:
-        require_newest(connection)
+        require_usable(connection)
         examination = examine(
             connection, signer.vkey, {} if published is None else {PUBLISHED: published}, EXAMINERS
         )

@@ -27,6 +27,7 @@ from agent.coordinator.features.replicas.bus import STORED_SECONDS, ReplicaBus, 
 from agent.coordinator.features.replicas.messages import Session
 from agent.coordinator.features.replicas.patience import LONGEST, SHORTEST, ReplyPatience
 from agent.coordinator.features.replicas.relay import BusRelay
+from agent.coordinator.store.concurrency import SESSION_LOCKS
 
 POLL_SECONDS: Final = 0.5
 STUCK_MARGIN: Final = 1.5
@@ -42,9 +43,8 @@ BATCH_SECONDS: Final = 0.002
 """Minimum pause between two rounds of sending. Messages and signals that are queued meanwhile are sent together."""
 SLOTS: Final = 32
 """Maximum number of live replicas."""
-_LOCKS: Final = 1095783233
-"""First half of the keys of this coordinator's session locks. The second half is a slot, or one of the following."""
 _LEADER: Final = 100
+"""Second half of a key of `SESSION_LOCKS`, where others have a slot."""
 _SETUP: Final = 101
 
 _Connect = Callable[[], Awaitable[Session]]
@@ -172,7 +172,7 @@ class Replicas:
         for setting in ("tcp_keepalives_idle", "tcp_keepalives_interval"):
             # The server notices a dead connection within seconds, and only then are its locks free.
             await watch.execute(f"SET {setting} = 1")
-        await messages.create_tables(watch, (_LOCKS, _SETUP))
+        await messages.create_tables(watch, (SESSION_LOCKS, _SETUP))
         self.slot = await _free_slot(watch)
         self.bus.replica_id = secrets.token_hex(8)
         await messages.register(watch, self.slot, self.bus.replica_id, self._version, socket.gethostname())
@@ -251,7 +251,7 @@ class Replicas:
     async def _poll(self, watch: Session) -> None:
         """Read who is alive, and try to lead if nobody does."""
         self._poll_at = asyncio.get_running_loop().time() + POLL_SECONDS
-        rows = await (await watch.execute(_HOLDERS, (_LOCKS,))).fetchall()
+        rows = await (await watch.execute(_HOLDERS, (SESSION_LOCKS,))).fetchall()
         holders = [_Holder(*row) for row in rows]
         mine = watch.info.backend_pid
         self._check_own(
@@ -358,7 +358,7 @@ async def _free_slot(watch: Session) -> int:
 
 
 async def _try_lock(watch: Session, key: int) -> bool:
-    row = await (await watch.execute("SELECT pg_try_advisory_lock(%s, %s)", (_LOCKS, key))).fetchone()
+    row = await (await watch.execute("SELECT pg_try_advisory_lock(%s, %s)", (SESSION_LOCKS, key))).fetchone()
     return bool(row and row[0])
 
 

@@ -12,14 +12,16 @@ from typing import Final
 import structlog
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, text
 
-from agent.coordinator.store.concurrency import is_concurrent
+from agent.coordinator.store.concurrency import SESSION_LOCKS, is_concurrent
 from agent.coordinator.store.schema.tables import metadata
 from agent.core.errors import ConfigurationError
 
 HEAD: Final = "0034"
 """The newest revision below `migrations/versions`."""
 OLDEST: Final = "0034"
-"""The oldest schema whose programs also work on this one, so that replicas can be upgraded one after the other on PostgreSQL."""
+"""The oldest schema whose programs also work on this one, so that replicas can be upgraded one after the other, and an upgrade be undone."""
+LOCK_SECONDS: Final = 2
+"""How long a migration waits for a table before it starts over: as long, others' statements wait behind it."""
 MOVING: Final = "moving"
 """The version of a schema that `aitbc-agent migrate` is filling."""
 VERSION: Final = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
@@ -43,11 +45,20 @@ def prepare(connection: Connection) -> None:
 
 
 def require_newest(connection: Connection) -> None:
-    """Raise `ConfigurationError` unless the database has this program's schema. For callers that must not upgrade it."""
+    """Raise `ConfigurationError` unless the database has this program's schema. For callers that copy all that it knows."""
+    _require(connection, newer=False)
+
+
+def require_usable(connection: Connection) -> None:
+    """Raise `ConfigurationError` unless this program works on the database's schema. For callers that must not upgrade it."""
+    _require(connection, newer=True)
+
+
+def _require(connection: Connection, *, newer: bool) -> None:
     current = _current(connection)
     if current == MOVING:
         raise ConfigurationError(_UNFINISHED)
-    if current != HEAD:
+    if current != HEAD and not (newer and current is not None and current > HEAD >= _oldest(connection)):
         raise ConfigurationError(
             f"The database has the schema {current}, but this program needs {HEAD}. Start the agent once to upgrade an older database, "
             "or upgrade aitbc-agent for a newer database."
@@ -88,32 +99,58 @@ def _upgrade(connection: Connection, current: str) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     revisions = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if current not in revisions:
-        if _oldest(connection) <= HEAD:
+        with connection.begin():
+            oldest = _oldest(connection)
+        if oldest <= HEAD:
             log.warning("schema_is_newer", schema=current, program=HEAD)
             return
         raise ConfigurationError(
-            f"The database has the schema {current} of a newer aitbc-agent. Upgrade aitbc-agent."
+            f"The database has the schema {current} of a newer aitbc-agent, on which this one does not work. Upgrade aitbc-agent. "
+            "Or restore the backup from before the upgrade, to go on with this version."
         )
     config.attributes["connection"] = connection
     with connection.begin():
         exclude_others(connection)
         # Another process may just have done it, while this one waited for the lock.
-        if _current(connection) != HEAD:
+        if (current := _current(connection) or HEAD) != HEAD:
+            if is_concurrent(connection):
+                _spare_others(connection, current)
             command.upgrade(config, HEAD)
             note_oldest(connection)
             log.info("schema_upgraded", before=current, now=HEAD)
 
 
+def _spare_others(connection: Connection, current: str) -> None:
+    """Do not break programs that use the database. Raises `ConfigurationError` if replicas run that do not work on the new schema."""
+    running = text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :locks AND database = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    if current < OLDEST and connection.scalars(running, {"locks": SESSION_LOCKS}).one():
+        raise ConfigurationError(
+            f"Replicas of an older aitbc-agent run on this database. They do not work on the schema {HEAD}, which this version needs. "
+            "Stop all of them, then start this one. See docs/how-to/replicas.md."
+        )
+    # Otherwise a long query of another program, such as `pg_dump`, would keep the migration waiting, and all replicas behind it.
+    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+
+
 def note_oldest(connection: Connection) -> None:
     """Record which older programs work on the schema, where they find it: they do not know the newer tables."""
-    if is_concurrent(connection):
-        connection.execute(text(f"COMMENT ON TABLE alembic_version IS '{OLDEST}'"))
+    connection.execute(
+        text(
+            f"COMMENT ON TABLE alembic_version IS '{OLDEST}'"
+            if is_concurrent(connection)
+            else f"PRAGMA user_version = {int(OLDEST)}"
+        )
+    )
 
 
 def _oldest(connection: Connection) -> str:
     """Return the oldest schema whose programs work on the database's newer one."""
-    if not is_concurrent(connection):
-        return "newer"  # than all numbers
-    with connection.begin():
-        noted = connection.execute(text("SELECT obj_description('alembic_version'::regclass)"))
-        return str(noted.scalar_one() or "newer")
+    if is_concurrent(connection):
+        noted = connection.scalars(text("SELECT obj_description('alembic_version'::regclass)")).one()
+    else:
+        number = connection.scalars(text("PRAGMA user_version")).one()
+        noted = f"{number:04}" if number else None
+    return noted or "newer"  # than all numbers

@@ -223,6 +223,7 @@ def test_an_older_database_is_upgraded_without_losing_data(tmp_path: Path) -> No
 def test_a_newer_database_is_refused_and_unchanged(path: Path) -> None:
     with create_engine(f"sqlite:///{path}").connect() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("PRAGMA user_version = 9999"))
         connection.commit()
     with pytest.raises(ConfigurationError, match=r"schema 9999.*Upgrade aitbc-agent\."):
         open_and_close(path)

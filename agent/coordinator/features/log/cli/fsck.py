@@ -17,7 +17,7 @@ from agent.coordinator.features.log.sequencer import PUBLISHED, LogInconsistent,
 from agent.coordinator.installed import EXAMINERS, open_blobs, read_database
 from agent.coordinator.operations.files.examination import examine_artifacts
 from agent.coordinator.store.database import Connection
-from agent.coordinator.store.schema.upgrade import require_newest
+from agent.coordinator.store.schema.upgrade import require_usable
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 from agent.settings import Settings
 from aitbc.log import Checkpoint, open_checkpoint
@@ -52,7 +52,7 @@ def fsck(
     if published is not None:
         checkpoints[PUBLISHED] = published
     with read_database(settings) as connection:
-        require_newest(connection)
+        require_usable(connection)
         result = examine(connection, key, checkpoints, EXAMINERS)
         files = _examine_files(settings, connection, result) if artifacts else None
     if fault is not None:
