@@ -30,6 +30,7 @@ from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.provider import ModelProvider, Models
 from agent.miner.models.store import ModelStore
 from agent.miner.settings import MinerSettings, RunnersSettings
+from agent.miner.traffic import Traffic
 from agent.sections import section_of
 from agent.settings import Settings
 from runners.api import Runner
@@ -42,7 +43,7 @@ class MinerOptions:
     """What a miner is built from.
 
     `host_command` starts a runner's child process; `reading` is where the settings were read from. `probes` are the results of probes
-    that this process has made. `run_selftest` tests this machine, None for a miner without self-tests.
+    that this process has made. `run_selftest` tests this machine, None for a miner without self-tests. `traffic` has the limits of the network.
     """
 
     settings: Settings
@@ -52,6 +53,7 @@ class MinerOptions:
     runners: Mapping[str, type[Runner[Any]]]
     host_command: tuple[str, ...]
     liveness: Liveness
+    traffic: Traffic
     probes: ProbeResults = field(default_factory=ProbeResults)
     run_selftest: RunSelftest | None = None
 
@@ -152,7 +154,11 @@ class LocalBackend:
         """See `Backend`."""
         executor = self._start_executor(meter, on_models_changed)
         downloads = Downloads(
-            self.store, ModelDirectory(self.store.models_dir), limits(self._options.settings), meter=meter
+            self.store,
+            ModelDirectory(self.store.models_dir),
+            limits(self._options.settings),
+            meter=meter,
+            traffic=self._options.traffic,
         )
         provider = ModelProvider(
             self.store,

@@ -102,6 +102,7 @@ async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
         options.url,
         session.identity,
         transport=options.miner.transport,
+        traffic=options.traffic,
         # The key is of the coordinator that was joined, not of this agent's own.
         log_key=options.miner.log_key if options.miner.coordinator is not None else None,
     )
@@ -196,6 +197,7 @@ class _Builder:
             earnings=Earnings(self._link, self._session, energy.earned),
             energy=energy,
             power_limits=power_limits,
+            traffic=self._options.traffic,
             offers=self._capabilities,
             settings=settings,
             encryption_keys=lambda: self._sealed_jobs.published(self._session.origin),
@@ -254,6 +256,7 @@ class _Builder:
             self._settings,
             self._gpus,
             working=lambda: {device for child in executor.working() for device in child.devices},
+            data_used_until=self._options.traffic.exhausted_until,
         )
         # Before the first lease: a GPU that its owner uses must not get a job in the first second.
         await pauses.measure()
@@ -303,6 +306,7 @@ class _Builder:
             background=background,
             meter=self._meter,
             energy=energy,
+            traffic=self._options.traffic,
         )
         workload = Workload(
             dependencies,
@@ -364,6 +368,7 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
     parts.pauses.on_change = pauses_changed
     parts.live_settings.on_change = settings_changed
     parts.workload.on_services_changed = heartbeat_due.set
+    options.traffic.on_change = heartbeat_due.set
     parts.link.attach(
         LinkCallbacks(
             lease=parts.workload.accept,

@@ -23,6 +23,7 @@ from agent.miner.machine.selftest_report import RunSelftest
 from agent.miner.settings import EnginesSettings, MinerSettings
 from agent.miner.status.watchdog import supervise
 from agent.miner.tasks import end
+from agent.miner.traffic import owners_traffic
 from agent.sections import section_of
 from agent.settings import Settings
 from runners.api import Runner
@@ -67,6 +68,7 @@ class Daemon:
             runners=installed() if runners is None else runners,
             host_command=tuple(host_command),
             liveness=liveness or Liveness(),
+            traffic=owners_traffic(settings),
             probes=probes or ProbeResults(),
             run_selftest=run_selftest,
         )
@@ -186,6 +188,7 @@ class Daemon:
             "power_limits": parts.power_limits.run(),
             "notices": parts.notices.run(),
             "selftests": parts.selftests.run(),
+            "traffic": self._options.traffic.run(),
         }
         return [asyncio.create_task(loop, name=f"miner-{name}") for name, loop in loops.items()]
 

@@ -241,6 +241,30 @@ class SelftestSettings(Section):
     """How long before there must have been neither a job nor a pause nor another program on a GPU."""
 
 
+Rate = Annotated[Bytes, Field(ge=2**14)]
+
+
+class NetworkSettings(Section):
+    """Limits of the network for models and for the files of jobs. Rates are in bytes per second ("2Mi"), and all transfers share them."""
+
+    download_rate: Rate | None = Field(default=None, examples=[Bytes("4Mi")])
+    """Bytes per second for downloads. None: no limit. Engines are installed by uv, which knows no limit."""
+    download_rates: dict[ScheduleWindow, Rate] = Field(
+        default={}, examples=[{ScheduleWindow("18:00-23:00"): Bytes("512Ki")}]
+    )
+    """Other rates at times of the week, in local time. The first window that contains the time applies."""
+    upload_rate: Rate | None = Field(default=None, examples=[Bytes("1Mi")])
+    """Bytes per second for uploads. None: no limit."""
+    upload_rates: dict[ScheduleWindow, Rate] = Field(
+        default={}, examples=[{ScheduleWindow("18:00-23:00"): Bytes("256Ki")}]
+    )
+    """Other rates at times of the week."""
+    monthly_data: Annotated[Bytes, Field(gt=0)] | None = Field(default=None, examples=[Bytes("200Gi")])
+    """Bytes of a calendar month, down and up together. When they are used up, the machine pauses until the next month. None: no limit."""
+    metered_downloads: bool = False
+    """Whether models and engines are downloaded while NetworkManager knows or guesses that the connection is metered. Jobs run nevertheless."""
+
+
 class SealingSettings(Section):
     """Sealed jobs, whose input and results the coordinator cannot read (docs/how-to/seal-a-job.md)."""
 
@@ -347,6 +371,7 @@ class MinerSettings(Section):
     """Address of that port. Access needs no key: anyone who reaches the port can read what this machine does and earns, so the
     default is loopback."""
     inputs: InputSettings = InputSettings()
+    network: NetworkSettings = NetworkSettings()
     sealing: SealingSettings = SealingSettings()
     energy: EnergySettings = EnergySettings()
     notices: NoticeSettings = NoticeSettings()

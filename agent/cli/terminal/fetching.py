@@ -22,6 +22,7 @@ from agent.core.errors import AgentError
 from agent.miner.models.downloads import Downloads, OnProgress, limits
 from agent.miner.models.locks import ModelDirectory, size_of
 from agent.miner.models.store import ModelStore
+from agent.miner.traffic import owners_traffic
 from agent.settings import Settings
 from aitbc.cli._terminal.output import SafeConsole
 from runners.api import RunnerError
@@ -37,7 +38,7 @@ def fetch_all(
 ) -> list[dict[str, Any]]:
     """Download models one after the other. Raises `AgentError`; exits on Ctrl-C."""
     logs.configure(settings.log.model_copy(update={"level": "error"}))
-    downloads = Downloads(store, model_directory, limits(settings))
+    downloads = Downloads(store, model_directory, limits(settings), traffic=owners_traffic(settings))
     fetched = []
     for name in names:
         try:

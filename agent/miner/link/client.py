@@ -36,6 +36,7 @@ from agent.miner.link.websocket import (
     open_websocket,
 )
 from agent.miner.tasks import end
+from agent.miner.traffic import Traffic
 from agent.protocol.answers import HeldLease, Registered
 from agent.protocol.reading import read_each
 
@@ -90,8 +91,9 @@ class CoordinatorLink:
         *,
         transport: Literal["auto", "websocket", "poll"] = "auto",
         log_key: str | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
-        self._http = HttpLink(url)
+        self._http = HttpLink(url, traffic)
         self._identity = identity
         self._log_key = log_key
         self._callbacks: LinkCallbacks

@@ -18,6 +18,8 @@ import structlog
 
 from agent.core.values.addresses import is_address, may_connect
 from agent.miner.backoff import Backoff
+from agent.miner.settings import NetworkSettings
+from agent.miner.traffic import STEP, Traffic
 from agent.network import GuardedBackend, HostError, Network, internet
 
 SMALLEST: Final = 8 * 2**20
@@ -45,7 +47,10 @@ _log = structlog.get_logger(__name__)
 class DirectTransfers:
     """Transfers past one coordinator. `post` calls it."""
 
-    def __init__(self, coordinator: str, post: Post, network: Network | None = None) -> None:
+    def __init__(
+        self, coordinator: str, post: Post, network: Network | None = None, traffic: Traffic | None = None
+    ) -> None:
+        self._traffic = traffic or Traffic(NetworkSettings())
         self._host = httpx.URL(coordinator).host
         self._post = post
         self._network = network or internet()
@@ -112,7 +117,7 @@ class DirectTransfers:
             headers = {**part["headers"], "Content-Length": str(part["size"])}
             try:
                 client = await self._connected()
-                content = _chunks(path, part["offset"], part["size"])
+                content = _chunks(path, part["offset"], part["size"], self._traffic)
                 answer = await client.request(part["method"], part["url"], content=content, headers=headers)
             except (httpx.HTTPError, httpx.InvalidURL, HostError) as error:
                 _log.info("direct_part_failed", reason=type(error).__name__)
@@ -195,10 +200,19 @@ class DirectTransfers:
             await self._client.aclose()
 
 
-async def _chunks(path: Path, start: int, size: int) -> AsyncIterator[bytes]:
+async def paced(chunk: bytes, traffic: Traffic) -> AsyncIterator[bytes]:
+    """Yield a chunk in pieces, at the rate that the owner allows."""
+    for start in range(0, len(chunk), STEP):
+        piece = chunk[start : start + STEP]
+        await traffic.sent(len(piece))
+        yield piece
+
+
+async def _chunks(path: Path, start: int, size: int, traffic: Traffic) -> AsyncIterator[bytes]:
     # In a thread, since a slow disk must not delay heartbeats.
     with await asyncio.to_thread(path.open, "rb") as file:
         await asyncio.to_thread(file.seek, start)
         while size > 0 and (chunk := await asyncio.to_thread(file.read, min(_CHUNK, size))):
             size -= len(chunk)
-            yield chunk
+            async for piece in paced(chunk, traffic):
+                yield piece

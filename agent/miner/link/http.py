@@ -14,8 +14,10 @@ import httpx
 import orjson
 
 from agent.core.errors import ConfigurationError
-from agent.miner.link.direct import DirectTransfers
+from agent.miner.link.direct import DirectTransfers, paced
 from agent.miner.link.refusals import Unreachable
+from agent.miner.settings import NetworkSettings
+from agent.miner.traffic import Traffic
 
 _CONNECT_SECONDS: Final = 10.0
 _TRANSFER_SECONDS: Final = 60.0
@@ -26,9 +28,10 @@ _CONNECTIONS: Final = 32
 
 
 class HttpLink:
-    """HTTP calls to one coordinator. `token` is the session's, None before the first registration."""
+    """HTTP calls to one coordinator. `token` is the session's, None before the first registration, `traffic` the limits of the network."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, traffic: Traffic | None = None) -> None:
+        self._traffic = traffic or Traffic(NetworkSettings())
         self.url = _checked(url)
         self.token: str | None = None
         self._client = httpx.AsyncClient(
@@ -40,7 +43,9 @@ class HttpLink:
             limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
             headers={"User-Agent": "aitbc-agent"},
         )
-        self._direct = DirectTransfers(self.url, partial(self.post, limit=_UPLOAD_ANSWER_SECONDS))
+        self._direct = DirectTransfers(
+            self.url, partial(self.post, limit=_UPLOAD_ANSWER_SECONDS), traffic=self._traffic
+        )
 
     def _authorize(self, request: httpx.Request) -> httpx.Request:
         if self.token is not None:
@@ -91,7 +96,7 @@ class HttpLink:
                 response = await self._client.post(
                     "/v1/artifacts",
                     params={"job_id": lease[0], "fence": lease[1]},
-                    content=_chunks(file),
+                    content=_chunks(file, self._traffic),
                     headers=headers,
                     timeout=timeout,
                 )
@@ -145,7 +150,8 @@ def _explain(url: str, error: Exception) -> str:
     return f"The coordinator at {url} does not answer ({type(error).__name__})."
 
 
-async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+async def _chunks(file: BinaryIO, traffic: Traffic) -> AsyncIterator[bytes]:
     # In a thread, since a slow disk must not delay heartbeats.
     while chunk := await asyncio.to_thread(file.read, _CHUNK):
-        yield chunk
+        async for piece in paced(chunk, traffic):
+            yield piece

@@ -35,8 +35,16 @@ from agent.miner.models.locks import (
     write_plan,
 )
 from agent.miner.models.store import ModelStore, ModelUnavailable
-from agent.miner.models.transfer import FIRST_DELAY, RETRIES, AccessDenied, ModelTransfer, undisturbed
-from agent.miner.settings import MinerSettings
+from agent.miner.models.transfer import (
+    FIRST_DELAY,
+    RETRIES,
+    AccessDenied,
+    ModelTransfer,
+    require_downloads,
+    undisturbed,
+)
+from agent.miner.settings import MinerSettings, NetworkSettings
+from agent.miner.traffic import Traffic
 from agent.sections import section_of
 from agent.settings import Settings
 
@@ -84,7 +92,9 @@ class Downloads:
         retries: int = RETRIES,
         first_delay: float = FIRST_DELAY,
         meter: Meter | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
+        self._traffic = traffic or Traffic(NetworkSettings())
         self._store = store
         self._model_directory = model_directory
         self._limits = limits
@@ -104,6 +114,8 @@ class Downloads:
         # Before the lock: a complete model costs a job no wait for other programs.
         if self._store.is_complete(name):
             return
+        await self._traffic.poll()
+        require_downloads(self._traffic)
         if not entry.fetchable:
             raise ModelUnavailable(
                 f"The model {name!r} cannot be downloaded: its catalogue entry names neither a repository nor files. "
@@ -120,6 +132,11 @@ class Downloads:
                     if not arrived(partial):  # nothing to continue from
                         # An empty directory would reserve the space of its plan for nothing.
                         shutil.rmtree(partial, ignore_errors=True)
+
+    @property
+    def hindrance(self) -> str | None:
+        """Why no model is downloaded at present, None if they are."""
+        return self._traffic.hindrance
 
     async def hold(self, name: str, on_progress: OnProgress) -> IO[bytes]:
         """Protect a model from being removed until the result is closed. Waits while it is being fetched or removed."""
@@ -155,6 +172,7 @@ class Downloads:
                 client,
                 listing.headers,
                 progress.file_has,
+                self._traffic,
                 retries=self._retries,
                 first_delay=self._first_delay,
             )

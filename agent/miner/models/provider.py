@@ -128,8 +128,12 @@ class ModelProvider:
 
     @property
     def fetching_for_jobs(self) -> Mapping[str, Mapping[str, str]]:
-        """The models that are being downloaded for a job, by service, with a reason why they are not available yet."""
+        """The models that are being downloaded for a job or may not be downloaded at present, by service, with a reason why they are not available."""
         reasons: dict[str, dict[str, str]] = {}
+        hindrance = self._downloads.hindrance
+        for name, entry in self._store.catalogue.items() if hindrance is not None else ():
+            if entry.fetchable and name not in self.present.get(entry.service, ()):
+                reasons.setdefault(entry.service, {})[name] = hindrance or ""
         for name in self._jobs_fetching:
             service = self._store.entry(name).service
             reasons.setdefault(service, {})[name] = "It is being downloaded for a job."

@@ -18,6 +18,7 @@ import structlog
 from agent.miner.backoff import Backoff
 from agent.miner.models.hub import RemoteFile
 from agent.miner.models.store import ModelUnavailable, SourceUnreachable
+from agent.miner.traffic import Traffic
 
 RETRIES: Final = 2
 """How many attempts in succession may bring no new byte."""
@@ -37,6 +38,12 @@ class AccessDenied(ModelUnavailable):
     """The server requires a login, or refuses access to the file."""
 
 
+def require_downloads(traffic: Traffic) -> None:
+    """Raise `SourceUnreachable` if the owner wants no downloads at present. What has arrived stays for the next attempt."""
+    if traffic.hindrance is not None:
+        raise SourceUnreachable(traffic.hindrance)
+
+
 class _Interrupted(Exception):
     """The server cannot send the file at the moment. The message states why."""
 
@@ -48,6 +55,7 @@ class ModelTransfer:
     client: httpx.AsyncClient
     headers: Mapping[str, str]
     on_size: Callable[[int], None]
+    traffic: Traffic
     retries: int = RETRIES
     first_delay: float = FIRST_DELAY
 
@@ -102,6 +110,8 @@ class ModelTransfer:
                 # The catalogue did not know it. From now on a connection that ends early is noticed.
                 part.expected = _length(response, part.size)
             async for data in response.aiter_raw(_CHUNK):
+                await self.traffic.received(len(data))
+                require_downloads(self.traffic)
                 # In a thread, as the hash of gigabytes would otherwise hold up the heartbeats.
                 await undisturbed(partial(part.write, data))
                 self.on_size(part.size)

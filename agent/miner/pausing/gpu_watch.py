@@ -30,6 +30,7 @@ class PauseCause(StrEnum):
     OWNER = "for its owner"
     PROGRAM = "for another program"
     BATTERY = "for the battery"
+    DATA = "for the data limit"
     TEMPERATURE = "for the temperature"
     POWER = "for the power"
 

@@ -67,7 +67,8 @@ class Paused:
 class Pauses:
     """Call `measure` once before work begins, then run `run`. `on_change` is called when the pauses have changed.
 
-    `path` is the file of the saved state, and `presence` reads the machine's use by its owner. `working` returns the devices on which jobs run, `clock` seconds since the epoch.
+    `path` is the file of the saved state, `presence` reads the machine's use by its owner, and `data_used_until`
+    returns when the next month begins if the data of this one is used up. `working` returns the devices on which jobs run, `clock` seconds since the epoch.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class Pauses:
         on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         presence: Presence | None = None,
+        data_used_until: Callable[[], float | None] = lambda: None,
     ) -> None:
+        self._data_used_until = data_used_until
         self._presence = Presence() if presence is None else presence
         self._machine = MachineWatch()
         self._read_at = float("-inf")
@@ -260,6 +263,8 @@ class Pauses:
         if self._testing and miners_pause is None:
             miners_pause = Pause(PauseCause.TEST)
         of_machine = next(self._machine.pauses(self._machine_rules), None)
+        if (data_until := self._data_used_until()) is not None:
+            miners_pause = miners_pause or Pause(PauseCause.DATA, until=data_until)
         miners_pause = miners_pause or of_machine
         gpus = {uuid: miners_pause or next(self._pauses_of(uuid, hand), None) for uuid in self._rules}
         if (

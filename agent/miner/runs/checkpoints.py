@@ -21,6 +21,7 @@ from agent.miner.runs.inputs import ArtifactSource, fetch
 from agent.miner.runs.lease import Lease
 from agent.miner.runs.result import hash_output
 from agent.miner.settings import InputSettings
+from agent.miner.traffic import Traffic
 from agent.protocol.answers import CheckpointFile
 from runners.api import Checkpoints, RunnerError
 from runners.host.protocol import FileReference, ProtocolError
@@ -70,6 +71,7 @@ async def fetch_checkpoints(
     *,
     artifacts: ArtifactSource,
     limits: InputSettings,
+    traffic: Traffic | None = None,
 ) -> dict[str, Path]:
     """Fetch the checkpoints that `declared` accepts into `directory`; return their paths by name.
 
@@ -81,7 +83,9 @@ async def fetch_checkpoints(
         target = directory / item.name
         bounded = limits.model_copy(update={"max_size": item.size})
         try:
-            await fetch(f"artifact:{item.artifact_id}", target, artifacts=artifacts, limits=bounded)
+            await fetch(
+                f"artifact:{item.artifact_id}", target, artifacts=artifacts, limits=bounded, traffic=traffic
+            )
         except RunnerError as error:
             _log.info("checkpoint_not_fetched", job_id=lease.job_id, name=item.name, code=error.code)
             continue

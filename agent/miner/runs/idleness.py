@@ -28,6 +28,7 @@ class Use(StrEnum):
     OWNER = "paused for its owner"
     PROGRAM = "paused for another program"
     BATTERY = "paused for the battery"
+    DATA = "paused for the data limit"
     TEMPERATURE = "paused for the temperature"
     POWER = "paused for the power"
     OFFLINE = "no connection to the coordinator"
@@ -46,6 +47,7 @@ PAUSED: Final = {
     PauseCause.OWNER: Use.OWNER,
     PauseCause.PROGRAM: Use.PROGRAM,
     PauseCause.BATTERY: Use.BATTERY,
+    PauseCause.DATA: Use.DATA,
     PauseCause.TEMPERATURE: Use.TEMPERATURE,
     PauseCause.POWER: Use.POWER,
 }

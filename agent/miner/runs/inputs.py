@@ -25,6 +25,7 @@ import structlog
 
 from agent.core.values.addresses import is_host, is_web_port
 from agent.miner.settings import InputSettings
+from agent.miner.traffic import Traffic
 from agent.network import (
     GuardedBackend,
     HostRefused,
@@ -79,16 +80,20 @@ async def fetch(
     artifacts: ArtifactSource,
     limits: InputSettings,
     network: Network | None = None,
+    traffic: Traffic | None = None,
 ) -> FetchedFile:
     """Fetch the file that `reference` names to `target`, where nothing remains after an error.
 
-    `reference` is "artifact:sha256:<hex>", an https address or `{"inline": text}`. The content of an artifact is
+    `reference` is "artifact:sha256:<hex>", an https address or `{"inline": text}`; `traffic` has the limits of the network. The content of an artifact is
     checked against its digest. Raises `InputRefused` if every miner would refuse it, `InputUnavailable` if a retry may
     succeed.
     """
     try:
         # For the whole file: a server that sends a byte a second would never exceed a limit for each read.
-        async with asyncio.timeout(limits.timeout_seconds), _Sink(target, int(limits.max_size)) as sink:
+        async with (
+            asyncio.timeout(limits.timeout_seconds),
+            _Sink(target, int(limits.max_size), traffic) as sink,
+        ):
             if isinstance(reference, Mapping):
                 await sink.write(str(reference["inline"]).encode())
             elif match := _ARTIFACT.fullmatch(reference):
@@ -114,7 +119,8 @@ async def fetch(
 class _Sink:
     """Writes a file, counts and hashes it, and removes it unless it is complete."""
 
-    def __init__(self, target: Path, limit: int) -> None:
+    def __init__(self, target: Path, limit: int, traffic: Traffic | None = None) -> None:
+        self._traffic = traffic
         self._target = target
         self._complete = False
         self._limit = limit
@@ -147,6 +153,8 @@ class _Sink:
         self._size += len(data)
         if self._size > self._limit:
             raise self._too_large()
+        if self._traffic is not None:
+            await self._traffic.received(len(data))
         self._buffer += data
         if len(self._buffer) >= _BUFFER:
             await self._flush()

@@ -51,6 +51,7 @@ from agent.miner.sealing.sealed_jobs import OpenedJob, SealedJobs
 from agent.miner.session import Session
 from agent.miner.settings import InputSettings
 from agent.miner.tasks import Background
+from agent.miner.traffic import Traffic
 from agent.protocol.messages import MAX_MESSAGE
 from aitbc.statement import NamedDigest, Statement, money, uncapped_price
 from runners.api import Fail, FailureCode, Retry, RunnerError
@@ -88,6 +89,7 @@ class RunDependencies:
     background: Background
     meter: Meter
     energy: EnergyAccount
+    traffic: Traffic
 
 
 class RunAdmission(Protocol):
@@ -267,6 +269,7 @@ class JobRun:
             self._directory / "checkpoints",
             artifacts=self._parts.link.open_artifact,
             limits=self._parts.inputs,
+            traffic=self._parts.traffic,
         )
         reach("miner.inputs_fetched")
         started_at = self.lease.coordinator_time()
@@ -366,6 +369,7 @@ class JobRun:
             self._directory / "inputs" / str(number),
             artifacts=self._parts.link.open_artifact,
             limits=self._parts.inputs,
+            traffic=self._parts.traffic,
         )
 
     def _on_stage(self, stage: Stage, devices: tuple[str, ...]) -> None:

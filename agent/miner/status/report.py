@@ -21,6 +21,7 @@ from agent.miner.runs.outbox import Outbox
 from agent.miner.runs.slots import Workload
 from agent.miner.status.earnings import Earnings
 from agent.miner.status.utilization import SlotActivity
+from agent.miner.traffic import Traffic
 from agent.protocol.answers import LeaseAnswer
 
 
@@ -43,6 +44,7 @@ class StatusReport:
     earnings: Earnings
     energy: EnergyAccount
     power_limits: PowerLimits
+    traffic: Traffic
     offers: Capabilities
     settings: LiveSettings
     encryption_keys: Callable[[], list[dict[str, Any]]]
@@ -145,4 +147,5 @@ class StatusReport:
             "earned_today": self.earnings.to_status(),
             "energy": self.energy.status(),
             "power_limits": self.power_limits.status(),
+            "traffic": self.traffic.status(),
         }

@@ -22,6 +22,7 @@ from agent.miner.engines.interpreters import has_engine
 from agent.miner.machine.drm import read_cards
 from agent.miner.machine.gpus import Gpu, Gpus
 from agent.miner.settings import EnginesSettings
+from agent.miner.traffic import owners_traffic
 from agent.sections import section_of
 from agent.settings import Settings
 from aitbc.cli._terminal.output import print_rows
@@ -93,6 +94,10 @@ def install(
     chosen = [find_engine(engines, name) for name in names]
     cards = _cards()
     choices = [_chosen(settings, engine, cards, variant) for engine in chosen]
+    traffic = owners_traffic(settings)
+    asyncio.run(traffic.poll())
+    if traffic.hindrance is not None:
+        raise AgentError(traffic.hindrance)
     results = []
     for engine, choice in zip(chosen, choices, strict=True):
         if choice.obstacle is not None:

@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 
 from agent.catalogue import parse_catalogue
+from agent.core.values.quantities import Bytes
 from agent.miner.models.downloads import DownloadLimits, Downloads
-from agent.miner.models.locks import ModelDirectory
-from agent.miner.models.store import ModelStore, ModelUnavailable
+from agent.miner.models.locks import ModelDirectory, size_of
+from agent.miner.models.store import ModelStore, ModelUnavailable, SourceUnreachable
+from agent.miner.settings import NetworkSettings
+from agent.miner.traffic import Traffic
 from miner_support.hub import COMMIT, Hub, running_hub
 
 MIB = 2**20
@@ -481,3 +484,42 @@ def test_fetched_files_leave_those_of_another_engine_in_place(tmp_path: Path, hu
     assert files(tmp_path / "small") == {"model.bin": b"other", "model.pt": WEIGHTS}
     assert not ModelDirectory(tmp_path).stored()[0].fetched
     assert not (tmp_path / ".fetching-small").exists()
+
+
+def test_a_download_stops_when_the_connection_is_metered_and_goes_on_afterwards(
+    tmp_path: Path, hub: Hub
+) -> None:
+    """What has arrived is not fetched again."""
+    metered = [False]
+    traffic = Traffic(NetworkSettings(download_rate=Bytes("1Mi")), is_metered=lambda: metered[0])
+    store, downloads = make(tmp_path / "models", hub, traffic=traffic)
+
+    async def interrupted() -> None:
+        def on_progress(done: int, _: int | None) -> None:
+            # As soon as something has arrived, somebody shares the connection of a telephone.
+            metered[0] = metered[0] or done > 0
+
+        polling = asyncio.create_task(_poll(traffic))
+        try:
+            await downloads.fetch("chatty", on_progress)
+        finally:
+            polling.cancel()
+
+    with pytest.raises(SourceUnreachable, match=r"connection is metered.*metered_downloads"):
+        asyncio.run(interrupted())
+    assert not store.is_complete("chatty")
+    arrived = size_of(tmp_path / "models")
+    assert arrived > 0
+    with pytest.raises(SourceUnreachable, match="metered"):
+        fetch(downloads)
+    metered[0] = False
+    served = sum(hub.served.values())
+    fetch(downloads)
+    assert store.is_complete("chatty")
+    assert sum(hub.served.values()) - served < len(CONFIG) + len(WEIGHTS) + len(OTHER) + 2
+
+
+async def _poll(traffic: Traffic) -> None:
+    while True:
+        await traffic.poll()
+        await asyncio.sleep(0.01)

@@ -1,0 +1,167 @@
+"""The owner's limits of the network: rates by the time of the week, data of a month, and what waits while the connection is metered.
+
+All transfers of a direction share its rate. Only files count: models, and the files of jobs. Messages to the coordinator are small.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from agent.atomic_file import replace_file
+from agent.deadline import call_within
+from agent.desktop_bus import metered
+from agent.miner.schedules import ScheduleWindow, parse_window
+from agent.miner.settings import MinerSettings, NetworkSettings
+from agent.sections import section_of
+from agent.settings import Settings
+
+STEP: Final = 2**16
+"""Bytes that are sent between two waits."""
+POLL_SECONDS: Final = 15.0
+_ANSWER_SECONDS: Final = 10.0
+_MONTHS: Final = 24
+_METERED: Final = (
+    "This connection is metered, so no models and engines are downloaded (miner.network.metered_downloads)."
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class Traffic:
+    """Call `received` and `sent` with the size of each piece: they count it, and wait as long as the rate demands.
+
+    `path` is the file of the months' data, None to count nothing. The daemon runs `run`; `on_change` is called when `hindrance` has changed.
+    """
+
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        path: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        is_metered: Callable[[], bool] = metered,
+    ) -> None:
+        self.on_change: Callable[[], None] = lambda: None
+        self._settings = settings
+        self._path = path
+        self._clock = clock
+        self._is_metered = is_metered
+        self._metered = False
+        self._months = {} if path is None else _read(path)
+        self._saved = json.dumps(self._months)
+        # When the bytes until now may have passed, in monotonic seconds.
+        self._due = {"received": 0.0, "sent": 0.0}
+
+    async def received(self, size: int) -> None:
+        """Count received bytes."""
+        await self._pass("received", size, self._settings.download_rate, self._settings.download_rates)
+
+    async def sent(self, size: int) -> None:
+        """Count bytes that are about to be sent, at most `STEP` at once."""
+        await self._pass("sent", size, self._settings.upload_rate, self._settings.upload_rates)
+
+    async def _pass(
+        self, direction: str, size: int, rate: int | None, rates: Mapping[ScheduleWindow, int]
+    ) -> None:
+        month = self._months.setdefault(self._month(), {"received": 0, "sent": 0})
+        month[direction] += size
+        now = datetime.fromtimestamp(self._clock())  # noqa: DTZ006 - schedules are in local time
+        rate = next((special for window, special in rates.items() if parse_window(window).end_of(now)), rate)
+        if rate is not None:
+            due = max(self._due[direction], time.monotonic()) + size / rate
+            self._due[direction] = due
+            await asyncio.sleep(due - time.monotonic())
+
+    def _month(self) -> str:
+        return datetime.fromtimestamp(self._clock()).strftime("%Y-%m")  # noqa: DTZ006 - of the owner's calendar
+
+    def of_month(self) -> int:
+        """Return the bytes of this month, in both directions."""
+        return sum(self._months.get(self._month(), {}).values())
+
+    def exhausted_until(self) -> float | None:
+        """Return when the next month begins if the data of this one is used up, in seconds since the epoch; else None."""
+        limit = self._settings.monthly_data
+        if limit is None or self.of_month() < limit:
+            return None
+        now = datetime.fromtimestamp(self._clock())  # noqa: DTZ006 - local time
+        return datetime(now.year + now.month // 12, now.month % 12 + 1, 1).timestamp()  # noqa: DTZ001 - local time
+
+    @property
+    def hindrance(self) -> str | None:
+        """Why no models are downloaded at present, None if they are."""
+        if self._metered and not self._settings.metered_downloads:
+            return _METERED
+        if self.exhausted_until() is not None:
+            return "The data of this month is used up (miner.network.monthly_data)."
+        return None
+
+    async def poll(self) -> None:
+        """Find out whether the connection is metered."""
+        if not self._settings.metered_downloads:
+            try:
+                self._metered = await call_within(_ANSWER_SECONDS, self._is_metered, name="metered")
+            except TimeoutError:
+                self._metered = False
+
+    async def run(self) -> None:
+        """Poll, and save the months' data, until cancelled."""
+        former = self.hindrance
+        try:
+            while True:
+                await self.poll()
+                if self.hindrance != former:
+                    former = self.hindrance
+                    _log.info("downloads_hindered" if former else "downloads_resumed", reason=former)
+                    self.on_change()
+                self._save()
+                await asyncio.sleep(POLL_SECONDS)
+        finally:
+            self._save()
+
+    def _save(self) -> None:
+        months = dict(sorted(self._months.items())[-_MONTHS:])
+        if self._path is None or (content := json.dumps(months)) == self._saved:
+            return
+        try:
+            replace_file(self._path, content.encode(), 0o600)
+            self._saved = content
+        except OSError as error:
+            _log.warning("traffic_not_saved", error=str(error))
+
+    def status(self) -> dict[str, Any]:
+        """Return the data of the months in bytes, the newest last, the limit, and why no models are downloaded."""
+        limit = self._settings.monthly_data
+        return {
+            "months": [{"month": month, **data} for month, data in sorted(self._months.items())],
+            "monthly_data": None if limit is None else int(limit),
+            "hindrance": self.hindrance,
+        }
+
+
+def owners_traffic(settings: Settings) -> Traffic:
+    """Return the limits of this machine, and the data that its agent has counted."""
+    network = section_of(settings, MinerSettings).network
+    return Traffic(network, settings.data_dir.absolute() / "miner" / "traffic.json")
+
+
+def _read(path: Path) -> dict[str, dict[str, int]]:
+    try:
+        months = json.loads(path.read_bytes())
+        return {
+            str(month): {"received": int(data["received"]), "sent": int(data["sent"])}
+            for month, data in months.items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        _log.warning("traffic_lost", path=str(path), error=type(error).__name__)
+        return {}
