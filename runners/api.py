@@ -44,6 +44,8 @@ from runners.errors import RunnerError as RunnerError  # noqa: PLC0414 - as abov
 from runners.errors import TimedOut as TimedOut  # noqa: PLC0414 - as above
 from runners.input_files import InputFile as InputFile  # noqa: PLC0414 - as above
 from runners.input_files import fields_of, values_at
+from runners.input_options import Since as Since  # noqa: PLC0414 - as above
+from runners.input_options import options_of
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -126,6 +128,8 @@ class ServiceDefinition:
     """Describes the part of an input that determines its GPU memory, such as "1024x1024"."""
     needs: Callable[[Mapping[str, Any]], Sequence[tuple[str, str]]] | None = None
     """Returns features of the engine without which an input cannot run: pairs of a name in `Probe.features` and a value that it contains."""
+    options: tuple[str, ...] = ()
+    """What inputs may request that older agents refuse, in words, besides fields with the mark `Since`. `needs` returns ("options", WORDS) for such inputs."""
     units: Callable[[Mapping[str, Any]], Decimal | None] | None = None
     """Returns the metered units if the input alone determines them."""
     checkpoints: Checkpoints | None = None
@@ -147,6 +151,10 @@ class ServiceDefinition:
     def file_fields(self) -> dict[str, InputFile]:
         """Return the input fields that hold the address of a file, by dotted path, in which "*" stands for each element of a list."""
         return dict(fields_of(self.input_model))
+
+    def input_options(self) -> tuple[str, ...]:
+        """Return all options of inputs that older agents do not know: see `runners.input_options`."""
+        return (*options_of(self.input_model), *self.options)
 
     def files_of(self, values: Mapping[str, Any]) -> Iterator[tuple[str, InputFile, Any]]:
         """Yield each file field of an input: its path, its mark, and its value, None without one."""

@@ -48,20 +48,20 @@ def _file_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str
         if marks:
             yield path, marks[0]
             continue
-        for model_path, option in _models(info.annotation, path):
+        for model_path, option in models_in(info.annotation, path):
             yield from _file_fields(option, f"{model_path}.")
 
 
-def _models(annotation: Any, path: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Yield the models that a field's type contains, each with its path."""
+def models_in(annotation: Any, path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the models that a field's type contains, each with its path, in which "*" stands for each element of a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield path, annotation
     elif get_origin(annotation) in {Annotated, UnionType, Union}:
         for option in get_args(annotation):
-            yield from _models(option, path)
+            yield from models_in(option, path)
     elif get_origin(annotation) in {tuple, list}:
         for option in get_args(annotation):
-            yield from _models(option, f"{path}.*")
+            yield from models_in(option, f"{path}.*")
 
 
 def values_at(value: Any, names: Sequence[str], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -23,6 +23,8 @@ AUDITS: Final = "audits"
 """Feature of a service that checks the work of other miners."""
 AUDITS_ONLY: Final = "audits_only"
 """Feature of a service that does nothing else."""
+OPTIONS: Final = "options"
+"""Feature that lists the options of requests which a service knows besides those of agents of version 0.2."""
 
 Batch = tuple[str, str | None]
 """Jobs of one service and model, which a miner may compute together."""
@@ -262,8 +264,11 @@ def audits(offer: CandidateService) -> bool:
 
 
 def has_feature(offer: CandidateService, name: str, value: str) -> bool:
-    """Return whether the service has a feature of its engine. A miner that does not report the feature is believed to have it."""
-    of_feature = offer.features.get(name)
+    """Return whether the service has a feature of its engine. A miner that does not report the feature is believed to have it.
+
+    Options are features that must be reported: an older agent, which knows no such report, would refuse the job.
+    """
+    of_feature = offer.features.get(name, [] if name == OPTIONS else None)
     if isinstance(of_feature, bool):
         return of_feature
     return value in of_feature if isinstance(of_feature, list | dict) else True

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from agent import __version__
 from agent.core.commands import SettingsChange
 from agent.miner.live_settings import ChangeRefused, LiveSettings
 from agent.miner.models.provider import Models
@@ -73,6 +74,9 @@ class Commands:
                 settled = self._execute(read(Command, values))
             except MalformedMessage as error:  # for example a command of a newer coordinator
                 _log.warning("command_malformed", command_id=command_id, error=str(error))
+                if command_id is not None:
+                    reason = f"The miner's agent, version {__version__}, does not understand this command ({error}). Update it."
+                    self._refused[command_id] = (reason,)
                 # Repeating it would not make it readable.
                 settled = True
             except OSError as error:  # the disk refuses; the coordinator repeats the command

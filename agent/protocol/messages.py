@@ -47,7 +47,8 @@ MAX_LINE: Final = 4096
 MAX_LINES: Final = 10_000
 MAX_MOMENT: Final = 2**37
 """Seconds since the epoch, until the year 6325. Later moments cannot be written as dates."""
-ShortText = Annotated[str, Field(max_length=200)]
+MAX_NAME: Final = 200
+ShortText = Annotated[str, Field(max_length=MAX_NAME)]
 Measured = Annotated[float, Field(allow_inf_nan=False)]
 LongText = Annotated[str, Field(max_length=4000)]
 SignedAmount = Annotated[str, Field(pattern=r"^-?\d{1,15}(\.\d{1,8})?$")]
@@ -303,6 +304,14 @@ class SlotsMessage(_FreeCapacity):
 
     slots: Annotated[StrictInt, Field(ge=0)]
     received: Annotated[StrictInt, Field(ge=0)]
+
+
+class NotUnderstood(_Message):
+    """`{"call": "not_understood"}` on the WebSocket: a push of the coordinator that this miner's version does not know or cannot read."""
+
+    message: ShortText
+    agent_version: ShortText
+    reason: ShortText = ""
 
 
 class LeaseProgress(_Message):

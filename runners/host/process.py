@@ -263,7 +263,8 @@ class _Host:
         context = self._runs[message.run_id]
         context.check()
         sealing = context.sealing
-        request = self._request(context.open(message.parameters, self._runner_class.definition))
+        parameters = context.open(message.parameters, self._runner_class.definition)
+        request = self._request(parameters, sealed=sealing is not None)
         model = self._model.name if self._model is not None else None
         self._note(message.run_id, "started", model=model)
         began = time.monotonic()
@@ -311,12 +312,19 @@ class _Host:
         with self._send_lock:
             self._connection.sendall(frame)
 
-    def _request(self, parameters: Mapping[str, Any]) -> Any:
+    def _request(self, parameters: Mapping[str, Any], *, sealed: bool) -> Any:
         try:
             return self._runner_class.definition.input_model.model_validate(parameters)
         except ValidationError as error:
             first = error.errors()[0]
-            raise Fail(f"{'.'.join(map(str, first['loc'])) or 'parameters'}: {first['msg']}") from None
+            reason = f"{'.'.join(map(str, first['loc'])) or 'parameters'}: {first['msg']}"
+            if sealed:
+                raise Fail(reason) from None
+            # The coordinator has accepted the request, so its version differs from this one, and the client is not to blame.
+            raise Retry(
+                f"The miner's version of the service does not understand the request ({reason}). Its agent may need an update.",
+                code=FailureCode.LEASE_MALFORMED,
+            ) from None
 
     def _results(self, result: Result, context: RunContext) -> dict[str, Any]:
         """Return the results in wire form after checking them against the service's output model."""

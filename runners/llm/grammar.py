@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 MAX_SCHEMA_BYTES = 32_768
@@ -88,6 +89,18 @@ def check_schema(schema: _SchemaT) -> _SchemaT:
     bounded(schema)
     _compile(grammar(schema))
     return schema
+
+
+def in_version_0_2(schema: Mapping[str, Any], *, compiled: bool) -> bool:
+    """Return whether agents of version 0.2 accept a schema: they enforce all of it or refuse it. `compiled`: it has passed `check_schema`."""
+    if _enforced(schema, annotations=True) != _enforced(schema):
+        return False
+    try:
+        if not compiled:
+            check_schema(schema)
+    except ValueError:
+        return False
+    return True
 
 
 def check_calls(tools: Mapping[str, Mapping[str, Any]]) -> None:
@@ -208,8 +221,8 @@ def _json(schema: Mapping[str, Any]) -> str:
     return f"%json {json.dumps({**_enforced(schema), 'x-guidance': _COMPACT})}"
 
 
-def _enforced(schema: Any, *, closed: bool = True) -> Any:
-    """Return what is enforced of a schema.
+def _enforced(schema: Any, *, closed: bool = True, annotations: bool = False) -> Any:
+    """Return what is enforced of a schema, and with `annotations` also what is not.
 
     Formats that not all engines know are annotations, as JSON Schema says. `closed` objects have only the listed properties, unless the
     schema says otherwise: JSON Schema would allow any others, and a model at a high temperature does not stop to invent them.
@@ -217,15 +230,16 @@ def _enforced(schema: Any, *, closed: bool = True) -> Any:
     if not isinstance(schema, Mapping):
         return schema
     enforced: dict[str, Any] = {}
+    inner = partial(_enforced, annotations=annotations)
     for keyword, value in schema.items():
         if keyword in _NAMED and isinstance(value, Mapping):
-            enforced[keyword] = {name: _enforced(part, closed=closed) for name, part in value.items()}
+            enforced[keyword] = {name: inner(part, closed=closed) for name, part in value.items()}
         elif keyword in _LISTED and isinstance(value, list):
             # The parts of allOf describe one object together.
-            enforced[keyword] = [_enforced(part, closed=closed and keyword != "allOf") for part in value]
+            enforced[keyword] = [inner(part, closed=closed and keyword != "allOf") for part in value]
         elif keyword in _SINGLE:
-            enforced[keyword] = _enforced(value, closed=closed)
-        elif not _is_annotation(keyword, value):
+            enforced[keyword] = inner(value, closed=closed)
+        elif annotations or not _is_annotation(keyword, value):
             enforced[keyword] = value
     if closed and "properties" in enforced and not _OPEN & enforced.keys():
         enforced["additionalProperties"] = False

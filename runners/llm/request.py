@@ -19,8 +19,16 @@ from pydantic import (
 )
 
 from runners.api import InputFile, Strict, shown_as
+from runners.input_options import OPTIONS
 from runners.llm.arguments import arguments_text
-from runners.llm.grammar import bounded, check_calls, check_schema, parse_schema, schema_text
+from runners.llm.grammar import (
+    bounded,
+    check_calls,
+    check_schema,
+    in_version_0_2,
+    parse_schema,
+    schema_text,
+)
 
 MAX_TEXT = 1_000_000
 """Characters of a prompt, or of all messages together."""
@@ -41,6 +49,9 @@ VISION = "an image in a message"
 
 CALLS = "a call of a function"
 """The feature `tools` of engines whose answers call functions, in words."""
+
+LENIENT_SCHEMAS = "a JSON Schema with parts that are not enforced"
+"""An option of requests that agents of version 0.2 refuse, in words."""
 
 MAX_TOOLS = 128
 MAX_BIASES = 300
@@ -365,4 +376,20 @@ def needs(request: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the features of an engine that a request needs."""
     contents = [turn["content"] for turn in request.get("messages") or () if "content" in turn]
     sees = any(part["type"] == "image" for parts in contents if not isinstance(parts, str) for part in parts)
-    return [*([("vision", VISION)] if sees else []), *([("tools", CALLS)] if request.get("tools") else [])]
+    features = [("vision", VISION)] if sees else []
+    features += [("tools", CALLS)] if request.get("tools") else []
+    return features + ([] if _in_version_0_2(request) else [(OPTIONS, LENIENT_SCHEMAS)])
+
+
+def _in_version_0_2(request: Mapping[str, Any]) -> bool:
+    """Return whether agents of version 0.2 accept all schemas of a request, which also compile those of functions that need not be called."""
+    answer, choice = request.get("response_schema"), request.get("tool_choice")
+    if answer is not None and not in_version_0_2(parse_schema(answer), compiled=True):
+        return False
+    return all(
+        in_version_0_2(
+            parse_schema(tool["parameters"]),
+            compiled=choice == "required" or (isinstance(choice, Mapping) and choice["name"] == tool["name"]),
+        )
+        for tool in request.get("tools") or ()
+    )

@@ -35,7 +35,15 @@ from runners.llm.evidence import AnswerEvidence, evidence_of
 from runners.llm.files import weights
 from runners.llm.images import read_images
 from runners.llm.publishing import Publisher
-from runners.llm.request import CALLS, VISION, InferenceRequest, InferenceResult, needs, title
+from runners.llm.request import (
+    CALLS,
+    LENIENT_SCHEMAS,
+    VISION,
+    InferenceRequest,
+    InferenceResult,
+    needs,
+    title,
+)
 from runners.llm.run_log import RunLog
 
 ENGINES = {llama.NAME: None, "vllm": "vllm", "transformers": "transformers"}
@@ -61,6 +69,7 @@ DEFINITION = ServiceDefinition(
     route="llm/inference",
     model_field="model",
     needs=needs,
+    options=(LENIENT_SCHEMAS,),
     title=title,
     comparer=audit.COMPARER,
     unprovable=audit.unprovable,

@@ -38,6 +38,7 @@ from aitbc.statement import PAYLOAD_TYPE, REGISTRATION_TYPE, Statement, parse_st
 
 MESSAGES = {
     "heartbeat": messages.Heartbeat,
+    "not_understood": messages.NotUnderstood,
     "result": messages.RunResult,
     "fail": messages.RunFailure,
     "release": messages.RunRelease,
@@ -100,6 +101,7 @@ class FakeCoordinator:
         self.result_calls = 0
         self.artifacts: dict[str, bytes] = {}
         self.sockets: set[WebSocket] = set()
+        self.not_understood: list[dict[str, Any]] = []
         self.malformed: list[str] = []
         self.changed = asyncio.Condition()
         self._server: uvicorn.Server | None = None
@@ -349,6 +351,10 @@ class FakeCoordinator:
         answer = getattr(self, f"_on_{name}")(job_id, body)
         await self.notify()
         return answer
+
+    def _on_not_understood(self, _job_id: None, body: dict[str, Any]) -> Answer:
+        self.not_understood.append(body)
+        return 204, {}
 
     def _on_heartbeat(self, _job_id: None, body: dict[str, Any]) -> Answer:
         self.heartbeats.append(body)

@@ -73,7 +73,7 @@ def malformed(leases: Mapping[str, Any]) -> str:
     moment = time.strftime("%H:%M:%S", time.localtime(leases["at"]))
     return (
         f"{counted(leases['count'], 'lease')} not understood, the last at {moment} ({leases['reason']}): "
-        "miner and coordinator may need the same version"
+        "update the agent (docs/how-to/operate.md#upgrade)"
     )
 
 

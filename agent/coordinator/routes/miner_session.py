@@ -13,6 +13,7 @@ import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ValidationError
 
+from agent import __version__
 from agent.coordinator.connections import connection_of
 from agent.coordinator.http.large_json import LARGE, decode_large
 from agent.coordinator.operations.callers import Session
@@ -31,8 +32,10 @@ from agent.core.errors import (
     error_body,
 )
 from agent.protocol.messages import (
+    MAX_NAME,
     MAX_SLOTS,
     Heartbeat,
+    NotUnderstood,
     RunEvents,
     RunFailure,
     RunRelease,
@@ -253,7 +256,13 @@ async def _perform(context: Context, session: Session, message: Body) -> Answer 
     body = message.get("body", {})
     if call == "heartbeat":
         return await heartbeats.heartbeat(context, session, Heartbeat.model_validate(body))
+    if call == "not_understood":
+        refused = NotUnderstood.model_validate(body)
+        log.warning("push_not_understood", miner_id=session.miner_id, **refused.model_dump())
+        return None
     if not isinstance(call, str) or call not in _JOB_CALLS:
-        raise NotFound(f"There is no call {call!r}. The calls are heartbeat, {', '.join(_JOB_CALLS)}.")
+        name = repr(call)[:MAX_NAME]
+        calls = ", ".join(("slots", "heartbeat", *_JOB_CALLS))
+        raise NotFound(f"This coordinator, version {__version__}, has no call {name}. Its calls are {calls}.")
     model, perform = _JOB_CALLS[call]
     return await perform(context, session, str(message.get("job_id", "")), model.model_validate(body))

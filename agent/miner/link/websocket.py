@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -17,10 +18,12 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from agent import __version__
 from agent.miner.link.capacity import Announcement, LinkCapacity
 from agent.miner.link.http import is_loopback
 from agent.miner.link.refusals import Unreachable
 from agent.protocol.answers import CallAnswer, HeldLease
+from agent.protocol.messages import MAX_NAME
 from agent.protocol.reading import MalformedMessage, read
 
 _OPEN_SECONDS: Final = 10.0
@@ -35,6 +38,8 @@ CLOSED_STALE_SESSION: Final = 4409
 CLOSED_RESTART: Final = 1012
 _CLOSED_ABNORMALLY: Final = 1006
 _CLOSED_BAD_FRAME: Final = 1007
+_MAX_REFUSALS: Final = 16
+"""Unsent answers to messages that were not understood; older ones are dropped."""
 
 _log = structlog.get_logger(__name__)
 
@@ -104,6 +109,7 @@ class WebSocketLink:
         self._capacity = capacity
         self._received = 0
         self._announced: tuple[Announcement, int] | None = None
+        self._refusals: deque[dict[str, Any]] = deque(maxlen=_MAX_REFUSALS)
         self._changed = asyncio.Event()
         # The first announcement opens the flow of leases.
         self._changed.set()
@@ -129,7 +135,7 @@ class WebSocketLink:
                 self._handle(orjson.loads(await self._connection.recv(decode=False)))
         except ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd is not None else _CLOSED_ABNORMALLY
-        except (orjson.JSONDecodeError, KeyError, AttributeError, MalformedMessage) as error:
+        except (orjson.JSONDecodeError, AttributeError) as error:
             _log.warning("link_bad_frame", error=type(error).__name__)
             return _CLOSED_BAD_FRAME
         finally:
@@ -140,22 +146,37 @@ class WebSocketLink:
                     await self._connection.close()
 
     def _handle(self, message: dict[str, Any]) -> None:
-        match message.get("push"):
-            case None:
-                self._resolve(read(CallAnswer, message))
-            case "lease":
-                # Counted before it is handled: the coordinator compares this number with what it has sent, to know which leases are on their way.
-                self._received += 1
-                self._on_lease(message["lease"])
-                self._changed.set()
-            case "cancelled":
-                cancelled = read(HeldLease, message)
-                self._on_cancelled(cancelled.job_id, cancelled.fence)
-            case "heartbeat":
-                self._on_heartbeat()
-            case push:
-                # A newer coordinator's; nothing depends on it.
-                _log.info("link_unknown_push", push=push)
+        """Handle one message. Others than a newer coordinator's are understood; those are answered, and the connection goes on."""
+        push = message.get("push")
+        try:
+            match push:
+                case None:
+                    self._resolve(read(CallAnswer, message))
+                case "lease":
+                    # Counted before it is handled: the coordinator compares this number with what it has sent, to know which leases are on their way.
+                    self._received += 1
+                    self._changed.set()
+                    self._on_lease(message["lease"])
+                case "cancelled":
+                    cancelled = read(HeldLease, message)
+                    self._on_cancelled(cancelled.job_id, cancelled.fence)
+                case "heartbeat":
+                    self._on_heartbeat()
+                case _:
+                    self._refuse(push, "unknown")
+        except KeyError:
+            self._refuse(push, "incomplete")
+        except MalformedMessage as error:
+            self._refuse(push, str(error))
+
+    def _refuse(self, push: Any, reason: str) -> None:
+        """Answer a push that this version does not understand. An answer to a call gets none, or both sides would answer for ever."""
+        _log.warning("link_message_not_understood", push=push, reason=reason)
+        if push is None:
+            return
+        body = {"message": str(push)[:MAX_NAME], "agent_version": __version__, "reason": reason[:MAX_NAME]}
+        self._refusals.append({"id": next(self._numbers), "call": "not_understood", "body": body})
+        self._changed.set()
 
     def _resolve(self, answer: CallAnswer) -> None:
         future = self._pending.pop(answer.id, None)
@@ -167,6 +188,8 @@ class WebSocketLink:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
+                while self._refusals:
+                    await self._send(self._refusals.popleft())
                 state = (self._capacity.unrequested(), self._received)
                 # Every run that starts and ends sets `changed`, mostly without a difference for the coordinator.
                 if state != self._announced:

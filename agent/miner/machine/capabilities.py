@@ -38,6 +38,7 @@ from agent.miner.settings import EnginesSettings, MinerSettings, RunnersSettings
 from agent.sections import section_of
 from agent.settings import Settings
 from runners.api import USUAL_KINDS, Device, DeviceKind, Probe, Requirements, Runner, ServiceDefinition, Tools
+from runners.input_options import OPTIONS
 from runners.registry import broken, installed
 
 MAX_UNAVAILABLE_MODELS: Final = 1000
@@ -385,6 +386,7 @@ class Machine:
                 dict(probe.features)
                 | ({AUDITS: True} if definition.comparer is not None else {})
                 | ({AUDITS_ONLY: True} if miner.auditor else {})
+                | ({OPTIONS: list(options)} if (options := definition.input_options()) else {})
             ),
             score=advertised(scores, definition.service_id, version, devices),
             concurrency=max(1, probe.concurrency),

@@ -37,15 +37,19 @@ class MalformedLeases:
         except MalformedMessage:
             lease = None
         job_id = None if lease is None else lease.job_id
-        self._count += 1
-        self._last = {"at": time.time(), "job_id": job_id, "reason": reason}
+        self.note(job_id, reason)
         if lease is not None and (lease.job_id, lease.fence) not in self._outbox:
             self._background.spawn(self._answer(lease, reason), f"refuse-{job_id}")
+
+    def note(self, job_id: str | None, reason: str) -> None:
+        """Count a lease whose answer is on its way, for the owner."""
+        self._count += 1
+        self._last = {"at": time.time(), "job_id": job_id, "reason": reason}
 
     async def _answer(self, lease: HeldLease, reason: str) -> None:
         message = (
             f"The miner, version {__version__}, does not understand the lease ({reason}). "
-            "Miner and coordinator may need the same version."
+            "Its agent may need an update."
         )
         body = {
             "fence": lease.fence,

@@ -29,6 +29,7 @@ from agent.miner.runs.run import JobRun, RunDependencies
 from agent.protocol.answers import LeaseAnswer, Registered
 from agent.protocol.reading import MalformedMessage
 from runners.awake import boot_seconds
+from runners.errors import FailureCode
 
 _CANCEL_SECONDS: Final = 20.0
 """How long a cancelled run may take to end before its lease is handed back nevertheless."""
@@ -406,8 +407,10 @@ class Workload:
         self.update()
 
     def _judge(self, run: JobRun) -> None:
-        """Pause the service of a run if the machine is not fit for it."""
+        """Pause the service of a run if the machine is not fit for it, and count a request that the service does not understand."""
         service, now = run.lease.service, time.monotonic()
+        if run.outcome == FailureCode.LEASE_MALFORMED:
+            self._malformed.note(run.lease.job_id, f"the parameters of {service}")
         if run.unsupported is not None:
             self._faults.withdraw(service, run.unsupported, now)
         elif not run.machine_fault:

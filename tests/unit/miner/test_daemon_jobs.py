@@ -170,6 +170,24 @@ async def test_a_lease_that_is_not_understood_fails_with_a_reason(
     assert unknown["job_id"] is None
 
 
+async def test_parameters_that_are_not_understood_are_no_fault_of_the_client(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """A coordinator of another version has accepted them. The owner sees it, and the service goes on."""
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        job_id = await coordinator.submit("echo", newer_field=1)
+        await coordinator.until(lambda: job_id in coordinator.failures)
+        await until(lambda: daemon.status()["malformed_leases"] is not None)
+        shown = daemon.status()["malformed_leases"]
+        good = await coordinator.submit("echo")
+        await coordinator.until(lambda: good in coordinator.results)
+    failure = coordinator.failures[job_id]
+    assert (failure["kind"], failure["code"]) == ("retry", "LEASE_MALFORMED")
+    assert "newer_field" in failure["message"]
+    assert (shown["count"], shown["job_id"], shown["reason"]) == (1, job_id, "the parameters of scripted")
+
+
 async def test_a_miner_of_another_version_keeps_its_results_and_waits_for_an_update(
     coordinator: FakeCoordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

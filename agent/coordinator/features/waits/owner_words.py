@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from agent.core.feasibility import KnownMiner, Situation
-from agent.core.matching import Waiting
+from agent.core.matching import OPTIONS, Waiting, has_feature
 from agent.core.values.quantities import format_money
 from aitbc.reasons import ReasonCode
 
@@ -16,6 +16,17 @@ _Action = Callable[[Waiting, KnownMiner, Situation], str]
 def _add_service(job: Waiting, miner: KnownMiner, _situation: Situation) -> str:
     reported = " ".join(miner.unavailable.get(job.service, ()))
     return f"{reported} `aitbc-agent doctor` checks the machine.".strip()
+
+
+def _add_feature(job: Waiting, miner: KnownMiner, situation: Situation) -> str:
+    offer = miner.candidate.services.get(job.service)
+    lacking = [(name, value) for name, value in job.needs if offer and not has_feature(offer, name, value)]
+    options = [value for name, value in lacking if name == OPTIONS]
+    return (
+        f"Update the agent: it does not know {options[0]}."
+        if options
+        else _add_service(job, miner, situation)
+    )
 
 
 def _lower_price(job: Waiting, _miner: KnownMiner, _situation: Situation) -> str:
@@ -37,7 +48,7 @@ _HARDWARE: Final = _always("The job needs a larger machine.")
 
 OWNER_ACTIONS: Final[Mapping[ReasonCode, _Action]] = {
     ReasonCode.SERVICE_NOT_OFFERED: _add_service,
-    ReasonCode.FEATURE_MISSING: _add_service,
+    ReasonCode.FEATURE_MISSING: _add_feature,
     ReasonCode.REPUTATION_TOO_LOW: _always("There is no immediate remedy: reputation grows with good runs (docs/explanation/reputation.md)."),
     ReasonCode.PRICE_ABOVE_MAX_COST: _lower_price,
     ReasonCode.MODEL_MISSING: _fetch_model,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from agent.coordinator.features.waits.situation import JobSituation
 from agent.core.feasibility import KnownMiner
-from agent.core.matching import Waiting, has_feature
+from agent.core.matching import OPTIONS, Waiting, has_feature
 from agent.core.values.durations import format_duration
 from agent.core.values.quantities import format_money, format_time, gibibytes
 from aitbc.reasons import ReasonCode
@@ -105,6 +105,12 @@ def _feature_missing(job: Waiting, miners: Sequence[KnownMiner], _situation: Job
         if any(not has_feature(miner.candidate.services[job.service], name, value) for miner in miners)
     }
     features = ", ".join(lacking.values())
+    if OPTIONS in lacking:
+        return Words(
+            f"{names(miners)} {'has' if len(miners) == 1 else 'have'} an older version of the agent, which does not know {lacking[OPTIONS]}.",
+            "Submit the job without it; the owner of a miner can update its agent.",
+            {"needs": lacking},
+        )
     available = sorted(
         {
             str(item)

@@ -20,6 +20,7 @@ from agent.core.matching import UNRESTRICTED, Restrictions
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import VerificationError
 from runners.api import ServiceDefinition
+from runners.input_options import needs_of, parameters_of
 from runners.near_names import MAX_CONSIDERED, hint
 from runners.plain_json import check_json
 from runners.validation_errors import field_errors, too_many_fields
@@ -176,12 +177,13 @@ def _check(
 ) -> Submission:
     request = _read(definition.input_model, data, errors, prefix)
     # If a field is invalid, the others are still checked as they were sent.
-    parameters = data if request is None else request.model_dump(mode="json")
+    parameters, used_options = (data, ()) if request is None else parameters_of(request)
     model = _model(context, definition, parameters, models, prefix, errors)
     needs: tuple[tuple[str, str], ...] = ()
     if request is not None:
         _check_adapters(context, definition, parameters, prefix, errors)
         needs = tuple(definition.needs(parameters)) if definition.needs is not None else ()
+        needs += needs_of(used_options)
         _check_needs(context, definition, model, needs, prefix, errors)
     files, missing = _files(context, definition, parameters, prefix, errors)
     return _submission(

@@ -43,9 +43,10 @@ LACKING: Final = frozenset(
         FailureCode.DENOISER_UNAVAILABLE,
         FailureCode.HARDWARE_UNAVAILABLE,
         FailureCode.GPU_UNSUPPORTED,
+        FailureCode.LEASE_MALFORMED,
     }
 )
-"""Codes of runs for which the machine lacks something, so that it would fail again."""
+"""Codes of runs for which the machine lacks something, or its version of the agent, so that it would fail again."""
 
 log = structlog.get_logger()
 

@@ -58,7 +58,7 @@ def test_a_refused_miner_and_a_silent_coordinator_are_shown_with_reason_and_time
     assert refused[2] == "Refused: Update the miner's agent."
     leases = {"count": 2, "at": NOW - 50, "job_id": "job_1", "reason": "Lease: checkpoints"}
     assert lines(200, 50, status(malformed_leases=leases))[2] == (
-        f"2 leases not understood, the last at {since} (Lease: checkpoints): miner and coordinator may need the same version"
+        f"2 leases not understood, the last at {since} (Lease: checkpoints): update the agent (docs/how-to/operate.md#upgrade)"
     )
 
 

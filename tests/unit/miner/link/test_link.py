@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -144,11 +145,39 @@ async def test_a_malformed_frame_closes_only_the_connection(
 ) -> None:
     async with joined(coordinator, tmp_path) as miner:
         miner.link.set_slots(1)
-        for malformed in ("{", "[]", '{"push": "lease"}'):
+        for malformed in ("{", "[]"):
             before = miner.connected
             for socket in list(coordinator.sockets):
                 await socket.send_text(malformed)
             await miner.until(lambda before=before: miner.connected > before)
+        await coordinator.submit("echo")
+        await miner.until(lambda: miner.leases)
+
+
+async def test_a_message_of_a_newer_coordinator_is_answered_and_the_connection_goes_on(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """The answer names the message and the miner's version."""
+    async with joined(coordinator, tmp_path) as miner:
+        miner.link.set_slots(1)
+        await miner.until(lambda: miner.link.connection == "websocket")
+        [connection] = coordinator.sockets
+        unknown = (
+            {"push": "colour", "of": "the sky"},
+            {"push": {"new": 1}},
+            {"push": "cancelled", "job": "job_1"},
+            {"push": "lease"},
+            {"id": None, "status": 404, "body": {}},
+            {"id": 10**6, "status": 200, "body": {}, "new": 1},
+            {},
+        )
+        for message in unknown:
+            await connection.send_text(json.dumps(message))
+        await coordinator.until(lambda: len(coordinator.not_understood) == 4)
+        names = [body["message"] for body in coordinator.not_understood]
+        assert names == ["colour", "{'new': 1}", "cancelled", "lease"]
+        assert {body["agent_version"] for body in coordinator.not_understood} == {__version__}
+        assert coordinator.sockets == {connection}
         await coordinator.submit("echo")
         await miner.until(lambda: miner.leases)
 

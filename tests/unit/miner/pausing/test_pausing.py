@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent import __version__
 from agent.miner.control import CallRefused, ControlUnavailable, ask
 from agent.miner.daemon import Daemon
 from miner_support import daemons
@@ -121,6 +122,15 @@ async def test_commands_are_executed_at_once_and_only_once(
         ]
         for number, command in enumerate(senseless):
             await execute(coordinator, daemon, f"command_9{number}", **command)
+        refused = {
+            item["command_id"]: item["reasons"]
+            for heartbeat in coordinator.heartbeats
+            for item in heartbeat["refused"]
+        }
+        unknown = refused[f"command_9{senseless.index({'command': 'dance'})}"]
+        assert unknown == [
+            f"The miner's agent, version {__version__}, does not understand this command (Command: command). Update it."
+        ]
         coordinator.commands = ["malformed", {"command": "dance"}, {"command_id": 3, "command": "pause"}]
         await coordinator.command(command_id="command_3", command="pause", gpu=None)
         await coordinator.until(lambda: "command_3" in coordinator.executed)

@@ -194,10 +194,11 @@ def test_a_card_that_the_engine_has_no_code_for_is_no_fault_of_the_job(child, or
     assert "or another card" in error.message
 
 
-def test_a_request_that_violates_the_input_model_is_an_input_error(child, order):
+def test_a_request_that_the_input_model_refuses_is_no_fault_of_the_client(child, order):
+    """The coordinator has accepted it, so this version of the service is another one."""
     child.send(order("echo").model_copy(update={"parameters": {"do": "echo", "colour": "red"}}))
     error = child.until("error")
-    assert (error.kind, error.code) == ("fail", "INPUT_INVALID")
+    assert (error.kind, error.code) == ("retry", "LEASE_MALFORMED")
     assert "colour" in error.message
 
 
