@@ -126,6 +126,11 @@ class AgentCommands(LazyGroup):
             f"{_MACHINE}.engines", "app", "Manage engines in environments of their own."
         ),
         "config": ListedCommand(f"{_MACHINE}.config", "app", "Check and show settings."),
+        "update": ListedCommand(
+            f"{_RUNNING}.update",
+            "update",
+            "Install the newest version beside this one, try it, and restart the agent with it. If it does not work, this one returns.",
+        ),
         "service": ListedCommand(f"{_RUNNING}.service", "app", "Manage the agent as a systemd service."),
         "uninstall": ListedCommand(
             f"{_RUNNING}.uninstall",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,12 +38,23 @@ from runners.api import Runner
 _log = structlog.get_logger(__name__)
 
 
+class UpdateReport(Protocol):
+    """What is known of updates of the agent."""
+
+    def status(self) -> dict[str, Any]:
+        """Return their state for the owner."""
+
+    def notices(self) -> Iterable[tuple[str, str]]:
+        """Return a word for programs and a text for each update that has just ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class MinerOptions:
     """What a miner is built from.
 
     `host_command` starts a runner's child process; `reading` is where the settings were read from. `probes` are the results of probes
     that this process has made. `run_selftest` tests this machine, None for a miner without self-tests. `traffic` has the limits of the network.
+    `updates` are those of the agent, None where nothing updates it.
     """
 
     settings: Settings
@@ -56,6 +67,7 @@ class MinerOptions:
     traffic: Traffic
     probes: ProbeResults = field(default_factory=ProbeResults)
     run_selftest: RunSelftest | None = None
+    updates: UpdateReport | None = None
 
     @property
     def miner(self) -> MinerSettings:

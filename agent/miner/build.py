@@ -235,6 +235,7 @@ class _Builder:
                 workload=workload,
                 idle=report.activity_log.shares,
                 selftest=selftest,
+                updates=self._options.updates,
             ),
             selftests=RepeatedSelftests(
                 # Only where the jobs run can a test say anything about them.

@@ -12,7 +12,7 @@ import structlog
 
 from agent.configuring.reading import SettingsReading
 from agent.core.liveness import Liveness
-from agent.miner.backend import MinerOptions
+from agent.miner.backend import MinerOptions, UpdateReport
 from agent.miner.build import MinerParts, build, serve_owner
 from agent.miner.control_calls import ControlCalls
 from agent.miner.engines.interpreters import HOST_COMMAND
@@ -20,6 +20,7 @@ from agent.miner.link.refusals import SessionSuperseded
 from agent.miner.link.resuming import watch_clock
 from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.machine.selftest_report import RunSelftest
+from agent.miner.runs.slots import Workload
 from agent.miner.settings import EnginesSettings, MinerSettings
 from agent.miner.status.watchdog import supervise
 from agent.miner.tasks import end
@@ -42,7 +43,7 @@ class Daemon:
     and the `host_command` of their child processes. `liveness` records progress, and `reading` is where the settings were read
     from. `machine_changed` is true when `run` has ended because a GPU appeared on a machine that had none, because an engine was
     installed, upgraded or removed, because a slow probe has ended, or because the owner prefers other engines; a new daemon with the
-    same `probes` then probes the machine again. `run_selftest` tests this machine, at intervals and on request.
+    same `probes` then probes the machine again. `run_selftest` tests this machine, at intervals and on request. `updates` are those of the agent.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Daemon:
         reading: SettingsReading | None = None,
         probes: ProbeResults | None = None,
         run_selftest: RunSelftest | None = None,
+        updates: UpdateReport | None = None,
     ) -> None:
         self.machine_changed = False
         miner = section_of(settings, MinerSettings)
@@ -71,6 +73,7 @@ class Daemon:
             traffic=owners_traffic(settings),
             probes=probes or ProbeResults(),
             run_selftest=run_selftest,
+            updates=updates,
         )
         self._settings = miner
         self._built: MinerParts | None = None
@@ -106,6 +109,11 @@ class Daemon:
     def log_key(self) -> str:
         """The coordinator's log key, known after `start`."""
         return self._parts.session.log_key
+
+    @property
+    def workload(self) -> Workload:
+        """The runs of this miner, known after `start`."""
+        return self._parts.workload
 
     @property
     def _parts(self) -> MinerParts:
@@ -256,5 +264,6 @@ class Daemon:
             "stopping": self._stopping.is_set(),
             "drain_seconds_left": None if ends is None else max(0.0, round(ends - time.monotonic(), 1)),
             **self._parts.report.status(),
+            "update": None if self._options.updates is None else self._options.updates.status(),
             "metrics": self._metrics_url,
         }

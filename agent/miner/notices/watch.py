@@ -13,6 +13,7 @@ import structlog
 from pydantic import ValidationError
 
 from agent.atomic_file import replace_file
+from agent.miner.backend import UpdateReport
 from agent.miner.link.client import CoordinatorLink
 from agent.miner.machine.gpus import Gpu, GpuReadings
 from agent.miner.machine.selftest_report import LatestSelftest
@@ -47,6 +48,7 @@ class Notices:
         workload: Workload,
         idle: Callable[[], list[dict[str, Any]]],
         selftest: LatestSelftest,
+        updates: UpdateReport | None = None,
     ) -> None:
         self._path = directory / FILE_NAME
         self._settings = settings.notices
@@ -57,6 +59,7 @@ class Notices:
         self._workload = workload
         self._idle = idle
         self._selftest = selftest
+        self._updates = updates
         self._known = {gpu.uuid: gpu for gpu in gpus.last}
         self._completed = 0
         self._retry_at = 0.0
@@ -136,6 +139,9 @@ class Notices:
             problems = " ".join(tested.problems())
             text = f"The machine failed its self-test: {problems} `aitbc-agent selftest` says what to do."
             yield Condition("selftest_failed", "", text)
+        if self._updates is not None:
+            for kind, text in self._updates.notices():
+                yield Condition(kind, "", text)
         hours = self._settings.idle_hours
         if hours is not None and state.idle_seconds >= hours * _HOUR:
             yield Condition("earns_nothing", "", self._nothing(hours))

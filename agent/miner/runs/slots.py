@@ -76,6 +76,7 @@ class Workload:
         self._connected = False
         self._ending = False
         self.completed = 0
+        self.machine_faults = 0
         self.on_services_changed: Callable[[], object] = lambda: None
 
     def __len__(self) -> int:
@@ -397,6 +398,7 @@ class Workload:
         self._runs.pop(run.lease.key, None)
         self._parts.energy.ended(run.ended())
         self.completed += run.outcome == "completed"
+        self.machine_faults += run.machine_fault
         self._finished.append({**self._describe(run), "outcome": run.outcome, "ended_at": time.time()})
         if task.cancelled():
             pass

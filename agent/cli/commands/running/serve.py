@@ -18,15 +18,19 @@ import uvloop
 
 from agent.cli import agent_file
 from agent.cli.agent_file import AgentFile
-from agent.cli.options import ConfigFile, DataDir, Enroll, reading_from, secret_from, settings_from
+from agent.cli.options import ConfigFile, DataDir, Enroll, reading_from, secret_from
 from agent.cli.systemd.notify import Notifier
 from agent.cli.systemd.watchdog import Watchdog
 from agent.cli.terminal import activity, live, logs
 from agent.configuring.reading import SettingsReading
 from agent.core.liveness import Liveness
+from agent.fault_points import reach
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
 from agent.settings import Settings
+from agent.updates.starting import before_start
+from agent.updates.supervisor import start_again
+from agent.updates.watch import UpdateWatch
 
 if TYPE_CHECKING:
     from agent.cli.commands.running.local_coordinator import LocalCoordinator
@@ -82,8 +86,11 @@ def start(
     logs.configure(settings.log, pane)
     # A watchdog's SIGABRT prints the stack of each thread.
     faulthandler.enable()
+    updates = UpdateWatch(settings, reading.file)
     with agent_file.exclusive(settings):
-        _run(_start(reading, pane or live.LogPane() if with_panel else None))
+        before_start(settings, Notifier().alive)
+        _run(_start(reading, pane or live.LogPane() if with_panel else None, updates))
+    _restart_if_due(updates)
     # The panel leaves nothing on the screen.
     if with_panel:
         typer.echo("The agent has stopped.")
@@ -93,11 +100,22 @@ def coordinator(
     data_dir: DataDir = None, config: ConfigFile = None, host: Host = None, port: Port = None
 ) -> None:
     """Run a coordinator without a miner; miners join it over the network."""
-    settings = settings_from(data_dir, config, coordinator={"host": host, "port": port})
+    reading = reading_from(data_dir, config, coordinator={"host": host, "port": port})
+    settings = reading.settings
     logs.configure(settings.log)
     faulthandler.enable()
+    updates = UpdateWatch(settings, reading.file)
     with agent_file.exclusive(settings):
-        _run(_coordinate(settings))
+        before_start(settings, Notifier().alive)
+        _run(_coordinate(settings, updates))
+    _restart_if_due(updates)
+
+
+def _restart_if_due(updates: UpdateWatch) -> None:
+    """Start the agent again, in this process and in the version that is due."""
+    if updates.restarting:
+        reach("update.drained")
+        start_again(tuple(sys.argv[1:]))
 
 
 def _run(agent: Coroutine[None, None, None]) -> None:
@@ -109,29 +127,36 @@ def _run(agent: Coroutine[None, None, None]) -> None:
         uvloop.run(agent)
 
 
-async def _start(reading: SettingsReading, pane: live.LogPane | None) -> None:
+async def _start(reading: SettingsReading, pane: live.LogPane | None, updates: UpdateWatch) -> None:
     settings = reading.settings
     miner = section_of(settings, MinerSettings)
     if miner.coordinator is not None:
-        await _mine(reading, miner.coordinator.rstrip("/"), miner.enrolment_token, None, pane)
+        await _mine(reading, miner.coordinator.rstrip("/"), miner.enrolment_token, None, pane, updates)
         return
     async with _coordinator(settings) as local:
-        await _mine(reading, local.url, await local.enrolment_token(), local, pane)
+        await _mine(reading, local.url, await local.enrolment_token(), local, pane, updates)
 
 
-async def _coordinate(settings: Settings) -> None:
+async def _coordinate(settings: Settings, updates: UpdateWatch) -> None:
     stopped = asyncio.Event()
+
+    def stop() -> None:
+        updates.stopping()
+        stopped.set()
+
     async with _coordinator(settings) as local:
-        on_signals(stopped.set)
+        on_signals(stop)
         watchdog = Watchdog(Notifier(), local.context.monitoring.liveness, local.describe)
         _ready(settings, _content(local.url, None, local, miner_key=None))
         typer.echo(await local.dashboard(miner_id=None))
         watchdog.ready(await local.describe())
-        async with watchdog.running():
+        updates.ready(None)
+        async with watchdog.running(), updates.running(stopped.set):
             if sys.stdout.isatty():
                 await activity.print_changes(local.describe, stopped)
             await stopped.wait()
-        watchdog.stopping("Stopping", STOP_MARGIN_SECONDS)
+        if not updates.restarting:
+            watchdog.stopping("Stopping", STOP_MARGIN_SECONDS)
         agent_file.remove(settings)
 
 
@@ -149,6 +174,7 @@ async def _mine(
     token: str | None,
     local: LocalCoordinator | None,
     pane: live.LogPane | None,
+    updates: UpdateWatch,
 ) -> None:
     """Run a miner until a signal stops it. When the machine's hardware or engines have changed, replace it with a new one."""
     # Imports create hardly any garbage.
@@ -168,6 +194,7 @@ async def _mine(
         "reading": reading,
         "probes": probes,
         "run_selftest": _run_selftest,
+        "updates": updates,
     }
     daemon = Daemon(settings, url, token, **options)
     started = stopping = False
@@ -184,22 +211,31 @@ async def _mine(
 
     def stop() -> None:
         nonlocal stopping
-        if not stopping:
+        restarting = updates.restarting
+        updates.stopping()
+        if restarting or not stopping:
             watchdog.stopping(
                 activity.STOPPING, section_of(settings, MinerSettings).drain_seconds + STOP_MARGIN_SECONDS
             )
-        # The second signal means "at once".
-        daemon.request_stop(drain=not stopping)
+        # The second signal means "at once"; a restart has begun to drain already.
+        if not restarting:
+            daemon.request_stop(drain=not stopping)
+        stopping = True
+
+    def restart() -> None:
+        nonlocal stopping
+        daemon.request_stop()
         stopping = True
 
     on_signals(stop)
-    async with watchdog.running(), _agent_file_removed(settings):
+    async with watchdog.running(), _agent_file_removed(settings), updates.running(restart):
         while True:
             panel = None if pane is None else live.LivePanel(url, daemon, pane, on_stop=stop)
             async with panel.shown() if panel is not None else nullcontext():
                 await _start_miner(daemon, watchdog)
                 started = True
                 if not stopping:
+                    updates.ready(daemon.workload)
                     await _announce(settings, url, daemon, local, panel)
                     watchdog.ready(activity.READY)
                 await daemon.run()

@@ -19,6 +19,8 @@ from agent.core.values.quantities import GIBIBYTE, gibibytes
 from agent.miner.control import ControlUnavailable, ask
 from agent.miner.executor.placement import TOO_LARGE
 from agent.settings import Settings
+from agent.updates.starting import versions_of
+from agent.updates.states import describe
 from aitbc.answers.miners import Overview
 from aitbc.cli._terminal.output import SafeConsole, moment, print_rows
 
@@ -32,6 +34,10 @@ def status(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson 
     """Show the running agent's connection, GPUs and jobs, and why services are unavailable."""
     settings = settings_from(data_dir, config)
     agent_status = _shown(settings)
+    # Read here, since a coordinator alone has no status of its own.
+    versions = versions_of(settings)
+    state = versions.read()
+    agent_status["update"] = {**state.to_json(), "line": describe(state, versions.current)}
     if as_json:
         print_json(agent_status)
     else:
@@ -61,6 +67,8 @@ def _print(agent_status: dict[str, Any]) -> None:
         console.print(
             Text.assemble(("Agent", "bold"), f" {agent_status['url']} (process {agent_status['pid']})")
         )
+    if (update := agent_status.get("update")) and update["line"]:
+        console.print(Text(f"  update: {update['line']}"))
     if "miner" in agent_status:
         _print_miner(console, agent_status["miner"])
     if "coordinator" in agent_status:

@@ -1,0 +1,13 @@
+"""Errors of updates."""
+
+from __future__ import annotations
+
+from agent.core.errors import AgentError
+
+
+class NotNow(AgentError):
+    """The update cannot be done now. Another try may succeed."""
+
+
+class Refused(AgentError):
+    """The release must not or cannot be installed. Another try would end the same way."""
