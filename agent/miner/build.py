@@ -31,6 +31,7 @@ from agent.miner.link.client import CoordinatorLink, LinkCallbacks
 from agent.miner.link.heartbeat import HeartbeatSender
 from agent.miner.live_settings import LiveSettings
 from agent.miner.machine.capabilities import Capabilities
+from agent.miner.machine.disk_limit import DiskLimit
 from agent.miner.machine.selftest_report import LatestSelftest
 from agent.miner.metrics import METRICS
 from agent.miner.models.provider import Models
@@ -84,6 +85,7 @@ class MinerParts:
     power_limits: PowerLimits
     notices: Notices
     selftests: RepeatedSelftests
+    disk_limit: DiskLimit
 
 
 async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
@@ -183,6 +185,7 @@ class _Builder:
         energy = await self._build_energy(settings)
         workload = self._build_workload(executor, provider, pauses, energy, jobs_directory)
         power_limits = PowerLimits(self._settings, self._gpus)
+        disk_limit = DiskLimit(self._options.settings)
         selftest = await asyncio.to_thread(LatestSelftest, self._options.directory)
         report = StatusReport(
             link=self._link,
@@ -198,6 +201,7 @@ class _Builder:
             energy=energy,
             power_limits=power_limits,
             traffic=self._options.traffic,
+            disk_limit=disk_limit,
             offers=self._capabilities,
             settings=settings,
             encryption_keys=lambda: self._sealed_jobs.published(self._session.origin),
@@ -247,6 +251,7 @@ class _Builder:
                 gpus=self._gpus,
                 on_change=self._heartbeat_due.set,
             ),
+            disk_limit=disk_limit,
         )
         _connect(parts, self._options, self._heartbeat_due)
         return parts

@@ -197,6 +197,7 @@ class Daemon:
             "notices": parts.notices.run(),
             "selftests": parts.selftests.run(),
             "traffic": self._options.traffic.run(),
+            "disk": parts.disk_limit.run(),
         }
         return [asyncio.create_task(loop, name=f"miner-{name}") for name, loop in loops.items()]
 

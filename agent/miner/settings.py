@@ -346,6 +346,10 @@ class MinerSettings(Section):
     download_stall_seconds: Annotated[float, Field(gt=0)] = 15
     """A connection that brings no byte of a model for this time is replaced. After three in succession the jobs that wait for
     the model fail, and others of the same server fail immediately for half a minute."""
+    max_disk: Annotated[Bytes, Field(gt=0)] | None = Field(default=None, examples=[Bytes("200Gi")])
+    """Maximum of all that the agent stores: models, engines, caches with the environments of Python models, and its data directory. Beyond it,
+    caches, environments and models that the agent downloaded are deleted, least recently used first, and no further model is downloaded.
+    None: only the disk is the limit."""
     models_pinned: tuple[str, ...] = ()
     """Names of models that are never deleted to free space."""
     gpu_poll_seconds: Annotated[float, Field(gt=0)] = 10

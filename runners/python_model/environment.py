@@ -43,6 +43,9 @@ LOCK_POLL = 0.1
 Report = Callable[[float], None]
 """Called with the progress of the run in percent."""
 
+DIRECTORY = "python-environments"
+"""The directory of all environments, in the directory of caches."""
+
 PACKAGES = "packages"
 """The directory of the packages, in an environment."""
 
@@ -74,7 +77,7 @@ def environment(
     index cannot be reached.
     """
     names = sorted(set(requirements), key=str.lower)
-    store = tools.cache_dir / "python-environments"
+    store = tools.cache_dir / DIRECTORY
     store.mkdir(parents=True, exist_ok=True)
     directory = store.resolve() / _digest(names)
     while True:
@@ -207,13 +210,12 @@ def _free_space(tools: Tools, store: Path) -> int:
     quota, cache = tools.environments_quota, store / _CACHE
     if _size(cache) > quota // CACHE_SHARE:
         files.remove(cache)
-    environments = [path for path in store.iterdir() if path.is_dir() and path != cache]
-    sizes = {path: _recorded_size(path) for path in sorted(environments, key=_last_used)}
+    sizes = {path: _recorded_size(path) for path in sorted(stored(store), key=last_used)}
     free = quota - _size(cache) - sum(sizes.values())
     for directory, size in sizes.items():
         # One without the mark was left half made by a process that was killed.
         if free < tools.max_environment or not (directory / _COMPLETE).is_file():
-            free += size if _evict(directory) else 0
+            free += size if evict(directory) else 0
     if free < min(SMALLEST, tools.max_environment):
         raise Retry(
             "There is no space for another environment; raise runners.environments_quota.",
@@ -222,7 +224,29 @@ def _free_space(tools: Tools, store: Path) -> int:
     return min(free, tools.max_environment)
 
 
-def _evict(directory: Path) -> bool:
+def stored(store: Path) -> list[Path]:
+    """Return the environments on disk, complete or not."""
+    try:
+        return [path for path in store.iterdir() if path.is_dir() and path.name != _CACHE]
+    except OSError:  # no job has needed one yet
+        return []
+
+
+def clear_packages(store: Path) -> bool:
+    """Remove the cache of packages unless an environment is being made. Return whether it was there and is removed."""
+    cache = store / _CACHE
+    if not cache.is_dir():
+        return False
+    with _lock_file(store / "install").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        files.remove(cache)
+        return True
+
+
+def evict(directory: Path) -> bool:
     """Remove an environment unless a job is using it."""
     with _lock_file(directory).open("w") as lock:
         try:
@@ -246,7 +270,8 @@ def _recorded_size(directory: Path) -> int:
         return _size(directory)
 
 
-def _last_used(directory: Path) -> float:
+def last_used(directory: Path) -> float:
+    """Return when an environment was last used, in seconds since the epoch; 0 for one that was never complete."""
     try:
         return (directory / _COMPLETE).stat().st_mtime
     except OSError:

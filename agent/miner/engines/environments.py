@@ -25,8 +25,7 @@ from typing import IO, Final
 from agent.atomic_file import replace_file, sync_directory
 from agent.core.errors import AgentError
 from agent.miner.engines.catalogue import VariantName
-from agent.miner.settings import EnginesSettings
-from agent.sections import section_of
+from agent.miner.models.disk_use import directories
 from agent.settings import Settings
 
 RECORD: Final = "engine.json"
@@ -38,8 +37,7 @@ _MODULES: Final = "lib/python{}/site-packages"
 
 def engines_directory(settings: Settings) -> Path:
     """Return the directory of all engines' environments."""
-    directory = section_of(settings, EnginesSettings).directory or settings.cache_dir / "engines"
-    return directory.expanduser().absolute()
+    return directories(settings)["engines"]
 
 
 @dataclass(frozen=True, slots=True)

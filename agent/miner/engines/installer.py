@@ -280,10 +280,17 @@ class Installer:
         return (self._engines_dir / _PACKAGES_LOCK).open("ab")
 
     def _clear_packages(self) -> None:
-        """Delete the cache of packages, which shares its files with environments, unless another engine is being installed."""
-        with self._packages_lock() as handle:
-            if lock(handle, fcntl.LOCK_EX):
-                shutil.rmtree(self._engines_dir / uv.DIRECTORY_OF_PACKAGES, ignore_errors=True)
+        clear_packages(self._engines_dir)
+
+
+def clear_packages(engines_dir: Path) -> bool:
+    """Delete the cache of packages, which shares its files with environments, unless an engine is being installed. Return whether it was there."""
+    packages = engines_dir / uv.DIRECTORY_OF_PACKAGES
+    with (engines_dir / _PACKAGES_LOCK).open("ab") as handle:
+        if not packages.exists() or not lock(handle, fcntl.LOCK_EX):
+            return False
+        shutil.rmtree(packages, ignore_errors=True)
+        return True
 
 
 class _InstallProgress:

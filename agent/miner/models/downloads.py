@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -23,6 +23,7 @@ from agent.atomic_file import sync_directory
 from agent.catalogue import CatalogueEntry
 from agent.metrics import Meter
 from agent.miner.metrics import DOWNLOADED_BYTES, METRICS
+from agent.miner.models.disk_use import directories, disk_use
 from agent.miner.models.evictions import plan_evictions
 from agent.miner.models.hub import Listing, RemoteFile, list_files, needs_token
 from agent.miner.models.locks import (
@@ -64,19 +65,35 @@ _log = structlog.get_logger(__name__)
 class DownloadLimits:
     """The owner's limits: bytes for all models together, and models that are never removed to free space for others.
 
-    After `stall_seconds` without a byte, a connection is replaced.
+    After `stall_seconds` without a byte, a connection is replaced. `all_files` limits all that the agent stores in `directories`.
     """
 
     quota: int | None = None
     pinned: frozenset[str] = frozenset()
     stall_seconds: float = 15.0
+    all_files: int | None = None
+    directories: Mapping[str, Path] = field(default_factory=dict)
+
+    def models_quota(self) -> int | None:
+        """Return the bytes that all models may take at present, None without a limit. Blocking."""
+        if self.all_files is None:
+            return self.quota
+        others = sum(size for name, size in disk_use(self.directories).items() if name != "models")
+        free = max(0, self.all_files - others)
+        return free if self.quota is None else min(free, self.quota)
 
 
 def limits(settings: Settings) -> DownloadLimits:
     """Return the limits in the settings."""
     miner = section_of(settings, MinerSettings)
     quota = None if miner.models_quota is None else int(miner.models_quota)
-    return DownloadLimits(quota, frozenset(miner.models_pinned), miner.download_stall_seconds)
+    return DownloadLimits(
+        quota,
+        frozenset(miner.models_pinned),
+        miner.download_stall_seconds,
+        None if miner.max_disk is None else int(miner.max_disk),
+        directories(settings),
+    )
 
 
 class Downloads:
@@ -200,7 +217,7 @@ class Downloads:
             write_plan(partial, files, total=listing.total)
 
     def _free_space(self, name: str, needed: int, *, may_remove: bool) -> None:
-        quota = self._limits.quota
+        quota = self._limits.models_quota()
         # A model may come into use between the plan and its removal. The next plan then goes without it.
         for _ in range(_SPACE_ATTEMPTS):
             stored = self._model_directory.stored(self._limits.pinned)
@@ -213,7 +230,7 @@ class Downloads:
                 limit = (
                     ""
                     if quota is None
-                    else f", and the quota of all models (miner.models_quota) is {_gib(quota)}"
+                    else f", and the quota of all models (miner.models_quota, miner.max_disk) is {_gib(quota)}"
                 )
                 raise ModelUnavailable(
                     f"There is not enough space for the model {name!r}, which needs {_gib(needed)}: {_gib(plan.lacking)} are "

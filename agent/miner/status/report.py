@@ -13,6 +13,7 @@ from agent.miner.executor.contract import Executor
 from agent.miner.link.client import CoordinatorLink
 from agent.miner.live_settings import LiveSettings
 from agent.miner.machine.capabilities import Capabilities
+from agent.miner.machine.disk_limit import DiskLimit
 from agent.miner.machine.gpus import GpuReadings
 from agent.miner.machine.selftest_report import LatestSelftest
 from agent.miner.models.provider import Models
@@ -45,6 +46,7 @@ class StatusReport:
     energy: EnergyAccount
     power_limits: PowerLimits
     traffic: Traffic
+    disk_limit: DiskLimit
     offers: Capabilities
     settings: LiveSettings
     encryption_keys: Callable[[], list[dict[str, Any]]]
@@ -148,4 +150,5 @@ class StatusReport:
             "energy": self.energy.status(),
             "power_limits": self.power_limits.status(),
             "traffic": self.traffic.status(),
+            "disk": self.disk_limit.status(),
         }
