@@ -5,7 +5,6 @@ ffmpeg-python composes the command lines; the process itself runs in the sandbox
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +32,6 @@ from runners.api import (
     TimedOut,
     Tools,
 )
-from runners.extras import extra_command
 from runners.ffmpeg.chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
 from runners.ffmpeg.comparer import COMPARER, TranscodeAudit
 from runners.ffmpeg.encoders import SOFTWARE, choose, converts_hdr, software, version, working
@@ -330,8 +328,6 @@ def _result(plan: Plan, media: Media, output: Path, resumed_until: float) -> Res
 
 def _missing(tools: Tools) -> str | None:
     """Return the first missing requirement as a sentence for the owner, None if nothing is missing."""
-    if importlib.util.find_spec("ffmpeg") is None:
-        return f"The Python package ffmpeg-python is missing; install it: {extra_command('ffmpeg')}."
     for setting, program in (("ffmpeg", tools.ffmpeg), ("ffprobe", tools.ffprobe)):
         if shutil.which(program) is None:
             return (

@@ -115,31 +115,12 @@ def test_the_image_has_the_version_of_the_program() -> None:
     assert used == {f"aitbc-agent:{project['version']}"}
 
 
-def test_the_image_installs_the_dependencies_of_the_chosen_extras() -> None:
-    """Nested extras are resolved, the project's own distributions are omitted, and an unknown extra is reported."""
-
-    def requirements(extras: str, *options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "scripts/container/image_requirements.py", *options, extras, "."],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    bare = requirements("").stdout.split("\n")
-    assert any(line.startswith("fastapi") for line in bare)
-    assert not any(line.startswith(("aitbc", "torch", "ffmpeg")) for line in bare)
-    assert set(requirements("ffmpeg").stdout.split("\n")) - set(bare) == {"ffmpeg-python>=0.2"}
-    everything = requirements("all").stdout
-    assert all(name in everything for name in ("diffusers", "openai-whisper", "faster-whisper", "gguf"))
-    with_ray = set(requirements("ray").stdout.split("\n")) - set(bare)
-    assert [requirement.partition(">")[0] for requirement in with_ray] == ["ray"]
-    assert requirements("", "--projects").stdout.split() == ["./.", "./sdk/python"]
-    assert requirements("ray,s3", "--projects").stdout.split() == ["./.", "./extensions/ray", "./sdk/python"]
-    refused = requirements("ffmpeg,nonsense")
-    assert (refused.returncode, "'nonsense'" in refused.stderr) == (1, True)
+def test_the_image_needs_nothing_of_a_clone() -> None:
+    """It is built from the files of a release, or from a package index."""
+    copied = re.findall(r"^(?:COPY|ADD) (?!--from=)(.*)", image(), re.MULTILINE)
+    assert copied == [". /release"]
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split("\n")
+    assert [line for line in ignored if line and not line.startswith("#")] == ["*"]
 
 
 def validate(item: dict[str, Any]) -> None:

@@ -69,8 +69,8 @@ def environment() -> Mapping[str, str]:
     return {**os.environ, "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
 
 
-def build_image(name: str, secrets: Path, **arguments: str) -> None:
-    """Build Dockerfile.cuda on a minimal Debian. `secrets` is an empty directory; `arguments` are build arguments."""
+def build_image(name: str, release: Path, secrets: Path, **arguments: str) -> None:
+    """Build the image of a release on a minimal Debian. `secrets` is an empty directory; `arguments` are build arguments."""
     if start("podman", "image", "exists", BASE).returncode != 0:
         run("podman", "import", empty_debian(), BASE)
     run("podman", "image", "prune", "--force", "--filter", f"until={UNUSED_HOURS}h")
@@ -83,7 +83,7 @@ def build_image(name: str, secrets: Path, **arguments: str) -> None:
         "buildah",
         *("build", "--isolation", "chroot", "--format", "docker", "--layers", "--jobs", "2", *limits),
         *("--build-arg", f"BASE={BASE}", *given, *_secrets(secrets)),
-        *("--tag", name, "--file", ROOT / "Dockerfile.cuda", ROOT),
+        *("--tag", name, "--file", release / "Dockerfile.cuda", release),
         timeout=BUILD_SECONDS,
     )
     if built.returncode != 0:  # a failed build leaves mounts behind
@@ -92,7 +92,15 @@ def build_image(name: str, secrets: Path, **arguments: str) -> None:
 
 
 def _secrets(directory: Path) -> list[str]:
-    """Return this machine's configuration of package indexes as build secrets."""
+    return [
+        word
+        for name, path in index_files(directory).items()
+        for word in ("--secret", f"id={name},src={path}")
+    ]
+
+
+def index_files(directory: Path) -> dict[str, Path]:
+    """Write this machine's configuration of package indexes into a directory. Returns the files of `apt`, `pip` and, if it has any, `ca`."""
     listed = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True, timeout=120)
     apt = [line for line in listed.stdout.splitlines() if line.startswith("Acquire::")]
     (directory / "apt.conf").write_text("\n".join(apt) + "\n")
@@ -113,4 +121,4 @@ def _secrets(directory: Path) -> list[str]:
         pip.append(f"cert = {CERTIFICATES}")
         sources["ca"] = CERTIFICATES
     (directory / "pip.conf").write_text("\n".join(pip) + "\n")
-    return [word for name, path in sources.items() for word in ("--secret", f"id={name},src={path}")]
+    return sources

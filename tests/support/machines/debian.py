@@ -11,18 +11,18 @@ SUITE = "trixie"
 MAKE_SECONDS = 900
 
 
-def empty_debian() -> Path:
+def empty_debian(suite: str = SUITE) -> Path:
     """Return the tar archive of a minimal Debian with apt. Creating it takes about half a minute."""
     directory = BUILD / "debian"
-    archive = directory / f"{SUITE}-minbase.tar"
+    archive = directory / f"{suite}-minbase.tar"
     if archive.exists():
         return archive
     directory.mkdir(parents=True, exist_ok=True)
-    root = directory / f"{SUITE}-minbase"
+    root = directory / f"{suite}-minbase"
     shutil.rmtree(root, ignore_errors=True)
     with (directory / "debootstrap.log").open("wb") as log:
         subprocess.run(
-            ["debootstrap", "--variant=minbase", SUITE, root],
+            ["debootstrap", "--variant=minbase", suite, root],
             check=True,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -15,7 +15,7 @@ OTHERS_PIP = re.compile(r"""["'][^"'#]*(?<!uv )(?<!-m )\bpip install\b""")
 
 
 def test_an_extra_is_installed_by_its_packages_into_the_running_environment():
-    assert extra_command("ffmpeg") == f"{shlex.quote(sys.executable)} -m uv pip install 'ffmpeg-python>=0.2'"
+    assert extra_command("s3") == f"{shlex.quote(sys.executable)} -m uv pip install 'obstore>=0.11'"
     assert shlex.split(extra_command("faster-whisper-cuda"))[1:] == [
         *("-m", "uv", "pip", "install"),
         *("ctranslate2>=4.8", "faster-whisper>=1.2", "nvidia-cublas-cu12>=12.4"),

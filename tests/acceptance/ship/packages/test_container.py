@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from support.machines import containers
+from support.releases import built
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -88,7 +89,7 @@ sys.exit((orphan / "status").read_text())
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Build the image with FFmpeg and an engine; its layers are reused between runs."""
     secrets = tmp_path_factory.mktemp("secrets")
-    containers.build_image(IMAGE, secrets, EXTRAS="ffmpeg", ENGINES="llama.cpp", VARIANT="cpu")
+    containers.build_image(IMAGE, built(), secrets, EXTRAS="", ENGINES="llama.cpp", VARIANT="cpu")
     return IMAGE
 
 
@@ -167,13 +168,16 @@ def test_a_container_becomes_healthy_and_has_nothing_unnecessary(container: str)
     assert "#login=" not in containers.run("podman", "logs", container)
     assert inside("id", "-u") == "10001"
     programs = inside("sh", "-c", "command -v gcc cc c++ make node npm pip pip3 hatchling; command -v aitbc")
-    assert programs == "/opt/agent/bin/aitbc"
+    assert programs == "/opt/aitbc/bin/aitbc"
     directories = ("/var/lib/apt/lists", "/var/cache/apt", "/root", "/cache")
     assert as_root("find", *directories, "-type", "f", "-not", "-name", ".*").stdout == ""
-    for directory in ("/opt/agent", "/etc", "/usr/bin"):
+    for directory in ("/opt/aitbc", "/etc", "/usr/bin"):
         assert "Read-only file system" in as_root("touch", f"{directory}/new").stderr
-    inside("test", "-f", "/opt/agent/agent/coordinator/web/dist/index.html")
-    inside("test", "-f", "/opt/agent/agent/configs/models.toml")
+    # docs/how-to/containers.md copies the filter from there.
+    assert json.loads(inside("cat", "/opt/aitbc/configs/seccomp.json"))["defaultAction"] == "SCMP_ACT_ERRNO"
+    inside("test", "-f", "/opt/aitbc/configs/models.toml")
+    page = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8420/dashboard/').status)"
+    assert inside("/opt/aitbc/bin/python", "-c", page) == "200"
 
 
 def test_a_container_runs_a_job_whose_receipt_verifies(container: str) -> None:
