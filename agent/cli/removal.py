@@ -13,8 +13,6 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
-
 from agent.atomic_file import replace_file
 from agent.configuring.reading import SettingsReading, settings_by_key
 from agent.miner.engines.environments import engines_directory
@@ -66,7 +64,7 @@ def _versions(reading: SettingsReading) -> Path:
         directory: Any = reduce(getattr, VERSIONS.split("."), reading.settings)
         if directory is not None:
             return Path(directory)
-    return platformdirs.user_data_path("aitbc-agent") / "versions"
+    return reading.settings.data_dir / "versions"
 
 
 def _models(directory: Path, *, chosen: bool) -> Iterator[Path]:

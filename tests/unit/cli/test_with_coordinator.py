@@ -290,8 +290,9 @@ def test_join_asks_for_the_code_so_that_it_is_in_no_list_of_processes(
     command: Any, agent: Agent, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{join_code(command('enroll').err)}\n"))
-    assert run("join", "--data-dir", tmp_path).code == 0
-    assert agent.url in (tmp_path / "agent.toml").read_text()
+    assert run("join", "--name", "rig-2", "--data-dir", tmp_path).code == 0
+    miner = tomllib.loads((tmp_path / "agent.toml").read_text())["miner"]
+    assert (miner["coordinator"], miner["name"]) == (agent.url, "rig-2")
 
 
 def test_a_code_that_does_not_hold_changes_nothing(

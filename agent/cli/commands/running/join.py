@@ -28,6 +28,9 @@ def join(
             show_default=False,
         ),
     ] = "-",
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of this machine in lists. Without one, its host name.")
+    ] = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -39,7 +42,7 @@ def join(
     join_code = parse_join_code(secret_from(code, "Join code") or "")
     reading = reading_from(data_dir, config)
     former = section_of(reading.settings, MinerSettings).coordinator
-    store_code(reading, join_code)
+    store_code(reading, join_code, name)
     running = agent_file.is_running(reading.settings)
     if as_json:
         print_json(
@@ -64,18 +67,18 @@ def join(
         typer.echo("Next: aitbc-agent start")
 
 
-def store_code(reading: SettingsReading, code: JoinCode) -> SettingsReading:
+def store_code(reading: SettingsReading, code: JoinCode, name: str | None) -> None:
     """Write what a code carries into the settings file, once its coordinator has answered that it accepts the code.
 
-    Returns the new settings. Raises `ConfigurationError`, and writes nothing then.
+    Raises `ConfigurationError`, and writes nothing then.
     """
-    changed, content = changed_by_file(reading, join_values(code))
+    values = join_values(code) | ({} if name is None else {("miner", "name"): name})
+    changed, content = changed_by_file(reading, values)
     check_code(changed, code)
     try:
         store_file(reading, content)
     except OSError as error:
         raise ConfigurationError(f"{reading.file} cannot be written: {error.strerror}.") from None
-    return changed
 
 
 def join_values(code: JoinCode) -> dict[tuple[str, ...], Any]:
