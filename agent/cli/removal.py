@@ -9,20 +9,22 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import reduce
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from agent.atomic_file import replace_file
-from agent.configuring.reading import SettingsReading, settings_by_key
+from agent.configuring.reading import SettingsReading
 from agent.miner.engines.environments import engines_directory
 from agent.miner.engines.uv import DIRECTORY_OF_PACKAGES
 from agent.miner.models.locks import FETCHED_MARK
 from agent.miner.sealing import directory as memory_directory
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
+from agent.updates.directory import RECORD, VersionsDirectory
+from agent.updates.settings import UpdateSettings
 
-VERSIONS: Final = "updates.directory"
+_OF_UPDATES: Final = frozenset({"current", "lock", "report.json", "scratch", "update.json"})
+"""What is in the directory of versions, apart from these and from backups."""
 _CACHED: Final = ("blender-kernels", "compiled", "engines", "nvenc-sessions", "python-environments")
 """What is in `cache_dir`, apart from the models."""
 _KEYS: Final = ("*.key", "keys.json", "api_key.json")
@@ -36,7 +38,6 @@ _COMPLETIONS: Final = (
 def replaceable(reading: SettingsReading) -> list[Path]:
     """Return what can be created again: models, engines and other caches, versions of updates, the shell's completion."""
     settings, chosen = reading.settings, reading.origins
-    versions = _versions(reading)
     paths = [
         *_models(settings.models_dir, chosen="models_dir" in chosen),
         *(
@@ -45,7 +46,7 @@ def replaceable(reading: SettingsReading) -> list[Path]:
             else (settings.cache_dir,)
         ),
         *_engines(engines_directory(settings), chosen="engines.directory" in chosen),
-        versions,
+        *_versions(reading, chosen="updates.directory" in chosen),
         *(Path.home() / name for name in _COMPLETIONS),
     ]
     in_memory = memory_directory.find(
@@ -58,13 +59,28 @@ def replaceable(reading: SettingsReading) -> list[Path]:
     return [path for path in there if not any(other in path.parents for other in there)]
 
 
-def _versions(reading: SettingsReading) -> Path:
-    """Return the directory in which an update installs versions."""
-    if VERSIONS in settings_by_key():
-        directory: Any = reduce(getattr, VERSIONS.split("."), reading.settings)
-        if directory is not None:
-            return Path(directory)
-    return reading.settings.data_dir / "versions"
+def versions(reading: SettingsReading) -> Path:
+    """Return the directory in which updates install versions."""
+    directory = section_of(reading.settings, UpdateSettings).directory
+    return directory or reading.settings.data_dir / "versions"
+
+
+def backups(reading: SettingsReading) -> Path:
+    """Return the directory of the databases that were saved before a migration, which are data."""
+    return VersionsDirectory(versions(reading)).backups
+
+
+def _versions(reading: SettingsReading, *, chosen: bool) -> Iterator[Path]:
+    directory = versions(reading)
+    saved = backups(reading)
+    if not directory.is_dir():
+        return
+    if not chosen and not (saved.is_dir() and any(saved.iterdir())):
+        yield directory
+        return
+    for entry in directory.iterdir():
+        if entry.name in _OF_UPDATES or (entry / RECORD).exists():
+            yield entry
 
 
 def _models(directory: Path, *, chosen: bool) -> Iterator[Path]:

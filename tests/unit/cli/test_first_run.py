@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
 import select
 import signal
 import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Iterator
@@ -16,6 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.commands.running.first_run import ask_owner
+from agent.cli.options import reading_from
+from agent.sections import section_of
+from agent.updates import installation
+from agent.updates.settings import UpdateSettings
 from support.agents import COMMAND, Agent, environment_of_programs, running
 
 LIMIT_SECONDS = 120.0
@@ -125,6 +132,30 @@ def test_an_interrupted_start_asks_again_and_default_answers_write_nothing(
         terminal.answer("")
         assert "Cannot listen" in terminal.rest()
     assert not (tmp_path / "agent.toml").exists()
+
+
+def test_an_installation_that_can_update_itself_asks_whether_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the settings say so. There are no more than three questions."""
+    monkeypatch.setattr(installation, "_way", lambda *_: installation.InstallationWay.UV_TOOL)
+    monkeypatch.setattr("sys.stdin", AtTerminal("\n0.3\nnightly\nNight\n"))
+    monkeypatch.setattr("sys.stdout", AtTerminal())
+    reading = ask_owner(reading_from(tmp_path))
+    assert section_of(reading.settings, UpdateSettings).automatic == "night"
+    assert settings(tmp_path) == {"miner": {"energy": {"price": 0.3}}, "updates": {"automatic": "night"}}
+    assert sys.stdout.getvalue().count("[off] > ") == 2  # type: ignore[attr-defined] # see above
+    monkeypatch.setattr("sys.stdout", AtTerminal())
+    monkeypatch.setattr("sys.stdin", AtTerminal("\n"))
+    ask_owner(reading_from(tmp_path))
+    assert sys.stdout.getvalue().count("] > ") == 1  # type: ignore[attr-defined] # only the coordinator is unknown
+
+
+class AtTerminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.mark.ship

@@ -41,7 +41,8 @@ def fill(home: Path) -> None:
         ".cache/aitbc/models/tiny/model.bin",
         ".cache/aitbc/engines/vllm/lock",
         ".cache/aitbc/python-environments/x/bin/python",
-        ".local/share/aitbc-agent/versions/9.9.9/bin/aitbc-agent",
+        ".local/share/aitbc-agent/versions/9.9.9/version.json",
+        ".local/share/aitbc-agent/versions/backups/0.3.0/coordinator.db",
         ".bash_completions/aitbc-agent.sh",
     ):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,11 @@ def test_a_running_agent_is_removed_and_its_data_by_choice(home: Path, run: Any)
     assert f"stays    {data_dir}\n" in done.out
     data = {".local/share/aitbc-agent", *(f".local/share/aitbc-agent/{name}" for name in files(data_dir))}
     assert data > {f".local/share/aitbc-agent/{key}" for key in KEYS}
-    assert not any("versions" in name for name in data)
+    # Databases from before a migration are data.
+    saved = ("", "/backups", "/backups/0.3.0", "/backups/0.3.0/coordinator.db")
+    assert {name for name in data if "versions" in name} == {
+        f".local/share/aitbc-agent/versions{path}" for path in saved
+    }
     assert files(home) == before | STANDARD | data
     assert (home / ".bashrc").read_text() == "alias l=ls\n"
     done = run("uninstall", "--data", "delete", "--yes")
@@ -83,7 +88,7 @@ def test_a_running_agent_is_removed_and_its_data_by_choice(home: Path, run: Any)
 def test_in_a_directory_that_the_owner_chose_only_the_agents_files_are_removed(
     home: Path, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = {name: tmp_path / name for name in ("models", "cache", "engines")}
+    chosen = {name: tmp_path / name for name in ("models", "cache", "engines", "versions")}
     for name in (
         "models/fetched/.fetched.json",
         "models/.digests.json",
@@ -92,17 +97,29 @@ def test_in_a_directory_that_the_owner_chose_only_the_agents_files_are_removed(
         "cache/mine",
         "engines/vllm/lock",
         "engines/mine/x",
+        "versions/0.3.1/version.json",
+        "versions/backups/0.3.0/x",
+        "versions/mine/x",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{}")
     monkeypatch.setenv("AITBC_MODELS_DIR", str(chosen["models"]))
     monkeypatch.setenv("AITBC_CACHE_DIR", str(chosen["cache"]))
     monkeypatch.setenv("AITBC_ENGINES__DIRECTORY", str(chosen["engines"]))
+    monkeypatch.setenv("AITBC_UPDATES__DIRECTORY", str(chosen["versions"]))
     assert run("uninstall", "--data", "delete", "--yes").code == 0
     left = {
         name for directory in chosen for name in (f"{directory}/{file}" for file in files(chosen[directory]))
     }
-    assert left == {"models/mine", "models/mine/model.bin", "cache/mine", "engines/mine", "engines/mine/x"}
+    assert left == {
+        "models/mine",
+        "models/mine/model.bin",
+        "cache/mine",
+        "engines/mine",
+        "engines/mine/x",
+        "versions/mine",
+        "versions/mine/x",
+    }
     assert files(home) == {".bashrc"}
 
 

@@ -62,7 +62,11 @@ def uninstall(
     reading = reading_from(data_dir, config)
     services = _services()
     service_paths, service_caches = _of_services(services)
-    data_paths = _existing([reading.settings.data_dir, *service_paths])
+    own_data = reading.settings.data_dir
+    backups = removal.backups(reading)
+    data_paths = _existing(
+        [own_data, *service_paths, *([] if backups.is_relative_to(own_data) else [backups])]
+    )
     paths = [
         path
         for path in (*removal.replaceable(reading), *_existing(service_caches))
