@@ -27,6 +27,7 @@ from agent.coordinator.feature import Opening
 from agent.coordinator.feed.feed import Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
+from agent.coordinator.http.client_versions import ClientVersions
 from agent.coordinator.http.hosts import Hosts
 from agent.coordinator.http.middleware import API_MOUNT, Failures, Paths, RequestIds
 from agent.coordinator.http.plain import PlainRoute, declarations
@@ -192,6 +193,7 @@ def build_app(context: Context) -> FastAPI:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
     app.add_middleware(Hosts, settings=context.settings, meter=context.monitoring.meter)
     app.add_middleware(Paths)
+    app.add_middleware(ClientVersions)
     app.add_middleware(RequestIds, meter=context.monitoring.meter)
     return app
 

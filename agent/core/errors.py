@@ -19,7 +19,8 @@ AgentError
     │   ├── JobNotCompleted     409 JOB_NOT_COMPLETED
     │   ├── StaleLease          409 STALE_LEASE
     │   ├── StaleSession        409 STALE_SESSION
-    │   └── VersionMismatch     409 VERSION_MISMATCH
+    │   ├── VersionMismatch     409 VERSION_MISMATCH
+    │   └── ClientOutdated      409 CLIENT_OUTDATED
     ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
     ├── RangeNotSatisfiable     416 RANGE_NOT_SATISFIABLE
     ├── UnknownHost             421 UNKNOWN_HOST
@@ -212,6 +213,15 @@ class VersionMismatch(Conflict):
     remedy = (
         "Update the side with the older version (docs/how-to/operate.md#upgrade). For miners: keep finished work, and register "
         "again every few minutes at most; when the versions fit, the registration succeeds."
+    )
+
+
+class ClientOutdated(Conflict):
+    """The client library is too old for the coordinator. `GET /v1/health` states the oldest version that it serves."""
+
+    code = "CLIENT_OUTDATED"
+    remedy = (
+        "Update the library (`aitbc` in Python, `@aitbc/client` in JavaScript) to the coordinator's version."
     )
 
 

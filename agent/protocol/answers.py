@@ -67,6 +67,7 @@ class Registered(Answer):
     settings: SessionSettings
     keep: list[HeldLease]
     engine_versions: bool = False
+    version: str | None = Field(default=None, description="The coordinator's", examples=["0.3.0"])
     fee_percent: Decimal = Field(default=Decimal(0), ge=0, le=100, examples=["2.5"])
 
 

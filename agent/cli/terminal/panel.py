@@ -84,6 +84,8 @@ class _Painter:
             return
         if status["refusal"]:
             yield from self.wrapped(Text(f"Refused: {status['refusal']}", style="bold red"))
+        if advice := status.get("version_advice"):
+            yield from self.wrapped(Text(advice, style="bold yellow"))
         if update := (status.get("update") or {}).get("line"):
             yield from self.wrapped(Text(f"Update: {update}", style="dim"))
         if status["malformed_leases"]:

@@ -10,6 +10,7 @@ from agent import __version__
 from agent.coordinator.operations.health import states
 from agent.coordinator.routes._callers import ContextOf
 from agent.core.values.quantities import format_time
+from agent.core.versions import oldest_client
 from aitbc.answers.health import Health
 
 router = APIRouter(prefix="/v1", tags=["Health"])
@@ -28,6 +29,7 @@ async def health(context: ContextOf) -> Health:
     return Health(
         status=status,
         version=__version__,
+        oldest_client="{}.{}".format(*oldest_client(__version__)),
         environment=context.settings.environment,
         timestamp=format_time(context.clock()),
         services=services,

@@ -161,6 +161,12 @@ def count_active(connection: Connection, seen_after: float) -> int:
     return int(connection.execute(query.select_from(miners)).scalar_one())
 
 
+def count_versions(connection: Connection) -> dict[str | None, int]:
+    """Return how many miners have each version of the agent, without removed ones."""
+    query = select(miners.c.agent_version, func.count()).where(_IS_PRESENT).group_by(miners.c.agent_version)
+    return {version: int(number) for version, number in connection.execute(query)}
+
+
 def save(connection: Connection, record: MinerRecord) -> None:
     """Store a new or an existing miner."""
     values = {name: getattr(record, name) for name in MinerRecord.__dataclass_fields__}

@@ -18,6 +18,8 @@ from typing import Any, Final, Literal
 import httpx
 import structlog
 
+from agent import __version__
+from agent.core.versions import version_advice
 from agent.miner.backoff import Backoff, sleep
 from agent.miner.identity import Identity
 from agent.miner.link.capacity import LinkCapacity
@@ -112,6 +114,8 @@ class CoordinatorLink:
         self._retry_websocket = asyncio.Event()
         self.refusal: str | None = None
         """Why the coordinator does not register this miner at present, for its owner."""
+        self.coordinator_version: str | None = None
+        """That of the latest session; None before it, and at a coordinator that does not state it."""
         self._answered = False
         self._last_answer: float | None = None
         self._superseded: SessionSuperseded | None = None
@@ -131,6 +135,12 @@ class CoordinatorLink:
         if self._socket is not None:
             return "websocket"
         return "poll" if self._polling.active.is_set() else "offline"
+
+    @property
+    def version_advice(self) -> str | None:
+        """What the owner should do about a version that is older than the coordinator's, None if it is not."""
+        coordinator = self.coordinator_version
+        return None if coordinator is None else version_advice(__version__, coordinator)
 
     @property
     def silent_since(self) -> float | None:
@@ -170,6 +180,9 @@ class CoordinatorLink:
         # The coordinator decides how long it holds a poll, since proxies before it may have shorter limits.
         self._polling.seconds = registration.settings.poll_seconds
         self.refusal = None
+        self.coordinator_version = registration.version
+        if (advice := self.version_advice) is not None:
+            _log.warning("version_outdated", url=self._http.url, advice=advice)
         self._answered, self._last_answer = True, time.monotonic()
         self._expired.clear()
         self._registered.set()

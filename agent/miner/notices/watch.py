@@ -12,7 +12,9 @@ from typing import Any, Final
 import structlog
 from pydantic import ValidationError
 
+from agent import __version__
 from agent.atomic_file import replace_file
+from agent.core.versions import standing
 from agent.miner.backend import UpdateReport
 from agent.miner.link.client import CoordinatorLink
 from agent.miner.machine.gpus import Gpu, GpuReadings
@@ -134,6 +136,10 @@ class Notices:
             yield Condition(
                 "miner_withdrawn", "", f"The coordinator gives this miner no jobs: {self._link.refusal}"
             )
+        advice, coordinator = self._link.version_advice, self._link.coordinator_version
+        # One that is older by less goes on getting jobs after the next update, too.
+        if advice is not None and coordinator is not None and standing(__version__, coordinator) == "ending":
+            yield Condition("agent_outdated", "", advice)
         tested = self._selftest.report
         if tested is not None and not tested.passed:
             problems = " ".join(tested.problems())

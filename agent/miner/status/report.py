@@ -114,6 +114,7 @@ class StatusReport:
             "connection": self.link.connection,
             "silent_since": self.link.silent_since,
             "refusal": self.link.refusal,
+            "version_advice": self.link.version_advice,
             "malformed_leases": self.workload.malformed(),
             "paused": self.workload.pause_reason(),
             "pauses": self.pauses.status(),

@@ -458,3 +458,30 @@ def test_both_clients_have_the_same_calls() -> None:
 def test_public_names_are_sorted() -> None:
     assert aitbc.__all__ == sorted(aitbc.__all__)
     assert all(hasattr(aitbc, name) for name in aitbc.__all__)
+
+
+@pytest.mark.parametrize(
+    ("status", "coordinator_version", "hint"),
+    [
+        (404, "0.2.9", True),
+        (422, "0.2", True),
+        (404, "99.0.0", False),
+        (404, "unknown", False),
+        (404, None, False),
+        (403, "0.2.9", False),
+    ],
+)
+def test_an_error_of_an_older_coordinator_says_that_it_may_not_know_the_call(
+    status: int, coordinator_version: str | None, hint: bool
+) -> None:
+    headers = {} if coordinator_version is None else {"X-AITBC-Version": coordinator_version}
+    body = {"error": {"code": "NOT_FOUND", "message": "The path does not exist.", "details": {}}}
+    answer = httpx.Response(status, headers=headers, json=body)
+    transport = httpx.MockTransport(lambda _: answer)
+    with (
+        AITBCClient("key", "https://aitbc.test", transport=transport) as client,
+        pytest.raises(errors.APIError) as raised,
+    ):
+        client.wallet.get()
+    text = f"The coordinator's version, {coordinator_version}, is older than this library's"
+    assert (text in str(raised.value)) is hint

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import httpx
+import pytest
 
 from agent import __version__
+from agent.coordinator.features.machines import metrics, views
+from agent.coordinator.operations.miners import sessions
 from agent.coordinator.store import miners as store
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import submit
@@ -40,6 +43,35 @@ def test_a_miner_of_another_version_is_refused_and_shown_to_its_owner_and_the_op
     assert miner.register().status_code == 200
     assert admin.get("/v1/admin/overview").json()["miners"][0]["version_problem"] is None
     assert miner.poll()
+
+
+def test_operators_see_the_versions_of_the_fleet_and_owners_what_to_do(
+    admin: httpx.Client, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the overview, the metrics, and the answer to the registration. The coordinator is one of version 0.4."""
+    for module in (sessions, views, metrics):
+        monkeypatch.setattr(module, "__version__", "0.4.0")
+    registered = [ScriptedMiner(served.url) for _ in range(4)]
+    for miner, version in zip(registered, ("0.4.2", "0.2.0", "0.3.0", "0.2.0"), strict=True):
+        assert miner.register(agent_version=version).json()["version"] == "0.4.0"
+    overview = admin.get("/v1/admin/overview").json()
+    states = [
+        (item["version"], item["miners"], item["online"], item["state"]) for item in overview["versions"]
+    ]
+    assert states == [("0.2.0", 2, 2, "ending"), ("0.3.0", 1, 1, "behind"), ("0.4.2", 1, 1, "current")]
+    advice = overview["versions"][0]["advice"]
+    assert "version 0.5, will refuse it. Update its agent" in advice
+    assert overview["versions"][2]["advice"] is None
+    by_id = {item["miner_id"]: item for item in overview["miners"]}
+    assert by_id[registered[1].miner_id]["version_advice"] == advice
+    monkeypatch.setattr(metrics, "__version__", "0.5.0")
+    owner = {"X-API-Key": str(registered[1].registration["api_key"])}
+    assert httpx.get(f"{served.url}/v1/miners/{registered[1].miner_id}", headers=owner).json()[
+        "version_advice"
+    ]
+    exposition = admin.get("/metrics").text
+    for labels, number in {'state="ending",version="0.3"': 1, 'state="refused",version="other"': 2}.items():
+        assert f"aitbc_coordinator_miner_versions{{{labels}}} {number}.0" in exposition
 
 
 def test_the_version_is_compared_before_fields_that_another_version_may_name_differently(

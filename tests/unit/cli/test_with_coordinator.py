@@ -143,6 +143,8 @@ def test_a_miner_is_excluded_listed_and_included(command: Any, agent: Agent) -> 
     (row,) = (line for line in command("miners", "list").out.splitlines() if miner.miner_id in line)
     assert "refused" in row
     assert "0.1.0" in row
+    versions = command("miners", "list").err.splitlines()
+    assert any("with version 0.1.0: The miner's version, 0.1.0, does not work" in line for line in versions)
     unknown = f"miner_{'a' * 26}"
     assert f"There is no miner {unknown}" in command("miners", "exclude", unknown).err
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent import __version__
 from agent.miner.control import ask
 from miner_support.coordinator import FakeCoordinator, refusal
 from miner_support.daemons import make_daemon, running, settings_for, until
@@ -208,6 +209,22 @@ async def test_a_miner_of_another_version_keeps_its_results_and_waits_for_an_upd
         coordinator.version_problem = None
         await coordinator.until(lambda: job_id in coordinator.results)
         await until(lambda: daemon.status()["refusal"] is None)
+
+
+async def test_a_miner_of_an_older_version_shows_its_owner_that_it_should_be_updated(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """While it still gets jobs."""
+    major, minor, _ = __version__.split(".", 2)
+    newer = f"{major}.{int(minor) + 1}.0"
+    coordinator.registered = {"version": newer}
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        job_id = await coordinator.submit("echo")
+        await coordinator.until(lambda: job_id in coordinator.results)
+        advice = daemon.status()["version_advice"]
+    assert f"is older than the coordinator's, {newer}" in advice
+    assert "Update its agent" in advice
 
 
 async def test_the_deadline_ends_the_run(coordinator: FakeCoordinator, tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ MinerArgument = Annotated[
 
 @app.command("list")
 def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List all miners, most recently seen first, with the versions of their agents, the number of their faults, and why any of them is excluded or refused."""
+    """List all miners, most recently seen first, with the versions of their agents and which need an update, the number of their faults, and why any of them is excluded or refused."""
     with local_api.administrator(settings_from(data_dir)) as client:
-        miners = client.admin.overview().miners
+        overview = client.admin.overview()
+    miners = overview.miners
     if as_json:
         print_json(miners)
         return
@@ -42,6 +43,11 @@ def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     ]
     titles = ("MINER", "NAME", "STATE", "REASON", "VERSION", "LAST SEEN", "FAULTS", "SERVICES")
     print_rows(titles, rows, free=("NAME", "REASON"))
+    # Apart from the table, which programs read.
+    for version in overview.versions or ():
+        advice = f": {version.advice}" if version.advice else ""
+        words = f"{version.miners} of {len(miners)} with version {version.version or 'unknown'}{advice}"
+        typer.echo(words, err=True)
 
 
 def _state(miner: MinerSummary) -> tuple[str, str]:

@@ -139,6 +139,8 @@ def _print_connection(console: SafeConsole, miner: dict[str, Any]) -> None:
     )
     if miner["refusal"]:
         _warn(console, "refused:", miner["refusal"])
+    if advice := miner.get("version_advice"):
+        _warn(console, "version:", advice)
     if miner["malformed_leases"]:
         console.print(Text(f"  {malformed(miner['malformed_leases'])}", "yellow"))
     if miner["paused"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agent.coordinator.feature import Feature
-from agent.coordinator.features.machines import commands, routes
+from agent.coordinator.features.machines import commands, metrics, routes
 from agent.coordinator.hooks import Hooks
 
 FEATURE: Final = Feature(
@@ -13,5 +13,7 @@ FEATURE: Final = Feature(
     routers=(routes.router, routes.operators),
     part=commands.AwaitedModels,
     open=lambda _: commands.AwaitedModels(),
+    metrics=metrics.METRICS,
+    read_metrics=metrics.read,
     hooks=Hooks(miner_reported=commands.miner_reported),
 )

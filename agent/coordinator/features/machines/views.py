@@ -21,10 +21,11 @@ from agent.coordinator.store.miners import LastFault, MinerRecord
 from agent.coordinator.store.running import RunningJob
 from agent.core.jobs import JobState
 from agent.core.values.quantities import format_money, format_optional_time, format_time, from_units
-from agent.core.versions import version_problem
+from agent.core.versions import standing, version_advice, version_problem
 from aitbc.answers.accounts import Role
 from aitbc.answers.miners import (
     DatabaseNumbers,
+    FleetVersion,
     MinerCommand,
     MinerDetails,
     MinerEnergy,
@@ -134,6 +135,7 @@ def _registered(record: MinerRecord, seen_after: float) -> Json:
         "session": record.session,
         "agent_version": record.agent_version,
         "version_problem": version_problem(record.agent_version, __version__),
+        "version_advice": version_advice(record.agent_version, __version__),
         "paused": record.paused,
     }
 
@@ -214,7 +216,27 @@ def _overview(connection: Connection, context: Context) -> Overview:
             )
             for member in sorted(context.features.cluster.members)
         ],
+        versions=_versions(records, offline_before(context)),
     )
+
+
+def _versions(records: Sequence[MinerRecord], seen_after: float) -> list[FleetVersion]:
+    """Return the versions of all miners, those that need an update first."""
+    by_version: defaultdict[str | None, list[MinerRecord]] = defaultdict(list)
+    for record in records:
+        by_version[record.agent_version].append(record)
+    versions = [
+        FleetVersion(
+            version=version,
+            miners=len(of_version),
+            online=sum(record.seen_at >= seen_after for record in of_version),
+            state=standing(version, __version__),
+            advice=version_problem(version, __version__) or version_advice(version, __version__),
+        )
+        for version, of_version in by_version.items()
+    ]
+    urgency = ("refused", "ending", "behind", "current", "newer")
+    return sorted(versions, key=lambda item: (urgency.index(item.state), item.version or ""))
 
 
 def _summaries(

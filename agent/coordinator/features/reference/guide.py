@@ -33,6 +33,12 @@ in the server's log. `details.fields` of a `VALIDATION_ERROR` has a sentence for
 Calls are counted per key, or per address without a valid key. `RateLimit-Policy` and `RateLimit` state the remaining budget, and a 429 has
 `details: {policy, limit, window_seconds, retry_after}` (docs/reference/limits.md).
 
+## Versions
+
+Every answer states the coordinator's version in `X-AITBC-Version`. Requests and answers only get further fields; ignore those that you do not know.
+Our libraries, which state their version (`User-Agent: aitbc-python/0.3.0`), are served from `oldest_client` of `GET /v1/health` on: two minor versions
+before the coordinator's. Older ones get 409 `CLIENT_OUTDATED`, with what to update.
+
 ## Values
 
 * Times are UTC, RFC 3339 with `Z`.

@@ -146,6 +146,7 @@ async def register(context: Context, request: Registration) -> Registered:
         ),
         keep=retained,
         engine_versions=True,
+        version=__version__,
         fee_percent=settings.fee_percent,
     )
 

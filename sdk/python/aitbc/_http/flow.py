@@ -7,11 +7,13 @@ blocking and one on asyncio. The retry policy of the whole package is here, in `
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from aitbc import errors
@@ -37,6 +39,11 @@ _LONGEST_RETRY_AFTER = 60.0
 """Seconds. If a coordinator requests a longer wait, its error is raised instead."""
 _REFUSED = frozenset({429, 503})
 """Statuses that guarantee that the request had no effect."""
+_UNKNOWN = frozenset({404, 405, 422})
+"""Statuses of a call or a field that a coordinator does not know."""
+_VERSION = "x-aitbc-version"
+"""The header with the coordinator's version; coordinators of version 0.2 send none."""
+_MINOR = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})(?![0-9])")
 _GATEWAY = frozenset({502, 504})
 
 
@@ -295,6 +302,17 @@ def checked(answer: Response | AITBCError) -> Response:
     return answer
 
 
+def _of_older_coordinator(response: Response) -> str:
+    """Return a sentence if a coordinator may refuse a call only because it is older than this library, else nothing."""
+    stated, own = response.headers.get(_VERSION, ""), version("aitbc")
+    theirs, ours = _MINOR.match(stated), _MINOR.match(own)
+    if response.status not in _UNKNOWN or theirs is None or ours is None:
+        return ""
+    if (int(theirs[1]), int(theirs[2])) >= (int(ours[1]), int(ours[2])):
+        return ""
+    return f" The coordinator's version, {stated}, is older than this library's, {own}: it may not know this call or field yet."
+
+
 def api_error(response: Response) -> APIError:
     """Return the error that a response describes. A response in another shape gets the code `HTTP_<status>`."""
     try:
@@ -311,7 +329,7 @@ def api_error(response: Response) -> APIError:
     return API_ERRORS.get(error["code"], APIError)(
         response.status,
         error["code"],
-        str(error.get("message", "")),
+        f"{error.get('message', '')}{_of_older_coordinator(response)}",
         details if isinstance(details, dict) else None,
         request_id if isinstance(request_id, str) else None,
     )

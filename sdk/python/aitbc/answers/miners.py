@@ -286,6 +286,11 @@ class RegisteredMiner(Record):
         description="Why its version does not work with the coordinator's, and what to do; it gets no jobs then",
         examples=[None],
     )
+    version_advice: str | None = Field(
+        default=None,
+        description="What its owner should do about an older version that the coordinator still serves",
+        examples=[None],
+    )
     paused: str | None = Field(examples=[None])
 
 
@@ -427,13 +432,27 @@ class Replica(Record):
     leads: bool
 
 
+class FleetVersion(Record):
+    """How many miners have an agent of this version. `state` compares it with the coordinator's: `ending` ones are refused by its next minor version.
+
+    `advice` is for their owners: what to do about a version that is refused or older.
+    """
+
+    version: str | None = Field(examples=["0.2.0"])
+    miners: int = Field(examples=[3])
+    online: int = Field(examples=[2])
+    state: Literal["current", "newer", "behind", "ending", "refused"]
+    advice: str | None = Field(examples=[None])
+
+
 class Overview(Record):
-    """The number of jobs in each state, all miners, the database's writes, and the coordinators that use the database."""
+    """The number of jobs in each state, all miners, the database's writes, the coordinators that use the database, and the miners' versions, those that need an update first."""
 
     jobs: dict[JobState, int] = Field(examples=[{"submitted": 3, "running": 1, "completed": 40}])
     miners: list[MinerSummary]
     database: DatabaseNumbers
     replicas: list[Replica]
+    versions: list[FleetVersion]
 
 
 class MinerStats(Record):

@@ -48,6 +48,12 @@ HEADERS: Final[Json] = {
         "schema": {"type": "string"},
         "example": "5f0c2f3a9d1e4b77",
     },
+    "X-AITBC-Version": {
+        "description": "The coordinator's version",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": "1.0.0",
+    },
     "Retry-After": {
         "description": "Seconds after which to retry",
         "required": True,
@@ -80,7 +86,7 @@ SECURITY_SCHEMES: Final[Json] = {
         "description": "`Authorization: Bearer TOKEN` of a miner's session",
     },
 }
-_ON_EVERY_ANSWER: Final = ("X-Request-ID", "RateLimit-Policy", "RateLimit")
+_ON_EVERY_ANSWER: Final = ("X-Request-ID", "X-AITBC-Version", "RateLimit-Policy", "RateLimit")
 _HEADERS_OF: Final = {
     Unauthorized.status: "WWW-Authenticate",
     RateLimitExceeded.status: "Retry-After",

@@ -1,5 +1,5 @@
 /** All miners of the network. */
-import type { MinerSummary } from "@aitbc/client";
+import type { MinerSummary, Overview } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/controls/button.tsx";
 import { Pager } from "../../components/controls/pager.tsx";
@@ -18,7 +18,7 @@ const PAGE = 25;
 
 export default function Miners() {
   const miners = usePolled(
-    async (signal) => (await api("admin").admin.overview({ signal })).miners,
+    (signal) => api("admin").admin.overview({ signal }),
     () => SECONDS,
   );
   return (
@@ -32,13 +32,13 @@ export default function Miners() {
       }
     >
       <Loaded from={miners} lines={6} height="2.75rem">
-        {(list) => <List miners={list} />}
+        {(overview) => <List {...overview} />}
       </Loaded>
     </Page>
   );
 }
 
-function List({ miners }: { miners: MinerSummary[] }) {
+function List({ miners, versions }: Overview) {
   const [offset, setOffset] = useState(0);
   if (miners.length === 0) {
     return (
@@ -75,6 +75,12 @@ function List({ miners }: { miners: MinerSummary[] }) {
           { title: "Last seen", cell: (miner) => <Ago at={miner.seenAt} />, shrink: true, align: "end" },
         ]}
       />
+      {/* A replica that is not upgraded yet names none. */}
+      {versions?.map(({ version, miners, advice }) => (
+        <p key={version}>
+          {miners} with version {version ?? "unknown"}. {advice}
+        </p>
+      ))}
       <Pager size={PAGE} offset={offset} total={miners.length} onTurn={setOffset} />
     </>
   );

@@ -121,6 +121,7 @@ function Machine({ machine, by, onPause, onResume }: MachineProps) {
           <p>{machine.versionProblem}</p>
         </Notice>
       )}
+      {machine.versionAdvice && <Notice tone="wait">{machine.versionAdvice}</Notice>}
       <State machine={machine} />
       <Numbers machine={machine} by={by} />
       {machine.energy && <Energy energy={machine.energy} />}
