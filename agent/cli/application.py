@@ -87,6 +87,11 @@ class AgentCommands(LazyGroup):
             "notices",
             "Send a notice as the settings say, to try whether it arrives. The agent need not be running.",
         ),
+        "support-bundle": ListedCommand(
+            f"{_MACHINE}.support_bundle",
+            "support_bundle",
+            "Write one file for whoever helps you: versions, settings, doctor, logs, failures, without secrets. Nothing is sent.",
+        ),
         "pause": ListedCommand(
             f"{_RUNNING}.pause",
             "pause",

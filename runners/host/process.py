@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import faulthandler
 import os
 import queue
 import signal
@@ -379,6 +380,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--fd", required=True, type=int)
     parser.add_argument("--runner", help="MODULE:CLASS, in an environment whose packages provide no runners")
     arguments = parser.parse_args(words)
+    # A crash of an engine leaves no error: the stack, in the log of its output, is all that shows where it was.
+    faulthandler.enable()
     _die_with_parent()
     _prefer_for_oom_killer()
     # So that the processor time of all programs of a run counts.

@@ -60,6 +60,16 @@ class Systemd:
             # It fails for users who may read no journal at all.
             return []
 
+    def journal_text(self, *options: str) -> str:
+        """Return the lines of the journal that the options choose, or why there are none, for people."""
+        try:
+            text = self._run(
+                "journalctl", self._scope("--user"), ("--no-pager", "--output=short-iso", *options)
+            )
+        except SystemdUnavailable as error:
+            return str(error)
+        return text or "no lines"
+
     def add_user(self, name: str, home: Path) -> None:
         """Create a user without a password or shell, unless it exists."""
         self._run("systemd-sysusers", (), ("--inline", f'u {name} - "AITBC agent" {home}'))

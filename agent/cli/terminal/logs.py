@@ -14,6 +14,7 @@ from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 
 from agent.cli.terminal.log_lines import readable
+from agent.cli.terminal.problem_file import ProblemFile
 from agent.settings import LogSettings
 from aitbc.cli._controls import harmless, unguarded
 
@@ -55,8 +56,10 @@ def _without_controls(
     return {name: harmless(value) if isinstance(value, str) else value for name, value in entry.items()}
 
 
-def configure(settings: LogSettings, pane: LogSink | None = None) -> None:
-    """Configure logging for the process. With a `pane`, lines go there as sentences with the local time.
+def configure(
+    settings: LogSettings, pane: LogSink | None = None, problems: ProblemFile | None = None
+) -> None:
+    """Configure logging for the process. With a `pane`, lines go there as sentences with the local time; `problems` stores warnings and errors.
 
     Tracebacks contain no local variables, since these hold keys, prompts and results.
     """
@@ -84,6 +87,8 @@ def configure(settings: LogSettings, pane: LogSink | None = None) -> None:
             _without_controls,
             lines if pane is None else readable,
         ]
+    if problems is not None:
+        renderer.insert(-1, problems)
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),

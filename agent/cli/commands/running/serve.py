@@ -22,6 +22,7 @@ from agent.cli.options import ConfigFile, DataDir, Enroll, reading_from, secret_
 from agent.cli.systemd.notify import Notifier
 from agent.cli.systemd.watchdog import Watchdog
 from agent.cli.terminal import activity, live, logs
+from agent.cli.terminal.problem_file import ProblemFile
 from agent.configuring.reading import SettingsReading
 from agent.core.liveness import Liveness
 from agent.fault_points import reach
@@ -83,11 +84,13 @@ def start(
     with_panel = live.can_show(plain=plain)
     # If the log is redirected to a file, the panel must not take it away from there.
     pane = live.LogPane() if with_panel and sys.stderr.isatty() else None
-    logs.configure(settings.log, pane)
+    problems = ProblemFile(settings.data_dir)
+    logs.configure(settings.log, pane, problems)
     # A watchdog's SIGABRT prints the stack of each thread.
     faulthandler.enable()
     updates = UpdateWatch(settings, reading.file)
-    with agent_file.exclusive(settings):
+    joined = section_of(settings, MinerSettings).coordinator
+    with problems.recorded("start", joined), agent_file.exclusive(settings):
         before_start(settings, Notifier().alive)
         _run(_start(reading, pane or live.LogPane() if with_panel else None, updates))
     _restart_if_due(updates)
@@ -102,10 +105,11 @@ def coordinator(
     """Run a coordinator without a miner; miners join it over the network."""
     reading = reading_from(data_dir, config, coordinator={"host": host, "port": port})
     settings = reading.settings
-    logs.configure(settings.log)
+    problems = ProblemFile(settings.data_dir)
+    logs.configure(settings.log, problems=problems)
     faulthandler.enable()
     updates = UpdateWatch(settings, reading.file)
-    with agent_file.exclusive(settings):
+    with problems.recorded("coordinator", None), agent_file.exclusive(settings):
         before_start(settings, Notifier().alive)
         _run(_coordinate(settings, updates))
     _restart_if_due(updates)
