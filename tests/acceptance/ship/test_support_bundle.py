@@ -287,7 +287,11 @@ def crash(agent: Agent, video: Path) -> None:
             "name": "x",
             "type": "video-transcoding",
             "max_attempts": 1,
-            "parameters": {"input_url": f"artifact:{artifact.artifact_id}", "output_format": "mkv", "codec": "h264"},
+            "parameters": {
+                "input_url": f"artifact:{artifact.artifact_id}",
+                "output_format": "mkv",
+                "codec": "h264",
+            },
         }
         job = client.jobs.create(body)
         wait_for_progress(agent.url, agent.file["client_key"], job.job_id)
