@@ -36,7 +36,7 @@ class AwakeClock:
             return now - self._frozen
 
 
-class _Process:
+class _ProcessClock:
     """The clock of this process, which a thread reads from its first use on."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class _Process:
             clock.read()
 
 
-awake_seconds = _Process().seconds
+awake_seconds = _ProcessClock().seconds
 """Return the seconds in which this process could work, as of a monotonic clock. The time before the first call counts as such."""
 
 

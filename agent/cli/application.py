@@ -92,6 +92,11 @@ class AgentCommands(LazyGroup):
             "support_bundle",
             "Write one file for whoever helps you: versions, settings, doctor, logs, failures, without secrets. Nothing is sent.",
         ),
+        "summary": ListedCommand(
+            f"{_MACHINE}.summary",
+            "summary",
+            "Show what this machine earned, used and failed at in the last days. The agent need not be running.",
+        ),
         "pause": ListedCommand(
             f"{_RUNNING}.pause",
             "pause",

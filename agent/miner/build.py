@@ -35,6 +35,7 @@ from agent.miner.machine.disk_limit import DiskLimit
 from agent.miner.machine.selftest_report import LatestSelftest
 from agent.miner.metrics import METRICS
 from agent.miner.models.provider import Models
+from agent.miner.notices.summary import Summaries
 from agent.miner.notices.watch import Notices
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.outbox import Outbox
@@ -86,6 +87,7 @@ class MinerParts:
     notices: Notices
     selftests: RepeatedSelftests
     disk_limit: DiskLimit
+    summaries: Summaries
 
 
 async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
@@ -252,6 +254,11 @@ class _Builder:
                 on_change=self._heartbeat_due.set,
             ),
             disk_limit=disk_limit,
+            summaries=Summaries(
+                self._options.settings,
+                connected=lambda: self._link.connection != "offline",
+                paused=lambda: pauses.now.miner is not None,
+            ),
         )
         _connect(parts, self._options, self._heartbeat_due)
         return parts

@@ -195,6 +195,7 @@ class Daemon:
             "energy": parts.energy.run(),
             "power_limits": parts.power_limits.run(),
             "notices": parts.notices.run(),
+            "summaries": parts.summaries.run(),
             "selftests": parts.selftests.run(),
             "traffic": self._options.traffic.run(),
             "disk": parts.disk_limit.run(),

@@ -226,6 +226,11 @@ class NoticeSettings(Section):
     """How long an event that comes and goes is not notified again."""
     hot_celsius: Annotated[float, Field(gt=0, le=150)] | None = 90
     """Temperature in degrees Celsius from which a GPU is hot; most cards slow down between 83 and 95. None: no such notice."""
+    summary: Literal["off", "daily", "weekly"] = "off"
+    """Whether a summary of each day or week (from Monday to Sunday) is sent in the same ways: what was earned, used and failed, how long the machine
+    was away, and updates. `aitbc-agent summary` prints it."""
+    summary_hour: Annotated[int, Field(ge=0, le=23)] = 8
+    """Hour of the day, in local time, from which the summary is sent."""
     idle_hours: Annotated[float, Field(gt=0)] | None = 24
     """After so many hours without a completed job, apart from pauses by hand and by schedule, the machine earns nothing. None: no such notice."""
 

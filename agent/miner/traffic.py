@@ -27,7 +27,8 @@ STEP: Final = 2**16
 """Bytes that are sent between two waits."""
 POLL_SECONDS: Final = 15.0
 _ANSWER_SECONDS: Final = 10.0
-_MONTHS: Final = 24
+_DAYS: Final = 400
+TRAFFIC_FILE: Final = "traffic.json"
 _METERED: Final = (
     "This connection is metered, so no models and engines are downloaded (miner.network.metered_downloads)."
 )
@@ -38,7 +39,7 @@ _log = structlog.get_logger(__name__)
 class Traffic:
     """Call `received` and `sent` with the size of each piece: they count it, and wait as long as the rate demands.
 
-    `path` is the file of the months' data, None to count nothing. The daemon runs `run`; `on_change` is called when `hindrance` has changed.
+    `path` is the file of the days' data, None to count nothing. The daemon runs `run`; `on_change` is called when `hindrance` has changed.
     """
 
     def __init__(
@@ -55,8 +56,8 @@ class Traffic:
         self._clock = clock
         self._is_metered = is_metered
         self._metered = False
-        self._months = {} if path is None else _read(path)
-        self._saved = json.dumps(self._months)
+        self._days = {} if path is None else read_traffic(path)
+        self._saved = json.dumps(self._days)
         # When the bytes until now may have passed, in monotonic seconds.
         self._due = {"received": 0.0, "sent": 0.0}
 
@@ -71,8 +72,8 @@ class Traffic:
     async def _pass(
         self, direction: str, size: int, rate: int | None, rates: Mapping[ScheduleWindow, int]
     ) -> None:
-        month = self._months.setdefault(self._month(), {"received": 0, "sent": 0})
-        month[direction] += size
+        day = self._days.setdefault(self._today(), {"received": 0, "sent": 0})
+        day[direction] += size
         now = datetime.fromtimestamp(self._clock())  # noqa: DTZ006 - schedules are in local time
         rate = next((special for window, special in rates.items() if parse_window(window).end_of(now)), rate)
         if rate is not None:
@@ -80,12 +81,13 @@ class Traffic:
             self._due[direction] = due
             await asyncio.sleep(due - time.monotonic())
 
-    def _month(self) -> str:
-        return datetime.fromtimestamp(self._clock()).strftime("%Y-%m")  # noqa: DTZ006 - of the owner's calendar
+    def _today(self) -> str:
+        return datetime.fromtimestamp(self._clock()).strftime("%Y-%m-%d")  # noqa: DTZ006 - of the owner's calendar
 
     def of_month(self) -> int:
         """Return the bytes of this month, in both directions."""
-        return sum(self._months.get(self._month(), {}).values())
+        month = self._today()[:7]
+        return sum(sum(data.values()) for day, data in self._days.items() if day.startswith(month))
 
     def exhausted_until(self) -> float | None:
         """Return when the next month begins if the data of this one is used up, in seconds since the epoch; else None."""
@@ -113,7 +115,7 @@ class Traffic:
                 self._metered = False
 
     async def run(self) -> None:
-        """Poll, and save the months' data, until cancelled."""
+        """Poll, and save the days' data, until cancelled."""
         former = self.hindrance
         try:
             while True:
@@ -128,8 +130,8 @@ class Traffic:
             self._save()
 
     def _save(self) -> None:
-        months = dict(sorted(self._months.items())[-_MONTHS:])
-        if self._path is None or (content := json.dumps(months)) == self._saved:
+        days = dict(sorted(self._days.items())[-_DAYS:])
+        if self._path is None or (content := json.dumps(days)) == self._saved:
             return
         try:
             replace_file(self._path, content.encode(), 0o600)
@@ -140,8 +142,13 @@ class Traffic:
     def status(self) -> dict[str, Any]:
         """Return the data of the months in bytes, the newest last, the limit, and why no models are downloaded."""
         limit = self._settings.monthly_data
+        months: dict[str, dict[str, int]] = {}
+        for day, data in sorted(self._days.items()):
+            month = months.setdefault(day[:7], {"received": 0, "sent": 0})
+            for direction, size in data.items():
+                month[direction] += size
         return {
-            "months": [{"month": month, **data} for month, data in sorted(self._months.items())],
+            "months": [{"month": month, **data} for month, data in months.items()],
             "monthly_data": None if limit is None else int(limit),
             "hindrance": self.hindrance,
         }
@@ -150,15 +157,16 @@ class Traffic:
 def owners_traffic(settings: Settings) -> Traffic:
     """Return the limits of this machine, and the data that its agent has counted."""
     network = section_of(settings, MinerSettings).network
-    return Traffic(network, settings.data_dir.absolute() / "miner" / "traffic.json")
+    return Traffic(network, settings.data_dir.absolute() / "miner" / TRAFFIC_FILE)
 
 
-def _read(path: Path) -> dict[str, dict[str, int]]:
+def read_traffic(path: Path) -> dict[str, dict[str, int]]:
+    """Return the bytes `received` and `sent` by day ("2026-12-01"); nothing if there is no readable file."""
     try:
-        months = json.loads(path.read_bytes())
+        days = json.loads(path.read_bytes())
         return {
-            str(month): {"received": int(data["received"]), "sent": int(data["sent"])}
-            for month, data in months.items()
+            str(day): {"received": int(data["received"]), "sent": int(data["sent"])}
+            for day, data in days.items()
         }
     except FileNotFoundError:
         return {}

@@ -15,8 +15,9 @@ import pytest
 
 from agent.miner.control import ControlUnavailable, ask
 from miner_support.cards import Cards, add_models, install
-from nvml_shim.shim import DRIVER_NOT_LOADED, TWO_CARDS, NvmlShim, build
+from nvml_shim.shim import DRIVER_NOT_LOADED, TWO_CARDS, VERSION_MISMATCH, NvmlShim, build
 from support.agents import Agent, running, wait_for_progress
+from support.machines.two_cards import working
 
 pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
 
@@ -64,6 +65,38 @@ def test_new_gpus_are_used_without_a_restart_after_running_jobs_have_finished(tm
             assert client.jobs.wait(job, WAIT_SECONDS).status == "completed"
             assert client.jobs.get(job).to_dict()["attempts"] == 1
         assert agent.file["pid"] == process
+
+
+def test_a_job_survives_an_update_of_the_driver_and_the_cards_work_again_with_the_new_one(
+    tmp_path: Path,
+) -> None:
+    """Between the update and its end, the new library refuses the old driver. What is submitted meanwhile waits, and does not fail."""
+    with working(tmp_path, AITBC_MINER__GPU_POLL_SECONDS="0.2", AITBC_MINER__PAUSE__HOLD_SECONDS="1") as rig:
+        first = rig.submit("small", "first")
+        rig.until(lambda miner: [lease["stage"] for lease in miner["leases"]] == ["running"])
+        rig.shim.init = VERSION_MISMATCH
+        for card in (0, 1):
+            rig.shim.change(card, error=VERSION_MISMATCH)
+        rig.until(lambda miner: miner["paused"] is not None)
+        assert rig.miner()["paused"].startswith("because of a fault")
+        second = rig.submit("other")
+        rig.open("first")
+        assert rig.client.jobs.wait(first, WAIT_SECONDS).status == "completed"
+        assert rig.client.jobs.get(second).status == "submitted"
+        rig.shim.init, rig.shim.driver = 0, "580.65.06"
+        rig.shim.generation += 1
+        for card in (0, 1):
+            rig.shim.change(card, error=None)
+        assert rig.client.jobs.wait(second, WAIT_SECONDS).status == "completed"
+        assert [rig.client.jobs.get(job).attempts for job in (first, second)] == [1, 1]
+        _until(lambda: _drivers(rig.agent) == {"580.65.06"})
+
+
+def _drivers(agent: Agent) -> set[str]:
+    try:
+        return {gpu["driver"] for gpu in _miner(agent)["gpus"]}
+    except ControlUnavailable:
+        return set()
 
 
 def _miner(agent: Agent) -> dict[str, Any]:

@@ -214,6 +214,11 @@ class History:
         )
         return [JobRecord(*row) for row in rows]
 
+    def outcomes(self, begin: float, end: float) -> dict[str, int]:
+        """Return how many jobs ended in this span of time (seconds since the epoch), by their outcome."""
+        query = "SELECT outcome, count(*) FROM jobs WHERE ended_at >= ? AND ended_at < ? GROUP BY outcome"
+        return dict(self._connection.execute(query, (begin, end)).fetchall())
+
     def _write(self, *statements: tuple[str, Sequence[tuple[object, ...]]]) -> None:
         try:
             with self._connection:

@@ -23,7 +23,7 @@ from runners.python_model import environment
 
 ROUND_SECONDS: Final = 600.0
 FIRST_SECONDS: Final = 30.0
-"""A start has more urgent things to do than to count files."""
+"""Counting files is not urgent at a start."""
 
 _log = structlog.get_logger(__name__)
 

@@ -1,0 +1,27 @@
+"""`aitbc-agent summary`: the last days of this machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.miner.notices.summary import read_summary
+
+
+def summary(
+    days: Annotated[int, typer.Option(min=1, max=366, help="Number of days, until today.")] = 7,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what this machine earned, used and failed at in the last days, as miner.notices.summary sends it. The agent need not be running."""
+    today = datetime.now(UTC).date()
+    latest = read_summary(settings_from(data_dir, config), today - timedelta(days=days - 1), today)
+    if as_json:
+        print_json(asdict(latest))
+    else:
+        typer.echo(latest.text())
