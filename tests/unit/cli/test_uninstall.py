@@ -62,8 +62,10 @@ def test_a_running_agent_is_removed_and_its_data_by_choice(home: Path, run: Any)
     with running(agent):
         agent.log.rename(home.parent / "log")
         fill(home)
+        assert f"remove   {data_dir} (data)" in run("uninstall", "--data", "delete").out
         refused = run("uninstall")
         assert (refused.code, "confirm with --yes" in refused.err) == (1, True)
+        assert "(data)" not in refused.out
         assert all(str(data_dir / key) in refused.out for key in KEYS)
         done = run("uninstall", "--yes")
         assert (done.code, done.err) == (0, "")

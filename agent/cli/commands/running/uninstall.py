@@ -77,10 +77,7 @@ def uninstall(
     for path in paths:
         typer.echo(f"{'remove':<8} {path} ({format_bytes(removal.size(path))})")
     choice = _choice(reading, data, data_paths, ask=not yes and sys.stdin.isatty())
-    if not yes:
-        if not sys.stdin.isatty():
-            raise ConfigurationError("Nothing was removed. Without a terminal, confirm with --yes.")
-        typer.confirm("Remove all this?", abort=True)
+    _confirm(data_paths if choice is Data.DELETE else [], yes=yes)
     for files in services:
         remove_service(files, data=choice is Data.DELETE)
     stop_agent(reading.settings)
@@ -92,6 +89,17 @@ def uninstall(
         if path.exists():
             typer.echo(f"{'stays':<8} {path}")
     _print_last_command()
+
+
+def _confirm(data: list[Path], *, yes: bool) -> None:
+    """Name the data that goes too, and let the owner confirm all. Raises `ConfigurationError` if nobody can."""
+    for path in data:
+        typer.echo(f"{'remove':<8} {path} (data)")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigurationError("Nothing was removed. Without a terminal, confirm with --yes.")
+    typer.confirm("Remove all this?", abort=True)
 
 
 def _choice(reading: SettingsReading, data: Data | None, paths: list[Path], *, ask: bool) -> Data:
