@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from agent import __version__
 from agent.coordinator.http.middleware import API_MOUNT
 from agent.core.errors import (
     ApiError,
@@ -49,7 +50,7 @@ def map_errors(app: FastAPI) -> None:
             return await known(request, error.__cause__)
         codes = {404: NotFound.code, 405: MethodNotAllowed.code, 413: PayloadTooLarge.code}
         messages = {
-            404: f"The path {request.url.path} does not exist.",
+            404: f"The path {request.url.path} does not exist in version {__version__} of the coordinator.",
             405: f"{request.method} is not allowed at {request.url.path}.",
         }
         code = codes.get(error.status_code, "VALIDATION_ERROR")

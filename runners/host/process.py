@@ -320,7 +320,12 @@ class _Host:
             first = error.errors()[0]
             reason = f"{'.'.join(map(str, first['loc'])) or 'parameters'}: {first['msg']}"
             if sealed:
-                raise Fail(reason) from None
+                older = (
+                    " The miner's version of the service may be older."
+                    if first["type"] == "extra_forbidden"
+                    else ""
+                )
+                raise Fail(f"{reason}.{older}") from None
             # The coordinator has accepted the request, so its version differs from this one, and the client is not to blame.
             raise Retry(
                 f"The miner's version of the service does not understand the request ({reason}). Its agent may need an update.",

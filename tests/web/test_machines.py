@@ -439,7 +439,12 @@ def test_an_operator_excludes_readmits_and_removes_a_miner(dashboard: Dashboard,
     made = admin.post("/v1/admin/enrolments", json={"uses": 2, "note": "the old rack"}).json()
     miner = ScriptedMiner(agent.url)
     assert miner.register(name="old rig", enrolment_token=made["enrolment_token"]).status_code == 200
+    assert miner.register(name="old rig", agent_version="0.1.0").status_code == 409
     page = dashboard.open("/network/miners")
+    expect(
+        page.get_by_text("1 with version 0.1.0. The miner's version, 0.1.0, does not work")
+    ).to_be_visible()
+    assert miner.register(name="old rig").status_code == 200
     page.get_by_role("row").filter(has_text="old rig").get_by_role("link", name="old rig", exact=True).click()
     page.get_by_role("button", name="Exclude").click()
     page.get_by_role("dialog").get_by_label("Reason").fill("It lies.")

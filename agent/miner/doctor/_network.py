@@ -16,7 +16,7 @@ import httpx
 
 from agent import __version__
 from agent.core.errors import ConfigurationError
-from agent.core.versions import version_problem
+from agent.core.versions import version_advice, version_problem
 from agent.diagnostics import Diagnostic, ok
 from agent.miner.doctor._files import holder
 from agent.miner.doctor.diagnostics import found
@@ -148,7 +148,9 @@ def _health(url: str, response: httpx.Response, seconds: float, log_key: str | N
         return [found("coordinator_other", url=url, key=key, pinned=log_key)]
     if parts:
         return [found("coordinator_degraded", url=url, parts=", ".join(parts))]
-    return [ok("coordinator", f"{url} answers in {1000 * seconds:.0f} ms.")]
+    answers = ok("coordinator", f"{url} answers in {1000 * seconds:.0f} ms.")
+    advice = version_advice(__version__, version)
+    return [answers, *([] if advice is None else [found("version_outdated", advice=advice)])]
 
 
 def _clock(date: str, now: float) -> Diagnostic:

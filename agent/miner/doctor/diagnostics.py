@@ -335,7 +335,12 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
     "coordinator_version": DiagnosticKind(
         "fault",
         "{url} refuses this agent. {problem}",
-        "Install the same minor version on both sides: docs/how-to/operate.md#upgrade.",
+        "Update the side with the older version: docs/how-to/operate.md#upgrade.",
+    ),
+    "version_outdated": DiagnosticKind(
+        "warning",
+        "{advice}",
+        "`aitbc-agent update` installs a newer version, or says how your installation gets it.",
     ),
     "coordinator_other": DiagnosticKind(
         "fault",

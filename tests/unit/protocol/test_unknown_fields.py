@@ -30,14 +30,30 @@ def models_of(module: ModuleType, base: type[BaseModel]) -> list[type[BaseModel]
     ]
 
 
-REQUESTS = models_of(messages, BaseModel)
-TO_MINERS = models_of(answers, BaseModel)
-TO_CLIENTS = [
-    model
-    for module in pkgutil.iter_modules(aitbc.answers.__path__)
-    for model in models_of(importlib.import_module(f"aitbc.answers.{module.name}"), Record)
-    if model is not Record
-]
+def parts_of(annotation: Any) -> set[type[BaseModel]]:
+    """Return the models that a field's type contains."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {part for argument in get_args(annotation) for part in parts_of(argument)}
+
+
+def whole(models: list[type[BaseModel]]) -> list[type[BaseModel]]:
+    """Return the models that are no part of another one, with which they are tried."""
+    parts = {
+        part for model in models for info in model.model_fields.values() for part in parts_of(info.annotation)
+    }
+    return [model for model in models if model not in parts and model is not Record]
+
+
+REQUESTS = whole(models_of(messages, BaseModel))
+TO_MINERS = whole(models_of(answers, BaseModel))
+TO_CLIENTS = whole(
+    [
+        model
+        for module in pkgutil.iter_modules(aitbc.answers.__path__)
+        for model in models_of(importlib.import_module(f"aitbc.answers.{module.name}"), Record)
+    ]
+)
 
 
 EXAMPLES = 3
@@ -51,9 +67,9 @@ def message(model: type[BaseModel]) -> dict[str, Any]:
     """Return a message of a kind with all of its fields, as JSON values."""
     forms = FORMED if model is messages.RunEvent or "kind" not in model.model_fields else {}
     extra = model.model_config.get("json_schema_extra")
-    (whole, *_) = (extra.get("examples") if isinstance(extra, dict) else None) or [{}]  # type: ignore[misc]
+    (shown, *_) = (extra.get("examples") if isinstance(extra, dict) else None) or [{}]  # type: ignore[misc]
     scalars = {
-        **{name: value for name, value in whole.items() if not isinstance(value, dict | list)},
+        **{name: value for name, value in shown.items() if not isinstance(value, dict | list)},
         **forms,
     }  # type: ignore[union-attr]
     return {

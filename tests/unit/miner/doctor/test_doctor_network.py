@@ -107,6 +107,15 @@ def test_a_running_agent_is_found_and_its_coordinator_checked(data_dir: Path) ->
     assert diagnostics["coordinator"].message.startswith(f"{url} answers in ")
 
 
+def test_an_agent_that_is_older_than_its_coordinator_should_be_updated(data_dir: Path) -> None:
+    major, minor, _ = __version__.split(".", 2)
+    newer = f"{major}.{int(minor) + 1}.0"
+    with health({**HEALTHY, "version": newer}) as url, held(data_dir, agent_file(url)):
+        diagnostics = examined(data_dir)
+    assert diagnostics["coordinator"].message.startswith(f"{url} answers in ")
+    assert f"is older than the coordinator's, {newer}" in diagnostics["version_outdated"].message
+
+
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"pid": "x", "url": "u"}'])
 def test_an_agent_that_uses_the_directory_without_being_ready_is_reported(
     data_dir: Path, content: str | None
