@@ -15,7 +15,7 @@ from agent.core.values.quantities import gibibytes
 from agent.fault_points import reach
 from agent.settings import Settings
 from agent.updates.directory import delete
-from agent.updates.errors import NotNow, Refused
+from agent.updates.refusals import NotNow, Refused
 
 if TYPE_CHECKING:  # agents that start need no manifest
     from agent.updates.manifest import Manifest

@@ -1,17 +1,21 @@
-"""Installs a version into an environment of its own: exactly the files whose digests the signed manifest contains."""
+"""Installs a version into an environment of its own: exactly the files whose digests the signed manifest contains.
+
+What the owner has added to the agent by extras is not part of a release. It is installed in the versions that are here.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, NormalizedName, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
 from agent.core.errors import AgentError
@@ -19,18 +23,28 @@ from agent.fault_points import reach
 from agent.miner.engines import uv
 from agent.miner.models.locks import size_of
 from agent.updates.directory import VersionsDirectory, delete
-from agent.updates.errors import NotNow, Refused
 from agent.updates.installation import DISTRIBUTION
 from agent.updates.manifest import Manifest
+from agent.updates.refusals import NotNow, Refused
 from agent.updates.releases import Releases
 from agent.updates.settings import UpdateSettings
 
 GROUPS: Final = "aitbc."
 """How the groups of entry points begin by which other distributions add to the agent."""
+_CORE: Final = (DISTRIBUTION, "aitbc")
 _CHECK_SECONDS: Final = 10.0
 _FULL: Final = (
     "The disk of {} became full. What had arrived was deleted. Free some space, or set updates.directory."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Packages:
+    """What to install, as requirements: the agent with what the release has locked, the release's extensions, and what its owner has added."""
+
+    core: list[str]
+    extensions: list[str]
+    added: list[str]
 
 
 def install(
@@ -40,12 +54,12 @@ def install(
     if versions.is_complete(release.version):
         return
     path = versions.environment(release.version)
-    requirements = list(_requirements(release))
+    packages = _packages(release)
     # The rest of an interrupted installation, which uv cannot continue; what had been downloaded is in its cache.
     delete(path)
     versions.sweep(release.version)
     try:
-        _create(release, path, requirements, releases, settings)
+        _create(release, path, packages, releases, settings)
         versions.mark_base(release.version)
         reach("update.base_marked")
         versions.complete(
@@ -74,7 +88,7 @@ def install(
 
 
 def _create(
-    release: Manifest, path: Path, requirements: list[str], releases: Releases, settings: UpdateSettings
+    release: Manifest, path: Path, packages: _Packages, releases: Releases, settings: UpdateSettings
 ) -> None:
     next_check = 0.0
 
@@ -98,15 +112,17 @@ def _create(
             "that Python, and the agent with it."
         ) from None
     reach("update.environment_created")
-    constraints, wanted = path / "constraints.txt", path / "requirements.txt"
+    constraints = path / "constraints.txt"
     constraints.write_text("\n".join([release.requirements, *_hashes(release)]), encoding="utf-8")
-    wanted.write_text("\n".join(requirements), encoding="utf-8")
     reach("update.packages_downloading")
-    # No package runs code of its own while it is installed, and none is installed that the manifest does not contain.
-    tool.run(
-        "pip", "install", "--python", str(path / "bin/python"), "--require-hashes", "--no-build", "--no-sources",
-        "--prerelease", "allow", "--constraint", str(constraints), "--requirement", str(wanted),
-    )  # fmt: skip
+    # No package runs code of its own while it is installed.
+    install = ("pip", "install", "--python", str(path / "bin/python"), "--no-build", "--no-sources")
+    locked = ("--require-hashes", "--prerelease", "allow", "--constraint", str(constraints))
+    tool.run(*install, *locked, *packages.core)
+    if packages.extensions:
+        tool.run(*install, *locked, "--no-deps", *packages.extensions)
+    if packages.added:
+        tool.run(*install, "--no-deps", *packages.added)
     reach("update.packages_installed")
 
 
@@ -134,30 +150,59 @@ def _hashes(release: Manifest) -> list[str]:
     return [f"{name}=={release.version} --hash=sha256:{digest}" for name, digest in _wheels(release)]
 
 
-def _requirements(release: Manifest) -> Iterator[str]:
-    """Yield what is to be installed: what this environment has of the release. Raises `Refused` if it has more that belongs to the agent."""
+def _packages(release: Manifest) -> _Packages:
+    """Return what this environment has of the release, and what belongs to it. Raises `Refused` if a new version would lack something."""
     own = {name for name, _ in _wheels(release)}
-    if DISTRIBUTION not in own:
+    if not own.issuperset(_CORE):
         raise Refused(
-            f"Release {release.version} contains no wheel of {DISTRIBUTION}. Nothing was installed."
+            f"Release {release.version} contains no wheels of {' and '.join(_CORE)}. Nothing was installed."
         )
-    here = {canonicalize_name(found.metadata["Name"]): found for found in metadata.distributions()}
+    here = {canonicalize_name(item.metadata["Name"]): item for item in metadata.distributions()}
     for name, distribution in here.items():
         if name not in own and any(point.group.startswith(GROUPS) for point in distribution.entry_points):
             raise Refused(
                 f"{name} is installed beside the agent and not part of its releases, so a new version would lack it. Update both by the tool "
                 "that installed them."
             )
-    for own_name in sorted(own & here.keys()):
-        extras = f"[{','.join(installed_extras())}]" if own_name == DISTRIBUTION else ""
-        yield f"{own_name}{extras.replace('[]', '')}=={release.version}"
+    extensions = sorted((own & here.keys()).difference(_CORE))
+    needed: set[str] = set()
+    for extension in extensions:
+        _gather(Requirement(extension), here, needed)
+    for extra in installed_extras():
+        _gather(Requirement(f"{DISTRIBUTION}[{extra}]"), here, needed)
+    locked = {
+        canonicalize_name(line.partition("==")[0])
+        for line in release.requirements.splitlines()
+        if "==" in line[:80]
+    }
+    return _Packages(
+        [f"{name}=={release.version}" for name in _CORE],
+        [f"{name}=={release.version}" for name in extensions],
+        sorted(f"{name}=={here[canonicalize_name(name)].version}" for name in needed - locked - own),
+    )
+
+
+def _gather(
+    requirement: Requirement, here: dict[NormalizedName, metadata.Distribution], needed: set[str]
+) -> None:
+    """Add the distributions of this environment that a requirement needs, with its extras."""
+    name = canonicalize_name(requirement.name)
+    if name not in here or (name in needed and not requirement.extras):
+        return
+    is_new = name not in needed
+    needed.add(name)
+    for line in here[name].requires or ():
+        further = Requirement(line)
+        extras = (*requirement.extras, *([""] if is_new else []))
+        if further.marker is None or any(further.marker.evaluate({"extra": extra}) for extra in extras):
+            _gather(further, here, needed)
 
 
 def installed_extras() -> list[str]:
-    """Return the extras of the agent whose packages are all in this environment: a new version gets them too."""
+    """Return the extras of the agent whose packages are all in this environment."""
     agent = metadata.metadata(DISTRIBUTION)
     requirements = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
-    here = {canonicalize_name(found.metadata["Name"]) for found in metadata.distributions()}
+    here = {canonicalize_name(item.metadata["Name"]) for item in metadata.distributions()}
 
     def is_installed(extra: str) -> bool:
         needed = [

@@ -1,7 +1,7 @@
 """Starts the current version instead of the one that the owner installed, before anything else is imported.
 
 An update creates an environment of its own in VERSIONS, and `VERSIONS/current` names it. The installed command stays where the owner
-has put it, so it hands over: with the same process, arguments and variables. If anything is wrong with that environment, the
+has put it, so it hands over: with the same process, arguments and variables, if the versions belong to the same user. If anything is wrong with that environment, the
 installed version runs. Nothing but `os` and `sys` is imported here, because every command passes by.
 """
 
@@ -29,7 +29,11 @@ def redirect(version: str) -> None:
     if AS_IT_IS in os.environ:
         return
     try:
-        current = os.path.join(directory(sys.argv, os.environ), CURRENT)
+        versions = directory(sys.argv, os.environ)
+        current = os.path.join(versions, CURRENT)
+        # Root runs commands on the data of a service, whose user must not be able to choose what root executes.
+        if os.geteuid() != os.stat(versions).st_uid or os.geteuid() != os.stat(current).st_uid:
+            return
         if _line(current, BASE_FILE) != sys.prefix or _line(current, BASE_VERSION_FILE) != version:
             return
         # Its own path, not that of the link: the process must not notice when the link is replaced.

@@ -16,10 +16,10 @@ from agent.sections import section_of
 from agent.settings import Settings
 from agent.updates import database
 from agent.updates.directory import VersionsDirectory
-from agent.updates.errors import NotNow, Refused
 from agent.updates.installing import install
 from agent.updates.launcher import directory
 from agent.updates.manifest import Manifest
+from agent.updates.refusals import NotNow, Refused
 from agent.updates.releases import Releases, is_newer
 from agent.updates.settings import UpdateSettings
 from agent.updates.starting import versions_of

@@ -14,8 +14,8 @@ from packaging.version import InvalidVersion, Version
 from agent.fault_points import reach
 from agent.miner.engines import uv
 from agent.updates import manifest as manifests
-from agent.updates.errors import NotNow, Refused
 from agent.updates.manifest import Channel, Manifest, ReleaseError
+from agent.updates.refusals import NotNow, Refused
 from agent.updates.settings import UpdateSettings
 from aitbc.errors import FormatError
 

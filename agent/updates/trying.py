@@ -18,8 +18,8 @@ from typing import IO, Any, Final
 from agent.child_environment import inherited
 from agent.fault_points import VARIABLE, reach
 from agent.updates.directory import VersionsDirectory, delete
-from agent.updates.errors import Refused
 from agent.updates.launcher import AS_IT_IS
+from agent.updates.refusals import Refused
 from agent.updates.settings import UpdateSettings
 from agent.updates.supervisor import SUPERVISED
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -63,3 +64,22 @@ def test_it_returns_where_there_is_no_update(monkeypatch: pytest.MonkeyPatch, tm
         redirect("0.3.0")
         durations.append(time.perf_counter() - began)
     assert min(durations) < 0.001
+
+
+@pytest.mark.parametrize("owner", [os.geteuid(), 12345])
+def test_a_version_of_another_user_is_not_executed(
+    owner: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Root runs commands on the data of a service, whose user could have put any program there."""
+    versions = tmp_path / "versions"
+    environment = versions / "9.0.0"
+    environment.mkdir(parents=True)
+    (versions / "current").symlink_to("9.0.0")
+    (environment / "aitbc-base").write_text(sys.prefix)
+    (environment / "aitbc-base-version").write_text("0.3.0")
+    executed: list[str] = []
+    monkeypatch.setattr(sys, "argv", ["aitbc-agent", "status", "--data-dir", str(tmp_path)])
+    monkeypatch.setattr(os, "execv", lambda program, _arguments: executed.append(program))
+    monkeypatch.setattr(os, "geteuid", lambda: owner)
+    redirect("0.3.0")
+    assert executed == ([] if owner == 12345 else [str(environment / "bin/aitbc-agent")])

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import time
+from contextlib import suppress
 from typing import Annotated, Final, Literal
 
 import typer
@@ -21,6 +22,7 @@ from agent.updates.starting import versions_of
 from agent.updates.states import Ending, Phase, UpdateState, describe
 
 POLL_SECONDS: Final = 1.0
+START_SECONDS: Final = 180.0
 
 
 def update(
@@ -149,6 +151,7 @@ def _follow(settings: Settings, state: UpdateState) -> None:
     """Show the steps until the update has ended. Ctrl-C ends only this command. Raises `AgentError` if the update failed."""
     versions, shown = versions_of(settings), ""
     before, wanted = state.last, state.version
+    seen_at = time.monotonic()
     while True:
         state = versions.read()
         line = describe(state, versions.current)
@@ -157,14 +160,27 @@ def _follow(settings: Settings, state: UpdateState) -> None:
             typer.echo(f"{line[:1].upper()}{line[1:]}.")
         if state.phase is Phase.IDLE and state.last != before:
             break
-        if not agent_file.is_running(settings) and state.phase is Phase.DUE:
-            # It has been stopped meanwhile, or is between two versions.
-            time.sleep(POLL_SECONDS)
+        # Between two versions, none runs for a moment.
+        if agent_file.is_running(settings):
+            seen_at = time.monotonic()
+        elif time.monotonic() - seen_at > START_SECONDS:
+            raise AgentError("The agent has stopped. `aitbc-agent start` goes on with the update.")
         time.sleep(POLL_SECONDS)
+    _wait_until_ready(settings)
     if state.last is not None and state.last.ending not in {Ending.UPDATED, Ending.ROLLED_BACK}:
         raise AgentError(
             f"Version {wanted} did not take over; {versions.current} works. See the agent's log."
         )
+
+
+def _wait_until_ready(settings: Settings) -> None:
+    """Wait until the version that has returned has started, if it does so in time."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        with suppress(ConfigurationError):
+            agent_file.read(settings)
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def _roll_back(settings: Settings, *, as_json: bool) -> None:
@@ -174,9 +190,6 @@ def _roll_back(settings: Settings, *, as_json: bool) -> None:
     if as_json:
         _print(settings, as_json=True)
     elif agent_file.is_running(settings):
-        try:
-            _follow(settings, state)
-        except KeyboardInterrupt:
-            raise typer.Exit(1) from None
+        _follow(settings, state)
     else:
         typer.echo(f"`aitbc-agent start` starts version {state.former}.")

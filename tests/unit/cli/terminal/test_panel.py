@@ -56,6 +56,8 @@ def test_a_refused_miner_and_a_silent_coordinator_are_shown_with_reason_and_time
     refused = lines(200, 50, status(connection="offline", refusal="Update the miner's agent."))
     assert refused[1].startswith("refused by the coordinator")
     assert refused[2] == "Refused: Update the miner's agent."
+    update = {"line": "version 9.0.0 is on trial"}
+    assert lines(200, 50, status(update=update))[2] == "Update: version 9.0.0 is on trial"
     advice = "The miner's version, 0.2.0, is older."
     assert lines(200, 50, status(version_advice=advice))[2] == advice
     leases = {"count": 2, "at": NOW - 50, "job_id": "job_1", "reason": "Lease: checkpoints"}

@@ -1,4 +1,4 @@
-"""Errors of updates."""
+"""Why an update is not made: now, or at all."""
 
 from __future__ import annotations
 
