@@ -6,10 +6,12 @@ install elsewhere, and an environment of uv or pipx need not have a pip.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
 from typing import Final
 
 DISTRIBUTION: Final = "aitbc-agent"
@@ -23,6 +25,9 @@ def install_command(*packages: str, python: str = sys.executable) -> str:
     if python != sys.executable:
         # Behind "install": an option of uv's subcommand.
         words[5:5] = ["--python", python]
+    # A Debian package's environment, or that of a service, belongs to root.
+    if os.geteuid() != 0 and Path(sys.prefix).stat().st_uid == 0:
+        words.insert(0, "sudo")
     return shlex.join(words)
 
 

@@ -25,7 +25,7 @@ NOT_READ: Final = re.compile(
 """This script, its test, the glossary, the names of earlier versions, and data."""
 
 ORDINARY: Final = re.compile(
-    r"(in|into|out of|take|takes|taking|took|first|decimal|binary|market) ?places?"
+    r"(in|into|out of|take|takes|taking|took|first|decimal|binary|market|version) ?places?"
     r"|place ?(holder|ment|ments|d|s the)"
     r"|resident (memory|set|bytes)|process resident|memory resident"
     r"|(status|http|410|error|\.) gone"

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import platformdirs
+
 from agent.atomic_file import replace_file
 from agent.configuring.reading import SettingsReading
 from agent.miner.engines.environments import engines_directory
@@ -33,6 +35,11 @@ _COMPLETIONS: Final = (
     ".zfunc/_aitbc-agent",
     ".config/fish/completions/aitbc-agent.fish",
 )
+
+
+def clients_data(reading: SettingsReading) -> list[Path]:
+    """Return what the command `aitbc` stores about its batches, unless this agent is an additional one with data elsewhere."""
+    return [] if "data_dir" in reading.origins else [platformdirs.user_state_path("aitbc")]
 
 
 def replaceable(reading: SettingsReading) -> list[Path]:

@@ -38,7 +38,7 @@ class LockedPackage:
 
 
 def write_locks(root: Path) -> None:
-    """Resolve the packages anew, with the newest versions that the declarations allow."""
+    """Resolve the packages again, with the newest versions that the declarations allow."""
     with (root / "pyproject.toml").open("rb") as file:
         backend = tomllib.load(file)["build-system"]["requires"]
     _compile(declared(root), REQUIREMENTS)

@@ -24,7 +24,7 @@ from release_folder import MANIFEST, check, described, write_index, write_sums
 from sbom import sbom
 from signing_key import create_key, read_key
 from source_tree import working_tree
-from version_places import differing_places, set_version, version_of
+from version_places import differing_files, set_version, version_of
 
 ROOT: Final = Path(__file__).parents[2]
 IMAGE_PROGRAMS: Final = ("podman", "docker")
@@ -76,7 +76,7 @@ def _options() -> argparse.Namespace:
         "--new-key", type=Path, metavar="FILE", help="create a private key, and trust its public half"
     )
     parser.add_argument("--bump", metavar="VERSION", help="change the version in all files that state it")
-    parser.add_argument("--lock", action="store_true", help="resolve the packages of others anew")
+    parser.add_argument("--lock", action="store_true", help="resolve the packages of others again")
     return parser.parse_args()
 
 
@@ -96,7 +96,7 @@ def _release(options: argparse.Namespace) -> None:
         tree.extract(sources)
         if options.version:
             set_version(sources, options.version)
-        if differing := list(differing_places(sources)):
+        if differing := list(differing_files(sources)):
             raise SystemExit("\n".join(differing))
         version = version_of(sources)
         files.mkdir()

@@ -18,7 +18,7 @@ _ROOT: Final = "agent/__init__.py"
 _NUMBER: Final = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
 _PROJECT: Final = '\nversion = "{version}"\n'
 _IMAGE: Final = "image: aitbc-agent:{version}\n"
-PLACES: Final[dict[str, tuple[str, ...]]] = {
+STATED: Final[dict[str, tuple[str, ...]]] = {
     _ROOT: ('__version__ = "{version}"\n',),
     "pyproject.toml": (_PROJECT, '"aitbc{series}"'),
     "sdk/python/pyproject.toml": (_PROJECT,),
@@ -46,10 +46,10 @@ def version_of(root: Path) -> str:
     return match[1]
 
 
-def differing_places(root: Path) -> Iterator[str]:
+def differing_files(root: Path) -> Iterator[str]:
     """Yield a sentence for each text that does not have the version of `agent/__init__.py`."""
     forms = _forms(version_of(root))
-    for name, templates in PLACES.items():
+    for name, templates in STATED.items():
         text = (root / name).read_text(encoding="utf-8")
         yield from (
             f"{name} lacks {wanted.strip()}."
@@ -63,10 +63,10 @@ def differing_places(root: Path) -> Iterator[str]:
 
 def set_version(root: Path, version: str) -> None:
     """Change the version of the project in a directory. Exits with a message if a file does not have the present one."""
-    if differing := list(differing_places(root)):
+    if differing := list(differing_files(root)):
         raise SystemExit("\n".join(differing))
     present, wanted = _forms(version_of(root)), _forms(version)
-    for name, templates in PLACES.items():
+    for name, templates in STATED.items():
         file = root / name
         text = file.read_text(encoding="utf-8")
         for template in templates:

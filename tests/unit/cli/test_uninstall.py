@@ -12,7 +12,8 @@ from agent.updates import installation
 from support.agents import Agent, running
 
 KEYS = ("coordinator/keys.json", "coordinator/log.key", "miner/api_key.json", "miner/identity.key")
-STANDARD = {".cache", ".local", ".local/share"}
+STANDARD = {".cache", ".local", ".local/share", ".local/state"}
+CLIENTS = {".local/state/aitbc", ".local/state/aitbc/work", ".local/state/aitbc/work/batch"}
 """Directories of the user that other programs use too."""
 
 
@@ -30,7 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(home))
     # Services of the machine that runs the tests stay.
     monkeypatch.setattr(systemctl, "RUNNING", home / "no-systemd")
-    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
     return home
 
@@ -44,6 +45,7 @@ def fill(home: Path) -> None:
         ".local/share/aitbc-agent/versions/9.9.9/version.json",
         ".local/share/aitbc-agent/versions/backups/0.3.0/coordinator.db",
         ".bash_completions/aitbc-agent.sh",
+        ".local/state/aitbc/work/batch",
     ):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text("x")
@@ -80,7 +82,7 @@ def test_a_running_agent_is_removed_and_its_data_by_choice(home: Path, run: Any)
     assert {name for name in data if "versions" in name} == {
         f".local/share/aitbc-agent/versions{path}" for path in saved
     }
-    assert files(home) == before | STANDARD | data
+    assert files(home) == before | STANDARD | CLIENTS | data
     assert (home / ".bashrc").read_text() == "alias l=ls\n"
     done = run("uninstall", "--data", "delete", "--yes")
     assert (done.code, "money    unknown" in done.out) == (0, True)

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from runners.extras import extra_command, install_command
 
 ROOT = Path(__file__).parents[3]
@@ -21,6 +23,15 @@ def test_an_extra_is_installed_by_its_packages_into_the_running_environment():
         *("ctranslate2>=4.8", "faster-whisper>=1.2", "nvidia-cublas-cu12>=12.4"),
     ]
     assert install_command("bpy", python="/opt/python").endswith(" install --python /opt/python bpy")
+
+
+def test_an_environment_of_root_needs_sudo(monkeypatch: pytest.MonkeyPatch):
+    """As that of the Debian package."""
+    monkeypatch.setattr(sys, "prefix", "/")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert install_command("little").startswith(f"sudo {sys.executable} -m uv pip install")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert install_command("little").startswith(f"{sys.executable} -m uv pip install")
 
 
 def test_the_command_installs_into_an_environment_without_pip(tmp_path: Path):
@@ -49,6 +60,8 @@ def test_the_command_installs_into_an_environment_without_pip(tmp_path: Path):
 def test_no_remedy_names_a_pip_that_may_be_another_pythons():
     """All of them come from `runners.extras`."""
     sources = [*ROOT.glob("agent/**/*.py"), *ROOT.glob("runners/**/*.py"), *ROOT.glob("extensions/**/*.py")]
+    # This one advises clients, on whose machines there is no agent.
+    sources.remove(ROOT / "agent/core/versions.py")
     wrong = {
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for path in sources

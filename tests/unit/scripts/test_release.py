@@ -49,7 +49,7 @@ def part(name: str) -> ModuleType:
 
 
 def test_all_files_state_the_same_version() -> None:
-    assert list(part("version_places").differing_places(ROOT)) == []
+    assert list(part("version_places").differing_files(ROOT)) == []
 
 
 @pytest.mark.parametrize(
@@ -57,19 +57,19 @@ def test_all_files_state_the_same_version() -> None:
     [("7.8.9", "7.8.9", ">=7.8,<7.9"), ("7.8.0rc2", "7.8.0-rc.2", ">=7.8.0rc2,<7.9")],
 )
 def test_the_version_changes_in_all_files(tmp_path: Path, version: str, npm: str, series: str) -> None:
-    places = part("version_places")
-    for name in (*places.PLACES, "package-lock.json"):
+    versions = part("version_places")
+    for name in (*versions.STATED, "package-lock.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    places.set_version(tmp_path, version)
-    assert list(places.differing_places(tmp_path)) == []
-    assert places.version_of(tmp_path) == version
+    versions.set_version(tmp_path, version)
+    assert list(versions.differing_files(tmp_path)) == []
+    assert versions.version_of(tmp_path) == version
     assert f'"aitbc-agent{series}"' in (tmp_path / "extensions/ray/pyproject.toml").read_text()
     assert f'VERSION = "{npm}"' in (tmp_path / "sdk/js/src/version.ts").read_text()
-    for name in places.PLACES:
+    for name in versions.STATED:
         assert __version__ not in (tmp_path / name).read_text(), name
     (tmp_path / "sdk/python/pyproject.toml").write_text('\nversion = "7.8.8"\n')
-    assert list(places.differing_places(tmp_path)) == [
+    assert list(versions.differing_files(tmp_path)) == [
         f'sdk/python/pyproject.toml lacks version = "{version}".'
     ]
 

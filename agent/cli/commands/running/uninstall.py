@@ -63,10 +63,12 @@ def uninstall(
     services = _services()
     service_paths, service_caches = _of_services(services)
     own_data = reading.settings.data_dir
-    backups = removal.backups(reading)
-    data_paths = _existing(
-        [own_data, *service_paths, *([] if backups.is_relative_to(own_data) else [backups])]
-    )
+    others = [
+        path
+        for path in (removal.backups(reading), *removal.clients_data(reading))
+        if not path.is_relative_to(own_data)
+    ]
+    data_paths = _existing([own_data, *service_paths, *others])
     paths = [
         path
         for path in (*removal.replaceable(reading), *_existing(service_caches))
