@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final, Literal
 
 import structlog
@@ -9,6 +10,7 @@ from jeepney import DBusAddress, HeaderFields, Message, MessageType, Properties,
 from jeepney.io.blocking import open_dbus_connection
 
 _SECONDS: Final = 2.0
+_VARIABLES: Final = frozenset({"DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"})
 _MUTTER: Final = DBusAddress(
     "/org/gnome/Mutter/IdleMonitor/Core", "org.gnome.Mutter.IdleMonitor", "org.gnome.Mutter.IdleMonitor"
 )
@@ -17,6 +19,9 @@ _LOGIND: Final = DBusAddress(
 )
 _NETWORK_MANAGER: Final = DBusAddress(
     "/org/freedesktop/NetworkManager", "org.freedesktop.NetworkManager", "org.freedesktop.NetworkManager"
+)
+_USER_MANAGER: Final = DBusAddress(
+    "/org/freedesktop/systemd1", "org.freedesktop.systemd1", "org.freedesktop.systemd1.Manager"
 )
 _METERED: Final = frozenset({1, 3})
 """NetworkManager's `yes` and `guess-yes`."""
@@ -37,6 +42,16 @@ def login_idle_since() -> float | None:
         return None
     since = _property(_LOGIND, "IdleSinceHint") if idle else float("inf")
     return None if since is None else float(since) / 1e6
+
+
+def desktop_environment() -> dict[str, str]:
+    """Return the variables of the user's desktop. A service that is started before the desktop has none of its own. Blocking."""
+    own = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    if "DISPLAY" in own:
+        return own
+    answer = _call("SESSION", Properties(_USER_MANAGER).get("Environment"))
+    pairs = (entry.partition("=") for entry in (answer[1] if answer is not None else ()))
+    return {name: value for name, _, value in pairs if name in _VARIABLES and value}
 
 
 def metered() -> bool:

@@ -50,6 +50,7 @@ async def examine(settings: Settings) -> list[Diagnostic]:
         "sqlite": _machine.sqlite,
         "sealing": _machine.sealing,
         "selftest": _machine.selftest,
+        "owner": _machine.owner,
         "gpu": lambda _: _machine.gpus(cards),
         "cuda": lambda _: _machine.cuda(cards),
         "torch": lambda _: _machine.torch(cards),

@@ -20,6 +20,8 @@ from agent.miner.engines.cards import older
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
 from agent.miner.machine.selftest_report import latest
+from agent.miner.pausing.machine_watch import MachineRules
+from agent.miner.pausing.presence import Presence
 from agent.miner.sealing import directory as memory_directory
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
@@ -63,6 +65,17 @@ def selftest(settings: Settings) -> list[Diagnostic]:
     if not report.passed:
         return [found("selftest_failed", age=age, problems=" ".join(report.problems()))]
     return [ok("selftest", f"The self-test {age} ago passed.")]
+
+
+def owner(settings: Settings, presence: Presence | None = None) -> list[Diagnostic]:
+    """Check that the machine knows whether its owner uses it, if it is to pause then."""
+    minutes = section_of(settings, MinerSettings).pause.idle_minutes
+    if minutes is None:
+        return []
+    idle = (presence or Presence()).read(MachineRules(idle_minutes=minutes)).idle_seconds
+    if idle is None:
+        return [found("owner_unknown")]
+    return [ok("owner", f"Keyboard, mouse or a terminal were used {format_duration(idle)} ago.")]
 
 
 def python() -> list[Diagnostic]:

@@ -32,6 +32,11 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
         "{directory} cannot be written ({cause}).",
         "Make this user its owner (as root: chown {user} {directory}), or choose another with --data-dir.",
     ),
+    "owner_unknown": DiagnosticKind(
+        "warning",
+        "miner.pause.idle_minutes is set, but neither a desktop nor logind nor a terminal says whether somebody uses this machine: it never pauses.",
+        "Run the agent as a service of the desktop's user (aitbc-agent service install --user), or set miner.pause.schedule.",
+    ),
     "sealing_unavailable": DiagnosticKind(
         "warning",
         "This miner accepts no sealed jobs. {reason}",

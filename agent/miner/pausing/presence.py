@@ -152,14 +152,20 @@ def _plain(name: str) -> str:
 
 def _x11() -> tuple[float | None, bool]:
     """Return for how many seconds keyboard and mouse have not been used, None if X11 does not know, and whether a window fills the screen."""
-    if not os.environ.get("DISPLAY"):
+    variables = desktop_bus.desktop_environment()
+    if "DISPLAY" not in variables:
         return None, False
+    # The library reads the file of its cookie's name from nowhere else.
+    if "XAUTHORITY" in variables:
+        os.environ["XAUTHORITY"] = variables["XAUTHORITY"]
     from Xlib.display import Display  # noqa: PLC0415 - only where there is a desktop
 
     try:
-        display = Display()
+        display = Display(variables["DISPLAY"])
         try:
-            return _x11_idle(display), _x11_full_screen(display)
+            # Under Wayland, X11 sees only what is typed into windows of X11.
+            idle = None if "WAYLAND_DISPLAY" in variables else _x11_idle(display)
+            return idle, _x11_full_screen(display)
         finally:
             display.close()
     except Exception as error:  # noqa: BLE001 - no answer of a desktop may end the miner
@@ -168,8 +174,7 @@ def _x11() -> tuple[float | None, bool]:
 
 
 def _x11_idle(display: Any) -> float | None:
-    # Under Wayland, X11 sees only what is typed into windows of X11.
-    if os.environ.get("WAYLAND_DISPLAY") or not display.has_extension("MIT-SCREEN-SAVER"):
+    if not display.has_extension("MIT-SCREEN-SAVER"):
         return None
     return float(display.screen().root.screensaver_query_info().idle) / 1000
 

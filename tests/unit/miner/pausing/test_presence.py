@@ -22,6 +22,8 @@ from Xlib.display import Display
 from Xlib.ext import xtest
 
 from agent import desktop_bus
+from agent.configuring.reading import load_settings
+from agent.miner.doctor._machine import owner
 from agent.miner.pausing.machine_watch import MachineReading, MachineRules
 from agent.miner.pausing.presence import Presence, ProcessorTimes
 
@@ -39,6 +41,7 @@ class Services:
         self._connection = open_dbus_connection(bus="SESSION")
         for name in (
             "org.freedesktop.login1",
+            "org.freedesktop.systemd1",
             "org.freedesktop.NetworkManager",
             "org.gnome.Mutter.IdleMonitor",
         ):
@@ -196,3 +199,29 @@ def test_x11_knows_keyboard_and_mouse_and_a_window_that_fills_the_screen(screen:
     window.change_property(state, Xatom.ATOM, 32, [])
     screen.sync()
     assert not read_screen().full_screen
+
+
+def test_a_service_that_began_before_the_desktop_asks_its_manager_where_that_is(
+    bus: Services, screen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = os.environ["DISPLAY"]
+    monkeypatch.delenv("DISPLAY")
+    assert read_screen().idle_seconds is None
+    bus.values["Environment"] = "as", ["LANG=C", f"DISPLAY={number}"]
+    assert read_screen().idle_seconds is not None
+    # What GNOME knows counts under Wayland, and X11 does not.
+    bus.values |= {
+        "Environment": ("as", [f"DISPLAY={number}", "WAYLAND_DISPLAY=wayland-0"]),
+        "GetIdletime": ("t", 86_400_000),
+    }
+    assert read_screen().idle_seconds == 86_400
+
+
+def test_the_doctor_says_whether_the_use_of_the_machine_is_known(bus: Services, tmp_path: Path) -> None:
+    settings = load_settings(flags={"data_dir": tmp_path, "miner": {"pause": {"idle_minutes": 3}}})
+    (unknown,) = owner(settings, Presence(terminals=()))
+    assert (unknown.id, unknown.severity) == ("owner_unknown", "warning")
+    bus.values["GetIdletime"] = "t", 120_000
+    (passed,) = owner(settings, Presence(terminals=()))
+    assert (passed.severity, passed.message) == ("ok", "Keyboard, mouse or a terminal were used 2 min ago.")
+    assert owner(load_settings(flags={"data_dir": tmp_path})) == []
