@@ -7,6 +7,7 @@ index that the machine has for pip.
 from __future__ import annotations
 
 import fcntl
+import functools
 import io
 import os
 import shutil
@@ -66,6 +67,7 @@ class Installed:
         return self.directory / "wheels"
 
 
+@functools.cache
 def installed(version: str) -> Installed:
     """Return one of `ALL`, which is built and installed if that has not been done."""
     tree = FORMER_COMMIT if version == FORMER else _working_tree()
