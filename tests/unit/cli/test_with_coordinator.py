@@ -288,6 +288,18 @@ def test_join_writes_the_settings_of_a_code(command: Any, agent: Agent, run: Any
     assert parse_join_code(code).enrolment_token not in shown
 
 
+def test_join_says_how_a_running_agent_gets_to_work_for_the_coordinator(command: Any, agent: Agent) -> None:
+    """Here one that has run its own coordinator so far."""
+    code = join_code(command("enroll").err)
+    try:
+        done = command("join", code)
+    finally:
+        (agent.data_dir / "agent.toml").unlink(missing_ok=True)
+    assert done.code == 0
+    assert "The coordinator that it has run itself is not started any more; its data stays." in done.out
+    assert "The agent is running. Restart it: aitbc-agent stop, then aitbc-agent start" in done.out
+
+
 def test_join_asks_for_the_code_so_that_it_is_in_no_list_of_processes(
     command: Any, agent: Agent, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
