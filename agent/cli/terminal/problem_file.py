@@ -68,7 +68,7 @@ class ProblemFile:
             raise
         self._write("info", event="ended")
 
-    def _write(self, level: str, **entry: Any) -> None:
+    def _write(self, level: str, /, **entry: Any) -> None:
         values = {**entry, "level": level, "timestamp": format_time(time.time())}
         line = json.dumps(values, default=str, ensure_ascii=False)
         self._handler.handle(LogRecord("agent", 0, "", 0, line, None, None))

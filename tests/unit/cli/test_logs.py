@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
+
+from agent.cli.terminal.problem_file import ProblemFile
 
 LOGS_WITHOUT_A_READER = """
 import os, sys
@@ -31,3 +35,11 @@ def test_the_program_continues_when_the_reader_of_its_log_has_ended() -> None:
             check=False,
         )
         assert done.stdout == "went on\n", done.stderr
+
+
+def test_a_problem_is_stored_also_if_its_entry_states_its_level(tmp_path: Path) -> None:
+    """An error of the store of problems would become one of the call that logs."""
+    entry = {"event": "something_happened", "level": "warning"}
+    assert ProblemFile(tmp_path)(None, "warning", entry) is entry
+    stored = json.loads((tmp_path / "logs/agent.log").read_text())
+    assert (stored["event"], stored["level"]) == ("something_happened", "warning")
