@@ -50,10 +50,11 @@ def main() -> int:
 def toml_file(name: str, settings: list[Setting]) -> str:
     """Return a configuration file with these settings commented out."""
     lines = [*_HEADS[name], *_SHARED_HEAD, "Generated from the code by `make docs`."]
-    return "\n".join([*(f"# {line}" for line in lines), *_sections(settings)]) + "\n"
+    return "\n".join([*(f"# {line}" for line in lines), *section_lines(settings)]) + "\n"
 
 
-def _sections(settings: list[Setting]) -> Iterator[str]:
+def section_lines(settings: list[Setting]) -> Iterator[str]:
+    """Yield the lines of a settings file in which these settings are commented out, below their sections and with their meanings."""
     about, meanings = dict(sections(Settings)), dict(sentences(Settings))
     section = ""
     for setting in settings:

@@ -72,7 +72,7 @@ class Systemd:
 
     def add_user(self, name: str, home: Path) -> None:
         """Create a user without a password or shell, unless it exists."""
-        self._run("systemd-sysusers", (), ("--inline", f'u {name} - "AITBC agent" {home}'))
+        self._run("systemd-sysusers", (), ("--inline", account_line(name, home)))
 
     def remove_user(self, name: str) -> None:
         """Remove a user, if it exists."""
@@ -103,6 +103,11 @@ class Systemd:
                 f"`{program} {' '.join([*scope, *arguments])}` failed: {completed.stderr.strip() or completed.stdout.strip()}"
             )
         return completed.stdout
+
+
+def account_line(name: str, home: Path) -> str:
+    """Return a user of services as sysusers.d(5) describes it."""
+    return f'u {name} - "AITBC agent" {home}'
 
 
 def find(*, user: bool) -> Systemd:

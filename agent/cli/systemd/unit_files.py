@@ -1,6 +1,6 @@
 """Writes the files of a service: the shipped unit, a drop-in for this installation, and a private file with settings.
 
-The unit is copied unchanged, so that an upgrade can replace it. The drop-in contains what depends on this machine. Settings that may
+The unit is copied unchanged, so that an upgrade can replace it; the Debian package brings it, and then it is not copied. The drop-in contains what depends on this machine. Settings that may
 be secret are in a file with mode 0600, since every user can read units.
 """
 
@@ -21,10 +21,15 @@ from agent.core.errors import ConfigurationError
 from agent.power_helper import helper
 
 DATA_DIR: Final = "AITBC_DATA_DIR"
+ACCOUNT: Final = "aitbc-agent"
+"""The user of the agent's system service."""
+HELPER_UNIT: Final = "aitbc-power.service"
+PACKAGED_UNITS: Final = Path("/usr/lib/systemd/system")
+"""Where the Debian package has its units."""
 _DROP_IN: Final = "10-installation.conf"
-_HELPER_UNIT: Final = "aitbc-power.service"
 HELPER: Final = Path("/usr/local/libexec/aitbc-power-helper")
 """Where the helper for power limits is copied to, since root must run no program that another user could change."""
+_CREATED: Final = "# Created by `aitbc-agent service install`."
 _HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 """The directories that ProtectHome= hides."""
 
@@ -43,6 +48,12 @@ class ServiceFiles:
     manager: Systemd
     role: ServiceRole
     helper: Path = HELPER
+    packaged_units: Path = PACKAGED_UNITS
+
+    @property
+    def packaged(self) -> bool:
+        """Whether a package brings the units, so that only settings are written."""
+        return not self.manager.user and (self.packaged_units / self.unit).is_file()
 
     @property
     def unit(self) -> str:
@@ -52,7 +63,7 @@ class ServiceFiles:
     @property
     def account(self) -> str | None:
         """The user that a system service runs as; None if systemd creates one at each start."""
-        return None if self.manager.user or self.role is ServiceRole.COORDINATOR else "aitbc-agent"
+        return None if self.manager.user or self.role is ServiceRole.COORDINATOR else ACCOUNT
 
     @property
     def home(self) -> Path:
@@ -73,7 +84,7 @@ class ServiceFiles:
     @property
     def helper_paths(self) -> tuple[Path, Path, Path]:
         """The helper for power limits, its unit and its drop-in."""
-        unit = self.manager.units / _HELPER_UNIT
+        unit = self.manager.units / HELPER_UNIT
         return self.helper, unit, unit.with_name(f"{unit.name}.d") / _DROP_IN
 
     def write(self, changes: Mapping[str, str], *, power_limits: bool = False) -> dict[Path, bool]:
@@ -82,36 +93,60 @@ class ServiceFiles:
         With `power_limits` also those of the helper, which are updated if they exist. Raises `ConfigurationError` for a data directory that the
         service could not use.
         """
-        unit, drop_in, settings = self.paths
+        settings = self.settings
         lines = _merged(_lines(settings), changes)
-        content = self._drop_in(_value(lines, DATA_DIR))
-        # The unit itself is never edited, so an upgrade can replace it; what belongs to this machine is in the drop-in.
-        shipped = units_directory() / ("user" if self.manager.user else ".") / self.unit
-        written = {
-            unit: _write(unit, shipped.read_text(encoding="utf-8"), 0o644),
-            drop_in: _write(drop_in, content, 0o644),
-        }
+        data_dir = _value(lines, DATA_DIR)
+        written = self._write_units(data_dir) if not self.packaged else self._write_beside_package(data_dir)
         if lines:
             settings.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             written[settings] = _write(settings, "".join(f"{line}\n" for line in lines), 0o600)
-        if self.account is not None and (power_limits or self.helper_paths[1].exists()):
-            written |= self._write_helper(_value(lines, DATA_DIR))
+        if self.account is not None and not self.packaged and (power_limits or self.helper_paths[1].exists()):
+            written |= self._write_helper(data_dir)
         return written
+
+    def _write_units(self, data_dir: str | None) -> dict[Path, bool]:
+        unit, drop_in, _ = self.paths
+        content = self._drop_in(data_dir)
+        # The unit itself is never edited, so an upgrade can replace it; what belongs to this machine is in the drop-in.
+        shipped = units_directory() / ("user" if self.manager.user else ".") / self.unit
+        return {
+            unit: _write(unit, shipped.read_text(encoding="utf-8"), 0o644),
+            drop_in: _write(drop_in, content, 0o644),
+        }
+
+    def _write_beside_package(self, data_dir: str | None) -> dict[Path, bool]:
+        """Write what only this machine needs, and remove what another installation has left, which would hide the package's units."""
+        drop_in, helper_drop_in = self.paths[1], self.helper_paths[2]
+        contents: dict[Path, list[str]] = {}
+        if data_dir is not None:
+            contents[drop_in] = ["[Service]", *_owned(Path(data_dir))]
+            if self.account is not None:
+                contents[helper_drop_in] = ["[Service]", f"Environment=AITBC_USER={Path(data_dir).owner()}"]
+        written = {
+            path: _write(path, "".join(f"{line}\n" for line in [_CREATED, *lines]), 0o644)
+            for path, lines in contents.items()
+        }
+        superfluous = [path for path in self._unit_files() if path not in contents and path.exists()]
+        for path in superfluous:
+            path.unlink()
+        return {**written, **dict.fromkeys(superfluous, True)}
+
+    def _unit_files(self) -> tuple[Path, ...]:
+        return (*self.paths[:2], *(self.helper_paths if self.account is not None else ()))
 
     def _write_helper(self, data_dir: str | None) -> dict[Path, bool]:
         program_path, unit, drop_in = self.helper_paths
         user = self.account if data_dir is None else Path(data_dir).owner()
-        lines = ["# Created by `aitbc-agent service install`.", "[Service]", f"Environment=AITBC_USER={user}"]
+        lines = [_CREATED, "[Service]", f"Environment=AITBC_USER={user}"]
         return {
             program_path: _write(program_path, Path(helper.__file__).read_text(encoding="utf-8"), 0o755),
-            unit: _write(unit, (units_directory() / _HELPER_UNIT).read_text(encoding="utf-8"), 0o644),
+            unit: _write(unit, (units_directory() / HELPER_UNIT).read_text(encoding="utf-8"), 0o644),
             drop_in: _write(drop_in, "".join(f"{line}\n" for line in lines), 0o644),
         }
 
     def remove(self) -> list[Path]:
         """Remove all files, and their directories if these are then empty. Returns the removed files."""
-        paths = (*self.paths, *(self.helper_paths if self.account is not None else ()))
-        existing_files = [path for path in paths if path.exists()]
+        existing_files = [path for path in (*self._unit_files(), self.settings) if path.exists()]
         for path in existing_files:
             path.unlink()
         for path in (*self.paths[1:], self.helper_paths[2]):
@@ -128,7 +163,7 @@ class ServiceFiles:
     def _drop_in(self, data_dir: str | None) -> str:
         command = "start" if self.role is ServiceRole.AGENT else "coordinator"
         lines = [
-            "# Created by `aitbc-agent service install`.",
+            _CREATED,
             "[Service]",
             # An empty one first: systemd adds to the unit's commands otherwise, and a service may have only one.
             "ExecStart=",

@@ -120,7 +120,13 @@ def booted(directory: Path, *, writable: Sequence[Path] = ()) -> Iterator[Machin
     """Boot a machine with its root in `directory`, this project and its Python, and `writable` directories."""
     root = _make_root(directory / "root")
     binds = [f"--bind-ro={path}" for path in ("/usr", "/etc/alternatives", "/etc/ld.so.cache", *_program())]
-    binds += [f"--bind={path}" for path in writable]
+    with booted_root(root, directory, [*binds, *(f"--bind={path}" for path in writable)]) as machine:
+        yield machine
+
+
+@contextmanager
+def booted_root(root: Path, directory: Path, binds: Sequence[str] = ()) -> Iterator[Machine]:
+    """Boot a machine with this root directory, which shares nothing with this system but `binds`. Its console is in `directory`."""
     command = [
         "systemd-nspawn", "--boot", f"--directory={root}", "--register=no", "--keep-unit", "--private-network",
         "--console=pipe", "--notify-ready=yes", f"--machine=aitbc-{os.getpid()}", *binds,

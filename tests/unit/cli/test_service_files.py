@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,40 @@ def test_the_helper_for_power_limits_is_installed_on_demand_and_updated(files: S
     assert [path for path, new in files.write({}).items() if new] == [program]
     assert set(files.remove()) == {*files.paths[:2], program, unit, drop_in}
     assert not drop_in.parent.exists()
+
+
+def test_a_package_brings_the_units_and_only_settings_are_written(
+    tmp_path: Path, files: ServiceFiles
+) -> None:
+    """What another installation has left is removed, since it would hide the package's units."""
+    files.write({TOKEN: "old"}, power_limits=True)
+    packaged = replace(files, packaged_units=tmp_path / "packaged")
+    packaged.packaged_units.mkdir()
+    (packaged.packaged_units / "aitbc-agent.service").touch()
+    written = packaged.write({TOKEN: "new"}, power_limits=True)
+    assert written == dict.fromkeys((*files.paths, *files.helper_paths), True)
+    assert [path for path in written if path.exists()] == [files.settings]
+    assert packaged.write({}) == {files.settings: False}
+    assert packaged.remove() == [files.settings]
+
+
+def test_a_packaged_service_runs_as_the_owner_of_its_data_directory(
+    tmp_path: Path, files: ServiceFiles
+) -> None:
+    """The drop-in leaves the package's command as it is, and the helper for power limits serves the same user."""
+    if os.geteuid() != 0:
+        pytest.skip("giving a directory to another user requires root")
+    packaged = replace(files, packaged_units=tmp_path / "packaged")
+    packaged.packaged_units.mkdir()
+    (packaged.packaged_units / "aitbc-agent.service").touch()
+    directory = tmp_path / "data"
+    directory.mkdir()
+    os.chown(directory, 65534, 65534)
+    packaged.write({DATA_DIR: str(directory)})
+    drop_in = packaged.paths[1].read_text()
+    assert "User=nobody" in drop_in
+    assert "ExecStart" not in drop_in
+    assert "AITBC_USER=nobody" in packaged.helper_paths[2].read_text()
 
 
 def test_a_machine_without_systemd_gets_an_alternative(

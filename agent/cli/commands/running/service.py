@@ -12,9 +12,10 @@ import typer
 from agent.cli.options import AsJson, Enroll, print_json, secret_from
 from agent.cli.systemd import systemctl
 from agent.cli.systemd.systemctl import SystemdUnavailable
-from agent.cli.systemd.unit_files import DATA_DIR, ServiceFiles, ServiceRole
+from agent.cli.systemd.unit_files import DATA_DIR, HELPER_UNIT, ServiceFiles, ServiceRole
 from agent.configuring.reading import load_settings
 from agent.protocol.join_code import parse_join_code
+from agent.updates.installation import InstallationWay, installation
 
 app = typer.Typer(help="Manage the agent as a systemd service.", no_args_is_help=True)
 
@@ -88,14 +89,21 @@ def install(
         raise typer.BadParameter(
             "Only the agent's system service can have the helper for power limits. Omit --user."
         )
+    if files.packaged and installation().way is not InstallationWay.DEB:
+        raise SystemdUnavailable(
+            f"The Debian package aitbc-agent has installed {files.unit}, which runs the package's agent. Use its command, "
+            "/usr/bin/aitbc-agent, or remove the package first: sudo apt remove aitbc-agent"
+        )
     if files.account is not None:
         # Before the unit is written, which names the account.
         manager.add_user(files.account, files.home)
     written = files.write(changes, power_limits=power_limits)
     manager.call("daemon-reload")
+    wanted = power_limits or files.helper_paths[1] in written
+    enabled = _enable_helper(files) if files.account is not None and wanted else False
     if not no_start:
         manager.call("enable", files.unit)
-        _start(files, changed=any(written.values()))
+        _start(files, changed=enabled or any(written.values()))
     state = _state(files)
     if as_json:
         print_json(
@@ -142,6 +150,14 @@ def _settings(
     return properties if data_dir is None else {**properties, DATA_DIR: str(data_dir.absolute())}
 
 
+def _enable_helper(files: ServiceFiles) -> bool:
+    """Let the agent's service start the helper for power limits. Returns whether it did not before."""
+    if files.manager.properties(HELPER_UNIT, "UnitFileState")["UnitFileState"] == "enabled":
+        return False
+    files.manager.call("enable", HELPER_UNIT)
+    return True
+
+
 def _start(files: ServiceFiles, *, changed: bool) -> None:
     try:
         # A running agent reads the settings only when it starts.
@@ -153,7 +169,7 @@ def _start(files: ServiceFiles, *, changed: bool) -> None:
 
 @app.command("uninstall")
 def uninstall(role: Which = ServiceRole.AGENT, user: User = False, as_json: AsJson = False) -> None:
-    """Stop the service and remove its files. Running jobs may finish first; the data is not deleted."""
+    """Stop the service and remove its files. Running jobs may finish first; the data is not deleted. Units of the Debian package stay, disabled."""
     manager = systemctl.find(user=user)
     systemctl.require_root(manager)
     files = ServiceFiles(manager, role)
@@ -169,7 +185,11 @@ def uninstall(role: Which = ServiceRole.AGENT, user: User = False, as_json: AsJs
         typer.echo(f"{'removed':<12} {path}")
     for path in data:
         typer.echo(f"{'not removed':<12} {path}")
-    if files.account is not None:
+    if files.packaged:
+        typer.echo(
+            f"{'not removed':<12} the unit {files.unit} of the Debian package (remove it with sudo apt remove aitbc-agent)"
+        )
+    elif files.account is not None:
         typer.echo(
             f"{'not removed':<12} the user {files.account}, who owns them (remove it with userdel {files.account})"
         )
@@ -193,6 +213,8 @@ def _remove(files: ServiceFiles, *directories: str) -> list[Path]:
     """Stop a service, and remove its files and these of its directories. Returns the removed files."""
     manager = files.manager
     manager.call("disable", "--now", files.unit, seconds=STOP_SECONDS)
+    if files.account is not None and manager.properties(HELPER_UNIT, "LoadState")["LoadState"] == "loaded":
+        manager.call("disable", HELPER_UNIT)
     if not manager.user:
         manager.call("clean", *(f"--what={directory}" for directory in directories), files.unit)
     removed = files.remove()
