@@ -139,7 +139,7 @@ def test_every_metric_is_used_by_the_dashboard_or_an_alert() -> None:
 
 def test_labels_have_a_bounded_number_of_values() -> None:
     """No label has ids or free text as values."""
-    bounded = {"service", "state", "outcome", "route", "method", "status", "policy", "transport", "event", "unit", "directory", "gpu", "name", "reason", "kind", "verdict", "role"}  # fmt: skip
+    bounded = {"service", "state", "outcome", "route", "method", "status", "policy", "transport", "event", "unit", "directory", "gpu", "name", "reason", "kind", "verdict", "role", "version"}  # fmt: skip
     for metric in METRICS.values():
         assert set(metric.labels) <= bounded, metric.name
 
