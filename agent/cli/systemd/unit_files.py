@@ -160,6 +160,10 @@ class ServiceFiles:
         value = _value(_lines(self.settings), DATA_DIR)
         return None if value is None else Path(value)
 
+    def sets(self, variable: str) -> bool:
+        """Whether the file with the service's settings sets a variable, which takes precedence over `agent.toml`. Raises `OSError`."""
+        return _value(_lines(self.settings), variable) is not None
+
     def _drop_in(self, data_dir: str | None) -> str:
         command = "start" if self.role is ServiceRole.AGENT else "coordinator"
         lines = [

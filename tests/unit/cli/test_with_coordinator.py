@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.cli.systemd import systemctl
 from agent.protocol.join_code import parse_join_code
 from aitbc.keys import format_vkey
 from support.agents import Agent, running
@@ -298,6 +299,23 @@ def test_join_says_how_a_running_agent_gets_to_work_for_the_coordinator(command:
     assert done.code == 0
     assert "The coordinator that it has run itself is not started any more; its data stays." in done.out
     assert "The agent is running. Restart it: aitbc-agent stop, then aitbc-agent start" in done.out
+
+
+def test_join_refuses_to_write_what_a_service_would_not_read(
+    command: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service got its coordinator when it was installed."""
+    code = join_code(command("enroll").err)
+    manager = systemctl.Systemd(user=False, units=tmp_path / "units", settings=tmp_path / "etc")
+    monkeypatch.setattr(systemctl, "find", lambda **_: manager)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/agent.env").write_text(
+        f'AITBC_DATA_DIR="{tmp_path / "data"}"\nAITBC_MINER__COORDINATOR="https://a.example.org"\n'
+    )
+    refused = run("join", code, "--data-dir", tmp_path / "data")
+    assert (refused.code, (tmp_path / "data").exists()) == (1, False)
+    assert "sudo aitbc-agent service install --join CODE" in refused.err
+    assert run("join", code, "--data-dir", tmp_path / "other").code == 0
 
 
 def test_join_asks_for_the_code_so_that_it_is_in_no_list_of_processes(

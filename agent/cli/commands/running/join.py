@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,6 +12,9 @@ import typer
 
 from agent.cli import agent_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, reading_from, secret_from
+from agent.cli.systemd import systemctl
+from agent.cli.systemd.systemctl import SystemdUnavailable
+from agent.cli.systemd.unit_files import ServiceFiles, ServiceRole
 from agent.configuring.reading import SettingsReading
 from agent.configuring.storing import changed_by_file, store_file
 from agent.core.errors import ConfigurationError
@@ -41,6 +45,7 @@ def join(
     """
     join_code = parse_join_code(secret_from(code, "Join code") or "")
     reading = reading_from(data_dir, config)
+    _require_settings_file(reading)
     former = section_of(reading.settings, MinerSettings).coordinator
     store_code(reading, join_code, name)
     running = agent_file.is_running(reading.settings)
@@ -65,6 +70,20 @@ def join(
         )
     else:
         typer.echo("Next: aitbc-agent start")
+
+
+def _require_settings_file(reading: SettingsReading) -> None:
+    """Raise `ConfigurationError` if a service with this data directory has its coordinator from elsewhere: its file would have no effect."""
+    for user in (False, True):
+        # Another user may not read a service's settings, nor write its data directory.
+        with suppress(SystemdUnavailable, OSError):
+            files = ServiceFiles(systemctl.find(user=user), ServiceRole.AGENT)
+            directory = files.data_dir() or (reading.settings.data_dir if user else files.home)
+            if directory == reading.settings.data_dir and files.sets("AITBC_MINER__COORDINATOR"):
+                raise ConfigurationError(
+                    f"{files.settings} names the coordinator of the service {files.unit}, and takes precedence. "
+                    f"Run: {'' if user else 'sudo '}aitbc-agent service install{' --user' if user else ''} --join CODE"
+                )
 
 
 def store_code(reading: SettingsReading, code: JoinCode, name: str | None) -> None:
