@@ -396,7 +396,7 @@ class CoordinatorLink:
         return code
 
     def _deliver(self, answer: Mapping[str, Any]) -> None:
-        for lease in answer.get("leases", ()):
+        for lease in answer.get("leases") or ():
             self._capacity.receive()
             self._pass_on(lease)
         for cancelled in read_each(HeldLease, answer.get("cancelled")):

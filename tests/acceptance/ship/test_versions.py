@@ -9,13 +9,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from agent.core.versions import version_problem
+from runners.input_options import OPTIONS, needs_of, parameters_of
+from runners.llm.request import InferenceRequest, needs
 from support.agents import Agent, environment_of_programs, running
 from support.inputs.media import make_video
-from support.versions.installed import ALL, Installed, installed
+from support.versions.installed import ALL, FORMER, Installed, installed
 
 pytestmark = pytest.mark.acceptance
 
@@ -146,3 +151,72 @@ def test_a_miner_that_is_too_new_waits_and_says_what_to_do(
 def shown_status(agent: Agent) -> str:
     """What `aitbc-agent status` prints, on one line."""
     return " ".join(agent.cli("status", check=False).stdout.split())
+
+
+KINDS: list[dict[str, Any]] = [
+    {"type": "string"},
+    {"type": "string", "format": "date"},
+    {"type": "string", "format": "uri"},
+    {"type": "string", "pattern": "^[a-z]{2,5}$"},
+    {"type": "string", "minLength": 1, "maxLength": 3},
+    {"type": "integer", "minimum": 0, "maximum": 9},
+    {"type": "number", "multipleOf": 0.5},
+    {"not": {"type": "string"}},
+    {"enum": ["a", "b"]},
+]
+"""Schemas of values, some of which cannot be enforced."""
+
+
+def schema(random: Random, depth: int = 0) -> dict[str, Any]:
+    """Return a schema of an object."""
+    parts = {
+        name: schema(random, depth + 1) if depth < 2 and random.random() < 0.3 else random.choice(KINDS)
+        for name in random.sample(["a", "b", "format", "propertyNames"], 2)
+    }
+    more = [
+        {},
+        {},
+        {},
+        {"required": [*parts][:1]},
+        {"propertyNames": {"type": "string"}},
+        {"minProperties": 1},
+    ]
+    value = {"type": "object", "properties": parts, **random.choice(more)}
+    return value if random.random() < 0.8 else {random.choice(["anyOf", "allOf"]): [value]}
+
+
+def test_version_0_2_0_understands_the_requests_that_its_miners_may_get() -> None:
+    """Those that use no options of later versions. It refuses most of the others."""
+    random = Random(2026)  # noqa: S311 - no secret
+    plain, others = [], []
+    for _ in range(400):
+        chosen = schema(random)
+        tool = {"name": "look", "parameters": {"type": "object", "properties": {"part": chosen}}}
+        choices = ["auto", "none", "required", {"name": "look"}]
+        fields = (
+            {"response_schema": chosen}
+            if random.random() < 0.3
+            else {"tools": [tool], "tool_choice": random.choice(choices)}
+        )
+        body = {"model": "smollm2-135m-instruct", "prompt": "Hello", **fields}
+        try:
+            request = InferenceRequest.model_validate_json(json.dumps(body))
+        except ValidationError:
+            continue
+        parameters, options = parameters_of(request)
+        needed = {name for name, _ in (*needs(parameters), *needs_of(options))}
+        (others if OPTIONS in needed else plain).append(["llm_inference", parameters])
+    assert min(len(plain), len(others)) > 50
+    former = installed(FORMER)
+    refused = subprocess.run(
+        [former.python, PROGRAMS / "read_inputs.py"],
+        input=json.dumps([*plain, *others]),
+        env=environment_of_programs(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=True,
+    )
+    numbers = {int(number): reason for number, reason in json.loads(refused.stdout).items()}
+    assert {number: reason for number, reason in numbers.items() if number < len(plain)} == {}
+    assert len(numbers) > len(others) / 2
