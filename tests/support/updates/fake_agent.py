@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -37,6 +38,14 @@ SCHEMA = __version__.partition(".")[0]
 def note(line: str) -> None:
     with (data / "events").open("a") as events:
         events.write(f"{__version__} {os.getpid()} {line}\n")
+
+
+def notify(message: str) -> None:
+    """Send a message to systemd, which has started this program if the variable is there."""
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+            target = f"\0{address[1:]}" if address.startswith("@") else address
+            notifier.sendto(f"{message}\nSTATUS={__version__}".encode(), target)
 
 
 def order(version: str) -> Order:
@@ -93,6 +102,7 @@ def main() -> None:
     )
     if behaviour == "hang":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    notify("READY=1")
     while not stopped:
         state = versions.read()
         if is_supervised() and state.phase is Phase.TRIAL:
@@ -108,6 +118,7 @@ def main() -> None:
         (data / "working.new").write_text(f"{__version__} {os.getpid()}")
         (data / "working.new").replace(data / "working")
         time.sleep(TICK)
+    notify("STOPPING=1")
     note("stopped")
 
 

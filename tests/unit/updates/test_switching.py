@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -102,6 +105,38 @@ def test_a_rollback_by_the_owner(pair: Pair) -> None:
     assert pair.state.last.ending is Ending.ROLLED_BACK
     assert (pair.data / "database").read_text() == "1"
     assert not os.path.lexists(pair.versions.path / "current")
+
+
+@pytest.mark.parametrize("behaviour", ["good", "fails jobs"])
+def test_under_systemd(tmp_path: Path, behaviour: str) -> None:
+    """It sees one process, which is ready and never stops, and whose watchdog is fed while a version takes long to start."""
+    pair = Pair(tmp_path, behaviour)
+    messages: list[tuple[int, str]] = []
+
+    def is_received(text: str) -> bool:
+        with suppress(BlockingIOError):
+            while True:
+                data, ancillary, _, _ = manager.recvmsg(4096, socket.CMSG_SPACE(12))
+                messages.append((struct.unpack("3i", ancillary[0][2])[0], data.decode()))
+        return any(text in message for _, message in messages)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        manager.bind(f"\0{tmp_path}")
+        manager.setblocking(False)
+        try:
+            pair.begin(NOTIFY_SOCKET=f"@{tmp_path}", WATCHDOG_USEC="30000")
+            pair.wait(lambda: is_received("WATCHDOG=1"), "the watchdog is not fed")
+            pair.wait(lambda: is_received(f"READY=1\nSTATUS={NEW}"), "the version on trial is not ready")
+            pair.wait(lambda: pair.state.last is not None, "the update does not end")
+            version = pair.wait_for_work(NEW if behaviour == "good" else OLD)
+            assert not is_received("STOPPING=1")
+            assert pair.stop() == 0
+            pair.wait(lambda: is_received(f"STOPPING=1\nSTATUS={version}"), "the stop is not reported")
+            assert pair.process is not None
+            assert {process_id for process_id, _ in messages} == {pair.process.pid}
+        finally:
+            pair.close()
 
 
 def test_one_update_after_the_other(pair: Pair) -> None:
