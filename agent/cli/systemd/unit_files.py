@@ -19,6 +19,7 @@ from agent.cli.systemd.systemctl import Systemd
 from agent.configuration import units_directory
 from agent.core.errors import ConfigurationError
 from agent.power_helper import helper
+from agent.updates.directory import base_environment, base_program
 
 DATA_DIR: Final = "AITBC_DATA_DIR"
 ACCOUNT: Final = "aitbc-agent"
@@ -183,7 +184,9 @@ class ServiceFiles:
 
 def program() -> Path:
     """Return the installed command. Raises `ConfigurationError` if it is not next to this Python."""
-    path = Path(sys.executable).with_name("aitbc-agent")
+    # Not that of a version which an update has installed: the installed command starts whichever is current.
+    is_update = base_environment() != Path(sys.prefix)
+    path = base_program() if is_update else Path(sys.executable).with_name("aitbc-agent")
     if not path.is_file():
         raise ConfigurationError(
             f"There is no {path}. Install the package aitbc-agent with this Python's pip."
@@ -193,7 +196,7 @@ def program() -> Path:
 
 def _installation() -> Iterable[Path]:
     """Yield the directories of this program: its environment, the base Python, and the import path."""
-    for name in (sys.prefix, sys.base_prefix, *sys.path):
+    for name in (str(base_environment()), sys.prefix, sys.base_prefix, *sys.path):
         if name and Path(name).exists():
             yield Path(name).absolute()
             yield Path(name).resolve()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,17 @@ def test_a_machine_without_systemd_gets_an_alternative(
 def test_line_breaks_cannot_inject_a_setting(files: ServiceFiles) -> None:
     with pytest.raises(ConfigurationError, match="line breaks"):
         files.write({TOKEN: "x\nLD_PRELOAD=/tmp/evil.so"})
+
+
+def test_the_service_starts_the_installed_command_and_not_a_version_that_an_update_has_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That version is deleted by a later update."""
+    base, version = tmp_path / "base", tmp_path / "versions/9.0.0"
+    for environment in (base, version):
+        (environment / "bin").mkdir(parents=True)
+        (environment / "bin/aitbc-agent").touch()
+    (version / "aitbc-base").write_text(str(base))
+    monkeypatch.setattr(sys, "prefix", str(version))
+    monkeypatch.setattr(sys, "executable", str(version / "bin/python"))
+    assert unit_files.program() == base / "bin/aitbc-agent"
