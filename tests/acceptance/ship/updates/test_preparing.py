@@ -136,6 +136,16 @@ def test_a_wheel_that_is_not_the_signed_one(stage: Stage) -> None:
     assert NEXT not in stage.versions.read().failed
 
 
+def test_a_package_that_is_not_in_the_manifest(stage: Stage) -> None:
+    """The index has it, but nobody has signed which file it is."""
+    write_wheel(stage.mirror.folder, "unsigned", "1.0", {"unsigned.py": b""})
+    metadata = f"Metadata-Version: 2.1\nName: aitbc-agent\nVersion: {NEXT}\nRequires-Dist: unsigned\n"
+    wheels = small_agent(NEXT)
+    wheels["aitbc-agent"][f"aitbc_agent-{NEXT}.dist-info/METADATA"] = metadata.encode()
+    stage.mirror.add(NEXT, wheels)
+    stage.refused(f"Version {NEXT} was not installed", NotNow)
+
+
 def test_half_a_download(stage: Stage) -> None:
     stage.mirror.add(NEXT, small_agent(NEXT))
     wheel = stage.mirror.folder / f"aitbc_agent-{NEXT}-py3-none-any.whl"
