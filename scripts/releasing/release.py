@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -82,6 +84,7 @@ def _options() -> argparse.Namespace:
 
 def _release(options: argparse.Namespace) -> None:
     key = _key(options)
+    os.umask(0o022)  # the modes in packages must not depend on who builds them
     tree = working_tree(ROOT)
     if tree.is_changed and not options.changed:
         raise SystemExit(
@@ -105,7 +108,7 @@ def _release(options: argparse.Namespace) -> None:
         _step("Building the distributions", lambda: builder.distributions(files))
         shutil.copy(sources / DOCKERFILE, files)
         if options.debs:
-            _step("Building the Debian packages", lambda: _debs(files))
+            _step("Building the Debian packages", lambda: _debs(files, tree.time))
         built = {file.name: file.sha256 for file in described(files)}
         lock = REQUIREMENTS.read_text(encoding="utf-8")
         bill = sbom(
@@ -164,7 +167,7 @@ def _check(folder: Path, additional: list[str]) -> None:
     )
 
 
-def _debs(files: Path) -> None:
+def _debs(files: Path, time: datetime) -> None:
     words: list[str | Path] = [
         ROOT / "scripts/deb",
         "--wheels",
@@ -174,7 +177,8 @@ def _debs(files: Path) -> None:
         "--lock",
         REQUIREMENTS,
     ]
-    subprocess.run(words, check=True)
+    variables = {**os.environ, "SOURCE_DATE_EPOCH": str(int(time.timestamp()))}
+    subprocess.run(words, check=True, env=variables)
 
 
 def _image(folder: Path, version: str) -> None:
