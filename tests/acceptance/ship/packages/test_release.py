@@ -59,8 +59,8 @@ END
 runuser -u owner -- bash -euo pipefail /home/owner/first
 echo left:
 # What the tools of installation have of their own does not count.
-find / -xdev -newer /before -not -type d \\( -ipath '*aitbc*' -o -path '/home/*' \\) \\
-  -not -path '/home/owner/.local/pipx/*' -not -path '/home/owner/.local/share/uv/*' -not -path '/home/owner/.local/bin/uv*' -not -path '/home/owner/.cache/*/*' | sort
+find / -xdev -newer /before -not -type d -not -path '/home/owner/.cache/*' \\( -ipath '*aitbc*' -o -path '/home/*' \\
+  -not -path '*/pipx/*' -not -path '*/share/uv/*' -not -path '*/bin/uv*' \\) | sort
 """
 TRANSCODE = """
 ffmpeg -v error -f lavfi -i testsrc2=size=320x240:duration=2:rate=25 -pix_fmt yuv420p in.mp4
