@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from agent.cli.terminal.problem_file import ProblemFile
 
 LOGS_WITHOUT_A_READER = """
@@ -22,6 +24,43 @@ for _ in range(3):
     structlog.get_logger().error("something_happened", what="x" * 100_000)
 print("went on")
 """
+
+
+STORES_PROBLEMS = """
+import logging, sys
+from pathlib import Path
+import structlog
+from agent.cli.terminal.logs import configure
+from agent.cli.terminal.problem_file import ProblemFile
+from agent.settings import LogSettings
+configure(LogSettings(format=sys.argv[1]), problems=ProblemFile(Path(sys.argv[2])))
+structlog.get_logger().info("routine")
+structlog.get_logger().warning("something_odd", level_of_water=3)
+logging.getLogger("library").error("of a %s", "library")
+try:
+    raise ValueError("broken")
+except ValueError:
+    structlog.get_logger().exception("something_failed")
+print("went on")
+"""
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_warnings_and_errors_are_stored_in_a_file_of_the_data_directory(form: str, tmp_path: Path) -> None:
+    """Also those of libraries, with their tracebacks; a file that cannot be written stops nothing."""
+    for directory in (tmp_path / "data", tmp_path / "data/logs/agent.log"):
+        done = subprocess.run(
+            [sys.executable, "-c", STORES_PROBLEMS, form, directory], capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.stdout == "went on\n", done.stderr
+    entries = [json.loads(line) for line in (tmp_path / "data/logs/agent.log").read_text().splitlines()]
+    assert [(entry["level"], entry["event"]) for entry in entries] == [
+        ("warning", "something_odd"),
+        ("error", "of a library"),
+        ("error", "something_failed"),
+    ]
+    assert entries[0]["level_of_water"] == 3
+    assert "broken" in str(entries[2]["exception"])
 
 
 def test_the_program_continues_when_the_reader_of_its_log_has_ended() -> None:
