@@ -27,6 +27,7 @@ FEATURES: Final = (
     "rate_limits",
     "reference",
     "prometheus",
+    "telemetry",
     "labels",
     "job_logs",
     "log",

@@ -68,8 +68,12 @@ class Meter:
 
     def text(self, read: Mapping[Metric, Values]) -> bytes:
         """Return all metrics in Prometheus' text format; `read` has the values of those that are read on request."""
-        families = [_read_family(metric, values) for metric, values in read.items()]
-        return generate_latest(_Families([*self._registry.collect(), *families]))
+        return generate_latest(_Families(self.families(read)))
+
+    def families(self, read: Mapping[Metric, Values]) -> list[Family]:
+        """Return all metrics like `text`, as the library's objects."""
+        read_families = [_read_family(metric, values) for metric, values in read.items()]
+        return [*self._registry.collect(), *read_families]
 
     def _family(self, metric: Metric) -> Counter | Histogram:
         if metric.kind == "histogram":

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from agent import __version__
+from agent import __version__, telemetry
 from agent.core.errors import ConfigurationError
 from agent.metrics import Meter
 from agent.miner.backend import Backend, LocalBackend, MinerOptions
@@ -417,9 +417,13 @@ async def serve_owner(
     # Before the port: `status` and `stop` must work even if the port is taken by another program.
     await control.start()
     closing.push_async_callback(control.close)
+    directories = {"data": options.directory, "models": options.settings.models_dir}
+    if telemetry.METRICS_WANTED:
+        families = lambda: meter.families(read(calls.status(), directories))  # noqa: E731 - one line, for one call
+        exporting = asyncio.create_task(telemetry.export_repeatedly("miner", families), name="miner-otlp")
+        closing.callback(exporting.cancel)
     if options.miner.metrics_port is None:
         return None
-    directories = {"data": options.directory, "models": options.settings.models_dir}
     server = MetricsServer(
         options.miner.metrics_host,
         options.miner.metrics_port,

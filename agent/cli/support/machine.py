@@ -35,7 +35,7 @@ _SHOWN_VARIABLES: Final = (
     "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_", "OMP_", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME",
     "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "INVOCATION_ID", "container", "WSL_DISTRO_NAME", "AITBC_DATA_DIR", "AITBC_MODELS_DIR", "AITBC_CACHE_DIR",
 )  # fmt: skip
-_PROGRAMS: Final = ("aitbc-agent", "agent.cli", "runners.host")
+_PROGRAMS: Final = frozenset({"aitbc-agent", "runners.host"})
 _FACTS: Final = {
     "distribution": "/etc/os-release",
     "nvidia driver": "/proc/driver/nvidia/version",
@@ -207,10 +207,12 @@ def processes(workplace: Workplace) -> list[Any]:
         with suppress(psutil.Error, OSError):
             if process.pid == os.getpid():
                 continue
-            command = shlex.join(process.cmdline())
-            # Not those of other programs, whose command lines are nobody's business.
-            if any(word in command for word in (*_PROGRAMS, str(workplace.data_dir))):
-                described.append(_process(process, command))
+            words = process.cmdline()
+            # Not those of other programs, such as a shell with a script: their command lines are nobody's business.
+            if any(
+                Path(word).name in _PROGRAMS or word.startswith(str(workplace.data_dir)) for word in words
+            ):
+                described.append(_process(process, shlex.join(words)))
     return described
 
 

@@ -124,7 +124,7 @@ def _of_doctor(contents: Mapping[str, Content]) -> Iterator[str]:
 
 
 def _of_failures(contents: Mapping[str, Content]) -> Iterator[str]:
-    for place, runs in _mapping(contents, "failures.json").items():
+    for where, runs in _mapping(contents, "failures.json").items():
         if not isinstance(runs, list) or not runs:
             continue
         counted: dict[str, list[Mapping[str, Any]]] = {}
@@ -135,7 +135,7 @@ def _of_failures(contents: Mapping[str, Content]) -> Iterator[str]:
             counted.setdefault(key, []).append(run)
         for key, same in sorted(counted.items(), key=lambda pair: -len(pair[1])):
             message = same[0].get("failure_message")
-            yield f"Failed runs {place}: {len(same)} times {key}, last at {same[0]['ended_at']}{f': {message}' if message else ''}"
+            yield f"Failed runs {where}: {len(same)} times {key}, last at {same[0]['ended_at']}{f': {message}' if message else ''}"
 
 
 def newest_errors(contents: Mapping[str, Content]) -> list[str]:

@@ -63,12 +63,12 @@ _NUMBERS: Final = re.compile(
     r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4})(?![\w:]|\.\d)"
 )
 _HOMES: Final = re.compile(r"/(home|Users)/(?!\[)[^/\s\"':]+")
-# Ids of this project: they say nothing, and whoever helps needs them whole.
+# Ids of this project: they say nothing, and a helper needs them whole.
 _ID: Final = re.compile(r"^(?:job|offer|tx|receipt|miner|account|key|batch|transfer|upload|audit|GPU)[_-]")
 
 
 def removed(kind: str) -> str:
-    """Return what stands in the place of a removed text."""
+    """Return what replaces a removed text."""
     return f"[removed: {kind}]"
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from agent import telemetry
 from agent.fault_points import reach
 from agent.miner.backoff import Backoff, sleep
 from agent.miner.data_dir import discard
@@ -177,6 +178,7 @@ class Outbox:
 
     async def _send(self, key: _Key) -> bool:
         """Send one entry. Return whether the coordinator's answer is final. Raises `Unreachable`."""
+        began = time.time()
         entry = self._keys[key]
         if entry is None:
             entry = await self._in_thread(lambda: self._database.get(key))
@@ -193,6 +195,8 @@ class Outbox:
         reach("miner.delivered")
         self._offline.reset()
         final = _is_final(status, body)
+        if telemetry.WANTED and final:
+            telemetry.delivered(*key, (began, time.time()), entry.kind)
         log = _log.info if status == _OK else _log.warning
         log(
             "outbox_answered", job_id=entry.job_id, fence=entry.fence, kind=entry.kind, status=status,

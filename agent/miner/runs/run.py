@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 import structlog
 from structlog.contextvars import bind_contextvars
 
+from agent import telemetry
 from agent.core.matching import Batch
 from agent.fault_points import reach
 from agent.metrics import Meter
@@ -53,6 +54,7 @@ from agent.miner.settings import InputSettings
 from agent.miner.tasks import Background
 from agent.miner.traffic import Traffic
 from agent.protocol.messages import MAX_MESSAGE
+from agent.telemetry import StageTimes
 from aitbc.statement import NamedDigest, Statement, money, uncapped_price
 from runners.api import Fail, FailureCode, Retry, RunnerError
 from runners.audits import run_seed
@@ -117,7 +119,8 @@ class JobRun:
         self.counter = 0
         self.machine_fault = False
         self.unsupported: str | None = None
-        self.stage: RunStage = "fetching"
+        self._stage_times = StageTimes()
+        self.stage = "fetching"
         self.devices: tuple[str, ...] = ()
         self.outcome = "dropped"
         self._paid = Decimal(0), Decimal(0)
@@ -131,6 +134,17 @@ class JobRun:
         self._ending = False
         self._time_left = asyncio.timeout(None)
         self._too_costly = False
+
+    @property
+    def stage(self) -> RunStage:
+        """What it does or waits for now."""
+        return self._stage
+
+    @stage.setter
+    def stage(self, stage: RunStage) -> None:
+        self._stage: RunStage = stage
+        if telemetry.WANTED:
+            self._stage_times.note(stage, self.lease.coordinator_time())
 
     @property
     def batch(self) -> Batch:
@@ -161,9 +175,21 @@ class JobRun:
             await self._remove(self._directory)
             raise
         finally:
+            if telemetry.WANTED:
+                self._record_spans()
             # Its child has wiped it, unless that was killed.
             if self._opened is not None:
                 await self._remove(self._opened.directory)
+
+    def _record_spans(self) -> None:
+        lease = self.lease
+        attributes = {
+            "aitbc.service": lease.service,
+            "aitbc.device": "cpu" if "cpu" in self.devices else "gpu" if self.devices else None,
+        }
+        self._stage_times.record(
+            *lease.key, lease.trace_id, self.outcome, attributes, lease.coordinator_time()
+        )
 
     def ended(self) -> EndedRun:
         """Return what its account needs to know, once it has ended."""
@@ -275,6 +301,8 @@ class JobRun:
         started_at = self.lease.coordinator_time()
         execution = await self._run_in_child(lent, inputs, checkpoints)
         reach("miner.run_finished")
+        if telemetry.WANTED:
+            self._stage_times.note("collecting", self.lease.coordinator_time())
         if self.lease.spec.audit is not None:
             # An auditor that ran other weights proves nothing about the miner.
             execution = same_weights(execution, self.lease.spec.audit.statement)

@@ -25,6 +25,7 @@ from aitbc._calls import (
     wallet,
 )
 from aitbc._calls.text import AsyncTextStream, TextStream, write
+from aitbc._http import client_spans
 from aitbc._http.drivers import AsyncDriver, Driver
 from aitbc._http.flow import Flow, Session, Stream
 from aitbc.answers.jobs import Job, ServiceJob
@@ -68,14 +69,17 @@ def method(
     flow: Callable[Concatenate[Session, P], Flow[T]],
 ) -> _Method[Callable[P, T], Callable[P, Coroutine[Any, Any, T]]]:
     """Return the method for a call with one answer."""
+    name = f"{flow.__module__.replace('._calls', '')}.{flow.__name__}"
 
     @functools.wraps(flow)
     def blocking(self: CallGroup[Driver], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._driver.run(flow(self._session, *args, **kwargs))
+        with client_spans.span(name):
+            return self._driver.run(flow(self._session, *args, **kwargs))
 
     @functools.wraps(flow)
     async def awaited(self: CallGroup[AsyncDriver], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._driver.run(flow(self._session, *args, **kwargs))
+        with client_spans.span(name):
+            return await self._driver.run(flow(self._session, *args, **kwargs))
 
     return _Method(blocking, awaited)
 

@@ -16,6 +16,7 @@ import structlog
 import typer
 import uvloop
 
+from agent import telemetry
 from agent.cli import agent_file
 from agent.cli.agent_file import AgentFile
 from agent.cli.options import ConfigFile, DataDir, Enroll, reading_from, secret_from
@@ -86,6 +87,7 @@ def start(
     pane = live.LogPane() if with_panel and sys.stderr.isatty() else None
     problems = ProblemFile(settings.data_dir)
     logs.configure(settings.log, pane, problems)
+    telemetry.configure()
     # A watchdog's SIGABRT prints the stack of each thread.
     faulthandler.enable()
     updates = UpdateWatch(settings, reading.file)
@@ -107,6 +109,7 @@ def coordinator(
     settings = reading.settings
     problems = ProblemFile(settings.data_dir)
     logs.configure(settings.log, problems=problems)
+    telemetry.configure()
     faulthandler.enable()
     updates = UpdateWatch(settings, reading.file)
     with problems.recorded("coordinator", None), agent_file.exclusive(settings):

@@ -19,7 +19,7 @@ from agent.core.errors import CannotRun
 from agent.core.feasibility import runnable_on
 from agent.core.jobs import JobState
 from agent.core.matching import Waiting
-from agent.core.values.quantities import format_optional_time
+from agent.core.values.quantities import format_optional_time, format_time
 from agent.core.waiting_reasons import WaitingReason
 from aitbc.answers.jobs import JobExplanation, MinerReasons, Reason
 from aitbc.reasons import CanRun
@@ -72,6 +72,9 @@ def _answer(
             MinerReasons(miner_id=miner.miner_id, name=miner.name, reasons=list(codes))
             for miner, codes in explanation.by_miner[:MAX_MINERS]
         ],
+        submitted_at=format_time(record.created_at),
+        started_at=format_optional_time(record.life.started_at),
+        finished_at=format_optional_time(record.life.finished_at),
     )
 
 

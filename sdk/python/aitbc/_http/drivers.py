@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import httpx
 
 from aitbc import errors
+from aitbc._http import client_spans
 from aitbc._http.flow import (
     FIRST_ERROR,
     Answer,
@@ -229,7 +230,8 @@ async def _in_thread(source: Source) -> AsyncIterator[bytes]:
 
 
 def _arguments(request: Request, http: httpx.Client | httpx.AsyncClient) -> dict[str, Any]:
-    headers = dict(request.headers)
+    # The store of files is another party, which has no part in the trace.
+    headers = {**({} if request.is_elsewhere else client_spans.headers()), **request.headers}
     if request.source is not None and request.source.length is not None:
         # Without it, httpx would send chunks, which stores with signed URLs and some proxies refuse.
         headers["Content-Length"] = str(request.source.length)

@@ -265,6 +265,11 @@ class JobExplanation(Record):
     miners: list[MinerReasons] = Field(
         description="Known miners, the one nearest to running the job first; at most 50"
     )
+    submitted_at: fields.Time | None = Field(default=None, examples=["2024-01-01T12:00:00Z"])
+    started_at: fields.Time | None = Field(
+        default=None, description="When the latest run began; null: none has", examples=[None]
+    )
+    finished_at: fields.Time | None = Field(default=None, examples=[None])
 
 
 class JobLogEntry(Record):

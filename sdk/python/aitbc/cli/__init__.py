@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from aitbc._http import client_spans
 from aitbc.cli._arguments.lazy_group import LazyGroup, ListedCommand
 from aitbc.cli._arguments.state import GlobalOptions
 from aitbc.cli._controls import protect_terminal
@@ -150,8 +151,13 @@ def options(
 def main() -> None:
     """Run the command. Every expected error becomes one paragraph on stderr and an exit code."""
     protect_terminal()
+    if client_spans.is_wanted():
+        client_spans.configure("aitbc")
+    name = next((word for word in sys.argv[1:2] if word in ProgramCommands.listed), "command")
     try:
-        app(prog_name="aitbc")
+        # Its calls belong to one trace, which the job joins.
+        with client_spans.span(f"aitbc {name}"):
+            app(prog_name="aitbc")
     except (AITBCError, OSError) as error:
         from aitbc.cli._terminal.exits import exit_code, explain  # noqa: PLC0415 - it imports the client
         from aitbc.cli._terminal.output import print_error  # noqa: PLC0415 - as above

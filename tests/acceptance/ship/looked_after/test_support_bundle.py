@@ -221,14 +221,14 @@ def test_the_first_lines_say_what_is_wrong_with_a_broken_machine(tmp_path: Path)
         )
         assert ended.returncode != 0
         assert "The enrolment token is unknown" in wrong(bundle(refused, tmp_path))
-        crash(own, make_video(tmp_path / "in.mp4", seconds=60))
+        crash(own, make_video(tmp_path / "hochzeit.mp4", seconds=60))
         files = bundle(own.data_dir, tmp_path)
         assert "video_transcoding: RUNNER_CRASHED" in wrong(files)
         assert "SIGSEGV" in wrong(files)
         # Where it crashed.
         assert "Fatal Python error: Segmentation fault" in files["logs/engines/video_transcoding-cpu.log"]
         assert 'File "' in files["logs/engines/video_transcoding-cpu.log"]
-        assert "in.mp4" not in "".join(files.values())
+        assert "hochzeit" not in "".join(files.values())
     settings = own.data_dir / "agent.toml"
     settings.write_text("[coordinator]\nprot = 5\n")
     assert "coordinator.prot: there is no such setting" in wrong(bundle(own.data_dir, tmp_path))
@@ -297,7 +297,7 @@ def crash(agent: Agent, video: Path) -> None:
         wait_for_progress(agent.url, agent.file["client_key"], job.job_id)
         assert agent.process is not None
         for process in psutil.Process(agent.process.pid).children():
-            if "video_transcoding" in process.cmdline():
+            if "runners.host" in process.cmdline():
                 process.send_signal(signal.SIGSEGV)
         with suppress(JobFailed):
             client.jobs.wait(job.job_id, timeout=300)

@@ -1,0 +1,1 @@
+"""Spans of jobs in the coordinator, and its metrics, for OpenTelemetry."""
