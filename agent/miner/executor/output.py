@@ -11,6 +11,8 @@ import structlog
 MAX_FILE: Final = 2**20
 """Bytes after which a log file becomes `NAME.1`, replacing the one before."""
 _TAIL: Final = 4096
+_STACK: Final = "Fatal Python error: "
+"""What begins the stack that Python writes when a program crashes."""
 _log = structlog.get_logger(__name__)
 
 
@@ -43,8 +45,8 @@ class ChildOutput:
             self._file = None
 
     def tail(self, lines: int = 5) -> str:
-        """Return the last lines, for a message about a crash."""
-        text = bytes(self._tail).decode("utf-8", "replace")
+        """Return the last lines, for a message about a crash. Clients read it, so it has no stack, which names this machine's files."""
+        text = bytes(self._tail).decode("utf-8", "replace").partition(_STACK)[0]
         return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
 
     def close(self) -> None:

@@ -9,13 +9,14 @@ import psycopg
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, MetaData, Table, create_engine, insert, inspect, select
+from sqlalchemy import Engine, MetaData, Table, create_engine, event, insert, inspect, select
 
 import agent.coordinator.installed  # noqa: F401 - the features' hooks
 from agent.coordinator import hooks
 from agent.coordinator.features.replicas.store.prepared import PostgresStatement
 from agent.coordinator.hooks import View
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store.concurrency import LANE
 from agent.coordinator.store.prepared import STATEMENTS
 from agent.coordinator.store.schema import migrations, upgrade
 from support.servers import postgres
@@ -35,6 +36,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
         creator=lambda: psycopg.connect(url),
         execution_options={STATEMENTS: PostgresStatement},
     )
+    event.listen(engine, "connect", lambda _, record: record.info.update({LANE: 0}))
     yield engine
     engine.dispose()
     postgres.shared().drop(url)

@@ -40,8 +40,13 @@ def update(
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Return to the version before the last update.")
     ] = False,
-    prepare: Annotated[bool, typer.Option("--prepare", hidden=True)] = False,
-    try_check: Annotated[str | None, typer.Option("--try", hidden=True)] = None,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", hidden=True, help="Stop before the restart; for the running agent.")
+    ] = False,
+    try_check: Annotated[
+        str | None,
+        typer.Option("--try", hidden=True, help="Run one check of this version; for the version before it."),
+    ] = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
