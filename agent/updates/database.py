@@ -15,7 +15,7 @@ from agent.core.values.quantities import gibibytes
 from agent.fault_points import reach
 from agent.settings import Settings
 from agent.updates.directory import delete
-from agent.updates.refusals import NotNow, Refused
+from agent.updates.refusals import Refused, UpdateDelayed
 
 if TYPE_CHECKING:  # agents that start need no manifest
     from agent.updates.manifest import Manifest
@@ -38,7 +38,7 @@ def require_way_back(settings: Settings, release: Manifest) -> None:
     if path is not None and release.schema_revision != HEAD:
         size, free = path.stat().st_size, shutil.disk_usage(settings.data_dir).free
         if free < 2 * size:
-            raise NotNow(
+            raise UpdateDelayed(
                 f"Version {release.version} migrates the database, and a copy of it needs {gibibytes(2 * size)}. Free some space."
             )
 

@@ -25,7 +25,7 @@ from agent.miner.models.locks import size_of
 from agent.updates.directory import VersionsDirectory, delete
 from agent.updates.installation import DISTRIBUTION
 from agent.updates.manifest import Manifest
-from agent.updates.refusals import NotNow, Refused
+from agent.updates.refusals import Refused, UpdateDelayed
 from agent.updates.releases import Releases
 from agent.updates.settings import UpdateSettings
 
@@ -50,7 +50,7 @@ class _Packages:
 def install(
     release: Manifest, versions: VersionsDirectory, releases: Releases, settings: UpdateSettings
 ) -> None:
-    """Install a release beside the current version, if it is not there. Raises `NotNow`, `Refused`."""
+    """Install a release beside the current version, if it is not there. Raises `UpdateDelayed`, `Refused`."""
     if versions.is_complete(release.version):
         return
     path = versions.environment(release.version)
@@ -74,14 +74,14 @@ def install(
         reach("update.completed")
     except uv.DiskFull:
         delete(path)
-        raise NotNow(_FULL.format(versions.path)) from None
+        raise UpdateDelayed(_FULL.format(versions.path)) from None
     except uv.InstallationFailed as error:
         delete(path)
         # A file with another digest is not the release's; the index may have the right one later, after its operator has repaired it.
-        raise NotNow(f"Version {release.version} was not installed: {error}.") from None
+        raise UpdateDelayed(f"Version {release.version} was not installed: {error}.") from None
     except OSError as error:
         delete(path)
-        raise NotNow(f"Version {release.version} was not installed: {error}.") from None
+        raise UpdateDelayed(f"Version {release.version} was not installed: {error}.") from None
     except AgentError:
         delete(path)
         raise

@@ -19,7 +19,7 @@ from agent.updates.directory import VersionsDirectory
 from agent.updates.installing import install
 from agent.updates.launcher import directory
 from agent.updates.manifest import Manifest
-from agent.updates.refusals import NotNow, Refused
+from agent.updates.refusals import Refused, UpdateDelayed
 from agent.updates.releases import Releases, is_newer
 from agent.updates.settings import UpdateSettings
 from agent.updates.starting import versions_of
@@ -59,7 +59,7 @@ class Preparation:
         with versions.locked() as lock:
             state = versions.read()
             if state.phase in _BUSY:
-                raise NotNow(
+                raise UpdateDelayed(
                     f"The update to {state.version} is in progress ({state.phase}). `aitbc-agent status` shows it; `--rollback` ends it."
                 )
             current = versions.current
@@ -75,7 +75,7 @@ class Preparation:
             state = versions.write(state.prepare(release.version, current))
             try:
                 self._install_and_try(release, versions, lock, current)
-            except (Refused, NotNow) as error:
+            except (Refused, UpdateDelayed) as error:
                 versions.write(state.reject(str(error), time.time(), lasting=isinstance(error, Refused)))
                 raise
             versions.write(state.prepared())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.core.errors import AgentError
 
 
-class NotNow(AgentError):
+class UpdateDelayed(AgentError):
     """The update cannot be done now. Another try may succeed."""
 
 

@@ -15,7 +15,7 @@ from agent.fault_points import reach
 from agent.miner.engines import uv
 from agent.updates import manifest as manifests
 from agent.updates.manifest import Channel, Manifest, ReleaseError
-from agent.updates.refusals import NotNow, Refused
+from agent.updates.refusals import Refused, UpdateDelayed
 from agent.updates.settings import UpdateSettings
 from aitbc.errors import FormatError
 
@@ -39,7 +39,7 @@ class Releases:
     def find(self, wanted: str | None) -> Manifest:
         """Return the verified manifest of the `wanted` version, or of the newest one of the owner's channel.
 
-        Raises `NotNow` if there is none or the index cannot be reached, `Refused` if it must not be trusted.
+        Raises `UpdateDelayed` if there is none or the index cannot be reached, `Refused` if it must not be trusted.
         """
         reach("update.checking")
         envelope = self._fetch(wanted)
@@ -57,7 +57,7 @@ class Releases:
                 f"The index has the manifest of {release.version} under the version {wanted}. Nothing was installed. Check updates.index."
             )
         if wanted is None and release.channel is Channel.BETA and self._settings.channel == "stable":
-            raise NotNow(
+            raise UpdateDelayed(
                 f'The newest release, {release.version}, is for testing. Set updates.channel to "beta" to install it.'
             )
         return release
@@ -80,7 +80,7 @@ class Releases:
             )
             envelope = (target / manifests.MEMBER).read_bytes()
         except uv.InstallationFailed as error:
-            raise NotNow(_explained(str(error), wanted)) from None
+            raise UpdateDelayed(_explained(str(error), wanted)) from None
         except FileNotFoundError:
             raise Refused(
                 f"The index has a package {manifests.DISTRIBUTION} without a manifest. Nothing was installed. Check updates.index."
@@ -101,7 +101,7 @@ class Releases:
 
         def tick() -> None:
             if time.monotonic() > end:
-                raise NotNow(
+                raise UpdateDelayed(
                     f"The package index took longer than {seconds:g} s. Try again later, or check updates.index."
                 )
             on_tick()

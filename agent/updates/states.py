@@ -43,7 +43,7 @@ class Phase(StrEnum):
     """The former version becomes the current one."""
 
 
-class Ending(StrEnum):
+class UpdateEnding(StrEnum):
     """How an update has ended."""
 
     UPDATED = "updated"
@@ -63,7 +63,7 @@ class IllegalStep(Exception):
 class Outcome:
     """The latest update that has ended: from version `former` to `version`, at `at` in seconds since the epoch."""
 
-    ending: Ending
+    ending: UpdateEnding
     former: str
     version: str
     at: float
@@ -72,12 +72,12 @@ class Outcome:
     @property
     def words(self) -> str:
         """The outcome for the owner."""
-        if self.ending is Ending.UPDATED:
+        if self.ending is UpdateEnding.UPDATED:
             return f"updated from {self.former} to {self.version}"
-        if self.ending is Ending.ROLLED_BACK:
+        if self.ending is UpdateEnding.ROLLED_BACK:
             return f"rolled back from {self.version} to {self.former}"
         update = f"the update to {self.version}" if self.version else "the update"
-        returned = f", and {self.former} has returned" if self.ending is Ending.RETURNED else ""
+        returned = f", and {self.former} has returned" if self.ending is UpdateEnding.RETURNED else ""
         return f"{update} failed{returned}: {self.reason}"
 
 
@@ -112,7 +112,7 @@ class UpdateState:
     def reject(self, reason: str, now: float, *, lasting: bool) -> UpdateState:
         """It cannot be installed, or does not work here. `lasting` if trying it again would end the same way."""
         self._require(Phase.PREPARING)
-        return self._ended(Ending.FAILED, reason, now, lasting=lasting)
+        return self._ended(UpdateEnding.FAILED, reason, now, lasting=lasting)
 
     def refuse(self, former: str, reason: str, now: float) -> UpdateState:
         """The index offers what must not be trusted. The same again is no news."""
@@ -120,7 +120,7 @@ class UpdateState:
         reason = reason[:MAX_REASON]
         if self.last is not None and self.last.reason == reason:
             return self._rest()
-        return replace(self._rest(), last=Outcome(Ending.FAILED, former, "", now, reason))
+        return replace(self._rest(), last=Outcome(UpdateEnding.FAILED, former, "", now, reason))
 
     def abandon(self) -> UpdateState:
         """Forget a version that was not yet on trial."""
@@ -186,13 +186,13 @@ class UpdateState:
         """The consequences of the decision are carried out."""
         self._require(Phase.PASSED, Phase.RETURNING)
         if self.phase is Phase.PASSED:
-            ended = self._ended(Ending.UPDATED, "", now, lasting=False)
+            ended = self._ended(UpdateEnding.UPDATED, "", now, lasting=False)
             failed = {version: reason for version, reason in self.failed.items() if version != self.version}
             return replace(ended, previous=self.former, previous_backup=self.backup, failed=failed)
         if self.by_owner:
-            ended = self._ended(Ending.ROLLED_BACK, self.reason, now, lasting=True)
+            ended = self._ended(UpdateEnding.ROLLED_BACK, self.reason, now, lasting=True)
             return replace(ended, previous=None, previous_backup=None)
-        return self._ended(Ending.RETURNED, self.reason, now, lasting=True)
+        return self._ended(UpdateEnding.RETURNED, self.reason, now, lasting=True)
 
     @property
     def decided(self) -> str | None:
@@ -210,7 +210,7 @@ class UpdateState:
             previous=self.previous, previous_backup=self.previous_backup, last=self.last, failed=self.failed
         )
 
-    def _ended(self, ending: Ending, reason: str, now: float, *, lasting: bool) -> UpdateState:
+    def _ended(self, ending: UpdateEnding, reason: str, now: float, *, lasting: bool) -> UpdateState:
         reason = reason[:MAX_REASON]
         failed = dict(self.failed)
         if lasting:
@@ -233,7 +233,7 @@ class UpdateState:
         own = {key: value for key, value in values.items() if key in {item.name for item in fields(cls)}}
         last = own.get("last")
         own["phase"] = Phase(own.get("phase", Phase.IDLE))
-        own["last"] = None if last is None else Outcome(**{**last, "ending": Ending(last["ending"])})
+        own["last"] = None if last is None else Outcome(**{**last, "ending": UpdateEnding(last["ending"])})
         return cls(**own)
 
 

@@ -29,7 +29,7 @@ from agent.updates.installation import installation
 from agent.updates.launcher import PROGRAM
 from agent.updates.settings import UpdateSettings
 from agent.updates.starting import versions_of
-from agent.updates.states import Ending, Phase, TrialReport, UpdateState, describe
+from agent.updates.states import Phase, TrialReport, UpdateEnding, UpdateState, describe
 from agent.updates.supervisor import is_supervised
 
 POLL_SECONDS: Final = 2.0
@@ -122,10 +122,10 @@ class UpdateWatch:
         if last is None or time.time() - last.at > NOTICE_SECONDS:
             return
         kind = {
-            Ending.UPDATED: "updated",
-            Ending.FAILED: "update_failed",
-            Ending.RETURNED: "update_failed",
-            Ending.ROLLED_BACK: "update_rolled_back",
+            UpdateEnding.UPDATED: "updated",
+            UpdateEnding.FAILED: "update_failed",
+            UpdateEnding.RETURNED: "update_failed",
+            UpdateEnding.ROLLED_BACK: "update_rolled_back",
         }[last.ending]
         yield kind, f"The agent {describe(self._state, self._current)}".removesuffix(".") + "."
 

@@ -13,7 +13,7 @@ from agent.cli.options import settings_from
 from agent.coordinator.store.schema.upgrade import HEAD, prepare
 from agent.settings import Settings
 from agent.updates.database import back_up, require_way_back, restore_if_needed
-from agent.updates.refusals import NotNow, Refused
+from agent.updates.refusals import Refused, UpdateDelayed
 from support.updates.releases import Mirror, small_agent
 
 NEWER = "9999"
@@ -100,5 +100,5 @@ def test_a_version_without_a_way_back(
     with pytest.raises(Refused, match="could not return"):
         require_way_back(settings_from(settings.data_dir), release)
     monkeypatch.setattr("shutil.disk_usage", lambda _path: type("Usage", (), {"free": 10}))
-    with pytest.raises(NotNow, match="Free some space"):
+    with pytest.raises(UpdateDelayed, match="Free some space"):
         require_way_back(settings, release)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from agent.updates.states import (
     MAX_ATTEMPTS,
     MAX_FAILED,
-    Ending,
     IllegalStep,
     Phase,
     TrialReport,
+    UpdateEnding,
     UpdateState,
     describe,
 )
@@ -96,7 +96,7 @@ def test_what_an_owner_can_return_to() -> None:
     assert (returning.decided, returning.backup) == ("1", "copy")
     ended = returning.finish(2.0)
     assert ended.last is not None
-    assert ended.last.ending is Ending.ROLLED_BACK
+    assert ended.last.ending is UpdateEnding.ROLLED_BACK
     assert "2" in ended.failed
     with pytest.raises(IllegalStep):
         ended.roll_back("1")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.updates.states import Ending, Phase
+from agent.updates.states import Phase, UpdateEnding
 from support.updates.pair import NEW, OLD, Pair
 
 
@@ -30,7 +30,7 @@ def test_a_new_version_takes_over(pair: Pair) -> None:
     assert pair.process.poll() is None
     state = pair.state
     assert state.last is not None
-    assert (state.last.ending, state.last.former, state.last.version) == (Ending.UPDATED, OLD, NEW)
+    assert (state.last.ending, state.last.former, state.last.version) == (UpdateEnding.UPDATED, OLD, NEW)
     assert state.previous == OLD
     assert pair.stop() == 0
     pair.start()
@@ -57,7 +57,7 @@ def test_a_bad_version_never_stays(tmp_path: Path, behaviour: str, reason: str) 
         assert pair.process.poll() is None
         state = pair.state
         assert state.last is not None
-        assert state.last.ending is Ending.RETURNED
+        assert state.last.ending is UpdateEnding.RETURNED
         assert reason in state.last.reason
         assert NEW in state.failed
         assert (pair.data / "database").read_text() == "1"
@@ -102,7 +102,7 @@ def test_a_rollback_by_the_owner(pair: Pair) -> None:
     pair.versions.write(pair.state.roll_back(NEW))
     assert pair.wait_for_work(OLD) == OLD
     assert pair.state.last is not None
-    assert pair.state.last.ending is Ending.ROLLED_BACK
+    assert pair.state.last.ending is UpdateEnding.ROLLED_BACK
     assert (pair.data / "database").read_text() == "1"
     assert not os.path.lexists(pair.versions.path / "current")
 

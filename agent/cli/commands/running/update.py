@@ -19,7 +19,7 @@ from agent.settings import Settings
 from agent.updates.directory import base_version
 from agent.updates.installation import installation
 from agent.updates.starting import versions_of
-from agent.updates.states import Ending, Phase, UpdateState, describe
+from agent.updates.states import Phase, UpdateEnding, UpdateState, describe
 
 POLL_SECONDS: Final = 1.0
 START_SECONDS: Final = 180.0
@@ -172,7 +172,7 @@ def _follow(settings: Settings, state: UpdateState) -> None:
             raise AgentError("The agent has stopped. `aitbc-agent start` goes on with the update.")
         time.sleep(POLL_SECONDS)
     _wait_until_ready(settings)
-    if state.last is not None and state.last.ending not in {Ending.UPDATED, Ending.ROLLED_BACK}:
+    if state.last is not None and state.last.ending not in {UpdateEnding.UPDATED, UpdateEnding.ROLLED_BACK}:
         raise AgentError(
             f"Version {wanted} did not take over; {versions.current} works. See the agent's log."
         )

@@ -21,9 +21,9 @@ from agent.updates import directory, installing
 from agent.updates.directory import VersionsDirectory
 from agent.updates.manifest import sign_manifest
 from agent.updates.preparing import Preparation, roll_back
-from agent.updates.refusals import NotNow, Refused
+from agent.updates.refusals import Refused, UpdateDelayed
 from agent.updates.starting import versions_of
-from agent.updates.states import Ending, Phase
+from agent.updates.states import Phase, UpdateEnding
 from support.updates.releases import KEY, PUBLIC_KEY, Mirror, small_agent, write_wheel
 
 pytestmark = pytest.mark.acceptance
@@ -101,14 +101,16 @@ def test_a_release_is_installed_beside_this_version(stage: Stage) -> None:
 
 
 def test_no_release(stage: Stage) -> None:
-    stage.refused("has no release of the agent. Check updates.index", NotNow)
-    stage.refused("has no release 9.0.0", NotNow, NEXT)
+    stage.refused("has no release of the agent. Check updates.index", UpdateDelayed)
+    stage.refused("has no release 9.0.0", UpdateDelayed, NEXT)
 
 
 def test_an_index_that_does_not_answer(stage: Stage) -> None:
     without = stage.with_settings("")
     without.config.write_text('[updates]\nindex = "http://127.0.0.1:9/simple/"\n')
-    Stage(stage.mirror, settings_from(stage.settings.data_dir), stage.config).refused("could not be", NotNow)
+    Stage(stage.mirror, settings_from(stage.settings.data_dir), stage.config).refused(
+        "could not be", UpdateDelayed
+    )
 
 
 def test_an_unknown_key(stage: Stage) -> None:
@@ -131,7 +133,7 @@ def test_a_wheel_that_is_not_the_signed_one(stage: Stage) -> None:
     """The mirror serves another file under the name of the release's."""
     stage.mirror.add(NEXT, small_agent(NEXT))
     write_wheel(stage.mirror.folder, "aitbc-agent", NEXT, small_agent(NEXT, "import os")["aitbc-agent"])
-    stage.refused("SHA-256 digest", NotNow)
+    stage.refused("SHA-256 digest", UpdateDelayed)
     # The mirror may be repaired, so that this version is tried again.
     assert NEXT not in stage.versions.read().failed
 
@@ -143,14 +145,14 @@ def test_a_package_that_is_not_in_the_manifest(stage: Stage) -> None:
     wheels = small_agent(NEXT)
     wheels["aitbc-agent"][f"aitbc_agent-{NEXT}.dist-info/METADATA"] = metadata.encode()
     stage.mirror.add(NEXT, wheels)
-    stage.refused(f"Version {NEXT} was not installed", NotNow)
+    stage.refused(f"Version {NEXT} was not installed", UpdateDelayed)
 
 
 def test_half_a_download(stage: Stage) -> None:
     stage.mirror.add(NEXT, small_agent(NEXT))
     wheel = stage.mirror.folder / f"aitbc_agent-{NEXT}-py3-none-any.whl"
     wheel.write_bytes(wheel.read_bytes()[: wheel.stat().st_size // 2])
-    stage.refused(f"Version {NEXT} was not installed", NotNow)
+    stage.refused(f"Version {NEXT} was not installed", UpdateDelayed)
 
 
 def test_a_full_disk(stage: Stage) -> None:
@@ -160,7 +162,7 @@ def test_a_full_disk(stage: Stage) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, limits[1]))
     try:
-        stage.refused(f"Version {NEXT} was not installed", NotNow)
+        stage.refused(f"Version {NEXT} was not installed", UpdateDelayed)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not (stage.versions.path / NEXT).exists()
@@ -209,7 +211,7 @@ def test_a_version_that_does_not_work_here(stage: Stage, program: str, problems:
     state = stage.versions.read()
     assert (state.phase, list(state.failed)) == (Phase.IDLE, [NEXT])
     assert state.last is not None
-    assert state.last.ending is Ending.FAILED
+    assert state.last.ending is UpdateEnding.FAILED
     assert stage.prepare(by_itself=True) is None
     with pytest.raises(Refused, match=words):
         stage.prepare(NEXT)
@@ -232,7 +234,7 @@ def test_nothing_is_prepared_during_a_trial(stage: Stage) -> None:
     stage.mirror.add(NEXT, small_agent(NEXT))
     stage.versions.path.mkdir()
     stage.versions.write(stage.versions.read().prepare("2", "1").prepared().make_due().begin(None))
-    with pytest.raises(NotNow, match="in progress"):
+    with pytest.raises(UpdateDelayed, match="in progress"):
         stage.prepare()
     assert roll_back(stage.settings).phase is Phase.RETURNING
 
