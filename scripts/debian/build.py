@@ -118,7 +118,7 @@ def _options() -> argparse.Namespace:
 
 
 def _last_commit() -> str:
-    command = ["git", "-C", ROOT, "log", "-1", "--format=%ct"]
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 
 
@@ -226,7 +226,7 @@ def _pack(tree: Path, package: Path, epoch: int) -> Path:
     for path in [*_paths(tree), tree]:
         os.utime(path, (epoch, epoch), follow_symlinks=False)
     # Debian 12 is the first Debian that reads zstd; xz takes ten times as long for a package that is a tenth smaller.
-    command = ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z10", "--build", tree, package]
+    command = ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z10", "--build", str(tree), str(package)]
     subprocess.run(
         command,
         check=True,

@@ -122,7 +122,7 @@ def _all(directory: Path) -> Iterator[Path]:
 def _uv(*arguments: str) -> None:
     # uv does not read the configuration of pip, which names the indexes of this machine.
     settings = {**os.environ, **index().environment}
-    command = [UV, "--no-progress", *arguments]
+    command = [str(UV), "--no-progress", *arguments]
     done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=SECONDS, check=False)
     if done.returncode != 0:
         raise SystemExit(f"`uv {' '.join(arguments[:2])}` failed:\n{done.stderr.strip()}")
