@@ -1,5 +1,6 @@
 """`aitbc-agent`: one file per command; the only package that composes the coordinator and the miner."""
 
+import gc
 import signal
 import sys
 
@@ -19,8 +20,11 @@ def main() -> None:
     redirect(__version__)
     if sys.argv[1:2] in SERVING and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
+    # Imports create hardly any garbage.
+    gc.disable()
     from agent.cli import application  # noqa: PLC0415 - see above
 
+    gc.enable()
     application.main()
 
 
