@@ -30,7 +30,7 @@ ORDINARY: Final = re.compile(
     r"|resident (memory|set|bytes)|process resident|memory resident"
     r"|(status|http|410|error|\.) gone"
     r"|[\"`]gone[\"`]|deliverystate\.gone|delivery state\.gone|gone (webhooks|at)\b|^ *gone ="
-    r"|\.tell\(\)|tell a story|\bsqlite master|\bmaster display|\.master\b|\.kept\b"
+    r"|\.tell\(\)|tell a story|\bsqlite master|\bmaster display|encryption\|master\||\.master\b|\.kept\b"
 )
 """Uses of the same words in ordinary English, and in the names of other programs; matched in lower case."""
 

@@ -90,7 +90,7 @@ class AgentCommands(LazyGroup):
         "support-bundle": ListedCommand(
             f"{_MACHINE}.support_bundle",
             "support_bundle",
-            "Write one file for whoever helps you: versions, settings, doctor, logs, failures, without secrets. Nothing is sent.",
+            "Write one file for the person who helps you: versions, settings, doctor, logs, failures, without secrets. Nothing is sent.",
         ),
         "summary": ListedCommand(
             f"{_MACHINE}.summary",

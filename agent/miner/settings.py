@@ -301,7 +301,7 @@ class MinerSettings(Section):
     """Token for joining; needed once."""
     log_key: Annotated[
         LogKey | None,
-        Field(examples=["log.example.org+93dbd2d2+ATtxkL9Xa0WNDZyo2jNjFDRkoHSdB9xaCcmRdVdAmCZi"]),
+        Field(examples=["log.example.org+c045b35e+AfZhEtpcgemX5SvE2yX/sWDCbHsRIMgu1/7VLZBAYbni"]),
     ] = None
     """Public key of the coordinator's log, which `aitbc-agent join` writes: the miner refuses a coordinator with another key. None: any key."""
     slots: Annotated[int, Field(ge=1, le=256)] | None = None

@@ -82,7 +82,7 @@ def test_a_span_has_the_recorded_times_and_the_ids_that_follow_from_the_job() ->
 
 def test_prometheus_metrics_become_those_of_otlp() -> None:
     """Counters are sums, and each bucket of a histogram has its own count."""
-    counter = Metric("things_total", "counter", "Things.", ("kind",))
+    counter = Metric("events_total", "counter", "Events.", ("kind",))
     gauge = Metric("level", "gauge", "A level.", read=True)
     seconds = Metric("run_seconds", "histogram", "Seconds.", ("kind",), (1.0, 5.0))
     meter = Meter((counter, gauge, seconds))
@@ -93,10 +93,10 @@ def test_prometheus_metrics_become_those_of_otlp() -> None:
     for family in meter.families({gauge: {(): True}}):
         if (metric := telemetry._metric(export, family, 1, 2)) is not None:
             metrics[metric.name] = metric.data
-    assert [(dict(point.attributes), point.value) for point in metrics["things"].data_points] == [
+    assert [(dict(point.attributes), point.value) for point in metrics["events"].data_points] == [
         ({"kind": "a"}, 3)
     ]
-    assert metrics["things"].is_monotonic
+    assert metrics["events"].is_monotonic
     # OTLP has no booleans.
     assert type(metrics["level"].data_points[0].value) is float
     point = metrics["run_seconds"].data_points[0]

@@ -95,7 +95,7 @@ class Bundle:
         """What is wrong, what is here, and what is not."""
         meanings = {part.name: part.meaning for part in PARTS}
         text = readme.text(
-            readme.findings(self.contents, self.workplace),
+            readme.diagnostics(self.contents, self.workplace),
             readme.newest_errors(self.contents),
             {name: meanings.get(name, "the end of a log file") for name in self.texts},
             self.missing,

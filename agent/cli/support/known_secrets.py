@@ -1,4 +1,4 @@
-"""Every secret that this machine is known to have, so that none can be in a support bundle under whatever name.
+"""Every secret that this machine is known to have, so that none can be in a support bundle under any name.
 
 All readers are best efforts: the machine may be broken, and `redaction` has other nets.
 """
@@ -119,7 +119,7 @@ def _strings(value: Any) -> Iterator[str]:
     elif value is not None and not isinstance(value, bool | int | float):
         text = str(value)
         if urlsplit(text).scheme:
-            # Not the whole address: whoever helps must see the host.
+            # Not the whole address: the person who helps must see the host.
             yield from _in_urls(text)
         else:
             yield text

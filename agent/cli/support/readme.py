@@ -1,4 +1,4 @@
-"""README.txt of a bundle: first what is wrong, so that whoever helps need not search, then what is inside."""
+"""README.txt of a bundle: first what is wrong, so that the helper need not search, then what is inside."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ NOTHING WAS SENT. This file is on your machine only. Look through it, and give i
 
 Removed: secrets that this machine knows or that look like one; values of variables; addresses of the internet, mail addresses and names of users; prompts,
 results, files and names of clients. Of engines' logs there are only the lines in which an engine speaks of itself, without what they quote. Of the
-machines of others there are only numbers. Kept: names of cards, models and services, ids of jobs and miners, private addresses, your machine's figures.
+machines of others there are only numbers. Included: names of cards, models and services, ids of jobs and miners, private addresses, your machine's figures.
 """
 
 
-def findings(contents: Mapping[str, Content], workplace: Workplace) -> list[str]:
+def diagnostics(contents: Mapping[str, Content], workplace: Workplace) -> list[str]:
     """Return what is wrong with the machine, the worst first."""
     found: list[str] = []
     for finder in (

@@ -1,4 +1,4 @@
-"""`aitbc-agent support-bundle`: one file for whoever helps with this machine."""
+"""`aitbc-agent support-bundle`: one file for the person who helps with this machine."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.text import Text
 
 from agent.cli.options import ConfigFile, DataDir
 from agent.cli.support import bundle, workplace
-from agent.cli.support.readme import findings
+from agent.cli.support.readme import diagnostics
 from agent.core.errors import AgentError
 from aitbc.cli._terminal.output import SafeConsole
 
 SHOWN: Final = 5
-"""How many of the findings the terminal shows."""
+"""How many of the diagnostics the terminal shows."""
 
 
 def support_bundle(
@@ -33,7 +33,7 @@ def support_bundle(
     data_dir: DataDir = None,
     config: ConfigFile = None,
 ) -> None:
-    """Write one file for whoever helps you: versions, settings, doctor, logs, failures, without secrets. Nothing is sent."""
+    """Write one file for the person who helps you: versions, settings, doctor, logs, failures, without secrets. Nothing is sent."""
     console = SafeConsole()
     console.print("Collecting, which takes up to a minute, and longer on a busy machine ...")
     collected = bundle.collect(workplace.find(data_dir, config))
@@ -45,7 +45,7 @@ def support_bundle(
         raise AgentError(
             f"The file cannot be written: {error}. Name another one with --output, on a disk that has space."
         ) from None
-    wrong = findings(collected.contents, collected.workplace)
+    wrong = diagnostics(collected.contents, collected.workplace)
     for sentence in wrong[:SHOWN]:
         console.print(Text(f"* {collected.redactor.text(sentence)}"))
     if len(wrong) > SHOWN:
@@ -54,5 +54,5 @@ def support_bundle(
         console.print(Text(f"Left out: {missing}, because {collected.redactor.text(reason)}", "yellow"))
     console.print(Text(f"{path} ({len(content) // 1024 + 1} KiB)", "bold"), soft_wrap=True)
     console.print(
-        "Nothing was sent. Look through it, begin with README.txt, then give it to whoever helps you."
+        "Nothing was sent. Look through it, begin with README.txt, then give it to the person who helps you."
     )
