@@ -28,8 +28,18 @@ if TYPE_CHECKING:  # the packages are an extra
 WANTED: Final = client_spans.is_wanted()
 """Whether the variables ask for it. Nothing of this module costs anything otherwise."""
 METRICS_WANTED: Final = WANTED and os.environ.get("OTEL_METRICS_EXPORTER", "otlp").strip() == "otlp"
-METRICS_SECONDS: Final = float(os.environ.get("OTEL_METRIC_EXPORT_INTERVAL") or 60_000) / 1000
 _NANO: Final = 1_000_000_000
+
+
+def _metrics_seconds() -> float:
+    """Return the seconds between two exports of metrics. As OpenTelemetry's specification demands, a value that cannot be read counts as unset."""
+    try:
+        return max(1.0, int(os.environ["OTEL_METRIC_EXPORT_INTERVAL"]) / 1000)
+    except (KeyError, ValueError):
+        return 60.0
+
+
+METRICS_SECONDS: Final = _metrics_seconds()
 _BITS: Final = 64
 _chosen: ContextVar[tuple[int, int] | None] = ContextVar("chosen_ids", default=None)
 BEGAN: Final = time.time()

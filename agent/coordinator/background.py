@@ -158,8 +158,8 @@ async def _upkeep(context: Context) -> None:
         )
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
-            # After a suspension, and if the clock was changed, no lease says whether its miner is still there.
-            if jump := jumps.since_last():
+            # After a suspension, and if the clock was changed, no lease says whether its miner is still there. Replicas that went on know.
+            if (jump := jumps.since_last()) and not context.features.cluster.bus.peers:
                 await leases.move(context, jump)
             await leases.expire_due(context)
             # A signal of another replica may have been lost, and a job would wait although miners are free.
