@@ -19,7 +19,7 @@ from agent.updates.states import Phase, UpdateState
 ROOT = Path(__file__).parents[3]
 PROGRAM = Path(__file__).with_name("fake_agent.py")
 OLD, NEW = "1.0.0", "2.0.0"
-SECONDS = 60
+SECONDS = 180
 
 
 class Pair:

@@ -182,7 +182,8 @@ def test_long_audio_is_split_into_clips_at_pauses(transcribe, lecture):
     counted = [int(word["word"].strip("Word,.")) for word in words]
     borders = [0, *(sum(word["start"] < clip.border for word in words) for clip in clips)]
     assert counted == [number % 10 for first, last in pairwise(borders) for number in range(last - first)]
-    assert [units for _, units in context.reported][2:-1] == [
+    # Before the first clip, loading and decoding report nothing but zeros, the more often the slower the machine is.
+    assert [units for _, units in context.reported if units][:-1] == [
         Decimal(str(round(clip.border, 3))) for clip in clips
     ]
 
