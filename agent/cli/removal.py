@@ -29,6 +29,19 @@ _OF_UPDATES: Final = frozenset({"current", "lock", "report.json", "scratch", "up
 """What is in the directory of versions, apart from these and from backups."""
 _CACHED: Final = ("blender-kernels", "compiled", "engines", "nvenc-sessions", "python-environments")
 """What is in `cache_dir`, apart from the models."""
+_DATA: Final = frozenset(
+    {
+        "calibrations.toml",
+        "coordinator",
+        "engines",
+        "engines.toml",
+        "logs",
+        "miner",
+        "models.toml",
+        "versions",
+    }
+)
+"""What is in `data_dir`, apart from `agent.*`."""
 _KEYS: Final = ("*.key", "keys.json", "api_key.json")
 _COMPLETIONS: Final = (
     ".bash_completions/aitbc-agent.sh",
@@ -40,6 +53,16 @@ _COMPLETIONS: Final = (
 def clients_data(reading: SettingsReading) -> list[Path]:
     """Return what the command `aitbc` stores about its batches, unless this agent is an additional one with data elsewhere."""
     return [] if "data_dir" in reading.origins else [platformdirs.user_state_path("aitbc")]
+
+
+def own_data(reading: SettingsReading) -> list[Path]:
+    """Return the data directory, or what the agent has created there if the owner has chosen it and it contains other files."""
+    directory = reading.settings.data_dir
+    if "data_dir" not in reading.origins or not directory.is_dir():
+        return [directory]
+    entries = sorted(directory.iterdir())
+    own = [entry for entry in entries if entry.name in _DATA or entry.name.startswith("agent.")]
+    return [directory] if len(own) == len(entries) else own
 
 
 def replaceable(reading: SettingsReading) -> list[Path]:

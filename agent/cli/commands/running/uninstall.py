@@ -79,13 +79,15 @@ def uninstall(
     for path in paths:
         typer.echo(f"{'remove':<8} {path} ({format_bytes(removal.size(path))})")
     choice = _choice(reading, data, data_paths, ask=not yes and sys.stdin.isatty())
-    _confirm(data_paths if choice is Data.DELETE else [], yes=yes)
+    removable = [path for path in data_paths if path != own_data]
+    removable += [path for path in removal.own_data(reading) if os.path.lexists(path)]
+    _confirm(removable if choice is Data.DELETE else [], yes=yes)
     for files in services:
         remove_service(files, data=choice is Data.DELETE)
     stop_agent(reading.settings)
     if choice is Data.DELETE:
         # Versions may be in the data directory.
-        paths += data_paths
+        paths += removable
     _remove(paths)
     for path in data_paths:
         if path.exists():

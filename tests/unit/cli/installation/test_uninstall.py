@@ -92,13 +92,16 @@ def test_a_running_agent_is_removed_and_its_data_by_choice(home: Path, run: Any)
 def test_in_a_directory_that_the_owner_chose_only_the_agents_files_are_removed(
     home: Path, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = {name: tmp_path / name for name in ("models", "cache", "engines", "versions")}
+    chosen = {name: tmp_path / name for name in ("models", "cache", "data", "engines", "versions")}
     for name in (
         "models/fetched/.fetched.json",
         "models/.digests.json",
         "models/mine/model.bin",
         "cache/compiled/triton/x",
         "cache/mine",
+        "data/agent.lock",
+        "data/miner/x",
+        "data/mine",
         "engines/vllm/lock",
         "engines/mine/x",
         "versions/0.3.1/version.json",
@@ -109,6 +112,7 @@ def test_in_a_directory_that_the_owner_chose_only_the_agents_files_are_removed(
         (tmp_path / name).write_text("{}")
     monkeypatch.setenv("AITBC_MODELS_DIR", str(chosen["models"]))
     monkeypatch.setenv("AITBC_CACHE_DIR", str(chosen["cache"]))
+    monkeypatch.setenv("AITBC_DATA_DIR", str(chosen["data"]))
     monkeypatch.setenv("AITBC_ENGINES__DIRECTORY", str(chosen["engines"]))
     monkeypatch.setenv("AITBC_UPDATES__DIRECTORY", str(chosen["versions"]))
     assert run("uninstall", "--data", "delete", "--yes").code == 0
@@ -119,6 +123,7 @@ def test_in_a_directory_that_the_owner_chose_only_the_agents_files_are_removed(
         "models/mine",
         "models/mine/model.bin",
         "cache/mine",
+        "data/mine",
         "engines/mine",
         "engines/mine/x",
         "versions/mine",
