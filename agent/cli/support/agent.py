@@ -90,7 +90,7 @@ def state(workplace: Workplace) -> Content:
         "data directory": str(workplace.data_dir),
         "ready": workplace.settings.agent_file.exists() and process is not None,
     }
-    if process is None:
+    if process is None or _only_coordinates(workplace):
         return report
     try:
         report["miner"] = asyncio.run(ask(workplace.data_dir, "status"))
@@ -98,6 +98,14 @@ def state(workplace: Workplace) -> Content:
         report["miner"] = f"does not answer: {error}"
         report["main thread"] = _waits(process)
     return report
+
+
+def _only_coordinates(workplace: Workplace) -> bool:
+    """Return whether the running agent has no miner, as `aitbc-agent coordinator`."""
+    try:
+        return agent_file.read(workplace.settings).miner_id is None
+    except ConfigurationError:
+        return False
 
 
 def _waits(process: int) -> str:

@@ -76,7 +76,9 @@ def _of_agent(contents: Mapping[str, Content]) -> Iterator[str]:
         yield "No agent runs in this data directory."
         yield from _last_end(contents.get("logs/agent.log", ""))
         return
-    miner = state.get("miner")
+    if "miner" not in state:  # a coordinator alone
+        return
+    miner = state["miner"]
     if isinstance(miner, Mapping):
         yield from _of_miner(miner, state["coordinator"])
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import time
 import zipfile
 from collections.abc import Mapping
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import agent_file
 from agent.cli.support import bundle, records
+from agent.cli.support.agent import state
+from agent.cli.support.readme import diagnostics
 from agent.cli.support.redaction import Redactor
 from agent.cli.support.workplace import Content, Part, Workplace, find
 
@@ -115,6 +119,16 @@ def test_a_part_that_fails_hangs_or_is_too_large_is_named_and_the_others_are_the
     assert "large.txt: only its end" in missing
     assert "true" in files["sound.json"]
     assert sum(map(len, files.values())) < 70_000
+
+
+def test_a_coordinator_without_a_miner_is_no_fault(tmp_path: Path) -> None:
+    settings = find(tmp_path, None).settings
+    with agent_file.exclusive(settings):
+        agent_file.write(
+            settings, agent_file.AgentFile("http://127.0.0.1:1", os.getpid(), None, "", None, None, None)
+        )
+        workplace = find(tmp_path, None)
+        assert diagnostics({"state.json": state(workplace)}, workplace) == []
 
 
 def unpacked(content: bytes) -> Mapping[str, str]:
