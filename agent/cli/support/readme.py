@@ -33,7 +33,7 @@ machines of others there are only numbers. Included: names of cards, models and 
 
 def diagnostics(contents: Mapping[str, Content], workplace: Workplace) -> list[str]:
     """Return what is wrong with the machine, the worst first."""
-    found: list[str] = []
+    problems: list[str] = []
     for finder in (
         _of_settings(workplace),
         _of_disks(contents),
@@ -42,8 +42,8 @@ def diagnostics(contents: Mapping[str, Content], workplace: Workplace) -> list[s
         _of_doctor(contents),
         _of_failures(contents),
     ):
-        found += finder
-    return found
+        problems += finder
+    return problems
 
 
 def _of_settings(workplace: Workplace) -> Iterator[str]:
