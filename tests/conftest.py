@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -131,7 +133,9 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 
 def pytest_sessionstart() -> None:
     """Give each process a client directory of its own: that of the user who runs the tests has keys."""
-    os.environ["AITBC_CONFIG_DIR"] = tempfile.mkdtemp(prefix="aitbc-config-")
+    directory = tempfile.mkdtemp(prefix="aitbc-config-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    os.environ["AITBC_CONFIG_DIR"] = directory
 
 
 @pytest.fixture(autouse=True)
