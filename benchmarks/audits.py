@@ -8,7 +8,7 @@
 `--service vllm` needs the engine: `aitbc-agent engines install vllm`.
 --honest runs small honest jobs of all services and audits them, 2,000 in all, and counts in FILE how many fail. A later run goes on there.
 --network simulates miners whose auditors are lazy or accomplices, with the rules alone: the table in docs/explanation/audits.md.
---write puts the table into docs/explanation/audits-measured.md. Costs are ratios of processor time in one run, so that other work on
+--write puts the table into benchmarks/audits.md. Costs are ratios of processor time in one run, so that other work on
 the machine changes them little.
 """
 
@@ -39,7 +39,7 @@ from measuring.audits import speech as audit_speech
 from measuring.audits import vllm_language as audit_vllm
 from measuring.audits.row import Case
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "audits-measured.md"
+PAGE = Path(__file__).with_suffix(".md")
 
 
 def language(folder: Path, answers: int, notes: list[str]) -> Iterator[Case]:
