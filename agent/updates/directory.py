@@ -11,7 +11,6 @@ It contains:
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -28,6 +27,7 @@ from agent import __version__
 from agent.atomic_file import replace_file, sync_directory
 from agent.core.errors import AgentError
 from agent.fault_points import reach
+from agent.file_lock import try_lock
 from agent.updates.launcher import BASE_FILE, BASE_VERSION_FILE, CURRENT, PROGRAM
 from agent.updates.states import TrialReport, UpdateState
 
@@ -153,7 +153,7 @@ class VersionsDirectory:
             ) from None
         with handle:
             end = time.monotonic() + seconds
-            while not _lock(handle):
+            while not try_lock(handle):
                 if time.monotonic() > end:
                     raise VersionsBusy("Another update is in progress. Try again when it has ended.")
                 time.sleep(_POLL_SECONDS)
@@ -205,11 +205,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return ""
-
-
-def _lock(handle: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

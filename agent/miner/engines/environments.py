@@ -11,7 +11,6 @@ Each engine has a directory with these entries:
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from typing import IO, Final
 
 from agent.atomic_file import replace_file, sync_directory
 from agent.core.errors import AgentError
+from agent.file_lock import try_lock
 from agent.miner.engines.catalogue import VariantName
 from agent.miner.models.disk_use import directories
 from agent.settings import Settings
@@ -110,7 +110,7 @@ class EngineDirectory:
     def busy(self) -> bool:
         """Whether another program changes the directory at present."""
         with suppress(OSError), (self.path / _LOCK).open("rb") as handle:
-            return not lock(handle, fcntl.LOCK_EX)
+            return not try_lock(handle)
         return False
 
     @property
@@ -133,7 +133,7 @@ class EngineDirectory:
             ) from None
         with handle:
             # Tried again and again, since nobody would learn from a blocking lock why nothing happens.
-            while not lock(handle, fcntl.LOCK_EX):
+            while not try_lock(handle):
                 while_waiting()
                 time.sleep(_POLL_SECONDS)
             yield handle
@@ -231,18 +231,9 @@ def read_environment(path: Path) -> EngineEnvironment | None:
 def delete_unused(path: Path) -> bool:
     """Delete an environment unless a process uses it. Return whether it was deleted."""
     with suppress(FileNotFoundError), (path / IN_USE).open("rb") as handle:
-        if not lock(handle, fcntl.LOCK_EX):
+        if not try_lock(handle):
             return False
     # First, so that a partly deleted environment is never used.
     (path / RECORD).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
     return not path.exists()
-
-
-def lock(handle: IO[bytes], kind: int) -> bool:
-    """Acquire a lock if it is free."""
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -16,6 +16,7 @@ from typing import IO, Any, Final, TypeAlias
 
 from agent.child_environment import inherited
 from agent.core.errors import AgentError
+from agent.file_lock import try_lock
 from agent.miner.engines import uv
 from agent.miner.engines.cards import Card, card_for
 from agent.miner.engines.catalogue import InstallableEngine, Variant, shown_size
@@ -26,7 +27,6 @@ from agent.miner.engines.environments import (
     EngineEnvironment,
     EngineRecord,
     delete_unused,
-    lock,
 )
 from agent.miner.engines.interpreters import check_command, of_environment, probe, variables
 from agent.miner.models.locks import size_of
@@ -287,7 +287,7 @@ def clear_packages(engines_dir: Path) -> bool:
     """Delete the cache of packages, which shares its files with environments, unless an engine is being installed. Return whether it was there."""
     packages = engines_dir / uv.DIRECTORY_OF_PACKAGES
     with (engines_dir / _PACKAGES_LOCK).open("ab") as handle:
-        if not packages.exists() or not lock(handle, fcntl.LOCK_EX):
+        if not packages.exists() or not try_lock(handle):
             return False
         shutil.rmtree(packages, ignore_errors=True)
         return True

@@ -18,13 +18,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
 import structlog
 
 from agent.atomic_file import replace_file
+from agent.file_lock import try_lock
 from agent.miner.models.evictions import StoredModel
 
 FETCHED_MARK: Final = ".fetched.json"
@@ -64,13 +65,14 @@ class ModelDirectory:
         return await self._wait(name, fcntl.LOCK_EX, while_waiting)
 
     async def _wait(self, name: str, kind: int, while_waiting: Callable[[], None]) -> IO[bytes]:
-        while True:
-            # Opened again each time, since a failed attempt closes it.
-            handle = self._open(name)
-            if _lock(handle, kind):
-                return handle
-            while_waiting()
-            await asyncio.sleep(_POLL_SECONDS)
+        handle = self._open(name)
+        with ExitStack() as stack:
+            stack.callback(handle.close)
+            while not try_lock(handle, kind):
+                while_waiting()
+                await asyncio.sleep(_POLL_SECONDS)
+            stack.pop_all()
+        return handle
 
     def in_use(self, name: str) -> bool:
         """Whether any program uses, fetches or removes the model."""
@@ -78,7 +80,7 @@ class ModelDirectory:
             return False
         with self._open(name) as handle:
             # Only tried: the lock goes with the handle, before anybody else could notice it.
-            return not _lock(handle, fcntl.LOCK_EX)
+            return not try_lock(handle)
 
     def last_used(self, name: str) -> float | None:
         """Return when the model was last used, in seconds since the epoch; None if it was never used."""
@@ -130,7 +132,7 @@ class ModelDirectory:
     def remove(self, stored_name: str) -> bool:
         """Remove a model or a part of one, by the name of its directory. Return False if it is in use."""
         with self._open(stored_name.removeprefix(_FETCHING)) as handle:
-            if not _lock(handle, fcntl.LOCK_EX):
+            if not try_lock(handle):
                 return False
             directory = self.models_dir / stored_name
             if directory.exists():
@@ -194,13 +196,3 @@ def _directories(directory: Path) -> list[Path]:
         return [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-
-
-def _lock(handle: IO[bytes], kind: int) -> bool:
-    """Acquire the lock if it is free, else close the handle. Raises `OSError` if the file system has no locks."""
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.close()
-        return False
-    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -26,6 +25,7 @@ from agent.coordinator.features.tus.turns import (
 )
 from agent.core.errors import ChecksumMismatch, NotFound, PayloadTooLarge
 from agent.fault_points import reach
+from agent.file_lock import try_lock
 
 UPLOADS: Final = "uploads"
 LOCK_SECONDS: Final = 0.05
@@ -124,7 +124,7 @@ class GrowingFile:
         try:
             async with asyncio.timeout(TURN_SECONDS):
                 # The lock of the file excludes other replicas, which share the directory but not the locks in memory.
-                while not _try_lock(file):  # noqa: ASYNC110 - the holder is another process
+                while not try_lock(file):  # noqa: ASYNC110 - the holder is another process
                     await asyncio.sleep(LOCK_SECONDS)
             if save is not None:
                 await save(start, (), None)
@@ -205,11 +205,3 @@ class GrowingFile:
         file.write(block)
         file.flush()
         self._state.add(block)
-
-
-def _try_lock(file: BinaryIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
