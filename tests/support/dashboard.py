@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,13 +52,22 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def login_path(agent: Agent) -> str:
-    """Return the path of a one-time link with all of the agent's roles, like that of `aitbc-agent login`."""
+ROLES = ("account_id", "miner_id", "admin")
+
+
+def login_path(agent: Agent, *, miner_id: str | None = None, only: Sequence[str] = ROLES) -> str:
+    """Return the path of a one-time link with all of the agent's roles, like that of `aitbc-agent login`.
+
+    With a miner's id, the link is its owner's; `only` restricts the link to some of `ROLES`.
+    """
     keys = agent.file
     own = httpx.get(f"{agent.url}/v1/key", headers={"X-API-Key": keys["client_key"]}, timeout=60)
-    roles = {"account_id": own.json()["account_id"], "miner_id": keys["miner_id"], "admin": True}
+    roles = {"account_id": own.json()["account_id"], "miner_id": miner_id or keys["miner_id"], "admin": True}
     answer = httpx.post(
-        f"{agent.url}/v1/admin/logins", headers={"X-API-Key": keys["admin_key"]}, json=roles, timeout=60
+        f"{agent.url}/v1/admin/logins",
+        headers={"X-API-Key": keys["admin_key"]},
+        json={role: roles[role] for role in only},
+        timeout=60,
     )
     answer.raise_for_status()
     path: str = answer.json()["path"]
