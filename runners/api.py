@@ -95,6 +95,19 @@ class Requirements:
 
 
 @dataclass(frozen=True, slots=True)
+class SoldUnit:
+    """What people count and buy a service's work by: `units` of the metering unit are one "hour of audio".
+
+    `detail` says which kind: a "picture" "of 1024x1024 at 20 steps".
+    """
+
+    name: str
+    plural: str
+    units: Decimal
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceDefinition:
     """A service as the registry describes it."""
 
@@ -118,6 +131,8 @@ class ServiceDefinition:
     """The fields of the job body that make the service's input; if empty, the input is the object `parameters`."""
     upload_field: Callable[[Mapping[str, Any], str], str] | None = None
     """Given the input and the name of an uploaded file, returns the file field that it fills."""
+    sale_units: tuple[SoldUnit, ...] = ()
+    """What people count the work by, in multiples of `unit`, smallest first. Prices are shown for the last one. Without them, `unit` is shown."""
     cpu_unit: str | None = None
     """The unit on machines without a GPU, if it differs."""
     unit_is_time: bool = False
@@ -147,6 +162,11 @@ class ServiceDefinition:
     def unit_on(self, device_kind: str) -> str:
         """Return the metering unit of a run on a device of this kind ("cuda", "vulkan" or "cpu")."""
         return self.cpu_unit if device_kind == "cpu" and self.cpu_unit else self.unit
+
+    def sale_units_on(self, device_kind: str) -> tuple[SoldUnit, ...]:
+        """Return what people count the work of a device of this kind by, smallest first; at least the metering unit itself."""
+        unit = self.unit_on(device_kind)
+        return (self.sale_units if unit == self.unit else ()) or (SoldUnit(unit, f"{unit}s", Decimal(1)),)
 
     def file_fields(self) -> dict[str, InputFile]:
         """Return the input fields that hold the address of a file, by dotted path, in which "*" stands for each element of a list."""

@@ -27,6 +27,7 @@ from runners.api import (
     Retry,
     Runner,
     ServiceDefinition,
+    SoldUnit,
     TimedOut,
     Tools,
 )
@@ -92,6 +93,7 @@ DEFINITION = ServiceDefinition(
     ),
     tags=("blender", "cycles", "eevee", "render", "3d", "animation", "optix"),
     unit="megapixel-sample",
+    sale_units=(SoldUnit("frame", "frames", Decimal("265.4208"), "of 1920x1080 at 128 samples"),),
     determinism=(
         "Cycles on a processor gives the same pixels each time with the same version of Blender; GPUs and other versions "
         "differ by noise too small to see."

@@ -21,6 +21,7 @@ from runners.api import (
     Retry,
     Runner,
     ServiceDefinition,
+    SoldUnit,
     Tools,
 )
 from runners.embedding.request import EmbeddingRequest, EmbeddingResult
@@ -47,6 +48,10 @@ DEFINITION = ServiceDefinition(
     description="Turns texts into vectors whose distances say how similar the texts are in meaning, for search and retrieval.",
     tags=("embedding", "vector", "search", "rag", "text"),
     unit="token",
+    sale_units=(
+        SoldUnit("token", "tokens", Decimal(1)),
+        SoldUnit("million tokens", "million tokens", Decimal(1_000_000)),
+    ),
     determinism="The vectors are the same on the same device, up to rounding errors.",
     input_model=EmbeddingRequest,
     output_model=EmbeddingResult,

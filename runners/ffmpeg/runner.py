@@ -29,6 +29,7 @@ from runners.api import (
     Retry,
     Runner,
     ServiceDefinition,
+    SoldUnit,
     TimedOut,
     Tools,
 )
@@ -81,6 +82,11 @@ DEFINITION = ServiceDefinition(
     ),
     tags=("ffmpeg", "video", "audio", "transcode", "nvenc", "h264", "hevc", "av1", "vp9"),
     unit="output second-megapixel",
+    # Megapixels of 1920x1080.
+    sale_units=(
+        SoldUnit("second of 1080p", "seconds of 1080p", Decimal("2.0736")),
+        SoldUnit("minute of 1080p", "minutes of 1080p", Decimal("124.416")),
+    ),
     determinism=(
         "Duration, size and codec are the same each time; the bytes may differ between versions of ffmpeg, between "
         "encoders, and with the number of threads."

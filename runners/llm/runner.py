@@ -23,6 +23,7 @@ from runners.api import (
     Retry,
     Runner,
     ServiceDefinition,
+    SoldUnit,
     Tools,
 )
 from runners.engine_server import llama, shared_memory
@@ -59,6 +60,10 @@ DEFINITION = ServiceDefinition(
     ),
     tags=("llm", "text", "chat", "completion", "json", "tools", "llama", "qwen", "mistral"),
     unit="token",
+    sale_units=(
+        SoldUnit("token", "tokens", Decimal(1)),
+        SoldUnit("million tokens", "million tokens", Decimal(1_000_000)),
+    ),
     determinism=(
         "With temperature 0, or with a seed, the text is the same on the same device and engine, except that it may differ where "
         "two words are nearly equally likely, depending on concurrent requests and on earlier ones with the same beginning."

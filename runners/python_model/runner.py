@@ -28,6 +28,7 @@ from runners.api import (
     Retry,
     Runner,
     ServiceDefinition,
+    SoldUnit,
     Tools,
 )
 from runners.audits import device_class
@@ -104,6 +105,11 @@ DEFINITION = ServiceDefinition(
     ),
     tags=("python", "inference", "model", "custom", "numpy", "torch"),
     unit="second",
+    sale_units=(
+        SoldUnit("second of a machine", "seconds of a machine", Decimal(1)),
+        SoldUnit("minute of a machine", "minutes of a machine", Decimal(60)),
+        SoldUnit("hour of a machine", "hours of a machine", Decimal(3600)),
+    ),
     unit_is_time=True,
     determinism="As deterministic as the model itself.",
     comparer=COMPARER,

@@ -29,6 +29,7 @@ from runners.api import (
     Retry,
     Runner,
     ServiceDefinition,
+    SoldUnit,
     Tools,
     judge,
 )
@@ -109,6 +110,7 @@ DEFINITION = ServiceDefinition(
         "controlnet",
     ),
     unit="megapixel-step",
+    sale_units=(SoldUnit("picture", "pictures", Decimal("20.97152"), "of 1024x1024 at 20 steps"),),
     determinism="The same seed gives the same pixels on the same device; between kinds of devices they differ slightly.",
     input_model=GenerateRequest,
     output_model=GenerateResult,

@@ -27,6 +27,7 @@ from runners.api import (
     Retry,
     Runner,
     ServiceDefinition,
+    SoldUnit,
     Tools,
 )
 from runners.audits import device_class
@@ -69,6 +70,11 @@ DEFINITION = ServiceDefinition(
     description="Transcribes speech to text with times, with OpenAI's Whisper or NVIDIA's Parakeet models; Whisper also translates it to English.",
     tags=("whisper", "parakeet", "speech", "audio", "transcription", "translation", "subtitles"),
     unit="audio second",
+    sale_units=(
+        SoldUnit("second of audio", "seconds of audio", Decimal(1)),
+        SoldUnit("minute of audio", "minutes of audio", Decimal(60)),
+        SoldUnit("hour of audio", "hours of audio", Decimal(3600)),
+    ),
     determinism="The text may differ in single words between engines and devices, and with a temperature above 0.",
     input_model=TranscribeRequest,
     output_model=TranscribeResult,

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import vector_amounts
 import vector_log
 import vector_payouts
 import vector_receipts
@@ -42,6 +43,7 @@ def rendered() -> dict[str, str]:
         "canonical.json": vector_values.canonical(),
         "quantities.json": vector_values.quantities(),
         "money.json": vector_values.money_and_prices(),
+        "amounts.json": vector_amounts.amounts_and_sale_units(),
         "proofs.json": vector_log.proofs(),
         "notes.json": vector_log.notes(),
         "settlements.json": vector_log.settlements(),

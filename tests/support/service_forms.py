@@ -52,7 +52,7 @@ def choose(page: Page, label: str, path: Path) -> None:
 def fill_transcription(page: Page, media: Media) -> None:
     choose(page, "Audio", media.speech)
     # The browser reads the duration, from which the price is estimated.
-    expect(page.get_by_text("audio seconds", exact=False).first).to_be_visible()
+    expect(page.get_by_text(" seconds of audio").first).to_be_visible()
 
 
 def fill_pictures(page: Page, media: Media) -> None:

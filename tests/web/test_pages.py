@@ -150,7 +150,7 @@ def test_no_figure_is_clipped(browser: Browser, agent: Agent, size: tuple[int, i
         dashboard.sign_in()
         change(dashboard.page, "**/v1/wallet", lambda wallet: wallet.update(balance="1000"))
         page = dashboard.open("/")
-        expect(page.locator(".figure", has_text="Balance")).to_contain_text("1,000.00 credits")
+        expect(page.locator(".figure", has_text="Balance")).to_contain_text("1,000 credits")
         clipped = "[...document.querySelectorAll('.figure')].filter(one => one.scrollWidth > one.clientWidth)"
         assert page.evaluate(f"{clipped}.map(one => one.textContent)") == []
         assert not dashboard.faults

@@ -1,4 +1,4 @@
-"""Answers about jobs that the kernel composes with the fields of features, or that only this server constructs."""
+"""Answers about jobs that the kernel composes with the fields of features, or that only this server constructs, and parts of several answers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,21 @@ from agent.coordinator import job_fields
 from aitbc.answers import fields
 from aitbc.answers.fields import Answer, example
 from aitbc.answers.jobs import JobError, JobState, PlainJob, RequestedJob
+from aitbc.answers.registry import SaleUnit
+from runners.api import ServiceDefinition
+
+
+def sale_units(definition: ServiceDefinition | None, device_kind: str) -> list[SaleUnit]:
+    """Return what people count and buy the work of a service by on a device of this kind; nothing for a service that only the miner knows."""
+    return [
+        SaleUnit(
+            name=sale_unit.name,
+            plural=sale_unit.plural,
+            detail=sale_unit.detail,
+            units=f"{sale_unit.units:f}",
+        )
+        for sale_unit in (() if definition is None else definition.sale_units_on(device_kind))
+    ]
 
 
 class JobCreated(Answer):

@@ -109,6 +109,7 @@ export type {
   ReceiptAttestation,
   Removal,
   Role as KeyRole,
+  SaleUnit,
   SealedJob,
   ServiceDetails,
   ServicePage as ServiceList,

@@ -66,7 +66,7 @@ from aitbc.answers.miners import (
 )
 from aitbc.answers.receipts import Receipt, VerifyAnswer
 from aitbc.answers.record import Record
-from aitbc.answers.registry import ServiceList, Speed, Validation
+from aitbc.answers.registry import SaleUnit, ServiceList, Speed, Validation
 from aitbc.errors import (
     AITBCError,
     APIError,
@@ -178,6 +178,7 @@ __all__ = [
     "Receipt",
     "Record",
     "Removal",
+    "SaleUnit",
     "ServiceJob",
     "ServiceList",
     "ServiceSupply",

@@ -56,6 +56,8 @@ def waiting_commands(owner: httpx.Client) -> list[str]:
 def test_the_settings_are_shown_as_the_miner_reports_them(owner: httpx.Client) -> None:
     shown = settings_of(owner)
     price = next(one for one in shown["prices"] if one["service_id"] == "whisper_transcription")
+    *_, hour = price.pop("sale_units")
+    assert hour == {"name": "hour of audio", "plural": "hours of audio", "detail": None, "units": "3600"}
     assert price == {
         "service_id": "whisper_transcription",
         "unit": "audio second",

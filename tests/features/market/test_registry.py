@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from agent.coordinator.dispatch import fleet
 from agent.coordinator.operations import supply
+from runners.api import ServiceDefinition, SoldUnit
 from runners.registry import installed
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served
@@ -51,10 +53,22 @@ def test_all_installed_services_are_listed(registry: Callable[..., Any]) -> None
         assert shown["name"] == definition.name
         assert shown["tags"] == list(definition.tags)
         assert shown["unit"] == definition.unit
+        assert_sold(shown["sale_units"], definition)
         assert shown["determinism"] == definition.determinism
         assert shown["resumes"] == RESUMES.get(shown["service_id"])
         assert shown["route"] == (f"/v1/services/{definition.route}" if definition.route else None)
         assert shown["requirements"]["vram"] == definition.requirements.vram
+
+
+def assert_sold(sale_units: list[dict[str, Any]], definition: ServiceDefinition) -> None:
+    """What people buy is declared by each service of this project; others are sold by their metering unit."""
+    expected = definition.sale_units or (SoldUnit(definition.unit, f"{definition.unit}s", Decimal(1)),)
+    assert definition.sale_units or definition.service_id not in RESUMES
+    assert [(unit["name"], unit["detail"], Decimal(unit["units"])) for unit in sale_units] == [
+        (unit.name, unit.detail, unit.units) for unit in expected
+    ]
+    # Smallest first, since the last one is that of prices.
+    assert sorted(sale_units, key=lambda unit: Decimal(unit["units"])) == sale_units
 
 
 def test_the_list_can_be_searched(registry: Callable[..., Any]) -> None:

@@ -10,6 +10,7 @@ from agent.configuring.errors import InvalidSettings
 from agent.configuring.reading import check_values
 from agent.coordinator.features.machines import commands, store
 from agent.coordinator.features.machines.store import CommandRecord
+from agent.coordinator.operations.answers import sale_units
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
@@ -50,6 +51,7 @@ def _show(connection: Connection, context: Context, caller: Caller, miner_id: st
             ServicePrice(
                 service_id=service,
                 unit=None if definition is None else definition.unit_on(kind),
+                sale_units=sale_units(definition, kind),
                 unit_price=format_money(offer.unit_price),
                 setting=None if setting is None else format_money(setting),
                 default=format_money(reported.default_prices.get(service, offer.unit_price)),

@@ -12,6 +12,7 @@ from agent.coordinator import hooks
 from agent.coordinator.features.machines import commands, store
 from agent.coordinator.features.machines.store import CommandRecord
 from agent.coordinator.hooks import UNKNOWN, TrackRecord
+from agent.coordinator.operations.answers import sale_units
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners.ownership import of_caller
@@ -108,7 +109,7 @@ def _details(
         sandbox=capabilities.get("sandbox"),
         gpus=_gpus(record, capabilities),
         services=[
-            _service(service_id, offer, _unit(context, service_id, capabilities))
+            _service(context, service_id, offer, "cuda" if capabilities["gpus"] else "cpu")
             for service_id, offer in capabilities["services"].items()
         ],
         unavailable=capabilities["unavailable"],
@@ -173,16 +174,16 @@ def _gpus(record: MinerRecord, capabilities: Json) -> list[MinerGpu]:
     return cards
 
 
-def _service(service_id: str, offer: Json, unit: str | None) -> MinerService:
-    """Return a service as the miner describes it. Older agents do not send all fields."""
-    reported = {name: offer.get(name) for name in MinerService.model_fields}
-    return MinerService(**{**reported, "service_id": service_id, "unit": unit})
-
-
-def _unit(context: Context, service_id: str, capabilities: Json) -> str | None:
-    """Return the unit in which the service is metered on this machine; None for a service that only the miner knows."""
+def _service(context: Context, service_id: str, offer: Json, device_kind: str) -> MinerService:
+    """Return a service as the miner describes it. Older agents do not send all fields, and the coordinator may not know the service."""
     definition = context.catalogue.services.get(service_id)
-    return None if definition is None else definition.unit_on("cuda" if capabilities["gpus"] else "cpu")
+    reported = {name: offer.get(name) for name in MinerService.model_fields}
+    described = {
+        "service_id": service_id,
+        "unit": None if definition is None else definition.unit_on(device_kind),
+        "sale_units": sale_units(definition, device_kind),
+    }
+    return MinerService(**{**reported, **described})
 
 
 def _job(job: RunningJob) -> MinerJob:

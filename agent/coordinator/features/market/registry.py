@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from agent.coordinator import hooks
 from agent.coordinator.features.market.answers import ServiceDetails, ServiceSummary
+from agent.coordinator.operations.answers import sale_units
 from agent.coordinator.operations.caches import Estimates, Supply
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.estimates import estimates
@@ -203,6 +204,7 @@ async def _summary(context: Context, definition: ServiceDefinition) -> ServiceSu
         tags=list(definition.tags),
         unit=definition.unit,
         cpu_unit=definition.cpu_unit or definition.unit,
+        sale_units=sale_units(definition, "cuda"),
         determinism=definition.determinism,
         resumes=definition.checkpoints.resumes if definition.checkpoints else None,
         route=f"/v1/services/{definition.route}" if definition.route else None,

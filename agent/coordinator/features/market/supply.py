@@ -11,6 +11,7 @@ from typing import Any, Final
 from agent.coordinator import hooks
 from agent.coordinator.hooks import UNKNOWN
 from agent.coordinator.operations import supply
+from agent.coordinator.operations.answers import sale_units
 from agent.coordinator.operations.caches import Estimates
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs.estimates import estimates
@@ -88,6 +89,7 @@ async def _service(
     return ServiceSupply(
         service_id=definition.service_id,
         name=definition.name,
+        sale_units=sale_units(definition, "cuda"),
         speed=None if metric is None else Speed(metric=metric[0], best=metric[1], typical=metric[2]),
         typical_seconds=_typical(measured, definition.service_id, ""),
         models=[_model(context, definition, name, offers, measured, offered.downloads) for name in names],
@@ -176,6 +178,7 @@ def _offered(definition: ServiceDefinition, offer: Mapping[str, Any], device: st
         service_id=definition.service_id,
         price=format_money(parse_money(offer["unit_price"])),
         unit=definition.unit_on(device),
+        sale_units=sale_units(definition, device),
         speed=None if score is None else ServiceScore(**score),
         models=sorted(models) if definition.model_field else [],
     )

@@ -206,7 +206,11 @@ describe("estimates", () => {
 
   test("multiply the units by the typical price", () => {
     const pictures = { size: "1000x500", steps: 20, num_images: 2 };
-    expect(estimated(service("image_generation"), pictures)).toEqual({ units: 20, cost: 0.04 });
+    expect(estimated(service("image_generation"), pictures)).toEqual({
+      units: 20,
+      work: "2 pictures",
+      cost: 0.04,
+    });
     const media = { duration: 10, width: 1000, height: 1000 };
     expect(estimated(service("video_transcoding"), {}, media)?.units).toBe(10);
     expect(estimated(service("video_transcoding"), { output_format: "mp3" }, media)?.units).toBe(1);
@@ -216,6 +220,15 @@ describe("estimates", () => {
   test("are undefined, with a hint, if the form does not determine the units", () => {
     expect(estimated(service("image_generation"), { steps: 20 })).toBeUndefined();
     expect(estimated(service("ai_inference"), {})).toBeUndefined();
+    // Values that no job can have: a price of them would be a lie.
+    const pictures = { size: "1000x500", steps: 20, num_images: 2 };
+    expect(estimated(service("image_generation"), { ...pictures, steps: -3 })).toBeUndefined();
+    expect(estimated(service("image_generation"), { ...pictures, size: "0x10" })).toBeUndefined();
+    expect(estimated(service("image_generation"), { ...pictures, num_images: Number.NaN })).toBeUndefined();
+    expect(estimated(service("llm_inference"), { max_tokens: -1 })).toBeUndefined();
+    expect(
+      estimated(service("video_transcoding"), {}, { duration: Infinity, width: 1, height: 1 }),
+    ).toBeUndefined();
     expect(estimateHint("whisper_transcription", {})).toBe("Add a file to see an estimate");
     expect(estimateHint("image_generation", {})).toBe("Fill in the form to see an estimate");
     expect(estimateHint("ai_inference", {})).toBe("Known when the job ends");

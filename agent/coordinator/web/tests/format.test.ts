@@ -1,11 +1,13 @@
 /** Formatting of amounts, times and sizes, and the views of answers and of a running job. */
 import { readFileSync } from "node:fs";
-import type { JobEvent } from "@aitbc/client";
+import type { JobEvent, SaleUnit } from "@aitbc/client";
 import { CODE_FENCE, ITALIC_UND, PARAGRAPH } from "streaming-markdown";
 import { describe, expect, test } from "vitest";
 import { niceCeiling } from "../src/components/figures/chart.tsx";
-import { decimalsOf, digits, isMoney, money, shortened } from "../src/format/money.ts";
-import { serviceName, shortId, units } from "../src/format/names.ts";
+import { decimal } from "../src/format/decimal.ts";
+import { digits, exact, isMoney, money, priceDigits } from "../src/format/money.ts";
+import { serviceName, shortId } from "../src/format/names.ts";
+import { price, quantity } from "../src/format/sale_units.ts";
 import { plural, size } from "../src/format/size.ts";
 import { ago, duration, position } from "../src/format/time.ts";
 import { withoutReasoning } from "../src/results/answer.tsx";
@@ -13,30 +15,56 @@ import { type Node, parsed, safeAddress } from "../src/results/markdown.ts";
 import { bucketed } from "../src/throughput.ts";
 import { INITIAL, reduce } from "../src/views/job/progress.ts";
 
-test("formats money with its currency, all decimals and thousands separators", () => {
-  expect(["1000", "0.00012", "-1234567.5", "0"].map((amount) => digits(amount))).toEqual([
-    "1,000.00",
-    "0.00012",
-    "\u22121,234,567.50",
-    "0.00",
-  ]);
-  expect(money("5", { signed: true })).toBe("+5.00 credits");
-  expect(money("0", { signed: true })).toBe("0.00 credits");
-  const rounded = {
-    "999.97633719": "999.98",
-    "999.9997": "1000",
-    "0.01234567": "0.0123",
-    "0.00029512": "0.0003",
-    "0.00000081": "0.00000081",
-    "0.99999": "1",
-    "-0.00001": "-0.00001",
-    "-12.345": "-12.35",
-    "0.2": "0.2",
-    "5": "5",
-  };
-  expect(Object.fromEntries(Object.keys(rounded).map((amount) => [amount, shortened(amount)]))).toEqual(
-    rounded,
-  );
+interface AmountVectors {
+  amounts: { amount: string; text: string; price: string }[];
+  services: {
+    sale_units: SaleUnit[];
+    work: { units: string; text: string }[];
+    prices: { unit_price: string; text: string }[];
+  }[];
+}
+
+const vectors: AmountVectors = JSON.parse(
+  readFileSync(new URL("../../../../tests/vectors/amounts.json", import.meta.url), "utf8"),
+);
+
+test("writes amounts and prices as the Python SDK does", () => {
+  for (const { amount, text, price } of vectors.amounts) {
+    expect([amount, money(amount), priceDigits(decimal(amount))]).toEqual([amount, text, price]);
+  }
+});
+
+test("writes the work and the prices of services as the Python SDK does", () => {
+  for (const { sale_units: saleUnits, work, prices } of vectors.services) {
+    for (const { units, text } of work) expect(quantity(units, { saleUnits })).toBe(text);
+    for (const { unit_price, text } of prices) expect(price(unit_price, { saleUnits })).toBe(text);
+  }
+});
+
+test("shows no less than there is, with four digits of a fraction, and all digits in the tooltip", () => {
+  for (const { amount } of vectors.amounts) {
+    const text = digits(amount.replace("-", ""));
+    const shown = text.replaceAll(",", "").replace("< ", "");
+    expect(Number(shown)).toBeGreaterThanOrEqual(Math.abs(Number(amount)));
+    if (shown.includes("."))
+      expect(shown.replace(/^0\.0*/, "").replace(".", "").length).toBeLessThanOrEqual(4);
+    expect(
+      exact(amount)
+        .replaceAll(/,| credits?$/g, "")
+        .replace("\u2212", "-"),
+    ).toBe(amount);
+  }
+  expect(digits("5", { signed: true })).toBe("+5");
+  expect(digits("0", { signed: true })).toBe("0");
+});
+
+test("counts the work of a service without a declaration in its metering unit", () => {
+  expect(quantity("1", { unit: "cat" })).toBe("1 cat");
+  expect(quantity("12.5", { unit: "cat", saleUnits: [] })).toBe("12.5 cats");
+  expect(price("0.5", {})).toBe("0.5 credits per unit");
+});
+
+test("accepts the amounts that the API accepts", () => {
   expect(["1", "0.00000001", "1.", "-1", "1e5", "0.000000001"].map(isMoney)).toEqual([
     true,
     true,
@@ -45,13 +73,6 @@ test("formats money with its currency, all decimals and thousands separators", (
     false,
     false,
   ]);
-});
-
-test("aligns the decimals of a column", () => {
-  const column = ["0.0001", "1000", "2.5"];
-  const decimals = decimalsOf(column);
-  expect(column.map((amount) => digits(amount, { decimals }))).toEqual(["0.0001", "1,000.0000", "2.5000"]);
-  expect(decimalsOf(["3"])).toBe(2);
 });
 
 test("formats times and durations", () => {
@@ -76,11 +97,7 @@ test("formats times and durations", () => {
   expect([0, 63.42, 3723.4].map(position)).toEqual(["0:00.0", "1:03.4", "1:02:03.4"]);
 });
 
-test("formats numbers with their units, and ids", () => {
-  expect([units(1, "token"), units("97", "gpu second (cpu second without a GPU)")]).toEqual([
-    "1 token",
-    "97 gpu seconds",
-  ]);
+test("formats numbers with their nouns, and ids", () => {
   expect([plural(1, "job"), plural(1200, "job")]).toEqual(["1 job", "1,200 jobs"]);
   expect([812, 3_565_158, 2 ** 40].map(size)).toEqual(["812 B", "3.4 MiB", "1 TiB"]);
   expect([serviceName("llm_inference"), serviceName("my_service")]).toEqual(["Language model", "My service"]);

@@ -10,7 +10,7 @@ from aitbc.answers import fields
 from aitbc.answers.fields import example
 from aitbc.answers.miners import SelftestResult, ServiceScore
 from aitbc.answers.record import AnswerPart, Record
-from aitbc.answers.registry import Speed
+from aitbc.answers.registry import SaleUnitsField, Speed
 
 
 class OfferRequirements(AnswerPart):
@@ -144,6 +144,7 @@ class ServiceSupply(Supplied):
 
     service_id: fields.ServiceId
     name: str = Field(examples=["Language model"])
+    sale_units: SaleUnitsField
     speed: Speed | None
     typical_seconds: float | None = Field(
         description="Measured duration of a run, for a service without models", examples=[12.5]
@@ -163,6 +164,7 @@ class OfferedService(Record):
     service_id: fields.ServiceId
     price: fields.Amount
     unit: str = Field(examples=["token"])
+    sale_units: SaleUnitsField
     speed: ServiceScore | None
     models: list[str] = Field(examples=[["smollm2-135m-instruct"]])
 

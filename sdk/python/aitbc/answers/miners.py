@@ -10,6 +10,7 @@ from aitbc.answers import fields
 from aitbc.answers.fields import example
 from aitbc.answers.jobs import JobState, Reason
 from aitbc.answers.record import AnswerPart, Record
+from aitbc.answers.registry import SaleUnitsField
 
 CommandName = Literal["pause", "resume", "fetch_model", "remove_model", "change_settings"]
 
@@ -106,6 +107,7 @@ class MinerService(Record):
     unavailable_models: list[str] = Field(examples=[[]])
     unit_price: fields.Amount
     unit: str | None = Field(examples=["token"])
+    sale_units: SaleUnitsField
     concurrency: int = Field(examples=[1])
     downloadable: bool
     score: ServiceScore | None
@@ -244,6 +246,7 @@ class ServicePrice(Record):
 
     service_id: fields.ServiceId
     unit: str | None = Field(examples=["audio second"])
+    sale_units: SaleUnitsField
     unit_price: fields.Amount
     setting: fields.Amount | None = Field(examples=[None])
     default: fields.Amount

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -42,6 +42,24 @@ class TypicalDuration(AnswerPart):
     seconds: float = Field(examples=[2.4])
 
 
+class SaleUnit(AnswerPart):
+    """What people count and buy a service's work by, such as an hour of audio: `units` of the metering unit. `detail` says which kind of it.
+
+    For example: "0.02 credits per picture of 1024x1024 at 20 steps" has the name "picture" and the detail "of 1024x1024 at 20 steps".
+    """
+
+    name: str = Field(examples=["hour of audio"])
+    plural: str = Field(examples=["hours of audio"])
+    detail: str | None = Field(examples=[None])
+    units: str = Field(description="Metered units, as a decimal number", examples=["3600"])
+
+
+SaleUnitsField = Annotated[
+    list[SaleUnit],
+    Field(description="Smallest first; show prices for the last, and quantities in the largest that fits"),
+]
+
+
 class PlainService(Record):
     """A service, without what features add to it. It is metered in `unit`, or in `cpu_unit` on machines without a GPU."""
 
@@ -52,6 +70,7 @@ class PlainService(Record):
     tags: list[str] = Field(examples=[["llm", "chat"]])
     unit: str = Field(examples=["token"])
     cpu_unit: str = Field(examples=["token"])
+    sale_units: SaleUnitsField
     determinism: str = Field(examples=["the same seed gives the same text on the same machine"])
     resumes: str | None = Field(
         description="The finished work that another miner does not repeat when it takes over a job; null: the job starts again",

@@ -1,46 +1,68 @@
-/** Formats money, a decimal string with up to 8 decimals. It is never converted to a float. */
+/**
+ * Money as people read it: few digits, and never less than there is. Amounts are the API's decimal strings; `exact` has all their digits.
+ *
+ * The Python SDK's `aitbc.figures.amounts` writes the same; tests/vectors/amounts.json fixes both.
+ */
+import { absolute, type Decimal, decimal, less, rounded, text } from "./decimal.ts";
 
 /** The unit of all amounts: money of this network, which its operator issues. */
 export const CURRENCY = "credits";
 
-const AT_LEAST = 2;
-/** Decimals of a rounded amount below 1. */
-const SMALL = 4;
+/** Digits of an amount that has a fraction. Those before the point are never rounded off, since a balance is not approximate. */
+const SIGNIFICANT = 4;
+/** Amounts and quantities below it are only said to be so. */
+export const LEAST = "0.01";
+/** Digits of a price below `LEAST`, which is not clipped, so that prices can be compared. */
+const FINE = 2;
 
 export interface MoneyFormat {
   /** Put a plus before positive amounts. */
   signed?: boolean;
-  /** Pad with zeros to this many decimals, so that the amounts of a column align. */
-  decimals?: number;
 }
 
-/** Format "1000" as "1,000.00" and "0.00012" as "0.00012", without the currency. */
-export function digits(amount: string, { signed = false, decimals = AT_LEAST }: MoneyFormat = {}): string {
-  const [whole = "0", fraction = ""] = amount.replace(/^[+-]/, "").split(".");
-  const grouped = whole.replace(/\B(?=(\d{3})+$)/g, ",");
-  const sign = amount.startsWith("-") ? "\u2212" : signed && /[1-9]/.test(amount) ? "+" : "";
-  return `${sign}${grouped}.${fraction.padEnd(Math.max(AT_LEAST, decimals), "0")}`;
+/** Format an amount without its currency: "1,235", "12.35", "0.5", "< 0.01". */
+export function digits(amount: string, { signed = false }: MoneyFormat = {}): string {
+  const value = decimal(amount);
+  if (value.digits === 0n) return "0";
+  const sign = value.digits < 0n ? "\u2212" : signed ? "+" : "";
+  const size = absolute(value);
+  return sign + (less(size, decimal(LEAST)) ? `< ${LEAST}` : grouped(rounded(size, SIGNIFICANT)));
 }
 
-/** Format "1000" as "1,000.00 credits". */
+/** Format an amount with its currency: "12.35 credits", "1 credit", "< 0.01 credits". */
 export function money(amount: string, format: MoneyFormat = {}): string {
-  return `${digits(amount, format)} ${CURRENCY}`;
+  return withCurrency(digits(amount, format));
 }
 
-/** Return the number of decimals with which all amounts are shown in full. */
-export function decimalsOf(amounts: string[]): number {
-  return Math.max(AT_LEAST, ...amounts.map((amount) => amount.split(".")[1]?.length ?? 0));
+/** Format an amount with its currency and all its digits, for tooltips. */
+export function exact(amount: string): string {
+  return withCurrency(allDigits(amount));
 }
 
-/** Round to two decimals, below 1 to four, or to more where these would leave fewer than two digits of the amount. */
-export function shortened(amount: string): string {
-  const [, sign = "", whole = "0", fraction = ""] = /^(-?)(\d+)\.?(\d*)$/.exec(amount) ?? [];
-  const zeros = fraction.search(/[1-9]/);
-  const decimals = whole === "0" ? Math.max(SMALL, zeros + 2) : AT_LEAST;
-  if (fraction.length <= decimals) return amount;
-  const up = (fraction[decimals] ?? "0") >= "5" ? 1n : 0n;
-  const rounded = String(BigInt(whole + fraction.slice(0, decimals)) + up).padStart(decimals + 1, "0");
-  return `${sign}${rounded.slice(0, -decimals)}.${rounded.slice(-decimals)}`.replace(/\.?0+$/, "");
+/** Format an amount of any currency with all its digits. */
+export function allDigits(amount: string): string {
+  return grouped(decimal(amount));
+}
+
+/** Format a price without its currency. Like an amount, but a small one has two digits: "0.00043". */
+export function priceDigits(value: Decimal): string {
+  return grouped(rounded(value, less(absolute(value), decimal(LEAST)) ? FINE : SIGNIFICANT));
+}
+
+export function withCurrency(text: string): string {
+  return `${text} ${text === "1" ? CURRENCY.slice(0, -1) : CURRENCY}`;
+}
+
+/** Format a decimal with groups of three digits. */
+export function grouped(value: Decimal): string {
+  const [whole = "0", fraction] = text(value).split(".");
+  const groups = whole.replace(/\B(?=(\d{3})+$)/g, ",").replace("-", "\u2212");
+  return fraction ? `${groups}.${fraction}` : groups;
+}
+
+/** Return a computed amount as the API would write it. */
+export function computed(amount: number): string {
+  return text(decimal(amount.toFixed(8)));
 }
 
 /** Return whether the API accepts a text as an amount. */

@@ -27,11 +27,6 @@ export function shortId(id: string): string {
   return id.length <= 16 ? id : `${id.slice(0, id.indexOf("_") + 5)}\u2026${id.slice(-5)}`;
 }
 
-/** Format an amount with its unit, without the unit's explanation in brackets: "97 tokens", "1 audio second". */
-export function units(amount: string | number, unit: string): string {
-  return `${amount} ${unitName(unit)}${Number(amount) === 1 ? "" : "s"}`;
-}
-
 /** Format a memory size, which the API writes as a quantity ("4Gi") or a number of bytes. */
 export function memory(quantity: string): string {
   return /^\d+$/.test(quantity) ? size(Number(quantity)) : quantity.replace(/([KMGTP]i?)$/, " $1B");
@@ -40,8 +35,4 @@ export function memory(quantity: string): string {
 /** Format CPU as cores: "2000m" as "2". */
 export function cores(quantity: string): string {
   return quantity.endsWith("m") ? String(Number(quantity.slice(0, -1)) / 1000) : quantity;
-}
-
-export function unitName(unit: string): string {
-  return unit.replace(/ \(.*\)$/, "");
 }

@@ -1,5 +1,7 @@
 /** Estimates a job's cost: its units, as far as the form determines them, at the current typical price. */
 import type { Service } from "@aitbc/client";
+import { quantity } from "../format/sale_units.ts";
+import { plural } from "../format/size.ts";
 
 export interface Media {
   /** Seconds. */
@@ -17,7 +19,7 @@ const SOUND_FORMATS = new Set(["mp3", "m4a", "ogg", "flac", "wav"]);
 
 /** The metered units of a request, by service; undefined if the form does not determine them. */
 const UNITS: Record<string, (request: Request, media: Media | undefined) => number | undefined> = {
-  whisper_transcription: (_, media) => media?.duration,
+  whisper_transcription: (_, media) => product(media?.duration),
   image_generation: (request) => product(area(request.size), request.steps, request.num_images ?? 1),
   llm_inference: (request) => product(request.max_tokens ?? 256),
   blender_rendering: (request) =>
@@ -28,23 +30,32 @@ const UNITS: Record<string, (request: Request, media: Media | undefined) => numb
     ),
   video_transcoding: (request, media) => {
     if (!media) return undefined;
-    if (SOUND_FORMATS.has(String(request.output_format))) return media.duration * SOUND_ONLY;
+    if (SOUND_FORMATS.has(String(request.output_format))) return product(media.duration, SOUND_ONLY);
     const size = area(request.resolution) ?? product(media.width, media.height, 1 / MEGA);
-    return size === undefined ? undefined : media.duration * size;
+    return product(media.duration, size);
   },
+};
+
+/** What a request asks for, in words, where that is clearer than its metered work. */
+const ASKED: Record<string, (request: Request) => string | undefined> = {
+  image_generation: ({ num_images = 1 }) => plural(Number(num_images), "picture"),
+  blender_rendering: (request) => plural(frameCount(request) ?? 1, "frame"),
 };
 
 export interface Estimate {
   units: number;
+  /** What the client gets: "3 pictures", "12.4 minutes of audio". */
+  work: string;
   /** Units times the typical price. */
   cost: number;
 }
 
-/** Return the estimated cost of a request, or undefined if the form does not determine it. */
+/** Return the estimated cost of a request, or undefined if the form does not determine it, or has values that no job can have. */
 export function estimated(service: Service, request: Request, media?: Media): Estimate | undefined {
   const units = UNITS[service.serviceId]?.(request, media);
   if (units === undefined || !service.price) return undefined;
-  return { units, cost: units * Number(service.price.typical) };
+  const work = ASKED[service.serviceId]?.(request) ?? quantity(units.toFixed(6), service);
+  return { units, work, cost: units * Number(service.price.typical) };
 }
 
 /** Services whose units depend on the length of a file. */
@@ -63,7 +74,7 @@ function hasFile(request: Request): boolean {
 }
 
 function product(...factors: unknown[]): number | undefined {
-  return factors.every((factor) => typeof factor === "number")
+  return factors.every((factor) => typeof factor === "number" && Number.isFinite(factor) && factor > 0)
     ? factors.reduce<number>((total, factor) => total * (factor as number), 1)
     : undefined;
 }
@@ -73,7 +84,7 @@ function area(size: unknown): number | undefined {
   const [width, height] = String(size ?? "")
     .split("x")
     .map(Number);
-  return width && height ? (width * height) / MEGA : undefined;
+  return product(width, height, 1 / MEGA);
 }
 
 /** Return the number of frames in "1-48" or "1,5,9-12"; 1 without a list. */

@@ -62,10 +62,10 @@ function Numbers() {
     figure("Failed", "failed"),
     {
       name: "Balance",
-      value: wallet.data ? <Money amount={wallet.data.balance} short /> : "\u2013",
+      value: wallet.data ? <Money amount={wallet.data.balance} /> : "\u2013",
       href: `${BASE}/wallet`,
     },
-    { name: "Held for jobs", value: wallet.data ? <Money amount={wallet.data.held} short /> : "\u2013" },
+    { name: "Held for jobs", value: wallet.data ? <Money amount={wallet.data.held} /> : "\u2013" },
   ];
   return (
     <>

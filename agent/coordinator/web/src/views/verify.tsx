@@ -10,7 +10,8 @@ import { Money } from "../components/figures/money.tsx";
 import { Clock } from "../components/figures/time.tsx";
 import { Failure } from "../components/notice.tsx";
 import { Page } from "../components/page.tsx";
-import { units } from "../format/names.ts";
+import { quantity } from "../format/sale_units.ts";
+import { useSaleUnits } from "../sale_units.ts";
 import { type Outcome, verified } from "../verification.ts";
 
 export default function Verify() {
@@ -74,6 +75,7 @@ export default function Verify() {
 /** The receipt's statement, if its signature is valid. */
 function SignedStatement({ outcome: { verification } }: { outcome: Outcome }) {
   const { statement } = verification;
+  const saleUnits = useSaleUnits();
   if (!statement) return null;
   return (
     <Card title="Signed by the miner">
@@ -85,7 +87,7 @@ function SignedStatement({ outcome: { verification } }: { outcome: Outcome }) {
           ["Model", statement.model?.name],
           ["Ran on", statement.deviceName],
           ["Finished", <Clock key="finished" at={statement.finishedAt} />],
-          ["Metered", units(String(statement.units), statement.unit)],
+          ["Work", quantity(String(statement.units), saleUnits(statement.service, statement.unit))],
           ["Price", <Money key="price" amount={String(statement.price)} />],
         ]}
       />

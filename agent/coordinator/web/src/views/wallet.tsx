@@ -38,8 +38,8 @@ export default function WalletPage() {
             <Slowed until={wallet.slowedUntil} />
             <Figures
               items={[
-                { name: "Available", value: <Money amount={wallet.balance} short /> },
-                { name: "Held for unfinished jobs", value: <Money amount={wallet.held} short /> },
+                { name: "Available", value: <Money amount={wallet.balance} /> },
+                { name: "Held for unfinished jobs", value: <Money amount={wallet.held} /> },
               ]}
             />
           </>

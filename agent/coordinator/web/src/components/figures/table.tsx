@@ -8,13 +8,14 @@
  *     href={(job) => `/dashboard/jobs/${job.jobId}`}    the whole row is a link; the first column contains it
  *     columns={[
  *       { title: "Job", cell: (job) => job.name },
- *       { title: "Cost", amount: (job) => job.cost },     money; the currency is in the heading, and decimals align
+ *       { title: "Cost", amount: (job) => job.cost },     money; the currency is in the heading
  *       { title: "Status", cell: (job) => <Status state={job.status} />, shrink: true },
  *     ]}
  *   />
  */
 import type { ComponentChildren } from "preact";
-import { CURRENCY, decimalsOf, digits, money } from "../../format/money.ts";
+import { CURRENCY } from "../../format/money.ts";
+import { Money } from "./money.tsx";
 
 export interface Column<Row> {
   title: string;
@@ -50,28 +51,20 @@ const ROLES = {
 } as const;
 
 /** The columns with what all kinds of them have: a heading, and the content of a cell. */
-function filled<Row>(
-  columns: Column<Row>[],
-  rows: Row[],
-): (Column<Row> & { cell: (row: Row) => ComponentChildren })[] {
+function filled<Row>(columns: Column<Row>[]): (Column<Row> & { cell: (row: Row) => ComponentChildren })[] {
   return columns.map(({ cell = () => null, amount, signed = false, ...column }) => {
     if (column.action) return { align: "end", shrink: true, ...column, cell: column.action };
     if (!amount) return { ...column, cell };
-    const decimals = decimalsOf(rows.flatMap((row) => amount(row) ?? []));
     const content = (row: Row) => {
       const value = amount(row);
-      return value === undefined ? null : (
-        <data class="money" value={value} title={money(value, { signed })}>
-          {digits(value, { signed, decimals })}
-        </data>
-      );
+      return value === undefined ? null : <Money amount={value} signed={signed} bare />;
     };
     return { align: "end", shrink: true, ...column, title: `${column.title} (${CURRENCY})`, cell: content };
   });
 }
 
 export function Table<Row>({ caption, columns: declared, rows, rowKey, href }: TableProps<Row>) {
-  const columns = filled(declared, rows);
+  const columns = filled(declared);
   return (
     <div class="table-frame">
       <table class="table" {...ROLES.table}>

@@ -5,7 +5,7 @@ import { Card } from "../../components/card.tsx";
 import { Segments } from "../../components/controls/segments.tsx";
 import { Chart, type ChartProps, type Point } from "../../components/figures/chart.tsx";
 import { Loaded } from "../../components/loaded.tsx";
-import { money } from "../../format/money.ts";
+import { computed, money } from "../../format/money.ts";
 import { count } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
 import { api } from "../../session.ts";
@@ -24,7 +24,7 @@ const PERIODS: { value: Period; label: string }[] = [
 type ChartOf = { metric: Metric; title: string } & Required<Pick<ChartProps, "kind" | "series" | "format">>;
 
 const level = (value: number) => value.toLocaleString("en", { maximumFractionDigits: 1 });
-const amount = (value: number) => money(String(Number(value.toFixed(8))));
+const amount = (value: number) => money(computed(value));
 const CHARTS: ChartOf[] = [
   {
     metric: "jobs",

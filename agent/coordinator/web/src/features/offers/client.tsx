@@ -93,7 +93,7 @@ interface GroupsProps {
 }
 
 function Groups({ rows, by, services, miners }: GroupsProps) {
-  const units = new Map(services.map((service) => [service.serviceId, service.unit]));
+  const units = new Map(services.map((service) => [service.serviceId, service]));
   return grouped(rows, by, services).map(({ id, rows }) =>
     by === "service" ? (
       <ServiceGroup key={id} jobType={id} rows={rows} units={units} />
@@ -125,7 +125,7 @@ function Statistics() {
               name: "Typical time",
               value: stats.completedJobs > 0 ? duration(stats.averageCompletionTime) : "\u2013",
             },
-            { name: "Total paid", value: <Money amount={stats.totalVolume} short /> },
+            { name: "Total paid", value: <Money amount={stats.totalVolume} /> },
           ]}
         />
       )}

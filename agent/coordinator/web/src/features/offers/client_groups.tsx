@@ -1,19 +1,22 @@
 /** The offers of one service, and those of one miner. Each row leads to a new job for its offer. */
 import type { MarketMiner, Offer } from "@aitbc/client";
+import { Price } from "../../components/figures/money.tsx";
 import { type Column, Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Icon } from "../../components/icon.tsx";
-import { cores, memory, serviceName, unitName } from "../../format/names.ts";
+import { CURRENCY } from "../../format/money.ts";
+import { cores, memory, serviceName } from "../../format/names.ts";
+import { type Sold, thing } from "../../format/sale_units.ts";
 import { count, plural } from "../../format/size.ts";
 import { BASE } from "../../routes.ts";
 import { SERVICE_ICONS } from "../../views/new/tiles.tsx";
 import type { MarketRow } from "./client_rows.ts";
 
-/** Units by service id. */
-type Units = Map<string, string>;
+/** What the work of a service is counted by, by service id. */
+type Units = Map<string, Sold>;
 
 export function ServiceGroup({ jobType, rows, units }: { jobType: string; rows: MarketRow[]; units: Units }) {
-  const unit = unitOf(jobType, units);
+  const sold = soldBy(jobType, units);
   return (
     <section class="stack market-group" aria-labelledby={`market-${jobType}`}>
       <div class="row">
@@ -31,7 +34,11 @@ export function ServiceGroup({ jobType, rows, units }: { jobType: string; rows: 
           { title: "Models", cell: models },
           { title: "Speed", cell: speed, align: "end" },
           { title: "Reputation", cell: ({ offer }) => reputation(offer.reputation), align: "end" },
-          { title: `Price per ${unit}`, amount: ({ offer }) => offer.price },
+          {
+            title: `Price (${CURRENCY} per ${thing(sold)})`,
+            cell: ({ offer }) => <Price unitPrice={offer.price} of={sold} bare />,
+            align: "end",
+          },
           ...LAST,
         ]}
       />
@@ -68,11 +75,10 @@ export function MinerGroup({ minerId, miner, rows, units }: MinerGroupProps) {
           { title: "Service", cell: ({ offer }) => jobName(offer.jobType, units) },
           { title: "Models", cell: models },
           { title: "Speed", cell: speed, align: "end" },
-          { title: "Price", amount: ({ offer }) => offer.price },
           {
-            title: "Unit",
-            shrink: true,
-            cell: ({ offer }) => <span class="quiet">per {unitOf(offer.jobType, units)}</span>,
+            title: "Price",
+            cell: ({ offer }) => <Price unitPrice={offer.price} of={soldBy(offer.jobType, units)} />,
+            align: "end",
           },
           ...LAST,
         ]}
@@ -103,8 +109,8 @@ function jobName(jobType: string, units: Units): string {
   return units.has(jobType) ? serviceName(jobType) : jobType;
 }
 
-function unitOf(jobType: string, units: Units): string {
-  return unitName(units.get(jobType) ?? "unit");
+function soldBy(jobType: string, units: Units): Sold {
+  return units.get(jobType) ?? {};
 }
 
 function MinerName({ row: { offer, miner } }: { row: MarketRow }) {

@@ -1,6 +1,7 @@
 /** All active offers. */
 import { useState } from "preact/hooks";
 import { Empty } from "../../components/empty.tsx";
+import { Price } from "../../components/figures/money.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
@@ -9,6 +10,7 @@ import { ServiceFilter } from "../../components/service-filter.tsx";
 import { isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
+import { useSaleUnits } from "../../sale_units.ts";
 import { api } from "../../session.ts";
 import { jobType, OfferState } from "./owner.tsx";
 
@@ -21,6 +23,7 @@ export default function AllOffers() {
     [type],
   );
   useReload("admin", offers.reload, isTrade);
+  const saleUnits = useSaleUnits();
   return (
     <Page
       title="All offers"
@@ -39,7 +42,11 @@ export default function AllOffers() {
               rowKey={(offer) => offer.offerId}
               columns={[
                 { title: "For", cell: jobType },
-                { title: "Price per unit", amount: (offer) => offer.price },
+                {
+                  title: "Price",
+                  cell: (offer) => <Price unitPrice={offer.price} of={saleUnits(offer.jobType)} />,
+                  align: "end",
+                },
                 {
                   title: "Miner",
                   cell: ({ minerId }) => <a href={`${BASE}/network/miners/${minerId}`}>{minerId}</a>,

@@ -5,6 +5,7 @@ import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { Empty } from "../../components/empty.tsx";
+import { Price } from "../../components/figures/money.tsx";
 import { Badge, type BadgeProps } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
@@ -14,6 +15,7 @@ import { notify } from "../../components/toast.tsx";
 import { serviceName } from "../../format/names.ts";
 import { isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
+import { useSaleUnits } from "../../sale_units.ts";
 import { api } from "../../session.ts";
 import "../../styles/machine.css";
 import { OfferForm } from "./owner_form.tsx";
@@ -71,6 +73,7 @@ function read(signal: AbortSignal): Promise<OfferList> {
 }
 
 function Offers({ offers, onChange }: { offers: Offer[]; onChange: () => void }) {
+  const saleUnits = useSaleUnits();
   const withdraw = async (offer: Offer) => {
     const text = "It accepts no more jobs. Jobs already assigned to it still run at its price.";
     const title = `Withdraw the offer for ${jobType(offer)}?`;
@@ -86,7 +89,11 @@ function Offers({ offers, onChange }: { offers: Offer[]; onChange: () => void })
       rowKey={(offer) => offer.offerId}
       columns={[
         { title: "For", cell: jobType },
-        { title: "Price per unit", amount: (offer) => offer.price },
+        {
+          title: "Price",
+          cell: (offer) => <Price unitPrice={offer.price} of={saleUnits(offer.jobType)} />,
+          align: "end",
+        },
         { title: "Jobs left", cell: (offer) => left(offer), align: "end" },
         { title: "Ends", cell: (offer) => (offer.expiresAt ? <Ago at={offer.expiresAt} /> : "never") },
         { title: "Status", cell: (offer) => <OfferState offer={offer} />, shrink: true },

@@ -6,6 +6,7 @@ import { Form } from "../../components/controls/form.tsx";
 import { fieldErrors } from "../../errors.ts";
 import { isMoney } from "../../format/money.ts";
 import { serviceName } from "../../format/names.ts";
+import { priceHelp } from "../../format/sale_units.ts";
 import { spans } from "../../format/time.ts";
 import { useLoad } from "../../load.ts";
 import { api, publicApi } from "../../session.ts";
@@ -88,7 +89,7 @@ export function OfferForm({ onMade, onCancel }: { onMade: () => void; onCancel: 
           onInput={setPrice}
           placeholder="0.001"
           error={wrong.price}
-          help={chosen && `The unit is one ${chosen.unit}.`}
+          help={chosen && priceHelp(price, chosen)}
         />
         <NumberField
           label="Number of jobs"

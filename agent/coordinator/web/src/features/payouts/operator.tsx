@@ -24,7 +24,7 @@ import { Page } from "../../components/page.tsx";
 import { notify } from "../../components/toast.tsx";
 import { fieldErrors } from "../../errors.ts";
 import { useFilters } from "../../filters.ts";
-import { digits, isMoney } from "../../format/money.ts";
+import { allDigits, isMoney } from "../../format/money.ts";
 import { plural } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
@@ -214,7 +214,7 @@ function Preview({ draft: { batch, preview }, onCancel }: PreviewProps) {
         {preview.count === 0 ? "Nobody would be paid" : `${plural(preview.count, "payment")}: `}
         {preview.count > 0 && (
           <>
-            <Money amount={preview.amount} />, {digits(preview.sentAmount)} {preview.currency}
+            <Money amount={preview.amount} />, {allDigits(preview.sentAmount)} {preview.currency}
           </>
         )}
       </h3>

@@ -16,7 +16,7 @@ import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
 import { notify } from "../../components/toast.tsx";
-import { digits, money } from "../../format/money.ts";
+import { allDigits, money } from "../../format/money.ts";
 import { sentence } from "../../format/names.ts";
 import { plural } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
@@ -71,7 +71,7 @@ function Decision({ batch, batchId, reload }: BatchProps) {
   const approve = async () => {
     const sure = await ask({
       title: `Send ${plural(batch.count, "payment")}?`,
-      text: `${money(batch.amount)}, that is ${digits(batch.sentAmount)} ${batch.currency}, leave the network. The manifest is written to the log permanently.`,
+      text: `${money(batch.amount)}, that is ${allDigits(batch.sentAmount)} ${batch.currency}, leave the network. The manifest is written to the log permanently.`,
       action: "Approve and send",
     });
     if (!sure) return;
@@ -117,10 +117,10 @@ function Shown({ batch, batchId, reload }: BatchProps) {
       )}
       <Figures
         items={[
-          { name: "Leaves the network", value: <Money amount={batch.amount} short /> },
+          { name: "Leaves the network", value: <Money amount={batch.amount} /> },
           {
             name: "Sent",
-            value: digits(batch.sentAmount),
+            value: allDigits(batch.sentAmount),
             note: `${batch.currency}, at ${batch.rate}, rounded down`,
           },
           {

@@ -5,7 +5,7 @@ import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
 import { Pager } from "../../components/controls/pager.tsx";
 import { Table } from "../../components/figures/table.tsx";
-import { digits } from "../../format/money.ts";
+import { allDigits } from "../../format/money.ts";
 import { BASE } from "../../routes.ts";
 import { PayoutStatus } from "./parts.tsx";
 
@@ -53,7 +53,7 @@ export function PaymentTable({ payouts, draft = false, onFailed }: PaymentTableP
           { title: "Amount", amount: ({ amount }) => amount },
           {
             title: "Sent",
-            cell: ({ sentAmount, currency }) => `${digits(sentAmount)} ${currency}`,
+            cell: ({ sentAmount, currency }) => `${allDigits(sentAmount)} ${currency}`,
             align: "end",
             shrink: true,
           },

@@ -17,7 +17,7 @@ import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { digits } from "../../format/money.ts";
+import { allDigits } from "../../format/money.ts";
 import { duration } from "../../format/time.ts";
 import { usePolled } from "../../poll.ts";
 import { api, publicApi } from "../../session.ts";
@@ -67,16 +67,16 @@ function Sums({ money }: { money: MinerPayouts }) {
       items={[
         {
           name: "Available",
-          value: <Money amount={money.available} short />,
+          value: <Money amount={money.available} />,
           note: "for the next batch",
         },
         {
           name: "On hold",
-          value: <Money amount={money.onHold} short />,
+          value: <Money amount={money.onHold} />,
           note: "earned recently; an audit may still take it back",
         },
-        { name: "On its way", value: <Money amount={money.pending} short /> },
-        { name: "Paid out", value: <Money amount={money.paidOut} short /> },
+        { name: "On its way", value: <Money amount={money.pending} /> },
+        { name: "Paid out", value: <Money amount={money.paidOut} /> },
       ]}
     />
   );
@@ -172,7 +172,7 @@ function PaymentTable({
       columns={[
         {
           title: "Sent",
-          cell: ({ sentAmount, currency }) => `${digits(sentAmount)} ${currency}`,
+          cell: ({ sentAmount, currency }) => `${allDigits(sentAmount)} ${currency}`,
           shrink: true,
         },
         {
@@ -202,7 +202,7 @@ function PaymentTable({
               <Button
                 size="small"
                 icon="verify"
-                label={`Verify the payment of ${digits(payout.sentAmount)} ${payout.currency} in this browser`}
+                label={`Verify the payment of ${allDigits(payout.sentAmount)} ${payout.currency} in this browser`}
                 onClick={() => verify(payout)}
               >
                 Verify

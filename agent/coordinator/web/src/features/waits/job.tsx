@@ -10,11 +10,12 @@ import { Failure, Notice } from "../../components/notice.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
 import { notify } from "../../components/toast.tsx";
 import { inFormWords } from "../../errors.ts";
-import { money } from "../../format/money.ts";
 import { sentence } from "../../format/names.ts";
+import { price, type Sold } from "../../format/sale_units.ts";
 import { plural } from "../../format/size.ts";
 import { useLoad } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
+import { useSaleUnits } from "../../sale_units.ts";
 import { api } from "../../session.ts";
 import { Reasons } from "./parts.tsx";
 
@@ -114,6 +115,7 @@ function ChooseOffer({ job }: { job: Job }) {
 
 function Offers({ job, onDone }: { job: Job; onDone: () => void }) {
   const [offerId, setOfferId] = useState("");
+  const saleUnits = useSaleUnits();
   const market = useLoad(async (signal) => {
     const { marketplace } = api("client");
     const [{ offers }, { miners }] = await Promise.all([
@@ -142,7 +144,10 @@ function Offers({ job, onDone }: { job: Job; onDone: () => void }) {
               required
               value={offerId}
               onInput={setOfferId}
-              options={[{ value: "", label: "Choose one" }, ...offers.map((offer) => choice(offer, miners))]}
+              options={[
+                { value: "", label: "Choose one" },
+                ...offers.map((offer) => choice(offer, miners, saleUnits(offer.jobType))),
+              ]}
             />
             <p class="small quiet">
               Only its miner may then run the job, at this price, up to the job's maximum cost.
@@ -160,7 +165,7 @@ function Offers({ job, onDone }: { job: Job; onDone: () => void }) {
   );
 }
 
-function choice({ offerId, minerId, price }: Offer, miners: MarketMiner[]) {
+function choice({ offerId, minerId, price: offered }: Offer, miners: MarketMiner[], sold: Sold) {
   const name = miners.find((miner) => miner.minerId === minerId)?.name ?? minerId;
-  return { value: offerId, label: `${name}: ${money(price)} per unit` };
+  return { value: offerId, label: `${name}: ${price(offered, sold)}` };
 }

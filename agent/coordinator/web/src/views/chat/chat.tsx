@@ -26,7 +26,7 @@ export default function Chat() {
     async (signal) => {
       openHistory(account);
       const { services } = await api("client").marketplace.services({ signal });
-      return services.find(({ serviceId }) => serviceId === SERVICE)?.models ?? [];
+      return { service: services.find(({ serviceId }) => serviceId === SERVICE) };
     },
     [account],
   );
@@ -44,9 +44,9 @@ export default function Chat() {
       }
     >
       <Loaded from={models}>
-        {(models) => (
+        {({ service }) => (
           <div class="chat-columns">
-            <Conversation key={account} id={query.c} models={modelOptions(models)} />
+            <Conversation key={account} id={query.c} models={modelOptions(service)} />
             <Conversations current={query.c ?? ""} onLeave={leave} />
           </div>
         )}

@@ -1,8 +1,7 @@
 /** The model of a conversation, and its settings. */
 import type { ServiceSupply } from "@aitbc/client";
 import { NumberField, type Option, SelectField, TextField } from "../../components/controls/field.tsx";
-import { money } from "../../format/money.ts";
-import { unitName } from "../../format/names.ts";
+import { price } from "../../format/sale_units.ts";
 import type { Settings } from "./answer.ts";
 
 export interface SettingsProps {
@@ -10,20 +9,25 @@ export interface SettingsProps {
   onChange: (settings: Settings) => void;
 }
 
-/** Return the models: those that answer now, those that a miner would download first, and the others. */
-export function modelOptions(models: ServiceSupply["models"]): Option[] {
+/** Return the models of a service: those that answer now, those that a miner would download first, and the others. */
+export function modelOptions(service: ServiceSupply | undefined): Option[] {
+  const models = service?.models ?? [];
   const now = models.filter(({ available }) => available);
   const later = models.filter(({ available, downloadable }) => !available && downloadable);
   const others = models.filter(({ available, downloadable }) => !available && !downloadable);
   return [
-    ...now.map((model) => ({ value: model.name, label: withPrice(model), group: "Available now" })),
-    ...later.map((model) => ({ value: model.name, label: withPrice(model), group: "After a download" })),
+    ...now.map((model) => ({ value: model.name, label: withPrice(model, service), group: "Available now" })),
+    ...later.map((model) => ({
+      value: model.name,
+      label: withPrice(model, service),
+      group: "After a download",
+    })),
     ...others.map(({ name }) => ({ value: name, label: name, group: "Not available now", disabled: true })),
   ];
 }
 
-function withPrice({ name, price, unit }: ServiceSupply["models"][number]): string {
-  return price && unit ? `${name} (from ${money(price)} per ${unitName(unit)})` : name;
+function withPrice(model: ServiceSupply["models"][number], service: ServiceSupply | undefined): string {
+  return model.price && service ? `${model.name} (from ${price(model.price, service)})` : model.name;
 }
 
 export function ModelField({ settings, onChange, models }: SettingsProps & { models: Option[] }) {

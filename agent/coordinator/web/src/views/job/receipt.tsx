@@ -5,9 +5,10 @@ import { Button } from "../../components/controls/button.tsx";
 import { Checks } from "../../components/controls/checks.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
-import { Money } from "../../components/figures/money.tsx";
+import { Money, Price } from "../../components/figures/money.tsx";
 import { Clock } from "../../components/figures/time.tsx";
-import { units } from "../../format/names.ts";
+import { quantity } from "../../format/sale_units.ts";
+import { useSaleUnits } from "../../sale_units.ts";
 import { api } from "../../session.ts";
 import { type Outcome, saved, verified } from "../../verification.ts";
 import { type Signed, statementOf } from "./statement.ts";
@@ -56,11 +57,12 @@ function attestation({ sealed, attestation }: Signed["predicate"]): string | und
 }
 
 function Lines({ predicate }: { predicate: Signed["predicate"] }) {
+  const sold = useSaleUnits()(predicate.service, predicate.unit);
   return (
     <dl class="receipt-lines">
       <div>
         <dt>
-          {units(predicate.units, predicate.unit)} at <Money amount={predicate.unit_price} />
+          {quantity(predicate.units, sold)} at <Price unitPrice={predicate.unit_price} of={sold} />
         </dt>
         <dd>
           <Money amount={predicate.price} />

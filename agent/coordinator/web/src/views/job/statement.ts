@@ -3,6 +3,7 @@ import type { Receipt } from "@aitbc/client";
 
 export interface Signed {
   predicate: {
+    service: string;
     inputs: { name: string; digest: { sha256: string } }[];
     runner: { name: string; version: string };
     model: { name: string } | null;

@@ -1,8 +1,7 @@
 /** How many miners offer a service and from what price, or why none does. */
 import type { Service } from "@aitbc/client";
 import { Coded } from "../../components/coded.tsx";
-import { money } from "../../format/money.ts";
-import { unitName } from "../../format/names.ts";
+import { price } from "../../format/sale_units.ts";
 import { plural } from "../../format/size.ts";
 import { useLoad } from "../../load.ts";
 import { api, useRoles } from "../../session.ts";
@@ -15,8 +14,8 @@ interface AvailabilityProps {
 
 export function Availability({ service, among }: AvailabilityProps) {
   if (service.minersOnline > 0) {
-    const price = service.price ? `, from ${money(service.price.lowest)} per ${unitName(service.unit)}` : "";
-    return <>{`${plural(service.minersOnline, "miner")}${price}`}</>;
+    const from = service.price ? `, from ${price(service.price.lowest, service)}` : "";
+    return <>{`${plural(service.minersOnline, "miner")}${from}`}</>;
   }
   if (among.every(({ minersOnline }) => minersOnline === 0)) {
     return <>No miner is online; jobs wait until one is</>;

@@ -1,7 +1,7 @@
 /** The estimated cost and duration of a job. */
 import type { ServiceDetails } from "@aitbc/client";
-import { Money } from "../../components/figures/money.tsx";
-import { unitName, units } from "../../format/names.ts";
+import { Money, Price as UnitPrice } from "../../components/figures/money.tsx";
+import { computed } from "../../format/money.ts";
 import { duration } from "../../format/time.ts";
 import { estimated, estimateHint, type Media } from "../../schema/estimate.ts";
 
@@ -18,7 +18,6 @@ export interface PriceProps {
 }
 
 export function Price({ service, request, media, audited, wrong }: PriceProps) {
-  const unit = unitName(service.unit);
   const estimate = wrong ? undefined : estimated(service, request, media);
   const model = typeof request.model === "string" ? request.model : null;
   const typical = service.durations.find((entry) => entry.model === model);
@@ -28,9 +27,9 @@ export function Price({ service, request, media, audited, wrong }: PriceProps) {
   return (
     <dl class="receipt-lines">
       <div>
-        <dt>Typical price per {unit}</dt>
+        <dt>Typical price</dt>
         <dd>
-          <Money amount={service.price.typical} />
+          <UnitPrice unitPrice={service.price.typical} of={service} />
         </dd>
       </div>
       {typical && (
@@ -42,14 +41,14 @@ export function Price({ service, request, media, audited, wrong }: PriceProps) {
       {audit && (
         <div>
           <dt>Audit, {audit.percent} % of the price</dt>
-          <dd>{estimate && <Money amount={amount(extra)} />}</dd>
+          <dd>{estimate && <Money amount={computed(extra)} />}</dd>
         </div>
       )}
       <div class="receipt-total">
-        <dt>{estimate ? `About ${units(rounded(estimate.units), unit)}` : "Estimate"}</dt>
+        <dt>{estimate ? `About ${estimate.work}` : "Estimate"}</dt>
         <dd>
           {estimate ? (
-            <Money amount={amount(estimate.cost + extra)} />
+            <Money amount={computed(estimate.cost + extra)} />
           ) : (
             <span class="quiet">
               {wrong ? "Correct the form to see an estimate" : estimateHint(service.serviceId, request)}
@@ -59,13 +58,4 @@ export function Price({ service, request, media, audited, wrong }: PriceProps) {
       </div>
     </dl>
   );
-}
-
-function rounded(units: number): string {
-  return units.toLocaleString("en", { maximumSignificantDigits: 3 });
-}
-
-/** Format an estimate with two significant digits. */
-function amount(cost: number): string {
-  return Number(cost.toPrecision(2)).toFixed(8).replace(/0+$/, "").replace(/\.$/, "");
 }

@@ -12,7 +12,7 @@ import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
-import { money } from "../../format/money.ts";
+import { computed, money } from "../../format/money.ts";
 import { count, plural } from "../../format/size.ts";
 import { duration, shortDay } from "../../format/time.ts";
 import { isTrade, useReload } from "../../jobs.ts";
@@ -77,7 +77,7 @@ function Numbers({ stats }: { stats: MinerStats }) {
       items={[
         {
           name: "Total earned",
-          value: <Money amount={stats.totalEarned} short />,
+          value: <Money amount={stats.totalEarned} />,
           note: <Since at={stats.activeSince} />,
         },
         { name: "Reputation", value: stats.reputation.toFixed(1), note: "of 5" },
@@ -110,7 +110,7 @@ function ByDay({ earnings }: { earnings: MinerEarnings }) {
     <>
       <p>
         <strong>
-          <Money amount={earnings.total} short />
+          <Money amount={earnings.total} />
         </strong>{" "}
         <span class="quiet">
           from {plural(jobs, "job")} in {plural(earnings.days.length, "day")}
@@ -119,7 +119,7 @@ function ByDay({ earnings }: { earnings: MinerEarnings }) {
       <Chart
         label="Earnings by day"
         points={earnings.days.map((day) => ({ name: shortDay(day.date), value: Number(day.amount) }))}
-        format={(value) => money(String(Number(value.toFixed(8))))}
+        format={(value) => money(computed(value))}
       />
     </>
   );

@@ -15,7 +15,7 @@ export function Energy({ energy }: { energy: MinerEnergy }) {
         rowKey={(period) => period.period}
         columns={[
           { title: "", cell: (period) => (period === energy.today ? "Today" : "This month") },
-          { title: "Earned", cell: (period) => <Money amount={period.earned} short /> },
+          { title: "Earned", cell: (period) => <Money amount={period.earned} /> },
           { title: "Electricity", cell: (period) => amount(period.electricity) },
           { title: "Left", cell: (period) => amount(period.net) },
           { title: "Energy of jobs", cell: (period) => kwh(period.kwh), align: "end" },
@@ -47,7 +47,7 @@ function price({ price, currency }: MinerEnergy): string {
 }
 
 function amount(credits: string | null) {
-  return credits === null ? "unknown" : <Money amount={credits} short />;
+  return credits === null ? "unknown" : <Money amount={credits} />;
 }
 
 function kwh(energy: number): string {

@@ -226,10 +226,10 @@ function Numbers({ machine, by }: { machine: MinerDetails; by: Role }) {
       items={[
         {
           name: "Earned today",
-          value: today ? <Money amount={today.amount} short /> : "\u2026",
+          value: today ? <Money amount={today.amount} /> : "\u2026",
           note: today && plural(today.jobs, "job"),
         },
-        { name: "Total earned", value: <Money amount={machine.totalEarned} short /> },
+        { name: "Total earned", value: <Money amount={machine.totalEarned} /> },
         { name: "Reputation", value: machine.reputation.toFixed(1), note: "of 5" },
         {
           name: "Services offered",

@@ -8,7 +8,7 @@ import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { SelectField } from "../../components/controls/field.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { Money } from "../../components/figures/money.tsx";
+import { Price } from "../../components/figures/money.tsx";
 import { Progress } from "../../components/figures/progress.tsx";
 import { Badge } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
@@ -59,7 +59,11 @@ function Services({ machine }: { machine: MinerDetails }) {
           rowKey={(service) => service.serviceId}
           columns={[
             { title: "Service", cell: (service) => serviceName(service.serviceId) },
-            { title: "Price", cell: (service) => <Price service={service} />, align: "end" },
+            {
+              title: "Price",
+              cell: (service) => <Price unitPrice={service.unitPrice} of={service} />,
+              align: "end",
+            },
             { title: "Speed", cell: (service) => speed(service), align: "end" },
             { title: "Concurrency", cell: (service) => plural(service.concurrency, "job"), align: "end" },
             { title: "Models ready", cell: ready, align: "end" },
@@ -76,15 +80,6 @@ function Services({ machine }: { machine: MinerDetails }) {
         </Notice>
       ))}
     </Card>
-  );
-}
-
-function Price({ service }: { service: MinerService }) {
-  return (
-    <span>
-      <Money amount={service.unitPrice} />
-      {service.unit && <span class="quiet"> / {service.unit}</span>}
-    </span>
   );
 }
 

@@ -11,8 +11,8 @@ import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { notify } from "../../components/toast.tsx";
 import { fieldErrors } from "../../errors.ts";
-import { CURRENCY } from "../../format/money.ts";
-import { sentence, serviceName, unitName } from "../../format/names.ts";
+import { sentence, serviceName } from "../../format/names.ts";
+import { priceHelp } from "../../format/sale_units.ts";
 import { usePolled } from "../../poll.ts";
 import { api, type Role } from "../../session.ts";
 import { describe } from "./commands.ts";
@@ -87,15 +87,18 @@ function Editor({ settings, by, reload }: { settings: MinerSettings; by: Role; r
     <Form action="Save" disabled={changed.length === 0} onSend={save}>
       <fieldset class="stack plain" disabled={settings.locked !== null}>
         <div class="form-grid">
-          {settings.prices.map(({ serviceId, unit, default: standard }) => (
-            <TextField
-              key={serviceId}
-              label={`Price of ${serviceName(serviceId)}`}
-              {...edit(`prices.${serviceId}`)}
-              placeholder={standard}
-              help={`In ${CURRENCY} per ${unitName(unit ?? "unit")}. Empty: ${standard}.`}
-            />
-          ))}
+          {settings.prices.map((price) => {
+            const field = edit(`prices.${price.serviceId}`);
+            return (
+              <TextField
+                key={price.serviceId}
+                label={`Price of ${serviceName(price.serviceId)}`}
+                {...field}
+                placeholder={price.default}
+                help={`${priceHelp(field.value || price.default, price)}${field.value ? "" : " This is the default."}`}
+              />
+            );
+          })}
           {settings.engines.filter(hasChoice).map(({ serviceId, engines }) => (
             <SelectField
               key={serviceId}
