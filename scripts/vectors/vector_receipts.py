@@ -17,7 +17,15 @@ from aitbc.dsse import sign_envelope
 from aitbc.errors import FormatError
 from aitbc.keys import format_vkey, miner_id
 from aitbc.log import receipt_leaf
-from aitbc.receipts import build_bundle, build_receipt, verify_bundle, verify_receipt
+from aitbc.receipts import (
+    Verification,
+    build_bundle,
+    build_receipt,
+    check_words,
+    conclusions,
+    verify_bundle,
+    verify_receipt,
+)
 from aitbc.statement import PAYLOAD_TYPE, NamedDigest, Statement, job_price
 
 MINER_SEED: Final = hashlib.sha256(b"the vectors' miner").digest()
@@ -99,6 +107,9 @@ def receipts() -> Json:
         "bundle_without_sandbox": bundle_of(dataclasses.replace(signed, sandbox=None), RESULTS),
         "bundle_with_evidence": bundle_of(dataclasses.replace(signed, evidence_sha256="5" * 64), RESULTS),
         "failures_under_other_log": list(verify_bundle(good, other_log).failures), "cases": cases,
+        "conclusions": _concluded(verify_bundle(good, log_key)), "words": [check_words(check) for check in verify_bundle(good, log_key).checks],
+        "conclusions_without_proof": _concluded(verify_receipt(good["receipt"], log_key=log_key)),
+        "conclusions_under_other_log": _concluded(verify_bundle(good, other_log)),
         "bytes": {"step": STEP, "failures": _bytes(text, log_key)},
     }  # fmt: skip
 
@@ -109,6 +120,13 @@ def _right(bundle: Json, log_key: str) -> Json:
     return bundle
 
 
+def _concluded(outcome: Verification) -> Json:
+    return [
+        {"question": conclusion.question, "verdict": conclusion.verdict, "sentence": conclusion.sentence}
+        for conclusion in conclusions(outcome)
+    ]
+
+
 def _found(changed: Any, log_key: str) -> Json:
     outcome = verify_bundle(changed, log_key)
     receipt = changed.get("receipt") if isinstance(changed, dict) else None
@@ -116,6 +134,7 @@ def _found(changed: Any, log_key: str) -> Json:
         raise ValueError("a changed bundle is accepted, but should be refused")
     return {
         "bundle": changed, "miner_signature_valid": outcome.miner_signature_valid, "coordinator_attestations": outcome.coordinator_attestations,
+        "conclusions": _concluded(outcome), "words": [check_words(check) for check in outcome.checks if not check.ok],
         "failures": list(outcome.failures), "receipt_failures": list(verify_receipt(receipt, log_key=log_key).failures),
     }  # fmt: skip
 

@@ -51,6 +51,13 @@ export type { SealedRequest, SealingMemory } from "./sealed/memory.js";
 export { TextStream } from "./text.js";
 export { type Attestation, verifyAttestation } from "./verification/attestation.js";
 export { canonicalJson, parseJson } from "./verification/canonical.js";
+export {
+  type Conclusion,
+  checkWords,
+  conclusions,
+  otherNetwork,
+  type Question,
+} from "./verification/conclusions.js";
 export { openEnvelope, readEnvelope } from "./verification/dsse.js";
 export { formatVkey, minerId, parseVkey } from "./verification/keys.js";
 export {

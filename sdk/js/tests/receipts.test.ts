@@ -1,7 +1,16 @@
 /** A receipt is valid exactly if everything in it is signed or follows from signed data. */
 
 import { describe, expect, test } from "vitest";
-import { type Json, type JsonObject, parseJson, verifyReceipt } from "../src/index.js";
+import {
+  checkWords,
+  conclusions,
+  type Json,
+  type JsonObject,
+  otherNetwork,
+  parseJson,
+  type Verification,
+  verifyReceipt,
+} from "../src/index.js";
 import { parsePolicy } from "../src/verification/policy.js";
 import { camelCased } from "../src/verification/shape.js";
 import { fromBase64, vectors } from "./vectors.js";
@@ -13,8 +22,26 @@ interface Case {
   coordinator_attestations: number;
   failures: string[];
   receipt_failures: string[];
+  conclusions: object[];
+  words: string[];
 }
 
+const vector = vectors<{
+  log_key: string;
+  other_log_key: string;
+  film_base64: string;
+  bundle: { format: string; receipt: JsonObject; results: JsonObject; proof: string };
+  text: string;
+  bundle_without_sandbox: JsonObject;
+  failures_under_other_log: string[];
+  right_times: Record<string, JsonObject>;
+  cases: Case[];
+  bytes: { step: number; failures: (string[] | null)[] };
+  conclusions: object[];
+  conclusions_without_proof: object[];
+  conclusions_under_other_log: object[];
+  words: string[];
+}>("receipts");
 const {
   log_key,
   other_log_key,
@@ -26,18 +53,7 @@ const {
   right_times,
   cases,
   bytes,
-} = vectors<{
-  log_key: string;
-  other_log_key: string;
-  film_base64: string;
-  bundle: { format: string; receipt: JsonObject; results: JsonObject; proof: string };
-  text: string;
-  bundle_without_sandbox: JsonObject;
-  failures_under_other_log: string[];
-  right_times: Record<string, JsonObject>;
-  cases: Case[];
-  bytes: { step: number; failures: (string[] | null)[] };
-}>("receipts");
+} = vector;
 const film = fromBase64(film_base64);
 const name = "vidéo 🎬.mp4";
 
@@ -85,6 +101,8 @@ describe("changed bundles report the failed checks", () => {
     const found = await verifyReceipt(changed.bundle as object, { logKey: log_key });
     if (typeof changed.bundle === "object" && changed.bundle !== null && "format" in changed.bundle) {
       expect(found.failures).toEqual(changed.failures);
+      expect(concluded(found)).toEqual(changed.conclusions);
+      expect(found.checks.filter(({ ok }) => !ok).map(checkWords)).toEqual(changed.words);
       expect([found.minerSignatureValid, found.coordinatorAttestations]).toEqual([
         changed.miner_signature_valid,
         changed.coordinator_attestations,
@@ -113,6 +131,22 @@ test("a statement of an older agent without a sandbox is valid", async () => {
   const found = await verifyReceipt(bundle_without_sandbox, { logKey: log_key });
   expect([found.valid, found.statement?.sandbox]).toEqual([true, null]);
   expect((await verifyReceipt(bundle, { logKey: log_key })).statement?.sandbox).toBe("bubblewrap");
+});
+
+/** Return the conclusions of a verification as the vectors have them, without the checks. */
+function concluded(outcome: Verification): object[] {
+  return conclusions(outcome).map(({ checks: _, ...conclusion }) => conclusion);
+}
+
+test("four sentences say what a receipt proves", async () => {
+  const verified = await verifyReceipt(bundle, { logKey: log_key });
+  expect(concluded(verified)).toEqual(vector.conclusions);
+  expect(verified.checks.map(checkWords)).toEqual(vector.words);
+  const alone = await verifyReceipt(bundle.receipt, { logKey: log_key });
+  expect(concluded(alone)).toEqual(vector.conclusions_without_proof);
+  const foreign = await verifyReceipt(bundle, { logKey: other_log_key });
+  expect(concluded(foreign)).toEqual(vector.conclusions_under_other_log);
+  expect([otherNetwork(foreign), otherNetwork(verified)]).toEqual([verified.statement?.origin, undefined]);
 });
 
 test("reports the key of another log", async () => {

@@ -97,7 +97,14 @@ from aitbc.errors import (
 from aitbc.monitor import LogAddress, LogDirectory, LogReport, verify_log
 from aitbc.outputs import OutputFile, output_files
 from aitbc.policy import Policy
-from aitbc.receipts import Check, Verification, verify_bundle, verify_receipt
+from aitbc.receipts import (
+    Check,
+    Conclusion,
+    Verification,
+    conclusions,
+    verify_bundle,
+    verify_receipt,
+)
 
 __all__ = [
     "AITBCClient",
@@ -112,6 +119,7 @@ __all__ = [
     "Booked",
     "CannotRun",
     "Check",
+    "Conclusion",
     "ConfigurationError",
     "Conflict",
     "DayEarnings",
@@ -199,6 +207,7 @@ __all__ = [
     "VerificationError",
     "VerifyAnswer",
     "Wallet",
+    "conclusions",
     "output_files",
     "verify_bundle",
     "verify_log",

@@ -13,6 +13,7 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from aitbc._shape import exact, items, text
+from aitbc._verification.conclusions import Conclusion, check_words, conclusions, other_network
 from aitbc._verification.report import Check, Verification, VerificationReport
 from aitbc._verification.results import Artifact, verify_artifacts, verify_results
 from aitbc.attestation import KINDS, Attestation, attest, verify_attestation
@@ -46,10 +47,14 @@ __all__ = [
     "CLOCK_SKEW_SECONDS",
     "Artifact",
     "Check",
+    "Conclusion",
     "Trust",
     "Verification",
     "build_bundle",
     "build_receipt",
+    "check_words",
+    "conclusions",
+    "other_network",
     "receipt_id",
     "time_errors",
     "verify_bundle",
@@ -353,6 +358,7 @@ def _verify_proof(report: VerificationReport, receipt: object, text_of_proof: ob
         f"is of the log {checkpoint.origin}, not of the statement's",
     )
     if report.attempt("inclusion", lambda: _included(leaf, proof, checkpoint)):
+        report.log_index = proof.index
         report.expect("inclusion", True, f"the receipt is leaf {proof.index} of the log", "")
     cosigned = report.attempt("witnesses", lambda: policy.cosigned_by(proof.note))
     if cosigned is not None:

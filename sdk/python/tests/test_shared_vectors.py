@@ -22,6 +22,7 @@ from aitbc.leaves.settlement import parse_settlement
 from aitbc.log import open_checkpoint, parse_proof, receipt_leaf
 from aitbc.merkle import verify_consistency, verify_inclusion
 from aitbc.notes import find_cosignature, parse_note
+from aitbc.receipts import Verification, check_words, conclusions, other_network
 from aitbc.statement import job_price, money, parse_decimal, parse_statement
 
 ROOT = Path(__file__).parents[3]
@@ -152,6 +153,38 @@ def test_bundle_is_valid_only_under_its_own_log_key(receipts) -> None:
     assert list(failures) == receipts["failures_under_other_log"]
 
 
+def concluded(outcome: Verification) -> list[dict[str, str]]:
+    """Return the conclusions as the vectors have them, without the checks."""
+    return [
+        {"question": each.question, "verdict": each.verdict, "sentence": each.sentence}
+        for each in conclusions(outcome)
+    ]
+
+
+def test_four_sentences_say_what_a_receipt_proves(receipts) -> None:
+    outcome = verify_bundle(receipts["bundle"], receipts["log_key"])
+    assert concluded(outcome) == receipts["conclusions"]
+    assert {each.verdict for each in conclusions(outcome)} == {"proven"}
+    assert sum(len(each.checks) for each in conclusions(outcome)) == len(outcome.checks)
+    assert [check_words(check) for check in outcome.checks] == receipts["words"]
+    alone = verify_receipt(receipts["bundle"]["receipt"], log_key=receipts["log_key"])
+    assert concluded(alone) == receipts["conclusions_without_proof"]
+    assert [each.verdict for each in conclusions(alone)] == ["proven", "unchecked", "proven", "unchecked"]
+
+
+def test_receipt_of_another_network_is_named_so(receipts) -> None:
+    outcome = verify_bundle(receipts["bundle"], receipts["other_log_key"])
+    assert outcome.statement is not None
+    assert other_network(outcome) == outcome.statement.origin
+    assert concluded(outcome) == receipts["conclusions_under_other_log"]
+    assert {each.verdict for each in conclusions(outcome)} == {"unchecked"}
+    for case in receipts["cases"]:
+        changed = verify_bundle(case["bundle"], receipts["log_key"])
+        # No change of a receipt may pass as proven, and only another origin as another network's.
+        verdicts = {each.verdict for each in conclusions(changed)}
+        assert "failed" in verdicts or (other_network(changed) and verdicts == {"unchecked"}), case["name"]
+
+
 def test_times_within_the_allowed_skew_are_valid(receipts) -> None:
     assert receipts["right_times"]
     for name, bundle in receipts["right_times"].items():
@@ -181,6 +214,7 @@ def test_changed_bundles_report_the_failed_checks(receipts) -> None:
         outcome = verify_bundle(case["bundle"], receipts["log_key"])
         assert not outcome.valid
         assert list(outcome.failures) == case["failures"], case["name"]
+        assert concluded(outcome) == case["conclusions"], case["name"]
         assert outcome.miner_signature_valid is case["miner_signature_valid"]
         assert outcome.coordinator_attestations == case["coordinator_attestations"]
         receipt = case["bundle"].get("receipt") if isinstance(case["bundle"], dict) else None

@@ -284,7 +284,10 @@ function verifyProofOf(report: Report, receipt: unknown, textOfProof: unknown, p
     requireInclusion(leaf, proof, checkpoint);
     return true;
   });
-  if (included) report.expect("inclusion", true, `the receipt is leaf ${proof.index} of the log`, "");
+  if (included) {
+    report.logIndex = Number(proof.index);
+    report.expect("inclusion", true, `the receipt is leaf ${proof.index} of the log`, "");
+  }
   const cosigned = report.attempt("witnesses", () => policy.cosignedBy(proof.note));
   if (cosigned === undefined) return;
   const names = [...cosigned.keys()].sort().join(", ") || "none";

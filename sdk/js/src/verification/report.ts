@@ -18,6 +18,7 @@ export class Verification {
    * @param coordinatorAttestations - The number of attestations that the log's key signed and that agree with the statement.
    * @param statement - The miner's statement, if its signature and form are valid.
    * @param opened - The results in clear of a sealed job, if the client's key opened them.
+   * @param logIndex - The number of the log's entry with the receipt, if that is proven.
    */
   constructor(
     readonly valid: boolean,
@@ -26,6 +27,7 @@ export class Verification {
     readonly checks: readonly Check[],
     readonly statement: Statement | undefined,
     readonly opened: JsonObject | undefined,
+    readonly logIndex: number | undefined,
   ) {}
 
   /** One line for each failed check: the checked part, and the problem. */
@@ -51,6 +53,7 @@ export class Report {
   attested = 0;
   statement: Statement | undefined;
   opened: JsonObject | undefined;
+  logIndex: number | undefined;
 
   /** Record a check, and return `ok`. */
   expect(name: string, ok: boolean, good: string, bad: string): boolean {
@@ -81,7 +84,15 @@ export class Report {
   /** Return the outcome of all checks. */
   verification(): Verification {
     const valid = this.signed && this.checks.every(({ ok }) => ok);
-    return new Verification(valid, this.signed, this.attested, this.checks, this.statement, this.opened);
+    return new Verification(
+      valid,
+      this.signed,
+      this.attested,
+      this.checks,
+      this.statement,
+      this.opened,
+      this.logIndex,
+    );
   }
 
   #fail(name: string, error: unknown): void {

@@ -26,7 +26,8 @@ class Verification:
     """The outcome of verifying a receipt. `valid` means that every check passed.
 
     `coordinator_attestations` is the number of attestations that the log's key signed and that match the statement. `statement` is the
-    miner's statement, if its signature is valid and it is well-formed.
+    miner's statement, if its signature is valid and it is well-formed. `log_index` is the number of the log's entry with the receipt, if
+    that is proven. `conclusions` has what all of this means, in four sentences.
     """
 
     valid: bool
@@ -34,6 +35,7 @@ class Verification:
     coordinator_attestations: int
     checks: tuple[Check, ...]
     statement: Statement | None = None
+    log_index: int | None = None
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -54,6 +56,7 @@ class VerificationReport:
     signed: bool = False
     attested: int = 0
     statement: Statement | None = None
+    log_index: int | None = None
 
     def expect(self, name: str, ok: bool, good: str, bad: str) -> bool:
         """Add a check. Returns `ok`."""
@@ -77,4 +80,5 @@ class VerificationReport:
             coordinator_attestations=self.attested,
             checks=tuple(self.checks),
             statement=self.statement,
+            log_index=self.log_index,
         )
