@@ -1,4 +1,4 @@
-"""Finds words that the glossary replaces: in names, comments, messages and pages.
+"""Finds words that the list of terms in CONTRIBUTING.md replaces: in names, comments, messages and pages.
 
 .venv/bin/python scripts/words.py           prints each line with such a word, and the term to use; exit status 1 if there are any
 .venv/bin/python scripts/words.py PATH...   reads these files only
@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-GLOSSARY: Final = "docs/reference/glossary.md"
+GLOSSARY: Final = "CONTRIBUTING.md"
 
 SUFFIXES: Final = frozenset(
     {"", ".css", ".html", ".js", ".md", ".py", ".service", ".sh", ".toml", ".ts", ".tsx", ".yml"}
 )
 NOT_READ: Final = re.compile(
-    r"scripts/(words|names)\.py|tests/unit/scripts/test_words\.py|docs/reference/glossary\.md|CHANGELOG\.md|LICENSE|tests/vectors/|agent/coordinator/store/schema/migrations/versions/"
+    r"scripts/(words|names)\.py|tests/unit/scripts/test_words\.py|CONTRIBUTING\.md|CHANGELOG\.md|LICENSE|tests/vectors/|agent/coordinator/store/schema/migrations/versions/"
 )
-"""This script, its test, the glossary, the names of earlier versions, and data."""
+"""This script, its test, the list of terms, the names of earlier versions, and data."""
 
 ORDINARY: Final = re.compile(
     r"(in|into|out of|take|takes|taking|took|first|decimal|binary|market|version) ?places?"
