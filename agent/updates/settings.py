@@ -12,7 +12,7 @@ from agent.sections import HomePath, Section
 
 
 class UpdateSettings(Section):
-    """New versions of the agent, which `aitbc-agent update` installs (docs/how-to/update.md)."""
+    """New versions of the agent, which `aitbc-agent update` installs (docs/how-to/install.md)."""
 
     automatic: Literal["off", "night", "idle"] = "off"
     """Whether the running agent updates itself: at `night`, or when it is `idle`. Off by default: the machine is yours."""
