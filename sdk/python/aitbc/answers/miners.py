@@ -116,7 +116,7 @@ class MinerService(Record):
 class IdleShare(Record):
     """A share of the last hour, and its reason: `working`, or why the miner was idle."""
 
-    reason: str = Field(examples=["no job that fits is waiting"])
+    reason: str = Field(examples=["no jobs for this machine"])
     share: float = Field(ge=0, le=1, examples=[0.62])
 
 
