@@ -20,6 +20,7 @@ from agent.core.values.durations import format_duration
 from agent.core.values.quantities import GIBIBYTE
 from agent.miner.runs.idleness import Use
 from aitbc.cli._terminal.output import SafeConsole
+from aitbc.figures import amounts
 
 NO_JOB: Final = str(Use.NO_JOB)
 WIDE: Final = 110
@@ -119,7 +120,9 @@ class _Painter:
         money = Text("")
         if earned is not None:
             money = Text.assemble(
-                "earned today ", (earned["amount"], "bold green"), f" from {_count(earned['jobs'])}"
+                "earned today ",
+                (amounts.in_credits(earned["amount"]), "bold green"),
+                f" from {_count(earned['jobs'])}",
             )
         yield self.apart(state, money)
         for line in view.announcements:

@@ -150,7 +150,7 @@ class UnprofitableModel(Record):
     model: str | None = Field(examples=["tiny"])
     reason: str = Field(
         examples=[
-            "An hour of it earns 0.1 credits and costs 0.4 of electricity now; miner.energy.minimum_profit is 0."
+            "An hour of it earns 0.1 credits and costs 0.4 credits of electricity now; miner.energy.minimum_profit is 0."
         ]
     )
 
