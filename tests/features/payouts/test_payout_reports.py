@@ -18,7 +18,9 @@ from support.server import Served, serve
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    with serve(tmp_path / "data", open_enrolment=True, payouts={**SETTINGS, "rates": {"EUR": "0.5"}}) as served:
+    with serve(
+        tmp_path / "data", open_enrolment=True, payouts={**SETTINGS, "rates": {"EUR": "0.5"}}
+    ) as served:
         yield served
         assert served.do(lambda context: context.database.read(ledger.problems)) == []
         assert served.do(lambda context: context.database.read(payout_checks.problems)) == []
