@@ -367,9 +367,26 @@ def test_verify_works_without_a_coordinator(exported, signed, free_address) -> N
         *arguments, "--artifact", "video.mp4", "--artifact", "renamed.mp4", AITBC_BASE_URL=free_address
     )
     assert outcome.returncode == 0, outcome.stdout
-    assert "ok    artifact video.mp4: has the" in outcome.stdout
-    assert "ok    artifact renamed.mp4: has the" in outcome.stdout
-    assert outcome.stdout.splitlines()[-1].startswith("valid: miner_")
+    statement = signed.statement
+    verdict = f"valid: {statement.miner_id} ran video_transcoding for {statement.job_id}"
+    assert outcome.stdout == f"{verdict}\n"
+
+
+def test_verify_shows_the_checks_of_each_question_on_request(exported, signed) -> None:
+    """Every check belongs to one of the four questions, whose sentences stand above it."""
+    arguments = ("receipts", "verify", "r.json", "--log-key", signed.log_key, "--artifact", "video.mp4")
+    lines = exported(*arguments, "--verbose").stdout.splitlines()
+    assert lines[0].startswith("valid: miner_")
+    assert [line.split()[:2] for line in lines if line.startswith("  ") and line[2] != " "] == [
+        ["Who", "ok"],
+        ["What", "ok"],
+        ["Price", "ok"],
+        ["Log", "ok"],
+    ]
+    assert "    ok    artifact video.mp4: has the SHA-256 of a signed output" in lines
+    checks = json.loads(exported(*arguments, "--json").stdout)["checks"]
+    assert {check["question"] for check in checks} == {"who", "what", "price", "log"}
+    assert len([line for line in lines if line.startswith("    ok  ")]) == len(checks)
 
 
 def test_verify_uses_the_log_key_of_the_local_agent(exported, signed, tmp_path) -> None:
@@ -387,14 +404,20 @@ def test_verify_reports_failures_and_exits_with_three(exported, signed, signing_
     outcome = exported(*arguments, signed.log_key, "--artifact", "other.mp4")
     assert outcome.returncode == 3
     assert "FAIL  artifact other.mp4: the signed statement has no such output." in outcome.stdout
-    assert outcome.stdout.splitlines()[-1] == "NOT valid"
+    verdict, *details = outcome.stdout.splitlines()
+    assert verdict == "NOT valid: artifact other.mp4: the signed statement has no such output."
+    assert [line.split()[1] for line in details if line[2] != " "] == ["ok", "FAIL", "ok", "ok"]
     (exported.workdir / "video.mp4").write_bytes(b"changed")
     outcome = exported(*arguments, signed.log_key, "--artifact", "video.mp4", "--json")
     assert json.loads(outcome.stdout)["failures"] == [
         "artifact video.mp4: SHA-256 differs from the signed statement."
     ]
     elsewhere = format_vkey(f"x{ORIGIN}", bytes(signing_log_key.verify_key))
-    assert exported(*arguments, elsewhere).returncode == 3
+    outcome = exported(*arguments, elsewhere)
+    assert outcome.returncode == 3
+    assert outcome.stdout.splitlines()[0] == (
+        f"NOT valid: this receipt is from another network, whose log is {ORIGIN}."
+    )
     assert exported(*arguments, "nonsense").returncode == 3
     (exported.workdir / "r.json").write_text("{")
     assert exported(*arguments, signed.log_key).stderr.startswith(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import IO, Any
@@ -12,11 +13,14 @@ import typer
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderableType  # noqa: TID251 - SafeConsole is one
 from rich.segment import Segment
+from rich.text import Text
 
 from aitbc.cli._controls import harmless, unguarded
 
 _GAP = 2
 """Spaces between two columns."""
+_NARROWEST = 20
+"""Columns of a wrapped text, at least."""
 _FREE = 32
 """Longest text in a free column on a terminal."""
 
@@ -52,6 +56,24 @@ def print_json_line(value: Any) -> None:
 def print_text(text: str) -> None:
     """Print untrusted text. On a terminal, control characters are replaced."""
     typer.echo(harmless(text) if sys.stdout.isatty() else text)
+
+
+def print_verdict(text: str, *, good: bool) -> None:
+    """Print a verdict: on a terminal in green or red, unless NO_COLOR is set."""
+    if sys.stdout.isatty():
+        SafeConsole().print(Text(text, style="green" if good else "bold red"), soft_wrap=True)
+    else:
+        typer.echo(text)
+
+
+def print_indented(heading: str, text: str) -> None:
+    """Print a text behind a heading. On a terminal it is wrapped between words, below its beginning."""
+    if not sys.stdout.isatty():
+        typer.echo(heading + text)
+        return
+    width = max(SafeConsole().width, len(heading) + _NARROWEST)
+    below = " " * len(heading)
+    typer.echo(textwrap.fill(harmless(text), width, initial_indent=heading, subsequent_indent=below))
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:

@@ -45,13 +45,17 @@ def list_jobs(
     context: typer.Context,
     status: Annotated[
         Literal["submitted", "running", "completed", "failed", "cancelled"] | None,
-        typer.Option(help="Only jobs in this state."),
+        typer.Option(
+            metavar="STATE", help="Only jobs that are submitted, running, completed, failed or cancelled."
+        ),
     ] = None,
     job_type: Annotated[
         str | None,
-        typer.Option("--type", help="Only jobs of this type.", autocompletion=complete.services),
+        typer.Option(
+            "--type", metavar="SERVICE", help="Only jobs of this service.", autocompletion=complete.services
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Only jobs of exactly this name.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs of exactly this name.")] = None,
     label: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="KEY=VALUE", help="Only jobs with this label; may be repeated."),
@@ -67,7 +71,13 @@ def list_jobs(
     offset: Annotated[int, typer.Option(min=0, help="How many of the newest jobs to skip.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """List the account's jobs, newest first. Options that are combined must all apply."""
+    """List the account's jobs, newest first. Options that are combined must all apply.
+
+    Examples:
+      aitbc jobs list
+      aitbc jobs list --status failed --limit 10
+      aitbc jobs list --label project=podcast --json
+    """
     with client_of(context) as client:
         page = client.jobs.list(
             status=status,
@@ -108,7 +118,12 @@ def list_labels(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The maximum number of labels.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """List the labels of the account's jobs, with the number of jobs that have each."""
+    """List the labels of the account's jobs, with the number of jobs that have each.
+
+    Examples:
+      aitbc jobs labels
+      aitbc jobs labels project
+    """
     with client_of(context) as client:
         labels = client.jobs.labels(key=key, limit=limit)
     if as_json:
@@ -122,7 +137,13 @@ def list_labels(
 
 @app.command()
 def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
-    """Show a job's state, and why it waits."""
+    """Show a job's state, and why it waits.
+
+    Examples:
+      aitbc jobs show last
+      aitbc jobs show interview.wav
+      aitbc jobs show job_06h3 --json
+    """
     with client_of(context) as client:
         job_id = find_job(client, job)
         state = client.jobs.get(job_id).to_dict()
@@ -150,7 +171,12 @@ def _lines(state: dict[str, Any]) -> dict[str, Any]:
 
 @app.command()
 def explain(context: typer.Context, job: JobArgument = LAST, as_json: JsonOption = False) -> None:
-    """Show why a job does not run: what prevents it, by how much, who can change that, and how."""
+    """Show why a job does not run: what prevents it, by how much, who can change that, and how.
+
+    Examples:
+      aitbc jobs explain
+      aitbc jobs explain interview.wav
+    """
     with client_of(context) as client:
         explanation = client.jobs.explain(find_job(client, job))
     print_json(explanation.to_dict()) if as_json else print_explanation(explanation)
@@ -161,6 +187,10 @@ def watch(context: typer.Context, job: JobArgument, as_json: JsonOption = False)
     """Follow a job until it ends. With --json, print every event (also tokens and segments) on its own line.
 
     Ctrl-C stops watching; the job continues.
+
+    Examples:
+      aitbc jobs watch last
+      aitbc jobs watch job_06h3 --json
     """
     with client_of(context) as client:
         job_id = find_job(client, job)
@@ -189,7 +219,12 @@ def cancel(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Cancel submitted or running jobs. You pay for the work that a miner has already reported."""
+    """Cancel submitted or running jobs. You pay for the work that a miner has already reported.
+
+    Examples:
+      aitbc jobs cancel last
+      aitbc jobs cancel job_06h3 interview.wav
+    """
     states: list[dict[str, Any]] = []
     failed: list[AITBCError] = []
     with client_of(context) as client:
@@ -222,7 +257,12 @@ def results(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a completed job's results, and download its files."""
+    """Print a completed job's results, and download its files.
+
+    Examples:
+      aitbc jobs results last
+      aitbc jobs results interview.wav -o results/
+    """
     with client_of(context) as client:
         answer = client.jobs.get_results(find_job(client, job), wait=False)
         written: list[str] = []

@@ -34,6 +34,10 @@ def models(
     """List the models: which of them a miner would run now, from what price, and how long a run takes.
 
     "after download": a miner that is online has to download the model first.
+
+    Examples:
+      aitbc models --available
+      aitbc models --service llm
     """
     offered = [
         (supply, model)
@@ -64,7 +68,12 @@ def models(
 
 
 def services(context: typer.Context, available: AvailableOption = False, as_json: JsonOption = False) -> None:
-    """List the services: which of them a miner would run now, from what price, and how fast."""
+    """List the services: which of them a miner would run now, from what price, and how fast.
+
+    Examples:
+      aitbc services
+      aitbc services --available --json
+    """
     supplies = [supply for supply in _services(context, None) if supply.available or not available]
     if as_json:
         print_json({"services": [supply.to_dict() for supply in supplies]})
@@ -91,7 +100,13 @@ def miners(
     offset: Annotated[int, typer.Option(min=0, help="How many miners to skip.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """List the miners with their services, prices and speeds, and when they were last seen. Available miners come first."""
+    """List the miners with their services, prices and speeds, and when they were last seen. Available miners come first.
+
+    Examples:
+      aitbc miners
+      aitbc miners --service llm
+      aitbc miners rig-1
+    """
     with client_of(context) as client:
         service_id = None if service is None else _service_id(service, client.marketplace.services().services)
         page = client.marketplace.miners(service=service_id, limit=limit, offset=offset)

@@ -24,22 +24,39 @@ from aitbc.cli._terminal.output import (
     encoded,
     print_error,
     print_fields,
+    print_indented,
     print_json,
     print_status,
-    print_text,
+    print_verdict,
 )
 from aitbc.errors import FormatError, VerificationError
 from aitbc.policy import Policy
-from aitbc.receipts import Artifact, Verification, verify_bundle, verify_receipt
+from aitbc.receipts import (
+    Artifact,
+    Verification,
+    answers_of,
+    question_of,
+    verdict_of,
+    verify_bundle,
+    verify_receipt,
+)
 from aitbc.sealing import attestation
 from aitbc.statement import decimal_text, money, parse_statement
+
+_NOTED = frozenset({"sealed", "attestation"})
+"""Checks that a verdict always names."""
 
 app = typer.Typer(help="Fetch receipts, and verify them offline.", no_args_is_help=True)
 
 
 @app.command()
 def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
-    """Show the receipt of a completed job. With --json, also its signatures."""
+    """Show the receipt of a completed job. With --json, also its signatures.
+
+    Examples:
+      aitbc receipts show last
+      aitbc receipts show interview.wav --json
+    """
     with client_of(context) as client:
         receipt = client.receipts.get(find_job(client, job)).to_dict()
     print_json(receipt) if as_json else print_fields(_summary(receipt))
@@ -84,7 +101,12 @@ def export(
     ] = 60,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a job's receipt, results and proof to one file that can be verified offline."""
+    """Write a job's receipt, results and proof to one file that can be verified offline.
+
+    Examples:
+      aitbc receipts export last -o receipt.json
+      aitbc receipts export interview.wav -o r.json --policy policy.txt
+    """
     trust = Policy.read(policy) if policy else None
     with client_of(context) as client:
         job = find_job(client, job)
@@ -111,9 +133,21 @@ def verify(
     artifact: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Also check this output file; may be repeated.")
     ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Show every check. Without it they are shown if the receipt is invalid."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify an exported receipt without a coordinator. Exits with 3 if it is invalid."""
+    """Verify an exported receipt without a coordinator. Exits with 3 if it is invalid.
+
+    Examples:
+      aitbc receipts verify receipt.json
+      aitbc receipts verify receipt.json --artifact film.mp4
+      aitbc receipts verify receipt.json --log-key VKEY --verbose
+    """
     trust = trusted(log_key, policy)
     try:
         content = parse_json(file.read_bytes())
@@ -127,10 +161,10 @@ def verify(
     outcome = _compared(_attested(outcome, content), content)
     if as_json:
         fields = ("valid", "miner_signature_valid", "coordinator_attestations", "failures")
-        checks = [dataclasses.asdict(check) for check in outcome.checks]
+        checks = [{**dataclasses.asdict(check), "question": question_of(check)} for check in outcome.checks]
         print_json({**{name: getattr(outcome, name) for name in fields}, "checks": checks})
     else:
-        _print(outcome)
+        _print(outcome, verbose=verbose)
     if not outcome.valid:
         raise typer.Exit(ExitCode.NOT_VALID)
 
@@ -202,11 +236,17 @@ def _relabelled(outcome: Verification, named: Mapping[Path, tuple[str, Artifact]
     return dataclasses.replace(outcome, checks=checks)
 
 
-def _print(outcome: Verification) -> None:
-    for check in outcome.checks:
-        print_text(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.message}")
-    statement = outcome.statement
-    if outcome.valid and statement is not None:
-        print_text(f"valid: {statement.miner_id} ran {statement.service} for {statement.job_id}")
-    else:
-        print_text("NOT valid")
+def _print(outcome: Verification, *, verbose: bool) -> None:
+    """Print the verdict, then what it rests on if that was asked for or something is wrong."""
+    print_verdict(verdict_of(outcome), good=outcome.valid)
+    if outcome.valid and not verbose:
+        # What was sealed or attested is no part of every receipt, and may be unknown although nothing is wrong.
+        for check in outcome.checks:
+            if check.name in _NOTED:
+                print_indented("  ", f"{check.name}: {check.message}")
+        return
+    for answer in answers_of(outcome):
+        state = {True: "ok", False: "FAIL", None: "-"}[answer.ok]
+        print_indented(f"  {answer.question.capitalize():<6} {state:<5} ", answer.sentence)
+        for check in answer.checks if verbose or not answer.ok else ():
+            print_indented(f"    {'ok  ' if check.ok else 'FAIL'}  ", f"{check.name}: {check.message}")

@@ -14,7 +14,12 @@ app = typer.Typer(help="Show the account's balance and transactions.", no_args_i
 
 @app.command()
 def balance(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Show the available balance and the amount held for unfinished jobs."""
+    """Show the available balance and the amount held for unfinished jobs.
+
+    Examples:
+      aitbc wallet balance
+      aitbc wallet balance --json
+    """
     with client_of(context) as client:
         wallet = client.wallet.get().to_dict()
     print_json(wallet) if as_json else print_fields(wallet)
@@ -29,7 +34,12 @@ def transactions(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List credits and payments, newest first."""
+    """List credits and payments, newest first.
+
+    Examples:
+      aitbc wallet transactions
+      aitbc wallet transactions --limit 500 --json
+    """
     with client_of(context) as client:
         page = client.wallet.transactions(limit=limit, before=before)
     if as_json:
