@@ -80,7 +80,7 @@ class ProgramCommands(LazyGroup):
         "miners": ListedCommand(
             "aitbc.cli.commands.market",
             "miners",
-            "List the miners with their services, prices and speeds, and when they were last seen. Available miners come first.",
+            "List the miners, available ones first. With a name: that miner's services, prices and speeds.",
             _MARKET,
         ),
         "offers": ListedCommand(

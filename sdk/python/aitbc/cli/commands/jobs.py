@@ -19,12 +19,13 @@ from aitbc.cli._batch.names import numbered, safe_name
 from aitbc.cli._terminal import exits
 from aitbc.cli._terminal.display import row_of
 from aitbc.cli._terminal.explanation import print_explanation
+from aitbc.cli._terminal.job_summary import summary_of
 from aitbc.cli._terminal.output import (
     moment,
     print_error,
-    print_fields,
     print_json,
     print_json_line,
+    print_pairs,
     print_rows,
     print_status,
     print_text,
@@ -137,7 +138,7 @@ def list_labels(
 
 @app.command()
 def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
-    """Show a job's state, and why it waits.
+    """Show a job: its state, duration, cost, files and receipt, or why it waits. --json has every field.
 
     Examples:
       aitbc jobs show last
@@ -146,27 +147,16 @@ def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) 
     """
     with client_of(context) as client:
         job_id = find_job(client, job)
-        state = client.jobs.get(job_id).to_dict()
+        requested_job = client.jobs.get(job_id)
+        state = requested_job.to_dict()
         # Before anything is shown: the coordinator describes the job, and could describe another one.
         require_sealed(client, job_id, state)
         # Programs that read JSON ask with `aitbc jobs explain`, and need no second request here.
         waits = state["status"] == "submitted" and not as_json
         why = client.jobs.explain(state["job_id"]) if waits else None
-    print_json(state) if as_json else print_fields(_lines(state))
+        print_json(state) if as_json else print_pairs(list(summary_of(client, requested_job)))
     if why is not None:
         print_explanation(why)
-
-
-def _lines(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a job's fields with one line for each label, parameter and input."""
-    fields = {name: value for name, value in state.items() if name not in ("labels", "parameters", "inputs")}
-    for group in ("labels", "parameters"):
-        fields |= {f"{group}.{name}": value for name, value in (state.get(group) or {}).items()}
-    for file in state.get("inputs") or ():
-        source = file.get("artifact_id") or file.get("url") or "in the request"
-        size = f", {file['size']} bytes" if "size" in file else ""
-        fields[f"inputs.{file['field']}"] = f"{file['name']} ({source}{size})"
-    return fields
 
 
 @app.command()

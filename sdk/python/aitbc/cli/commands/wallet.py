@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from aitbc.cli._arguments.options import JsonOption, client_of
-from aitbc.cli._terminal.output import print_fields, print_json, print_rows, print_status
+from aitbc.cli._terminal.output import (
+    amount_cell,
+    credits_text,
+    moment,
+    print_fields,
+    print_json,
+    print_rows,
+    print_status,
+)
 
 app = typer.Typer(help="Show the account's balance and transactions.", no_args_is_help=True)
 
@@ -22,7 +30,9 @@ def balance(context: typer.Context, as_json: JsonOption = False) -> None:
     """
     with client_of(context) as client:
         wallet = client.wallet.get().to_dict()
-    print_json(wallet) if as_json else print_fields(wallet)
+    amounts = {"balance", "held"}
+    fields = {name: credits_text(value) if name in amounts else value for name, value in wallet.items()}
+    print_json(wallet) if as_json else print_fields(fields)
 
 
 @app.command()
@@ -50,12 +60,12 @@ def transactions(
             transaction.transaction_id,
             transaction.get("type", ""),
             transaction.status,
-            transaction.get("amount", ""),
+            amount_cell(transaction.get("amount", "")),
             transaction.job_id or "",
-            transaction.created_at,
+            moment(transaction.created_at),
         )
         for transaction in page.transactions
     ]
-    print_rows(("TRANSACTION", "TYPE", "STATUS", "AMOUNT", "JOB", "CREATED"), rows)
+    print_rows(("TRANSACTION", "TYPE", "STATUS", "CREDITS", "JOB", "CREATED"), rows)
     if page.next is not None:
         print_status(f"There are more transactions; --before {page.next} shows them.")
