@@ -405,7 +405,7 @@ def test_verify_reports_failures_and_exits_with_three(exported, signed, signing_
     assert outcome.returncode == 3
     assert "FAIL  artifact other.mp4: the signed statement has no such output." in outcome.stdout
     verdict, *details = outcome.stdout.splitlines()
-    assert verdict == "NOT valid: artifact other.mp4: the signed statement has no such output."
+    assert verdict == "NOT valid: An output file is not one that the miner signed."
     assert [line.split()[1] for line in details if line[2] != " "] == ["ok", "FAIL", "ok", "ok"]
     (exported.workdir / "video.mp4").write_bytes(b"changed")
     outcome = exported(*arguments, signed.log_key, "--artifact", "video.mp4", "--json")
@@ -416,7 +416,7 @@ def test_verify_reports_failures_and_exits_with_three(exported, signed, signing_
     outcome = exported(*arguments, elsewhere)
     assert outcome.returncode == 3
     assert outcome.stdout.splitlines()[0] == (
-        f"NOT valid: this receipt is from another network, whose log is {ORIGIN}."
+        f"NOT valid: this receipt is from another network, {ORIGIN}. Pass the key of its log with --log-key."
     )
     assert exported(*arguments, "nonsense").returncode == 3
     (exported.workdir / "r.json").write_text("{")

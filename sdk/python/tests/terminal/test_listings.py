@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 
-from ..conftest import VIDEO
-from ..support.stand_in import Coordinator
-
 HOUR = {"name": "hour of audio", "plural": "hours of audio", "detail": None, "units": "3600"}
 SECOND = {"name": "second of audio", "plural": "seconds of audio", "detail": None, "units": "1"}
 
@@ -38,7 +35,7 @@ def terminal(quick, monkeypatch):
 
 
 @pytest.fixture
-def two_of_one_name(coordinator: Coordinator) -> Coordinator:
+def two_of_one_name(coordinator):
     services = ("whisper_transcription", "llm_inference", "text_embedding")
     miners = [_miner("miner_aebagbafaydqqcik", *services), _miner("miner_nf5jgabhriizarpa", *services)]
     coordinator.answers["GET /v1/marketplace/miners"] = {"miners": miners, "total": 2}
@@ -88,7 +85,7 @@ def test_a_completed_job_is_summarised(terminal, quick, coordinator, signed) -> 
     assert shown["miner"] == "vm (miner_a)"
     assert shown["input"] == "in.mov (11.6 kB, sha256:11111111)"
     assert shown["with"] == "codec=h264"
-    assert shown["output"].startswith(f"video.mp4 ({len(VIDEO)} bytes, sha256:")
+    assert shown["output"].startswith(f"video.mp4 ({signed.results['file']['size']} bytes, sha256:")
     assert shown["receipt"] == "aitbc receipts export job_1 -o receipt.json"
 
 

@@ -13,6 +13,7 @@ import typer
 
 from aitbc._http.local import sealing_file
 from aitbc._http.sealing import SealingState
+from aitbc._verification.conclusions import Verdict
 from aitbc._verification.report import Check
 from aitbc.canonical import b64decode, parse_json
 from aitbc.cli._arguments.ids import find_job
@@ -34,9 +35,8 @@ from aitbc.policy import Policy
 from aitbc.receipts import (
     Artifact,
     Verification,
-    answers_of,
-    question_of,
-    verdict_of,
+    conclusions,
+    other_network,
     verify_bundle,
     verify_receipt,
 )
@@ -45,6 +45,7 @@ from aitbc.statement import decimal_text, money, parse_statement
 
 _NOTED = frozenset({"sealed", "attestation"})
 """Checks that a verdict always names."""
+_STATES: dict[Verdict, str] = {"proven": "ok", "failed": "FAIL", "unchecked": "unchecked"}
 
 app = typer.Typer(help="Fetch receipts, and verify them offline.", no_args_is_help=True)
 
@@ -161,7 +162,10 @@ def verify(
     outcome = _compared(_attested(outcome, content), content)
     if as_json:
         fields = ("valid", "miner_signature_valid", "coordinator_attestations", "failures")
-        checks = [{**dataclasses.asdict(check), "question": question_of(check)} for check in outcome.checks]
+        question_of = {
+            check: conclusion.question for conclusion in conclusions(outcome) for check in conclusion.checks
+        }
+        checks = [{**dataclasses.asdict(check), "question": question_of[check]} for check in outcome.checks]
         print_json({**{name: getattr(outcome, name) for name in fields}, "checks": checks})
     else:
         _print(outcome, verbose=verbose)
@@ -238,15 +242,28 @@ def _relabelled(outcome: Verification, named: Mapping[Path, tuple[str, Artifact]
 
 def _print(outcome: Verification, *, verbose: bool) -> None:
     """Print the verdict, then what it rests on if that was asked for or something is wrong."""
-    print_verdict(verdict_of(outcome), good=outcome.valid)
+    print_verdict(_verdict(outcome), good=outcome.valid)
     if outcome.valid and not verbose:
         # What was sealed or attested is no part of every receipt, and may be unknown although nothing is wrong.
         for check in outcome.checks:
             if check.name in _NOTED:
                 print_indented("  ", f"{check.name}: {check.message}")
         return
-    for answer in answers_of(outcome):
-        state = {True: "ok", False: "FAIL", None: "-"}[answer.ok]
-        print_indented(f"  {answer.question.capitalize():<6} {state:<5} ", answer.sentence)
-        for check in answer.checks if verbose or not answer.ok else ():
-            print_indented(f"    {'ok  ' if check.ok else 'FAIL'}  ", f"{check.name}: {check.message}")
+    for conclusion in conclusions(outcome):
+        print_indented(
+            f"  {conclusion.question.capitalize():<6} {_STATES[conclusion.verdict]:<10} ", conclusion.sentence
+        )
+        for check in conclusion.checks:
+            if verbose or not check.ok:
+                print_indented(f"    {'ok  ' if check.ok else 'FAIL'}  ", f"{check.name}: {check.message}")
+
+
+def _verdict(outcome: Verification) -> str:
+    """Return one line: that the receipt is valid, or why it is not."""
+    statement = outcome.statement
+    if outcome.valid and statement is not None:
+        return f"valid: {statement.miner_id} ran {statement.service} for {statement.job_id}"
+    if (network := other_network(outcome)) is not None:
+        return f"NOT valid: this receipt is from another network, {network}. Pass the key of its log with --log-key."
+    reasons = [conclusion.sentence for conclusion in conclusions(outcome) if conclusion.verdict == "failed"]
+    return f"NOT valid: {' '.join(reasons)}".rstrip(": ")
