@@ -48,7 +48,7 @@ def two_of_one_name(coordinator):
 
 
 def test_each_miner_has_one_line_and_an_id(terminal, quick, two_of_one_name) -> None:
-    """Two machines of one name are told apart on every terminal, by a part of the id that commands accept."""
+    """Two machines of one name differ on every terminal, by a part of the id that commands accept."""
     lines = terminal("miners").stdout.splitlines()
     assert len(lines) == 3
     assert [line.split()[:3] for line in lines[1:]] == [

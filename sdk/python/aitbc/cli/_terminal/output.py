@@ -25,7 +25,7 @@ _MINUTE, _PRECISE = 60, 10
 """Seconds; below the second, tenths count."""
 _SHORT_ARTIFACT = len("sha256:") + 8
 _SHORT_ID = 8
-"""Characters of an id that tell apart what one network has; commands accept them."""
+"""Characters of an id that distinguish what one network has; commands accept them."""
 _NARROWEST = 20
 """Columns of a wrapped text, or of a last column, at least."""
 _FREE = 32

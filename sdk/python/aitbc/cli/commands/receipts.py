@@ -241,7 +241,7 @@ def _relabelled(outcome: Verification, named: Mapping[Path, tuple[str, Artifact]
 
 
 def _print(outcome: Verification, *, verbose: bool) -> None:
-    """Print the verdict, then what it rests on if that was asked for or something is wrong."""
+    """Print the verdict, then its reasons if they were asked for or something is wrong."""
     print_verdict(_verdict(outcome), good=outcome.valid)
     if outcome.valid and not verbose:
         # What was sealed or attested is no part of every receipt, and may be unknown although nothing is wrong.
