@@ -266,3 +266,11 @@ class TimedOut(Retry):
 
 class Cancelled(Exception):
     """Raised by `Context.check` once the job has been cancelled. A runner lets it pass."""
+
+
+class WrongField(ValueError):
+    """Raised by a validator of a whole input, for an error that belongs to one of its fields, given by its dotted name."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, GetJsonSchemaHandler
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
 FILE_MARK = "x-aitbc-file"
 """The JSON Schema keyword that marks an input field as the address of a file."""
+
+_ARTIFACT_ID = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
     """Marks an input field that names a file: `Annotated[str, InputFile()]`.
 
-    The client sends an https URL, `artifact:sha256:<hex>` or, if the field's type allows it, an `Inline` text. The
-    miner fetches the file before `run` and puts its path into `Context.files[path of the field]`; the field itself
+    The client sends an https URL, `artifact:sha256:<hex>` or, if the field's type allows it, an `Inline` text; an artifact's id alone,
+    as uploads return it, becomes such an address. The miner fetches the file before `run` and puts its path into `Context.files[path of the field]`; the field itself
     retains the client's value. With `upload` the field may be None at first: the job then waits until the client uploads the
     file. A field inside a nested model has a dotted path, in which elements of lists are numbers: "model.source",
     "messages.0.content.1.image_url".
@@ -28,10 +31,19 @@ class InputFile:
 
     upload: bool = False
 
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(_address, handler(source))
+
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         return {**handler(schema), FILE_MARK: True}
+
+
+def _address(value: Any) -> Any:
+    return f"artifact:{value}" if isinstance(value, str) and _ARTIFACT_ID.fullmatch(value) else value
 
 
 @cache

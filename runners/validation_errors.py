@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from runners.errors import WrongField
 from runners.near_names import nearest
 
 MAX_SHOWN: Final = 40
@@ -108,6 +109,10 @@ def sentences(
         # Looking for similar names takes longer than everything else here.
         suggested = item["type"] == "extra_forbidden" and len(sentences_by_path) < MAX_SUGGESTED
         sentence = _sentence(item, declared, _siblings(item["loc"], model) if suggested else ())
+        if isinstance(wrong := item.get("ctx", {}).get("error"), WrongField):
+            path = f"{path}.{wrong.field}" if path else wrong.field
+            # The field is named beside its error.
+            sentence = sentence.removeprefix(f"{wrong.field} ")
         of_field = sentences_by_path.setdefault(prefix + path if path else prefix.rstrip(".") or "body", [])
         if sentence not in of_field:
             of_field.append(sentence)

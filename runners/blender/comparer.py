@@ -19,8 +19,7 @@ from runners.blender.request import MEDIA_TYPES, RenderRequest, RenderResult
 from runners.sandbox.watch import Limits
 
 COMPARER: Final = Comparer(
-    "Frames, formats, sizes and metered samples must match exactly. The pixels of a random tile of a random frame must match the auditor's "
-    "own rendering. A video made from the frames is not compared.",
+    "Another machine renders a random part of a frame again and compares the pixels.",
     "window",
     least_limits={"pixels": 0.0001, "greatest": 0.02},
 )

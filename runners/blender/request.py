@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from runners.api import File, InputFile, Strict, shown_as
+from runners.api import File, InputFile, Strict, WrongField, shown_as
 
 MAX_FRAMES = 1000
 """Frames of one job; split a longer animation into several jobs, which several miners can render at once."""
@@ -114,17 +114,17 @@ class RenderRequest(Strict):
     @model_validator(mode="after")
     def _frames_fit(self) -> Self:
         if self.frame is not None and self.frames is not None:
-            raise ValueError("give frame or frames, not both")
+            raise WrongField("frames", "give frame or frames, not both")
         if self.video and len(self.chosen_frames or ()) < 2:  # noqa: PLR2004 - one picture is not a video
-            raise ValueError("a video needs several frames; name them in frames")
+            raise WrongField("frames", "a video needs several frames; name them in frames")
         if self.fps is not None and not self.video:
-            raise ValueError("fps has no effect without video")
+            raise WrongField("fps", "fps has no effect without video")
         return self
 
     @model_validator(mode="after")
     def _engine_fits(self) -> Self:
         if self.engine == "eevee" and self.device == "cpu":
-            raise ValueError("EEVEE runs only on a GPU; choose engine cycles or another device")
+            raise WrongField("device", "EEVEE runs only on a GPU; choose engine cycles or another device")
         cycles_fields = {
             "seed": self.seed,
             "denoise": self.denoise or None,
@@ -132,22 +132,23 @@ class RenderRequest(Strict):
         }
         refused = [name for name, value in cycles_fields.items() if value is not None]
         if self.engine == "eevee" and refused:
-            raise ValueError(f"{refused[0]} is supported only by cycles")
+            raise WrongField(refused[0], f"{refused[0]} is supported only by cycles")
         return self
 
     @model_validator(mode="after")
     def _picture_fits(self) -> Self:
         fitting = {"png": (8, 16), "jpeg": (8,), "exr": (16, 32)}[self.output_format]
         if self.depth not in fitting:
-            raise ValueError(
-                f"{self.output_format} does not support color_depth {self.depth}; use {' or '.join(map(str, fitting))}"
+            raise WrongField(
+                "color_depth",
+                f"{self.output_format} does not support color_depth {self.depth}; use {' or '.join(map(str, fitting))}",
             )
         if self.transparent and self.output_format == "jpeg":
-            raise ValueError("a JPEG cannot be transparent; choose png or exr")
+            raise WrongField("transparent", "a JPEG cannot be transparent; choose png or exr")
         if self.video and self.output_format == "exr":
-            raise ValueError("a video is made of png or jpeg frames")
+            raise WrongField("video", "a video is made of png or jpeg frames")
         if (self.resolution_x or 0) * (self.resolution_y or 0) > MAX_PIXELS:
-            raise ValueError(f"a picture has at most {MAX_PIXELS} pixels")
+            raise WrongField("resolution_x", f"a picture has at most {MAX_PIXELS} pixels")
         return self
 
 

@@ -35,6 +35,7 @@ from runners.audits import device_class
 from runners.blender import kernels
 from runners.blender.comparer import COMPARER, choose, differences, release, verdict
 from runners.blender.engine import chosen
+from runners.blender.form import FORM
 from runners.blender.process import (
     CHECKPOINTS,
     OUTPUT,
@@ -86,11 +87,7 @@ DEFINITION = ServiceDefinition(
     service_id="blender_rendering",
     name="Blender",
     category="rendering",
-    description=(
-        "Renders one or more frames of a .blend file with Cycles or EEVEE, and optionally a video of them. Each "
-        "frame is available as soon as it is finished. Scripts in the file are never run. Metered by megapixels times "
-        "samples of all frames."
-    ),
+    description="Renders pictures or an animation from your Blender file. You see each frame as soon as it is done.",
     tags=("blender", "cycles", "eevee", "render", "3d", "animation", "optix"),
     unit="megapixel-sample",
     sale_units=(SoldUnit("frame", "frames", Decimal("265.4208"), "of 1920x1080 at 128 samples"),),
@@ -99,6 +96,7 @@ DEFINITION = ServiceDefinition(
         "differ by noise too small to see."
     ),
     input_model=RenderRequest,
+    form=FORM,
     output_model=RenderResult,
     requirements=Requirements(gpu="optional", vram=2 * 2**30, memory=4 * 2**30, disk=2 * 2**30),
     route="blender/render",

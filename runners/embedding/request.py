@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from runners.api import Strict, shown_as
+from runners.api import Strict, WrongField, shown_as
 
 MAX_TEXTS = 512
 MAX_CHARACTERS = 1_000_000
@@ -34,7 +34,7 @@ class EmbeddingRequest(Strict):
     @model_validator(mode="after")
     def _bounded(self) -> Self:
         if sum(map(len, self.input)) > MAX_CHARACTERS:
-            raise ValueError(f"the texts have more than {MAX_CHARACTERS} characters together")
+            raise WrongField("input", f"the texts have more than {MAX_CHARACTERS} characters together")
         return self
 
 

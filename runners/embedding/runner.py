@@ -24,6 +24,7 @@ from runners.api import (
     SoldUnit,
     Tools,
 )
+from runners.embedding.form import FORM
 from runners.embedding.request import EmbeddingRequest, EmbeddingResult
 from runners.engine_server import EngineServer, llama
 from runners.engine_server.llama import gguf_file, least_tokens, start_llama
@@ -45,7 +46,7 @@ DEFINITION = ServiceDefinition(
     service_id="text_embedding",
     name="Text embedding",
     category="text",
-    description="Turns texts into vectors whose distances say how similar the texts are in meaning, for search and retrieval.",
+    description="Turns each text into a list of numbers, so that a program can find texts of similar meaning.",
     tags=("embedding", "vector", "search", "rag", "text"),
     unit="token",
     sale_units=(
@@ -54,6 +55,7 @@ DEFINITION = ServiceDefinition(
     ),
     determinism="The vectors are the same on the same device, up to rounding errors.",
     input_model=EmbeddingRequest,
+    form=FORM,
     output_model=EmbeddingResult,
     requirements=Requirements(gpu="optional", vram=2**29, memory=2**29, disk=2**29),
     route="text/embedding",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from runners.api import File, InputFile, Strict, shown_as
+from runners.api import File, InputFile, Strict, WrongField, shown_as
 from runners.ffmpeg.spellings import RESOLUTION, normal
 
 Container = Literal["mp4", "webm", "mkv", "mov", "gif", "mp3", "m4a", "ogg", "flac", "wav"]
@@ -151,10 +151,12 @@ class TranscodeRequest(Strict):
         video, audio = VIDEO_CODECS.get(container, ()), AUDIO_CODECS[container]
         if self.codec is not None and self.codec not in video:
             fitting = f"codecs that fit: {', '.join(video)}" if video else "omit codec"
-            raise ValueError(f"codec {self.codec!r} does not fit into {container!r}; {fitting}")
+            raise WrongField("codec", f"codec {self.codec!r} does not fit into {container!r}; {fitting}")
         if self.audio_codec is not None and self.audio_codec not in audio:
             fitting = f"audio codecs that fit: {', '.join(audio)}" if audio else "omit audio_codec"
-            raise ValueError(f"audio_codec {self.audio_codec!r} does not fit into {container!r}; {fitting}")
+            raise WrongField(
+                "audio_codec", f"audio_codec {self.audio_codec!r} does not fit into {container!r}; {fitting}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -163,39 +165,48 @@ class TranscodeRequest(Strict):
             name for name in ("resolution", "fps", "bitrate", "quality") if getattr(self, name) is not None
         ]
         if picture_fields and not self.has_video:
-            raise ValueError(
-                f"{picture_fields[0]} has no meaning for {self.output_format!r}, which contains only sound"
+            raise WrongField(
+                picture_fields[0],
+                f"{picture_fields[0]} has no meaning for {self.output_format!r}, which contains only sound",
             )
         if picture_fields and self.codec == "copy":
-            raise ValueError(
-                f"{picture_fields[0]} requires encoding; omit it or choose another codec than 'copy'"
+            raise WrongField(
+                picture_fields[0],
+                f"{picture_fields[0]} requires encoding; omit it or choose another codec than 'copy'",
             )
         if self.output_format == "gif" and (self.bitrate is not None or self.quality is not None):
-            raise ValueError("bitrate and quality have no meaning for 'gif'")
+            raise WrongField(
+                "quality" if self.bitrate is None else "bitrate",
+                "bitrate and quality have no meaning for 'gif'",
+            )
         if self.hardware == "required" and self.video_codec not in ("h264", "hevc", "av1"):
-            raise ValueError("hardware 'required' needs codec h264, hevc or av1")
+            raise WrongField("hardware", "hardware 'required' needs codec h264, hevc or av1")
         for side in self.size or ():
             if side % 2 or not SIDE[0] <= side <= SIDE[1]:
-                raise ValueError(f"both sides of resolution must be even and from {SIDE[0]} to {SIDE[1]}")
+                raise WrongField(
+                    "resolution", f"both sides of resolution must be even and from {SIDE[0]} to {SIDE[1]}"
+                )
         return self
 
     @model_validator(mode="after")
     def _rates_fit(self) -> Self:
         if self.bitrate is not None and self.quality is not None:
-            raise ValueError("give bitrate or quality, not both")
+            raise WrongField("bitrate", "give bitrate or quality, not both")
         limit = MAX_CRF.get(self.video_codec or "", 63)
         if self.quality is not None and self.quality > limit:
-            raise ValueError(f"quality of {self.video_codec} is at most {limit}")
+            raise WrongField("quality", f"quality of {self.video_codec} is at most {limit}")
         if self.audio_bitrate is not None and self.sound_codec in ("flac", "pcm", "copy", "none"):
-            raise ValueError(f"audio_bitrate has no meaning for audio codec {self.sound_codec!r}")
+            raise WrongField(
+                "audio_bitrate", f"audio_bitrate has no meaning for audio codec {self.sound_codec!r}"
+            )
         return self
 
     @model_validator(mode="after")
     def _trim_fits(self) -> Self:
         if self.duration is not None and self.end is not None:
-            raise ValueError("give duration or end, not both")
+            raise WrongField("end", "give duration or end, not both")
         if self.end is not None and self.end <= self.start:
-            raise ValueError("end must be after start")
+            raise WrongField("end", "end must be after start")
         return self
 
 

@@ -36,6 +36,7 @@ from runners.api import (
 from runners.ffmpeg.chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
 from runners.ffmpeg.comparer import COMPARER, TranscodeAudit
 from runners.ffmpeg.encoders import SOFTWARE, choose, converts_hdr, software, version, working
+from runners.ffmpeg.form import FORM
 from runners.ffmpeg.plan import FIRST_PASS, SOUND_WEIGHT, Plan, report
 from runners.ffmpeg.process import (
     INPUT,
@@ -76,10 +77,7 @@ DEFINITION = ServiceDefinition(
     service_id="video_transcoding",
     name="FFmpeg transcoding",
     category="media",
-    description=(
-        "Converts video and audio between formats, codecs and sizes, and trims. Metered by the output: seconds "
-        "times megapixels of the picture; an output without pictures counts 0.1 for each second."
-    ),
+    description="Converts, shrinks or cuts video and sound, into files that play where you need them.",
     tags=("ffmpeg", "video", "audio", "transcode", "nvenc", "h264", "hevc", "av1", "vp9"),
     unit="output second-megapixel",
     # Megapixels of 1920x1080.
@@ -92,6 +90,7 @@ DEFINITION = ServiceDefinition(
         "encoders, and with the number of threads."
     ),
     input_model=TranscodeRequest,
+    form=FORM,
     output_model=TranscodeResult,
     requirements=Requirements(gpu="optional", vram=2**30, memory=2 * 2**30, disk=2 * 2**30),
     route="ffmpeg/transcode",

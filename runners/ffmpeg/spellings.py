@@ -31,6 +31,8 @@ _NAMED: Final = {
 _HEIGHT: Final = re.compile(r"(\d{2,4})p")
 _SIZE: Final = re.compile(r"(\d{0,5})\s*[x\u00d7*:]\s*(\d{0,5})")
 
+_TIME: Final = re.compile(r"(?:(\d{1,3}):)?(\d{1,4}):(\d{2}(?:\.\d{1,6})?)")
+
 RESOLUTION: Final = r"^(\d{2,4}x\d{2,4}|\d{2,4}x|x\d{2,4}|\d{3,4}p|4k)$"
 """The spellings that the published schema names."""
 
@@ -45,6 +47,9 @@ def normal(values: Mapping[str, Any], longest: int) -> dict[str, Any]:
         if isinstance(value := spelt.get(name), str):
             plain = value.strip().lower().removeprefix(".")
             spelt[name] = spellings.get(plain, plain)
+    for name in ("start", "duration", "end"):
+        if isinstance(value := spelt.get(name), str) and (match := _TIME.fullmatch(value.strip())):
+            spelt[name] = int(match[1] or 0) * 3600 + int(match[2]) * 60 + float(match[3])
     if isinstance(resolution := spelt.get("resolution"), str):
         size, keeps_shape = _size(resolution.strip().lower(), longest)
         spelt["resolution"] = size

@@ -31,9 +31,7 @@ LEAST_LIMITS = {"logprobs": 0.01, "choice": 0.015, "sampling": 6.0}
 requests share a batch and its sums are rounded in another order. Weights of 8 bits begin at 0.017."""
 
 COMPARER = Comparer(
-    "The auditor's model reads the prompt and an answer in one pass. The log-probabilities of the most likely tokens must be close to "
-    "those that the miner returned. Where the engine can repeat the choice, the tokens must be those that the seed of the run chooses; "
-    "elsewhere, tokens that can have been drawn from the returned log-probabilities.",
+    "Another machine reads the prompt and the answer, and checks that this model would have written it.",
     cost="prefill",
     least_limits=LEAST_LIMITS,
 )

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from runners.api import InputFile, Strict, shown_as
+from runners.api import InputFile, Strict, WrongField, shown_as
 from runners.input_options import OPTIONS
 from runners.llm.arguments import arguments_text
 from runners.llm.grammar import (
@@ -275,33 +275,37 @@ class InferenceRequest(Strict):
     @model_validator(mode="after")
     def _one_question(self) -> Self:
         if (self.prompt is None) == (not self.messages):
-            raise ValueError("give either prompt or messages")
+            raise WrongField("prompt", "give either prompt or messages")
         if self.raw and self.messages:
-            raise ValueError("raw requires prompt; messages need the model's chat template")
+            raise WrongField("raw", "raw requires prompt; messages need the model's chat template")
         if sum(len(message.text) for message in self.messages) > MAX_TEXT:
-            raise ValueError(f"the messages have more than {MAX_TEXT} characters")
+            raise WrongField("messages", f"the messages have more than {MAX_TEXT} characters")
         if self.images > MAX_IMAGES:
-            raise ValueError(f"the messages have more than {MAX_IMAGES} images")
+            raise WrongField("messages", f"the messages have more than {MAX_IMAGES} images")
         return self
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         if self.response_schema is not None and self.json_object:
-            raise ValueError("give either response_schema or json_object")
+            raise WrongField("response_schema", "give either response_schema or json_object")
         if self.stops and self.schema_ is not None:
-            raise ValueError("stop could cut the JSON short; omit it with response_schema and json_object")
+            raise WrongField(
+                "stop", "stop could cut the JSON short; omit it with response_schema and json_object"
+            )
         return self
 
     @model_validator(mode="after")
     def _usable_tools(self) -> Self:
         if self.tools and self.raw:
-            raise ValueError("tools need the model's chat template; omit raw")
+            raise WrongField("raw", "tools need the model's chat template; omit raw")
         if self.tools and self.schema_ is not None:
-            raise ValueError("give either tools or a form of the answer (response_schema, json_object)")
+            raise WrongField(
+                "tools", "give either tools or a form of the answer (response_schema, json_object)"
+            )
         if len({tool.name for tool in self.tools}) < len(self.tools):
-            raise ValueError("two tools have the same name")
+            raise WrongField("tools", "two tools have the same name")
         if self.tool_choice not in {"auto", "none"} and not self.forced_tools:
-            raise ValueError("tool_choice names no function in tools")
+            raise WrongField("tool_choice", "tool_choice names no function in tools")
         return self
 
 

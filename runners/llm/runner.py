@@ -34,6 +34,7 @@ from runners.llm.engines import open_engine
 from runners.llm.engines.base import LanguageEngine, Piece
 from runners.llm.evidence import AnswerEvidence, evidence_of
 from runners.llm.files import weights
+from runners.llm.form import FORM
 from runners.llm.images import read_images
 from runners.llm.publishing import Publisher
 from runners.llm.request import (
@@ -54,10 +55,7 @@ DEFINITION = ServiceDefinition(
     service_id="llm_inference",
     name="LLM inference",
     category="text",
-    description=(
-        "Answers questions and conversations, or continues a text, with open language models, some of which see images. "
-        "Answers can be streamed, call the client's functions, and follow a JSON schema."
-    ),
+    description="Answers questions, follows instructions and continues texts with open language models, some of which see images.",
     tags=("llm", "text", "chat", "completion", "json", "tools", "llama", "qwen", "mistral"),
     unit="token",
     sale_units=(
@@ -69,6 +67,7 @@ DEFINITION = ServiceDefinition(
         "two words are nearly equally likely, depending on concurrent requests and on earlier ones with the same beginning."
     ),
     input_model=InferenceRequest,
+    form=FORM,
     output_model=InferenceResult,
     requirements=Requirements(gpu="optional", vram=2**30, memory=2 * 2**30, disk=2**30),
     route="llm/inference",

@@ -10,7 +10,7 @@ from typing import Any, Final
 from runners.api import Audited, Comparer, Comparison, OutputFile
 
 COMPARER: Final = Comparer(
-    "The returned value and the files of a model that its client declares deterministic must equal those of the auditor's own run.",
+    "Another machine runs your program again; the returned value and the files must be the same.",
     "rerun",
 )
 

@@ -43,6 +43,7 @@ from runners.python_model.comparer import (
     verdict,
 )
 from runners.python_model.environment import PACKAGES, environment, installer_unavailable
+from runners.python_model.form import FORM
 from runners.python_model.program import Program
 from runners.python_model.request import InferenceRequest, InferenceResult, title, upload_field
 from runners.python_model.returned import returned, written
@@ -99,10 +100,7 @@ DEFINITION = ServiceDefinition(
     service_id="ai_inference",
     name="Python model",
     category="ai",
-    description=(
-        "Runs your own Python function predict(input, **parameters) without network, with the packages that you name, "
-        "and returns its value and the files that it writes. Metered by the time that it occupies a slot of the machine."
-    ),
+    description="Runs your own Python function, with the packages that it needs and without network, and returns what it returns and writes.",
     tags=("python", "inference", "model", "custom", "numpy", "torch"),
     unit="second",
     sale_units=(
@@ -115,6 +113,7 @@ DEFINITION = ServiceDefinition(
     comparer=COMPARER,
     unprovable=_unprovable,
     input_model=InferenceRequest,
+    form=FORM,
     output_model=InferenceResult,
     requirements=Requirements(gpu="optional", vram=2 * 2**30, memory=2**30, disk=2 * 2**30),
     size=_model_digest,

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 COMPARER: Final = Comparer(
-    "Number, sizes, seeds and the settings that determine the pictures must match. The pixels of a random picture must be close to those "
-    "of the auditor's own with the same seed.",
+    "Another machine makes one of the pictures again, with the same seed, and compares the pixels.",
     "rerun",
     least_limits={"pixels": 0.001, "tile": 0.002, "structure": 0.01},
 )

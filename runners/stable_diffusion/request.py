@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from runners.api import Fail, File, InputFile, Strict, shown_as
+from runners.api import Fail, File, InputFile, Strict, WrongField, shown_as
 
 MIN_SIDE = 64
 MAX_SIDE = 2048
@@ -126,20 +126,21 @@ class GenerateRequest(Strict):
     @model_validator(mode="after")
     def _parts_belong_together(self) -> Self:
         if self.mask_url is not None and self.image_url is None:
-            raise ValueError("mask_url requires image_url, the picture that is masked")
+            raise WrongField("image_url", "mask_url requires image_url, the picture that is masked")
         if self.strength is not None and self.image_url is None:
-            raise ValueError("strength requires image_url, the picture that is changed")
+            raise WrongField("image_url", "strength requires image_url, the picture that is changed")
         if (self.control is None) != (self.control_url is None):
-            raise ValueError(
-                "control and control_url belong together: the ControlNet and the picture to follow"
+            raise WrongField(
+                "control.name" if self.control is None else "control_url",
+                "control and control_url belong together: the ControlNet and the picture to follow",
             )
         if self.control is not None and self.image_url is not None:
-            raise ValueError("control cannot be combined with image_url; omit one of them")
+            raise WrongField("control_url", "control cannot be combined with image_url; omit one of them")
         if self.quality is not None and self.output_format == "png":
-            raise ValueError("quality has no effect on png; choose jpeg or webp, or omit it")
+            raise WrongField("quality", "quality has no effect on png; choose jpeg or webp, or omit it")
         names = [lora.name for lora in self.loras]
         if len(set(names)) != len(names):
-            raise ValueError("loras contains a name twice")
+            raise WrongField("loras", "loras contains a name twice")
         return self
 
 

@@ -39,6 +39,7 @@ from runners.own_run import OwnRun
 from runners.stable_diffusion.comparer import COMPARER, choose, distances, precision, settings_difference
 from runners.stable_diffusion.control import control_files
 from runners.stable_diffusion.files import examine, lora_file
+from runners.stable_diffusion.form import FORM
 from runners.stable_diffusion.images import composed, fitted, preview, read_image, read_mask, write_image
 from runners.stable_diffusion.pipeline import DiffusionModel, Step, model_options
 from runners.stable_diffusion.request import (
@@ -95,7 +96,7 @@ DEFINITION = ServiceDefinition(
     service_id="image_generation",
     name="Image generation",
     category="image",
-    description="Generates pictures from text, or from text and a picture, with Stable Diffusion, FLUX, Qwen-Image and Z-Image models.",
+    description="Makes pictures from your words, or changes a picture of yours, with open models such as Stable Diffusion and FLUX.",
     tags=(
         "stable-diffusion",
         "sdxl",
@@ -113,6 +114,7 @@ DEFINITION = ServiceDefinition(
     sale_units=(SoldUnit("picture", "pictures", Decimal("20.97152"), "of 1024x1024 at 20 steps"),),
     determinism="The same seed gives the same pixels on the same device; between kinds of devices they differ slightly.",
     input_model=GenerateRequest,
+    form=FORM,
     output_model=GenerateResult,
     requirements=Requirements(gpu="optional", vram=2 * 2**30, memory=2 * 2**30, disk=2 * 2**30),
     route="stable-diffusion/generate",

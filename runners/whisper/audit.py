@@ -22,8 +22,7 @@ from runners.whisper.comparison import (
 from runners.whisper.request import TranscribeRequest, TranscribeResult
 
 COMPARER = Comparer(
-    "The auditor transcribes a random minute of the sound again. The share of words that differ, and the difference of their times, "
-    "must be within those of honest runs. Passages that the model hardly understands are not compared.",
+    "Another machine transcribes a random minute again, and compares words and times.",
     cost="window",
     least_limits={"words": 0.1, "seconds": 1.0},
 )

@@ -97,7 +97,8 @@ class Parakeet:
     def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> str:
         """See `TranscriptionEngine`. Raises `Fail` for what Parakeet models cannot do."""
         if (refusal := request.refused_by_parakeet()) is not None:
-            raise Fail(f"{refusal[0].upper()}{refusal[1:]}.")
+            words = str(refusal)
+            raise Fail(f"{words[0].upper()}{words[1:]}.")
         language = request.language or self._language
         listener.reached(0, language)
         with memory_faults(), _faults(gpu=self._gpu):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from runners.api import File, InputFile, Strict, shown_as
+from runners.api import File, InputFile, Strict, WrongField, shown_as
 
 Engine = Literal["faster-whisper", "openai-whisper", "onnx-asr"]
 Subtitle = Literal["txt", "srt", "vtt", "json"]
@@ -81,56 +81,65 @@ class TranscribeRequest(Strict):
     @model_validator(mode="after")
     def _language_fits(self) -> Self:
         if self.language is not None and self.language not in LANGUAGES:
-            raise ValueError(
-                f"language {self.language!r} is not supported by Whisper; choose one of {', '.join(sorted(LANGUAGES))}"
+            raise WrongField(
+                "language",
+                f"language {self.language!r} is not supported by Whisper; choose one of {', '.join(sorted(LANGUAGES))}",
             )
         if self.model.startswith(PARAKEET_PREFIX) or self.engine == PARAKEET:
             if (refusal := self.refused_by_parakeet()) is not None:
-                raise ValueError(refusal)
+                raise refusal
             return self
         if not self.model.endswith(ENGLISH_SUFFIX):
             return self
         multilingual = self.model.removesuffix(ENGLISH_SUFFIX)
         if self.language not in (None, "en"):
-            raise ValueError(
-                f"model {self.model!r} knows only English; use {multilingual!r} for {self.language!r}"
+            raise WrongField(
+                "model",
+                f"model {self.model!r} knows only English; use {multilingual!r} for {self.language!r}",
             )
         if self.task == "translate":
-            raise ValueError(f"model {self.model!r} knows only English; use {multilingual!r} to translate")
+            raise WrongField(
+                "model", f"model {self.model!r} knows only English; use {multilingual!r} to translate"
+            )
         return self
 
-    def refused_by_parakeet(self) -> str | None:
+    def refused_by_parakeet(self) -> WrongField | None:
         """Return what a Parakeet model cannot do of this request, with the remedy; None if it can do everything."""
         model = f"model {self.model!r}"
         languages = ("en",) if self.model.startswith(PARAKEET_ENGLISH_PREFIX) else PARAKEET_LANGUAGES
         refusals = (
             (
+                "engine",
                 self.engine not in (None, PARAKEET),
                 f"{model} does not run in {self.engine}; leave out engine, or choose {PARAKEET!r}",
             ),
             (
+                "task",
                 self.task == "translate",
                 f"{model} does not translate; use a Whisper model such as 'large-v3' to translate",
             ),
             (
+                "initial_prompt",
                 self.initial_prompt is not None,
                 f"{model} has no prompt; remove initial_prompt, or use a Whisper model",
             ),
             (
+                "temperature",
                 self.temperature > 0,
                 f"{model} takes only the likeliest words; set temperature to 0, or use a Whisper model",
             ),
             (
+                "language",
                 self.language not in (None, *languages),
                 f"{model} does not know the language {self.language!r}, only {', '.join(languages)}; use a Whisper model for it",
             ),
         )
-        return next((words for refused, words in refusals if refused), None)
+        return next((WrongField(field, words) for field, refused, words in refusals if refused), None)
 
     @model_validator(mode="after")
     def _formats_differ(self) -> Self:
         if len(set(self.output_formats)) != len(self.output_formats):
-            raise ValueError("output_formats names a format twice")
+            raise WrongField("output_formats", "output_formats names a format twice")
         return self
 
 

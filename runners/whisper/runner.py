@@ -39,6 +39,7 @@ from runners.whisper import audit
 from runners.whisper.base import SAMPLE_RATE, TranscriptionEngine, weights
 from runners.whisper.comparison import Span
 from runners.whisper.engines import ENGINES, choose, installed, lacking, later, open_engine
+from runners.whisper.form import FORM
 from runners.whisper.parts import PART_FILES, PartWriter, Resumed, resume
 from runners.whisper.request import UNDETERMINED, Engine, TranscribeRequest, TranscribeResult
 from runners.whisper.subtitles import write
@@ -67,7 +68,7 @@ DEFINITION = ServiceDefinition(
     service_id="whisper_transcription",
     name="Whisper transcription",
     category="audio",
-    description="Transcribes speech to text with times, with OpenAI's Whisper or NVIDIA's Parakeet models; Whisper also translates it to English.",
+    description="Turns speech into text with times, or into subtitles, and can translate it to English.",
     tags=("whisper", "parakeet", "speech", "audio", "transcription", "translation", "subtitles"),
     unit="audio second",
     sale_units=(
@@ -77,6 +78,7 @@ DEFINITION = ServiceDefinition(
     ),
     determinism="The text may differ in single words between engines and devices, and with a temperature above 0.",
     input_model=TranscribeRequest,
+    form=FORM,
     output_model=TranscribeResult,
     requirements=Requirements(gpu="optional", vram=2**30, memory=2 * 2**30, disk=2**30),
     route="whisper/transcribe",

@@ -13,7 +13,7 @@ from support.machines.two_cards import machine
 
 pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
 
-IDLE = "Ready: there are no jobs for this machine at the moment."
+IDLE = "Idle: no job that fits is waiting."
 STOPPING = "Waiting up to "
 
 

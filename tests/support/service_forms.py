@@ -50,46 +50,48 @@ def choose(page: Page, label: str, path: Path) -> None:
 
 
 def fill_transcription(page: Page, media: Media) -> None:
-    choose(page, "Audio", media.speech)
+    choose(page, "Recording", media.speech)
     # The browser reads the duration, from which the price is estimated.
-    expect(page.get_by_text(" seconds of audio").first).to_be_visible()
+    expect(page.get_by_text(" s of sound").first).to_be_visible()
 
 
 def fill_pictures(page: Page, media: Media) -> None:
     page.get_by_label("Prompt", exact=True).fill("A lighthouse in a storm")
     page.get_by_label("Model").select_option("untrained-diffusion")
     page.get_by_label("Size").fill("64x64")
-    page.get_by_label("Number of images").fill("2")
-    page.get_by_label("Steps").fill("4")
+    page.get_by_label("Number of pictures").fill("2")
+    page.get_by_text("More options").click()
+    page.get_by_label("Steps", exact=True).fill("4")
 
 
 def fill_text(page: Page, media: Media) -> None:
     page.get_by_label("Prompt").fill("Name the capital of France.")
-    page.get_by_label("Maximum tokens").fill("24")
+    page.get_by_label("Longest answer").fill("24")
+    page.get_by_text("More options").click()
     page.get_by_label("Temperature").fill("0")
 
 
 def fill_video(page: Page, media: Media) -> None:
-    choose(page, "Input", media.video)
-    page.get_by_label("Output format").select_option("webm")
-    page.get_by_label("Resolution").fill("160x90")
+    choose(page, "Video or sound", media.video)
+    page.get_by_label("Convert to").select_option("webm")
+    page.get_by_label("Picture size").fill("160x90")
 
 
 def fill_rendering(page: Page, media: Media) -> None:
     choose(page, "Blend file", media.scene)
-    page.get_by_label("Engine").select_option("cycles")
     page.get_by_label("Width").fill("96")
     page.get_by_label("Height").fill("64")
     page.get_by_label("Samples").fill("2")
-    page.get_by_text("More settings").click()
-    page.get_by_label("Frames optional", exact=True).fill("1-2")
+    page.get_by_label("Frames", exact=True).fill("1-2")
+    page.get_by_text("More options").click()
+    page.get_by_label("Engine").select_option("cycles")
 
 
 def fill_program(page: Page, media: Media) -> None:
     choose(page, "Program", media.program)
     choose(page, "Input file", media.picture)
     # Suggested from the file name.
-    expect(page.get_by_label("Entry point")).to_have_value("classify.py")
+    expect(page.get_by_label("File with predict")).to_have_value("classify.py")
 
 
 def see_transcript(result: Locator) -> None:

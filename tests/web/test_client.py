@@ -275,8 +275,7 @@ def test_shows_what_a_job_was_given_and_runs_it_again(dashboard: Dashboard, clie
     expect(page.get_by_role("heading", name="Again")).to_be_visible()
     page.get_by_role("link", name="Run again with changes").click(timeout=JOB_MS)
     expect(page.get_by_text("Filled in from an earlier job")).to_be_visible()
-    expect(page.get_by_label("Entry point")).to_have_value("model.py")
-    page.get_by_text("More settings").click()
+    expect(page.get_by_label("File with predict")).to_have_value("model.py")
     page.get_by_label("Parameters").fill('{"strength": 2}')
     page.get_by_role("button", name="Submit job").click()
     expect(page.get_by_role("heading", name="Result")).to_be_visible(timeout=JOB_MS)
@@ -357,27 +356,27 @@ def test_shows_a_sealed_answer_as_it_is_written(dashboard: Dashboard, media: Med
 
 
 def test_a_wrong_form_has_no_estimate_and_cannot_be_submitted(dashboard: Dashboard) -> None:
-    """Each wrong field has its own error; what is wrong with several together is below the button."""
+    """Each wrong field has its own error; what is wrong with several together is at the one to change."""
     page = dashboard.open("/new/image_generation")
     submit = page.get_by_role("button", name="Submit job")
     total = page.locator(".receipt-total")
     page.get_by_label("Prompt", exact=True).fill("A cat")
-    page.get_by_label("Steps").fill("2")
+    page.get_by_text("More options").click()
+    page.get_by_label("Steps", exact=True).fill("2")
     page.get_by_label("Size").fill("64x64")
     expect(total).to_contain_text("About")
-    page.get_by_label("Steps").fill("-3")
-    expect(total).to_contain_text("Correct the form to see an estimate")
+    page.get_by_label("Steps", exact=True).fill("-3")
+    expect(total).to_contain_text("Correct the form to see the price")
     expect(submit).to_be_disabled()
-    page.get_by_label("Steps").fill("2")
+    page.get_by_label("Steps", exact=True).fill("2")
     page.get_by_label("Size").fill("10x10")
     expect(page.locator("[data-name=size] .field-error")).to_contain_text("Sides are multiples of 8")
-    expect(total).to_contain_text("Correct the form to see an estimate")
+    expect(total).to_contain_text("Correct the form to see the price")
     expect(submit).to_be_disabled()
     page.get_by_label("Size").fill("64x64")
     expect(submit).to_be_enabled()
-    page.get_by_text("More settings").click()
     page.get_by_label("Quality").fill("50")
-    expect(page.locator(".todo")).to_contain_text("Quality has no effect on png")
+    expect(page.locator("[data-name=quality] .field-error")).to_contain_text("Has no effect on png")
     expect(submit).to_be_disabled()
     assert dashboard.problems() == []
 
@@ -402,10 +401,9 @@ def test_says_why_a_job_waits(dashboard: Dashboard, client: AITBCClient) -> None
     """A form names the reason for which no miner can run the job; the job that waits all the same does so too."""
     page = dashboard.open("/new/llm_inference")
     page.get_by_label("Prompt").fill("Hello")
-    page.get_by_text("Job options").click()
-    page.get_by_label("Audit: have another miner check the result").check()
+    page.get_by_label("Have another miner check the result").check()
     expect(page.locator(".receipt-lines")).to_contain_text("Audit, 10 % of the price")
-    page.get_by_label("Audit: have another miner check the result").uncheck()
+    page.get_by_label("Have another miner check the result").uncheck()
     page.get_by_label("Maximum cost").fill("0.00000001")
     page.get_by_role("button", name="Submit job").click()
     refusal = page.locator(".notice", has_text="No miner can run this job")

@@ -173,7 +173,7 @@ def test_says_why_no_miner_offers_a_service(dashboard: Dashboard) -> None:
     )
     dashboard.open("/new")
     tile = page.locator('a.tile[href$="/new/image_generation"]')
-    expect(tile).to_contain_text("No miner that is online offers it; jobs wait until one does.")
+    expect(tile).to_contain_text("No machine offers this now; jobs wait until one does.")
     expect(tile).to_contain_text("Your machine: The package torch is missing.")
     expect(tile.locator("code")).to_have_text("aitbc-agent engines install diffusers")
     assert dashboard.problems() == []

@@ -96,6 +96,16 @@ def test_a_missing_artifact_is_refused(client: httpx.Client, served: Served) -> 
     error_of(client.post("/v1/services/whisper/transcribe", json=body), 422, "VALIDATION_ERROR")
 
 
+def test_an_uploads_id_is_accepted_as_its_address(client: httpx.Client) -> None:
+    """As the answer to the upload names it; the job has the whole address."""
+    uploaded = client.post("/v1/artifacts", content=b"sound").json()["artifact_id"]
+    body = {**WHISPER, "audio_url": uploaded, "wait": True}
+    created = client.post("/v1/services/whisper/transcribe", json=body)
+    assert created.status_code == httpx.codes.CREATED, created.text
+    job = client.get(f"/v1/jobs/{created.json()['job_id']}").json()
+    assert job["parameters"]["audio_url"] == f"artifact:{uploaded}"
+
+
 @pytest.mark.parametrize("content", [b"{", b"", b"[]", b"\xff\xfe", b'"text"', b"null"])
 def test_malformed_bodies_are_refused(client: httpx.Client, content: bytes) -> None:
     for path in ("/v1/jobs", "/v1/services/whisper/transcribe", "/v1/receipts/verify"):

@@ -109,6 +109,8 @@ def test_the_schema_describes_the_request(registry: Callable[..., Any]) -> None:
         schema = registry(f"/{service_id}/schema")
         assert schema.pop("$schema") == "https://json-schema.org/draft/2020-12/schema"
         assert schema.pop("$id").endswith(f"/v1/registry/services/{service_id}/schema")
+        assert schema.pop("x-aitbc-max-file") == 20 * 2**30
+        assert schema.pop("x-aitbc-form") == runner.definition.form.as_json()
         assert schema == runner.definition.input_model.model_json_schema()
         assert registry(f"/{service_id.replace('_', '-')}/schema")["properties"] == schema["properties"]
     assert registry("/whisper-transcription/schema")["properties"]["audio_url"]["x-aitbc-file"] is True

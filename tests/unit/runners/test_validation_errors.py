@@ -53,7 +53,7 @@ CASES: list[tuple[type[BaseModel], dict[str, Any], dict[str, str]]] = [
     (
         JobOptions,
         {"pricing": {"max_cost": "abc"}},
-        {"pricing.max_cost": 'must be an amount of credits below 10000000000 with at most 8 decimals, such as "0.10", not "abc"'},
+        {"pricing.max_cost": 'must be an amount below 10000000000 with at most 8 decimals, such as "0.10"'},
     ),
     (JobOptions, {"miner_id": "rig"}, {"miner_id": 'cannot be "rig"; write it like "miner_aebagbafaydqqcikbmga2dqp"'}),
 ]  # fmt: skip
@@ -127,3 +127,27 @@ def test_every_pattern_has_an_example() -> None:
         if "max_cost" not in path and "patternProperties" not in path
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("service_id", "values", "field", "words"),
+    [
+        ("image_generation", {"prompt": "a", "quality": 50}, "quality", "has no effect on png"),
+        ("image_generation", {"prompt": "a", "mask_url": "https://a.example/m.png"}, "image_url", "requires"),
+        ("blender_rendering", {"blend_file_url": "https://a.example/a.blend", "fps": 9}, "fps", "has no effect"),
+        ("video_transcoding", {"input_url": "https://a.example/a.mp4", "start": 9, "end": 2}, "end", "must be after"),
+        ("whisper_transcription", {"audio_url": "https://a.example/a", "language": "xx"}, "language", "not supported"),
+        ("llm_inference", {"model": "a"}, "prompt", "give either prompt"),
+    ],
+)  # fmt: skip
+def test_an_error_of_several_fields_is_at_the_one_to_change(
+    service_id: str, values: dict[str, Any], field: str, words: str
+) -> None:
+    """A form can then show it there; the name of the field is not repeated."""
+    model = installed()[service_id].definition.input_model
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(values)
+    errors = field_errors(caught.value, "parameters.", model)
+    assert list(errors) == [f"parameters.{field}"]
+    assert words in errors[f"parameters.{field}"]
+    assert not errors[f"parameters.{field}"].startswith(field)

@@ -18,7 +18,6 @@ from agent.miner.settings import MinerSettings
 from agent.sections import section_of
 from agent.settings import Settings
 from aitbc import AITBCClient
-from aitbc.cli._terminal.money import amount, in_credits
 from aitbc.cli._terminal.output import SafeConsole, moment, print_rows
 
 _AMOUNTS = ("available", "on_hold", "pending", "paid_out")
@@ -93,14 +92,10 @@ def _net(settings: Settings, by: Unit, limit: int) -> list[dict[str, Any]]:
 def _print(earnings: dict[str, Any]) -> None:
     console = SafeConsole(highlight=True)
     console.print(
-        Text.assemble(
-            (in_credits(earnings["total_earned"]), "bold"),
-            f" earned since {moment(earnings['active_since'])}",
-        )
+        Text.assemble((earnings["total_earned"], "bold"), f" earned since {earnings['active_since']}")
     )
-    available, on_hold, pending, paid_out = (amount(earnings[name]) for name in _AMOUNTS)
     console.print(
-        f"  {available} available, {on_hold} on hold, {pending} on the way, {paid_out} paid out (credits)"
+        f"  available {earnings['available']}, on hold {earnings['on_hold']}, on its way {earnings['pending']}, paid out {earnings['paid_out']}"
     )
     console.print(
         f"  reputation {earnings['reputation']:.2f} of 5, {earnings['total_jobs']} jobs, "
@@ -111,11 +106,11 @@ def _print(earnings: dict[str, Any]) -> None:
     rows = [
         (
             payment.get("job_id", ""),
-            amount(payment["amount"]),
-            amount(payment.get("fee", "0")),
+            payment["amount"],
+            payment.get("fee", "0"),
             moment(payment.get("settled_at")),
         )
         for payment in earnings["payments"]
         if payment["type"] == "payment"
     ]
-    print_rows(("JOB", "PAID (CREDITS)", "FEE (CREDITS)", "SETTLED"), rows)
+    print_rows(("JOB", "PAID", "FEE", "SETTLED"), rows)

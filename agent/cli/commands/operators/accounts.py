@@ -10,7 +10,6 @@ from agent.cli import local_api
 from agent.cli.lookups import accounts, deposits, find_account
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from aitbc.answers.accounts import Booked
-from aitbc.cli._terminal.money import amount, in_credits
 from aitbc.cli._terminal.output import moment, print_rows
 
 app = typer.Typer(help="Manage clients' accounts.", no_args_is_help=True)
@@ -18,7 +17,7 @@ app = typer.Typer(help="Manage clients' accounts.", no_args_is_help=True)
 AccountName = Annotated[
     str, typer.Argument(help="The account: its name, its id or a part of it, or `last` for the newest one.")
 ]
-Amount = Annotated[str, typer.Argument(metavar="CREDITS", help="How many, such as 12.50.")]
+Amount = Annotated[str, typer.Argument(help='Amount, such as "12.50".')]
 Note = Annotated[str, typer.Option(help="Purpose; the client can see it.")]
 
 
@@ -30,16 +29,10 @@ def list_accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         print_json(listed)
         return
     rows = [
-        (
-            account.account_id,
-            account.name,
-            amount(account.balance),
-            amount(account.held),
-            moment(account.created_at),
-        )
+        (account.account_id, account.name, account.balance, account.held, moment(account.created_at))
         for account in listed
     ]
-    print_rows(("ACCOUNT", "NAME", "BALANCE (CREDITS)", "HELD (CREDITS)", "CREATED"), rows, free=("NAME",))
+    print_rows(("ACCOUNT", "NAME", "BALANCE", "HELD", "CREATED"), rows, free=("NAME",))
 
 
 @app.command("create")
@@ -112,17 +105,17 @@ def list_deposits(
             deposit.external_id,
             deposit.source,
             deposit.account_id,
-            amount(deposit.amount),
+            deposit.amount,
             f"{deposit.external_amount} {deposit.currency or ''}".strip(),
             moment(deposit.created_at),
         )
         for deposit in listed
     ]
-    print_rows(("PAYMENT", "SOURCE", "ACCOUNT", "CREDITED (CREDITS)", "RECEIVED", "CREATED"), rows)
+    print_rows(("PAYMENT", "SOURCE", "ACCOUNT", "CREDITED", "RECEIVED", "CREATED"), rows)
 
 
 def _print_booked(booked: Booked, *, as_json: bool) -> None:
     if as_json:
         print_json(booked)
     else:
-        typer.echo(f"The balance of {booked.account_id} is now {in_credits(booked.balance)}.")
+        typer.echo(f"The balance of {booked.account_id} is now {booked.balance}.")

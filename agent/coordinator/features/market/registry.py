@@ -36,8 +36,8 @@ from aitbc.answers.registry import (
     Validation,
     ValidationProblem,
 )
-from aitbc.figures.sale_units import price as priced_at
 from runners.api import ServiceDefinition
+from runners.forms import FORM_KEYWORD, MAX_FILE_KEYWORD
 from runners.near_names import hint, nearest
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -76,10 +76,12 @@ async def service(context: Context, service_id: str) -> ServiceDetails:
 
 
 def schema(context: Context, service_id: str) -> dict[str, Any]:
-    """Return the JSON Schema of a service's input. Raises `NotFound`."""
+    """Return the JSON Schema of a service's input, with its form for people if it has one. Raises `NotFound`."""
     definition = _find(context, service_id)
     identity = {"$schema": DIALECT, "$id": SCHEMA_ID.format(definition.service_id)}
-    return {**identity, **_json_schema(definition.input_model, "validation")}
+    form = {} if definition.form is None else {FORM_KEYWORD: definition.form.as_json()}
+    limit = {MAX_FILE_KEYWORD: int(context.settings.max_artifact)}
+    return {**identity, **_json_schema(definition.input_model, "validation"), **form, **limit}
 
 
 def requirements(context: Context, service_id: str) -> ServiceRequirements:
@@ -177,7 +179,9 @@ def _price_warnings(
     if limit is None or lowest is None or any(field.startswith("pricing") for field in errors):
         return
     if parse_money(limit) < lowest:
-        message = f"does not pay for a single {definition.unit}: the lowest price is {priced_at(lowest, definition.sale_units_on('cuda'))}"
+        message = (
+            f"below the price of every miner: one {definition.unit} costs at least {format_money(lowest)}"
+        )
         yield "pricing.max_cost", message
 
 

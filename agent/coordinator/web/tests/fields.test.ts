@@ -1,8 +1,9 @@
 /** Forms from schemas, requests from forms, and estimates. */
 import { describe, expect, test } from "vitest";
 import { checked } from "../src/schema/check.ts";
-import { estimated, estimateHint, frameCount } from "../src/schema/estimate.ts";
+import { byField, estimated, estimateHint, frameCount } from "../src/schema/estimate.ts";
 import {
+  type FormField,
   fieldsOf,
   initialValues,
   type JsonSchema,
@@ -50,6 +51,30 @@ const SCHEMA: JsonSchema = {
   },
   required: ["prompt", "model"],
 };
+const FORM = {
+  groups: [
+    {
+      title: null,
+      fields: [
+        { name: "prompt", label: "What to paint", help: "In English." },
+        {
+          name: "depth",
+          label: "Depth",
+          help: "Of colours.",
+          choices: { 8: "8 bits", 16: "16 bits" },
+          empty: "As usual",
+        },
+      ],
+    },
+    {
+      title: "Details",
+      fields: [
+        { name: "count", label: "How many", help: "Up to 8.", unit: "pictures" },
+        { name: "size", label: "Size", help: "In pixels." },
+      ],
+    },
+  ],
+};
 const FIELDS = fieldsOf(SCHEMA);
 const field = (name: string) => FIELDS.find((field) => field.name === name);
 
@@ -74,7 +99,7 @@ describe("fields", () => {
   });
 
   test("collapses fields that the example leaves out", () => {
-    expect(FIELDS.filter(({ advanced }) => advanced).map(({ name }) => name)).toEqual([
+    expect(FIELDS.filter(({ group }) => group).map(({ name }) => name)).toEqual([
       "image_url",
       "count",
       "depth",
@@ -91,10 +116,79 @@ describe("fields", () => {
     expect(field("model.source")).toMatchObject({ kind: "file", inline: true });
   });
 
-  test("uses the sentences that name a field as its help, with labels for names", () => {
-    expect(field("size")?.help).toBe('"WIDTHxHEIGHT"; empty is the model\'s own.');
-    expect(field("image_url")?.help).toBe("With \u201cImage\u201d the picture begins there.");
-    expect(field("prompt")?.help).toBeUndefined();
+  test("take their order, words, groups and controls from the written form", () => {
+    const fields = fieldsOf({ ...SCHEMA, "x-aitbc-form": FORM, "x-aitbc-max-file": 10 });
+    expect(fields.map(({ name, group }) => [name, group])).toEqual([
+      ["prompt", undefined],
+      ["depth", undefined],
+      ["count", "Details"],
+      ["size", "Details"],
+      ...["image_url", "model.entrypoint", "model.source", "control.name", "control.scale"].map((name) => [
+        name,
+        "Others",
+      ]),
+    ]);
+    const [prompt, depth, count] = fields;
+    expect(prompt).toMatchObject({ label: "What to paint", help: "In English.", maxFile: 10 });
+    expect(depth).toMatchObject({ kind: "choice", names: { 8: "8 bits", 16: "16 bits" }, empty: "As usual" });
+    expect(count).toMatchObject({ unit: "pictures", kind: "number", default: 1 });
+    expect(checked([{ ...fields[0], maxFile: 1 } as FormField], { prompt: new File(["ab"], "a") })).toEqual({
+      prompt: "This file has 2 B. The limit is 1 B.",
+    });
+  });
+});
+
+describe("a written form's controls", () => {
+  const fields = fieldsOf({
+    properties: {
+      start: { type: "number", default: 0 },
+      texts: { type: "array", items: { type: "string" } },
+      frames: { anyOf: [{ type: "string" }, { type: "array", items: { type: "integer" } }] },
+      frame: { anyOf: [{ type: "integer" }, { type: "null" }], default: null },
+    },
+    "x-aitbc-form": {
+      groups: [
+        {
+          title: null,
+          fields: [
+            { name: "start", label: "Start", help: "", control: "time" },
+            { name: "texts", label: "Texts", help: "", control: "lines" },
+            { name: "frames", label: "Frames", help: "", control: "text" },
+            { name: "frame", label: "Frame", help: "", instead: "frames" },
+          ],
+        },
+      ],
+    },
+  });
+
+  test("send seconds for times with minutes", () => {
+    const sent = (start: string) => requestOf(fields, { ...initialValues(fields), start });
+    expect(["90", "1:30", "1:02:03.5", "0:00", ""].map((text) => sent(text).start)).toEqual([
+      90,
+      90,
+      3723.5,
+      undefined,
+      undefined,
+    ]);
+    expect(checked(fields, { start: "1:3:" }).start).toMatch(/for example 90 or 1:30/);
+    expect(checked(fields, { start: "1:30" })).toEqual({});
+  });
+
+  test("show an earlier request as it would be written", () => {
+    const request = { start: 3723.5, texts: ["a, b", "c"], frames: [1, 2, 3, 7] };
+    const values = valuesOf(fields, request);
+    expect(values).toEqual({ start: "1:02:03.5", texts: ["a, b", "c"], frames: "1-3,7" });
+    expect(requestOf(fields, values)).toEqual({ ...request, frames: "1-3,7" });
+    expect([7.25, 65, 600].map((start) => valuesOf(fields, { start }).start)).toEqual([
+      "7.25",
+      "1:05",
+      "10:00",
+    ]);
+  });
+
+  test("show the value of a hidden field in the one that replaces it", () => {
+    expect(valuesOf(fields, { frame: 5 })).toEqual({ frames: "5" });
+    expect(byField([{ field: "frame", message: "is wrong" }], fields)).toEqual({ frame: "Is wrong." });
   });
 });
 
@@ -166,13 +260,13 @@ describe("errors", () => {
   test("name what is missing, with an example", () => {
     expect(errors({})).toEqual({});
     expect(errors({ prompt: "", "model.entrypoint": undefined })).toEqual({
-      prompt: "Enter a prompt, for example a house.",
-      "model.entrypoint": "Enter an entry point.",
+      prompt: "Fill this in, for example a house.",
+      "model.entrypoint": "Fill this in.",
     });
   });
 
   test("require a field of an optional object once another is filled in", () => {
-    expect(errors({ "control.scale": 0.5 })).toEqual({ "control.name": "Enter a control name." });
+    expect(errors({ "control.scale": 0.5 })).toEqual({ "control.name": "Fill this in." });
     expect(errors({ "control.name": "canny", "control.scale": 0 })).toEqual({
       "control.scale": "Enter a number above 0.",
     });
@@ -192,7 +286,7 @@ describe("errors", () => {
       priority: "Enter a whole number from 0 to 9, for example 5.",
       labels: "Write name:value, separated by commas, for example project:demo.",
       image_url:
-        "Enter an address, for example https://example.com/file, or artifact:sha256: and the file's 64 hex digits.",
+        "Enter an address, for example https://example.com/file, or the id of an uploaded file, which begins with sha256:.",
     });
     expect(errors({ prompt: "x".repeat(4001) }).prompt).toBe(
       "Use at most 4,000 characters; these are 4,001.",
@@ -204,17 +298,31 @@ describe("estimates", () => {
   const service = (serviceId: string) =>
     ({ serviceId, price: { lowest: "0.001", typical: "0.002" } }) as Parameters<typeof estimated>[0];
 
-  test("multiply the units by the typical price", () => {
+  test("multiply the units by the typical price, and name what they were counted from", () => {
     const pictures = { size: "1000x500", steps: 20, num_images: 2 };
     expect(estimated(service("image_generation"), pictures)).toEqual({
       units: 20,
-      work: "2 pictures",
       cost: 0.04,
+      basis: "2 pictures of 1000x500, 20 steps",
+      isLimit: false,
     });
     const media = { duration: 10, width: 1000, height: 1000 };
-    expect(estimated(service("video_transcoding"), {}, media)?.units).toBe(10);
-    expect(estimated(service("video_transcoding"), { output_format: "mp3" }, media)?.units).toBe(1);
+    const video = (request: Record<string, unknown>) =>
+      estimated(service("video_transcoding"), request, media);
+    expect(video({})).toMatchObject({ units: 10, basis: "10 s of video at 1000x1000" });
+    expect(video({ output_format: "mp3" })).toMatchObject({ units: 1, basis: "10 s of sound" });
+    expect(video({ start: 4, duration: 2 })?.units).toBe(2);
+    expect(video({ start: 4 })?.units).toBe(6);
+    expect(video({ start: 40 })).toBeUndefined();
     expect(estimated(service("whisper_transcription"), {}, media)?.units).toBe(10);
+  });
+
+  test("of a language model are limits, which include the prompt", () => {
+    expect(estimated(service("llm_inference"), { prompt: "x".repeat(400) })).toMatchObject({
+      units: 356,
+      isLimit: true,
+      basis: "about 100 tokens to read and up to 256 to write",
+    });
   });
 
   test("are undefined, with a hint, if the form does not determine the units", () => {
@@ -225,12 +333,12 @@ describe("estimates", () => {
     expect(estimated(service("image_generation"), { ...pictures, steps: -3 })).toBeUndefined();
     expect(estimated(service("image_generation"), { ...pictures, size: "0x10" })).toBeUndefined();
     expect(estimated(service("image_generation"), { ...pictures, num_images: Number.NaN })).toBeUndefined();
-    expect(estimated(service("llm_inference"), { max_tokens: -1 })).toBeUndefined();
+    expect(estimated(service("llm_inference"), { prompt: "a", max_tokens: -1 })).toBeUndefined();
     expect(
       estimated(service("video_transcoding"), {}, { duration: Infinity, width: 1, height: 1 }),
     ).toBeUndefined();
-    expect(estimateHint("whisper_transcription", {})).toBe("Add a file to see an estimate");
-    expect(estimateHint("image_generation", {})).toBe("Fill in the form to see an estimate");
+    expect(estimateHint("whisper_transcription", {})).toBe("Add a file to see the price");
+    expect(estimateHint("image_generation", {})).toBe("With a size and steps, you see the price");
     expect(estimateHint("ai_inference", {})).toBe("Known when the job ends");
     expect(estimateHint("whisper_transcription", { audio_url: "https://example.com/a.mp3" })).toBe(
       "Known when the job ends",

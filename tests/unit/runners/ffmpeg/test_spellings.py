@@ -51,6 +51,11 @@ def test_an_open_side_follows_from_the_picture(transcode: Any, clip: Any) -> Non
     assert (result.results["width"], result.results["height"]) == (256, 144)
 
 
+@pytest.mark.parametrize(("given", "seconds"), [("1:30", 90), ("0:05.5", 5.5), ("1:02:03", 3723), (7, 7)])
+def test_times_may_have_minutes(given: Any, seconds: float) -> None:
+    assert read(start=given).start == seconds
+
+
 def test_containers_have_several_names() -> None:
     assert read(output_format=".MKV").output_format == "mkv"
     assert read(output_format="quicktime").output_format == "mov"

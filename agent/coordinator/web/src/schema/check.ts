@@ -1,8 +1,9 @@
 /** Checks a form's values in the browser, so that an error appears at once. The coordinator checks everything else. */
 
 import { isMoney } from "../format/money.ts";
-import { count } from "../format/size.ts";
+import { count, size } from "../format/size.ts";
 import { type FormField, type FormValues, isEmpty, isObject, labelsIn } from "./fields.ts";
+import { secondsIn } from "./written.ts";
 
 /** Longer examples say no more than shorter ones. */
 const LONGEST_EXAMPLE = 48;
@@ -22,7 +23,7 @@ function errorOf(field: FormField, values: FormValues, fields: FormField[]): str
   if (isEmpty(value)) {
     return field.required || isNeeded(field.neededIn, values, fields) ? missing(field) : undefined;
   }
-  if (value instanceof File) return undefined;
+  if (value instanceof File) return tooLarge(field, value);
   return CHECKS[field.kind]?.(field, value);
 }
 
@@ -36,12 +37,12 @@ function isNeeded(prefix: string | undefined, values: FormValues, fields: FormFi
 function missing(field: FormField): string {
   if (field.kind === "file") return "Add a file.";
   if (field.kind === "choice" || field.kind === "model") return "Choose one.";
-  return `Enter ${article(field.label)}${exampleOf(field)}.`;
+  return `Fill this in${exampleOf(field)}.`;
 }
 
-function article(label: string): string {
-  const words = label.charAt(0).toLowerCase() + label.slice(1);
-  return /^[aeiou]/.test(words) ? `an ${words}` : `a ${words}`;
+function tooLarge({ maxFile }: FormField, file: File): string | undefined {
+  if (maxFile === undefined || file.size <= maxFile) return undefined;
+  return `This file has ${size(file.size)}. The limit is ${size(maxFile)}.`;
 }
 
 function exampleOf({ example }: FormField): string {
@@ -54,14 +55,18 @@ const CHECKS: Partial<Record<FormField["kind"], (field: FormField, value: unknow
   text: (field, value) => tooLong(field, String(value)),
   money: (field, value) =>
     isMoney(String(value)) ? undefined : `Enter an amount in credits${exampleOf(field)}.`,
+  time: (_, value) =>
+    typeof value === "string" && secondsIn(value) === undefined
+      ? "Write seconds, or minutes and seconds, for example 90 or 1:30."
+      : undefined,
   labels: (_, value) =>
     labelsIn(String(value)) ? undefined : "Write name:value, separated by commas, for example project:demo.",
   json: (_, value) =>
     typeof value === "string" ? "This is not JSON. Check the quotes, commas and brackets." : undefined,
   file: (field, value) =>
-    isObject(value) || /^(https?:\/\/|artifact:sha256:[0-9a-f]{64}$)/.test(String(value))
+    isObject(value) || /^(https?:\/\/|(artifact:)?sha256:[0-9a-f]{64}$)/.test(String(value))
       ? undefined
-      : `Enter an address, for example https://example.com/${fileExample(field)}, or artifact:sha256: and the file's 64 hex digits.`,
+      : `Enter an address, for example https://example.com/${fileExample(field)}, or the id of an uploaded file, which begins with sha256:.`,
 };
 
 function fileExample({ example }: FormField): string {

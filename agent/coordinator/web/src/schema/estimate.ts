@@ -1,11 +1,13 @@
 /** Estimates a job's cost: its units, as far as the form determines them, at the current typical price. */
 import type { Service } from "@aitbc/client";
-import { quantity } from "../format/sale_units.ts";
-import { plural } from "../format/size.ts";
+import { inFormWords } from "../errors.ts";
+import { count, plural } from "../format/size.ts";
+import { duration } from "../format/time.ts";
+import type { FormField } from "./fields.ts";
 
 export interface Media {
-  /** Seconds. */
-  duration: number;
+  /** Seconds; undefined for a picture. */
+  duration: number | undefined;
   width: number | undefined;
   height: number | undefined;
 }
@@ -16,57 +18,109 @@ const MEGA = 1_000_000;
 /** Units for each second of audio without video. */
 const SOUND_ONLY = 0.1;
 const SOUND_FORMATS = new Set(["mp3", "m4a", "ogg", "flac", "wav"]);
+/** Characters of an English token. */
+const TOKEN = 4;
+const ANSWER_TOKENS = 256;
 
-/** The metered units of a request, by service; undefined if the form does not determine them. */
-const UNITS: Record<string, (request: Request, media: Media | undefined) => number | undefined> = {
-  whisper_transcription: (_, media) => product(media?.duration),
-  image_generation: (request) => product(area(request.size), request.steps, request.num_images ?? 1),
-  llm_inference: (request) => product(request.max_tokens ?? 256),
-  blender_rendering: (request) =>
-    product(
-      product(request.resolution_x, request.resolution_y, 1 / MEGA),
-      request.samples,
-      frameCount(request),
-    ),
+/** The metered units of a request, and what they were counted from, in words. */
+interface Amount {
+  units: number | undefined;
+  basis: string;
+  /** The job may end with fewer units. */
+  isLimit?: boolean;
+}
+
+/** By service; undefined if the form does not determine the units. */
+const AMOUNTS: Record<string, (request: Request, media: Media | undefined) => Amount | undefined> = {
+  whisper_transcription: (_, media) =>
+    media?.duration === undefined
+      ? undefined
+      : { units: media.duration, basis: `${duration(media.duration)} of sound` },
+  image_generation: ({ size, steps, num_images = 1 }) => ({
+    units: product(area(size), steps, num_images),
+    basis: `${plural(Number(num_images), "picture")} of ${size}, ${steps} steps`,
+  }),
+  llm_inference: ({ prompt, max_tokens = ANSWER_TOKENS, n = 1 }) => {
+    if (typeof prompt !== "string") return undefined;
+    const read = tokens([prompt]);
+    const written = product(max_tokens, n);
+    return {
+      units: written === undefined ? undefined : written + read,
+      basis: `about ${plural(read, "token")} to read and up to ${count(Number(written))} to write`,
+      isLimit: true,
+    };
+  },
+  text_embedding: ({ input }) => {
+    if (!Array.isArray(input) || input.length === 0) return undefined;
+    const read = tokens(input.map(String));
+    return { units: read, basis: `${plural(input.length, "text")}, about ${plural(read, "token")}` };
+  },
+  blender_rendering: (request) => {
+    const { resolution_x: width, resolution_y: height, samples } = request;
+    const frames = frameCount(request);
+    return {
+      units: product(width, height, 1 / MEGA, samples, frames),
+      basis: `${plural(frames ?? 0, "frame")} of ${width}x${height}, ${samples} samples`,
+    };
+  },
   video_transcoding: (request, media) => {
-    if (!media) return undefined;
-    if (SOUND_FORMATS.has(String(request.output_format))) return product(media.duration, SOUND_ONLY);
-    const size = area(request.resolution) ?? product(media.width, media.height, 1 / MEGA);
-    return product(media.duration, size);
+    const length = media?.duration === undefined ? undefined : lengthOf(request, media.duration);
+    if (length === undefined) return undefined;
+    if (SOUND_FORMATS.has(String(request.output_format))) {
+      return { units: length * SOUND_ONLY, basis: `${duration(length)} of sound` };
+    }
+    const size = area(request.resolution) ?? product(media?.width, media?.height, 1 / MEGA);
+    const named = request.resolution ?? `${media?.width}x${media?.height}`;
+    return { units: product(length, size), basis: `${duration(length)} of video at ${named}` };
   },
 };
 
-/** What a request asks for, in words, where that is clearer than its metered work. */
-const ASKED: Record<string, (request: Request) => string | undefined> = {
-  image_generation: ({ num_images = 1 }) => plural(Number(num_images), "picture"),
-  blender_rendering: (request) => plural(frameCount(request) ?? 1, "frame"),
-};
+/** Return the seconds that a cut leaves of a file's length. */
+function lengthOf({ start = 0, end, duration }: Request, whole: number): number | undefined {
+  const last = end ?? (duration === undefined ? whole : Number(start) + Number(duration));
+  const length = Math.min(Number(last), whole) - Number(start);
+  return product(length);
+}
+
+function tokens(texts: string[]): number {
+  return texts.reduce((total, text) => total + Math.ceil(text.length / TOKEN), 0);
+}
 
 export interface Estimate {
   units: number;
-  /** What the client gets: "3 pictures", "12.4 minutes of audio". */
-  work: string;
+  /** What the units were counted from, such as "3 min of sound". */
+  basis: string;
+  /** Whether the job may end with fewer units. */
+  isLimit: boolean;
   /** Units times the typical price. */
   cost: number;
 }
 
 /** Return the estimated cost of a request, or undefined if the form does not determine it, or has values that no job can have. */
 export function estimated(service: Service, request: Request, media?: Media): Estimate | undefined {
-  const units = UNITS[service.serviceId]?.(request, media);
-  if (units === undefined || !service.price) return undefined;
-  const work = ASKED[service.serviceId]?.(request) ?? quantity(units.toFixed(6), service);
-  return { units, work, cost: units * Number(service.price.typical) };
+  const amount = AMOUNTS[service.serviceId]?.(request, media);
+  if (!amount?.units || !service.price) return undefined;
+  const { units, basis, isLimit = false } = amount;
+  return { units, basis, isLimit, cost: units * Number(service.price.typical) };
 }
 
-/** Services whose units depend on the length of a file. */
-const NEEDS_MEDIA = new Set(["whisper_transcription", "video_transcoding"]);
+/** What an estimate needs, by service. */
+const NEEDED: Record<string, string> = {
+  whisper_transcription: "Add a file to see the price",
+  video_transcoding: "Add a file to see the price",
+  image_generation: "With a size and steps, you see the price",
+  llm_inference: "Write a prompt to see the price",
+  text_embedding: "Enter texts to see the price",
+  blender_rendering: "With width, height and samples, you see the price",
+};
 
 /** Return why there is no estimate. */
 export function estimateHint(serviceId: string, request: Request): string {
-  const needsFile = NEEDS_MEDIA.has(serviceId);
-  // The browser reads the length of an own file only.
-  if (!(serviceId in UNITS) || (needsFile && hasFile(request))) return "Known when the job ends";
-  return needsFile ? "Add a file to see an estimate" : "Fill in the form to see an estimate";
+  const needed = NEEDED[serviceId];
+  // Only the browser's own files show their length, and not all of them.
+  return needed === undefined || (needed.startsWith("Add a file") && hasFile(request))
+    ? "Known when the job ends"
+    : needed;
 }
 
 function hasFile(request: Request): boolean {
@@ -106,17 +160,31 @@ export function firstFile(values: Request): File | undefined {
   return Object.values(values).find((value): value is File => value instanceof File);
 }
 
-/** Return validation errors or warnings by form field. One about an item of a list belongs to the list. */
+/** Return validation errors or warnings by form field, in the form's words. One about an item of a list belongs to the list. */
 export function byField(
   problems: { field: string; message: string }[],
-  names: string[],
+  fields: FormField[],
 ): Record<string, string> {
   const found: Record<string, string> = {};
   for (const { field, message } of problems) {
-    const name = names.find((name) => field === name || field.startsWith(`${name}.`)) ?? field;
-    found[name] ??= capital(message.split("\n", 1)[0] ?? "");
+    const { name = field } =
+      fields.find(({ name, hidden }) => !hidden && (field === name || field.startsWith(`${name}.`))) ??
+      fields.find(({ name, instead }) => instead && field === name) ??
+      // An object is missing or incomplete: its first required field is.
+      fields.find(({ name, required }) => required && name.startsWith(`${field}.`)) ??
+      {};
+    found[name] ??= capital(withLabels(message.split("\n", 1)[0] ?? "", fields));
   }
   return found;
+}
+
+/** Replace names of fields that cannot be anything else in a sentence, such as "image_url", by their labels. */
+function withLabels(message: string, fields: FormField[]): string {
+  const labels = new Map(fields.map(({ name, label }) => [name, label]));
+  return inFormWords(message).replaceAll(/\b[a-z]+(?:_[a-z]+)+\b/g, (name) => {
+    const label = labels.get(name);
+    return label === undefined ? name : `\u201c${label}\u201d`;
+  });
 }
 
 function capital(message: string): string {

@@ -1,5 +1,9 @@
-/** Derives the fields of a form from a service's JSON Schema. Knows no service by name. */
+/** Derives the fields of a form from a service's JSON Schema, in the words of its form if it has one. Knows no service by name. */
 import { sentence } from "../format/names.ts";
+import type { FieldKind, FormField } from "./form_field.ts";
+import { clockText, rangesText, secondsIn, type WrittenForm, written } from "./written.ts";
+
+export type { FieldKind, FormField } from "./form_field.ts";
 
 /** The part of JSON Schema that the registry's schemas use. */
 export interface JsonSchema {
@@ -24,44 +28,9 @@ export interface JsonSchema {
   $ref?: string;
   $defs?: Record<string, JsonSchema>;
   "x-aitbc-file"?: boolean;
-}
-
-export type FieldKind =
-  | "text"
-  | "number"
-  | "choice"
-  | "choices"
-  | "flag"
-  | "file"
-  | "model"
-  | "names"
-  | "labels"
-  | "money"
-  | "json";
-
-export interface FormField {
-  name: string;
-  label: string;
-  help: string | undefined;
-  kind: FieldKind;
-  required: boolean;
-  /** The prefix of an optional object in which it is required: a form that fills in part of the object needs it. */
-  neededIn: string | undefined;
-  /** Collapsed at first: fields that the schema's example leaves out. */
-  advanced: boolean;
-  default: unknown;
-  options: string[];
-  integer: boolean;
-  min: number | undefined;
-  max: number | undefined;
-  /** Exclusive minimum. */
-  above: number | undefined;
-  maxLength: number | undefined;
-  /** A valid value, for error messages. */
-  example: unknown;
-  /** Whether a file's content may be typed into the form. */
-  inline: boolean;
-  placeholder: string | undefined;
+  "x-aitbc-form"?: WrittenForm;
+  /** Bytes of the largest file that can be uploaded. */
+  "x-aitbc-max-file"?: number;
 }
 
 /** Labels of fields whose names do not make good labels. */
@@ -87,12 +56,21 @@ const LABELS: Record<string, string> = {
 /** Fields that allow more characters than this get several lines. */
 export const SHORT_TEXT = 300;
 
-/** Return the form fields of a service's input: files first, then in the schema's order. Nested fields have dotted names. */
+/** The group of the fields that the example of a schema without a form leaves out. */
+const OTHERS = "More";
+
+/**
+ * Return the form fields of a service's input, in the order of its form; without one, files first, then in the schema's order. Nested
+ * fields have dotted names.
+ */
 export function fieldsOf(schema: JsonSchema): FormField[] {
   const example = schema.examples?.[0];
   const shown = new Set([...(schema.required ?? []), ...Object.keys(isObject(example) ? example : {})]);
   const scope = { prefix: "", optional: false, advanced: (name: string) => !shown.has(name), example };
-  const fields = inside(schema, schema, scope);
+  const maxFile = schema["x-aitbc-max-file"];
+  const fields = inside(schema, schema, scope).map((field) => ({ ...field, maxFile }));
+  const form = schema["x-aitbc-form"];
+  if (form) return written(form, fields);
   return [
     ...fields.filter((field) => field.kind === "file"),
     ...fields.filter((field) => field.kind !== "file"),
@@ -110,7 +88,6 @@ interface Scope {
 }
 
 function inside(schema: JsonSchema, root: JsonSchema, scope: Scope): FormField[] {
-  const sentences = explanations(schema.description ?? "");
   return Object.entries(schema.properties ?? {}).flatMap(([name, unresolved]) => {
     const property = resolved(unresolved, root);
     // A constant needs no field.
@@ -126,7 +103,7 @@ function inside(schema: JsonSchema, root: JsonSchema, scope: Scope): FormField[]
       };
       return inside(property, root, nested);
     }
-    return [fieldOf(name, property, schema, sentences, scope)];
+    return [fieldOf(name, property, schema, scope)];
   });
 }
 
@@ -139,24 +116,26 @@ function isFile(schema: JsonSchema, name: string): boolean {
   return schema.properties?.[name]?.["x-aitbc-file"] ?? false;
 }
 
-function fieldOf(
-  name: string,
-  property: JsonSchema,
-  parent: JsonSchema,
-  sentences: string[],
-  scope: Scope,
-): FormField {
+function fieldOf(name: string, property: JsonSchema, parent: JsonSchema, scope: Scope): FormField {
   const required = parent.required?.includes(name) ?? false;
   return {
     name: scope.prefix + name,
     label: labelOf(scope.prefix + name),
-    help: helpOf(name, property, sentences),
+    help: property.description,
     kind: kindOf(name, property),
     required: required && !scope.optional,
     neededIn: required && scope.optional ? scope.prefix : undefined,
-    advanced: scope.advanced(name),
+    group: scope.advanced(name) ? OTHERS : undefined,
+    hidden: false,
+    instead: undefined,
     default: property.default ?? undefined,
     options: (property.enum ?? property.items?.enum ?? []).map(String),
+    names: {},
+    suggestions: [],
+    empty: undefined,
+    unit: undefined,
+    accept: undefined,
+    maxFile: undefined,
     integer: property.type === "integer",
     min: property.minimum,
     max: property.maximum,
@@ -224,42 +203,6 @@ export function labelOf(name: string): string {
   );
 }
 
-/**
- * Return the sentences of a description that name a field in backticks. Schemas describe their fields in prose, so these
- * sentences become the help of the fields.
- */
-function explanations(description: string): string[] {
-  return description
-    .replaceAll(/\s+/g, " ")
-    .split(/(?<=\.) (?=[A-Z`])/)
-    .filter((sentence) => sentence.includes("`") && !sentence.startsWith("Input of the service"));
-}
-
-function helpOf(name: string, property: JsonSchema, sentences: string[]): string | undefined {
-  const mark = `\`${name}\``;
-  const parts = [...(property.description ? [property.description] : []), ...sentences.filter(has(mark))];
-  return parts.map((text) => forPeople(text, mark)).join(" ") || undefined;
-}
-
-function has(mark: string): (text: string) => boolean {
-  return (text) => text.includes(mark);
-}
-
-/** Adapt a sentence for display below its field: drop the field's leading name, use labels for names and "empty" for None. */
-function forPeople(text: string, mark: string): string {
-  const rest = text.startsWith(mark)
-    ? text
-        .slice(mark.length)
-        .replace(/^ (is|are)\b/, "")
-        .trim()
-    : text;
-  const named = rest
-    .replaceAll(/`([a-z_]+)`/g, (_, name: string) => `\u201c${labelOf(name)}\u201d`)
-    .replaceAll("`", "")
-    .replaceAll(/\bNone\b/g, "empty");
-  return named.charAt(0).toUpperCase() + named.slice(1);
-}
-
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
@@ -277,16 +220,33 @@ export function requestOf(fields: FormField[], values: FormValues): Record<strin
   const request: Record<string, unknown> = {};
   for (const field of fields) {
     const given = values[field.name];
-    const value = field.kind === "labels" && typeof given === "string" ? labelsIn(given) : given;
+    const value = sent(field, given);
     if (
       isEmpty(value) ||
       given === "" ||
-      (!field.required && JSON.stringify(value) === JSON.stringify(field.default))
+      (!field.required && JSON.stringify(value) === JSON.stringify(field.default ?? field.preset))
     )
       continue;
     assign(request, field.name.split("."), value);
   }
   return request;
+}
+
+/** Return a control's value as requests have it. */
+function sent({ kind }: FormField, given: unknown): unknown {
+  if (kind === "lines" && Array.isArray(given)) return given.filter((line) => String(line).trim() !== "");
+  if (typeof given !== "string") return given;
+  if (kind === "labels") return labelsIn(given);
+  return kind === "time" ? (secondsIn(given) ?? given) : given;
+}
+
+/** Return a request's value as its control has it. */
+function shown({ kind }: FormField, value: unknown): unknown {
+  if (kind === "labels" && isObject(value)) return labelText(value);
+  if (kind === "time" && typeof value === "number") return clockText(value);
+  if (kind === "lines" && typeof value === "string") return [value];
+  if (kind === "text" && typeof value === "number") return String(value);
+  return kind === "text" && Array.isArray(value) ? rangesText(value as number[]) : value;
 }
 
 function assign(target: Record<string, unknown>, [name = "", ...rest]: string[], value: unknown): void {
@@ -308,10 +268,11 @@ export function isEmpty(value: unknown): boolean {
 /** Return the values of a form for an existing request, such as that of an earlier job. */
 export function valuesOf(fields: FormField[], request: Record<string, unknown>): FormValues {
   const found: FormValues = {};
-  for (const { name, kind } of fields) {
-    const value = at(request, name.split("."));
+  for (const field of fields) {
+    const value = at(request, field.name.split("."));
     if (value === undefined || value === null) continue;
-    found[name] = kind === "labels" && isObject(value) ? labelText(value) : value;
+    const shownIn = fields.find(({ name }) => name === field.instead) ?? field;
+    found[shownIn.name] = shown(shownIn, value);
   }
   return found;
 }

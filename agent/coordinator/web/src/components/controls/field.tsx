@@ -91,6 +91,10 @@ type TextProps = FieldProps & {
   value: string;
   onInput: (value: string) => void;
   placeholder?: string | undefined;
+  /** Common values to choose from. */
+  suggestions?: string[];
+  /** Shown behind the value, such as "credits". */
+  unit?: string | undefined;
   /** With more than one, a multi-line field. */
   lines?: number;
   /** Program text: monospaced and not spell-checked. */
@@ -103,7 +107,7 @@ type TextProps = FieldProps & {
 };
 
 export function TextField({ value, onInput, lines = 1, code = false, secret = false, ...rest }: TextProps) {
-  const { placeholder, autocomplete = "off", maxLength, onKeyDown, ...field } = rest;
+  const { placeholder, autocomplete = "off", maxLength, onKeyDown, suggestions = [], unit, ...field } = rest;
   const shared = {
     class: "input",
     value,
@@ -123,10 +127,36 @@ export function TextField({ value, onInput, lines = 1, code = false, secret = fa
         ) : secret ? (
           <input {...control} {...shared} type="password" />
         ) : (
-          <input {...control} {...shared} type="text" />
+          <WithUnit unit={unit}>
+            <input
+              {...control}
+              {...shared}
+              type="text"
+              list={suggestions.length > 0 ? `${control.id}-suggestions` : undefined}
+            />
+            {suggestions.length > 0 && (
+              <datalist id={`${control.id}-suggestions`}>
+                {suggestions.map((suggestion) => (
+                  <option key={suggestion} value={suggestion} />
+                ))}
+              </datalist>
+            )}
+          </WithUnit>
         )
       }
     </Field>
+  );
+}
+
+function WithUnit({ unit, children }: { unit: string | undefined; children: ComponentChildren }) {
+  if (unit === undefined) return <>{children}</>;
+  return (
+    <span class="with-unit">
+      {children}
+      <span class="unit" aria-hidden="true">
+        {unit}
+      </span>
+    </span>
   );
 }
 
@@ -136,6 +166,7 @@ type NumberProps = FieldProps & {
   placeholder?: string | undefined;
   min?: number | undefined;
   max?: number | undefined;
+  unit?: string | undefined;
   integer?: boolean;
 };
 
@@ -145,27 +176,30 @@ export function NumberField({
   placeholder,
   min,
   max,
+  unit,
   integer = false,
   ...field
 }: NumberProps) {
   return (
     <Field {...field}>
       {(control) => (
-        <input
-          {...control}
-          class="input"
-          type="number"
-          inputMode={integer ? "numeric" : "decimal"}
-          value={value ?? ""}
-          placeholder={placeholder}
-          min={min}
-          max={max}
-          step={integer ? 1 : "any"}
-          onInput={(event) => {
-            const number = event.currentTarget.valueAsNumber;
-            onInput(Number.isNaN(number) ? undefined : number);
-          }}
-        />
+        <WithUnit unit={unit}>
+          <input
+            {...control}
+            class="input"
+            type="number"
+            inputMode={integer ? "numeric" : "decimal"}
+            value={value ?? ""}
+            placeholder={placeholder}
+            min={min}
+            max={max}
+            step={integer ? 1 : "any"}
+            onInput={(event) => {
+              const number = event.currentTarget.valueAsNumber;
+              onInput(Number.isNaN(number) ? undefined : number);
+            }}
+          />
+        </WithUnit>
       )}
     </Field>
   );

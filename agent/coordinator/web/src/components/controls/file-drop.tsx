@@ -16,7 +16,9 @@ export interface FileDropProps {
   label: string;
   files: File[];
   onFiles: (files: File[]) => void;
-  prompt?: string;
+  prompt?: string | undefined;
+  /** What the chosen file is, such as its duration. */
+  about?: string | undefined;
   accept?: string | undefined;
   several?: boolean;
   progress?: number | undefined;
@@ -25,7 +27,7 @@ export interface FileDropProps {
 }
 
 export function FileDrop({ label, files, onFiles, several = false, accept, ...rest }: FileDropProps) {
-  const { prompt = several ? "Drop files here" : "Drop a file here", progress, help, error } = rest;
+  const { prompt = several ? "Drop files here" : "Drop a file here", about, progress, help, error } = rest;
   const input = useRef<HTMLInputElement>(null);
   const [over, setOver] = useState(false);
   const id = useId();
@@ -58,7 +60,11 @@ export function FileDrop({ label, files, onFiles, several = false, accept, ...re
       >
         <Icon name={files.length > 0 ? "file" : "upload"} />
         <div class="drop-text">
-          {files.length > 0 ? files.map((file) => <FileLine key={file.name} file={file} />) : <p>{prompt}</p>}
+          {files.length > 0 ? (
+            files.map((file) => <FileLine key={file.name} file={file} about={about} />)
+          ) : (
+            <p>{prompt}</p>
+          )}
         </div>
         {files.length > 0 && progress === undefined && (
           <Button size="small" kind="plain" onClick={() => onFiles([])}>
@@ -88,10 +94,11 @@ export function FileDrop({ label, files, onFiles, several = false, accept, ...re
   );
 }
 
-function FileLine({ file }: { file: File }) {
+function FileLine({ file, about }: { file: File; about: string | undefined }) {
   return (
     <p>
-      <span class="drop-name">{file.name}</span> <span class="quiet">{size(file.size)}</span>
+      <span class="drop-name">{file.name}</span>{" "}
+      <span class="quiet">{[size(file.size), about].filter(Boolean).join(", ")}</span>
     </p>
   );
 }

@@ -33,8 +33,8 @@ export function SealField({ service, seal, onInput }: SealFieldProps) {
         onInput={(on) => onInput({ ...OPEN, on: on && isPossible })}
         help={
           isPossible
-            ? "Only one miner and this browser can then read its input and its result. Turn this on first: until then, the coordinator validates what you type."
-            : "Browsers offer the cryptography only to pages that use https or come from this machine."
+            ? "Only this browser and the machine that you choose can read the input and the result. Turn it on before you type secrets: until then, the coordinator checks what you type."
+            : "Open this page with https to use it: browsers encrypt only there."
         }
       />
       {seal.on && <Sealed service={service} seal={seal} onInput={onInput} />}

@@ -18,11 +18,11 @@ export function Availability({ service, among }: AvailabilityProps) {
     return <>{`${plural(service.minersOnline, "miner")}${from}`}</>;
   }
   if (among.every(({ minersOnline }) => minersOnline === 0)) {
-    return <>No miner is online; jobs wait until one is</>;
+    return <>No machine is online; jobs wait until one is</>;
   }
   return (
     <>
-      No miner that is online offers it; jobs wait until one does. <OwnReasons service={service} />
+      No machine offers this now; jobs wait until one does. <OwnReasons service={service} />
     </>
   );
 }

@@ -29,6 +29,7 @@ interface Shared {
   help: string | undefined;
   error: string | undefined;
   required: boolean;
+  unit: string | undefined;
   quiet: boolean;
   onInput: (value: unknown) => void;
 }
@@ -38,21 +39,28 @@ type Input = Omit<ControlProps, "warning" | "error" | "onInput"> & { shared: Sha
 export function Control({ field, error, warning, onInput, ...rest }: ControlProps) {
   const help = [warning, field.help].filter(Boolean).join(" ") || undefined;
   const { label, required } = field;
-  const shared = { label, help, error, required, quiet: isPreset(field), onInput };
+  const { unit } = field;
+  const shared = { label, help, error, required, unit, quiet: isPreset(field), onInput };
   return CONTROLS[field.kind]({ field, shared, ...rest });
 }
 
-/** Whether an untouched field shows its effective value, so that "optional" would add nothing. */
+/** Whether "optional" would add nothing: an untouched field shows its effective value, or is folded as all optional ones. */
 function isPreset(field: FormField): boolean {
-  return field.default !== undefined || field.kind === "choice" || field.kind === "model";
+  return (
+    field.default !== undefined ||
+    field.empty !== undefined ||
+    field.group !== undefined ||
+    field.kind === "choice" ||
+    field.kind === "model"
+  );
 }
 
 const CONTROLS: Record<FieldKind, (input: Input) => JSX.Element> = {
   text,
-  number: ({ shared, field: { placeholder, min, max, integer }, value }) => (
+  number: ({ shared, field: { placeholder, empty, min, max, integer }, value }) => (
     <NumberField
       {...shared}
-      placeholder={placeholder}
+      placeholder={empty ?? placeholder}
       value={value as number | undefined}
       min={min}
       max={max}
@@ -65,7 +73,7 @@ const CONTROLS: Record<FieldKind, (input: Input) => JSX.Element> = {
     <ChoicesField
       {...shared}
       values={(value as string[] | undefined) ?? []}
-      options={field.options.map((option) => ({ value: option, label: option }))}
+      options={field.options.map((option) => ({ value: option, label: field.names[option] ?? option }))}
     />
   ),
   model: ({ shared, field, value, models }) => (
@@ -73,6 +81,8 @@ const CONTROLS: Record<FieldKind, (input: Input) => JSX.Element> = {
   ),
   file: ({ shared, ...rest }) => <FileControl {...shared} {...rest} />,
   names,
+  lines,
+  time: text,
   labels: text,
   money: text,
   json,
@@ -84,12 +94,23 @@ function asText(value: unknown): string {
 
 function text({ shared, field, value }: Input) {
   const lines = (field.maxLength ?? 0) > SHORT_TEXT ? 4 : 1;
-  return <TextField {...shared} placeholder={field.placeholder} lines={lines} value={asText(value)} />;
+  return (
+    <TextField
+      {...shared}
+      placeholder={field.empty ?? field.placeholder}
+      suggestions={field.suggestions}
+      lines={lines}
+      value={asText(value)}
+    />
+  );
 }
 
 /** One value of an enum. */
 function choice({ shared, field, value }: Input) {
-  const options = field.options.map((option) => ({ value: option, label: sentence(option) }));
+  const options = field.options.map((option) => ({
+    value: option,
+    label: field.names[option] ?? sentence(option),
+  }));
   const choose = (chosen: string) =>
     shared.onInput(chosen === "" ? undefined : field.integer ? Number(chosen) : chosen);
   return (
@@ -106,7 +127,7 @@ function choice({ shared, field, value }: Input) {
 function withEmpty(options: Option[], field: FormField, value: unknown): Option[] {
   if (field.default !== undefined) return options;
   if (field.required) return value ? options : [{ value: "", label: "Choose one" }, ...options];
-  return [{ value: "", label: "Default" }, ...options];
+  return [{ value: "", label: field.empty ?? "Default" }, ...options];
 }
 
 /** A list of names, separated by commas or line breaks. */
@@ -123,6 +144,21 @@ function names({ shared, value }: Input) {
   );
 }
 
+/** A list of texts, one a line. */
+function lines({ shared, field, value }: Input) {
+  const list = (value as string[] | undefined) ?? [];
+  const read = (text: string) => shared.onInput(text === "" ? undefined : text.split("\n"));
+  return (
+    <TextField
+      {...shared}
+      lines={field.required ? 6 : 3}
+      placeholder={field.empty}
+      value={list.join("\n")}
+      onInput={read}
+    />
+  );
+}
+
 /** JSON as text. Text that is not JSON stays a string, which is an error. */
 function json({ shared, field, value }: Input) {
   const shown = typeof value === "string" ? value : isBlank(value) ? "" : JSON.stringify(value, null, 2);
@@ -134,7 +170,14 @@ function json({ shared, field, value }: Input) {
     }
   };
   return (
-    <TextField {...shared} placeholder={field.placeholder} lines={3} code value={shown} onInput={read} />
+    <TextField
+      {...shared}
+      placeholder={field.empty ?? field.placeholder}
+      lines={3}
+      code
+      value={shown}
+      onInput={read}
+    />
   );
 }
 

@@ -43,7 +43,7 @@ export function useDraft(serviceId: string, fields: FormField[], start: FormValu
   const [touched, setTouched] = useState<ReadonlySet<string>>(new Set());
   const [refused, setRefused] = useState<Record<string, string>>({});
   const [warnings, setWarnings] = useState<Record<string, string>>({});
-  const names = fields.map((field) => field.name);
+  const names = fields.filter(({ hidden }) => !hidden).map((field) => field.name);
   const reveal = (name: string) => setTouched((touched) => new Set(touched).add(name));
 
   const validated = async (signal?: AbortSignal) => {
@@ -54,8 +54,8 @@ export function useDraft(serviceId: string, fields: FormField[], start: FormValu
     }
     const request = requestOf(fields, withFiles(values));
     const validation = await api("client").registry.validate(serviceId, request, { signal });
-    setRefused(byField(validation.errors, names));
-    setWarnings(byField(validation.warnings, names));
+    setRefused(byField(validation.errors, fields));
+    setWarnings(byField(validation.warnings, fields));
     return validation.valid;
   };
 
@@ -89,7 +89,7 @@ export function useDraft(serviceId: string, fields: FormField[], start: FormValu
     },
     refuse: (error) => {
       const problems = Object.entries(fieldErrors(error)).map(([field, message]) => ({ field, message }));
-      setRefused(byField(problems, names));
+      setRefused(byField(problems, fields));
       setTouched(new Set(names));
       return problems.length > 0;
     },

@@ -3,7 +3,9 @@ import { useState } from "preact/hooks";
 import { TextField } from "../../components/controls/field.tsx";
 import { FileDrop } from "../../components/controls/file-drop.tsx";
 import { Segments } from "../../components/controls/segments.tsx";
+import { size } from "../../format/size.ts";
 import { type FormField, isObject } from "../../schema/fields.ts";
+import { mediaText, useMedia } from "./media.ts";
 
 type Source = "file" | "address" | "text";
 
@@ -22,6 +24,8 @@ const PROGRAM = "def predict(input, **parameters):\n    return {}\n";
 
 export function FileControl({ field, value, onInput, progress, ...shared }: FileControlProps) {
   const [source, setSource] = useState<Source>(sourceOf(value));
+  const file = value instanceof File ? value : undefined;
+  const media = useMedia(file);
   const choose = (next: string) => {
     setSource(next as Source);
     onInput(next === "text" ? { inline: PROGRAM } : undefined);
@@ -42,8 +46,11 @@ export function FileControl({ field, value, onInput, progress, ...shared }: File
       {source === "file" && (
         <FileDrop
           {...shared}
-          files={value instanceof File ? [value] : []}
+          files={file ? [file] : []}
           onFiles={([file]) => onInput(file)}
+          accept={field.accept}
+          prompt={field.maxFile === undefined ? undefined : `Drop a file here, up to ${size(field.maxFile)}`}
+          about={mediaText(media)}
           progress={progress}
         />
       )}
@@ -52,7 +59,7 @@ export function FileControl({ field, value, onInput, progress, ...shared }: File
           {...shared}
           value={typeof value === "string" ? value : ""}
           onInput={onInput}
-          placeholder="https://\u2026 or artifact:sha256:\u2026"
+          placeholder="https://\u2026 or the id of an uploaded file, sha256:\u2026"
         />
       )}
       {source === "text" && (

@@ -11,6 +11,7 @@ import { complain } from "../../components/toast.tsx";
 import { OPEN, SealField } from "../../features/sealing/job_form.tsx";
 import { Reasons, reasonsIn } from "../../features/waits/parts.tsx";
 import { serviceName } from "../../format/names.ts";
+import { plural } from "../../format/size.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
 import { firstFile } from "../../schema/estimate.ts";
@@ -84,14 +85,13 @@ function ServiceForm({ service, fields, earlier, services }: ServiceFormProps) {
   const { route } = useLocation();
   const form = useRef<HTMLFormElement>(null);
   const [seal, setSeal] = useState(OPEN);
-  const { options, all } = jobFields(service, fields, seal.on);
+  const all = jobFields(service, fields, seal.on);
   const start = { ...startingValues(service, fields), ...(earlier && valuesOf(all, requestFor(earlier))) };
   const draft = useDraft(service.serviceId, all, start, seal.on);
   const [progress, setProgress] = useState<Record<string, number>>({});
   const [busy, setBusy] = useState(false);
   const [refusal, setRefusal] = useState<JobReason[]>();
   const request = requestOf(all, draft.values);
-  const media = useMedia(firstFile(draft.values));
 
   const sealedTo = seal.on ? seal.minerId : undefined;
 
@@ -122,6 +122,8 @@ function ServiceForm({ service, fields, earlier, services }: ServiceFormProps) {
     }
   };
   const shared = { draft, models: modelOptions(service), progress, notes: fileNotes(earlier, draft.values) };
+  const shown = all.filter((field) => !field.hidden && field !== MAX_COST);
+  const audited = shown.filter((field) => field.name === AUDITED.name);
   return (
     <form
       class="form-columns"
@@ -137,8 +139,8 @@ function ServiceForm({ service, fields, earlier, services }: ServiceFormProps) {
         {earlier && (
           <Notice tone="still" title="Filled in from an earlier job">
             <p>
-              Change what should be different, then submit. Job options that you leave empty, such as the
-              maximum cost, stay as they were.
+              Change what should be different, then submit. Options that you leave empty, such as the maximum
+              cost, stay as they were.
             </p>
           </Notice>
         )}
@@ -147,20 +149,17 @@ function ServiceForm({ service, fields, earlier, services }: ServiceFormProps) {
             <p>The miner of the offer that you chose runs the job at the offer's price.</p>
           </Notice>
         )}
-        {!earlier && <SealField service={service} seal={seal} onInput={setSeal} />}
-        <Fields {...shared} fields={fields.filter((field) => !field.advanced)} />
-        <Fold title="More settings" {...shared} fields={fields.filter((field) => field.advanced)} />
-        <Fold title="Job options" {...shared} fields={options.filter((field) => field !== MAX_COST)} />
+        <Fields {...shared} fields={shown.filter((field) => !field.group && !audited.includes(field))} />
+        <More {...shared} fields={shown.filter((field) => field.group)} />
+        <section class="stack form-privacy" aria-label="Privacy and checks">
+          <Fields {...shared} fields={audited} />
+          {!earlier && <SealField service={service} seal={seal} onInput={setSeal} />}
+        </section>
       </div>
       <aside class="card form-side" aria-label="Price">
-        <Price
-          service={service}
-          request={request}
-          media={media}
-          audited={!seal.on && draft.values.audited === true}
-          wrong={draft.general.length > 0 || draft.wrong.some((name) => !isEmpty(draft.values[name]))}
-        />
+        <FormPrice service={service} draft={draft} request={request} sealed={seal.on} />
         <Fields {...shared} fields={[MAX_COST]} />
+        {!refusal && <Machines service={service} among={services} />}
         {refusal && (
           <Notice tone="bad" title="No miner can run this job">
             <Reasons reasons={refusal} />
@@ -181,32 +180,45 @@ function ServiceForm({ service, fields, earlier, services }: ServiceFormProps) {
         </Button>
         {seal.on && !seal.minerId && <p class="small">Choose the miner to which the job is sealed.</p>}
         <ToDo draft={draft} fields={all} form={form.current} />
-        <p class="small quiet">
-          <Availability service={service} among={services} />
-        </p>
       </aside>
     </form>
   );
 }
 
-/** The fields of a job's options, which a service's own fields of the same name replace, and all fields of the form. */
-function jobFields(
-  service: ServiceDetails,
-  fields: FormField[],
-  sealed: boolean,
-): { options: FormField[]; all: FormField[] } {
+interface FormPriceProps {
+  service: ServiceDetails;
+  draft: Draft;
+  request: Record<string, unknown>;
+  sealed: boolean;
+}
+
+function FormPrice({ service, draft: { values, general, wrong }, request, sealed }: FormPriceProps) {
+  const media = useMedia(firstFile(values));
+  return (
+    <Price
+      service={service}
+      request={request}
+      media={media}
+      limit={String(values[MAX_COST.name] ?? "")}
+      audited={!sealed && values.audited === true}
+      wrong={general.length > 0 || wrong.some((name) => !isEmpty(values[name]))}
+    />
+  );
+}
+
+/** All fields of the form: the service's, and the job's options, which a service's own fields of the same name replace. */
+function jobFields({ audit }: ServiceDetails, fields: FormField[], sealed: boolean): FormField[] {
   const own = new Set(fields.map((field) => field.name));
-  const { audit } = service;
   const audited = audit && { ...AUDITED, help: auditHelp(audit) };
   const options = [...JOB_OPTIONS, ...(audited ? [audited] : [])].filter(
     ({ name }) => !own.has(name) && !(sealed && NOT_SEALED.has(name)),
   );
-  return { options, all: [...fields, ...options] };
+  return [...fields, ...options];
 }
 
 function auditHelp({ percent, compares, auditors }: AuditPrice): string {
-  const who = auditors > 0 ? "" : " No miner that can check it is online at present.";
-  return `Costs ${percent} % of the job's price in addition. The maximum cost covers both. ${compares}${who}`;
+  const who = auditors > 0 ? "" : " No machine that could check it is online now.";
+  return `Costs ${percent} % more, within the maximum cost. ${compares}${who}`;
 }
 
 interface ToDoProps {
@@ -228,7 +240,7 @@ function ToDo({ draft, fields, form }: ToDoProps) {
       {draft.general.map((error) => (
         <p key={error}>{error}</p>
       ))}
-      {wrong.length > 0 && <p>Still to complete or correct:</p>}
+      {wrong.length > 0 && <p>Before you can submit:</p>}
       <ul>
         {wrong.map((field) => (
           <li key={field.name}>
@@ -283,15 +295,36 @@ function fileNotes(earlier: JobDetails | undefined, values: FormValues): Record<
   );
 }
 
-/** Collapsed fields, expanded if one of them has an error. */
-function Fold({ title, ...props }: FieldsProps & { title: string }) {
-  if (props.fields.length === 0) return null;
-  const invalid = props.fields.some((field) => props.draft.errors[field.name]);
+/** The fields that few need, folded at first, by group. An error in one of them opens them for good. */
+function More({ fields, ...props }: FieldsProps) {
+  const [open, setOpen] = useState(false);
+  if (fields.length === 0) return null;
+  const groups = [...new Set(fields.map(({ group }) => group))];
+  const invalid = fields.some((field) => props.draft.errors[field.name]);
   return (
-    <details class="fold" open={invalid || undefined}>
-      <summary>{title}</summary>
-      <Fields {...props} />
+    <details class="fold" open={open || invalid} onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>More options</summary>
+      {groups.map((group) => (
+        <section key={group} class="form-group">
+          <h3>{group}</h3>
+          <Fields {...props} fields={fields.filter((field) => field.group === group)} />
+        </section>
+      ))}
     </details>
+  );
+}
+
+/** How many machines run a job of this service, or why none does at present. */
+function Machines({ service, among }: { service: ServiceDetails; among: Service[] }) {
+  if (service.minersOnline > 0) {
+    return <p class="small quiet">{plural(service.minersOnline, "machine")} can run this now.</p>;
+  }
+  return (
+    <Notice tone="wait" title="No machine can run this at present">
+      <p class="small">
+        <Availability service={service} among={among} />
+      </p>
+    </Notice>
   );
 }
 
