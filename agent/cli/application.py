@@ -47,6 +47,11 @@ class AgentCommands(LazyGroup):
             "status",
             "Show the running agent's connection, GPUs and jobs, and why services are unavailable.",
         ),
+        "logs": ListedCommand(
+            f"{_MACHINE}.logs",
+            "logs",
+            "Show what the agent has done, in sentences. The agent need not be running.",
+        ),
         "doctor": ListedCommand(
             f"{_MACHINE}.doctor",
             "doctor",

@@ -14,6 +14,7 @@ from agent.core.errors import InsufficientBalance
 from agent.core.jobs import Effect, Event, Finished, Job, JobState, Outcome, RunEnded, apply
 from agent.core.market.ledger import InsufficientFunds, JobSettlement
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
+from aitbc.figures.amounts import with_currency
 from aitbc.statement import job_price
 
 
@@ -134,7 +135,7 @@ def too_costly(error: InsufficientFunds) -> InsufficientBalance:
     """Return the error for a job that its account cannot pay."""
     needed, balance = money(error.needed), money(error.balance)
     return InsufficientBalance(
-        f"The job may cost up to {needed}, but your wallet has {balance}. "
+        f"The job may cost up to {with_currency(needed)}, but your wallet has {with_currency(balance)}. "
         "Lower pricing.max_cost, or have your account credited.",
         {"needed": needed, "balance": balance},
     )

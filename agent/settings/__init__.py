@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import Field
 
+from agent.core.values.quantities import Bytes
 from agent.sections import HomePath, Section, extensible
 from agent.settings.artifact_store import ArtifactSettings
 from agent.settings.coordinator import (
@@ -23,6 +24,13 @@ class LogSettings(Section):
     """Lowest severity that is logged."""
     format: Literal["auto", "text", "json"] = "auto"
     """`auto`: text on a terminal, JSON otherwise (systemd, containers)."""
+    file: Literal["auto", "all", "problems"] = "auto"
+    """What `logs/agent.log` in the data directory stores, which `aitbc-agent logs` shows. `auto`: all lines, but only warnings and errors of a
+    service, whose lines systemd's journal has."""
+    max_file: Annotated[Bytes, Field(ge=2**16)] = Bytes("4Mi")
+    """Size at which that file becomes `agent.log.1`, and a new one begins. Four mebibytes are some 20,000 lines."""
+    old_files: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Number of these older files; the oldest is deleted."""
 
 
 @extensible("")

@@ -62,7 +62,7 @@ STATUS = {
     ],
     "downloads": [], "placement": {"waiting": []},
     "services": ["image_generation", "llm_inference", "video_transcoding", "whisper_transcription"], "now": {"working": 2.0},
-    "idle": [{"reason": "working", "share": 0.81}, {"reason": "no job that fits is waiting", "share": 0.19}],
+    "idle": [{"reason": "working", "share": 0.81}, {"reason": "no jobs for this machine", "share": 0.19}],
 }  # fmt: skip
 
 

@@ -26,7 +26,11 @@ def amounts_and_sale_units() -> dict[str, Any]:
     numbers += [-number for number in numbers if number]
     return {
         "amounts": [
-            {"amount": decimal_text(number), "text": amounts.credits(number), "price": amounts.price(number)}
+            {
+                "amount": decimal_text(number),
+                "text": amounts.in_credits(number),
+                "price": amounts.price(number),
+            }
             for number in numbers
         ],
         "services": [

@@ -13,7 +13,7 @@ from support.machines.two_cards import machine
 
 pytestmark = [pytest.mark.ship, pytest.mark.acceptance]
 
-IDLE = "Idle: no job that fits is waiting."
+IDLE = "Ready: there are no jobs for this machine at the moment."
 STOPPING = "Waiting up to "
 
 

@@ -83,7 +83,7 @@ class Rig(ScriptedMiner):
         activity = {
             "idle": [
                 {"reason": "working", "share": 0.4},
-                {"reason": "no job that fits is waiting", "share": 0.6},
+                {"reason": "no jobs for this machine", "share": 0.6},
             ],
             "downloads": [{"model": "large-model", "done": 2**30, "total": 4 * 2**30}],
             "energy": ENERGY,

@@ -14,7 +14,7 @@ from typing import Any, Final
 from agent.cli.support.workplace import Content, Workplace
 from agent.cli.systemd import systemctl
 from agent.cli.systemd.systemctl import SystemdUnavailable
-from agent.cli.terminal import problem_file
+from agent.cli.terminal import log_file
 from agent.core.values.quantities import format_time
 from agent.sections import section_of
 from agent.updates.settings import UpdateSettings
@@ -220,7 +220,7 @@ def log_files(workplace: Workplace) -> Iterator[tuple[str, Path, bool]]:
     engines = workplace.data_dir / "miner" / "logs"
     for path in sorted(engines.glob("*.log*")):
         yield f"logs/engines/{path.name}", path, True
-    for directory in (workplace.data_dir / problem_file.DIRECTORY, workplace.data_dir, *_LOG_DIRECTORIES):
+    for directory in (workplace.data_dir / log_file.DIRECTORY, workplace.data_dir, *_LOG_DIRECTORIES):
         with suppress(OSError):
             for path in sorted(directory.glob("*.log*")):
                 yield f"logs/{path.name}", path, False

@@ -10,11 +10,11 @@ import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 import platformdirs
 
@@ -70,6 +70,23 @@ class Systemd:
             return str(error)
         return text or "no lines"
 
+    def journal_lines(self, unit: str, *options: str) -> Generator[str]:
+        """Yield the journal entries of a unit as lines of JSON, oldest first, for as long as `journalctl` has some. Close it to end the program.
+
+        Raises `SystemdUnavailable`.
+        """
+        scope = ("--user-unit", unit) if self.user else ("--unit", unit)
+        command = ["journalctl", *scope, "--no-pager", "--quiet", "--output=json", *options]
+        try:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - as below
+        except FileNotFoundError:
+            raise SystemdUnavailable(_not_found("journalctl")) from None
+        try:
+            yield from cast("TextIO", process.stdout)
+        finally:
+            process.terminate()
+            process.wait(CALL_SECONDS)
+
     def add_user(self, name: str, home: Path) -> None:
         """Create a user without a password or shell, unless it exists."""
         self._run("systemd-sysusers", (), ("--inline", account_line(name, home)))
@@ -91,9 +108,7 @@ class Systemd:
                 [program, *scope, *arguments], capture_output=True, text=True, timeout=seconds, check=False
             )
         except FileNotFoundError:
-            raise SystemdUnavailable(
-                f"The program {program} was not found. This command needs systemd."
-            ) from None
+            raise SystemdUnavailable(_not_found(program)) from None
         except subprocess.TimeoutExpired:
             raise SystemdUnavailable(
                 f"`{program} {arguments[0]}` did not end within {seconds:g} s."
@@ -103,6 +118,10 @@ class Systemd:
                 f"`{program} {' '.join([*scope, *arguments])}` failed: {completed.stderr.strip() or completed.stdout.strip()}"
             )
         return completed.stdout
+
+
+def _not_found(program: str) -> str:
+    return f"The program {program} was not found. This command needs systemd."
 
 
 def account_line(name: str, home: Path) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rich.text import Text
 
 from agent.core.values.quantities import format_time
+from aitbc.cli._terminal.money import amount
 from aitbc.cli._terminal.output import SafeConsole, moment, print_rows
+from aitbc.figures import amounts
 
 _UNKNOWN: Final = "?"
+_MONEY: Final = ("EARNED (CREDITS)", "ELECTRICITY (CREDITS)", "LEFT (CREDITS)")
 
 
 def print_energy(console: SafeConsole, energy: Mapping[str, Any]) -> None:
@@ -20,7 +23,7 @@ def print_energy(console: SafeConsole, energy: Mapping[str, Any]) -> None:
         f"  energy today (UTC): {_kwh(today['kwh'])} for jobs, {_kwh(today['idle_kwh'])} without; {_price(energy)}"
     )
     if today["net"] is not None:
-        console.print(f"  net: {_net(today)} today, {_net(month)} this month")
+        console.print(f"  left after electricity: {_net(today)} today, {_net(month)} this month")
     if energy["problem"]:
         console.print(Text.assemble("  ", ("price of electricity:", "yellow"), f" {energy['problem']}"))
     for entry in energy["unprofitable"]:
@@ -31,18 +34,15 @@ def print_energy(console: SafeConsole, energy: Mapping[str, Any]) -> None:
 def _price(energy: Mapping[str, Any]) -> str:
     if energy["price"] is None:
         return "price unknown (set miner.energy.price)"
-    return f"{energy['price']:g} {energy['currency'] or ''}".rstrip() + " per kWh"
+    return f"{energy['price']:g} {energy['currency'] or amounts.CURRENCY} per kWh"
 
 
 def _net(period: Mapping[str, Any]) -> str:
-    words = f"{_short(period['net'])} ({_short(period['earned'])} earned, {_short(period['electricity'])} electricity)"
+    earned, electricity = (amounts.amount(period[name]) for name in ("earned", "electricity"))
+    words = f"{amounts.in_credits(period['net'])} ({earned} earned, {electricity} electricity)"
     if period["unpriced_kwh"]:
         words = f"{words}, without {_kwh(period['unpriced_kwh'])} of unknown price"
     return words
-
-
-def _short(amount: str) -> str:
-    return f"{float(amount):.4g}"
 
 
 def _kwh(energy: float) -> str:
@@ -51,16 +51,18 @@ def _kwh(energy: float) -> str:
 
 def print_periods(name: str, periods: Sequence[Mapping[str, Any]]) -> None:
     """Print the figures of days or months as a table."""
-    print_rows(
-        (name, "JOBS", "ENERGY", "EARNED", "ELECTRICITY", "NET"), [_period(period) for period in periods]
-    )
+    print_rows((name, "JOBS", "ENERGY", *_MONEY), [_period(period) for period in periods])
 
 
 def _period(period: Mapping[str, Any]) -> tuple[str, ...]:
     energy = _kwh(period["kwh"] + period["idle_kwh"])
     return (
-        period["period"], str(period["jobs"]), energy, period["earned"], period["electricity"] or _UNKNOWN, period["net"] or _UNKNOWN,
+        period["period"], str(period["jobs"]), energy, *_money(period),
     )  # fmt: skip
+
+
+def _money(figures: Mapping[str, Any]) -> Iterator[str]:
+    return (amount(figures[name]) or _UNKNOWN for name in ("earned", "electricity", "net"))
 
 
 def print_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
@@ -68,9 +70,9 @@ def print_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
     rows = [
         (
             job["job_id"], f"{job['service']} {job['model'] or ''}".rstrip(), job["outcome"],
-            _UNKNOWN if job["kwh"] is None else _kwh(job["kwh"]), job["earned"], job["electricity"] or _UNKNOWN, job["net"] or _UNKNOWN,
+            _UNKNOWN if job["kwh"] is None else _kwh(job["kwh"]), *_money(job),
             moment(format_time(job["ended_at"])),
         )
         for job in jobs
     ]  # fmt: skip
-    print_rows(("JOB", "SERVICE", "OUTCOME", "ENERGY", "EARNED", "ELECTRICITY", "NET", "ENDED"), rows)
+    print_rows(("JOB", "SERVICE", "OUTCOME", "ENERGY", *_MONEY, "ENDED"), rows)

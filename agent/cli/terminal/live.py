@@ -76,11 +76,17 @@ class LogPane:
     def write(self, text: str) -> int:
         """Write whole lines; from any thread."""
         if self.shown:
-            self.lines.extend(line[:_MAX_LINE] for line in text.splitlines() if line)
+            for line in filter(None, text.splitlines()):
+                self._add(line[:_MAX_LINE])
         else:
             # Past the guard that replaces control characters: the log has already escaped them, and colours are its own.
             unguarded(sys.stderr).write(text)
         return len(text)
+
+    def _add(self, line: str) -> None:
+        # While a coordinator is away, each try fails in the same words.
+        if not (self.lines and _without_time(self.lines[-1]) == _without_time(line)):
+            self.lines.append(line)
 
     def flush(self) -> None:
         """Flush standard error when no panel is shown."""
@@ -210,6 +216,10 @@ class LivePanel:
         elif keys.count("p") % 2:
             self._daemon.toggle_pause()
         self.refresh()
+
+
+def _without_time(line: str) -> str:
+    return line.partition("  ")[2] or line
 
 
 def _take_keys(descriptor: int) -> None:

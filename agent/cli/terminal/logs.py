@@ -13,8 +13,8 @@ from structlog.dev import plain_traceback
 from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 
+from agent.cli.terminal.log_file import LogFile
 from agent.cli.terminal.log_lines import readable
-from agent.cli.terminal.problem_file import ProblemFile
 from agent.settings import LogSettings
 from aitbc.cli._controls import harmless, unguarded
 
@@ -56,10 +56,8 @@ def _without_controls(
     return {name: harmless(value) if isinstance(value, str) else value for name, value in entry.items()}
 
 
-def configure(
-    settings: LogSettings, pane: LogSink | None = None, problems: ProblemFile | None = None
-) -> None:
-    """Configure logging for the process. With a `pane`, lines go there as sentences with the local time; `problems` stores warnings and errors.
+def configure(settings: LogSettings, pane: LogSink | None = None, log_file: LogFile | None = None) -> None:
+    """Configure logging for the process. With a `pane`, lines go there as sentences with the local time; `log_file` stores entries.
 
     Tracebacks contain no local variables, since these hold keys, prompts and results.
     """
@@ -87,8 +85,8 @@ def configure(
             _without_controls,
             lines if pane is None else readable,
         ]
-    if problems is not None:
-        renderer.insert(-1, problems)
+    if log_file is not None:
+        renderer.insert(-1, log_file)
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),

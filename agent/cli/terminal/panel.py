@@ -18,8 +18,11 @@ from rich.text import Text
 from agent.cli.terminal.activity import malformed, silence
 from agent.core.values.durations import format_duration
 from agent.core.values.quantities import GIBIBYTE
+from agent.miner.runs.idleness import Use
 from aitbc.cli._terminal.output import SafeConsole
+from aitbc.figures import amounts
 
+NO_JOB: Final = str(Use.NO_JOB)
 WIDE: Final = 110
 """Smallest width at which ids and sentences are shown in full."""
 BAR: Final = 14
@@ -117,7 +120,9 @@ class _Painter:
         money = Text("")
         if earned is not None:
             money = Text.assemble(
-                "earned today ", (earned["amount"], "bold green"), f" from {_count(earned['jobs'])}"
+                "earned today ",
+                (amounts.in_credits(earned["amount"]), "bold green"),
+                f" from {_count(earned['jobs'])}",
             )
         yield self.apart(state, money)
         for line in view.announcements:
@@ -139,6 +144,8 @@ class _Painter:
         reasons = [reason for reason in status["now"] if reason != "working"]
         if not status["services"]:
             reasons = ["this machine offers no service; see `aitbc-agent doctor`"]
+        if reasons == [NO_JOB]:
+            return Text("Ready: there are no jobs for this machine at the moment.", style="bold")
         return Text(f"Idle: {reasons[0] if reasons else 'waiting'}.", style="bold")
 
     def gpus(self, status: Mapping[str, Any]) -> Iterator[Line]:

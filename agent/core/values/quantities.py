@@ -6,6 +6,7 @@ Money is a decimal string with at most 8 decimals on the wire and an integer of 
 from __future__ import annotations
 
 import base64
+import json
 import re
 from datetime import UTC, datetime
 from decimal import ROUND_UP, Decimal, InvalidOperation
@@ -30,6 +31,8 @@ _SUFFIXES: Final = {
     "Gi": Decimal(2) ** 30, "Ti": Decimal(2) ** 40, "Pi": Decimal(2) ** 50,
 }  # fmt: skip
 _QUANTITY: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?", re.ASCII)
+_SHOWN: Final = 40
+"""Characters of a wrong value that an error repeats."""
 # So many digits that the amount in units of 1e-8 fits 64 bits.
 _MONEY: Final = re.compile(r"\d{1,10}(\.\d{1,8})?", re.ASCII)
 
@@ -67,7 +70,9 @@ def gibibytes(size: int) -> str:
 def parse_money(text: str) -> Decimal:
     """Parse a decimal string ("0.10") with at most 8 decimals. Raises `ValueError` with the valid format."""
     if _MONEY.fullmatch(text) is None:
-        raise ValueError('must be an amount below 10000000000 with at most 8 decimals, such as "0.10"')
+        raise ValueError(
+            f'must be an amount of credits below 10000000000 with at most 8 decimals, such as "0.10", not {json.dumps(text[:_SHOWN])}'
+        )
     return Decimal(text)
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from aitbc.figures import amounts
+
 JOULES: Final = 3_600_000
 """Of a kilowatt-hour."""
 LEAST_JOBS: Final = 3
@@ -67,6 +69,10 @@ class Terms:
         if earned - cost >= float(self.minimum) - 1e-9 * max(1.0, abs(cost)):
             return None
         return (
-            f"An hour of it earns {earned:.3g} credits and costs {cost:.3g} of electricity now; "
+            f"An hour of it earns {_credits(earned)} and costs {_credits(cost)} of electricity now; "
             f"miner.energy.minimum_profit is {self.minimum:f}."
         )
+
+
+def _credits(amount: float) -> str:
+    return amounts.in_credits(f"{amount:.8f}")

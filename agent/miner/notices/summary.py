@@ -32,6 +32,7 @@ from agent.miner.settings import MinerSettings
 from agent.miner.traffic import TRAFFIC_FILE, read_traffic
 from agent.sections import section_of
 from agent.settings import Settings
+from aitbc.figures import amounts
 from runners.awake import awake_seconds
 
 RECORD_FILE: Final = "days.json"
@@ -88,10 +89,10 @@ class OwnerSummary:
         codes = sorted(self.failures.items(), key=lambda item: -item[1])[:_SHOWN]
         reasons = ", ".join(f"{count} {code}" for code, count in codes)
         sentences = [
-            f"{self.first if self.first == self.last else f'{self.first} to {self.last}'}: earned {self.earned:.4g} with {self.completed} jobs; "
+            f"{self.first if self.first == self.last else f'{self.first} to {self.last}'}: earned {_credits(self.earned)} with {self.completed} jobs; "
             + (f"{failed} failed ({reasons})." if failed else "none failed."),
             f"Used {self.kwh:.3g} kWh"
-            + ("" if self.electricity is None else f" for {self.electricity:.4g}")
+            + ("" if self.electricity is None else f" for {_credits(self.electricity)}")
             + f" and {gibibytes(self.data)} of data.",
         ]
         if self.connected is not None and self.paused is not None:
@@ -101,6 +102,10 @@ class OwnerSummary:
         if len(self.versions) > 1:
             sentences.append(f"It was updated: {' → '.join(self.versions)}.")
         return " ".join(sentences)
+
+
+def _credits(amount: float) -> str:
+    return amounts.in_credits(f"{amount:.8f}")
 
 
 def read_summary(settings: Settings, first: date, last: date) -> OwnerSummary:

@@ -36,7 +36,7 @@ class Use(StrEnum):
     COOLING_DOWN = "cooling down after machine faults"
     STARTING = "starting"
     STOPPING = "stopping"
-    NO_JOB = "no job that fits is waiting"
+    NO_JOB = "no jobs for this machine"
 
 
 PAUSED: Final = {

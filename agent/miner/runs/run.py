@@ -55,6 +55,7 @@ from agent.miner.tasks import Background
 from agent.miner.traffic import Traffic
 from agent.protocol.messages import MAX_MESSAGE
 from agent.telemetry import StageTimes
+from aitbc.figures import amounts
 from aitbc.statement import NamedDigest, Statement, money, uncapped_price
 from runners.api import Fail, FailureCode, Retry, RunnerError
 from runners.audits import run_seed
@@ -418,13 +419,13 @@ class JobRun:
             self._time_left.reschedule(asyncio.get_running_loop().time())
 
     def _cost_message(self) -> str:
-        lease, max_cost = self.lease, money(self.lease.max_cost)
+        lease, max_cost = self.lease, amounts.with_currency(money(self.lease.max_cost))
         reached = f"The job reached its max_cost of {max_cost} at {self.progress:.0f} % progress"
         if self.progress < 1:
             return f"{reached}; raise pricing.max_cost."
         # Extrapolated from the work done so far. It is an estimate, but better than a client's next guess.
         enough = uncapped_price(self.units * 100 / Decimal(self.progress), lease.unit_price)
-        return f"{reached}; a max_cost of about {money(enough)} is enough."
+        return f"{reached}; a max_cost of about {amounts.with_currency(amounts.price(enough))} is enough."
 
     def _on_model(self, name: str, received: int, total: int | None) -> None:
         if self.stage != "downloading":

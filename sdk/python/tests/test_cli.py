@@ -83,7 +83,7 @@ def test_jobs_show_and_cancel(quick, coordinator) -> None:
     assert json.loads(quick("jobs", "show", "job_1", "--json").stdout) == {
         "job_id": "job_1", "status": "completed", "progress": 100,
     }  # fmt: skip
-    assert "status    completed" in quick("jobs", "show", "job_1").stdout
+    assert "status   completed" in quick("jobs", "show", "job_1").stdout
     coordinator.created["a"] = "job_2"
     cancelled = json.loads(quick("jobs", "cancel", "job_1", "job_2", "--json").stdout)["jobs"]
     assert [(job["job_id"], job["status"]) for job in cancelled] == [
@@ -106,7 +106,7 @@ def test_jobs_watch(quick, coordinator) -> None:
     assert outcome.stderr.splitlines() == [
         "job_1: running 40%",
         "job_1: failed",
-        "aitbc: Job job_1 failed: No (INPUT_INVALID). `aitbc jobs show job_1` shows the details.",
+        "aitbc: Job job_1 failed (INPUT_INVALID): No.",
     ]
     outcome = quick("jobs", "watch", "job_1", "--json")
     assert outcome.returncode == 1
@@ -281,7 +281,7 @@ def test_failed_job_reports_its_reason(quick, coordinator) -> None:
     outcome = quick("transcribe", "https://example.com/a.mp3", "--json")
     assert outcome.returncode == 1
     assert outcome.stderr.splitlines()[-1].startswith(
-        "aitbc: Job job_1 failed: No audio stream (INPUT_INVALID)"
+        "aitbc: Job job_1 failed (INPUT_INVALID): No audio stream."
     )
     answer = json.loads(outcome.stdout)
     assert (answer["failed"], answer["files"][0]["error"]["code"]) == (1, "INPUT_INVALID")
@@ -367,9 +367,26 @@ def test_verify_works_without_a_coordinator(exported, signed, free_address) -> N
         *arguments, "--artifact", "video.mp4", "--artifact", "renamed.mp4", AITBC_BASE_URL=free_address
     )
     assert outcome.returncode == 0, outcome.stdout
-    assert "ok    artifact video.mp4: has the" in outcome.stdout
-    assert "ok    artifact renamed.mp4: has the" in outcome.stdout
-    assert outcome.stdout.splitlines()[-1].startswith("valid: miner_")
+    statement = signed.statement
+    verdict = f"valid: {statement.miner_id} ran video_transcoding for {statement.job_id}"
+    assert outcome.stdout == f"{verdict}\n"
+
+
+def test_verify_shows_the_checks_of_each_question_on_request(exported, signed) -> None:
+    """Every check belongs to one of the four questions, whose sentences stand above it."""
+    arguments = ("receipts", "verify", "r.json", "--log-key", signed.log_key, "--artifact", "video.mp4")
+    lines = exported(*arguments, "--verbose").stdout.splitlines()
+    assert lines[0].startswith("valid: miner_")
+    assert [line.split()[:2] for line in lines if line.startswith("  ") and line[2] != " "] == [
+        ["Who", "ok"],
+        ["What", "ok"],
+        ["Price", "ok"],
+        ["Log", "ok"],
+    ]
+    assert "    ok    artifact video.mp4: has the SHA-256 of a signed output" in lines
+    checks = json.loads(exported(*arguments, "--json").stdout)["checks"]
+    assert {check["question"] for check in checks} == {"who", "what", "price", "log"}
+    assert len([line for line in lines if line.startswith("    ok  ")]) == len(checks)
 
 
 def test_verify_uses_the_log_key_of_the_local_agent(exported, signed, tmp_path) -> None:
@@ -387,14 +404,20 @@ def test_verify_reports_failures_and_exits_with_three(exported, signed, signing_
     outcome = exported(*arguments, signed.log_key, "--artifact", "other.mp4")
     assert outcome.returncode == 3
     assert "FAIL  artifact other.mp4: the signed statement has no such output." in outcome.stdout
-    assert outcome.stdout.splitlines()[-1] == "NOT valid"
+    verdict, *details = outcome.stdout.splitlines()
+    assert verdict == "NOT valid: An output file is not one that the miner signed."
+    assert [line.split()[1] for line in details if line[2] != " "] == ["ok", "FAIL", "ok", "ok"]
     (exported.workdir / "video.mp4").write_bytes(b"changed")
     outcome = exported(*arguments, signed.log_key, "--artifact", "video.mp4", "--json")
     assert json.loads(outcome.stdout)["failures"] == [
         "artifact video.mp4: SHA-256 differs from the signed statement."
     ]
     elsewhere = format_vkey(f"x{ORIGIN}", bytes(signing_log_key.verify_key))
-    assert exported(*arguments, elsewhere).returncode == 3
+    outcome = exported(*arguments, elsewhere)
+    assert outcome.returncode == 3
+    assert outcome.stdout.splitlines()[0] == (
+        f"NOT valid: this receipt is from another network, {ORIGIN}. Pass the key of its log with --log-key."
+    )
     assert exported(*arguments, "nonsense").returncode == 3
     (exported.workdir / "r.json").write_text("{")
     assert exported(*arguments, signed.log_key).stderr.startswith(
@@ -468,7 +491,7 @@ def test_wallet_balance_and_transactions(quick, coordinator) -> None:
         "GET /v1/wallet": {"balance": "10", "held": "0.5"},
         "GET /v1/wallet/transactions": {"transactions": [payment], "next": "tx_1"},
     }
-    assert quick("wallet", "balance").stdout == "balance  10\nheld     0.5\n"
+    assert quick("wallet", "balance").stdout == "balance  10 credits\nheld     0.5 credits\n"
     listed = quick("wallet", "transactions")
     assert listed.stdout.splitlines()[1] == "tx_1\tpayment\tsettled\t0.5\tjob_1\t2024-01-01T12:00:00Z"
     assert "--before tx_1" in listed.stderr
@@ -500,8 +523,15 @@ def test_models_services_and_miners_are_listed(quick, coordinator) -> None:
     assert json.loads(quick("models", "--json").stdout)["models"][0]["name"] == "small"
     assert quick("services").stdout.splitlines()[1] == "llm_inference\tyes\t0.001\ttoken\t41.5 token/s\t1\t1"
     assert quick("miners", "--service", "llm-inference").stdout.splitlines()[1] == (
-        "rig-1\tllm_inference\t0.001\tavailable\t2026-11-24T15:00:00Z\ttoken\t41.5 token/s\t4.80\tminer_1\tm"
+        "rig-1\tminer_1\t0.001\ttoken\t41.5 token/s\tavailable\t2026-11-24T15:00:00Z\t4.80\tm"
     )
+    assert quick("miners").stdout.splitlines() == [
+        "NAME\tMINER\tSTATE\tLAST SEEN\tREPUTATION\tSERVICES",
+        "rig-1\tminer_1\tavailable\t2026-11-24T15:00:00Z\t4.80\tllm_inference",
+    ]
+    shown = quick("miners", "rig-1").stdout.splitlines()
+    assert shown[0] == "rig-1 (miner_1): available, last seen 2026-11-24T15:00:00Z"
+    assert shown[-1] == "llm_inference\t0.001\ttoken\t41.5 token/s\tm"
     wrong = quick("miners", "--service", "llm_inferense")
     assert wrong.returncode == 1
     assert "There is no service 'llm_inferense'. Did you mean 'llm_inference'?" in wrong.stderr

@@ -124,7 +124,7 @@ def test_failures_do_not_stop_the_rest(quick, talks, coordinator) -> None:
     assert outcome.returncode == 1
     assert outcome.stderr.splitlines()[-2:] == [
         "aitbc: 1 of 5 files failed. Run the same command to retry them:",
-        "  talks/1.wav: Job job_2 failed: No audio (INPUT_INVALID). `aitbc jobs show job_2` shows the details.",
+        "  talks/1.wav: Job job_2 failed (INPUT_INVALID): No audio.",
     ]
     outcome = quick("transcribe", "talks", "--json")
     assert statuses(outcome)["talks/1.wav"] == "done"
@@ -439,7 +439,7 @@ def test_a_run_that_failed_is_reported_as_an_attempt(quick, coordinator) -> None
         "job_1 running 30%",
         "attempt 3 of 3: The model cannot be fetched.",
         "job_1 failed",
-        "aitbc: Job job_1 failed: The model cannot be fetched (tried 3 times) (MODEL_UNAVAILABLE). `aitbc jobs show job_1` shows the details.",
+        "aitbc: Job job_1 failed (MODEL_UNAVAILABLE): The model cannot be fetched (tried 3 times).",
     ]
 
 

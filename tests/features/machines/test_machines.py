@@ -28,7 +28,7 @@ TELEMETRY = {
     "paused": "a game runs on it",
 }
 ACTIVITY = {
-    "idle": [{"reason": "working", "share": 0.25}, {"reason": "no job that fits is waiting", "share": 0.75}],
+    "idle": [{"reason": "working", "share": 0.25}, {"reason": "no jobs for this machine", "share": 0.75}],
     "downloads": [{"model": "tiny", "done": 5, "total": None}],
 }
 

@@ -18,7 +18,9 @@ from support.server import Served, serve
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    with serve(tmp_path / "data", open_enrolment=True, payouts=SETTINGS) as served:
+    with serve(
+        tmp_path / "data", open_enrolment=True, payouts={**SETTINGS, "rates": {"EUR": "0.5"}}
+    ) as served:
         yield served
         assert served.do(lambda context: context.database.read(ledger.problems)) == []
         assert served.do(lambda context: context.database.read(payout_checks.problems)) == []
@@ -91,3 +93,12 @@ def create_unsent(served: Served, client: httpx.Client, admin: httpx.Client) -> 
     batch = create(admin)
     report = {"payout_id": batch["payouts"][0]["payout_id"], "outcome": "confirmed"}
     return {"batch_id": batch["batch_id"], "outcome": report}
+
+
+def test_the_rate_may_come_from_the_settings(admin: httpx.Client) -> None:
+    """For each currency; a request without one is refused only if there is no setting either."""
+    asked = {"adapter": "file", "dry_run": True}
+    answer = admin.post("/v1/admin/payouts", json=asked)
+    assert (answer.status_code, answer.json()["rate"]) == (200, "0.5")
+    named = admin.post("/v1/admin/payouts", json={**asked, "rate": "0.75"})
+    assert named.json()["rate"] == "0.75"

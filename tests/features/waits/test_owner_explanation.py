@@ -44,7 +44,7 @@ def test_each_kind_of_waiting_job_has_its_reasons_and_what_would_change_them(
     count, price = kinds["whisper_transcription", "base", "PRICE_ABOVE_MAX_COST"]
     assert (count, price["action"]) == (
         2,
-        "Lower miner.prices.whisper_transcription to at most 0.0005, and restart the agent.",
+        "Lower miner.prices.whisper_transcription to at most 0.0005 (credits per audio second), and restart the agent.",
     )
     _, model = kinds["whisper_transcription", "tiny.en", "MODEL_MISSING"]
     assert model["action"] == "Run `aitbc-agent models pull tiny.en`."

@@ -181,8 +181,8 @@ def test_a_long_stop_extends_its_time_limit_repeatedly(supervisor: Supervisor) -
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({}, "idle, on the CPU: no job that fits is waiting"),
-        ({"gpus": [{}, {}]}, "idle, on 2 GPUs: no job that fits is waiting"),
+        ({}, "idle, on the CPU: no jobs for this machine"),
+        ({"gpus": [{}, {}]}, "idle, on 2 GPUs: no jobs for this machine"),
         ({"leases": [{}]}, "1 job running, 1 free slot"),
         ({"paused": "by its owner", "leases": [{}, {}]}, "2 jobs running; paused: by its owner"),
         ({"connection": "offline", "outbox": 3}, "the coordinator http://c cannot be reached; 3 unsent results"),
@@ -197,6 +197,6 @@ def test_the_status_line_states_the_activity_or_the_reason_for_none(
         "leases": [], "outbox": 0, "paused": None, "connection": "websocket", "coordinator": "http://c",
         "silent_since": None, "refusal": None,
         "services": ["video_transcoding"], "gpus": [], "slots": {"total": 2, "free": 1},
-        "now": {"no job that fits is waiting": 2},
+        "now": {"no jobs for this machine": 2},
     }  # fmt: skip
     assert activity.miner_line({**status, **changes}) == line

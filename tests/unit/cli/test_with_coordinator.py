@@ -80,7 +80,7 @@ def test_an_account_is_created_credited_and_listed(command: Any) -> None:
     account_id = json.loads(command("accounts", "create", "a customer", "--json").out)["account_id"]
     assert json.loads(command("accounts", "credit", account_id, "12.50", "--json").out)["balance"] == "12.5"
     done = command("accounts", "credit", account_id, "1", "--note", "a present")
-    assert (done.code, done.out) == (0, f"The balance of {account_id} is now 13.5.\n")
+    assert (done.code, done.out) == (0, f"The balance of {account_id} is now 13.5 credits.\n")
     listed = json.loads(command("accounts", "list", "--json").out)
     assert [(item["name"], item["balance"], item["held"]) for item in listed] == [
         ("local", "1000", "0"),
@@ -95,7 +95,7 @@ def test_an_invalid_amount_is_refused_with_the_allowed_format(command: Any) -> N
     account_id = json.loads(command("accounts", "list", "--json").out)[0]["account_id"]
     refused = command("accounts", "credit", account_id, "lots")
     assert refused.code == 1
-    assert "amount: must be an amount below" in refused.err
+    assert "amount: must be an amount of credits below" in refused.err
     assert "There is no account account_x" in command("accounts", "credit", "account_x", "1").err
 
 
@@ -177,10 +177,10 @@ def test_an_account_is_debited_below_zero_only_by_force(command: Any) -> None:
     account_id = json.loads(command("accounts", "create", "a debtor", "--json").out)["account_id"]
     command("accounts", "credit", account_id, "5")
     done = command("accounts", "debit", "a debtor", "2", "--note", "paid out")
-    assert (done.code, done.out) == (0, f"The balance of {account_id} is now 3.\n")
+    assert (done.code, done.out) == (0, f"The balance of {account_id} is now 3 credits.\n")
     refused = command("accounts", "debit", account_id, "4")
     assert refused.code == 1
-    assert "The account has 3, less than 4." in refused.err
+    assert "The account has 3 credits, less than 4 credits." in refused.err
     assert (
         json.loads(command("accounts", "debit", account_id, "4", "--force", "--json").out)["balance"] == "-1"
     )
@@ -451,17 +451,23 @@ def test_earnings_and_reasons_are_those_of_the_agents_own_miner(command: Any, ag
         with agent.client() as client:
             client.jobs.cancel(job2.job_id)
         # It warns, and removes nothing without a confirmation.
-        assert f"balance 0.002, pending 0 at {agent.url}" in command("uninstall").out
+        assert f"balance < 0.01 credits, pending 0 credits at {agent.url}" in command("uninstall").out
         lines = command("earnings").out
-        assert "0.002 earned since" in lines
+        # Without a terminal all digits, for programs.
+        assert "0.002 credits earned since" in lines
         assert job.job_id in lines
         # The operator's view of the same earnings.
+        reason = "new here; it is paid when payouts.new_miner_hours have passed since it joined"
         assert command("payouts", "preview", "--rate", "1").out.splitlines() == [
             "No miner would be paid.",
             "",
             "Not paid:",
-            "MINER\tAMOUNT\tREASON",
-            f"{miner.miner_id} (scripted)\t0\tregistered too recently (payouts.new_miner_hours)",
+            "MINER\tPAYABLE (CREDITS)\tREASON",
+            f"{miner.miner_id} (scripted)\t0\t{reason}",
         ]
+        # Without a rate, and without the setting for the currency.
+        assert (
+            "what one credit is worth in EUR; payouts.rates can hold it" in command("payouts", "preview").err
+        )
     finally:
         file.write_text(original, encoding="utf-8")

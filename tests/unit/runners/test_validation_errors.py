@@ -53,7 +53,7 @@ CASES: list[tuple[type[BaseModel], dict[str, Any], dict[str, str]]] = [
     (
         JobOptions,
         {"pricing": {"max_cost": "abc"}},
-        {"pricing.max_cost": 'must be an amount below 10000000000 with at most 8 decimals, such as "0.10"'},
+        {"pricing.max_cost": 'must be an amount of credits below 10000000000 with at most 8 decimals, such as "0.10", not "abc"'},
     ),
     (JobOptions, {"miner_id": "rig"}, {"miner_id": 'cannot be "rig"; write it like "miner_aebagbafaydqqcikbmga2dqp"'}),
 ]  # fmt: skip

@@ -21,6 +21,8 @@ from agent.miner.measuring.bench import Bench, BenchReport
 from agent.miner.settings import MinerSettings
 from agent.sections import section_of
 from aitbc.cli._terminal.output import SafeConsole, print_rows
+from aitbc.figures import amounts, sale_units
+from runners.registry import find
 
 DEFAULT_SECONDS: Final = 5.0
 
@@ -50,7 +52,7 @@ def bench(
         str | None,
         typer.Option(
             "--per-hour",
-            metavar="MONEY",
+            metavar="CREDITS",
             help="Target earnings of this machine in a busy hour.",
             show_default="miner.hourly_earnings",
         ),
@@ -96,7 +98,7 @@ def bench(
             typer.echo(f"\nThese prices were written to {reading.file}. They apply from the next start.")
         elif report.scores:
             typer.echo(
-                f"\nTo earn {format_money(target)} in a busy hour, run the command with --apply, or add this to {reading.file}:\n"
+                f"\nTo earn {amounts.with_currency(format_money(target))} in a busy hour, run the command with --apply, or add this to {reading.file}:\n"
             )
             typer.echo(suggestion)
     if not report.scores:
@@ -142,6 +144,7 @@ def _print(report: BenchReport, prices: dict[str, str]) -> None:
 
 
 def _row(score: BenchScore, prices: dict[str, str]) -> tuple[Any, ...]:
-    price = f"{prices[score.service]} per {score.unit}"
+    sold = find(score.service).definition.sale_units_on(score.device_kind)
+    price = sale_units.price(prices[score.service], sold)
     speed = f"{score.speed:.4g} {score.metric}"
     return score.service, score.device_name, score.model or "-", speed, str(score.concurrency), price

@@ -18,6 +18,7 @@ from agent.miner.settings import MinerSettings
 from agent.sections import section_of
 from agent.settings import Settings
 from aitbc import AITBCClient
+from aitbc.cli._terminal.money import amount, in_credits
 from aitbc.cli._terminal.output import SafeConsole, moment, print_rows
 
 _AMOUNTS = ("available", "on_hold", "pending", "paid_out")
@@ -92,10 +93,14 @@ def _net(settings: Settings, by: Unit, limit: int) -> list[dict[str, Any]]:
 def _print(earnings: dict[str, Any]) -> None:
     console = SafeConsole(highlight=True)
     console.print(
-        Text.assemble((earnings["total_earned"], "bold"), f" earned since {earnings['active_since']}")
+        Text.assemble(
+            (in_credits(earnings["total_earned"]), "bold"),
+            f" earned since {moment(earnings['active_since'])}",
+        )
     )
+    available, on_hold, pending, paid_out = (amount(earnings[name]) for name in _AMOUNTS)
     console.print(
-        f"  available {earnings['available']}, on hold {earnings['on_hold']}, on its way {earnings['pending']}, paid out {earnings['paid_out']}"
+        f"  {available} available, {on_hold} on hold, {pending} on the way, {paid_out} paid out (credits)"
     )
     console.print(
         f"  reputation {earnings['reputation']:.2f} of 5, {earnings['total_jobs']} jobs, "
@@ -106,11 +111,11 @@ def _print(earnings: dict[str, Any]) -> None:
     rows = [
         (
             payment.get("job_id", ""),
-            payment["amount"],
-            payment.get("fee", "0"),
+            amount(payment["amount"]),
+            amount(payment.get("fee", "0")),
             moment(payment.get("settled_at")),
         )
         for payment in earnings["payments"]
         if payment["type"] == "payment"
     ]
-    print_rows(("JOB", "PAID", "FEE", "SETTLED"), rows)
+    print_rows(("JOB", "PAID (CREDITS)", "FEE (CREDITS)", "SETTLED"), rows)

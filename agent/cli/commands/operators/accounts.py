@@ -10,6 +10,7 @@ from agent.cli import local_api
 from agent.cli.lookups import accounts, deposits, find_account
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from aitbc.answers.accounts import Booked
+from aitbc.cli._terminal.money import amount, in_credits
 from aitbc.cli._terminal.output import moment, print_rows
 
 app = typer.Typer(help="Manage clients' accounts.", no_args_is_help=True)
@@ -17,7 +18,7 @@ app = typer.Typer(help="Manage clients' accounts.", no_args_is_help=True)
 AccountName = Annotated[
     str, typer.Argument(help="The account: its name, its id or a part of it, or `last` for the newest one.")
 ]
-Amount = Annotated[str, typer.Argument(help='Amount, such as "12.50".')]
+Amount = Annotated[str, typer.Argument(metavar="CREDITS", help="How many, such as 12.50.")]
 Note = Annotated[str, typer.Option(help="Purpose; the client can see it.")]
 
 
@@ -29,10 +30,16 @@ def list_accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         print_json(listed)
         return
     rows = [
-        (account.account_id, account.name, account.balance, account.held, moment(account.created_at))
+        (
+            account.account_id,
+            account.name,
+            amount(account.balance),
+            amount(account.held),
+            moment(account.created_at),
+        )
         for account in listed
     ]
-    print_rows(("ACCOUNT", "NAME", "BALANCE", "HELD", "CREATED"), rows, free=("NAME",))
+    print_rows(("ACCOUNT", "NAME", "BALANCE (CREDITS)", "HELD (CREDITS)", "CREATED"), rows, free=("NAME",))
 
 
 @app.command("create")
@@ -105,17 +112,17 @@ def list_deposits(
             deposit.external_id,
             deposit.source,
             deposit.account_id,
-            deposit.amount,
+            amount(deposit.amount),
             f"{deposit.external_amount} {deposit.currency or ''}".strip(),
             moment(deposit.created_at),
         )
         for deposit in listed
     ]
-    print_rows(("PAYMENT", "SOURCE", "ACCOUNT", "CREDITED", "RECEIVED", "CREATED"), rows)
+    print_rows(("PAYMENT", "SOURCE", "ACCOUNT", "CREDITED (CREDITS)", "RECEIVED", "CREATED"), rows)
 
 
 def _print_booked(booked: Booked, *, as_json: bool) -> None:
     if as_json:
         print_json(booked)
     else:
-        typer.echo(f"The balance of {booked.account_id} is now {booked.balance}.")
+        typer.echo(f"The balance of {booked.account_id} is now {in_credits(booked.balance)}.")

@@ -23,7 +23,7 @@ from agent.cli.options import ConfigFile, DataDir, Enroll, reading_from, secret_
 from agent.cli.systemd.notify import Notifier
 from agent.cli.systemd.watchdog import Watchdog
 from agent.cli.terminal import activity, live, logs
-from agent.cli.terminal.problem_file import ProblemFile
+from agent.cli.terminal.log_file import LogFile
 from agent.configuring.reading import SettingsReading
 from agent.core.liveness import Liveness
 from agent.fault_points import reach
@@ -85,14 +85,14 @@ def start(
     with_panel = live.can_show(plain=plain)
     # If the log is redirected to a file, the panel must not take it away from there.
     pane = live.LogPane() if with_panel and sys.stderr.isatty() else None
-    problems = ProblemFile(settings.data_dir)
-    logs.configure(settings.log, pane, problems)
+    log_file = LogFile(settings.data_dir, settings.log)
+    logs.configure(settings.log, pane, log_file)
     telemetry.configure()
     # A watchdog's SIGABRT prints the stack of each thread.
     faulthandler.enable()
     updates = UpdateWatch(settings, reading.file)
     joined = section_of(settings, MinerSettings).coordinator
-    with problems.recorded("start", joined), agent_file.exclusive(settings):
+    with log_file.recorded("start", joined), agent_file.exclusive(settings):
         before_start(settings, Notifier().alive)
         _run(_start(reading, pane or live.LogPane() if with_panel else None, updates))
     _restart_if_due(updates)
@@ -107,12 +107,12 @@ def coordinator(
     """Run a coordinator without a miner; miners join it over the network."""
     reading = reading_from(data_dir, config, coordinator={"host": host, "port": port})
     settings = reading.settings
-    problems = ProblemFile(settings.data_dir)
-    logs.configure(settings.log, problems=problems)
+    log_file = LogFile(settings.data_dir, settings.log)
+    logs.configure(settings.log, log_file=log_file)
     telemetry.configure()
     faulthandler.enable()
     updates = UpdateWatch(settings, reading.file)
-    with problems.recorded("coordinator", None), agent_file.exclusive(settings):
+    with log_file.recorded("coordinator", None), agent_file.exclusive(settings):
         before_start(settings, Notifier().alive)
         _run(_coordinate(settings, updates))
     _restart_if_due(updates)

@@ -23,6 +23,7 @@ from agent.updates.starting import versions_of
 from agent.updates.states import describe
 from aitbc.answers.miners import Overview
 from aitbc.cli._terminal.output import SafeConsole, moment, print_rows
+from aitbc.figures import amounts
 
 LEAST_SHARE = 0.005
 """Smaller shares of the last hour are not shown."""
@@ -94,7 +95,9 @@ def _print_services(console: SafeConsole, miner: dict[str, Any]) -> None:
 def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
     _print_connection(console, miner)
     if (earned := miner["earned_today"]) is not None:
-        console.print(f"  earned today (UTC): {earned['amount']} from {earned['jobs']} jobs")
+        console.print(
+            f"  earned today (UTC): {amounts.in_credits(earned['amount'])} from {earned['jobs']} jobs"
+        )
     # An agent that still runs with 0.2.0 knows nothing of these.
     if (energy := miner.get("energy")) is not None:
         print_energy(console, energy)

@@ -31,6 +31,7 @@ from agent.sections import section_of
 from agent.updates.installation import InstallationWay, installation
 from aitbc import AITBCClient
 from aitbc.errors import AITBCError
+from aitbc.figures import amounts
 
 _AMOUNTS: Final = ("balance", "pending")
 _OWN_UNITS: Final = {InstallationWay.DEB, InstallationWay.IMAGE}
@@ -138,10 +139,10 @@ def _balance(reading: SettingsReading) -> str | None:
             wallet = client.wallet.get()
     except AITBCError as error:
         return f"unknown, since {url} does not answer ({error})"
-    amounts = {name: Decimal(wallet.get(name, "0")) for name in _AMOUNTS}
-    if not any(amounts.values()):
+    money = {name: Decimal(wallet.get(name, "0")) for name in _AMOUNTS}
+    if not any(money.values()):
         return None
-    words = ", ".join(f"{name} {amount:f}" for name, amount in amounts.items())
+    words = ", ".join(f"{name} {amounts.in_credits(amount)}" for name, amount in money.items())
     return f"{words} at {url}. Let it be paid out first, or keep the data"
 
 

@@ -36,6 +36,7 @@ from aitbc.answers.registry import (
     Validation,
     ValidationProblem,
 )
+from aitbc.figures.sale_units import price as priced_at
 from runners.api import ServiceDefinition
 from runners.forms import FORM_KEYWORD, MAX_FILE_KEYWORD
 from runners.near_names import hint, nearest
@@ -179,9 +180,7 @@ def _price_warnings(
     if limit is None or lowest is None or any(field.startswith("pricing") for field in errors):
         return
     if parse_money(limit) < lowest:
-        message = (
-            f"below the price of every miner: one {definition.unit} costs at least {format_money(lowest)}"
-        )
+        message = f"does not pay for a single {definition.unit}: the lowest price is {priced_at(lowest, definition.sale_units_on('cuda'))}"
         yield "pricing.max_cost", message
 
 

@@ -39,10 +39,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """What an administrator asks for. Without a value, the adapter's first currency, now, and the settings apply."""
+    """What an administrator asks for. Without a value, the adapter's first currency, now, and the settings apply, also for the rate."""
 
     adapter: str
-    rate: str
+    rate: str | None = None
     currency: str | None = None
     cut_off: float | None = None
     minimum: Decimal | None = None
@@ -92,7 +92,10 @@ def _plan(context: Context, request: NewBatch) -> _BatchPlan:
     currency = request.currency or next(iter(adapter.currencies))
     if currency not in adapter.currencies:
         _refuse("currency", f"the adapter pays in {', '.join(adapter.currencies)}")
-    rate = Decimal(request.rate) if RATE.fullmatch(request.rate) else Decimal()
+    named = settings.rates.get(currency) if request.rate is None else request.rate
+    if named is None:
+        _refuse("rate", f"is required: what one credit is worth in {currency}; payouts.rates can hold it")
+    rate = Decimal(named) if RATE.fullmatch(named) else Decimal()
     if not rate:
         _refuse(
             "rate",

@@ -9,6 +9,8 @@ from pydantic import Field
 from agent.core.values.quantities import Money
 from agent.sections import HIDDEN, Currency, HomePath, Section, extensible
 
+Rate = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,18})?$", examples=["0.9137"])]
+
 _SECRET: Any = Field(
     pattern=r"^whsec_.{24,}$",
     examples=["whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"],
@@ -65,6 +67,8 @@ class PayoutSettings(Section):
         tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)], ...], Field(max_length=32)
     ] = ("file",)
     """Adapters that may be used, by name. Miners can only choose an address for one of these."""
+    rates: dict[Currency, Rate] = Field(default={}, examples=[{"EUR": "0.9137"}])
+    """What one credit is worth, by currency: the rate of batches for which the administrator names none."""
     minimum: Money = Money("1")
     """Smallest payment: miners who have earned less are paid later, since most ways to pay have a fixed cost."""
     hold_hours: Annotated[float, Field(ge=0, le=8760)] = 72

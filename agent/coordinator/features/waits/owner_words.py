@@ -29,9 +29,9 @@ def _add_feature(job: Waiting, miner: KnownMiner, situation: Situation) -> str:
     )
 
 
-def _lower_price(job: Waiting, _miner: KnownMiner, _situation: Situation) -> str:
+def _lower_price(job: Waiting, _miner: KnownMiner, situation: Situation) -> str:
     budget = "0" if job.budget is None else format_money(job.budget)
-    return f"Lower miner.prices.{job.service} to at most {budget}, and restart the agent."
+    return f"Lower miner.prices.{job.service} to at most {budget} (credits per {situation.unit}), and restart the agent."
 
 
 def _fetch_model(job: Waiting, _miner: KnownMiner, situation: Situation) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 from agent.coordinator.features.waits.situation import JobSituation
@@ -11,7 +12,9 @@ from agent.core.feasibility import KnownMiner
 from agent.core.matching import OPTIONS, Waiting, has_feature
 from agent.core.values.durations import format_duration
 from agent.core.values.quantities import format_money, format_time, gibibytes
+from aitbc.figures import amounts, sale_units
 from aitbc.reasons import ReasonCode
+from runners.registry import installed
 
 MAX_NAMED: Final = 3
 """How many miners a sentence names."""
@@ -221,13 +224,27 @@ def _not_enough_gpus(job: Waiting, miners: Sequence[KnownMiner], _situation: Job
     )
 
 
+def _sale_units(service: str, situation: JobSituation) -> Sequence[sale_units.AnySaleUnit]:
+    runner = installed().get(service)
+    return (
+        sale_units.sale_units_of(None, situation.unit)
+        if runner is None
+        else runner.definition.sale_units_on("cuda")
+    )
+
+
+def _exact(amount: Decimal) -> str:
+    # A limit that is rounded up would be refused again, or seem to suffice.
+    return amounts.with_currency(format_money(amount))
+
+
 def _price(job: Waiting, miners: Sequence[KnownMiner], situation: JobSituation) -> Words:
     lowest = min(miner.candidate.services[job.service].unit_price for miner in miners)
     budget = job.budget or 0 * lowest
     return Words(
-        f"One {situation.unit} costs at least {format_money(lowest)}, which is {format_money(lowest - budget)} more "
-        f"than the job's max_cost of {format_money(budget)}.",
-        f"Submit the job again with pricing.max_cost of at least {format_money(lowest)}; it is the limit for the whole job.",
+        f"The lowest price is {sale_units.price(lowest, _sale_units(job.service, situation))}. One {situation.unit} costs "
+        f"{format_money(lowest - budget)} more than the job's max_cost of {_exact(budget)}.",
+        f"Submit the job again with pricing.max_cost of at least {_exact(lowest)}; it is the limit for the whole job.",
         {
             "max_cost": format_money(budget),
             "lowest_price": format_money(lowest),
@@ -242,9 +259,9 @@ def _estimate(job: Waiting, miners: Sequence[KnownMiner], situation: JobSituatio
     units = situation.units or 0 * lowest
     cost, budget = units * lowest, job.budget or 0 * lowest
     return Words(
-        f"The job takes {units.normalize():f} {situation.unit}s, which cost at least {format_money(cost)}: "
-        f"{format_money(cost - budget)} more than its max_cost of {format_money(budget)}.",
-        f"Raise pricing.max_cost to at least {format_money(cost)}, or request less.",
+        f"The job takes {sale_units.quantity(units, _sale_units(job.service, situation))}, which cost at least {_exact(cost)}: "
+        f"{format_money(cost - budget)} more than its max_cost of {_exact(budget)}.",
+        f"Raise pricing.max_cost to at least {_exact(cost)}, or request less.",
         {
             "max_cost": format_money(budget),
             "estimated_cost": format_money(cost),

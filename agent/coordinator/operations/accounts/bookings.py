@@ -24,6 +24,7 @@ from agent.core.market.ledger import (
 from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from aitbc.answers.accounts import Booked
 from aitbc.canonical import canonical_json, sha256_hex
+from aitbc.figures.amounts import with_currency
 
 
 async def add_credit(
@@ -153,11 +154,11 @@ def _entry(connection: Connection, booking: _Booking) -> Entry:
         overdrawn = ledger.balance(connection, OVERDRAWN)
         return debit(account_id, amount, balance, overdrawn, force=booking.force)
     except TooMuchMoney as error:
-        advice = f"at most {_money(error.limit)} more can be {booking.kind.value}ed by this coordinator"
+        advice = f"at most {_words(error.limit)} more can be {booking.kind.value}ed by this coordinator"
         raise ValidationFailed("The request is not valid.", {"amount": advice}) from None
     except InsufficientFunds as error:
         raise InsufficientBalance(
-            f"The account has {_money(error.balance)}, less than {_money(error.needed)}. Debit at most its balance, or set "
+            f"The account has {_words(error.balance)}, less than {_words(error.needed)}. Debit at most its balance, or set "
             "`force` to make the balance negative.",
             {"needed": _money(error.needed), "balance": _money(error.balance)},
         ) from None
@@ -172,6 +173,10 @@ def _booked(record: TransactionRecord) -> NewEvent:
         "timestamp": format_time(record.created_at),
     }
     return NewEvent("marketplace_update", data, record.account_id)
+
+
+def _words(units: int) -> str:
+    return with_currency(_money(units))
 
 
 def _money(units: int) -> str:

@@ -16,13 +16,13 @@ const BATCHES = "/v1/admin/payouts";
 export interface NewPayoutBatch {
   /** The name of a configured adapter. */
   adapter: string;
-  /** What one unit of the ledger's money is worth in the currency: a decimal string. */
-  rate: string;
+  /** What one credit is worth in the currency: a decimal string; `payouts.rates` by default. */
+  rate?: string | undefined;
   /** One of the adapter's currencies; its only one by default. */
   currency?: string | undefined;
   /** Earnings after this time are not paid: RFC 3339, now by default. */
   cutOff?: string | undefined;
-  /** The smallest payment, in the ledger's money. */
+  /** The smallest payment, in credits. */
   minimum?: string | undefined;
   maxPayments?: number | undefined;
   note?: string | undefined;

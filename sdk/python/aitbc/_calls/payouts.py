@@ -35,24 +35,28 @@ def batch(session: Session, /, batch_id: str) -> Flow[PayoutBatchDetails]:
 
 
 def preview(
-    session: Session, /, adapter: str, rate: str | Decimal, **options: Any
+    session: Session, /, adapter: str, rate: str | Decimal | None = None, **options: Any
 ) -> Flow[PayoutBatchDetails]:
     """Return the batch that `create` would make now, with the miners that it would leave out."""
-    # Text, because a float would already have another value than the one that the operator typed.
-    body = {"adapter": adapter, "rate": str(rate), "dry_run": True, **options}
+    body = {**_batch(adapter, rate), "dry_run": True, **options}
     return (yield from fetch(session, post_json(_BATCHES, body, repeatable=True), PayoutBatchDetails))
 
 
 def create(
-    session: Session, /, adapter: str, rate: str | Decimal, **options: Any
+    session: Session, /, adapter: str, rate: str | Decimal | None = None, **options: Any
 ) -> Flow[PayoutBatchDetails]:
-    """Create a batch, which waits for approval. `rate` is what one unit of money is worth in the currency.
+    """Create a batch, which waits for approval. `rate` is what one credit is worth in the currency; without it, the setting applies.
 
     `options` are `currency`, `cut_off`, `minimum`, `max_payments` and `note`. Raises `Conflict` if there is nobody to pay, also when it
     is repeated: the money has moved.
     """
-    body = {"adapter": adapter, "rate": str(rate), **options}
+    body = {**_batch(adapter, rate), **options}
     return (yield from fetch(session, post_json(_BATCHES, body), PayoutBatchDetails))
+
+
+def _batch(adapter: str, rate: str | Decimal | None) -> dict[str, Any]:
+    # Text, because a float would already have another value than the one that the operator typed.
+    return {"adapter": adapter, **({} if rate is None else {"rate": str(rate)})}
 
 
 def approve(session: Session, /, batch_id: str) -> Flow[PayoutBatchDetails]:

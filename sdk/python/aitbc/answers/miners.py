@@ -116,7 +116,7 @@ class MinerService(Record):
 class IdleShare(Record):
     """A share of the last hour, and its reason: `working`, or why the miner was idle."""
 
-    reason: str = Field(examples=["no job that fits is waiting"])
+    reason: str = Field(examples=["no jobs for this machine"])
     share: float = Field(ge=0, le=1, examples=[0.62])
 
 
@@ -150,7 +150,7 @@ class UnprofitableModel(Record):
     model: str | None = Field(examples=["tiny"])
     reason: str = Field(
         examples=[
-            "An hour of it earns 0.1 credits and costs 0.4 of electricity now; miner.energy.minimum_profit is 0."
+            "An hour of it earns 0.1 credits and costs 0.4 credits of electricity now; miner.energy.minimum_profit is 0."
         ]
     )
 

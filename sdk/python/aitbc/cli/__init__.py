@@ -80,7 +80,7 @@ class ProgramCommands(LazyGroup):
         "miners": ListedCommand(
             "aitbc.cli.commands.market",
             "miners",
-            "List the miners with their services, prices and speeds, and when they were last seen. Available miners come first.",
+            "List the miners, available ones first. With a name: that miner's services, prices and speeds.",
             _MARKET,
         ),
         "offers": ListedCommand(
@@ -113,9 +113,16 @@ class ProgramCommands(LazyGroup):
     }
 
 
+_HELP = """Send jobs to an AITBC coordinator, and verify receipts without one.
+
+First steps, with an agent on this machine (`aitbc-agent start`):
+  aitbc transcode film.mov small.mp4 --receipt receipt.json
+  aitbc receipts verify receipt.json
+`aitbc COMMAND --help` has examples of each command."""
+
 app = typer.Typer(
     cls=ProgramCommands,
-    help="Send jobs to an AITBC coordinator, and verify receipts without one.",
+    help=_HELP,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -134,16 +141,19 @@ def options(
     context: typer.Context,
     base_url: Annotated[
         str | None,
-        typer.Option(help="The coordinator's URL. Default: AITBC_BASE_URL, else the local agent."),
+        typer.Option(
+            metavar="URL", help="The coordinator's URL. Default: AITBC_BASE_URL, else the local agent."
+        ),
     ] = None,
     api_key: Annotated[
-        str | None, typer.Option(help="The API key. Default: AITBC_API_KEY, else the local agent's.")
+        str | None,
+        typer.Option(metavar="KEY", help="The API key. Default: AITBC_API_KEY, else the local agent's."),
     ] = None,
     show_version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Send jobs to an AITBC coordinator, and verify receipts without one."""
+    """Store the options before the command."""
     del show_version
     context.obj = GlobalOptions(base_url, api_key)
 

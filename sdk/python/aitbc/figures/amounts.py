@@ -37,7 +37,7 @@ def price(value: Decimal | str) -> str:
     return rounded(number, SIGNIFICANT if abs(number) >= LEAST else FINE)
 
 
-def credits(value: Decimal | str) -> str:  # noqa: A001 - the word for the unit, and nobody calls Python's own
+def in_credits(value: Decimal | str) -> str:
     """Return an amount with its currency: "12.35 credits", "1 credit", "< 0.01 credits"."""
     return with_currency(amount(value))
 

@@ -34,7 +34,7 @@ SALE_UNITS = [
     ],
 )
 def test_amounts(amount: str, text: str) -> None:
-    assert amounts.credits(amount) == text
+    assert amounts.in_credits(amount) == text
 
 
 def test_nobody_sees_less_than_there_is() -> None:

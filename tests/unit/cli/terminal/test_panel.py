@@ -6,13 +6,15 @@ import os
 import sys
 import termios
 import time
-from typing import Any
+from typing import Any, TextIO, cast
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cli.terminal import live
+from agent.cli.terminal.live import LogPane
 from agent.cli.terminal.log_lines import readable
 from agent.cli.terminal.panel import PanelView, draw
 
@@ -43,8 +45,8 @@ def status(**changes: Any) -> dict[str, Any]:
         "stopping": False, "drain_seconds_left": None, "paused": None, "pauses": {"miner": None},
         "earned_today": {"amount": "1.25", "jobs": 12}, "gpus": [gpu(0), gpu(1)], "gpu_reason": "No driver.",
         "leases": [], "finished": [], "downloads": [], "placement": {"waiting": []}, "services": ["llm_inference"],
-        "now": {"no job that fits is waiting": 2.0},
-        "idle": [{"reason": "working", "share": 0.62}, {"reason": "no job that fits is waiting", "share": 0.38}],
+        "now": {"no jobs for this machine": 2.0},
+        "idle": [{"reason": "working", "share": 0.62}, {"reason": "no jobs for this machine", "share": 0.38}],
     } | changes  # fmt: skip
 
 
@@ -112,7 +114,7 @@ def test_the_sections_have_a_fixed_order(width: int, height: int) -> None:
     assert ("50 %" in shown[8], "1:15" in shown[8]) == (True, True)
     assert "GPU 1 loading model" in shown[9]
     assert (" tiny " in shown[11], "1.00 of 2.00 GiB" in shown[11]) == (True, True)
-    assert shown[13] == " 62 % working  38 % no job that fits is waiting"
+    assert shown[13] == " 62 % working  38 % no jobs for this machine"
     assert "out of memory" in shown[15]
     assert shown[15].rstrip().endswith("0.4 s" if width < 110 else f"0.4 s  {job(3)['job_id']}")
     assert shown[17 if height == 24 else 25].endswith("something_happened")
@@ -122,7 +124,7 @@ def test_the_sections_have_a_fixed_order(width: int, height: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "state"),
     [
-        ({}, "Idle: no job that fits is waiting."),
+        ({}, "Ready: there are no jobs for this machine at the moment."),
         ({"now": {"no connection to the coordinator": 1.0}}, "Idle: no connection to the coordinator."),
         ({"paused": "by schedule until 18:00"}, "Paused by schedule until 18:00"),
         ({"paused": "by hand", "leases": [job(1)]}, "Paused by hand; 1 job still running"),
@@ -230,19 +232,19 @@ def test_the_reason_why_there_is_no_gpu_is_shown_in_full() -> None:
                 "model": "tiny.en",
                 "seconds": 4,
             },
-            "12:00:01  Model fetched: model tiny.en, seconds 4",
+            "12:00:01  tiny.en was downloaded in 4 s.",
         ),
         (
             {
                 "timestamp": "12:00:01",
                 "level": "info",
-                "event": "ready",
+                "event": "job_moved",
                 "job_id": "job_1",
                 "url": None,
                 "trace_id": "1",
                 "pid": 2,
             },
-            "12:00:01  Ready: job_1",
+            "12:00:01  Job moved (job_1)",
         ),
         (
             {
@@ -251,7 +253,7 @@ def test_the_reason_why_there_is_no_gpu_is_shown_in_full() -> None:
                 "event": "probed",
                 "services": ["llm_inference", "ai_inference"],
             },
-            "12:00:01  Probed: services llm_inference, ai_inference",
+            "12:00:01  Probed (services: llm_inference, ai_inference)",
         ),
         (
             {"timestamp": "12:00:01", "level": "warning", "event": "rate_limited"},
@@ -261,3 +263,25 @@ def test_the_reason_why_there_is_no_gpu_is_shown_in_full() -> None:
 )
 def test_log_entries_are_sentences(entry: dict[str, Any], line: str) -> None:
     assert readable(None, "", entry) == line
+
+
+def test_the_panel_shows_no_sentence_twice_in_succession_and_nothing_for_developers() -> None:
+    pane = LogPane()
+    pane.shown = True
+    logger = structlog.wrap_logger(
+        structlog.WriteLoggerFactory(cast("TextIO", pane))(),
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S.%f"),
+            readable,
+        ],
+    )
+    for _ in range(3):
+        logger.info("heartbeat_failed", error="no answer")
+    logger.info("child_started", service="ffmpeg", device="cpu")
+    logger.info("job_submitted", job_id="job_1", service="ffmpeg")
+    logger.info("outbox_answered", job_id="job_1", kind="result", status=200, code=None, final=True)
+    assert [line.partition("  ")[2] for line in pane.lines] == [
+        "The coordinator does not answer at the moment.",
+        "job_1 is done.",
+    ]

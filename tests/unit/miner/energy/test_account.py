@@ -150,7 +150,7 @@ def test_the_refusal_follows_from_an_hours_figures() -> None:
     assert terms.refusal(consumption, Decimal(1)) is None
     reason = Terms(0.5, 0.1, Decimal("3.2")).refusal(consumption, Decimal(1))
     assert reason == (
-        "An hour of it earns 3.6 credits and costs 0.5 of electricity now; miner.energy.minimum_profit is 3.2."
+        "An hour of it earns 3.6 credits and costs 0.5 credits of electricity now; miner.energy.minimum_profit is 3.2."
     )
     assert not consumption.is_known(VALID_SECONDS)
     assert consumption.is_known(VALID_SECONDS - 1)

@@ -28,7 +28,7 @@ async def test_a_run_ends_when_its_price_reaches_max_cost(
     failure = coordinator.failures[job_id]
     assert (failure["kind"], failure["code"]) == ("fail", "COST_LIMIT_REACHED")
     assert 20 < Decimal(failure["units"]) < 80
-    assert "max_cost of 0.2 at 50 % progress; a max_cost of about 0." in failure["message"]
+    assert "max_cost of 0.2 credits at 50 % progress; a max_cost of about 0." in failure["message"]
 
 
 async def test_a_failure_contains_the_units_up_to_its_end(

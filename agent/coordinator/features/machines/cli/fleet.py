@@ -10,6 +10,7 @@ from agent.cli import agent_file
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
+from aitbc.cli._terminal.money import amount, in_credits
 from aitbc.cli._terminal.output import SafeConsole, print_rows
 
 _DAYS = 30
@@ -43,7 +44,7 @@ def _print(answer: dict[str, Any]) -> None:
     )
     month = sum(day["jobs"] for day in answer["days"])
     console.print(
-        f"  earned today (UTC): {answer['earned_today']}; in total: {answer['total_earned']}; jobs in {_DAYS} days: {month}"
+        f"  earned today (UTC): {in_credits(answer['earned_today'])}; in total: {in_credits(answer['total_earned'])}; jobs in {_DAYS} days: {month}"
     )
     rows = [
         (
@@ -52,12 +53,14 @@ def _print(answer: dict[str, Any]) -> None:
             _state(miner),
             str(len(miner["gpus"])),
             f"{miner['running']} of {miner['slots']}",
-            miner["earned_today"],
-            miner["total_earned"],
+            amount(miner["earned_today"]),
+            amount(miner["total_earned"]),
         )
         for miner in miners
     ]
-    print_rows(("NAME", "MINER", "STATE", "GPUS", "BUSY", "TODAY", "TOTAL"), rows, free=("NAME",))
+    print_rows(
+        ("NAME", "MINER", "STATE", "GPUS", "BUSY", "TODAY (CREDITS)", "TOTAL (CREDITS)"), rows, free=("NAME",)
+    )
 
 
 def _state(miner: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from agent.settings import Settings
 from aitbc.answers.payouts import Omitted, OmittedMiner, Payout, PayoutBatchDetails
 from aitbc.canonical import parse_json
 from aitbc.cli._arguments.trust import trusted
+from aitbc.cli._terminal.money import amount, in_credits
 from aitbc.cli._terminal.output import moment, print_rows, print_text
 from aitbc.errors import FormatError
 from aitbc.leaves.payouts import PayoutVerification, verify_payout
@@ -50,9 +51,9 @@ AdapterOption = Annotated[
     str, typer.Option(help="The adapter that sends the payments: one of the setting payouts.adapters.")
 ]
 RateOption = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="What one unit of the ledger's money is worth in the currency, such as 0.9137. It is part of the manifest."
+        help="What one credit is worth in the currency, such as 0.9137. It is part of the manifest. Default: payouts.rates."
     ),
 ]
 CurrencyOption = Annotated[str | None, typer.Option(help="Currency. Default: the adapter's first one.")]
@@ -60,7 +61,9 @@ CutOffOption = Annotated[
     str | None,
     typer.Option(help='Count earnings up to this time, such as "2026-11-01T00:00:00Z". Default: now.'),
 ]
-MinimumOption = Annotated[str | None, typer.Option(help="Minimum payment. Default: payouts.minimum.")]
+MinimumOption = Annotated[
+    str | None, typer.Option(metavar="CREDITS", help="Minimum payment. Default: payouts.minimum.")
+]
 MaxOption = Annotated[
     int | None,
     typer.Option("--max", help="Maximum number of payments. Default: payouts.max_payments.", min=1),
@@ -73,9 +76,9 @@ BatchArgument = Annotated[
 _OMITTED: Final = {
     Omitted.NO_ADDRESS: "no address for this adapter and currency",
     Omitted.EXCLUDED: "excluded from the network",
-    Omitted.NEW: "registered too recently (payouts.new_miner_hours)",
-    Omitted.ON_HOLD: "earned too recently (payouts.hold_hours)",
-    Omitted.BELOW_MINIMUM: "below the minimum",
+    Omitted.NEW: "new here; it is paid when payouts.new_miner_hours have passed since it joined",
+    Omitted.ON_HOLD: "earned too recently; payouts.hold_hours must pass",
+    Omitted.BELOW_MINIMUM: "below the minimum (payouts.minimum)",
     Omitted.BATCH_FULL: "the batch is full; the next one pays it",
 }
 
@@ -95,7 +98,7 @@ def _plan(
 
 @app.command("preview")
 def preview(
-    rate: RateOption,
+    rate: RateOption = None,
     adapter: AdapterOption = "file",
     currency: CurrencyOption = None,
     cut_off: CutOffOption = None,
@@ -112,15 +115,18 @@ def preview(
         print_json(draft)
         return
     _print_payments(draft)
-    rows = [(_named(omitted), omitted.amount, _OMITTED[Omitted(omitted.reason)]) for omitted in draft.omitted]
+    rows = [
+        (_named(omitted), amount(omitted.amount), _OMITTED[Omitted(omitted.reason)])
+        for omitted in draft.omitted
+    ]
     if rows:
         typer.echo("\nNot paid:")
-        print_rows(("MINER", "AMOUNT", "REASON"), rows)
+        print_rows(("MINER", "PAYABLE (CREDITS)", "REASON"), rows)
 
 
 @app.command("create")
 def create(
-    rate: RateOption,
+    rate: RateOption = None,
     adapter: AdapterOption = "file",
     currency: CurrencyOption = None,
     cut_off: CutOffOption = None,
@@ -139,7 +145,7 @@ def create(
     else:
         typer.echo(batch.batch_id)
         typer.echo(
-            f"{_count(batch)}, {batch.amount} in total, {batch.sent_amount} {batch.currency}. "
+            f"{_count(batch)}, {in_credits(batch.amount)} in total, {batch.sent_amount} {batch.currency}. "
             f"Approve with `aitbc-agent payouts approve {batch.batch_id}`.",
             err=True,
         )
@@ -181,10 +187,10 @@ def list_batches(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         print_json(page)
         return
     rows = [
-        (str(batch.batch_id), batch.status, str(batch.count), batch.amount, batch.adapter, batch.currency, moment(batch.created_at), batch.note)
+        (str(batch.batch_id), batch.status, str(batch.count), amount(batch.amount), batch.adapter, batch.currency, moment(batch.created_at), batch.note)
         for batch in page.batches
     ]  # fmt: skip
-    titles = ("BATCH", "STATUS", "PAYMENTS", "AMOUNT", "ADAPTER", "CURRENCY", "CREATED", "NOTE")
+    titles = ("BATCH", "STATUS", "PAYMENTS", "AMOUNT (CREDITS)", "ADAPTER", "CURRENCY", "CREATED", "NOTE")
     print_rows(titles, rows, free=("NOTE",))
     for adapter in page.adapters:
         if adapter.fault is not None:
@@ -200,7 +206,7 @@ def show(batch: BatchArgument, data_dir: DataDir = None, as_json: AsJson = False
         print_json(details)
         return
     typer.echo(
-        f"{details.batch_id} is {details.status}: {_count(details)} by {details.adapter}, {details.amount} at {details.rate} is "
+        f"{details.batch_id} is {details.status}: {_count(details)} by {details.adapter}, {in_credits(details.amount)} at {details.rate} is "
         f"{details.sent_amount} {details.currency}"
     )
     _print_payments(details)
@@ -261,14 +267,15 @@ def history(
         print_json(page)
         return
     typer.echo(
-        f"available {page.available}, on hold {page.on_hold}, on its way {page.pending}, paid out {page.paid_out}"
+        f"{in_credits(page.available)} available, {in_credits(page.on_hold)} on hold, {in_credits(page.pending)} on the way, "
+        f"{in_credits(page.paid_out)} paid out"
     )
     rows = [
-        (payout.payout_id, payout.status, payout.amount, f"{payout.sent_amount} {payout.currency}", payout.address, moment(payout.created_at), _remark(payout))
+        (payout.payout_id, payout.status, amount(payout.amount), f"{payout.sent_amount} {payout.currency}", payout.address, moment(payout.created_at), _remark(payout))
         for payout in page.payouts
     ]  # fmt: skip
     if rows:
-        titles = ("PAYOUT", "STATUS", "AMOUNT", "SENT", "ADDRESS", "CREATED", "REMARK")
+        titles = ("PAYOUT", "STATUS", "AMOUNT (CREDITS)", "SENT", "ADDRESS", "CREATED", "REMARK")
         print_rows(titles, rows, free=("ADDRESS", "REMARK"))
 
 
@@ -368,11 +375,11 @@ def _remark(payout: Payout) -> str:
 
 def _print_payments(batch: PayoutBatchDetails) -> None:
     rows = [
-        (_named(payout), payout.status, payout.amount, f"{payout.sent_amount} {payout.currency}", payout.address, _remark(payout))
+        (_named(payout), payout.status, amount(payout.amount), f"{payout.sent_amount} {payout.currency}", payout.address, _remark(payout))
         for payout in batch.payouts
     ]  # fmt: skip
     if rows:
-        titles = ("MINER", "STATUS", "AMOUNT", "SENT", "ADDRESS", "REMARK")
+        titles = ("MINER", "STATUS", "AMOUNT (CREDITS)", "SENT", "ADDRESS", "REMARK")
         print_rows(titles, rows, free=("ADDRESS", "REMARK"))
     else:
         typer.echo("No miner would be paid." if batch.status == "draft" else "No payments.")

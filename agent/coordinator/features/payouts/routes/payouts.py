@@ -38,12 +38,12 @@ router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Payouts"])
 class BatchRequest(RequestBody):
     """A new batch. With `dry_run`, it is only computed, and the answer also names the miners that it omits.
 
-    `rate` is what one unit of the ledger's money is worth in the `currency`; amounts are rounded down. `cut_off` is a time up to which
-    earnings are counted; without it, and without a `minimum`, now and the settings `payouts.*` apply.
+    `rate` is what one credit is worth in the `currency`; amounts are rounded down. `cut_off` is a time up to which earnings are counted;
+    without it, and without a `rate` or a `minimum`, now and the settings `payouts.*` apply.
     """
 
     adapter: Annotated[str, Field(max_length=32, examples=["file"])]
-    rate: Annotated[str, Field(max_length=64, examples=["0.9137"])]
+    rate: Annotated[str, Field(max_length=64, examples=["0.9137"])] | None = None
     currency: Annotated[str, Field(max_length=16, examples=["EUR"])] | None = None
     cut_off: Annotated[str, Field(max_length=64, examples=["2026-11-01T00:00:00Z"])] | None = None
     minimum: Money | None = Field(default=None, examples=["5"])

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
+from aitbc.cli._arguments.plain_help import plain, with_plain_types
 from aitbc.cli._controls import harmless
 
 
@@ -36,6 +37,10 @@ class LazyGroup(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is the library's
         """Return all names, in the order of the help."""
         return list(self.listed)
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the program's options, as its help names them."""
+        return [plain(parameter) for parameter in super().get_params(ctx)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as above
         """Return what the help and the shell's completion show of the command with this name, or None."""
@@ -73,7 +78,7 @@ class LazyGroup(TyperGroup):
         if isinstance(loaded, typer.Typer):
             group: Any = typer.main.get_group(loaded)
             group.name = name
-            return group
+            return with_plain_types(group)
         return _command(
             name, loaded, cls=getattr(module, entry.command_class) if entry.command_class else None
         )
@@ -86,4 +91,4 @@ def _shown() -> None:
 def _command(name: str, function: Any, **options: Any) -> Any:
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     single.command(name, **options)(function)
-    return typer.main.get_command(single)
+    return with_plain_types(typer.main.get_command(single))

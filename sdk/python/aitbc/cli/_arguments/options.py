@@ -47,16 +47,30 @@ class JobOptions(FieldOptions):
     """The options of every command that creates a job. `body` is their part of the job's body."""
 
     max_cost: Annotated[
-        str | None, _job_option("--max-cost", metavar="AMOUNT", help="The maximum cost of each job.")
+        str | None,
+        _job_option(
+            "--max-cost",
+            metavar="AMOUNT",
+            help="The maximum cost of each job, in credits. Default: the coordinator's, usually 1.",
+        ),
     ] = None
     priority: Annotated[
-        int | None, _job_option(min=0, max=9, metavar="0..9", help="The priority; 9 is the most urgent.")
+        int | None,
+        _job_option(min=0, max=9, metavar="0..9", help="The priority; 9 is the most urgent. Default: 0."),
     ] = None
     timeout: Annotated[
-        int | None, _job_option(min=1, metavar="SECONDS", help="The time limit of one run.")
+        int | None,
+        _job_option(
+            min=1,
+            metavar="SECONDS",
+            help="The time limit of one run. Default: the coordinator's, usually 3600.",
+        ),
     ] = None
     miner: Annotated[
-        str | None, _job_option(metavar="MINER", help="Only this miner may run it: its name or id.")
+        str | None,
+        _job_option(
+            metavar="MINER", help="Only this miner may run it: its name or id. Default: any that can run it."
+        ),
     ] = None
     offer: Annotated[
         str | None,
@@ -200,7 +214,8 @@ def model_option(service_id: str) -> Any:
     return typer.Option(
         "--model",
         "-m",
-        help="The model. Shell completion lists the models.",
+        metavar="MODEL",
+        help="The model. `aitbc models` lists them. Default: the service's.",
         autocompletion=complete.models_of(service_id),
     )
 

@@ -103,8 +103,12 @@ def explain(error: Exception) -> str:
             f"The coordinator's certificate is not trusted: {refused.verify_message}. For a certificate authority of your own, set "
             "SSL_CERT_FILE to a file with its certificate."
         )
-    # A job's reason may be the output of a program, in which lines matter.
-    text = str(error) if isinstance(error, JobFailed) else " ".join(str(error).split())
+    if isinstance(error, JobFailed):
+        # The reason may be the output of a program, in which lines matter, so nothing stands behind it.
+        ended = "was cancelled" if error.status == "cancelled" else f"failed ({error.code})"
+        reason = error.reason if "\n" in error.reason else _ended(error.reason)
+        return f"Job {error.job_id} {ended}: {reason}"
+    text = " ".join(str(error).split())
     if isinstance(error, TransportError) and not error.sent:
         advice = (
             "Is it running? `aitbc-agent start` starts one on this machine; --base-url selects another one."
@@ -119,8 +123,6 @@ def explain(error: Exception) -> str:
         advice = (
             f"{with_options_named(actions)} With --wait-for-miner the job waits for a miner that can run it."
         )
-    elif isinstance(error, JobFailed):
-        advice = f"`aitbc jobs show {error.job_id}` shows the details." if error.status == "failed" else ""
     else:
         advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
     return f"{_ended(text)} {advice}".strip()

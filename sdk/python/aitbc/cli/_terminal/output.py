@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import IO, Any
@@ -11,14 +12,24 @@ from typing import IO, Any
 import typer
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderableType  # noqa: TID251 - SafeConsole is one
+from rich.filesize import decimal
 from rich.segment import Segment
+from rich.text import Text
 
 from aitbc.cli._controls import harmless, unguarded
+from aitbc.figures import amounts
 
 _GAP = 2
 """Spaces between two columns."""
+_MINUTE, _PRECISE = 60, 10
+"""Seconds; below the second, tenths count."""
+_SHORT_ARTIFACT = len("sha256:") + 8
+_SHORT_ID = 8
+"""Characters of an id that distinguish what one network has; commands accept them."""
+_NARROWEST = 20
+"""Columns of a wrapped text, or of a last column, at least."""
 _FREE = 32
-"""Longest text in a free column on a terminal."""
+"""Longest text in a free column on a terminal, unless it is the last one."""
 
 
 class SafeConsole(Console):
@@ -54,32 +65,83 @@ def print_text(text: str) -> None:
     typer.echo(harmless(text) if sys.stdout.isatty() else text)
 
 
+def print_verdict(text: str, *, good: bool) -> None:
+    """Print a verdict: on a terminal in green or red, unless NO_COLOR is set."""
+    if sys.stdout.isatty():
+        SafeConsole().print(Text(text, style="green" if good else "bold red"), soft_wrap=True)
+    else:
+        typer.echo(text)
+
+
+def print_indented(heading: str, text: str) -> None:
+    """Print a text behind a heading. On a terminal it is wrapped between words, below its beginning."""
+    if not sys.stdout.isatty():
+        typer.echo((heading + text).rstrip())
+        return
+    width = max(SafeConsole().width, len(heading) + _NARROWEST)
+    below = " " * len(heading)
+    typer.echo(textwrap.fill(harmless(text), width, initial_indent=heading, subsequent_indent=below))
+
+
 def print_fields(fields: Mapping[str, Any]) -> None:
     """Print an object, one line for each field."""
-    width = max((len(name) for name in fields), default=0)
-    for name, value in fields.items():
+    print_pairs(list(fields.items()))
+
+
+def print_pairs(pairs: Sequence[tuple[str, Any]]) -> None:
+    """Print names with their values, aligned. The same name may occur again; further lines of a value stand below the first."""
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, value in pairs:
         text = value if isinstance(value, str) else json.dumps(value, default=dict, ensure_ascii=False)
-        print_text(f"{name:<{width}}  {text}")
+        for number, line in enumerate(text.splitlines() or [""]):
+            heading = f"{'' if number else name:<{width}}  "
+            # Indented lines are those of programs, which are broken wherever the terminal ends.
+            print_text(heading + line) if line[:1].isspace() else print_indented(heading, line)
 
 
-def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]], *, free: Collection[str] = ()) -> None:
+def print_rows(
+    titles: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    free: Collection[str] = (),
+    seen: Collection[str] = (),
+    piped: Collection[str] = (),
+) -> None:
     """Print a table: aligned on a terminal, otherwise tab-separated and complete.
 
     On a terminal that is too narrow, whole columns are left out, from the last one, and named on stderr. Only cells of `free` columns, which
-    hold text of any length such as names, are shortened.
+    hold text of any length such as names, are shortened; the last column, if it is free, takes the width that is left. Columns in
+    `seen` are for people, and only on a terminal; those in `piped` are for programs.
     """
     lines = [tuple(titles), *(tuple(row) for row in rows)]
-    if not sys.stdout.isatty():
+    on_terminal = sys.stdout.isatty()
+    omitted_here = piped if on_terminal else seen
+    positions = [position for position, title in enumerate(titles) if title not in omitted_here]
+    if on_terminal and len(lines) > 1:
+        # A column in which no row has anything only takes the width of the others.
+        positions = [position for position in positions if any(line[position] for line in lines[1:])]
+    lines = [tuple(line[position] for position in positions) for line in lines]
+    if not on_terminal:
         for line in lines:
             # For `cut` and `awk`, to which a tab or a line end within a cell would be another column or row.
             typer.echo("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in line))
         return
-    lines = [tuple(_one_line(cell) for cell in line) for line in lines]
-    for column in (position for position, title in enumerate(titles) if title in free):
-        lines = [(*line[:column], _shortened(line[column]), *line[column + 1 :]) for line in lines]
+    _print_aligned([tuple(_one_line(cell) for cell in line) for line in lines], free)
+
+
+def _print_aligned(lines: Sequence[tuple[str, ...]], free: Collection[str]) -> None:
+    titles, available = lines[0], SafeConsole().width
+    last = len(titles) - 1
     # In columns of the terminal: Chinese characters take two.
+    width_of = [_FREE if title in free else available for title in titles]
+    fixed = [min(width_of[column], max(cell_len(line[column]) for line in lines)) for column in range(last)]
+    if titles[last] in free:
+        width_of[last] = max(_NARROWEST, available - sum(fixed) - _GAP * last)
+    lines = [
+        tuple(_shortened(cell, width) for cell, width in zip(line, width_of, strict=True)) for line in lines
+    ]
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(titles))]
-    columns = _fitting(widths, SafeConsole().width)
+    columns = _fitting(widths, available)
     for line in lines:
         cells = (line[column] + " " * (widths[column] - cell_len(line[column]) + _GAP) for column in columns)
         typer.echo("".join(cells).rstrip())
@@ -103,17 +165,51 @@ def _one_line(text: str) -> str:
     return harmless(" ".join(text.split()))
 
 
-def _shortened(text: str) -> str:
+def _shortened(text: str, width: int) -> str:
     return (
         text
-        if cell_len(text) <= _FREE
-        else set_cell_size(text, _FREE - 1).rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+        if cell_len(text) <= width
+        else set_cell_size(text, width - 1).rstrip() + "\N{HORIZONTAL ELLIPSIS}"
     )
 
 
 def service_name(job_type: str | None) -> str:
     """Return a job's type in the one spelling of the output, with underscores."""
     return (job_type or "").replace("-", "_")
+
+
+def short_id(complete: str) -> str:
+    """Return an id: on a terminal the part that people read out and type, otherwise all of it."""
+    return complete.partition("_")[2][:_SHORT_ID] if sys.stdout.isatty() else complete
+
+
+def short_artifact(artifact_id: str) -> str:
+    """Return an artifact's id: on a terminal its beginning, which commands accept, otherwise all of it."""
+    return artifact_id[:_SHORT_ARTIFACT] if sys.stdout.isatty() else artifact_id
+
+
+def credits_text(value: str) -> str:
+    """Return an amount with its currency: rounded on a terminal, otherwise with all digits."""
+    return amounts.credits(value) if sys.stdout.isatty() else amounts.with_currency(value)
+
+
+def amount_cell(value: str) -> str:
+    """Return an amount for a column whose title names the currency: rounded on a terminal, otherwise with all digits."""
+    return amounts.amount(value) if value and sys.stdout.isatty() else value
+
+
+def size_text(size: int) -> str:
+    """Return bytes: on a terminal as people read them, otherwise as a number with its unit."""
+    return decimal(size) if sys.stdout.isatty() else f"{size} bytes"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration: "0.4 s", "12 s", "3 min 5 s", "2 h 10 min"."""
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s" if seconds < _PRECISE else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    hours, minutes_left = divmod(minutes, _MINUTE)
+    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"
 
 
 def moment(time: str | None) -> str:

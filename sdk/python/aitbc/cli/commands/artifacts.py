@@ -38,6 +38,10 @@ def remove(
     """Delete files to free space in the account's quota. Results and receipts that name them stay valid.
 
     A file that an unfinished job needs is not deleted.
+
+    Examples:
+      aitbc artifacts rm sha256:9f86
+      aitbc artifacts rm --job last
     """
     if not artifacts and job is None:
         raise typer.BadParameter("Name the artifacts, or a job with --job.")

@@ -37,15 +37,25 @@ def chat(
     ] = None,
     model: Annotated[str | None, model_option(_SERVICE)] = None,
     system: Annotated[str | None, typer.Option("--system", "-s", help="The system prompt.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="The maximum length of the answer.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="The maximum length of the answer, in tokens. Default: 256.")
+    ] = None,
     temperature: Annotated[
-        float | None, typer.Option(min=0, max=2, help="0 gives the most likely text; higher values vary it.")
+        float | None,
+        typer.Option(min=0, max=2, help="0 gives the most likely text; higher values vary it. Default: 0.7."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="The random seed; the same seed repeats the answer.")
+        int | None,
+        typer.Option(min=0, help="The random seed; the same seed repeats the answer. Default: random."),
     ] = None,
 ) -> None:
-    """Chat with a language model. The answer is printed while it is generated."""
+    """Chat with a language model. The answer is printed while it is generated.
+
+    Examples:
+      aitbc chat
+      aitbc chat 'Name the capital of France.' --temperature 0
+      git diff | aitbc chat - --system 'Write a commit message for this.'
+    """
     if job.detach:
         raise typer.BadParameter(
             "--detach does not work with a chat, whose answer is printed while it is generated."

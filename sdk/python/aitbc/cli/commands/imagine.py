@@ -27,8 +27,13 @@ class ImageOptions(Parameters):
     """How the images are generated."""
 
     model: Annotated[str | None, model_option("image_generation")] = None
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="The size, such as 768x512.")] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="The number of denoising steps.")] = None
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="The size, such as 768x512. Default: the model's.")
+    ] = None
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="The number of denoising steps; more take longer. Default: the model's."),
+    ] = None
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="The random seed; the same seed repeats the image. Default: random."),
@@ -37,10 +42,12 @@ class ImageOptions(Parameters):
     negative_prompt: Annotated[
         str | None, typer.Option("--negative", metavar="TEXT", help="What the image must not show.")
     ] = None
-    guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None
-    strength: Annotated[float | None, typer.Option(help="How much of --image may change, from 0 to 1.")] = (
-        None
-    )
+    guidance: Annotated[
+        float | None, typer.Option(help="How closely to follow the prompt. Default: the model's.")
+    ] = None
+    strength: Annotated[
+        float | None, typer.Option(help="How much of --image may change, from 0 to 1. Default: the model's.")
+    ] = None
 
 
 @with_options
@@ -63,7 +70,13 @@ def imagine(
         str | None, typer.Option(metavar="FILE", help="Only the parts of --image that are white here change.")
     ] = None,
 ) -> None:
-    """Generate images from text. Without --seed, every image differs."""
+    """Generate images from text. Without --seed, every image differs.
+
+    Examples:
+      aitbc imagine 'a lighthouse in a storm'
+      aitbc imagine 'a red fox' -n 4 --size 768x512 -o fox.png
+      aitbc imagine 'the same in winter' --image fox-1.png --strength 0.6
+    """
     body = {"prompt": prompt, **image_options.body, **_format_of(output)}
     files: dict[str, Path] = {}
     for field, named in {"image_url": image, "mask_url": mask}.items():

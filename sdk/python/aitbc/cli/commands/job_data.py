@@ -34,7 +34,12 @@ def log(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what a job wrote while it ran: the output of a Python model, warnings of ffmpeg and the like."""
+    """Print what a job wrote while it ran: the output of a Python model, warnings of ffmpeg and the like.
+
+    Examples:
+      aitbc jobs log last
+      aitbc jobs log model.py --follow
+    """
     with client_of(context) as client:
         job_id = find_job(client, job)
         job_log = client.jobs.log(job_id)
@@ -122,6 +127,11 @@ def rerun(
     """Run a job again, with the same input and options except for changes.
 
     `aitbc jobs show JOB` lists the parameters: `--set steps=30`, or `--set parameters.threshold=0.5` for a Python model.
+
+    Examples:
+      aitbc jobs rerun last
+      aitbc jobs rerun last --set steps=30 --set seed=7
+      aitbc jobs rerun interview.wav --set audio_url=@better.wav
     """
     with client_of(context) as client:
         changes = {
@@ -177,6 +187,10 @@ def remove(
     """Delete jobs with their parameters, results, logs and files. Receipts and payments remain.
 
     Files that other jobs use remain. A job that has not ended is not deleted.
+
+    Examples:
+      aitbc jobs rm last
+      aitbc jobs rm job_06h3 interview.wav --yes
     """
     deleted: list[dict[str, Any]] = []
     failed: list[AITBCError] = []

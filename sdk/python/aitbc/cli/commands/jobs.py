@@ -19,12 +19,13 @@ from aitbc.cli._batch.names import numbered, safe_name
 from aitbc.cli._terminal import exits
 from aitbc.cli._terminal.display import row_of
 from aitbc.cli._terminal.explanation import print_explanation
+from aitbc.cli._terminal.job_summary import summary_of
 from aitbc.cli._terminal.output import (
     moment,
     print_error,
-    print_fields,
     print_json,
     print_json_line,
+    print_pairs,
     print_rows,
     print_status,
     print_text,
@@ -45,13 +46,17 @@ def list_jobs(
     context: typer.Context,
     status: Annotated[
         Literal["submitted", "running", "completed", "failed", "cancelled"] | None,
-        typer.Option(help="Only jobs in this state."),
+        typer.Option(
+            metavar="STATE", help="Only jobs that are submitted, running, completed, failed or cancelled."
+        ),
     ] = None,
     job_type: Annotated[
         str | None,
-        typer.Option("--type", help="Only jobs of this type.", autocompletion=complete.services),
+        typer.Option(
+            "--type", metavar="SERVICE", help="Only jobs of this service.", autocompletion=complete.services
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Only jobs of exactly this name.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs of exactly this name.")] = None,
     label: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="KEY=VALUE", help="Only jobs with this label; may be repeated."),
@@ -67,7 +72,13 @@ def list_jobs(
     offset: Annotated[int, typer.Option(min=0, help="How many of the newest jobs to skip.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """List the account's jobs, newest first. Options that are combined must all apply."""
+    """List the account's jobs, newest first. Options that are combined must all apply.
+
+    Examples:
+      aitbc jobs list
+      aitbc jobs list --status failed --limit 10
+      aitbc jobs list --label project=podcast --json
+    """
     with client_of(context) as client:
         page = client.jobs.list(
             status=status,
@@ -108,7 +119,12 @@ def list_labels(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The maximum number of labels.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """List the labels of the account's jobs, with the number of jobs that have each."""
+    """List the labels of the account's jobs, with the number of jobs that have each.
+
+    Examples:
+      aitbc jobs labels
+      aitbc jobs labels project
+    """
     with client_of(context) as client:
         labels = client.jobs.labels(key=key, limit=limit)
     if as_json:
@@ -122,35 +138,35 @@ def list_labels(
 
 @app.command()
 def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
-    """Show a job's state, and why it waits."""
+    """Show a job: its state, duration, cost, files and receipt, or why it waits. --json has every field.
+
+    Examples:
+      aitbc jobs show last
+      aitbc jobs show interview.wav
+      aitbc jobs show job_06h3 --json
+    """
     with client_of(context) as client:
         job_id = find_job(client, job)
-        state = client.jobs.get(job_id).to_dict()
+        requested_job = client.jobs.get(job_id)
+        state = requested_job.to_dict()
         # Before anything is shown: the coordinator describes the job, and could describe another one.
         require_sealed(client, job_id, state)
         # Programs that read JSON ask with `aitbc jobs explain`, and need no second request here.
         waits = state["status"] == "submitted" and not as_json
         why = client.jobs.explain(state["job_id"]) if waits else None
-    print_json(state) if as_json else print_fields(_lines(state))
+        print_json(state) if as_json else print_pairs(list(summary_of(client, requested_job)))
     if why is not None:
         print_explanation(why)
 
 
-def _lines(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a job's fields with one line for each label, parameter and input."""
-    fields = {name: value for name, value in state.items() if name not in ("labels", "parameters", "inputs")}
-    for group in ("labels", "parameters"):
-        fields |= {f"{group}.{name}": value for name, value in (state.get(group) or {}).items()}
-    for file in state.get("inputs") or ():
-        source = file.get("artifact_id") or file.get("url") or "in the request"
-        size = f", {file['size']} bytes" if "size" in file else ""
-        fields[f"inputs.{file['field']}"] = f"{file['name']} ({source}{size})"
-    return fields
-
-
 @app.command()
 def explain(context: typer.Context, job: JobArgument = LAST, as_json: JsonOption = False) -> None:
-    """Show why a job does not run: what prevents it, by how much, who can change that, and how."""
+    """Show why a job does not run: what prevents it, by how much, who can change that, and how.
+
+    Examples:
+      aitbc jobs explain
+      aitbc jobs explain interview.wav
+    """
     with client_of(context) as client:
         explanation = client.jobs.explain(find_job(client, job))
     print_json(explanation.to_dict()) if as_json else print_explanation(explanation)
@@ -161,6 +177,10 @@ def watch(context: typer.Context, job: JobArgument, as_json: JsonOption = False)
     """Follow a job until it ends. With --json, print every event (also tokens and segments) on its own line.
 
     Ctrl-C stops watching; the job continues.
+
+    Examples:
+      aitbc jobs watch last
+      aitbc jobs watch job_06h3 --json
     """
     with client_of(context) as client:
         job_id = find_job(client, job)
@@ -189,7 +209,12 @@ def cancel(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Cancel submitted or running jobs. You pay for the work that a miner has already reported."""
+    """Cancel submitted or running jobs. You pay for the work that a miner has already reported.
+
+    Examples:
+      aitbc jobs cancel last
+      aitbc jobs cancel job_06h3 interview.wav
+    """
     states: list[dict[str, Any]] = []
     failed: list[AITBCError] = []
     with client_of(context) as client:
@@ -222,7 +247,12 @@ def results(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a completed job's results, and download its files."""
+    """Print a completed job's results, and download its files.
+
+    Examples:
+      aitbc jobs results last
+      aitbc jobs results interview.wav -o results/
+    """
     with client_of(context) as client:
         answer = client.jobs.get_results(find_job(client, job), wait=False)
         written: list[str] = []

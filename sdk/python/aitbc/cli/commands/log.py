@@ -68,7 +68,12 @@ def verify(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify all leaves, tiles and the checkpoint; detect changed leaves, forks and truncation. Exits with 3 if the log is invalid."""
+    """Verify all leaves, tiles and the checkpoint; detect changed leaves, forks and truncation. Exits with 3 if the log is invalid.
+
+    Examples:
+      aitbc log verify --remember seen.checkpoint
+      aitbc log verify https://aitbc.example.org/v1/log --log-key VKEY
+    """
     trust = trusted(log_key, policy)
     with _source(context, source) as files:
         report = _verified(files, trust, remember, against or (), new_only=new_only)
@@ -89,7 +94,12 @@ def witness_key(
         Path, typer.Option("--key", metavar="FILE", help="The file to write. Only you can read it.")
     ],
 ) -> None:
-    """Create a witness's key, and print its public key for the operator's `coordinator.witnesses` and for policies."""
+    """Create a witness's key, and print its public key for the operator's `coordinator.witnesses` and for policies.
+
+    Examples:
+      aitbc log witness-key witness.example.org/w1 --key w1.key
+      aitbc log witness-key witness.example.org/w2 --key w2.key
+    """
     signing_key = SigningKey.generate()
     vkey = format_vkey(name, bytes(signing_key.verify_key), COSIGNATURE_TYPE)
     # Exclusive: a witness that overwrites a witness's key cannot sign as before again.
@@ -117,7 +127,12 @@ def cosign(
     log_key: LogKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Cosign the newest checkpoint as a witness, if the log extends the last one that you cosigned. Exits with 3 if it does not."""
+    """Cosign the newest checkpoint as a witness, if the log extends the last one that you cosigned. Exits with 3 if it does not.
+
+    Examples:
+      aitbc log cosign witness.example.org/w1 --key w1.key --remember seen
+      aitbc log cosign w1 --key w1.key --remember seen --log https://example.org
+    """
     trust = trusted(log_key, None)
     seed = key.read_bytes()
     if len(seed) != SEED_BYTES:

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from aitbc.answers.market import MarketMiner, ModelSupply, ServiceSupply
+from aitbc.answers.market import MarketMiner, ModelSupply, OfferedService, ServiceSupply
+from aitbc.answers.registry import SaleUnit
 from aitbc.cli._arguments import complete
-from aitbc.cli._arguments.lookup import NamedCandidate, find
+from aitbc.cli._arguments.ids import PAGE, find_miner
+from aitbc.cli._arguments.lookup import NamedCandidate, NoSuchName, find
 from aitbc.cli._arguments.options import JsonOption, client_of
-from aitbc.cli._terminal.output import moment, print_json, print_rows, print_status
+from aitbc.cli._terminal.output import moment, print_json, print_rows, print_status, print_text, short_id
+from aitbc.figures import amounts, sale_units
+
+_FROM = "CREDITS FROM"
+_ABOUT = ("NAME", "MINER", "STATE", "LAST SEEN", "REPUTATION")
+_OFFER = ("CREDITS", "PRICE", "UNIT", "SPEED", "MODELS")
+_EXACT = ("PRICE", "UNIT")
+_COMMANDS = {
+    "whisper_transcription": "transcribe",
+    "image_generation": "imagine",
+    "llm_inference": "chat",
+    "video_transcoding": "transcode",
+    "blender_rendering": "render",
+    "ai_inference": "run",
+    "text_embedding": "embed",
+}
+"""The commands that people type for the services."""
 
 ServiceOption = Annotated[
     str | None,
@@ -34,6 +53,10 @@ def models(
     """List the models: which of them a miner would run now, from what price, and how long a run takes.
 
     "after download": a miner that is online has to download the model first.
+
+    Examples:
+      aitbc models --available
+      aitbc models --service llm
     """
     offered = [
         (supply, model)
@@ -52,6 +75,7 @@ def models(
         (
             model.name,
             _state(model),
+            _price(model.price, model.unit, supply.sale_units),
             model.price or "",
             model.unit or "",
             _seconds(model.typical_seconds),
@@ -60,11 +84,17 @@ def models(
         )
         for supply, model in offered
     ]
-    print_rows(("MODEL", "AVAILABLE", "FROM", "UNIT", "TYPICAL RUN", "MINERS", "SERVICE"), rows)
+    titles = ("MODEL", "AVAILABLE", _FROM, "FROM", "UNIT", "TYPICAL RUN", "MINERS", "SERVICE")
+    print_rows(titles, rows, seen=(_FROM,), piped=("FROM", "UNIT"))
 
 
 def services(context: typer.Context, available: AvailableOption = False, as_json: JsonOption = False) -> None:
-    """List the services: which of them a miner would run now, from what price, and how fast."""
+    """List the services: which of them a miner would run now, from what price, and how fast.
+
+    Examples:
+      aitbc services
+      aitbc services --available --json
+    """
     supplies = [supply for supply in _services(context, None) if supply.available or not available]
     if as_json:
         print_json({"services": [supply.to_dict() for supply in supplies]})
@@ -73,6 +103,7 @@ def services(context: typer.Context, available: AvailableOption = False, as_json
         (
             supply.service_id,
             "yes" if supply.available else "no",
+            _price(supply.price, supply.unit, supply.sale_units),
             supply.price or "",
             supply.unit or "",
             "" if supply.speed is None else f"{supply.speed.typical:.4g} {supply.speed.metric}",
@@ -81,62 +112,120 @@ def services(context: typer.Context, available: AvailableOption = False, as_json
         )
         for supply in supplies
     ]
-    print_rows(("SERVICE", "AVAILABLE", "FROM", "UNIT", "SPEED", "MINERS", "MODELS"), rows)
+    titles = ("SERVICE", "AVAILABLE", _FROM, "FROM", "UNIT", "SPEED", "MINERS", "MODELS")
+    # A service with miners is available, so people need not read that twice.
+    print_rows(titles, rows, seen=(_FROM,), piped=("AVAILABLE", "FROM", "UNIT"))
 
 
 def miners(
     context: typer.Context,
+    miner: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MINER]", help="Show what this miner offers: its name or id, or a part of it."
+        ),
+    ] = None,
     service: ServiceOption = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="The maximum number of miners.")] = 50,
     offset: Annotated[int, typer.Option(min=0, help="How many miners to skip.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """List the miners with their services, prices and speeds, and when they were last seen. Available miners come first."""
+    """List the miners, available ones first. With a name: that miner's services, prices and speeds.
+
+    The last column names the commands that a miner runs. With --service, there is the price of that service instead.
+
+    Examples:
+      aitbc miners
+      aitbc miners --service llm
+      aitbc miners rig-1
+    """
+    if miner is not None:
+        _show_miner(context, miner, as_json=as_json)
+        return
     with client_of(context) as client:
         service_id = None if service is None else _service_id(service, client.marketplace.services().services)
         page = client.marketplace.miners(service=service_id, limit=limit, offset=offset)
     if as_json:
         print_json(page.to_dict())
         return
-    rows = [row for miner in page.miners for row in _rows(miner, service_id)]
-    titles = (
-        "NAME",
-        "SERVICE",
-        "PRICE",
-        "STATE",
-        "LAST SEEN",
-        "UNIT",
-        "SPEED",
-        "REPUTATION",
-        "MINER",
-        "MODELS",
-    )
-    print_rows(titles, rows, free=("NAME",))
+    if service_id is None:
+        rows = [(*_about(listed), _commands_of(listed)) for listed in page.miners]
+        print_rows((*_ABOUT, "SERVICES"), rows, free=("NAME", "SERVICES"))
+    else:
+        offers = [
+            (*_about(listed)[:2], *_offer(offer)[:-1], *_about(listed)[2:], _offer(offer)[-1])
+            for listed in page.miners
+            for offer in listed.services
+            if offer.service_id == service_id
+        ]
+        titles = (*_ABOUT[:2], *_OFFER[:-1], *_ABOUT[2:], _OFFER[-1])
+        print_rows(titles, offers, free=("NAME", "MODELS"), seen=("CREDITS",), piped=_EXACT)
     if offset + len(page.miners) < page.total:
         last = offset + len(page.miners)
         print_status(f"{last} of {page.total} miners shown; --offset {last} shows the next ones.")
 
 
-def _rows(miner: MarketMiner, service_id: str | None) -> list[tuple[str, ...]]:
-    state = "available" if miner.available else "paused" if miner.online else "offline"
-    about = (state, moment(miner.seen_at))
-    offered = [offer for offer in miner.services if service_id in (None, offer.service_id)]
-    rows: list[tuple[str, ...]] = [
-        (
-            miner.name,
-            offer.service_id,
-            offer.price,
-            *about,
-            offer.unit,
-            "" if offer.speed is None else f"{offer.speed['value']:.4g} {offer.speed['metric']}",
-            f"{miner.reputation:.2f}",
-            miner.miner_id,
-            ", ".join(offer.models),
-        )
-        for offer in offered
-    ]
-    # A miner without services is shown too: its owner looks for it here.
-    return rows or [(miner.name, "", "", *about, "", "", f"{miner.reputation:.2f}", miner.miner_id, "")]
+def _show_miner(context: typer.Context, named: str, *, as_json: bool) -> None:
+    with client_of(context) as client:
+        miner_id = find_miner(client, named)
+        listed = client.marketplace.miners(limit=PAGE).miners
+    miner = next((candidate for candidate in listed if candidate.miner_id == miner_id), None)
+    if miner is None:
+        raise NoSuchName(f"There is no miner {miner_id} in the market. `aitbc miners` lists them.")
+    if as_json:
+        print_json(miner.to_dict())
+        return
+    seen = moment(miner.seen_at)
+    print_text(f"{miner.name} ({miner.miner_id}): {_availability(miner)}, last seen {seen}")
+    print_text(f"Reputation: {miner.reputation:.2f} of 5")
+    if miner.gpus:
+        print_text(f"GPUs: {', '.join(miner.gpus)}")
+    if miner.services:
+        print_text("")
+    rows = [(offer.service_id, *_offer(offer)) for offer in miner.services]
+    print_rows(("SERVICE", *_OFFER), rows, free=("MODELS",), seen=("CREDITS",), piped=_EXACT)
+
+
+def _about(miner: MarketMiner) -> tuple[str, ...]:
+    return (
+        miner.name,
+        short_id(miner.miner_id),
+        _availability(miner),
+        moment(miner.seen_at),
+        f"{miner.reputation:.2f}",
+    )
+
+
+def _availability(miner: MarketMiner) -> str:
+    return "available" if miner.available else "paused" if miner.online else "offline"
+
+
+def _commands_of(miner: MarketMiner) -> str:
+    """Return what a miner runs: on a terminal the commands of this program, otherwise the ids of the services."""
+    services = [offer.service_id for offer in miner.services]
+    if not sys.stdout.isatty():
+        return ",".join(services)
+    return ", ".join(_COMMANDS.get(service, service) for service in services)
+
+
+def _offer(offer: OfferedService) -> tuple[str, ...]:
+    return (
+        _price(offer.price, offer.unit, offer.sale_units),
+        offer.price,
+        offer.unit,
+        "" if offer.speed is None else f"{offer.speed['value']:.4g} {offer.speed['metric']}",
+        ", ".join(offer.models),
+    )
+
+
+def _price(price: str | None, unit: str | None, declared: list[SaleUnit] | None) -> str:
+    """Return a price of what people buy, without the currency, which the column's title names."""
+    if price is None:
+        return ""
+    units = sale_units.sale_units_of(declared, unit)
+    return (
+        f"{amounts.price(sale_units.price_of(price, units))} per {sale_units.thing(sale_units.priced(units))}"
+    )
 
 
 def _services(context: typer.Context, named: str | None) -> list[ServiceSupply]:

@@ -31,7 +31,12 @@ def list_offers(
     context: typer.Context,
     job_type: Annotated[
         str | None,
-        typer.Option("--type", help="Only for jobs of this type or name.", autocompletion=complete.services),
+        typer.Option(
+            "--type",
+            metavar="SERVICE",
+            help="Only for jobs of this service.",
+            autocompletion=complete.services,
+        ),
     ] = None,
     max_price: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="The maximum price of a metered unit.")
@@ -46,7 +51,12 @@ def list_offers(
     limit: Annotated[int, typer.Option(min=1, help="The maximum number of offers.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """List the available offers, cheapest first."""
+    """List the available offers, cheapest first.
+
+    Examples:
+      aitbc offers list --type llm_inference
+      aitbc offers list --mine
+    """
     with client_of(context) as client:
         # The miners are only asked for their names, which programs that read JSON do not need.
         page = client.marketplace.offers(
@@ -83,7 +93,12 @@ def _row(offer: Offer, miner: MarketMiner | None) -> tuple[str, ...]:
 
 @app.command()
 def show(context: typer.Context, offer: OfferArgument, as_json: JsonOption = False) -> None:
-    """Show an offer: its type of jobs, its price, and its miner's minimum hardware."""
+    """Show an offer: its type of jobs, its price, and its miner's minimum hardware.
+
+    Examples:
+      aitbc offers show rig-1/llm_inference
+      aitbc offers show offer_06h3 --json
+    """
     with client_of(context) as client:
         offer_id = find_offer(client, offer)
         named_offer = next(
@@ -112,7 +127,12 @@ def accept(
     bid: Annotated[str, typer.Option(metavar="AMOUNT", help="The maximum price of a metered unit.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Assign a job to an offer. You pay the offer's price, which may be lower than the bid."""
+    """Assign a job to an offer. You pay the offer's price, which may be lower than the bid.
+
+    Examples:
+      aitbc offers accept rig-1/llm_inference last --bid 0.0001
+      aitbc offers accept offer_06h3 job_06h3 --bid 0.0001
+    """
     with client_of(context) as client:
         payment = client.marketplace.accept(
             find_offer(client, offer), find_job(client, job), bid_price=bid
@@ -142,7 +162,12 @@ def make(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Offer to run jobs at a price. Needs the key of a miner's owner (--api-key, before the command)."""
+    """Offer to run jobs at a price. Needs the key of a miner's owner (--api-key, before the command).
+
+    Examples:
+      aitbc --api-key KEY offers make llm_inference --price 0.0001
+      aitbc --api-key KEY offers make blender_rendering --price 0.001 -n 20
+    """
     minima = {"min_gpu_memory": min_gpu_memory, "min_cpu": min_cpu}
     requirements = {name: value for name, value in minima.items() if value is not None}
     with client_of(context) as client:
@@ -154,7 +179,12 @@ def make(
 
 @app.command()
 def withdraw(context: typer.Context, offer: OfferArgument, as_json: JsonOption = False) -> None:
-    """Withdraw one of your offers. Jobs that have accepted it still run."""
+    """Withdraw one of your offers. Jobs that have accepted it still run.
+
+    Examples:
+      aitbc --api-key KEY offers withdraw offer_06h3
+      aitbc --api-key KEY offers withdraw rig-1/llm_inference
+    """
     with client_of(context) as client:
         withdrawn = client.marketplace.withdraw(find_offer(client, offer)).to_dict()
     print_json(withdrawn) if as_json else print_fields(withdrawn)

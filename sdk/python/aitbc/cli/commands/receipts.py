@@ -13,6 +13,7 @@ import typer
 
 from aitbc._http.local import sealing_file
 from aitbc._http.sealing import SealingState
+from aitbc._verification.conclusions import Verdict
 from aitbc._verification.report import Check
 from aitbc.canonical import b64decode, parse_json
 from aitbc.cli._arguments.ids import find_job
@@ -24,22 +25,39 @@ from aitbc.cli._terminal.output import (
     encoded,
     print_error,
     print_fields,
+    print_indented,
     print_json,
     print_status,
-    print_text,
+    print_verdict,
 )
 from aitbc.errors import FormatError, VerificationError
 from aitbc.policy import Policy
-from aitbc.receipts import Artifact, Verification, verify_bundle, verify_receipt
+from aitbc.receipts import (
+    Artifact,
+    Verification,
+    conclusions,
+    other_network,
+    verify_bundle,
+    verify_receipt,
+)
 from aitbc.sealing import attestation
 from aitbc.statement import decimal_text, money, parse_statement
+
+_NOTED = frozenset({"sealed", "attestation"})
+"""Checks that a verdict always names."""
+_STATES: dict[Verdict, str] = {"proven": "ok", "failed": "FAIL", "unchecked": "unchecked"}
 
 app = typer.Typer(help="Fetch receipts, and verify them offline.", no_args_is_help=True)
 
 
 @app.command()
 def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
-    """Show the receipt of a completed job. With --json, also its signatures."""
+    """Show the receipt of a completed job. With --json, also its signatures.
+
+    Examples:
+      aitbc receipts show last
+      aitbc receipts show interview.wav --json
+    """
     with client_of(context) as client:
         receipt = client.receipts.get(find_job(client, job)).to_dict()
     print_json(receipt) if as_json else print_fields(_summary(receipt))
@@ -84,7 +102,12 @@ def export(
     ] = 60,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a job's receipt, results and proof to one file that can be verified offline."""
+    """Write a job's receipt, results and proof to one file that can be verified offline.
+
+    Examples:
+      aitbc receipts export last -o receipt.json
+      aitbc receipts export interview.wav -o r.json --policy policy.txt
+    """
     trust = Policy.read(policy) if policy else None
     with client_of(context) as client:
         job = find_job(client, job)
@@ -111,9 +134,21 @@ def verify(
     artifact: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Also check this output file; may be repeated.")
     ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Show every check. Without it they are shown if the receipt is invalid."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify an exported receipt without a coordinator. Exits with 3 if it is invalid."""
+    """Verify an exported receipt without a coordinator. Exits with 3 if it is invalid.
+
+    Examples:
+      aitbc receipts verify receipt.json
+      aitbc receipts verify receipt.json --artifact film.mp4
+      aitbc receipts verify receipt.json --log-key VKEY --verbose
+    """
     trust = trusted(log_key, policy)
     try:
         content = parse_json(file.read_bytes())
@@ -127,10 +162,13 @@ def verify(
     outcome = _compared(_attested(outcome, content), content)
     if as_json:
         fields = ("valid", "miner_signature_valid", "coordinator_attestations", "failures")
-        checks = [dataclasses.asdict(check) for check in outcome.checks]
+        question_of = {
+            check: conclusion.question for conclusion in conclusions(outcome) for check in conclusion.checks
+        }
+        checks = [{**dataclasses.asdict(check), "question": question_of[check]} for check in outcome.checks]
         print_json({**{name: getattr(outcome, name) for name in fields}, "checks": checks})
     else:
-        _print(outcome)
+        _print(outcome, verbose=verbose)
     if not outcome.valid:
         raise typer.Exit(ExitCode.NOT_VALID)
 
@@ -202,11 +240,30 @@ def _relabelled(outcome: Verification, named: Mapping[Path, tuple[str, Artifact]
     return dataclasses.replace(outcome, checks=checks)
 
 
-def _print(outcome: Verification) -> None:
-    for check in outcome.checks:
-        print_text(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.message}")
+def _print(outcome: Verification, *, verbose: bool) -> None:
+    """Print the verdict, then its reasons if they were asked for or something is wrong."""
+    print_verdict(_verdict(outcome), good=outcome.valid)
+    if outcome.valid and not verbose:
+        # What was sealed or attested is no part of every receipt, and may be unknown although nothing is wrong.
+        for check in outcome.checks:
+            if check.name in _NOTED:
+                print_indented("  ", f"{check.name}: {check.message}")
+        return
+    for conclusion in conclusions(outcome):
+        print_indented(
+            f"  {conclusion.question.capitalize():<6} {_STATES[conclusion.verdict]:<10} ", conclusion.sentence
+        )
+        for check in conclusion.checks:
+            if verbose or not check.ok:
+                print_indented(f"    {'ok  ' if check.ok else 'FAIL'}  ", f"{check.name}: {check.message}")
+
+
+def _verdict(outcome: Verification) -> str:
+    """Return one line: that the receipt is valid, or why it is not."""
     statement = outcome.statement
     if outcome.valid and statement is not None:
-        print_text(f"valid: {statement.miner_id} ran {statement.service} for {statement.job_id}")
-    else:
-        print_text("NOT valid")
+        return f"valid: {statement.miner_id} ran {statement.service} for {statement.job_id}"
+    if (network := other_network(outcome)) is not None:
+        return f"NOT valid: this receipt is from another network, {network}. Pass the key of its log with --log-key."
+    reasons = [conclusion.sentence for conclusion in conclusions(outcome) if conclusion.verdict == "failed"]
+    return f"NOT valid: {' '.join(reasons)}".rstrip(": ")

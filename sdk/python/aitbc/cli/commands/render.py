@@ -38,12 +38,18 @@ class RenderingOptions(Parameters):
         ),
     ] = None
     engine: Annotated[str | None, typer.Option(help="cycles or eevee. Default: the file's engine.")] = None
-    samples: Annotated[int | None, typer.Option(min=1, help="Samples per pixel.")] = None
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Samples per pixel. Default: the file's setting.")
+    ] = None
     output_format: Annotated[
         str | None, typer.Option("--format", "-f", help="png, jpeg or exr. Default: png.")
     ] = None
-    camera: Annotated[str | None, typer.Option(help="The name of a camera in the file.")] = None
-    scene: Annotated[str | None, typer.Option(help="The name of a scene in the file.")] = None
+    camera: Annotated[
+        str | None, typer.Option(help="The name of a camera in the file. Default: the active one.")
+    ] = None
+    scene: Annotated[
+        str | None, typer.Option(help="The name of a scene in the file. Default: the active one.")
+    ] = None
     seed: Annotated[int | None, typer.Option(help="The seed of the noise.")] = None
     transparent: Annotated[
         bool | None,
@@ -55,7 +61,9 @@ class RenderingOptions(Parameters):
         bool | None, typer.Option("--denoise/--noisy", help="Remove noise. Default: the file's setting.")
     ] = None
     video: Annotated[bool | None, typer.Option("--video", help="Also encode the frames as an MP4.")] = None
-    fps: Annotated[float | None, typer.Option(help="Frames per second of the MP4.")] = None
+    fps: Annotated[
+        float | None, typer.Option(help="Frames per second of the MP4. Default: the file's setting.")
+    ] = None
 
 
 @with_options
@@ -69,7 +77,8 @@ def render(
     job: JobOptions,
     batch: BatchOptions,
     resolution: Annotated[
-        str | None, typer.Option(metavar="WxH", help="The size, such as 1920x1080.")
+        str | None,
+        typer.Option(metavar="WxH", help="The size, such as 1920x1080. Default: the file's setting."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -87,7 +96,13 @@ def render(
         ),
     ] = 1,
 ) -> None:
-    """Render scenes. Each frame is written as soon as it is finished."""
+    """Render scenes. Each frame is written as soon as it is finished.
+
+    Examples:
+      aitbc render scene.blend
+      aitbc render scene.blend --frames 1-48 --video -o film/
+      aitbc render scene.blend --frames 1-480 --split 8 --engine cycles
+    """
     check_directory(output)
     inputs = find_inputs(scenes, SCENES, recursive=batch.recursive)
     body = {**rendering.body, **_sides(resolution)}

@@ -50,9 +50,16 @@ class ProgramOptions(Options):
             "--param", "-p", metavar="NAME=VALUE", help="A parameter, as JSON or plain text; may be repeated."
         ),
     ] = None
-    cpu: Annotated[str | None, typer.Option(metavar="CORES", help="CPU cores, such as 2 or 500m.")] = None
-    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Main memory, such as 2Gi.")] = None
-    gpu: Annotated[int | None, typer.Option(min=0, metavar="COUNT", help="The number of GPUs.")] = None
+    cpu: Annotated[
+        str | None,
+        typer.Option(metavar="CORES", help="CPU cores, such as 2 or 500m. Default: the miner's limit."),
+    ] = None
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Main memory, such as 2Gi. Default: the miner's limit.")
+    ] = None
+    gpu: Annotated[
+        int | None, typer.Option(min=0, metavar="COUNT", help="The number of GPUs. Default: 0.")
+    ] = None
 
     def body(self, model: Path) -> dict[str, Any]:
         """Return the body of a job for the model. Raises `BadParameter`, and `OSError` if the requirements cannot be read."""
@@ -114,7 +121,13 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Run a Python model once for each input. The return value of predict is printed, or with -o written to NAME.json."""
+    """Run a Python model once for each input. The return value of predict is printed, or with -o written to NAME.json.
+
+    Examples:
+      aitbc run model.py --input cat.jpg
+      aitbc run model.py -i pictures/ --requirements numpy,pillow -o results/
+      aitbc run model.zip --param threshold=0.5 --memory 4Gi
+    """
     check_directory(output)
     found_inputs = _inputs(model, inputs or (), batch)
     if output is None and len(found_inputs) > 1:

@@ -28,27 +28,35 @@ class Encoding(Parameters):
     codec: Annotated[
         str | None,
         typer.Option(
-            help='The video codec, such as h264 or vp9. Choose "copy" to keep the stream unchanged.'
+            help='The video codec, such as h264 or vp9; "copy" keeps the stream unchanged. Default: the format\'s usual one.'
         ),
     ] = None
-    resolution: Annotated[str | None, typer.Option(metavar="WxH", help="The size, such as 1280x720.")] = None
+    resolution: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="The size, such as 1280x720 or 720p. Default: unchanged."),
+    ] = None
     fit: Annotated[
         str | None,
         typer.Option(
-            help="How to fit a frame of another aspect ratio into that size: pad, contain or stretch."
+            help="How to fit a frame of another aspect ratio into that size: pad, contain or stretch. Default: pad."
         ),
     ] = None
-    fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None
+    fps: Annotated[float | None, typer.Option(help="Frames per second. Default: unchanged.")] = None
     quality: Annotated[
         int | None, typer.Option(help="The constant rate factor; a lower value is better.")
     ] = None
     bitrate: Annotated[str | None, typer.Option(help="The video bitrate, such as 2500k.")] = None
-    audio_codec: Annotated[str | None, typer.Option(help="The audio codec; or copy (unchanged) or none.")] = (
-        None
-    )
+    audio_codec: Annotated[
+        str | None,
+        typer.Option(help="The audio codec, or copy (unchanged) or none. Default: the format's usual one."),
+    ] = None
     audio_bitrate: Annotated[str | None, typer.Option(help="The audio bitrate, such as 128k.")] = None
-    start: Annotated[float | None, typer.Option(help="The start in the input, in seconds.")] = None
-    duration: Annotated[float | None, typer.Option(help="The length of the output, in seconds.")] = None
+    start: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Where in the input to start. Default: 0.")
+    ] = None
+    duration: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="The length of the output. Default: to the end.")
+    ] = None
 
 
 @with_options
@@ -74,7 +82,13 @@ def transcode(
         typer.Option("--output", "-o", metavar="DIR", help="With --format: the directory for the outputs."),
     ] = None,
 ) -> None:
-    """Convert, resize, trim or compress audio and video."""
+    """Convert, resize, trim or compress audio and video.
+
+    Examples:
+      aitbc transcode film.mov film.mp4
+      aitbc transcode film.mov small.mp4 --resolution 1280x720 --codec h264
+      aitbc transcode films/ --format webm -o small/
+    """
     targets = _targets(files, output_format, output, batch)
     inputs = [item for item, _ in targets]
     check_distinct((item.label, path) for item, path in targets)

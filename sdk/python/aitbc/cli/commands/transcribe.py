@@ -48,7 +48,9 @@ class TranscriptionOptions(Parameters):
         str | None,
         typer.Option("--language", "-l", help="The spoken language, such as en. Default: detected."),
     ] = None
-    task: Annotated[str | None, typer.Option(help="transcribe, or translate into English.")] = None
+    task: Annotated[
+        str | None, typer.Option(help="transcribe, or translate into English. Default: transcribe.")
+    ] = None
     word_timestamps: Annotated[
         bool | None, typer.Option("--word-timestamps", help="Add the time of each word.")
     ] = None
@@ -97,6 +99,11 @@ def transcribe(
     """Transcribe speech to text or subtitles.
 
     The text of a single file is printed, unless a format option writes it to a file. The texts of several files are written next to them.
+
+    Examples:
+      aitbc transcribe talk.wav
+      aitbc transcribe talk.mp4 --srt --language de
+      aitbc transcribe talks/ --recursive --vtt -o subtitles/
     """
     check_directory(output)
     inputs = find_inputs(audio, SPOKEN, recursive=batch.recursive, is_output=Journal().is_output)

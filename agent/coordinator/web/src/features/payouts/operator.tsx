@@ -39,8 +39,8 @@ const PAGE = 25;
 const OMITTED = {
   no_address: "No address for this adapter and currency",
   excluded: "Excluded from the network",
-  new: "Registered too recently",
-  on_hold: "Earned too recently",
+  new: "New here: payouts.new_miner_hours have not passed since it joined",
+  on_hold: "Earned too recently: payouts.hold_hours must pass",
   below_minimum: "Below the minimum",
   batch_full: "The batch is full; the next one pays it",
 };
@@ -138,7 +138,13 @@ function NewBatch({ adapters }: { adapters: PayoutAdapter[] }) {
     setErrors(wrong);
     setDraft(undefined);
     if (Object.keys(wrong).length > 0) return;
-    const batch = { adapter, currency, rate: rate.trim(), minimum: minimum.trim() || undefined, note };
+    const batch = {
+      adapter,
+      currency,
+      rate: rate.trim() || undefined,
+      minimum: minimum.trim() || undefined,
+      note,
+    };
     try {
       setDraft({ batch, preview: await api("admin").payouts.preview(batch) });
     } catch (error) {
@@ -165,10 +171,9 @@ function NewBatch({ adapters }: { adapters: PayoutAdapter[] }) {
           <SelectField label="Adapter" required value={way} onInput={setWay} options={ways} />
           <TextField
             label="Rate"
-            required
             value={rate}
             onInput={setRate}
-            help={`What one credit is worth in ${currency}. It is part of the signed manifest.`}
+            help={`What one credit is worth in ${currency}. It is part of the signed manifest. Empty: payouts.rates applies.`}
             placeholder="0.9137"
             error={errors.rate}
           />
@@ -188,7 +193,7 @@ function NewBatch({ adapters }: { adapters: PayoutAdapter[] }) {
 }
 
 function checked(rate: string, minimum: string): Record<string, string> {
-  const isRate = /^\d{1,20}(\.\d{1,18})?$/.test(rate.trim()) && Number(rate) > 0;
+  const isRate = !rate.trim() || (/^\d{1,20}(\.\d{1,18})?$/.test(rate.trim()) && Number(rate) > 0);
   return {
     ...(isRate ? {} : { rate: "Enter a number above 0, such as 0.9137." }),
     ...(!minimum.trim() || isMoney(minimum.trim()) ? {} : { minimum: "Enter a number like 5 or 2.50." }),
