@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -118,6 +119,11 @@ def shoot(state: dict[str, Any], arguments: argparse.Namespace) -> None:
     agent.url = state["url"]
     names = state["names"]
     paths = arguments.pages or [*CLIENT_PAGES, *MACHINE_PAGES, *FURTHER, *names]
+    if unknown := [path for path in paths if path not in names and not path.startswith("/")]:
+        sys.exit(
+            f"{unknown[0]} is neither an address such as /jobs nor one of these names: {', '.join(names)}."
+        )
+    signed_in = "" if arguments.role == "all" else f"-{arguments.role}"
     with chromium() as browser:
         for width in map(int, arguments.sizes.split(",")):
             for theme in arguments.themes.split(","):
@@ -128,7 +134,12 @@ def shoot(state: dict[str, Any], arguments: argparse.Namespace) -> None:
                             login_path(agent, miner_id=state["miner_id"], only=ROLES[arguments.role])
                         )
                     for path in paths:
-                        take(dashboard, names.get(path, path), f"{slug(path)}-{width}-{theme}", arguments)
+                        take(
+                            dashboard,
+                            names.get(path, path),
+                            f"{slug(path)}{signed_in}-{width}-{theme}",
+                            arguments,
+                        )
 
 
 def slug(path: str) -> str:

@@ -50,6 +50,7 @@ export { type EncryptionKey, ReplyKey, verifyEncryptionKey } from "./sealed/keys
 export type { SealedRequest, SealingMemory } from "./sealed/memory.js";
 export { TextStream } from "./text.js";
 export { type Attestation, verifyAttestation } from "./verification/attestation.js";
+export { BUNDLE_FORMAT } from "./verification/bundle.js";
 export { canonicalJson, parseJson } from "./verification/canonical.js";
 export {
   type Conclusion,
@@ -97,7 +98,6 @@ export { type OutputFile, outputFiles } from "./verification/outputs.js";
 export { type Group, Policy, parsePolicy } from "./verification/policy.js";
 export { parseQuantity } from "./verification/quantities.js";
 export {
-  BUNDLE_FORMAT,
   CLOCK_SKEW_SECONDS,
   type Trust,
   type VerifyOptions,

@@ -44,12 +44,12 @@ test("a page with the client is small and contains nothing of Node", async () =>
   expect(warnings).toEqual([]);
   expect(size).toBeLessThan(20_000);
   for (const { code } of chunks) expect(code).not.toMatch(/(?:from|import)\s*\(?["']node:/);
-  // Resumable and direct uploads, downloads into files, sealed jobs, and files and sockets of Node are loaded on demand.
+  // Resumable and direct uploads, downloads into files, sealed jobs, the log, and files and sockets of Node are loaded on demand.
   expect(main.code).not.toContain("Tus-Resumable");
   expect(main.code).not.toContain("direct-uploads");
   expect(main.code).not.toMatch(PARTIAL_FILE);
   expect(main.code).not.toContain("sealed-request");
-  expect(main.dynamicImports.length).toBe(7);
+  expect(main.dynamicImports.length).toBe(8);
 });
 
 test("a page that declares that it does not run in Node leaves out downloads into files", async () => {
@@ -58,7 +58,7 @@ test("a page that declares that it does not run in Node leaves out downloads int
     { "globalThis.process": "undefined" },
   );
   for (const { code } of chunks) expect(code).not.toMatch(PARTIAL_FILE);
-  expect(main.dynamicImports.length).toBe(5);
+  expect(main.dynamicImports.length).toBe(6);
 });
 
 test("a page that only verifies receipts contains no client", async () => {

@@ -1,8 +1,10 @@
 import { render } from "preact";
 import { App } from "./app.tsx";
+import "./styles/fonts.css";
 import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/shell.css";
+import "./styles/commands.css";
 import "./styles/controls.css";
 import "./styles/surfaces.css";
 import "./styles/views.css";

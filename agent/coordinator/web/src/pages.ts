@@ -8,66 +8,67 @@
 import type { ComponentType } from "preact";
 import { lazy } from "preact-iso";
 import type { IconName } from "./components/icon.tsx";
-import type { NavGroup, PageEntry } from "./routes.ts";
-import type { Role } from "./session.ts";
+import { AREAS, type Area, type PageEntry } from "./routes.ts";
 
-/** A page; with a name and an icon, it is in the navigation, and with `bar` also in the bottom bar on phones. */
+/** A page; with a name, an icon and a letter, it is in the navigation, and with `bar` also in the bottom bar on phones. */
 type Declared = [
   path: string,
   load: () => Promise<{ default: ComponentType }>,
   name?: string,
   icon?: IconName,
+  letter?: string,
   bar?: boolean,
 ];
 
-/** Return the pages of a role in a group of the navigation. */
-function pages(group: NavGroup, role: Role | undefined, declared: Declared[]): PageEntry[] {
-  return declared.map(([path, load, name, icon, bar = false]) => ({
+/** Return the pages of an area, which need its role. */
+function pages(area: Area, declared: Declared[], role: PageEntry["role"] = AREAS[area].role): PageEntry[] {
+  return declared.map(([path, load, name, icon, letter = "", bar = false]) => ({
     path,
     role,
-    nav: name && icon ? { group, name, icon, bar } : undefined,
+    area,
+    nav: name && icon ? { name, icon, letter, bar } : undefined,
     view: lazy(load),
   }));
 }
 
+/** The page that submits a job; the navigation shows it as a button. */
+export const NEW_JOB = "/new";
+
 export const PAGES: PageEntry[] = [
-  ...pages("work", "client", [
-    ["/", () => import("./views/overview.tsx"), "Overview", "overview", true],
-    ["/jobs", () => import("./views/jobs.tsx"), "Jobs", "jobs", true],
+  ...pages("client", [
+    ["/", () => import("./views/overview.tsx"), "Home", "home", "h", true],
+    ["/jobs", () => import("./views/jobs.tsx"), "Jobs", "jobs", "j", true],
     ["/jobs/:id", () => import("./views/job/job.tsx")],
-    ["/new", () => import("./views/new/choose.tsx"), "New job", "add", true],
+    [NEW_JOB, () => import("./views/new/choose.tsx"), "New job", "add", "n", true],
     ["/new/:service", () => import("./views/new/form.tsx")],
-    ["/chat", () => import("./views/chat/chat.tsx"), "Chat", "chat"],
+    ["/chat", () => import("./views/chat/chat.tsx"), "Chat", "chat", "c", true],
+    ["/market", () => import("./features/offers/client.tsx"), "Prices", "market", "p"],
+    ["/wallet", () => import("./views/wallet.tsx"), "Wallet", "wallet", "w", true],
   ]),
-  ...pages("market", "client", [
-    ["/wallet", () => import("./views/wallet.tsx"), "Wallet", "wallet", true],
-    ["/market", () => import("./features/offers/client.tsx"), "Marketplace", "market"],
+  // Anyone may verify a receipt.
+  ...pages("client", [["/verify", () => import("./views/verify.tsx"), "Receipts", "verify", "r"]], undefined),
+  ...pages("client", [["/keys", () => import("./views/keys.tsx"), "API keys", "key", "k"]]),
+  ...pages("machine", [
+    ["/machine", () => import("./views/owner/machine.tsx"), "Overview", "machine", "m", true],
+    ["/machine/models", () => import("./views/owner/models.tsx"), "Services", "model", "s", true],
+    ["/machine/earnings", () => import("./views/owner/earnings.tsx"), "Earnings", "earnings", "e", true],
+    ["/machine/payouts", () => import("./features/payouts/owner.tsx")],
+    ["/machine/offers", () => import("./features/offers/owner.tsx"), "Offers", "market", "o", true],
+    ["/machine/audits", () => import("./features/audits/owner.tsx"), "Audits", "verify", "t", true],
   ]),
-  ...pages("market", undefined, [
-    ["/verify", () => import("./views/verify.tsx"), "Verify a receipt", "verify"],
-  ]),
-  ...pages("market", "client", [["/keys", () => import("./views/keys.tsx"), "API keys", "key"]]),
-  ...pages("owner", "miner", [
-    ["/machine", () => import("./views/owner/machine.tsx"), "Machine", "machine", true],
-    ["/machine/models", () => import("./views/owner/models.tsx"), "Services and settings", "model"],
-    ["/machine/earnings", () => import("./views/owner/earnings.tsx"), "Earnings", "earnings"],
-    ["/machine/payouts", () => import("./features/payouts/owner.tsx"), "Payouts", "wallet"],
-    ["/machine/audits", () => import("./features/audits/owner.tsx"), "Audits", "verify"],
-    ["/machine/offers", () => import("./features/offers/owner.tsx"), "Own offers", "market"],
-  ]),
-  ...pages("operator", "admin", [
-    ["/network", () => import("./views/operator/network.tsx"), "Network", "overview"],
-    ["/network/jobs", () => import("./views/operator/jobs.tsx"), "Jobs of all accounts", "jobs"],
+  ...pages("network", [
+    ["/network", () => import("./views/operator/network.tsx"), "Overview", "overview", "n", true],
+    ["/network/jobs", () => import("./views/operator/jobs.tsx"), "Jobs", "jobs", "j", true],
     ["/network/jobs/:id", () => import("./views/operator/job.tsx")],
-    ["/network/miners", () => import("./views/operator/miners.tsx"), "Miners", "gpu"],
+    ["/network/miners", () => import("./views/operator/miners.tsx"), "Miners", "gpu", "i", true],
     ["/network/miners/:id", () => import("./views/operator/miner.tsx")],
-    ["/network/accounts", () => import("./views/operator/accounts.tsx"), "Accounts", "people"],
-    ["/network/audits", () => import("./features/audits/operator.tsx"), "Audits", "verify"],
-    ["/network/audits/:id", () => import("./features/audits/operator_audit.tsx")],
-    ["/network/payouts", () => import("./features/payouts/operator.tsx"), "Payouts", "wallet"],
+    ["/network/accounts", () => import("./views/operator/accounts.tsx"), "Accounts", "people", "u", true],
+    ["/network/keys", () => import("./views/operator/keys.tsx")],
+    ["/network/payouts", () => import("./features/payouts/operator.tsx"), "Payouts", "wallet", "y", true],
     ["/network/payouts/:id", () => import("./features/payouts/operator_batch.tsx")],
-    ["/network/keys", () => import("./views/operator/keys.tsx"), "Keys and tokens", "key"],
+    ["/network/audits", () => import("./features/audits/operator.tsx"), "Audits", "verify", "t"],
+    ["/network/audits/:id", () => import("./features/audits/operator_audit.tsx")],
     ["/network/offers", () => import("./features/offers/operator.tsx")],
-    ["/network/log", () => import("./views/operator/log.tsx"), "Log", "log"],
+    ["/network/log", () => import("./views/operator/log.tsx"), "Log", "log", "l"],
   ]),
 ];

@@ -1,15 +1,17 @@
-/** The frame around every page: navigation, connection state, theme and sign-out. */
+/** The frame around every page: navigation, command menu, connection state, theme and sign-out. */
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
+import { openCommands, SHORTCUT } from "./commands/opened.ts";
+import { Commands } from "./commands/shortcuts.tsx";
 import { Button } from "./components/controls/button.tsx";
 import { Questions } from "./components/controls/dialog.tsx";
 import { Icon, type IconName, Mark } from "./components/icon.tsx";
 import { Toasts } from "./components/toast.tsx";
 import { connection, useLive } from "./live.ts";
-import { PAGES } from "./pages.ts";
-import { BASE, GROUPS, type NavGroup, type PageEntry } from "./routes.ts";
-import { type Role, signOut, useRoles } from "./session.ts";
+import { NEW_JOB, PAGES } from "./pages.ts";
+import { AREAS, type Area, areaOf, BASE, currentPage, type PageEntry } from "./routes.ts";
+import { type Role, signOut, useReady, useRoles } from "./session.ts";
 import { useValue } from "./store.ts";
 import { nextTheme, type Theme, theme } from "./theme.ts";
 
@@ -25,29 +27,33 @@ export function Shell({ children }: { children: ComponentChildren }) {
   const [open, setOpen] = useState(false);
   const { path } = useLocation();
   const [role] = useRoles();
+  // While that is unknown, the frame is that of a person who is signed in, who sees it most often.
+  const bare = useReady() && role === undefined;
   useEffect(() => setOpen(false), [path]);
   return (
     <>
       <a class="skip-link" href="#main">
         Skip to content
       </a>
-      <div class="shell">
-        <div class="shell-side">
-          <Brand />
-          <Navigation id="pages" />
-          <Foot />
-        </div>
-        <header class="shell-top">
-          <Brand />
-          <Button kind="plain" icon="menu" label="Menu" onClick={() => setOpen(true)} />
-        </header>
+      <div class="shell" data-bare={bare}>
+        {!bare && (
+          <div class="shell-side">
+            <Brand />
+            <Areas />
+            <Finder />
+            <Navigation name="Pages" />
+            <Foot />
+          </div>
+        )}
+        <Top bare={bare} onMenu={() => setOpen(true)} />
         <main class="shell-main" id="main" tabIndex={-1}>
           {children}
         </main>
-        <Bar onMore={() => setOpen(true)} />
+        {!bare && <Bar />}
       </div>
       <Drawer open={open} onClose={() => setOpen(false)} />
       {role && <Listening key={role} role={role} />}
+      <Commands />
       <Questions />
       <Toasts />
     </>
@@ -60,7 +66,7 @@ function Listening({ role }: { role: Role }) {
   return null;
 }
 
-export function Brand() {
+function Brand() {
   return (
     <a class="brand" href={`${BASE}/`}>
       <Mark />
@@ -69,54 +75,66 @@ export function Brand() {
   );
 }
 
-/** Return the navigation pages that this session may open. */
-function useVisible(): PageEntry[] {
+/** Return the areas of this session, and the one that the page belongs to. */
+function useAreas(): [own: Area[], here: Area | undefined] {
   const roles = useRoles();
-  return PAGES.filter((page) => page.nav && (page.role === undefined || roles.includes(page.role)));
-}
-
-function href(page: PageEntry): string {
-  return BASE + page.path;
-}
-
-/** Return the navigation page that an address belongs to: the one with the longest matching path prefix. */
-export function currentPage(path: string, pages: PageEntry[]): PageEntry | undefined {
-  const here = path.replace(/\/$/, "");
-  const inside = (page: PageEntry) =>
-    page.path === "/" ? here === BASE : here === href(page) || here.startsWith(`${href(page)}/`);
-  return pages.filter(inside).sort((one, other) => other.path.length - one.path.length)[0];
-}
-
-function Navigation({ id }: { id: "pages" | "all-pages" }) {
   const { path } = useLocation();
-  const pages = useVisible();
-  const current = currentPage(path, pages);
-  const list = useRef<HTMLElement>(null);
-  // The list may be longer than the screen.
-  useEffect(
-    () => list.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" }),
-    [current],
-  );
+  const own = (Object.keys(AREAS) as Area[]).filter((area) => roles.includes(AREAS[area].role));
+  return [own, areaOf(path, own)];
+}
+
+/** The switch between the areas; nothing if there is only one. */
+function Areas() {
+  const [own, here] = useAreas();
+  if (own.length < 2) return null;
   return (
-    <nav class="nav" ref={list} aria-label={id === "pages" ? "Pages" : "All pages"}>
-      {(Object.keys(GROUPS) as NavGroup[]).map((group) => {
-        const inside = pages.filter((page) => page.nav?.group === group);
-        if (inside.length === 0) return null;
-        return (
-          <div key={group}>
-            <p class="nav-title" id={`${id}-${group}`}>
-              {GROUPS[group]}
-            </p>
-            <ul aria-labelledby={`${id}-${group}`}>
-              {inside.map((page) => (
-                <li key={page.path}>
-                  <PageLink page={page} current={page === current} />
-                </li>
-              ))}
-            </ul>
-          </div>
-        );
-      })}
+    <nav class="areas" aria-label="Areas">
+      {own.map((area) => (
+        <a key={area} href={BASE + AREAS[area].home} aria-current={area === here ? "true" : undefined}>
+          {AREAS[area].name}
+        </a>
+      ))}
+    </nav>
+  );
+}
+
+/** Return the navigation pages of the area, and the current one. */
+function useEntries(): [pages: PageEntry[], current: PageEntry | undefined] {
+  const [, here] = useAreas();
+  const { path } = useLocation();
+  const pages = PAGES.filter((page) => page.nav && page.area === here);
+  return [pages, currentPage(path, pages)];
+}
+
+function Finder() {
+  return (
+    <button type="button" class="finder" onClick={openCommands}>
+      <Icon name="search" />
+      <span>Search</span>
+      <kbd>{SHORTCUT}</kbd>
+    </button>
+  );
+}
+
+function Navigation({ name }: { name: string }) {
+  const [pages, current] = useEntries();
+  const main = pages.find((page) => page.path === NEW_JOB);
+  return (
+    <nav class="nav" aria-label={name}>
+      {main?.nav && (
+        <Button kind="main" icon={main.nav.icon} href={BASE + main.path}>
+          {main.nav.name}
+        </Button>
+      )}
+      <ul>
+        {pages
+          .filter((page) => page !== main)
+          .map((page) => (
+            <li key={page.path}>
+              <PageLink page={page} current={page === current} />
+            </li>
+          ))}
+      </ul>
     </nav>
   );
 }
@@ -124,7 +142,7 @@ function Navigation({ id }: { id: "pages" | "all-pages" }) {
 function PageLink({ page, current }: { page: PageEntry; current: boolean }) {
   if (!page.nav) return null;
   return (
-    <a href={href(page)} aria-current={current ? "page" : undefined}>
+    <a href={BASE + page.path} aria-current={current ? "page" : undefined}>
       <Icon name={page.nav.icon} />
       {page.nav.name}
     </a>
@@ -133,39 +151,51 @@ function PageLink({ page, current }: { page: PageEntry; current: boolean }) {
 
 function Foot() {
   const state = useValue(connection);
-  const roles = useRoles();
-  const shown = THEMES[useValue(theme)];
   return (
     <div class="shell-foot">
-      <div class="shell-foot-row">
-        <span class="connection" data-state={state} role="status">
-          {CONNECTIONS[state]}
-        </span>
-        <Button size="small" kind="plain" icon={shown.icon} label={shown.name} onClick={nextTheme} />
-      </div>
-      {roles.length > 0 && (
-        <Button size="small" icon="leave" onClick={signOut}>
-          Sign out
-        </Button>
-      )}
+      <span class="connection" data-state={state} role="status">
+        {CONNECTIONS[state]}
+      </span>
+      <ThemeButton />
+      <Button size="small" kind="plain" icon="leave" label="Sign out" onClick={signOut} />
     </div>
   );
 }
 
-function Bar({ onMore }: { onMore: () => void }) {
-  const { path } = useLocation();
-  const pages = useVisible();
-  const current = currentPage(path, pages);
-  const inBar = pages.filter((page) => page.nav?.bar).slice(0, 4);
+function ThemeButton() {
+  const shown = THEMES[useValue(theme)];
+  return <Button size="small" kind="plain" icon={shown.icon} label={shown.name} onClick={nextTheme} />;
+}
+
+/** The top of phones, and of pages without a session. */
+function Top({ bare, onMenu }: { bare: boolean; onMenu: () => void }) {
+  const [own] = useAreas();
+  return (
+    <header class="shell-top">
+      {own.length < 2 ? <Brand /> : <Areas />}
+      <div class="shell-foot">
+        {bare ? (
+          <ThemeButton />
+        ) : (
+          <>
+            <Button kind="plain" icon="search" label="Search and commands" onClick={openCommands} />
+            <Button kind="plain" icon="menu" label="Menu" onClick={onMenu} />
+          </>
+        )}
+      </div>
+    </header>
+  );
+}
+
+function Bar() {
+  const [pages, current] = useEntries();
   return (
     <nav class="shell-bottom" aria-label="Main pages">
-      {inBar.map((page) => (
-        <PageLink key={page.path} page={page} current={page === current} />
-      ))}
-      <button type="button" onClick={onMore}>
-        <Icon name="more" />
-        More
-      </button>
+      {pages
+        .filter((page) => page.nav?.bar)
+        .map((page) => (
+          <PageLink key={page.path} page={page} current={page === current} />
+        ))}
     </nav>
   );
 }
@@ -180,8 +210,12 @@ function Drawer({ open, onClose }: { open: boolean; onClose: () => void }) {
     <dialog class="drawer" ref={dialog} aria-label="Menu" onClose={onClose}>
       {open && (
         <div class="drawer-body">
-          <Button kind="plain" icon="close" label="Close menu" onClick={onClose} />
-          <Navigation id="all-pages" />
+          <div class="drawer-head">
+            <Brand />
+            <Button kind="plain" icon="close" label="Close menu" onClick={onClose} />
+          </div>
+          <Areas />
+          <Navigation name="All pages" />
           <Foot />
         </div>
       )}

@@ -19,9 +19,14 @@ export function applyTheme(): void {
   else document.documentElement.dataset.theme = theme.value;
 }
 
+/** Choose a theme, and remember it in this browser. */
+export function setTheme(chosen: Theme): void {
+  theme.value = chosen;
+  localStorage.setItem(KEY, chosen);
+  applyTheme();
+}
+
 /** Switch from system to light to dark and back. */
 export function nextTheme(): void {
-  theme.value = NEXT[theme.value];
-  localStorage.setItem(KEY, theme.value);
-  applyTheme();
+  setTheme(NEXT[theme.value]);
 }

@@ -1,5 +1,5 @@
-/** Verifies receipts in this browser with the SDK. The coordinator takes no part in it. */
-import { type ReceiptBundle, type Verification, verifyReceipt } from "@aitbc/client";
+/** Verifies receipts in this browser with the SDK. The coordinator takes no part in it. The code is loaded with the first receipt. */
+import type { ReceiptBundle, Verification } from "@aitbc/client";
 import { publicApi } from "./session.ts";
 
 export interface Outcome {
@@ -28,6 +28,7 @@ export async function verified(
   sealed = false,
 ): Promise<Outcome> {
   const key = logKey || (await publicApi().health()).logKey;
+  const { verifyReceipt } = await import("./verifying.ts");
   const replyKey = sealed ? await (await import("./features/sealing/keys.ts")).storedKey() : undefined;
   return { verification: await verifyReceipt(bundle, { logKey: key, replyKey }), logKey: key };
 }

@@ -9,6 +9,7 @@ import type { Receipt, ReceiptBundle } from "../models.js";
 import type { ReplyKey } from "../sealed/keys.js";
 import type { SealingMemory } from "../sealed/memory.js";
 import { ATTESTATION_KINDS, type Attestation, verifyAttestation } from "./attestation.js";
+import { BUNDLE_FORMAT, wireReceipt } from "./bundle.js";
 import { canonicalJson, decodeBase64, parseJson, sha256Hex } from "./canonical.js";
 import { scaled } from "./decimals.js";
 import { newDigest } from "./digest.js";
@@ -18,12 +19,9 @@ import { parseProof, receiptLeaf, requireInclusion } from "./log.js";
 import { outputFiles } from "./outputs.js";
 import { Policy } from "./policy.js";
 import { type CheckedArtifact, Report, type Verification } from "./report.js";
-import { type Json, snakeName } from "./shape.js";
+import type { Json } from "./shape.js";
 import { PAYLOAD_TYPE, parseStatement, type Statement, uncappedPrice } from "./statement.js";
 import { exact, items, text } from "./strict.js";
-
-/** The `format` of an exported bundle. */
-export const BUNDLE_FORMAT = "https://aitbc.bubuit.net/receipt-bundle/v2";
 
 /** How far the times in a statement may lie outside its attestations, since the miner's and the coordinator's clocks differ. */
 export const CLOCK_SKEW_SECONDS = 300;
@@ -376,21 +374,4 @@ async function digestOf(artifact: CheckedArtifact): Promise<string> {
   const reader = artifact.stream().getReader();
   for (let next = await reader.read(); !next.done; next = await reader.read()) hash.update(next.value);
   return hash.hex();
-}
-
-/** Convert a receipt to the API's names, which are the signed ones. Any other value is returned unchanged. */
-export function wireReceipt(receipt: unknown): Json {
-  const isOurs = typeof receipt === "object" && receipt !== null && "receiptId" in receipt;
-  return (isOurs ? wire(receipt) : receipt) as Json;
-}
-
-function wire(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(wire);
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([name, item]) =>
-      // The envelope has DSSE's names.
-      name === "envelope" ? [name, item] : [snakeName(name), wire(item)],
-    ),
-  );
 }

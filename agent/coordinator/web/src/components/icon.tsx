@@ -8,6 +8,9 @@
 
 export type IconName =
   | "overview"
+  | "home"
+  | "search"
+  | "help"
   | "jobs"
   | "add"
   | "chat"

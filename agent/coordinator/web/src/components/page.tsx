@@ -1,15 +1,18 @@
 /**
- * The frame of every page: its title (also the window's), an introduction, its buttons.
+ * The frame of every page: its title (also the window's), one line of introduction, its buttons, its tabs.
  *
  *   <Page title="Jobs" lead="Your jobs, newest first." actions={<Button href="/dashboard/new" kind="main">New job</Button>}>
  *     ...
  *   </Page>
  *
- * `back` leads to the page above; `narrow` is for forms and text.
+ * `back` leads to the page above; `narrow` is for forms and text; `tabs` are pages that share the title.
  */
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { useLocation } from "preact-iso";
+import { BASE, type TabLink } from "../routes.ts";
 import { Icon } from "./icon.tsx";
+import { TabLinks } from "./tabs.tsx";
 
 export interface PageProps {
   title: string;
@@ -17,21 +20,25 @@ export interface PageProps {
   actions?: ComponentChildren;
   back?: { href: string; name: string };
   narrow?: boolean;
+  tabs?: TabLink[];
   children: ComponentChildren;
 }
 
 // The first page leaves the focus where the browser put it. Later pages move it to their heading, as a page load would.
 let visited = false;
 
-export function Page({ title, lead, actions, back, narrow = false, children }: PageProps) {
+export function Page({ title, lead, actions, back, narrow = false, tabs, children }: PageProps) {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     if (visited) heading.current?.focus({ preventScroll: true });
     visited = true;
   }, []);
+  const { path } = useLocation();
+  // The first tab has the page's name.
+  const tab = tabs?.slice(1).find((tab) => BASE + tab.path === path);
   useEffect(() => {
-    document.title = `${title} - AITBC`;
-  }, [title]);
+    document.title = `${tab ? `${tab.name} - ` : ""}${title} - AITBC`;
+  }, [title, tab]);
   return (
     <div class="page" data-width={narrow ? "narrow" : undefined}>
       <header class="page-head">
@@ -49,6 +56,7 @@ export function Page({ title, lead, actions, back, narrow = false, children }: P
         </div>
         <div class="page-head-actions">{actions}</div>
       </header>
+      {tabs && <TabLinks label={`Pages of ${title}`} tabs={tabs} />}
       {children}
     </div>
   );

@@ -17,20 +17,22 @@ export function Copyable({
   shown?: string;
   noun?: string;
 }) {
-  const copy = async () => {
-    notify(
-      (await copied(text))
-        ? `The ${noun} was copied.`
-        : `This browser does not allow copying. The ${noun} is ${text}`,
-    );
-  };
   return (
     <span class="copyable">
       <span title={text}>{shown}</span>
-      <button type="button" aria-label={`Copy the ${noun}`} onClick={copy}>
+      <button type="button" aria-label={`Copy the ${noun}`} onClick={() => copy(text, noun)}>
         <Icon name="copy" />
       </button>
     </span>
+  );
+}
+
+/** Copy a text, and say so. */
+export async function copy(text: string, noun: string): Promise<void> {
+  notify(
+    (await copied(text))
+      ? `The ${noun} was copied.`
+      : `This browser does not allow copying. The ${noun} is ${text}`,
   );
 }
 

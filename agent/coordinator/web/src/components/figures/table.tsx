@@ -1,5 +1,5 @@
 /**
- * A table that becomes a list of cards on phones.
+ * A table. On phones, each row has two lines: the first cell and the state, then all others.
  *
  *   <Table
  *     caption="Jobs"                                   for screen readers only
@@ -29,6 +29,10 @@ export interface Column<Row> {
   align?: "start" | "end";
   /** Only as wide as its content. */
   shrink?: boolean;
+  /** In the first line on phones, like an action; usual for a column that is called Status. */
+  first?: boolean;
+  /** With its title on phones; usual for amounts. */
+  named?: boolean;
   /** Hidden on phones. */
   minor?: boolean;
 }
@@ -53,13 +57,20 @@ const ROLES = {
 /** The columns with what all kinds of them have: a heading, and the content of a cell. */
 function filled<Row>(columns: Column<Row>[]): (Column<Row> & { cell: (row: Row) => ComponentChildren })[] {
   return columns.map(({ cell = () => null, amount, signed = false, ...column }) => {
-    if (column.action) return { align: "end", shrink: true, ...column, cell: column.action };
+    if (column.action) return { align: "end", shrink: true, first: true, ...column, cell: column.action };
     if (!amount) return { ...column, cell };
     const content = (row: Row) => {
       const value = amount(row);
       return value === undefined ? null : <Money amount={value} signed={signed} bare />;
     };
-    return { align: "end", shrink: true, ...column, title: `${column.title} (${CURRENCY})`, cell: content };
+    return {
+      align: "end",
+      shrink: true,
+      named: true,
+      ...column,
+      title: `${column.title} (${CURRENCY})`,
+      cell: content,
+    };
   });
 }
 
@@ -103,8 +114,9 @@ function Row<Row>({ row, columns, href }: RowProps<Row>) {
           <td
             key={column.title}
             {...ROLES.cell}
-            data-label={column.action ? "" : column.title}
-            data-lead={index === 0}
+            data-label={column.title}
+            data-first={column.first ?? column.title === "Status"}
+            data-named={column.named}
             data-align={column.align}
             data-shrink={column.shrink}
             data-minor={column.minor}

@@ -1,5 +1,5 @@
 /** One audit: what was compared, with what outcome, and its digest in the log. */
-import { type Audit, comparisonSha256 } from "@aitbc/client";
+import type { Audit } from "@aitbc/client";
 import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
@@ -8,6 +8,7 @@ import { Clock } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { serviceName } from "../../format/names.ts";
+import { useLoad } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
@@ -90,10 +91,7 @@ function Details({ audit }: { audit: Audit }) {
             [
               "Digest in the log",
               <span key="digest">
-                <Copyable text={audit.comparisonSha256} noun="digest" />{" "}
-                {comparisonSha256(audit) === audit.comparisonSha256
-                  ? "agrees with the comparison above"
-                  : "differs from the comparison above"}
+                <Copyable text={audit.comparisonSha256} noun="digest" /> <DigestCheck audit={audit} />
               </span>,
             ],
           ]}
@@ -105,4 +103,15 @@ function Details({ audit }: { audit: Audit }) {
       </Card>
     </>
   );
+}
+
+/** Computes the digest of the comparison in this browser. */
+function DigestCheck({ audit }: { audit: Audit }) {
+  const own = useLoad(
+    async () => (await import("../../verifying.ts")).comparisonSha256(audit),
+    [audit.comparisonSha256],
+  );
+  if (own.data === undefined) return null;
+  const agrees = own.data === audit.comparisonSha256;
+  return <>{agrees ? "agrees with the comparison above" : "differs from the comparison above"}</>;
 }

@@ -1,6 +1,5 @@
 /** An owner's payouts: what can be paid, where it goes, and each payment with its proof. */
 import type { MinerPayouts, Payout, PayoutAddresses, PayoutVerification } from "@aitbc/client";
-import { verifyPayout } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
@@ -20,6 +19,7 @@ import { Page } from "../../components/page.tsx";
 import { allDigits } from "../../format/money.ts";
 import { duration } from "../../format/time.ts";
 import { usePolled } from "../../poll.ts";
+import { EARNINGS } from "../../routes.ts";
 import { api, publicApi } from "../../session.ts";
 import { saved } from "../../verification.ts";
 import { ownMiner } from "../../views/owner/watch.ts";
@@ -45,7 +45,8 @@ export default function OwnPayouts() {
   );
   return (
     <Page
-      title="Payouts"
+      title="Earnings"
+      tabs={EARNINGS}
       lead="The operator pays earnings out in batches. Each payment has a proof that this browser verifies."
     >
       <Loaded from={all} lines={3} height="6rem">
@@ -162,6 +163,7 @@ function PaymentTable({
       api("miner").payouts.proof(payout.payoutId),
       publicApi().health(),
     ]);
+    const { verifyPayout } = await import("../../verifying.ts");
     onVerified({ payout, proof, logKey, verification: verifyPayout(proof, logKey) });
   };
   return (

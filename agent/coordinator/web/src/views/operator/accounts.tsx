@@ -16,6 +16,7 @@ import { notify } from "../../components/toast.tsx";
 import { explain } from "../../errors.ts";
 import { isMoney, money } from "../../format/money.ts";
 import { useLoad } from "../../load.ts";
+import { ACCOUNTS } from "../../routes.ts";
 import { api } from "../../session.ts";
 import "../../styles/machine.css";
 
@@ -29,6 +30,7 @@ export default function Accounts() {
   return (
     <Page
       title="Accounts"
+      tabs={ACCOUNTS}
       lead="An account owns jobs, files and money. Create keys for it under “Keys and tokens”."
     >
       <NewAccount onMade={accounts.reload} />

@@ -14,6 +14,7 @@ import { Page } from "../../components/page.tsx";
 import { notify } from "../../components/toast.tsx";
 import { count } from "../../format/size.ts";
 import { useLoad } from "../../load.ts";
+import { ACCOUNTS } from "../../routes.ts";
 import { api, type Role } from "../../session.ts";
 import "../../styles/machine.css";
 import { Revoke } from "../keys.tsx";
@@ -40,7 +41,8 @@ export default function OperatorKeys() {
   const [revoked, setRevoked] = useState(false);
   return (
     <Page
-      title="Keys and tokens"
+      title="Accounts"
+      tabs={ACCOUNTS}
       lead="Keys give programs and people access; enrolment tokens let machines join."
     >
       <div class="grid">

@@ -17,7 +17,7 @@ import { count, plural } from "../../format/size.ts";
 import { duration, shortDay } from "../../format/time.ts";
 import { isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
-import { BASE } from "../../routes.ts";
+import { BASE, EARNINGS } from "../../routes.ts";
 import { api } from "../../session.ts";
 import { ownMiner } from "./watch.ts";
 
@@ -39,7 +39,7 @@ export default function Earnings() {
   const all = useLoad((signal) => read(Number(days), signal), [days]);
   useReload("miner", all.reload, isTrade);
   return (
-    <Page title="Earnings" lead="After the operator's fee. Days are UTC.">
+    <Page title="Earnings" tabs={EARNINGS} lead="After the operator's fee. Days are UTC.">
       <Loaded from={all} lines={3} height="8rem">
         {({ earnings, stats, payments }) => (
           <>
