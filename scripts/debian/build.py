@@ -44,7 +44,13 @@ HOME: Final = Path("usr/lib") / NAME
 FILES: Final = Path(__file__).parent / "files"
 LOCK: Final = ROOT / "scripts/releasing/requirements.txt"
 HELPER: Final = "/usr/libexec/aitbc-agent/power-helper"
-UNITS: Final = ("aitbc-agent.service", "aitbc-coordinator.service", "aitbc-power.service")
+UNITS: Final = (
+    "aitbc-agent.service",
+    "aitbc-coordinator.service",
+    "aitbc-power.service",
+    "aitbc-backup@.service",
+    "aitbc-backup@.timer",
+)
 PROGRAMS: Final = {"aitbc-agent": "agent.cli", "aitbc": "aitbc.cli"}
 COMPLETIONS: Final = {
     "bash": "usr/share/bash-completion/completions/{}",

@@ -115,6 +115,7 @@ def installed(box: Box) -> Iterator[Box]:
         (UNIT, (), 36),
         ("aitbc-coordinator.service", (), 11),
         (HELPER_UNIT, (), 22),
+        ("aitbc-backup@.service", (), 16),
         (f"user/{UNIT}", ("--user",), None),
     ],
 )

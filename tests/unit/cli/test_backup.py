@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import stat
 import threading
@@ -172,3 +173,38 @@ def test_existing_files_are_not_overwritten(run: Any, served: Served, tmp_path: 
     done = run(command, tmp_path / "backup", "--data-dir", where)
     assert done.code == 1
     assert "already exists" in done.err
+
+
+def test_the_newest_backups_remain_and_nothing_else_is_deleted(
+    run: Any, served: Served, tmp_path: Path
+) -> None:
+    """Older whole backups are deleted after a new one is complete, and what a killed one left a day later. Other directories stay."""
+    older = [tmp_path / f"aitbc-2026-01-0{day}T030000Z" for day in (1, 2, 3)]
+    others = [tmp_path / "aitbc-before-the-move", tmp_path / "aitbc-2020-01-01T000000Z"]
+    for directory in (*older, others[0]):
+        directory.mkdir()
+        (directory / "backup.json").write_text("{}")
+    others[1].mkdir()  # named like one, but without a manifest
+    left, in_progress = (
+        tmp_path / "aitbc-2026-01-04T030000Z.partial",
+        tmp_path / "aitbc-2026-01-05T030000Z.partial",
+    )
+    left.mkdir()
+    in_progress.mkdir()
+    os.utime(left, (0, 0))
+    done = run("backup", "--keep", "2", tmp_path, "--data-dir", data_of(served), "--json")
+    assert done.code == 0, done.err
+    summary = json.loads(done.out)
+    assert summary["deleted"] == [str(path) for path in older[:2]]
+    newest = Path(summary["directory"])
+    assert sorted(tmp_path.iterdir()) == sorted([older[2], newest, in_progress, *others])
+    assert run("restore", newest, "--data-dir", tmp_path / "new").code == 0
+
+
+def test_a_failed_backup_deletes_no_older_one(run: Any, tmp_path: Path) -> None:
+    old = tmp_path / "backups/aitbc-2026-01-01T030000Z"
+    old.mkdir(parents=True)
+    (old / "backup.json").write_text("{}")
+    done = run("backup", "--keep", "1", old.parent, "--data-dir", tmp_path / "empty")
+    assert done.code != 0
+    assert list(old.parent.iterdir()) == [old]

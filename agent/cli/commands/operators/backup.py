@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -46,6 +47,11 @@ FILES: Final = (
 )  # fmt: skip
 
 
+_UNFINISHED_SECONDS: Final = 86_400.0
+_PREFIX: Final = "aitbc-"
+_NAMES: Final = f"{_PREFIX}20[0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9][0-9][0-9][0-9][0-9]Z"
+
+
 @dataclass(slots=True)
 class Summary:
     """The manifest of a backup: its files with their digests, and its number of log leaves.
@@ -63,7 +69,20 @@ class Summary:
 
 
 def backup(
-    directory: Annotated[Path, typer.Argument(help="Directory of the backup; must not exist yet.")],
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            help="Directory of the backup, which must not exist yet; with --keep, of all backups."
+        ),
+    ],
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Create a backup named after the time in DIRECTORY, then delete all but the newest N. Default: delete nothing.",
+        ),
+    ] = None,
     artifacts: Annotated[
         bool, typer.Option("--artifacts", help="Include the files of jobs, which may be many gigabytes.")
     ] = False,
@@ -71,9 +90,18 @@ def backup(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy database, keys and settings, whether or not the agent is running, and check the copy."""
+    """Copy database, keys and settings, whether or not the agent is running, and check the copy.
+
+    Examples:
+      aitbc-agent backup /mnt/disk/aitbc-before-the-upgrade
+      aitbc-agent backup --keep 7 /mnt/disk/aitbc
+    """
     settings = settings_from(data_dir, config)
     _require_file(settings, "pg_dump --format=custom --file=FILE URL")
+    every = directory
+    if keep is not None:
+        directory = every / f"{_PREFIX}{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}"
+        _remove_unfinished(every)
     if directory.exists():
         raise ConfigurationError(f"{directory} already exists. Choose a new directory.")
     # Under another name until it is complete and checked, so that a directory with its name is always a whole backup.
@@ -91,8 +119,10 @@ def backup(
     # Before the rename: a complete name over files that a power failure has emptied would be worse than no backup.
     sync_directory(partial)
     partial.replace(directory)
+    # Only now, so that a failure leaves the older ones.
+    deleted = [] if keep is None else _delete_old(every, keep)
     if as_json:
-        print_json({"directory": directory.absolute(), **_shown(summary)})
+        print_json({"directory": directory.absolute(), "deleted": deleted, **_shown(summary)})
         return
     files = "without the files of jobs" if summary.artifacts is None else f"{summary.artifacts} files of jobs"
     typer.echo(f"{directory}: {len(summary.files)} files, {summary.leaves} leaves of the log, {files}")
@@ -101,7 +131,26 @@ def backup(
             f"{summary.lost} more files of jobs are in the database, but missing or damaged on the disk.",
             err=True,
         )
+    if deleted:
+        typer.echo(f"Deleted {', '.join(path.name for path in deleted)}.")
     typer.echo("The backup contains secret keys. Store it where only you can read it.")
+
+
+def _delete_old(directory: Path, keep: int) -> list[Path]:
+    """Delete all but the newest backups that `--keep` has created. Returns the deleted ones."""
+    # Whole backups only: others may be the operator's own.
+    backups = sorted(path for path in directory.glob(_NAMES) if (path / MANIFEST).is_file())
+    for path in backups[:-keep]:
+        shutil.rmtree(path)
+    return backups[:-keep]
+
+
+def _remove_unfinished(directory: Path) -> None:
+    """Remove what a backup with `--keep` left that a power failure or a kill has interrupted: it has secret keys, and nobody looks for them."""
+    for path in directory.glob(f"{_NAMES}.partial"):
+        # Another backup may be in progress.
+        if path.stat().st_mtime < time.time() - _UNFINISHED_SECONDS:
+            shutil.rmtree(path)
 
 
 def _require_file(settings: Settings, instead: str) -> None:
