@@ -37,6 +37,7 @@ FEATURES: Final = (
     "enrolments",
     "selftests",
     "exclusion",
+    "trail",
     "reruns",
     "offers",
     "sealing",

@@ -117,6 +117,8 @@ export type {
   ServiceSummary as Service,
   ServiceSupply,
   ServiceSupplyList,
+  TrailEntry,
+  TrailPage,
   Transaction,
   TransactionList,
   Validation,

@@ -67,6 +67,7 @@ from aitbc.answers.miners import (
 from aitbc.answers.receipts import Receipt, VerifyAnswer
 from aitbc.answers.record import Record
 from aitbc.answers.registry import SaleUnit, ServiceList, Speed, Validation
+from aitbc.answers.trail import TrailEntry, TrailPage
 from aitbc.errors import (
     AITBCError,
     APIError,
@@ -197,6 +198,8 @@ __all__ = [
     "StreamEvent",
     "TextStream",
     "TimeoutError",
+    "TrailEntry",
+    "TrailPage",
     "Transaction",
     "TransactionList",
     "TransportError",

@@ -262,6 +262,7 @@ class AdminCalls(CallGroup[DriverT]):
     include_miner = method(admin.include_miner)
     remove_miner = method(admin.remove_miner)
     history = method(admin.history)
+    trail = method(admin.trail)
     overview = method(admin.overview)
 
 

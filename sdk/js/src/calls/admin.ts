@@ -19,6 +19,7 @@ import type {
   OwnKeyList,
   Period,
   Removal,
+  TrailPage,
 } from "../models.js";
 import { snakeCased } from "../verification/shape.js";
 
@@ -185,6 +186,11 @@ export class Admin {
   /** Return jobs, the queue, money or miners over time, oldest first. */
   history(metric: Metric, period: Period, options: CallOptions = {}): Promise<History> {
     return fetchJson(this.#session, { path: "/v1/admin/history", query: { metric, period }, ...options });
+  }
+
+  /** Return what administrators have done, newest first. A page's `next` as `before` gives the next page. */
+  trail(query: { limit?: number; before?: string } = {}, options: CallOptions = {}): Promise<TrailPage> {
+    return fetchJson(this.#session, { path: "/v1/admin/trail", query, ...options });
   }
 
   /** Return all miners with their services, and the number of jobs in each state. */

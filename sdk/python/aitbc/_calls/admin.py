@@ -21,6 +21,7 @@ from aitbc.answers.accounts import (
 )
 from aitbc.answers.history import History
 from aitbc.answers.miners import Exclusion, Overview, Removal
+from aitbc.answers.trail import TrailPage
 
 
 def accounts(session: Session, /, *, limit: int = 50, after: str | None = None) -> Flow[AccountList]:
@@ -139,6 +140,12 @@ def remove_miner(session: Session, /, miner_id: str) -> Flow[Removal]:
     """Remove a miner: its running jobs are requeued and its offers end. Its receipts and earnings stay."""
     path = f"/v1/admin/miners/{quote(miner_id, safe='')}"
     return (yield from fetch(session, Request("DELETE", path, repeatable=False), Removal))
+
+
+def trail(session: Session, /, *, limit: int = 50, before: str | None = None) -> Flow[TrailPage]:
+    """Return what administrators have done, newest first. Pass a page's `next` as `before` to get the next page."""
+    params = {"limit": str(limit), **({} if before is None else {"before": before})}
+    return (yield from fetch(session, Request("GET", "/v1/admin/trail", params=params), TrailPage))
 
 
 def history(session: Session, /, metric: str = "jobs", *, period: str = "day") -> Flow[History]:
