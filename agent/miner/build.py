@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -26,12 +25,13 @@ from agent.miner.energy.meter import RAPL
 from agent.miner.energy.power_limits import PowerLimits
 from agent.miner.executor.availability import UnavailableModels
 from agent.miner.executor.contract import Executor
-from agent.miner.identity import load_identity
+from agent.miner.identity import default_name, load_identity
 from agent.miner.link.client import CoordinatorLink, LinkCallbacks
 from agent.miner.link.heartbeat import HeartbeatSender
 from agent.miner.live_settings import LiveSettings
 from agent.miner.machine.capabilities import Capabilities
 from agent.miner.machine.disk_limit import DiskLimit
+from agent.miner.machine.priced_services import unknown_services
 from agent.miner.machine.selftest_report import LatestSelftest
 from agent.miner.metrics import METRICS
 from agent.miner.models.provider import Models
@@ -99,6 +99,8 @@ async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
     data_directory = DataDirectory(directory)
     data_directory.lock()
     closing.callback(data_directory.unlock)
+    for service, advice in unknown_services(options.miner.prices).items():
+        _log.warning("price_of_unknown_service", service=service, advice=advice)
     session = Session(load_identity(directory), directory)
     backend = await _open_backend(options)
     closing.push_async_callback(backend.close)
@@ -398,7 +400,7 @@ def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Ev
 def _registration(parts: MinerParts, options: MinerOptions) -> dict[str, Any]:
     return {
         # The coordinator's limit. A long host name should not keep a machine from joining.
-        "name": (options.miner.name or socket.gethostname())[:100],
+        "name": (options.miner.name or default_name(options.directory))[:100],
         "agent_version": __version__,
         "enrolment_token": options.enrolment_token,
         "capabilities": parts.report.capabilities(),

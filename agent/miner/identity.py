@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from aitbc.errors import FormatError
 from aitbc.keys import miner_id
 
 IDENTITY_FILE: Final = "identity.key"
+NAME_FILE: Final = "name"
+_ID_LETTERS: Final = 4
 
 _SEED_SIZE: Final = 32
 
@@ -44,7 +47,7 @@ def load_identity(directory: Path) -> Identity:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            _create(path, b64encode(bytes(SigningKey.generate())).encode() + b"\n")
+            _create_identity(path)
         seed = b64decode(read_private(path).decode("ascii").strip())
     except (FormatError, UnicodeDecodeError):
         raise ConfigurationError(_damaged(path)) from None
@@ -55,6 +58,24 @@ def load_identity(directory: Path) -> Identity:
     key = SigningKey(seed)
     public_key = bytes(key.verify_key)
     return Identity(key, public_key, miner_id(public_key))
+
+
+def default_name(directory: Path) -> str:
+    """Return the name of a miner whose owner has chosen none: "HOST-ab3f", with the beginning of its id, so that machines of one host name differ.
+
+    Miners that an agent before 0.3 has created are called like the host, as they were.
+    """
+    try:
+        return (directory / NAME_FILE).read_text(encoding="utf-8").strip() or socket.gethostname()
+    except (OSError, UnicodeDecodeError):
+        return socket.gethostname()
+
+
+def _create_identity(path: Path) -> None:
+    key = SigningKey.generate()
+    letters = miner_id(bytes(key.verify_key)).removeprefix("miner_")[:_ID_LETTERS]
+    _create(path.with_name(NAME_FILE), f"{socket.gethostname()}-{letters}\n".encode())
+    _create(path, b64encode(bytes(key)).encode() + b"\n")
 
 
 def _damaged(path: Path) -> str:

@@ -294,7 +294,7 @@ class MinerSettings(Section):
     coordinator: Annotated[str | None, Field(examples=["https://coordinator.example.org"])] = None
     """URL of the coordinator to join. None: this agent starts one of its own."""
     name: Annotated[str | None, Field(examples=["rig-1"])] = None
-    """Name of this miner in lists. None: the host name."""
+    """Name of this miner in lists. None: the host name, and the beginning of the miner's id."""
     enrolment_token: Annotated[
         str | None, Field(examples=["enrol_..."], json_schema_extra={HIDDEN: True})
     ] = None

@@ -186,6 +186,7 @@ _SENTENCES: Final[Mapping[str, str | Callable[[Entry], str | None]]] = {
     "models_unavailable": lambda entry: _unavailable_models(entry["models"]),
     "placement": _placement,
     "model_circuit_open": "{model} is not loaded any more for a while: {cause}",
+    "price_of_unknown_service": "A price is set for {service}, which is no service. {advice}",
     # --- Jobs
     "lease_accepted": "{job_id} begins ({service}).",
     "outbox_answered": _answered,

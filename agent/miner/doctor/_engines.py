@@ -20,8 +20,9 @@ from agent.miner.engines.environments import EngineDirectory, EngineEnvironment,
 from agent.miner.machine.capabilities import Machine, tools
 from agent.miner.machine.gpus import Gpus
 from agent.miner.machine.installed_vulkan import vulkan_cards
+from agent.miner.machine.priced_services import unknown_services
 from agent.miner.models.store import ModelStore
-from agent.miner.settings import RunnersSettings
+from agent.miner.settings import MinerSettings, RunnersSettings
 from agent.sections import section_of
 from agent.settings import Settings
 from runners import c_compiler
@@ -227,6 +228,8 @@ async def services(settings: Settings, probe_seconds: float) -> list[Diagnostic]
         diagnostics.append(ok(service, message))
     for service, reasons in capabilities.unavailable.items():
         diagnostics.append(found("service_unavailable", service=service, reasons=" ".join(reasons)))
+    for service, advice in unknown_services(section_of(settings, MinerSettings).prices).items():
+        diagnostics.append(found("price_unknown", service=service, advice=advice))
     if not capabilities.services:
         diagnostics.append(found("no_service"))
     return diagnostics

@@ -208,6 +208,12 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
         "Its runner names what is missing, with a command: a program, Python packages, the sandbox, "
         "memory, or a GPU.",
     ),
+    "price_unknown": DiagnosticKind(
+        "warning",
+        "A price is set for {service}, which is no service.",
+        "{advice}",
+        "Write the service's name as `aitbc-agent status` does: miner.prices.SERVICE.",
+    ),
     "engines_wrong": DiagnosticKind(
         "fault",
         "Your own catalogue of engines is wrong. {fault}",

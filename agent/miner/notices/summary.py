@@ -6,7 +6,6 @@ Days are those of UTC, as in the coordinator's account of earnings, but for data
 from __future__ import annotations
 
 import asyncio
-import socket
 import sqlite3
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ from agent.core.values.quantities import gibibytes
 from agent.miner.energy.account import FILE_NAME
 from agent.miner.energy.history import History, Period
 from agent.miner.energy.profit import JOULES
+from agent.miner.identity import default_name
 from agent.miner.notices.delivery import Notice, NotSent, send
 from agent.miner.settings import MinerSettings
 from agent.miner.traffic import TRAFFIC_FILE, read_traffic
@@ -243,7 +243,7 @@ class Summaries:
         except (AgentError, sqlite3.Error) as error:
             _log.warning("summary_not_made", error=str(error))
             return
-        machine = self._miner.name or socket.gethostname()
+        machine = self._miner.name or default_name(self._path.parent)
         try:
             await send(Notice("summary", summary.text(), machine, None, self._clock()), notices)
         except NotSent:

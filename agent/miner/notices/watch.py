@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from agent import __version__
 from agent.atomic_file import replace_file
 from agent.core.versions import standing
 from agent.miner.backend import UpdateReport
+from agent.miner.identity import default_name
 from agent.miner.link.client import CoordinatorLink
 from agent.miner.machine.gpus import Gpu, GpuReadings
 from agent.miner.machine.selftest_report import LatestSelftest
@@ -54,7 +54,7 @@ class Notices:
     ) -> None:
         self._path = directory / FILE_NAME
         self._settings = settings.notices
-        self._machine = settings.name or socket.gethostname()
+        self._machine = settings.name or default_name(directory)
         self._gpus = gpus
         self._link = link
         self._pauses = pauses

@@ -34,6 +34,8 @@ PLANTED = {
         "[coordinator]\ndefault_max_cost = 0.5", 2, "coordinator.default_max_cost", 'Write default_max_cost = "0.5"'),
     "a price as a number": (
         "[miner.prices]\nvideo_transcoding = 0.1", 2, "miner.prices.video_transcoding", 'Write video_transcoding = "0.1"'),
+    "a price of an unknown service": (
+        '[miner.prices]\nwhisper = "0.0002"', 2, "miner.prices.whisper", "Write whisper_transcription."),
     "a list instead of text": ('[miner]\nname = ["rig"]', 2, "miner.name", 'Write name = "rig"'),
     "text instead of a list": (
         '[miner]\nmodels_pinned = "tiny.en, base"', 2, "miner.models_pinned", 'Write models_pinned = ["tiny.en", "base"]'),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,10 @@ from agent.cli.terminal.activity import counted
 from agent.configuring.description import Setting, describe, written
 from agent.configuring.errors import InvalidSettings, Origin, SettingError
 from agent.configuring.reading import SettingsReading
+from agent.configuring.sources import read_file
+from agent.miner.machine.priced_services import unknown_services
+from agent.miner.settings import MinerSettings
+from agent.sections import section_of
 from agent.settings import Settings
 
 app = typer.Typer(help="Check and show settings.", no_args_is_help=True)
@@ -37,6 +42,9 @@ def check(
     except InvalidSettings as error:
         _print_errors(error, as_json)
         raise typer.Exit(1) from None
+    if errors := list(_unknown_services(reading)):
+        _print_errors(InvalidSettings(errors), as_json)
+        raise typer.Exit(1)
     if as_json:
         print_json({"valid": True, "file": _file(reading), "errors": []})
         return
@@ -45,6 +53,17 @@ def check(
         typer.echo(f"{reading.file} is valid ({count}).")
     else:
         typer.echo(f"There is no {reading.file}. The other settings are valid ({count}).")
+
+
+def _unknown_services(reading: SettingsReading) -> Iterator[SettingError]:
+    """Yield an error for each price of a service that does not exist. It stops no agent, since a runner may just be uninstalled."""
+    setting = "miner.prices"
+    for service, advice in unknown_services(section_of(reading.settings, MinerSettings).prices).items():
+        key = f"{setting}.{service}"
+        origin = reading.origins[setting]
+        if origin.source == "file":
+            origin = replace(origin, line=read_file(reading.file).line(tuple(key.split("."))))
+        yield SettingError(key, "there is no such service.", advice, origin)
 
 
 def _file(reading: SettingsReading) -> str | None:

@@ -42,7 +42,7 @@ DATABASE: Final = "coordinator/coordinator.db"
 ARTIFACTS: Final = "coordinator/artifacts"
 # The checkpoint is copied before the database, so that the database is never older.
 FILES: Final = (
-    "agent.toml", "models.toml", "miner/identity.key", "miner/api_key.json", "coordinator/log.key", "coordinator/links.key",
+    "agent.toml", "models.toml", "miner/identity.key", "miner/name", "miner/api_key.json", "coordinator/log.key", "coordinator/links.key",
     "coordinator/keys.json", f"coordinator/{PUBLISHED}",
 )  # fmt: skip
 

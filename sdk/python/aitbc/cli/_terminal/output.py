@@ -190,7 +190,7 @@ def short_artifact(artifact_id: str) -> str:
 
 def credits_text(value: str) -> str:
     """Return an amount with its currency: rounded on a terminal, otherwise with all digits."""
-    return amounts.credits(value) if sys.stdout.isatty() else amounts.with_currency(value)
+    return amounts.in_credits(value) if sys.stdout.isatty() else amounts.with_currency(value)
 
 
 def amount_cell(value: str) -> str:
