@@ -153,15 +153,16 @@ def test_shows_the_coordinators_own_errors_once(dashboard: Dashboard) -> None:
 
 
 def test_shows_chat_answers_as_they_are_written(dashboard: Dashboard) -> None:
-    """The second answer builds on the first; each names its model and links to its job; the history survives a reload."""
+    """The second answer builds on the first, and can be replaced; an error stands in its place; the history survives a reload."""
     page = dashboard.open("/chat")
     models = page.get_by_label("Model", exact=True)
     expect(models.locator('optgroup[label="Available now"] option')).to_have_count(1)
     expect(models).to_have_value("smollm2-135m-instruct")
     expect(models.locator('optgroup[label="After a download"]')).to_contain_text("qwen3-8b")
-    page.get_by_text("More settings").click()
-    page.get_by_label("Maximum tokens of an answer").fill("24")
+    page.get_by_role("button", name="Settings of the answers").click()
+    page.get_by_label("Longest answer").fill("24")
     page.get_by_label("Temperature").fill("0")
+    page.get_by_role("button", name="Done").click()
     box = page.get_by_label("Your message")
     for number, question in enumerate(("Name the capital of France.", "Say it again."), start=1):
         box.fill(question)
@@ -173,6 +174,18 @@ def test_shows_chat_answers_as_they_are_written(dashboard: Dashboard) -> None:
     expect(answers.first).to_contain_text("tokens")
     expect(answers.first.locator(".chat-who")).to_have_text("smollm2-135m-instruct")
     assert dashboard.problems() == []
+    page.get_by_role("button", name="Edit").click()
+    expect(box).to_have_value("Say it again.")
+    box.fill("Name the capital of Italy.")
+    page.route("**/v1/services/llm/inference", lambda route: route.abort(), times=1)
+    box.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("does not respond")
+    expect(page.locator(".chat-turn")).to_have_count(4)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("link", name="Job and receipt")).to_have_count(2, timeout=JOB_MS)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.get_by_text("Say it again.")).to_have_count(0)
+    dashboard.faults = [fault for fault in dashboard.faults if "ERR_FAILED" not in fault]
     page.reload()
     expect(answers).to_have_count(2)
     expect(page.locator(".chat-list").get_by_text("Name the capital of France.")).to_be_visible()

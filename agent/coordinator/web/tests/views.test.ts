@@ -7,8 +7,10 @@ import {
   conversations,
   forget,
   forgetAll,
+  lastQuestion,
   openHistory,
   remember,
+  type Turn,
   titleOf,
 } from "../src/views/chat/history.ts";
 import { changesOf, requestFor } from "../src/views/job/request.ts";
@@ -114,4 +116,15 @@ describe("the history of the chat", () => {
     openHistory("account");
     expect(titles()).toEqual([]);
   });
+});
+
+test("the last question of a conversation can be asked again, without its answer", () => {
+  const turns: Turn[] = [
+    { role: "user", content: "one" },
+    { role: "assistant", content: "1" },
+    { role: "user", content: "two" },
+    { role: "assistant", content: "", note: "failed", failed: true },
+  ];
+  expect(lastQuestion(turns)).toEqual({ question: "two", before: turns.slice(0, 2) });
+  expect(lastQuestion([])).toEqual({ question: "", before: [] });
 });

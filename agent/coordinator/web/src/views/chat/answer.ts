@@ -34,8 +34,8 @@ export async function answer(
     let progress = INITIAL;
     for await (const event of jobs.events(jobId, { signal })) {
       progress = reduce(progress, event);
-      if (progress.text || progress.reasoning)
-        show({ content: progress.text, reasoning: progress.reasoning });
+      const { text, reasoning, job } = progress;
+      show({ content: text, reasoning, waits: job?.status === "submitted" });
     }
     show(ended((await jobs.getResults(jobId, { signal })).results));
   } catch (error) {
@@ -45,7 +45,7 @@ export async function answer(
         if (!(late instanceof AITBCError)) throw late;
       });
     }
-    show({ note: signal.aborted ? "Stopped." : explain(error) });
+    show(signal.aborted ? { note: "Stopped." } : { note: explain(error), failed: true });
   }
 }
 
@@ -56,7 +56,7 @@ function ended(results: unknown): Partial<Turn> {
     usage: { completion_tokens: number };
     finish_reason: string;
   };
-  const cut = finish_reason === "length" ? ", cut off at the maximum number of tokens" : "";
+  const cut = finish_reason === "length" ? ", cut off at the longest answer that the settings allow" : "";
   return {
     content: text,
     ...(reasoning ? { reasoning } : {}),

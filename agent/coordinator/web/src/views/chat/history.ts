@@ -11,6 +11,10 @@ export interface Turn {
   jobId?: string;
   /** Shown below an answer: its length, or why it is incomplete. */
   note?: string;
+  /** The note is an error. */
+  failed?: boolean;
+  /** No machine runs the job yet. */
+  waits?: boolean;
 }
 
 export interface Conversation {
@@ -51,6 +55,12 @@ export function forgetAll(): void {
 /** Return the title of a conversation: the beginning of its first question. */
 export function titleOf({ turns }: Conversation): string {
   return turns[0]?.content.split("\n", 1)[0]?.trim() || "Conversation";
+}
+
+/** Return the last question, and the turns before it. */
+export function lastQuestion(turns: Turn[]): { question: string; before: Turn[] } {
+  const index = turns.findLastIndex(({ role }) => role === "user");
+  return { question: turns[index]?.content ?? "", before: turns.slice(0, Math.max(index, 0)) };
 }
 
 /** Another window may have changed the stored list meanwhile, so it is read before each change. */

@@ -1,5 +1,4 @@
 /** The stored conversations: open one, delete one or all. */
-import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { Ago } from "../../components/figures/time.tsx";
@@ -7,9 +6,17 @@ import { BASE } from "../../routes.ts";
 import { useValue } from "../../store.ts";
 import { conversations, forget, forgetAll, titleOf } from "./history.ts";
 
-export function Conversations({ current, onLeave }: { current: string; onLeave: () => void }) {
+export interface ConversationsProps {
+  current: string;
+  /** The current conversation was deleted. */
+  onLeave: () => void;
+  /** Another one was chosen. */
+  onOpen: () => void;
+}
+
+export function Conversations({ current, onLeave, onOpen }: ConversationsProps) {
   const list = useValue(conversations);
-  if (list.length === 0) return null;
+  if (list.length === 0) return <p class="small quiet">Your conversations are listed here.</p>;
   const remove = (id: string) => {
     forget(id);
     if (id === current) onLeave();
@@ -25,12 +32,13 @@ export function Conversations({ current, onLeave }: { current: string; onLeave: 
     onLeave();
   };
   return (
-    <Card title="Conversations" note="only in this browser">
+    <div class="stack">
       <ul class="chat-list">
         {list.map((conversation) => (
           <li key={conversation.id}>
             <a
               href={`${BASE}/chat?c=${conversation.id}`}
+              onClick={onOpen}
               aria-current={conversation.id === current ? "page" : undefined}
             >
               <span class="chat-list-title">{titleOf(conversation)}</span>
@@ -48,11 +56,12 @@ export function Conversations({ current, onLeave }: { current: string; onLeave: 
           </li>
         ))}
       </ul>
-      <div class="row">
+      <div class="row small quiet" data-between="true">
+        Only in this browser
         <Button size="small" kind="plain" onClick={removeAll}>
           Delete all
         </Button>
       </div>
-    </Card>
+    </div>
   );
 }

@@ -1,7 +1,8 @@
 /** The model of a conversation, and its settings. */
 import type { ServiceSupply } from "@aitbc/client";
+import { Button } from "../../components/controls/button.tsx";
+import { Dialog } from "../../components/controls/dialog.tsx";
 import { NumberField, type Option, SelectField, TextField } from "../../components/controls/field.tsx";
-import { price } from "../../format/sale_units.ts";
 import type { Settings } from "./answer.ts";
 
 export interface SettingsProps {
@@ -16,18 +17,14 @@ export function modelOptions(service: ServiceSupply | undefined): Option[] {
   const later = models.filter(({ available, downloadable }) => !available && downloadable);
   const others = models.filter(({ available, downloadable }) => !available && !downloadable);
   return [
-    ...now.map((model) => ({ value: model.name, label: withPrice(model, service), group: "Available now" })),
+    ...now.map((model) => ({ value: model.name, label: model.name, group: "Available now" })),
     ...later.map((model) => ({
       value: model.name,
-      label: withPrice(model, service),
+      label: model.name,
       group: "After a download",
     })),
     ...others.map(({ name }) => ({ value: name, label: name, group: "Not available now", disabled: true })),
   ];
-}
-
-function withPrice(model: ServiceSupply["models"][number], service: ServiceSupply | undefined): string {
-  return model.price && service ? `${model.name} (from ${price(model.price, service)})` : model.name;
 }
 
 export function ModelField({ settings, onChange, models }: SettingsProps & { models: Option[] }) {
@@ -42,22 +39,38 @@ export function ModelField({ settings, onChange, models }: SettingsProps & { mod
   );
 }
 
-export function MoreSettings({ settings, onChange }: SettingsProps) {
+interface MoreSettingsProps extends SettingsProps {
+  open: boolean;
+  onClose: () => void;
+}
+
+export function MoreSettings({ settings, onChange, open, onClose }: MoreSettingsProps) {
   return (
-    <details class="fold">
-      <summary>More settings</summary>
-      <div class="form-fields">
+    <Dialog
+      title="Settings of the answers"
+      open={open}
+      onClose={onClose}
+      actions={
+        <Button kind="main" onClick={onClose}>
+          Done
+        </Button>
+      }
+    >
+      <div class="stack">
         <TextField
           label="Instructions for the model"
-          lines={2}
+          lines={3}
           value={settings.system}
           onInput={(system) => onChange({ ...settings, system })}
           placeholder="Answer briefly and in English."
+          help="It follows them in each answer."
         />
         <NumberField
-          label="Maximum tokens of an answer"
+          label="Longest answer"
           quiet
           integer
+          unit="tokens"
+          help="A longer one is cut off. 100 tokens are about 75 English words."
           min={1}
           max={32768}
           value={settings.maxTokens}
@@ -66,13 +79,13 @@ export function MoreSettings({ settings, onChange }: SettingsProps) {
         <NumberField
           label="Temperature"
           quiet
-          help="0 always picks the most likely word; higher values vary more."
+          help="0 always takes the likeliest word, which suits facts and code; 0.7 sounds natural; up to 2 grows wilder."
           min={0}
           max={2}
           value={settings.temperature}
           onInput={(temperature) => onChange({ ...settings, temperature })}
         />
       </div>
-    </details>
+    </Dialog>
   );
 }
