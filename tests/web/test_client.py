@@ -40,6 +40,8 @@ print("copied")
 <img src=x onerror="document.title='run'"> [page](https://example.com/) [script](javascript:alert(1))
 """
 
+VECTORS = Path(__file__).parents[1] / "vectors"
+
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Media:
@@ -65,34 +67,49 @@ def test_runs_a_job_from_its_form_to_its_verified_receipt(
     expect(page.get_by_role("heading", name="Receipt")).to_be_visible(timeout=JOB_MS)
     service.see(page.locator("section", has=page.get_by_role("heading", name="Result")))
     page.get_by_role("button", name="Verify in this browser").click()
-    verdict = page.locator(".verdict")
-    expect(verdict).to_contain_text("This receipt is valid.")
-    expect(verdict.locator("[data-tone=bad]")).to_have_count(0)
+    verdict = page.locator(".conclusions")
+    expect(verdict).to_contain_text("This receipt is genuine.")
+    expect(verdict.locator("dt")).to_have_text(
+        [f"{word} (proven)" for word in ("Who", "What", "Price", "Log")]
+    )
+    expect(page.locator(".stamp")).to_have_text("Verified")
     assert dashboard.problems() == []
 
 
-def test_names_the_failed_check_of_a_tampered_receipt(
+def test_names_what_is_wrong_with_a_receipt(
     dashboard: Dashboard, client: AITBCClient, tmp_path: Path
 ) -> None:
-    """An unchanged file is valid; for a changed one, the page shows which check failed."""
+    """A genuine receipt, one with another result, one of another network, which is not called wrong, and a file that is none."""
     bundle = client.receipts.export(a_completed_job(client))
     page = dashboard.open("/verify")
-    good = tmp_path / "good.json"
-    good.write_text(json.dumps(bundle))
-    choose(page, "Receipt", good)
-    expect(page.locator(".verdict")).to_contain_text("This receipt is valid.")
+    verdict = page.locator(".conclusions")
 
-    bad = tmp_path / "bad.json"
-    bad.write_text(json.dumps(tampered(bundle)))
-    choose(page, "Receipt", bad)
-    expect(page.locator(".verdict")).to_contain_text("This receipt is not valid")
-    expect(page.locator(".checks [data-tone=bad]").first).to_contain_text("results")
+    def check(content: str) -> None:
+        file = tmp_path / "receipt.json"
+        file.write_text(content)
+        choose(page, "Receipt", file)
+
+    check(json.dumps(bundle))
+    expect(verdict).to_contain_text("This receipt is genuine.")
+
+    check(json.dumps(tampered(bundle)))
+    expect(verdict).to_contain_text("Do not trust this receipt.")
+    expect(verdict.locator("div[data-tone=bad]")).to_contain_text(
+        "The result is not the one that the miner signed."
+    )
+    expect(verdict.locator(".checks [data-tone=bad]").first).to_be_visible()
     assert dashboard.problems() == []
 
-    nothing = tmp_path / "notes.json"
-    nothing.write_text("no receipt at all")
-    choose(page, "Receipt", nothing)
-    expect(page.locator(".verdict")).to_contain_text("This receipt is not valid")
+    foreign = json.loads((VECTORS / "receipts.json").read_text())
+    check(json.dumps(foreign["bundle"]))
+    expect(page.get_by_text("This receipt is from another network")).to_be_visible()
+    expect(verdict.locator("dl > div[data-tone=bad]")).to_have_count(0)
+    page.get_by_label("Log key of that network").fill(foreign["log_key"])
+    expect(verdict).to_contain_text("This receipt is genuine.")
+    assert dashboard.problems() == []
+
+    check("no receipt at all")
+    expect(verdict).to_contain_text("not a receipt that can be read")
 
 
 def tampered(bundle: dict[str, Any]) -> dict[str, Any]:
@@ -317,8 +334,8 @@ def test_seals_a_job_that_only_this_browser_opens(
     see_private_result(page)
     expect(page.get_by_text("none: the machine's owner can read its memory")).to_be_visible()
     page.get_by_role("button", name="Verify in this browser").click()
-    expect(page.locator(".verdict")).to_contain_text("This receipt is valid.")
-    expect(page.locator(".verdict")).to_contain_text("open with your key")
+    expect(page.locator(".conclusions")).to_contain_text("This receipt is genuine.")
+    expect(page.locator(".conclusions")).to_contain_text("opens with your key")
     expect(page.get_by_role("button", name="Run again")).to_have_count(0)
     assert dashboard.problems() == []
     assert traffic.in_clear() == []

@@ -1,5 +1,6 @@
 /** Verifies receipts in this browser with the SDK. The coordinator takes no part in it. The code is loaded with the first receipt. */
 import type { ReceiptBundle, Verification } from "@aitbc/client";
+import { endFirst } from "./first_steps.ts";
 import { publicApi } from "./session.ts";
 
 export interface Outcome {
@@ -30,5 +31,8 @@ export async function verified(
   const key = logKey || (await publicApi().health()).logKey;
   const { verifyReceipt } = await import("./verifying.ts");
   const replyKey = sealed ? await (await import("./features/sealing/keys.ts")).storedKey() : undefined;
-  return { verification: await verifyReceipt(bundle, { logKey: key, replyKey }), logKey: key };
+  const verification = await verifyReceipt(bundle, { logKey: key, replyKey });
+  // The last of the first steps.
+  if (verification.valid) endFirst();
+  return { verification, logKey: key };
 }

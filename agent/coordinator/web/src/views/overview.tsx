@@ -1,155 +1,163 @@
-/** The first page of a client: job counts, balance, the newest jobs and the services. */
-import type { Job, Service } from "@aitbc/client";
+/** A client's home: the first steps, and later what happened: balance and costs, what runs, the latest results. */
+import type { Job, JobList } from "@aitbc/client";
 import { useState } from "preact/hooks";
-import { Card } from "../components/card.tsx";
-import { Button } from "../components/controls/button.tsx";
-import { Segments } from "../components/controls/segments.tsx";
-import { Chart } from "../components/figures/chart.tsx";
-import { type Figure, Figures } from "../components/figures/figures.tsx";
+import { Figures } from "../components/figures/figures.tsx";
 import { Money } from "../components/figures/money.tsx";
-import { now } from "../components/figures/time.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
-import { count, plural } from "../format/size.ts";
-import { isTransaction, useCounts, useJobList, useReload } from "../jobs.ts";
-import { type Loading, useLoad } from "../load.ts";
+import { Examples } from "../features/examples/client.tsx";
+import type { Supplied } from "../features/examples/examples.ts";
+import { FirstSteps } from "../features/examples/first.tsx";
+import { endFirst, isFirst } from "../first_steps.ts";
+import { plural } from "../format/size.ts";
+import { isTransaction, useJobList, useReload } from "../jobs.ts";
+import { useLoad } from "../load.ts";
+import { usePolled } from "../poll.ts";
 import { BASE } from "../routes.ts";
-import { api, publicApi } from "../session.ts";
-import { useStore } from "../store.ts";
-import { bucketed, SPANS, type Span } from "../throughput.ts";
+import { api, useRoles } from "../session.ts";
+import { spentInWeek } from "../spending.ts";
 import { JobTable } from "./job_table.tsx";
-import { ServiceTiles } from "./new/tiles.tsx";
 import { Slowed } from "./slowed.tsx";
 
-const NEWEST = 8;
-const MINUTE_MS = 60_000;
-/** The maximum number of completed jobs that the chart counts. */
-const COUNTED = 500;
+/** Jobs of each list. */
+const SHOWN = 6;
+/** What machines offer changes while one installs an engine. */
+const SUPPLY_SECONDS = 15;
 
-export default function Overview() {
-  const newest = useJobList({ limit: NEWEST, offset: 0 });
-  const services = useLoad((signal) => publicApi().registry.services({ signal }));
-  const none = newest.data?.total === 0;
+export default function Home() {
+  const running = useJobList({ status: "running", limit: SHOWN, offset: 0 });
+  const waiting = useJobList({ status: "submitted", limit: SHOWN, offset: 0 });
+  const completed = useJobList({ status: "completed", limit: SHOWN, offset: 0 });
+  const failed = useJobList({ status: "failed", limit: SHOWN, offset: 0 });
+  const supplied = useSupplied();
+  const [, setSkipped] = useState(false);
+  const lists = [running, waiting, completed, failed];
+  const jobs = lists.every(({ data }) => data)
+    ? { running: running.data, waiting: waiting.data, completed: completed.data, failed: failed.data }
+    : undefined;
+  const error = lists.map(({ error }) => error).find((error) => error !== undefined);
+  const first = jobs && isFirst(jobs.completed?.total ?? 0);
+  const reload = () => {
+    for (const list of lists) list.reload();
+  };
+  const skip = () => {
+    endFirst();
+    setSkipped(true);
+  };
   return (
-    <Page
-      title="Overview"
-      actions={
-        <Button href={`${BASE}/new`} kind="main" icon="add">
-          New job
-        </Button>
-      }
-    >
-      <Numbers />
-      {none ? <Welcome services={services} /> : <Busy newest={newest} services={services} />}
+    <Page title="Home" lead={first ? "Three steps to your first verified result." : undefined}>
+      <Loaded from={{ data: jobs, error, loading: false, reload }} lines={6} height="3rem">
+        {({ running, waiting, completed, failed }) =>
+          first ? (
+            <Loaded from={supplied} lines={4} height="4rem">
+              {(supplied) => (
+                <FirstSteps
+                  supplied={supplied}
+                  newest={newest([running, waiting, failed])[0]}
+                  completed={completed?.jobs[0]}
+                  onSkip={skip}
+                />
+              )}
+            </Loaded>
+          ) : (
+            <>
+              <Numbers running={running?.total ?? 0} waiting={waiting?.total ?? 0} />
+              <Jobs title="In progress" jobs={newest([running, waiting])} />
+              <Jobs title="Latest results" jobs={newest([completed, failed])} all>
+                No job has ended yet.
+              </Jobs>
+              <details class="fold">
+                <summary>Examples to try</summary>
+                <Loaded from={supplied} lines={4} height="3rem">
+                  {(supplied) => <Examples supplied={supplied} />}
+                </Loaded>
+              </details>
+            </>
+          )
+        }
+      </Loaded>
     </Page>
   );
 }
 
-function Numbers() {
-  const counts = useCounts();
-  const wallet = useLoad((signal) => api("client").wallet.get({ signal }));
-  useReload("client", wallet.reload, isTransaction);
-  const { data } = counts;
-  const figure = (name: string, status: "submitted" | "running" | "completed" | "failed"): Figure => ({
-    name,
-    value: data ? count(data[status]) : "\u2013",
-    href: `${BASE}/jobs?status=${status}`,
-  });
-  const items: Figure[] = [
-    figure("Waiting", "submitted"),
-    figure("Running", "running"),
-    figure("Completed", "completed"),
-    figure("Failed", "failed"),
-    {
-      name: "Balance",
-      value: wallet.data ? <Money amount={wallet.data.balance} /> : "\u2013",
-      href: `${BASE}/wallet`,
+/** What the network offers, and the machine of this session's owner. */
+function useSupplied() {
+  const owner = useRoles().includes("miner");
+  return usePolled<Supplied>(
+    async (signal) => {
+      const [{ services }, machines] = await Promise.all([
+        api("client").marketplace.services({ signal }),
+        owner ? api("miner").miners.list({ limit: 1, signal }) : undefined,
+      ]);
+      return { services, machine: machines?.miners[0] };
     },
-    { name: "Held for jobs", value: wallet.data ? <Money amount={wallet.data.held} /> : "\u2013" },
-  ];
+    () => SUPPLY_SECONDS,
+  );
+}
+
+/** Return the newest jobs of several lists. */
+function newest(lists: (JobList | undefined)[]): Job[] {
+  const jobs = lists.flatMap((list) => list?.jobs ?? []);
+  const time = ({ completedAt, failedAt, createdAt }: Job) =>
+    Date.parse(completedAt ?? failedAt ?? createdAt);
+  return jobs.sort((one, other) => time(other) - time(one)).slice(0, SHOWN);
+}
+
+function Numbers({ running, waiting }: { running: number; waiting: number }) {
+  const wallet = useLoad((signal) => api("client").wallet.get({ signal }));
+  const week = useLoad(spentInWeek);
+  const reload = () => {
+    wallet.reload();
+    week.reload();
+  };
+  useReload("client", reload, isTransaction);
+  const held = wallet.data && Number(wallet.data.held) > 0 ? wallet.data.held : undefined;
   return (
     <>
       <Slowed until={wallet.data?.slowedUntil} />
-      <Figures items={items} />
+      <Figures
+        items={[
+          {
+            name: "Balance",
+            value: wallet.data ? <Money amount={wallet.data.balance} /> : "\u2013",
+            note: held && (
+              <>
+                and <Money amount={held} /> held for jobs
+              </>
+            ),
+            href: `${BASE}/wallet`,
+          },
+          {
+            name: "Spent in 7 days",
+            value: week.data ? <Money amount={week.data.amount} /> : "\u2013",
+            note: week.data && `${week.data.all ? "" : "at least, "}for ${plural(week.data.jobs, "job")}`,
+          },
+          { name: "Running", value: running, href: `${BASE}/jobs?status=running` },
+          { name: "Waiting", value: waiting, href: `${BASE}/jobs?status=submitted` },
+        ]}
+      />
     </>
   );
 }
 
-function Welcome({ services }: { services: Loading<{ services: Service[] }> }) {
-  return (
-    <Card title="What would you like to run?" note="A miner runs the job and signs the result.">
-      <Loaded from={services} lines={3} height="5rem">
-        {({ services }) => <ServiceTiles services={services} />}
-      </Loaded>
-    </Card>
-  );
+interface JobsProps {
+  title: string;
+  jobs: Job[];
+  /** Link to all jobs. */
+  all?: boolean;
+  /** Shown if there are none; without it, nothing is. */
+  children?: string;
 }
 
-interface BusyProps {
-  newest: Loading<{ jobs: Job[] }>;
-  services: Loading<{ services: Service[] }>;
-}
-
-function Busy({ newest, services }: BusyProps) {
+function Jobs({ title, jobs, all = false, children }: JobsProps) {
+  if (jobs.length === 0 && !children) return null;
   return (
-    <>
-      <section class="stack" aria-labelledby="newest">
-        <div class="row" data-between="true">
-          <h2 id="newest">Newest jobs</h2>
-          <a href={`${BASE}/jobs`}>All jobs</a>
-        </div>
-        <Loaded from={newest} lines={6} height="2.75rem">
-          {({ jobs }) => <JobTable jobs={jobs} />}
-        </Loaded>
-      </section>
-      <div class="grid">
-        <Throughput />
-        <Card title="Services" note={online(services.data?.services)}>
-          <Loaded from={services} lines={3} height="3rem">
-            {({ services }) => <ServiceTiles services={services} brief />}
-          </Loaded>
-        </Card>
+    <section class="stack" aria-label={title}>
+      <div class="row" data-between="true">
+        <h2>{title}</h2>
+        {all && <a href={`${BASE}/jobs`}>All jobs</a>}
       </div>
-    </>
+      {jobs.length > 0 ? <JobTable jobs={jobs} /> : <p class="quiet">{children}</p>}
+    </section>
   );
 }
-
-function online(services: Service[] | undefined): string | undefined {
-  if (!services) return undefined;
-  const most = Math.max(0, ...services.map((service) => service.minersOnline));
-  return most === 0 ? "no miner is online" : `${plural(most, "miner")} online`;
-}
-
-function Throughput() {
-  const [span, setSpan] = useState<Span>("hour");
-  const ended = useLoad((signal) => api("client").jobs.list({ status: "completed", limit: COUNTED, signal }));
-  useReload(
-    "client",
-    ended.reload,
-    (event) => event.type === "job_update" && event.data.status === "completed",
-  );
-  const times = (ended.data?.jobs ?? []).flatMap((job) =>
-    job.completedAt ? [Date.parse(job.completedAt)] : [],
-  );
-  const minute = useStore(now, (now) => Math.floor(now / MINUTE_MS) * MINUTE_MS);
-  const points = bucketed(times, span, minute);
-  const total = points.reduce((sum, point) => sum + point.value, 0);
-  return (
-    <Card
-      title="Completed"
-      note={`${plural(total, "job")} in the last ${span}`}
-      action={
-        <Segments
-          label="Time span"
-          value={span}
-          onInput={(value) => setSpan(value as Span)}
-          options={SPAN_OPTIONS}
-        />
-      }
-    >
-      <Chart label={`Jobs completed in the last ${span}`} points={points} format={count} />
-    </Card>
-  );
-}
-
-const SPAN_OPTIONS = Object.entries(SPANS).map(([value, { label }]) => ({ value, label }));

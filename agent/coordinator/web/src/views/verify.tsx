@@ -1,7 +1,9 @@
-/** Verifies a receipt. No key is needed. */
-import { useState } from "preact/hooks";
-import { Card } from "../components/card.tsx";
-import { Checks } from "../components/controls/checks.tsx";
+/** Receipts: verifies one, from a file or of an own job (`?job=ID`). A file needs no key. */
+import { otherNetwork } from "@aitbc/client";
+import { useEffect, useState } from "preact/hooks";
+import { useLocation, useRoute } from "preact-iso";
+import { Button } from "../components/controls/button.tsx";
+import { Conclusions } from "../components/controls/checks.tsx";
 import { Copyable } from "../components/controls/copyable.tsx";
 import { TextField } from "../components/controls/field.tsx";
 import { FileDrop } from "../components/controls/file-drop.tsx";
@@ -10,87 +12,134 @@ import { Money } from "../components/figures/money.tsx";
 import { Clock } from "../components/figures/time.tsx";
 import { Failure } from "../components/notice.tsx";
 import { Page } from "../components/page.tsx";
+import { Skeleton } from "../components/skeleton.tsx";
+import { serviceName } from "../format/names.ts";
 import { quantity } from "../format/sale_units.ts";
+import { BASE } from "../routes.ts";
 import { useSaleUnits } from "../sale_units.ts";
+import { api, useRoles } from "../session.ts";
+import "../styles/receipts.css";
 import { type Outcome, verified } from "../verification.ts";
 
 export default function Verify() {
+  const { job } = useRoute().query;
+  const client = useRoles().includes("client");
+  const { route } = useLocation();
   const [files, setFiles] = useState<File[]>([]);
   const [logKey, setLogKey] = useState("");
   const [outcome, setOutcome] = useState<Outcome>();
   const [error, setError] = useState<unknown>();
+  const [checking, setChecking] = useState(false);
 
-  const check = async (chosen: File[], key: string) => {
-    setFiles(chosen);
+  const check = async (read: () => Promise<Outcome>) => {
     setOutcome(undefined);
     setError(undefined);
-    const [file] = chosen;
-    if (!file) return;
+    setChecking(true);
     try {
-      setOutcome(await verified(await file.text(), key.trim()));
+      setOutcome(await read());
     } catch (error) {
       setError(error);
     }
+    setChecking(false);
   };
+  const checkFile = async (chosen: File[], key: string) => {
+    setFiles(chosen);
+    const [file] = chosen;
+    if (file) await check(async () => verified(await file.text(), key.trim()));
+  };
+  useEffect(() => {
+    if (job && client) void check(async () => verified(await api("client").receipts.export(job)));
+  }, [job, client]);
+
   return (
     <Page
-      title="Verify a receipt"
+      title="Receipts"
       narrow
-      lead="A receipt proves which machine ran a job, what the result was, and what it cost. This browser verifies it; the file is not uploaded."
+      lead="A receipt proves which machine did a job, what came out, and what it cost. Your browser checks it by itself: the file goes nowhere, and you need not trust this coordinator."
     >
-      <Card>
+      {job ? (
+        <div class="row">
+          <Button href={`${BASE}/jobs/${job}`}>See the job</Button>
+          <Button kind="plain" onClick={() => route(`${BASE}/verify`)}>
+            Check another receipt
+          </Button>
+        </div>
+      ) : (
         <FileDrop
           label="Receipt"
-          prompt="Drop a receipt here: a file saved from a job's page or written by aitbc receipts export"
+          prompt="Drop a receipt here: a file that you saved from a job's page or with aitbc receipts export"
           accept=".json,application/json"
           files={files}
-          onFiles={(chosen) => void check(chosen, logKey)}
+          onFiles={(chosen) => void checkFile(chosen, logKey)}
         />
-        <details class="fold">
-          <summary>Receipt from another network</summary>
-          <TextField
-            label="Public key of the log"
-            help="Leave empty for this coordinator's key. A receipt from another network needs that network's key."
-            placeholder="name+hash+key"
-            code
-            value={logKey}
-            onInput={(key) => {
-              setLogKey(key);
-              void check(files, key);
-            }}
-          />
-        </details>
-      </Card>
+      )}
       {error !== undefined && <Failure error={error} />}
+      {checking && <Skeleton lines={4} height="3rem" />}
       {outcome && (
         <>
-          <Checks outcome={outcome} />
-          <SignedStatement outcome={outcome} />
+          <Slip outcome={outcome} />
+          <Conclusions
+            outcome={outcome}
+            remedy={
+              <TextField
+                label="Log key of that network"
+                help={`Ask for it where you got the receipt, or read it at the address of that network's coordinator, ${"/v1/health"}.`}
+                placeholder="name+hash+key"
+                code
+                value={logKey}
+                onInput={(key) => {
+                  setLogKey(key);
+                  // Half a key would hide the field that it is typed into.
+                  if (isLogKey(key) || key === "") void checkFile(files, key);
+                }}
+              />
+            }
+          />
         </>
       )}
     </Page>
   );
 }
 
-/** The receipt's statement, if its signature is valid. */
-function SignedStatement({ outcome: { verification } }: { outcome: Outcome }) {
+/** Return whether a text has the form of a log's public key. */
+function isLogKey(text: string): boolean {
+  return /^[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}=*$/.test(text.trim());
+}
+
+/** The signed statement as a slip of paper, with a stamp once it is proven. */
+function Slip({ outcome: { verification } }: { outcome: Outcome }) {
+  const soldBy = useSaleUnits();
   const { statement } = verification;
-  const saleUnits = useSaleUnits();
   if (!statement) return null;
   return (
-    <Card title="Signed by the miner">
+    <section class="receipt" aria-label="The receipt">
+      <div class="receipt-head">
+        <h2>{serviceName(statement.service)}</h2>
+        <Clock at={statement.finishedAt} />
+      </div>
       <Facts
         items={[
           ["Job", <Copyable key="job" text={statement.jobId} />],
-          ["Miner", <Copyable key="miner" text={statement.minerId} />],
-          ["Service", statement.service],
+          ["Miner", <Copyable key="miner" text={statement.minerId} noun="miner's id" />],
+          ["Machine", statement.deviceName],
           ["Model", statement.model?.name],
-          ["Ran on", statement.deviceName],
-          ["Finished", <Clock key="finished" at={statement.finishedAt} />],
-          ["Work", quantity(String(statement.units), saleUnits(statement.service, statement.unit))],
-          ["Price", <Money key="price" amount={String(statement.price)} />],
         ]}
       />
-    </Card>
+      <dl class="receipt-lines">
+        <div class="receipt-total">
+          <dt>{quantity(statement.units, soldBy(statement.service, statement.unit))}</dt>
+          <dd>
+            <Money amount={statement.price} />
+          </dd>
+        </div>
+      </dl>
+      {verification.valid ? (
+        <p class="stamp">Verified</p>
+      ) : (
+        <p class="stamp" data-tone={otherNetwork(verification) ? "still" : "bad"}>
+          Not verified
+        </p>
+      )}
+    </section>
   );
 }

@@ -2,7 +2,7 @@
 import type { Receipt } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/controls/button.tsx";
-import { Checks } from "../../components/controls/checks.tsx";
+import { Conclusions } from "../../components/controls/checks.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
 import { Money, Price } from "../../components/figures/money.tsx";
@@ -37,7 +37,8 @@ export function ReceiptPanel({ receipt, sealed }: { receipt: Receipt; sealed: bo
           ["Attestation", attestation(predicate)],
         ]}
       />
-      {outcome && <Checks outcome={outcome} />}
+      {outcome?.verification.valid && <p class="stamp">Verified</p>}
+      {outcome && <Conclusions outcome={outcome} />}
       <div class="row">
         <Button kind="main" icon="verify" onClick={verify}>
           Verify in this browser
