@@ -18,12 +18,16 @@ Severity = Literal["ok", "warning", "fault"]
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """The outcome of one check. `id` is that of a kind or, for a passed check, the check's; only then `remedy` is None."""
+    """The outcome of one check. `id` is that of a kind or, for a passed check, the check's; only then `remedy` is None.
+
+    `service` is that which the check was about, if it was about one.
+    """
 
     id: str
     severity: Severity
     message: str
     remedy: str | None = None
+    service: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from agent.catalogue import load_catalogue
@@ -225,9 +226,10 @@ async def services(settings: Settings, probe_seconds: float) -> list[Diagnostic]
     diagnostics = []
     for service in capabilities.services:
         message = " ".join((f"{service} is offered.", *capabilities.hints[service]))
-        diagnostics.append(ok(service, message))
+        diagnostics.append(replace(ok(service, message), service=service))
     for service, reasons in capabilities.unavailable.items():
-        diagnostics.append(found("service_unavailable", service=service, reasons=" ".join(reasons)))
+        unavailable = found("service_unavailable", service=service, reasons=" ".join(reasons))
+        diagnostics.append(replace(unavailable, service=service))
     for service, advice in unknown_services(section_of(settings, MinerSettings).prices).items():
         diagnostics.append(found("price_unknown", service=service, advice=advice))
     if not capabilities.services:

@@ -63,6 +63,8 @@ def secrets(settings: Settings) -> list[Diagnostic]:
     readable = [path for path in files if stat.S_IMODE(path.stat().st_mode) & 0o077]
     if readable:
         return [found("secrets_readable", files=" ".join(str(path) for path in readable))]
+    if not files:
+        return [ok("secrets", "There are no keys yet; the first start creates them.")]
     return [ok("secrets", f"{len(files)} files with keys are readable by their owner only.")]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Final
 
@@ -13,6 +15,7 @@ from rich.text import Text
 
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal import logs
+from agent.cli.terminal.activity import counted
 from agent.core.errors import ConfigurationError
 from agent.diagnostics import Diagnostic, feature_checks, ok
 from agent.miner.doctor.diagnostics import found
@@ -21,8 +24,15 @@ from agent.sections import section_of
 from agent.settings import Settings
 from aitbc.cli._terminal.output import SafeConsole
 
-COLORS: Final = {"fault": "red", "warning": "yellow", "ok": "green"}
+_COLORS: Final = {"fault": "red", "warning": "yellow", "ok": "green"}
 """In the order of the output, the worst first."""
+_WORDS: Final = {"fault": "problem", "warning": "warning", "ok": "ok"}
+_COMMANDS: Final = (
+    re.compile(r"(?:sudo )?aitbc-agent engines install [\w.-]+\w"),
+    re.compile(r"(?:sudo )?\S+ -m uv pip install .*?(?=\.(?: |$)|;|$)"),
+    re.compile(r"(?:sudo )?apt-get install [\w.+ -]*[\w+]"),
+)
+"""The commands of remedies, the best first: an engine that the agent installs needs no root, and brings what an upgrade of it needs."""
 
 
 def doctor(
@@ -34,9 +44,17 @@ def doctor(
     enroll: Annotated[
         str | None, typer.Option("--enroll", help="Check this enrolment token there; it stays valid.")
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Show all checks, and all that is known of each service.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Diagnose problems and show remedies. Exit code 1: a problem prevents work."""
+    """Check whether this machine can work, and say what to do. Exit code 1: a problem prevents work.
+
+    Examples:
+      aitbc-agent doctor
+      aitbc-agent doctor --coordinator https://coordinator.example.org
+    """
     try:
         settings = settings_from(
             data_dir, config, miner={"coordinator": coordinator, "enrolment_token": enroll}
@@ -48,7 +66,7 @@ def doctor(
     if as_json:
         print_json([asdict(diagnostic) for diagnostic in diagnostics])
     else:
-        _print(diagnostics)
+        _print(diagnostics, everything=everything)
     if any(diagnostic.severity == "fault" for diagnostic in diagnostics):
         raise typer.Exit(1)
 
@@ -78,30 +96,71 @@ def _artifacts(settings: Settings) -> Diagnostic:
     return ok("artifacts", f"The store of files, {settings.artifacts.url}, can be read and written.")
 
 
-def _print(diagnostics: list[Diagnostic]) -> None:
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column()
-    # A truncated path in a command would be useless.
-    table.add_column(overflow="fold")
-    ranks = list(COLORS)
-    for diagnostic in sorted(diagnostics, key=lambda diagnostic: ranks.index(diagnostic.severity)):
-        text = Text(diagnostic.message)
-        if diagnostic.remedy is not None:
-            text = Text.assemble(text, (f" ({diagnostic.id})", "dim"), (f"\n→ {diagnostic.remedy}", "bold"))
-        table.add_row(Text(diagnostic.severity, COLORS[diagnostic.severity]), text)
+def _print(diagnostics: list[Diagnostic], *, everything: bool) -> None:
     console = SafeConsole()
-    console.print(table)
-    console.print(Text(f"\n{_summary(diagnostics)}", "bold"))
+    console.print(Text(_verdict(diagnostics), "bold"))
+    ranks = list(_COLORS)
+    general = sorted(
+        (diagnostic for diagnostic in diagnostics if diagnostic.service is None or everything),
+        key=lambda diagnostic: ranks.index(diagnostic.severity),
+    )
+    shown = [diagnostic for diagnostic in general if everything or diagnostic.severity != "ok"]
+    if shown:
+        console.print(Text())
+        console.print(_table(map(_row, shown)))
+    if not everything:
+        if services := [diagnostic for diagnostic in diagnostics if diagnostic.service is not None]:
+            console.print(Text("\nServices", "bold"))
+            console.print(_table(map(_service_row, services)))
+        console.print(
+            Text(
+                f"\n{counted(len(general) - len(shown), 'other check')} passed. `aitbc-agent doctor --all` shows them.",
+                "dim",
+            )
+        )
 
 
-def _summary(diagnostics: list[Diagnostic]) -> str:
-    counted = Counter(diagnostic.severity for diagnostic in diagnostics)
-    if not counted["fault"] and not counted["warning"]:
-        return "No problems found."
-    words = [
-        f"{counted[severity]} {severity}{'s' if counted[severity] > 1 else ''}"
-        for severity in ("fault", "warning")
-        if counted[severity]
-    ]
-    end = "Faults prevent this machine from working." if counted["fault"] else "Warnings do not prevent work."
-    return f"{' and '.join(words)}. {end}"
+def _table(rows: Iterable[tuple[Text, ...]]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        # A truncated path in a command would be useless.
+        while len(table.columns) < len(row):
+            table.add_column(overflow="fold")
+        table.add_row(*row)
+    return table
+
+
+def _row(diagnostic: Diagnostic) -> tuple[Text, Text]:
+    text = Text(diagnostic.message)
+    if diagnostic.remedy is not None:
+        text = Text.assemble(text, (f" ({diagnostic.id})", "dim"), (f"\n→ {diagnostic.remedy}", "bold"))
+    return Text(_WORDS[diagnostic.severity], _COLORS[diagnostic.severity]), text
+
+
+def _service_row(diagnostic: Diagnostic) -> tuple[Text, Text, Text]:
+    """Return one line: the service, its state, and the command that would improve it; without one, the reason."""
+    name = Text(diagnostic.service or "")
+    if diagnostic.severity == "ok":
+        command = _command(diagnostic.message)
+        more = Text.assemble(("can do more: ", "dim"), command) if command else Text()
+        return name, Text("ready", "green"), more
+    remedy = diagnostic.remedy or ""
+    return name, Text("not offered", "yellow"), Text(_command(remedy) or remedy, "bold")
+
+
+def _command(text: str) -> str | None:
+    return next((match[0] for form in _COMMANDS if (match := form.search(text))), None)
+
+
+def _verdict(diagnostics: list[Diagnostic]) -> str:
+    counts = Counter(_WORDS[diagnostic.severity] for diagnostic in diagnostics if diagnostic.service is None)
+    numbers = " and ".join(
+        f"{counts[word]} {word}{'' if counts[word] == 1 else 's'}"
+        for word in ("problem", "warning")
+        if counts[word]
+    )
+    if counts["problem"]:
+        return f"This machine cannot work: {numbers}."
+    services = [diagnostic.severity == "ok" for diagnostic in diagnostics if diagnostic.service is not None]
+    offered = f", with {sum(services)} of {len(services)} services" if services else ""
+    return f"This machine can work{offered}: {numbers or 'no problems found'}."
