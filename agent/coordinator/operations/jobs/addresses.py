@@ -53,7 +53,9 @@ def _input_problem(settings: CoordinatorSettings, address: str) -> str | None:
         return None
     if url is AddressRefusal.PRIVATE:
         return _PRIVATE_INPUT
-    words = "use an address that begins with https://, or artifact:sha256:<digest> of an uploaded file"
+    words = (
+        "use an address that begins with https://, or the id of an uploaded file (sha256: and 64 hex digits)"
+    )
     return WORDS.get(url, words)
 
 
