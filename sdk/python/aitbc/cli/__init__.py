@@ -65,6 +65,12 @@ class ProgramCommands(LazyGroup):
             "Run a Python model once for each input. The return value of predict is printed, or with -o written to NAME.json.",
             _WORK,
         ),
+        "embed": ListedCommand(
+            "aitbc.cli.commands.embed",
+            "embed",
+            "Turn texts into vectors, for search and comparison by meaning.",
+            _WORK,
+        ),
         "models": ListedCommand(
             "aitbc.cli.commands.market",
             "models",
