@@ -18,7 +18,7 @@ from aitbc.answers.accounts import (
     TransactionList,
     Wallet,
 )
-from aitbc.answers.files import Artifact, ArtifactLink
+from aitbc.answers.files import Artifact, ArtifactLink, ArtifactList, ArtifactUse, StoredArtifact
 from aitbc.answers.health import Health
 from aitbc.answers.history import History, HistoryPoint
 from aitbc.answers.jobs import (
@@ -115,6 +115,8 @@ __all__ = [
     "AccountList",
     "Artifact",
     "ArtifactLink",
+    "ArtifactList",
+    "ArtifactUse",
     "AsyncAITBCClient",
     "AsyncTextStream",
     "Booked",
@@ -195,6 +197,7 @@ __all__ = [
     "ServiceUnavailable",
     "Speed",
     "StaleLease",
+    "StoredArtifact",
     "StreamEvent",
     "TextStream",
     "TimeoutError",

@@ -160,8 +160,9 @@ class ServiceCalls(CallGroup[DriverT]):
 
 
 class ArtifactCalls(CallGroup[DriverT]):
-    """Upload, download, read, link and delete files."""
+    """List, upload, download, read, link and delete files."""
 
+    list = method(artifacts.list_artifacts)
     upload = method(artifacts.upload)
     download = method(artifacts.download)
     get = method(artifacts.get)
