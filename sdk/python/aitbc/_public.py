@@ -68,6 +68,7 @@ from aitbc.answers.receipts import Receipt, VerifyAnswer
 from aitbc.answers.record import Record
 from aitbc.answers.registry import SaleUnit, ServiceList, Speed, Validation
 from aitbc.answers.trail import TrailEntry, TrailPage
+from aitbc.answers.webhooks import WebhookDelivery, WebhookList, WebhookSecret
 from aitbc.errors import (
     AITBCError,
     APIError,
@@ -213,6 +214,9 @@ __all__ = [
     "VerificationError",
     "VerifyAnswer",
     "Wallet",
+    "WebhookDelivery",
+    "WebhookList",
+    "WebhookSecret",
     "conclusions",
     "output_files",
     "verify_bundle",

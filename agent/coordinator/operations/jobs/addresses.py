@@ -6,6 +6,7 @@ An address is refused immediately if no connection to it would be made later.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, Final
 
 import httpx
@@ -32,6 +33,25 @@ def artifact_of(reference: Any) -> str | None:
     if isinstance(reference, str) and reference.startswith(ARTIFACT_SCHEME):
         return reference.removeprefix(ARTIFACT_SCHEME)
     return None
+
+
+def with_schemes(parameters: Mapping[str, Any], references: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a service's input in which ids of artifacts, as uploads return them, have become addresses. `references` are those in it, by path."""
+    bare_ids = {
+        path: reference
+        for path, reference in references.items()
+        if isinstance(reference, str) and ARTIFACT_ID.fullmatch(reference)
+    }
+    if not bare_ids:
+        return parameters
+    completed = deepcopy(dict(parameters))
+    for path, artifact_id in bare_ids.items():
+        *parents, name = path.split(".")
+        value: Any = completed
+        for parent in parents:
+            value = value[int(parent)] if isinstance(value, list) else value[parent]
+        value[name] = f"{ARTIFACT_SCHEME}{artifact_id}"
+    return completed
 
 
 def reference_problem(context: Context, reference: str | Mapping[str, Any]) -> str | None:

@@ -101,7 +101,13 @@ class ProgramCommands(LazyGroup):
         "artifacts": ListedCommand(
             "aitbc.cli.commands.artifacts",
             "app",
-            "Manage the files that your account stores at the coordinator.",
+            "List, upload, download and delete the files that your account stores at the coordinator.",
+            _ACCOUNT,
+        ),
+        "webhooks": ListedCommand(
+            "aitbc.cli.commands.webhooks",
+            "app",
+            "Try webhooks on this machine, and see what became of a job's messages.",
             _ACCOUNT,
         ),
         "wallet": ListedCommand(
