@@ -6,6 +6,7 @@ import hashlib
 
 import httpx
 
+from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.server import Served
 
@@ -29,6 +30,18 @@ def test_files_are_listed_with_the_jobs_that_use_them(client: httpx.Client, serv
     assert talk["jobs"] == [{"job_id": job_id, "direction": "input"}]
     assert page["artifacts"][0]["jobs"] == []
     assert client.get("/v1/artifacts", params={"limit": 1, "offset": 1}).json()["artifacts"] == [talk]
+
+
+def test_outputs_have_the_names_of_their_results(client: httpx.Client, miner: ScriptedMiner) -> None:
+    job_id = submit(client)
+    (lease,) = miner.poll()
+    artifact = miner.store(b"00:00 hello", "text/vtt", lease).json()
+    url = f"/v1/artifacts/{artifact['artifact_id']}"
+    output = {**artifact, "name": "transcript.vtt", "url": url}
+    results = {"text": "hello", "files": [output], "units": 1, "processing_time": 0.5}
+    assert miner.complete(lease, results).status_code == 200
+    (file,) = client.get("/v1/artifacts").json()["artifacts"]
+    assert (file["name"], file["jobs"]) == (output["name"], [{"job_id": job_id, "direction": "output"}])
 
 
 def test_a_beginning_of_an_id_finds_files(client: httpx.Client) -> None:

@@ -39,7 +39,8 @@ def _described(file: StoredFile, uses: Sequence[FileUse]) -> StoredArtifact:
         artifact_id=file.artifact_id,
         size=file.size,
         media_type=file.media_type,
-        name=file.file_name,
+        # Outputs have a name only in the jobs that wrote them.
+        name=file.file_name or next((use.file_name for use in uses if use.file_name), None),
         created_at=format_time(file.created_at),
         jobs=[
             ArtifactUse(job_id=use.job_id, direction="output" if use.direction == "output" else "input")

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from agent.coordinator.store.schema.tables import artifact_owners, artifacts, job_artifacts, jobs
 
@@ -64,10 +64,11 @@ def _of_account(account_id: str, prefix: str) -> list[ColumnElement[bool]]:
 
 @dataclass(frozen=True, slots=True)
 class FileUse:
-    """A job that reads a file (`input`) or wrote it (`output`), and the number of all jobs that do."""
+    """A job that reads a file (`input`) or wrote it (`output`), its name there, and the number of all jobs that do."""
 
     job_id: str
     direction: str
+    file_name: str | None
     jobs: int
 
 
@@ -81,6 +82,12 @@ def uses_of(
             job_artifacts.c.job_id,
             # A job that returns its input is named once, as its reader.
             func.min(job_artifacts.c.direction).label("direction"),
+            func.max(
+                case(
+                    (job_artifacts.c.direction == "output", job_artifacts.c.name),
+                    else_=job_artifacts.c.file_name,
+                )
+            ).label("file_name"),
         )
         .join(jobs, jobs.c.job_id == job_artifacts.c.job_id)
         .where(job_artifacts.c.artifact_id.in_(artifact_ids), jobs.c.account_id == account_id)
@@ -97,5 +104,5 @@ def uses_of(
     query = select(numbered).where(numbered.c.number <= limit).order_by(numbered.c.number)
     uses: defaultdict[str, list[FileUse]] = defaultdict(list)
     for row in connection.execute(query):
-        uses[row.artifact_id].append(FileUse(row.job_id, row.direction, row.jobs))
+        uses[row.artifact_id].append(FileUse(row.job_id, row.direction, row.file_name, row.jobs))
     return dict(uses)

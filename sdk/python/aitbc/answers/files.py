@@ -36,7 +36,7 @@ class StoredArtifact(Artifact):
     """A file of an account: an upload, or an output of its jobs. `jobs` are the newest 20 that use it, `job_count` is the number of all."""
 
     name: str | None = Field(
-        description="The file's name, if it was given at the upload", examples=["interview.mp3"]
+        description="The file's name: that of the upload, else that in a job", examples=["interview.mp3"]
     )
     created_at: fields.Time
     jobs: list[ArtifactUse]

@@ -57,7 +57,8 @@ def signature_error(secret: str, headers: Mapping[str, str], body: bytes, now: f
 class WebhookReceiver(ThreadingHTTPServer):
     """Listens on 127.0.0.1 and calls `on_received` for each message. With `forward`, passes valid messages on to that address."""
 
-    daemon_threads = True
+    # The end waits for the answers, so that the coordinator does not repeat the last message.
+    daemon_threads = False
 
     def __init__(
         self, port: int, secret: str, forward: str | None, on_received: Callable[[Received], None]
@@ -75,6 +76,7 @@ class WebhookReceiver(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: WebhookReceiver
+    timeout = 2 * FORWARD_SECONDS
 
     def do_POST(self) -> None:
         """Receive one message."""
@@ -93,10 +95,9 @@ class _Handler(BaseHTTPRequestHandler):
         # What anybody could have sent is shown, and passed on to nobody.
         if error is None and self.server.forward is not None:
             forwarded, status = _forward(self.server.forward, headers, body)
-        # Answered before it is reported: whoever is notified may end the program.
-        self._answer(status)
         message = content if isinstance(content, dict) else {}
         self.server.on_received(Received(message, headers.get("webhook-id", ""), error, forwarded, status))
+        self._answer(status)
 
     def _answer(self, status: int) -> None:
         self.send_response(status)

@@ -33,7 +33,7 @@ def chat(
     question: Annotated[
         str | None,
         typer.Argument(
-            metavar="[QUESTION]", help="One question; `-` reads it from stdin. Default: a conversation."
+            metavar="QUESTION", help="One question; `-` reads it from stdin. Default: a conversation."
         ),
     ] = None,
     model: Annotated[str | None, model_option(_SERVICE)] = None,
