@@ -377,7 +377,7 @@ def test_due_messages_are_read_from_an_index(stage: Any) -> None:
 
 
 def test_a_refused_address_names_the_setting_that_allows_it(client: httpx.Client) -> None:
-    """Whoever tries webhooks at home runs the coordinator, and can change it."""
+    """People who try webhooks at home run the coordinator too, and can change it."""
     body = {"audio_url": "https://example.com/a.mp3", "model": "base"}
     for url, setting in (
         ("http://192.168.1.7:9000/hook", "coordinator.webhooks.allow_http"),

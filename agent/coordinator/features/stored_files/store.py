@@ -94,15 +94,19 @@ def uses_of(
         .group_by(job_artifacts.c.artifact_id, job_artifacts.c.job_id)
         .subquery()
     )
-    same_file = {"partition_by": using.c.artifact_id}
+    artifact_id, job_id = using.c.artifact_id, using.c.job_id
     # Numbered in the database: one file may be the input of all jobs of an account.
     numbered = select(
-        using,
-        func.row_number().over(**same_file, order_by=using.c.job_id.desc()).label("number"),
-        func.count().over(**same_file).label("jobs"),
+        artifact_id,
+        job_id,
+        using.c.direction,
+        using.c.file_name,
+        func.row_number().over(partition_by=artifact_id, order_by=job_id.desc()).label("number"),
+        func.count().over(partition_by=artifact_id).label("jobs"),
     ).subquery()
-    query = select(numbered).where(numbered.c.number <= limit).order_by(numbered.c.number)
+    columns = (numbered.c[name] for name in ("artifact_id", "job_id", "direction", "file_name", "jobs"))
+    query = select(*columns).where(numbered.c.number <= limit).order_by(numbered.c.number)
     uses: defaultdict[str, list[FileUse]] = defaultdict(list)
-    for row in connection.execute(query):
-        uses[row.artifact_id].append(FileUse(row.job_id, row.direction, row.file_name, row.jobs))
+    for file_id, *use in connection.execute(query):
+        uses[file_id].append(FileUse(*use))
     return dict(uses)

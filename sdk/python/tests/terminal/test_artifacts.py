@@ -82,6 +82,6 @@ def test_put_prints_each_id_once(quick, stored, workdir) -> None:
     assert uploaded == {"a.txt": stored.store(b"a"), "b.txt": stored.store(b"b")}
 
 
-def test_an_id_takes_the_place_of_a_file(quick, stored) -> None:
+def test_an_id_stands_for_a_file(quick, stored) -> None:
     quick("transcribe", stored.ids[0], "--detach", "--model", "m")
     assert stored.bodies[-1]["audio_url"] == f"artifact:{stored.ids[0]}"

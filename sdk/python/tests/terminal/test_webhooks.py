@@ -15,7 +15,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from aitbc.cli._terminal.webhook_receiver import Received, WebhookReceiver, signature_error
+from aitbc.cli._terminal.webhook_receiver import ReceivedWebhook, WebhookReceiver, signature_error
 
 SECRET = "whsec_" + base64.b64encode(b"s" * 24).decode()
 BODY = json.dumps({"type": "job.completed", "data": {"job_id": "job_1", "status": "completed"}})
@@ -68,7 +68,7 @@ def program() -> Iterator[tuple[str, list[bytes]]]:
 def test_only_valid_messages_are_passed_on(program) -> None:
     """The answer of the program is the answer to the coordinator, which repeats the message if the program failed."""
     url, bodies = program
-    received: list[Received] = []
+    received: list[ReceivedWebhook] = []
     with WebhookReceiver(0, SECRET, url, received.append) as receiver:
         threading.Thread(target=receiver.serve_forever, daemon=True).start()
         with httpx.Client(trust_env=False, timeout=60) as http:

@@ -25,7 +25,7 @@ _ACCEPTED, _REFUSED, _TOO_LARGE, _FORWARD_FAILED = 204, 400, 413, 502
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedWebhook:
     """A message that has arrived. `error` says why it must not be trusted; `forwarded` is the answer of the program that got it."""
 
     message: Mapping[str, Any]
@@ -61,9 +61,9 @@ class WebhookReceiver(ThreadingHTTPServer):
     daemon_threads = False
 
     def __init__(
-        self, port: int, secret: str, forward: str | None, on_received: Callable[[Received], None]
+        self, port: int, secret: str, forward: str | None, on_received: Callable[[ReceivedWebhook], None]
     ) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(("127.0.0.1", port), _MessageHandler)
         self.secret = secret
         self.forward = forward
         self.on_received = on_received
@@ -74,7 +74,7 @@ class WebhookReceiver(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _MessageHandler(BaseHTTPRequestHandler):
     server: WebhookReceiver
     timeout = 2 * FORWARD_SECONDS
 
@@ -96,7 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
         if error is None and self.server.forward is not None:
             forwarded, status = _forward(self.server.forward, headers, body)
         message = content if isinstance(content, dict) else {}
-        self.server.on_received(Received(message, headers.get("webhook-id", ""), error, forwarded, status))
+        self.server.on_received(
+            ReceivedWebhook(message, headers.get("webhook-id", ""), error, forwarded, status)
+        )
         self._answer(status)
 
     def _answer(self, status: int) -> None:

@@ -70,7 +70,7 @@ def embed(
 ) -> None:
     """Turn texts into vectors, for search and comparison by meaning.
 
-    Prints a JSON object for each text, in order: {"text": ..., "embedding": ...}. The scalar product of two vectors tells how similar their texts are.
+    Prints a JSON object for each text, in order: {"text": ..., "embedding": ...}. The scalar product of two vectors shows how similar their texts are.
 
     Examples:
       aitbc embed 'The weather is lovely.' 'It is sunny.'

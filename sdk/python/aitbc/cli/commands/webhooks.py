@@ -19,7 +19,7 @@ from aitbc.cli._terminal.output import (
     print_status,
     print_text,
 )
-from aitbc.cli._terminal.webhook_receiver import Received, WebhookReceiver
+from aitbc.cli._terminal.webhook_receiver import ReceivedWebhook, WebhookReceiver
 from aitbc.errors import ConfigurationError, ValidationFailed
 
 app = typer.Typer(
@@ -65,7 +65,7 @@ def listen(
     ended = threading.Event()
     awaited: list[str] = []
 
-    def on_received(received: Received) -> None:
+    def on_received(received: ReceivedWebhook) -> None:
         _print(received, as_json=as_json)
         about = received.message.get("data")
         is_awaited = isinstance(about, dict) and about.get("job_id") in awaited
@@ -105,7 +105,7 @@ def listen(
                 receiver.shutdown()
 
 
-def _print(received: Received, *, as_json: bool) -> None:
+def _print(received: ReceivedWebhook, *, as_json: bool) -> None:
     message, verified = received.message, received.error is None
     if as_json:
         print_json_line(
