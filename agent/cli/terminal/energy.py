@@ -8,8 +8,7 @@ from typing import Any, Final
 from rich.text import Text
 
 from agent.core.values.quantities import format_time
-from aitbc.cli._terminal.money import amount
-from aitbc.cli._terminal.output import SafeConsole, moment, print_rows
+from aitbc.cli._terminal.output import SafeConsole, amount_cell, moment, print_rows
 from aitbc.figures import amounts
 
 _UNKNOWN: Final = "?"
@@ -62,7 +61,7 @@ def _period(period: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _money(figures: Mapping[str, Any]) -> Iterator[str]:
-    return (amount(figures[name]) or _UNKNOWN for name in ("earned", "electricity", "net"))
+    return (amount_cell(figures[name]) or _UNKNOWN for name in ("earned", "electricity", "net"))
 
 
 def print_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:

@@ -1,4 +1,7 @@
-"""The miner's earnings of today, queried from its coordinator after each result and once a minute, and shown to the owner."""
+"""The miner's earnings of today, queried from its coordinator after each result and once a minute, and shown to the owner.
+
+Also what machines like this one earn there, once in ten minutes.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from agent.miner.link.refusals import Unreachable
 from agent.miner.session import Session
 
 QUERY_SECONDS: Final = 60.0
+OUTLOOK_SECONDS: Final = 600.0
 PAUSE_SECONDS: Final = 0.5
 """Least time between two queries. A result that follows a quiet time is queried immediately."""
 _OK: Final = 200
@@ -38,6 +42,29 @@ class _Answer(BaseModel, defer_build=True):
     days: list[_Day]
 
 
+class _EarnedRange(BaseModel, defer_build=True):
+    model_config = ConfigDict(extra="ignore")
+
+    low: str
+    typical: str
+    high: str
+
+
+class Outlook(BaseModel, defer_build=True):
+    """What machines with the same cards have earned in an hour and a day online there, before electricity; `missing` says why that is unknown."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    hardware: str
+    days: int
+    machines: int
+    online_hours: float
+    jobs: int
+    missing: str | None
+    per_hour: _EarnedRange | None
+    per_day: _EarnedRange | None
+
+
 @dataclass(frozen=True, slots=True)
 class Earned:
     """Money and jobs of the day `date` (UTC), as of `queried_at` (seconds since the epoch)."""
@@ -49,7 +76,7 @@ class Earned:
 
 
 class Earnings:
-    """`today` is None until known. The daemon runs `run`. `on_days` is called with the dates and amounts of the latest days."""
+    """`today` and `outlook` are None until known. The daemon runs `run`. `on_days` is called with the dates and amounts of the latest days."""
 
     def __init__(
         self,
@@ -61,6 +88,8 @@ class Earnings:
         self._session = session
         self._on_days = on_days
         self.today: Earned | None = None
+        self.outlook: Outlook | None = None
+        self._outlook_at = -OUTLOOK_SECONDS
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
@@ -73,6 +102,7 @@ class Earnings:
             self._changed.clear()
             if self._session.api_key is not None:
                 await self._query(self._session.api_key, self._session.identity.miner_id)
+                await self._query_outlook(self._session.api_key, self._session.identity.miner_id)
             # Results that follow at once share the next query.
             await asyncio.sleep(PAUSE_SECONDS)
             with suppress(TimeoutError):
@@ -82,6 +112,17 @@ class Earnings:
     def to_status(self) -> dict[str, Any] | None:
         """Return the earnings for the daemon's status, None while unknown."""
         return None if self.today is None else asdict(self.today)
+
+    async def _query_outlook(self, api_key: str, miner_id: str) -> None:
+        if time.monotonic() - self._outlook_at < OUTLOOK_SECONDS:
+            return
+        self._outlook_at = time.monotonic()
+        try:
+            status, body = await self._link.read(f"/v1/miners/{miner_id}/outlook", api_key)
+            # A coordinator of an earlier version does not know it.
+            self.outlook = Outlook.model_validate(body) if status == _OK else None
+        except (Unreachable, ValidationError) as error:
+            _log.debug("outlook_unknown", error=type(error).__name__)
 
     async def _query(self, api_key: str, miner_id: str) -> None:
         try:

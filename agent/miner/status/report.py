@@ -148,6 +148,7 @@ class StatusReport:
             "now": {str(use): slots for use, slots in self.activity_log.now().items()},
             **self._activity(),
             "earned_today": self.earnings.to_status(),
+            "outlook": None if self.earnings.outlook is None else self.earnings.outlook.model_dump(),
             "energy": self.energy.status(),
             "power_limits": self.power_limits.status(),
             "traffic": self.traffic.status(),

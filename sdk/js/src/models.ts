@@ -74,6 +74,7 @@ export type {
   MinerGpu,
   MinerJob,
   MinerList,
+  MinerOutlook,
   MinerPayouts,
   MinerSelftest,
   MinerService,

@@ -18,7 +18,7 @@ from aitbc.answers.accounts import (
     TransactionList,
     Wallet,
 )
-from aitbc.answers.files import Artifact, ArtifactLink, ArtifactList, ArtifactUse, StoredArtifact
+from aitbc.answers.files import Artifact, ArtifactLink
 from aitbc.answers.health import Health
 from aitbc.answers.history import History, HistoryPoint
 from aitbc.answers.jobs import (
@@ -59,6 +59,7 @@ from aitbc.answers.miners import (
     MinerGpu,
     MinerJob,
     MinerList,
+    MinerOutlook,
     MinerService,
     MinerStats,
     Overview,
@@ -68,7 +69,6 @@ from aitbc.answers.receipts import Receipt, VerifyAnswer
 from aitbc.answers.record import Record
 from aitbc.answers.registry import SaleUnit, ServiceList, Speed, Validation
 from aitbc.answers.trail import TrailEntry, TrailPage
-from aitbc.answers.webhooks import WebhookDelivery, WebhookList, WebhookSecret
 from aitbc.errors import (
     AITBCError,
     APIError,
@@ -116,8 +116,6 @@ __all__ = [
     "AccountList",
     "Artifact",
     "ArtifactLink",
-    "ArtifactList",
-    "ArtifactUse",
     "AsyncAITBCClient",
     "AsyncTextStream",
     "Booked",
@@ -169,6 +167,7 @@ __all__ = [
     "MinerGpu",
     "MinerJob",
     "MinerList",
+    "MinerOutlook",
     "MinerReasons",
     "MinerService",
     "MinerStats",
@@ -198,7 +197,6 @@ __all__ = [
     "ServiceUnavailable",
     "Speed",
     "StaleLease",
-    "StoredArtifact",
     "StreamEvent",
     "TextStream",
     "TimeoutError",
@@ -214,9 +212,6 @@ __all__ = [
     "VerificationError",
     "VerifyAnswer",
     "Wallet",
-    "WebhookDelivery",
-    "WebhookList",
-    "WebhookSecret",
     "conclusions",
     "output_files",
     "verify_bundle",

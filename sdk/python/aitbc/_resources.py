@@ -23,7 +23,6 @@ from aitbc._calls import (
     sealing,
     services,
     wallet,
-    webhooks,
 )
 from aitbc._calls.text import AsyncTextStream, TextStream, write
 from aitbc._http import client_spans
@@ -161,9 +160,8 @@ class ServiceCalls(CallGroup[DriverT]):
 
 
 class ArtifactCalls(CallGroup[DriverT]):
-    """List, upload, download, read, link and delete files."""
+    """Upload, download, read, link and delete files."""
 
-    list = method(artifacts.list_artifacts)
     upload = method(artifacts.upload)
     download = method(artifacts.download)
     get = method(artifacts.get)
@@ -216,14 +214,6 @@ class WalletCalls(CallGroup[DriverT]):
     transactions = method(wallet.transactions)
 
 
-class WebhookCalls(CallGroup[DriverT]):
-    """Messages to an address of yours when a job ends: the secret that signs them, and their delivery."""
-
-    secret = method(webhooks.secret)
-    rotate_secret = method(webhooks.rotate_secret)
-    of_job = method(webhooks.of_job)
-
-
 class MinerCalls(CallGroup[DriverT]):
     """Miners: their statistics and state, and the commands of their owners."""
 
@@ -233,6 +223,7 @@ class MinerCalls(CallGroup[DriverT]):
     get = method(miners.get)
     explain = method(miners.explain)
     earnings = method(miners.earnings)
+    outlook = method(miners.outlook)
     pause = method(miners.pause)
     resume = method(miners.resume)
     settings = method(miners.settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.text import Text
 from agent.cli import agent_file
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.cli.terminal.energy import print_jobs, print_periods
+from agent.cli.terminal.outlook import lines
 from agent.core.errors import ConfigurationError
 from agent.miner.energy.account import FILE_NAME, figures, job_figures
 from agent.miner.energy.history import History
@@ -18,8 +20,8 @@ from agent.miner.settings import MinerSettings
 from agent.sections import section_of
 from agent.settings import Settings
 from aitbc import AITBCClient
-from aitbc.cli._terminal.money import amount, in_credits
-from aitbc.cli._terminal.output import SafeConsole, moment, print_rows
+from aitbc.cli._terminal.output import SafeConsole, amount_cell, credits_text, moment, print_rows
+from aitbc.errors import NotFound
 
 _AMOUNTS = ("available", "on_hold", "pending", "paid_out")
 """Where the money is that the miner has earned."""
@@ -64,11 +66,27 @@ def earnings(
             **client.miners.stats(agent.miner_id).to_dict(),
             **{name: wallet.get(name, "0") for name in _AMOUNTS},
             "payments": client.wallet.transactions(limit=limit).to_dict()["transactions"],
+            "outlook": _outlook(client, agent.miner_id),
         }
     if as_json:
         print_json(summary)
     else:
-        _print(summary)
+        _print(summary, _this_month(settings))
+
+
+def _outlook(client: AITBCClient, miner_id: str) -> dict[str, Any] | None:
+    # A coordinator of an earlier version does not know it.
+    with suppress(NotFound):
+        return client.miners.outlook(miner_id).to_dict()
+    return None
+
+
+def _this_month(settings: Settings) -> dict[str, Any] | None:
+    """Return what this machine's electricity left of its earnings this month, None without a history."""
+    with suppress(ConfigurationError):
+        months = _net(settings, Unit.MONTH, 1)
+        return {"month": months[0]} if months else None
+    return None
 
 
 def _net(settings: Settings, by: Unit, limit: int) -> list[dict[str, Any]]:
@@ -90,15 +108,15 @@ def _net(settings: Settings, by: Unit, limit: int) -> list[dict[str, Any]]:
         history.close()
 
 
-def _print(earnings: dict[str, Any]) -> None:
+def _print(earnings: dict[str, Any], energy: dict[str, Any] | None) -> None:
     console = SafeConsole(highlight=True)
     console.print(
         Text.assemble(
-            (in_credits(earnings["total_earned"]), "bold"),
+            (credits_text(earnings["total_earned"]), "bold"),
             f" earned since {moment(earnings['active_since'])}",
         )
     )
-    available, on_hold, pending, paid_out = (amount(earnings[name]) for name in _AMOUNTS)
+    available, on_hold, pending, paid_out = (amount_cell(earnings[name]) for name in _AMOUNTS)
     console.print(
         f"  {available} available, {on_hold} on hold, {pending} on the way, {paid_out} paid out (credits)"
     )
@@ -106,13 +124,16 @@ def _print(earnings: dict[str, Any]) -> None:
         f"  reputation {earnings['reputation']:.2f} of 5, {earnings['total_jobs']} jobs, "
         f"{100 * earnings['success_rate']:.3g} % successful, {earnings['average_completion_time']:.1f} s on average"
     )
+    if earnings["outlook"] is not None:
+        for line in lines(earnings["outlook"], energy):
+            console.print(line)
     if not earnings["payments"]:
         return
     rows = [
         (
             payment.get("job_id", ""),
-            amount(payment["amount"]),
-            amount(payment.get("fee", "0")),
+            amount_cell(payment["amount"]),
+            amount_cell(payment.get("fee", "0")),
             moment(payment.get("settled_at")),
         )
         for payment in earnings["payments"]

@@ -10,8 +10,7 @@ from agent.cli import local_api
 from agent.cli.lookups import accounts, deposits, find_account
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from aitbc.answers.accounts import Booked
-from aitbc.cli._terminal.money import amount, in_credits
-from aitbc.cli._terminal.output import moment, print_rows
+from aitbc.cli._terminal.output import amount_cell, credits_text, moment, print_rows
 
 app = typer.Typer(help="Manage clients' accounts.", no_args_is_help=True)
 
@@ -33,8 +32,8 @@ def list_accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         (
             account.account_id,
             account.name,
-            amount(account.balance),
-            amount(account.held),
+            amount_cell(account.balance),
+            amount_cell(account.held),
             moment(account.created_at),
         )
         for account in listed
@@ -112,7 +111,7 @@ def list_deposits(
             deposit.external_id,
             deposit.source,
             deposit.account_id,
-            amount(deposit.amount),
+            amount_cell(deposit.amount),
             f"{deposit.external_amount} {deposit.currency or ''}".strip(),
             moment(deposit.created_at),
         )
@@ -125,4 +124,4 @@ def _print_booked(booked: Booked, *, as_json: bool) -> None:
     if as_json:
         print_json(booked)
     else:
-        typer.echo(f"The balance of {booked.account_id} is now {in_credits(booked.balance)}.")
+        typer.echo(f"The balance of {booked.account_id} is now {credits_text(booked.balance)}.")

@@ -14,6 +14,7 @@ from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal.activity import malformed, silence
 from agent.cli.terminal.energy import print_energy
+from agent.cli.terminal.outlook import in_one_line
 from agent.core.values.durations import format_duration
 from agent.core.values.quantities import GIBIBYTE, gibibytes
 from agent.miner.control import ControlUnavailable, ask
@@ -99,6 +100,8 @@ def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
             f"  earned today (UTC): {amounts.in_credits(earned['amount'])} from {earned['jobs']} jobs"
         )
     # An agent that still runs with 0.2.0 knows nothing of these.
+    if (outlook := miner.get("outlook")) is not None:
+        console.print(f"  {in_one_line(outlook, miner.get('energy'))}")
     if (energy := miner.get("energy")) is not None:
         print_energy(console, energy)
     slots = miner["slots"]

@@ -20,12 +20,8 @@ from agent.sections import section_of
 
 _WORDS: Final = {
     **WORDS,
-    AddressRefusal.SCHEME: "use an address that begins with https://; "
-    "on a coordinator of your own, the setting coordinator.webhooks.allow_http also allows http://",
-    AddressRefusal.PRIVATE: "webhooks are not sent to private, loopback or link-local addresses; "
-    "on a coordinator of your own, the setting coordinator.webhooks.allow_private allows them",
+    AddressRefusal.PRIVATE: "webhooks are not sent to private, loopback or link-local addresses",
 }
-_HTTPS: Final = "use an address that begins with https://"
 
 
 def check_request(request: CheckedRequest) -> None:
@@ -37,7 +33,7 @@ def check_request(request: CheckedRequest) -> None:
     # Checked when the job is submitted, so that its client learns of a mistake at once instead of waiting for a message.
     url = parsed(address, allow_http=settings.allow_http, allow_private=settings.allow_private)
     if isinstance(url, AddressRefusal):
-        request.errors["webhook_url"] = _WORDS.get(url, _HTTPS)
+        request.errors["webhook_url"] = _WORDS.get(url, "use an address that begins with https://")
 
 
 def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], _: float) -> None:

@@ -7,6 +7,7 @@ import type {
   MinerExplanation,
   MinerFleet,
   MinerList,
+  MinerOutlook,
   MinerSettings,
   MinerSettingsChange,
   MinerStats,
@@ -106,6 +107,11 @@ export class Miners {
   ): Promise<MinerEarnings> {
     const { signal, ...query } = options;
     return fetchJson(this.#session, { path: `${pathOf(minerId)}/earnings`, query, signal });
+  }
+
+  /** Return what machines with the same cards earn for each hour online, before electricity. */
+  outlook(minerId: string, { signal }: CallOptions = {}): Promise<MinerOutlook> {
+    return fetchJson(this.#session, { path: `${pathOf(minerId)}/outlook`, signal });
   }
 
   #command(

@@ -14,6 +14,7 @@ from aitbc.answers.miners import (
     MinerExplanation,
     MinerFleet,
     MinerList,
+    MinerOutlook,
     MinerSettings,
     MinerStats,
 )
@@ -45,6 +46,11 @@ def earnings(session: Session, /, miner_id: str, *, days: int = 30) -> Flow[Mine
     """Return a miner's earnings on each of the last days."""
     request = Request("GET", f"{_path(miner_id)}/earnings", params={"days": str(days)})
     return (yield from fetch(session, request, MinerEarnings))
+
+
+def outlook(session: Session, /, miner_id: str) -> Flow[MinerOutlook]:
+    """Return what machines with the same cards earn for each hour online, before electricity."""
+    return (yield from fetch(session, Request("GET", f"{_path(miner_id)}/outlook"), MinerOutlook))
 
 
 def explain(session: Session, /, miner_id: str) -> Flow[MinerExplanation]:

@@ -386,6 +386,40 @@ class MinerEarnings(Record):
     paid_out: fields.Amount
 
 
+class EarningRange(AnswerPart):
+    """What machines earned: on average, and in the middle half of their days, or from the worst to the best of few."""
+
+    low: fields.Amount
+    typical: fields.Amount
+    high: fields.Amount
+
+
+class ServiceOutlook(AnswerPart):
+    """The paid jobs of like machines for a service, and its share of what an hour online earned."""
+
+    service_id: fields.ServiceId
+    jobs: int = Field(examples=[120])
+    per_hour: fields.Amount
+
+
+class MinerOutlook(Record):
+    """What machines with the same cards (`hardware`) earned in the last days, before electricity, for each hour online and for 24 of them.
+
+    Its basis are the paid jobs of `machines` in `online_hours` hours. `missing` says why there is no estimate.
+    """
+
+    miner_id: fields.MinerId
+    hardware: str = Field(examples=["NVIDIA GeForce RTX 4090"])
+    days: int = Field(examples=[7])
+    machines: int = Field(examples=[5])
+    online_hours: float = Field(examples=[410.5])
+    jobs: int = Field(examples=[312])
+    missing: str | None = Field(examples=[None])
+    per_hour: EarningRange | None
+    per_day: EarningRange | None
+    services: list[ServiceOutlook]
+
+
 class MinerFault(AnswerPart):
     """The last run that its miner did not finish, whether or not it lowers the reputation. `code` and `message` are null if its lease expired."""
 

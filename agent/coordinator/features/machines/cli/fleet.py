@@ -10,8 +10,7 @@ from agent.cli import agent_file
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
-from aitbc.cli._terminal.money import amount, in_credits
-from aitbc.cli._terminal.output import SafeConsole, print_rows
+from aitbc.cli._terminal.output import SafeConsole, amount_cell, credits_text, print_rows
 
 _DAYS = 30
 
@@ -44,7 +43,7 @@ def _print(answer: dict[str, Any]) -> None:
     )
     month = sum(day["jobs"] for day in answer["days"])
     console.print(
-        f"  earned today (UTC): {in_credits(answer['earned_today'])}; in total: {in_credits(answer['total_earned'])}; jobs in {_DAYS} days: {month}"
+        f"  earned today (UTC): {credits_text(answer['earned_today'])}; in total: {credits_text(answer['total_earned'])}; jobs in {_DAYS} days: {month}"
     )
     rows = [
         (
@@ -53,8 +52,8 @@ def _print(answer: dict[str, Any]) -> None:
             _state(miner),
             str(len(miner["gpus"])),
             f"{miner['running']} of {miner['slots']}",
-            amount(miner["earned_today"]),
-            amount(miner["total_earned"]),
+            amount_cell(miner["earned_today"]),
+            amount_cell(miner["total_earned"]),
         )
         for miner in miners
     ]

@@ -22,8 +22,7 @@ from agent.settings import Settings
 from aitbc.answers.payouts import Omitted, OmittedMiner, Payout, PayoutBatchDetails
 from aitbc.canonical import parse_json
 from aitbc.cli._arguments.trust import trusted
-from aitbc.cli._terminal.money import amount, in_credits
-from aitbc.cli._terminal.output import moment, print_rows, print_text
+from aitbc.cli._terminal.output import amount_cell, credits_text, moment, print_rows, print_text
 from aitbc.errors import FormatError
 from aitbc.leaves.payouts import PayoutVerification, verify_payout
 from aitbc.policy import Policy
@@ -116,7 +115,7 @@ def preview(
         return
     _print_payments(draft)
     rows = [
-        (_named(omitted), amount(omitted.amount), _OMITTED[Omitted(omitted.reason)])
+        (_named(omitted), amount_cell(omitted.amount), _OMITTED[Omitted(omitted.reason)])
         for omitted in draft.omitted
     ]
     if rows:
@@ -145,7 +144,7 @@ def create(
     else:
         typer.echo(batch.batch_id)
         typer.echo(
-            f"{_count(batch)}, {in_credits(batch.amount)} in total, {batch.sent_amount} {batch.currency}. "
+            f"{_count(batch)}, {credits_text(batch.amount)} in total, {batch.sent_amount} {batch.currency}. "
             f"Approve with `aitbc-agent payouts approve {batch.batch_id}`.",
             err=True,
         )
@@ -187,7 +186,7 @@ def list_batches(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         print_json(page)
         return
     rows = [
-        (str(batch.batch_id), batch.status, str(batch.count), amount(batch.amount), batch.adapter, batch.currency, moment(batch.created_at), batch.note)
+        (str(batch.batch_id), batch.status, str(batch.count), amount_cell(batch.amount), batch.adapter, batch.currency, moment(batch.created_at), batch.note)
         for batch in page.batches
     ]  # fmt: skip
     titles = ("BATCH", "STATUS", "PAYMENTS", "AMOUNT (CREDITS)", "ADAPTER", "CURRENCY", "CREATED", "NOTE")
@@ -206,7 +205,7 @@ def show(batch: BatchArgument, data_dir: DataDir = None, as_json: AsJson = False
         print_json(details)
         return
     typer.echo(
-        f"{details.batch_id} is {details.status}: {_count(details)} by {details.adapter}, {in_credits(details.amount)} at {details.rate} is "
+        f"{details.batch_id} is {details.status}: {_count(details)} by {details.adapter}, {credits_text(details.amount)} at {details.rate} is "
         f"{details.sent_amount} {details.currency}"
     )
     _print_payments(details)
@@ -267,11 +266,11 @@ def history(
         print_json(page)
         return
     typer.echo(
-        f"{in_credits(page.available)} available, {in_credits(page.on_hold)} on hold, {in_credits(page.pending)} on the way, "
-        f"{in_credits(page.paid_out)} paid out"
+        f"{credits_text(page.available)} available, {credits_text(page.on_hold)} on hold, {credits_text(page.pending)} on the way, "
+        f"{credits_text(page.paid_out)} paid out"
     )
     rows = [
-        (payout.payout_id, payout.status, amount(payout.amount), f"{payout.sent_amount} {payout.currency}", payout.address, moment(payout.created_at), _remark(payout))
+        (payout.payout_id, payout.status, amount_cell(payout.amount), f"{payout.sent_amount} {payout.currency}", payout.address, moment(payout.created_at), _remark(payout))
         for payout in page.payouts
     ]  # fmt: skip
     if rows:
@@ -375,7 +374,7 @@ def _remark(payout: Payout) -> str:
 
 def _print_payments(batch: PayoutBatchDetails) -> None:
     rows = [
-        (_named(payout), payout.status, amount(payout.amount), f"{payout.sent_amount} {payout.currency}", payout.address, _remark(payout))
+        (_named(payout), payout.status, amount_cell(payout.amount), f"{payout.sent_amount} {payout.currency}", payout.address, _remark(payout))
         for payout in batch.payouts
     ]  # fmt: skip
     if rows:

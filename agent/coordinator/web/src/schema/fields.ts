@@ -35,14 +35,14 @@ export interface JsonSchema {
 
 /** Labels of fields whose names do not make good labels. */
 const LABELS: Record<string, string> = {
-  num_images: "Number of pictures",
+  num_images: "Number of images",
   resolution_x: "Width",
   resolution_y: "Height",
   fps: "Frames per second",
   loras: "LoRAs",
   top_p: "Top p",
   top_k: "Top k",
-  max_tokens: "Longest answer (tokens)",
+  max_tokens: "Maximum tokens",
   entrypoint: "Entry point",
   source: "Program",
   "model.entrypoint": "Entry point",

@@ -193,9 +193,9 @@ def credits_text(value: str) -> str:
     return amounts.in_credits(value) if sys.stdout.isatty() else amounts.with_currency(value)
 
 
-def amount_cell(value: str) -> str:
-    """Return an amount for a column whose title names the currency: rounded on a terminal, otherwise with all digits."""
-    return amounts.amount(value) if value and sys.stdout.isatty() else value
+def amount_cell(value: str | None) -> str:
+    """Return an amount for a column whose title names the currency: rounded on a terminal, otherwise with all digits; empty for None."""
+    return amounts.amount(value) if value and sys.stdout.isatty() else value or ""
 
 
 def size_text(size: int) -> str:

@@ -1,7 +1,7 @@
 /**
  * Dialogs, based on <dialog>, so that the browser handles Escape, the focus and the page behind.
  *
- *   <Dialog title="A picture" open={open} onClose={() => setOpen(false)}>...</Dialog>      for input: <FormDialog>
+ *   <Dialog title="New key" open={open} onClose={() => setOpen(false)}>...</Dialog>
  *
  *   if (await ask({ title: "Revoke this key?", text: "Programs that use it stop working.", action: "Revoke" })) ...
  */
@@ -15,13 +15,11 @@ export interface DialogProps {
   open: boolean;
   onClose: () => void;
   children: ComponentChildren;
-  /** Buttons at the end. Without any, the dialog has a button that closes it. */
+  /** Buttons at the end. */
   actions?: ComponentChildren;
-  /** Escape does not close it meanwhile. */
-  busy?: boolean;
 }
 
-export function Dialog({ title, open, onClose, children, actions, busy = false }: DialogProps) {
+export function Dialog({ title, open, onClose, children, actions }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
@@ -29,18 +27,12 @@ export function Dialog({ title, open, onClose, children, actions, busy = false }
     if (!open) dialog.current?.close();
   }, [open]);
   return (
-    <dialog
-      class="dialog"
-      ref={dialog}
-      aria-labelledby={id}
-      onClose={onClose}
-      onCancel={(event) => busy && event.preventDefault()}
-    >
+    <dialog class="dialog" ref={dialog} aria-labelledby={id} onClose={onClose}>
       {open && (
         <div class="dialog-body">
           <h2 id={id}>{title}</h2>
           {children}
-          <div class="dialog-actions">{actions ?? <Button onClick={onClose}>Close</Button>}</div>
+          {actions && <div class="dialog-actions">{actions}</div>}
         </div>
       )}
     </dialog>

@@ -12,6 +12,7 @@ import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
+import { Outlook } from "../../features/outlook/owner.tsx";
 import { computed, money } from "../../format/money.ts";
 import { count, plural } from "../../format/size.ts";
 import { duration, shortDay } from "../../format/time.ts";
@@ -44,6 +45,7 @@ export default function Earnings() {
         {({ earnings, stats, payments }) => (
           <>
             <Numbers stats={stats} />
+            <Outlook minerId={stats.minerId} />
             <Card
               title="By day"
               action={<Segments label="Time span" value={days} onInput={setDays} options={SPANS} />}

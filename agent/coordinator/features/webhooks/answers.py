@@ -7,11 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from aitbc.answers import fields
-from aitbc.answers.fields import example
-from aitbc.answers.record import AnswerPart, Record
+from aitbc.answers.fields import Answer, example
 
 
-class WebhookSecret(Record):
+class WebhookSecret(Answer):
     """The secret that signs webhooks. Until `previous_valid_until`, the previous secret signs them too."""
 
     secret: str = Field(examples=["whsec_secret"])
@@ -19,7 +18,7 @@ class WebhookSecret(Record):
     previous_valid_until: fields.Time | None = None
 
 
-class WebhookDelivery(AnswerPart):
+class WebhookDelivery(Answer):
     """A message about a job and its delivery. `gone`: the receiver answered 410, so no more messages are sent to it."""
 
     model_config = example(
@@ -49,7 +48,7 @@ class WebhookDelivery(AnswerPart):
     last_error: str | None = None
 
 
-class WebhookList(Record):
+class WebhookList(Answer):
     """The messages about a job, oldest first."""
 
     webhooks: list[WebhookDelivery]
