@@ -32,7 +32,7 @@ PHONE = (390, 844)
 
 CLIENT_PAGES = (
     "/", "/jobs", "/new", "/new/whisper_transcription", "/new/image_generation", "/new/ai_inference",
-    "/chat", "/wallet", "/market", "/market?by=miner", "/verify", "/nowhere",
+    "/chat", "/wallet", "/market", "/verify", "/nowhere",
 )  # fmt: skip
 MACHINE_PAGES = (
     "/keys", "/machine", "/machine/models", "/machine/earnings", "/machine/offers", "/network", "/network/jobs", "/network/miners",

@@ -326,7 +326,8 @@ def test_creates_accepts_and_withdraws_an_offer(dashboard: Dashboard, agent: Age
         }
         job_id = client.post("/v1/jobs", json=body).json()["job_id"]  # waits for its file
         page = dashboard.open("/market")
-        expect(page.get_by_role("table", name="Offers for image-classification")).to_contain_text("0.002")
+        offered = page.get_by_role("row").filter(has_text="image-classification")
+        expect(offered).to_contain_text("0.002")
         page = dashboard.open(f"/jobs/{job_id}")
         page.get_by_role("button", name="Choose an offer").click()
         offers = page.get_by_role("dialog").get_by_label("Offer")

@@ -1,7 +1,7 @@
 /** The market's rows, the changes of a repeated job, and the history of the chat. */
 import type { JobDetails, MarketMiner, Offer, Service } from "@aitbc/client";
 import { beforeEach, describe, expect, test } from "vitest";
-import { grouped, rowsOf } from "../src/features/offers/client_rows.ts";
+import { rowsOf } from "../src/features/offers/client_rows.ts";
 import {
   type Conversation,
   conversations,
@@ -24,28 +24,12 @@ describe("the market", () => {
   ] as MarketMiner[];
   const services = [{ serviceId: "whisper" }, { serviceId: "llm" }] as Service[];
 
-  test("joins offers with their miner and its service", () => {
-    const rows = rowsOf(offers, miners);
-    expect(rows.map(({ miner, service }) => [miner?.name, service?.unit])).toEqual([
-      ["rig", undefined],
-      [undefined, undefined],
-      ["rig", "token"],
-    ]);
-  });
-
-  test("groups them by service in the registry's order, or by miner", () => {
-    const ids = (by: "service" | "miner") =>
-      grouped(rowsOf(offers, miners), by, services).map(({ id, rows }) => [
-        id,
-        ...rows.map((row) => row.offer.offerId),
-      ]);
-    expect(ids("service")).toEqual([
-      ["llm", "2", "3"],
-      ["my-images", "1"],
-    ]);
-    expect(ids("miner")).toEqual([
-      ["a", "1", "3"],
-      ["b", "2"],
+  test("joins offers with their machine and its service, in the order of the services, those of other names last", () => {
+    const rows = rowsOf(offers, miners, services);
+    expect(rows.map(({ offer, miner, service }) => [offer.offerId, miner?.name, service?.unit])).toEqual([
+      ["2", undefined, undefined],
+      ["3", "rig", "token"],
+      ["1", "rig", undefined],
     ]);
   });
 });

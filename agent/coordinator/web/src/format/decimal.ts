@@ -17,10 +17,10 @@ export function decimal(text: string): Decimal {
   return { digits: BigInt(text.replace(".", "").replace("+", "")), decimals: match[1]?.length ?? 0 };
 }
 
-export function sum(a: Decimal, b: Decimal): Decimal {
+export function difference(a: Decimal, b: Decimal): Decimal {
   const decimals = Math.max(a.decimals, b.decimals);
   const scaled = (value: Decimal) => value.digits * 10n ** BigInt(decimals - value.decimals);
-  return { digits: scaled(a) + scaled(b), decimals };
+  return { digits: scaled(a) - scaled(b), decimals };
 }
 
 export function product(a: Decimal, b: Decimal): Decimal {

@@ -11,6 +11,7 @@ const STEPS: [limit: number, seconds: number, unit: string][] = [
 ];
 
 const absolute = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const minutes = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 
 /** Format a time relative to `now`: "12 s ago", "3 min ago", "in 2 h", "5 days ago", or "now" within a second. */
@@ -27,6 +28,11 @@ export function ago(at: string, now: number): string {
 /** Format the full local time. */
 export function clock(at: string): string {
   return absolute.format(new Date(at));
+}
+
+/** Format the local time of day: "14:05". */
+export function timeOfDay(at: string): string {
+  return minutes.format(new Date(at));
 }
 
 /** Format a date like 2026-11-25, or a time, as "25 Nov". */

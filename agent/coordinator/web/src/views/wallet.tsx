@@ -1,36 +1,40 @@
-/** The balance, the amount held for jobs, and all transactions. */
-import type { Transaction } from "@aitbc/client";
-import { useEffect, useState } from "preact/hooks";
-import { Button } from "../components/controls/button.tsx";
+/** The balance, and the statement of all transactions as a roll of paper. */
+import type { Transaction, TransactionList } from "@aitbc/client";
+import { Older, useOlder } from "../components/controls/older.tsx";
 import { Empty } from "../components/empty.tsx";
 import { Figures } from "../components/figures/figures.tsx";
 import { Money } from "../components/figures/money.tsx";
-import { Badge } from "../components/figures/status.tsx";
-import { Table } from "../components/figures/table.tsx";
-import { Ago } from "../components/figures/time.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
-import { sentence } from "../format/names.ts";
+import { absolute, decimal } from "../format/decimal.ts";
+import { exact, priceDigits } from "../format/money.ts";
+import { plural } from "../format/size.ts";
+import { clock, timeOfDay } from "../format/time.ts";
+import { byDay, change, state, subject } from "../format/transactions.ts";
 import { isTransaction, useReload } from "../jobs.ts";
 import { useLoad } from "../load.ts";
 import { BASE } from "../routes.ts";
 import { api } from "../session.ts";
+import { spentInWeek } from "../spending.ts";
+import "../styles/receipts.css";
 import { Slowed } from "./slowed.tsx";
 
 const PAGE = 50;
 
 export default function WalletPage() {
   const wallet = useLoad((signal) => api("client").wallet.get({ signal }));
+  const week = useLoad(spentInWeek);
   const newest = useLoad((signal) => api("client").wallet.transactions({ limit: PAGE, signal }));
   const reload = () => {
     wallet.reload();
+    week.reload();
     newest.reload();
   };
   useReload("client", reload, isTransaction);
   return (
     <Page
       title="Wallet"
-      lead="Submitting a job holds its maximum cost. When the job is done, its actual cost is paid and the rest is refunded."
+      lead="A job holds the most that it may cost. When it ends you pay what it did cost, and the rest is yours again."
     >
       <Loaded from={wallet} lines={1} height="5rem">
         {(wallet) => (
@@ -38,98 +42,92 @@ export default function WalletPage() {
             <Slowed until={wallet.slowedUntil} />
             <Figures
               items={[
-                { name: "Available", value: <Money amount={wallet.balance} /> },
-                { name: "Held for unfinished jobs", value: <Money amount={wallet.held} /> },
+                { name: "Balance", value: <Money amount={wallet.balance} /> },
+                { name: "Held for jobs", value: <Money amount={wallet.held} /> },
+                {
+                  name: "Spent in 7 days",
+                  value: week.data ? <Money amount={week.data.amount} /> : "\u2013",
+                  note:
+                    week.data && `${week.data.all ? "" : "at least, "}for ${plural(week.data.jobs, "job")}`,
+                },
               ]}
             />
           </>
         )}
       </Loaded>
-      <section class="stack" aria-labelledby="transactions">
-        <h2 id="transactions">Credits and payments</h2>
-        <Loaded from={newest} lines={6} height="2.75rem">
-          {(page) => <Transactions newest={page.transactions} next={page.next} />}
-        </Loaded>
-      </section>
+      <Loaded from={newest} lines={6} height="2.75rem">
+        {(page) =>
+          page.transactions.length > 0 ? (
+            <Statement newest={page} />
+          ) : (
+            <Empty icon="wallet" title="No transactions yet">
+              Jobs are paid from credits. Ask the operator of the network for some.
+            </Empty>
+          )
+        }
+      </Loaded>
     </Page>
   );
 }
 
-function Transactions({ newest, next }: { newest: Transaction[]; next: string | undefined }) {
-  const [older, setOlder] = useState<{ transactions: Transaction[]; next: string | undefined }>();
-  // A new transaction shifts the newest page, so that the older ones no longer adjoin it.
-  useEffect(() => setOlder(undefined), [next]);
-  const further = older ? older.next : next;
-  const more = async () => {
-    const page = await api("client").wallet.transactions({ limit: PAGE, before: further });
-    setOlder({ transactions: [...(older?.transactions ?? []), ...page.transactions], next: page.next });
-  };
-  if (newest.length === 0) {
-    return (
-      <Empty icon="wallet" title="No transactions yet">
-        Jobs are paid from credit. Ask the operator of the network for some.
-      </Empty>
-    );
-  }
+function Statement({ newest }: { newest: TransactionList }) {
+  const list = useOlder(
+    newest,
+    (before) => api("client").wallet.transactions({ limit: PAGE, before }),
+    ({ transactions }) => transactions,
+  );
   return (
     <>
-      <TransactionTable transactions={[...newest, ...(older?.transactions ?? [])]} />
-      {further && (
-        <div class="row">
-          <Button onClick={more}>Show older</Button>
+      <section class="receipt roll" aria-labelledby="statement">
+        <div class="receipt-head">
+          <h2 id="statement">Statement</h2>
+          <span class="quiet small">credits</span>
         </div>
-      )}
+        {byDay(list.rows).map(([day, transactions]) => (
+          <section key={day} aria-label={day}>
+            <h3>{day}</h3>
+            <ul>
+              {transactions.map((transaction) => (
+                <Line key={transaction.transactionId} transaction={transaction} />
+              ))}
+            </ul>
+          </section>
+        ))}
+      </section>
+      <Older list={list} />
     </>
   );
 }
 
-function TransactionTable({ transactions }: { transactions: Transaction[] }) {
+function statement(amount: string): string {
+  const value = decimal(amount);
+  const sign = value.digits < 0n ? "\u2212" : value.digits > 0n ? "+" : "";
+  return sign + priceDigits(absolute(value));
+}
+
+function Line({ transaction }: { transaction: Transaction }) {
+  const { jobId, createdAt, held } = transaction;
+  const amount = change(transaction);
+  const note = state(transaction);
   return (
-    <Table
-      caption="Credits and payments"
-      rows={transactions}
-      rowKey={(transaction) => transaction.transactionId}
-      href={({ jobId }) => jobId && `${BASE}/jobs/${jobId}`}
-      columns={[
-        { title: "Transaction", cell: (transaction) => <Subject transaction={transaction} /> },
-        { title: "Status", cell: (transaction) => <State transaction={transaction} />, shrink: true },
-        { title: "Held", amount: ({ held }) => held },
-        {
-          title: "Refunded",
-          amount: ({ status, refunded }) => (status === "pending" ? undefined : refunded),
-        },
-        { title: "Amount", amount: paid, signed: true },
-        { title: "When", cell: ({ createdAt }) => <Ago at={createdAt} />, align: "end", shrink: true },
-      ]}
-    />
-  );
-}
-
-function Subject({ transaction }: { transaction: Transaction }) {
-  const { type, jobId, jobName, note } = transaction;
-  if (jobId)
-    return (
-      <>
-        {jobName} <span class="mono small quiet">{jobId}</span>
-      </>
-    );
-  return <>{[sentence(type), note].filter(Boolean).join(": ")}</>;
-}
-
-/** Return what a transaction added to the balance; undefined while a payment is pending. */
-function paid({ type, status, amount }: Transaction): string | undefined {
-  if (type === "credit") return amount;
-  if (status === "pending") return undefined;
-  return Number(amount) === 0 ? amount : `-${amount}`;
-}
-
-function State({ transaction: { status } }: { transaction: Transaction }) {
-  if (status === "pending") {
-    return <Badge tone="wait" icon="wait" word="Held" />;
-  }
-  return status === "settled" ? (
-    <Badge tone="good" icon="check" word="Settled" />
-  ) : (
-    <Badge tone="still" icon="dash" word="Refunded" />
+    <li>
+      <time class="quiet" dateTime={createdAt} title={clock(createdAt)}>
+        {timeOfDay(createdAt)}
+      </time>
+      <span class="roll-subject">
+        {jobId ? <a href={`${BASE}/jobs/${jobId}`}>{subject(transaction)}</a> : subject(transaction)}
+        {note && <span class="quiet small"> {note}</span>}
+      </span>
+      {amount === undefined ? (
+        <span class="quiet">
+          (<Money amount={held ?? "0"} bare />)
+        </span>
+      ) : (
+        // Also what is less than a hundredth: a statement adds up.
+        <data class="money" value={amount} title={exact(amount)}>
+          {statement(amount)}
+        </data>
+      )}
+    </li>
   );
 }

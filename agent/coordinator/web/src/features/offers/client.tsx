@@ -1,37 +1,34 @@
-/** The marketplace for clients: what miners offer, by service or by miner, and market statistics. */
-import type { MarketMiner, Service } from "@aitbc/client";
+/** Prices for clients: what each service costs, and which machines offer it. */
+import type { Service } from "@aitbc/client";
 import { SelectField } from "../../components/controls/field.tsx";
-import { Segments } from "../../components/controls/segments.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { Figures } from "../../components/figures/figures.tsx";
-import { Money } from "../../components/figures/money.tsx";
+import { Price } from "../../components/figures/money.tsx";
+import { Table } from "../../components/figures/table.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { useFilters } from "../../filters.ts";
+import { CURRENCY } from "../../format/money.ts";
 import { serviceName } from "../../format/names.ts";
+import { thing } from "../../format/sale_units.ts";
 import { count } from "../../format/size.ts";
-import { duration } from "../../format/time.ts";
-import { isJobUpdate, isTrade, useReload } from "../../jobs.ts";
-import { useLoad } from "../../load.ts";
+import { isTrade, useReload } from "../../jobs.ts";
 import { usePolled } from "../../poll.ts";
+import { BASE } from "../../routes.ts";
 import { api, publicApi } from "../../session.ts";
-import { MinerGroup, ServiceGroup } from "./client_groups.tsx";
-import { type Grouping, grouped, rowsOf } from "./client_rows.ts";
+import { ACTION, Offers } from "./client_offers.tsx";
+import { rowsOf } from "./client_rows.ts";
 
 const MOST = 200;
 /** Miners appear and disappear without an event. */
 const POLL_SECONDS = 20;
 
-const GROUPINGS = [
-  { value: "service", label: "By service" },
-  { value: "miner", label: "By miner" },
-];
-
 export default function Market() {
   const [filters, setFilters] = useFilters();
   const type = filters.type ?? "";
-  const by: Grouping = filters.by === "miner" ? "miner" : "service";
-  const services = useLoad((signal) => publicApi().registry.services({ signal }));
+  const services = usePolled(
+    (signal) => publicApi().registry.services({ signal }),
+    () => POLL_SECONDS,
+  );
   const market = usePolled(
     async (signal) => {
       const { marketplace } = api("client");
@@ -48,87 +45,73 @@ export default function Market() {
   const known = services.data?.services ?? [];
   return (
     <Page
-      title="Marketplace"
-      lead="What miners offer now, cheapest first. Choose one to submit a job to it; other jobs go to the cheapest miner that can run them."
+      title="Prices"
+      lead="What jobs cost now. A job goes to the cheapest machine that can run it, unless you choose one."
     >
-      <Statistics />
-      <div class="filters">
-        <Segments
-          label="Group offers"
-          value={by}
-          onInput={(by) => setFilters({ by: by === "miner" ? by : undefined })}
-          options={GROUPINGS}
-        />
-        <SelectField
-          label="Service"
-          quiet
-          value={type}
-          onInput={(type) => setFilters({ type })}
-          options={[
-            { value: "", label: "All services" },
-            ...known.map(({ serviceId }) => ({ value: serviceId, label: serviceName(serviceId) })),
-          ]}
-        />
-      </div>
-      <Loaded from={market} lines={6} height="2.75rem">
-        {({ offers, miners }) =>
-          offers.length > 0 ? (
-            <Groups rows={rowsOf(offers, miners)} by={by} services={known} miners={miners} />
-          ) : (
-            <Empty icon="market" title="No offers">
-              No online miner offers this. New offers appear here automatically.
-            </Empty>
-          )
-        }
+      <Loaded from={services} lines={6} height="2.75rem">
+        {({ services }) => <Services services={services} />}
       </Loaded>
+      <section class="stack" aria-labelledby="machines">
+        <h2 id="machines">Choose the machine yourself</h2>
+        <div class="filters">
+          <SelectField
+            label="Service"
+            quiet
+            value={type}
+            onInput={(type) => setFilters({ type })}
+            options={[
+              { value: "", label: "All services" },
+              ...known.map(({ serviceId }) => ({ value: serviceId, label: serviceName(serviceId) })),
+            ]}
+          />
+        </div>
+        <Loaded from={market} lines={6} height="2.75rem">
+          {({ offers, miners }) =>
+            offers.length > 0 ? (
+              <Offers rows={rowsOf(offers, miners, known)} services={known} />
+            ) : (
+              <Empty icon="market" title="Nobody offers this now">
+                Machines that come online appear here by themselves.
+              </Empty>
+            )
+          }
+        </Loaded>
+      </section>
     </Page>
   );
 }
 
-interface GroupsProps {
-  rows: ReturnType<typeof rowsOf>;
-  by: Grouping;
-  services: Service[];
-  miners: MarketMiner[];
-}
-
-function Groups({ rows, by, services, miners }: GroupsProps) {
-  const units = new Map(services.map((service) => [service.serviceId, service]));
-  return grouped(rows, by, services).map(({ id, rows }) =>
-    by === "service" ? (
-      <ServiceGroup key={id} jobType={id} rows={rows} units={units} />
-    ) : (
-      <MinerGroup
-        key={id}
-        minerId={id}
-        miner={miners.find(({ minerId }) => minerId === id)}
-        rows={rows}
-        units={units}
-      />
-    ),
-  );
-}
-
-function Statistics() {
-  const stats = useLoad((signal) => api("client").marketplace.stats({ signal }));
-  useReload("client", stats.reload, isJobUpdate);
+/** What each service costs, in what people buy. Each row leads to its form. */
+function Services({ services }: { services: Service[] }) {
   return (
-    <Loaded from={stats} lines={1} height="5rem">
-      {(stats) => (
-        <Figures
-          items={[
-            { name: "Miners online", value: count(stats.activeMiners) },
-            { name: "Active jobs", value: count(stats.activeJobs) },
-            { name: "Completed", value: count(stats.completedJobs) },
-            { name: "Failed", value: count(stats.failedJobs) },
-            {
-              name: "Typical time",
-              value: stats.completedJobs > 0 ? duration(stats.averageCompletionTime) : "\u2013",
-            },
-            { name: "Total paid", value: <Money amount={stats.totalVolume} /> },
-          ]}
-        />
-      )}
-    </Loaded>
+    <Table
+      caption="Prices of services"
+      rows={services}
+      rowKey={({ serviceId }) => serviceId}
+      href={({ serviceId }) => `${BASE}/new/${serviceId}`}
+      columns={[
+        { title: "Service", cell: ({ serviceId }) => serviceName(serviceId) },
+        { title: "Per", cell: (service) => thing(service) },
+        {
+          title: `Cheapest (${CURRENCY})`,
+          cell: (service) =>
+            service.price ? (
+              <Price unitPrice={service.price.lowest} of={service} bare />
+            ) : (
+              <span class="quiet">nobody offers it now</span>
+            ),
+          align: "end",
+          named: true,
+        },
+        {
+          title: `Typical (${CURRENCY})`,
+          cell: (service) => service.price && <Price unitPrice={service.price.typical} of={service} bare />,
+          align: "end",
+          minor: true,
+        },
+        { title: "Machines", cell: ({ minersOnline }) => count(minersOnline), align: "end", named: true },
+        ACTION,
+      ]}
+    />
   );
 }
