@@ -29,6 +29,7 @@ FEATURES: Final = (
     "prometheus",
     "telemetry",
     "labels",
+    "stored_files",
     "job_logs",
     "log",
     "reputation",

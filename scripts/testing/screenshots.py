@@ -4,6 +4,7 @@
     scripts/screenshots                                all pages at 1440, 768 and 390 pixels, light and dark, into build/screenshots
     scripts/screenshots /wallet failed --sizes 390     only these pages; names stand for jobs and other objects (list them with --list)
     scripts/screenshots / --as client --themes dark --axe --fold
+    scripts/screenshots guide                          the style guide's two pictures in docs/assets
 
 The dashboard is served from web/dist: after `npm run build --workspace agent/coordinator/web` a running agent serves the new one.
 """
@@ -22,16 +23,22 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from PIL import Image
 
 from support.agents import Agent
-from support.dashboard import CLIENT_PAGES, MACHINE_PAGES, Dashboard, chromium, login_path, visit
+from support.dashboard import CLIENT_PAGES, MACHINE_PAGES, Dashboard, Scheme, chromium, login_path, visit
 from support.machines.showroom import showroom
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "build" / "screenshots"
 STATE = PICTURES / "agent.json"
+GUIDE = ROOT / "docs" / "assets"
+GUIDE_SIZE = (1280, 900)
+GUIDE_COLOURS = 96
+"""As many as the pictures of the style guide need; they are files of the repository, and so they are small."""
 HEIGHTS = {1440: 900, 768: 1024, 390: 844}
-FURTHER = ("/machine/payouts", "/machine/audits", "/network/audits", "/network/payouts")
+THEMES: tuple[Scheme, ...] = ("light", "dark")
+FURTHER = ("/style", "/machine/payouts", "/machine/audits", "/network/audits", "/network/payouts")
 ROLES = {
     "all": ("account_id", "miner_id", "admin"),
     "client": ("account_id",),
@@ -64,7 +71,9 @@ def main() -> None:
         serve()
         return
     with served() as state:
-        if arguments.list:
+        if arguments.pages == ["guide"]:
+            picture_guide(state)
+        elif arguments.list:
             print(*(f"{name:12} {path}" for name, path in state["names"].items()), sep="\n")
         else:
             shoot(state, arguments)
@@ -113,10 +122,29 @@ def served() -> Iterator[dict[str, Any]]:
         yield state
 
 
-def shoot(state: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """Take the screenshots, and print each file's path with the errors that the page had."""
+def agent_of(state: dict[str, Any]) -> Agent:
+    """Return the running agent."""
     agent = Agent(Path(state["data_dir"]))
     agent.url = state["url"]
+    return agent
+
+
+def picture_guide(state: dict[str, Any]) -> None:
+    """Take the pictures of the style guide in both themes."""
+    GUIDE.mkdir(parents=True, exist_ok=True)
+    with chromium() as browser:
+        for theme in THEMES:
+            with visit(browser, agent_of(state), size=GUIDE_SIZE, scheme=theme) as dashboard:
+                file = GUIDE / f"style-{theme}.png"
+                dashboard.open("/style").screenshot(path=file, full_page=True)
+                with Image.open(file) as picture:
+                    picture.convert("RGB").quantize(GUIDE_COLOURS).save(file, optimize=True)
+                print(file.relative_to(ROOT), f"{file.stat().st_size // 1000} kB")
+
+
+def shoot(state: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Take the screenshots, and print each file's path with the errors that the page had."""
+    agent = agent_of(state)
     names = state["names"]
     paths = arguments.pages or [*CLIENT_PAGES, *MACHINE_PAGES, *FURTHER, *names]
     if unknown := [path for path in paths if path not in names and not path.startswith("/")]:

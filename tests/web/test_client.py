@@ -170,7 +170,7 @@ def test_shows_the_coordinators_own_errors_once(dashboard: Dashboard) -> None:
 
 
 def test_shows_chat_answers_as_they_are_written(dashboard: Dashboard) -> None:
-    """The second answer builds on the first, and can be replaced; an error stands in its place; the history survives a reload."""
+    """The second answer builds on the first, and can be replaced; an error is shown instead of an answer; the history survives a reload."""
     page = dashboard.open("/chat")
     models = page.get_by_label("Model", exact=True)
     expect(models.locator('optgroup[label="Available now"] option')).to_have_count(1)

@@ -155,7 +155,7 @@ def test_shows_the_machine_to_its_owner(owner: Dashboard, rig: Rig) -> None:
     expect(page.get_by_role("meter", name="Temperature").first).to_have_attribute("aria-valuetext", "71 °C")
     expect(page.get_by_text("for another program (game)")).to_be_visible()
     expect(page.get_by_role("button", name="Resume this GPU")).to_have_count(0)  # it ends by itself
-    expect(page.get_by_text("No job that fits is waiting")).to_be_visible()
+    expect(page.get_by_text("No jobs for this machine")).to_be_visible()
     expect(page.get_by_text("0.31 EUR per kWh")).to_be_visible()
     electricity = page.get_by_role("table", name="Earnings and electricity, by UTC day and month")
     for words in ("1.250 kWh", "50.0 Wh", "0.81", "\u22120.25"):

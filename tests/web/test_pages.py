@@ -25,7 +25,7 @@ MOST_SCRIPT = 225_000
 """Bytes, uncompressed, of the scripts that a page loads until it is complete. The API reference is another page."""
 LOADED_SCRIPT = """performance.getEntriesByType("resource").filter(({ name }) => name.endsWith(".js"))
     .reduce((sum, { decodedBodySize }) => sum + decodedBodySize, 0)"""
-OTHER_ROLES = {"client": ("owner", "operator", "trust"), "owner": ("operator",), "operator": ("nothing",)}
+OTHER_ROLES = {"client": ("owner", "operator", "miner"), "owner": ("operator",), "operator": ("nothing",)}
 """The scripts, by the beginning of their names, that a role does not load. Owners and operators may be clients too."""
 FIRST_PAINT_MS = 1000
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
@@ -332,6 +332,45 @@ def test_the_command_menu_opens_pages_finds_jobs_and_acts(
         ).to_be_visible()
         keys.press("n")
         page.wait_for_url("**/new")
+        assert not dashboard.faults
+
+
+def test_forms_menus_tabs_and_lists_work_with_keyboard_and_phone(browser: Browser, agent: Agent) -> None:
+    """On the page of the style guide, which needs no key and has one of each."""
+    with visit(browser, agent, size=PHONE) as dashboard:
+        page = dashboard.open("/style")
+        keys = page.keyboard
+        opener = page.get_by_role("button", name="New key")
+        opener.focus()
+        keys.press("Enter")
+        dialog = page.get_by_role("dialog", name="New key")
+        expect(dialog.get_by_label("Name")).to_be_focused()
+        keys.press("Enter")
+        expect(dialog.get_by_role("alert")).to_contain_text("A key needs a name.")
+        keys.press("Escape")
+        expect(opener).to_be_focused()
+        page.get_by_role("button", name="More").focus()
+        keys.press("Enter")
+        items = page.get_by_role("menuitem")
+        expect(items.get_by_text("Run again")).to_be_focused()
+        keys.press("ArrowDown")
+        expect(items.get_by_text("Delete")).to_be_focused()
+        assert dashboard.problems() == []
+        keys.press("Escape")
+        expect(items).to_have_count(0)
+        page.get_by_role("tab", name="Result").focus()
+        keys.press("ArrowRight")
+        expect(page.get_by_role("tab", name="Log")).to_have_attribute("aria-selected", "true")
+        assert page.url.endswith("#log")
+        # A row on a phone: the name and the state in the first line, all else in the second.
+        cells = page.get_by_role("row", name="Weekly meeting").get_by_role("cell")
+        name, service, status, cost, _ = cells.evaluate_all(
+            "cells => cells.map((cell) => cell.getBoundingClientRect())"
+        )
+        assert status["top"] < name["bottom"] <= service["top"]
+        assert cost["top"] < service["bottom"]
+        assert status["right"] > name["right"]
+        assert dashboard.problems() == []
         assert not dashboard.faults
 
 

@@ -87,21 +87,24 @@ export default defineConfig(({ command }) => ({
           groups: [
             {
               name: "shared",
-              test: /src\/(commands\/(?=shortcuts|opened)|components\/(?!controls\/older)|features\/waits\/parts|format\/)|src\/(?!verifying)[a-z_]+\.tsx?$|sdk\/js\/dist\/(?!http\/(resumable|direct)|sealed\/(?!usual_memory|memory\.)|verification\/(?!bundle|shape))|node_modules\/(?!streaming|hpke|@noble\/ed25519)/,
+              test: /src\/(commands\/(?=shortcuts|opened)|components\/(?!controls\/(older|checks))|features\/waits\/parts|format\/)|src\/(?!verifying)[a-z_]+\.tsx?$|sdk\/js\/dist\/(?!http\/(resumable|direct)|sealed\/(?!usual_memory|memory\.)|verification\/(?!bundle|shape))|node_modules\/(?!streaming|hpke|@noble\/ed25519)/,
               priority: 1,
             },
             { name: "sealed", test: /src\/features\/sealing\/keys|sdk\/js\/dist\/sealed|node_modules\/hpke/ },
             {
               name: "verification",
-              test: /src\/verifying|sdk\/js\/dist\/verification|@noble\/ed25519/,
+              test: /src\/verifying|sdk\/js\/dist\/verification\/(?!conclusions)|@noble\/ed25519/,
               priority: 1,
             },
             {
               name: "trust",
-              test: /src\/(features\/(audits|payouts)\/parts|components\/controls\/older)/,
+              test: /src\/(features\/(audits|payouts)\/parts|components\/controls\/(older|checks))|verification\/conclusions/,
             },
+            { name: "keys", test: /src\/views\/keys\.tsx/ },
+            // Pages of operators that show what owners see.
+            { name: "miner", test: /src\/(views\/operator\/miner\.tsx|features\/offers\/operator)/ },
             { name: "commands", test: /src\/commands\/(?!shortcuts|opened)/ },
-            { name: "answer", test: /src\/results\/|streaming-markdown/ },
+            { name: "answer", test: /src\/(results\/|views\/job\/progress)|streaming-markdown/ },
             {
               name: "client",
               test: /src\/(views\/([a-z_]+\.tsx|new\/(choose|tiles))|features\/[a-z]+\/client)/,

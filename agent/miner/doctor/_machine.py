@@ -116,7 +116,10 @@ def sealing(settings: Settings) -> list[Diagnostic]:
     if areas := memory_directory.swaps():
         return [found("sealing_swap", areas=", ".join(areas))]
     return [
-        ok("sealing", f"Sealed jobs are accepted; their plaintexts are in memory, below {chosen.directory}.")
+        ok(
+            "sealing",
+            f"Sealed jobs are accepted; their decrypted data stay in memory, below {chosen.directory}.",
+        )
     ]
 
 

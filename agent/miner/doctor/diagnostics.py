@@ -44,7 +44,7 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
     ),
     "sealing_swap": DiagnosticKind(
         "warning",
-        "The kernel may write the plaintexts of sealed jobs to swap ({areas}).",
+        "The kernel may write the decrypted data of sealed jobs to swap ({areas}).",
         "Turn swap off (as root: swapoff -a), or encrypt it with a key that is new at each start.",
     ),
     "data_directory_open": DiagnosticKind(
@@ -135,7 +135,7 @@ KINDS: Final[Mapping[str, DiagnosticKind]] = {
     "selftest_failed": DiagnosticKind(
         "warning",
         "The self-test {age} ago failed. {problems}",
-        "Mend it, then test again: aitbc-agent selftest",
+        "Fix it, then test again: aitbc-agent selftest",
     ),
     "gpu_exclusive": DiagnosticKind(
         "warning",

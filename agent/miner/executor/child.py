@@ -259,7 +259,9 @@ class Child:
             self.peak = MemoryPeak()
         try:
             if self._ended.is_set():
-                raise self._fault or Retry("The runner has ended.", code=FailureCode.RUNNER_ENDED)
+                raise self._fault or Retry(
+                    "The program that ran the job has ended.", code=FailureCode.RUNNER_ENDED
+                )
             self._process.write(encode(message))
             # Only now the job counts as started: before, it could still go to another process without a trace.
             _log.debug("runner_run", run_id=message.run_id, monotonic_ns=time.monotonic_ns())
@@ -298,7 +300,9 @@ class Child:
 
     async def kill(self) -> None:
         """Kill the whole process group."""
-        self._fault = self._fault or Retry("The runner was ended.", code=FailureCode.RUNNER_ENDED)
+        self._fault = self._fault or Retry(
+            "The program that ran the job was ended.", code=FailureCode.RUNNER_ENDED
+        )
         self._signal(signal.SIGKILL)
         with suppress(TimeoutError):
             async with asyncio.timeout(_EXIT_SECONDS):
@@ -314,7 +318,7 @@ class Child:
             if seconds_left <= 0:
                 await self.condemn(
                     FailureCode.RUNNER_HUNG,
-                    f"The runner reported no progress for {stall_seconds:g} s and was ended.",
+                    f"The job made no progress for {stall_seconds:g} s and was ended.",
                 )
                 seconds_left = _EXIT_SECONDS
             await asyncio.wait([running.answer], timeout=seconds_left)
@@ -332,7 +336,7 @@ class Child:
                 return
             _log.warning("child_ignores_cancel", service=self.service, pid=self.pid)
             self._fault = Retry(
-                "The runner ignored a cancellation and was ended.", code=FailureCode.RUNNER_HUNG
+                "The job ignored its cancellation and was ended.", code=FailureCode.RUNNER_HUNG
             )
             self._signal(signal.SIGTERM)
             await asyncio.wait([future], timeout=_TERMINATE_SECONDS)
@@ -380,7 +384,9 @@ class Child:
     def _send(self, message: Message) -> asyncio.Future[Message]:
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         if self._ended.is_set():
-            future.set_exception(self._fault or Retry("The runner has ended.", code=FailureCode.RUNNER_ENDED))
+            future.set_exception(
+                self._fault or Retry("The program that ran the job has ended.", code=FailureCode.RUNNER_ENDED)
+            )
             return future
         self._answer = future
         self._process.write(encode(message))
@@ -421,7 +427,8 @@ class Child:
         if self._fault is None:
             words = f" Its last output: {tail[-_MESSAGE_TAIL:]}" if tail else ""
             self._fault = Retry(
-                f"The runner ended unexpectedly ({_status(status)}).{words}", code=FailureCode.RUNNER_CRASHED
+                f"The program that ran the job ended unexpectedly ({_status(status)}).{words}",
+                code=FailureCode.RUNNER_CRASHED,
             )
         log = _log.info if expected else _log.warning
         # Its output may contain prompts and results, so it stays in the child's own log file.

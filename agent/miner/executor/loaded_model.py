@@ -63,7 +63,7 @@ class LoadedModel:
     async def ready(self) -> Child:
         """Return the child once the model is loaded. Raises `Retry` if that failed."""
         if self.opening is None:
-            raise Retry("The runner was ended.", code=FailureCode.RUNNER_ENDED)
+            raise Retry("The program that ran the job was ended.", code=FailureCode.RUNNER_ENDED)
         return await asyncio.shield(self.opening)
 
     @property

@@ -191,7 +191,7 @@ class ChildPool:
                 child.exceeded_memory = True
                 # A swapping machine would slow its owner's programs down for minutes before the kernel acts.
                 await child.condemn(
-                    FailureCode.OUT_OF_MEMORY, f"The runner used more than {limit} of memory and was ended."
+                    FailureCode.OUT_OF_MEMORY, f"The job used more than {limit} of memory and was ended."
                 )
 
     async def measure(self) -> None:

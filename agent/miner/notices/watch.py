@@ -119,7 +119,7 @@ class Notices:
     async def ended(self, error: BaseException) -> None:
         """Notify that the miner has ended because of an error, such as a coordinator that refuses it."""
         if self.wanted:
-            text = f"The miner has stopped: {error} Start it again when that is mended."
+            text = f"The miner has stopped: {error} Start it again when that is fixed."
             await self._sent(Condition("miner_stopped", "", text))
 
     # Conditions -------------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def _of_card(gpu: Gpu, settings: NoticeSettings) -> Iterator[Condition]:
     limit = settings.hot_celsius
     if limit is not None and gpu.temperature is not None and gpu.temperature >= limit:
         text = (
-            f"{_words(gpu)} has {gpu.temperature} °C. Check its fans and the air in the case, or lower its power limit; "
+            f"{_words(gpu)} is at {gpu.temperature} °C. Check its fans and the air in the case, or lower its power limit; "
             "miner.pause.max_temperature pauses it."
         )
         yield Condition("gpu_hot", gpu.uuid, text)

@@ -29,6 +29,7 @@ from aitbc._resources import (
     RegistryCalls,
     ServiceCalls,
     WalletCalls,
+    WebhookCalls,
     iterating_method,
     method,
 )
@@ -63,6 +64,7 @@ class _Client(CallGroup[DriverT]):
         self.log = LogCalls(session, driver)
         self.marketplace = MarketplaceCalls(session, driver)
         self.wallet = WalletCalls(session, driver)
+        self.webhooks = WebhookCalls(session, driver)
         self.miners = MinerCalls(session, driver)
         self.keys = KeyCalls(session, driver)
         self.admin = AdminCalls(session, driver)

@@ -18,7 +18,7 @@ from aitbc.answers.accounts import (
     TransactionList,
     Wallet,
 )
-from aitbc.answers.files import Artifact, ArtifactLink
+from aitbc.answers.files import Artifact, ArtifactLink, ArtifactList, ArtifactUse, StoredArtifact
 from aitbc.answers.health import Health
 from aitbc.answers.history import History, HistoryPoint
 from aitbc.answers.jobs import (
@@ -69,6 +69,7 @@ from aitbc.answers.receipts import Receipt, VerifyAnswer
 from aitbc.answers.record import Record
 from aitbc.answers.registry import SaleUnit, ServiceList, Speed, Validation
 from aitbc.answers.trail import TrailEntry, TrailPage
+from aitbc.answers.webhooks import WebhookDelivery, WebhookList, WebhookSecret
 from aitbc.errors import (
     AITBCError,
     APIError,
@@ -116,6 +117,8 @@ __all__ = [
     "AccountList",
     "Artifact",
     "ArtifactLink",
+    "ArtifactList",
+    "ArtifactUse",
     "AsyncAITBCClient",
     "AsyncTextStream",
     "Booked",
@@ -197,6 +200,7 @@ __all__ = [
     "ServiceUnavailable",
     "Speed",
     "StaleLease",
+    "StoredArtifact",
     "StreamEvent",
     "TextStream",
     "TimeoutError",
@@ -212,6 +216,9 @@ __all__ = [
     "VerificationError",
     "VerifyAnswer",
     "Wallet",
+    "WebhookDelivery",
+    "WebhookList",
+    "WebhookSecret",
     "conclusions",
     "output_files",
     "verify_bundle",

@@ -23,6 +23,7 @@ from aitbc._calls import (
     sealing,
     services,
     wallet,
+    webhooks,
 )
 from aitbc._calls.text import AsyncTextStream, TextStream, write
 from aitbc._http import client_spans
@@ -160,8 +161,9 @@ class ServiceCalls(CallGroup[DriverT]):
 
 
 class ArtifactCalls(CallGroup[DriverT]):
-    """Upload, download, read, link and delete files."""
+    """List, upload, download, read, link and delete files."""
 
+    list = method(artifacts.list_artifacts)
     upload = method(artifacts.upload)
     download = method(artifacts.download)
     get = method(artifacts.get)
@@ -212,6 +214,14 @@ class WalletCalls(CallGroup[DriverT]):
 
     get = method(wallet.get)
     transactions = method(wallet.transactions)
+
+
+class WebhookCalls(CallGroup[DriverT]):
+    """Messages to an address of yours when a job ends: the secret that signs them, and their delivery."""
+
+    secret = method(webhooks.secret)
+    rotate_secret = method(webhooks.rotate_secret)
+    of_job = method(webhooks.of_job)
 
 
 class MinerCalls(CallGroup[DriverT]):

@@ -98,6 +98,18 @@ def test_a_miner_reads_an_input_only_while_it_holds_the_lease(
     assert client.get(f"/v1/jobs/{job_id}").json()["error"] == {"code": "INPUT_INVALID", "message": "No."}
 
 
+def test_an_input_may_be_named_as_its_upload_was(
+    client: httpx.Client, miner: ScriptedMiner, stored: str
+) -> None:
+    """Miners get the one form that all of them know."""
+    body = {"audio_url": stored, "model": "base"}
+    answer = client.post("/v1/services/whisper/transcribe", json=body)
+    assert answer.status_code == 201, answer.text
+    (lease,) = miner.poll()
+    assert lease["spec"]["parameters"]["audio_url"] == f"artifact:{stored}"
+    assert miner.http.get(f"{miner.url}/v1/artifacts/{stored}").content == DATA
+
+
 def test_an_empty_file_can_be_stored_and_read(client: httpx.Client) -> None:
     stored = client.post("/v1/artifacts", content=b"").json()
     answer = client.get(f"/v1/artifacts/{stored['artifact_id']}")

@@ -374,3 +374,15 @@ def test_due_messages_are_read_from_an_index(stage: Any) -> None:
         steps = on.served.do(lambda context: context.database.read(plan))
     assert any("USING INDEX ix_webhook_deliveries_due" in step for step in steps), steps
     assert not any(step.startswith("SCAN webhook_deliveries") for step in steps), steps
+
+
+def test_a_refused_address_names_the_setting_that_allows_it(client: httpx.Client) -> None:
+    """People who try webhooks at home run the coordinator too, and can change it."""
+    body = {"audio_url": "https://example.com/a.mp3", "model": "base"}
+    for url, setting in (
+        ("http://192.168.1.7:9000/hook", "coordinator.webhooks.allow_http"),
+        ("https://192.168.1.7:9000/hook", "coordinator.webhooks.allow_private"),
+    ):
+        answer = client.post("/v1/services/whisper/transcribe", json={**body, "webhook_url": url})
+        assert answer.status_code == 422
+        assert setting in answer.json()["error"]["details"]["fields"]["webhook_url"]

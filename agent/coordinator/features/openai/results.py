@@ -56,7 +56,7 @@ async def result(
         # Nobody waits for the answer any more, so the client should not pay for the rest of it.
         if not ending.done():
             await drop(submission)
-            raise AnswerCancelled(submission.job_id, "The client has left.")
+            raise AnswerCancelled(submission.job_id, "The client has disconnected.")
         return await checked_result(submission, *(await ending), output)
     finally:
         # Neither of them may outlive the request, also if it is cancelled.

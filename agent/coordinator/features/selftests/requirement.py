@@ -12,7 +12,7 @@ from agent.protocol.messages import Selftest
 from agent.sections import section_of
 
 DAY: Final = 86_400
-_TEST: Final = "Run `aitbc-agent selftest` on the machine, mend what it names, and start the agent again."
+_TEST: Final = "Run `aitbc-agent selftest` on the machine, fix what it names, and start the agent again."
 
 
 def miner_reported(_connection: Connection, context: Context, report: MinerReport) -> None:

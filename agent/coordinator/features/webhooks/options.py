@@ -20,8 +20,12 @@ from agent.sections import section_of
 
 _WORDS: Final = {
     **WORDS,
-    AddressRefusal.PRIVATE: "webhooks are not sent to private, loopback or link-local addresses",
+    AddressRefusal.SCHEME: "use an address that begins with https://; "
+    "on a coordinator of your own, the setting coordinator.webhooks.allow_http also allows http://",
+    AddressRefusal.PRIVATE: "webhooks are not sent to private, loopback or link-local addresses; "
+    "on a coordinator of your own, the setting coordinator.webhooks.allow_private allows them",
 }
+_HTTPS: Final = "use an address that begins with https://"
 
 
 def check_request(request: CheckedRequest) -> None:
@@ -33,7 +37,7 @@ def check_request(request: CheckedRequest) -> None:
     # Checked when the job is submitted, so that its client learns of a mistake at once instead of waiting for a message.
     url = parsed(address, allow_http=settings.allow_http, allow_private=settings.allow_private)
     if isinstance(url, AddressRefusal):
-        request.errors["webhook_url"] = _WORDS.get(url, "use an address that begins with https://")
+        request.errors["webhook_url"] = _WORDS.get(url, _HTTPS)
 
 
 def jobs_submitted(connection: Connection, jobs: Sequence[NewJob], _: float) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from agent.coordinator.features.webhooks import webhooks
-from agent.coordinator.features.webhooks.answers import WebhookList, WebhookSecret
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.routes._callers import Client, ContextOf
 from agent.coordinator.routes._declare import errors
 from agent.core.errors import Conflict, JobNotFound
 from aitbc.answers import fields
+from aitbc.answers.webhooks import WebhookList, WebhookSecret
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Webhooks"])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from agent.coordinator.features.webhooks import store
-from agent.coordinator.features.webhooks.answers import WebhookDelivery, WebhookList, WebhookSecret
 from agent.coordinator.features.webhooks.sender import make_secret
 from agent.coordinator.features.webhooks.settings import WebhookSettings
 from agent.coordinator.features.webhooks.store import Secret, StoredDelivery
@@ -13,6 +12,7 @@ from agent.coordinator.operations.jobs import own_jobs
 from agent.core.errors import Conflict
 from agent.core.values.quantities import format_optional_time, format_time
 from agent.sections import section_of
+from aitbc.answers.webhooks import WebhookDelivery, WebhookList, WebhookSecret
 
 
 async def secret(context: Context, caller: Caller) -> WebhookSecret:

@@ -6,6 +6,7 @@ An address is refused immediately if no connection to it would be made later.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, Final
 
 import httpx
@@ -34,6 +35,25 @@ def artifact_of(reference: Any) -> str | None:
     return None
 
 
+def with_schemes(parameters: Mapping[str, Any], references: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a service's input in which ids of artifacts, as uploads return them, have become addresses. `references` are those in it, by path."""
+    bare_ids = {
+        path: reference
+        for path, reference in references.items()
+        if isinstance(reference, str) and ARTIFACT_ID.fullmatch(reference)
+    }
+    if not bare_ids:
+        return parameters
+    completed = deepcopy(dict(parameters))
+    for path, artifact_id in bare_ids.items():
+        *parents, name = path.split(".")
+        value: Any = completed
+        for parent in parents:
+            value = value[int(parent)] if isinstance(value, list) else value[parent]
+        value[name] = f"{ARTIFACT_SCHEME}{artifact_id}"
+    return completed
+
+
 def reference_problem(context: Context, reference: str | Mapping[str, Any]) -> str | None:
     """Return why every miner would refuse this reference; None if miners would not."""
     if isinstance(reference, Mapping):
@@ -53,7 +73,9 @@ def _input_problem(settings: CoordinatorSettings, address: str) -> str | None:
         return None
     if url is AddressRefusal.PRIVATE:
         return _PRIVATE_INPUT
-    words = "use an address that begins with https://, or artifact:sha256:<digest> of an uploaded file"
+    words = (
+        "use an address that begins with https://, or the id of an uploaded file (sha256: and 64 hex digits)"
+    )
     return WORDS.get(url, words)
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from agent.coordinator import hooks, job_fields
 from agent.coordinator.hooks import CheckedRequest, Errors, OpaqueInput, ReplacedInput, Surcharge
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem
+from agent.coordinator.operations.jobs.addresses import artifact_of, reference_problem, with_schemes
 from agent.coordinator.operations.jobs.requests import JobOptions, JobRequest
 from agent.core.errors import InvalidJobType, ValidationFailed
 from agent.core.matching import UNRESTRICTED, Restrictions
@@ -178,6 +178,8 @@ def _check(
     request = _read(definition.input_model, data, errors, prefix)
     # If a field is invalid, the others are still checked as they were sent.
     parameters, used_options = (data, ()) if request is None else parameters_of(request)
+    # Here, so that miners and stored jobs know one form only.
+    parameters = with_schemes(parameters, {path: value for path, _, value in definition.files_of(parameters)})
     model = _model(context, definition, parameters, models, prefix, errors)
     needs: tuple[tuple[str, str], ...] = ()
     if request is not None:

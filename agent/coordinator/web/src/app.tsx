@@ -5,7 +5,7 @@ import { ErrorBoundary, LocationProvider, Route, Router, useLocation } from "pre
 import { Button } from "./components/controls/button.tsx";
 import { Empty } from "./components/empty.tsx";
 import { Page } from "./components/page.tsx";
-import { Skeleton } from "./components/skeleton.tsx";
+import { PageSkeleton } from "./components/skeleton.tsx";
 import { complain } from "./components/toast.tsx";
 import { PAGES } from "./pages.ts";
 import { BASE, type PageEntry } from "./routes.ts";
@@ -19,29 +19,41 @@ export function App() {
   useEffect(() => void resume(), []);
   return (
     <LocationProvider scope={BASE}>
-      <Shell>{signingIn || !ready ? <Skeleton lines={6} /> : <Pages />}</Shell>
+      <Shell>{signingIn || !ready ? <PageSkeleton /> : <Pages />}</Shell>
     </LocationProvider>
   );
 }
 
+/** How long the page before stays while the next one loads. */
+const MOMENT_MS = 150;
+
 function Pages() {
-  // Until the first page's script has arrived. Later, the page before stays meanwhile.
+  // While a page's script loads: at once for the first page, and for later ones unless it arrives within a moment.
   const [waiting, setWaiting] = useState(false);
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
   const first = useRef(true);
-  const begin = () => setWaiting(first.current);
+  const begin = () => {
+    clearTimeout(timer.current);
+    if (first.current) setWaiting(true);
+    else timer.current = setTimeout(() => setWaiting(true), MOMENT_MS);
+  };
   const end = () => {
+    clearTimeout(timer.current);
     first.current = false;
     setWaiting(false);
   };
   return (
     <ErrorBoundary onError={complain}>
-      {waiting && <Skeleton lines={6} />}
-      <Router onRouteChange={() => window.scrollTo(0, 0)} onLoadStart={begin} onLoadEnd={end}>
-        {PAGES.map((page) => (
-          <Route key={page.path} path={BASE + page.path} component={guarded(page)} />
-        ))}
-        <Route default component={Missing} />
-      </Router>
+      {waiting && <PageSkeleton />}
+      {/* The router shows the page before until the next one is there. */}
+      <div hidden={waiting}>
+        <Router onRouteChange={() => window.scrollTo(0, 0)} onLoadStart={begin} onLoadEnd={end}>
+          {PAGES.map((page) => (
+            <Route key={page.path} path={BASE + page.path} component={guarded(page)} />
+          ))}
+          <Route default component={Missing} />
+        </Router>
+      </div>
     </ErrorBoundary>
   );
 }
@@ -72,7 +84,7 @@ function NoKey({ role }: { role: Role }) {
     if (elsewhere) route(elsewhere, true);
   }, [elsewhere, route]);
   if (roles.length === 0) return <Login />;
-  return elsewhere ? <Skeleton lines={6} /> : <Login missing={role} />;
+  return elsewhere ? <PageSkeleton /> : <Login missing={role} />;
 }
 
 function Missing() {

@@ -20,11 +20,11 @@ type Declared = [
   bar?: boolean,
 ];
 
-/** Return the pages of an area, which need its role. */
-function pages(area: Area, declared: Declared[], role: PageEntry["role"] = AREAS[area].role): PageEntry[] {
+/** Return the pages of an area, which need its role unless anyone may open them. */
+function pages(area: Area, declared: Declared[], { open = false } = {}): PageEntry[] {
   return declared.map(([path, load, name, icon, letter = "", bar = false]) => ({
     path,
-    role,
+    role: open ? undefined : AREAS[area].role,
     area,
     nav: name && icon ? { name, icon, letter, bar } : undefined,
     view: lazy(load),
@@ -45,8 +45,15 @@ export const PAGES: PageEntry[] = [
     ["/market", () => import("./features/offers/client.tsx"), "Prices", "market", "p"],
     ["/wallet", () => import("./views/wallet.tsx"), "Wallet", "wallet", "w", true],
   ]),
-  // Anyone may verify a receipt.
-  ...pages("client", [["/verify", () => import("./views/verify.tsx"), "Receipts", "verify", "r"]], undefined),
+  ...pages(
+    "client",
+    [
+      // Anyone may verify a receipt.
+      ["/verify", () => import("./views/verify.tsx"), "Receipts", "verify", "r"],
+      ["/style", () => import("./style/style.tsx")],
+    ],
+    { open: true },
+  ),
   ...pages("client", [["/keys", () => import("./views/keys.tsx"), "API keys", "key", "k"]]),
   ...pages("machine", [
     ["/machine", () => import("./views/owner/machine.tsx"), "Overview", "machine", "m", true],

@@ -25,7 +25,7 @@ from aitbc._http.flow import (
 )
 from aitbc._http.sealing import decrypt, decrypt_file
 from aitbc._http.transfer import FileSink, Progress, Source, Uploadable
-from aitbc.answers.files import Artifact, ArtifactLink, Upload
+from aitbc.answers.files import Artifact, ArtifactLink, ArtifactList, Upload
 from aitbc.canonical import b64encode, sha256_hex
 from aitbc.errors import FormatError, TransportError, VerificationError
 
@@ -41,6 +41,17 @@ PART = 64 * 2**20
 _TUS = {"Tus-Resumable": "1.0.0"}
 _OFFSET_CONFLICT = frozenset({409, 423})
 """The upload is at another offset, or an earlier request whose connection broke still holds it."""
+
+
+def list_artifacts(
+    session: Session, /, *, prefix: str = "", limit: int = 50, offset: int = 0
+) -> Flow[ArtifactList]:
+    """Return one page of the account's files, newest first, with the jobs that use them; only those whose ids begin with `prefix`.
+
+    Raises `NotFound` if the coordinator is older than this call.
+    """
+    params = {"limit": str(limit), "offset": str(offset)} | ({"prefix": prefix} if prefix else {})
+    return (yield from fetch(session, Request("GET", "/v1/artifacts", params=params), ArtifactList))
 
 
 def upload(

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from aitbc.answers import fields
-from aitbc.answers.record import Record
+from aitbc.answers.record import AnswerPart, Record
 
 
 class Artifact(Record):
@@ -23,6 +23,34 @@ class Artifact(Record):
     def address(self) -> str:
         """The address of this file in a job's input."""
         return f"artifact:{self.artifact_id}"
+
+
+class ArtifactUse(AnswerPart):
+    """A job that a file belongs to: its `input` or its `output`."""
+
+    job_id: fields.JobId
+    direction: Literal["input", "output"] = Field(examples=["input"])
+
+
+class StoredArtifact(Artifact):
+    """A file of an account: an upload, or an output of its jobs. `jobs` are the newest 20 that use it, `job_count` is the number of all."""
+
+    name: str | None = Field(
+        description="The file's name: that of the upload, else that in a job", examples=["interview.mp3"]
+    )
+    created_at: fields.Time
+    jobs: list[ArtifactUse]
+    job_count: int = Field(ge=0, examples=[1])
+
+
+class ArtifactList(Record):
+    """One page of an account's files, newest first. `total` is the number of all, `stored_bytes` what counts towards the quota."""
+
+    artifacts: list[StoredArtifact]
+    total: int = Field(ge=0, examples=[1])
+    stored_bytes: int = Field(ge=0, examples=[1048576])
+    limit: int = Field(examples=[50])
+    offset: int = Field(examples=[0])
 
 
 class ArtifactLink(Record):

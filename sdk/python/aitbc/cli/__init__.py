@@ -65,6 +65,12 @@ class ProgramCommands(LazyGroup):
             "Run a Python model once for each input. The return value of predict is printed, or with -o written to NAME.json.",
             _WORK,
         ),
+        "embed": ListedCommand(
+            "aitbc.cli.commands.embed",
+            "embed",
+            "Turn texts into vectors, for search and comparison by meaning.",
+            _WORK,
+        ),
         "models": ListedCommand(
             "aitbc.cli.commands.market",
             "models",
@@ -95,7 +101,13 @@ class ProgramCommands(LazyGroup):
         "artifacts": ListedCommand(
             "aitbc.cli.commands.artifacts",
             "app",
-            "Manage the files that your account stores at the coordinator.",
+            "List, upload, download and delete the files that your account stores at the coordinator.",
+            _ACCOUNT,
+        ),
+        "webhooks": ListedCommand(
+            "aitbc.cli.commands.webhooks",
+            "app",
+            "Try webhooks on this machine, and see what became of a job's messages.",
             _ACCOUNT,
         ),
         "wallet": ListedCommand(

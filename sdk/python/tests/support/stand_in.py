@@ -96,7 +96,7 @@ class Coordinator:
             Route("/v1/jobs/{job_id}/events", self._events),
             Route("/v1/jobs/{job_id}/files/{name}", self._file, methods=["PUT"]),
             Route("/v1/services/{route:path}", self._service, methods=["POST"]),
-            Route("/v1/artifacts", self._upload, methods=["POST"]),
+            Route("/v1/artifacts", self._upload, methods=["GET", "POST"]),
             Route("/v1/artifacts/{artifact_id}", self._download),
             Route("/v1/registry/services{rest:path}", self._registry, methods=["GET", "POST"]),
             Route("/v1/receipts/verify", self._verify, methods=["POST"]),

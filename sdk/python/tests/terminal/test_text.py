@@ -116,7 +116,7 @@ def test_errors_of_a_coordinator(shown, coordinator, arguments) -> None:
 def test_wrong_usage_that_names_a_coordinators_models(shown, coordinator) -> None:
     coordinator.faults.append(JSONResponse({"service_id": "llm_inference", "models": [HOSTILE]}))
     printed = shown("chat", "Hello")
-    assert "No miner has a language model yet" in printed
+    assert "No miner has a model for this yet" in printed
     own = re.sub(r"\x1b\[[0-9;]*m", "", printed)  # the library prints bold words
     assert not CONTROLS & set(own)
 

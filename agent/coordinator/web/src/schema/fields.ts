@@ -35,14 +35,14 @@ export interface JsonSchema {
 
 /** Labels of fields whose names do not make good labels. */
 const LABELS: Record<string, string> = {
-  num_images: "Number of images",
+  num_images: "Number of pictures",
   resolution_x: "Width",
   resolution_y: "Height",
   fps: "Frames per second",
   loras: "LoRAs",
   top_p: "Top p",
   top_k: "Top k",
-  max_tokens: "Maximum tokens",
+  max_tokens: "Longest answer (tokens)",
   entrypoint: "Entry point",
   source: "Program",
   "model.entrypoint": "Entry point",

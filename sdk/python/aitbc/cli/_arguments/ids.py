@@ -79,18 +79,22 @@ def offers(client: AITBCClient) -> list[Offer]:
 
 
 def find_artifact(client: AITBCClient, named: str) -> str:
-    """Return the id of an output file of a recent job, by its id or name. Raises `NoSuchName` and `AmbiguousName`."""
+    """Return the id of a file of the account, by its id, a part of it, or its name. Raises `NoSuchName` and `AmbiguousName`."""
+    return find("file", named.removeprefix("artifact:"), lambda: _artifacts(client), "aitbc artifacts ls")
 
-    def candidates() -> list[NamedCandidate]:
-        artifacts: dict[str, NamedCandidate] = {}
-        for job in client.jobs.list(status="completed", limit=_JOBS_WITH_FILES).jobs:
-            with suppress(
-                JobNotCompleted, APIError, VerificationError
-            ):  # deleted meanwhile, or sealed with another key
-                for file in client.jobs.get_results(job.job_id, wait=False).output_files():
-                    artifacts.setdefault(
-                        file.artifact_id, NamedCandidate(file.artifact_id, file.name, job.job_id)
-                    )
-        return list(artifacts.values())
 
-    return find("output file", named.removeprefix("artifact:"), candidates, "aitbc jobs results JOB")
+def _artifacts(client: AITBCClient) -> list[NamedCandidate]:
+    """Return the newest files of the account."""
+    with suppress(APIError):
+        listed = client.artifacts.list(limit=PAGE).artifacts
+        return [NamedCandidate(file.artifact_id, file.name or "", file.created_at or "") for file in listed]
+    # An older coordinator does not list files, but the outputs of its newest jobs have their names in the results.
+    artifacts: dict[str, NamedCandidate] = {}
+    for job in client.jobs.list(status="completed", limit=_JOBS_WITH_FILES).jobs:
+        # Deleted meanwhile, or sealed with another key.
+        with suppress(JobNotCompleted, APIError, VerificationError):
+            for file in client.jobs.get_results(job.job_id, wait=False).output_files():
+                artifacts.setdefault(
+                    file.artifact_id, NamedCandidate(file.artifact_id, file.name, job.job_id)
+                )
+    return list(artifacts.values())

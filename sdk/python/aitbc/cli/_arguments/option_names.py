@@ -33,6 +33,7 @@ _OPTION_OF = {
     "bid_price": "--bid", "job_type": "--type", "resolution_x": "--resolution", "resolution_y": "--resolution",
     "resources.cpu": "--cpu", "resources.memory": "--memory", "resources.gpu": "--gpu",
     "model.entrypoint": "--entrypoint", "model.requirements": "--requirements", "model.deterministic": "--deterministic",
+    "model": "--model", "dimensions": "--dimensions", "input": "TEXT", "output_format": "the output's format",
     "max_tokens": "--max-tokens", "temperature": "--temperature", "system": "--system",
     "webhook_url": "--webhook",
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import typer
 
 _ADDRESSES = ("https://", "http://", "artifact:")
+_ARTIFACT_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _PATTERN = frozenset("*?[")
 _LONGEST_NAME = 200
 """Characters of a job's name."""
@@ -90,6 +92,9 @@ def _stem(item: BatchInput) -> Path:
 def _found(
     argument: str, suffixes: frozenset[str] | None, *, recursive: bool, is_output: Callable[[Path], bool]
 ) -> list[BatchInput]:
+    if _ARTIFACT_ID.fullmatch(argument):
+        # As `aitbc artifacts put` prints it.
+        argument = f"artifact:{argument}"
     if argument.startswith(_ADDRESSES):
         # Queries may be long or secret, and colons have a meaning on Windows.
         name = PurePosixPath(argument.partition("?")[0].rstrip("/")).name.replace(":", "-") or "input"

@@ -23,6 +23,7 @@ SERVICES = {
     "stable-diffusion/generate": "image_generation",
     "ffmpeg/transcode": "video_transcoding",
     "blender/render": "blender_rendering",
+    "text/embedding": "text_embedding",
 }
 """The services of the routes."""
 

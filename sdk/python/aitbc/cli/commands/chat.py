@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from aitbc._client import AITBCClient
+from aitbc.cli._arguments.default_model import default_model
 from aitbc.cli._arguments.options import JobOptions, client_of, model_option, with_options
 from aitbc.cli._arguments.sealing import find_target
 from aitbc.cli._batch.journal import write_file
@@ -32,7 +33,7 @@ def chat(
     question: Annotated[
         str | None,
         typer.Argument(
-            metavar="[QUESTION]", help="One question; `-` reads it from stdin. Default: a conversation."
+            metavar="QUESTION", help="One question; `-` reads it from stdin. Default: a conversation."
         ),
     ] = None,
     model: Annotated[str | None, model_option(_SERVICE)] = None,
@@ -71,7 +72,7 @@ def chat(
     options = {name: value for name, value in arguments.items() if value is not None}
     with client_of(context) as client:
         # The name is sent even if it is the default, so that the whole conversation has one model.
-        body, chosen = job.body(context), model or _default_model(client)
+        body, chosen = job.body(context), model or default_model(client, _SERVICE)
         seal = None
         if job.seal:
             # Sealing adds the miner itself, which the API refuses together with an offer.
@@ -92,19 +93,6 @@ def _question(argument: str | None) -> str:
     if text is None or not text.strip():
         raise typer.BadParameter("The question is empty. Pass one as an argument or on stdin.")
     return text.strip()
-
-
-def _default_model(client: AITBCClient) -> str:
-    """Return the default model: one that a miner has now, preferably one that has run here before. Raises `BadParameter`."""
-    service = client.registry.get(_SERVICE)
-    ready: list[str] = service.get("ready", [])
-    measured = [str(duration["model"]) for duration in service.get("durations", ()) if duration.get("model")]
-    # One that is loaded or on disk answers within seconds; another one may have to be downloaded first.
-    for model in (*(model for model in measured if model in ready), *ready, *measured):
-        return model
-    raise typer.BadParameter(
-        f"No miner has a language model yet. Choose one with --model: {', '.join(service.get('models', ()))}."
-    )
 
 
 def _answer_once(client: AITBCClient, conversation: Conversation, question: str, job: JobOptions) -> None:

@@ -114,7 +114,7 @@ def list_jobs(
 def list_labels(
     context: typer.Context,
     key: Annotated[
-        str | None, typer.Argument(metavar="[KEY]", help="Only labels with this key, such as project.")
+        str | None, typer.Argument(metavar="KEY", help="Only labels with this key, such as project.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The maximum number of labels.")] = 100,
     as_json: JsonOption = False,

@@ -121,9 +121,7 @@ def miners(
     context: typer.Context,
     miner: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[MINER]", help="Show what this miner offers: its name or id, or a part of it."
-        ),
+        typer.Argument(metavar="MINER", help="Show what this miner offers: its name or id, or a part of it."),
     ] = None,
     service: ServiceOption = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="The maximum number of miners.")] = 50,

@@ -23,13 +23,15 @@ export interface ButtonProps {
   /** Download the target of `href` under this name instead of opening it. */
   download?: string;
   type?: "button" | "submit";
+  /** The id of the form that it submits, if it lies outside of it. */
+  form?: string;
   disabled?: boolean;
   busy?: boolean;
   onClick?: (event: MouseEvent) => unknown;
 }
 
 export function Button({ children, kind = "normal", size = "normal", icon, label, ...rest }: ButtonProps) {
-  const { href, download, type = "button", disabled, busy = false, onClick } = rest;
+  const { href, download, type = "button", form, disabled, busy = false, onClick } = rest;
   const [working, setWorking] = useState(false);
   const shared = {
     class: "button",
@@ -61,7 +63,14 @@ export function Button({ children, kind = "normal", size = "normal", icon, label
     setWorking(false);
   };
   return (
-    <button {...shared} type={type} disabled={disabled || pending} aria-busy={pending} onClick={press}>
+    <button
+      {...shared}
+      type={type}
+      form={form}
+      disabled={disabled || pending}
+      aria-busy={pending}
+      onClick={press}
+    >
       {inside}
     </button>
   );

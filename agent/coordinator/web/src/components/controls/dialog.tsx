@@ -1,7 +1,7 @@
 /**
  * Dialogs, based on <dialog>, so that the browser handles Escape, the focus and the page behind.
  *
- *   <Dialog title="New key" open={open} onClose={() => setOpen(false)}>...</Dialog>
+ *   <Dialog title="A picture" open={open} onClose={() => setOpen(false)}>...</Dialog>      for input: <FormDialog>
  *
  *   if (await ask({ title: "Revoke this key?", text: "Programs that use it stop working.", action: "Revoke" })) ...
  */
@@ -15,11 +15,13 @@ export interface DialogProps {
   open: boolean;
   onClose: () => void;
   children: ComponentChildren;
-  /** Buttons at the end. */
+  /** Buttons at the end. Without any, the dialog has a button that closes it. */
   actions?: ComponentChildren;
+  /** Escape does not close it meanwhile. */
+  busy?: boolean;
 }
 
-export function Dialog({ title, open, onClose, children, actions }: DialogProps) {
+export function Dialog({ title, open, onClose, children, actions, busy = false }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
@@ -27,12 +29,18 @@ export function Dialog({ title, open, onClose, children, actions }: DialogProps)
     if (!open) dialog.current?.close();
   }, [open]);
   return (
-    <dialog class="dialog" ref={dialog} aria-labelledby={id} onClose={onClose}>
+    <dialog
+      class="dialog"
+      ref={dialog}
+      aria-labelledby={id}
+      onClose={onClose}
+      onCancel={(event) => busy && event.preventDefault()}
+    >
       {open && (
         <div class="dialog-body">
           <h2 id={id}>{title}</h2>
           {children}
-          {actions && <div class="dialog-actions">{actions}</div>}
+          <div class="dialog-actions">{actions ?? <Button onClick={onClose}>Close</Button>}</div>
         </div>
       )}
     </dialog>

@@ -7,7 +7,7 @@
  *
  * `series` has a name and a colour (styles/tokens.css) for each of a point's values; null is an unknown value. The chart is SVG in the
  * page's colours, so it follows the theme, and takes 2 kB of script where a chart library takes 50. Screen readers get the values
- * as a table. Hovering shows the values.
+ * as a table. Pointing at a point shows its values; so do the arrow keys.
  */
 import { useState } from "preact/hooks";
 
@@ -49,20 +49,48 @@ export function Chart({ label, points, kind = "bars", series = SINGLE, format = 
     const index = Math.floor(((event.clientX - box.left) / box.width) * points.length);
     setHere(Math.max(0, Math.min(points.length - 1, index)));
   };
+  const press = (event: KeyboardEvent) => {
+    const steps: Record<string, number> = {
+      ArrowRight: 1,
+      ArrowLeft: -1,
+      Home: -points.length,
+      End: points.length,
+    };
+    const step = steps[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    setHere(Math.max(0, Math.min(points.length - 1, (here ?? points.length) + step)));
+  };
   const across = here === null ? 0 : ((here + 0.5) / points.length) * 100;
   const step = WIDTH / Math.max(1, rows.length);
   return (
     <figure class="chart">
-      <div class="chart-top" aria-hidden="true">
-        <span>{format(max)}</span>
-        {names.length > 1 &&
-          names.map((name, index) => (
+      {names.length > 1 && (
+        <div class="chart-top" aria-hidden="true">
+          {names.map((name, index) => (
             <span key={name} class="chart-name" style={colour(tones[index])}>
               {name}
             </span>
           ))}
+        </div>
+      )}
+      <div class="chart-scale" aria-hidden="true">
+        {scale(max, rows).map((value) => (
+          <span key={value}>{format(value)}</span>
+        ))}
       </div>
-      <div class="chart-plot" onPointerMove={point} onPointerLeave={() => setHere(null)}>
+      {/* biome-ignore lint/a11y/useSemanticElements: a group of form fields it is not */}
+      <div
+        class="chart-plot"
+        role="group"
+        aria-label={`${label}: arrow keys show the values`}
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: the arrow keys show values
+        tabIndex={0}
+        onKeyDown={press}
+        onBlur={() => setHere(null)}
+        onPointerMove={point}
+        onPointerLeave={() => setHere(null)}
+      >
         <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
           {[0, 0.5, 1].map((share) => (
             <line key={share} class="chart-grid" x1="0" x2={WIDTH} y1={share * HEIGHT} y2={share * HEIGHT} />
@@ -83,8 +111,9 @@ export function Chart({ label, points, kind = "bars", series = SINGLE, format = 
         )}
       </div>
       <div class="chart-axis" aria-hidden="true">
-        <span>{points[0]?.name}</span>
-        <span>{points.at(-1)?.name}</span>
+        {ticks(points).map(({ name }) => (
+          <span key={name}>{name}</span>
+        ))}
       </div>
       <div class="visually-hidden">
         <table>
@@ -100,6 +129,20 @@ export function Chart({ label, points, kind = "bars", series = SINGLE, format = 
         </table>
       </div>
     </figure>
+  );
+}
+
+/** Return the labels of the scale, from the top. The middle of one job is none. */
+function scale(max: number, rows: Row[]): number[] {
+  const isCount = rows.every((row) => row.every((value) => Number.isInteger(value ?? 0)));
+  return isCount && max % 2 ? [max, 0] : [max, max / 2, 0];
+}
+
+/** Return the first and the last point and, of enough points, the one in the middle. */
+function ticks(points: Point[]): Point[] {
+  const middle = points.length > 4 ? [points[Math.floor(points.length / 2)]] : [];
+  return [points[0], ...middle, points.length > 1 ? points.at(-1) : undefined].filter(
+    (point) => point !== undefined,
   );
 }
 

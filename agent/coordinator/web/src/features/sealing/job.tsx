@@ -15,8 +15,8 @@ export function Sealing({ sealed }: { sealed: NonNullable<JobDetails["sealed"]> 
         </Notice>
       )}
       <p class="small quiet">
-        Its input, result and log are encrypted between this browser and the miner; the coordinator has only
-        ciphertext.
+        Its input, result and log are encrypted between this browser and the miner; the coordinator sees only
+        encrypted data.
       </p>
       <Facts
         items={[

@@ -71,10 +71,10 @@ function Sealed({ service, seal, onInput }: SealFieldProps) {
         <ul>
           <li>
             Parameters, files, results, events and the log are encrypted in this browser and on the miner. The
-            coordinator, its database, its backups and the network see ciphertext.
+            coordinator, its database, its backups and the network see only encrypted data.
           </li>
           <li>
-            The service, the model, the sizes of files, the times and the price stay in clear, and so do a
+            The service, the model, the sizes of files, the times and the price stay readable, and so do a
             name and labels that you enter.
           </li>
           <li>
@@ -113,7 +113,7 @@ function Key({ seal, onInput }: Pick<SealFieldProps, "seal" | "onInput">) {
   return (
     <p class="small quiet" role="status">
       The key is signed by this miner's identity, and expires <Ago at={key.data.expiresAt} />. The machine
-      attests nothing about its memory.
+      proves nothing about its memory.
     </p>
   );
 }

@@ -10,7 +10,7 @@ export default function Choose() {
   return (
     <Page
       title="New job"
-      lead="A miner runs the job and signs the result. You pay for the metered units, never more than your maximum cost."
+      lead="A machine of the network runs your job and signs the result. You pay for the work that it took, and never more than the maximum that you set."
     >
       <Loaded from={services} lines={6} height="5rem">
         {({ services }) => <ServiceTiles services={services} />}

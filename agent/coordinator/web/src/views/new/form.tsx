@@ -337,7 +337,7 @@ function modelOptions({ models, ready }: ServiceDetails): Option[] {
       .map((model) => ({ value: model, label: model, group: "Available now" })),
     ...models
       .filter((model) => !available.has(model))
-      .map((model) => ({ value: model, label: model, group: "Not on any online miner" })),
+      .map((model) => ({ value: model, label: model, group: "On no machine that is online" })),
   ];
 }
 

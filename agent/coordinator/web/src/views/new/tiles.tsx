@@ -18,12 +18,12 @@ export const SERVICE_ICONS: Record<string, IconName> = {
 /** A summary of each service; the service's page shows the registry's description. */
 const SUMMARIES: Record<string, string> = {
   ai_inference: "Run your own Python function with the packages it needs.",
-  blender_rendering: "Render frames of a .blend file, or an animation.",
+  blender_rendering: "Render pictures or an animation from a Blender file.",
   image_generation: "Generate images from text, or from text and an image.",
   llm_inference: "Ask an open language model, or chat with it.",
-  text_embedding: "Turn texts into vectors for search and comparison.",
+  text_embedding: "Turn texts into numbers, so that a program can find similar ones.",
   video_transcoding: "Convert, resize or trim video and audio.",
-  whisper_transcription: "Turn speech into text with timestamps, or into subtitles.",
+  whisper_transcription: "Turn speech into text with times, or into subtitles.",
 };
 
 export function ServiceTiles({ services, brief = false }: { services: Service[]; brief?: boolean }) {

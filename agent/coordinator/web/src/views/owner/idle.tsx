@@ -24,7 +24,7 @@ export function Idle({ shares }: { shares: IdleShare[] }) {
         {ordered.map((part, index) => (
           <li key={part.reason}>
             <span class="idle-sign" data-part={kind(part, index)} aria-hidden="true" />
-            <span>{sentence(part.reason)}</span>
+            <span>{sentence(OLDER[part.reason] ?? part.reason)}</span>
             <strong>{percent(part.share)}</strong>
           </li>
         ))}
@@ -32,6 +32,9 @@ export function Idle({ shares }: { shares: IdleShare[] }) {
     </div>
   );
 }
+
+/** What older machines report, in today's words. */
+const OLDER: Record<string, string> = { "no job that fits is waiting": "no jobs for this machine" };
 
 /** Sort work first, then by share. */
 function rank(part: IdleShare): number {

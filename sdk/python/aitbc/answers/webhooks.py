@@ -7,10 +7,11 @@ from typing import Literal
 from pydantic import Field
 
 from aitbc.answers import fields
-from aitbc.answers.fields import Answer, example
+from aitbc.answers.fields import example
+from aitbc.answers.record import AnswerPart, Record
 
 
-class WebhookSecret(Answer):
+class WebhookSecret(Record):
     """The secret that signs webhooks. Until `previous_valid_until`, the previous secret signs them too."""
 
     secret: str = Field(examples=["whsec_secret"])
@@ -18,7 +19,7 @@ class WebhookSecret(Answer):
     previous_valid_until: fields.Time | None = None
 
 
-class WebhookDelivery(Answer):
+class WebhookDelivery(AnswerPart):
     """A message about a job and its delivery. `gone`: the receiver answered 410, so no more messages are sent to it."""
 
     model_config = example(
@@ -48,7 +49,7 @@ class WebhookDelivery(Answer):
     last_error: str | None = None
 
 
-class WebhookList(Answer):
+class WebhookList(Record):
     """The messages about a job, oldest first."""
 
     webhooks: list[WebhookDelivery]

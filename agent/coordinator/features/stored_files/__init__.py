@@ -1,0 +1,1 @@
+"""Lists of the files that an account stores, and which of its jobs use them."""
