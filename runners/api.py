@@ -43,8 +43,8 @@ from runners.errors import Retry as Retry  # noqa: PLC0414 - as above
 from runners.errors import RunnerError as RunnerError  # noqa: PLC0414 - as above
 from runners.errors import TimedOut as TimedOut  # noqa: PLC0414 - as above
 from runners.errors import WrongField as WrongField  # noqa: PLC0414 - as above
-from runners.forms import Form as Form  # noqa: PLC0414 - as above
 from runners.forms import FormField as FormField  # noqa: PLC0414 - as above
+from runners.forms import ServiceForm as ServiceForm  # noqa: PLC0414 - as above
 from runners.input_files import InputFile as InputFile  # noqa: PLC0414 - as above
 from runners.input_files import fields_of, values_at
 from runners.input_options import Since as Since  # noqa: PLC0414 - as above
@@ -159,7 +159,7 @@ class ServiceDefinition:
     unprovable: Callable[[Mapping[str, Any]], str | None] | None = None
     """Returns why no comparison of a request's results can prove anything and what to change, in sentences; None if one can. Such requests are not
     audited."""
-    form: Form | None = None
+    form: ServiceForm | None = None
     """The words and the order of the input's fields for people; without it, they are made from the schema."""
     reuses: bool = False
     """Whether runs continue from what earlier ones have computed for the same beginning, such as prompts, if they have the same salt."""

@@ -47,7 +47,7 @@ class FormField:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ServiceForm:
     """A form: the fields that everybody needs, then the others by group, folded at first. Nested fields have dotted names."""
 
     first: Mapping[str, FormField]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from runners.forms import Form, FormField
+from runners.forms import FormField, ServiceForm
 
 _OF_THE_FILE = "As in the file"
 
-FORM = Form(
+FORM = ServiceForm(
     first={
         "blend_file_url": FormField(
             "Blend file",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from runners.forms import Form, FormField
+from runners.forms import FormField, ServiceForm
 
-FORM = Form(
+FORM = ServiceForm(
     first={
         "model.source": FormField(
             "Program",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from runners.forms import Form, FormField
+from runners.forms import FormField, ServiceForm
 
 PICTURES = "image/png,image/jpeg,image/webp"
 
-FORM = Form(
+FORM = ServiceForm(
     first={
         "prompt": FormField(
             "Prompt",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runners.forms import Form, FormField
+from runners.forms import FormField, ServiceForm
 
 LANGUAGE_NAMES = {
     "en": "English", "de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "pt": "Portuguese", "nl": "Dutch",
@@ -24,7 +24,7 @@ LANGUAGE_NAMES = {
 }  # fmt: skip
 """Whisper's languages by code: the most frequent ones first, then by name."""
 
-FORM = Form(
+FORM = ServiceForm(
     first={
         "audio_url": FormField(
             "Recording", "Speech in any usual audio or video format.", accept="audio/*,video/*"

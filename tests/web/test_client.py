@@ -170,7 +170,7 @@ def test_shows_the_coordinators_own_errors_once(dashboard: Dashboard) -> None:
 
 
 def test_shows_chat_answers_as_they_are_written(dashboard: Dashboard) -> None:
-    """The second answer builds on the first, and can be replaced; an error is shown instead of an answer; the history survives a reload."""
+    """The second answer builds on the first, and can be replaced; an error replaces it; the history survives a reload."""
     page = dashboard.open("/chat")
     models = page.get_by_label("Model", exact=True)
     expect(models.locator('optgroup[label="Available now"] option')).to_have_count(1)
@@ -469,21 +469,22 @@ def test_assigns_a_waiting_job_to_an_offer(dashboard: Dashboard, client: AITBCCl
     client.jobs.cancel(job["job_id"])
 
 
-def test_prices_are_in_what_people_buy_with_one_action_a_row(
-    dashboard: Dashboard, client: AITBCClient
-) -> None:
-    """A row for each service leads to its form, and one for each machine's offer to a job for it."""
+def test_the_market_names_miners_units_and_one_action(dashboard: Dashboard, client: AITBCClient) -> None:
+    """Each offer is one row with one link, to a new job for it; offers are grouped by service or by miner."""
     (miner,) = client.marketplace.miners()["miners"]
     page = dashboard.open("/market")
-    prices = page.get_by_role("table", name="Prices of services")
-    expect(prices.get_by_role("row").filter(has_text="Language model")).to_contain_text("million tokens")
-    page.get_by_label("Service").select_option("Language model")
-    row = page.get_by_role("table", name="Offers of machines").get_by_role("row").nth(1)
+    table = page.get_by_role("table", name="Offers for Language model")
+    row = table.get_by_role("row").nth(1)
     expect(row.get_by_role("link")).to_have_count(1)
     expect(row.get_by_role("button")).to_have_count(0)
-    for text in (miner["name"], "smollm2-135m-instruct", "credits per million tokens"):
-        expect(row).to_contain_text(text)
-    row.get_by_role("link", name="Language model").click()
+    expect(row.get_by_role("link")).to_have_text(miner["name"])
+    expect(row).to_contain_text("smollm2-135m-instruct")
+    expect(table.get_by_role("columnheader", name="Price (credits per million tokens)")).to_be_visible()
+    page.get_by_role("button", name="By miner").click()
+    page.reload()
+    table = page.get_by_role("table", name=f"Offers of {miner['name']}")
+    expect(table.get_by_role("row", name="Language model")).to_contain_text("credits per million tokens")
+    table.get_by_role("link", name="Language model").click()
     page.wait_for_url(re.compile(r"/new/llm_inference\?offer=offer_"))
     expect(page.get_by_text("Job for an offer")).to_be_visible()
 

@@ -18,7 +18,7 @@ POLL_SECONDS: Final = 0.5
 Entry = Mapping[str, Any]
 
 
-class LogSource(Protocol):
+class AgentLog(Protocol):
     """What holds the log. Call `stored` to its end before `following`."""
 
     def stored(self) -> Iterator[Entry]:

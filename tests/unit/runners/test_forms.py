@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runners.api import Form
+from runners.api import ServiceForm
 from runners.forms import input_fields
 from runners.registry import installed
 from runners.whisper.form import LANGUAGE_NAMES
@@ -17,7 +17,7 @@ LONGEST_HELP = 140
 SERVICES = sorted(installed())
 
 
-def form_of(service_id: str) -> Form:
+def form_of(service_id: str) -> ServiceForm:
     form = installed()[service_id].definition.form
     assert form is not None, f"{service_id} has no form"
     return form

@@ -19,7 +19,7 @@ from agent.cli.options import ConfigFile, DataDir, settings_from
 from agent.cli.support.records import UNITS
 from agent.cli.systemd import systemctl
 from agent.cli.systemd.systemctl import SystemdUnavailable
-from agent.cli.terminal.log_entries import POLL_SECONDS, Entry, FileSource, JournalSource, LogSource
+from agent.cli.terminal.log_entries import POLL_SECONDS, AgentLog, Entry, FileSource, JournalSource
 from agent.cli.terminal.log_lines import COLOURS, RESET, meaning
 from agent.cli.terminal.sentences import is_of_the_coordinator
 from agent.core.errors import ConfigurationError
@@ -99,7 +99,7 @@ def logs(
         _print(source, wanted, None if since is not None else lines, as_json=as_json, follow=follow)
 
 
-def _print(source: LogSource, wanted: _Wanted, limit: int | None, *, as_json: bool, follow: bool) -> None:
+def _print(source: AgentLog, wanted: _Wanted, limit: int | None, *, as_json: bool, follow: bool) -> None:
     stored: Iterable[Entry] = filter(wanted, source.stored())
     show = _show_json if as_json else _show
     if not as_json:
@@ -141,7 +141,7 @@ class _Wanted:
 # Where the lines are -------------------------------------------------------------------------------------------------
 
 
-def _source(data_dir: Path, start: Entry | None, since: float | None) -> LogSource:
+def _source(data_dir: Path, start: Entry | None, since: float | None) -> AgentLog:
     """Return what holds the log of the agent that has started so, or of a service. Raises `ConfigurationError`, `SystemdUnavailable`."""
     if start is not None:
         file, unit = FileSource(data_dir), start.get("journal")

@@ -1,6 +1,6 @@
 """ASGI middleware that writes down what administrators do: each of their calls that has changed something.
 
-An answer is sent only when its entry is stored, so whoever got one finds the entry. If the process dies between the change and the entry, only the log has the call.
+An answer is sent only when its entry is stored, so a caller that got one finds the entry. If the process dies between the change and the entry, only the log has the call.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def trail(
 ) -> None:
     """Show what administrators have done: who credited whom, created keys, removed miners. Newest first.
 
-    The local agent's own key is named "local administrator": it belongs to whoever may use this machine's agent.
+    The local agent's own key is named "local administrator": it belongs to everyone who may use this machine's agent.
 
     Examples:
       aitbc-agent trail
