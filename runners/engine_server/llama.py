@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from runners.api import PROBE_SECONDS, Device, DeviceKind, Model, TimedOut, cached_probe
+from runners.engine_server.openmp import WAITING
 from runners.engine_server.server import SOCKET, EngineServer, socket_directory
-from runners.openmp import WAITING
 
 GGUF = "model.gguf"
 PROJECTORS = "mmproj*.gguf"

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from runners.api import Device, Model
-from runners.openmp import WAITING
+from runners.engine_server.openmp import WAITING
 from runners.torch_memory import memory_faults
 from runners.whisper.base import (
     REPETITIVE,

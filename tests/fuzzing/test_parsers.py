@@ -1,6 +1,6 @@
 """Parsers of untrusted input accept any input or refuse it with their own error.
 
-The corpus contains the inputs with which coverage-guided fuzzing (`scripts/fuzz.py`) reached new code, and
+The corpus contains the inputs with which coverage-guided fuzzing (`scripts/testing/fuzz.py`) reached new code, and
 whether each was accepted. The tests also try valid inputs with a few bytes or values changed.
 """
 

@@ -4,7 +4,7 @@ import Big from "big.js";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { FormatError } from "../src/errors.js";
-import { productRoundedUp, scaled, shortest } from "../src/verification/decimals.js";
+import { productRoundedUp, scaled, shortest } from "../src/decimals.js";
 
 const decimal = fc
   .tuple(

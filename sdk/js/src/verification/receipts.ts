@@ -11,7 +11,7 @@ import type { SealingMemory } from "../sealed/memory.js";
 import { ATTESTATION_KINDS, type Attestation, verifyAttestation } from "./attestation.js";
 import { BUNDLE_FORMAT, wireReceipt } from "./bundle.js";
 import { canonicalJson, decodeBase64, parseJson, sha256Hex } from "./canonical.js";
-import { scaled } from "./decimals.js";
+import { scaled } from "../decimals.js";
 import { newDigest } from "./digest.js";
 import { openEnvelope, PUBLIC_KEY_SIZE } from "./dsse.js";
 import { minerId, parseVkey } from "./keys.js";

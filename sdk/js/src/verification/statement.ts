@@ -6,7 +6,7 @@
 
 import { FormatError } from "../errors.js";
 import { canonicalJson, parseJson, sameBytes } from "./canonical.js";
-import { productRoundedUp, scaled, shortest } from "./decimals.js";
+import { productRoundedUp, scaled, shortest } from "../decimals.js";
 import type { JsonObject } from "./shape.js";
 import { exact, FENCE, HEX_SHA256, items, JOB_ID, MINER_ID, text, utcTime } from "./strict.js";
 

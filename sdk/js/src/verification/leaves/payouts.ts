@@ -8,7 +8,7 @@
 import { hexToBytes } from "@noble/hashes/utils.js";
 import { FormatError, VerificationError } from "../../errors.js";
 import { canonicalJson, decodeBase64, parseJson, sameBytes, utf8 } from "../canonical.js";
-import { productRoundedDown, scaled } from "../decimals.js";
+import { productRoundedDown, scaled } from "../../decimals.js";
 import { openEnvelope } from "../dsse.js";
 import { minerId } from "../keys.js";
 import { parseProof, requireInclusion } from "../log.js";

@@ -2,7 +2,7 @@
 
 import { FormatError } from "../../errors.js";
 import { canonicalJson, parseJson, sameBytes } from "../canonical.js";
-import { scaled } from "../decimals.js";
+import { scaled } from "../../decimals.js";
 import { parseDecimal } from "../statement.js";
 import { exact, JOB_ID, MINER_ID, text, utcTime } from "../strict.js";
 

@@ -1,6 +1,6 @@
 /** Exact arithmetic with decimal strings, because amounts and units must not pass through floating point. */
 
-import { FormatError } from "../errors.js";
+import { FormatError } from "./errors.js";
 
 /** Signed numbers have at most this many decimals. */
 const DECIMALS = 30;

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Fuzzes the parsers of untrusted input, guided by coverage.
 
-scripts/fuzz.py                        ten minutes for each target, two at a time
-scripts/fuzz.py note proof --minutes 1
-scripts/fuzz.py --keep                 saves inputs that reached new code to tests/fuzzing/corpus
+scripts/testing/fuzz.py                        ten minutes for each target, two at a time
+scripts/testing/fuzz.py note proof --minutes 1
+scripts/testing/fuzz.py --keep                 saves inputs that reached new code to tests/fuzzing/corpus
 
 Needs the extra `fuzz`: .venv/bin/pip install -e '.[fuzz]'. A run writes to build/fuzz: `corpus/TARGET` has the inputs that reached new code, `TARGET.log` the
 fuzzer's output, and `TARGET-crash-...` an input that raised an unexpected error. After the fix, `--keep` saves that input too.
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build/fuzz"
 MAX_BYTES = 6000
 """Maximum length of an input: parsers fail because of an input's form, not its length."""
