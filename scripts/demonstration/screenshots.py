@@ -123,6 +123,7 @@ def nothing(page: Page) -> None:
 
 def verify(page: Page) -> None:
     """Verify the receipt."""
+    page.get_by_role("tab", name="Receipt").click()
     page.get_by_role("button", name="Verify in this browser").click()
     page.locator(".verdict").wait_for()
 

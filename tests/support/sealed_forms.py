@@ -60,6 +60,7 @@ def see_private_result(page: Page) -> None:
     """Read the opened result, log and output file."""
     result = page.locator("section", has=page.get_by_role("heading", name="Result"))
     expect(result.locator(".json")).to_contain_text(DIARY)
+    page.get_by_role("tab", name="Log").click()
     expect(page.get_by_role("list", name="Log")).to_contain_text(f"a line about {DIARY}")
     with page.expect_download() as downloading:
         result.get_by_role("link", name="Download copy.txt").click()

@@ -64,8 +64,10 @@ def test_runs_a_job_from_its_form_to_its_verified_receipt(
     service.fill(page, media)
     page.get_by_role("button", name="Submit job").click()
     page.wait_for_url(re.compile(r"/jobs/job_"))
-    expect(page.get_by_role("heading", name="Receipt")).to_be_visible(timeout=JOB_MS)
+    receipt = page.get_by_role("tab", name="Receipt")
+    expect(receipt).to_be_visible(timeout=JOB_MS)
     service.see(page.locator("section", has=page.get_by_role("heading", name="Result")))
+    receipt.click()
     page.get_by_role("button", name="Verify in this browser").click()
     verdict = page.locator(".conclusions")
     expect(verdict).to_contain_text("This receipt is genuine.")
@@ -207,7 +209,7 @@ def test_shows_chat_answers_as_they_are_written(dashboard: Dashboard) -> None:
     expect(answers).to_have_count(2)
     expect(page.locator(".chat-list").get_by_text("Name the capital of France.")).to_be_visible()
     answers.first.get_by_role("link", name="Job and receipt").click()
-    expect(page.get_by_role("heading", name="Receipt")).to_be_visible()
+    expect(page.get_by_role("tab", name="Receipt")).to_be_visible()
 
 
 def test_shows_markdown_that_can_be_copied_and_deleted(browser: Browser, agent: Agent) -> None:
@@ -250,7 +252,7 @@ def test_updates_the_job_list_live(dashboard: Dashboard, client: AITBCClient) ->
         {"name": "From elsewhere", "type": "ai_inference", "model": {"entrypoint": "late.py"}}
     )
     row = page.get_by_role("row", name="From elsewhere")
-    expect(row).to_contain_text("waiting for files")
+    expect(row).to_contain_text("waits for files")
     age = row.locator("time")
     expect(age).to_have_text(re.compile(r"^\d+ s ago$"))
     expect(age).not_to_have_text(age.inner_text())
@@ -270,6 +272,7 @@ def test_filters_of_the_job_list_are_in_its_address(dashboard: Dashboard, client
     page.get_by_role("button", name="Completed").click()
     page.get_by_label("Service").select_option("ai_inference")
     page.get_by_label("Label", exact=True).select_option(label="project: filters (1)")
+    expect(page.get_by_text("1 job (completed, Python model, labelled project: filters)")).to_be_visible()
     row = page.get_by_role("row").filter(has=page.locator(f'a[href$="{job}"]'))
     rows = page.locator("tbody tr")
     expect(rows).to_have_count(1)
@@ -282,7 +285,7 @@ def test_filters_of_the_job_list_are_in_its_address(dashboard: Dashboard, client
     expect(rows).to_have_count(1)
     page.get_by_label("Name").fill("Nothing has this name")
     page.get_by_label("Name").press("Enter")
-    page.get_by_role("link", name="Show all jobs").click()
+    page.get_by_role("link", name="Remove the filters").click()
     expect(row).to_be_visible()
     row.get_by_role("link", name="project: filters").click()
     page.wait_for_url(re.compile(r"/jobs\?label=project%3Afilters$"))
@@ -294,16 +297,27 @@ def test_shows_what_a_job_was_given_and_runs_it_again(dashboard: Dashboard, clie
     """The page has the request and the log; the job runs again, with and without changes, and can be deleted."""
     job = printing_job(client, name="Again", parameters={"strength": 1})
     page = dashboard.open(f"/jobs/{job}")
-    request = page.locator("section", has=page.get_by_role("heading", name="Request"))
-    expect(request).to_contain_text("model.py")
-    request.get_by_text("Program").click()
-    expect(request).to_contain_text("one line of its own")
+    expect(page.locator(".fact-line")).to_have_text(
+        re.compile(r"Completed.*Python model.*on .+took .+cost .+ credits.* ago")
+    )
+    panel = page.get_by_role("tabpanel")
+    expect(panel).to_contain_text("model.py")
+    panel.get_by_text("Program").click()
+    expect(panel).to_contain_text("one line of its own")
+    page.get_by_role("tab", name="Log").click()
     expect(page.get_by_role("list", name="Log")).to_contain_text("one line of its own")
+    page.get_by_role("tab", name="Details").click()
+    # One kind of time, with the other in its tooltip.
+    times = panel.locator("time")
+    expect(times).to_have_text([re.compile(r"ago$|^now$")] * 3)
+    expect(times.first).to_have_attribute("title", re.compile(r"\d\d:\d\d:\d\d"))
+    expect(page.get_by_role("tab", name=re.compile("Audit|Files"))).to_have_count(0)
     assert dashboard.problems() == []
-    page.get_by_role("button", name="Run again", exact=True).click()
+    page.get_by_role("button", name="More").click()
+    page.get_by_role("menuitem", name="Run again unchanged").click()
     page.wait_for_url(re.compile(rf"/jobs/(?!{job})job_"))
     expect(page.get_by_role("heading", name="Again")).to_be_visible()
-    page.get_by_role("link", name="Run again with changes").click(timeout=JOB_MS)
+    page.get_by_role("link", name="Run again").click(timeout=JOB_MS)
     expect(page.get_by_text("Filled in from an earlier job")).to_be_visible()
     expect(page.get_by_label("File with predict")).to_have_value("model.py")
     page.get_by_label("Parameters").fill('{"strength": 2}')
@@ -311,7 +325,8 @@ def test_shows_what_a_job_was_given_and_runs_it_again(dashboard: Dashboard, clie
     expect(page.get_by_role("heading", name="Result")).to_be_visible(timeout=JOB_MS)
     expect(page.locator(".json").first).to_contain_text('"strength": 2')
     changed = page.url.rpartition("/")[2]
-    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="More").click()
+    page.get_by_role("menuitem", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete the job").click()
     page.wait_for_url(re.compile(r"/jobs$"))
     jobs = client.jobs.list(limit=50)["jobs"]
@@ -330,23 +345,24 @@ def test_seals_a_job_that_only_this_browser_opens(
     assert dashboard.problems() == []
     page.get_by_role("button", name="Seal and submit").click()
     page.wait_for_url(re.compile(r"/jobs/job_"))
-    expect(page.get_by_role("heading", name="Receipt")).to_be_visible(timeout=JOB_MS)
+    expect(page.get_by_role("tab", name="Receipt")).to_be_visible(timeout=JOB_MS)
     see_private_result(page)
+    page.get_by_role("tab", name="Receipt").click()
     expect(page.get_by_text("none: the machine's owner can read its memory")).to_be_visible()
     page.get_by_role("button", name="Verify in this browser").click()
     expect(page.locator(".conclusions")).to_contain_text("This receipt is genuine.")
     expect(page.locator(".conclusions")).to_contain_text("opens with your key")
-    expect(page.get_by_role("button", name="Run again")).to_have_count(0)
+    expect(page.get_by_role("link", name="Run again")).to_have_count(0)
     assert dashboard.problems() == []
     assert traffic.in_clear() == []
-    job = client.jobs.get(page.url.rpartition("/")[2])
+    job = client.jobs.get(page.url.partition("#")[0].rpartition("/")[2])
     assert (job["parameters"], bool(job["sealed"]["request_id"])) == ({}, True)
     forge(page, job["job_id"])
     page.reload()
     expect(
         page.get_by_text("The job's answer is not sealed, though its request was. Do not trust it.")
     ).to_be_visible()
-    expect(page.get_by_text("lines in clear in the log")).to_have_count(0)  # the card is not shown at all
+    expect(page.get_by_text("lines in clear in the log")).to_have_count(0)
     assert "FORGED" not in page.content()
     with visit(browser, agent) as other:
         other.sign_in().open(f"/jobs/{job['job_id']}")
@@ -381,7 +397,7 @@ def test_shows_a_sealed_answer_as_it_is_written(dashboard: Dashboard, media: Med
     page.get_by_role("button", name="Seal and submit").click()
     page.wait_for_url(re.compile(r"/jobs/job_"))
     expect(page.locator(".answer")).to_contain_text("Paris", timeout=JOB_MS)
-    expect(page.get_by_role("heading", name="Receipt")).to_be_visible(timeout=JOB_MS)
+    expect(page.get_by_role("tab", name="Receipt")).to_be_visible(timeout=JOB_MS)
     assert traffic.in_clear() == []
 
 

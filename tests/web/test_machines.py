@@ -421,7 +421,7 @@ def test_an_operator_sees_the_jobs_of_all_accounts_and_cancels_one(
     job_id = httpx.post(f"{agent.url}/v1/jobs", json=body, headers=key).json()["job_id"]
     page = dashboard.open("/network")
     page.get_by_role("link", name=re.compile(r"^\d+$")).nth(2).click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Jobs of all accounts")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
     expect(page.get_by_role("button", name="Waiting")).to_have_attribute("aria-pressed", "true")
     page.get_by_label("Account").select_option("a studio")
     row = page.get_by_role("row").filter(has_text="a costly model")

@@ -1,21 +1,10 @@
 /** Jobs as pages show them: fetched once, then updated from the event stream. */
 import type { Job, JobList, JobState, StreamEvent } from "@aitbc/client";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { STATES } from "./format/jobs.ts";
 import { useLive } from "./live.ts";
 import { type Loading, useLoad } from "./load.ts";
 import { api, type Role } from "./session.ts";
-
-export const STATES: JobState[] = ["submitted", "running", "completed", "failed", "cancelled"];
-
-/** The states as a list's filter offers them. */
-export const STATE_OPTIONS = [
-  { value: "", label: "All" },
-  { value: "submitted", label: "Waiting" },
-  { value: "running", label: "Running" },
-  { value: "completed", label: "Completed" },
-  { value: "failed", label: "Failed" },
-  { value: "cancelled", label: "Cancelled" },
-];
 
 /** Changes within this time cause one reload. */
 const GATHER_MS = 600;

@@ -11,7 +11,12 @@ export interface Outcome {
 
 /** Save a value as a JSON file. */
 export function saved(value: object, name: string): void {
-  const url = URL.createObjectURL(new Blob([JSON.stringify(value, null, 2)], { type: "application/json" }));
+  savedText(JSON.stringify(value, null, 2), "application/json", name);
+}
+
+/** Save a text as a file. */
+export function savedText(text: string, mediaType: string, name: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type: mediaType }));
   const link = document.createElement("a");
   link.href = url;
   link.download = name;

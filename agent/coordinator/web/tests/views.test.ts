@@ -1,7 +1,9 @@
-/** The market's rows, the changes of a repeated job, and the history of the chat. */
-import type { JobDetails, MarketMiner, Offer, Service } from "@aitbc/client";
+/** The market's rows, what is said of a job, the changes of a repeated job, and the history of the chat. */
+import type { Job, JobDetails, MarketMiner, Offer, Service } from "@aitbc/client";
 import { beforeEach, describe, expect, test } from "vitest";
 import { rowsOf } from "../src/features/offers/client_rows.ts";
+import { filteredBy, remedy, secondsLeft } from "../src/format/jobs.ts";
+import { compactJson, withRanges } from "../src/format/json.ts";
 import {
   type Conversation,
   conversations,
@@ -31,6 +33,47 @@ describe("the market", () => {
       ["3", "rig", "token"],
       ["1", "rig", undefined],
     ]);
+  });
+});
+
+describe("a job", () => {
+  const job = (changes: Partial<Job>) => ({ attempts: 1, maxAttempts: 3, progress: 0, ...changes }) as Job;
+
+  test("says how long it will take by its own progress, and before that by other jobs", () => {
+    const times = { startedAt: "2026-01-01T00:00:00Z", estimatedCompletion: "2026-01-01T00:00:50Z" };
+    const now = Date.parse("2026-01-01T00:00:40Z");
+    expect(secondsLeft(job({ ...times, progress: 2 }), now)).toBe(10);
+    expect(secondsLeft(job({ ...times, progress: 20 }), now)).toBe(160);
+    expect(secondsLeft(job({}), now)).toBeUndefined();
+  });
+
+  test("says what to do after a failure of the machines, and of the request", () => {
+    expect(remedy(job({ attempts: 3 }))).toBe(
+      "All 3 attempts failed. Run it again later, or with another model or miner.",
+    );
+    expect(remedy(job({ attempts: 1 }))).toContain("Correct the request");
+    expect(remedy(job({ attempts: 1, maxAttempts: 1 }))).toContain("Correct the request");
+  });
+
+  test("is counted with what a list is filtered by", () => {
+    expect(filteredBy(3, ["failed", undefined, "Transcription"])).toBe("3 jobs (failed, Transcription)");
+    expect(filteredBy(1, [undefined, ""])).toBe("1 job");
+  });
+});
+
+describe("JSON", () => {
+  test("has lists of values on one line, and cuts long ones on request", () => {
+    expect(compactJson({ frames: [1, 2], text: "a [ b ]", sides: [{ a: 1 }], none: {} })).toBe(
+      '{\n  "frames": [1, 2],\n  "text": "a [ b ]",\n  "sides": [\n    {\n      "a": 1\n    }\n  ],\n  "none": {}\n}',
+    );
+    const numbers = Array.from({ length: 300 }, (_, index) => index);
+    expect(JSON.parse(compactJson({ numbers }))).toEqual({ numbers });
+    expect(compactJson(numbers, { most: 2 })).toBe("[0, 1, \u2026 298 more]");
+  });
+
+  test("of frames is shown as ranges", () => {
+    expect(withRanges([1, 2, 3, 7, 8, "a"])).toEqual(["1 to 3", 7, 8, "a"]);
+    expect(withRanges([1.5, 2.5, 3.5])).toEqual([1.5, 2.5, 3.5]);
   });
 });
 

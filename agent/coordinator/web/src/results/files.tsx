@@ -2,10 +2,12 @@
 import type { JsonObject } from "@aitbc/client";
 import { useEffect, useState } from "preact/hooks";
 import { Button } from "../components/controls/button.tsx";
+import { CopyButton } from "../components/controls/copyable.tsx";
 import { Icon } from "../components/icon.tsx";
 import { complain } from "../components/toast.tsx";
-import { size } from "../format/size.ts";
+import { plural, size } from "../format/size.ts";
 import { api } from "../session.ts";
+import { savedText } from "../verification.ts";
 
 export interface OutputFile {
   artifact_id: string;
@@ -107,6 +109,53 @@ export function Download({ file }: { file: OutputFile }) {
       download={baseName(file.name)}
       {...(url ? { href: url } : { disabled: true })}
     />
+  );
+}
+
+/** A button that downloads the file of a result, or all of them. */
+export function DownloadAll({ results }: { results: JsonObject }) {
+  const files = filesIn(results);
+  const only = files.length === 1 ? files[0] : undefined;
+  const url = useLink(only?.artifact_id);
+  if (files.length === 0) {
+    const { text } = results;
+    return typeof text === "string" ? <TextActions text={text} /> : null;
+  }
+  if (only) {
+    return (
+      <Button
+        icon="download"
+        label={`Download ${only.name}`}
+        download={baseName(only.name)}
+        {...(url ? { href: url } : { disabled: true })}
+      >
+        Download
+      </Button>
+    );
+  }
+  const download = async () => {
+    for (const file of files) {
+      const link = document.createElement("a");
+      link.href = await linkTo(file.artifact_id);
+      link.download = baseName(file.name);
+      link.click();
+    }
+  };
+  return (
+    <Button icon="download" onClick={download}>
+      Download {plural(files.length, "file")} ({size(files.reduce((sum, file) => sum + file.size, 0))})
+    </Button>
+  );
+}
+
+function TextActions({ text }: { text: string }) {
+  return (
+    <span class="row">
+      <CopyButton text={text} noun="text" />
+      <Button icon="download" onClick={() => savedText(text, "text/plain", "result.txt")}>
+        Download as text
+      </Button>
+    </span>
   );
 }
 

@@ -3,9 +3,9 @@ import type { Job, JsonObject } from "@aitbc/client";
 import type { ComponentChildren } from "preact";
 import { count, plural } from "../format/size.ts";
 import { Answer, Reasoning } from "./answer.tsx";
-import { Files, filesIn } from "./files.tsx";
 import { type Frame, Frames } from "./frames.tsx";
 import { Images, type Picture } from "./images.tsx";
+import { Json } from "./json.tsx";
 import { type Converted, Media } from "./media.tsx";
 import { type Segment, Transcript } from "./transcript.tsx";
 
@@ -53,39 +53,12 @@ const VIEWS: Record<string, View> = {
   blender_rendering: ({ results }) => <Frames {...as<{ frames: Frame[] }>(results)} />,
 };
 
+/** Return whether the results of a service are shown as anything else than JSON. */
+export function hasView(serviceId: string): boolean {
+  return serviceId in VIEWS;
+}
+
 export function Result(props: ResultProps) {
-  const View = VIEWS[props.job.serviceId] ?? Json;
-  return (
-    <>
-      {View(props)}
-      {View === Json ? <Files results={props.results} /> : <FoldedFiles results={props.results} />}
-      {View !== Json && (
-        <details class="fold">
-          <summary>As JSON</summary>
-          {Json(props)}
-        </details>
-      )}
-    </>
-  );
-}
-
-/** A collapsed list of the files, for views that show the files themselves. */
-function FoldedFiles({ results }: { results: JsonObject }) {
-  const files = filesIn(results);
-  if (files.length === 0) return null;
-  return (
-    <details class="fold">
-      <summary>{plural(files.length, "file")}</summary>
-      <Files results={results} />
-    </details>
-  );
-}
-
-function Json({ results }: { results: JsonObject }) {
-  return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: it may be wider than the page, so the keyboard must be able to scroll it
-    <pre class="json" tabIndex={0}>
-      {JSON.stringify(results, null, 2)}
-    </pre>
-  );
+  const View = VIEWS[props.job.serviceId];
+  return View ? View(props) : <Json value={props.results} name={`result-${props.job.jobId}.json`} />;
 }

@@ -10,8 +10,10 @@ import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
 import { ServiceFilter } from "../components/service-filter.tsx";
 import { type Filters, useFilters } from "../filters.ts";
-import { count, plural } from "../format/size.ts";
-import { STATE_OPTIONS, STATES, useJobList } from "../jobs.ts";
+import { filteredBy, STATE_OPTIONS, STATES, stateName } from "../format/jobs.ts";
+import { serviceName } from "../format/names.ts";
+import { count } from "../format/size.ts";
+import { useJobList } from "../jobs.ts";
 import { useLoad } from "../load.ts";
 import { BASE } from "../routes.ts";
 import { api } from "../session.ts";
@@ -25,16 +27,26 @@ export default function Jobs() {
   const status = STATES.find((state) => state === filters.status);
   const offset = Math.max(0, Number.parseInt(filters.offset ?? "0", 10) || 0);
   const list = useJobList({ status, type, name, label, limit: PAGE, offset });
+  const criteria = [
+    stateName(status),
+    type && serviceName(type),
+    name && `named \u201c${name}\u201d`,
+    label && `labelled ${label.replace(":", ": ")}`,
+  ];
   // Another filter has other pages.
   const filter = (change: Filters) => setFilters({ ...change, offset: undefined });
   return (
     <Page
       title="Jobs"
-      lead={list.data ? `${plural(list.data.total, "job")}, newest first.` : "Newest first."}
-      actions={
-        <Button href={`${BASE}/new`} kind="main" icon="add">
-          New job
-        </Button>
+      lead={
+        list.data ? (
+          <>
+            {filteredBy(list.data.total, criteria)}, newest first.{" "}
+            {criteria.some(Boolean) && <a href={`${BASE}/jobs`}>Show all jobs</a>}
+          </>
+        ) : (
+          "Newest first."
+        )
       }
     >
       <FilterBar status={status} filters={filters} onChange={filter} />
@@ -130,10 +142,10 @@ function NoJobs({ filtered }: { filtered: boolean }) {
     return (
       <Empty
         icon="jobs"
-        title="No matching jobs"
-        action={<Button href={`${BASE}/jobs`}>Show all jobs</Button>}
+        title="No job matches these filters"
+        action={<Button href={`${BASE}/jobs`}>Remove the filters</Button>}
       >
-        No job matches the filters.
+        Try fewer of them.
       </Empty>
     );
   }

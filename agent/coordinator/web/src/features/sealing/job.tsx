@@ -1,6 +1,5 @@
 /** What was sealed of a job, and whether this browser can open it. */
 import type { JobDetails } from "@aitbc/client";
-import { Card } from "../../components/card.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { useLoad } from "../../load.ts";
@@ -8,7 +7,7 @@ import { useLoad } from "../../load.ts";
 export function Sealing({ sealed }: { sealed: NonNullable<JobDetails["sealed"]> }) {
   const own = useLoad(async () => (await import("./keys.ts")).isOwn(sealed.replyKey), [sealed.replyKey]);
   return (
-    <Card title="Sealing">
+    <>
       {own.data === false && (
         <Notice tone="wait" title="Sealed in another browser or program">
           <p>Only that browser or program has the key to its result. Open the job there.</p>
@@ -24,6 +23,6 @@ export function Sealing({ sealed }: { sealed: NonNullable<JobDetails["sealed"]> 
           ["Miner's key", sealed.keyId],
         ]}
       />
-    </Card>
+    </>
   );
 }

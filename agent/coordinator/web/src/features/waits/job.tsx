@@ -1,6 +1,7 @@
 /** Why a job waits, what would change that, and the choice of an offer for it. */
 import type { Job, JobExplanation, MarketMiner, Offer } from "@aitbc/client";
 import { useState } from "preact/hooks";
+import { Coded } from "../../components/coded.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { Dialog } from "../../components/controls/dialog.tsx";
 import { SelectField } from "../../components/controls/field.tsx";
@@ -52,10 +53,26 @@ function Explained({ job }: { job: Job }) {
     <Notice tone={data.canRun === "never" ? "bad" : "wait"} title={inFormWords(data.summary)}>
       <Reasons reasons={data.reasons} title={data.summary} />
       <Expectation explanation={data} />
-      {job.attempts > 0 && <p class="small">An earlier run did not finish, so the job runs again.</p>}
+      {job.attempts > 0 && <Earlier job={job} />}
       {data.miners.length > 0 && <Miners explanation={data} />}
       {!job.offerId && <ChooseOffer job={job} />}
     </Notice>
+  );
+}
+
+/** Why the job runs again. */
+function Earlier({ job: { attempts, maxAttempts, lastFailure } }: { job: Job }) {
+  return (
+    <p>
+      Attempt {attempts + 1} of {maxAttempts} comes next.{" "}
+      {lastFailure ? (
+        <>
+          Attempt {attempts} ended: <Coded text={inFormWords(lastFailure.message)} />
+        </>
+      ) : (
+        `Attempt ${attempts} did not finish.`
+      )}
+    </p>
   );
 }
 

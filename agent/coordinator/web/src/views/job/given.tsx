@@ -1,9 +1,10 @@
 /** What a job was given: its parameters and its input files. */
 import type { JobDetails, JobInput } from "@aitbc/client";
 import type { ComponentChildren } from "preact";
-import { Card } from "../../components/card.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
 import { Icon } from "../../components/icon.tsx";
+import { compactJson, withRanges } from "../../format/json.ts";
+import { sentence } from "../../format/names.ts";
 import { size } from "../../format/size.ts";
 import { Download } from "../../results/files.tsx";
 import { labelOf } from "../../schema/fields.ts";
@@ -11,12 +12,16 @@ import { labelOf } from "../../schema/fields.ts";
 /** Longer texts are collapsed. */
 const LONG_TEXT = 400;
 
+/** Return whether a job was given anything. */
+export function isGiven({ parameters, inputs }: JobDetails): boolean {
+  return inputs.length > 0 || Object.keys(parameters).length > 0;
+}
+
 export function Given({ details: { parameters, inputs } }: { details: JobDetails }) {
   const fields = inputs.map(({ field }) => field);
   const facts = flat(parameters).filter(([name]) => !fields.includes(name.replace(/\.inline$/, "")));
-  if (facts.length + inputs.length === 0) return null;
   return (
-    <Card title="Request">
+    <>
       {inputs.length > 0 && (
         <ul class="files">
           {inputs.map((input) => (
@@ -25,7 +30,7 @@ export function Given({ details: { parameters, inputs } }: { details: JobDetails
         </ul>
       )}
       <Facts items={facts.map(([name, value]) => [labelOf(name), shown(value)])} />
-    </Card>
+    </>
   );
 }
 
@@ -47,8 +52,18 @@ function inlineText(parameters: Record<string, unknown>, field: string): string 
 function shown(value: unknown): ComponentChildren {
   if (value === null || value === undefined) return undefined;
   if (typeof value === "boolean") return value ? "Yes" : "No";
-  if (Array.isArray(value) && value.every((item) => typeof item !== "object")) return shown(value.join(", "));
-  const text = typeof value === "object" ? JSON.stringify(value, null, 2) : String(value);
+  if (Array.isArray(value) && value.every((item) => typeof item !== "object")) {
+    return shown(withRanges(value).join(", "));
+  }
+  if (isConversation(value)) {
+    return value.map(({ role, content }, index) => (
+      <p class="given-text" key={index}>
+        <span class="quiet">{sentence(role)}: </span>
+        {content}
+      </p>
+    ));
+  }
+  const text = typeof value === "object" ? compactJson(value) : String(value);
   const content =
     typeof value === "object" ? <pre class="json">{text}</pre> : <p class="given-text">{text}</p>;
   if (text.length <= LONG_TEXT) return content;
@@ -57,6 +72,14 @@ function shown(value: unknown): ComponentChildren {
       <summary>{text.slice(0, 60)}…</summary>
       {content}
     </details>
+  );
+}
+
+/** Return whether a value is a list of messages that consist of text. */
+function isConversation(value: unknown): value is { role: string; content: string }[] {
+  return (
+    Array.isArray(value) &&
+    value.every((item) => typeof item?.role === "string" && typeof item.content === "string")
   );
 }
 

@@ -1,6 +1,5 @@
 /** The job's log: what its program printed, and what its engine warned of. */
-import type { Job, JobLogEntry } from "@aitbc/client";
-import { Card } from "../../components/card.tsx";
+import type { Job, JobLog, JobLogEntry } from "@aitbc/client";
 import { CopyButton } from "../../components/controls/copyable.tsx";
 import { usePolled } from "../../poll.ts";
 import { api } from "../../session.ts";
@@ -11,35 +10,42 @@ const NEVER_SECONDS = 24 * 3600;
 
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
-export function JobLogCard({ job }: { job: Job }) {
+/** Follow a job's log while it runs. */
+export function useJobLog(job: Job): Pick<JobLog, "entries" | "truncated"> {
   const log = usePolled(
     (signal) => api("client").jobs.log(job.jobId, { signal }),
     () => (job.status === "running" ? RUNNING_SECONDS : NEVER_SECONDS),
     [job.jobId, job.status],
   );
-  const entries = log.data?.entries ?? [];
-  if (entries.length === 0) return null;
+  return log.data ?? NOTHING;
+}
+
+const NOTHING = { entries: [], truncated: false };
+
+export function JobLogLines({ log: { entries, truncated } }: { log: Pick<JobLog, "entries" | "truncated"> }) {
   return (
-    <Card
-      title="Log"
-      note="visible to your account only"
-      action={<CopyButton text={entries.map(({ text }) => text).join("\n")} noun="log" />}
-    >
-      {log.data?.truncated && <p class="small quiet">The log is too long; only a part of it was stored.</p>}
+    <>
+      <div class="row" data-between="true">
+        <p class="small quiet">
+          What the program printed; only your account sees it.
+          {truncated && " It was too long, so only a part of it was stored."}
+        </p>
+        <CopyButton text={entries.map(({ text }) => text).join("\n")} noun="log" />
+      </div>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so the keyboard must be able to reach it */}
       <ol class="log" tabIndex={0} aria-label="Log">
         {entries.map((entry, index) => (
           <Line key={index} entry={entry} before={entries[index - 1]} />
         ))}
       </ol>
-    </Card>
+    </>
   );
 }
 
 function Line({ entry, before }: { entry: JobLogEntry; before: JobLogEntry | undefined }) {
   return (
     <li>
-      {entry.attempt > 1 && entry.attempt !== before?.attempt && <p class="quiet">Run {entry.attempt}</p>}
+      {entry.attempt > 1 && entry.attempt !== before?.attempt && <p class="quiet">Attempt {entry.attempt}</p>}
       <time class="quiet" dateTime={entry.time} title={entry.source}>
         {clock.format(new Date(entry.time))}
       </time>

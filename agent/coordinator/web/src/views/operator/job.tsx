@@ -6,19 +6,19 @@ import { Copyable } from "../../components/controls/copyable.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
 import { Money } from "../../components/figures/money.tsx";
-import { Status } from "../../components/figures/status.tsx";
-import { Clock } from "../../components/figures/time.tsx";
+import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
 import { notify } from "../../components/toast.tsx";
 import { inFormWords } from "../../errors.ts";
 import { Reasons } from "../../features/waits/parts.tsx";
-import { serviceName } from "../../format/names.ts";
+import { jobTitle } from "../../format/jobs.ts";
 import { useLive } from "../../live.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
+import { FactLine } from "../job/facts.tsx";
 
 export default function OperatorJob() {
   const { id = "" } = useRoute().params;
@@ -43,8 +43,9 @@ export default function OperatorJob() {
   };
   return (
     <Page
-      title={job?.name ?? "Job"}
-      back={{ href: `${BASE}/network/jobs`, name: "Jobs of all accounts" }}
+      title={job ? jobTitle(job) : "Job"}
+      lead={job && <FactLine job={job} by="admin" />}
+      back={{ href: `${BASE}/network/jobs`, name: "Jobs" }}
       actions={
         job && ["submitted", "running"].includes(job.status) && <Button onClick={cancel}>Cancel job</Button>
       }
@@ -53,8 +54,9 @@ export default function OperatorJob() {
         {({ job, why }) => (
           <div class="stack">
             {job.error && (
-              <Notice tone="bad" title={`Failed: ${job.error.code}`}>
+              <Notice tone="bad" title="The job failed">
                 <p>{job.error.message}</p>
+                <p class="small">{job.error.code}</p>
               </Notice>
             )}
             {job.status === "submitted" && (
@@ -62,24 +64,22 @@ export default function OperatorJob() {
                 <Reasons reasons={why.reasons} title={why.summary} client="Its account" />
               </Notice>
             )}
-            <Card title="The job">
+            <Card title="Details">
               <Facts
                 items={[
-                  ["Status", <Status key="status" state={job.status} />],
-                  ["Service", serviceName(job.serviceId)],
                   ["Id", <Copyable key="id" text={job.jobId} noun="job id" />],
                   ["Account", job.accountId && <Copyable text={job.accountId} noun="account id" />],
                   [
                     "Miner",
                     job.minerId && <a href={`${BASE}/network/miners/${job.minerId}`}>{job.minerId}</a>,
                   ],
-                  ["Runs", job.attempts],
+                  ["Attempts", job.attempts > 0 && `${job.attempts} of at most ${job.maxAttempts}`],
                   ["Cost", job.cost && <Money amount={job.cost} />],
-                  ["Submitted", <Clock key="submitted" at={job.createdAt} />],
-                  ["Started", job.startedAt && <Clock at={job.startedAt} />],
-                  ["Completed", job.completedAt && <Clock at={job.completedAt} />],
-                  ["Failed", job.failedAt && <Clock at={job.failedAt} />],
-                  ["Cancelled", job.cancelledAt && <Clock at={job.cancelledAt} />],
+                  ["Submitted", <Ago key="submitted" at={job.createdAt} />],
+                  ["Started", job.startedAt && <Ago at={job.startedAt} />],
+                  ["Completed", job.completedAt && <Ago at={job.completedAt} />],
+                  ["Failed", job.failedAt && <Ago at={job.failedAt} />],
+                  ["Cancelled", job.cancelledAt && <Ago at={job.cancelledAt} />],
                 ]}
               />
             </Card>
