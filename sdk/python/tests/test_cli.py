@@ -537,6 +537,26 @@ def test_models_services_and_miners_are_listed(quick, coordinator) -> None:
     assert "There is no service 'llm_inferense'. Did you mean 'llm_inference'?" in wrong.stderr
 
 
+def test_the_parameters_of_a_service_have_the_words_of_its_form(quick, coordinator) -> None:
+    """In the form's order; a service without one has those of its schema."""
+    form = {
+        "groups": [
+            {"title": None, "fields": [{"name": "prompt", "label": "Prompt", "help": "Your question."}]},
+            {"title": "Style", "fields": [{"name": "mood", "label": "Mood", "help": "Of the answer.", "choices": {"a": "A", "b": "B"}}]},
+        ]
+    }  # fmt: skip
+    schema = {"properties": {"prompt": {"title": "Prompt", "description": "Plain text."}}}
+    coordinator.answers = {"GET /v1/marketplace/services": {"services": [SERVICE]}}
+    coordinator.registry = {"/llm_inference/schema": {**schema, "x-aitbc-form": form}}
+    assert quick("services", "llm").stdout.splitlines() == [
+        "PARAMETER\tVALUES\tMEANING",
+        "prompt\t\tPrompt. Your question.",
+        "mood\ta, b\tMood. Of the answer.",
+    ]
+    coordinator.registry = {"/llm_inference/schema": schema}
+    assert quick("services", "llm").stdout.splitlines()[1] == "prompt\t\tPrompt. Plain text."
+
+
 def test_names_and_parts_of_ids_are_found() -> None:
     """The most exact way that names something counts; several matches are listed."""
     first, second = (

@@ -80,7 +80,7 @@ class ProgramCommands(LazyGroup):
         "services": ListedCommand(
             "aitbc.cli.commands.market",
             "services",
-            "List the services: which of them a miner would run now, from what price, and how fast.",
+            "List the services: which of them a miner would run now, from what price, and how fast. With a name: that service's parameters.",
             _MARKET,
         ),
         "miners": ListedCommand(

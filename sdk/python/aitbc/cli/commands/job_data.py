@@ -126,7 +126,7 @@ def rerun(
 ) -> None:
     """Run a job again, with the same input and options except for changes.
 
-    `aitbc jobs show JOB` lists the parameters: `--set steps=30`, or `--set parameters.threshold=0.5` for a Python model.
+    `aitbc jobs show JOB` lists the parameters, and `aitbc services SERVICE` what they mean: `--set steps=30`, or `--set parameters.threshold=0.5` for a Python model.
 
     Examples:
       aitbc jobs rerun last

@@ -17,6 +17,9 @@ from aitbc.cli._terminal.output import moment, print_json, print_rows, print_sta
 from aitbc.figures import amounts, sale_units
 
 _FROM = "CREDITS FROM"
+_FORM = "x-aitbc-form"
+_SHOWN_VALUES = 5
+"""More values to choose from do not fit into a row."""
 _ABOUT = ("NAME", "MINER", "STATE", "LAST SEEN", "REPUTATION")
 _OFFER = ("CREDITS", "PRICE", "UNIT", "SPEED", "MODELS")
 _EXACT = ("PRICE", "UNIT")
@@ -88,13 +91,31 @@ def models(
     print_rows(titles, rows, seen=(_FROM,), piped=("FROM", "UNIT"))
 
 
-def services(context: typer.Context, available: AvailableOption = False, as_json: JsonOption = False) -> None:
-    """List the services: which of them a miner would run now, from what price, and how fast.
+def services(
+    context: typer.Context,
+    named: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SERVICE]",
+            help="Show the parameters of this service: its id or the beginning of it.",
+            autocompletion=complete.services,
+        ),
+    ] = None,
+    available: AvailableOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the services: which of them a miner would run now, from what price, and how fast. With a name: that service's parameters.
+
+    `aitbc jobs rerun --set` changes the parameters.
 
     Examples:
       aitbc services
+      aitbc services image_generation
       aitbc services --available --json
     """
+    if named is not None:
+        _print_parameters(context, named, as_json=as_json)
+        return
     supplies = [supply for supply in _services(context, None) if supply.available or not available]
     if as_json:
         print_json({"services": [supply.to_dict() for supply in supplies]})
@@ -224,6 +245,32 @@ def _price(price: str | None, unit: str | None, declared: list[SaleUnit] | None)
     return (
         f"{amounts.price(sale_units.price_of(price, units))} per {sale_units.thing(sale_units.priced(units))}"
     )
+
+
+def _print_parameters(context: typer.Context, named: str, *, as_json: bool) -> None:
+    with client_of(context) as client:
+        service_id = _service_id(named, client.marketplace.services().services)
+        schema = client.registry.schema(service_id)
+    if as_json:
+        print_json(schema)
+        return
+    fields = [field for group in schema.get(_FORM, {}).get("groups", ()) for field in group["fields"]]
+    if not fields:
+        # A service of somebody else may have no words for people.
+        fields = [{"name": name, **field} for name, field in schema.get("properties", {}).items()]
+    rows = [
+        (
+            field["name"],
+            _values(list(field.get("choices", ()))),
+            f"{field.get('label') or field.get('title', '')}. {field.get('help') or field.get('description', '')}".strip(),
+        )
+        for field in fields
+    ]
+    print_rows(("PARAMETER", "VALUES", "MEANING"), rows, free=("MEANING",))
+
+
+def _values(choices: list[str]) -> str:
+    return ", ".join([*choices[:_SHOWN_VALUES], *(["..."] if len(choices) > _SHOWN_VALUES else [])])
 
 
 def _services(context: typer.Context, named: str | None) -> list[ServiceSupply]:

@@ -43,7 +43,7 @@ class Encoding(Parameters):
     ] = None
     fps: Annotated[float | None, typer.Option(help="Frames per second. Default: unchanged.")] = None
     quality: Annotated[
-        int | None, typer.Option(help="The constant rate factor; a lower value is better.")
+        int | None, typer.Option(help="The quality: 0 is best, 51 smallest (with av1 and vp9 63).")
     ] = None
     bitrate: Annotated[str | None, typer.Option(help="The video bitrate, such as 2500k.")] = None
     audio_codec: Annotated[
