@@ -198,14 +198,14 @@ def test_transcode_writes_the_file(quick, workdir, coordinator, signed) -> None:
     coordinator.results = signed.results
     coordinator.store(VIDEO)
     address = "https://example.com/v.mkv"
-    outcome = quick("transcode", address, "small.MP4", "--fps", "30", "--audio-codec", "none", "--json")
+    outcome = quick("transcode", address, "small.MP4", "--fps", "30", "--start", "1:30", "--json")
     assert (workdir / "small.MP4").read_bytes() == VIDEO
     (file,) = json.loads(outcome.stdout)["files"]
     assert file == {
         "input": address, "status": "done", "job_id": "job_1", "outputs": ["small.MP4"], "results": signed.results,
     }  # fmt: skip
     assert coordinator.bodies == [
-        {"name": "v.mkv", "input_url": address, "output_format": "mp4", "fps": 30, "audio_codec": "none"}
+        {"name": "v.mkv", "input_url": address, "output_format": "mp4", "fps": 30, "start": 90}
     ]
 
 
@@ -220,6 +220,7 @@ def test_usage_errors_exit_with_two(quick, workdir) -> None:
         ("transcode", "a.mp4", "b.mp4", "out.mp4"),
         ("transcode", "*.mp4", "out.mkv"),
         ("transcode", "a.mp4", "--format", "mkv", "-o", "notes.txt"),
+        ("transcode", "a.mp4", "out.mkv", "--start", "1:3:x"),
         ("transcribe", "none.wav"),
         ("transcribe", "*.wav"),
         ("transcribe", "empty"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +20,22 @@ from aitbc.cli._batch.work import BatchWork, OutputDelivery, Writer
 from aitbc.cli._terminal.exits import NoSuchResult
 
 _PAIR = 2
+_UNITS = (1, 60, 3600)
+_NUMBER = re.compile(r"\d+(\.\d+)?")
+
+
+def _seconds(text: str) -> float:
+    """Return the seconds in "90", "1:30" or "1:02:03.5". Raises `BadParameter`."""
+    parts = text.split(":")
+    if len(parts) > len(_UNITS) or not all(_NUMBER.fullmatch(part) for part in parts):
+        raise typer.BadParameter(
+            f"{text!r} is not a time. Write seconds, or minutes and seconds, such as 1:30."
+        )
+    return sum(float(part) * _UNITS[position] for position, part in enumerate(reversed(parts)))
+
+
+def _time(help_text: str) -> Any:
+    return typer.Option(parser=_seconds, metavar="TIME", help=help_text)
 
 
 @dataclass(frozen=True)
@@ -52,10 +69,10 @@ class Encoding(Parameters):
     ] = None
     audio_bitrate: Annotated[str | None, typer.Option(help="The audio bitrate, such as 128k.")] = None
     start: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Where in the input to start. Default: 0.")
+        float | None, _time("Where in the input to start, in seconds or as 1:30. Default: 0.")
     ] = None
     duration: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="The length of the output. Default: to the end.")
+        float | None, _time("The length of the output, in seconds or as 1:30. Default: to the end.")
     ] = None
 
 
