@@ -150,3 +150,18 @@ def test_the_scraping_example_matches_the_alerts() -> None:
     jobs = {job["job_name"] for job in example["scrape_configs"]}
     queried = {name for rule in rules() for name in re.findall(r'job="([^"]*)"', rule["expr"])}
     assert jobs == queried == {"aitbc-coordinator", "aitbc-miner"}
+
+
+def test_the_example_for_alertmanager_knows_its_receivers_and_the_alerts() -> None:
+    """Each message says what to do."""
+    example = yaml.safe_load((ROOT / "configs/prometheus/alertmanager.yml").read_text("utf-8"))
+    receivers = {receiver["name"]: receiver for receiver in example["receivers"]}
+    routes = [example["route"], *example["route"]["routes"]]
+    assert {route["receiver"] for route in routes} == set(receivers)
+    for receiver in receivers.values():
+        for ways in (value for name, value in receiver.items() if name.endswith("_configs")):
+            assert all(".Annotations.runbook" in way["text"] for way in ways)
+    names = {rule["alert"] for rule in rules()}
+    for rule in example["inhibit_rules"]:
+        for matcher in (*rule["source_matchers"], *rule["target_matchers"]):
+            assert set(matcher.split('"')[1].split("|")) <= names
