@@ -19,7 +19,20 @@ from aitbc.errors import AITBCError
 _RUNNING: Final = "agent.cli.commands.running"
 _MACHINE: Final = "agent.cli.commands.machine"
 _OPERATORS: Final = "agent.cli.commands.operators"
-_PANELS: Final = {_RUNNING: "Run the agent", _MACHINE: "This machine"}
+_PANELS: Final = {
+    "Run the agent": ("start", "join", "coordinator", "service", "update", "uninstall"),
+    "Look at it": ("status", "logs", "doctor", "earnings", "summary", "health"),
+    "Control it": ("pause", "resume", "drain", "stop", "config", "models", "engines"),
+    "Measure and test the machine": (
+        "bench",
+        "selftest",
+        "efficiency",
+        "calibrate",
+        "notices",
+        "support-bundle",
+    ),
+}
+_OPERATE: Final = "Operate a coordinator"
 
 
 def _of_features() -> dict[str, ListedCommand]:
@@ -55,7 +68,7 @@ class AgentCommands(LazyGroup):
         "doctor": ListedCommand(
             f"{_MACHINE}.doctor",
             "doctor",
-            "Diagnose problems and show remedies. Exit code 1: a problem prevents work.",
+            "Check whether this machine can work, and say what to do. Exit code 1: a problem prevents work.",
         ),
         "health": ListedCommand(
             f"{_RUNNING}.health",
@@ -156,10 +169,12 @@ class AgentCommands(LazyGroup):
     }
 
 
-# The packages of the commands are the panels of the help.
+# In the order of the groups, which is that of an owner's days. Features name the group of their commands themselves.
+_panel_of = {name: panel for panel, names in _PANELS.items() for name in names}
+_order = {name: number for number, name in enumerate(_panel_of)}
 AgentCommands.listed = {
-    name: replace(entry, panel=_PANELS.get(entry.module.rpartition(".")[0], "Operate a coordinator"))
-    for name, entry in AgentCommands.listed.items()
+    name: replace(entry, panel=entry.panel or _panel_of.get(name, _OPERATE))
+    for name, entry in sorted(AgentCommands.listed.items(), key=lambda item: _order.get(item[0], len(_order)))
 }
 app = typer.Typer(
     name="aitbc-agent",

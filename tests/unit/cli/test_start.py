@@ -81,3 +81,18 @@ def test_a_mistyped_command_is_answered_with_a_suggestion() -> None:
     group = typer.main.get_group(aitbc.cli.app)
     with pytest.raises(Exception, match="Did you mean 'transcribe'"):
         group.resolve_command(group.make_context("aitbc", ["jobs"]), ["transcibe"])
+
+
+def test_the_help_of_each_command_has_an_example_of_it() -> None:
+    """Those of rare commands with many conditions are in the guides."""
+    group = application.AgentCommands()
+    for name in group.listed:
+        if name != "migrate":
+            assert f"aitbc-agent {name}" in group.load(name).help.partition("Examples:")[2], name
+
+
+def test_each_command_is_in_a_group_of_the_help() -> None:
+    panels = [entry.panel for entry in application.AgentCommands.listed.values()]
+    assert list(dict.fromkeys(panels)) == [
+        "Run the agent", "Look at it", "Control it", "Measure and test the machine", "Operate a coordinator"
+    ]  # fmt: skip

@@ -62,7 +62,12 @@ def bench(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure every runner on every device, save the scores, and suggest prices. The agent must not be running."""
+    """Measure every runner on every device, save the scores, and suggest prices. The agent must not be running.
+
+    Examples:
+      aitbc-agent bench
+      aitbc-agent bench --service llm_inference --apply
+    """
     reading = reading_from(data_dir, config)
     settings = reading.settings
     target = section_of(settings, MinerSettings).hourly_earnings if per_hour is None else _money(per_hour)

@@ -32,7 +32,12 @@ def calibrate(
     ] = DEFAULT_RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how far honest runs differ, for the limits of audits on this machine. Stop the agent first; run again to continue."""
+    """Measure how far honest runs differ, for the limits of audits on this machine. Stop the agent first; run again to continue.
+
+    Examples:
+      aitbc-agent calibrate
+      aitbc-agent calibrate --service whisper_transcription
+    """
     settings = reading_from(data_dir, config).settings
     logs.configure(settings.log.model_copy(update={"level": "error"}))
     progress = SafeConsole(stderr=True)

@@ -22,7 +22,15 @@ from agent.miner.settings import MinerSettings
 from agent.sections import section_of
 from agent.settings import Settings
 
-app = typer.Typer(help="Check and show settings.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Check and show settings.
+
+Examples:
+  aitbc-agent config check
+  aitbc-agent config show --changed
+""",
+    no_args_is_help=True,
+)
 
 MASK = "***"
 _DEFAULT = Origin("default")

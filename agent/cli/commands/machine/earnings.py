@@ -46,7 +46,12 @@ def earnings(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the total earnings, the reputation and the latest payments of the running agent's miner."""
+    """Show the total earnings, the reputation and the latest payments of the running agent's miner.
+
+    Examples:
+      aitbc-agent earnings
+      aitbc-agent earnings --by day
+    """
     settings = settings_from(data_dir)
     if by is not None:
         rows = _net(settings, by, limit)

@@ -35,7 +35,12 @@ def efficiency(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the power limit of each card with the most work for a kilowatt-hour. Stop the agent first, and start the helper."""
+    """Find the power limit of each card with the most work for a kilowatt-hour. Stop the agent first, and start the helper.
+
+    Examples:
+      aitbc-agent efficiency
+      aitbc-agent efficiency --service llm_inference --apply
+    """
     reading = reading_from(data_dir, config)
     logs.configure(reading.settings.log.model_copy(update={"level": "error"}))
     progress = SafeConsole(stderr=True)

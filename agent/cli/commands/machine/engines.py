@@ -28,7 +28,16 @@ from agent.settings import Settings
 from aitbc.cli._terminal.output import print_rows
 from runners.registry import installed
 
-app = typer.Typer(help="Manage engines in environments of their own.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Manage engines in environments of their own.
+
+Examples:
+  aitbc-agent engines list
+  aitbc-agent engines install llama.cpp
+  aitbc-agent engines rollback llama.cpp
+""",
+    no_args_is_help=True,
+)
 
 Name = Annotated[str, typer.Argument(help="The engine's name, from `engines list`.")]
 

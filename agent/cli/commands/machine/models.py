@@ -21,7 +21,16 @@ from agent.miner.status.inventory import Inventory, ListedModel, loaded_models
 from agent.settings import Settings
 from aitbc.cli._terminal.output import moment, print_rows
 
-app = typer.Typer(help="Manage models.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Manage models.
+
+Examples:
+  aitbc-agent models list
+  aitbc-agent models pull tiny.en
+  aitbc-agent models remove tiny.en
+""",
+    no_args_is_help=True,
+)
 
 
 Name = Annotated[str, typer.Argument(help="The model's name, from `models list`.")]

@@ -16,7 +16,11 @@ from agent.sections import section_of
 
 
 def notices(data_dir: DataDir = None, config: ConfigFile = None) -> None:
-    """Send a notice as the settings say, to try whether it arrives. The agent need not be running."""
+    """Send a notice as the settings say, to try whether it arrives. The agent need not be running.
+
+    Examples:
+      aitbc-agent notices
+    """
     miner = section_of(settings_from(data_dir, config), MinerSettings)
     if miner.notices.webhook is None and not miner.notices.command:
         raise ConfigurationError("No notices are sent. Set miner.notices.webhook or miner.notices.command.")

@@ -48,7 +48,12 @@ def selftest(
         ),
     ] = None,
 ) -> None:
-    """Test cards, memory, bus, video and a job of each service. A running agent does so itself, after its jobs. Exit code 1: a fault was found."""
+    """Test cards, memory, bus, video and a job of each service. A running agent does so itself, after its jobs. Exit code 1: a fault was found.
+
+    Examples:
+      aitbc-agent selftest
+      aitbc-agent selftest --minutes 10
+    """
     settings = settings_from(data_dir, config)
     # Other log lines would stand between those of the progress.
     logs.configure(settings.log.model_copy(update={"level": "error"}))

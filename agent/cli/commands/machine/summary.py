@@ -18,7 +18,12 @@ def summary(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what this machine earned, used and failed at in the last days. The agent need not be running."""
+    """Show what this machine earned, used and failed at in the last days. The agent need not be running.
+
+    Examples:
+      aitbc-agent summary
+      aitbc-agent summary --days 30
+    """
     today = datetime.now(UTC).date()
     latest = read_summary(settings_from(data_dir, config), today - timedelta(days=days - 1), today)
     if as_json:

@@ -33,7 +33,12 @@ def support_bundle(
     data_dir: DataDir = None,
     config: ConfigFile = None,
 ) -> None:
-    """Write one file for the person who helps you: versions, settings, doctor, logs, failures, without secrets. Nothing is sent."""
+    """Write one file for the person who helps you: versions, settings, doctor, logs, failures, without secrets. Nothing is sent.
+
+    Examples:
+      aitbc-agent support-bundle
+      aitbc-agent support-bundle --output /tmp/for-ada.zip
+    """
     console = SafeConsole()
     console.print("Collecting, which takes up to a minute, and longer on a busy machine ...")
     collected = bundle.collect(workplace.find(data_dir, config))

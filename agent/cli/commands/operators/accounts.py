@@ -12,7 +12,16 @@ from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from aitbc.answers.accounts import Booked
 from aitbc.cli._terminal.output import amount_cell, credits_text, moment, print_rows
 
-app = typer.Typer(help="Manage clients' accounts.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Manage clients' accounts.
+
+Examples:
+  aitbc-agent accounts list
+  aitbc-agent accounts create ada
+  aitbc-agent accounts credit ada 10
+""",
+    no_args_is_help=True,
+)
 
 AccountName = Annotated[
     str, typer.Argument(help="The account: its name, its id or a part of it, or `last` for the newest one.")

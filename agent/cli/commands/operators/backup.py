@@ -168,7 +168,11 @@ def restore(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Restore a backup into a data directory without an agent, and check it."""
+    """Restore a backup into a data directory without an agent, and check it.
+
+    Examples:
+      aitbc-agent restore /mnt/disk/aitbc/aitbc-2026-12-01T030000Z
+    """
     settings = settings_from(data_dir, config)
     _require_file(settings, "pg_restore --dbname=URL FILE")
     summary = _read_summary(directory)

@@ -14,7 +14,15 @@ from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from aitbc.answers.accounts import Enrolment
 from aitbc.cli._terminal.output import moment, print_rows
 
-app = typer.Typer(help="Let miners on other machines join this coordinator.")
+app = typer.Typer(
+    help="""Let miners on other machines join this coordinator.
+
+Examples:
+  aitbc-agent enroll
+  aitbc-agent enroll --uses 5 --hours 48 --owner ada
+  aitbc-agent enroll list
+"""
+)
 
 
 @app.callback(invoke_without_command=True)

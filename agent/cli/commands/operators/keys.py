@@ -12,7 +12,16 @@ from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from aitbc.answers.accounts import Role
 from aitbc.cli._terminal.output import moment, print_rows
 
-app = typer.Typer(help="Manage API keys.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Manage API keys.
+
+Examples:
+  aitbc-agent keys create ada
+  aitbc-agent keys create bob --role admin
+  aitbc-agent keys revoke last
+""",
+    no_args_is_help=True,
+)
 
 
 @app.command("list")

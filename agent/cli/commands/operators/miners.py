@@ -12,7 +12,16 @@ from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from aitbc.answers.miners import MinerSummary
 from aitbc.cli._terminal.output import moment, print_rows
 
-app = typer.Typer(help="Manage the miners of this coordinator.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Manage the miners of this coordinator.
+
+Examples:
+  aitbc-agent miners list
+  aitbc-agent miners exclude attic --reason "wrong results"
+  aitbc-agent miners remove attic
+""",
+    no_args_is_help=True,
+)
 
 MinerArgument = Annotated[
     str,

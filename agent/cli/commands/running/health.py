@@ -16,6 +16,9 @@ def health(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson 
 
     A miner that is paused or cannot reach its coordinator is healthy, and so is a coordinator whose disk is nearly full or whose
     PostgreSQL does not answer: a restart would not help.
+
+    Examples:
+      aitbc-agent health && echo healthy
     """
     settings = settings_from(data_dir, config)
     agent = agent_file.read(settings)

@@ -42,6 +42,10 @@ def join(
     """Join a coordinator with a code from its operator, before `start`.
 
     The coordinator is asked first whether it accepts the code; a code is not used up by that.
+
+    Examples:
+      aitbc-agent join AITBC1...
+      aitbc-agent join - --name attic
     """
     join_code = parse_join_code(secret_from(code, "Join code") or "")
     reading = reading_from(data_dir, config)

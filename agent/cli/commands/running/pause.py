@@ -49,7 +49,13 @@ def pause(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop accepting jobs until `resume`, even after a restart. Running jobs finish; idle models are unloaded."""
+    """Stop accepting jobs until `resume`, even after a restart. Running jobs finish; idle models are unloaded.
+
+    Examples:
+      aitbc-agent pause
+      aitbc-agent pause --for 2h
+      aitbc-agent pause --gpu 0 --now
+    """
     answer = _ask(data_dir, config, "pause", gpu=gpu, seconds=seconds, now=now)
     if as_json:
         print_json(answer)
@@ -65,7 +71,12 @@ def pause(
 def resume(
     gpu: GpuOption = None, data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
-    """Accept jobs again. A schedule that is pausing the miner is ignored until its current window ends."""
+    """Accept jobs again. A schedule that is pausing the miner is ignored until its current window ends.
+
+    Examples:
+      aitbc-agent resume
+      aitbc-agent resume --gpu 0
+    """
     answer = _ask(data_dir, config, "resume", gpu=gpu)
     if as_json:
         print_json(answer)
@@ -90,7 +101,11 @@ def drain(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop accepting jobs until `resume`, and let running jobs finish."""
+    """Stop accepting jobs until `resume`, and let running jobs finish.
+
+    Examples:
+      aitbc-agent drain --wait && aitbc-agent stop
+    """
     settings = settings_from(data_dir, config)
     answer = _ask(data_dir, config, "pause", gpu=None, seconds=None, now=False)
     running = answer["running"]

@@ -70,7 +70,12 @@ def start(
         ),
     ] = True,
 ) -> None:
-    """Run a miner and, without --coordinator, a coordinator for it."""
+    """Run a miner and, without --coordinator, a coordinator for it.
+
+    Examples:
+      aitbc-agent start
+      aitbc-agent start --coordinator https://jobs.example.org --enroll -
+    """
     reading = reading_from(
         data_dir,
         config,
@@ -104,7 +109,12 @@ def start(
 def coordinator(
     data_dir: DataDir = None, config: ConfigFile = None, host: Host = None, port: Port = None
 ) -> None:
-    """Run a coordinator without a miner; miners join it over the network."""
+    """Run a coordinator without a miner; miners join it over the network.
+
+    Examples:
+      aitbc-agent coordinator
+      aitbc-agent coordinator --host 0.0.0.0 --port 8420
+    """
     reading = reading_from(data_dir, config, coordinator={"host": host, "port": port})
     settings = reading.settings
     log_file = LogFile(settings.data_dir, settings.log)

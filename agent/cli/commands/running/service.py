@@ -17,7 +17,16 @@ from agent.configuring.reading import load_settings
 from agent.protocol.join_code import parse_join_code
 from agent.updates.installation import InstallationWay, installation
 
-app = typer.Typer(help="Manage the agent as a systemd service.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Manage the agent as a systemd service.
+
+Examples:
+  sudo aitbc-agent service install
+  aitbc-agent service install --user
+  aitbc-agent service status
+""",
+    no_args_is_help=True,
+)
 
 START_SECONDS: Final = 330.0
 """Slightly longer than the unit's own limit for a start."""

@@ -33,7 +33,12 @@ SHOWN_EVENTS = 5
 
 
 def status(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Show the running agent's connection, GPUs and jobs, and why services are unavailable."""
+    """Show the running agent's connection, GPUs and jobs, and why services are unavailable.
+
+    Examples:
+      aitbc-agent status
+      aitbc-agent status --json
+    """
     settings = settings_from(data_dir, config)
     agent_status = _shown(settings)
     # Read here, since a coordinator alone has no status of its own.

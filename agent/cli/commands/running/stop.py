@@ -29,7 +29,11 @@ def stop(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stop the agent. Running jobs may finish within the drain time; the rest are returned to the coordinator."""
+    """Stop the agent. Running jobs may finish within the drain time; the rest are returned to the coordinator.
+
+    Examples:
+      aitbc-agent stop
+    """
     settings = settings_from(data_dir, config)
     pid = agent_file.read(settings).pid
     _stop(settings, pid, now=now)

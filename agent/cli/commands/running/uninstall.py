@@ -59,6 +59,10 @@ def uninstall(
     """Stop the agent, remove its services, engines, models and caches, and by choice its data.
 
     The command that removes the program itself is shown last.
+
+    Examples:
+      aitbc-agent uninstall
+      aitbc-agent uninstall --data
     """
     reading = reading_from(data_dir, config)
     services = _services()

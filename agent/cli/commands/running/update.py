@@ -51,7 +51,12 @@ def update(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Install the newest version beside this one, try it, and restart the agent with it. If it does not work, this one returns."""
+    """Install the newest version beside this one, try it, and restart the agent with it. If it does not work, this one returns.
+
+    Examples:
+      aitbc-agent update --check
+      aitbc-agent update
+    """
     reading = reading_from(data_dir, config)
     settings = reading.settings
     logs.configure(settings.log.model_copy(update={"level": "warning"}))

@@ -13,7 +13,15 @@ from agent.settings import Settings
 from aitbc.answers.audits import Audit, AuditList, MinerAudits
 from aitbc.cli._terminal.output import moment, print_rows
 
-app = typer.Typer(help="Show audits of results, and ask for second opinions.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Show audits of results, and ask for second opinions.
+
+Examples:
+  aitbc-agent audits list
+  aitbc-agent audits second-opinion JOB
+""",
+    no_args_is_help=True,
+)
 
 _UNPROVEN = {
     "miner": "{} audits proved nothing, {} of them because of what the miner sent or stated.",

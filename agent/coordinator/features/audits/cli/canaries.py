@@ -10,7 +10,14 @@ from agent.cli import local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from aitbc.cli._terminal.output import moment, print_rows
 
-app = typer.Typer(help="Manage canaries, the jobs with known answers.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Manage canaries, the jobs with known answers.
+
+Examples:
+  aitbc-agent canaries list
+""",
+    no_args_is_help=True,
+)
 
 
 @app.command("add")

@@ -11,6 +11,7 @@ COMMANDS: Final = {
         "agent.coordinator.features.browser.cli.login",
         "login",
         "Create a link that signs in to the dashboard once, within minutes, as client, owner and administrator.",
+        panel="Look at it",
     ),
 }
 """For `aitbc-agent`, which imports their modules only when they run."""

@@ -23,6 +23,9 @@ def login(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Create a link that signs in to the dashboard once, within minutes, as client, owner and administrator.
 
     At a coordinator that this agent has joined, as the machine's owner.
+
+    Examples:
+      aitbc-agent login
     """
     settings = settings_from(data_dir)
     agent = agent_file.read(settings)

@@ -43,7 +43,12 @@ def fsck(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild the log from the database, check it and the ledger. Changes nothing. Exit code 3: there are problems."""
+    """Rebuild the log from the database, check it and the ledger. Changes nothing. Exit code 3: there are problems.
+
+    Examples:
+      aitbc-agent fsck
+      aitbc-agent fsck --artifacts
+    """
     settings = settings_from(data_dir, config)
     key = log_key or own_log_key(settings)
     checkpoints = {str(path): open_checkpoint(path.read_bytes(), key) for path in checkpoint or ()}

@@ -11,7 +11,14 @@ from agent.cli.options import AsJson, DataDir, settings_from
 from agent.coordinator.features.log.offline import own_log_key
 from aitbc.cli.commands import receipts
 
-app = typer.Typer(help="Verify receipts.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Verify receipts.
+
+Examples:
+  aitbc-agent receipts verify
+""",
+    no_args_is_help=True,
+)
 
 
 @app.callback()

@@ -11,6 +11,7 @@ COMMANDS: Final = {
         "agent.coordinator.features.machines.cli.fleet",
         "fleet",
         "Show all machines of this miner's owner together; on a coordinator, all of its machines.",
+        panel="Look at it",
     ),
 }
 """For `aitbc-agent`, which imports their modules only when they run."""

@@ -16,7 +16,11 @@ _DAYS = 30
 
 
 def fleet(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show all machines of this miner's owner together; on a coordinator, all of its machines."""
+    """Show all machines of this miner's owner together; on a coordinator, all of its machines.
+
+    Examples:
+      aitbc-agent fleet
+    """
     agent = agent_file.read(settings_from(data_dir))
     key = agent.admin_key or agent.miner_key
     if key is None:

@@ -41,7 +41,16 @@ _CSV = (
     "reason",
 )
 
-app = typer.Typer(help="Pay out what miners have earned.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Pay out what miners have earned.
+
+Examples:
+  aitbc-agent payouts preview
+  aitbc-agent payouts create
+  aitbc-agent payouts approve last
+""",
+    no_args_is_help=True,
+)
 app.add_typer(addresses.app, name="address")
 app.command("confirm")(outcomes.confirm)
 app.command("invoice")(outcomes.invoice)

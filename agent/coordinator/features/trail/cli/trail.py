@@ -21,7 +21,9 @@ def trail(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what administrators have done: who credited whom, created keys, removed miners. Newest first.
+    """Show what administrators have done: who credited whom, created keys, removed miners.
+
+    The newest is first.
 
     The local agent's own key is named "local administrator": it belongs to everyone who may use this machine's agent.
 

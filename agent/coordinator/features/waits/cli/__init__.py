@@ -11,6 +11,7 @@ COMMANDS: Final = {
         "agent.coordinator.features.waits.cli.explain",
         "explain",
         "Show, for each kind of waiting job, why this machine does not get it and what would change that.",
+        panel="Look at it",
     ),
 }
 """For `aitbc-agent`, which imports their modules only when they run."""

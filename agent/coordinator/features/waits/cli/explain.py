@@ -21,7 +21,12 @@ def explain(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show, for each kind of waiting job, why this machine does not get it and what would change that."""
+    """Show, for each kind of waiting job, why this machine does not get it and what would change that.
+
+    Examples:
+      aitbc-agent explain
+      aitbc-agent explain --miner attic
+    """
     agent = agent_file.read(settings_from(data_dir))
     miner_id = miner or agent.miner_id
     key = agent.miner_key if miner is None else agent.admin_key
