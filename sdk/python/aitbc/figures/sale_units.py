@@ -63,6 +63,11 @@ def price(unit_price: Decimal | str, sale_units: Sequence[AnySaleUnit]) -> str:
     return f"{amounts.with_currency(number)} per {thing(priced(sale_units))}"
 
 
+def bare_price(unit_price: Decimal | str, sale_units: Sequence[AnySaleUnit]) -> str:
+    """Return a price in words without the currency, which a column's title names: "0.42 per hour of audio"."""
+    return f"{amounts.price(price_of(unit_price, sale_units))} per {thing(priced(sale_units))}"
+
+
 def quantity(units: Decimal | str | float, sale_units: Sequence[AnySaleUnit]) -> str:
     """Return metered work in words, in the largest unit of which there is at least one: "12.4 minutes of audio"."""
     work = Decimal(str(units))

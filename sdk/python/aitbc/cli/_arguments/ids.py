@@ -9,6 +9,7 @@ from aitbc.answers.jobs import Job
 from aitbc.answers.market import Offer
 from aitbc.cli._arguments.lookup import NamedCandidate, find
 from aitbc.errors import APIError, Forbidden, JobNotCompleted, VerificationError
+from aitbc.figures.amounts import with_currency
 
 PAGE = 500
 _JOBS_WITH_FILES = 50
@@ -60,7 +61,9 @@ def find_offer(client: AITBCClient, named: str) -> str:
             ]
         return [
             NamedCandidate(
-                offer.offer_id, names.get(offer.miner_id, ""), f"{offer.job_type} for {offer.price}"
+                offer.offer_id,
+                names.get(offer.miner_id, ""),
+                f"{offer.job_type} for {with_currency(offer.price)} per unit",
             )
             for offer in offers(client)
         ]

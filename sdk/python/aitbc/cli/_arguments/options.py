@@ -50,7 +50,7 @@ class JobOptions(FieldOptions):
         str | None,
         _job_option(
             "--max-cost",
-            metavar="AMOUNT",
+            metavar="CREDITS",
             help="The maximum cost of each job, in credits. Default: the coordinator's, usually 1.",
         ),
     ] = None

@@ -10,6 +10,7 @@ from aitbc._client import AITBCClient
 from aitbc.cli._arguments.ids import PAGE, offers
 from aitbc.cli._arguments.lookup import NoSuchName
 from aitbc.errors import NotFound, VerificationError
+from aitbc.figures import sale_units
 
 PYTHON_MODEL: Final = "ai_inference"
 
@@ -56,7 +57,9 @@ def find_target(
             client.miners.encryption_key(candidate)
         except NotFound:
             continue
-        chosen = f"Sealed to {name} ({candidate}), the cheapest miner with a key: {service_offer.price} per {service_offer.unit}."
+        sold = sale_units.sale_units_of(service_offer.sale_units, service_offer.unit)
+        price = sale_units.price(service_offer.price, sold)
+        chosen = f"Sealed to {name} ({candidate}), the cheapest miner with a key: {price}."
         return SealingTarget(candidate, _notice(client, candidate, chosen))
     needed = service if model is None else f"{service} with the model {model}"
     raise NoSuchName(

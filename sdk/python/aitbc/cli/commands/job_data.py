@@ -110,7 +110,7 @@ def rerun(
     name: Annotated[str | None, typer.Option(help="The new job's name.")] = None,
     label: LabelOption = None,
     max_cost: Annotated[
-        str | None, typer.Option("--max-cost", metavar="AMOUNT", help="The maximum cost.")
+        str | None, typer.Option("--max-cost", metavar="CREDITS", help="The maximum cost.")
     ] = None,
     priority: Annotated[
         int | None, typer.Option(min=0, max=9, metavar="0..9", help="The priority; 9 is the most urgent.")

@@ -14,7 +14,7 @@ from aitbc.cli._arguments.ids import PAGE, find_miner
 from aitbc.cli._arguments.lookup import NamedCandidate, NoSuchName, find
 from aitbc.cli._arguments.options import JsonOption, client_of
 from aitbc.cli._terminal.output import moment, print_json, print_rows, print_status, print_text, short_id
-from aitbc.figures import amounts, sale_units
+from aitbc.figures import sale_units
 
 _FROM = "CREDITS FROM"
 _FORM = "x-aitbc-form"
@@ -241,10 +241,7 @@ def _price(price: str | None, unit: str | None, declared: list[SaleUnit] | None)
     """Return a price of what people buy, without the currency, which the column's title names."""
     if price is None:
         return ""
-    units = sale_units.sale_units_of(declared, unit)
-    return (
-        f"{amounts.price(sale_units.price_of(price, units))} per {sale_units.thing(sale_units.priced(units))}"
-    )
+    return sale_units.bare_price(price, sale_units.sale_units_of(declared, unit))
 
 
 def _print_parameters(context: typer.Context, named: str, *, as_json: bool) -> None:

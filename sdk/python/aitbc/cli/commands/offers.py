@@ -12,6 +12,7 @@ from aitbc.cli._arguments.ids import PAGE, find_job, find_offer, offers
 from aitbc.cli._arguments.options import JsonOption, client_of
 from aitbc.cli._terminal.output import print_fields, print_json, print_rows, print_status, service_name
 from aitbc.errors import OfferNotAvailable
+from aitbc.figures import sale_units
 
 app = typer.Typer(help="List miners' offers, and assign jobs to them.", no_args_is_help=True)
 
@@ -39,7 +40,7 @@ def list_offers(
         ),
     ] = None,
     max_price: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="The maximum price of a metered unit.")
+        str | None, typer.Option(metavar="CREDITS", help="The maximum price of a metered unit.")
     ] = None,
     mine: Annotated[
         bool,
@@ -70,20 +71,24 @@ def list_offers(
     if as_json:
         print_json(page.to_dict())
         return
-    titles = ("OFFER", "FOR", "PRICE", "BY", "UNIT", "LEFT", "REPUTATION", "STATUS", "MINER")
-    print_rows(titles, [_row(offer, miners.get(offer.miner_id)) for offer in page.offers], free=("BY",))
+    titles = ("OFFER", "FOR", "CREDITS", "PRICE", "BY", "UNIT", "LEFT", "REPUTATION", "STATUS", "MINER")
+    rows = [_row(offer, miners.get(offer.miner_id)) for offer in page.offers]
+    print_rows(titles, rows, free=("BY",), seen=("CREDITS",), piped=("PRICE", "UNIT"))
     if page.next is not None:
         print_status(f"There are more offers; --before {page.next} shows them.")
 
 
 def _row(offer: Offer, miner: MarketMiner | None) -> tuple[str, ...]:
-    units = {service.service_id: service.unit for service in miner.services} if miner is not None else {}
+    services = {service.service_id: service for service in miner.services} if miner is not None else {}
+    service = services.get(service_name(offer.job_type))
+    declared, unit = (None, None) if service is None else (service.sale_units, service.unit)
     return (
         offer.offer_id,
         service_name(offer.job_type),
-        offer.price or "",
+        sale_units.bare_price(offer.price, sale_units.sale_units_of(declared, unit)),
+        offer.price,
         "" if miner is None else miner.name,
-        units.get(service_name(offer.job_type), ""),
+        unit or "",
         "" if offer.jobs_left is None else str(offer.jobs_left),
         "" if offer.reputation is None else f"{offer.reputation:.2f}",
         offer.get("status", ""),
@@ -124,7 +129,7 @@ def accept(
             autocompletion=complete.jobs,
         ),
     ],
-    bid: Annotated[str, typer.Option(metavar="AMOUNT", help="The maximum price of a metered unit.")],
+    bid: Annotated[str, typer.Option(metavar="CREDITS", help="The maximum price of a metered unit.")],
     as_json: JsonOption = False,
 ) -> None:
     """Assign a job to an offer. You pay the offer's price, which may be lower than the bid.
@@ -149,7 +154,7 @@ def make(
             metavar="TYPE", help="The type or name of the jobs.", autocompletion=complete.services
         ),
     ],
-    price: Annotated[str, typer.Option(metavar="AMOUNT", help="The price of each metered unit.")],
+    price: Annotated[str, typer.Option(metavar="CREDITS", help="The price of each metered unit.")],
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many jobs.")] = 1,
     duration: Annotated[
         int, typer.Option(min=1, metavar="SECONDS", help="How long the offer can be accepted.")

@@ -31,6 +31,7 @@ from aitbc.cli._terminal.output import (
     print_verdict,
 )
 from aitbc.errors import FormatError, VerificationError
+from aitbc.figures.amounts import with_currency
 from aitbc.policy import Policy
 from aitbc.receipts import (
     Artifact,
@@ -69,13 +70,14 @@ def _summary(receipt: dict[str, Any]) -> dict[str, str]:
     # Showing a receipt is not verifying it: what cannot be read is left out, and `verify` says why.
     with suppress(VerificationError, LookupError, TypeError):
         statement = parse_statement(b64decode(receipt["envelope"]["payload"]))
-        rate = f"{money(statement.unit_price)} per {statement.unit}"
+        # All digits, since they are what the miner has signed.
+        rate = f"{with_currency(money(statement.unit_price))} per {statement.unit}"
         fields |= {
             "service": statement.service,
             "model": statement.model.name if statement.model else "none",
             "device": statement.device_name,
             "ran": f"{statement.started_at} to {statement.finished_at}",
-            "price": f"{money(statement.price)} ({decimal_text(statement.units)} at {rate})",
+            "price": f"{with_currency(money(statement.price))} ({decimal_text(statement.units)} at {rate})",
             "outputs": ", ".join(output.name for output in statement.subject),
         }
     for signed_fields in receipt["attestations"]:
