@@ -142,3 +142,18 @@ def test_the_jobs_of_a_page_remain_objects() -> None:
     """An answer within an answer is read both ways, also as an item."""
     page = JobList.read({"jobs": [JOB], "total": 1, "limit": 50, "offset": 0})
     assert page["jobs"][0].job_id == page.jobs[0]["job_id"] == "job_1"
+
+
+def test_printing_an_answer_shows_what_it_has() -> None:
+    """Neither fields that were not sent, nor those that do not apply, also in its parts; new fields are shown."""
+    job = Job.read(
+        {
+            "job_id": "job_1",
+            "status": "failed",
+            "completed_at": None,
+            "error": {"code": "A", "message": "B"},
+            "new": 1,
+        }
+    )
+    assert str(job) == "job_id='job_1' status='failed' error=JobError(code='A', message='B') new=1"
+    assert repr(job) == f"Job({job})".replace("' ", "', ").replace(") ", "), ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -213,3 +214,29 @@ def test_ctrl_c_during_a_single_question_cancels_its_job(terminal, speaking) -> 
     screen.type("\x03")
     screen.read_until("Interrupted. Job job_1 was cancelled.")
     assert screen.end() == 130
+
+
+@pytest.mark.parametrize("arguments", [("chat", "Say hello."), ("chat", "Say hello.", "--json")])
+def test_a_wait_is_explained_in_a_pipe(quick, speaking, monkeypatch, arguments) -> None:
+    """Once for each reason, and on stderr, so that the answer stays alone on stdout."""
+    monkeypatch.setattr("aitbc.cli._terminal.conversation.FIRST_REPORT_SECONDS", 0.01)
+    monkeypatch.setattr("aitbc.cli._terminal.conversation.REPORT_SECONDS", 0.01)
+    speaking.states[0] = {"status": "submitted"}
+    reason = {"code": "A", "message": "It is paused.", "who": "owner", "action": "Wait.", "details": {}}
+    speaking.answers["GET /v1/jobs/job_1/explain"] = {
+        "job_id": "job_1", "status": "submitted", "can_run": "later", "summary": "No miner is free.", "reasons": [reason],
+        "miners": [],
+    }  # fmt: skip
+    events = speaking._events
+
+    async def after_the_explanation(request):
+        deadline = time.monotonic() + 60
+        explained = "GET /v1/jobs/job_1/explain"
+        while speaking.paths().count(explained) < 3 and time.monotonic() < deadline:  # noqa: ASYNC110 - requests are counted
+            await asyncio.sleep(0.01)
+        return await events(request)
+
+    speaking._events = after_the_explanation
+    outcome = quick(*arguments)
+    assert outcome.stderr == "waiting: No miner is free. Wait.\n"
+    assert "Hello." in outcome.stdout

@@ -66,6 +66,13 @@ class Record(Answer, Mapping[str, Any], defer_build=True):
     def __hash__(self) -> int:
         return hash(self.json())
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        # What was not sent or does not apply says nothing, and hides the rest.
+        for name in self:
+            value = getattr(self, name)
+            if value is not None:
+                yield name, value
+
     def __reduce__(self) -> tuple[Any, ...]:
         # The class of what was read cannot be imported by its name, as pickle would do.
         return _declared(type(self)).read, (self.to_dict(),)

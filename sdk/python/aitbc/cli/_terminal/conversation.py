@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 from uuid import uuid4
 
 from aitbc._calls.text import TextStream
 from aitbc._client import AITBCClient
 from aitbc.answers.jobs import JobResults
-from aitbc.cli._terminal.output import SafeConsole
+from aitbc.cli._arguments.option_names import with_options_named
+from aitbc.cli._controls import harmless
+from aitbc.cli._terminal.output import SafeConsole, print_status
 from aitbc.errors import AITBCError, JobAlreadyCompleted
 
+FIRST_REPORT_SECONDS, REPORT_SECONDS = 4.0, 10.0
+"""How long an answer may take to begin before the reason is shown, and how often it is looked up again."""
 _JOB_OPTIONS = frozenset(
     {
         "name",
@@ -72,7 +77,7 @@ class Conversation:
         with self._stream(turn) as stream:
             text = ""
             try:
-                with _waiting(is_shown=show is not None) as stop_waiting:
+                with _waiting(self.client, stream.job.job_id) as stop_waiting:
                     for piece in stream:
                         stop_waiting()
                         text += piece
@@ -134,10 +139,46 @@ class Conversation:
 
 
 @contextmanager
-def _waiting(*, is_shown: bool) -> Iterator[Callable[[], None]]:
-    """Show a spinner on a terminal until the first piece of the answer arrives."""
-    if not (is_shown and sys.stderr.isatty()):
-        yield lambda: None
-        return
-    with SafeConsole(stderr=True).status("") as status:
-        yield status.stop
+def _waiting(client: AITBCClient, job_id: str) -> Iterator[Callable[[], None]]:
+    """Report why the answer has not begun, until the yielded function is called: in a spinner on a terminal, otherwise in lines."""
+    stopped = threading.Event()
+    with SafeConsole(stderr=True).status("") if sys.stderr.isatty() else nullcontext() as status:
+
+        def show(line: str) -> None:
+            print_status(line) if status is None else status.update(harmless(line))
+
+        def stop() -> None:
+            stopped.set()
+            if status is not None:
+                status.stop()
+
+        threading.Thread(
+            target=_report_wait, args=(client, job_id, show, stopped), name="waiting", daemon=True
+        ).start()
+        try:
+            yield stop
+        finally:
+            stop()
+
+
+def _report_wait(
+    client: AITBCClient, job_id: str, show: Callable[[str], None], stopped: threading.Event
+) -> None:
+    """Show each new reason for the wait. A quick answer needs none."""
+    shown, pause = "", FIRST_REPORT_SECONDS
+    while not stopped.wait(pause):
+        pause = REPORT_SECONDS
+        # What is wrong with the job itself is the error of its stream.
+        with suppress(AITBCError):
+            line = _reason_of_wait(client, job_id)
+            if line != shown and not stopped.is_set():
+                show(line)
+                shown = line
+
+
+def _reason_of_wait(client: AITBCClient, job_id: str) -> str:
+    if client.jobs.get(job_id).status != "submitted":
+        return "running: the answer has not begun yet; a model that is loaded first takes a while"
+    explanation = client.jobs.explain(job_id)
+    action = f" {explanation.reasons[0].action}" if explanation.reasons else ""
+    return with_options_named(f"waiting: {explanation.summary}{action}")
