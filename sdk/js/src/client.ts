@@ -13,6 +13,7 @@ import { Registry } from "./calls/registry.js";
 import { Services } from "./calls/services.js";
 import { Sessions } from "./calls/sessions.js";
 import { Wallet } from "./calls/wallet.js";
+import { Webhooks } from "./calls/webhooks.js";
 import { ConfigurationError } from "./errors.js";
 import { findAddress } from "./http/address.js";
 import { type ListenOptions, listen } from "./http/stream.js";
@@ -77,7 +78,7 @@ export class AITBCClient {
   readonly jobs: Jobs;
   /** Run a service. Each call creates a job. */
   readonly services: Services;
-  /** Upload, download, link and delete files. */
+  /** List, upload, download, link and delete files. */
   readonly artifacts: Artifacts;
   /** Get and export receipts, or have the coordinator verify them. */
   readonly receipts: Receipts;
@@ -99,6 +100,8 @@ export class AITBCClient {
   readonly sessions: Sessions;
   /** Calls for administrators. */
   readonly admin: Admin;
+  /** Messages to an address of yours when a job ends: the secret that signs them, and their delivery. */
+  readonly webhooks: Webhooks;
   readonly #session: Session;
 
   constructor(options: ClientOptions = {}) {
@@ -131,6 +134,7 @@ export class AITBCClient {
     this.keys = new Keys(session);
     this.sessions = new Sessions(session);
     this.admin = new Admin(session);
+    this.webhooks = new Webhooks(session);
   }
 
   /**

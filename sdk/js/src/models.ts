@@ -20,6 +20,8 @@ export type {
   AccountList,
   Artifact,
   ArtifactLink,
+  ArtifactList,
+  ArtifactUse,
   Audit,
   AuditList,
   AuditPrice,
@@ -118,6 +120,7 @@ export type {
   ServiceSummary as Service,
   ServiceSupply,
   ServiceSupplyList,
+  StoredArtifact,
   TrailEntry,
   TrailPage,
   Transaction,
@@ -126,6 +129,9 @@ export type {
   ValidationProblem,
   VerifyAnswer as ReceiptVerification,
   Wallet,
+  WebhookDelivery,
+  WebhookList,
+  WebhookSecret,
 } from "./answers.js";
 
 /** The states of a job. */

@@ -76,6 +76,26 @@ test("deletes a file", async () => {
   expect(server.seen[0]).toMatchObject({ method: "DELETE", path: `/v1/artifacts/${artifactId}` });
 });
 
+test("lists files and reads the deliveries of webhooks", async () => {
+  const file = { artifact_id: "sha256:1", size: 5, media_type: "a/b", created_at: "now", job_count: 1 };
+  const page = { artifacts: [{ ...file, jobs: [{ job_id: "job_1", direction: "input" }] }], stored_bytes: 5 };
+  server.replies = [
+    { json: page },
+    { json: { secret: "whsec_1" } },
+    { json: { webhooks: [{ last_status_code: 204 }] } },
+  ];
+  const listed = await client.artifacts.list({ prefix: "sha256:1", limit: 2 });
+  expect(listed.artifacts[0]).toMatchObject({ jobCount: 1, jobs: [{ jobId: "job_1", direction: "input" }] });
+  expect(listed.storedBytes).toBe(5);
+  expect((await client.webhooks.secret()).secret).toBe("whsec_1");
+  expect((await client.webhooks.ofJob("job_1")).webhooks[0]?.lastStatusCode).toBe(204);
+  expect(server.seen.map((request) => request.path)).toEqual([
+    "/v1/artifacts?prefix=sha256%3A1&limit=2",
+    "/v1/webhooks/secret",
+    "/v1/jobs/job_1/webhooks",
+  ]);
+});
+
 describe("names", () => {
   test("of a body are converted to the API's, but not those in its values", async () => {
     server.replies = [{ status: 201, json: CREATED }];

@@ -8,7 +8,7 @@ import { downloadTo, type Target } from "../http/download_to.js";
 import { type OnProgress, RESUMABLE, type Source, sourceOf, type Uploadable } from "../http/files.js";
 import type { DownloadOptions } from "../http/receive.js";
 import { type CallOptions, fetchBytes, fetchJson, type Session } from "../http/transport.js";
-import type { Artifact, ArtifactLink } from "../models.js";
+import type { Artifact, ArtifactLink, ArtifactList } from "../models.js";
 
 const ARTIFACT_ID = /^(?:artifact:)?(sha256:[0-9a-f]{64})$/;
 
@@ -25,6 +25,18 @@ export class Artifacts {
 
   constructor(session: Session) {
     this.#session = session;
+  }
+
+  /** Return a page of the account's files, newest first, with the jobs that use them; only those whose ids begin with `prefix`. */
+  list(
+    options: {
+      prefix?: string | undefined;
+      limit?: number | undefined;
+      offset?: number | undefined;
+    } & CallOptions = {},
+  ): Promise<ArtifactList> {
+    const { signal, ...query } = options;
+    return fetchJson(this.#session, { path: "/v1/artifacts", query, signal });
   }
 
   /**
