@@ -165,15 +165,15 @@ def _report_wait(
     client: AITBCClient, job_id: str, show: Callable[[str], None], stopped: threading.Event
 ) -> None:
     """Show each new reason for the wait. A quick answer needs none."""
-    shown, pause = "", FIRST_REPORT_SECONDS
+    shown_line, pause = "", FIRST_REPORT_SECONDS
     while not stopped.wait(pause):
         pause = REPORT_SECONDS
         # What is wrong with the job itself is the error of its stream.
         with suppress(AITBCError):
             line = _reason_of_wait(client, job_id)
-            if line != shown and not stopped.is_set():
+            if line != shown_line and not stopped.is_set():
                 show(line)
-                shown = line
+                shown_line = line
 
 
 def _reason_of_wait(client: AITBCClient, job_id: str) -> str:

@@ -104,18 +104,18 @@ def print_rows(
     rows: Iterable[Sequence[str]],
     *,
     free: Collection[str] = (),
-    seen: Collection[str] = (),
+    for_people: Collection[str] = (),
     piped: Collection[str] = (),
 ) -> None:
     """Print a table: aligned on a terminal, otherwise tab-separated and complete.
 
     On a terminal that is too narrow, whole columns are left out, from the last one, and named on stderr. Only cells of `free` columns, which
     hold text of any length such as names, are shortened; the last column, if it is free, takes the width that is left. Columns in
-    `seen` are for people, and only on a terminal; those in `piped` are for programs.
+    `for_people` are for people, and only on a terminal; those in `piped` are for programs.
     """
     lines = [tuple(titles), *(tuple(row) for row in rows)]
     on_terminal = sys.stdout.isatty()
-    omitted_here = piped if on_terminal else seen
+    omitted_here = piped if on_terminal else for_people
     positions = [position for position, title in enumerate(titles) if title not in omitted_here]
     if on_terminal and len(lines) > 1:
         # A column in which no row has anything only takes the width of the others.
@@ -207,9 +207,9 @@ def duration_text(seconds: float) -> str:
     """Return a duration: "0.4 s", "12 s", "3 min 5 s", "2 h 10 min"."""
     if seconds < _MINUTE:
         return f"{seconds:.1f} s" if seconds < _PRECISE else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), _MINUTE)
+    minutes, seconds_left = divmod(round(seconds), _MINUTE)
     hours, minutes_left = divmod(minutes, _MINUTE)
-    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"
+    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {seconds_left} s"
 
 
 def moment(time: str | None) -> str:

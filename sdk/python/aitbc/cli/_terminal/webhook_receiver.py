@@ -48,8 +48,8 @@ def signature_error(secret: str, headers: Mapping[str, str], body: bytes, now: f
     expected = base64.b64encode(digest).decode()
     # Several while a secret is being replaced.
     signatures = headers.get("webhook-signature", "").split()
-    given = [signature.removeprefix("v1,") for signature in signatures if signature.startswith("v1,")]
-    if any(hmac.compare_digest(expected.encode(), signature.encode()) for signature in given):
+    own_scheme = [signature.removeprefix("v1,") for signature in signatures if signature.startswith("v1,")]
+    if any(hmac.compare_digest(expected.encode(), signature.encode()) for signature in own_scheme):
         return None
     return "its signature is not valid"
 

@@ -88,7 +88,7 @@ def models(
         for supply, model in offered
     ]
     titles = ("MODEL", "AVAILABLE", _FROM, "FROM", "UNIT", "TYPICAL RUN", "MINERS", "SERVICE")
-    print_rows(titles, rows, seen=(_FROM,), piped=("FROM", "UNIT"))
+    print_rows(titles, rows, for_people=(_FROM,), piped=("FROM", "UNIT"))
 
 
 def services(
@@ -135,7 +135,7 @@ def services(
     ]
     titles = ("SERVICE", "AVAILABLE", _FROM, "FROM", "UNIT", "SPEED", "MINERS", "MODELS")
     # A service with miners is available, so people need not read that twice.
-    print_rows(titles, rows, seen=(_FROM,), piped=("AVAILABLE", "FROM", "UNIT"))
+    print_rows(titles, rows, for_people=(_FROM,), piped=("AVAILABLE", "FROM", "UNIT"))
 
 
 def miners(
@@ -178,7 +178,7 @@ def miners(
             if offer.service_id == service_id
         ]
         titles = (*_ABOUT[:2], *_OFFER[:-1], *_ABOUT[2:], _OFFER[-1])
-        print_rows(titles, offers, free=("NAME", "MODELS"), seen=("CREDITS",), piped=_EXACT)
+        print_rows(titles, offers, free=("NAME", "MODELS"), for_people=("CREDITS",), piped=_EXACT)
     if offset + len(page.miners) < page.total:
         last = offset + len(page.miners)
         print_status(f"{last} of {page.total} miners shown; --offset {last} shows the next ones.")
@@ -194,15 +194,15 @@ def _show_miner(context: typer.Context, named: str, *, as_json: bool) -> None:
     if as_json:
         print_json(miner.to_dict())
         return
-    seen = moment(miner.seen_at)
-    print_text(f"{miner.name} ({miner.miner_id}): {_availability(miner)}, last seen {seen}")
+    seen_at = moment(miner.seen_at)
+    print_text(f"{miner.name} ({miner.miner_id}): {_availability(miner)}, last seen {seen_at}")
     print_text(f"Reputation: {miner.reputation:.2f} of 5")
     if miner.gpus:
         print_text(f"GPUs: {', '.join(miner.gpus)}")
     if miner.services:
         print_text("")
     rows = [(offer.service_id, *_offer(offer)) for offer in miner.services]
-    print_rows(("SERVICE", *_OFFER), rows, free=("MODELS",), seen=("CREDITS",), piped=_EXACT)
+    print_rows(("SERVICE", *_OFFER), rows, free=("MODELS",), for_people=("CREDITS",), piped=_EXACT)
 
 
 def _about(miner: MarketMiner) -> tuple[str, ...]:

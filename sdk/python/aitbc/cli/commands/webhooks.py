@@ -89,13 +89,13 @@ def listen(
                 print_status(_SETTINGS)
             else:
                 try:
-                    again = client.jobs.rerun(find_job(client, job), webhook_url=receiver.url)
+                    repeated_job = client.jobs.rerun(find_job(client, job), webhook_url=receiver.url)
                 except ValidationFailed as error:
                     if "webhook_url" not in error.fields:
                         raise
                     raise ConfigurationError(f"{error.fields['webhook_url']}.\n{_SETTINGS}") from None
-                awaited.append(again.job_id)
-                print_status(f"{again.job_id} runs; its message will arrive here.")
+                awaited.append(repeated_job.job_id)
+                print_status(f"{repeated_job.job_id} runs; its message will arrive here.")
             try:
                 ended.wait()
             except KeyboardInterrupt:
