@@ -96,7 +96,7 @@ def services(
     named: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SERVICE]",
+            metavar="SERVICE",
             help="Show the parameters of this service: its id or the beginning of it.",
             autocompletion=complete.services,
         ),
