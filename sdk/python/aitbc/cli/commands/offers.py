@@ -73,7 +73,7 @@ def list_offers(
         return
     titles = ("OFFER", "FOR", "CREDITS", "PRICE", "BY", "UNIT", "LEFT", "REPUTATION", "STATUS", "MINER")
     rows = [_row(offer, miners.get(offer.miner_id)) for offer in page.offers]
-    print_rows(titles, rows, free=("BY",), seen=("CREDITS",), piped=("PRICE", "UNIT"))
+    print_rows(titles, rows, free=("BY",), for_people=("CREDITS",), piped=("PRICE", "UNIT"))
     if page.next is not None:
         print_status(f"There are more offers; --before {page.next} shows them.")
 
