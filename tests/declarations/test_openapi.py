@@ -166,6 +166,7 @@ def test_calls_without_a_key_are_those_of_the_reference() -> None:
         "POST /v1/login",
         *(f"{method} /v1/session" for method in ("POST", "GET", "DELETE")),
         # The miner's identity key signs the body of these.
+        "POST /v1/logins/signed",
         "PUT /v1/miners/{miner_id}/payout-address",
         "POST /v1/payouts/{payout_id}/hand-in",
     }:

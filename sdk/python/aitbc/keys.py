@@ -84,6 +84,12 @@ def registration_payload(nonce: str, origin: str, public_key: bytes) -> bytes:
     return canonical_json({"nonce": nonce, "origin": origin, "public_key": b64encode(public_key)})
 
 
+def login_payload(nonce: str, log_key: str, public_key: bytes) -> bytes:
+    """Return the payload that a miner signs for a link to the dashboard. It names the key of the coordinator's log, so it is of use to no other one."""
+    _check_size(public_key)
+    return canonical_json({"log_key": log_key, "nonce": nonce, "public_key": b64encode(public_key)})
+
+
 def _check_size(public_key: bytes) -> None:
     if len(public_key) != PUBLIC_KEY_SIZE:
         raise FormatError("An Ed25519 public key has 32 bytes.")

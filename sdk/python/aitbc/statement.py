@@ -20,6 +20,7 @@ PREDICATE_TYPE = "https://aitbc.bubuit.net/job-receipt/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 ATTESTATION_TYPE = "application/vnd.aitbc.attestation+json"
 REGISTRATION_TYPE = "application/vnd.aitbc.registration+json"
+LOGIN_TYPE = "application/vnd.aitbc.login+json"
 RESULT_NAME = "result.json"
 """The name of the first subject: the canonical JSON of the job's results."""
 CLOCK_SKEW_SECONDS = 300

@@ -14,6 +14,10 @@ import pytest
 from agent.coordinator.features.browser import logins
 from agent.coordinator.operations.context import Context
 from agent.core.errors import Unauthorized
+from aitbc.canonical import b64encode
+from aitbc.dsse import sign_detached
+from aitbc.keys import login_payload
+from aitbc.statement import LOGIN_TYPE
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served, serve
 
@@ -91,3 +95,56 @@ def test_guessed_tokens_do_not_lock_out_callers_with_a_key(tmp_path: Path) -> No
         assert tried == [(401, "UNAUTHORIZED")] * 5 + [(429, "RATE_LIMIT_EXCEEDED")]
         assert asking(served, served.client_key).get("/v1/key").status_code == 200  # not seen before
         assert code(log_in(served, token)) == (429, "RATE_LIMIT_EXCEEDED")
+
+
+def signed(
+    served: Served, miner: ScriptedMiner, log_key: str | None = None, **changes: Any
+) -> dict[str, Any]:
+    """Return the proof that the miner's owner signs for a link."""
+    nonce = miner.http.post("/challenge", json={}).json()["nonce"]
+    public_key = bytes(miner.key.verify_key)
+    payload = login_payload(nonce, log_key or served.context.signer.vkey, public_key)
+    signature = sign_detached(LOGIN_TYPE, payload, miner.key)
+    return {"nonce": nonce, "public_key": b64encode(public_key), "signature": signature, **changes}
+
+
+def test_a_miners_key_signs_a_link_to_its_own_machine_once(served: Served, miner: ScriptedMiner) -> None:
+    proof = signed(served, miner)
+    answer = httpx.post(f"{served.url}/v1/logins/signed", json=proof, timeout=120)
+    assert answer.status_code == 201, answer.text
+    (key,) = log_in(served, answer.json()["token"]).json()["keys"]
+    assert key["role"] == "miner"
+    assert asking(served, key["key"]).get("/v1/key").json()["miner_id"] == miner.miner_id
+    again = httpx.post(f"{served.url}/v1/logins/signed", json=proof, timeout=120)
+    assert code(again) == (401, "UNAUTHORIZED")
+
+
+def test_attack_a_signature_for_something_else_creates_no_link(served: Served, miner: ScriptedMiner) -> None:
+    """Neither that of a registration, which other coordinators see, nor one for another coordinator, of another key or with an unknown nonce."""
+    other = ScriptedMiner(served.url)
+    registration = {name: miner.registration_body()[name] for name in ("nonce", "public_key", "signature")}
+    elsewhere = served.context.signer.vkey[:-4] + "AAAA"
+    proofs = [
+        registration,
+        signed(served, miner, elsewhere),
+        signed(served, miner, signature=signed(served, other)["signature"]),
+        signed(served, miner, nonce="invented"),
+    ]
+    for proof in proofs:
+        answer = httpx.post(f"{served.url}/v1/logins/signed", json=proof, timeout=120)
+        assert code(answer) == (401, "UNAUTHORIZED"), answer.text
+    # A key that never joined has no page.
+    unknown = httpx.post(f"{served.url}/v1/logins/signed", json=signed(served, other), timeout=120)
+    assert code(unknown)[0] == 404
+
+
+def test_an_excluded_or_removed_miner_gets_no_link(
+    served: Served, admin: httpx.Client, miner: ScriptedMiner
+) -> None:
+    admin.post(f"/v1/admin/miners/{miner.miner_id}/exclude", json={"reason": "It lies."}).raise_for_status()
+    answer = httpx.post(f"{served.url}/v1/logins/signed", json=signed(served, miner), timeout=120)
+    assert code(answer) == (403, "MINER_EXCLUDED")
+    admin.post(f"/v1/admin/miners/{miner.miner_id}/include").raise_for_status()
+    admin.delete(f"/v1/admin/miners/{miner.miner_id}").raise_for_status()
+    answer = httpx.post(f"{served.url}/v1/logins/signed", json=signed(served, miner), timeout=120)
+    assert answer.status_code == 404

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -208,16 +209,22 @@ def test_an_owner_gets_a_login_link_of_a_coordinator_that_the_agent_has_joined(
     """It signs in as the owner of this machine only."""
     miner = ScriptedMiner(agent.url)
     token = json.loads(command("enroll", "--json").out)["enrolment_token"]
-    key = miner.register(enrolment_token=token).json()["api_key"]
+    miner.register(enrolment_token=token).raise_for_status()
+    identity = agent.data_dir / "miner/identity.key"
+    identity.parent.mkdir(mode=0o700, exist_ok=True)
+    identity.write_bytes(base64.b64encode(bytes(miner.key)))
+    identity.chmod(0o600)
     file = agent.data_dir / "agent.json"
     original = file.read_text(encoding="utf-8")
+    # No API key at all: the miner's own key signs.
     file.write_text(
-        json.dumps({**agent.file, "miner_id": miner.miner_id, "miner_key": key, "admin_key": None})
+        json.dumps({**agent.file, "miner_id": miner.miner_id, "miner_key": None, "admin_key": None})
     )
     try:
         url = command("login").out.strip()
     finally:
         file.write_text(original, encoding="utf-8")
+        identity.unlink()
     page, _, token = url.partition("#login=")
     assert page == f"{agent.url}/dashboard/"
     (new,) = httpx.post(f"{agent.url}/v1/login", json={"token": token}).json()["keys"]

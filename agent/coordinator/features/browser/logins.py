@@ -13,10 +13,17 @@ from agent.coordinator.features.browser.store import LoginRecord
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import CreatedKey, digest
 from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.miners import sessions
+from agent.coordinator.store import miners
 from agent.core.errors import Unauthorized
 from agent.core.values.quantities import format_time
 from agent.sections import section_of
+from aitbc import keys
 from aitbc.answers.accounts import NewLogin, Role
+from aitbc.canonical import b64decode
+from aitbc.dsse import verify_detached
+from aitbc.errors import VerificationError
+from aitbc.statement import LOGIN_TYPE
 
 DASHBOARD: Final = "/dashboard/"
 
@@ -32,6 +39,29 @@ async def create_login(
     record = LoginRecord(account_id, miner_id, admin or (account_id is None and miner_id is None))
     await context.database.write(_add, context, digest(token), record, expires_at)
     return NewLogin(token=token, path=f"{DASHBOARD}#login={token}", expires_at=format_time(expires_at))
+
+
+async def create_signed_login(context: Context, nonce: str, public_key: str, signature: str) -> NewLogin:
+    """Create a link for the owner of a miner, who has proved to have its key: both are base64, the signature is over `aitbc.keys.login_payload`. Raises `Unauthorized`, `MinerExcluded`, `NotFound`."""
+    try:
+        key = b64decode(public_key)
+        payload = keys.login_payload(nonce, context.signer.vkey, key)
+        good = verify_detached(LOGIN_TYPE, payload, signature, key)
+    except VerificationError as error:
+        raise Unauthorized(f"The signature cannot be checked: {error}") from None
+    if not good:
+        raise Unauthorized("The signature does not match the key, the nonce and the key of this log.")
+    miner_id = keys.miner_id(key)
+    # The nonce is used only after the signature is valid: nobody can use up another caller's challenge.
+    await context.database.write(_spend, miner_id, nonce, context.clock())
+    return await create_login(context, miner_id=miner_id)
+
+
+def _spend(connection: Connection, miner_id: str, nonce: str, now: float) -> None:
+    sessions.spend_challenge(connection, nonce, now)
+    miner = miners.find(connection, miner_id)
+    if miner is not None:
+        sessions.require_not_excluded(miner)
 
 
 def _add(

@@ -41,7 +41,7 @@ from agent.sections import section_of
 _ROOT: Final = "(/api)?/v1"
 _UNCOUNTED: Final = re.compile(rf"{_ROOT}/health|/|/dashboard(/.*)?")
 """Calls with negligible cost: health, and the dashboard's files, a dozen of which make one page."""
-_LOGINS: Final = re.compile(rf"{_ROOT}/(login|session)")
+_LOGINS: Final = re.compile(rf"{_ROOT}/(login|logins/signed|session)")
 _JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|admission|register)")
 _CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature|registry/services/validate)")
 _UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|direct-uploads/?|jobs/[^/]+/files/[^/]+)")

@@ -80,7 +80,7 @@ async def admission(context: Context, request: AdmissionRequest) -> Admission:
     if request.proof is not None:
         # The nonce is used only after the signature is valid: nobody can use up another caller's challenge.
         miner_id = keys.miner_id(_check_signature(context, request.proof))
-        await context.database.write(_use_challenge, request.proof.nonce, context.clock())
+        await context.database.write(spend_challenge, request.proof.nonce, context.clock())
     return await context.database.read(_admission, context, miner_id, request.enrolment_token)
 
 
@@ -95,7 +95,8 @@ def _admission(
     return Admission(admitted=True, reason=None)
 
 
-def _use_challenge(connection: Connection, nonce: str, now: float) -> None:
+def spend_challenge(connection: Connection, nonce: str, now: float) -> None:
+    """Use a nonce. Raises `Unauthorized` for one that is unknown, used or too old."""
     if not miners.use_challenge(connection, nonce, now):
         raise Unauthorized("The nonce is unknown, used or older than a minute. Request a new challenge.")
 
@@ -167,7 +168,7 @@ def _register(
     connection: Connection, context: Context, request: Registration, public_key: bytes, session_sha256: str
 ) -> tuple[MinerRecord, str | None, list[HeldLease], int]:
     now = context.clock()
-    _use_challenge(connection, request.nonce, now)
+    spend_challenge(connection, request.nonce, now)
     miner_id = keys.miner_id(public_key)
     # Two agents with the same key may register at once: one of them must get the higher number.
     locks.session(connection, miner_id)
@@ -206,7 +207,7 @@ def _register(
 
 def _note_version(connection: Connection, request: Registration, miner_id: str, now: float) -> None:
     """Store the version of a refused miner, for its owner and the operator."""
-    _use_challenge(connection, request.nonce, now)
+    spend_challenge(connection, request.nonce, now)
     miners.set_agent_version(connection, miner_id, request.agent_version)
 
 

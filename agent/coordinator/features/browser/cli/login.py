@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Final
 from urllib.parse import urljoin
 
+import httpx
 import typer
 
 from agent.cli import agent_file, local_api
@@ -12,11 +14,17 @@ from agent.cli.options import AsJson, DataDir, print_json, settings_from
 from agent.coordinator.features.browser.logins import DASHBOARD
 from agent.coordinator.features.browser.settings import BrowserSettings
 from agent.core.errors import ConfigurationError
+from agent.miner.identity import IDENTITY_FILE, load_identity
 from agent.sections import section_of
 from agent.settings import Settings
 from aitbc import AITBCClient
 from aitbc.answers.accounts import NewLogin
-from aitbc.errors import APIError
+from aitbc.canonical import b64encode
+from aitbc.dsse import sign_detached
+from aitbc.keys import login_payload
+from aitbc.statement import LOGIN_TYPE
+
+_SECONDS: Final = 30.0
 
 
 def login(data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -50,19 +58,44 @@ def _show(base: str, link: NewLogin, *, as_json: bool) -> None:
 
 
 def _owners_link(settings: Settings, agent: agent_file.AgentFile) -> NewLogin:
-    """Return a link to this machine's page at the coordinator that it has joined. Raises `ConfigurationError`, `AITBCError`."""
-    if agent.miner_key is None:
-        raise ConfigurationError(f"This agent has no key at {agent.url}. Its operator can create one.")
-    with AITBCClient(agent.miner_key, agent.url) as client:
-        try:
-            return client.keys.create_login()
-        except APIError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-    raise ConfigurationError(
-        f"The coordinator at {agent.url} is of a version that creates no login links for owners. Open {agent.url}{DASHBOARD} and sign in "
-        f"with the owner's key, `miner_key` in {settings.agent_file}."
-    )
+    """Return a link to this machine's page at the coordinator that it has joined, signed with the miner's key. Raises `ConfigurationError`."""
+    directory = settings.data_dir / "miner"
+    if agent.miner_id is None or not (directory / IDENTITY_FILE).exists():
+        raise ConfigurationError(f"This agent has no miner, so nothing can sign it in at {agent.url}.")
+    identity = load_identity(directory)
+    try:
+        with httpx.Client(base_url=agent.url, timeout=_SECONDS) as client:
+            nonce = str(client.post("/v1/miners/challenge", json={}).raise_for_status().json()["nonce"])
+            # The key of the log that the agent has joined, not what answers now: another coordinator must not use the signature there.
+            payload = login_payload(nonce, agent.log_key, identity.public_key)
+            proof = {
+                "nonce": nonce,
+                "public_key": b64encode(identity.public_key),
+                "signature": sign_detached(LOGIN_TYPE, payload, identity.signing_key),
+            }
+            answer = client.post("/v1/logins/signed", json=proof)
+    except (httpx.HTTPError, ValueError, LookupError) as error:
+        raise ConfigurationError(
+            f"The coordinator at {agent.url} does not answer as expected ({error}). Try again."
+        ) from None
+    if answer.status_code == HTTPStatus.CREATED:
+        return NewLogin.read(answer.json())
+    if (
+        answer.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+        and agent.miner_key is not None
+    ):
+        raise ConfigurationError(
+            f"The coordinator at {agent.url} is of a version that creates no login links for owners. Open {agent.url}{DASHBOARD} and sign in "
+            f"with the owner's key, `miner_key` in {settings.agent_file}."
+        )
+    raise ConfigurationError(f"The coordinator at {agent.url} creates no login link: {_reason(answer)}")
+
+
+def _reason(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        return f"it answers {answer.status_code}."
 
 
 def _account(agent: agent_file.AgentFile) -> str | None:

@@ -11,7 +11,7 @@ from agent.coordinator.features.browser import logins
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.routes._callers import Admin, ContextOf, Owner, RequestBody
 from agent.coordinator.routes._declare import errors
-from agent.core.errors import NotFound, Unauthorized
+from agent.core.errors import MinerExcluded, NotFound, Unauthorized
 from aitbc.answers.accounts import LoginKey, LoginKeyList, NewLogin, Role
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1")
@@ -21,6 +21,14 @@ class LoginTokenRequest(RequestBody):
     """The token of a login link."""
 
     token: Annotated[str, Field(min_length=1, max_length=200, examples=["login_secret"])]
+
+
+class SignedLoginRequest(RequestBody):
+    """Proof that the caller has a miner's key: its signature over a nonce and the key of this coordinator's log."""
+
+    nonce: Annotated[str, Field(max_length=200, examples=["kq9Jq1c0Yb7mZ2vW4tXs8RfLpN3aHdGe"])]
+    public_key: Annotated[str, Field(max_length=200, examples=["base64_public_key"])]
+    signature: Annotated[str, Field(max_length=200, examples=["base64_signature"])]
 
 
 class LoginRequest(RequestBody):
@@ -61,6 +69,22 @@ async def login(context: ContextOf, request: LoginTokenRequest) -> LoginKeyList:
 async def create_own_login(context: ContextOf, owner: Owner) -> NewLogin:
     """The link opens the dashboard once, within minutes, with a new key of the caller's miner: `aitbc-agent login` on the machine."""
     return await logins.create_login(context, miner_id=owner.miner_id)
+
+
+@router.post(
+    "/logins/signed",
+    status_code=status.HTTP_201_CREATED,
+    tags=["Keys and logins"],
+    responses=errors(Unauthorized, MinerExcluded, NotFound),
+    summary="Create a login link with the miner's key",
+)
+async def create_signed_login(context: ContextOf, proof: SignedLoginRequest) -> NewLogin:
+    """For the owner of a machine, without an API key: a signature of the miner's key over a nonce of `POST /v1/miners/challenge`, which is used up.
+
+    The signed bytes are a DSSE pre-authentication encoding of the type `application/vnd.aitbc.login+json` and the canonical JSON of `log_key`, `nonce` and
+    `public_key`. The link opens the dashboard once, within minutes, with a new key of that miner.
+    """
+    return await logins.create_signed_login(context, proof.nonce, proof.public_key, proof.signature)
 
 
 @router.post(
