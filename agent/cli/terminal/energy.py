@@ -21,7 +21,7 @@ def print_energy(console: SafeConsole, energy: Mapping[str, Any]) -> None:
     console.print(
         f"  energy today (UTC): {_kwh(today['kwh'])} for jobs, {_kwh(today['idle_kwh'])} without; {_price(energy)}"
     )
-    if today["net"] is not None:
+    if today["net"] is not None and energy["price"] is not None:
         console.print(f"  left after electricity: {_net(today)} today, {_net(month)} this month")
     if energy["problem"]:
         console.print(Text.assemble("  ", ("price of electricity:", "yellow"), f" {energy['problem']}"))

@@ -37,7 +37,8 @@ def lines(outlook: Mapping[str, Any], energy: Mapping[str, Any] | None) -> Itera
 def left(energy: Mapping[str, Any] | None) -> Decimal | None:
     """Return which share of its earnings this machine's electricity has left this month, negative for a loss; None if that is unknown."""
     month = None if energy is None else energy["month"]
-    if month is None or month["net"] is None or not Decimal(month["earned"]):
+    # Without measured electricity of a known price, nothing was taken off.
+    if month is None or month["net"] is None or not month["kwh"] or not Decimal(month["earned"]):
         return None
     return Decimal(month["net"]) / Decimal(month["earned"])
 

@@ -12,8 +12,8 @@ OUTLOOK: dict[str, Any] = {
 }  # fmt: skip
 
 
-def energy(net: str | None) -> dict[str, Any]:
-    return {"month": {"earned": "10", "net": net}}
+def energy(net: str | None, kwh: float = 1.5) -> dict[str, Any]:
+    return {"month": {"earned": "10", "net": net, "kwh": kwh}}
 
 
 def test_earnings_before_and_after_electricity() -> None:
@@ -22,6 +22,8 @@ def test_earnings_before_and_after_electricity() -> None:
         "(210 paid jobs of 3 machines in 7 days)"
     )
     assert "after electricity" not in in_one_line(OUTLOOK, energy(None))
+    # Nothing was measured, so nothing was taken off.
+    assert "after electricity" not in in_one_line(OUTLOOK, energy("10", kwh=0))
     text = "\n".join(lines(OUTLOOK, energy("7.5")))
     assert "2.4 to 4.8 credits a day online, on average 3.6 credits" in text
     assert "after electricity: 0.075 to 0.15 credits an hour, 1.8 to 3.6 credits a day" in text

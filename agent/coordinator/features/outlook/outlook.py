@@ -64,8 +64,8 @@ def _missing(basis: Basis, settings: OutlookSettings) -> str | None:
     """Return what is missing for an estimate, None if there is one."""
     if basis.jobs < settings.outlook_jobs or basis.range is None or basis.hours < settings.outlook_hours:
         return (
-            f"Not enough jobs yet to say: like machines completed {basis.jobs} paid jobs in {basis.hours:.0f} hours online "
-            f"in the last {settings.outlook_days} days; {settings.outlook_jobs} jobs in {settings.outlook_hours:g} hours are needed."
+            f"Not enough jobs yet to say. In the last {settings.outlook_days} days, like machines completed {basis.jobs} paid jobs in "
+            f"{basis.hours:.0f} hours online; it takes at least {settings.outlook_jobs} jobs and {settings.outlook_hours:g} hours."
         )
     return None
 

@@ -87,6 +87,7 @@ function note({ typical }: Range, left: number | undefined) {
 /** Return the share of this month's earnings that this machine's electricity has left; undefined if it is not known. */
 function leftOf(energy: MinerEnergy | null | undefined): number | undefined {
   const month = energy?.month;
-  if (!month || month.net === null || Number(month.earned) === 0) return undefined;
+  // Without measured electricity of a known price, nothing was taken off.
+  if (!month || month.net === null || month.kwh === 0 || Number(month.earned) === 0) return undefined;
   return Number(month.net) / Number(month.earned);
 }
