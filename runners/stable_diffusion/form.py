@@ -22,16 +22,16 @@ FORM = ServiceForm(
         "num_images": FormField(
             "Number of pictures", "Up to 8 variations of the prompt. Each costs the same."
         ),
+        "steps": FormField(
+            "Steps",
+            "More steps add detail, time and cost. Most models look finished at 20 to 30, fast ones at 4 to 8.",
+            empty="As many as the model needs",
+        ),
     },
     more={
         "Look": {
             "negative_prompt": FormField(
                 "Avoid", "What should not appear, for example “text, watermark”. Not all models can do this."
-            ),
-            "steps": FormField(
-                "Steps",
-                "More steps add detail, time and cost. Most models look finished at 20 to 30, fast ones at 4 to 8.",
-                empty="As many as the model needs",
             ),
             "guidance": FormField(
                 "Guidance",
