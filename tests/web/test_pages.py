@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -132,17 +133,26 @@ def test_a_login_link_works_once(browser: Browser, agent: Agent) -> None:
 
 
 def test_shows_that_a_page_is_loading(dashboard: Dashboard) -> None:
-    """While its script loads, there are placeholders."""
+    """While its script loads, there are placeholders: for the first page, and for a later one instead of the page before."""
     page, held = dashboard.page, list[Route]()
-    page.route("**/assets/client*.js", lambda route: held.append(route))  # noqa: PLW0108 - it needs a function
+    page.route(re.compile(r"/assets/(client|operator)-"), lambda route: held.append(route))  # noqa: PLW0108 - it needs a function
+    placeholder = page.locator("main [aria-busy=true]")
+
+    def arrives(heading: str) -> None:
+        expect(placeholder.first).to_be_visible()
+        expect(page.get_by_role("heading", level=1)).to_have_count(0)
+        for route in held:
+            route.continue_()
+        held.clear()
+        expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+        expect(placeholder).to_have_count(0)
+
     with page.expect_request("**/assets/client*.js"):
         page.goto(f"{dashboard.agent.url}/dashboard/", wait_until="commit")
-    expect(page.locator("main [aria-busy=true]")).to_be_visible()
-    expect(page.get_by_role("heading", name="Home")).to_have_count(0)
-    for route in held:
-        route.continue_()
-    expect(page.get_by_role("heading", name="Home")).to_be_visible()
-    expect(page.locator("main [aria-busy=true]")).to_have_count(0)
+    arrives("Home")
+    with page.expect_request("**/assets/operator*.js"):
+        page.get_by_role("navigation", name="Areas").get_by_role("link", name="Network").click()
+    arrives("Network")
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])

@@ -31,7 +31,7 @@ export interface Column<Row> {
   shrink?: boolean;
   /** In the first line on phones, like an action; usual for a column that is called Status. */
   first?: boolean;
-  /** With its title on phones; usual for amounts. */
+  /** With its title on phones; usual for amounts, and for what is aligned like figures. */
   named?: boolean;
   /** Hidden on phones. */
   minor?: boolean;
@@ -54,8 +54,14 @@ const ROLES = {
   cell: { role: "cell" },
 } as const;
 
+interface Filled<Row> extends Column<Row> {
+  cell: (row: Row) => ComponentChildren;
+  /** The unit of its figures, which the heading names, and on phones each cell. */
+  unit?: string;
+}
+
 /** The columns with what all kinds of them have: a heading, and the content of a cell. */
-function filled<Row>(columns: Column<Row>[]): (Column<Row> & { cell: (row: Row) => ComponentChildren })[] {
+function filled<Row>(columns: Column<Row>[]): Filled<Row>[] {
   return columns.map(({ cell = () => null, amount, signed = false, ...column }) => {
     if (column.action) return { align: "end", shrink: true, first: true, ...column, cell: column.action };
     if (!amount) return { ...column, cell };
@@ -66,9 +72,8 @@ function filled<Row>(columns: Column<Row>[]): (Column<Row> & { cell: (row: Row) 
     return {
       align: "end",
       shrink: true,
-      named: true,
       ...column,
-      title: `${column.title} (${CURRENCY})`,
+      unit: CURRENCY,
       cell: content,
     };
   });
@@ -84,7 +89,10 @@ export function Table<Row>({ caption, columns: declared, rows, rowKey, href }: T
           <tr {...ROLES.row}>
             {columns.map((column) => (
               <th key={column.title} {...ROLES.columnheader} scope="col" data-align={column.align}>
-                <span class={column.action ? "visually-hidden" : undefined}>{column.title}</span>
+                <span class={column.action ? "visually-hidden" : undefined}>
+                  {column.title}
+                  {column.unit && ` (${column.unit})`}
+                </span>
               </th>
             ))}
           </tr>
@@ -116,7 +124,8 @@ function Row<Row>({ row, columns, href }: RowProps<Row>) {
             {...ROLES.cell}
             data-label={column.title}
             data-first={column.first ?? column.title === "Status"}
-            data-named={column.named}
+            data-named={column.named ?? (column.align === "end" && !column.action)}
+            data-unit={inside === null ? undefined : column.unit}
             data-align={column.align}
             data-shrink={column.shrink}
             data-minor={column.minor}
