@@ -26,7 +26,11 @@ MOST_SCRIPT = 225_000
 """Bytes, uncompressed, of the scripts that a page loads until it is complete. The API reference is another page."""
 LOADED_SCRIPT = """performance.getEntriesByType("resource").filter(({ name }) => name.endsWith(".js"))
     .reduce((sum, { decodedBodySize }) => sum + decodedBodySize, 0)"""
-OTHER_ROLES = {"client": ("owner", "operator", "miner"), "owner": ("operator",), "operator": ("nothing",)}
+OTHER_ROLES = {
+    "client": ("owner", "operator", "miner", "inspection"),
+    "owner": ("operator", "inspection"),
+    "operator": ("nothing",),
+}
 """The scripts, by the beginning of their names, that a role does not load. Owners and operators may be clients too."""
 FIRST_PAINT_MS = 1000
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"

@@ -96,22 +96,24 @@ export default defineConfig(({ command }) => ({
               test: /src\/verifying|sdk\/js\/dist\/verification\/(?!conclusions)|@noble\/ed25519/,
               priority: 1,
             },
+            // What pages of several roles consist of, besides the components.
             {
-              name: "trust",
-              test: /src\/(features\/(audits|payouts)\/parts|components\/controls\/(older|checks))|verification\/conclusions/,
+              name: "parts",
+              test: /src\/(features\/(audits|payouts)\/parts|components\/controls\/(older|checks)|views\/(job_table|slowed|new\/(tiles|availability)))|verification\/conclusions/,
             },
             { name: "keys", test: /src\/views\/keys\.tsx/ },
-            // Pages of operators that show what owners see.
+            { name: "answer", test: /src\/(results\/|views\/job\/progress)|streaming-markdown/ },
+            { name: "job", test: /src\/(views\/(job|new)\/|schema\/|features\/[a-z]+\/job)/ },
+            // Pages of operators that show what clients and owners see.
+            { name: "inspection", test: /src\/views\/operator\/job\.tsx/ },
             { name: "miner", test: /src\/(views\/operator\/miner\.tsx|features\/offers\/operator)/ },
             { name: "commands", test: /src\/commands\/(?!shortcuts|opened)/ },
-            { name: "answer", test: /src\/(results\/|views\/job\/progress)|streaming-markdown/ },
             {
               name: "client",
               test: /src\/(views\/([a-z_]+\.tsx|new\/(choose|tiles))|features\/[a-z]+\/client)/,
             },
             { name: "owner", test: /src\/(views\/owner\/|features\/[a-z]+\/owner)/ },
             { name: "operator", test: /src\/(views\/operator\/|features\/[a-z]+\/operator)/ },
-            { name: "job", test: /src\/(views\/(job|new)\/|schema\/|features\/[a-z]+\/job)/ },
           ],
         },
       },

@@ -3,8 +3,8 @@
 import Big from "big.js";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { FormatError } from "../src/errors.js";
 import { productRoundedUp, scaled, shortest } from "../src/decimals.js";
+import { FormatError } from "../src/errors.js";
 
 const decimal = fc
   .tuple(

@@ -7,9 +7,9 @@
  */
 
 import type { Log } from "../calls/log.js";
+import { scaled } from "../decimals.js";
 import { APIError, FormatError, VerificationError } from "../errors.js";
 import { decodeBase64, parseJson, sameBytes, utf8 } from "./canonical.js";
-import { scaled } from "../decimals.js";
 import { MANIFEST_TYPE, parseManifest } from "./leaves/payouts.js";
 import { parseSettlement, SETTLEMENT_TYPE } from "./leaves/settlement.js";
 import { parseVerdict, VERDICT_TYPE } from "./leaves/verdict.js";

@@ -4,6 +4,7 @@
  * Everything in a receipt must follow from signed data. The verification reports for each part whether it does.
  */
 
+import { scaled } from "../decimals.js";
 import { FormatError } from "../errors.js";
 import type { Receipt, ReceiptBundle } from "../models.js";
 import type { ReplyKey } from "../sealed/keys.js";
@@ -11,7 +12,6 @@ import type { SealingMemory } from "../sealed/memory.js";
 import { ATTESTATION_KINDS, type Attestation, verifyAttestation } from "./attestation.js";
 import { BUNDLE_FORMAT, wireReceipt } from "./bundle.js";
 import { canonicalJson, decodeBase64, parseJson, sha256Hex } from "./canonical.js";
-import { scaled } from "../decimals.js";
 import { newDigest } from "./digest.js";
 import { openEnvelope, PUBLIC_KEY_SIZE } from "./dsse.js";
 import { minerId, parseVkey } from "./keys.js";

@@ -4,9 +4,9 @@
  * Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and docs/reference/miner-protocol.md.
  */
 
+import { productRoundedUp, scaled, shortest } from "../decimals.js";
 import { FormatError } from "../errors.js";
 import { canonicalJson, parseJson, sameBytes } from "./canonical.js";
-import { productRoundedUp, scaled, shortest } from "../decimals.js";
 import type { JsonObject } from "./shape.js";
 import { exact, FENCE, HEX_SHA256, items, JOB_ID, MINER_ID, text, utcTime } from "./strict.js";
 

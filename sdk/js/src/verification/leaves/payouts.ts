@@ -6,9 +6,9 @@
  */
 
 import { hexToBytes } from "@noble/hashes/utils.js";
+import { productRoundedDown, scaled } from "../../decimals.js";
 import { FormatError, VerificationError } from "../../errors.js";
 import { canonicalJson, decodeBase64, parseJson, sameBytes, utf8 } from "../canonical.js";
-import { productRoundedDown, scaled } from "../../decimals.js";
 import { openEnvelope } from "../dsse.js";
 import { minerId } from "../keys.js";
 import { parseProof, requireInclusion } from "../log.js";

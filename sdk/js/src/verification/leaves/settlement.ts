@@ -1,8 +1,8 @@
 /** Settlements: the leaf of the log for each job whose escrow has been settled. */
 
+import { scaled } from "../../decimals.js";
 import { FormatError } from "../../errors.js";
 import { canonicalJson, parseJson, sameBytes } from "../canonical.js";
-import { scaled } from "../../decimals.js";
 import { parseDecimal } from "../statement.js";
 import { exact, JOB_ID, MINER_ID, text, utcTime } from "../strict.js";
 
