@@ -104,7 +104,7 @@ def test_the_sections_have_a_fixed_order(width: int, height: int) -> None:
     assert shown[0].startswith("AITBC agent  http://127.0.0.1:8420 ")
     assert shown[0].endswith(" up 1 h 5 min")
     assert shown[1].startswith("connected")
-    assert shown[1].endswith(" earned today 1.25 from 12 jobs")
+    assert shown[1].endswith(" earned today 1.25 credits from 12 jobs")
     assert shown[2] == "Working on 2 jobs."
     titles = [line.split()[1] for line in shown if line.startswith("─ ")]
     assert titles == ["GPUs", "Jobs", "Downloads", "Last", "Finished", "Log"]
