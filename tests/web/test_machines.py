@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Response, expect
 
 from agent.protocol.join_code import parse_join_code
 from support.agents import Agent
@@ -83,7 +84,8 @@ class Rig(ScriptedMiner):
         activity = {
             "idle": [
                 {"reason": "working", "share": 0.4},
-                {"reason": "no jobs for this machine", "share": 0.6},
+                {"reason": "no jobs for this machine", "share": 0.4},
+                {"reason": "fetching a model or an input", "share": 0.2},
             ],
             "downloads": [{"model": "large-model", "done": 2**30, "total": 4 * 2**30}],
             "energy": ENERGY,
@@ -135,6 +137,11 @@ def status(agent: Agent, key: str) -> int:
     return httpx.get(f"{agent.url}/v1/key", headers={"X-API-Key": key}).status_code
 
 
+def is_machine(response: Response) -> bool:
+    """Return whether this is the answer to the page's question about its machine."""
+    return urlsplit(response.url).path == "/v1/miners"
+
+
 def confirm(page: Page, button: str) -> None:
     """Press a button of the open dialog."""
     page.get_by_role("dialog").get_by_role("button", name=button, exact=True).click()
@@ -156,18 +163,32 @@ def test_shows_the_machine_to_its_owner(owner: Dashboard, rig: Rig) -> None:
     expect(page.get_by_text("for another program (game)")).to_be_visible()
     expect(page.get_by_role("button", name="Resume this GPU")).to_have_count(0)  # it ends by itself
     expect(page.get_by_text("No jobs for this machine")).to_be_visible()
+    expect(page.get_by_text("no answer in time")).to_be_visible()
+    expect(page.get_by_text("small-model: An hour of it costs too much.")).to_be_visible()
+    expect(page.get_by_text("GPU 0: The card throttles.")).to_be_visible()
+    # What fetches a model is no failure.
+    fetching = page.locator(".idle-list li", has_text="Fetching a model")
+    expect(fetching.locator("[data-part]")).to_have_attribute("data-part", "busy")
+    expect(page.get_by_text("Not offered: Transcoding")).to_be_visible()
+    expect(page.get_by_role("table", name="Earned by day")).to_be_attached()
+    load = page.get_by_role("table", name="GPU load")
+    expect(load).to_have_count(0)
+    for _ in range(5):
+        with page.expect_response(is_machine):
+            rig.beat()
+    expect(load).to_contain_text("97 %")
+    page.get_by_role("tab", name="Self-test").click()
+    figures = page.get_by_role("region", name="Self-test of GPU 0")
+    for words in ("24 GiB", "1 GiB/s", "97 °C"):
+        expect(figures).to_contain_text(words)
+    page = owner.open("/machine/earnings")
     expect(page.get_by_text("0.31 EUR per kWh")).to_be_visible()
     electricity = page.get_by_role("table", name="Earnings and electricity, by UTC day and month")
     for words in ("1.250 kWh", "50.0 Wh", "0.81", "\u22120.25"):
         expect(electricity).to_contain_text(words)
-    expect(page.get_by_text("no answer in time")).to_be_visible()
-    expect(page.get_by_text("small-model: An hour of it costs too much.")).to_be_visible()
-    expect(page.get_by_text("GPU 0: The card throttles.")).to_be_visible()
-    figures = page.get_by_role("region", name="Self-test of GPU 0")
-    for words in ("24 GiB", "1 GiB/s", "97 °C"):
-        expect(figures).to_contain_text(words)
     page = owner.open("/machine/models")
-    expect(page.get_by_text("ffmpeg was not found.")).to_be_visible()
+    expect(page.get_by_role("row", name="Transcoding")).to_contain_text("ffmpeg was not found.")
+    expect(page.get_by_role("row", name="Transcoding")).to_contain_text("Off")
     expect(page.get_by_role("progressbar", name="Download of large-model")).to_have_attribute(
         "aria-valuenow", "25"
     )
@@ -224,6 +245,8 @@ def test_an_owner_changes_prices_and_the_schedule_of_the_agents_own_machine(
 ) -> None:
     """The settings file and the offer change without a restart; an invalid value is refused in the words of `config check`."""
     page = dashboard.open("/machine/models")
+    change = page.get_by_role("button", name="Change")
+    change.click()
     price = page.get_by_label("Price of Transcription")
     save = page.get_by_role("button", name="Save")
     expect(save).to_be_disabled()
@@ -238,14 +261,17 @@ def test_an_owner_changes_prices_and_the_schedule_of_the_agents_own_machine(
     expect(history).to_contain_text("Price of Transcription: default \u2192 0.00042")
     expect(history).to_contain_text("Owner")
     expect(history.get_by_text("Done")).to_be_visible()
-    services = page.get_by_role("table", name="Services that this machine offers")
-    expect(services.get_by_role("row", name="Transcription")).to_contain_text("0.00042")
+    services = page.get_by_role("table", name="Services")
+    expect(services.get_by_role("row", name="Transcription")).to_contain_text(
+        "1.512 credits per hour of audio"
+    )
     file = agent.data_dir / "agent.toml"
     assert tomllib.loads(file.read_text())["miner"] == {
         "prices": {"whisper_transcription": "0.00042"},
         "pause": {"schedule": ["Sat,Sun 03:00-03:01"]},
     }
     assert dashboard.problems() == []
+    change.click()
     price.fill("")
     page.get_by_label("Schedule of pauses").fill("")
     save.click()
@@ -267,10 +293,12 @@ def test_settings_that_the_machine_locks_are_shown_without_a_way_to_change_them(
     }
     rig.report(locked="The machine's owner has forbidden such changes.", **settings)
     page = owner.open("/machine/models")
+    page.get_by_role("button", name="Show", exact=True).click()
     expect(page.get_by_text("The machine's owner has forbidden such changes.")).to_be_visible()
     expect(page.get_by_label("Engine of Transcription")).to_be_disabled()
     rig.report(**settings)
     page = owner.open("/machine/models")
+    page.get_by_role("button", name="Change").click()
     page.get_by_label("Engine of Transcription").select_option("onnx-asr")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Preferred engines: default \u2192")).to_be_visible()
@@ -279,6 +307,7 @@ def test_settings_that_the_machine_locks_are_shown_without_a_way_to_change_them(
     rig.beat(executed=[command["command_id"]])
     rig.report(preferred=["onnx-asr"], **settings)
     page = owner.open("/machine/models")
+    page.get_by_role("button", name="Change").click()
     expect(page.get_by_label("Engine of Transcription")).to_have_value("onnx-asr")
     assert owner.problems() == []
 
@@ -286,10 +315,12 @@ def test_settings_that_the_machine_locks_are_shown_without_a_way_to_change_them(
 def test_an_owner_downloads_and_removes_models(owner: Dashboard, rig: Rig) -> None:
     """If the machine refuses a command, the page says why."""
     page = owner.open("/machine/models")
-    page.get_by_label("Model", exact=True).select_option("stable-diffusion-1.5")
-    page.get_by_role("button", name="Download").click()
+    page.get_by_role("button", name="Download a model").click()
+    page.get_by_role("dialog").get_by_label("Model", exact=True).select_option("stable-diffusion-1.5")
+    confirm(page, "Download")
     expect(page.get_by_text("Download of stable-diffusion-1.5 requested.")).to_be_visible()
-    page.get_by_role("button", name="Remove small-model").click()
+    page.get_by_role("button", name="Actions for small-model").click()
+    page.get_by_role("menuitem", name="Remove").click()
     confirm(page, "Remove")
     expect(page.get_by_text("Removal of small-model requested.")).to_be_visible()
     commands = rig.beat()

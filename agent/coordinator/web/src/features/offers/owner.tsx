@@ -1,9 +1,8 @@
 /** The own machine's offers, and creating new ones. */
 import type { Offer, OfferList } from "@aitbc/client";
 import { useState } from "preact/hooks";
-import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
-import { ask } from "../../components/controls/dialog.tsx";
+import { ask, Dialog } from "../../components/controls/dialog.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Price } from "../../components/figures/money.tsx";
 import { Badge, type BadgeProps } from "../../components/figures/status.tsx";
@@ -40,19 +39,17 @@ export default function OwnOffers() {
   };
   return (
     <Page
-      title="Own offers"
-      lead="An offer has a price for one kind of job, a number of jobs and an end. Clients assign jobs to it; the agreed amount is held for you."
+      title="Offers"
+      lead="Sell a number of jobs of one kind at a fixed price, until a date. Clients assign jobs to the offer, and their money is held for you."
       actions={
-        <Button kind="main" icon="add" onClick={() => setMaking(true)} disabled={making}>
+        <Button kind="main" icon="add" onClick={() => setMaking(true)}>
           New offer
         </Button>
       }
     >
-      {making && (
-        <Card title="New offer">
-          <OfferForm onMade={made} onCancel={() => setMaking(false)} />
-        </Card>
-      )}
+      <Dialog title="New offer" open={making} onClose={() => setMaking(false)}>
+        <OfferForm onMade={made} onCancel={() => setMaking(false)} />
+      </Dialog>
       <Loaded from={offers} lines={5} height="2.75rem">
         {({ offers: list }) =>
           list.length > 0 ? (

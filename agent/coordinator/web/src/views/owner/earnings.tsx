@@ -1,5 +1,5 @@
 /** A machine's earnings by day and in total, and its latest payments. */
-import type { MinerEarnings, MinerStats, Transaction } from "@aitbc/client";
+import type { MinerEarnings, MinerEnergy, MinerStats, Transaction } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
@@ -20,6 +20,7 @@ import { isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
 import { BASE, EARNINGS } from "../../routes.ts";
 import { api } from "../../session.ts";
+import { Energy } from "./energy.tsx";
 import { ownMiner } from "./watch.ts";
 
 const SPANS = [
@@ -33,6 +34,7 @@ interface EarningsState {
   earnings: MinerEarnings;
   stats: MinerStats;
   payments: Transaction[];
+  energy: MinerEnergy | null | undefined;
 }
 
 export default function Earnings() {
@@ -42,7 +44,7 @@ export default function Earnings() {
   return (
     <Page title="Earnings" tabs={EARNINGS} lead="After the operator's fee. Days are UTC.">
       <Loaded from={all} lines={3} height="8rem">
-        {({ earnings, stats, payments }) => (
+        {({ earnings, stats, payments, energy }) => (
           <>
             <Numbers stats={stats} />
             <Outlook minerId={stats.minerId} />
@@ -52,6 +54,7 @@ export default function Earnings() {
             >
               <ByDay earnings={earnings} />
             </Card>
+            {energy && <Energy energy={energy} />}
             <Card title="Latest payments">
               <Payments payments={payments} />
             </Card>
@@ -65,12 +68,13 @@ export default function Earnings() {
 async function read(days: number, signal: AbortSignal): Promise<EarningsState> {
   const client = api("miner");
   const minerId = await ownMiner(signal);
-  const [earnings, stats, page] = await Promise.all([
+  const [earnings, stats, page, machine] = await Promise.all([
     client.miners.earnings(minerId, { days, signal }),
     client.miners.stats(minerId, { signal }),
     client.wallet.transactions({ limit: PAYMENTS, signal }),
+    client.miners.get(minerId, { signal }),
   ]);
-  return { earnings, stats, payments: page.transactions };
+  return { earnings, stats, payments: page.transactions, energy: machine.energy };
 }
 
 function Numbers({ stats }: { stats: MinerStats }) {

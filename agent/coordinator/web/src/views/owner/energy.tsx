@@ -3,8 +3,6 @@ import type { MinerEnergy } from "@aitbc/client";
 import { Card } from "../../components/card.tsx";
 import { Money } from "../../components/figures/money.tsx";
 import { Table } from "../../components/figures/table.tsx";
-import { Notice } from "../../components/notice.tsx";
-import { serviceName } from "../../format/names.ts";
 
 export function Energy({ energy }: { energy: MinerEnergy }) {
   return (
@@ -22,22 +20,6 @@ export function Energy({ energy }: { energy: MinerEnergy }) {
           { title: "Without jobs", cell: (period) => kwh(period.idleKwh), align: "end" },
         ]}
       />
-      {energy.problem && (
-        <Notice tone="wait" title="The price of electricity may be an old one">
-          <p>{energy.problem}</p>
-        </Notice>
-      )}
-      {energy.unprofitable.length > 0 && (
-        <Notice tone="wait" title="Accepts no jobs that are not worth their electricity">
-          <ul class="plain-list">
-            {energy.unprofitable.map((entry) => (
-              <li key={`${entry.service} ${entry.model}`}>
-                {entry.model ?? serviceName(entry.service)}: {entry.reason}
-              </li>
-            ))}
-          </ul>
-        </Notice>
-      )}
     </Card>
   );
 }

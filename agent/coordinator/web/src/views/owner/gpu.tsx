@@ -30,7 +30,7 @@ export function GpuCard({ gpu, onPause, onResume }: GpuCardProps) {
     </Button>
   );
   return (
-    <Card title={gpu.name} note={about(gpu)}>
+    <Card title={gpu.name} note={about(gpu)} object>
       <div class="row" data-between="true">
         {gpu.paused ? (
           <span class="row">

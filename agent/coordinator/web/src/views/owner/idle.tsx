@@ -16,14 +16,14 @@ export function Idle({ shares }: { shares: IdleShare[] }) {
       <div class="idle-bar" aria-hidden="true">
         {ordered
           .filter((part) => part.share >= VISIBLE)
-          .map((part, index) => (
-            <span key={part.reason} data-part={kind(part, index)} style={{ flexGrow: part.share }} />
+          .map((part) => (
+            <span key={part.reason} data-part={meaning(part.reason)} style={{ flexGrow: part.share }} />
           ))}
       </div>
       <ul class="idle-list">
-        {ordered.map((part, index) => (
+        {ordered.map((part) => (
           <li key={part.reason}>
-            <span class="idle-sign" data-part={kind(part, index)} aria-hidden="true" />
+            <span class="idle-sign" data-part={meaning(part.reason)} aria-hidden="true" />
             <span>{sentence(OLDER[part.reason] ?? part.reason)}</span>
             <strong>{percent(part.share)}</strong>
           </li>
@@ -41,8 +41,13 @@ function rank(part: IdleShare): number {
   return part.reason === WORKING ? 2 : part.share;
 }
 
-function kind(part: IdleShare, index: number): string {
-  return part.reason === WORKING ? WORKING : String(index % 4);
+/** Return what a reason means: work (green), preparation (blue), a pause (amber), a failure (red), or nothing to do. */
+export function meaning(reason: string): string {
+  if (reason === WORKING) return WORKING;
+  if (/^(loading|fetching|starting|stopping)/.test(reason)) return "busy";
+  if (/\bfaults?\b|^no connection/.test(reason)) return "bad";
+  if (/^paused|\bwaits?\b/.test(reason)) return "wait";
+  return "still";
 }
 
 function percent(share: number): string {

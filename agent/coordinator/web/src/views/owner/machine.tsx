@@ -1,5 +1,5 @@
 /** A machine's page: what it does, why it is idle, its GPUs, and how to pause it. */
-import type { MinerDetails } from "@aitbc/client";
+import type { MinerDetails, MinerEarnings } from "@aitbc/client";
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
@@ -10,22 +10,24 @@ import { Empty } from "../../components/empty.tsx";
 import { Facts, Figures } from "../../components/figures/figures.tsx";
 import { Money } from "../../components/figures/money.tsx";
 import { Progress } from "../../components/figures/progress.tsx";
+import { Badge, type BadgeProps } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { sentence, serviceName } from "../../format/names.ts";
+import { Tabs } from "../../components/tabs.tsx";
+import { serviceName } from "../../format/names.ts";
 import { plural, size } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api, type Role } from "../../session.ts";
 import "../../styles/machine.css";
-import { describe } from "./commands.ts";
-import { Energy } from "./energy.tsx";
+import { CHART_DAYS, DayCharts, GpuChart } from "./charts.tsx";
 import { Fleet } from "./fleet.tsx";
 import { GpuCard } from "./gpu.tsx";
 import { Idle } from "./idle.tsx";
+import { Needs } from "./needs.tsx";
 import { endsByHand, PauseDialog, type PauseTarget } from "./pause.tsx";
 import { Reputation } from "./reputation.tsx";
 import { Selftest } from "./selftest.tsx";
@@ -67,7 +69,7 @@ export function MachinePage({ by, minerId, back, children }: MachinePageProps) {
             Resume
           </Button>
         ) : (
-          <Button icon="pause" onClick={() => setPausing({ name: data.name })}>
+          <Button kind="main" icon="pause" onClick={() => setPausing({ name: data.name })}>
             Pause
           </Button>
         ))
@@ -94,14 +96,32 @@ function pauser(machine: Watched, by: Role) {
 }
 
 function Lead({ machine }: { machine: MinerDetails }) {
-  if (!machine.online) {
-    return (
-      <>
-        Offline; last seen <Ago at={machine.seenAt} />.
-      </>
-    );
-  }
-  return <>Online{machine.agentVersion && `, agent ${machine.agentVersion}`}.</>;
+  const { online, jobs, slots, agentVersion } = machine;
+  return (
+    <span class="fact-line">
+      <span role="status">
+        <Badge {...stateOf(machine)} />
+      </span>
+      {online ? (
+        <span>
+          {jobs.length} of {plural(slots, "job")} running
+        </span>
+      ) : (
+        <span>
+          last seen <Ago at={machine.seenAt} />
+        </span>
+      )}
+      {agentVersion && <span>agent {agentVersion}</span>}
+    </span>
+  );
+}
+
+/** Answer whether the machine works. */
+function stateOf({ online, paused, jobs, throttledUntil }: MinerDetails): BadgeProps {
+  if (!online) return { tone: "bad", icon: "cross", word: "Offline" };
+  if (paused || throttledUntil) return { tone: "wait", icon: "pause", word: paused ? "Paused" : "On hold" };
+  if (jobs.length > 0) return { tone: "busy", icon: "play", word: "Working" };
+  return { tone: "good", icon: "check", word: "Ready" };
 }
 
 interface MachineProps {
@@ -113,121 +133,101 @@ interface MachineProps {
 }
 
 function Machine({ machine, by, onPause, onResume }: MachineProps) {
+  const earnings = usePolled(
+    (signal) => api(by).miners.earnings(machine.minerId, { days: CHART_DAYS, signal }),
+    () => EARNINGS_SECONDS,
+    [by, machine.minerId],
+  );
   return (
     <div class="stack">
       {by === "miner" && <Fleet />}
-      {machine.versionProblem && (
-        <Notice tone="bad" title="Refused: its version does not fit">
-          <p>{machine.versionProblem}</p>
-        </Notice>
+      <Needs machine={machine} by={by} />
+      <Numbers machine={machine} by={by} earnings={earnings.data} />
+      {machine.jobs.length > 0 && (
+        <Card title="Running now">
+          <Running machine={machine} />
+        </Card>
       )}
-      {machine.versionAdvice && <Notice tone="wait">{machine.versionAdvice}</Notice>}
-      <State machine={machine} />
-      <Numbers machine={machine} by={by} />
-      {machine.energy && <Energy energy={machine.energy} />}
       <Card title="Where the last hour went">
         <Idle shares={machine.idle} />
       </Card>
-      <Card title="Running now" note={`${machine.jobs.length} of ${plural(machine.slots, "slot")} in use`}>
-        <Running machine={machine} />
-      </Card>
-      <section class="stack" aria-labelledby="gpus">
-        <h2 id="gpus">GPUs</h2>
-        {machine.gpus.length > 0 ? (
-          <div class="grid gpu-grid">
-            {machine.gpus.map((gpu) => (
-              <GpuCard
-                key={gpu.uuid}
-                gpu={gpu}
-                onPause={() => onPause({ name: gpu.name, gpu: gpu.uuid })}
-                onResume={() => onResume(gpu.uuid)}
-              />
-            ))}
-          </div>
-        ) : (
-          <Notice tone="still" title="No NVIDIA GPU found">
-            <p>
-              The machine runs jobs on its processor, which is slower. If it has a GPU, run{" "}
-              <code>aitbc-agent doctor</code> there to see what is missing.
-            </p>
-          </Notice>
-        )}
-      </section>
-      <Selftest machine={machine} />
-      <Reputation machine={machine} by={by} />
-      <Card title="The machine">
-        <Facts
-          items={[
-            ["Id", <Copyable key="id" text={machine.minerId} noun="miner id" />],
-            ["Processor", plural(machine.cpuCores, "core")],
-            ["Memory", size(machine.memory)],
-            ["Free disk space", size(machine.diskFree)],
-            ["Sandbox", machine.sandbox ?? "not available"],
-            ["Joined", <Ago key="joined" at={machine.registeredAt} />],
-          ]}
-        />
-      </Card>
+      {earnings.data && <DayCharts earnings={earnings.data} />}
+      <GpuChart machine={machine} />
+      {machine.gpus.length > 0 ? (
+        <div class="grid gpu-grid">
+          {machine.gpus.map((gpu) => (
+            <GpuCard
+              key={gpu.uuid}
+              gpu={gpu}
+              onPause={() => onPause({ name: gpu.name, gpu: gpu.uuid })}
+              onResume={() => onResume(gpu.uuid)}
+            />
+          ))}
+        </div>
+      ) : (
+        <Notice tone="still" title="No NVIDIA GPU found">
+          <p>
+            The machine runs jobs on its processor, which is slower. If it has a GPU, run{" "}
+            <code>aitbc-agent doctor</code> there to see what is missing.
+          </p>
+        </Notice>
+      )}
+      <Tabs
+        label="About this machine"
+        tabs={[
+          {
+            id: "reputation",
+            name: "Reputation",
+            content: () => <Reputation machine={machine} by={by} />,
+          },
+          { id: "selftest", name: "Self-test", content: () => <Selftest machine={machine} /> },
+          { id: "details", name: "Details", content: () => <Details machine={machine} /> },
+        ]}
+      />
       {by === "admin" && <Settings machine={machine} by={by} />}
     </div>
   );
 }
 
-function State({ machine }: { machine: MinerDetails }) {
+function Details({ machine }: { machine: MinerDetails }) {
   return (
-    <>
-      {!machine.online && (
-        <Notice tone="bad" title="This machine is not connected">
-          <p>
-            Check that the machine is on and that the agent is running (<code>aitbc-agent status</code>).
-            Commands that you send now are carried out when it is back.
-          </p>
-        </Notice>
-      )}
-      {machine.paused && (
-        <Notice tone="wait" title="Paused: accepts no new jobs">
-          <p>
-            {sentence(machine.paused)}
-            {!endsByHand(machine.paused) && "; resumes automatically"}.
-          </p>
-        </Notice>
-      )}
-      {machine.throttledUntil && (
-        <Notice tone="wait" title="Gets no jobs for a while">
-          <p>
-            It has handed back too many jobs that it had accepted. It gets jobs again{" "}
-            <Ago at={machine.throttledUntil} />. The log of its agent has the reasons.
-          </p>
-        </Notice>
-      )}
-      {machine.commands.length > 0 && (
-        <Notice tone="busy" title={`${plural(machine.commands.length, "command")} not executed yet`}>
-          <ul class="plain-list">
-            {machine.commands.map((command) => (
-              <li key={command.commandId}>
-                {describe(command, machine)}, <Ago at={command.createdAt} />
-              </li>
-            ))}
-          </ul>
-        </Notice>
-      )}
-    </>
+    <Facts
+      items={[
+        ["Id", <Copyable key="id" text={machine.minerId} noun="miner id" />],
+        ["Processor", plural(machine.cpuCores, "core")],
+        ["Memory", size(machine.memory)],
+        ["Free disk space", size(machine.diskFree)],
+        ["Sandbox", machine.sandbox ?? "not available"],
+        ["Joined", <Ago key="joined" at={machine.registeredAt} />],
+      ]}
+    />
   );
 }
 
-function Numbers({ machine, by }: { machine: MinerDetails; by: Role }) {
-  const earned = usePolled(
-    (signal) => api(by).miners.earnings(machine.minerId, { days: 1, signal }),
-    () => EARNINGS_SECONDS,
-    [by, machine.minerId],
-  );
-  const today = earned.data?.days.at(-1);
+interface NumbersProps {
+  machine: MinerDetails;
+  by: Role;
+  earnings: MinerEarnings | undefined;
+}
+
+function Numbers({ machine, by, earnings }: NumbersProps) {
+  const today = earnings?.days.at(-1);
+  const energy = machine.energy?.today;
   return (
     <Figures
       items={[
         {
           name: "Earned today",
           value: today ? <Money amount={today.amount} /> : "\u2026",
-          note: today && plural(today.jobs, "job"),
+          note:
+            energy?.net && machine.energy?.price !== null ? (
+              <>
+                <Money amount={energy.net} /> after electricity
+              </>
+            ) : (
+              today && plural(today.jobs, "job")
+            ),
+          href: by === "miner" ? `${BASE}/machine/earnings` : undefined,
         },
         { name: "Total earned", value: <Money amount={machine.totalEarned} /> },
         { name: "Reputation", value: machine.reputation.toFixed(1), note: "of 5" },
@@ -248,9 +248,6 @@ function missing(machine: MinerDetails): string | undefined {
 }
 
 function Running({ machine }: { machine: MinerDetails }) {
-  if (machine.jobs.length === 0) {
-    return <p class="quiet">No job is running.</p>;
-  }
   return (
     <Table
       caption="Running jobs"

@@ -5,15 +5,15 @@ import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
 import { Coded } from "../../components/coded.tsx";
 import { Button } from "../../components/controls/button.tsx";
-import { ask } from "../../components/controls/dialog.tsx";
+import { ask, Dialog } from "../../components/controls/dialog.tsx";
 import { SelectField } from "../../components/controls/field.tsx";
+import { Menu } from "../../components/controls/menu.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Price } from "../../components/figures/money.tsx";
 import { Progress } from "../../components/figures/progress.tsx";
 import { Badge } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Loaded } from "../../components/loaded.tsx";
-import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
 import { serviceName } from "../../format/names.ts";
 import { plural, size } from "../../format/size.ts";
@@ -25,10 +25,16 @@ import { useMachine, type Watched } from "./watch.ts";
 
 export default function Models() {
   const machine = useMachine("miner", useRoute().query.id);
+  const [fetching, setFetching] = useState(false);
   return (
     <Page
-      title="Services and settings"
-      lead="What this machine offers, why other services are unavailable, and its prices, schedule, engines and models."
+      title="Services"
+      lead="What this machine offers to clients, at which price, and what the other services lack."
+      actions={
+        <Button icon="download" onClick={() => setFetching(true)} disabled={!machine.data}>
+          Download a model
+        </Button>
+      }
     >
       <Loaded from={machine} lines={4} height="8rem">
         {(data) =>
@@ -36,8 +42,10 @@ export default function Models() {
             <>
               <Services machine={data} />
               <ModelList machine={data} send={machine.send} />
-              <Fetch machine={data} send={machine.send} />
               <Settings machine={data} by="miner" />
+              <Dialog title="Download a model" open={fetching} onClose={() => setFetching(false)}>
+                <Fetch machine={data} send={machine.send} onDone={() => setFetching(false)} />
+              </Dialog>
             </>
           ) : (
             <Empty icon="model" title="No machine belongs to this key" />
@@ -48,38 +56,62 @@ export default function Models() {
   );
 }
 
+/** A service that the machine offers, or the reasons for which it does not. */
+interface Line {
+  serviceId: string;
+  offered?: MinerService;
+  reasons: string[];
+}
+
 function Services({ machine }: { machine: MinerDetails }) {
-  const missing = Object.entries(machine.unavailable);
+  const lines: Line[] = [
+    ...machine.services.map((offered) => ({ serviceId: offered.serviceId, offered, reasons: [] })),
+    ...Object.entries(machine.unavailable).map(([serviceId, reasons]) => ({ serviceId, reasons })),
+  ];
   return (
-    <Card title="Services" note={`${machine.services.length} offered, ${missing.length} unavailable`}>
-      {machine.services.length > 0 && (
-        <Table
-          caption="Services that this machine offers"
-          rows={machine.services}
-          rowKey={(service) => service.serviceId}
-          columns={[
-            { title: "Service", cell: (service) => serviceName(service.serviceId) },
-            {
-              title: "Price",
-              cell: (service) => <Price unitPrice={service.unitPrice} of={service} />,
-              align: "end",
-            },
-            { title: "Speed", cell: (service) => speed(service), align: "end" },
-            { title: "Concurrency", cell: (service) => plural(service.concurrency, "job"), align: "end" },
-            { title: "Models ready", cell: ready, align: "end" },
-          ]}
-        />
-      )}
-      {missing.map(([service, reasons]) => (
-        <Notice key={service} tone="wait" title={`${serviceName(service)} is unavailable`}>
-          {reasons.map((reason) => (
-            <p key={reason}>
-              <Coded text={reason} />
-            </p>
-          ))}
-        </Notice>
+    <Table
+      caption="Services"
+      rows={lines}
+      rowKey={({ serviceId }) => serviceId}
+      columns={[
+        { title: "Service", cell: (line) => <Service line={line} /> },
+        { title: "Models", cell: ({ offered }) => offered && ready(offered) },
+        {
+          title: "Price",
+          cell: ({ offered }) => offered && <Price unitPrice={offered.unitPrice} of={offered} />,
+        },
+        {
+          title: "At a time",
+          cell: ({ offered }) => offered && plural(offered.concurrency, "job"),
+          align: "end",
+          minor: true,
+        },
+        { title: "Speed", cell: ({ offered }) => offered && speed(offered), align: "end", minor: true },
+        {
+          title: "Status",
+          cell: ({ offered }) =>
+            offered ? (
+              <Badge tone="good" icon="check" word="On" />
+            ) : (
+              <Badge tone="still" icon="dash" word="Off" />
+            ),
+          shrink: true,
+        },
+      ]}
+    />
+  );
+}
+
+function Service({ line: { serviceId, reasons } }: { line: Line }) {
+  return (
+    <div>
+      {serviceName(serviceId)}
+      {reasons.map((reason) => (
+        <p class="small quiet" key={reason}>
+          <Coded text={reason} />
+        </p>
       ))}
-    </Card>
+    </div>
   );
 }
 
@@ -88,9 +120,12 @@ function speed(service: MinerService) {
   return `${service.score.value.toLocaleString("en", { maximumFractionDigits: 1 })} ${service.score.metric}`;
 }
 
-function ready(service: MinerService): string {
-  if (service.models.length === 0) return "\u2013";
-  return String(service.models.filter((model) => !service.unavailableModels.includes(model)).length);
+function ready({ models, unavailableModels }: MinerService): string | null {
+  if (models.length === 0) return null;
+  const count = models.filter((model) => !unavailableModels.includes(model)).length;
+  return count === models.length
+    ? plural(count, "model")
+    : `${count} of ${plural(models.length, "model")} ready`;
 }
 
 interface ModelRow {
@@ -139,8 +174,7 @@ function ModelList({ machine, send }: { machine: MinerDetails } & Sending) {
     <Card title="Models" note={`${size(machine.diskFree)} of disk space free`}>
       {rows.length === 0 ? (
         <Empty icon="model" title="No models on this machine">
-          Download one below. Language models, image generation and transcription need models; the other
-          services do not.
+          Language models, image generation and transcription need models; the other services do not.
         </Empty>
       ) : (
         <Table
@@ -152,17 +186,16 @@ function ModelList({ machine, send }: { machine: MinerDetails } & Sending) {
             { title: "Services", cell: (model) => model.services.map(serviceName).join(", ") },
             { title: "Status", cell: (model) => <ModelState model={model} /> },
             {
-              title: "Remove",
+              title: "Actions",
               action: (model) =>
                 model.onDisk && (
-                  <Button
-                    size="small"
-                    kind="plain"
-                    onClick={() => remove(model.name)}
-                    label={`Remove ${model.name}`}
-                  >
-                    Remove
-                  </Button>
+                  <Menu
+                    brief
+                    label={`Actions for ${model.name}`}
+                    items={[
+                      { name: "Remove\u2026", icon: "trash", danger: true, act: () => remove(model.name) },
+                    ]}
+                  />
                 ),
             },
           ]}
@@ -194,7 +227,7 @@ function ModelState({ model }: { model: ModelRow }) {
   );
 }
 
-function Fetch({ machine, send }: { machine: MinerDetails } & Sending) {
+function Fetch({ machine, send, onDone }: { machine: MinerDetails; onDone: () => void } & Sending) {
   const [chosen, setChosen] = useState("");
   const services = machine.services.filter((service) => service.downloadable);
   const ids = services.map((service) => service.serviceId).join(" ");
@@ -210,46 +243,45 @@ function Fetch({ machine, send }: { machine: MinerDetails } & Sending) {
       .map((name) => ({ value: name, label: `${name} (${serviceName(service.serviceId)})` })),
   );
   const value = options.some((option) => option.value === chosen) ? chosen : (options[0]?.value ?? "");
-  const requestDownload = () =>
-    send((id) => api("miner").miners.fetchModel(id, value), `Download of ${value} requested.`);
+  const requestDownload = async () => {
+    await send((id) => api("miner").miners.fetchModel(id, value), `Download of ${value} requested.`);
+    onDone();
+  };
   if (services.length === 0) {
     return (
-      <Card title="Download a model">
-        <p class="quiet">
-          This machine downloads no models, because its settings forbid it (
-          <code>runners.model_download</code>) or none of its services needs any.
-        </p>
-      </Card>
+      <p class="quiet">
+        This machine downloads no models, because its settings forbid it (<code>runners.model_download</code>)
+        or none of its services needs any.
+      </p>
     );
   }
   return (
-    <Card title="Download a model">
-      <Loaded from={catalogue}>
-        {() =>
-          options.length === 0 ? (
-            <p class="quiet">
-              The machine has all models of the catalogue. To add others, run{" "}
-              <code>aitbc-agent models add</code> on the machine.
-            </p>
-          ) : (
-            <div class="form-grid">
-              <SelectField
-                label="Model"
-                quiet
-                value={value}
-                onInput={setChosen}
-                options={options}
-                help="aitbc-agent models list shows their sizes and licences."
-              />
-              <div class="row">
-                <Button icon="download" onClick={requestDownload}>
-                  Download
-                </Button>
-              </div>
+    <Loaded from={catalogue}>
+      {() =>
+        options.length === 0 ? (
+          <p class="quiet">
+            The machine has all models of the catalogue. To add others, run{" "}
+            <code>aitbc-agent models add</code> on the machine.
+          </p>
+        ) : (
+          <>
+            <SelectField
+              label="Model"
+              quiet
+              value={value}
+              onInput={setChosen}
+              options={options}
+              help="aitbc-agent models list shows their sizes and licences."
+            />
+            <div class="dialog-actions">
+              <Button onClick={onDone}>Cancel</Button>
+              <Button kind="main" icon="download" onClick={requestDownload}>
+                Download
+              </Button>
             </div>
-          )
-        }
-      </Loaded>
-    </Card>
+          </>
+        )
+      }
+    </Loaded>
   );
 }

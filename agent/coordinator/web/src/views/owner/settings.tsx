@@ -2,8 +2,11 @@
 import type { GivenCommand, MinerDetails, MinerSettings } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { Dialog } from "../../components/controls/dialog.tsx";
 import { SelectField, TextField } from "../../components/controls/field.tsx";
 import { Form } from "../../components/controls/form.tsx";
+import { Facts } from "../../components/figures/figures.tsx";
 import { Badge } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
@@ -32,31 +35,73 @@ export function Settings({ machine, by }: { machine: MinerDetails; by: Role }) {
     <Loaded from={settings} lines={3} height="8rem">
       {(data) => (
         <>
-          <Card title="Prices, schedule and engines">
-            {data.locked ? (
-              <Notice tone="still" title="These settings can only be changed on the machine">
-                <p>{data.locked}</p>
-              </Notice>
-            ) : (
-              <p class="small quiet">
-                A change is written to the machine's settings file and applies without a restart.
-              </p>
-            )}
-            <Editor settings={data} by={by} reload={settings.reload} />
-          </Card>
-          <Card title="Commands" note="newest first">
-            <History commands={data.history} machine={machine} />
-          </Card>
+          <Current settings={data} by={by} reload={settings.reload} />
+          {data.history.length > 0 && (
+            <Card title="Commands" note="newest first">
+              <History commands={data.history} machine={machine} />
+            </Card>
+          )}
         </>
       )}
     </Loaded>
   );
 }
 
+interface EditorProps {
+  settings: MinerSettings;
+  by: Role;
+  reload: () => void;
+}
+
+/** What is set, and the dialog that changes it. */
+function Current({ settings, ...props }: EditorProps) {
+  const [open, setOpen] = useState(false);
+  const { prices, schedule, engines } = settings;
+  const own = prices.filter(({ setting }) => setting !== null);
+  return (
+    <Card
+      title="Prices, schedule and engines"
+      action={
+        <Button size="small" icon="settings" onClick={() => setOpen(true)}>
+          {settings.locked ? "Show" : "Change"}
+        </Button>
+      }
+    >
+      <Facts
+        items={[
+          [
+            "Own prices",
+            own.map(({ serviceId }) => serviceName(serviceId)).join(", ") || "none; all are the defaults",
+          ],
+          ["Pauses", schedule.join(", ") || "none scheduled"],
+          ...engines
+            .filter(hasChoice)
+            .map(({ serviceId, engines }): [string, string] => [
+              serviceName(serviceId),
+              engines[0] ?? "the agent's own",
+            ]),
+        ]}
+      />
+      <Dialog title="Prices, schedule and engines" open={open} onClose={() => setOpen(false)}>
+        {settings.locked ? (
+          <Notice tone="still" title="These settings can only be changed on the machine">
+            <p>{settings.locked}</p>
+          </Notice>
+        ) : (
+          <p class="small quiet">
+            A change is written to the machine's settings file and applies without a restart.
+          </p>
+        )}
+        <Editor settings={settings} onClose={() => setOpen(false)} {...props} />
+      </Dialog>
+    </Card>
+  );
+}
+
 /** The fields that were edited, by name; all others show the machine's settings. */
 type Draft = Record<string, string>;
 
-function Editor({ settings, by, reload }: { settings: MinerSettings; by: Role; reload: () => void }) {
+function Editor({ settings, by, reload, onClose }: EditorProps & { onClose: () => void }) {
   const [draft, setDraft] = useState<Draft>({});
   const [errors, setErrors] = useState<Record<string, string>>({});
   const current = valuesOf(settings);
@@ -73,8 +118,8 @@ function Editor({ settings, by, reload }: { settings: MinerSettings; by: Role; r
       .miners.changeSettings(settings.minerId, changeOf(settings, draft, changed))
       .then(
         () => {
-          setDraft({});
           reload();
+          onClose();
           notify("The change was sent to the machine.");
         },
         (error: unknown) => {
@@ -84,7 +129,12 @@ function Editor({ settings, by, reload }: { settings: MinerSettings; by: Role; r
       );
   };
   return (
-    <Form action="Save" disabled={changed.length === 0} onSend={save}>
+    <Form
+      action="Save"
+      disabled={changed.length === 0}
+      beside={<Button onClick={onClose}>Cancel</Button>}
+      onSend={save}
+    >
       <fieldset class="stack plain" disabled={settings.locked !== null}>
         <div class="form-grid">
           {settings.prices.map((price) => {
@@ -171,7 +221,6 @@ function changeOf({ engines, preferredEngines }: MinerSettings, draft: Draft, ch
 }
 
 function History({ commands, machine }: { commands: GivenCommand[]; machine: MinerDetails }) {
-  if (commands.length === 0) return <p class="quiet">No command has been given yet.</p>;
   return (
     <Table
       caption="Commands"
