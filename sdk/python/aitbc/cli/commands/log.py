@@ -18,7 +18,13 @@ from aitbc.cli._arguments.options import JsonOption
 from aitbc.cli._arguments.state import GlobalOptions
 from aitbc.cli._arguments.trust import LogKeyOption, PolicyOption, trusted
 from aitbc.cli._terminal.exits import ExitCode
-from aitbc.cli._terminal.output import print_json, print_status, print_text
+from aitbc.cli._terminal.output import (
+    print_indented,
+    print_json,
+    print_status,
+    print_text,
+    print_verdict,
+)
 from aitbc.errors import FormatError
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
 from aitbc.log import PROOF_HEADER, Checkpoint, parse_proof
@@ -66,6 +72,10 @@ def verify(
     new_only: Annotated[
         bool, typer.Option("--new-only", help="Read only the leaves after the stored checkpoint.")
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Show every check. Without it they are shown if one failed."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Verify all leaves, tiles and the checkpoint; detect changed leaves, forks and truncation. Exits with 3 if the log is invalid.
@@ -77,7 +87,7 @@ def verify(
     trust = trusted(log_key, policy)
     with _source(context, source) as files:
         report = _verified(files, trust, remember, against or (), new_only=new_only)
-    _show(report, as_json=as_json)
+    _show(report, as_json=as_json, verbose=verbose)
     if not report.valid:
         raise typer.Exit(ExitCode.NOT_VALID)
     # Only a valid checkpoint is stored, or a forked log would be the measure of the next verification.
@@ -203,7 +213,7 @@ def _save(path: Path, note: str) -> None:
     temporary.replace(path)
 
 
-def _show(report: LogReport, *, as_json: bool) -> None:
+def _show(report: LogReport, *, as_json: bool, verbose: bool = False) -> None:
     size = report.checkpoint.size if report.checkpoint else None
     if as_json:
         checks = [dataclasses.asdict(check) for check in report.checks]
@@ -219,6 +229,9 @@ def _show(report: LogReport, *, as_json: bool) -> None:
             }
         )
         return
-    for check in report.checks:
-        print_text(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.message}")
-    print_text(f"valid: {size} leaves" if report.valid else "NOT valid")
+    failed = [check for check in report.checks if not check.ok]
+    reason = f"{failed[0].name}: {failed[0].message}" if failed else ""
+    verdict = f"valid: {size} leaves" if report.valid else f"NOT valid: {reason}".rstrip(": ")
+    print_verdict(verdict, good=report.valid)
+    for check in report.checks if verbose or not report.valid else ():
+        print_indented(f"  {'ok  ' if check.ok else 'FAIL'}  ", f"{check.name}: {check.message}")
