@@ -76,12 +76,12 @@ def test_lists_are_filtered_and_show_labels(
     ]
 
 
-def test_show_has_a_line_for_each_parameter_label_and_input(aitbc: Command, client: httpx.Client) -> None:
+def test_show_names_the_parameters_labels_and_inputs(aitbc: Command, client: httpx.Client) -> None:
     job_id = submit(client, language="en", labels={"project": "podcast"})
     lines = dict(line.split(maxsplit=1) for line in aitbc("jobs", "show", job_id).splitlines() if " " in line)
-    assert lines["labels.project"] == "podcast"
-    assert lines["parameters.language"] == "en"
-    assert lines["inputs.audio_url"] == "a.mp3 (https://example.com/a.mp3)"
+    assert lines["labels"] == "project=podcast"
+    assert "language=en" in lines["with"]
+    assert lines["input"] == "a.mp3 (https://example.com/a.mp3)"
 
 
 def test_the_log_is_printed(aitbc: Command, client: httpx.Client, miner: ScriptedMiner) -> None:
