@@ -133,7 +133,15 @@ def verify(network: Network, payout_id: str, directory: Path) -> None:
     shown = network.miner.cli("payouts", "verify", payout_id, "--save", str(proof)).stdout
     assert f"EUR to {IBAN}" in shown
     log = f"{network.coordinator.url}/v1/log"
-    command = [Path(sys.executable).with_name("aitbc"), "log", "verify", log, "--verbose", "--log-key", log_key]
+    command = [
+        Path(sys.executable).with_name("aitbc"),
+        "log",
+        "verify",
+        log,
+        "--verbose",
+        "--log-key",
+        log_key,
+    ]
     assert "1 payouts" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert network.miner.stop() == 0
     assert network.coordinator.stop() == 0
