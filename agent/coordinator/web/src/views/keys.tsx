@@ -1,11 +1,11 @@
 /** The keys of the own account, and the browsers that are signed in to it. */
 import type { BrowserSession, Key } from "@aitbc/client";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Card } from "../components/card.tsx";
 import { Button } from "../components/controls/button.tsx";
 import { ask } from "../components/controls/dialog.tsx";
 import { TextField } from "../components/controls/field.tsx";
-import { Form } from "../components/controls/form.tsx";
+import { FormDialog } from "../components/controls/form-dialog.tsx";
 import { type Secret, SecretDialog } from "../components/controls/secret.tsx";
 import { Badge } from "../components/figures/status.tsx";
 import { Table } from "../components/figures/table.tsx";
@@ -24,6 +24,7 @@ export default function Keys() {
     return { ...list, own: own.keyId };
   });
   const [secret, setSecret] = useState<Secret | null>(null);
+  const [creating, setCreating] = useState(false);
   const revoke = async (key: Key) => {
     const text = "Programs and browsers that use it stop working immediately. This cannot be undone.";
     if (!(await ask({ title: `Revoke ${key.name}?`, text, action: "Revoke" }))) return;
@@ -34,9 +35,16 @@ export default function Keys() {
   return (
     <Page
       title="API keys"
-      lead="Create a separate key for each machine and program, so that you can revoke it without affecting the others."
+      lead="A key for each program that submits jobs, so that you can revoke one without stopping the others."
+      actions={
+        <Button kind="main" icon="add" onClick={() => setCreating(true)}>
+          New key
+        </Button>
+      }
     >
       <NewKey
+        open={creating}
+        onClose={() => setCreating(false)}
         onMade={(key) => {
           setSecret({
             title: "New key",
@@ -49,7 +57,7 @@ export default function Keys() {
       />
       <Loaded from={keys}>
         {({ keys: list, own, limit }) => (
-          <Card title="Valid keys" note={`${list.length} of at most ${limit}`}>
+          <Card title="Keys" note={`${list.length} of at most ${limit}`}>
             <Table
               caption="Keys"
               rows={list}
@@ -123,19 +131,27 @@ export function Revoke({ name, onClick }: { name: string; onClick: () => Promise
   );
 }
 
-function NewKey({ onMade }: { onMade: (key: string) => void }) {
+interface NewKeyProps {
+  open: boolean;
+  onClose: () => void;
+  onMade: (key: string) => void;
+}
+
+function NewKey({ open, onClose, onMade }: NewKeyProps) {
   const [name, setName] = useState("");
-  const [error, setError] = useState<string>();
-  const send = async () => {
-    if (!name.trim()) return setError("Enter a name, such as the machine or program that will use the key.");
-    setError(undefined);
-    const { key } = await api("client").keys.create(name.trim());
-    setName("");
-    onMade(key);
-  };
+  useEffect(() => setName(""), [open]);
+  const create = async () => onMade((await api("client").keys.create(name.trim())).key);
   return (
-    <Card title="New key">
-      <Form inline action="Create key" icon="key" onSend={send}>
+    <FormDialog
+      title="New key"
+      action="Create key"
+      icon="key"
+      open={open}
+      onClose={onClose}
+      onSend={create}
+      disabled={!name.trim()}
+    >
+      {(errors) => (
         <TextField
           label="Name"
           required
@@ -143,9 +159,10 @@ function NewKey({ onMade }: { onMade: (key: string) => void }) {
           onInput={setName}
           maxLength={100}
           placeholder="Laptop"
-          error={error}
+          help="The program or machine that will use it."
+          error={errors.name}
         />
-      </Form>
-    </Card>
+      )}
+    </FormDialog>
   );
 }

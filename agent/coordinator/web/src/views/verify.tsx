@@ -13,12 +13,12 @@ import { Clock } from "../components/figures/time.tsx";
 import { Failure } from "../components/notice.tsx";
 import { Page } from "../components/page.tsx";
 import { Skeleton } from "../components/skeleton.tsx";
+import { Lines, Slip, Stamp } from "../components/slip.tsx";
 import { serviceName } from "../format/names.ts";
 import { quantity } from "../format/sale_units.ts";
 import { BASE } from "../routes.ts";
 import { useSaleUnits } from "../sale_units.ts";
 import { api, useRoles } from "../session.ts";
-import "../styles/receipts.css";
 import { type Outcome, verified } from "../verification.ts";
 
 export default function Verify() {
@@ -77,7 +77,7 @@ export default function Verify() {
       {checking && <Skeleton lines={4} height="3rem" />}
       {outcome && (
         <>
-          <Slip outcome={outcome} />
+          <SignedSlip outcome={outcome} />
           <Conclusions
             outcome={outcome}
             remedy={
@@ -106,40 +106,37 @@ function isLogKey(text: string): boolean {
   return /^[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}=*$/.test(text.trim());
 }
 
-/** The signed statement as a slip of paper, with a stamp once it is proven. */
-function Slip({ outcome: { verification } }: { outcome: Outcome }) {
+function Verdict({ outcome: { verification } }: { outcome: Outcome }) {
+  if (verification.valid) return <Stamp>Verified</Stamp>;
+  return <Stamp tone={otherNetwork(verification) ? "still" : "bad"}>Not verified</Stamp>;
+}
+
+/** The signed statement. */
+function SignedSlip({ outcome }: { outcome: Outcome }) {
   const soldBy = useSaleUnits();
-  const { statement } = verification;
+  const { statement } = outcome.verification;
   if (!statement) return null;
   return (
-    <section class="receipt" aria-label="The receipt">
-      <div class="receipt-head">
-        <h2>{serviceName(statement.service)}</h2>
-        <Clock at={statement.finishedAt} />
-      </div>
+    <Slip
+      title={serviceName(statement.service)}
+      note={<Clock at={statement.finishedAt} />}
+      stamp={<Verdict outcome={outcome} />}
+    >
       <Facts
         items={[
-          ["Job", <Copyable key="job" text={statement.jobId} />],
+          ["Job", <Copyable key="job" text={statement.jobId} noun="job's id" />],
           ["Miner", <Copyable key="miner" text={statement.minerId} noun="miner's id" />],
           ["Machine", statement.deviceName],
           ["Model", statement.model?.name],
         ]}
       />
-      <dl class="receipt-lines">
-        <div class="receipt-total">
-          <dt>{quantity(statement.units, soldBy(statement.service, statement.unit))}</dt>
-          <dd>
-            <Money amount={statement.price} />
-          </dd>
-        </div>
-      </dl>
-      {verification.valid ? (
-        <p class="stamp">Verified</p>
-      ) : (
-        <p class="stamp" data-tone={otherNetwork(verification) ? "still" : "bad"}>
-          Not verified
-        </p>
-      )}
-    </section>
+      <Lines
+        items={[]}
+        total={[
+          quantity(statement.units, soldBy(statement.service, statement.unit)),
+          <Money key="price" amount={statement.price} />,
+        ]}
+      />
+    </Slip>
   );
 }

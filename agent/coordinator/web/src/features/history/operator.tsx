@@ -37,7 +37,7 @@ const CHARTS: ChartOf[] = [
     metric: "queue",
     title: "Queue",
     kind: "line",
-    series: { waiting: "wait", running: "accent" },
+    series: { waiting: "wait", running: "busy" },
     format: level,
   },
   {

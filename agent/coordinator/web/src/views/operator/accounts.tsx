@@ -1,22 +1,22 @@
 /** Accounts, their balances, and crediting and debiting them. */
 import type { Account } from "@aitbc/client";
 import { useEffect, useState } from "preact/hooks";
-import { Card } from "../../components/card.tsx";
+import { useLocation } from "preact-iso";
 import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
-import { Dialog } from "../../components/controls/dialog.tsx";
 import { CheckField, TextField } from "../../components/controls/field.tsx";
-import { Form } from "../../components/controls/form.tsx";
+import { FormDialog } from "../../components/controls/form-dialog.tsx";
+import { Menu } from "../../components/controls/menu.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { notify } from "../../components/toast.tsx";
-import { explain } from "../../errors.ts";
+import { decimal, less } from "../../format/decimal.ts";
 import { isMoney, money } from "../../format/money.ts";
 import { useLoad } from "../../load.ts";
-import { ACCOUNTS } from "../../routes.ts";
+import { ACCOUNTS, BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
 import "../../styles/machine.css";
 
@@ -26,14 +26,19 @@ export default function Accounts() {
   const [before, setBefore] = useState<string[]>([]);
   const after = before.at(-1);
   const accounts = useLoad((signal) => api("admin").admin.accounts({ limit: PAGE, after, signal }), [after]);
+  const [creating, setCreating] = useState(false);
   const [booking, setBooking] = useState<Booking | null>(null);
   return (
     <Page
       title="Accounts"
       tabs={ACCOUNTS}
-      lead="An account owns jobs, files and money. Create keys for it under “Keys and tokens”."
+      lead="Who may submit jobs, and with how many credits."
+      actions={
+        <Button kind="main" icon="add" onClick={() => setCreating(true)}>
+          New account
+        </Button>
+      }
     >
-      <NewAccount onMade={accounts.reload} />
       <Loaded from={accounts} lines={5} height="2.75rem">
         {({ accounts: list, next }) => (
           <>
@@ -49,12 +54,14 @@ export default function Accounts() {
           </>
         )}
       </Loaded>
+      <NewAccount open={creating} onClose={() => setCreating(false)} onMade={accounts.reload} />
       <BookingDialog booking={booking} onClose={() => setBooking(null)} onBooked={accounts.reload} />
     </Page>
   );
 }
 
 function List({ accounts, onBook }: { accounts: Account[]; onBook: (booking: Booking) => void }) {
+  const { route } = useLocation();
   return (
     <Table
       caption="Accounts"
@@ -84,20 +91,21 @@ function List({ accounts, onBook }: { accounts: Account[]; onBook: (booking: Boo
         { title: "Held for jobs", amount: (account) => account.held },
         { title: "Available", amount: (account) => account.balance },
         {
-          title: "Credit or debit",
+          title: "Actions",
           action: (account) => (
-            <span class="row">
-              {(["Credit", "Debit"] as const).map((kind) => (
-                <Button
-                  key={kind}
-                  size="small"
-                  label={`${kind} ${account.name}`}
-                  onClick={() => onBook({ account, kind })}
-                >
-                  {kind}
-                </Button>
-              ))}
-            </span>
+            <Menu
+              label={`Actions for ${account.name}`}
+              brief
+              items={[
+                { name: "Credit", icon: "add", act: () => onBook({ account, kind: "Credit" }) },
+                { name: "Debit", icon: "dash", act: () => onBook({ account, kind: "Debit" }) },
+                {
+                  name: "Jobs",
+                  icon: "jobs",
+                  act: () => route(`${BASE}/network/jobs?account=${account.accountId}`),
+                },
+              ]}
+            />
           ),
         },
       ]}
@@ -105,23 +113,34 @@ function List({ accounts, onBook }: { accounts: Account[]; onBook: (booking: Boo
   );
 }
 
-function NewAccount({ onMade }: { onMade: () => void }) {
+interface NewAccountProps {
+  open: boolean;
+  onClose: () => void;
+  onMade: () => void;
+}
+
+function NewAccount({ open, onClose, onMade }: NewAccountProps) {
   const [name, setName] = useState("");
-  const [error, setError] = useState<string>();
-  const send = async () => {
-    if (!name.trim()) return setError("Enter a name for the account.");
-    setError(undefined);
+  useEffect(() => setName(""), [open]);
+  const create = async () => {
     await api("admin").admin.createAccount(name.trim());
-    setName("");
     onMade();
-    notify("The account was created. Its balance is zero until you credit it.");
+    notify(`${name.trim()} was created. It can submit jobs once you credit it and give it a key.`);
   };
   return (
-    <Card title="New account">
-      <Form inline action="Create account" icon="add" onSend={send}>
-        <TextField label="Name" required value={name} onInput={setName} maxLength={100} error={error} />
-      </Form>
-    </Card>
+    <FormDialog
+      title="New account"
+      action="Create account"
+      icon="add"
+      open={open}
+      onClose={onClose}
+      onSend={create}
+      disabled={!name.trim()}
+    >
+      {(errors) => (
+        <TextField label="Name" required value={name} onInput={setName} maxLength={100} error={errors.name} />
+      )}
+    </FormDialog>
   );
 }
 
@@ -136,66 +155,73 @@ interface BookingProps {
   onBooked: () => void;
 }
 
+function wrongAmount(amount: string): string | undefined {
+  if (amount === "" || (isMoney(amount) && Number(amount) > 0)) return undefined;
+  return "Enter a number like 10 or 2.50, with at most 8 decimals.";
+}
+
+function tooMuch(amount: string, balance: string): string | undefined {
+  if (amount === "" || !less(decimal(balance), decimal(amount))) return undefined;
+  return `The account has ${money(balance)}. Enter less, or allow a negative balance.`;
+}
+
 function BookingDialog({ booking, onClose, onBooked }: BookingProps) {
   const [amount, setAmount] = useState("");
   const [note, setNote] = useState("");
   const [force, setForce] = useState(false);
-  const [error, setError] = useState<string>();
   useEffect(() => {
     setAmount("");
     setNote("");
     setForce(false);
-    setError(undefined);
   }, [booking]);
   const kind = booking?.kind ?? "Credit";
+  const balance = booking?.account.balance ?? "0";
+  const wrong = wrongAmount(amount) ?? (kind === "Debit" && !force ? tooMuch(amount, balance) : undefined);
   const book = async () => {
     if (!booking) return;
-    if (!isMoney(amount) || Number(amount) === 0) {
-      return setError("Enter a number like 10 or 2.50, with at most 8 decimals.");
-    }
     const { accountId, name } = booking.account;
     const { admin } = api("admin");
-    const request =
-      kind === "Credit"
-        ? admin.credit(accountId, { amount, note: note || undefined })
-        : admin.debit(accountId, { amount, note: note || undefined, force });
-    await request.then(
-      () => {
-        onBooked();
-        onClose();
-        notify(`${name} was ${kind.toLowerCase()}ed with ${money(amount)}.`);
-      },
-      (failure) => setError(explain(failure)),
-    );
+    if (kind === "Credit") await admin.credit(accountId, { amount, note: note || undefined });
+    else await admin.debit(accountId, { amount, note: note || undefined, force });
+    onBooked();
+    notify(`${name} was ${kind.toLowerCase()}ed with ${money(amount)}.`);
   };
   return (
-    <Dialog
+    <FormDialog
       title={booking ? `${kind} ${booking.account.name}` : ""}
+      action={kind}
       open={booking !== null}
       onClose={onClose}
-      actions={
-        <>
-          <Button onClick={onClose}>Cancel</Button>
-          <Button kind="main" onClick={book}>
-            {kind}
-          </Button>
-        </>
-      }
+      onSend={book}
+      disabled={amount === "" || wrong !== undefined}
     >
-      <p class="quiet">
-        {kind === "Credit"
-          ? "The account can spend the amount immediately."
-          : `Takes back unspent money: at most ${money(booking?.account.balance ?? "0")}. What is held for unfinished jobs stays held.`}
-      </p>
-      <TextField label="Amount" required value={amount} onInput={setAmount} placeholder="10" error={error} />
-      <TextField
-        label="Note"
-        value={note}
-        onInput={setNote}
-        maxLength={200}
-        help="Shown in the account's transactions."
-      />
-      {kind === "Debit" && <CheckField label="Allow a negative balance" checked={force} onInput={setForce} />}
-    </Dialog>
+      {(errors) => (
+        <>
+          <p class="quiet">
+            {kind === "Credit"
+              ? "The account can spend it at once."
+              : `Takes back unspent credits: at most ${money(balance)}. What is held for unfinished jobs stays held.`}
+          </p>
+          <TextField
+            label="Amount in credits"
+            required
+            value={amount}
+            onInput={setAmount}
+            placeholder="10"
+            error={wrong ?? errors.amount}
+          />
+          <TextField
+            label="Note"
+            value={note}
+            onInput={setNote}
+            maxLength={200}
+            help="The account's owner sees it in the wallet."
+          />
+          {kind === "Debit" && (
+            <CheckField label="Allow a negative balance" checked={force} onInput={setForce} />
+          )}
+        </>
+      )}
+    </FormDialog>
   );
 }

@@ -20,7 +20,7 @@ const MOST = 500;
 export default function AllJobs() {
   const { query } = useRoute();
   const [status, setStatus] = useState(known(query.status));
-  const [account, setAccount] = useState("");
+  const [account, setAccount] = useState(query.account ?? "");
   const [offset, setOffset] = useState(0);
   useEffect(() => setStatus(known(query.status)), [query.status]);
   useEffect(() => setOffset(0), [status, account]);

@@ -1,7 +1,7 @@
-/** The operator's forms for new keys and for enrolment tokens. */
-import { useState } from "preact/hooks";
+/** The operator's dialogs for new keys and for enrolment tokens. */
+import { useEffect, useState } from "preact/hooks";
 import { NumberField, SelectField, TextField } from "../../components/controls/field.tsx";
-import { Form } from "../../components/controls/form.tsx";
+import { FormDialog } from "../../components/controls/form-dialog.tsx";
 import type { Secret } from "../../components/controls/secret.tsx";
 import { spans } from "../../format/time.ts";
 import { useLoad } from "../../load.ts";
@@ -16,21 +16,32 @@ const ROLES = [
   { value: "admin", label: "Administrator: manages everything" },
 ];
 
-export function KeyForm({ onMade }: { onMade: (secret: Secret) => void }) {
+export interface NewSecretProps {
+  open: boolean;
+  onClose: () => void;
+  onMade: (secret: Secret) => void;
+}
+
+export function NewKey({ open, onClose, onMade }: NewSecretProps) {
   const [role, setRole] = useState<Role>("client");
   const [name, setName] = useState("");
   const [owner, setOwner] = useState("");
-  const [wrong, setWrong] = useState<string>();
+  useEffect(() => setName(""), [open]);
   const owners = useOwners(role);
   const send = async () => {
-    setWrong(name.trim() ? undefined : "Enter a name, such as the program or person that will use the key.");
-    if (!name.trim()) return;
     const key = await make(role, name.trim(), owner || owners[0]?.value || "");
-    setName("");
     onMade({ title: "New key", text: key, noun: "key", advice: "Copy it now; it cannot be shown again." });
   };
   return (
-    <Form action="Create key" icon="key" disabled={role === "miner" && owners.length === 0} onSend={send}>
+    <FormDialog
+      title="New key"
+      action="Create key"
+      icon="key"
+      open={open}
+      onClose={onClose}
+      disabled={!name.trim() || (role === "miner" && owners.length === 0)}
+      onSend={send}
+    >
       <SelectField
         label="Role"
         required
@@ -51,8 +62,15 @@ export function KeyForm({ onMade }: { onMade: (secret: Secret) => void }) {
           help={role === "client" ? "A new account's balance is zero until you credit it." : undefined}
         />
       )}
-      <TextField label="Name" required value={name} onInput={setName} maxLength={100} error={wrong} />
-    </Form>
+      <TextField
+        label="Name"
+        required
+        value={name}
+        onInput={setName}
+        maxLength={100}
+        help="The program or the person that will use it."
+      />
+    </FormDialog>
   );
 }
 
@@ -83,7 +101,7 @@ async function make(role: Role, name: string, owner: string): Promise<string> {
   return (await admin.createKey({ role, name, accountId })).key;
 }
 
-export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) {
+export function AddMiner({ open, onClose, onMade }: NewSecretProps) {
   const [uses, setUses] = useState<number | undefined>(1);
   const [span, setSpan] = useState(SPANS[1]?.value ?? "");
   const [note, setNote] = useState("");
@@ -104,7 +122,15 @@ export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) 
     });
   };
   return (
-    <Form action="Create token" icon="add" onSend={send}>
+    <FormDialog
+      title="Add a miner"
+      action="Create token"
+      icon="add"
+      open={open}
+      onClose={onClose}
+      onSend={send}
+    >
+      <p>You get a command to run on the new machine. It contains a token, with which the machine joins.</p>
       <NumberField
         label="Number of machines"
         required
@@ -115,7 +141,13 @@ export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) 
         onInput={setUses}
       />
       <SelectField label="Valid for" required value={span} onInput={setSpan} options={SPANS} />
-      <TextField label="Note" value={note} onInput={setNote} maxLength={200} help="For the list of tokens." />
-    </Form>
+      <TextField
+        label="Note"
+        value={note}
+        onInput={setNote}
+        maxLength={200}
+        help="Such as whose machine it is. You see it in the list of tokens."
+      />
+    </FormDialog>
   );
 }

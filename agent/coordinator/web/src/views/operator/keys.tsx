@@ -2,6 +2,7 @@
 import type { Key } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
+import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { CheckField } from "../../components/controls/field.tsx";
@@ -18,69 +19,104 @@ import { ACCOUNTS } from "../../routes.ts";
 import { api, type Role } from "../../session.ts";
 import "../../styles/machine.css";
 import { Revoke } from "../keys.tsx";
-import { EnrolmentForm, KeyForm } from "./key_forms.tsx";
+import { AddMiner, NewKey } from "./key_forms.tsx";
 import { Tokens } from "./tokens.tsx";
 
 /** The newest tokens; `aitbc-agent enroll list` shows all. */
 const TOKENS = 50;
+/** Accounts and miners whose names are shown; those of further ones are ids. */
+const OWNERS = 500;
 
 const ROLES: Record<Role, BadgeProps> = {
   client: { tone: "still", icon: "people", word: "Client" },
-  miner: { tone: "busy", icon: "machine", word: "Owner" },
-  admin: { tone: "wait", icon: "key", word: "Administrator" },
+  miner: { tone: "still", icon: "machine", word: "Owner" },
+  admin: { tone: "still", icon: "key", word: "Administrator" },
 };
 
 export default function OperatorKeys() {
   const keys = useLoad(async (signal) => {
     const client = api("admin");
-    const [own, list] = await Promise.all([client.keys.me({ signal }), client.admin.keys({ signal })]);
-    return { keys: list.keys.toReversed(), own: own.keyId };
+    const [own, list, names] = await Promise.all([
+      client.keys.me({ signal }),
+      client.admin.keys({ signal }),
+      ownerNames(signal),
+    ]);
+    return { keys: list.keys.toReversed(), own: own.keyId, names };
   });
   const tokens = useLoad((signal) => api("admin").admin.enrolments({ limit: TOKENS, signal }));
   const [secret, setSecret] = useState<Secret | null>(null);
+  const [making, setMaking] = useState<"key" | "token" | null>(null);
   const [revoked, setRevoked] = useState(false);
   return (
     <Page
       title="Accounts"
       tabs={ACCOUNTS}
-      lead="Keys give programs and people access; enrolment tokens let machines join."
+      lead="Keys let people and programs in; enrolment tokens let machines join."
+      actions={
+        <>
+          <Button icon="add" onClick={() => setMaking("token")}>
+            Add a miner
+          </Button>
+          <Button kind="main" icon="key" onClick={() => setMaking("key")}>
+            New key
+          </Button>
+        </>
+      }
     >
-      <div class="grid">
-        <Card title="New key">
-          <KeyForm
-            onMade={(secret) => {
-              setSecret(secret);
-              keys.reload();
-            }}
-          />
-        </Card>
-        <Card title="Add a miner">
-          <EnrolmentForm
-            onMade={(secret) => {
-              setSecret(secret);
-              tokens.reload();
-            }}
-          />
-        </Card>
-      </div>
       <Tokens tokens={tokens} />
       <Loaded from={keys} lines={5} height="2.75rem">
-        {({ keys: all, own }) => {
+        {({ keys: all, own, names }) => {
           const shown = all.filter((key) => revoked || key.revokedAt === undefined);
           return (
             <Card title="Keys" note={`${count(shown.length)}, newest first`}>
               <CheckField label="Include revoked keys" checked={revoked} onInput={setRevoked} />
-              <KeyTable keys={shown} own={own} onChange={keys.reload} />
+              <KeyTable keys={shown} own={own} names={names} onChange={keys.reload} />
             </Card>
           );
         }}
       </Loaded>
+      <NewKey
+        open={making === "key"}
+        onClose={() => setMaking(null)}
+        onMade={(secret) => {
+          setSecret(secret);
+          keys.reload();
+        }}
+      />
+      <AddMiner
+        open={making === "token"}
+        onClose={() => setMaking(null)}
+        onMade={(secret) => {
+          setSecret(secret);
+          tokens.reload();
+        }}
+      />
       <SecretDialog secret={secret} onClose={() => setSecret(null)} />
     </Page>
   );
 }
 
-function KeyTable({ keys, own, onChange }: { keys: Key[]; own: string; onChange: () => void }) {
+/** The names of accounts and miners by their ids. */
+async function ownerNames(signal: AbortSignal): Promise<Map<string, string>> {
+  const client = api("admin");
+  const [{ accounts }, { miners }] = await Promise.all([
+    client.admin.accounts({ limit: OWNERS, signal }),
+    client.miners.list({ limit: OWNERS, signal }),
+  ]);
+  return new Map([
+    ...accounts.map(({ accountId, name }): [string, string] => [accountId, name]),
+    ...miners.map(({ minerId, name }): [string, string] => [minerId, name]),
+  ]);
+}
+
+interface KeyTableProps {
+  keys: Key[];
+  own: string;
+  names: Map<string, string>;
+  onChange: () => void;
+}
+
+function KeyTable({ keys, own, names, onChange }: KeyTableProps) {
   const revoke = async (key: Key) => {
     const text = "Programs and browsers that use it stop working immediately. This cannot be undone.";
     if (!(await ask({ title: `Revoke ${key.name}?`, text, action: "Revoke" }))) return;
@@ -99,7 +135,11 @@ function KeyTable({ keys, own, onChange }: { keys: Key[]; own: string; onChange:
         {
           title: "Belongs to",
           cell: ({ accountId, minerId = accountId }) =>
-            minerId ? <Copyable text={minerId} noun="id" /> : "the network",
+            minerId ? (
+              <Copyable text={minerId} shown={names.get(minerId) ?? minerId} noun="id" />
+            ) : (
+              "the network"
+            ),
         },
         { title: "Created", cell: (key) => <Ago at={key.createdAt} /> },
         {

@@ -1,11 +1,12 @@
-/** One miner of the network, for the operator: its page, its faults, and its exclusion or removal. */
+/** One miner of the network, for the operator: its page, its record, and its exclusion or removal. */
 import type { MinerSummary } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { useLocation, useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
-import { Button } from "../../components/controls/button.tsx";
-import { ask, Dialog } from "../../components/controls/dialog.tsx";
+import { ask } from "../../components/controls/dialog.tsx";
 import { TextField } from "../../components/controls/field.tsx";
+import { FormDialog } from "../../components/controls/form-dialog.tsx";
+import { Menu } from "../../components/controls/menu.tsx";
 import { Facts } from "../../components/figures/figures.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Notice } from "../../components/notice.tsx";
@@ -48,7 +49,7 @@ function Record({ miner, reload }: { miner: MinerSummary } & Pick<Loading<unknow
     notify(`${miner.name} was removed. ${plural(requeuedJobs, "running job")} returned to the queue.`);
     route(MINERS);
   };
-  const fault = miner.lastFault;
+  const failure = miner.lastFault;
   return (
     <>
       {miner.excludedAt && (
@@ -62,34 +63,29 @@ function Record({ miner, reload }: { miner: MinerSummary } & Pick<Loading<unknow
       <Card
         title="Record"
         action={
-          <span class="row">
-            {miner.excludedAt ? (
-              <Button size="small" onClick={include}>
-                Readmit
-              </Button>
-            ) : (
-              <Button size="small" onClick={() => setExcluding(true)}>
-                Exclude
-              </Button>
-            )}
-            <Button size="small" kind="danger" onClick={remove}>
-              Remove
-            </Button>
-          </span>
+          <Menu
+            label="More"
+            items={[
+              miner.excludedAt
+                ? { name: "Readmit", icon: "check", act: include }
+                : { name: "Exclude", icon: "cross", danger: true, act: () => setExcluding(true) },
+              { name: "Remove", icon: "trash", danger: true, act: remove },
+            ]}
+          />
         }
       >
         <Facts
           items={[
-            ["Completed runs", count(miner.completedRuns)],
-            ["Failed runs that lower its reputation", count(miner.failedRuns)],
+            ["Runs completed", count(miner.completedRuns)],
+            ["Runs failed by this machine", count(miner.failedRuns)],
             ["Results refused", count(miner.refusedResults)],
             [
-              "Last run without a result",
-              fault ? (
-                <span key="fault">
-                  <Ago at={fault.time} />:{" "}
-                  <a href={`${BASE}/network/jobs/${fault.jobId}`}>{fault.code ?? "Lease expired"}</a>
-                  {fault.message && `. ${fault.message}`}
+              "Last run that failed, also for other causes",
+              failure ? (
+                <span key="failure">
+                  <Ago at={failure.time} />:{" "}
+                  <a href={`${BASE}/network/jobs/${failure.jobId}`}>{failure.code ?? "Lease expired"}</a>
+                  {failure.message && `. ${failure.message}`}
                 </span>
               ) : (
                 "none"
@@ -115,24 +111,18 @@ function ExcludeDialog({ miner, open, onClose, onExcluded }: ExcludeProps) {
   const exclude = async () => {
     await api("admin").admin.excludeMiner(miner.minerId, { reason });
     onExcluded();
-    onClose();
     notify(`${miner.name} was excluded.`);
   };
   return (
-    <Dialog
+    <FormDialog
       title={`Exclude ${miner.name}?`}
+      action="Exclude"
+      danger
       open={open}
       onClose={onClose}
-      actions={
-        <>
-          <Button onClick={onClose}>Cancel</Button>
-          <Button kind="danger" onClick={exclude}>
-            Exclude
-          </Button>
-        </>
-      }
+      onSend={exclude}
     >
-      <p>Its session ends, its running jobs go to other miners, and it cannot join until you readmit it.</p>
+      <p>Its running jobs go to other miners, and it cannot join until you readmit it.</p>
       <TextField
         label="Reason"
         value={reason}
@@ -140,6 +130,6 @@ function ExcludeDialog({ miner, open, onClose, onExcluded }: ExcludeProps) {
         maxLength={200}
         help="The machine's owner can see it."
       />
-    </Dialog>
+    </FormDialog>
   );
 }

@@ -3,15 +3,19 @@ import type { MinerSummary, Overview } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Button } from "../../components/controls/button.tsx";
 import { Pager } from "../../components/controls/pager.tsx";
+import { type Secret, SecretDialog } from "../../components/controls/secret.tsx";
 import { Empty } from "../../components/empty.tsx";
 import { Badge } from "../../components/figures/status.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
+import { count } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
+import "../../styles/machine.css";
+import { AddMiner } from "./key_forms.tsx";
 
 const SECONDS = 5;
 const PAGE = 25;
@@ -21,12 +25,14 @@ export default function Miners() {
     (signal) => api("admin").admin.overview({ signal }),
     () => SECONDS,
   );
+  const [adding, setAdding] = useState(false);
+  const [secret, setSecret] = useState<Secret | null>(null);
   return (
     <Page
       title="Miners"
-      lead="The machines that run jobs, most recently seen first."
+      lead={miners.data && state(miners.data.miners)}
       actions={
-        <Button href={`${BASE}/network/keys`} icon="add">
+        <Button kind="main" icon="add" onClick={() => setAdding(true)}>
           Add a miner
         </Button>
       }
@@ -34,24 +40,37 @@ export default function Miners() {
       <Loaded from={miners} lines={6} height="2.75rem">
         {(overview) => <List {...overview} />}
       </Loaded>
+      <AddMiner open={adding} onClose={() => setAdding(false)} onMade={setSecret} />
+      <SecretDialog secret={secret} onClose={() => setSecret(null)} />
     </Page>
   );
+}
+
+/** What an operator must know first: how many can work, and how many need a look. */
+function state(miners: MinerSummary[]): string {
+  const excluded = miners.filter(({ excludedAt }) => excludedAt);
+  const members = miners.filter(({ excludedAt }) => !excludedAt);
+  const ready = members.filter((miner) => miner.online && !miner.paused && !miner.versionProblem);
+  const paused = members.filter((miner) => miner.online && miner.paused);
+  const refused = members.filter(({ versionProblem }) => versionProblem);
+  const offline = members.filter((miner) => !miner.online && !miner.versionProblem);
+  const parts: [MinerSummary[], string][] = [
+    [ready, "ready"],
+    [paused, "paused"],
+    [offline, "offline"],
+    [refused, "refused for their version"],
+    [excluded, "excluded"],
+  ];
+  const words = parts.flatMap(([some, word]) => (some.length > 0 ? `${count(some.length)} ${word}` : []));
+  return words.length > 0 ? `${words.join(", ")}.` : "";
 }
 
 function List({ miners, versions }: Overview) {
   const [offset, setOffset] = useState(0);
   if (miners.length === 0) {
     return (
-      <Empty
-        icon="gpu"
-        title="No miner has joined yet"
-        action={
-          <Button href={`${BASE}/network/keys`} kind="main" icon="add">
-            Create an enrolment token
-          </Button>
-        }
-      >
-        To join, run <code>aitbc-agent join CODE</code> on a machine.
+      <Empty icon="gpu" title="No miner has joined yet">
+        Add one: you get a command to run on a machine, ideally one with a GPU.
       </Empty>
     );
   }
@@ -68,9 +87,14 @@ function List({ miners, versions }: Overview) {
           { title: "Version", cell: (miner) => miner.agentVersion ?? "unknown", minor: true },
           { title: "GPUs", cell: gpus, minor: true },
           { title: "Services", cell: (miner) => miner.services.length, align: "end", minor: true },
-          { title: "Completed", cell: (miner) => miner.completedRuns, align: "end" },
-          { title: "Faults", cell: (miner) => miner.failedRuns + miner.refusedResults, align: "end" },
-          { title: "Reputation", cell: (miner) => miner.reputation.toFixed(1), align: "end" },
+          { title: "Completed", cell: (miner) => miner.completedRuns, align: "end", named: true },
+          {
+            title: "Failed",
+            cell: (miner) => miner.failedRuns + miner.refusedResults,
+            align: "end",
+            named: true,
+          },
+          { title: "Reputation", cell: (miner) => miner.reputation.toFixed(1), align: "end", named: true },
           { title: "Earned", amount: (miner) => miner.totalEarned },
           { title: "Last seen", cell: (miner) => <Ago at={miner.seenAt} />, shrink: true, align: "end" },
         ]}
@@ -89,7 +113,7 @@ function List({ miners, versions }: Overview) {
 function MinerState({ miner }: { miner: MinerSummary }) {
   if (miner.excludedAt) return <Badge tone="bad" icon="cross" word="Excluded" />;
   if (miner.versionProblem) return <Badge tone="bad" icon="cross" word="Refused: version" />;
-  if (!miner.online) return <Badge tone="bad" icon="cross" word="Offline" />;
+  if (!miner.online) return <Badge tone="still" icon="cross" word="Offline" />;
   if (miner.throttledUntil) return <Badge tone="wait" icon="wait" word="Throttled" />;
   return miner.paused ? (
     <Badge tone="wait" icon="pause" word="Paused" />
