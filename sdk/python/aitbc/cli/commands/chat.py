@@ -37,7 +37,10 @@ def chat(
         ),
     ] = None,
     model: Annotated[str | None, model_option(_SERVICE)] = None,
-    system: Annotated[str | None, typer.Option("--system", "-s", help="The system prompt.")] = None,
+    system: Annotated[
+        str | None,
+        typer.Option("--system", "-s", help="Instructions for the model, such as 'Answer briefly.'"),
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="The maximum length of the answer, in tokens. Default: 256.")
     ] = None,

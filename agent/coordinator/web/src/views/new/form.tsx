@@ -135,7 +135,6 @@ function ServiceForm({ service, fields, earlier, services }: ServiceFormProps) {
       }}
     >
       <div class="card">
-        {draft.warnings.service_id && <Notice tone="wait">{draft.warnings.service_id}</Notice>}
         {earlier && (
           <Notice tone="still" title="Filled in from an earlier job">
             <p>
