@@ -56,6 +56,7 @@ def test_pays_miners_and_proves_it(dashboard: Dashboard, served: Served, miners:
     """Computed first, then created, approved, sent, confirmed by hand; the owner verifies the proof in the browser."""
     page = dashboard.open("/network/payouts")
     expect(page.get_by_text("No batches yet")).to_be_visible()
+    page.get_by_label("Rate").fill("0")
     page.get_by_role("button", name="Preview").click()
     expect(page.get_by_text("Enter a number above 0, such as 0.9137.")).to_be_visible()
     page.get_by_label("Adapter").select_option("file EUR")
