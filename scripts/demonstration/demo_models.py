@@ -85,7 +85,7 @@ class Vectors(Work):
             "Three sentences, compared by meaning",
             page.text(f"How near to “{first}” is each of the others?"),
             page.bars([(second, sumprod(lovely, sunny)), (third, sumprod(lovely, stadium))]),
-            f'>>> client.services.embed(["{first}", ...], model="all-minilm-l6-v2")',
+            f'$ aitbc embed "{first}" "{second}" "{third}" --model all-minilm-l6-v2',
         )
 
 

@@ -120,7 +120,7 @@ def _right(bundle: Json, log_key: str) -> Json:
     return bundle
 
 
-def _concluded(outcome: Verification) -> Json:
+def _concluded(outcome: Verification) -> list[Json]:
     return [
         {"question": conclusion.question, "verdict": conclusion.verdict, "sentence": conclusion.sentence}
         for conclusion in conclusions(outcome)
