@@ -58,7 +58,7 @@ def machine(tmp_path: Path, today: date = LAST, **notices: Any) -> Settings:
 
 def test_a_summary_says_what_was_earned_used_and_failed_and_when_the_machine_was_away(tmp_path: Path) -> None:
     assert read_summary(machine(tmp_path), FIRST, LAST).text() == (
-        "2026-11-23 to 2026-11-29: earned 1.5 with 2 jobs; 3 failed (2 RUNNER_HUNG, 1 NO_MEMORY). Used 2 kWh for 0.5 and 2.0 GiB of data. "
+        "2026-11-23 to 2026-11-29: earned 1.5 credits with 2 jobs; 3 failed (2 RUNNER_HUNG, 1 NO_MEMORY). Used 2 kWh for 0.5 credits and 2.0 GiB of data. "
         "It was away 12% of the time, and paused 12%. It was updated: 0.3.0 → 0.3.1."
     )
 
@@ -66,7 +66,7 @@ def test_a_summary_says_what_was_earned_used_and_failed_and_when_the_machine_was
 def test_without_any_history_a_summary_is_empty(tmp_path: Path) -> None:
     settings = load_settings(flags={"data_dir": tmp_path})
     text = read_summary(settings, LAST, LAST).text()
-    assert text == "2026-11-29: earned 0 with 0 jobs; none failed. Used 0 kWh and 0.0 GiB of data."
+    assert text == "2026-11-29: earned 0 credits with 0 jobs; none failed. Used 0 kWh and 0.0 GiB of data."
 
 
 @pytest.mark.parametrize(
