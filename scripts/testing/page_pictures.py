@@ -4,6 +4,7 @@
     scripts/screenshots                                all pages at 1440, 768 and 390 pixels, light and dark, into build/screenshots
     scripts/screenshots /wallet failed --sizes 390     only these pages; names stand for jobs and other objects (list them with --list)
     scripts/screenshots / --as client --themes dark --axe --fold
+    scripts/screenshots guide                          the pictures of the style guide and of the documentation, in docs/
     scripts/screenshots guide                          the style guide's two pictures in docs/assets
 
 The dashboard is served from web/dist: after `npm run build --workspace agent/coordinator/web` a running agent serves the new one.
@@ -24,6 +25,7 @@ from typing import Any
 
 import httpx
 from PIL import Image
+from playwright.sync_api import Page
 
 from support.agents import Agent
 from support.dashboard import CLIENT_PAGES, MACHINE_PAGES, Dashboard, Scheme, chromium, login_path, visit
@@ -34,8 +36,10 @@ PICTURES = ROOT / "build" / "screenshots"
 STATE = PICTURES / "agent.json"
 GUIDE = ROOT / "docs" / "assets"
 GUIDE_SIZE = (1280, 900)
-GUIDE_COLOURS = 96
-"""As many as the pictures of the style guide need; they are files of the repository, and so they are small."""
+DOCUMENTED = {"home": "/", "form": "/new/video_transcoding", "job": "film", "machine": "/machine"}
+"""The pages in docs/images/dashboard-NAME.png."""
+COLOURS = 128
+"""As many as these pictures need; they are files of the repository, and so they are small."""
 HEIGHTS = {1440: 900, 768: 1024, 390: 844}
 THEMES: tuple[Scheme, ...] = ("light", "dark")
 FURTHER = ("/style", "/machine/payouts", "/machine/audits", "/network/audits", "/network/payouts")
@@ -130,16 +134,25 @@ def agent_of(state: dict[str, Any]) -> Agent:
 
 
 def picture_guide(state: dict[str, Any]) -> None:
-    """Take the pictures of the style guide in both themes."""
-    GUIDE.mkdir(parents=True, exist_ok=True)
+    """Take the pictures of the style guide in both themes, and those of the documentation."""
+    agent = agent_of(state)
     with chromium() as browser:
         for theme in THEMES:
-            with visit(browser, agent_of(state), size=GUIDE_SIZE, scheme=theme) as dashboard:
-                file = GUIDE / f"style-{theme}.png"
-                dashboard.open("/style").screenshot(path=file, full_page=True)
-                with Image.open(file) as picture:
-                    picture.convert("RGB").quantize(GUIDE_COLOURS).save(file, optimize=True)
-                print(file.relative_to(ROOT), f"{file.stat().st_size // 1000} kB")
+            with visit(browser, agent, size=GUIDE_SIZE, scheme=theme) as dashboard:
+                store_picture(dashboard, "/style", GUIDE / f"style-{theme}.png", full_page=True)
+        with visit(browser, agent, size=(1440, 900), scheme="light") as dashboard:
+            dashboard.sign_in(login_path(agent, miner_id=state["miner_id"], only=ROLES["all"]))
+            for name, path in DOCUMENTED.items():
+                file = ROOT / "docs" / "images" / f"dashboard-{name}.png"
+                store_picture(dashboard, state["names"].get(path, path), file, full_page=False)
+
+
+def store_picture(dashboard: Dashboard, path: str, file: Path, *, full_page: bool) -> None:
+    """Store a small picture of a page."""
+    settled(dashboard, path).screenshot(path=file, full_page=full_page)
+    with Image.open(file) as picture:
+        picture.convert("RGB").quantize(COLOURS).save(file, optimize=True)
+    print(file.relative_to(ROOT), f"{file.stat().st_size // 1000} kB")
 
 
 def shoot(state: dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -175,15 +188,20 @@ def slug(path: str) -> str:
     return "-".join(part for part in path.replace("?", "/").replace("=", "/").split("/") if part) or "home"
 
 
-def take(dashboard: Dashboard, path: str, name: str, arguments: argparse.Namespace) -> None:
-    """Take one screenshot."""
-    page = dashboard.open(path)
+def settled(dashboard: Dashboard, path: str) -> Page:
+    """Open a page, and return it once it has its data, pictures and fonts."""
+    page: Page = dashboard.open(path)
     page.get_by_text("\u2026", exact=True).first.wait_for(state="detached")
-    # Pictures and fonts.
     page.evaluate(
         "Promise.all([document.fonts.ready, ...[...document.images].map(image => image.decode().catch(() => 0))])"
     )
     page.evaluate("document.activeElement?.blur(); scrollTo(0, 0)")
+    return page
+
+
+def take(dashboard: Dashboard, path: str, name: str, arguments: argparse.Namespace) -> None:
+    """Take one screenshot."""
+    page = settled(dashboard, path)
     file = PICTURES / f"{name}.png"
     page.screenshot(path=file, full_page=not arguments.fold)
     problems = dashboard.problems() if arguments.axe else []
