@@ -36,7 +36,7 @@ CLIENT_PAGES = (
 )  # fmt: skip
 MACHINE_PAGES = (
     "/keys", "/machine", "/machine/models", "/machine/earnings", "/machine/offers", "/network", "/network/jobs", "/network/miners",
-    "/network/accounts", "/network/keys", "/network/offers", "/network/log",
+    "/network/accounts", "/network/keys", "/network/trail", "/network/offers", "/network/log",
 )  # fmt: skip
 """Pages of owners and operators."""
 

@@ -114,6 +114,19 @@ def test_names_what_is_wrong_with_a_receipt(
     expect(verdict).to_contain_text("not a receipt that can be read")
 
 
+def test_offers_the_receipts_of_the_latest_jobs(dashboard: Dashboard, client: AITBCClient) -> None:
+    """One click away from their verification; a visitor without a key sees none."""
+    a_completed_job(client)
+    page = dashboard.open("/verify")
+    page.get_by_role("table", name="Receipts of your latest jobs").get_by_role("link").first.click()
+    page.wait_for_url(re.compile(r"/verify\?job=job_"))
+    expect(page.locator(".conclusions")).to_contain_text("This receipt is genuine.")
+    page.context.clear_cookies()
+    page = dashboard.open("/verify")
+    expect(page.get_by_text("Drop a receipt here")).to_be_visible()
+    expect(page.get_by_role("table")).to_have_count(0)
+
+
 def tampered(bundle: dict[str, Any]) -> dict[str, Any]:
     """Return the bundle with changed results."""
     return {**bundle, "results": {**bundle["results"], "processing_time": 0.001}}

@@ -530,6 +530,21 @@ def test_an_operator_debits_an_account(dashboard: Dashboard, agent: Agent) -> No
     expect(page.get_by_role("row").filter(has_text="a debtor")).to_contain_text("\N{MINUS SIGN}2")
 
 
+@pytest.mark.needs("trail")
+def test_the_trail_says_who_did_what(dashboard: Dashboard, agent: Agent) -> None:
+    """On a tab of the accounts, newest first, with what was entered."""
+    admin = httpx.Client(base_url=agent.url, headers={"X-API-Key": agent.file["admin_key"]})
+    account = admin.post("/v1/admin/accounts", json={"name": "a traced one"}).json()["account_id"]
+    admin.post(f"/v1/admin/accounts/{account}/credit", json={"amount": "5"}).raise_for_status()
+    dashboard.open("/network/accounts").get_by_role("link", name="Trail").click()
+    rows = dashboard.page.get_by_role("table", name="Trail").get_by_role("row")
+    expect(rows.nth(1)).to_contain_text("Credit an account")
+    expect(rows.nth(1)).to_contain_text("amount 5")
+    expect(rows.nth(1)).to_contain_text("local administrator")
+    expect(rows.nth(2)).to_contain_text("name a traced one")
+    assert dashboard.problems() == []
+
+
 def test_the_network_page_charts_jobs_money_and_miners(dashboard: Dashboard) -> None:
     page = dashboard.open("/network")
     for label in ("Jobs that ended", "Queue", "Money in and out", "Miners that accept jobs"):

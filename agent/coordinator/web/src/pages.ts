@@ -71,6 +71,7 @@ export const PAGES: PageEntry[] = [
     ["/network/miners/:id", () => import("./views/operator/miner.tsx")],
     ["/network/accounts", () => import("./views/operator/accounts.tsx"), "Accounts", "people", "u", true],
     ["/network/keys", () => import("./views/operator/keys.tsx")],
+    ["/network/trail", () => import("./features/trail/operator.tsx")],
     ["/network/payouts", () => import("./features/payouts/operator.tsx"), "Payouts", "wallet", "y", true],
     ["/network/payouts/:id", () => import("./features/payouts/operator_batch.tsx")],
     ["/network/audits", () => import("./features/audits/operator.tsx"), "Audits", "verify", "t"],

@@ -50,6 +50,7 @@ export const EARNINGS: TabLink[] = [
 export const ACCOUNTS: TabLink[] = [
   { path: "/network/accounts", name: "Accounts" },
   { path: "/network/keys", name: "Keys and tokens" },
+  { path: "/network/trail", name: "Trail" },
 ];
 
 const JOINED = [EARNINGS, ACCOUNTS];

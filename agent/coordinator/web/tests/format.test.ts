@@ -10,6 +10,7 @@ import { serviceName, shortId } from "../src/format/names.ts";
 import { price, quantity } from "../src/format/sale_units.ts";
 import { plural, size } from "../src/format/size.ts";
 import { ago, duration, position } from "../src/format/time.ts";
+import { entered, subjectOf } from "../src/format/trail.ts";
 import { withoutReasoning } from "../src/results/answer.tsx";
 import { type Node, parsed, safeAddress } from "../src/results/markdown.ts";
 import { bucketed } from "../src/throughput.ts";
@@ -210,4 +211,18 @@ test("draws every icon that pages may name", () => {
   const drawn = [...read("../index.html").matchAll(/id="icon-(\w+)"/g)].map(([, name]) => name);
   expect(names.length).toBeGreaterThan(40);
   expect(drawn).toEqual(names);
+});
+
+test("names what an administrator has changed, with its page if it has one, and what was entered", () => {
+  expect(subjectOf("/v1/admin/miners/miner_ab12/exclude")).toEqual({ id: "miner_ab12", page: "miners" });
+  expect(subjectOf("/v1/admin/payouts/batch_1/approve")).toEqual({ id: "batch_1", page: "payouts" });
+  expect(subjectOf("/v1/admin/accounts/account_1/credit")).toEqual({ id: "account_1", page: undefined });
+  expect(subjectOf("/v1/admin/accounts")).toBeUndefined();
+  expect(entered({ amount: "10", expiresIn: 60, max_uses: 1, force: true, open: false })).toBe(
+    "amount 10, expires in 60, max uses 1, force yes, open no",
+  );
+  expect(entered({ accountId: "account_06h35dnb53lp338mdaba7ics58" })).toBe(
+    "account id account_06h3\u2026ics58",
+  );
+  expect(entered({})).toBe("");
 });

@@ -24,7 +24,8 @@ describe("an address", () => {
     expect(entry("/dashboard/jobs/job_1")).toBe("/jobs");
     expect(entry("/dashboard/machine/models")).toBe("/machine");
     expect(entry(`/dashboard${EARNINGS[1]?.path}`)).toBe("/machine/earnings");
-    expect(entry(`/dashboard${ACCOUNTS[1]?.path}`)).toBe("/network/accounts");
+    for (const { path } of ACCOUNTS) expect(entry(`/dashboard${path}`)).toBe("/network/accounts");
+    expect(ACCOUNTS.at(-1)).toEqual({ path: "/network/trail", name: "Trail" });
     expect(entry("/dashboard/nowhere")).toBeUndefined();
     expect(entry("/dashboard/")).toBe("/");
   });

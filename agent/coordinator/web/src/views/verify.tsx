@@ -2,6 +2,7 @@
 import { otherNetwork } from "@aitbc/client";
 import { useEffect, useState } from "preact/hooks";
 import { useLocation, useRoute } from "preact-iso";
+import { Card } from "../components/card.tsx";
 import { Button } from "../components/controls/button.tsx";
 import { Conclusions } from "../components/controls/checks.tsx";
 import { Copyable } from "../components/controls/copyable.tsx";
@@ -9,17 +10,23 @@ import { TextField } from "../components/controls/field.tsx";
 import { FileDrop } from "../components/controls/file-drop.tsx";
 import { Facts } from "../components/figures/figures.tsx";
 import { Money } from "../components/figures/money.tsx";
-import { Clock } from "../components/figures/time.tsx";
+import { Table } from "../components/figures/table.tsx";
+import { Ago, Clock } from "../components/figures/time.tsx";
 import { Failure } from "../components/notice.tsx";
 import { Page } from "../components/page.tsx";
 import { Skeleton } from "../components/skeleton.tsx";
 import { Lines, Slip, Stamp } from "../components/slip.tsx";
+import { jobTitle } from "../format/jobs.ts";
 import { serviceName } from "../format/names.ts";
 import { quantity } from "../format/sale_units.ts";
+import { useJobList } from "../jobs.ts";
 import { BASE } from "../routes.ts";
 import { useSaleUnits } from "../sale_units.ts";
 import { api, useRoles } from "../session.ts";
 import { type Outcome, verified } from "../verification.ts";
+
+/** Own jobs whose receipts are offered. */
+const LATEST = 10;
 
 export default function Verify() {
   const { job } = useRoute().query;
@@ -54,7 +61,6 @@ export default function Verify() {
   return (
     <Page
       title="Receipts"
-      narrow
       lead="A receipt proves which machine did a job, what came out, and what it cost. Your browser checks it by itself: the file goes nowhere, and you need not trust this coordinator."
     >
       {job ? (
@@ -97,7 +103,38 @@ export default function Verify() {
           />
         </>
       )}
+      {client && !job && !outcome && <LatestReceipts />}
     </Page>
+  );
+}
+
+/** The receipts of the own jobs that were completed last; nothing until there is one. */
+function LatestReceipts() {
+  const jobs = useJobList({ status: "completed", limit: LATEST, offset: 0 }).data?.jobs ?? [];
+  if (jobs.length === 0) return null;
+  return (
+    <Card
+      title="Receipts of your latest jobs"
+      action={<a href={`${BASE}/jobs?status=completed`}>All completed jobs</a>}
+    >
+      <Table
+        caption="Receipts of your latest jobs"
+        rows={jobs}
+        rowKey={({ jobId }) => jobId}
+        href={({ jobId }) => `${BASE}/verify?job=${jobId}`}
+        columns={[
+          { title: "Job", cell: jobTitle },
+          { title: "Service", cell: ({ serviceId }) => serviceName(serviceId) },
+          { title: "Cost", amount: ({ cost }) => cost },
+          {
+            title: "Completed",
+            cell: ({ completedAt, createdAt }) => <Ago at={completedAt ?? createdAt} />,
+            shrink: true,
+            align: "end",
+          },
+        ]}
+      />
+    </Card>
   );
 }
 
