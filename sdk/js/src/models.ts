@@ -74,6 +74,7 @@ export type {
   MinerFault,
   MinerFleet,
   MinerGpu,
+  MinerGpuHistory,
   MinerJob,
   MinerList,
   MinerOutlook,

@@ -234,6 +234,7 @@ class MinerCalls(CallGroup[DriverT]):
     explain = method(miners.explain)
     earnings = method(miners.earnings)
     outlook = method(miners.outlook)
+    gpu_history = method(miners.gpu_history)
     pause = method(miners.pause)
     resume = method(miners.resume)
     settings = method(miners.settings)

@@ -24,9 +24,12 @@ from support.agents import Agent, running
 from support.clients.openai_jobs import send_tokens
 from support.clients.scripted_miner import GPU, ScriptedMiner, capabilities
 from support.inputs.media import make_scene, make_speech, make_video
+from support.machines.gpu_samples import INTERVAL, store_gpu_samples
 
 JOB_SECONDS = 600.0
 BEAT_SECONDS = 4.0
+GAP_HOUR = 5
+"""So many hours ago, the scripted machine was offline for an hour."""
 SETTINGS = {
     "AITBC_MINER__DRAIN_SECONDS": "0",
     "AITBC_PAYOUTS__ADAPTERS": '["file"]',
@@ -174,6 +177,9 @@ def showroom(folder: Path) -> Iterator[tuple[Agent, Rig, dict[str, str]]]:
         ScriptedMiner(agent.url).register(enrolment_token=token, name="old-laptop").raise_for_status()
         rig.join(token)
         stack.callback(rig.stopped.set)
+        now = time.time()
+        day = {now - ago: _cards(ago) for ago in range(INTERVAL, 86_400, INTERVAL) if ago // 3600 != GAP_HOUR}
+        store_gpu_samples(agent.data_dir, rig.miner_id, day)
         jobs = _submit(client, agent, rig, folder)
         _accounts(admin)
         rig.pay_to("DE02500105170000000000")
@@ -189,6 +195,16 @@ def showroom(folder: Path) -> Iterator[tuple[Agent, Rig, dict[str, str]]]:
                 "batch": f"/network/payouts/{answer.json()['batch_id']}",
             },
         )
+
+
+def _cards(ago: int) -> list[dict[str, Any]]:
+    """Return what the two cards reported so many seconds ago: the first renders in bursts, the second in the morning only."""
+    wave = math.sin(ago / 4000) + 0.6 * math.sin(ago / 1100)
+    busy, morning = wave > -0.3, 8 <= ago / 3600 <= 13
+    return [
+        {"uuid": "GPU-0", "utilization": round(70 + 18 * wave) if busy else 0, "memory_free": (7 if busy else 22) * 2**30},
+        {"uuid": "GPU-1", "utilization": round(48 + 8 * math.sin(ago / 700)) if morning else 0, "memory_free": (14 if morning else 23) * 2**30},
+    ]  # fmt: skip
 
 
 def _picture(folder: Path) -> bytes:

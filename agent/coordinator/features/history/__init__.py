@@ -1,1 +1,1 @@
-"""Charts over time: jobs, money, the queue and miners."""
+"""Charts over time: jobs, money, the queue, miners and their GPUs."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from sqlalchemy import Connection, Row, delete, func, select, text, tuple_
+from sqlalchemy import Connection, Row, Table, delete, func, select, text, tuple_
 
-from agent.coordinator.features.history.tables import history
+from agent.coordinator.features.history.tables import gpu_samples, history
 from agent.coordinator.store import locks
 from agent.coordinator.store.prepared import Prepared
 
@@ -26,6 +26,13 @@ _sample = Prepared(
     text(
         "INSERT INTO history (start, part, waiting, running, online) VALUES (:start, 0, :waiting, :running, :online) "
         "ON CONFLICT (start, part) DO UPDATE SET waiting = excluded.waiting, running = excluded.running, online = excluded.online"
+    )
+)
+# Another replica may have stored one: a miner that reconnects may come to any.
+_add_gpus = Prepared(
+    text(
+        "INSERT INTO gpu_samples (miner_id, start, gpus) VALUES (:miner_id, :start, :gpus) "
+        "ON CONFLICT (miner_id, start) DO NOTHING"
     )
 )
 
@@ -74,10 +81,33 @@ def series(
 
 def prune(connection: Connection, oldest: float) -> int:
     """Delete the oldest rows that begin before a time, at most `PRUNED_AT_ONCE`. Return how many."""
-    expired = select(history.c.start, history.c.part).where(history.c.start < oldest)
-    rows = connection.execute(expired.order_by(history.c.start, history.c.part).limit(PRUNED_AT_ONCE)).all()
+    return _prune(connection, history, oldest)
+
+
+def add_gpus(connection: Connection, miner_id: str, start: int, gpus: str) -> None:
+    """Store what a miner reports about its GPUs, as JSON, unless the interval that begins at `start` has a sample."""
+    _add_gpus.run(connection, {"miner_id": miner_id, "start": start, "gpus": gpus})
+
+
+def gpus_since(connection: Connection, miner_id: str, oldest: float) -> list[Row[int, str]]:
+    """Return when the intervals of a miner's samples began, and the samples, oldest first."""
+    samples = gpu_samples.c
+    query = select(samples.start, samples.gpus).where(samples.miner_id == miner_id, samples.start >= oldest)
+    return list(connection.execute(query.order_by(samples.start)).all())
+
+
+def prune_gpus(connection: Connection, oldest: float) -> int:
+    """Delete the oldest samples of GPUs as `prune` does."""
+    return _prune(connection, gpu_samples, oldest)
+
+
+def _prune(connection: Connection, table: Table, oldest: float) -> int:
+    # Both tables have an index that begins with `start`.
+    key = (table.c.start, *(column for column in table.primary_key if column.name != "start"))
+    expired = select(*key).where(table.c.start < oldest).order_by(*key)
+    rows = connection.execute(expired.limit(PRUNED_AT_ONCE)).all()
     if rows:
-        connection.execute(delete(history).where(tuple_(history.c.start, history.c.part) <= rows[-1]))
+        connection.execute(delete(table).where(tuple_(*key) <= rows[-1]))
     return len(rows)
 
 

@@ -1,8 +1,8 @@
-"""The history of jobs, money and miners, for charts."""
+"""The history of jobs, money, miners and GPUs, for charts."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, Table
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text
 
 from agent.coordinator.store.schema.tables._metadata import metadata
 
@@ -24,4 +24,15 @@ history = Table(
     Column("waiting", Integer, nullable=True),
     Column("running", Integer, nullable=True),
     Column("online", Integer, nullable=True),
+)
+
+# What a miner reported about its GPUs, at most once in each interval of the last day. `start` is the interval's, in seconds since
+# the epoch; `gpus` is JSON: objects with the fields of `GpuSample`.
+gpu_samples = Table(
+    "gpu_samples",
+    metadata,
+    Column("miner_id", ForeignKey("miners.miner_id"), primary_key=True),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("gpus", Text, nullable=False),
+    Index("ix_gpu_samples_start", "start", "miner_id"),
 )

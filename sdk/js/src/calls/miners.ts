@@ -6,6 +6,7 @@ import type {
   MinerEarnings,
   MinerExplanation,
   MinerFleet,
+  MinerGpuHistory,
   MinerList,
   MinerOutlook,
   MinerSettings,
@@ -112,6 +113,11 @@ export class Miners {
   /** Return what machines with the same cards earn for each hour online, before electricity. */
   outlook(minerId: string, { signal }: CallOptions = {}): Promise<MinerOutlook> {
     return fetchJson(this.#session, { path: `${pathOf(minerId)}/outlook`, signal });
+  }
+
+  /** Return a miner's GPUs in the last 24 hours: utilization, memory, temperature and power. */
+  gpuHistory(minerId: string, { signal }: CallOptions = {}): Promise<MinerGpuHistory> {
+    return fetchJson(this.#session, { path: `${pathOf(minerId)}/gpu-history`, signal });
   }
 
   #command(

@@ -13,6 +13,7 @@ from aitbc.answers.miners import (
     MinerEarnings,
     MinerExplanation,
     MinerFleet,
+    MinerGpuHistory,
     MinerList,
     MinerOutlook,
     MinerSettings,
@@ -51,6 +52,11 @@ def earnings(session: Session, /, miner_id: str, *, days: int = 30) -> Flow[Mine
 def outlook(session: Session, /, miner_id: str) -> Flow[MinerOutlook]:
     """Return what machines with the same cards earn for each hour online, before electricity."""
     return (yield from fetch(session, Request("GET", f"{_path(miner_id)}/outlook"), MinerOutlook))
+
+
+def gpu_history(session: Session, /, miner_id: str) -> Flow[MinerGpuHistory]:
+    """Return a miner's GPUs in the last 24 hours: utilization, memory, temperature and power."""
+    return (yield from fetch(session, Request("GET", f"{_path(miner_id)}/gpu-history"), MinerGpuHistory))
 
 
 def explain(session: Session, /, miner_id: str) -> Flow[MinerExplanation]:

@@ -98,6 +98,31 @@ class MinerGpu(Record):
     paused: str | None = Field(examples=[None])
 
 
+class GpuSample(Record):
+    """What a miner reported about a GPU: memory in bytes, utilization in percent, temperature in degrees Celsius, power in watts; null if unknown."""
+
+    uuid: str = Field(examples=["GPU-8a56a4bc"])
+    utilization: float | None = Field(examples=[97])
+    memory_free: int | None = Field(examples=[6442450944])
+    temperature: float | None = Field(examples=[71])
+    power: float | None = Field(examples=[310.5])
+
+
+class GpuSamples(Record):
+    """A miner's GPUs at the beginning of an interval."""
+
+    time: fields.Time
+    gpus: list[GpuSample]
+
+
+class MinerGpuHistory(Record):
+    """A miner's GPUs in the last 24 hours, oldest first, at most once in `interval_seconds`. There are none of times at which it was offline."""
+
+    miner_id: fields.MinerId
+    interval_seconds: int = Field(examples=[300])
+    samples: list[GpuSamples]
+
+
 class MinerService(Record):
     """A service that the miner offers, with the models on its disk, those that are loaded, and those that are unavailable."""
 

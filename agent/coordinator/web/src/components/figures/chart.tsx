@@ -170,7 +170,7 @@ function bar(row: Row, index: number, tones: string[], max: number, step: number
   });
 }
 
-/** Return the path of a series, which is interrupted where a value is unknown. */
+/** Return the path of a series, which is interrupted where a value is unknown. A value between unknown ones is a dot. */
 function line(rows: Row[], series: number, max: number, step: number): string {
   let pen = "M";
   return rows
@@ -179,7 +179,7 @@ function line(rows: Row[], series: number, max: number, step: number): string {
       const part =
         value === null
           ? ""
-          : `${pen}${((index + 0.5) * step).toFixed(1)} ${((1 - value / max) * HEIGHT).toFixed(2)}`;
+          : `${pen}${((index + 0.5) * step).toFixed(1)} ${((1 - value / max) * HEIGHT).toFixed(2)}${pen === "M" ? "h0" : ""}`;
       pen = value === null ? "M" : "L";
       return part;
     })

@@ -30,6 +30,6 @@ export function history(uuid: string): Sample[] {
 }
 
 /** Return the used bytes of a GPU's memory, whichever program uses them. */
-export function used(gpu: MinerGpu): number | null {
+export function used(gpu: Pick<MinerGpu, "memoryTotal" | "memoryFree">): number | null {
   return gpu.memoryTotal === null || gpu.memoryFree === null ? null : gpu.memoryTotal - gpu.memoryFree;
 }

@@ -152,7 +152,7 @@ function Machine({ machine, by, onPause, onResume }: MachineProps) {
         <Idle shares={machine.idle} />
       </Card>
       {earnings.data && <DayCharts earnings={earnings.data} />}
-      <GpuChart machine={machine} />
+      <GpuChart machine={machine} by={by} />
       {machine.gpus.length > 0 ? (
         <div class="grid gpu-grid">
           {machine.gpus.map((gpu) => (
