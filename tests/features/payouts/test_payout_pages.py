@@ -56,20 +56,31 @@ def test_pays_miners_and_proves_it(dashboard: Dashboard, served: Served, miners:
     """Computed first, then created, approved, sent, confirmed by hand; the owner verifies the proof in the browser."""
     page = dashboard.open("/network/payouts")
     expect(page.get_by_text("No batches yet")).to_be_visible()
+    expect(page.get_by_text("Nothing waits for your approval.")).to_be_visible()
+    page.get_by_role("button", name="New batch").click()
+    assert dashboard.problems() == []
     page.get_by_label("Rate").fill("0")
-    page.get_by_role("button", name="Preview").click()
     expect(page.get_by_text("Enter a number above 0, such as 0.9137.")).to_be_visible()
-    page.get_by_label("Adapter").select_option("file EUR")
+    expect(page.get_by_role("button", name="Preview")).to_be_disabled()
+    page.get_by_label("Pay with").select_option("file EUR")
     page.get_by_label("Rate").fill("0.9")
     page.get_by_role("button", name="Preview").click()
     expect(page.get_by_text("Nothing has changed yet")).to_be_visible()
     page.get_by_text("1 miner not paid").click()
-    expect(page.get_by_role("table", name="Miners that are not paid")).to_contain_text("No address")
+    expect(page.get_by_role("table", name="Miners that are not paid")).to_contain_text("no address")
     assert dashboard.problems() == []
     page.get_by_role("button", name="Create this batch").click()
     page.wait_for_url(re.compile(r"/network/payouts/batch_"))
+    batch = page.url
+    page = dashboard.open("/network/payouts")
+    expect(page.get_by_text("A batch waits for your approval: 1 payment")).to_be_visible()
+    page.goto(batch)
+    expect(page.get_by_text("Nothing is sent until you approve this payment.")).to_be_visible()
     page.get_by_role("button", name="Approve").click()
     page.get_by_role("dialog").get_by_role("button", name="Approve and send").click()
+    page.get_by_role("button", name="Actions for the payment").click()
+    expect(page.get_by_role("menuitem", name="Mark as failed")).to_be_visible()
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="Confirm 1 payment").click()
     assert dashboard.problems() == []
     page.get_by_role("dialog").get_by_role("button", name="All were paid").click()
@@ -102,7 +113,9 @@ def test_pages_of_audits_say_why_they_are_empty(dashboard: Dashboard, miners: li
     """Until another miner has checked a result."""
     page = dashboard.open("/network/audits")
     expect(page.get_by_text("No audits yet")).to_be_visible()
+    page.get_by_role("button", name="Add a known answer").click()
     assert dashboard.problems() == []
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Failed").click()
     page.wait_for_url(re.compile("verdict=fail"))
     expect(page.get_by_text("No matching audits")).to_be_visible()

@@ -10,17 +10,18 @@ export function subjectOf(path: string): { id: string; page: string | undefined 
   return id === undefined ? undefined : { id, page: PAGES[id.slice(0, id.indexOf("_"))] };
 }
 
-/** Format what was entered: `{"amount": "10", "expiresIn": 60}` as "amount 10, expires in 60". */
+/** Format what was entered: `{"amount": "10", "expiresIn": 60}` as "amount 10, expires in 60"; ids name themselves. */
 export function entered(details: Record<string, unknown>): string {
   return Object.entries(details)
-    .map(([name, value]) => `${words(name)} ${shown(value)}`)
+    .map(([name, value]) => {
+      if (value === true) return words(name);
+      if (value === false) return `not ${words(name)}`;
+      return ID.test(String(value)) ? shortId(String(value)) : `${words(name)} ${value}`;
+    })
     .join(", ");
 }
 
-function shown(value: unknown): string {
-  if (typeof value === "boolean") return value ? "yes" : "no";
-  return /^[a-z]+_[0-9a-z]{20,}$/.test(String(value)) ? shortId(String(value)) : String(value);
-}
+const ID = /^[a-z]+_[0-9a-z]{20,}$/;
 
 function words(name: string): string {
   return name

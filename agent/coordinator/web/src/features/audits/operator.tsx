@@ -1,11 +1,12 @@
-/** All audits: which results were checked, with what outcome; and the jobs with known answers. */
-import type { Audit, AuditList, Canary } from "@aitbc/client";
-import { useState } from "preact/hooks";
+/** All audits: which results were checked, with what outcome; and the jobs with known answers (canaries). */
+import type { Audit, AuditList, Canary, CanaryList } from "@aitbc/client";
+import { useEffect, useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { ask } from "../../components/controls/dialog.tsx";
 import { SelectField, TextField } from "../../components/controls/field.tsx";
-import { Form } from "../../components/controls/form.tsx";
+import { FormDialog } from "../../components/controls/form-dialog.tsx";
+import { Menu } from "../../components/controls/menu.tsx";
 import { Older, useOlder } from "../../components/controls/older.tsx";
 import { Segments } from "../../components/controls/segments.tsx";
 import { Empty } from "../../components/empty.tsx";
@@ -17,7 +18,7 @@ import { notify } from "../../components/toast.tsx";
 import { useFilters } from "../../filters.ts";
 import { serviceName } from "../../format/names.ts";
 import { plural } from "../../format/size.ts";
-import { useLoad } from "../../load.ts";
+import { type Loading, useLoad } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
@@ -35,11 +36,18 @@ export default function Audits() {
     [verdict, miner],
   );
   const miners = useLoad((signal) => api("admin").miners.list({ signal }));
+  const canaries = useLoad((signal) => api("admin").audits.canaries({ signal }));
+  const [adding, setAdding] = useState(false);
   const names = new Map((miners.data?.miners ?? []).map(({ minerId, name }) => [minerId, name]));
   return (
     <Page
       title="Audits"
-      lead="Other miners check a share of all finished jobs. One failed audit alone has no consequences."
+      lead={audits.data && answer(audits.data, asked.verdict)}
+      actions={
+        <Button icon="add" onClick={() => setAdding(true)}>
+          Add a known answer
+        </Button>
+      }
     >
       <div class="filters">
         <Segments
@@ -62,9 +70,25 @@ export default function Audits() {
       <Loaded from={audits} lines={6} height="2.75rem">
         {(page) => <List key={`${verdict} ${miner}`} page={page} asked={asked} names={names} />}
       </Loaded>
-      <Canaries />
+      <Canaries canaries={canaries} />
+      <NewCanary open={adding} onClose={() => setAdding(false)} onAdded={canaries.reload} />
     </Page>
   );
+}
+
+/** Return in one sentence what the newest audits have shown. */
+function answer({ audits, next }: AuditList, verdict: Audit["verdict"] | undefined): string {
+  const about = "Other miners check a share of all finished jobs.";
+  if (verdict || audits.length === 0) return `${about} One failed audit alone has no consequences.`;
+  const failed = audits.filter((audit) => audit.verdict === "fail");
+  const punished = failed.filter(({ enforced }) => enforced).length;
+  const open = audits.filter(({ status }) => status !== "decided").length;
+  const of = next ? `the latest ${plural(audits.length, "audit")}` : plural(audits.length, "audit");
+  const outcome =
+    failed.length === 0
+      ? `None of ${of} failed`
+      : `${failed.length} of ${of} failed, ${punished === 0 ? "none" : punished} with consequences for the miner`;
+  return `${outcome}${open > 0 ? `; ${open} not decided yet` : ""}.`;
 }
 
 interface ListProps {
@@ -104,7 +128,7 @@ function List({ page, asked, names }: ListProps) {
               </span>
             ),
           },
-          { title: "Kind", cell: ({ kind }) => KINDS[kind], minor: true },
+          { title: "Why", cell: ({ kind }) => KINDS[kind], minor: true },
           { title: "Verdict", cell: (audit) => <Verdict audit={audit} />, shrink: true },
           {
             title: "Forfeited",
@@ -118,30 +142,13 @@ function List({ page, asked, names }: ListProps) {
   );
 }
 
-function Canaries() {
-  const canaries = useLoad((signal) => api("admin").audits.canaries({ signal }));
-  const [jobId, setJobId] = useState("");
-  const [note, setNote] = useState("");
-  const [error, setError] = useState<string>();
-  const send = async () => {
-    if (!jobId.trim()) return setError("Enter the id of a completed job, such as job_1234567890.");
-    setError(undefined);
-    await api("admin").audits.createCanary(jobId.trim(), { note });
-    setJobId("");
-    setNote("");
-    canaries.reload();
-    notify("The job will be submitted again at random moments.");
-  };
+function Canaries({ canaries }: { canaries: Loading<CanaryList> }) {
   return (
-    <Card title="Canaries: jobs with known answers">
+    <Card title="Known answers" note="also called canaries">
       <p class="small quiet">
-        The coordinator submits a completed job with a known answer again at random moments, and compares the
-        results of miners with that answer.
+        Jobs whose right answer you know. The coordinator submits them again at random moments, so that no
+        miner recognises them, and compares what comes back.
       </p>
-      <Form inline action="Add" icon="add" onSend={send}>
-        <TextField label="Job id" required code value={jobId} onInput={setJobId} error={error} />
-        <TextField label="How you know the answer" value={note} onInput={setNote} maxLength={200} />
-      </Form>
       <Loaded from={canaries} lines={2}>
         {({ canaries: list }) => <CanaryTable canaries={list} reload={canaries.reload} />}
       </Loaded>
@@ -149,17 +156,70 @@ function Canaries() {
   );
 }
 
+interface NewCanaryProps {
+  open: boolean;
+  onClose: () => void;
+  onAdded: () => void;
+}
+
+function NewCanary({ open, onClose, onAdded }: NewCanaryProps) {
+  const [jobId, setJobId] = useState("");
+  const [note, setNote] = useState("");
+  useEffect(() => {
+    setJobId("");
+    setNote("");
+  }, [open]);
+  const add = async () => {
+    await api("admin").audits.createCanary(jobId.trim(), { note });
+    onAdded();
+    notify("The job will be submitted again at random moments.");
+  };
+  return (
+    <FormDialog
+      title="Add a known answer"
+      action="Add"
+      icon="add"
+      open={open}
+      onClose={onClose}
+      onSend={add}
+      disabled={!jobId.trim()}
+    >
+      {(errors) => (
+        <>
+          <TextField
+            label="Job id"
+            required
+            code
+            value={jobId}
+            onInput={setJobId}
+            placeholder="job_1234567890"
+            help="Of a completed job whose result is right. Miners are compared with that result."
+            error={errors.job_id}
+          />
+          <TextField
+            label="How you know the answer"
+            value={note}
+            onInput={setNote}
+            maxLength={200}
+            error={errors.note}
+          />
+        </>
+      )}
+    </FormDialog>
+  );
+}
+
 function CanaryTable({ canaries, reload }: { canaries: Canary[]; reload: () => void }) {
-  if (canaries.length === 0) return null;
+  if (canaries.length === 0) return <p class="quiet">None yet.</p>;
   const remove = async (canary: Canary) => {
     const text = "Its job is no longer submitted. Its past audits remain.";
-    if (!(await ask({ title: "Remove this canary?", text, action: "Remove" }))) return;
+    if (!(await ask({ title: "Remove this known answer?", text, action: "Remove" }))) return;
     await api("admin").audits.deleteCanary(canary.canaryId);
     reload();
   };
   return (
     <Table
-      caption="Canaries"
+      caption="Known answers"
       rows={canaries}
       rowKey={({ canaryId }) => canaryId}
       columns={[
@@ -168,16 +228,13 @@ function CanaryTable({ canaries, reload }: { canaries: Canary[]; reload: () => v
         { title: "Job", cell: ({ jobId }) => <a href={`${BASE}/network/jobs/${jobId}`}>{jobId}</a> },
         { title: "Submitted", cell: ({ submitted }) => plural(submitted, "time"), align: "end" },
         {
-          title: "Remove",
+          title: "Actions",
           action: (canary) => (
-            <Button
-              size="small"
-              kind="danger"
-              label={`Remove the canary of ${canary.jobId}`}
-              onClick={() => remove(canary)}
-            >
-              Remove
-            </Button>
+            <Menu
+              label={`Actions for ${canary.note || canary.jobId}`}
+              brief
+              items={[{ name: "Remove", icon: "trash", danger: true, act: () => remove(canary) }]}
+            />
           ),
         },
       ]}

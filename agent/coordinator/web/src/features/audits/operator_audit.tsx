@@ -16,6 +16,7 @@ import { Comparison, KINDS, Verdict } from "./parts.tsx";
 
 const OPEN_SECONDS = 5;
 const DECIDED_SECONDS = 3600;
+const OPINIONS = { pass: "Passed", fail: "Failed", unproven: "Unproven" };
 const AUDITS = `${BASE}/network/audits`;
 
 export default function AuditPage() {
@@ -47,19 +48,27 @@ export default function AuditPage() {
   );
 }
 
+/** Return the outcome in one sentence, or what the audit waits for. */
+function answer({ status, verdict, opinion, kind, enforced }: Audit): string {
+  if (status === "waiting") return "No other miner has compared the results yet.";
+  if (status === "running") return "Another miner is comparing the results.";
+  const expected = kind === "canary" ? "the known answer" : "what another miner computed";
+  switch (verdict ?? opinion) {
+    case "pass":
+      return `The result agrees with ${expected}.`;
+    case "fail":
+      return `The result differs from ${expected}. ${enforced ? "The miner lost its pay for this job, and reputation." : "One failed audit alone has no consequences."}`;
+    default:
+      return "Whether the result is right could not be decided.";
+  }
+}
+
 function Details({ audit }: { audit: Audit }) {
   return (
     <>
       <Card title="Comparison">
-        {audit.status === "decided" ? (
-          <Comparison audit={audit} />
-        ) : (
-          <p class="quiet">
-            {audit.status === "running"
-              ? "Another miner is comparing the results."
-              : "Waiting for another miner."}
-          </p>
-        )}
+        <p>{answer(audit)}</p>
+        {audit.status === "decided" && <Comparison audit={audit} />}
       </Card>
       <Card title="Details">
         <Facts
@@ -87,7 +96,10 @@ function Details({ audit }: { audit: Audit }) {
                 </a>
               ),
             ],
-            ["This opinion", audit.opinion !== audit.verdict && audit.opinion],
+            [
+              "This auditor's opinion",
+              audit.opinion !== audit.verdict && audit.opinion && OPINIONS[audit.opinion],
+            ],
             [
               "Digest in the log",
               <span key="digest">
@@ -97,8 +109,8 @@ function Details({ audit }: { audit: Audit }) {
           ]}
         />
         <p class="small quiet">
-          The verdict is a leaf of the <a href={`${BASE}/network/log`}>log</a>. Its digest covers the
-          distances, limits, position and reason above.
+          The verdict is in the <a href={`${BASE}/network/log`}>log</a>, so that nobody can change it later.
+          Its digest covers the distances, limits, position and reason above.
         </p>
       </Card>
     </>

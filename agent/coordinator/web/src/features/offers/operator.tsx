@@ -1,4 +1,5 @@
 /** All active offers. */
+import type { Offer } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Empty } from "../../components/empty.tsx";
 import { Price } from "../../components/figures/money.tsx";
@@ -7,6 +8,7 @@ import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Page } from "../../components/page.tsx";
 import { ServiceFilter } from "../../components/service-filter.tsx";
+import { plural } from "../../format/size.ts";
 import { isTrade, useReload } from "../../jobs.ts";
 import { useLoad } from "../../load.ts";
 import { BASE } from "../../routes.ts";
@@ -23,12 +25,14 @@ export default function AllOffers() {
     [type],
   );
   useReload("admin", offers.reload, isTrade);
+  const miners = useLoad((signal) => api("admin").miners.list({ signal }));
+  const names = new Map((miners.data?.miners ?? []).map(({ minerId, name }) => [minerId, name]));
   const saleUnits = useSaleUnits();
   return (
     <Page
-      title="All offers"
+      title="Offers"
       back={{ href: `${BASE}/network`, name: "Network" }}
-      lead={`Current prices of miners, cheapest first, at most ${MOST}.`}
+      lead={offers.data && answer(offers.data.offers)}
     >
       <div class="filters">
         <ServiceFilter value={type} onInput={setType} />
@@ -49,7 +53,9 @@ export default function AllOffers() {
                 },
                 {
                   title: "Miner",
-                  cell: ({ minerId }) => <a href={`${BASE}/network/miners/${minerId}`}>{minerId}</a>,
+                  cell: ({ minerId }) => (
+                    <a href={`${BASE}/network/miners/${minerId}`}>{names.get(minerId) ?? minerId}</a>
+                  ),
                 },
                 { title: "Reputation", cell: (offer) => offer.reputation?.toFixed(1), align: "end" },
                 { title: "Jobs left", cell: (offer) => offer.jobsLeft ?? "unlimited", align: "end" },
@@ -69,4 +75,12 @@ export default function AllOffers() {
       </Loaded>
     </Page>
   );
+}
+
+/** Return in one sentence who offers how much. */
+function answer(offers: Offer[]): string {
+  if (offers.length === 0) return "No miner offers anything here now.";
+  const miners = plural(new Set(offers.map(({ minerId }) => minerId)).size, "miner");
+  if (offers.length >= MOST) return `The ${MOST} cheapest offers, of ${miners}.`;
+  return `${plural(offers.length, "offer")} of ${miners}, cheapest first.`;
 }

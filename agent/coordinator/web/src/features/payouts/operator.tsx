@@ -1,4 +1,4 @@
-/** Batches of payouts, and a new one: first computed, then created. */
+/** Batches of payouts: what waits for approval, and a new batch, which is first computed and then created. */
 import type {
   NewPayoutBatch,
   PayoutAdapter,
@@ -6,12 +6,11 @@ import type {
   PayoutBatchDetails,
   PayoutBatchList,
 } from "@aitbc/client";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
-import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { SelectField, TextField } from "../../components/controls/field.tsx";
-import { Form } from "../../components/controls/form.tsx";
+import { FormDialog } from "../../components/controls/form-dialog.tsx";
 import { Older, useOlder } from "../../components/controls/older.tsx";
 import { Segments } from "../../components/controls/segments.tsx";
 import { Empty } from "../../components/empty.tsx";
@@ -22,9 +21,8 @@ import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
 import { notify } from "../../components/toast.tsx";
-import { fieldErrors } from "../../errors.ts";
 import { useFilters } from "../../filters.ts";
-import { allDigits, isMoney } from "../../format/money.ts";
+import { allDigits, isMoney, money } from "../../format/money.ts";
 import { plural } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
 import { BASE } from "../../routes.ts";
@@ -37,31 +35,55 @@ const PAGE = 25;
 
 /** Why a miner that has earned money is not part of a batch. */
 const OMITTED = {
-  no_address: "No address for this adapter and currency",
+  no_address: "Its owner has given no address for this way to pay",
   excluded: "Excluded from the network",
-  new: "New here: payouts.new_miner_hours have not passed since it joined",
-  on_hold: "Earned too recently: payouts.hold_hours must pass",
-  below_minimum: "Below the minimum",
+  new: "It joined too recently (payouts.new_miner_hours)",
+  on_hold: "Earned too recently (payouts.hold_hours)",
+  below_minimum: "Less than the smallest payment",
   batch_full: "The batch is full; the next one pays it",
 };
 
+/** What a batch would pay, and the request that creates it. */
+interface Draft {
+  batch: NewPayoutBatch;
+  preview: PayoutBatchDetails;
+}
+
 export default function Payouts() {
   const [{ status = "" }, change] = useFilters();
+  const [computing, setComputing] = useState(false);
+  const [draft, setDraft] = useState<Draft>();
   const asked = { status: (status || undefined) as PayoutBatch["status"] | undefined };
-  const batches = usePolled(
-    (signal) => api("admin").payouts.batches({ ...asked, limit: PAGE, signal }),
+  const all = usePolled(
+    async (signal) => {
+      const { payouts } = api("admin");
+      const [page, waiting] = await Promise.all([
+        payouts.batches({ ...asked, limit: PAGE, signal }),
+        payouts.batches({ status: "created", limit: PAGE, signal }),
+      ]);
+      return { page, waiting };
+    },
     () => SECONDS,
     [status],
   );
+  const ways = waysToPay(all.data?.page.adapters ?? []);
   return (
     <Page
       title="Payouts"
-      lead="A batch pays miners what they have earned. It is sent once an administrator has approved it."
+      lead={all.data && decision(all.data.waiting)}
+      actions={
+        ways.length > 0 && (
+          <Button kind="main" icon="add" onClick={() => setComputing(true)}>
+            New batch
+          </Button>
+        )
+      }
     >
-      <Loaded from={batches} lines={6} height="2.75rem">
-        {(page) => (
+      <Loaded from={all} lines={6} height="2.75rem">
+        {({ page }) => (
           <>
-            <NewBatch adapters={page.adapters} />
+            <Faults adapters={page.adapters} />
+            {draft && <Preview draft={draft} onCancel={() => setDraft(undefined)} />}
             <section class="stack" aria-labelledby="batches">
               <h2 id="batches">Batches</h2>
               <div class="filters">
@@ -77,7 +99,52 @@ export default function Payouts() {
           </>
         )}
       </Loaded>
+      <NewBatch ways={ways} open={computing} onClose={() => setComputing(false)} onComputed={setDraft} />
     </Page>
+  );
+}
+
+/** Return in one sentence what waits for the administrator. */
+function decision({ batches, next }: PayoutBatchList): string {
+  const [batch] = batches;
+  if (!batch) return "Nothing waits for your approval. A batch pays miners what they have earned.";
+  if (batches.length === 1 && !next) {
+    return `A batch waits for your approval: ${plural(batch.count, "payment")}, ${money(batch.amount)}.`;
+  }
+  return `${next ? "More than " : ""}${plural(batches.length, "batch", "batches")} wait for your approval.`;
+}
+
+/** Each adapter with each of its currencies, as options. */
+function waysToPay(adapters: PayoutAdapter[]) {
+  return adapters
+    .filter(({ fault }) => !fault)
+    .flatMap(({ adapter, currencies }) =>
+      Object.keys(currencies).map((currency) => ({
+        value: `${adapter} ${currency}`,
+        label: `${adapter}, ${currency}`,
+      })),
+    );
+}
+
+/** Why some adapters, or all, cannot pay. */
+function Faults({ adapters }: { adapters: PayoutAdapter[] }) {
+  return (
+    <>
+      {adapters
+        .filter(({ fault }) => fault)
+        .map(({ adapter, fault }) => (
+          <Notice key={adapter} tone="bad" title={`${adapter} cannot be used`}>
+            <p>{fault}</p>
+          </Notice>
+        ))}
+      {adapters.length === 0 && (
+        <Notice tone="wait" title="This coordinator cannot pay yet">
+          <p>
+            Add a way to pay to <code>payouts.adapters</code> in the coordinator's settings.
+          </p>
+        </Notice>
+      )}
+    </>
   );
 }
 
@@ -106,7 +173,7 @@ function List({
         columns={[
           { title: "Batch", cell: ({ note, batchId }) => note || batchId },
           { title: "Status", cell: (batch) => <BatchStatus state={batch.status} />, shrink: true },
-          { title: "Adapter", cell: ({ adapter, currency }) => `${adapter}, ${currency}`, minor: true },
+          { title: "Paid with", cell: ({ adapter, currency }) => `${adapter}, ${currency}`, minor: true },
           { title: "Payments", cell: ({ count }) => count, align: "end" },
           { title: "Failed", cell: ({ counts }) => counts.failed ?? 0, align: "end", minor: true },
           { title: "Amount", amount: ({ amount }) => amount },
@@ -118,26 +185,27 @@ function List({
   );
 }
 
-function NewBatch({ adapters }: { adapters: PayoutAdapter[] }) {
-  const usable = adapters.filter(({ fault }) => !fault);
-  const ways = usable.flatMap(({ adapter, currencies }) =>
-    Object.keys(currencies).map((currency) => ({
-      value: `${adapter} ${currency}`,
-      label: `${adapter}, ${currency}`,
-    })),
-  );
-  const [way, setWay] = useState(ways[0]?.value ?? "");
+interface NewBatchProps {
+  ways: { value: string; label: string }[];
+  open: boolean;
+  onClose: () => void;
+  onComputed: (draft: Draft) => void;
+}
+
+function NewBatch({ ways, open, onClose, onComputed }: NewBatchProps) {
+  const [chosen, setChosen] = useState("");
   const [rate, setRate] = useState("");
   const [minimum, setMinimum] = useState("");
   const [note, setNote] = useState("");
-  const [errors, setErrors] = useState<Record<string, string>>({});
-  const [draft, setDraft] = useState<{ batch: NewPayoutBatch; preview: PayoutBatchDetails }>();
+  useEffect(() => {
+    setRate("");
+    setMinimum("");
+    setNote("");
+  }, [open]);
+  const way = chosen || (ways[0]?.value ?? "");
   const [adapter = "", currency] = way.split(" ");
+  const wrong = checked(rate.trim(), minimum.trim());
   const compute = async () => {
-    const wrong = checked(rate, minimum);
-    setErrors(wrong);
-    setDraft(undefined);
-    if (Object.keys(wrong).length > 0) return;
     const batch = {
       adapter,
       currency,
@@ -145,63 +213,69 @@ function NewBatch({ adapters }: { adapters: PayoutAdapter[] }) {
       minimum: minimum.trim() || undefined,
       note,
     };
-    try {
-      setDraft({ batch, preview: await api("admin").payouts.preview(batch) });
-    } catch (error) {
-      const fields = fieldErrors(error);
-      if (Object.keys(fields).length === 0) throw error;
-      setErrors(fields);
-    }
+    onComputed({ batch, preview: await api("admin").payouts.preview(batch) });
   };
   return (
-    <Card title="New batch">
-      {adapters
-        .filter(({ fault }) => fault)
-        .map(({ adapter, fault }) => (
-          <Notice key={adapter} tone="wait" title={`${adapter} cannot be used`}>
-            <p>{fault}</p>
-          </Notice>
-        ))}
-      {ways.length === 0 ? (
-        <p>
-          No adapter can be used. Add one to <code>payouts.adapters</code> in the coordinator's settings.
-        </p>
-      ) : (
-        <Form inline action="Preview" onSend={compute}>
-          <SelectField label="Adapter" required value={way} onInput={setWay} options={ways} />
+    <FormDialog
+      title="New batch"
+      action="Preview"
+      open={open}
+      onClose={onClose}
+      onSend={compute}
+      disabled={wrong.rate !== undefined || wrong.minimum !== undefined}
+    >
+      {(errors) => (
+        <>
+          <p class="quiet">You see who would be paid before anything is created.</p>
+          <SelectField
+            label="Pay with"
+            required
+            value={way}
+            onInput={setChosen}
+            options={ways}
+            error={errors.adapter ?? errors.currency}
+          />
           <TextField
             label="Rate"
             value={rate}
             onInput={setRate}
-            help={`What one credit is worth in ${currency}. It is part of the signed manifest. Empty: payouts.rates applies.`}
+            help={`What one credit is worth in ${currency}. Everyone can read it in the log. Leave it empty for the rate of the settings.`}
             placeholder="0.9137"
-            error={errors.rate}
+            error={wrong.rate ?? errors.rate}
           />
           <TextField
-            label="Minimum"
+            label="Smallest payment, in credits"
             value={minimum}
             onInput={setMinimum}
-            help="Minimum payment, in credits. Empty: payouts.minimum applies."
-            error={errors.minimum}
+            help="Miners that have earned less wait for a later batch. Leave it empty for that of the settings."
+            error={wrong.minimum ?? errors.minimum}
           />
-          <TextField label="Note" value={note} onInput={setNote} maxLength={200} placeholder="November" />
-        </Form>
+          <TextField
+            label="Note"
+            value={note}
+            onInput={setNote}
+            maxLength={200}
+            placeholder="November"
+            help="The batch's name in lists."
+            error={errors.note}
+          />
+        </>
       )}
-      {draft && <Preview draft={draft} onCancel={() => setDraft(undefined)} />}
-    </Card>
+    </FormDialog>
   );
 }
 
-function checked(rate: string, minimum: string): Record<string, string> {
-  const isRate = !rate.trim() || (/^\d{1,20}(\.\d{1,18})?$/.test(rate.trim()) && Number(rate) > 0);
+/** Return what is wrong with what was entered; both may be empty. */
+function checked(rate: string, minimum: string): { rate?: string; minimum?: string } {
+  const isRate = rate === "" || (/^\d{1,20}(\.\d{1,18})?$/.test(rate) && Number(rate) > 0);
   return {
-    ...(isRate ? {} : { rate: "Enter a number above 0, such as 0.9137." }),
-    ...(!minimum.trim() || isMoney(minimum.trim()) ? {} : { minimum: "Enter a number like 5 or 2.50." }),
+    ...(!isRate && { rate: "Enter a number above 0, such as 0.9137." }),
+    ...(minimum !== "" && !isMoney(minimum) && { minimum: "Enter a number like 5 or 2.50." }),
   };
 }
 
 interface PreviewProps {
-  draft: { batch: NewPayoutBatch; preview: PayoutBatchDetails };
+  draft: Draft;
   onCancel: () => void;
 }
 
@@ -214,15 +288,15 @@ function Preview({ draft: { batch, preview }, onCancel }: PreviewProps) {
     route(`${BASE}/network/payouts/${batchId}`);
   };
   return (
-    <section class="stack" aria-labelledby="preview" role="status">
-      <h3 id="preview">
+    <section class="card" aria-labelledby="preview" role="status">
+      <h2 id="preview">
         {preview.count === 0 ? "Nobody would be paid" : `${plural(preview.count, "payment")}: `}
         {preview.count > 0 && (
           <>
             <Money amount={preview.amount} />, {allDigits(preview.sentAmount)} {preview.currency}
           </>
         )}
-      </h3>
+      </h2>
       <p class="small quiet">Nothing has changed yet. This is what a batch would pay now.</p>
       {preview.payouts.length > 0 && <PaymentTable payouts={preview.payouts} draft />}
       {omitted.length > 0 && (

@@ -1,12 +1,14 @@
 /** One batch of payouts: its approval, its payments, what the adapter sends, and its manifest in the log. */
 import type { Payout, PayoutBatchDetails, PayoutTransfer } from "@aitbc/client";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
 import { Copyable, CopyButton } from "../../components/controls/copyable.tsx";
-import { ask, Dialog } from "../../components/controls/dialog.tsx";
+import { ask } from "../../components/controls/dialog.tsx";
 import { TextField } from "../../components/controls/field.tsx";
+import { FormDialog } from "../../components/controls/form-dialog.tsx";
+import { Menu } from "../../components/controls/menu.tsx";
 import { Segments } from "../../components/controls/segments.tsx";
 import { Facts, Figures } from "../../components/figures/figures.tsx";
 import { Money } from "../../components/figures/money.tsx";
@@ -71,7 +73,7 @@ function Decision({ batch, batchId, reload }: BatchProps) {
   const approve = async () => {
     const sure = await ask({
       title: `Send ${plural(batch.count, "payment")}?`,
-      text: `${money(batch.amount)}, that is ${allDigits(batch.sentAmount)} ${batch.currency}, leave the network. The manifest is written to the log permanently.`,
+      text: `${money(batch.amount)}, that is ${allDigits(batch.sentAmount)} ${batch.currency}, leave the network. The log will say so permanently, for everyone to read.`,
       action: "Approve and send",
     });
     if (!sure) return;
@@ -95,12 +97,32 @@ function Decision({ batch, batchId, reload }: BatchProps) {
         </Button>
       )}
       {(isOpen || batch.status === "approved") && (
-        <Button kind="danger" icon="cross" onClick={cancel}>
-          Cancel the batch
-        </Button>
+        <Menu label="More" items={[{ name: "Cancel the batch", icon: "cross", danger: true, act: cancel }]} />
       )}
     </>
   );
+}
+
+/** Return in one sentence what happens to the batch's money, or what it waits for. */
+function answer({ status, count, counts }: PayoutBatchDetails): string {
+  const failed = counts.failed ?? 0;
+  switch (status) {
+    case "created":
+      return `Nothing is sent until you approve ${count === 1 ? "this payment" : `these ${plural(count, "payment")}`}.`;
+    case "approved":
+    case "sending":
+      return failed > 0
+        ? `The payments are being sent; ${failed} of ${count} failed so far.`
+        : "The payments are being sent.";
+    case "confirmed":
+      return count === 1 ? "The payment has arrived." : `All ${plural(count, "payment")} have arrived.`;
+    case "failed":
+      return `${failed} of ${plural(count, "payment")} failed. Their amounts are earnings again, which the next batch pays.`;
+    case "cancelled":
+      return "Nothing was sent. The money is back in the miners' earnings.";
+    default:
+      return "";
+  }
 }
 
 function Shown({ batch, batchId, reload }: BatchProps) {
@@ -109,6 +131,7 @@ function Shown({ batch, batchId, reload }: BatchProps) {
   const shown = state ? batch.payouts.filter(({ status }) => status === state) : batch.payouts;
   return (
     <>
+      <p>{answer(batch)}</p>
       {batch.error && (
         <Notice tone="bad" title="The payments cannot be prepared">
           <p>{batch.error}</p>
@@ -151,7 +174,7 @@ function Shown({ batch, batchId, reload }: BatchProps) {
         <Facts
           items={[
             ["Earned until", <Clock key="cut" at={batch.cutOff} />],
-            ["Minimum", <Money key="minimum" amount={batch.minimum} />],
+            ["Smallest payment", <Money key="minimum" amount={batch.minimum} />],
             ["Created", <Clock key="created" at={batch.createdAt} />],
             ["Created by", batch.createdBy],
             ["Approved", batch.approvedAt && <Clock key="approved" at={batch.approvedAt} />],
@@ -191,7 +214,7 @@ function Payments({ batch, batchId, payouts, reload }: BatchProps & { payouts: P
       {byHand && sent.length > 0 && (
         <Notice tone="busy" title="Report the outcome">
           <p>
-            This adapter does not report outcomes itself. Mark each payment that failed, then confirm the
+            Nobody but you sees whether these payments arrive. Mark each payment that failed, then confirm the
             others.
           </p>
           <div class="row">
@@ -216,47 +239,47 @@ interface FailedProps {
 
 function FailedDialog({ payout, batchId, onClose, onDone }: FailedProps) {
   const [reason, setReason] = useState("");
+  useEffect(() => setReason(""), [payout]);
   const report = async () => {
     if (!payout) return;
     const { payoutId } = payout;
     await api("admin").payouts.report(batchId, [{ payoutId, outcome: "failed", reason }]);
-    setReason("");
     onDone();
-    onClose();
   };
   return (
-    <Dialog
+    <FormDialog
       title={`Did the payment to ${payout?.minerName ?? payout?.minerId} fail?`}
+      action="It failed"
+      danger
       open={payout !== null}
       onClose={onClose}
-      actions={
-        <>
-          <Button onClick={onClose}>Cancel</Button>
-          <Button kind="danger" disabled={!reason.trim()} onClick={report}>
-            It failed
-          </Button>
-        </>
-      }
+      onSend={report}
+      disabled={!reason.trim()}
     >
-      <p>
-        Its amount returns to the miner's earnings, and the next batch pays it again. Be certain that it was
-        not paid.
-      </p>
-      <TextField
-        label="Reason"
-        required
-        value={reason}
-        onInput={setReason}
-        maxLength={200}
-        help="The machine's owner can see it."
-      />
-    </Dialog>
+      {(errors) => (
+        <>
+          <p>
+            Its amount returns to the miner's earnings, and the next batch pays it again. Be certain that it
+            was not paid.
+          </p>
+          <TextField
+            label="Reason"
+            required
+            value={reason}
+            onInput={setReason}
+            maxLength={200}
+            help="The machine's owner can see it."
+            error={errors.reason}
+          />
+        </>
+      )}
+    </FormDialog>
   );
 }
 
 function Transfers({ transfers }: { transfers: PayoutTransfer[] }) {
   return (
-    <Card title="Sent by the adapter">
+    <Card title="Transfers">
       <Table
         caption="Transfers"
         rows={transfers}
@@ -296,7 +319,11 @@ function Transfers({ transfers }: { transfers: PayoutTransfer[] }) {
 
 function Manifest({ text }: { text: string }) {
   return (
-    <Card title="Manifest" note="a leaf of the log" action={<CopyButton text={text} noun="manifest" />}>
+    <Card
+      title="Manifest"
+      note="what the log says of this batch"
+      action={<CopyButton text={text} noun="manifest" />}
+    >
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it may be wider than the page, so the keyboard must be able to scroll it */}
       <pre class="json" tabIndex={0}>
         {JSON.stringify(JSON.parse(text), null, 2)}

@@ -1,8 +1,8 @@
 /** The payments of a batch, a page at a time. */
 import type { Payout } from "@aitbc/client";
 import { useState } from "preact/hooks";
-import { Button } from "../../components/controls/button.tsx";
 import { Copyable } from "../../components/controls/copyable.tsx";
+import { Menu } from "../../components/controls/menu.tsx";
 import { Pager } from "../../components/controls/pager.tsx";
 import { Table } from "../../components/figures/table.tsx";
 import { allDigits } from "../../format/money.ts";
@@ -60,16 +60,14 @@ export function PaymentTable({ payouts, draft = false, onFailed }: PaymentTableP
           ...(onFailed
             ? [
                 {
-                  title: "Failed",
+                  title: "Actions",
                   action: (payout: Payout) =>
                     payout.status === "sent" && (
-                      <Button
-                        size="small"
-                        label={`Mark as failed: the payment to ${payout.minerName ?? payout.minerId}`}
-                        onClick={() => onFailed(payout)}
-                      >
-                        Mark as failed
-                      </Button>
+                      <Menu
+                        label={`Actions for the payment to ${payout.minerName ?? payout.minerId}`}
+                        brief
+                        items={[{ name: "Mark as failed", icon: "cross", act: () => onFailed(payout) }]}
+                      />
                     ),
                 },
               ]

@@ -53,7 +53,12 @@ function List({ page }: { page: TrailPage }) {
           { title: "What", cell: ({ action }) => sentence(action) },
           { title: "Of", cell: (entry) => <Subject entry={entry} /> },
           { title: "With", cell: ({ details }) => entered(details) },
-          { title: "Who", cell: ({ keyName, keyId }) => <span title={keyId}>{keyName}</span> },
+          {
+            title: "Who",
+            cell: ({ keyName, keyId }) => <span title={keyId}>{keyName}</span>,
+            shrink: true,
+            first: true,
+          },
           { title: "When", cell: ({ at }) => <Ago at={at} />, shrink: true, align: "end", named: false },
         ]}
       />

@@ -31,7 +31,7 @@ interface LogState {
 export default function LogPage() {
   const log = usePolled(read, () => SECONDS);
   return (
-    <Page title="Log" lead="An append-only log of all receipts and settlements that anyone can verify.">
+    <Page title="Log" lead={log.data && answer(log.data)}>
       <Loaded from={log} lines={3} height="6rem">
         {({ health, checkpoint }) => (
           <>
@@ -43,6 +43,19 @@ export default function LogPage() {
       </Loaded>
     </Page>
   );
+}
+
+/** Return in one sentence whether the log works and who vouches for it. */
+function answer({ health, checkpoint }: LogState): string {
+  const about = "Every receipt and payment is written here, so that nobody can change it later.";
+  if (health.services.blockchain !== "healthy") return `The log has stopped. ${about}`;
+  if (!checkpoint) return `The log works, and is empty. ${about}`;
+  const witnesses = witnessesOf(checkpoint).length;
+  const vouched =
+    witnesses === 0
+      ? "no witness watches it yet"
+      : `${plural(witnesses, "witness", "witnesses")} signed it too`;
+  return `The log works; ${vouched}. ${about}`;
 }
 
 async function read(signal: AbortSignal): Promise<LogState> {
@@ -80,8 +93,13 @@ function Problem({ health }: { health: Health }) {
   );
 }
 
+/** The names of those who signed beside the coordinator. */
+function witnessesOf({ signers, origin }: Checkpoint): string[] {
+  return signers.filter((name) => name !== origin);
+}
+
 function Latest({ checkpoint, logKey }: { checkpoint: Checkpoint; logKey: string }) {
-  const witnesses = checkpoint.signers.filter((name) => name !== checkpoint.origin);
+  const witnesses = witnessesOf(checkpoint);
   return (
     <>
       <Figures
@@ -90,7 +108,7 @@ function Latest({ checkpoint, logKey }: { checkpoint: Checkpoint; logKey: string
           {
             name: "Witnesses",
             value: count(witnesses.length),
-            note: witnesses.join(", ") || "no cosignatures",
+            note: witnesses.join(", ") || "nobody else signs it",
           },
         ]}
       />
@@ -120,8 +138,8 @@ function HowToVerify({ logKey }: { logKey: string }) {
   return (
     <Card title="Verify the log">
       <p>
-        This command reads the whole log, recomputes its root hash and checks the signatures. When you run it
-        again later, it also checks that no earlier entry has changed.
+        Run this command on any machine, so that you need not trust this coordinator: it reads the whole log
+        and checks the signatures. Run it again later, and it also checks that no earlier entry has changed.
       </p>
       <Copyable
         text={`aitbc log verify ${location.origin}/v1/log --log-key '${logKey}' --remember seen.checkpoint`}
