@@ -115,8 +115,8 @@ def test_a_request_whose_turn_was_taken_while_it_waited_for_the_file_changes_not
 
     async def append() -> None:
         waiting = asyncio.Event()
-        try_lock = growing_files._try_lock
-        monkeypatch.setattr(growing_files, "_try_lock", lambda file: (waiting.set(), try_lock(file))[1])
+        try_lock = growing_files.try_lock
+        monkeypatch.setattr(growing_files, "try_lock", lambda file: (waiting.set(), try_lock(file))[1])
         uploads = growing_files.UploadDirectory(ArtifactDirectory(tmp_path, max_size=100), silence_seconds=1)
         async with uploads.turn("upload") as file:
             with (tmp_path / "uploads/upload").open("wb") as other:

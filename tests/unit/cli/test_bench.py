@@ -46,7 +46,7 @@ def test_the_text_output_has_the_scores_and_the_settings(bench: Any) -> None:
     first, *_ = done.out.splitlines()
     assert first.startswith("video_transcoding on ")
     assert " fps, concurrency 1, " in first
-    assert "To earn 0.25 in a busy hour" in done.out
+    assert "To earn 0.25 credits in a busy hour" in done.out
     assert "[miner.prices]\nvideo_transcoding = " in done.out
 
 

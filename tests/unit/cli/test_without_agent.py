@@ -182,6 +182,7 @@ def test_the_help_groups_the_commands(run: Any) -> None:
         title: re.findall(r"^│ (\w+) ", text, re.MULTILINE)
         for title, text in zip(panels[1::2], panels[2::2], strict=True)
     }
-    assert {"start", "join", "stop", "uninstall"} <= set(commands["Run the agent"])
-    assert {"doctor", "earnings", "models"} <= set(commands["This machine"])
+    assert {"start", "join", "update", "uninstall"} <= set(commands["Run the agent"])
+    assert {"doctor", "logs", "earnings"} <= set(commands["Look at it"])
+    assert {"pause", "stop", "models"} <= set(commands["Control it"])
     assert {"enroll", "accounts"} <= set(commands["Operate a coordinator"])

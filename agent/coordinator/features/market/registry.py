@@ -180,7 +180,8 @@ def _price_warnings(
     if limit is None or lowest is None or any(field.startswith("pricing") for field in errors):
         return
     if parse_money(limit) < lowest:
-        message = f"does not pay for a single {definition.unit}: the lowest price is {priced_at(lowest, definition.sale_units_on('cuda'))}"
+        price = priced_at(lowest, definition.sale_units_on("cuda"))
+        message = f"does not pay for a single {definition.unit}; use at least {format_money(lowest)} (the lowest price is {price})"
         yield "pricing.max_cost", message
 
 

@@ -136,7 +136,7 @@ def test_the_identity_is_created_once_and_private(tmp_path: Path) -> None:
     assert first.miner_id == second.miner_id
     key = tmp_path / "miner/identity.key"
     assert key.stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in key.parent.iterdir()] == ["identity.key"]
+    assert sorted(path.name for path in key.parent.iterdir()) == ["identity.key", "name"]
     key.chmod(0o640)
     with pytest.raises(ConfigurationError, match="chmod 600"):
         load_identity(tmp_path / "miner")

@@ -63,13 +63,15 @@ def listen(
       aitbc webhooks listen --forward http://127.0.0.1:3000/hooks/aitbc
     """
     ended = threading.Event()
-    awaited: list[str] = []
+    awaited: set[str] = set()
+    arrived: set[str] = set()
 
     def on_received(received: ReceivedWebhook) -> None:
         _print(received, as_json=as_json)
         about = received.message.get("data")
-        is_awaited = isinstance(about, dict) and about.get("job_id") in awaited
-        if received.error is None and is_awaited and received.message.get("type") in _LAST:
+        if received.error is None and isinstance(about, dict) and received.message.get("type") in _LAST:
+            arrived.add(str(about.get("job_id")))
+        if arrived & awaited:
             ended.set()
 
     with client_of(context) as client:
@@ -94,7 +96,10 @@ def listen(
                     if "webhook_url" not in error.fields:
                         raise
                     raise ConfigurationError(f"{error.fields['webhook_url']}.\n{_SETTINGS}") from None
-                awaited.append(repeated_job.job_id)
+                awaited.add(repeated_job.job_id)
+                # The message of a short job may arrive before the answer that names it.
+                if arrived & awaited:
+                    ended.set()
                 print_status(f"{repeated_job.job_id} runs; its message will arrive here.")
             try:
                 ended.wait()
