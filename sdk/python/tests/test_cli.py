@@ -384,7 +384,7 @@ def test_verify_shows_the_checks_of_each_question_on_request(exported, signed) -
         ["Price", "ok"],
         ["Log", "ok"],
     ]
-    assert "    ok    artifact video.mp4: has the SHA-256 of a signed output" in lines
+    assert "    ok    The file video.mp4 is an output that the miner signed." in lines
     checks = json.loads(exported(*arguments, "--json").stdout)["checks"]
     assert {check["question"] for check in checks} == {"who", "what", "price", "log"}
     assert len([line for line in lines if line.startswith("    ok  ")]) == len(checks)
@@ -404,7 +404,7 @@ def test_verify_reports_failures_and_exits_with_three(exported, signed, signing_
     arguments = ("receipts", "verify", "r.json", "--log-key")
     outcome = exported(*arguments, signed.log_key, "--artifact", "other.mp4")
     assert outcome.returncode == 3
-    assert "FAIL  artifact other.mp4: the signed statement has no such output." in outcome.stdout
+    assert "FAIL  File other.mp4: the signed statement has no such output." in outcome.stdout
     verdict, *details = outcome.stdout.splitlines()
     assert verdict == "NOT valid: An output file is not one that the miner signed."
     assert [line.split()[1] for line in details if line[2] != " "] == ["ok", "FAIL", "ok", "ok"]

@@ -125,8 +125,9 @@ def _print(earnings: dict[str, Any], energy: dict[str, Any] | None) -> None:
     console.print(
         f"  {available} available, {on_hold} on hold, {pending} on the way, {paid_out} paid out (credits)"
     )
+    jobs = "1 job" if earnings["total_jobs"] == 1 else f"{earnings['total_jobs']} jobs"
     console.print(
-        f"  reputation {earnings['reputation']:.2f} of 5, {earnings['total_jobs']} jobs, "
+        f"  reputation {earnings['reputation']:.2f} of 5, {jobs}, "
         f"{100 * earnings['success_rate']:.3g} % successful, {earnings['average_completion_time']:.1f} s on average"
     )
     if earnings["outlook"] is not None:

@@ -30,6 +30,8 @@ LEAST_SHARE = 0.005
 """Smaller shares of the last hour are not shown."""
 SHOWN_EVENTS = 5
 """Number of recent model scheduling decisions to show; `--json` shows all of them."""
+SHOWN_MODELS = 3
+"""Number of models that are too large to name; `--json` has all of them."""
 
 
 def status(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
@@ -101,9 +103,8 @@ def _print_services(console: SafeConsole, miner: dict[str, Any]) -> None:
 def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
     _print_connection(console, miner)
     if (earned := miner["earned_today"]) is not None:
-        console.print(
-            f"  earned today (UTC): {amounts.in_credits(earned['amount'])} from {earned['jobs']} jobs"
-        )
+        jobs = "1 job" if earned["jobs"] == 1 else f"{earned['jobs']} jobs"
+        console.print(f"  earned today (UTC): {amounts.in_credits(earned['amount'])} from {jobs}")
     # An agent that still runs with 0.2.0 knows nothing of these.
     if (outlook := miner.get("outlook")) is not None:
         console.print(f"  {in_one_line(outlook, miner.get('energy'))}")
@@ -211,7 +212,8 @@ def _print_models(console: SafeConsole, miner: dict[str, Any]) -> None:
             else:
                 _warn(console, f"{model} is unavailable", f"({service}): {reason}")
     if too_large:
-        console.print(f"  too large for this machine: {', '.join(too_large)}")
+        further = f" and {len(too_large) - SHOWN_MODELS} more" if len(too_large) > SHOWN_MODELS else ""
+        console.print(f"  too large for this machine: {', '.join(too_large[:SHOWN_MODELS])}{further}")
     for child in miner["children"]:
         if child["model"] is not None:
             memory_words = f", uses {gibibytes(child['held'])}" if child["held"] else ""

@@ -13,7 +13,7 @@ import typer
 
 from aitbc._http.local import sealing_file
 from aitbc._http.sealing import SealingState
-from aitbc._verification.conclusions import Verdict
+from aitbc._verification.conclusions import Verdict, check_words
 from aitbc._verification.report import Check
 from aitbc.canonical import b64decode, parse_json
 from aitbc.cli._arguments.ids import find_job
@@ -257,7 +257,7 @@ def _print(outcome: Verification, *, verbose: bool) -> None:
         )
         for check in conclusion.checks:
             if verbose or not check.ok:
-                print_indented(f"    {'ok  ' if check.ok else 'FAIL'}  ", f"{check.name}: {check.message}")
+                print_indented(f"    {'ok  ' if check.ok else 'FAIL'}  ", check_words(check))
 
 
 def _verdict(outcome: Verification) -> str:
