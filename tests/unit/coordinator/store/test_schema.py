@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, text
 
+import agent.coordinator.installed  # noqa: F401 - declares the tables of features
 from agent.coordinator.store.schema import migrations, upgrade
 from agent.coordinator.store.schema.tables import metadata
 from agent.coordinator.store.sqlite.database import SQLiteDatabase

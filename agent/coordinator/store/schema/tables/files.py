@@ -42,6 +42,7 @@ artifact_owners = Table(
     Column("owner", String(64), primary_key=True),
     Column("media_type", Text, nullable=False),
     Column("file_name", String(255), nullable=True),
+    Index("ix_artifact_owners_owner", "owner", "artifact_id"),
 )
 
 # Bytes of the artifacts that each owner has stored, updated with every change of `artifact_owners`, and of its jobs' large specifications.
