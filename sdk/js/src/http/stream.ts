@@ -10,6 +10,8 @@ import { type CallOptions, type Session, waitToRetry } from "./transport.js";
 const HEARTBEAT_MS = 15_000;
 /** Maximum queued messages. If the caller is too slow, the connection ends and is opened again when the queue is empty. */
 const QUEUE_LIMIT = 10_000;
+/** A socket's `readyState` before its connection is open. */
+const CONNECTING = 0;
 
 /** The types of events to subscribe to. */
 export type StreamType =
@@ -86,6 +88,7 @@ class Connection {
   readonly #socket: WebSocket;
   readonly #options: ListenOptions;
   readonly #silenceMs: number;
+  readonly #inPage: boolean;
   /** Outstanding `subscribed` messages; messages before the last of them are ignored. */
   #unconfirmed: number;
   #queue: Message[] = [];
@@ -101,6 +104,7 @@ class Connection {
   ) {
     this.#options = options;
     this.#silenceMs = session.timeoutMs + HEARTBEAT_MS;
+    this.#inPage = session.browser !== undefined;
     this.#unconfirmed = session.apiKey === undefined ? 1 : 2;
     // The two socket classes differ only in parts that are not used here.
     const role = session.browser === undefined ? "" : `?role=${session.browser.role}`;
@@ -137,9 +141,11 @@ class Connection {
     clearTimeout(this.#timer);
     this.#options.signal?.removeEventListener("abort", this.#abort);
     this.#ended ??= new TransportError("The event stream was closed.");
-    // Closing a socket that is still connecting reports an error, which is ignored.
+    // Closing a socket that is still connecting reports an error, which is ignored. In a page it would be a warning in the console.
     this.#socket.onerror = () => undefined;
-    this.#socket.close();
+    if (this.#inPage && this.#socket.readyState === CONNECTING)
+      this.#socket.onopen = () => this.#socket.close();
+    else this.#socket.close();
   }
 
   #send(message: object): void {
