@@ -1,7 +1,6 @@
 /** Jobs as pages show them: fetched once, then updated from the event stream. */
 import type { Job, JobList, JobState, StreamEvent } from "@aitbc/client";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { STATES } from "./format/jobs.ts";
 import { useLive } from "./live.ts";
 import { type Loading, useLoad } from "./load.ts";
 import { api, type Role } from "./session.ts";
@@ -42,21 +41,6 @@ export function useJobList(filter: JobFilter): Loading<JobList> {
 function asked({ label, ...filter }: JobFilter) {
   const [key = "", ...value] = label?.split(":") ?? [];
   return label ? { ...filter, labels: { [key]: value.join(":") } } : filter;
-}
-
-/** The number of jobs in each state. */
-export function useCounts(): Loading<Record<JobState, number>> {
-  const counts = useLoad(async (signal) => {
-    const totals = await Promise.all(
-      STATES.map(async (status) => (await api("client").jobs.list({ status, limit: 1, signal })).total),
-    );
-    return Object.fromEntries(STATES.map((status, index) => [status, totals[index] ?? 0])) as Record<
-      JobState,
-      number
-    >;
-  });
-  useReload("client", counts.reload, isJobUpdate);
-  return counts;
 }
 
 /** Return the job's changed fields from an event, or undefined if the event is not about a job. */

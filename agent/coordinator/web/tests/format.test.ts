@@ -13,7 +13,6 @@ import { ago, duration, position } from "../src/format/time.ts";
 import { entered, subjectOf } from "../src/format/trail.ts";
 import { withoutReasoning } from "../src/results/answer.tsx";
 import { type Node, parsed, safeAddress } from "../src/results/markdown.ts";
-import { bucketed } from "../src/throughput.ts";
 import { INITIAL, reduce } from "../src/views/job/progress.ts";
 
 interface AmountVectors {
@@ -107,14 +106,6 @@ test("formats numbers with their nouns, and ids", () => {
 
 test("ends a chart's scale at a round number", () => {
   expect([0, 1, 3, 4.2, 11, 99].map(niceCeiling)).toEqual([1, 1, 4, 5, 20, 100]);
-});
-
-test("counts events by the time step in which they happened", () => {
-  const now = Date.parse("2026-11-25T12:01:00Z");
-  const minutes = (count: number) => now - count * 60_000;
-  const points = bucketed([minutes(0), minutes(1), minutes(3), minutes(90)], "hour", now);
-  expect(points.length).toBe(30);
-  expect(points.slice(-2).map(({ value }) => value)).toEqual([1, 2]);
 });
 
 describe("Markdown", () => {
