@@ -17,7 +17,7 @@ import pytest
 
 from .support.stand_in import HOLD, error
 
-LIMIT = 20
+LIMIT = 120
 COMPLETED = b'event: job_update\ndata: {"job_id": "%s", "status": "completed"}\n\n'
 SERVICE = {
     "service_id": "llm_inference",
