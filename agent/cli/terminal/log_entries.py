@@ -65,8 +65,7 @@ class FileSource:
                 time.sleep(POLL_SECONDS)
 
     def _of_files(self, *, keep: bool = False) -> Iterator[Entry]:
-        number = lambda path: int(path.suffix.removeprefix(".")) if path.suffix[1:].isdigit() else 0  # noqa: E731
-        for path in sorted(self._path.parent.glob(f"{NAME}.*"), key=number, reverse=True):
+        for path in sorted(self._path.parent.glob(f"{NAME}.*"), key=_rotation, reverse=True):
             with path.open(encoding="utf-8", errors="replace") as file:
                 yield from map(parsed, file.read().splitlines())
         self._open()
@@ -130,3 +129,9 @@ class JournalSource:
                 if message:
                     moment = int(record["__REALTIME_TIMESTAMP"]) / 1e6
                     yield {"written_at": moment, **parsed(message)}
+
+
+def _rotation(path: Path) -> int:
+    """Return the number behind the name of a rotated file: the higher, the older."""
+    number = path.suffix.removeprefix(".")
+    return int(number) if number.isdigit() else 0
