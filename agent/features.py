@@ -49,6 +49,7 @@ FEATURES: Final = (
     "webhooks",
     "history",
     "payouts",
+    "client_apis",
     "openai",
     "tus",
     "s3",

@@ -12,7 +12,7 @@ import pytest
 from openai import OpenAI, Stream
 from openai.types.chat import ChatCompletionChunk
 
-from agent.coordinator.features.openai import job_stream
+from agent.coordinator.features.client_apis import job_stream
 from agent.coordinator.operations.context import Context
 from support.clients.openai_jobs import ANSWER, LLM, QUESTION, TEXT, USAGE, register, send_tokens
 from support.clients.scripted_miner import ScriptedMiner

@@ -16,7 +16,7 @@ from openai.types.audio import (
     TranscriptionTextDoneEvent,
 )
 
-from agent.coordinator.features.openai import job_stream
+from agent.coordinator.features.client_apis import job_stream
 from support.clients.openai_jobs import SPEECH, register
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import ended

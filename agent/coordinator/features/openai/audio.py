@@ -7,12 +7,12 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from agent.coordinator.features.openai import services
-from agent.coordinator.features.openai.form import FILE, read_form
-from agent.coordinator.features.openai.neutral import Only
-from agent.coordinator.features.openai.results import invalid_results, result_file
-from agent.coordinator.features.openai.serving import submit
-from agent.coordinator.features.openai.submission import AnswerSubmission
+from agent.coordinator.features.client_apis import services
+from agent.coordinator.features.client_apis.form import FILE, read_form
+from agent.coordinator.features.client_apis.neutral import Only
+from agent.coordinator.features.client_apis.results import invalid_results, result_file
+from agent.coordinator.features.client_apis.serving import submit
+from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from agent.coordinator.features.openai import services
-from agent.coordinator.features.openai.serving import submit
-from agent.coordinator.features.openai.submission import AnswerSubmission
+from agent.coordinator.features.client_apis import services
+from agent.coordinator.features.client_apis.serving import submit
+from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.requests import JobOptions

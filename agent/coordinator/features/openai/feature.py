@@ -6,8 +6,8 @@ import re
 from typing import Final
 
 from agent.coordinator.feature import Feature
+from agent.coordinator.features.client_apis.settings import ClientApiSettings
 from agent.coordinator.features.openai import routes
-from agent.coordinator.features.openai.settings import OpenAISettings
 from agent.coordinator.http.bodies import BodyLimit, streamed
 from agent.sections import section_of
 from agent.settings.coordinator import CoordinatorSettings
@@ -15,7 +15,7 @@ from agent.settings.coordinator import CoordinatorSettings
 
 def _chat(settings: CoordinatorSettings) -> int:
     """Return the limit of conversations, which may contain images."""
-    return max(settings.max_body, section_of(settings, OpenAISettings).max_chat_body)
+    return max(settings.max_body, section_of(settings, ClientApiSettings).max_chat_body)
 
 
 FEATURE: Final = Feature(

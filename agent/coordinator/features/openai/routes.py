@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any, Final
 
-import anyio
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel
-from starlette.types import Receive, Scope, Send
 
-from agent.coordinator.features.openai import audio, embeddings, images, models, transcript_stream
-from agent.coordinator.features.openai.errors import (
-    AnswerCancelled,
-    AnswerFailed,
-    AnswerInvalid,
-    AnswerRefused,
-    AnswerTimeout,
-)
-from agent.coordinator.features.openai.form import form_schema
-from agent.coordinator.features.openai.job_stream import JobStream
+from agent.coordinator.features.client_apis import models
+from agent.coordinator.features.client_apis.form import form_schema
+from agent.coordinator.features.client_apis.job_stream import JobStream
+from agent.coordinator.features.client_apis.results import result
+from agent.coordinator.features.client_apis.routes import streaming
+from agent.coordinator.features.client_apis.routes.declared import answers
+from agent.coordinator.features.client_apis.routes.streaming import Framing, job_headers
+from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.text.chunks import error_chunk
+from agent.coordinator.features.openai import audio, embeddings, images, transcript_stream
 from agent.coordinator.features.openai.responses import calls, response
 from agent.coordinator.features.openai.responses.events import ResponseEvent, ResponseEvents
 from agent.coordinator.features.openai.responses.request import ResponseRequest
-from agent.coordinator.features.openai.results import result
-from agent.coordinator.features.openai.submission import AnswerSubmission
-from agent.coordinator.features.openai.text import chat, completions, conversation, writing
-from agent.coordinator.features.openai.text.chunks import Chunks, error_chunk
+from agent.coordinator.features.openai.text import chat, completions, conversation
 from agent.coordinator.http.hosts import own_address
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
-from agent.coordinator.job_fields import OPTION_ERRORS
+from agent.coordinator.http.server_sent_events import event
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
-from agent.coordinator.routes._declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
-from agent.core.errors import ApiError, Conflict, InsufficientBalance, NotFound, error_body
+from agent.coordinator.routes._declare import EVENT_STREAM, errors
+from agent.core.errors import NotFound
 from runners.embedding.request import EmbeddingResult
 from runners.llm.request import InferenceResult
 from runners.whisper.request import TranscribeResult
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["OpenAI-compatible"])
 
-CLOSE_SECONDS: Final = 5.0
-"""How long a stream may take to cancel its job after the client has left."""
+
+def _frame(chunk: BaseModel) -> bytes:
+    """Return a chunk as a server-sent event; those of the Responses API have a name."""
+    # Clients of the other paths expect events without a name.
+    name = chunk.type if isinstance(chunk, ResponseEvent) else None
+    return event(chunk.model_dump(exclude_unset=True), name)
+
+
+FRAMING: Final = Framing(_frame, end=format_sse_event(data_str="[DONE]"))
 
 
 @router.get("/models", summary="List models")
@@ -60,29 +60,6 @@ async def get_model(
     return await models.find(context, model)
 
 
-_CHUNKS: Final = 'data: {"id":"job_1234567890","object":"...","choices":[...]}\n\ndata: [DONE]\n\n'
-_ERRORS: Final = errors(
-    NotFound,
-    InsufficientBalance,
-    Conflict,
-    AnswerCancelled,
-    AnswerFailed,
-    AnswerInvalid,
-    AnswerRefused,
-    AnswerTimeout,
-    *OPTION_ERRORS,
-)
-
-
-def _answers(description: str, *media_types: str, events: str = _CHUNKS) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of an answer; `media_types` are those besides JSON, `events` an example of a stream."""
-    answer_headers = headers(X_Job_ID="The id of the answer's job")
-    content: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in media_types}
-    if EVENT_STREAM in media_types:
-        content |= event_stream("", events, DataEvent)["content"]
-    return {200: {"description": description, "headers": answer_headers, "content": content}, **_ERRORS}
-
-
 _STREAM: Final = "The answer; with `stream`, one server-sent event for each chunk, and `[DONE]` at the end"
 
 
@@ -90,7 +67,7 @@ _STREAM: Final = "The answer; with `stream`, one server-sent event for each chun
     "/chat/completions",
     summary="Answer a conversation",
     response_model=conversation.ChatCompletion,
-    responses=_answers(_STREAM, EVENT_STREAM),
+    responses=answers(_STREAM, EVENT_STREAM),
 )
 async def chat_completions(
     context: ContextOf, caller: Client, body: chat.ChatRequest, request: Request, key: IdempotencyKey = None
@@ -100,7 +77,7 @@ async def chat_completions(
     if body.stream:
         # The form needs the number of answers before the first of them begins.
         chunks = conversation.ChatChunks(submission, answers=body.n or 1, usage=body.includes_usage)
-        return await _stream(request, submission, chunks)
+        return await streaming.text(request, submission, chunks, FRAMING)
     generated = await result(submission, InferenceResult, disconnected(request))
     return _text(submission, conversation.completion(submission, generated))
 
@@ -109,7 +86,7 @@ async def chat_completions(
     "/completions",
     summary="Continue a text",
     response_model=completions.Completion,
-    responses=_answers(_STREAM, EVENT_STREAM),
+    responses=answers(_STREAM, EVENT_STREAM),
 )
 async def text_completions(
     context: ContextOf,
@@ -121,9 +98,8 @@ async def text_completions(
     """Same as a chat completion, but continues the text without a chat template."""
     submission = await completions.create(context, caller, body, key)
     if body.stream:
-        return await _stream(
-            request, submission, completions.CompletionChunks(submission, usage=body.includes_usage)
-        )
+        chunks = completions.CompletionChunks(submission, usage=body.includes_usage)
+        return await streaming.text(request, submission, chunks, FRAMING)
     generated = await result(submission, InferenceResult, disconnected(request))
     return _text(submission, completions.completion(submission, generated))
 
@@ -132,7 +108,7 @@ async def text_completions(
     "/responses",
     summary="Answer a conversation, in the form of Open Responses",
     response_model=response.Response,
-    responses=_answers(
+    responses=answers(
         "The answer; with `stream`, server-sent events that are named by their `type`, and `[DONE]` at the end",
         EVENT_STREAM,
     ),
@@ -147,18 +123,18 @@ async def create_response(
     """Same as a chat completion. The coordinator stores no conversation, so each request contains all of it."""
     submission = await calls.create(context, caller, body, key)
     if body.stream:
-        return await _stream(request, submission, ResponseEvents(submission, body))
+        return await streaming.text(request, submission, ResponseEvents(submission, body), FRAMING)
     generated = await result(submission, InferenceResult, disconnected(request))
     # Null is a value in this form, so nothing is left out, unlike in the other answers.
     answer = response.made(submission, body, generated)
-    return JSONResponse(answer.model_dump(mode="json"), headers=_names(submission))
+    return JSONResponse(answer.model_dump(mode="json"), headers=job_headers(submission))
 
 
 @router.post(
     "/embeddings",
     summary="Embed texts",
     response_model=embeddings.Embeddings,
-    responses=_answers("The vectors"),
+    responses=answers("The vectors"),
 )
 async def text_embeddings(
     context: ContextOf,
@@ -192,7 +168,7 @@ def _form(model: type[BaseModel]) -> dict[str, Any]:
     "/audio/transcriptions",
     summary="Transcribe speech",
     response_model=audio.Transcription | audio.VerboseTranscription,
-    responses=_answers(_SPOKEN, "text/plain", EVENT_STREAM, events=_SPOKEN_EVENTS),
+    responses=answers(_SPOKEN, "text/plain", EVENT_STREAM, events=_SPOKEN_EVENTS),
     openapi_extra=_form(audio.TranscriptionRequest),
 )
 async def transcriptions(
@@ -209,7 +185,7 @@ async def transcriptions(
     "/audio/translations",
     summary="Translate speech to English text",
     response_model=audio.Transcription | audio.VerboseTranscription,
-    responses=_answers("The text", "text/plain"),
+    responses=answers("The text", "text/plain"),
     openapi_extra=_form(audio.TranslationRequest),
 )
 async def translations(
@@ -227,14 +203,13 @@ async def _speech(
     if form.streamed:
         # Subscribed before the answer begins, so that no segment is missed.
         stream = await JobStream.begin(submission)
-        frames = _frames(transcript_stream.events(stream), request.scope["request_id"])
-        return _TextStream(stream, frames, _names(submission))
+        return streaming.answer(request, stream, transcript_stream.events(stream), error_chunk, FRAMING)
     transcribed = await result(submission, TranscribeResult, disconnected(request))
     if form.response_format == "text":
-        return PlainTextResponse(f"{transcribed.text}\n", headers=_names(submission))
+        return PlainTextResponse(f"{transcribed.text}\n", headers=job_headers(submission))
     if form.response_format in audio.SUBTITLES:
         content = await audio.subtitles(submission, form, transcribed)
-        return StreamingResponse(content, headers=_names(submission), media_type="text/plain")
+        return StreamingResponse(content, headers=job_headers(submission), media_type="text/plain")
     return _json(submission, audio.transcription(task, form, transcribed))
 
 
@@ -242,7 +217,7 @@ async def _speech(
     "/images/generations",
     summary="Generate images",
     response_model=images.Images,
-    responses=_answers("The images"),
+    responses=answers("The images"),
 )
 async def image_generations(
     context: ContextOf,
@@ -260,64 +235,13 @@ async def image_generations(
             await images.linked(submission, body, generated, own_address(context.settings, request)),
         )
     content = await images.encoded(submission, body, generated)
-    return StreamingResponse(content, headers=_names(submission), media_type="application/json")
-
-
-def _names(submission: AnswerSubmission) -> dict[str, str]:
-    """Return the header that names the job, for its receipt."""
-    return {"X-Job-ID": submission.job_id}
+    return StreamingResponse(content, headers=job_headers(submission), media_type="application/json")
 
 
 def _json(submission: AnswerSubmission, answer: BaseModel) -> Response:
-    return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=_names(submission))
+    return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=job_headers(submission))
 
 
 def _text(submission: AnswerSubmission, answer: BaseModel) -> Response:
     """Return a text answer, in which null is a value."""
-    return JSONResponse(answer.model_dump(mode="json", exclude_unset=True), headers=_names(submission))
-
-
-async def _stream(request: Request, submission: AnswerSubmission, form: Chunks) -> Response:
-    stream = await JobStream.begin(submission)
-    frames = _frames(writing.chunks(stream, form), request.scope["request_id"], form.failure)
-    return _TextStream(stream, frames, _names(submission))
-
-
-async def _frames(
-    chunks: AsyncIterator[BaseModel | None],
-    request_id: str,
-    failure: Callable[[Mapping[str, Any]], BaseModel] = error_chunk,
-) -> AsyncIterator[bytes]:
-    """Yield the answer as server-sent events; an error is the last of them."""
-    try:
-        async for chunk in chunks:
-            yield KEEP_ALIVE if chunk is None else _frame(chunk)
-    # The status of the answer is already sent, so the error becomes its last event.
-    except ApiError as error:
-        body = error_body(error.code, error.message, error.details, request_id)
-        yield _frame(failure(body["error"]))
-    else:
-        yield format_sse_event(data_str="[DONE]")
-
-
-def _frame(chunk: BaseModel) -> bytes:
-    """Return a chunk as a server-sent event; those of the Responses API have a name."""
-    # Clients of the other paths expect events without a name.
-    name = chunk.type if isinstance(chunk, ResponseEvent) else None
-    return event(chunk.model_dump(exclude_unset=True), name)
-
-
-class _TextStream(EventStream):
-    """A streamed answer that cancels its job when the client leaves, however early."""
-
-    def __init__(self, stream: JobStream, frames: AsyncIterator[bytes], headers: dict[str, str]) -> None:
-        super().__init__(frames, headers)
-        self._stream = stream
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            # The cancellation that the client's leaving causes must not reach this.
-            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                await self._stream.close()
+    return JSONResponse(answer.model_dump(mode="json", exclude_unset=True), headers=job_headers(submission))

@@ -11,7 +11,7 @@ from agent.coordinator.feed.hub import Message
 from runners.whisper.request import TranscribeResult
 
 if TYPE_CHECKING:  # routes begin it, and read from it here
-    from agent.coordinator.features.openai.job_stream import JobStream
+    from agent.coordinator.features.client_apis.job_stream import JobStream
 
 
 class TextDelta(BaseModel, defer_build=True):

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.coordinator.features.openai import services
+from agent.coordinator.features.client_apis import services
+from agent.coordinator.features.client_apis.serving import submit
+from agent.coordinator.features.client_apis.settings import ClientApiSettings
+from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.text import message_images
+from agent.coordinator.features.client_apis.text.message_content import References
 from agent.coordinator.features.openai.responses.items import images_of, turns
 from agent.coordinator.features.openai.responses.request import (
     AllowedTools,
@@ -12,11 +17,6 @@ from agent.coordinator.features.openai.responses.request import (
     ResponseSchema,
     ResponseToolName,
 )
-from agent.coordinator.features.openai.serving import submit
-from agent.coordinator.features.openai.settings import OpenAISettings
-from agent.coordinator.features.openai.submission import AnswerSubmission
-from agent.coordinator.features.openai.text import message_images
-from agent.coordinator.features.openai.text.message_content import References
 from agent.coordinator.features.openai.text.text_request import JsonObject, known_effort
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
@@ -27,7 +27,7 @@ async def create(
     context: Context, caller: Caller, request: ResponseRequest, key: str | None
 ) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
-    usual = section_of(context.settings, OpenAISettings).answer_max_tokens
+    usual = section_of(context.settings, ClientApiSettings).answer_max_tokens
     limit, form = request.max_output_tokens, request.format
     parameters = {
         **request.sampling(),

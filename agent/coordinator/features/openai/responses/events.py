@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
 from agent.coordinator.features.openai.responses.request import ResponseRequest
 from agent.coordinator.features.openai.responses.response import (
     ItemStatus,
@@ -26,8 +28,6 @@ from agent.coordinator.features.openai.responses.response import (
     item_id,
     token_logprobs,
 )
-from agent.coordinator.features.openai.submission import AnswerSubmission
-from agent.coordinator.features.openai.text.chunks import Added, Chunks
 from runners.llm.request import InferenceResult, TokenLogprob
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from agent.coordinator.features.openai.neutral import Only
-from agent.coordinator.features.openai.text import message_content
-from agent.coordinator.features.openai.text.message_content import References
+from agent.coordinator.features.client_apis.neutral import Only
+from agent.coordinator.features.client_apis.text import message_content
+from agent.coordinator.features.client_apis.text.message_content import References
 from agent.coordinator.features.openai.text.text_request import Part
 from runners.llm.arguments import arguments_text
 from runners.llm.request import MAX_PARTS, MAX_TEXT, ToolName

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from agent.coordinator.features.openai.neutral import Only
+from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.features.openai.responses.items import Item, Text
 from agent.coordinator.features.openai.text.text_request import (
     Effort,

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.openai.responses.request import ResponseRequest
-from agent.coordinator.features.openai.submission import AnswerSubmission
 from aitbc.answers.fields import example
 from runners.llm.request import Answer, InferenceRequest, InferenceResult, TokenLogprob
 

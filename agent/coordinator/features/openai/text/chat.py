@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-from agent.coordinator.features.openai import services
-from agent.coordinator.features.openai.neutral import Only
-from agent.coordinator.features.openai.serving import submit
-from agent.coordinator.features.openai.settings import OpenAISettings
-from agent.coordinator.features.openai.submission import AnswerSubmission
-from agent.coordinator.features.openai.text import message_content, message_images
-from agent.coordinator.features.openai.text.message_content import References
+from agent.coordinator.features.client_apis import services
+from agent.coordinator.features.client_apis.neutral import Only
+from agent.coordinator.features.client_apis.serving import submit
+from agent.coordinator.features.client_apis.settings import ClientApiSettings
+from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.text import message_content, message_images
+from agent.coordinator.features.client_apis.text.message_content import References
 from agent.coordinator.features.openai.text.text_request import (
     Effort,
     Function,
@@ -213,7 +213,7 @@ class ChatRequest(TextRequest):
 
 async def create(context: Context, caller: Caller, request: ChatRequest, key: str | None) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
-    usual = section_of(context.settings, OpenAISettings).answer_max_tokens
+    usual = section_of(context.settings, ClientApiSettings).answer_max_tokens
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     form = request.response_format
     urls = [url for message in request.messages for url in message.images]

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from agent.coordinator.features.openai import services
-from agent.coordinator.features.openai.neutral import Only
-from agent.coordinator.features.openai.serving import submit
-from agent.coordinator.features.openai.submission import AnswerSubmission
-from agent.coordinator.features.openai.text.chunks import Added, Chunks
+from agent.coordinator.features.client_apis import services
+from agent.coordinator.features.client_apis.neutral import Only
+from agent.coordinator.features.client_apis.serving import submit
+from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
 from agent.coordinator.features.openai.text.text_request import TextRequest
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context

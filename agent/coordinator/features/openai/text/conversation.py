@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from agent.coordinator.features.openai.submission import AnswerSubmission
-from agent.coordinator.features.openai.text.chunks import Added, Chunks
+from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
 from agent.coordinator.features.openai.text.text_request import CalledFunction, FunctionCall
 from aitbc.answers.fields import example
 from runners.llm.request import Answer, FinishReason, InferenceResult, TokenLogprob, Usage

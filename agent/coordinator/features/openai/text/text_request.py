@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from agent.coordinator.features.openai.neutral import Only
+from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.operations.jobs.requests import JobOptions
 from runners.llm.arguments import arguments_text
 from runners.llm.request import (

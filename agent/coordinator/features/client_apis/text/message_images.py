@@ -7,7 +7,7 @@ import binascii
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from agent.coordinator.features.openai.text.message_content import References
+from agent.coordinator.features.client_apis.text.message_content import References
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts

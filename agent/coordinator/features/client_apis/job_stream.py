@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from typing import Final, Self
 
-from agent.coordinator.features.openai.errors import AnswerChanged
-from agent.coordinator.features.openai.results import ResultT, checked_result, drop
-from agent.coordinator.features.openai.settings import OpenAISettings
-from agent.coordinator.features.openai.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.errors import AnswerChanged
+from agent.coordinator.features.client_apis.results import ResultT, checked_result, drop
+from agent.coordinator.features.client_apis.settings import ClientApiSettings
+from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.feed.hub import Message, Subscription
 from agent.coordinator.operations.jobs import own_jobs
 from agent.core.errors import ApiError
@@ -50,7 +50,7 @@ class JobStream:
         """Restart the time limit of the answer, because a piece of it has arrived."""
         self._deadline = (
             asyncio.get_running_loop().time()
-            + section_of(self.submission.context.settings, OpenAISettings).answer_seconds
+            + section_of(self.submission.context.settings, ClientApiSettings).answer_seconds
         )
 
     async def messages(self) -> AsyncIterator[Message | None]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from agent.coordinator.features.openai.text.chunks import Added, Chunks
+from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
 from agent.coordinator.feed.hub import Message
 from runners.llm.request import MAX_ANSWERS, Answer, InferenceResult, TokenLogprob
 
 if TYPE_CHECKING:  # routes begin it, and read from it here
-    from agent.coordinator.features.openai.job_stream import JobStream
+    from agent.coordinator.features.client_apis.job_stream import JobStream
 
 
 async def chunks(stream: JobStream, form: Chunks) -> AsyncIterator[BaseModel | None]:

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from agent.coordinator.features.client_apis import services
+from agent.coordinator.features.client_apis.serving import known_models, unknown_model
 from agent.coordinator.features.market import supply
 from agent.coordinator.features.market.supply import Cheapest
-from agent.coordinator.features.openai import services
-from agent.coordinator.features.openai.serving import known_models, unknown_model
 from agent.coordinator.operations.context import Context
 from aitbc.answers import fields
 

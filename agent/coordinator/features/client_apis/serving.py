@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agent.coordinator.features.openai.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import submitting

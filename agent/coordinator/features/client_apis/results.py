@@ -9,15 +9,15 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from agent.coordinator.features.openai.errors import (
+from agent.coordinator.features.client_apis.errors import (
     AnswerCancelled,
     AnswerFailed,
     AnswerInvalid,
     AnswerRefused,
     AnswerTimeout,
 )
-from agent.coordinator.features.openai.settings import OpenAISettings
-from agent.coordinator.features.openai.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.settings import ClientApiSettings
+from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.operations.answers import JobStatus
 from agent.coordinator.operations.files import artifacts
 from agent.coordinator.operations.jobs import own_jobs
@@ -45,7 +45,7 @@ async def result(
 
     The job is cancelled if `disconnected` returns first (the client has left), or if it takes too long.
     """
-    limit = section_of(submission.context.settings, OpenAISettings).answer_seconds
+    limit = section_of(submission.context.settings, ClientApiSettings).answer_seconds
     ending = asyncio.create_task(
         own_jobs.wait_until_final(submission.context, submission.caller, submission.job_id, limit),
         name=f"answer-{submission.job_id}",
@@ -104,7 +104,7 @@ async def _raise_failure(submission: AnswerSubmission, job: JobStatus) -> NoRetu
 
 async def _too_late(submission: AnswerSubmission) -> NoReturn:
     await drop(submission)
-    limit = section_of(submission.context.settings, OpenAISettings).answer_seconds
+    limit = section_of(submission.context.settings, ClientApiSettings).answer_seconds
     if submission.resumable:
         outcome = "It continues: repeat the request with the same Idempotency-Key to wait for it."
     else:

@@ -1,0 +1,1 @@
+"""What routes of these APIs share: how they are declared, and answers that are streamed."""

@@ -1,0 +1,1 @@
+"""What conversations share: their images, and the pieces of an answer that is streamed."""
