@@ -35,9 +35,14 @@ def miner(served: Served) -> ScriptedMiner:
     return register(ScriptedMiner(served.url))
 
 
-def test_models_are_listed_and_found(ai: OpenAI) -> None:
+def test_models_are_listed_and_found(ai: OpenAI, miner: ScriptedMiner) -> None:
+    """The list has what can be used now, for the pickers of clients, and on request all that there is."""
+    assert miner.miner_id
     models = {model.id: model for model in ai.models.list()}
-    assert {LLM, SPEECH, PICTURES} <= models.keys()
+    assert models.keys() == {LLM, EMBEDDING, SPEECH, PICTURES}
+    every = {model.id for model in ai.models.list(extra_query={"all": True})}
+    assert every > models.keys()
+    assert ai.models.retrieve("large-v3").to_dict()["available"] is False
     assert ai.models.retrieve(SPEECH) == models[SPEECH]
     assert (models[SPEECH].object, models[SPEECH].owned_by) == ("model", "Systran")
     assert models[SPEECH].to_dict()["service_id"] == "whisper_transcription"

@@ -15,7 +15,7 @@ Reform = Callable[[int, Mapping[str, Any]], tuple[int, Mapping[str, Any]]]
 
 
 class ErrorForm:
-    """Middleware that writes the errors of some paths in another form, whatever raised them: the route, a limit, an unknown key."""
+    """Middleware that writes the errors of some paths in another form, those of the route, of limits and of unknown keys alike."""
 
     def __init__(self, app: ASGIApp, paths: re.Pattern[str], reform: Reform) -> None:
         self._app = app

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from agent.coordinator.features.client_apis import services
-from agent.coordinator.features.client_apis.serving import known_models, unknown_model
+from agent.coordinator.features.client_apis.naming import known_models, model_named, unknown_model
 from agent.coordinator.features.market import supply
 from agent.coordinator.features.market.supply import Cheapest
 from agent.coordinator.operations.context import Context
@@ -38,24 +38,33 @@ class ModelList(BaseModel, defer_build=True):
     data: list[Model]
 
 
-async def find_all(context: Context) -> ModelList:
-    """Return the models for text, embeddings, speech and images, in this order."""
+async def find_all(context: Context, *, available: bool = False) -> ModelList:
+    """Return the models for text, embeddings, speech and images, in this order; with `available`, those that can be used now."""
     models: dict[str, Model] = {}
     for service_id in services.SERVICES:
         definition = context.catalogue.services.get(service_id)
         supplied = await supply.models(context, service_id)
         for name in await known_models(context, definition) if definition else ():
-            # If two services know a model by the same name, the first counts, since a request names only the model.
-            models.setdefault(name, _model(context, name, service_id, supplied.get(name, Cheapest())))
+            if not available or supplied.get(name, Cheapest()).miners:
+                # If two services know a model by the same name, the first counts, since a request names only the model.
+                models.setdefault(name, _model(context, name, service_id, supplied.get(name, Cheapest())))
     return ModelList(object="list", data=list(models.values()))
 
 
 async def find(context: Context, name: str) -> Model:
-    """Return one model. Raises `NotFound`, which names the nearest."""
-    models = {model.id: model for model in (await find_all(context)).data}
-    if name not in models:
-        raise unknown_model(name, sorted(models))
-    return models[name]
+    """Return the model that requests can call so. Raises `NotFound`, which names the nearest."""
+    names: list[str] = []
+    for service_id in services.SERVICES:
+        definition = context.catalogue.services.get(service_id)
+        if definition is None:
+            continue
+        model = await model_named(context, definition, name)
+        if model is not None:
+            supplied = await supply.models(context, service_id)
+            answer = _model(context, model, service_id, supplied.get(model, Cheapest()))
+            return answer.model_copy(update={"id": name})
+        names += await known_models(context, definition)
+    raise unknown_model(name, sorted(set(names)))
 
 
 def _model(context: Context, name: str, service_id: str, supplied: Cheapest) -> Model:

@@ -9,6 +9,8 @@ from pydantic import Field
 from agent.core.values.quantities import Bytes
 from agent.sections import Section
 
+ModelName = Annotated[str, Field(min_length=1, max_length=200)]
+
 
 class ClientApiSettings(Section):
     """What the APIs of other products accept, and how long they wait. These settings are in the table `coordinator`."""
@@ -21,6 +23,11 @@ class ClientApiSettings(Section):
     answer_max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 1024
     """Maximum number of tokens of a completion in `/v1/chat/completions` when the request sets no limit. Prompt and completion
     share the model's context, so a higher value leaves less space for conversations."""
+    model_aliases: Annotated[dict[ModelName, ModelName], Field(max_length=1000)] = Field(
+        default={}, examples=[{"gpt-4o-mini": "qwen3-8b"}]
+    )
+    """Own names for models in the APIs for the clients of other products. They come before the built-in ones: names such as `whisper-1`
+    and `gpt-4o-mini` stand for the largest model of their kind that can be used now."""
 
 
 SETTINGS: Final = {"coordinator.*": ClientApiSettings}

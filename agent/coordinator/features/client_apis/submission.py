@@ -10,7 +10,7 @@ from agent.coordinator.operations.context import Context
 
 @dataclass(frozen=True, slots=True)
 class AnswerSubmission:
-    """A request that became a job. `created` is seconds since the epoch.
+    """A request that became a job. `created` is seconds since the epoch, and `model` the name that the request has for its model.
 
     `resumable`: the client can fetch the answer later with its idempotency key, so its leaving does not cancel the job.
     """

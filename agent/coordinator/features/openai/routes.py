@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel
@@ -47,12 +47,21 @@ FRAMING: Final = Framing(_frame, end=format_sse_event(data_str="[DONE]"))
 
 
 @router.get("/models", summary="List models")
-async def list_models(context: ContextOf, _: AnyCaller) -> models.ModelList:
-    """Returns the models for text, embeddings, speech and images, and whether a miner would run each of them now."""
-    return await models.find_all(context)
+async def list_models(
+    context: ContextOf,
+    _: AnyCaller,
+    every: Annotated[
+        bool, Query(alias="all", description="Also models that no miner would run now without a download")
+    ] = False,
+) -> models.ModelList:
+    """Returns the models for text, embeddings, speech and images that miners would run now.
+
+    A request may also name a model that is only listed with `all`: it waits until a miner has downloaded it.
+    """
+    return await models.find_all(context, available=not every)
 
 
-@router.get("/models/{model}", responses=errors(NotFound), summary="A model")
+@router.get("/models/{model:path}", responses=errors(NotFound), summary="A model")
 async def get_model(
     context: ContextOf, _: AnyCaller, model: Annotated[str, Path(examples=["smollm2-135m-instruct"])]
 ) -> models.Model:
