@@ -40,6 +40,8 @@ COMPARER = Comparer(
 def unprovable(parameters: Mapping[str, Any]) -> str | None:
     """Return why comparing an answer to this request proves nothing and what to change, None if it does."""
     request = InferenceRequest.model_validate(parameters)
+    if request.only_tokens:
+        return "Numbers of tokens are not compared."
     if request.max_tokens < LEAST_TOKENS:
         return f"Answers of fewer than {LEAST_TOKENS} tokens are not compared. Request a larger `max_tokens`."
     return IMAGES if request.images else None

@@ -89,6 +89,24 @@ FORM = ServiceForm(
                 "Only with functions.",
                 choices={"auto": "If it helps", "none": "Never", "required": "Always"},
             ),
+            "only_tokens": FormField(
+                "Only count tokens",
+                "Instead of an answer: the number of the prompt's tokens, their numbers, or their texts. A hundredth of the price.",
+                empty="No, answer the prompt",
+                choices={
+                    "count": "Count them",
+                    "tokens": "List their numbers",
+                    "pieces": "List numbers and texts",
+                    "text": "Make text of numbers",
+                },
+            ),
+            "special_tokens": FormField(
+                "Count what begins a text too",
+                "Only for a text that is continued: most models begin one with a token.",
+            ),
+            "token_ids": FormField(
+                "Numbers of tokens", "As a JSON list, to make text of them; instead of a prompt."
+            ),
             "parallel_tool_calls": FormField(
                 "Several calls at once", "One answer may call more than one function."
             ),

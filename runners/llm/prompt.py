@@ -45,7 +45,9 @@ class PromptReader:
                 f"The model {request.model!r} has no chat template; send a prompt instead of messages."
             )
         if request.prompt is not None and (request.raw or not templated):
-            return list(self._tokenizer(request.prompt)["input_ids"])
+            return list(
+                self._tokenizer(request.prompt, add_special_tokens=request.special_tokens)["input_ids"]
+            )
         return self._conversation(
             [{"role": message.role, "content": message.text} for message in request.conversation]
         )

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from runners.api import InputFile, Strict, WrongField, shown_as
+from runners.api import InputFile, Since, Strict, WrongField, shown_as
 from runners.input_options import OPTIONS
 from runners.llm.arguments import arguments_text
 from runners.llm.grammar import (
@@ -52,6 +52,9 @@ CALLS = "a call of a function"
 
 LENIENT_SCHEMAS = "a JSON Schema with parts that are not enforced"
 """An option of requests that agents of version 0.2 refuse, in words."""
+
+MAX_TOKEN_IDS = 200_000
+"""Tokens whose text a request may ask for."""
 
 MAX_TOOLS = 128
 MAX_BIASES = 300
@@ -200,7 +203,8 @@ class InferenceRequest(Strict):
     number of answers. `top_logprobs` reports the log-probability of each token and of so many alternatives. `logit_bias` adds
     to the logits of tokens, by the token's number. With `tools`, the model may answer with calls of these functions;
     `tool_choice` "required", or a function's name, makes it do so. `reasoning_effort` "none" lets a model that thinks before it
-    answers do without.
+    answers do without. With `only_tokens` nothing is generated: the results have the number of the request's tokens, also the tokens, or also
+    their texts; without `special_tokens`, those of a `raw` prompt itself. "text" returns the text of `token_ids`.
     """
 
     model_config = shown_as(
@@ -237,6 +241,11 @@ class InferenceRequest(Strict):
     tool_choice: Literal["auto", "none", "required"] | ToolChoice = "auto"
     parallel_tool_calls: bool = True
     reasoning_effort: Literal["none", "low", "medium", "high"] | None = None
+    only_tokens: Annotated[Literal["count", "tokens", "pieces", "text"] | None, Since("0.3")] = None
+    special_tokens: Annotated[bool, Since("0.3")] = True
+    token_ids: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(max_length=MAX_TOKEN_IDS), Since("0.3")
+    ] = ()
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -274,8 +283,14 @@ class InferenceRequest(Strict):
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
-        if (self.prompt is None) == (not self.messages):
+        if (self.only_tokens == "text") != bool(self.token_ids):
+            raise WrongField("token_ids", 'token_ids and only_tokens "text" require each other')
+        if (self.prompt is not None) + bool(self.messages) + bool(self.token_ids) != 1:
             raise WrongField("prompt", "give either prompt or messages")
+        if self.only_tokens and self.images:
+            raise WrongField("messages", "the tokens of images cannot be counted; remove the images")
+        if not self.special_tokens and not (self.raw and self.only_tokens):
+            raise WrongField("special_tokens", "only a raw prompt whose tokens are counted can do without")
         if self.raw and self.messages:
             raise WrongField("raw", "raw requires prompt; messages need the model's chat template")
         if sum(len(message.text) for message in self.messages) > MAX_TEXT:
@@ -351,10 +366,15 @@ class Answer(BaseModel, defer_build=True):
 
 
 class InferenceResult(Answer):
-    """Output of the service: the first answer, and in `answers` all of them if several were requested."""
+    """Output of the service: the first answer, and in `answers` all of them if several were requested.
+
+    `tokens` and their texts, `pieces`, are for `only_tokens`.
+    """
 
     usage: Usage
     answers: list[Answer] | None = None
+    tokens: list[int] | None = None
+    pieces: list[str] | None = None
 
     @property
     def all_answers(self) -> list[Answer]:

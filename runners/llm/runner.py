@@ -28,7 +28,7 @@ from runners.api import (
 )
 from runners.engine_server import llama, shared_memory
 from runners.extras import extra_command
-from runners.llm import audit
+from runners.llm import audit, tokens
 from runners.llm.answer import AnswerParts
 from runners.llm.engines import open_engine
 from runners.llm.engines.base import LanguageEngine, Piece
@@ -155,6 +155,8 @@ class LLMRunner(Runner[InferenceRequest]):
         log = RunLog(context, request)
         log.begin(engine, self.device)
         engine.check(request)
+        if request.only_tokens:
+            return tokens.convert(engine, request, context)
         images = read_images(context, self.tools)
 
         def on_step() -> None:

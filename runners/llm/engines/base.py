@@ -123,8 +123,11 @@ class LanguageEngine(Protocol):
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """Return the tokens of a request without images."""
 
+    def tokens(self, request: InferenceRequest, on_step: OnStep = ignore) -> list[tuple[int, str]]:
+        """Return the tokens of a request with `only_tokens`, each with its text. Raises `Fail`, also with CONTEXT_OVERFLOW."""
+
     def text(self, tokens: Sequence[int]) -> str:
-        """Return the text of tokens, control tokens included."""
+        """Return the text of tokens, control tokens included. Raises `Fail` for numbers of no token."""
 
     def read(
         self,
@@ -141,6 +144,13 @@ class LanguageEngine(Protocol):
 
     def close(self) -> None:
         """Stop the engine and free its memory."""
+
+
+def no_such_token(model_tokens: int) -> Fail:
+    """Return the error for the number of a token that the model does not have."""
+    return Fail(
+        f"The numbers of this model's tokens are below {model_tokens}; send the tokens of this model."
+    )
 
 
 def cannot_see(request: InferenceRequest) -> Fail:

@@ -30,6 +30,7 @@ from runners.llm.engines.base import (
     check_context,
     ignore,
     most_likely_margin,
+    no_such_token,
 )
 from runners.llm.engines.control_tokens import breaker
 from runners.llm.engines.slots import SlotRequest, Slots
@@ -82,6 +83,7 @@ class LlamaCppEngine:
         self._tools = bool(properties["chat_template_caps"]["supports_tools"])
         described = self._server.get("/v1/models")["data"][0]["meta"]
         self.context = min(int(described["n_ctx"]), int(described["n_ctx_train"]))
+        self._vocabulary = int(described["n_vocab"])
         self._budget = _TokenBudget(int(described["n_ctx"]))
         # What the server predicts while it reads; it reports no probabilities with the end of an answer or a part of a character.
         self._word = self._words("a")[0]
@@ -153,13 +155,25 @@ class LlamaCppEngine:
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """See `LanguageEngine.prompt_tokens`."""
+        return [token["id"] for token in self._tokens(self._prompt(request))]
+
+    def tokens(self, request: InferenceRequest, on_step: OnStep = ignore) -> list[tuple[int, str]]:
+        """See `LanguageEngine.tokens`."""
+        text = (request.prompt or "") if request.raw else openai.texts(request)
+        self._check_length(text, request, on_step, parse_special=request.raw)
+        tokens = self._tokens(self._prompt(request, on_step), add_special=request.special_tokens)
+        return [(token["id"], _piece(token["piece"])) for token in tokens]
+
+    def _prompt(self, request: InferenceRequest, on_step: OnStep = ignore) -> str:
         if request.raw or not self._templated:
-            return [token["id"] for token in self._tokens(request.prompt or "")]
-        talk = openai.conversation(request, {}, self._without_control_tokens(openai.texts(request)))
-        return [token["id"] for token in self._tokens(self._server.read("/apply-template", talk)["prompt"])]
+            return request.prompt or ""
+        talk = openai.conversation(request, {}, self._without_control_tokens(openai.texts(request), on_step))
+        return str(self._server.read("/apply-template", talk)["prompt"])
 
     def text(self, tokens: Sequence[int]) -> str:
         """See `LanguageEngine.text`."""
+        if max(tokens, default=0) >= self._vocabulary:  # the server would end
+            raise no_such_token(self._vocabulary)
         return str(self._server.read("/detokenize", {"tokens": [*tokens]})["content"])
 
     def read(
@@ -380,6 +394,11 @@ class _LlamaGeneration:
     def cancel(self) -> None:
         """See `Generation.cancel`."""
         self._stream.cancel()
+
+
+def _piece(piece: str | list[int]) -> str:
+    """Return the text of a token. That of a part of a character are its bytes."""
+    return piece if isinstance(piece, str) else bytes(piece).decode(errors="replace")
 
 
 def _counts(event: Mapping[str, Any]) -> tuple[int, int] | None:

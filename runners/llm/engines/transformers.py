@@ -11,7 +11,17 @@ from dataclasses import replace
 from typing import Any
 
 from runners.api import Device, FailureCode, Model, Retry, RunnerError, Tools
-from runners.llm.engines.base import SEEN, Draw, OnStep, Piece, Reading, cannot_see, check_context, ignore
+from runners.llm.engines.base import (
+    SEEN,
+    Draw,
+    OnStep,
+    Piece,
+    Reading,
+    cannot_see,
+    check_context,
+    ignore,
+    no_such_token,
+)
 from runners.llm.engines.loading import LoadedNetwork, load
 from runners.llm.engines.rules import Rules
 from runners.llm.images import Images
@@ -78,9 +88,18 @@ class TransformersEngine:
         """See `LanguageEngine.prompt_tokens`."""
         return self._prompts.read(request)
 
+    def tokens(self, request: InferenceRequest, on_step: OnStep = ignore) -> list[tuple[int, str]]:
+        """See `LanguageEngine.tokens`."""
+        tokens = self._prompts.read(request)
+        on_step()
+        return [(token, self.text([token])) for token in tokens]
+
     def text(self, tokens: Sequence[int]) -> str:
         """See `LanguageEngine.text`."""
-        return str(self._model().tokenizer.decode([*tokens]))
+        tokenizer = self._model().tokenizer
+        if max(tokens, default=0) >= len(tokenizer):
+            raise no_such_token(len(tokenizer))
+        return str(tokenizer.decode([*tokens]))
 
     def read(
         self,

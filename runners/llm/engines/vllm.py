@@ -181,6 +181,15 @@ class VLLMEngine:
         prompt = {"prompt": request.prompt} if request.raw else openai.conversation(request, {}, self._break)
         return [*self._server.read("/tokenize", {"model": SERVED, **prompt})["tokens"]]
 
+    def tokens(self, request: InferenceRequest, on_step: OnStep = ignore) -> list[tuple[int, str]]:
+        """See `LanguageEngine.tokens`."""
+        prompt = {"prompt": request.prompt} if request.raw else openai.conversation(request, {}, self._break)
+        special = {"add_special_tokens": request.special_tokens} if request.raw else {}
+        fields = {"model": SERVED, "return_token_strs": True, **prompt, **special}
+        read = self._server.read("/tokenize", fields)
+        on_step()
+        return list(zip(read["tokens"], read["token_strs"], strict=True))
+
     def text(self, tokens: Sequence[int]) -> str:
         """See `LanguageEngine.text`."""
         return str(self._server.read("/detokenize", {"model": SERVED, "tokens": [*tokens]})["prompt"])
