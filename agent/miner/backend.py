@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -178,6 +179,7 @@ class LocalBackend:
             download=section_of(self._options.settings, RunnersSettings).model_download,
             on_change=on_disk_changed,
             release=executor.release_model,
+            read_catalogue=partial(load_catalogue, self._options.settings.data_dir),
         )
         return executor, provider
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from agent.miner.control import Handler
+from agent.miner.models.provider import Models
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.slots import Workload
 
@@ -56,3 +57,13 @@ class ControlCalls:
     def _resume(self, request: Mapping[str, Any]) -> dict[str, Any]:
         self._pauses.resume(request.get("gpu"))
         return {**self._pauses.status(), "running": len(self._workload)}
+
+
+def models_changed(models: Models) -> dict[str, Handler]:
+    """Return the call by which a command reports that it has changed the catalogue or the models on disk."""
+
+    def refresh(_: Mapping[str, Any]) -> dict[str, Any]:
+        models.refresh()
+        return {"refreshing": True}
+
+    return {"models_changed": refresh}

@@ -14,7 +14,7 @@ from agent.configuring.reading import SettingsReading
 from agent.core.liveness import Liveness
 from agent.miner.backend import MinerOptions, UpdateReport
 from agent.miner.build import MinerParts, build, serve_owner
-from agent.miner.control_calls import ControlCalls
+from agent.miner.control_calls import ControlCalls, models_changed
 from agent.miner.engines.interpreters import HOST_COMMAND
 from agent.miner.link.refusals import SessionSuperseded
 from agent.miner.link.resuming import watch_clock
@@ -129,9 +129,8 @@ class Daemon:
         self._loop = asyncio.get_running_loop()
         try:
             parts = await build(self._options, self._closing)
-            calls = ControlCalls(
-                self.status, self._stop, parts.pauses, parts.workload, parts.selftests.handlers()
-            )
+            others = {**parts.selftests.handlers(), **models_changed(parts.provider)}
+            calls = ControlCalls(self.status, self._stop, parts.pauses, parts.workload, others)
             self._built = parts
             self._metrics_url = await serve_owner(self._options, parts.meter, calls, self._closing)
             await self._register()

@@ -155,6 +155,8 @@ _SENTENCES: Final[Mapping[str, str | Callable[[Entry], str | None]]] = {
     "gpus_not_responding": "The GPU's driver does not answer. If this lasts, restart the machine.",
     "machine_probed": lambda entry: _probed(entry["services"], entry["unavailable"]),
     "machine_changed": "GPUs or engines have changed: the agent looks at the machine again once its running jobs are done.",
+    "models_changed": "The catalogue of models has changed.",
+    "models_not_read": "The owner's models could not be read: {error}",
     "engines_changed": "Engines were installed or removed.",
     "engines_preferred": "Preferred engines: {engines}.",
     "selftest_ended": lambda entry: f"The self-test found: {' '.join(entry['problems'])}"

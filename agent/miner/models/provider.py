@@ -12,6 +12,8 @@ from typing import IO, Any, Final, Protocol
 
 import structlog
 
+from agent.catalogue import CatalogueEntry
+from agent.core.errors import ConfigurationError
 from agent.miner.backoff import sleep
 from agent.miner.models.downloads import Downloads, OnProgress
 from agent.miner.models.store import ModelStore, ModelUnavailable, SourceUnreachable
@@ -72,6 +74,9 @@ class Models(Protocol):
     def command_removal(self, name: str) -> bool:
         """Remove a model as soon as no job uses it. Return whether the command is settled: it is removed, or must not be."""
 
+    def refresh(self) -> None:
+        """Read the catalogue and the directory soon, because a program has changed them."""
+
     async def run(self) -> None:
         """Fetch and remove models by command, until cancelled."""
 
@@ -80,7 +85,7 @@ class ModelProvider:
     """The models of a daemon, which runs `run`. `download` permits fetching missing ones.
 
     `on_change` is called when the set of models on disk, or of those that jobs wait for, has changed. `release` is awaited before a model is removed, to
-    unload it.
+    unload it. `read_catalogue` returns the models that jobs may use, which the owner may change at any time.
     """
 
     def __init__(
@@ -91,12 +96,15 @@ class ModelProvider:
         download: bool,
         on_change: Callable[[], None] = lambda: None,
         release: Callable[[str], Awaitable[None]] | None = None,
+        read_catalogue: Callable[[], Mapping[str, CatalogueEntry]] | None = None,
     ) -> None:
         self._store = store
         self._downloads = downloads
         self._download = download
         self._on_change = on_change
         self._release = release
+        self._read_catalogue = read_catalogue
+        self._invalid = ""
         self._present: dict[str, list[str]] = {}
         self._arriving: dict[str, tuple[int, int | None]] = {}
         self._commanded: dict[str, None] = {}
@@ -267,6 +275,7 @@ class ModelProvider:
         while True:
             self._wake.clear()
             await self._remove()
+            await self._refresh_catalogue()
             await self._poll()
             # Jobs come first: somebody waits for them, and two downloads share one line.
             if self._commanded and not self._jobs_fetching:
@@ -288,6 +297,31 @@ class ModelProvider:
                 removed = True
             if removed:
                 self._removals.pop(name, None)
+
+    def refresh(self) -> None:
+        """Read the catalogue and the directory soon, because a program has changed them."""
+        self._wake.set()
+
+    async def _refresh_catalogue(self) -> None:
+        """Read the owner's catalogue. An invalid one leaves everything as it was."""
+        if self._read_catalogue is None:
+            return
+        try:
+            catalogue = await asyncio.to_thread(self._read_catalogue)
+        except ConfigurationError as error:
+            if str(error) != self._invalid:
+                _log.warning("models_not_read", error=str(error))
+            self._invalid = str(error)
+            return
+        self._invalid = ""
+        before = len(self._store.catalogue)
+        changed = self._store.replace(catalogue)
+        if changed or len(self._store.catalogue) != before:
+            _log.info("models_changed", models=len(self._store.catalogue), changed=changed)
+            # The next job loads it as its entry is now.
+            if self._release is not None:
+                for name in changed:
+                    await self._release(name)
 
     async def _poll(self) -> None:
         """Read which models are on disk."""

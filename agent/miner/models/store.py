@@ -59,8 +59,22 @@ class ModelStore:
         is_installed: Callable[[str], bool] = is_installed,
     ) -> None:
         self.models_dir = models_dir
-        self.catalogue = {name: entry.for_engine(is_installed) for name, entry in catalogue.items()}
+        self._is_installed = is_installed
+        self.catalogue = self._for_engines(catalogue)
         self.digests = DigestCache(models_dir / _CACHE_FILE)
+
+    def replace(self, catalogue: Mapping[str, CatalogueEntry]) -> list[str]:
+        """Replace the catalogue by another one, and return the names of former entries that have changed or are no longer in it."""
+        entries = self._for_engines(catalogue)
+        changed = [name for name, entry in self.catalogue.items() if entries.get(name) != entry]
+        # In place, as other parts of the miner refer to the dictionary.
+        self.catalogue.update(entries)
+        for name in self.catalogue.keys() - entries.keys():
+            del self.catalogue[name]
+        return changed
+
+    def _for_engines(self, catalogue: Mapping[str, CatalogueEntry]) -> dict[str, CatalogueEntry]:
+        return {name: entry.for_engine(self._is_installed) for name, entry in catalogue.items()}
 
     def entry(self, name: str) -> CatalogueEntry:
         """Return the catalogue's entry of that name. Raises `ModelUnknown`, also for paths."""
@@ -102,11 +116,14 @@ class ModelStore:
 
     def on_disk(self, service: str) -> list[str]:
         """Return the names of the service's models and adapters on disk, in the catalogue's order."""
-        return [name for name, entry in self.catalogue.items() if entry.service == service and self.has(name)]
+        # A copy, as the catalogue may be replaced meanwhile.
+        entries = list(self.catalogue.items())
+        return [name for name, entry in entries if entry.service == service and self.has(name)]
 
     def fetchable(self, service: str) -> bool:
         """Whether there is a model of the service that can be downloaded."""
-        return any(entry.service == service and entry.fetchable for entry in self.catalogue.values())
+        entries = list(self.catalogue.values())  # as above
+        return any(entry.service == service and entry.fetchable for entry in entries)
 
     def digest(self, paths: Sequence[Path]) -> str:
         """Return the hex SHA-256 that identifies these weights. Blocking: takes seconds for new files.
@@ -140,6 +157,7 @@ def _combine(digests: Sequence[str]) -> str:
 def _has_files(directory: Path) -> bool:
     # A model is put here by renaming its finished directory, so a directory with a file in it is complete.
     try:
-        return any(not entry.name.startswith(".") for entry in os.scandir(directory))
+        # A link to a file that its owner has moved counts as no file.
+        return any(not entry.name.startswith(".") and Path(entry).exists() for entry in os.scandir(directory))
     except OSError:
         return False

@@ -89,6 +89,9 @@ class ClusterModels:
             self._command(node, "remove", name)
         return not having
 
+    def refresh(self) -> None:
+        """Do nothing: the nodes have the catalogue of the time at which the miner started."""
+
     async def run(self) -> None:
         """Publish which models are on the nodes, until cancelled."""
         published: Any = None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.catalogue import parse_catalogue
+from agent.catalogue import CatalogueEntry, parse_catalogue
 from agent.miner.models.downloads import DownloadLimits, Downloads
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.provider import ModelProvider
@@ -30,7 +30,7 @@ class Setup:
 
     def __init__(self, directory: Path, hub: Hub, *, download: bool = True, quota: int | None = None) -> None:
         self.hub = hub
-        entries = []
+        entries = self.entries = list[dict[str, Any]]()
         for name, kind in (("first", "model"), ("second", "model"), ("touch", "adapter")):
             hub.put(f"somebody/{name}", **{f"{name}_safetensors": WEIGHTS})
             entries.append(
@@ -54,7 +54,12 @@ class Setup:
             download=download,
             on_change=self._note,
             release=self.released.put,
+            read_catalogue=self._read_catalogue,
         )
+
+    def _read_catalogue(self) -> dict[str, CatalogueEntry]:
+        """Read what the owner has written meanwhile."""
+        return parse_catalogue({"models": self.entries})
 
     def _note(self) -> None:
         """Queue the models on disk if they have changed. The provider also reports the downloads of jobs."""
@@ -268,6 +273,48 @@ def test_a_removal_command_ends_the_fetch_of_the_model(tmp_path: Path) -> None:
             setup.hub.go_on.set()
         assert setup.provider.waiting == ()
         assert setup.provider.arriving == []
+        assert not setup.store.has("first")
+
+    run(tmp_path, test)
+
+
+def test_the_owners_changes_apply_to_the_next_job_without_a_restart(tmp_path: Path) -> None:
+    """A model that is added is offered, one with another entry is loaded again, and an invalid file changes nothing."""
+
+    async def test(setup: Setup) -> None:
+        for name in ("first", "new"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "model").touch()
+        async with setup.running():
+            assert setup.present == ["first"]
+            setup.entries.append(setup.entries[0] | {"name": "new"})
+            setup.entries[0]["options"] = {"context": 512}
+            setup.provider.refresh()
+            assert await setup.changed() == ["first", "new"]
+            assert await asyncio.wait_for(setup.released.get(), 60) == "first"
+            async with setup.provider.lend("first", [], ignore) as lent:
+                assert lent.model is not None
+                assert lent.model.options == {"context": 512}
+            valid = setup.entries.pop()
+            setup.entries.append({"name": "invalid"})
+            setup.provider.refresh()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(setup.changes.get(), 1)
+            assert setup.store.has("new")
+            setup.entries[-1] = valid | {"name": "other"}
+            setup.provider.refresh()
+            assert await setup.changed() == ["first"]
+
+    run(tmp_path, test)
+
+
+def test_a_link_to_a_file_that_was_moved_is_no_model(tmp_path: Path) -> None:
+    async def test(setup: Setup) -> None:
+        (tmp_path / "first").mkdir()
+        (tmp_path / "weights").touch()
+        (tmp_path / "first" / "model").symlink_to(tmp_path / "weights")
+        assert setup.store.has("first")
+        (tmp_path / "weights").unlink()
         assert not setup.store.has("first")
 
     run(tmp_path, test)
