@@ -113,6 +113,10 @@ def sentences(
             path = f"{path}.{wrong.field}" if path else wrong.field
             # The field is named beside its error.
             sentence = sentence.removeprefix(f"{wrong.field} ")
+        # The field that decides between the members of a union. A function that does so has no name for a user.
+        discriminator = str(item.get("ctx", {}).get("discriminator", "()")).strip("'")
+        if not discriminator.endswith(")"):
+            path = f"{path}.{discriminator}"
         of_field = sentences_by_path.setdefault(prefix + path if path else prefix.rstrip(".") or "body", [])
         if sentence not in of_field:
             of_field.append(sentence)
@@ -171,7 +175,11 @@ def _keys(declared: _Declared) -> _Declared:
 def _siblings(loc: Sequence[int | str], model: Any) -> list[str]:
     """Return the fields that the object around an error may have."""
     _, declared = _located(loc[:-1], model)
-    return [name for model_type in declared.models() for name in model_type.model_fields]
+    return [
+        field.alias or name
+        for model_type in declared.models()
+        for name, field in model_type.model_fields.items()
+    ]
 
 
 def _declared(annotation: Any, examples: Iterable[Any] = ()) -> _Declared:
@@ -197,7 +205,9 @@ def _declared(annotation: Any, examples: Iterable[Any] = ()) -> _Declared:
 def _inside(declared: _Declared, part: int | str) -> _Declared | None:
     """Return the declaration of an object's field or a list's entry, or None if no type has it."""
     for model in declared.models():
-        field = model.model_fields.get(str(part))
+        field = model.model_fields.get(str(part)) or next(
+            (field for field in model.model_fields.values() if field.alias == part), None
+        )
         if field is not None:
             examples = [*(field.examples or ()), *_model_examples(model, str(part))]
             return _declared(field.annotation, examples)
@@ -230,6 +240,8 @@ def _sentence(item: ErrorDetails, declared: _Declared, siblings: Sequence[str]) 
         "literal_error": lambda: _choice(str(context["expected"]), value),
         "enum": lambda: _choice(str(context["expected"]), value),
         "string_pattern_mismatch": lambda: f"cannot be {_shown(value)}; write it{_like(declared)}",
+        "union_tag_invalid": lambda: _choice(str(context["expected_tags"]), context["tag"]),
+        "union_tag_not_found": lambda: "is required",
     }
     if kind in sentences:
         return sentences[kind]()

@@ -207,14 +207,14 @@ def test_too_many_unfinished_jobs_are_a_rate_limit(tmp_path: Any) -> None:
 def test_a_fault_of_the_input_is_a_client_error(
     ai: OpenAI, miner: ScriptedMiner, client: httpx.Client
 ) -> None:
-    """With the job's own code. The request is not repeated, although this client retries."""
+    """With OpenAI's code, by which clients recognise a prompt that is too long. The request is not repeated, although this client retries."""
     patient = ai.with_options(max_retries=2)
     with asking(lambda: patient.chat.completions.create(model=LLM, messages=QUESTION)) as asked:
         (lease,) = miner.poll()
         miner.job(lease, "fail", kind="fail", code="CONTEXT_OVERFLOW", message="Too long.")
-        with pytest.raises(openai.UnprocessableEntityError, match="Too long") as caught:
+        with pytest.raises(openai.BadRequestError, match="Too long") as caught:
             asked.result(LIMIT_SECONDS)
-    assert caught.value.code == "CONTEXT_OVERFLOW"
+    assert caught.value.code == "context_length_exceeded"
     assert caught.value.response.headers["x-job-id"] == lease["job_id"]
     assert client.get("/v1/jobs").json()["total"] == 1
 

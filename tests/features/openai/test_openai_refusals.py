@@ -197,7 +197,7 @@ def test_a_stored_conversation_is_refused_with_the_reason(nobody: OpenAI) -> Non
                 "role": "user",
                 "content": [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}],
             },
-            "messages.0.content.0",
+            "messages.0.content.0.type",
         ),
         (
             {"role": "assistant", "content": "Hi", "tool_calls": [{"id": "1"}]},

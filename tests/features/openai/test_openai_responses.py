@@ -292,7 +292,7 @@ def test_a_job_that_fails_ends_the_stream_with_its_error(ai: OpenAI, miner: Scri
         miner.job(lease, "fail", kind="fail", code="CONTEXT_OVERFLOW", message="Too long.")
         with pytest.raises(openai.APIError, match="Too long") as caught:
             list(stream)
-    assert caught.value.code == "CONTEXT_OVERFLOW"
+    assert caught.value.code == "context_length_exceeded"
 
 
 def test_the_event_of_an_error_follows_the_specification(client: httpx.Client, miner: ScriptedMiner) -> None:
@@ -303,8 +303,9 @@ def test_the_event_of_an_error_follows_the_specification(client: httpx.Client, m
         *_, (name, data) = frames(stream.iter_lines())
     error = json.loads(data)
     check("ErrorStreamingEvent", error)
-    assert (name, error["code"], error["message"]) == ("error", "CONTEXT_OVERFLOW", "Too long.")
-    assert error["error"]["details"] == {"job_id": lease["job_id"]}
+    assert (name, error["code"]) == ("error", "context_length_exceeded")
+    assert error["message"].endswith("Too long.")
+    assert error["error"]["details"] == {"job_id": lease["job_id"], "code": "CONTEXT_OVERFLOW"}
 
 
 def test_disconnecting_cancels_the_job(ai: OpenAI, client: httpx.Client, miner: ScriptedMiner) -> None:

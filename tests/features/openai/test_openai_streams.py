@@ -117,9 +117,9 @@ def test_a_job_that_fails_ends_the_stream_with_its_error(
     miner.job(lease, "fail", kind="fail", code="CONTEXT_OVERFLOW", message="Too long.")
     with pytest.raises(openai.APIError, match="Too long") as caught:
         list(chat)
-    assert caught.value.code == "CONTEXT_OVERFLOW"
+    assert (caught.value.code, caught.value.type) == ("context_length_exceeded", "invalid_request_error")
     assert isinstance(caught.value.body, dict)
-    assert caught.value.body["details"] == {"job_id": lease["job_id"]}
+    assert caught.value.body["details"] == {"job_id": lease["job_id"], "code": "CONTEXT_OVERFLOW"}
     assert caught.value.body["request_id"] == chat.response.headers["x-request-id"]
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.coordinator.operations.context import Context
+
 Reform = Callable[[int, Mapping[str, Any]], tuple[int, Mapping[str, Any]]]
 """Returns status and body of an error, given its status and the fields that every error has (`error_body`)."""
 
@@ -45,6 +47,8 @@ class ErrorForm:
         await self._app(scope, receive, reformed)
 
     def _answer(self, begin: Message, body: bytes) -> tuple[Message, Message]:
+        if not body:  # as for HEAD
+            return begin, {"type": "http.response.body"}
         status, form = self._reform(begin["status"], json.loads(body)["error"])
         content = json.dumps(form).encode()
         headers = [pair for pair in begin["headers"] if pair[0].lower() != b"content-length"]
@@ -53,3 +57,8 @@ class ErrorForm:
             "type": "http.response.body",
             "body": content,
         }
+
+
+def error_form(paths: re.Pattern[str], reform: Reform) -> Callable[[ASGIApp, Context], ASGIApp]:
+    """Return the middleware for a feature, see `Feature.middleware`."""
+    return lambda app, _: ErrorForm(app, paths, reform)

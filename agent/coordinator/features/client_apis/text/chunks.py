@@ -9,18 +9,19 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from agent.coordinator.features.client_apis.openai_errors import stream_error
 from runners.llm.request import InferenceResult
 
 
 class ErrorChunk(BaseModel, defer_build=True):
-    """The last chunk of a stream that failed, with the fields of every error."""
+    """The last chunk of a stream that failed, in the form of OpenAI's API."""
 
     error: dict[str, Any]
 
 
 def error_chunk(error: Mapping[str, Any]) -> BaseModel:
     """Return the last chunk of a stream that failed."""
-    return ErrorChunk(error=dict(error))
+    return ErrorChunk(error=stream_error(error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from agent.coordinator.features.client_apis.openai_errors import stream_error
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
 from agent.coordinator.features.openai.responses.request import ResponseRequest
@@ -108,13 +109,9 @@ class ResponseEvents(Chunks):
 
     def failure(self, error: Mapping[str, Any]) -> BaseModel:
         """Return the event for an error, in the form of OpenAI's API and, under `error`, of Open Responses."""
-        return self._event(
-            "error",
-            code=error["code"],
-            message=error["message"],
-            param=None,
-            error={"type": "server_error", "param": None, **error},
-        )
+        fields = stream_error(error)
+        same = {name: fields[name] for name in ("code", "message", "param")}
+        return self._event("error", **same, error=fields)
 
     def _begin(self, key: str, call: Mapping[str, Any] | None = None) -> Iterator[BaseModel]:
         """Open an item unless it is open, and close what it ends."""

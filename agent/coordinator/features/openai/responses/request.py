@@ -46,12 +46,12 @@ class AllowedTools(Part):
 
 
 def _choice_form(choice: Any) -> str:
-    form = choice.get("type") if isinstance(choice, dict) else getattr(choice, "type", "mode")
-    return form if isinstance(form, str) else "mode"
+    form = choice.get("type") if isinstance(choice, dict) else getattr(choice, "type", "word")
+    return form if isinstance(form, str) else "word"
 
 
 ResponseToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("mode")]
+    Annotated[Literal["none", "auto", "required"], Tag("word")]
     | Annotated[ResponseToolName, Tag("function")]
     | Annotated[AllowedTools, Tag("allowed_tools")],
     Discriminator(_choice_form),
