@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.form import FILE, read_form
@@ -13,6 +13,7 @@ from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.features.client_apis.results import invalid_results, result_file
 from agent.coordinator.features.client_apis.serving import submit
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.openai.languages import code_of
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
@@ -57,7 +58,9 @@ class TranslationRequest(SpeechRequest):
 class TranscriptionRequest(SpeechRequest):
     """Speech to transcribe. A parameter without effect accepts only its neutral value."""
 
-    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$", examples=["en"])] | None = None
+    language: Annotated[
+        Annotated[str, Field(pattern=r"^[a-z]{2,3}$", examples=["en"])] | None, BeforeValidator(code_of)
+    ] = None
     timestamp_granularities: (
         Annotated[list[Literal["word", "segment"]], Field(min_length=1, max_length=2)] | None
     ) = None
@@ -68,6 +71,9 @@ class TranscriptionRequest(SpeechRequest):
     known_speaker_names: Annotated[Any, Only()] = None
     known_speaker_references: Annotated[Any, Only()] = None
     languages: Annotated[Any, Only()] = None
+    # Clients of other servers for Whisper send these. Engines skip silence as they do by default, and repeat in steps of 0.2.
+    vad_filter: bool | None = None
+    temperature_inc: Annotated[float | None, Only(0.2)] = None
 
     @model_validator(mode="after")
     def _granular(self) -> Self:
