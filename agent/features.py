@@ -50,6 +50,7 @@ FEATURES: Final = (
     "history",
     "payouts",
     "client_apis",
+    "anthropic",
     "openai",
     "tus",
     "s3",

@@ -22,7 +22,9 @@ Json = dict[str, Any]
 ROOT: Final = Path(__file__).parents[2]
 TARGET: Final = ROOT / "sdk" / "js" / "src" / "answers.ts"
 GENERATOR: Final = ROOT / "scripts" / "pages" / "types" / "generate.mjs"
-NOT_IN_THE_SDK: Final = frozenset({"Log", "Miner protocol", "OpenAI-compatible", "Uploads"})
+NOT_IN_THE_SDK: Final = frozenset(
+    {"Anthropic-compatible", "Log", "Miner protocol", "OpenAI-compatible", "Uploads"}
+)
 """Groups of calls that the SDK does not offer as typed calls."""
 HEADER: Final = """\
 // Generated from the OpenAPI document by `npm run types`; do not edit.

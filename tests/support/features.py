@@ -7,6 +7,7 @@ from typing import Final
 
 FOLDER: Final = Path(__file__).parents[2] / "agent/coordinator/features"
 OPTIONAL: Final = (
+    "anthropic",
     "audits",
     "history",
     "offers",

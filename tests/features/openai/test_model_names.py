@@ -19,7 +19,7 @@ OWN = "house-model"
 @pytest.fixture(scope="module")
 def aliased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A coordinator with an alias of its operator, and a miner with a model of each kind."""
-    aliases = {OWN: LLM, "stolen": LLM}
+    aliases = {OWN: LLM, "stolen": LLM, "claude-*": "missing", "claude-haiku-*": LLM}
     with serve(
         tmp_path_factory.mktemp("aliased") / "data", open_enrolment=True, model_aliases=aliases
     ) as served:
@@ -41,6 +41,7 @@ def ai(aliased: Served) -> Iterator[OpenAI]:
     "name",
     [
         OWN,
+        "claude-haiku-4-5",
         f"{LLM}:latest",
         "SmolLM2-135M-Instruct",
         "HuggingFaceTB/SmolLM2-135M-Instruct",

@@ -75,7 +75,7 @@ async def model_named(
         return None
     aliases = section_of(context.settings, ClientApiSettings).model_aliases
     # First of all: no miner may take an operator's alias by giving that name to a model.
-    name = aliases.get(name, name)
+    name = _aliased(aliases, name)
     supplied = await supply(context, definition.service_id)
     if is_model(context, definition, supplied.models, name):
         return name
@@ -86,6 +86,14 @@ async def model_named(
     if spelled:
         return min(spelled, key=lambda model: model not in supplied.ready)
     return _best(context, definition, name, supplied.ready) if built_in else None
+
+
+def _aliased(aliases: Mapping[str, str], name: str) -> str:
+    """Return what an operator's alias stands for. One that ends in * is for all names which begin so; the longest counts."""
+    if name in aliases:
+        return aliases[name]
+    patterns = [alias for alias in aliases if alias.endswith("*") and name.startswith(alias[:-1])]
+    return aliases[max(patterns, key=len)] if patterns else name
 
 
 class _Spelling:

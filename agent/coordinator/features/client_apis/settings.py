@@ -26,7 +26,7 @@ class ClientApiSettings(Section):
     model_aliases: Annotated[dict[ModelName, ModelName], Field(max_length=1000)] = Field(
         default={}, examples=[{"gpt-4o-mini": "qwen3-8b"}]
     )
-    """Own names for models in the APIs for the clients of other products. They come before the built-in ones: names such as `whisper-1`
+    """Own names for models in the APIs for the clients of other products; `claude-*` is for all names that begin so. They come before the built-in ones: names such as `whisper-1`
     and `gpt-4o-mini` stand for the largest model of their kind that can be used now."""
 
 

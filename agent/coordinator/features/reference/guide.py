@@ -117,6 +117,7 @@ _GROUPS: Final = {
     "Payouts": "Batches that pay out what miners have earned, payout addresses, and proofs (docs/how-to/payouts.md).",
     "Streams": "Messages about events as they happen (docs/reference/streams.md).",
     "Webhooks": "Messages to a client's address when a job ends, by Standard Webhooks (docs/how-to/webhooks.md).",
+    "Anthropic-compatible": "The paths of Anthropic's API, for its clients and Claude Code. Each call submits a job (docs/reference/anthropic.md).",
     "OpenAI-compatible": (
         "The paths of OpenAI's API, for its clients unchanged. Each call submits a job of the caller, which `X-Job-ID` "
         "names, and answers with its results or streams them. Unsupported parameters are refused. The error of a failed "

@@ -1,0 +1,64 @@
+"""Errors in the form of Anthropic's API, in its words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from runners.errors import FailureCode
+
+OVERLOADED: Final = 529
+_KINDS: Final = {
+    HTTPStatus.UNAUTHORIZED: "authentication_error",
+    HTTPStatus.PAYMENT_REQUIRED: "billing_error",
+    HTTPStatus.FORBIDDEN: "permission_error",
+    HTTPStatus.NOT_FOUND: "not_found_error",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request_too_large",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
+    HTTPStatus.GATEWAY_TIMEOUT: "timeout_error",
+    OVERLOADED: "overloaded_error",
+}
+_INVALID: Final = "invalid_request_error"
+_FAILED: Final = "api_error"
+_OF_REQUESTS: Final = {FailureCode.CONTEXT_OVERFLOW.value, FailureCode.INPUT_INVALID.value}
+_OVERFLOW: Final = re.compile(
+    r"has (?:more than )?(\d+) tokens and max_tokens is (\d+); .* holds (\d+) together"
+)
+
+
+def reform(status: int, error: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+    """Return status and body of an error."""
+    # Its clients know no 422 and wait longer after 529, which means the same as 503.
+    status = {422: 400, 503: OVERLOADED}.get(status, status)
+    fallback = _FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _INVALID
+    return status, _body(_KINDS.get(status, fallback), error)
+
+
+def stream_error(error: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of an error of a stream, whose status is already sent."""
+    return _body(_INVALID if error["code"] in _OF_REQUESTS else _FAILED, error)
+
+
+def _body(kind: str, error: Mapping[str, Any]) -> dict[str, Any]:
+    fields = (error.get("details") or {}).get("fields")
+    message = "; ".join(f"{name}: {text}" for name, text in fields.items()) if fields else error["message"]
+    if error["code"] == FailureCode.CONTEXT_OVERFLOW.value:
+        message = _overflow(message)
+    return {
+        "type": "error",
+        "error": {"type": kind, "message": message},
+        "request_id": error.get("request_id"),
+    }
+
+
+def _overflow(message: str) -> str:
+    """Return the message in the words by which clients know that they must shorten the conversation or the answer."""
+    numbers = _OVERFLOW.search(message)
+    if numbers is None:
+        return f"prompt is too long: {message}"
+    tokens, limit, context = map(int, numbers.groups())
+    if tokens >= context:
+        return f"prompt is too long: {tokens} tokens > {context} maximum"
+    return f"input length and `max_tokens` exceed context limit: {tokens} + {limit} > {context}; shorten one of them"
