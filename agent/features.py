@@ -52,6 +52,7 @@ FEATURES: Final = (
     "client_apis",
     "anthropic",
     "openai",
+    "image_edits",
     "tus",
     "s3",
     "replicas",

@@ -80,6 +80,11 @@ FORM = ServiceForm(
                 "A black and white picture of the same size. Only its white parts are painted again.",
                 accept=PICTURES,
             ),
+            "mask_region": FormField(
+                "How that part is marked",
+                "In white on black, or erased, as other programs do.",
+                choices={"white": "In white", "transparent": "Transparent"},
+            ),
         },
         "Follow a shape": {
             "control_url": FormField(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners.api import Fail
-from runners.stable_diffusion.request import OutputFormat
+from runners.stable_diffusion.request import OutputFormat, Region
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,6 +41,19 @@ _USER_COMMENT = 0x9286
 
 def read_image(path: Path, field: str) -> Image.Image:
     """Read an untrusted picture as RGB, upright, with white for transparency. Raises `Fail` that names the field."""
+    from PIL import Image  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+    upright = _read_upright(path, field)
+    try:
+        # Dropping transparency would show the colours that the file has below it.
+        white = Image.new("RGBA", upright.size, "white")
+        return Image.alpha_composite(white, upright).convert("RGB")
+    except MemoryError as error:
+        raise _too_much_memory(field) from error
+
+
+def _read_upright(path: Path, field: str) -> Image.Image:
+    """Read an untrusted picture as RGBA, upright. Raises `Fail` that names the field."""
     from PIL import Image, ImageOps  # noqa: PLC0415 - the coordinator imports this module without the engine
 
     if path.stat().st_size > MAX_INPUT_BYTES:
@@ -55,7 +68,7 @@ def read_image(path: Path, field: str) -> Image.Image:
                 image.verify()
             with Image.open(path, formats=INPUT_FORMATS) as image:  # `verify` consumes the image
                 image.load()
-                upright = ImageOps.exif_transpose(image).convert("RGBA")
+                return ImageOps.exif_transpose(image).convert("RGBA")
         except Fail:
             raise
         except MemoryError as error:
@@ -65,12 +78,6 @@ def read_image(path: Path, field: str) -> Image.Image:
         except Exception as error:
             # Pillow's decoders raise almost any exception on a damaged file.
             raise Fail(f"{field}: the file is not a complete PNG, JPEG or WebP picture.") from error
-    try:
-        # Dropping transparency would show the colours that the file has below it.
-        white = Image.new("RGBA", upright.size, "white")
-        return Image.alpha_composite(white, upright).convert("RGB")
-    except MemoryError as error:
-        raise _too_much_memory(field) from error
 
 
 def _check_header(image: Image.Image, field: str) -> None:
@@ -89,16 +96,21 @@ def _too_many_pixels(field: str) -> Fail:
     return Fail(f"{field}: the picture has more than {MAX_INPUT_PIXELS // 10**6} megapixels.")
 
 
-def read_mask(path: Path, size: tuple[int, int]) -> Image.Image:
-    """Read an untrusted mask for a picture of this size as grey levels, white where it is redrawn. Raises `Fail`."""
-    mask = read_image(path, "mask_url").convert("L")
+def read_mask(path: Path, size: tuple[int, int], region: Region = "white") -> Image.Image:
+    """Read an untrusted mask for a picture of this size as grey levels, white where it is redrawn: in its white or transparent `region`. Raises `Fail`."""
+    if region == "transparent":
+        mask = _read_upright(path, "mask_url").getchannel("A").point(lambda alpha: 255 - alpha)
+        paint = "erase the region to redraw"
+    else:
+        mask = read_image(path, "mask_url").convert("L")
+        paint = "paint the region to redraw white"
     if mask.size != size:
         expected, actual = (f"{width}x{height}" for width, height in (size, mask.size))
         raise Fail(
             f"mask_url: the mask is {actual} and the picture {expected}; they must have the same size."
         )
     if not mask.point(lambda level: level >= MASKED, "1").getbbox():
-        raise Fail("mask_url: the mask has no white region; paint the region to redraw white.")
+        raise Fail(f"mask_url: the mask has no {region} region; {paint}.")
     return mask
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from runners.api import Fail, File, InputFile, Strict, WrongField, shown_as
+from runners.api import Fail, File, InputFile, Since, Strict, WrongField, shown_as
 
 MIN_SIDE = 64
 MAX_SIDE = 2048
@@ -34,6 +34,8 @@ Scheduler = Literal[
     "unipc", "lcm",
 ]  # fmt: skip
 OutputFormat = Literal["png", "jpeg", "webp"]
+Region = Literal["white", "transparent"]
+"""What marks the region of a mask that is redrawn."""
 
 Attention = Literal["native", "cudnn", "flash", "flash_3", "sage"]
 Precision = Literal["bfloat16", "float16", "float32"]
@@ -67,7 +69,7 @@ class GenerateRequest(Strict):
 
     With `image_url` the picture is a variation of the input picture; a higher `strength` (0 to 1) allows larger changes. Models
     that edit by instruction, such as FLUX.2, have no strength. With `mask_url`, a picture of the same size, only its white region
-    is redrawn. An input picture with another shape than `size` is cropped.
+    is redrawn; with `mask_region` "transparent", its transparent one. An input picture with another shape than `size` is cropped.
 
     With `control`, pictures from text follow the structure of the picture at `control_url`: edges, depth or a pose, whichever the
     ControlNet was made for.
@@ -97,6 +99,7 @@ class GenerateRequest(Strict):
     scheduler: Scheduler | None = None
     image_url: Annotated[str | None, InputFile()] = Field(default=None, min_length=1, max_length=4096)
     mask_url: Annotated[str | None, InputFile()] = Field(default=None, min_length=1, max_length=4096)
+    mask_region: Annotated[Region, Since("0.3")] = "white"
     strength: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     loras: tuple[Lora, ...] = Field(default=(), max_length=MAX_LORAS)
     control: Control | None = None
@@ -127,6 +130,8 @@ class GenerateRequest(Strict):
     def _parts_belong_together(self) -> Self:
         if self.mask_url is not None and self.image_url is None:
             raise WrongField("image_url", "mask_url requires image_url, the picture that is masked")
+        if self.mask_region != "white" and self.mask_url is None:
+            raise WrongField("mask_url", "mask_region requires mask_url, the mask that it is about")
         if self.strength is not None and self.image_url is None:
             raise WrongField("image_url", "strength requires image_url, the picture that is changed")
         if (self.control is None) != (self.control_url is None):

@@ -341,7 +341,8 @@ def _read_pictures(request: GenerateRequest, context: Context) -> Mapping[str, I
     context.progress(0)
     if request.mask_url is None:
         return {"image": picture}
-    return {"image": picture, "mask_image": read_mask(context.files["mask_url"], picture.size)}
+    mask = read_mask(context.files["mask_url"], picture.size, request.mask_region)
+    return {"image": picture, "mask_image": mask}
 
 
 def _adapter(name: str, context: Context) -> Model:

@@ -10,6 +10,7 @@ OPTIONAL: Final = (
     "anthropic",
     "audits",
     "history",
+    "image_edits",
     "offers",
     "openai",
     "payouts",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -32,13 +32,21 @@ _Event = _Headers | bytes | None
 async def read_form(
     chunks: AsyncIterable[bytes], content_type: str | None, store: Store
 ) -> tuple[dict[str, Any], Artifact | None]:
-    """Return the fields of a form, and the artifact of the file in the field `file`; None without a file.
+    """Return the fields of a form, and the artifact of the file in the field `file`; None without a file. See `read_files`."""
+    fields, stored = await read_files(chunks, content_type, store, (FILE,))
+    return fields, stored.get(FILE)
 
-    `a[]` is an element of the list `a`, and `a[b]` the value `b` of the object `a`. Raises `ValidationFailed` for a malformed
+
+async def read_files(
+    chunks: AsyncIterable[bytes], content_type: str | None, store: Store, names: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Artifact]]:
+    """Return the fields of a form, and the artifacts of its files by the names of their fields, which are some of `names`.
+
+    A file's field may be named like a list. `a[]` is an element of the list `a`, and `a[b]` the value `b` of the object `a`. Raises `ValidationFailed` for a malformed
     form, a field given twice or a second file; `PayloadTooLarge` for fields that are too long or too many.
     """
     fields: dict[str, Any] = {}
-    stored: Artifact | None = None
+    stored: dict[str, Artifact] = {}
     parts = size = 0
     events = _events(chunks, _boundary(content_type))
     async for headers in events:
@@ -60,19 +68,27 @@ async def read_form(
                     )
             size += len(value)
             _add(fields, name, _text(name, value))
-        elif name == FILE and stored is None:
+        elif (of_file := name.removesuffix("[]")) in names and of_file not in stored:
             media_type = _latin(headers.get(b"content-type", b""))
             # The file is stored while it arrives, since it may be larger than the memory.
-            stored = await store(file_name, clean_media_type(media_type), _content(events))
+            stored[of_file] = await store(file_name, clean_media_type(media_type), _content(events))
         else:
-            raise ValidationFailed("The form is not valid.", {name: f"send one file, in the field {FILE}"})
+            raise ValidationFailed("The form is not valid.", {of_file: _one_file(names)})
     return fields, stored
 
 
-def form_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON Schema of a form with a file and the fields of `model`, named as `read_form` reads them."""
+def _one_file(names: Sequence[str]) -> str:
+    return f"send one file, in the field {names[0]}" + "".join(f", and one in {name}" for name in names[1:])
+
+
+def form_schema(
+    model: type[BaseModel], files: Sequence[str] = (FILE,), optional: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the JSON Schema of a form with files and the fields of `model`, named as `read_files` reads them."""
     schema = model.model_json_schema()
-    properties: dict[str, Any] = {FILE: {"type": "string", "format": "binary"}}
+    properties: dict[str, Any] = {
+        name: {"type": "string", "format": "binary"} for name in [*files, *optional]
+    }
     for name, field in schema["properties"].items():
         # An object becomes one field for each of its values, as forms know no objects.
         if "$ref" in field:
@@ -81,7 +97,7 @@ def form_schema(model: type[BaseModel]) -> dict[str, Any]:
         elif field.get("enum") != [None]:  # such a field exists only to be refused by name
             plain = _in_a_form(field)
             properties[f"{name}[]" if plain.get("type") == "array" else name] = plain
-    required = [FILE, *schema["required"]]
+    required = [*files, *schema.get("required", ())]
     return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
 
 

@@ -34,6 +34,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "initial_prompt": "prompt",
     "num_images": "n",
     "audio_url": "file",
+    "mask_url": "mask",
 }
 """Words of the services in errors of jobs, which miners write, and those of these clients."""
 
@@ -78,6 +79,8 @@ def _param(fields: Iterable[str], error: Mapping[str, Any]) -> str | None:
 
 
 def _worded(message: str) -> str:
+    # Conversations have images at an `image_url` too, but not as a field of the request.
+    message = re.sub(r"(^|\s)image_url:", r"\1image:", message)
     return re.sub(rf"\b({'|'.join(_WORDS)})\b", lambda word: _WORDS[word[0]], message)
 
 

@@ -11,9 +11,10 @@ from pydantic import BaseModel
 
 from agent.coordinator.features.client_apis import models
 from agent.coordinator.features.client_apis.form import form_schema
+from agent.coordinator.features.client_apis.images import Images
 from agent.coordinator.features.client_apis.job_stream import JobStream
 from agent.coordinator.features.client_apis.results import result
-from agent.coordinator.features.client_apis.routes import streaming
+from agent.coordinator.features.client_apis.routes import image_answers, streaming
 from agent.coordinator.features.client_apis.routes.declared import answers
 from agent.coordinator.features.client_apis.routes.streaming import Framing, job_headers
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
@@ -23,7 +24,6 @@ from agent.coordinator.features.openai.responses import calls, response
 from agent.coordinator.features.openai.responses.events import ResponseEvent, ResponseEvents
 from agent.coordinator.features.openai.responses.request import ResponseRequest
 from agent.coordinator.features.openai.text import chat, completions, conversation
-from agent.coordinator.http.hosts import own_address
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import event
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
@@ -225,7 +225,7 @@ async def _speech(
 @router.post(
     "/images/generations",
     summary="Generate images",
-    response_model=images.Images,
+    response_model=Images,
     responses=answers("The images"),
 )
 async def image_generations(
@@ -237,14 +237,7 @@ async def image_generations(
 ) -> Response:
     """Answers when all images are generated."""
     submission = await images.create(context, caller, body, key)
-    generated = await result(submission, images.GeneratedImages, disconnected(request))
-    if body.response_format == "url":
-        return _json(
-            submission,
-            await images.linked(submission, body, generated, own_address(context.settings, request)),
-        )
-    content = await images.encoded(submission, body, generated)
-    return StreamingResponse(content, headers=job_headers(submission), media_type="application/json")
+    return await image_answers.images(request, submission, body)
 
 
 def _json(submission: AnswerSubmission, answer: BaseModel) -> Response:

@@ -130,6 +130,21 @@ def test_every_pixel_outside_the_mask_is_unchanged(generate, make_context, pictu
     assert result.units == Decimal(96 * 64 * 3) / 10**6, "the whole region is redrawn"
 
 
+def test_a_mask_may_mark_its_region_by_transparency(generate, make_context, picture, tmp_path):
+    """As OpenAI's clients do, for any colours below it."""
+    mask = Image.open(picture).convert("RGBA")
+    mask.paste((0, 0, 0, 0), (0, 0, 48, 64))
+    mask.save(tmp_path / "mask.png")
+    context = make_context({"image_url": picture, "mask_url": tmp_path / "mask.png"})
+    request = {"image_url": URL, "mask_url": URL, "mask_region": "transparent", "size": "96x64"}
+    drawn = Image.open(generate(context, **request).results["images"][0].path).convert("RGB")
+    difference = ImageChops.difference(drawn, Image.open(picture))
+    assert difference.crop((48, 0, 96, 64)).getbbox() is None
+    assert difference.crop((0, 0, 48, 64)).getbbox() is not None
+    with pytest.raises(Fail, match="no transparent region; erase"):
+        generate(make_context({"image_url": picture, "mask_url": picture}), **request)
+
+
 def test_a_mask_must_fit_its_picture(generate, make_context, picture, tmp_path):
     for name, size, level in (("large", (64, 64), 255), ("black", (96, 64), 0)):
         Image.new("L", size, level).save(tmp_path / f"{name}.png")
