@@ -21,6 +21,11 @@ class AnswerParts:
         self._logprobs: list[dict[str, Any]] = []
 
     @property
+    def called(self) -> bool:
+        """Whether the answer calls functions."""
+        return bool(self._calls)
+
+    @property
     def is_json(self) -> bool:
         """Whether the text is JSON, or the beginning of a text that was cut off."""
         # A text that was cut off cannot be complete JSON, and its client asked for the limit.

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+from runners.llm.call_syntax import PLAIN, CallSyntax
+
 MAX_SCHEMA_BYTES = 32_768
 
 MAX_COUNT = 2000
@@ -21,6 +23,8 @@ _NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions"))
 _LISTED = frozenset(("anyOf", "oneOf", "allOf", "prefixItems"))
 _SINGLE = frozenset(("items", "additionalProperties"))
 """Keywords whose values contain schemas: by name, in a list, and alone."""
+
+_TYPES = frozenset(("object", "array", "string", "number", "integer", "boolean", "null"))
 
 _OPEN = frozenset(
     ("additionalProperties", "patternProperties", "unevaluatedProperties", "allOf", "anyOf", "oneOf", "$ref")
@@ -40,6 +44,12 @@ _PLAIN = frozenset(
 
 _PLAIN_FORMATS = frozenset(("date-time", "time", "date", "uuid"))
 
+MAX_CALLS = 16
+"""Calls of one answer."""
+
+ANY_ARGUMENTS: Mapping[str, Any] = {"type": "object", "additionalProperties": True}
+"""The schema of arguments that need not follow the function's: those of calls that are not required."""
+
 MAX_DEPTH = 64
 """Levels of nesting of a schema, as in other JSON of a request."""
 
@@ -47,6 +57,9 @@ _COUNTS = frozenset(("minItems", "maxItems", "minProperties", "maxProperties"))
 _RANGES = tuple((f"min{noun}", f"max{noun}") for noun in ("Length", "Items", "Properties"))
 _REPETITION = re.compile(r"\{0*(\d+),0*(\d+)\}")
 """A repetition in a regular expression, with its least and its largest number."""
+
+_UNKNOWN = re.compile(r"Unimplemented keys: \[(.*)\]")
+"""llguidance's reason to refuse a schema that has keywords which it does not know."""
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """Without free whitespace, a small model cannot fill its answer with blanks."""
@@ -124,8 +137,19 @@ def _compile(text: str) -> None:
     refused, messages = LLMatcher.validate_grammar_with_warnings(text)
     if refused:
         # "at 2(8): failed to compile JSON schema: REASON", then lines of the grammar.
-        reason = messages[0].partition("\n   1 |")[0]
-        raise ValueError(" ".join((reason.partition("JSON schema: ")[2] or reason).split())[:500])
+        reason = re.split(r"\n +\d+ \|", messages[0], maxsplit=1)[0]
+        raise ValueError(_in_words(" ".join((reason.partition("JSON schema: ")[2] or reason).split()))[:500])
+
+
+def _in_words(reason: str) -> str:
+    """Return llguidance's reason in the words of JSON Schema."""
+    if unknown := _UNKNOWN.fullmatch(reason):
+        return f"these keywords cannot be enforced: {unknown[1]}"
+    if reason.startswith("oneOf constraints"):
+        return "oneOf can be enforced only if its schemas exclude each other, by a property with another const in each; use anyOf"
+    if "look-around" in reason:
+        return "a pattern with look-around cannot be enforced"
+    return reason
 
 
 def _check_counts(part: Any, depth: int = 0) -> None:
@@ -162,14 +186,73 @@ def grammar(schema: Mapping[str, Any]) -> str:
     return f"%llguidance {{}}\nstart: {_json(schema)}"
 
 
-def call_grammar(tools: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the grammar of one call of a tool as JSON, `{"name": NAME, "arguments": {...}}`; `tools` maps names to schemas."""
+def call_grammar(
+    tools: Mapping[str, Mapping[str, Any]],
+    syntax: CallSyntax = PLAIN,
+    *,
+    several: bool = False,
+    form: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the grammar of a call, or of `several`; `tools` maps names to schemas. With the schema `form`, the answer may also be JSON of that form."""
+    openings = [json.dumps(syntax.prefix + name + syntax.middle) for name in tools]
+    ending = json.dumps(syntax.suffix) if syntax.suffix else ""
     rules = [
-        f"call_{number}: {json.dumps(_call(name))} {_json(schema)} {json.dumps('}')}"
-        for number, (name, schema) in enumerate(tools.items())
+        f"call_{number}: {opening} {_json(schema)} {ending}"
+        for number, (opening, schema) in enumerate(zip(openings, tools.values(), strict=True))
     ]
+    calls = "call"
+    if several and syntax.separator is not None:
+        separator = json.dumps(syntax.separator) if syntax.separator else ""
+        calls = f"call ({separator} call){{0,{MAX_CALLS - 1}}}"
     choice = " | ".join(f"call_{number}" for number in range(len(rules)))
-    return "\n".join(("%llguidance {}", f"start: {choice}", *rules))
+    text = "" if form is None else f" | {_json(form)}"
+    return "\n".join(("%llguidance {}", f"start: {calls}{text}", f"call: {choice}", *rules))
+
+
+def readable_schema(schema: Any) -> Any:
+    """Return a schema of arguments without the parts for which llama.cpp refuses a request: references that lead nowhere, types that JSON does not have.
+
+    Calls that must follow a schema follow all of it all the same; where they need not, models read it only.
+    """
+
+    def readable(part: Any) -> Any:
+        if isinstance(part, bool):
+            return {}
+        if not isinstance(part, Mapping):
+            return part
+        readable_part: dict[str, Any] = {}
+        for keyword, value in part.items():
+            if keyword in _NAMED and isinstance(value, Mapping):
+                readable_part[keyword] = {name: readable(inner) for name, inner in value.items()}
+            elif keyword in _LISTED and isinstance(value, list):
+                readable_part[keyword] = [*map(readable, value)]
+            elif keyword in _SINGLE and not isinstance(value, bool):
+                readable_part[keyword] = readable(value)
+            elif not (keyword == "$ref" and not _resolves(schema, value)) and not (
+                keyword == "type" and not _is_type(value)
+            ):
+                readable_part[keyword] = value
+        return readable_part
+
+    return readable(schema)
+
+
+def _is_type(value: Any) -> bool:
+    return all(
+        isinstance(name, str) and name in _TYPES for name in (value if isinstance(value, list) else [value])
+    )
+
+
+def _resolves(schema: Any, reference: Any) -> bool:
+    """Return whether a reference leads to a part of a schema."""
+    if not isinstance(reference, str) or not reference.startswith("#"):
+        return False
+    part = schema
+    for name in reference.removeprefix("#").split("/")[1:]:
+        if not isinstance(part, Mapping) or name not in part:
+            return False
+        part = part[name]
+    return isinstance(part, Mapping)
 
 
 def plain_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -178,7 +261,9 @@ def plain_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     return enforced if _is_plain(enforced) else None
 
 
-def plain_calls(tools: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+def plain_calls(
+    tools: Mapping[str, Mapping[str, Any]], form: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
     """Return the schema of one call of a tool as `call_grammar` describes it, for builds without llguidance; None as in `plain_schema`."""
     calls = [
         {
@@ -188,7 +273,7 @@ def plain_calls(tools: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None
         }
         for name, schema in tools.items()
     ]
-    return plain_schema({"anyOf": calls})
+    return plain_schema({"anyOf": calls if form is None else [*calls, form]})
 
 
 def _is_plain(schema: Any) -> bool:
@@ -211,10 +296,6 @@ def _is_plain(schema: Any) -> bool:
         if not plain:
             return False
     return True
-
-
-def _call(name: str) -> str:
-    return f'{{"name": {json.dumps(name)}, "arguments": '
 
 
 def _json(schema: Mapping[str, Any]) -> str:
@@ -241,9 +322,27 @@ def _enforced(schema: Any, *, closed: bool = True, annotations: bool = False) ->
             enforced[keyword] = inner(value, closed=closed)
         elif annotations or not _is_annotation(keyword, value):
             enforced[keyword] = value
+    if not annotations:
+        enforced = _with_names(enforced)
     if closed and "properties" in enforced and not _OPEN & enforced.keys():
         enforced["additionalProperties"] = False
     return enforced
+
+
+def _with_names(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema in which a list of `propertyNames`, or their pattern, is what the properties say: a record, as many libraries write it."""
+    names, values = schema.get("propertyNames"), schema.get("additionalProperties", {})
+    if not isinstance(names, Mapping) or {"properties", "patternProperties"} & schema.keys():
+        return schema
+    record = {keyword: value for keyword, value in schema.items() if keyword != "propertyNames"}
+    match {keyword: value for keyword, value in names.items() if (keyword, value) != ("type", "string")}:
+        case {"enum": list(listed), **more_keywords} if not more_keywords and all(
+            isinstance(name, str) for name in listed
+        ):
+            return {**record, "properties": dict.fromkeys(listed, values), "additionalProperties": False}
+        case {"pattern": str(pattern), **more_keywords} if not more_keywords:
+            return {**record, "patternProperties": {pattern: values}, "additionalProperties": False}
+    return schema
 
 
 def _is_annotation(keyword: str, value: Any) -> bool:

@@ -51,7 +51,8 @@ CALLS = "a call of a function"
 """The feature `tools` of engines whose answers call functions, in words."""
 
 LENIENT_SCHEMAS = "a JSON Schema with parts that are not enforced"
-"""An option of requests that agents of version 0.2 refuse, in words."""
+TOOLS_OR_FORM = "an answer that is a call of a function or follows a JSON Schema"
+"""Options of requests that agents of version 0.2 refuse, in words."""
 
 MAX_TOKEN_IDS = 200_000
 """Tokens whose text a request may ask for."""
@@ -194,17 +195,22 @@ class ToolChoice(Strict):
 class InferenceRequest(Strict):
     """Input of the service `llm_inference`.
 
-    Requires either `prompt` or `messages`. A model with a chat template receives `prompt` as a user's message; a
-    model without one, or `raw`, continues the text unchanged, control tokens included. `temperature` 0 always chooses the
-    most likely token; `seed` makes other temperatures repeatable. `stop` ends the text before the first of these strings.
-    With `response_schema` (JSON Schema) or `json_object`, a text that was not cut off is JSON of that form; an object has only the
-    properties that the schema lists, in the same order, unless it has `additionalProperties`.
-    `repetition_penalty` includes the prompt; `presence_penalty` and `frequency_penalty` do so only in llama.cpp. `n` is the
-    number of answers. `top_logprobs` reports the log-probability of each token and of so many alternatives. `logit_bias` adds
-    to the logits of tokens, by the token's number. With `tools`, the model may answer with calls of these functions;
-    `tool_choice` "required", or a function's name, makes it do so. `reasoning_effort` "none" lets a model that thinks before it
-    answers do without. With `only_tokens` nothing is generated: the results have the number of the request's tokens, also the tokens, or also
-    their texts; without `special_tokens`, those of a `raw` prompt itself. "text" returns the text of `token_ids`.
+        Requires either `prompt` or `messages`. A model with a chat template receives `prompt` as a user's message; a
+        model without one, or `raw`, continues the text unchanged, control tokens included. `temperature` 0 always chooses the
+        most likely token; `seed` makes other temperatures repeatable. `stop` ends the text before the first of these strings.
+        With `response_schema` (JSON Schema) or `json_object`, a text that was not cut off is JSON of that form; an object has only the
+        properties that the schema lists, in the same order, unless it has `additionalProperties`.
+        `repetition_penalty` includes the prompt; `presence_penalty` and `frequency_penalty` do so only in llama.cpp. `n` is the
+        number of answers. `top_logprobs` reports the log-probability of each token and of so many alternatives. `logit_bias` adds
+        to the logits of tokens, by the token's number. With `tools`, the model may answer with calls of these functions;
+    <<<<<<< HEAD
+        `tool_choice` "required", or a function's name, makes it do so. `reasoning_effort` "none" lets a model that thinks before it
+        answers do without. With `only_tokens` nothing is generated: the results have the number of the request's tokens, also the tokens, or also
+        their texts; without `special_tokens`, those of a `raw` prompt itself. "text" returns the text of `token_ids`.
+    =======
+        `tool_choice` "required", or a function's name, makes it do so; only a text has to follow `response_schema`. `reasoning_effort` "none" lets a model that thinks before it
+        answers do without.
+    >>>>>>> 41f67cbc (Tools and a form of the answer in one request; several required calls; what a JSON Schema cannot enforce is named)
     """
 
     model_config = shown_as(
@@ -265,6 +271,12 @@ class InferenceRequest(Strict):
         return self.messages or (Message(role="user", content=self.prompt or ""),)
 
     @property
+    def chosen_tools(self) -> tuple[Tool, ...]:
+        """The tools that the answer may call if its text must follow a schema: then engines enforce the form of calls too."""
+        free = self.tool_choice == "auto" and self.schema_ is not None
+        return self.tools if free else self.forced_tools
+
+    @property
     def images(self) -> int:
         """The number of images in all messages."""
         return sum(message.images for message in self.messages)
@@ -313,10 +325,6 @@ class InferenceRequest(Strict):
     def _usable_tools(self) -> Self:
         if self.tools and self.raw:
             raise WrongField("raw", "tools need the model's chat template; omit raw")
-        if self.tools and self.schema_ is not None:
-            raise WrongField(
-                "tools", "give either tools or a form of the answer (response_schema, json_object)"
-            )
         if len({tool.name for tool in self.tools}) < len(self.tools):
             raise WrongField("tools", "two tools have the same name")
         if self.tool_choice not in {"auto", "none"} and not self.forced_tools:
@@ -402,7 +410,11 @@ def needs(request: Mapping[str, Any]) -> list[tuple[str, str]]:
     sees = any(part["type"] == "image" for parts in contents if not isinstance(parts, str) for part in parts)
     features = [("vision", VISION)] if sees else []
     features += [("tools", CALLS)] if request.get("tools") else []
-    return features + ([] if _in_version_0_2(request) else [(OPTIONS, LENIENT_SCHEMAS)])
+    if not _in_version_0_2(request):
+        features.append((OPTIONS, LENIENT_SCHEMAS))
+    if request.get("tools") and (request.get("response_schema") is not None or request.get("json_object")):
+        features.append((OPTIONS, TOOLS_OR_FORM))
+    return features
 
 
 def _in_version_0_2(request: Mapping[str, Any]) -> bool:

@@ -40,6 +40,7 @@ from runners.llm.publishing import Publisher
 from runners.llm.request import (
     CALLS,
     LENIENT_SCHEMAS,
+    TOOLS_OR_FORM,
     VISION,
     InferenceRequest,
     InferenceResult,
@@ -73,7 +74,7 @@ DEFINITION = ServiceDefinition(
     route="llm/inference",
     model_field="model",
     needs=needs,
-    options=(LENIENT_SCHEMAS,),
+    options=(LENIENT_SCHEMAS, TOOLS_OR_FORM),
     title=title,
     comparer=audit.COMPARER,
     unprovable=audit.unprovable,
@@ -197,8 +198,8 @@ class LLMRunner(Runner[InferenceRequest]):
             generation.cancel()
         context.check()
         publisher.flush()
-        if request.schema_ is not None and not all(answer.is_json for answer in answers):
-            raise Fail("The model's engine cannot enforce this form of the answer; simplify response_schema.")
+        if request.schema_ is not None and not all(answer.called or answer.is_json for answer in answers):
+            raise Fail("The model's engine cannot enforce this form of the answer; simplify its JSON Schema.")
         log.end(engine, piece, answers, too_costly=too_costly)
         proof = evidence_of(evidence, engine=engine.name, precision=engine.precision, seeded=engine.seeded)
         return _result(answers, piece, request, proof)

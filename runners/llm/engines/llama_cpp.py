@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
@@ -19,6 +20,7 @@ from runners.engine_server.llama import (
     projector_file,
     start_llama,
 )
+from runners.llm.call_syntax import PLAIN, CallSyntax, read_syntax
 from runners.llm.engines import openai
 from runners.llm.engines.base import (
     SEEN,
@@ -32,11 +34,13 @@ from runners.llm.engines.base import (
     most_likely_margin,
     no_such_token,
 )
+from runners.llm.engines.calls import read_calls
 from runners.llm.engines.control_tokens import breaker
+from runners.llm.engines.enforcing import answer_grammar, plain_answer_schema
 from runners.llm.engines.slots import SlotRequest, Slots
 from runners.llm.evidence import TOP
 from runners.llm.files import chat_template
-from runners.llm.grammar import call_grammar, grammar, plain_calls, plain_schema
+from runners.llm.grammar import readable_schema
 from runners.llm.images import Images
 from runners.llm.request import MAX_ANSWERS, InferenceRequest
 
@@ -123,17 +127,14 @@ class LlamaCppEngine:
             path = "/v1/chat/completions"
             texts = openai.texts(request)
             self._check_length(texts, request, on_step, parse_special=False)
-            talk = openai.conversation(request, images, self._without_control_tokens(texts, on_step))
+            talk = self._conversation(request, images, self._without_control_tokens(texts, on_step))
             prompt = self._server.read("/apply-template", talk)["prompt"]
             on_step()
             fields |= talk | {"logprobs": top is not None, "top_logprobs": top}
-        if request.schema_ is not None:
-            schema = request.schema_
-            fields |= self._enforced(lambda: grammar(schema), lambda: plain_schema(schema))
-        elif request.forced_tools:
-            calls = {tool.name: tool.parameters for tool in request.forced_tools}
-            # llama.cpp's own "required" lets a model write any text before the call.
-            fields |= self._enforced(lambda: call_grammar(calls), lambda: plain_calls(calls))
+        syntax = self._syntax if request.chosen_tools else PLAIN
+        fields |= self._enforced(request, syntax)
+        if request.chosen_tools:
+            # llama.cpp's own "required" lets a model write any text before the call, and it refuses a grammar beside tools.
             fields |= {"tool_choice": "none"}
         elif request.tools:
             fields |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
@@ -151,7 +152,7 @@ class LlamaCppEngine:
             )
         slot = self._slots.request(tokens, salt, share, answers=request.n)
         stream = self._server.stream(path, fields)
-        return _LlamaGeneration(stream, request, self._budget, self._words, self._slots, slot)
+        return _LlamaGeneration(stream, request, syntax, self._budget, self._words, self._slots, slot)
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """See `LanguageEngine.prompt_tokens`."""
@@ -167,7 +168,7 @@ class LlamaCppEngine:
     def _prompt(self, request: InferenceRequest, on_step: OnStep = ignore) -> str:
         if request.raw or not self._templated:
             return request.prompt or ""
-        talk = openai.conversation(request, {}, self._without_control_tokens(openai.texts(request), on_step))
+        talk = self._conversation(request, {}, self._without_control_tokens(openai.texts(request), on_step))
         return str(self._server.read("/apply-template", talk)["prompt"])
 
     def text(self, tokens: Sequence[int]) -> str:
@@ -237,18 +238,39 @@ class LlamaCppEngine:
         """See `LanguageEngine.close`."""
         self._server.close()
 
-    def _enforced(
-        self, text: Callable[[], str], schema: Callable[[], dict[str, Any] | None]
-    ) -> dict[str, Any]:
+    @cached_property
+    def _syntax(self) -> CallSyntax:
+        """How the model writes calls."""
+
+        def render(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> str:
+            try:
+                fields = {"messages": messages, "tools": tools, "chat_template_kwargs": openai.BRIEF}
+                return str(self._server.read("/apply-template", fields)["prompt"])
+            except Fail as error:
+                raise ValueError(str(error)) from None
+
+        return read_syntax(render, lambda text: self._without_control_tokens(text)(text) == text)
+
+    def _enforced(self, request: InferenceRequest, syntax: CallSyntax) -> dict[str, Any]:
         """Return the field that enforces the form of an answer: a grammar of llguidance, or a schema for builds without it."""
-        if self._guided:
-            return {"grammar": text()}
-        if (plain := schema()) is None:
+        text = answer_grammar(request, syntax)
+        if text is None or self._guided:
+            return {} if text is None else {"grammar": text}
+        if (plain := plain_answer_schema(request)) is None:
             raise Retry(
                 "This machine's llama.cpp cannot enforce this form of the answer.",
                 code=FailureCode.ENGINE_UNAVAILABLE,
             )
         return {"json_schema": plain}
+
+    def _conversation(
+        self, request: InferenceRequest, images: Images, text: Callable[[str], str]
+    ) -> dict[str, Any]:
+        """Return the messages and tools of a request. Schemas that llama.cpp cannot read are simplified: it fails for them even where it enforces nothing."""
+        talk = openai.conversation(request, images, text)
+        for tool in talk.get("tools", ()):
+            tool["function"]["parameters"] = readable_schema(tool["function"]["parameters"])
+        return talk
 
     def _erase(self, slot: int) -> None:
         """Empty a slot, as soon as llama.cpp has ended its request."""
@@ -336,6 +358,7 @@ class _LlamaGeneration:
         self,
         stream: Stream,
         request: InferenceRequest,
+        syntax: CallSyntax,
         budget: _TokenBudget,
         words: Callable[[str], list[int]],
         slots: Slots,
@@ -346,6 +369,7 @@ class _LlamaGeneration:
         self._stream = stream
         self._words = words
         self._request = request
+        self._syntax = syntax
         self._budget = budget
 
     def pieces(self) -> Iterator[Piece]:
@@ -369,7 +393,7 @@ class _LlamaGeneration:
                 alternatives=self._request.top_logprobs,
                 tokens_of=self._words,
             )
-            for piece in openai.as_calls(generated) if self._request.forced_tools else generated:
+            for piece in read_calls(generated, self._request, self._syntax):
                 self._slots.start(self._slot)
                 yield piece
             ended = not self._stream.cancelled

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from runners.api import Fail, Retry
+from runners.api import Retry
 from runners.engine_server import Stream
 from runners.llm.engines.base import Piece
 from runners.llm.evidence import TOP, TokenEvidence
@@ -23,6 +21,10 @@ NUMBERED = "token_id:"
 """How vLLM begins the name of a token that it names by its number."""
 
 _REASONS: Mapping[str, FinishReason] = {"length": "length", "tool_calls": "tool_calls"}
+
+
+BRIEF: Mapping[str, Any] = {"enable_thinking": False, "reasoning_effort": "none"}
+"""Variables of chat templates with which models do not think."""
 
 
 def sampling(request: InferenceRequest, seed: str | None) -> dict[str, Any]:
@@ -264,26 +266,3 @@ def _logprob(token: Mapping[str, Any], count: int) -> dict[str, Any]:
 def _alternative(token: Mapping[str, Any]) -> dict[str, Any]:
     text = str(token["token"])
     return {"token": text, "logprob": token["logprob"], "bytes": token.get("bytes") or [*text.encode()]}
-
-
-def as_calls(text_pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """Turn the text of each answer, one call as JSON, into a tool call at its end."""
-    texts: dict[int, str] = {}
-    for piece in text_pieces:
-        text = texts[piece.index] = texts.get(piece.index, "") + piece.text
-        calls: tuple[Mapping[str, Any], ...] = ()
-        reason = piece.finish_reason
-        if reason == "stop":
-            try:
-                call = json.loads(text)
-                function = {"name": str(call["name"]), "arguments": json.dumps(call["arguments"])}
-            except (ValueError, TypeError, KeyError):  # llama.cpp ignores a grammar that it cannot compile
-                raise Fail(
-                    "The model's engine cannot enforce a call of these tools; simplify their parameters."
-                ) from None
-            # An id of its own, since a client must refer to this call in its next message.
-            calls = (
-                {"index": 0, "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function},
-            )
-            reason = "tool_calls"
-        yield replace(piece, text="", finish_reason=reason, tool_calls=calls, reasoning="", logprobs=())

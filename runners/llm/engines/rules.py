@@ -68,7 +68,7 @@ class Rules:
             allowed = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8)
             if self._matcher.is_error():  # its own limits on time and memory
                 raise Fail(
-                    "The model's engine cannot enforce this form of the answer; simplify response_schema."
+                    "The model's engine cannot enforce this form of the answer; simplify its JSON Schema."
                 )
             logits = logits.masked_fill(allowed[: logits.shape[-1]].to(logits.device) == 0, float("-inf"))
         return self._drawn(tokens, logits, len(generated)) if self._request.temperature > 0 else logits

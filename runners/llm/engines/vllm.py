@@ -7,10 +7,12 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
-from runners.api import Device, FailureCode, Model, Retry
+from runners.api import Device, Fail, FailureCode, Model, Retry
 from runners.engine_server import SOCKET, EngineServer, Stream, shared_memory, socket_directory
+from runners.llm.call_syntax import PLAIN, CallSyntax, read_syntax
 from runners.llm.engines import openai
 from runners.llm.engines.base import (
     SEEN,
@@ -23,10 +25,11 @@ from runners.llm.engines.base import (
     ignore,
     most_likely_margin,
 )
+from runners.llm.engines.calls import read_calls
 from runners.llm.engines.control_tokens import breaker
+from runners.llm.engines.enforcing import answer_grammar
 from runners.llm.evidence import TOP
 from runners.llm.files import TEMPLATES
-from runners.llm.grammar import call_grammar, grammar
 from runners.llm.images import Images
 from runners.llm.request import MAX_SHOWN, InferenceRequest
 from runners.torch_memory import memory_fraction
@@ -158,23 +161,36 @@ class VLLMEngine:
             "repetition_penalty": request.repetition_penalty,
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         }
-        if request.schema_ is not None:
-            fields["structured_outputs"] = {"grammar": grammar(request.schema_)}
+        syntax = self._syntax if request.chosen_tools else PLAIN
+        if (text := answer_grammar(request, syntax)) is not None:
+            fields["structured_outputs"] = {"grammar": text}
         if request.raw:
             path, prompt = "/v1/completions", {"prompt": request.prompt}
             fields |= {} if top is None else {"logprobs": top}
         else:
             path, prompt = "/v1/chat/completions", openai.conversation(request, images, self._break)
             fields |= {} if top is None else {"logprobs": True, "top_logprobs": top}
-        if request.forced_tools:
-            tools = {tool.name: tool.parameters for tool in request.forced_tools}
-            fields |= {"structured_outputs": {"grammar": call_grammar(tools)}, "tool_choice": "none"}
+        if request.chosen_tools:
+            fields["tool_choice"] = "none"
         elif request.tools:
             fields |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
         counted = self._server.read("/tokenize", {"model": SERVED, **prompt})["count"]
         on_step()
         check_context(int(counted), request, self.context)
-        return _VLLMGeneration(self._server.stream(path, fields | prompt), request)
+        return _VLLMGeneration(self._server.stream(path, fields | prompt), request, syntax)
+
+    @cached_property
+    def _syntax(self) -> CallSyntax:
+        """How the model writes calls."""
+
+        def render(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> str:
+            fields = {"messages": messages, "tools": tools, "chat_template_kwargs": openai.BRIEF}
+            try:
+                return self.text(self._server.read("/tokenize", {"model": SERVED, **fields})["tokens"])
+            except Fail as error:
+                raise ValueError(str(error)) from None
+
+        return read_syntax(render, lambda text: self._break(text) == text)
 
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """See `LanguageEngine.prompt_tokens`."""
@@ -229,8 +245,9 @@ class VLLMEngine:
 class _VLLMGeneration:
     """See `Generation`."""
 
-    def __init__(self, stream: Stream, request: InferenceRequest) -> None:
+    def __init__(self, stream: Stream, request: InferenceRequest, syntax: CallSyntax) -> None:
         self._stream = stream
+        self._syntax = syntax
         self._request = request
 
     def pieces(self) -> Iterator[Piece]:
@@ -242,8 +259,7 @@ class _VLLMGeneration:
             counts_all=True,
             alternatives=self._request.top_logprobs,
         )
-        if self._request.forced_tools:
-            generated = openai.as_calls(generated)
+        generated = read_calls(generated, self._request, self._syntax)
         # At temperature 0, the one answer stands for all that were requested.
         copies = self._request.n // _answers(self._request)
         return (replace(piece, index=piece.index + copy) for piece in generated for copy in range(copies))

@@ -71,9 +71,11 @@ def test_a_request_that_it_would_refuse_goes_to_newer_miners_only(
 ) -> None:
     """Without any, the client learns why its job cannot run."""
     lenient = {**CHAT, "response_schema": LINK}
-    refused = client.post("/v1/services/llm/inference", json=lenient)
-    assert refused.status_code == 422
-    assert "scripted has an older version of the agent, which does not know a JSON Schema" in refused.text
+    either = {**CHAT, "json_object": True, "tools": [{"name": "f"}]}
+    for body, words in ((lenient, "a JSON Schema"), (either, "an answer that is a call")):
+        refused = client.post("/v1/services/llm/inference", json=body)
+        assert refused.status_code == 422
+        assert f"scripted has an older version of the agent, which does not know {words}" in refused.text
     newer = ScriptedMiner(served.url)
     offered = capabilities()
     offered["services"]["llm_inference"] |= {

@@ -77,6 +77,28 @@ def test_the_model_calls_a_function_and_reads_its_answer(ai: OpenAI, miner: Scri
     assert (parameters["tool_choice"], parameters["parallel_tool_calls"]) == ({"name": "get_weather"}, False)
 
 
+def test_functions_and_a_form_of_the_answer_in_one_request(ai: OpenAI, miner: ScriptedMiner) -> None:
+    """A call that the token limit has cut off is sent as it is."""
+    form: Any = {"type": "json_schema", "json_schema": {"name": "answer", "schema": PARAMETERS}}
+    text: Any = {"format": {"type": "json_schema", "name": "answer", "schema": PARAMETERS}}
+    cut = {**CALLED, "finish_reason": "length", "tool_calls": [{**CALL, "arguments": '{"ci'}]}
+    answer, parameters = answered(
+        miner,
+        cut,
+        lambda: ai.chat.completions.create(model=LLM, messages=QUESTION, tools=TOOLS, response_format=form),
+    )
+    assert json.loads(parameters["response_schema"]) == PARAMETERS
+    assert (parameters["tool_choice"], answer.choices[0].finish_reason) == ("auto", "length")
+    (call,) = answer.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.arguments == '{"ci'
+    tool: Any = {"type": "function", "name": "get_weather", "parameters": PARAMETERS}
+    _, parameters = answered(
+        miner, TEXT, lambda: ai.responses.create(model=LLM, input="Hello", tools=[tool], text=text)
+    )
+    assert (len(parameters["tools"]), json.loads(parameters["response_schema"])) == (1, PARAMETERS)
+
+
 def test_a_call_is_streamed_in_parts(ai: OpenAI, miner: ScriptedMiner) -> None:
     """What the miner did not publish as an event comes at the end."""
     stream = ai.chat.completions.create(model=LLM, messages=QUESTION, tools=TOOLS, stream=True)

@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from runners.input_options import OPTIONS
+from runners.llm.runner import DEFINITION
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 
 T = TypeVar("T")
@@ -30,6 +32,7 @@ def register(miner: ScriptedMiner) -> ScriptedMiner:
         ("text_embedding", EMBEDDING),
     ):
         offered["services"][service]["models"] = [model]
+    offered["services"]["llm_inference"]["features"][OPTIONS] = list(DEFINITION.input_options())
     assert miner.register(capabilities=offered).status_code == 200
     return miner
 

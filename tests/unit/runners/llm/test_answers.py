@@ -153,7 +153,7 @@ def test_the_order_of_a_tools_parameters_is_that_of_its_calls(ask):
     schema = {"type": "object", "properties": {"zeta": parts, "alpha": parts}, "required": ["zeta", "alpha"]}
     tools = [{"name": "roll", "parameters": schema}]
     request = InferenceRequest(
-        model=NAME, prompt="Go", temperature=0, max_tokens=64, tools=tools, tool_choice="required"
+        model=NAME, prompt="Go", temperature=0, max_tokens=64, tools=tools, tool_choice={"name": "roll"}
     )
     sent = parse_json(canonical_json(request.model_dump(mode="json")))
     (call,) = ask(**sent)["tool_calls"]
@@ -163,9 +163,9 @@ def test_the_order_of_a_tools_parameters_is_that_of_its_calls(ask):
 def test_a_schema_that_no_engine_can_enforce_is_an_input_error(ask, monkeypatch):
     """llama.cpp ignores a grammar that it cannot compile, so the text must be JSON in the end."""
     monkeypatch.setattr(
-        "runners.llm.engines.llama_cpp.grammar", lambda _schema: "%llguidance {}\nstart: unknown"
+        "runners.llm.engines.llama_cpp.answer_grammar", lambda *_: "%llguidance {}\nstart: unknown"
     )
-    with pytest.raises(Fail, match="simplify response_schema"):
+    with pytest.raises(Fail, match="simplify its JSON Schema"):
         ask(response_schema={"type": "integer"})
 
 
@@ -233,8 +233,49 @@ def test_a_model_calls_the_required_tool(ask, make_context, choice, called):
     arguments = json.loads(call["arguments"])
     assert call["name"] == called
     assert arguments == ({} if called == "get_time" else {"city": "Rome"})
-    ((kind, data),) = context.events
-    assert (kind, data["tool_calls"][0]["id"]) == ("part", call["id"])
+    parts = [part for kind, data in context.events if kind == "part" for part in data["tool_calls"]]
+    assert parts[0]["id"] == call["id"]
+    assert "".join(part["function"]["arguments"] for part in parts) == call["arguments"]
+
+
+def test_with_tools_and_a_schema_an_answer_is_a_call_or_follows_the_schema(ask):
+    """The model chooses: the grammar allows both."""
+    form = {"type": "object", "properties": {"answer": {"enum": ["yes", "no"]}}, "required": ["answer"]}
+    both = {"tools": [WEATHER, TIME], "response_schema": form, "max_tokens": 40}
+    call = ask("What is the weather in Paris?", parallel_tool_calls=False, **both)
+    assert (call["text"], call["finish_reason"], call["tool_calls"][0]["name"]) == (
+        "",
+        "tool_calls",
+        "get_weather",
+    )
+    assert json.loads(ask("Go", **both, tool_choice="none")["text"])["answer"] in {"yes", "no"}
+    brace = 99
+    assert json.loads(ask("Go", **both, logit_bias={str(brace): 100})["text"])["answer"] in {"yes", "no"}
+
+
+def test_required_calls_may_be_several_and_are_sent_as_far_as_they_go(ask):
+    calls = ask(
+        "What is the weather in Paris and in Rome?", tools=[WEATHER], tool_choice="required", max_tokens=50
+    )
+    assert calls["finish_reason"] in {"length", "tool_calls"}
+    assert len(calls["tool_calls"]) > 1
+    cut = ask("What is the weather in Paris?", tools=[WEATHER], tool_choice="required", max_tokens=18)
+    assert (cut["text"], cut["finish_reason"]) == ("", "length")
+    (call,) = cut["tool_calls"]
+    assert call["name"] == "get_weather"
+    assert '{"city": "Paris"}'.startswith(call["arguments"])
+
+
+def test_functions_that_need_not_be_called_may_have_any_schema(ask):
+    """Also one that llama.cpp cannot read."""
+    odd = {
+        "a": {"$ref": "https://example.com/a.json"},
+        "b": {"type": "file"},
+        "c": True,
+        "d": {"$ref": "#/$defs/d"},
+    }
+    tools = [{"name": "f", "parameters": {"type": "object", "properties": odd, "required": ["a"]}}]
+    assert ask(tools=tools, max_tokens=8)["text"]
 
 
 @pytest.mark.ship

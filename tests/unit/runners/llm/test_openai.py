@@ -1,12 +1,10 @@
-"""The streams of engines' servers: which tokens are counted, and what is no call of a tool."""
+"""The streams of engines' servers: which tokens are counted, and which are evident."""
 
 from __future__ import annotations
 
 import pytest
 
-from runners.api import Fail
-from runners.llm.engines.base import Piece
-from runners.llm.engines.openai import as_calls, pieces
+from runners.llm.engines.openai import pieces
 
 
 class Events:
@@ -88,9 +86,3 @@ def test_the_most_likely_alternatives_are_shown_first():
     (piece,) = pieces(Events(drawn("token_id:99", top)), 1, counted, counts_all=True, alternatives=2)
     (entry,) = piece.logprobs
     assert [other["token"] for other in entry["top_logprobs"]] == ["token_id:10", "token_id:11"]
-
-
-def test_a_text_that_is_no_call_is_an_input_error():
-    """llama.cpp ignores a grammar that it cannot compile."""
-    with pytest.raises(Fail, match="simplify their parameters"):
-        list(as_calls(iter([Piece("Hello", 1, 1, "stop")])))

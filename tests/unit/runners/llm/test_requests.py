@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
+from llguidance import LLMatcher, LLTokenizer
 from pydantic import BaseModel, Field, ValidationError
 
 from runners.llm.grammar import call_grammar, grammar
@@ -35,12 +36,15 @@ def calling(parameters: dict[str, Any]) -> dict[str, Any]:
             "either response_schema or json_object",
         ),
         ({"prompt": "a", "stop": "x", "json_object": True}, "cut the JSON short"),
-        ({"prompt": "a", "response_schema": {"not": {}}}, '["not"]'),
+        ({"prompt": "a", "response_schema": {"not": {}}}, 'enforced: "not"'),
         ({"prompt": "a", "response_schema": "{"}, "not that of a JSON Schema"),
         ({"prompt": "a", "response_schema": "[]"}, "valid dictionary"),
         ({"prompt": "a", "response_schema": "x" * 40_000}, "the limit is 32768"),
         ({"prompt": "a", "response_schema": {"type": "text"}}, "Invalid type: text"),
-        ({"prompt": "a", "response_schema": {"type": "array", "uniqueItems": True}}, '["uniqueItems"]'),
+        (
+            {"prompt": "a", "response_schema": {"type": "array", "uniqueItems": True}},
+            'enforced: "uniqueItems"',
+        ),
         ({"prompt": "a", "response_schema": {"type": "array", "maxItems": 10**9}}, "the limit is 2000"),
         ({"prompt": "a", "response_schema": {"type": "string", "pattern": "(?=a)"}}, "look-around"),
         ({"prompt": "a", "response_schema": {"$ref": "http://example.com/x"}}, "not fetch"),
@@ -63,7 +67,7 @@ def calling(parameters: dict[str, Any]) -> dict[str, Any]:
         ({"prompt": "a", "tools": [{"name": "a"}, {"name": "a"}]}, "the same name"),
         (
             {"prompt": "a", "tools": [{"name": "a", "parameters": {"not": {}}}], "tool_choice": "required"},
-            'a call of a cannot be enforced (Unimplemented keys: ["not"]); simplify its parameters, or let tool_choice be auto',
+            'a call of a cannot be enforced (these keywords cannot be enforced: "not"); simplify its parameters, or let tool_choice be auto',
         ),
         ({"prompt": "a", "tools": [{"name": "a", "parameters": "x" * 40_000}]}, "the limit is 32768"),
         (
@@ -77,7 +81,6 @@ def calling(parameters: dict[str, Any]) -> dict[str, Any]:
             "at least 5 and at most 2 times",
         ),
         ({"prompt": "a", "tools": [{"name": "a"}], "raw": True}, "omit raw"),
-        ({"prompt": "a", "tools": [{"name": "a"}], "json_object": True}, "either tools or a form"),
         ({"prompt": "a", "tool_choice": "required"}, "names no function"),
         ({"prompt": "a", "tools": [{"name": "a"}], "tool_choice": {"name": "b"}}, "names no function"),
         ({"messages": [{"role": "user", "content": ""}]}, "empty"),
@@ -167,6 +170,51 @@ def test_the_parameters_of_functions_that_the_model_may_call_need_not_be_enforce
         InferenceRequest(model=NAME, prompt="a", tools=tools, tool_choice=choice)
     with pytest.raises(ValidationError, match="a call of f cannot be enforced"):
         InferenceRequest(model=NAME, prompt="a", tools=tools, tool_choice={"name": "f"})
+
+
+NAMED = {"type": "object", "additionalProperties": {"type": "integer"}}
+
+
+@pytest.mark.parametrize(
+    ("names", "follows", "deviates"),
+    [
+        ({"type": "string", "enum": ["a", "b"]}, '{"a": 1}', '{"c": 1}'),
+        ({"pattern": "^x-"}, '{"x-a": 1}', '{"a": 1}'),
+    ],
+)
+def test_the_names_of_a_records_properties_are_enforced(names, follows, deviates):
+    """As zod writes a record whose names are a list or a pattern."""
+    InferenceRequest(model=NAME, prompt="a", response_schema={**NAMED, "propertyNames": names})
+    made = grammar({**NAMED, "propertyNames": names})
+    assert accepts(made, follows)
+    assert not accepts(made, deviates)
+
+
+def accepts(made, text):
+    tokens = LLTokenizer("byte")
+    matcher = LLMatcher(tokens, made)
+    return matcher.consume_tokens(tokens.tokenize_str(text)) and matcher.is_accepting()
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"propertyNames": {"maxLength": 3}}, 'cannot be enforced: "propertyNames"'),
+        ({"not": {}, "if": {}}, 'cannot be enforced: "if", "not"'),
+        (
+            {"oneOf": [{"type": "string"}, {"maxLength": 3, "type": "string"}]},
+            "oneOf can be enforced only if",
+        ),
+        ({"type": "string", "pattern": "(?=a)"}, "a pattern with look-around cannot be enforced"),
+    ],
+)
+def test_what_cannot_be_enforced_is_named(part, words):
+    with pytest.raises(ValidationError, match=words):
+        InferenceRequest(model=NAME, prompt="a", response_schema=part)
+    tools = [{"name": "f", "parameters": {"type": "object", "properties": {"a": part}}}]
+    InferenceRequest(model=NAME, prompt="a", tools=tools, json_object=True)
+    with pytest.raises(ValidationError, match=words):
+        InferenceRequest(model=NAME, prompt="a", tools=tools, tool_choice="required")
 
 
 def test_a_deeply_nested_schema_is_refused():

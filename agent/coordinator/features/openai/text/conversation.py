@@ -8,9 +8,23 @@ from pydantic import BaseModel
 
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
-from agent.coordinator.features.openai.text.text_request import CalledFunction, FunctionCall
 from aitbc.answers.fields import example
 from runners.llm.request import Answer, FinishReason, InferenceResult, TokenLogprob, Usage
+
+
+class AnsweredFunction(BaseModel, defer_build=True):
+    """A function's name, and its arguments as a JSON object in text, or the beginning of it if the token limit ended the answer."""
+
+    name: str
+    arguments: str
+
+
+class AnsweredCall(BaseModel, defer_build=True):
+    """A call of a function by the model."""
+
+    id: str
+    type: Literal["function"]
+    function: AnsweredFunction
 
 
 class AnswerMessage(BaseModel, defer_build=True):
@@ -19,7 +33,7 @@ class AnswerMessage(BaseModel, defer_build=True):
     role: Literal["assistant"]
     content: str | None
     reasoning_content: str | None = None
-    tool_calls: list[FunctionCall] | None = None
+    tool_calls: list[AnsweredCall] | None = None
 
 
 class Logprobs(BaseModel, defer_build=True):
@@ -88,8 +102,10 @@ def _choice(index: int, answer: Answer) -> ChatChoice:
         message.reasoning_content = answer.reasoning
     if answer.tool_calls:
         message.tool_calls = [
-            FunctionCall(
-                id=call.id, type="function", function=CalledFunction(name=call.name, arguments=call.arguments)
+            AnsweredCall(
+                id=call.id,
+                type="function",
+                function=AnsweredFunction(name=call.name, arguments=call.arguments),
             )
             for call in answer.tool_calls
         ]
