@@ -21,6 +21,7 @@ import httpx
 import pytest
 
 from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.openai_document import DOCUMENT
 from support.server import Served, serve
 
 pytestmark = pytest.mark.chaos
@@ -34,6 +35,9 @@ KINDS: dict[str, tuple[int, list[str]]] = {
 """For each kind of key the minimum number of requests, about two thirds of the usual number, and further arguments.
 
 Most calls treat both keys alike, so that the client's alone takes part in the systematic phase, coverage."""
+
+LEAST_OF_OPENAI = 1000
+"""The minimum number of requests from OpenAI's document."""
 
 CONFIGURATION = """
 max-stream-events = 1
@@ -103,7 +107,7 @@ def results(lease: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:
             "language": "en",
             "duration": 1,
             "segments": [],
-            "files": [],
+            "files": [{**picture, "name": f"speech.{kind}"} for kind in ("srt", "vtt")],
         },
         "image_generation": {"images": images},
         "text_embedding": {"embeddings": [[0.6, 0.8]], "usage": {"prompt_tokens": 1, "total_tokens": 1}},
@@ -139,32 +143,44 @@ def other_accounts_data(served: Served, miner: ScriptedMiner) -> list[str]:
 def generate(
     served: Served, words: list[str], directory: Path, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run schemathesis, which generates the same requests every time."""
+    """Generate requests from our own document."""
     configuration = directory / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
-    tests = Path(__file__).parents[1]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(tests),
-        "SCHEMATHESIS_HOOKS": "support.foreign_words",
-        "FOREIGN_WORDS": json.dumps(words),
-    }
-    program = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration), "run"]
     options = [
         # It would revoke the key of all other requests; tests/contract/http/test_keys.py covers it.
         "--exclude-operation-id=keys_log_out",
         "--checks=all",
-        "--generation-deterministic",
-        "--no-color",
-        "--request-timeout=20",
-        "--no-shrink",
     ]
     # Schemathesis itself waits 10 s for the document, which a busy machine may exceed.
     document = directory / "openapi.json"
     document.write_bytes(httpx.get(f"{served.url}/v1/openapi.json", timeout=120).content)
+    return schemathesis(
+        "support.foreign_words",
+        configuration,
+        document,
+        "--url",
+        served.url,
+        *options,
+        *arguments,
+        FOREIGN_WORDS=json.dumps(words),
+    )
+
+
+def schemathesis(
+    hooks: str, configuration: Path, document: Path, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run schemathesis, which generates the same requests every time."""
+    program = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration), "run", document]
+    options = ["--generation-deterministic", "--no-color", "--request-timeout=20", "--no-shrink"]
+    environment = {
+        **os.environ,
+        **variables,
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "SCHEMATHESIS_HOOKS": hooks,
+    }
     return subprocess.run(
-        [*program, document, "--url", served.url, *options, *arguments],
-        env=environment, cwd=directory, capture_output=True, text=True, timeout=280, check=False,
+        [*program, *options, *arguments],
+        env=environment, cwd=document.parent, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
 
 
@@ -212,3 +228,30 @@ def test_the_check_finds_another_accounts_data(
     done = generate(served, words, tmp_path, *only, f"--header=X-API-Key: {served.admin_key}")
     assert done.returncode == 1
     assert "belongs to another account" in done.stdout
+
+
+@pytest.mark.needs("openai")
+def test_requests_from_openais_own_document_are_answered_in_its_forms(
+    world: tuple[Served, ScriptedMiner, list[str]], tmp_path: Path
+) -> None:
+    """No server error, and no answer outside of the schema that OpenAI publishes."""
+    served, _, _ = world
+    configuration, document = tmp_path / "schemathesis.toml", tmp_path / "openai.json"
+    configuration.write_text("max-stream-events = 1\n")
+    document.write_text(json.dumps(DOCUMENT))
+    done = schemathesis(
+        "support.openai_document",
+        configuration,
+        document,
+        "--url",
+        f"{served.url}/v1",
+        f"--header=Authorization: Bearer {served.client_key}",
+        "--checks=not_a_server_error,response_schema_conformance,errors_have_openais_form",
+        "--phases=coverage,fuzzing",
+        "--mode=positive",
+        "--max-examples=12",
+    )
+    assert done.returncode == 0, done.stdout[-20_000:]
+    generated = re.search(r"(\d+) generated", done.stdout)
+    assert generated is not None, done.stdout[-2000:]
+    assert int(generated[1]) >= LEAST_OF_OPENAI, generated[1]
