@@ -26,7 +26,19 @@ MODELS: Final = (
     ("/", LLM),
 )
 """Our model for the paths that begin so."""
-REQUIRED: Final = {"model", "messages", "input", "prompt", "file", "image", "voice", "purpose", "endpoint", "input_file_id", "completion_window"}
+REQUIRED: Final = {
+    "model",
+    "messages",
+    "input",
+    "prompt",
+    "file",
+    "image",
+    "voice",
+    "purpose",
+    "endpoint",
+    "input_file_id",
+    "completion_window",
+}
 FIELDS: Final = 2
 """Further fields of a request."""
 
