@@ -240,8 +240,8 @@ def test_exclusive_parameters_are_refused(nobody: OpenAI, more: dict[str, Any]) 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("prompt", ["a", "b"]),
         ("prompt", [1, 2]),
+        ("prompt", []),
         ("prompt", ""),
         ("echo", True),
         ("suffix", "end"),
@@ -254,7 +254,7 @@ def test_unsupported_completion_parameters_are_refused_by_name(
 ) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         nobody.completions.create(**{"model": LLM, "prompt": "Once", field: value})
-    assert field in fields_of(caught.value)
+    assert any(name.split(".")[0] == field for name in fields_of(caught.value))
 
 
 @pytest.mark.parametrize(

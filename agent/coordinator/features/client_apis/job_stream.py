@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Final, Self
 
@@ -30,6 +30,11 @@ class JobStream:
         self._news = news
         self._deadline = 0.0
         self._ended = False
+
+    @property
+    def submissions(self) -> tuple[AnswerSubmission, ...]:
+        """The jobs of the answer."""
+        return (self.submission,)
 
     @classmethod
     async def begin(cls, submission: AnswerSubmission) -> Self:
@@ -88,3 +93,24 @@ class JobStream:
         submission = self.submission
         job = await own_jobs.get(submission.context, submission.caller, submission.job_id)
         return job.status
+
+
+class JobStreams:
+    """The jobs of one answer, which are streamed one after the other."""
+
+    def __init__(self, streams: Sequence[JobStream]) -> None:
+        self.streams = streams
+
+    @property
+    def submissions(self) -> tuple[AnswerSubmission, ...]:
+        """The jobs of the answer."""
+        return tuple(stream.submission for stream in self.streams)
+
+    @classmethod
+    async def begin(cls, submissions: Sequence[AnswerSubmission]) -> Self:
+        """Subscribe to the events of all jobs."""
+        return cls([await JobStream.begin(submission) for submission in submissions])
+
+    async def close(self) -> None:
+        """Do the same as `JobStream.close` for all jobs."""
+        await asyncio.gather(*(stream.close() for stream in self.streams))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
@@ -23,7 +23,7 @@ from agent.coordinator.operations.files import artifacts
 from agent.coordinator.operations.jobs import own_jobs
 from agent.coordinator.operations.supply import supply
 from agent.coordinator.store.artifacts import ArtifactRecord
-from agent.core.errors import JobAlreadyCompleted, NotFound
+from agent.core.errors import ApiError, JobAlreadyCompleted, NotFound
 from agent.core.jobs import FINAL
 from agent.sections import section_of
 
@@ -63,6 +63,35 @@ async def result(
         for task in (ending, leaving):
             task.cancel()
         await asyncio.gather(ending, leaving, return_exceptions=True)
+
+
+async def drop_all(submissions: Sequence[AnswerSubmission]) -> None:
+    """Do the same as `drop` for several jobs."""
+    await asyncio.gather(*map(drop, submissions))
+
+
+async def all_results(
+    submissions: Sequence[AnswerSubmission], output: type[ResultT], disconnected: Coroutine[Any, Any, None]
+) -> list[ResultT]:
+    """Do the same as `result` for the jobs of one answer. If one of them fails, the others are cancelled."""
+    leaving = asyncio.create_task(disconnected, name=f"answers-disconnect-{submissions[0].job_id}")
+
+    async def left() -> None:
+        await asyncio.wait([leaving])
+
+    endings = [
+        asyncio.create_task(result(submission, output, left()), name=f"answers-{submission.job_id}")
+        for submission in submissions
+    ]
+    try:
+        return await asyncio.gather(*endings)
+    except ApiError:
+        await drop_all(submissions)
+        raise
+    finally:
+        for task in (leaving, *endings):
+            task.cancel()
+        await asyncio.gather(leaving, *endings, return_exceptions=True)
 
 
 async def checked_result(

@@ -23,6 +23,8 @@ class ClientApiSettings(Section):
     answer_max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 1024
     """Maximum number of tokens of a completion in `/v1/chat/completions` when the request sets no limit. Prompt and completion
     share the model's context, so a higher value leaves less space for conversations."""
+    max_prompts: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Maximum number of prompts in a request of `/v1/completions`. Each of them is a job."""
     model_aliases: Annotated[dict[ModelName, ModelName], Field(max_length=1000)] = Field(
         default={}, examples=[{"gpt-4o-mini": "qwen3-8b"}]
     )

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from agent.coordinator.features.client_apis import models
 from agent.coordinator.features.client_apis.form import form_schema
 from agent.coordinator.features.client_apis.images import Images
-from agent.coordinator.features.client_apis.job_stream import JobStream
-from agent.coordinator.features.client_apis.results import result
+from agent.coordinator.features.client_apis.job_stream import JobStream, JobStreams
+from agent.coordinator.features.client_apis.results import all_results, result
 from agent.coordinator.features.client_apis.routes import image_answers, streaming
 from agent.coordinator.features.client_apis.routes.declared import answers
 from agent.coordinator.features.client_apis.routes.streaming import Framing, job_headers
@@ -88,7 +88,7 @@ async def chat_completions(
         chunks = conversation.ChatChunks(submission, answers=body.n or 1, usage=body.includes_usage)
         return await streaming.text(request, submission, chunks, FRAMING)
     generated = await result(submission, InferenceResult, disconnected(request))
-    return _text(submission, conversation.completion(submission, generated))
+    return _text(conversation.completion(submission, generated), submission)
 
 
 @router.post(
@@ -104,13 +104,14 @@ async def text_completions(
     request: Request,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Same as a chat completion, but continues the text without a chat template."""
-    submission = await completions.create(context, caller, body, key)
+    """Same as a chat completion, but continues the text without a chat template. Each prompt is a job; `X-Job-ID` names all of them."""
+    submissions = await completions.create(context, caller, body, key)
     if body.stream:
-        chunks = completions.CompletionChunks(submission, usage=body.includes_usage)
-        return await streaming.text(request, submission, chunks, FRAMING)
-    generated = await result(submission, InferenceResult, disconnected(request))
-    return _text(submission, completions.completion(submission, generated))
+        streams = await JobStreams.begin(submissions)
+        chunks = completions.chunks(streams, answers=body.n or 1, usage=body.includes_usage)
+        return streaming.answer(request, streams, chunks, error_chunk, FRAMING)
+    generated = await all_results(submissions, InferenceResult, disconnected(request))
+    return _text(completions.completion(submissions, generated), *submissions)
 
 
 @router.post(
@@ -244,6 +245,6 @@ def _json(submission: AnswerSubmission, answer: BaseModel) -> Response:
     return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=job_headers(submission))
 
 
-def _text(submission: AnswerSubmission, answer: BaseModel) -> Response:
+def _text(answer: BaseModel, *submissions: AnswerSubmission) -> Response:
     """Return a text answer, in which null is a value."""
-    return JSONResponse(answer.model_dump(mode="json", exclude_unset=True), headers=job_headers(submission))
+    return JSONResponse(answer.model_dump(mode="json", exclude_unset=True), headers=job_headers(*submissions))

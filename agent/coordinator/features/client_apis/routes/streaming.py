@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from agent.coordinator.features.client_apis.job_stream import JobStream
+from agent.coordinator.features.client_apis.job_stream import JobStream, JobStreams
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.client_apis.text import writing
 from agent.coordinator.features.client_apis.text.chunks import Chunks
@@ -33,9 +33,9 @@ class Framing:
     media_type: str = "text/event-stream"
 
 
-def job_headers(submission: AnswerSubmission) -> dict[str, str]:
-    """Return the header that names the job, for its receipt."""
-    return {"X-Job-ID": submission.job_id}
+def job_headers(*submissions: AnswerSubmission) -> dict[str, str]:
+    """Return the header that names the jobs, for their receipts."""
+    return {"X-Job-ID": ", ".join(submission.job_id for submission in submissions)}
 
 
 async def text(
@@ -48,7 +48,7 @@ async def text(
 
 def answer(
     request: Request,
-    stream: JobStream,
+    stream: JobStream | JobStreams,
     chunks: AsyncIterator[BaseModel | None],
     failure: Callable[[Mapping[str, Any]], BaseModel],
     framing: Framing,
@@ -77,9 +77,11 @@ async def _frames(
 class _JobResponse(StreamingResponse):
     """A streamed answer that cancels its job when the client leaves, however early."""
 
-    def __init__(self, stream: JobStream, frames: AsyncIterator[bytes], framing: Framing) -> None:
+    def __init__(
+        self, stream: JobStream | JobStreams, frames: AsyncIterator[bytes], framing: Framing
+    ) -> None:
         # No cache keeps it, and no proxy holds it back.
-        headers = {**job_headers(stream.submission), "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        headers = {**job_headers(*stream.submissions), "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(frames, headers=headers, media_type=framing.media_type)
         self._stream = stream
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import accumulate
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent.coordinator.features.client_apis import services
+from agent.coordinator.features.client_apis.job_stream import JobStreams
 from agent.coordinator.features.client_apis.neutral import Only
+from agent.coordinator.features.client_apis.results import drop_all
 from agent.coordinator.features.client_apis.serving import submit
+from agent.coordinator.features.client_apis.settings import ClientApiSettings
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.text import writing
 from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
 from agent.coordinator.features.openai.text.text_request import TextRequest
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
+from agent.core.errors import ApiError, ValidationFailed
+from agent.sections import section_of
 from aitbc.answers.fields import example
 from runners.llm.request import MAX_TEXT, FinishReason, InferenceResult, TokenLogprob, Usage
 
@@ -24,17 +30,17 @@ DEFAULT_MAX_TOKENS: Final = 16
 """The default of OpenAI's call."""
 
 
-def _only_one(prompt: Any) -> Any:
-    """Unpack a list of one prompt, as some clients send it."""
-    if isinstance(prompt, list) and len(prompt) == 1:
-        return prompt[0]
-    if isinstance(prompt, list):
-        raise ValueError("send one prompt in each request, as text")  # noqa: TRY004 - pydantic's
-    return prompt
+def _texts(prompt: Any) -> Any:
+    """Return the prompts as a list, as some clients send a single one."""
+    first = prompt[0] if isinstance(prompt, list) and prompt else None
+    if isinstance(first, int | list):
+        # The numbers would be another model's tokens.
+        raise ValueError("send text, not tokens")  # noqa: TRY004 - pydantic's
+    return [prompt] if isinstance(prompt, str) else prompt
 
 
 class CompletionRequest(TextRequest):
-    """A text to continue, without a chat template."""
+    """A text to continue, without a chat template, or several."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -50,11 +56,9 @@ class CompletionRequest(TextRequest):
     )
 
     prompt: Annotated[
-        str,
-        BeforeValidator(
-            _only_one, json_schema_input_type=str | Annotated[list[str], Field(min_length=1, max_length=1)]
-        ),
-        Field(min_length=1, max_length=MAX_TEXT),
+        list[Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]],
+        BeforeValidator(_texts, json_schema_input_type=str | list[str]),
+        Field(min_length=1, max_length=1000),
     ]
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     best_of: Annotated[Any, Only(1)] = None
@@ -64,10 +68,30 @@ class CompletionRequest(TextRequest):
 
 async def create(
     context: Context, caller: Caller, request: CompletionRequest, key: str | None
+) -> list[AnswerSubmission]:
+    """Submit a job for each prompt. If one is refused, the others are cancelled. See `serving.submit`."""
+    limit = section_of(context.settings, ClientApiSettings).max_prompts
+    if len(request.prompt) > limit:
+        raise ValidationFailed(
+            "The request is not valid.", {"prompt": f"send at most {limit} prompts in a request"}
+        )
+    submissions: list[AnswerSubmission] = []
+    try:
+        for number, prompt in enumerate(request.prompt):
+            # Each job has a key of its own, or the second would be taken for a repetition of the first.
+            own_key = f"{key}:{number}" if key is not None and number else key
+            submissions.append(await _submit(context, caller, request, prompt, own_key))
+    except ApiError:
+        await drop_all(submissions)
+        raise
+    return submissions
+
+
+async def _submit(
+    context: Context, caller: Caller, request: CompletionRequest, prompt: str, key: str | None
 ) -> AnswerSubmission:
-    """Submit the job of a request. See `serving.submit`."""
     limit = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
-    parameters = {**request.sampling(), "prompt": request.prompt, "raw": True, "max_tokens": limit}
+    parameters = {**request.sampling(), "prompt": prompt, "raw": True, "max_tokens": limit}
     if request.logprobs is not None:
         parameters["top_logprobs"] = request.logprobs
     return await submit(context, caller, services.TEXT, parameters, request, key=key, names={})
@@ -115,8 +139,9 @@ class Completion(BaseModel, defer_build=True):
     usage: Usage | None = None
 
 
-def completion(submission: AnswerSubmission, result: InferenceResult) -> Completion:
-    """Return the complete answer."""
+def completion(submissions: Sequence[AnswerSubmission], results: Sequence[InferenceResult]) -> Completion:
+    """Return the complete answer: the choices of the first prompt, then those of the next."""
+    all_answers = [answer for result in results for answer in result.all_answers]
     choices = [
         CompletionChoice(
             index=index,
@@ -124,17 +149,30 @@ def completion(submission: AnswerSubmission, result: InferenceResult) -> Complet
             logprobs=_logprobs(answer.logprobs or (), 0),
             finish_reason=answer.finish_reason,
         )
-        for index, answer in enumerate(result.all_answers)
+        for index, answer in enumerate(all_answers)
     ]
-    return _of(submission, choices, usage=result.usage)
+    return _of(submissions[0], choices, usage=_total(result.usage for result in results))
+
+
+async def chunks(streams: JobStreams, *, answers: int, usage: bool) -> AsyncIterator[BaseModel | None]:
+    """Yield the chunks of all prompts, each of which has this many answers. See `writing.chunks`."""
+    first = streams.submissions[0]
+    forms = [CompletionChunks(first, number * answers) for number in range(len(streams.streams))]
+    # One after the other: all jobs run at the same time, and what they write meanwhile is not lost.
+    for stream, form in zip(streams.streams, forms, strict=True):
+        async for chunk in writing.chunks(stream, form):
+            yield chunk
+    if usage:
+        yield _of(first, [], usage=_total(form.used for form in forms if form.used is not None))
 
 
 class CompletionChunks(Chunks):
-    """See `writing.Chunks`."""
+    """The chunks of one prompt, whose choices have the numbers from `first` on. See `Chunks`."""
 
-    def __init__(self, submission: AnswerSubmission, *, usage: bool) -> None:
+    def __init__(self, submission: AnswerSubmission, first: int) -> None:
+        self.used: Usage | None = None
         self._submission = submission
-        self._usage = usage
+        self._first = first
         self._lengths: Counter[int] = Counter()
 
     def begin(self) -> list[BaseModel]:
@@ -147,19 +185,39 @@ class CompletionChunks(Chunks):
         logprobs = _logprobs(tokens, self._lengths[added.index])
         # The offsets of tokens count from the beginning of the whole text, not of the chunk.
         self._lengths[added.index] += len(added.text)
-        choice = CompletionChoice(index=added.index, text=added.text, logprobs=logprobs, finish_reason=None)
+        choice = CompletionChoice(
+            index=self._first + added.index, text=added.text, logprobs=logprobs, finish_reason=None
+        )
         return [_of(self._submission, [choice])]
 
     def end(self, result: InferenceResult) -> list[BaseModel]:
-        """Return the chunks with the finish reasons, and the one with the usage if it was requested."""
-        last: list[BaseModel] = [
+        """Return the chunks with the finish reasons."""
+        self.used = result.usage
+        return [
             _of(
                 self._submission,
-                [CompletionChoice(index=index, text="", logprobs=None, finish_reason=answer.finish_reason)],
+                [
+                    CompletionChoice(
+                        index=self._first + index,
+                        text="",
+                        logprobs=None,
+                        finish_reason=answer.finish_reason,
+                    )
+                ],
             )
             for index, answer in enumerate(result.all_answers)
         ]
-        return [*last, _of(self._submission, [], usage=result.usage)] if self._usage else last
+
+
+def _total(usages: Iterable[Usage]) -> Usage:
+    return Usage.model_validate(_sum([usage.model_dump(exclude_unset=True) for usage in usages]))
+
+
+def _sum(values: Sequence[Any]) -> Any:
+    """Return the sum of numbers, or of each number in objects of the same form."""
+    if isinstance(values[0], dict):
+        return {name: _sum([value[name] for value in values if name in value]) for name in values[0]}
+    return sum(value for value in values if value is not None)
 
 
 def _logprobs(tokens: Sequence[TokenLogprob], offset: int) -> CompletionLogprobs | None:
