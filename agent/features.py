@@ -53,6 +53,7 @@ FEATURES: Final = (
     "anthropic",
     "openai",
     "image_edits",
+    "ollama",
     "tus",
     "s3",
     "replicas",

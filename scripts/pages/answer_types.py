@@ -23,7 +23,7 @@ ROOT: Final = Path(__file__).parents[2]
 TARGET: Final = ROOT / "sdk" / "js" / "src" / "answers.ts"
 GENERATOR: Final = ROOT / "scripts" / "pages" / "types" / "generate.mjs"
 NOT_IN_THE_SDK: Final = frozenset(
-    {"Anthropic-compatible", "Log", "Miner protocol", "OpenAI-compatible", "Uploads"}
+    {"Anthropic-compatible", "Log", "Miner protocol", "Ollama-compatible", "OpenAI-compatible", "Uploads"}
 )
 """Groups of calls that the SDK does not offer as typed calls."""
 HEADER: Final = """\

@@ -12,6 +12,7 @@ OPTIONAL: Final = (
     "history",
     "image_edits",
     "offers",
+    "ollama",
     "openai",
     "payouts",
     "s3",

@@ -114,8 +114,14 @@ class Bodies:
         )
 
     async def _check_key(self, scope: Scope) -> None:
-        method, path = scope["method"], scope["path"].removeprefix(API_MOUNT)
-        checks = (call.check for call in self._guarded if method in call.methods and call.path.match(path))
+        method = scope["method"]
+        # The path of a call may begin like the mount.
+        paths = {scope["path"], scope["path"].removeprefix(API_MOUNT)}
+        checks = (
+            call.check
+            for call in self._guarded
+            if method in call.methods and any(call.path.match(path) for path in paths)
+        )
         if (check := next(checks, None)) is None:
             return
         try:

@@ -123,6 +123,10 @@ _GROUPS: Final = {
         "names, and answers with its results or streams them. Unsupported parameters are refused. The error of a failed "
         "job has the job's own code (docs/reference/openai.md)."
     ),
+    "Ollama-compatible": (
+        "The paths of Ollama's API, for its clients unchanged, with a key. Each call submits a job of the caller, which `X-Job-ID` "
+        'names. Errors have Ollama\'s form, `{"error": "..."}` (docs/reference/ollama.md).'
+    ),
     "Miners": "Machines for their owners and the operator, and their owners' commands for them.",
     "Keys and logins": "The key of the request, other keys of your account, and login links for the dashboard (docs/how-to/dashboard.md).",
     "Sessions": "Browsers' sessions for the dashboard, with a cookie instead of a key in the page (docs/how-to/dashboard.md).",

@@ -1,0 +1,237 @@
+"""The paths of Ollama's API, for its existing clients (docs/reference/ollama.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from agent.coordinator.features.client_apis.results import invalid_results, result
+from agent.coordinator.features.client_apis.routes import streaming
+from agent.coordinator.features.client_apis.routes.declared import answers
+from agent.coordinator.features.client_apis.routes.streaming import Framing, job_headers
+from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.ollama import catalogue, chat, embeddings
+from agent.coordinator.features.ollama.answers import (
+    OllamaChatAnswer,
+    OllamaForm,
+    OllamaGenerateAnswer,
+    OllamaMessage,
+    TimedInference,
+)
+from agent.coordinator.features.ollama.catalogue import (
+    LoadedOllamaModels,
+    OllamaModelList,
+    OllamaStatus,
+    ShownOllamaModel,
+)
+from agent.coordinator.features.ollama.embeddings import OllamaVector, OllamaVectors, TimedEmbeddings
+from agent.coordinator.features.ollama.paths import PREFIX
+from agent.coordinator.features.ollama.requests import (
+    OllamaChatRequest,
+    OllamaEmbeddingsRequest,
+    OllamaEmbedRequest,
+    OllamaGenerateRequest,
+    OllamaPullRequest,
+    OllamaRequest,
+    OllamaShowRequest,
+)
+from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.operations.context import Context
+from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, disconnected
+from agent.coordinator.routes._declare import errors
+from agent.core.errors import Forbidden, NotFound
+from agent.core.values.quantities import format_time
+from aitbc.answers.fields import example
+
+router = APIRouter(route_class=LargeJsonRoute, prefix=PREFIX, tags=["Ollama-compatible"])
+
+LINES: Final = "application/x-ndjson"
+VERSION: Final = "0.12.6"
+"""The version of Ollama whose API these paths follow, which some clients require to be recent enough."""
+_STREAM: Final = "The answer; unless `stream` is false, a line of JSON for each chunk"
+
+
+class OllamaVersion(BaseModel, defer_build=True):
+    """The version of Ollama whose API these paths follow."""
+
+    model_config = example({"version": VERSION})
+
+    version: str
+
+
+@router.get("/version", summary="Ollama's version")
+async def ollama_version(_: AnyCaller) -> OllamaVersion:
+    """The version of Ollama whose API these paths follow."""
+    return OllamaVersion(version=VERSION)
+
+
+@router.get("/tags", summary="List Ollama's models")
+async def ollama_models(context: ContextOf, _: AnyCaller) -> OllamaModelList:
+    """Returns the models for text and embeddings that miners would run now."""
+    return await catalogue.usable(context)
+
+
+@router.get("/ps", summary="List loaded models")
+async def ollama_loaded_models(context: ContextOf, _: AnyCaller) -> LoadedOllamaModels:
+    """Returns the models for text and embeddings that online miners have loaded."""
+    return await catalogue.loaded(context)
+
+
+@router.post("/show", responses=errors(NotFound), summary="Show a model")
+async def ollama_show(context: ContextOf, _: AnyCaller, body: OllamaShowRequest) -> ShownOllamaModel:
+    """Returns what the catalogue knows about a model."""
+    return await catalogue.shown(context, body.wanted)
+
+
+@router.post(
+    "/pull", response_model=OllamaStatus, responses=answers("The steps", LINES), summary="Look for a model"
+)
+async def ollama_pull(context: ContextOf, _: Client, body: OllamaPullRequest) -> Response:
+    """Succeeds if a miner has the model, or can download it, which it does only for a job that names it. Nothing is downloaded now."""
+    steps = await catalogue.pulled(context, body.wanted)
+    if body.stream is False:
+        return JSONResponse(steps[-1].model_dump())
+    return Response(b"".join(_line(step) for step in steps), media_type=LINES)
+
+
+@router.post(
+    "/chat",
+    summary="Continue a conversation",
+    response_model=OllamaChatAnswer,
+    responses=answers(_STREAM, LINES),
+)
+async def ollama_chat(
+    context: ContextOf, caller: Client, body: OllamaChatRequest, request: Request
+) -> Response:
+    """Answers like Ollama. Disconnecting before the end cancels the job. Without messages, the model is only looked up."""
+    if not body.messages:
+        message: dict[str, Any] = {"message": OllamaMessage()}
+        return await _looked_up(context, body, lambda shared: OllamaChatAnswer(**shared, **message))
+    began = context.clock()
+    submission = await chat.continue_chat(context, caller, body)
+    return await _answered(request, submission, OllamaForm(submission, began, chat=True), body)
+
+
+@router.post(
+    "/generate",
+    summary="Answer a prompt",
+    response_model=OllamaGenerateAnswer,
+    responses=answers(_STREAM, LINES),
+)
+async def ollama_generate(
+    context: ContextOf, caller: Client, body: OllamaGenerateRequest, request: Request
+) -> Response:
+    """Answers like Ollama. Disconnecting before the end cancels the job. Without a prompt, the model is only looked up."""
+    if not body.prompt:
+        return await _looked_up(context, body, lambda shared: OllamaGenerateAnswer(**shared, response=""))
+    began = context.clock()
+    submission = await chat.answer_prompt(context, caller, body)
+    return await _answered(request, submission, OllamaForm(submission, began, chat=False), body)
+
+
+@router.post(
+    "/embed",
+    summary="Embed texts for Ollama's clients",
+    response_model=OllamaVectors,
+    responses=answers("The vectors"),
+)
+async def ollama_embed(
+    context: ContextOf, caller: Client, body: OllamaEmbedRequest, request: Request
+) -> Response:
+    """Answers when all vectors are made. Disconnecting before the end cancels the job."""
+    began = context.clock()
+    if not body.input:
+        await catalogue.find(context, body.model)
+        return JSONResponse(embeddings.no_vectors(body.model).model_dump())
+    submission = await embeddings.create(
+        context, caller, body.model, body.input, body.dimensions, field="input"
+    )
+    embedded = await result(submission, TimedEmbeddings, disconnected(request))
+    return _json(submission, embeddings.vectors(submission, embedded, began))
+
+
+@router.post(
+    "/embeddings",
+    summary="Embed a text for Ollama's clients",
+    response_model=OllamaVector,
+    responses=answers("The vector"),
+)
+async def ollama_embeddings(
+    context: ContextOf, caller: Client, body: OllamaEmbeddingsRequest, request: Request
+) -> Response:
+    """The older form of `/api/embed`."""
+    submission = await embeddings.create(
+        context, caller, body.model, [body.prompt or ""], None, field="prompt"
+    )
+    embedded = await result(submission, TimedEmbeddings, disconnected(request))
+    if len(embedded.embeddings) != 1:
+        raise invalid_results(submission)
+    return _json(submission, OllamaVector(embedding=embedded.embeddings[0]))
+
+
+def _refusing(change: str, method: str, path: str) -> None:
+    """Declare a path that changes models, which clients cannot do."""
+
+    async def refuse(_: Client) -> None:
+        raise Forbidden(
+            f"Clients cannot {change} models here, which belong to the owners of the miners. Owners use 'aitbc-agent models' on their machines."
+        )
+
+    name = f"ollama_{change}"
+    refuse.__doc__ = f"Refused: clients cannot {change} models."
+    router.add_api_route(
+        path,
+        refuse,
+        methods=[method],
+        name=name,
+        operation_id=name,
+        status_code=204,
+        summary=f"Refused: {change}",
+    )
+
+
+for _change, _method, _path in (
+    ("delete", "DELETE", "/delete"),
+    ("create", "POST", "/create"),
+    ("copy", "POST", "/copy"),
+    ("push", "POST", "/push"),
+    ("upload", "POST", "/blobs/{digest}"),
+):
+    _refusing(_change, _method, _path)
+
+
+async def _looked_up(
+    context: Context, body: OllamaRequest, form: Callable[[dict[str, Any]], BaseModel]
+) -> Response:
+    """Answer a request without a question, with which clients load or unload a model: miners do that for themselves."""
+    await catalogue.find(context, body.model)
+    reason = "unload" if body.unloads else "load"
+    answer = form(
+        {"model": body.model, "created_at": format_time(context.clock()), "done": True, "done_reason": reason}
+    )
+    return Response(_line(answer), media_type=LINES if body.streamed else "application/json")
+
+
+async def _answered(
+    request: Request, submission: AnswerSubmission, form: OllamaForm, body: OllamaRequest
+) -> Response:
+    if body.streamed:
+        framing = Framing(_line, keep_alive=_line(form.empty()), media_type=LINES)
+        return await streaming.text(request, submission, form, framing)
+    generated = await result(submission, TimedInference, disconnected(request))
+    try:
+        return _json(submission, form.whole(generated))
+    except ValueError:
+        raise invalid_results(submission) from None
+
+
+def _line(answer: BaseModel) -> bytes:
+    return answer.model_dump_json(exclude_none=True).encode() + b"\n"
+
+
+def _json(submission: AnswerSubmission, answer: BaseModel) -> Response:
+    return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=job_headers(submission))
