@@ -339,11 +339,12 @@ def _forced(tools: tuple[Tool, ...], choice: str | ToolChoice) -> tuple[Tool, ..
 
 
 class Usage(BaseModel, defer_build=True):
-    """Tokens read and generated, including those that ended the answers."""
+    """Tokens read and generated, including those that ended the answers. `cached_tokens` of the prompt were computed for an earlier request."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    cached_tokens: int | None = None
 
 
 class Alternative(BaseModel, defer_build=True):

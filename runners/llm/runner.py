@@ -262,6 +262,8 @@ def _result(
         "completion_tokens": piece.completion_tokens,
         "total_tokens": piece.prompt_tokens + piece.completion_tokens,
     }
+    if piece.cached_tokens is not None:
+        usage["cached_tokens"] = piece.cached_tokens
     described = [answer.described() for answer in answers]
     several = {"answers": described} if request.n > 1 else {}
     return Result({**described[0], "usage": usage, **several}, _units(piece), evidence)

@@ -28,7 +28,8 @@ class Piece:
 
     `index` is the answer's number. `tool_calls` and `logprobs` have the form of OpenAI's API: parts of the calls of a streamed
     message, and one entry for each token of `text`. The last piece of each answer has `finish_reason`. `tokens` is the evidence about the
-    tokens that the piece adds; `gap` states that the engine has left out some before them.
+    tokens that the piece adds; `gap` states that the engine has left out some before them. `cached_tokens` are those of the prompt that were
+    computed for an earlier request, as far as the engine reports them.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Piece:
     logprobs: tuple[Mapping[str, Any], ...] = ()
     tokens: tuple[TokenEvidence, ...] = ()
     gap: bool = False
+    cached_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

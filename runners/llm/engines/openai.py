@@ -137,6 +137,7 @@ def pieces(
     alternatives to each token the client requested, None if it requested no log-probabilities. `tokens_of` returns the tokens of a text:
     servers leave out those that end inside a character.
     """
+    cached: int | None = None
     prompt, generated, unfinished = 0, [0] * answers, set(range(answers))
     evident = [0] * answers
     index, total = 0, 0
@@ -151,7 +152,9 @@ def pieces(
                 total = counted[1]
             else:
                 generated[index] = max(generated[index], counted[1])
+        cached = _cached(event, cached)
         piece = _piece(choice, index, prompt, total or sum(generated), alternatives)
+        piece = replace(piece, cached_tokens=cached)
         if piece.tokens and not counts_all:
             piece = _filled(piece, generated[index] - evident[index], tokens_of)
             evident[index] += len(piece.tokens)
@@ -160,6 +163,13 @@ def pieces(
         yield piece
     if unfinished and not stream.cancelled:
         raise Retry("The engine ended an answer before it was complete.")
+
+
+def _cached(event: Mapping[str, Any], known_number: int | None) -> int | None:
+    """Return how many tokens of the prompt were not computed again, as vLLM and llama.cpp report it."""
+    details = (event.get("usage") or {}).get("prompt_tokens_details") or {}
+    number = details.get("cached_tokens", (event.get("timings") or {}).get("cache_n"))
+    return known_number if number is None else max(int(number), known_number or 0)
 
 
 def _filled(piece: Piece, added: int, tokens_of: Callable[[str], list[int]]) -> Piece:

@@ -105,6 +105,7 @@ def _start(interpreter: str, model: Model, device: Device, vram: int | None) -> 
         *("--max-model-len", "-1"),  # the model's context, or as much of it as fits
         *("--generation-config", "vllm"),  # the request determines the sampling, not the model's directory
         *("--structured-outputs-config", json.dumps({"backend": "guidance"})),
+        "--enable-prompt-tokens-details",
         *("--disable-log-stats", "--no-enable-log-requests", "--disable-uvicorn-access-log"),
         *(
             ("--enforce-eager",)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
-from support.clients.openai_jobs import ANSWER, LLM, QUESTION, TEXT, answered, asking, register
+from support.clients.openai_jobs import ANSWER, LLM, QUESTION, TEXT, USAGE, answered, asking, register
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served
 
@@ -133,6 +133,26 @@ def test_a_call_that_another_miner_repeats_is_sent_once(ai: OpenAI, miner: Scrip
     assert miner.complete(lease, CALLED).status_code == 200
     calls = [call for chunk in stream for call in chunk.choices[0].delta.tool_calls or []]
     assert "".join((call.function and call.function.arguments) or "" for call in calls) == CALL["arguments"]
+
+
+def test_cached_tokens_are_part_of_the_usage(ai: OpenAI, miner: ScriptedMiner) -> None:
+    """An engine that does not report them leaves them out."""
+    cached = 6
+    results = {**TEXT, "usage": {**USAGE, "cached_tokens": cached}}
+    answer, _ = answered(miner, results, lambda: ai.chat.completions.create(model=LLM, messages=QUESTION))
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens_details is not None
+    assert answer.usage.prompt_tokens_details.cached_tokens == cached
+    plain, _ = answered(miner, TEXT, lambda: ai.chat.completions.create(model=LLM, messages=QUESTION))
+    assert plain.usage is not None
+    assert plain.usage.to_dict() == USAGE
+    completed, _ = answered(miner, results, lambda: ai.completions.create(model=LLM, prompt="A"))
+    assert completed.usage is not None
+    assert completed.usage.prompt_tokens_details is not None
+    assert completed.usage.prompt_tokens_details.cached_tokens == cached
+    response, _ = answered(miner, results, lambda: ai.responses.create(model=LLM, input="Hello"))
+    assert response.usage is not None
+    assert response.usage.input_tokens_details.cached_tokens == cached
 
 
 def test_several_answers(ai: OpenAI, miner: ScriptedMiner) -> None:

@@ -120,7 +120,12 @@ def stop_reason(result: InferenceResult) -> StopReason:
 
 def usage_of(usage: Usage) -> MessageUsage:
     """Return the tokens read and generated."""
-    return MessageUsage(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
+    cached = usage.cached_tokens or 0
+    return MessageUsage(
+        input_tokens=usage.prompt_tokens - cached,
+        output_tokens=usage.completion_tokens,
+        cache_read_input_tokens=cached,
+    )
 
 
 def _input(arguments: str) -> dict[str, Any]:

@@ -253,6 +253,20 @@ def test_with_tools_and_a_schema_an_answer_is_a_call_or_follows_the_schema(ask):
     assert json.loads(ask("Go", **both, logit_bias={str(brace): 100})["text"])["answer"] in {"yes", "no"}
 
 
+def test_the_tokens_that_were_computed_for_an_earlier_request_are_reported(ask, make_context):
+    """Only for requests of the same account, which have the same salt."""
+    prompt = "The quick brown fox jumps over the lazy dog. " * 8
+
+    def cached(salt):
+        context = make_context()
+        context.cache_salt = salt
+        return ask(prompt, context, max_tokens=2)["usage"]["cached_tokens"]
+
+    assert cached("cached-a") == 0
+    assert cached("cached-a") > 50
+    assert cached("cached-b") == 0
+
+
 def test_required_calls_may_be_several_and_are_sent_as_far_as_they_go(ask):
     calls = ask(
         "What is the weather in Paris and in Rome?", tools=[WEATHER], tool_choice="required", max_tokens=50

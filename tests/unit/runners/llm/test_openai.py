@@ -24,11 +24,11 @@ def choice(index, reason=None, **event):
 
 
 def usage(tokens):
-    return {"usage": (7, tokens)}
+    return {"counts": (7, tokens)}
 
 
 def counted(event):
-    return event.get("usage")
+    return event.get("counts")
 
 
 def test_llama_cpp_counts_each_answer_after_its_end():

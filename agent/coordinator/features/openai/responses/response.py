@@ -78,7 +78,7 @@ OutputItem = OutputReasoning | OutputMessage | OutputCall
 
 
 class InputDetails(BaseModel, defer_build=True):
-    """Engines do not report how many tokens were cached."""
+    """How many tokens the engine had computed for an earlier request of the account; 0 if it does not report that."""
 
     cached_tokens: int = 0
 
@@ -243,6 +243,7 @@ def ended(
     cut = result.finish_reason == "length"
     usage = ResponseUsage(
         input_tokens=result.usage.prompt_tokens,
+        input_tokens_details=InputDetails(cached_tokens=result.usage.cached_tokens or 0),
         output_tokens=result.usage.completion_tokens,
         total_tokens=result.usage.total_tokens,
     )

@@ -19,6 +19,7 @@ from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.client_apis.text import writing
 from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
 from agent.coordinator.features.openai.text.text_request import TextRequest
+from agent.coordinator.features.openai.text.usage import TextUsage, usage_of
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.core.errors import ApiError, ValidationFailed
@@ -136,7 +137,7 @@ class Completion(BaseModel, defer_build=True):
     created: int
     model: str
     choices: list[CompletionChoice]
-    usage: Usage | None = None
+    usage: TextUsage | None = None
 
 
 def completion(submissions: Sequence[AnswerSubmission], results: Sequence[InferenceResult]) -> Completion:
@@ -151,7 +152,7 @@ def completion(submissions: Sequence[AnswerSubmission], results: Sequence[Infere
         )
         for index, answer in enumerate(all_answers)
     ]
-    return _of(submissions[0], choices, usage=_total(result.usage for result in results))
+    return _of(submissions[0], choices, usage=usage_of(_total(result.usage for result in results)))
 
 
 async def chunks(streams: JobStreams, *, answers: int, usage: bool) -> AsyncIterator[BaseModel | None]:
@@ -163,7 +164,7 @@ async def chunks(streams: JobStreams, *, answers: int, usage: bool) -> AsyncIter
         async for chunk in writing.chunks(stream, form):
             yield chunk
     if usage:
-        yield _of(first, [], usage=_total(form.used for form in forms if form.used is not None))
+        yield _of(first, [], usage=usage_of(_total(form.used for form in forms if form.used is not None)))
 
 
 class CompletionChunks(Chunks):
@@ -236,7 +237,7 @@ def _logprobs(tokens: Sequence[TokenLogprob], offset: int) -> CompletionLogprobs
     )
 
 
-def _of(submission: AnswerSubmission, choices: list[CompletionChoice], **usage: Usage) -> Completion:
+def _of(submission: AnswerSubmission, choices: list[CompletionChoice], **usage: TextUsage) -> Completion:
     return Completion(
         id=submission.job_id,
         object="text_completion",

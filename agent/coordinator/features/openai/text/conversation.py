@@ -8,8 +8,9 @@ from pydantic import BaseModel
 
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
+from agent.coordinator.features.openai.text.usage import TextUsage, usage_of
 from aitbc.answers.fields import example
-from runners.llm.request import Answer, FinishReason, InferenceResult, TokenLogprob, Usage
+from runners.llm.request import Answer, FinishReason, InferenceResult, TokenLogprob
 
 
 class AnsweredFunction(BaseModel, defer_build=True):
@@ -77,7 +78,7 @@ class ChatCompletion(BaseModel, defer_build=True):
     created: int
     model: str
     choices: list[ChatChoice]
-    usage: Usage
+    usage: TextUsage
 
 
 def completion(submission: AnswerSubmission, result: InferenceResult) -> ChatCompletion:
@@ -88,7 +89,7 @@ def completion(submission: AnswerSubmission, result: InferenceResult) -> ChatCom
         created=submission.created,
         model=submission.model,
         choices=[_choice(index, answer) for index, answer in enumerate(result.all_answers)],
-        usage=result.usage,
+        usage=usage_of(result.usage),
     )
 
 
@@ -159,7 +160,7 @@ class ChatCompletionChunk(BaseModel, defer_build=True):
     created: int
     model: str
     choices: list[ChunkChoice]
-    usage: Usage | None = None
+    usage: TextUsage | None = None
 
 
 class ChatChunks(Chunks):
@@ -195,12 +196,12 @@ class ChatChunks(Chunks):
             self._chunk(index, Delta(), answer.finish_reason)
             for index, answer in enumerate(result.all_answers)
         ]
-        return [*last, self._of([], usage=result.usage)] if self._usage else last
+        return [*last, self._of([], usage=usage_of(result.usage))] if self._usage else last
 
     def _chunk(self, index: int, delta: Delta, reason: FinishReason | None = None) -> ChatCompletionChunk:
         return self._of([ChunkChoice(index=index, delta=delta, finish_reason=reason)])
 
-    def _of(self, choices: list[ChunkChoice], **usage: Usage) -> ChatCompletionChunk:
+    def _of(self, choices: list[ChunkChoice], **usage: TextUsage) -> ChatCompletionChunk:
         return ChatCompletionChunk(
             id=self._submission.job_id,
             object="chat.completion.chunk",
