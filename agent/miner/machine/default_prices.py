@@ -10,6 +10,7 @@ USUAL_RATES: Final = {
     "second": 1.0,
     "audio second": 10.0,
     "token": 25.0,
+    "character": 50.0,
     "megapixel-step": 0.5,
     "megapixel-sample": 2.0,
     "output second-megapixel": 10.0,

@@ -40,6 +40,10 @@ GOOD: dict[str, list[dict[str, Any]]] = {
         {"model": "all-minilm-l6-v2", "input": ["Hi", "Bye"]},
         {"model": "all-minilm-l6-v2", "input": ["Hi"], "dimensions": 64},
     ],
+    "speech_synthesis": [
+        {"model": "piper-en-us-joe", "input": "Hi"},
+        {"model": "kokoro-82m", "input": "Hi", "voice": "af_heart", "output_format": "opus", "speed": 1.5, "language": "en-gb"},
+    ],
     "video_transcoding": [
         {"input_url": "https://example.com/v.mp4", "output_format": "mp4", "codec": "h264", "resolution": "1920x1080"},
         {"input_url": "https://example.com/v.mp4", "output_format": "gif", "fps": 12.5},
@@ -88,6 +92,12 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"model": "all-minilm-l6-v2", "input": "Hi"},
         {"model": "all-minilm-l6-v2", "input": []},
         {"input": ["Hi"]},
+    ],
+    "speech_synthesis": [
+        {"input": "Hi"},
+        {"model": "kokoro-82m", "input": ""},
+        {"model": "kokoro-82m", "input": "Hi", "speed": 8},
+        {"model": "kokoro-82m", "input": "Hi", "output_format": "exe"},
     ],
     "video_transcoding": [
         {"output_format": "mp4"},

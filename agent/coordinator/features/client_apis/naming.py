@@ -20,6 +20,7 @@ from runners.near_names import MAX_CONSIDERED, hint
 BUILT_IN: Final[Mapping[str, tuple[re.Pattern[str], int]]] = {
     services.TEXT: (re.compile(r"(chatgpt|claude|gpt|o[1-9])-[\w.-]+|o[1-9]"), 6 * 2**30),
     services.SPEECH: (re.compile(r"whisper-1|gpt-4o(-mini)?-transcribe"), 0),
+    services.VOICES: (re.compile(r"tts-1(-hd)?|gpt-4o(-mini)?-tts"), 0),
     services.IMAGES: (re.compile(r"dall-e-[23]|gpt-image-[\w.-]+"), 2 * 2**30),
 }
 """Names of models of other companies that stand for the largest model of a service which can be used now, and the bytes of GPU memory
@@ -140,5 +141,7 @@ def _best(context: Context, definition: ServiceDefinition, name: str, ready: fro
         and (entry := context.catalogue.models[model]).vram >= least
     ]
     # Whisper's models ending in .en know only English.
-    best = max(entries, key=lambda entry: (not entry.name.endswith(".en"), entry.vram), default=None)
+    best = max(
+        entries, key=lambda entry: (not entry.name.endswith(".en"), entry.vram, entry.memory), default=None
+    )
     return None if best is None else best.name

@@ -9,14 +9,15 @@ TEXT: Final = "llm_inference"
 EMBEDDINGS: Final = "text_embedding"
 SPEECH: Final = "whisper_transcription"
 IMAGES: Final = "image_generation"
-SERVICES: Final = (TEXT, EMBEDDINGS, SPEECH, IMAGES)
+VOICES: Final = "speech_synthesis"
+SERVICES: Final = (TEXT, EMBEDDINGS, SPEECH, IMAGES, VOICES)
 
 USES: Final[Mapping[str, str]] = {
     TEXT: "text, at /v1/chat/completions",
     EMBEDDINGS: "embeddings, at /v1/embeddings",
     SPEECH: "transcripts, at /v1/audio/transcriptions",
     IMAGES: "images, at /v1/images/generations",
-    "speech_synthesis": "speech, at /v1/audio/speech",
+    VOICES: "speech, at /v1/audio/speech",
     "text_reranking": "reranking, at /v1/rerank",
 }
 """What the models of a service are for, and where, in errors about a model of another service."""

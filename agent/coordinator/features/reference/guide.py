@@ -77,6 +77,7 @@ catalogue too. An unknown name is a `VALIDATION_ERROR`, which suggests the neare
 | `whisper_transcription` | `{text, language, duration, segments: [{start, end, text, words?}], files}` |
 | `image_generation` | `{images: [file + {seed, width, height}], settings}`, where `settings` is everything else that determines the images |
 | `llm_inference` | `{text, finish_reason, usage: {prompt_tokens, completion_tokens, total_tokens, cached_tokens?}, reasoning?, tool_calls?, logprobs?, answers?}` |
+| `speech_synthesis` | `{audio: file, duration, sample_rate, voice, segments: [{start, end, text}]}` |
 | `text_embedding` | `{embeddings: [[number]], usage: {prompt_tokens, total_tokens}}` |
 | `video_transcoding` | `{file, duration, width, height, codec}` |
 | `blender_rendering` | `{frames: [file + {frame}], video?}` |
