@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from openai import OpenAI
-from PIL import Image
+from PIL import Image, ImageChops
 from pydantic import BaseModel
 
 from aitbc import AITBCClient
@@ -96,6 +96,43 @@ def test_a_streamed_transcript_has_the_same_text(ai: OpenAI, speech: Path) -> No
     assert done.type == "transcript.text.done"
     assert done.text == whole.text == SENTENCE
     assert "".join(piece.delta for piece in pieces if piece.type == "transcript.text.delta") == SENTENCE
+
+
+def test_several_prompts_are_continued(ai: OpenAI) -> None:
+    """By the model's name in a repository."""
+    name = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    prompts = ["One, two, three,", "A, B, C,"]
+    answer = ai.completions.create(model=name, prompt=prompts, max_tokens=4, temperature=0)
+    assert answer.model == name
+    assert [choice.index for choice in answer.choices] == [0, 1]
+    assert "four" in answer.choices[0].text
+    assert "D" in answer.choices[1].text
+
+
+@pytest.mark.ship
+@pytest.mark.needs("image_edits")
+def test_an_image_is_edited_within_its_mask(ai: OpenAI) -> None:
+    """Noise is drawn where the mask is transparent, and every other pixel is the picture's."""
+    picture, mask = Image.new("RGB", (128, 64), "orange"), Image.new("RGBA", (128, 64), "white")
+    mask.paste((255, 255, 255, 0), (0, 0, 64, 64))
+    files = {}
+    for name, image in (("picture", picture), ("mask", mask)):
+        image.save(content := io.BytesIO(), "PNG")
+        files[name] = (f"{name}.png", content.getvalue(), "image/png")
+    answer = ai.images.edit(
+        image=files["picture"],
+        mask=files["mask"],
+        prompt="a lighthouse",
+        model="untrained-diffusion",
+        size="128x64",
+        extra_body={"steps": 4},
+    )
+    (image,) = answer.data or []
+    edited = Image.open(io.BytesIO(base64.b64decode(image.b64_json or ""))).convert("RGB")
+    assert edited.size == picture.size
+    difference = ImageChops.difference(edited, picture)
+    assert difference.crop((64, 0, 128, 64)).getbbox() is None
+    assert difference.crop((0, 0, 64, 64)).getbbox() is not None
 
 
 @pytest.mark.ship

@@ -22,7 +22,7 @@ from agent.coordinator.features.openai.text.completions import CompletionRequest
 from agent.core.errors import error_body
 from runners.registry import installed
 from runners.validation_errors import field_errors
-from support.clients.openai_jobs import LLM
+from support.clients.openai_jobs import LLM, PICTURES
 from support.server import Served
 
 REQUESTS: Final[Sequence[type[BaseModel]]] = (
@@ -86,6 +86,10 @@ def test_a_part_of_a_kind_that_is_not_supported_is_named() -> None:
     assert list(field_errors(unknown.value, model=ResponseRequest)) == ["tool_choice"]
 
 
+def test_an_error_of_the_whole_request_is_one_sentence() -> None:
+    assert message_of({"body": "must be an object"}) == "The request is not valid: must be an object."
+
+
 def test_a_misspelt_option_of_a_job_is_still_suggested() -> None:
     assert "did you mean priority?" in message_of({"priorty": "is unknown; did you mean priority?"})
 
@@ -103,6 +107,12 @@ def test_errors_name_their_type_and_the_first_wrong_field(ai: OpenAI) -> None:
     with pytest.raises(openai.AuthenticationError) as denied:
         ai.with_options(api_key="wrong").models.list()
     assert (denied.value.type, denied.value.param) == ("authentication_error", None)
+
+
+def test_an_unknown_lora_is_named_as_the_client_calls_it(ai: OpenAI) -> None:
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        ai.images.generate(prompt="x", model=PICTURES, extra_body={"loras": [{"name": "nothing"}]})
+    assert caught.value.param == "loras"
 
 
 def test_paths_that_are_not_served_answer_in_the_same_form(served: Served) -> None:

@@ -95,7 +95,7 @@ async def submit_images(
         "size": None if request.size == "auto" else request.size,
         "quality": request.output_compression,
     }
-    names = {"num_images": "n", "quality": "output_compression", **names}
+    names = {"num_images": "n", "quality": "output_compression", "adapters": "loras", **names}
     return await submit(context, caller, services.IMAGES, parameters, request, key=key, names=names)
 
 

@@ -35,6 +35,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "num_images": "n",
     "audio_url": "file",
     "mask_url": "mask",
+    "mask_region": "mask",
 }
 """Words of the services in errors of jobs, which miners write, and those of these clients."""
 
@@ -44,7 +45,7 @@ def reform(status: int, error: Mapping[str, Any]) -> tuple[int, Mapping[str, Any
     status, reformed = _with_code(status, error)
     fields = error["details"].get("fields") or {}
     kind = "server_error" if status >= _SERVER_ERRORS else _TYPES.get(status, "invalid_request_error")
-    message = _SUGGESTION.sub(_suggestion, _worded(reformed["message"].replace(f" {_BODY}: ", " ")))
+    message = _SUGGESTION.sub(_suggestion, _worded(reformed["message"].replace(f". {_BODY}: ", ": ")))
     return status, {
         "error": {**reformed, "message": message, "type": kind, "param": _param(fields, reformed)}
     }
