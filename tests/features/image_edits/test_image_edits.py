@@ -86,6 +86,7 @@ def test_an_image_is_edited(ai: OpenAI, miner: ScriptedMiner, client: httpx.Clie
     assert expected.items() <= parameters.items()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_image_is_varied(ai: OpenAI, miner: ScriptedMiner, client: httpx.Client) -> None:
     answer, parameters = answered(
         miner,

@@ -84,6 +84,10 @@ def test_the_largest_is_chosen_of_those_that_can_be_used(tmp_path: Path) -> None
             miner, TEXT, lambda: ai.chat.completions.create(model="gpt-4o-mini", messages=QUESTION)
         )
         assert (answer.model, parameters["model"]) == ("gpt-4o-mini", "qwen3-8b-q4")
+        # An open model has its own name, and what speaks is no language model.
+        for name in ("gpt-oss-20b", "gpt-image-1", "gpt-4o-mini-tts"):
+            with pytest.raises(openai.NotFoundError):
+                ai.chat.completions.create(model=name, messages=QUESTION)
         speech = {
             "text": "Hello.", "language": "en", "duration": 1, "segments": [], "files": [], "units": 1,
             "processing_time": 0.1,

@@ -18,7 +18,13 @@ from runners.api import ServiceDefinition
 from runners.near_names import MAX_CONSIDERED, hint
 
 BUILT_IN: Final[Mapping[str, tuple[re.Pattern[str], int]]] = {
-    services.TEXT: (re.compile(r"(chatgpt|claude|gpt|o[1-9])-[\w.-]+|o[1-9]"), 6 * 2**30),
+    # Not those for sound, and no open models such as gpt-oss.
+    services.TEXT: (
+        re.compile(
+            r"(?!.*-(audio|realtime|transcribe|tts))((chat)?gpt-\d[\w.-]*|claude-[\w.-]+|o[1-9](-[\w.-]+)?)"
+        ),
+        6 * 2**30,
+    ),
     services.SPEECH: (re.compile(r"whisper-1|gpt-4o(-mini)?-transcribe"), 0),
     services.VOICES: (re.compile(r"tts-1(-hd)?|gpt-4o(-mini)?-tts"), 0),
     services.IMAGES: (re.compile(r"dall-e-[23]|gpt-image-[\w.-]+"), 2 * 2**30),
