@@ -60,6 +60,7 @@ FEATURES: Final = (
     "replicas",
     "browser",
     "audits",
+    "batches",
 )
 """The features, in the order in which their hooks run and their routes are tried. `Feature.after` states where the order matters."""
 

@@ -17,7 +17,7 @@ from agent.configuring.storing import changed_by_file, store_file
 from agent.core.commands import SettingsChange
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_money
-from agent.miner.machine.capabilities import Capabilities, price
+from agent.miner.machine.capabilities import Capabilities, lowest_share, price
 from agent.miner.settings import EnginesSettings, MinerSettings
 from agent.sections import section_of
 from agent.settings import Settings
@@ -115,6 +115,10 @@ class LiveSettings:
         return price(
             section_of(self.current, MinerSettings), service, self._offers.services[service].suggested_price
         )
+
+    def lowest_share(self, service: str) -> float:
+        """Return for which share of its price jobs of batches may run."""
+        return lowest_share(section_of(self.current, MinerSettings), service)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the settings that can be changed, as the capabilities contain them."""

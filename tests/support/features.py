@@ -9,6 +9,7 @@ FOLDER: Final = Path(__file__).parents[2] / "agent/coordinator/features"
 OPTIONAL: Final = (
     "anthropic",
     "audits",
+    "batches",
     "history",
     "image_edits",
     "offers",

@@ -24,6 +24,7 @@ from agent.coordinator.store.running import RunningNumbers
 from agent.core.assignment import match
 from agent.core.feasibility import elsewhere
 from agent.core.jobs import Claim, IllegalEvent, Job, Release
+from agent.core.market.reductions import LOWEST_SHARE, reduced
 from agent.core.matching import Candidate, Waiting
 from agent.core.nonces import Secrets, cache_salt, lease_nonce
 from agent.core.ranked_miners import RankedMiners
@@ -155,10 +156,11 @@ def _avoiding(
 
 
 def _unit_price(record: jobs.JobRecord, candidate: Candidate) -> int:
-    """Return the price on which client and miner have agreed, or else the miner's current one."""
+    """Return the price on which client and miner have agreed, or else the miner's current one, as far as it is reduced for the job."""
     if record.agreed_price is not None:
         return record.agreed_price
-    return to_units(candidate.services[record.service].unit_price)
+    offer = candidate.services[record.service]
+    return reduced(to_units(offer.unit_price), record.price_ppm, offer.features.get(LOWEST_SHARE))
 
 
 def _without_paused(

@@ -55,6 +55,7 @@ class JobRecord:
     until the job has ended. `deleted_at` is when the job's data was deleted. `needs` is JSON: pairs of a feature's name and
     value. `agreed_price` is the price per unit on which the client and the miner `requested_miner_id` have agreed, None if miners' current
     prices apply. `restrictions` is JSON of `queue.format_restrictions`; `surcharge` is held beside `max_cost` for what options cost.
+    `price_ppm` is the share of its miner's price that the job costs, in parts per million, if the miner agrees to less than all of it.
     """
 
     life: Job
@@ -86,6 +87,7 @@ class JobRecord:
     needs: str | None = None
     restrictions: str | None = None
     surcharge: int | None = None
+    price_ppm: int | None = None
 
     @property
     def job_id(self) -> str:

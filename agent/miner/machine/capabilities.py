@@ -21,7 +21,7 @@ from agent.miner.engines.catalogue import load_engines
 from agent.miner.engines.environments import engines_directory, environments_in_use
 from agent.miner.engines.interpreters import OWN, Interpreter, installed_environments
 from agent.miner.machine import hardware
-from agent.miner.machine.default_prices import usual_price
+from agent.miner.machine.default_prices import USUAL_BATCH_PRICE, usual_price
 from agent.miner.machine.gpus import Gpu, Gpus, is_slice
 from agent.miner.machine.probe_results import ProbeResults
 from agent.miner.machine.probes import Probed, Probes, engine_versions, suggestions
@@ -453,6 +453,14 @@ def price(miner: MinerSettings, service: str, suggested: str) -> str:
     """Return the price of a unit: the owner's, else the suggested one."""
     owners = miner.prices.get(service, miner.default_price)
     return suggested if owners is None else format_money(owners)
+
+
+def lowest_share(miner: MinerSettings, service: str) -> float:
+    """Return for which share of its price jobs of batches may run: the owner's, else all of a price that the owner has set."""
+    if miner.batch_price is not None:
+        return miner.batch_price
+    has_own_price = service in miner.prices or miner.default_price is not None
+    return 1.0 if has_own_price else USUAL_BATCH_PRICE
 
 
 def _suggested_price(

@@ -16,6 +16,8 @@ USUAL_RATES: Final = {
     "output second-megapixel": 10.0,
 }
 """Units per second of a machine without a GPU, roughly. They apply only until `aitbc-agent bench` has measured the machine."""
+USUAL_BATCH_PRICE: Final = 0.5
+"""The lowest share of a default price for which jobs of batches run."""
 
 
 def price_for(per_hour: Decimal, units_per_second: float) -> Decimal:

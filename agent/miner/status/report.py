@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agent.core.market.reductions import LOWEST_SHARE
 from agent.miner.commands import Commands
 from agent.miner.energy.account import EnergyAccount
 from agent.miner.energy.power_limits import PowerLimits
@@ -68,6 +69,7 @@ class StatusReport:
         wire["selftest"] = self.selftest.to_wire()
         for service, offer in wire["services"].items():
             offer["unit_price"] = self.settings.price(service)
+            offer["features"][LOWEST_SHARE] = self.settings.lowest_share(service)
         for service, reason in self._paused_services().items():
             wire["services"][service]["paused"] = reason
         return wire

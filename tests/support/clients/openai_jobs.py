@@ -7,9 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from openai import OpenAI
+
 from runners.input_options import OPTIONS
 from runners.llm.runner import DEFINITION
 from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.server import Served
 
 T = TypeVar("T")
 
@@ -20,6 +23,11 @@ ANSWER = "The capital of France is Paris."
 USAGE = {"prompt_tokens": 7, "completion_tokens": 8, "total_tokens": 15}
 TEXT = {"text": ANSWER, "finish_reason": "stop", "usage": USAGE, "units": 15, "processing_time": 0.5}
 LIMIT_SECONDS = 180
+
+
+def openai_of(served: Served) -> OpenAI:
+    """Return OpenAI's official client with a client's key and without retries."""
+    return OpenAI(api_key=served.client_key, base_url=f"{served.url}/v1", max_retries=0, timeout=120)
 
 
 def register(miner: ScriptedMiner) -> ScriptedMiner:

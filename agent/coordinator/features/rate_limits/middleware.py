@@ -30,6 +30,7 @@ from agent.coordinator.features.rate_limits.rates import Rate
 from agent.coordinator.features.rate_limits.settings import RateLimitSettings
 from agent.coordinator.features.rate_limits.windows import WindowStorage
 from agent.coordinator.http import credentials
+from agent.coordinator.http.in_process import IN_PROCESS
 from agent.coordinator.http.middleware import answer_error
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.callers import SESSION_PREFIX, Caller, Credential, Session
@@ -44,7 +45,7 @@ _UNCOUNTED: Final = re.compile(rf"{_ROOT}/health|/|/dashboard(/.*)?")
 _LOGINS: Final = re.compile(rf"{_ROOT}/(login|logins/signed|session)")
 _JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|admission|register)")
 _CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature|registry/services/validate)")
-_UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|direct-uploads/?|jobs/[^/]+/files/[^/]+)")
+_UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|files|uploads/?|direct-uploads/?|jobs/[^/]+/files/[^/]+)")
 _SOCKET_CALLS: Final = re.compile(rf"{_ROOT}/miners/(heartbeat|jobs/[^/]+/[^/]+)")
 """Calls that miners also make over their WebSocket, where they are not counted. So a miner without a WebSocket loses neither leases
 nor results to a limit, and its jobs' subscribers lose no tokens."""
@@ -108,7 +109,9 @@ class RateLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] not in ("http", "websocket") or _UNCOUNTED.fullmatch(scope["path"]):
+        # The coordinator's own requests, for the lines of batches, are bounded there. No server sets this field for a request from outside.
+        own = IN_PROCESS in scope
+        if own or scope["type"] not in ("http", "websocket") or _UNCOUNTED.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         uses = await self._count(scope)

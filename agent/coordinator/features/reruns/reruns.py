@@ -143,7 +143,8 @@ def _options(record: JobRecord, spec: Mapping[str, Any]) -> dict[str, Any]:
         "resources": spec["resources"],
         # What was held, surcharges included, is what the client was willing to pay.
         "pricing": {"max_cost": format_money(from_units(record.held))},
-        "priority": record.priority,
+        # Jobs of batches have less than any that a client can ask for.
+        "priority": max(0, record.priority),
         "timeout_seconds": int(spec["timeout_seconds"]),
         "max_attempts": record.life.max_attempts,
         "miner_id": record.requested_miner_id if record.agreed_price is None else None,

@@ -43,6 +43,8 @@ jobs = Table(
     Column("requested_miner_id", String(64), nullable=True),
     # The price per unit on which the client and the requested miner have agreed; NULL if miners' current prices apply.
     Column("agreed_price", BigInteger, nullable=True),
+    # The share of its miner's price that the job costs, in parts per million, if the miner agrees to that; NULL for all of it.
+    Column("price_ppm", Integer, nullable=True),
     # JSON: dotted paths of file fields that the client has yet to upload; NULL if there are none.
     Column("missing_files", Text, nullable=True),
     # The client's trace id; if NULL, it is derived from the job's id.

@@ -1,0 +1,148 @@
+"""The answers about files and batches, with OpenAI's fields. Times are seconds since the epoch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from agent.coordinator.features.batches.states import BatchStatus
+from aitbc.answers.fields import example
+
+_FILE = {
+    "id": "file_1234567890", "object": "file", "bytes": 120000, "created_at": 1764600000, "expires_at": None,
+    "filename": "requests.jsonl", "purpose": "batch", "status": "processed",
+}  # fmt: skip
+
+
+_ERROR = {"code": "invalid_json_line", "message": "The line is not a JSON object.", "param": None, "line": 7}
+_COUNTS = {"total": 1000, "completed": 990, "failed": 10}
+_BATCH = {
+    "id": "batch_1234567890", "object": "batch", "endpoint": "/v1/chat/completions", "errors": None,
+    "input_file_id": "file_1234567890", "completion_window": "24h", "status": "completed", "output_file_id": "file_1234567891",
+    "error_file_id": "file_1234567892", "created_at": 1764600000, "in_progress_at": 1764600002, "expires_at": 1764686400,
+    "finalizing_at": 1764601000, "completed_at": 1764601001, "failed_at": None, "expired_at": None, "cancelling_at": None,
+    "cancelled_at": None, "request_counts": _COUNTS, "metadata": {"name": "night"},
+}  # fmt: skip
+
+
+class FileObject(BaseModel, defer_build=True):
+    """A file. `bytes` is its size."""
+
+    model_config = example(_FILE)
+
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    expires_at: int | None
+    filename: str
+    purpose: str
+    status: Literal["processed"] = "processed"
+
+
+class FileObjects(BaseModel, defer_build=True):
+    """A page of files."""
+
+    model_config = example(
+        {
+            "object": "list",
+            "data": [_FILE],
+            "first_id": _FILE["id"],
+            "last_id": _FILE["id"],
+            "has_more": False,
+        }
+    )
+
+    object: Literal["list"] = "list"
+    data: list[FileObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class FileDeleted(BaseModel, defer_build=True):
+    """A deleted file."""
+
+    model_config = example({"id": "file_1234567890", "object": "file", "deleted": True})
+
+    id: str
+    object: Literal["file"] = "file"
+    deleted: Literal[True] = True
+
+
+class BatchError(BaseModel, defer_build=True):
+    """Why a batch failed: an error in a line of its file, or with `line` null in the whole of it."""
+
+    model_config = example(_ERROR)
+
+    code: str
+    message: str
+    param: str | None
+    line: int | None
+
+
+class BatchErrors(BaseModel, defer_build=True):
+    """The errors of a batch, the first ones if there are many."""
+
+    model_config = example({"object": "list", "data": [_ERROR]})
+
+    object: Literal["list"] = "list"
+    data: list[BatchError]
+
+
+class RequestCounts(BaseModel, defer_build=True):
+    """Lines of a batch: all, those with an answer, those with an error."""
+
+    model_config = example(_COUNTS)
+
+    total: int
+    completed: int
+    failed: int
+
+
+class BatchObject(BaseModel, defer_build=True):
+    """A batch."""
+
+    model_config = example(_BATCH)
+
+    id: str
+    object: Literal["batch"] = "batch"
+    endpoint: str
+    errors: BatchErrors | None
+    input_file_id: str
+    completion_window: Literal["24h"] = "24h"
+    status: BatchStatus
+    output_file_id: str | None
+    error_file_id: str | None
+    created_at: int
+    in_progress_at: int | None
+    expires_at: int
+    finalizing_at: int | None
+    completed_at: int | None
+    failed_at: int | None
+    expired_at: int | None
+    cancelling_at: int | None
+    cancelled_at: int | None
+    request_counts: RequestCounts
+    metadata: dict[str, Any] | None
+
+
+class BatchObjects(BaseModel, defer_build=True):
+    """A page of batches."""
+
+    model_config = example(
+        {
+            "object": "list",
+            "data": [_BATCH],
+            "first_id": _BATCH["id"],
+            "last_id": _BATCH["id"],
+            "has_more": False,
+        }
+    )
+
+    object: Literal["list"] = "list"
+    data: list[BatchObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
