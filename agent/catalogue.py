@@ -104,6 +104,8 @@ class CatalogueEntry:
     files: tuple[ModelFile, ...] = ()
     path: str | None = None
     lacks: tuple[str, ...] = ()
+    verified: bool = True
+    """Whether the entry was compared with its source."""
 
     def for_engine(self, is_installed: Callable[[str], bool]) -> CatalogueEntry:
         """Return the entry with only the files for the best installed engine.
@@ -192,6 +194,7 @@ class _DeclaredModel(BaseModel, defer_build=True):
     files: tuple[_DeclaredFile, ...] = ()
     path: Annotated[str, Field(pattern=r"^/")] | None = None
     lacks: tuple[Annotated[str, Field(pattern=r"^[a-z_]+$")], ...] = ()
+    verified: bool = True
 
     @model_validator(mode="after")
     def _least_vram(self) -> Self:

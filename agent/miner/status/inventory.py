@@ -25,7 +25,8 @@ class ListedModel:
     `size` is its size on disk, `arrived` that of its partial files, `size_to_fetch` the size in the catalogue of a missing
     model. `digest` identifies its weights as in receipts, and is None until it has been computed. `in_use` means that a job
     uses it or a program fetches it. `source` is its repository, first address or directory. `own` is true for entries of
-    the owner's catalogue. `gated` models can be downloaded only with a token of an account that has accepted their terms.
+    the owner's catalogue. `gated` models can be downloaded only with a token of an account that has accepted their terms. Entries that are not
+    `verified` were not compared with their source when they were written.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ListedModel:
     description: str
     licence: str
     gated: bool
+    verified: bool
     vram: int
     memory: int
     source: str | None
@@ -81,6 +83,7 @@ class Inventory:
             description=entry.description,
             licence=entry.licence,
             gated=entry.gated,
+            verified=entry.verified,
             vram=entry.vram,
             memory=entry.memory,
             source=entry.path or (entry.files[0].url if entry.files else entry.repository),

@@ -66,10 +66,17 @@ def _row(model: ListedModel) -> tuple[str, ...]:
         _size(model),
         model.service if model.kind == "model" else f"{model.service} ({model.kind})",
         as_text(model.vram),
-        model.licence.removeprefix("LicenseRef-") + (" (gated)" if model.gated else ""),
+        _licence(model),
         moment(model.last_used) if model.on_disk else "",
         model.digest or "",
     )
+
+
+def _licence(model: ListedModel) -> str:
+    notes = [
+        name for name, applies in (("gated", model.gated), ("unverified", not model.verified)) if applies
+    ]
+    return model.licence.removeprefix("LicenseRef-") + (f" ({', '.join(notes)})" if notes else "")
 
 
 @app.command("pull")
