@@ -62,8 +62,9 @@ class ControlCalls:
 def models_changed(models: Models) -> dict[str, Handler]:
     """Return the call by which a command reports that it has changed the catalogue or the models on disk."""
 
-    def refresh(_: Mapping[str, Any]) -> dict[str, Any]:
-        models.refresh()
+    def refresh(request: Mapping[str, Any]) -> dict[str, Any]:
+        unload = request.get("unload")
+        models.refresh(None if unload is None else str(unload))
         return {"refreshing": True}
 
     return {"models_changed": refresh}

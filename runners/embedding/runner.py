@@ -27,7 +27,7 @@ from runners.api import (
 from runners.embedding.form import FORM
 from runners.embedding.request import EmbeddingRequest, EmbeddingResult
 from runners.engine_server import EngineServer, llama
-from runners.engine_server.llama import gguf_file, least_tokens, start_llama
+from runners.engine_server.llama import gguf_file, gguf_files, least_tokens, start_llama
 from runners.extras import extra_command
 
 ENGINE = llama.NAME
@@ -139,8 +139,7 @@ class EmbeddingRunner(Runner[EmbeddingRequest]):
 
     def weights(self, model: Model) -> tuple[Path, ...]:
         """See `Runner.weights`."""
-        file = gguf_file(model)
-        return () if file is None else (file,)
+        return gguf_files(model)
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark | None:  # noqa: ARG003 - it needs no files

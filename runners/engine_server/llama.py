@@ -15,6 +15,7 @@ from typing import Any, Final
 from runners.api import PROBE_SECONDS, Device, DeviceKind, Model, TimedOut, cached_probe
 from runners.engine_server.openmp import WAITING
 from runners.engine_server.server import SOCKET, EngineServer, socket_directory
+from runners.model_files.gguf_header import is_later_shard, shards
 
 GGUF = "model.gguf"
 PROJECTORS = "mmproj*.gguf"
@@ -87,21 +88,32 @@ def device_kinds() -> tuple[DeviceKind, ...]:
 
 
 def gguf_file(model: Model) -> Path | None:
-    """Return the GGUF file of a model's directory: `model.gguf`, or the only one beside the projector."""
+    """Return the GGUF file of a model's directory: `model.gguf`, or the only one beside the projector; of one that is split, the first part."""
     named = model.path / GGUF
-    files = [named] if named.is_file() else _others(model)
+    files = [named] if named.is_file() else [file for file in _others(model) if not is_later_shard(file.name)]
     return files[0] if len(files) == 1 else None
+
+
+def gguf_files(model: Model) -> tuple[Path, ...]:
+    """Return all parts of `gguf_file`, in order; none if there is no such file."""
+    first = gguf_file(model)
+    return () if first is None else shards(first)
 
 
 def projector_file(model: Model) -> Path | None:
     """Return the GGUF file with the part of a model that reads images: the only one whose name begins with "mmproj"."""
-    files = list(model.path.glob(PROJECTORS))
+    files = _matching(model, PROJECTORS)
     return files[0] if len(files) == 1 else None
 
 
 def _others(model: Model) -> list[Path]:
-    projectors = set(model.path.glob(PROJECTORS))
-    return [file for file in model.path.glob("*.gguf") if file not in projectors]
+    projectors = set(_matching(model, PROJECTORS))
+    return [file for file in _matching(model, "*.gguf") if file not in projectors]
+
+
+def _matching(model: Model, pattern: str) -> list[Path]:
+    # Repositories have the parts of a split model in a folder of their own.
+    return list(model.path.glob(pattern)) or list(model.path.glob(f"*/{pattern}"))
 
 
 def parts(text: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runners.api import Model
-from runners.engine_server.llama import gguf_file, projector_file
+from runners.engine_server.llama import gguf_files, projector_file
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -27,12 +27,8 @@ def weights(model: Model) -> tuple[Path, ...]:
     tensors = sorted(model.path.glob("*.safetensors")) if (model.path / "config.json").is_file() else []
     if tensors:
         return (*tensors, *(path for name in _DESCRIPTIONS if (path := model.path / name).is_file()))
-    weights_file, projector = gguf_file(model), projector_file(model)
-    return (
-        tuple(file for file in (weights_file, projector) if file is not None)
-        if weights_file is not None
-        else ()
-    )
+    parts, projector = gguf_files(model), projector_file(model)
+    return (*parts, *((projector,) if parts and projector is not None else ()))
 
 
 def chat_template(model: Model) -> str | None:

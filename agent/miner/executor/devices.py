@@ -102,8 +102,9 @@ class Devices:
         return self.footprints.main_memory(service, model, parameters)
 
     def learn_loading(self, service: str, model: str, device: Device, peak: int) -> None:
-        """Record the most main memory that loading a model onto GPUs has taken, 0 if unknown."""
-        if self.footprints is not None and device.kind != "cpu" and peak:
+        """Record the most main memory that loading a model has taken, 0 if unknown."""
+        # A machine either has GPUs or computes on its processor: the figure is of the one or of the other.
+        if self.footprints is not None and peak and (device.kind == "cpu") != self.have_gpus:
             self.footprints.learn_loading(service, model, peak)
 
     def main_memory(self, demand: PlacementDemand | None = None) -> Card | None:

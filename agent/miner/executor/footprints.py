@@ -65,7 +65,7 @@ class Footprints:
 
     There is one for each service, model and size of request (`ServiceDefinition.size`). Programs without a model, such as
     ffmpeg and Blender, are placed with what the service declares, or less, until a run of that size was observed. On a machine without a GPU the
-    catalogue's figures for main memory are used instead; on one with a GPU, main memory has figures of its own (`main_memory`).
+    catalogue's figures for main memory are used instead, or what loading the model took if that was more; on one with a GPU, main memory has figures of its own (`main_memory`).
     `versions` are those of each service's engines; `clock` returns Unix time.
     """
 
@@ -99,6 +99,8 @@ class Footprints:
         entry = self._catalogue.get(model) if model is not None else None
         if device.kind == "cpu":
             need = entry.memory if entry is not None else 0
+            # Only upwards: weights that the system may drop and read again are not in the measured figure.
+            need = max(need, self._measured(self._loading_key(service, model), 0))
             return PlacementDemand(service, model, need, need)
         requirements = self._definitions[service].requirements if service in self._definitions else None
         stated = entry.vram if entry is not None else 0
@@ -152,7 +154,7 @@ class Footprints:
         return f"{service}/{model or ''}/{_LOADING}"
 
     def learn_loading(self, service: str, model: str, peak: int) -> None:
-        """Record the most main memory that loading a model onto a GPU has taken."""
+        """Record the most main memory that loading a model has taken."""
         self.learn_main(self._loading_key(service, model), peak)
 
     def learn_main(self, key: str, peak: int) -> None:

@@ -181,13 +181,13 @@ def arrived(partial: Path) -> int:
     return size_of(partial)
 
 
-def size_of(directory: Path) -> int:
-    """Return the bytes of all files below a directory."""
+def size_of(directory: Path, *, follow: bool = False) -> int:
+    """Return the bytes of all files below a directory. To `follow` links counts the files that they name."""
     total = 0
     for parent, _, names in os.walk(directory):
         for name in names:
             with suppress(OSError):  # it was removed a moment ago
-                total += (Path(parent) / name).lstat().st_size
+                total += (Path(parent) / name).stat(follow_symlinks=follow).st_size
     return total
 
 

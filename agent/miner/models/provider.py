@@ -74,8 +74,8 @@ class Models(Protocol):
     def command_removal(self, name: str) -> bool:
         """Remove a model as soon as no job uses it. Return whether the command is settled: it is removed, or must not be."""
 
-    def refresh(self) -> None:
-        """Read the catalogue and the directory soon, because a program has changed them."""
+    def refresh(self, unload: str | None = None) -> None:
+        """Read the catalogue and the directory soon, because a program has changed them, and `unload` a model that no job uses."""
 
     async def run(self) -> None:
         """Fetch and remove models by command, until cancelled."""
@@ -105,6 +105,7 @@ class ModelProvider:
         self._release = release
         self._read_catalogue = read_catalogue
         self._invalid = ""
+        self._unloads: list[str] = []
         self._present: dict[str, list[str]] = {}
         self._arriving: dict[str, tuple[int, int | None]] = {}
         self._commanded: dict[str, None] = {}
@@ -275,6 +276,8 @@ class ModelProvider:
         while True:
             self._wake.clear()
             await self._remove()
+            while self._unloads:
+                await self._unload(self._unloads.pop())
             await self._refresh_catalogue()
             await self._poll()
             # Jobs come first: somebody waits for them, and two downloads share one line.
@@ -287,8 +290,7 @@ class ModelProvider:
         """Remove commanded models. A model in use stays until the next poll."""
         for name in list(self._removals):
             # An idle child may still have the file open, which would keep its space from being freed.
-            if self._release is not None:
-                await self._release(name)
+            await self._unload(name)
             try:
                 removed = await asyncio.to_thread(self._downloads.remove, name)
             except OSError as error:
@@ -298,8 +300,10 @@ class ModelProvider:
             if removed:
                 self._removals.pop(name, None)
 
-    def refresh(self) -> None:
-        """Read the catalogue and the directory soon, because a program has changed them."""
+    def refresh(self, unload: str | None = None) -> None:
+        """Read the catalogue and the directory soon, because a program has changed them, and `unload` a model that no job uses."""
+        if unload is not None and len(self._unloads) < _MAX_COMMANDED:
+            self._unloads.append(unload)
         self._wake.set()
 
     async def _refresh_catalogue(self) -> None:
@@ -319,9 +323,12 @@ class ModelProvider:
         if changed or len(self._store.catalogue) != before:
             _log.info("models_changed", models=len(self._store.catalogue), changed=changed)
             # The next job loads it as its entry is now.
-            if self._release is not None:
-                for name in changed:
-                    await self._release(name)
+            for name in changed:
+                await self._unload(name)
+
+    async def _unload(self, name: str) -> None:
+        if self._release is not None:
+            await self._release(name)
 
     async def _poll(self) -> None:
         """Read which models are on disk."""

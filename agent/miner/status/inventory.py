@@ -90,7 +90,7 @@ class Inventory:
             own=name in self._own,
             fetchable=entry.fetchable,
             on_disk=on_disk,
-            size=size_of(directory) if on_disk else None,
+            size=size_of(directory, follow=True) if on_disk else None,
             arrived=arrived(self._model_directory.partial(name)),
             size_to_fetch=sum(sizes) if entry.files and len(sizes) == len(entry.files) else entry.size,
             fetched=(directory / FETCHED_MARK).is_file(),

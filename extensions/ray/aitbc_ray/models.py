@@ -89,7 +89,7 @@ class ClusterModels:
             self._command(node, "remove", name)
         return not having
 
-    def refresh(self) -> None:
+    def refresh(self, unload: str | None = None) -> None:
         """Do nothing: the nodes have the catalogue of the time at which the miner started."""
 
     async def run(self) -> None:

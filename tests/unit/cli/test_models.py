@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from agent.catalogue import load_owners_catalogue
+from agent.catalogue import CatalogueEntry, load_owners_catalogue
 from agent.miner.models.locks import ModelDirectory
-from miner_support.hub import Hub, running_hub
+from miner_support.hub import COMMIT, Hub, running_hub
 from support.agents import COMMAND
+from support.inputs.gguf_models import write_gguf
 
 CHUNK = 2**18
 LARGE = bytes(range(256)) * 4096 * 4  # 4 MiB
@@ -210,9 +211,10 @@ def test_an_owners_model_may_be_in_any_directory_and_replaces_a_shipped_one(run:
     model = listed(run, "tiny.en")
     assert (model["source"], model["on_disk"], model["fetchable"]) == (str(home / "mine"), True, False)
     assert (model["vram"], model["description"]) == (2 * 2**30, 'With "quotes", ä and \\.')
-    refused = run("models", "remove", "tiny.en")
-    assert (refused.code, "Delete that directory yourself" in refused.err) == (1, True)
+    removed = run("models", "remove", "tiny.en")
+    assert removed.out.endswith(f"Its files stay in {home / 'mine'}.\n")
     assert (home / "mine" / "model.pt").exists()
+    assert listed(run, "tiny.en")["own"] is False
 
 
 def test_adding_a_model_keeps_the_owners_comments_and_the_files_mode(run: Any, home: Path) -> None:
@@ -220,7 +222,18 @@ def test_adding_a_model_keeps_the_owners_comments_and_the_files_mode(run: Any, h
     file.parent.mkdir()
     file.write_text("# My notes.\n")
     file.chmod(0o640)
-    words = ("--service", SERVICE, "--repository", REPOSITORY, "--pattern", "*.gguf", "--pattern", "*.json")
+    words = (
+        "--service",
+        SERVICE,
+        "--repository",
+        REPOSITORY,
+        "--pattern",
+        "*.gguf",
+        "--pattern",
+        "*.json",
+        "--vram",
+        "1Gi",
+    )
     assert run("models", "add", "chatty", *words).code == 0
     before = f"{file.read_text()}# No line ends this comment."
     file.write_text(before)
@@ -249,15 +262,16 @@ def test_a_model_of_several_files_with_nested_options_is_read_back_as_given(run:
     [
         (("--service", "dancing", "--repository", "a/b"), "There is no service dancing. The installed services are: "),
         (("--service", SERVICE), "The source of the model is missing"),
-        (("--service", SERVICE, "--path", "/nonexistent"), "There is no directory /nonexistent"),
+        (("--service", SERVICE, "--path", "/nonexistent"), "There is no file or directory /nonexistent"),
+        (("--service", SERVICE, "--url", "https://x/y.pt", "--sha256", 64 * "a"), "Give --memory and --vram"),
         (("--service", SERVICE, "--repository", "https://x"), "invalid at models.0.repository"),
         (("--service", SERVICE, "--repository", "a/b", "--vram", "lots"), "invalid at models.0.vram"),
         (("--service", SERVICE, "--repository", "a/b", "--pattern", "*.bin"), "may run code when they are loaded"),
         (("--service", SERVICE, "--url", "https://x/y.pt"), "one --sha256 for each --url"),
         (("--service", SERVICE, "--url", "https://x/y.pt", "--sha256", "abc"), "invalid at models.0.files.0.sha256"),
         (("--service", SERVICE, "--repository", "a/b", "--option", "steps"), "write NAME=JSON"),
-        (("--service", SERVICE, "--repository", "a/b", "--option", "x=NaN"), "The entry cannot be written to"),
-        (("--service", SERVICE, "--repository", "a/b", "--option", "x=null"), "The entry cannot be written to"),
+        (("--service", SERVICE, "--repository", "a/b", "--pattern", "*", "--vram", "1Gi", "--option", "x=NaN"), "The entry cannot be written to"),
+        (("--service", SERVICE, "--repository", "a/b", "--pattern", "*", "--vram", "1Gi", "--option", "x=null"), "The entry cannot be written to"),
     ],
 )  # fmt: skip
 def test_an_invalid_entry_is_not_written(run: Any, home: Path, words: tuple[str, ...], message: str) -> None:
@@ -279,6 +293,162 @@ def test_an_invalid_owners_catalogue_is_reported_by_its_path(run: Any, home: Pat
         assert f"{home}/data/models.toml {words}" in done.err
 
 
+# Files of this machine, and models of the Hub -----------------------------------------------------------------------------
+
+
+def entry(home: Path, name: str) -> CatalogueEntry:
+    return load_owners_catalogue(home / "data")[name]
+
+
+def test_a_gguf_file_is_linked_and_described_by_its_header(run: Any, home: Path) -> None:
+    file = write_gguf(home / "Tiny Chat-Q4_K_M.gguf", licence="apache-2.0")
+    done = run("models", "add", file)
+    assert done.code == 0, done.err
+    (model,) = load_owners_catalogue(home / "data").values()
+    assert (model.name, model.service, model.engines) == ("tiny-chat-q4_k_m", "llm_inference", ("llama.cpp",))
+    assert (model.licence, model.lacks) == ("apache-2.0", ("vision",))
+    assert min(model.memory, model.vram, model.vram_min) > 2**26
+    link = home / "models" / model.name / "model.gguf"
+    assert link.readlink() == file
+    assert listed(run, model.name)["size"] == file.stat().st_size
+    again = run("models", "add", file)
+    assert (again.code, "Choose another name by --name" in again.err) == (1, True)
+    assert run("models", "remove", model.name).code == 0
+    assert file.exists()
+    assert not link.parent.exists()
+    assert load_owners_catalogue(home / "data") == {}
+
+
+def test_a_copy_stays_when_the_file_is_deleted(run: Any, home: Path) -> None:
+    file = write_gguf(home / "sha256-abc")  # the blob of another program, without a suffix
+    assert (
+        run("models", "add", "./sha256-abc", "--name", "mine", "--copy").code == 1
+    )  # the working directory is another
+    assert run("models", "add", file, "--name", "mine", "--copy").code == 0
+    file.unlink()
+    assert (home / "models" / "mine" / "model.gguf").is_file()
+    assert listed(run, "mine")["on_disk"]
+
+
+def test_all_files_of_a_split_model_are_added_and_a_missing_one_is_named(run: Any, home: Path) -> None:
+    for number in (1, 2):
+        write_gguf(home / f"big-0000{number}-of-00002.gguf")
+    assert run("models", "add", home / "big-00001-of-00002.gguf").code == 0
+    assert sorted(path.name for path in (home / "models" / "big").iterdir()) == [
+        "big-00001-of-00002.gguf",
+        "big-00002-of-00002.gguf",
+    ]
+    (home / "big-00002-of-00002.gguf").unlink()
+    refused = run("models", "add", home / "big-00001-of-00002.gguf", "--name", "other")
+    assert (refused.code, "big-00002-of-00002.gguf is missing beside it" in refused.err) == (1, True)
+
+
+def test_a_file_that_is_no_model_is_refused(run: Any, home: Path) -> None:
+    (home / "text.gguf").write_bytes(b"GGUF but nothing else")
+    (home / "page.gguf").write_text("<html>")
+    whole = write_gguf(home / "whole.gguf").read_bytes()
+    (home / "part.gguf").write_bytes(whole[: len(whole) // 3])
+    for name, message in (
+        ("text.gguf", "version"),
+        ("page.gguf", "is not a GGUF file"),
+        ("part.gguf", "incomplete"),
+        ("none.gguf", "There is no file or directory"),
+    ):
+        refused = run("models", "add", home / name)
+        assert (refused.code, refused.out) == (1, "")
+        assert message in refused.err
+    assert not (home / "data" / "models.toml").exists()
+
+
+def test_a_directory_of_safetensors_gets_the_engines_that_load_it(run: Any, home: Path) -> None:
+    directory = home / "llama"
+    directory.mkdir()
+    header = json.dumps(
+        {"w": {"dtype": "BF16", "shape": [1000, 1000], "data_offsets": [0, 2_000_000]}}
+    ).encode()
+    (directory / "model.safetensors").write_bytes(
+        len(header).to_bytes(8, "little") + header + bytes(2_000_000)
+    )
+    (directory / "config.json").write_text(
+        '{"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4}'
+    )
+    assert run("models", "add", directory, "--name", "mine").code == 0
+    model = entry(home, "mine")
+    assert (model.service, model.engines, model.path) == (
+        "llm_inference",
+        ("vllm", "transformers"),
+        str(directory),
+    )
+    # Numbers of 16 bits on a GPU, of 32 without one.
+    assert 2**30 < model.vram < 2**30 + 2**26
+    assert 2**29 < model.memory < 2**29 + 2**26
+
+
+def test_a_model_of_the_hub_is_pulled_by_its_name_there(run: Any, hub: Hub, home: Path) -> None:
+    """It is pinned by commit and digest, so that a pull of the same name later downloads nothing else."""
+    hub.licence = "llama3.2"
+    contents = {
+        f"Tiny-{form}.gguf": write_gguf(home / f"{form}.gguf", layers=2 + number).read_bytes()
+        for number, form in enumerate(("Q4_K_M", "Q8_0", "F16"))
+    }
+    hub.repositories["somebody/Tiny-GGUF"] = contents
+    for name, form in (
+        ("hf.co/somebody/Tiny-GGUF", "Q4_K_M"),
+        ("somebody/Tiny-GGUF:q8_0", "Q8_0"),
+        ("https://huggingface.co/somebody/Tiny-GGUF/blob/main/Tiny-F16.gguf", "F16"),
+    ):
+        file = f"Tiny-{form}.gguf"
+        hub.served.clear()
+        done = command("models", "pull", name)
+        assert done.returncode == 0, done.stderr
+        assert f": {file}, 0." in done.stderr
+        assert "Licence: llama3.2" in done.stderr
+        model = entry(home, f"somebody-tiny-{form.lower()}")
+        assert (model.licence, model.engines, model.revision) == ("llama3.2", ("llama.cpp",), COMMIT)
+        assert model.digests == {file: hashlib.sha256(contents[file]).hexdigest()}
+        assert model.memory > 2**26
+        assert listed(run, model.name)["on_disk"]
+        assert hub.served.keys() == {file}
+    again = run("models", "pull", "somebody/Tiny-GGUF:q8_0")
+    assert (again.code, "is already in" in again.out) == (0, True)
+
+
+def test_a_pull_says_what_the_repository_has_instead(hub: Hub) -> None:
+    hub.repositories["somebody/chat"] = {"chat-Q4_0.gguf": SMALL, "chat-Q8_0.gguf": SMALL}
+    hub.put("somebody/pickles", pytorch_bin=SMALL)
+    for name, message in (
+        (
+            "somebody/chat:Q2_K",
+            "has no Q2_K. It has: Q4_0 (1 MiB), Q8_0 (1 MiB). Name one: somebody/chat:Q4_0",
+        ),
+        ("somebody/pickles", "has no weights that an engine here can load"),
+        ("somebody/nothing", "There is no repository somebody/nothing, or it is private"),
+        ("hf.co/nothing", "is not in this miner's catalogue"),
+    ):
+        refused = command("models", "pull", name)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert message in refused.stderr
+    hub.gated = True
+    refused = command("models", "pull", "somebody/chat")
+    assert "Accept them at https://huggingface.co/somebody/chat" in refused.stderr
+    assert "HF_TOKEN" in refused.stderr
+    assert hub.served == {}
+
+
+def test_adding_a_repository_pins_the_best_weights_and_the_engines_that_load_them(
+    run: Any, hub: Hub, home: Path
+) -> None:
+    hub.repositories["somebody/chat-GGUF"] = {"chat-Q4_K_M.gguf": SMALL, "chat-Q8_0.gguf": SMALL}
+    done = command(
+        "models", "add", "mine", "--service", "llm_inference", "--repository", "somebody/chat-GGUF"
+    )
+    assert done.returncode == 0, done.stderr
+    model = entry(home, "mine")
+    assert (model.engines, model.patterns) == (("llama.cpp",), ("chat-Q4_K_M.gguf",))
+    assert model.memory > 2**30
+    assert model.vram > 2**30
+
+
 # Removing ---------------------------------------------------------------------------------------------------------------
 
 
@@ -294,7 +464,10 @@ def test_a_model_of_any_origin_is_removed_unless_it_is_in_use(run: Any, hub: Hub
     removed = json.loads(run("models", "remove", "plain", "--json").out)
     assert removed == {"name": "plain", "removed": True, "freed": len(SMALL)}
     assert not directory.exists()
-    assert run("models", "remove", "plain").err == "aitbc-agent: plain is not on this machine.\n"
+    assert run("models", "remove", "tiny.en").err == "aitbc-agent: tiny.en is not on this machine.\n"
+    # It was in the owner's catalogue, and no longer is.
+    assert "no model 'plain'" in run("models", "remove", "plain").err
+    assert load_owners_catalogue(home / "data").keys() == {"chatty"}
     assert "no model 'nothing'" in run("models", "remove", "nothing").err
 
 

@@ -13,6 +13,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.validation import MAX_SHOWN, is_model, model_names
 from agent.coordinator.operations.supply import supply
 from agent.core.errors import NotFound
+from agent.hub_names import form_after, pulled_name
 from agent.sections import section_of
 from runners.api import ServiceDefinition
 from runners.near_names import MAX_CONSIDERED, hint
@@ -109,12 +110,19 @@ class _Spelling:
     def __init__(self, name: str) -> None:
         self._folded = _HUB.sub("", name).casefold()
         self._stem, _, self._tag = self._folded.partition(":")
+        form = None if self._tag in ("", "latest") else self._tag
+        self._pulled = pulled_name(self._stem, form) if "/" in self._stem else None
 
     def is_of(self, context: Context, definition: ServiceDefinition, model: str) -> bool:
         """Return whether it is a spelling of a model's name, or of its repository."""
         entry = context.catalogue.models.get(model)
         spellings = set(_spellings(definition, model, entry))
         if self._folded in spellings or self._folded.replace(":", "-") in spellings:
+            return True
+        # Models that a miner has pulled by a name of the Hub are in no catalogue here.
+        if self._pulled is not None and (
+            model == self._pulled or (self._tag in ("", "latest") and form_after(self._pulled, model))
+        ):
             return True
         return self._stem in spellings and (self._tag == "latest" or _has_form(entry, self._tag))
 

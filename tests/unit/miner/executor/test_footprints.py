@@ -134,3 +134,15 @@ def test_floors_of_earlier_releases_are_forgotten_and_their_measurements_are_not
     decision = machine.decision()
     assert isinstance(decision, LoadStep)
     assert decision.budget == int(20 * GIB * 1.1)
+
+
+def test_what_loading_took_on_a_processor_corrects_a_plan_that_was_too_small(machine: Machine) -> None:
+    """A machine with a GPU learns nothing of its processor that would count for the GPU."""
+    processor = Device("cpu", "processor")
+    machine.devices.learn_loading("scripted", "model", processor, 3 * GIB)
+    assert machine.devices.beside("scripted", "model", None, CARD).loading == 0
+    machine.start("engine 1", processor)
+    assert machine.devices.demand("scripted", "model", {}).need == 0
+    machine.devices.learn_loading("scripted", "model", processor, 3 * GIB)
+    machine.start("engine 2", processor)
+    assert 3 * GIB < machine.devices.demand("scripted", "model", {}).need < 3.4 * GIB
