@@ -1,6 +1,6 @@
 """Requests in the form in which Claude Code 2.1 sends them: all of them are answered.
 
-`claude_code.json` has their fields with texts of our own. `tests/acceptance/ship/test_anthropic.py` runs the program itself.
+`claude_code.json` has their fields with texts of our own. `tests/acceptance/ship/anthropic` runs the program itself.
 """
 
 from __future__ import annotations
