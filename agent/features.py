@@ -50,6 +50,7 @@ FEATURES: Final = (
     "history",
     "payouts",
     "client_apis",
+    "conversations",
     "anthropic",
     "openai",
     "image_edits",

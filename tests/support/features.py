@@ -10,6 +10,7 @@ OPTIONAL: Final = (
     "anthropic",
     "audits",
     "batches",
+    "conversations",
     "history",
     "image_edits",
     "offers",

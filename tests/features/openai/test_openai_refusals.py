@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from agent.coordinator.features.openai.audio import TranscriptionRequest, TranslationRequest
 from agent.coordinator.features.openai.embeddings import EmbeddingsRequest
 from agent.coordinator.features.openai.images import ImageRequest
+from agent.coordinator.features.openai.responses import stored
 from agent.coordinator.features.openai.responses.request import ResponseRequest
 from agent.coordinator.features.openai.text.chat import ChatRequest
 from agent.coordinator.features.openai.text.completions import CompletionRequest
@@ -152,10 +153,6 @@ def test_a_schema_is_refused_only_where_it_must_be_enforced(nobody: OpenAI) -> N
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("previous_response_id", "resp_1"),
-        ("conversation", "conv_1"),
-        ("store", True),
-        ("background", True),
         ("truncation", "auto"),
         ("max_tool_calls", 1),
         ("prompt", {"id": "pmpt_1"}),
@@ -180,9 +177,25 @@ def test_unsupported_response_parameters_are_refused_by_name(nobody: OpenAI, fie
     assert all(name.split(".")[0] == field for name in fields) or "tool_choice allows f" in str(fields)
 
 
-def test_a_stored_conversation_is_refused_with_the_reason(nobody: OpenAI) -> None:
-    with pytest.raises(openai.UnprocessableEntityError, match="send the whole conversation in input"):
-        nobody.responses.create(model=LLM, input="And?", previous_response_id="resp_1")
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("previous_response_id", "resp_1"),
+        ("conversation", "conv_1"),
+        ("store", True),
+        ("background", True),
+    ],
+)
+def test_a_stored_conversation_is_refused_where_nothing_is_stored(
+    nobody: OpenAI, monkeypatch: pytest.MonkeyPatch, field: str, value: Any
+) -> None:
+    """Without the feature that stores them."""
+    monkeypatch.setattr(stored, "store_of", lambda _: None)
+    with pytest.raises(
+        openai.UnprocessableEntityError, match="send the whole conversation in input"
+    ) as caught:
+        nobody.responses.create(model=LLM, input="And?", extra_body={field: value})
+    assert [*fields_of(caught.value)] == [field]
 
 
 @pytest.mark.parametrize(

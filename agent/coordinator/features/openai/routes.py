@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -10,17 +11,21 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel
 
 from agent.coordinator.features.client_apis import models
+from agent.coordinator.features.client_apis.errors import AnswerInvalid
 from agent.coordinator.features.client_apis.form import form_schema
 from agent.coordinator.features.client_apis.images import Images
+from agent.coordinator.features.client_apis.item_pages import ItemPage, page
 from agent.coordinator.features.client_apis.job_stream import JobStream, JobStreams
 from agent.coordinator.features.client_apis.results import all_results, result
 from agent.coordinator.features.client_apis.routes import image_answers, streaming
 from agent.coordinator.features.client_apis.routes.declared import answers
+from agent.coordinator.features.client_apis.routes.item_pages import After, Order, PageSize
 from agent.coordinator.features.client_apis.routes.streaming import Framing, job_headers
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.text import writing
 from agent.coordinator.features.client_apis.text.chunks import error_chunk
 from agent.coordinator.features.openai import audio, embeddings, images, transcript_stream
-from agent.coordinator.features.openai.responses import calls, response
+from agent.coordinator.features.openai.responses import calls, response, stored
 from agent.coordinator.features.openai.responses.events import ResponseEvent, ResponseEvents
 from agent.coordinator.features.openai.responses.request import ResponseRequest
 from agent.coordinator.features.openai.text import chat, completions, conversation
@@ -130,14 +135,73 @@ async def create_response(
     request: Request,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Same as a chat completion. The coordinator stores no conversation, so each request contains all of it."""
-    submission = await calls.create(context, caller, body, key)
+    """Same as a chat completion. It may continue a stored response or conversation, and run in the background (`GET /v1/responses/{id}`)."""
+    history = await stored.history(context, caller, body)
+    submission = await calls.create(context, caller, body, key, history)
+    if body.background:
+        submission = replace(submission, resumable=True)
+    first = response.begun(submission, body, stored=stored.is_stored(context, body))
+    record = await stored.begin(submission, body, calls.own_items(body), first) if first.store else None
     if body.stream:
-        return await streaming.text(request, submission, ResponseEvents(submission, body), FRAMING)
-    generated = await result(submission, InferenceResult, disconnected(request))
+        form, stream = ResponseEvents(submission, first), await JobStream.begin(submission)
+        chunks = stored.recorded(context, record, writing.chunks(stream, form))
+        return streaming.answer(request, stream, chunks, form.failure, FRAMING)
     # Null is a value in this form, so nothing is left out, unlike in the other answers.
-    answer = response.made(submission, body, generated)
-    return JSONResponse(answer.model_dump(mode="json"), headers=job_headers(submission))
+    if body.background:
+        queued = {**first.model_dump(mode="json"), "status": "queued"}
+        return JSONResponse(queued, headers=job_headers(submission))
+    generated = await result(submission, InferenceResult, disconnected(request))
+    answer = response.made(first, submission, generated).model_dump(mode="json")
+    await stored.finish(context, record, answer)
+    return JSONResponse(answer, headers=job_headers(submission))
+
+
+ResponseId = Annotated[str, Path(max_length=64, examples=["job_1234567890"])]
+
+
+@router.get(
+    "/responses/{response_id}", responses=errors(NotFound, AnswerInvalid), summary="A stored response"
+)
+async def get_response(context: ContextOf, caller: Client, response_id: ResponseId) -> response.Response:
+    """Returns the response as it is now: one in the background is `queued` and `in_progress` before it ends."""
+    return response.Response.model_validate(await stored.current(context, caller, response_id))
+
+
+@router.delete("/responses/{response_id}", responses=errors(NotFound), summary="Delete a stored response")
+async def delete_response(
+    context: ContextOf, caller: Client, response_id: ResponseId
+) -> response.ResponseDeleted:
+    """Responses that continue it can no longer be continued. The job's data has a call of its own (`DELETE /v1/jobs/{job_id}/data`)."""
+    await stored.delete(context, caller, response_id)
+    return response.ResponseDeleted(id=response_id)
+
+
+@router.post(
+    "/responses/{response_id}/cancel",
+    responses=errors(NotFound, AnswerInvalid),
+    summary="Cancel a stored response",
+)
+async def cancel_response(context: ContextOf, caller: Client, response_id: ResponseId) -> response.Response:
+    """Cancels its job, unless it has ended, and returns the response."""
+    return response.Response.model_validate(await stored.cancel(context, caller, response_id))
+
+
+@router.get(
+    "/responses/{response_id}/input_items",
+    responses=errors(NotFound),
+    summary="List a stored response's input",
+)
+async def list_input_items(
+    context: ContextOf,
+    caller: Client,
+    response_id: ResponseId,
+    after: After = None,
+    order: Order = "desc",
+    limit: PageSize = 20,
+) -> ItemPage:
+    """Returns the items of the request's own input, without those that it continues."""
+    items = await stored.input_items(context, caller, response_id)
+    return page(items, order=order, after=after, limit=limit)
 
 
 @router.post(

@@ -16,7 +16,7 @@ from agent.coordinator.store.concurrency import SESSION_LOCKS, is_concurrent
 from agent.coordinator.store.schema.tables import metadata
 from agent.core.errors import ConfigurationError
 
-HEAD: Final = "0039"
+HEAD: Final = "0040"
 """The newest revision below `migrations/versions`."""
 OLDEST: Final = "0034"
 """The oldest schema whose programs also work on this one, so that replicas can be upgraded one after the other, and an upgrade be undone."""

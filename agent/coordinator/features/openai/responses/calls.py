@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from agent.coordinator.features.client_apis import services
@@ -10,7 +11,7 @@ from agent.coordinator.features.client_apis.settings import ClientApiSettings
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.client_apis.text import message_images
 from agent.coordinator.features.client_apis.text.message_content import References
-from agent.coordinator.features.openai.responses.items import images_of, turns
+from agent.coordinator.features.openai.responses.items import Item, MessageItem, images_of, turns
 from agent.coordinator.features.openai.responses.request import (
     AllowedTools,
     ResponseRequest,
@@ -24,15 +25,20 @@ from agent.sections import section_of
 
 
 async def create(
-    context: Context, caller: Caller, request: ResponseRequest, key: str | None
+    context: Context,
+    caller: Caller,
+    request: ResponseRequest,
+    key: str | None,
+    history: Sequence[Item] = (),
 ) -> AnswerSubmission:
-    """Submit the job of a request. See `serving.submit`."""
+    """Submit the job of a request, whose input follows the `history`. See `serving.submit`."""
+    items = [*history, *own_items(request)]
     usual = section_of(context.settings, ClientApiSettings).answer_max_tokens
     limit, form = request.max_output_tokens, request.format
     parameters = {
         **request.sampling(),
         "messages": _messages(
-            request, await message_images.references(context, caller, _images(request), "input")
+            request, items, await message_images.references(context, caller, images_of(items), "input")
         ),
         "max_tokens": usual if limit is None else limit,
         "json_object": isinstance(form, JsonObject),
@@ -43,16 +49,17 @@ async def create(
     return await submit(context, caller, services.TEXT, parameters, request, key=key, names=names)
 
 
-def _images(request: ResponseRequest) -> list[str]:
-    return [] if isinstance(request.input, str) else images_of(request.input)
+def own_items(request: ResponseRequest) -> list[Item]:
+    """Return the items of a request's input; a text is a user's message."""
+    if isinstance(request.input, str):
+        return [MessageItem(role="user", content=request.input)]
+    return request.input
 
 
-def _messages(request: ResponseRequest, images: References) -> list[dict[str, Any]]:
+def _messages(request: ResponseRequest, items: Sequence[Item], images: References) -> list[dict[str, Any]]:
     # Instructions are not part of the conversation, so a client can change them from request to request.
     first = [{"role": "system", "content": request.instructions}] if request.instructions else []
-    if isinstance(request.input, str):
-        return [*first, {"role": "user", "content": request.input}]
-    return [*first, *turns(request.input, images)]
+    return [*first, *turns(items, images)]
 
 
 def _optional(request: ResponseRequest) -> dict[str, Any]:

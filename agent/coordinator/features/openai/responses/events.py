@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from agent.coordinator.features.client_apis.openai_errors import stream_error
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
-from agent.coordinator.features.openai.responses.request import ResponseRequest
 from agent.coordinator.features.openai.responses.response import (
     ItemStatus,
     OutputCall,
@@ -22,8 +21,8 @@ from agent.coordinator.features.openai.responses.response import (
     OutputMessage,
     OutputReasoning,
     OutputText,
+    Response,
     SummaryText,
-    begun,
     ended,
     final_status,
     item_id,
@@ -66,9 +65,9 @@ class ResponseEvents(Chunks):
     calls end with the answer, since their parts can alternate.
     """
 
-    def __init__(self, submission: AnswerSubmission, request: ResponseRequest) -> None:
+    def __init__(self, submission: AnswerSubmission, response: Response) -> None:
         self._submission = submission
-        self._response = begun(submission, request)
+        self._response = response
         self._output: list[OutputItem] = []
         self._open: dict[str, int] = {}
         self._count = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.features.openai.responses.items import Item, Text
@@ -87,11 +87,13 @@ class ResponseStreamOptions(Part):
     include_obfuscation: Annotated[Any, Only(False)] = None
 
 
-def _not_stored(value: Any) -> Any:
-    """Refuse what only a server that stores conversations can do."""
-    if value is not None:
-        raise ValueError("responses are not stored here; send the whole conversation in input")
-    return value
+StoredId = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class ConversationName(Part):
+    """A stored conversation."""
+
+    id: StoredId
 
 
 LOGPROBS = "message.output_text.logprobs"
@@ -99,7 +101,7 @@ ItemInput = Annotated[list[Item], Field(min_length=1, max_length=1000)]
 
 
 class ResponseRequest(Sampling):
-    """A conversation to continue. The coordinator stores no conversation: each request contains all of it.
+    """A conversation to continue: the items of `input`, after those of a stored response or conversation.
 
     A parameter without effect accepts only its neutral value, except those that only describe the request.
     """
@@ -134,9 +136,10 @@ class ResponseRequest(Sampling):
     prompt_cache_key: Annotated[str, Field(max_length=500)] | None = None
     safety_identifier: Annotated[str, Field(max_length=500)] | None = None
     stream_options: ResponseStreamOptions | None = None
-    previous_response_id: Annotated[Any, BeforeValidator(_not_stored)] = None
-    conversation: Annotated[Any, BeforeValidator(_not_stored)] = None
-    background: Annotated[Any, Only(False)] = None
+    previous_response_id: StoredId | None = None
+    conversation: StoredId | ConversationName | None = None
+    background: bool | None = None
+    store: bool | None = None
     context_management: Annotated[Any, Only([])] = None
     max_tool_calls: Annotated[Any, Only()] = None
     moderation: Annotated[Any, Only()] = None
@@ -144,7 +147,6 @@ class ResponseRequest(Sampling):
     prompt_cache_options: Annotated[Any, Only()] = None
     prompt_cache_retention: Annotated[Any, Only()] = None
     service_tier: Annotated[Any, Only("auto", "default")] = None
-    store: Annotated[Any, Only(False)] = None
     truncation: Annotated[Any, Only("disabled")] = None
 
     @model_validator(mode="after")
@@ -156,6 +158,26 @@ class ResponseRequest(Sampling):
             if missing:
                 raise ValueError(f"tool_choice allows {', '.join(sorted(missing))}, which is not in tools")
         return self
+
+    @model_validator(mode="after")
+    def _stored(self) -> Self:
+        if self.conversation is not None and self.previous_response_id is not None:
+            raise ValueError("give either conversation or previous_response_id")
+        if self.store is False and (self.conversation is not None or self.background):
+            raise ValueError("conversation and background need a stored response; omit store")
+        return self
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The id of the conversation to continue."""
+        named = self.conversation
+        return named.id if isinstance(named, ConversationName) else named
+
+    @property
+    def uses_storage(self) -> list[str]:
+        """The fields that only a server which stores responses can execute."""
+        fields = ("store", "conversation", "previous_response_id", "background")
+        return [name for name in fields if getattr(self, name)]
 
     @property
     def reports_logprobs(self) -> bool:

@@ -162,12 +162,12 @@ class Response(BaseModel, defer_build=True):
     object: Literal["response"] = "response"
     created_at: int
     completed_at: int | None = None
-    status: ItemStatus
+    status: Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
     model: str
     output: list[OutputItem]
     usage: ResponseUsage | None = None
     incomplete_details: IncompleteDetails | None = None
-    error: None = None
+    error: dict[str, Any] | None = None
     instructions: str | None
     temperature: float
     top_p: float
@@ -184,12 +184,23 @@ class Response(BaseModel, defer_build=True):
     user: str | None
     safety_identifier: str | None
     prompt_cache_key: str | None
-    previous_response_id: None = None
+    previous_response_id: str | None = None
+    conversation: dict[str, str] | None = None
     max_tool_calls: None = None
-    background: Literal[False] = False
-    store: Literal[False] = False
+    background: bool = False
+    store: bool = False
     service_tier: Literal["default"] = "default"
     truncation: Literal["disabled"] = "disabled"
+
+
+class ResponseDeleted(BaseModel, defer_build=True):
+    """The response no longer exists."""
+
+    model_config = example({"id": "job_1234567890", "object": "response.deleted", "deleted": True})
+
+    id: str
+    object: Literal["response.deleted"] = "response.deleted"
+    deleted: Literal[True] = True
 
 
 def item_id(prefix: str, submission: AnswerSubmission, number: int) -> str:
@@ -197,7 +208,7 @@ def item_id(prefix: str, submission: AnswerSubmission, number: int) -> str:
     return f"{prefix}_{submission.job_id.removeprefix('job_')}_{number}"
 
 
-def begun(submission: AnswerSubmission, request: ResponseRequest) -> Response:
+def begun(submission: AnswerSubmission, request: ResponseRequest, *, stored: bool = False) -> Response:
     """Return the answer before it has any output."""
     defaults = {name: field.default for name, field in InferenceRequest.model_fields.items()}
     request_fields = request.model_dump(mode="json", exclude_none=True) | {"text": _text(request)}
@@ -226,6 +237,10 @@ def begun(submission: AnswerSubmission, request: ResponseRequest) -> Response:
         user=request.user,
         safety_identifier=request.safety_identifier,
         prompt_cache_key=request.prompt_cache_key,
+        previous_response_id=request.previous_response_id,
+        conversation=None if request.conversation_id is None else {"id": request.conversation_id},
+        background=bool(request.background),
+        store=stored,
     )
 
 
@@ -258,9 +273,9 @@ def ended(
     )
 
 
-def made(submission: AnswerSubmission, request: ResponseRequest, result: InferenceResult) -> Response:
-    """Return the complete answer."""
-    return ended(begun(submission, request), submission, result, _output(submission, result))
+def made(response: Response, submission: AnswerSubmission, result: InferenceResult) -> Response:
+    """Return the complete answer to a request that began with `response`."""
+    return ended(response, submission, result, _output(submission, result))
 
 
 def _output(submission: AnswerSubmission, answer: Answer) -> list[OutputItem]:
