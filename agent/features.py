@@ -56,6 +56,7 @@ FEATURES: Final = (
     "image_edits",
     "ollama",
     "speech",
+    "reranking",
     "tus",
     "s3",
     "replicas",

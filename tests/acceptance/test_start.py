@@ -27,6 +27,7 @@ SERVICES = [
     "llm_inference",
     "speech_synthesis",
     "text_embedding",
+    "text_reranking",
     "video_transcoding",
     "whisper_transcription",
 ]

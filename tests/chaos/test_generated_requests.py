@@ -111,6 +111,10 @@ def results(lease: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:
         },
         "image_generation": {"images": images},
         "text_embedding": {"embeddings": [[0.6, 0.8]], "usage": {"prompt_tokens": 1, "total_tokens": 1}},
+        "text_reranking": {
+            "scores": [0.5] * len(asked.get("documents", ())),
+            "usage": {"prompt_tokens": 1, "total_tokens": 1},
+        },
     }
     return {**by_service.get(lease["service"], {}), "processing_time": 0.1, "units": 1}
 

@@ -17,6 +17,7 @@ OPTIONAL: Final = (
     "ollama",
     "openai",
     "payouts",
+    "reranking",
     "s3",
     "sealing",
     "speech",

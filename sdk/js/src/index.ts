@@ -23,10 +23,12 @@ export type { NewPayoutBatch, PayoutOutcome, Payouts } from "./calls/payouts.js"
 export type { Receipts } from "./calls/receipts.js";
 export type { Registry } from "./calls/registry.js";
 export type {
+  EmbedOptions,
   GenerateOptions,
   InferOptions,
   Message,
   RenderOptions,
+  RerankOptions,
   RunOptions,
   ServiceFile,
   ServiceOptions,

@@ -143,6 +143,7 @@ class ServiceCalls(CallGroup[DriverT]):
     infer = method(services.infer)
     stream = _streaming_method(services.stream)
     embed = method(services.embed)
+    rerank = method(services.rerank)
     render = method(services.render)
     run = method(services.run)
 

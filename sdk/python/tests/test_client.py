@@ -183,6 +183,14 @@ def test_embed(calls, coordinator) -> None:
     assert coordinator.paths() == ["POST /v1/services/text/embedding"]
 
 
+def test_rerank(calls, coordinator) -> None:
+    calls(lambda client: client.services.rerank("a", ("one", "two"), model="small", document_tokens=64))
+    assert coordinator.bodies == [
+        {"query": "a", "documents": ["one", "two"], "model": "small", "document_tokens": 64}
+    ]
+    assert coordinator.paths() == ["POST /v1/services/text/reranking"]
+
+
 def test_infer_and_render(calls, coordinator) -> None:
     calls(
         lambda client: client.services.infer("Once upon", model="llama-7b", max_tokens=5, stop=["."], wait=2)

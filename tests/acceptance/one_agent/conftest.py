@@ -10,6 +10,7 @@ import pytest
 from aitbc import AITBCClient
 from support.agents import Agent, running
 from support.inputs.media import make_speech, make_video
+from support.inputs.rerankers import ENTRY
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +20,8 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     names = '["coordinator.test"]'
     directory = tmp_path_factory.mktemp("agent") / "data"
     agent = Agent(directory, "start", "--port", "0", AITBC_COORDINATOR__HOSTS=names)
+    directory.mkdir(mode=0o700)
+    (directory / "models.toml").write_text(ENTRY)
     with running(agent):
         yield agent
 

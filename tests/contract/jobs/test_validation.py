@@ -44,6 +44,10 @@ GOOD: dict[str, list[dict[str, Any]]] = {
         {"model": "piper-en-us-joe", "input": "Hi"},
         {"model": "kokoro-82m", "input": "Hi", "voice": "af_heart", "output_format": "opus", "speed": 1.5, "language": "en-gb"},
     ],
+    "text_reranking": [
+        {"model": "bge-reranker-v2-m3", "query": "Hi", "documents": ["Hello", "Bye"]},
+        {"model": "bge-reranker-v2-m3", "query": "Hi", "documents": ["Hello"], "document_tokens": 64},
+    ],
     "video_transcoding": [
         {"input_url": "https://example.com/v.mp4", "output_format": "mp4", "codec": "h264", "resolution": "1920x1080"},
         {"input_url": "https://example.com/v.mp4", "output_format": "gif", "fps": 12.5},
@@ -98,6 +102,11 @@ BAD: dict[str, list[dict[str, Any]]] = {
         {"model": "kokoro-82m", "input": ""},
         {"model": "kokoro-82m", "input": "Hi", "speed": 8},
         {"model": "kokoro-82m", "input": "Hi", "output_format": "exe"},
+    ],
+    "text_reranking": [
+        {"model": "bge-reranker-v2-m3", "query": "Hi", "documents": "Hello"},
+        {"model": "bge-reranker-v2-m3", "query": "Hi", "documents": []},
+        {"model": "bge-reranker-v2-m3", "documents": ["Hello"]},
     ],
     "video_transcoding": [
         {"output_format": "mp4"},

@@ -86,7 +86,7 @@ def test_each_model_has_its_lowest_price(
     tiny, base = model(service, "tiny.en"), model(service, "base")
     assert (tiny["miners"], tiny["price"]) == (2, "0.001")
     assert (base["miners"], base["price"], base["unit"]) == (1, "0.002", service["unit"])
-    listed = {one["id"]: one for one in market("models")["data"]}
+    listed = {one["id"]: one for one in market("models", all="true")["data"]}
     assert (listed["base"]["available"], listed["base"]["price"], listed["base"]["miners"]) == (
         True,
         "0.002",

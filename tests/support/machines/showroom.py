@@ -43,6 +43,7 @@ MODELS = {
     "image_generation": (["stable-diffusion-1.5", "sdxl"], "0.004"),
     "llm_inference": (["smollm2-135m-instruct"], "0.0000004"),
     "text_embedding": (["all-minilm-l6-v2"], "0.00000002"),
+    "text_reranking": (["bge-reranker-v2-m3"], "0.00000002"),
 }
 """Of each service of the scripted machine: its models, and the price of a unit."""
 SPEECH = (

@@ -28,6 +28,7 @@ BUILT_IN: Final[Mapping[str, tuple[re.Pattern[str], int]]] = {
     ),
     services.SPEECH: (re.compile(r"whisper-1|gpt-4o(-mini)?-transcribe"), 0),
     services.VOICES: (re.compile(r"tts-1(-hd)?|gpt-4o(-mini)?-tts"), 0),
+    services.RERANKING: (re.compile(r"rerank-(english-|multilingual-)?v[\d.]+(-fast|-pro)?"), 0),
     services.IMAGES: (re.compile(r"dall-e-[23]|gpt-image-[\w.-]+"), 2 * 2**30),
 }
 """Names of models of other companies that stand for the largest model of a service which can be used now, and the bytes of GPU memory

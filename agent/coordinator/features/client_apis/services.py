@@ -10,7 +10,8 @@ EMBEDDINGS: Final = "text_embedding"
 SPEECH: Final = "whisper_transcription"
 IMAGES: Final = "image_generation"
 VOICES: Final = "speech_synthesis"
-SERVICES: Final = (TEXT, EMBEDDINGS, SPEECH, IMAGES, VOICES)
+RERANKING: Final = "text_reranking"
+SERVICES: Final = (TEXT, EMBEDDINGS, RERANKING, SPEECH, IMAGES, VOICES)
 
 USES: Final[Mapping[str, str]] = {
     TEXT: "text, at /v1/chat/completions",
@@ -18,6 +19,6 @@ USES: Final[Mapping[str, str]] = {
     SPEECH: "transcripts, at /v1/audio/transcriptions",
     IMAGES: "images, at /v1/images/generations",
     VOICES: "speech, at /v1/audio/speech",
-    "text_reranking": "reranking, at /v1/rerank",
+    RERANKING: "reranking, at /v1/rerank",
 }
 """What the models of a service are for, and where, in errors about a model of another service."""

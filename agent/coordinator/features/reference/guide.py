@@ -76,9 +76,10 @@ catalogue too. An unknown name is a `VALIDATION_ERROR`, which suggests the neare
 |---|---|
 | `whisper_transcription` | `{text, language, duration, segments: [{start, end, text, words?}], files}` |
 | `image_generation` | `{images: [file + {seed, width, height}], settings}`, where `settings` is everything else that determines the images |
-| `llm_inference` | `{text, finish_reason, usage: {prompt_tokens, completion_tokens, total_tokens, cached_tokens?}, reasoning?, tool_calls?, logprobs?, answers?}` |
+| `llm_inference` | `{text, finish_reason, usage: {prompt_tokens, completion_tokens, total_tokens, cached_tokens?}, reasoning?, tool_calls?, logprobs?, answers?, tokens?, pieces?}` |
 | `speech_synthesis` | `{audio: file, duration, sample_rate, voice, segments: [{start, end, text}]}` |
 | `text_embedding` | `{embeddings: [[number]], usage: {prompt_tokens, total_tokens}}` |
+| `text_reranking` | `{scores: [number], usage: {prompt_tokens, total_tokens}}`, in the order of the documents |
 | `video_transcoding` | `{file, duration, width, height, codec}` |
 | `blender_rendering` | `{frames: [file + {frame}], video?}` |
 | `ai_inference` | the return value of `predict` (under `value` unless it is an object), and `files` if there are any |
@@ -128,6 +129,7 @@ _GROUPS: Final = {
         "The paths of Ollama's API, for its clients unchanged, with a key. Each call submits a job of the caller, which `X-Job-ID` "
         'names. Errors have Ollama\'s form, `{"error": "..."}` (docs/reference/ollama.md).'
     ),
+    "Reranking": "Documents sorted by relevance, for clients of Jina, Cohere and vLLM (docs/reference/openai.md).",
     "Miners": "Machines for their owners and the operator, and their owners' commands for them.",
     "Keys and logins": "The key of the request, other keys of your account, and login links for the dashboard (docs/how-to/dashboard.md).",
     "Sessions": "Browsers' sessions for the dashboard, with a cookie instead of a key in the page (docs/how-to/dashboard.md).",

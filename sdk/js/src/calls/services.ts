@@ -72,6 +72,11 @@ export interface EmbedOptions extends ServiceOptions {
   dimensions?: number | undefined;
 }
 
+/** Options of reranking; `documentTokens` cuts long documents. */
+export interface RerankOptions extends ServiceOptions {
+  documentTokens?: number | undefined;
+}
+
 /** Options of rendering; the resolution is in pixels, `frames` is a range such as `"1-48"`. */
 export interface RenderOptions extends ServiceOptions {
   engine?: "cycles" | "eevee" | undefined;
@@ -103,6 +108,7 @@ const SERVICES: Readonly<Record<string, string>> = {
   "llm/inference": "llm_inference",
   "ffmpeg/transcode": "video_transcoding",
   "text/embedding": "text_embedding",
+  "text/reranking": "text_reranking",
   "blender/render": "blender_rendering",
 };
 const PROGRAM = /^[A-Za-z0-9_-][A-Za-z0-9_.-]*\.py$/;
@@ -161,6 +167,11 @@ export class Services {
   /** Turn texts into vectors. */
   embed(texts: readonly string[], options: EmbedOptions = {}): Promise<CreatedJob> {
     return this.#call("text/embedding", {}, { input: texts, ...options });
+  }
+
+  /** Score how relevant each document is to a query. */
+  rerank(query: string, documents: readonly string[], options: RerankOptions = {}): Promise<CreatedJob> {
+    return this.#call("text/reranking", {}, { query, documents, ...options });
   }
 
   /** Render a scene from a .blend file. */

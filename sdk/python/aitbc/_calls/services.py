@@ -199,6 +199,35 @@ def embed(
 
 
 @_unsealed
+def rerank(
+    session: Session,
+    /,
+    query: str,
+    documents: Sequence[str],
+    *,
+    model: str | None = None,
+    document_tokens: int | None = None,
+    wait: float | None = None,
+    idempotency_key: str | None = None,
+    **other_fields: Any,
+) -> Flow[ServiceJob]:
+    """Score how relevant each of the documents is to a query; `document_tokens` cuts long ones.
+
+    `other_fields` are further fields of the body, such as `pricing`.
+    """
+    body = {
+        "query": query,
+        "documents": list(documents),
+        "model": model,
+        "document_tokens": document_tokens,
+    }
+    fields = _present({**body, **other_fields})
+    return (
+        yield from call_service(session, "text/reranking", fields, wait=wait, idempotency_key=idempotency_key)
+    )
+
+
+@_unsealed
 def stream(
     session: Session,
     /,

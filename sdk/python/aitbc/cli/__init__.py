@@ -71,6 +71,12 @@ class ProgramCommands(LazyGroup):
             "Turn texts into vectors, for search and comparison by meaning.",
             _WORK,
         ),
+        "rerank": ListedCommand(
+            "aitbc.cli.commands.rerank",
+            "rerank",
+            "Sort texts by how relevant each is to a question.",
+            _WORK,
+        ),
         "models": ListedCommand(
             "aitbc.cli.commands.market",
             "models",

@@ -40,7 +40,7 @@ exec "$@"
 """
 SHIPPED = plain_container.PROJECT / "configs" / "seccomp.json"
 SERVICES = (
-    "ai_inference", "blender_rendering", "image_generation", "llm_inference", "text_embedding", "video_transcoding",
+    "ai_inference", "blender_rendering", "image_generation", "llm_inference", "text_embedding", "text_reranking", "video_transcoding",
     "whisper_transcription",
 )  # fmt: skip
 

@@ -68,7 +68,7 @@ def test_the_context_is_shortened_to_the_memory_that_was_planned(settings, monke
 
 def test_without_a_card_everything_stays_on_the_processor(settings, monkeypatch):
     monkeypatch.setattr(llama_server, "vulkan_devices", lambda: TWINS)
-    arguments = vulkan_arguments({**settings, "cards": [], "context": 512, "embedding": True})
+    arguments = vulkan_arguments({**settings, "cards": [], "context": 512, "task": "embedding"})
     assert following(arguments, "--device") == "none"
     assert following(arguments, "--ubatch-size") == "512"
     assert "--no-kv-offload" in arguments

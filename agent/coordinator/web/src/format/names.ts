@@ -7,6 +7,7 @@ const SERVICES: Record<string, string> = {
   image_generation: "Image generation",
   llm_inference: "Language model",
   text_embedding: "Embedding",
+  text_reranking: "Reranking",
   video_transcoding: "Transcoding",
   blender_rendering: "Rendering",
 };

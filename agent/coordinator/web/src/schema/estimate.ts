@@ -55,6 +55,12 @@ const AMOUNTS: Record<string, (request: Request, media: Media | undefined) => Am
     const read = tokens(input.map(String));
     return { units: read, basis: `${plural(input.length, "text")}, about ${plural(read, "token")}` };
   },
+  text_reranking: ({ query, documents }) => {
+    if (typeof query !== "string" || !Array.isArray(documents) || documents.length === 0) return undefined;
+    // The model reads the query again with each of the texts.
+    const read = tokens(documents.map((document) => `${query}${document}`));
+    return { units: read, basis: `${plural(documents.length, "text")}, about ${plural(read, "token")}` };
+  },
   blender_rendering: (request) => {
     const { resolution_x: width, resolution_y: height, samples } = request;
     const frames = frameCount(request);
@@ -111,6 +117,7 @@ const NEEDED: Record<string, string> = {
   image_generation: "With a size and steps, you see the price",
   llm_inference: "Write a prompt to see the price",
   text_embedding: "Enter texts to see the price",
+  text_reranking: "Enter a question and texts to see the price",
   blender_rendering: "With width, height and samples, you see the price",
 };
 

@@ -24,6 +24,7 @@ SERVICES = {
     "ffmpeg/transcode": "video_transcoding",
     "blender/render": "blender_rendering",
     "text/embedding": "text_embedding",
+    "text/reranking": "text_reranking",
 }
 """The services of the routes."""
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,28 +13,18 @@ import typer
 from aitbc.canonical import sha256_hex
 from aitbc.cli._arguments.default_model import default_model
 from aitbc.cli._arguments.options import BatchOptions, JobOptions, client_of, model_option, with_options
-from aitbc.cli._batch.inputs import find_inputs
 from aitbc.cli._batch.journal import Journal, write_file
 from aitbc.cli._batch.run import perform
+from aitbc.cli._batch.texts import InputText, chunks_of, input_texts
 from aitbc.cli._batch.work import BatchWork, Outcome, OutputDelivery, Writer
 from aitbc.cli._terminal.exits import NoSuchResult
 from aitbc.cli._terminal.output import print_status, print_text
 
 _SERVICE = "text_embedding"
-_TEXTS = frozenset({".txt", ".md", ".rst", ".html", ".csv", ".json", ".xml"})
-"""Suffixes of the files of a directory that are read."""
 MOST_TEXTS = 512
 MOST_CHARACTERS = 1_000_000
 """Of one job; more texts are more jobs."""
 _SHOWN_NUMBERS, _SHOWN_CHARACTERS = 3, 40
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedText:
-    """A text, and the fields that name it in the output: `text`, or `file` and perhaps `line`."""
-
-    content: str
-    fields: dict[str, Any]
 
 
 @with_options
@@ -77,7 +66,7 @@ def embed(
       aitbc embed --output vectors.jsonl < sentences.txt
       aitbc embed --input notes/ --recursive --output notes.jsonl
     """
-    entries = list(_entries(texts, inputs, batch, lines=lines))
+    entries = list(input_texts(texts, inputs, batch, lines=lines))
     if not entries:
         raise typer.BadParameter("There is no text. Pass texts as arguments, with --input, or on stdin.")
     journal = Journal()
@@ -86,7 +75,7 @@ def embed(
     options = job.body(context)
     with client_of(context) as client:
         chosen = model or default_model(client, _SERVICE)
-    chunks = list(_chunks(entries))
+    chunks = list(chunks_of(entries, MOST_TEXTS, MOST_CHARACTERS))
     works = [
         _work(chunk, number, len(chunks), chosen, dimensions, options, job)
         for number, chunk in enumerate(chunks, start=1)
@@ -110,52 +99,8 @@ def embed(
         print_status(f"wrote {len(written)} vectors to {output}")
 
 
-def _entries(
-    texts: Sequence[str] | None, inputs: Sequence[str] | None, batch: BatchOptions, *, lines: bool
-) -> Iterator[EmbeddedText]:
-    for text in texts or ():
-        if text != "-":
-            yield EmbeddedText(text, {"text": text})
-    if "-" in (texts or ()) or not (texts or inputs or sys.stdin.isatty()):
-        for line in sys.stdin.read().splitlines():
-            if line.strip():
-                yield EmbeddedText(line, {"text": line})
-    for item in find_inputs(inputs or (), _TEXTS, recursive=batch.recursive):
-        if item.file is None:
-            raise typer.BadParameter(f"{item.label} is an address. Download the file first.")
-        yield from _of_file(item.file, lines=lines)
-
-
-def _of_file(path: Path, *, lines: bool) -> Iterator[EmbeddedText]:
-    try:
-        content = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise typer.BadParameter(f"{path} is not a text file in UTF-8.") from None
-    if not lines:
-        if content.strip():
-            yield EmbeddedText(content, {"file": str(path)})
-        return
-    for number, line in enumerate(content.splitlines(), start=1):
-        if line.strip():
-            yield EmbeddedText(line, {"file": str(path), "line": number, "text": line})
-
-
-def _chunks(entries: Sequence[EmbeddedText]) -> Iterator[list[EmbeddedText]]:
-    """Yield the texts of each job, within the limits of one."""
-    chunk: list[EmbeddedText] = []
-    characters = 0
-    for entry in entries:
-        length = len(entry.content)
-        if chunk and (len(chunk) == MOST_TEXTS or characters + length > MOST_CHARACTERS):
-            yield chunk
-            chunk, characters = [], 0
-        chunk.append(entry)
-        characters += length
-    yield chunk
-
-
 def _work(
-    chunk: Sequence[EmbeddedText],
+    chunk: Sequence[InputText],
     number: int,
     total: int,
     model: str,
@@ -185,7 +130,7 @@ def _vectors(outcome: Outcome, number: int) -> list[list[float]]:
     return vectors
 
 
-def _shown(entry: EmbeddedText, vector: Sequence[float]) -> str:
+def _shown(entry: InputText, vector: Sequence[float]) -> str:
     """Return a line for people, to whom hundreds of numbers mean nothing."""
     first = ", ".join(f"{number:.4f}" for number in vector[:_SHOWN_NUMBERS])
     name = " ".join(str(entry.fields.get("text") or entry.fields["file"]).split())

@@ -31,6 +31,7 @@ _COMMANDS = {
     "blender_rendering": "render",
     "ai_inference": "run",
     "text_embedding": "embed",
+    "text_reranking": "rerank",
 }
 """The commands that people type for the services."""
 

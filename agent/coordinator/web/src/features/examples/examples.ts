@@ -83,6 +83,21 @@ export const EXAMPLES: Example[] = [
       input: ["The harbour is quiet tonight.", "No ship has left the port.", "My printer is out of paper."],
     }),
   },
+  {
+    serviceId: "text_reranking",
+    title: "Find the best answer",
+    text: "Three texts are sorted by a question.",
+    models: ["bge-reranker-v2-m3", "jina-reranker-v1-tiny-en"],
+    request: (model) => ({
+      model,
+      query: "Why does bread rise?",
+      documents: [
+        "Yeast makes gas in the dough.",
+        "Bread is sold in the market.",
+        "The sun rises in the east.",
+      ],
+    }),
+  },
 ];
 
 export interface ChosenModel {

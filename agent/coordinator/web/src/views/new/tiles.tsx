@@ -11,6 +11,7 @@ export const SERVICE_ICONS: Record<string, IconName> = {
   image_generation: "image",
   llm_inference: "chat",
   text_embedding: "jobs",
+  text_reranking: "jobs",
   video_transcoding: "film",
   whisper_transcription: "sound",
 };
@@ -22,6 +23,7 @@ const SUMMARIES: Record<string, string> = {
   image_generation: "Generate images from text, or from text and an image.",
   llm_inference: "Ask an open language model, or chat with it.",
   text_embedding: "Turn texts into numbers, so that a program can find similar ones.",
+  text_reranking: "Sort texts by how well they answer a question.",
   video_transcoding: "Convert, resize or trim video and audio.",
   whisper_transcription: "Turn speech into text with times, or into subtitles.",
 };
