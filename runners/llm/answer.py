@@ -19,6 +19,7 @@ class AnswerParts:
         self.finish_reason: FinishReason = "length"
         self._calls: dict[int, dict[str, str]] = {}
         self._logprobs: list[dict[str, Any]] = []
+        self._stop_text: str | None = None
 
     @property
     def called(self) -> bool:
@@ -52,6 +53,7 @@ class AnswerParts:
                 call[name] += value or ""
         self._logprobs += [dict(token) for token in piece.logprobs]
         self.finish_reason = piece.finish_reason or self.finish_reason
+        self._stop_text = piece.stop_text or self._stop_text
 
     def described(self) -> dict[str, Any]:
         """Return the answer as the fields of `request.Answer`, without those that have no value."""
@@ -59,6 +61,7 @@ class AnswerParts:
             "reasoning": self._reasoning,
             "tool_calls": [self._calls[index] for index in sorted(self._calls)],
             "logprobs": self._logprobs,
+            "stop_text": self._stop_text,
         }
         present = {name: value for name, value in optional.items() if value}
         return {"text": self.text, "finish_reason": self.finish_reason, **present}

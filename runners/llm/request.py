@@ -364,7 +364,7 @@ class TokenLogprob(Alternative):
 class Answer(BaseModel, defer_build=True):
     """One answer. `finish_reason` is "length" if `max_tokens` or the cost limit ended the text.
 
-    `reasoning` is what the model thought before it answered, where it does so.
+    `reasoning` is what the model thought before it answered, where it does so. `stop_text` is the stop string that ended the text.
     """
 
     text: str
@@ -372,6 +372,7 @@ class Answer(BaseModel, defer_build=True):
     reasoning: str | None = None
     tool_calls: list[ToolCall] | None = None
     logprobs: list[TokenLogprob] | None = None
+    stop_text: str | None = None
 
 
 class InferenceResult(Answer):

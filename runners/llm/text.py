@@ -15,19 +15,25 @@ class AnswerDecoder:
     def __init__(self, tokenizer: Any, stops: Sequence[str]) -> None:
         from tokenizers.decoders import DecodeStream  # noqa: PLC0415 - the coordinator has no engine
 
-        self.stopped = False
+        self.stop_text: str | None = None
+        """The stop string that has begun."""
         self._decoder = DecodeStream(skip_special_tokens=True)
         self._tokenizer = tokenizer.backend_tokenizer
         self._stops = stops
         self._held = ""
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has begun."""
+        return self.stop_text is not None
+
     def push(self, token: int) -> str:
-        """Return the text that is final after one more token. Sets `stopped` if a stop string begins."""
+        """Return the text that is final after one more token. Sets `stop_text` if a stop string begins."""
         self._held += self._decoder.step(self._tokenizer, token) or ""
-        begins = [position for stop in self._stops if (position := self._held.find(stop)) >= 0]
+        begins = [(position, stop) for stop in self._stops if (position := self._held.find(stop)) >= 0]
         if begins:
-            self.stopped = True
-            return self._release(min(begins))
+            position, self.stop_text = min(begins)
+            return self._release(position)
         return self._release(len(self._held) - max((self._overlap(stop) for stop in self._stops), default=0))
 
     def finish(self) -> str:

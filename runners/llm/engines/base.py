@@ -29,7 +29,7 @@ class Piece:
     `index` is the answer's number. `tool_calls` and `logprobs` have the form of OpenAI's API: parts of the calls of a streamed
     message, and one entry for each token of `text`. The last piece of each answer has `finish_reason`. `tokens` is the evidence about the
     tokens that the piece adds; `gap` states that the engine has left out some before them. `cached_tokens` are those of the prompt that were
-    computed for an earlier request, as far as the engine reports them.
+    computed for an earlier request, as far as the engine reports them. `stop_text` is the stop string that ended the answer.
     """
 
     text: str
@@ -43,6 +43,7 @@ class Piece:
     tokens: tuple[TokenEvidence, ...] = ()
     gap: bool = False
     cached_tokens: int | None = None
+    stop_text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

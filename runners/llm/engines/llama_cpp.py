@@ -131,6 +131,8 @@ class LlamaCppEngine:
             prompt = self._server.read("/apply-template", talk)["prompt"]
             on_step()
             fields |= talk | {"logprobs": top is not None, "top_logprobs": top}
+        if request.stops:
+            fields["verbose"] = True  # its last event then says which of them has ended the answer
         syntax = self._syntax if request.chosen_tools else PLAIN
         fields |= self._enforced(request, syntax)
         if request.chosen_tools:

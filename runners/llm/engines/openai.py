@@ -154,7 +154,7 @@ def pieces(
                 generated[index] = max(generated[index], counted[1])
         cached = _cached(event, cached)
         piece = _piece(choice, index, prompt, total or sum(generated), alternatives)
-        piece = replace(piece, cached_tokens=cached)
+        piece = replace(piece, cached_tokens=cached, stop_text=_stop_text(event, choice))
         if piece.tokens and not counts_all:
             piece = _filled(piece, generated[index] - evident[index], tokens_of)
             evident[index] += len(piece.tokens)
@@ -170,6 +170,15 @@ def _cached(event: Mapping[str, Any], known_number: int | None) -> int | None:
     details = (event.get("usage") or {}).get("prompt_tokens_details") or {}
     number = details.get("cached_tokens", (event.get("timings") or {}).get("cache_n"))
     return known_number if number is None else max(int(number), known_number or 0)
+
+
+def _stop_text(event: Mapping[str, Any], choice: Mapping[str, Any]) -> str | None:
+    """Return the stop string that ended an answer, as vLLM and llama.cpp report it."""
+    reason = choice.get("stop_reason")
+    # vLLM reports a token's number here if one of those ended the answer that end all answers.
+    if isinstance(reason, str):
+        return reason
+    return (event.get("__verbose") or {}).get("stopping_word") or None
 
 
 def _filled(piece: Piece, added: int, tokens_of: Callable[[str], list[int]]) -> Piece:

@@ -191,7 +191,7 @@ class _LocalGeneration:
                 if not self._cancelled:
                     yield self._piece(text.finish(), index, "length")
                 return
-        yield self._piece(text.finish(), index, "stop")
+        yield replace(self._piece(text.finish(), index, "stop"), stop_text=text.stop_text)
 
     def _piece(
         self,

@@ -79,6 +79,16 @@ def test_a_bearer_key_is_accepted_and_a_cut_answer_is_named(served: Served, mine
     assert answer.headers["x-job-id"] == answer.json()["id"]
 
 
+def test_the_sequence_that_ended_the_text_is_named(claude: httpx.Client, miner: ScriptedMiner) -> None:
+    results = {**TEXT, "stop_text": "END"}
+    answer, _ = ask(claude, miner, results, stop_sequences=["END"])
+    assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", "END")
+    with asking(lambda: claude.post("/messages", json=body(stream=True, stop_sequences=["END"]))) as response:
+        (lease,) = miner.poll()
+        assert miner.complete(lease, results).status_code == 200
+        assert '"delta":{"stop_reason":"stop_sequence","stop_sequence":"END"}' in response.result(180).text
+
+
 def test_the_model_calls_a_tool_and_reads_what_it_returned(
     claude: httpx.Client, miner: ScriptedMiner
 ) -> None:
@@ -249,7 +259,7 @@ def test_what_is_wrong_is_named_in_the_words_of_this_api(
 def test_every_error_has_this_form(claude: httpx.Client, miner: ScriptedMiner, served: Served) -> None:
     keyless = httpx.post(f"{served.url}/v1/messages", json=body(), headers={"X-API-Key": "wrong"})
     refused(keyless, 401, "authentication_error")
-    message = refused(claude.post("/messages", json=body(model="smollm")), 404, "not_found_error")
+    message = refused(claude.post("/messages", json=body(model=f"{LLM}s")), 404, "not_found_error")
     assert LLM in message
     refused(claude.post("/messages", json=body(model=PICTURES)), 404, "not_found_error")
     refused(claude.post("/messages", content=b"{", headers={"Content-Type": "application/json"}), 400, "invalid_request_error")  # fmt: skip
@@ -290,7 +300,7 @@ def test_models_are_listed_in_the_form_of_the_client(claude: httpx.Client, serve
     assert PICTURES not in [model["id"] for model in listed["data"]]
     assert (listed["first_id"], listed["has_more"]) == (listed["data"][0]["id"], False)
     assert claude.get(f"/models/{LLM}").json()["type"] == "model"
-    refused(claude.get("/models/smollm"), 404, "not_found_error")
+    refused(claude.get("/models/no-such-model"), 404, "not_found_error")
     other = httpx.get(f"{served.url}/v1/models", headers={"X-API-Key": served.client_key}).json()
     assert other["object"] == "list"
 

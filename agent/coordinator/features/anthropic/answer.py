@@ -97,6 +97,7 @@ def whole(submission: AnswerSubmission, request: MessagesRequest, result: Infere
         update={
             "content": content,
             "stop_reason": stop_reason(result),
+            "stop_sequence": result.stop_text,
             "usage": usage_of(result.usage),
         }
     )
@@ -115,6 +116,8 @@ def thoughts(submission: AnswerSubmission, text: str) -> dict[str, Any]:
 
 def stop_reason(result: InferenceResult) -> StopReason:
     """Return why the answer ended."""
+    if result.stop_text is not None:
+        return "stop_sequence"
     return _STOP_REASONS.get(result.finish_reason, "end_turn")
 
 

@@ -77,7 +77,7 @@ class MessageEvents(Chunks):
         if self._index < 0 or (self._kind == _THINKING and not result.tool_calls):
             events += self._to(_TEXT, {"type": "text", "text": ""})
         events += self._close()
-        delta = {"stop_reason": stop_reason(result), "stop_sequence": None}
+        delta = {"stop_reason": stop_reason(result), "stop_sequence": result.stop_text}
         usage = usage_of(result.usage).model_dump(exclude={"service_tier"})
         return [
             *events,

@@ -37,6 +37,9 @@ assert (final.stop_reason, final.usage.output_tokens > 1) == ("end_turn", True)
 short = client.messages.create(**{**asked, "max_tokens": 2})
 assert short.stop_reason == "max_tokens"
 
+ended = client.messages.create(**asked, stop_sequences=["zebra", "Paris"])
+assert (ended.stop_reason, ended.stop_sequence) == ("stop_sequence", "Paris"), ended
+
 weather = {
     "name": "get_weather",
     "description": "Returns the weather of a city.",

@@ -75,19 +75,20 @@ def test_the_text_ends_where_max_cost_is_reached(ask, make_context):
 
 @pytest.mark.ship
 @pytest.mark.parametrize(
-    ("stop", "text"),
+    ("stop", "text", "stop_text"),
     [
-        ("of Fr", "The capital "),
-        (("nothing", "Paris", "France"), "The capital of "),
-        ("The", ""),
-        ("capital!", "The capital of France is Paris."),
-        ("Paris.", "The capital of France is "),
+        ("of Fr", "The capital ", "of Fr"),
+        (("nothing", "Paris", "France"), "The capital of ", "France"),
+        ("The", "", "The"),
+        ("capital!", "The capital of France is Paris.", None),
+        ("Paris.", "The capital of France is ", "Paris."),
     ],
 )
-def test_the_text_ends_exactly_before_a_stop_string(ask, make_context, stop, text):
+def test_the_text_ends_exactly_before_a_stop_string(ask, make_context, stop, text, stop_text):
     context = make_context()
     answer = ask(stop=stop, context=context)
     assert (answer["text"], answer["finish_reason"]) == (text, "stop")
+    assert answer.get("stop_text") == stop_text
     assert "".join(data["text"] for _, data in context.events) == text
 
 

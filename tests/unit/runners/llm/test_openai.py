@@ -50,6 +50,14 @@ def test_vllm_counts_all_answers_at_the_end():
     assert (last.prompt_tokens, last.completion_tokens) == (7, 13)
 
 
+@pytest.mark.parametrize("reported", [2, None, "END"])
+def test_vllm_names_the_stop_string_and_not_the_token_that_ends_all_answers(reported):
+    event = choice(0, "stop", **usage(4))
+    event["choices"][0]["stop_reason"] = reported
+    (piece,) = pieces(Events(event), 1, counted)
+    assert piece.stop_text == (reported if reported == "END" else None)
+
+
 def named(numbers):
     """The likeliest tokens, by numbers as vLLM names them, each half as likely as the one before."""
     return [{"token": f"token_id:{number}", "logprob": -0.7 * rank} for rank, number in numbers]

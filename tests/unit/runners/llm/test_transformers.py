@@ -38,6 +38,7 @@ def test_the_text_ends_exactly_before_a_stop_string(ask_tiny):
     stop = whole[5:9]
     answer = ask_tiny(**STORY, max_tokens=12, stop=stop)
     assert (answer["text"], answer["finish_reason"]) == (whole[: whole.index(stop)], "stop")
+    assert answer["stop_text"] == stop
 
 
 @pytest.mark.parametrize(
