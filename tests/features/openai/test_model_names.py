@@ -85,7 +85,7 @@ def test_the_largest_is_chosen_of_those_that_can_be_used(tmp_path: Path) -> None
         )
         assert (answer.model, parameters["model"]) == ("gpt-4o-mini", "qwen3-8b-q4")
         # An open model has its own name, and what speaks is no language model.
-        for name in ("gpt-oss-20b", "gpt-image-1", "gpt-4o-mini-tts"):
+        for name in ("gpt-j-6b", "gpt-image-1", "gpt-4o-mini-tts"):
             with pytest.raises(openai.NotFoundError):
                 ai.chat.completions.create(model=name, messages=QUESTION)
         speech = {

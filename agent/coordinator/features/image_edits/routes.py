@@ -11,6 +11,7 @@ from agent.coordinator.features.client_apis.form import form_schema
 from agent.coordinator.features.client_apis.images import Images
 from agent.coordinator.features.client_apis.routes import image_answers
 from agent.coordinator.features.client_apis.routes.declared import answers
+from agent.coordinator.features.client_apis.routes.streaming import job_headers
 from agent.coordinator.features.image_edits import requests
 from agent.coordinator.features.image_edits.requests import IMAGE, MASK
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
@@ -36,7 +37,7 @@ async def image_edits(
     """The files become artifacts of the caller. Answers when all images are generated."""
     content_type = request.headers.get("content-type")
     submission, form = await requests.edit(context, caller, content_type, request.stream(), key)
-    return await image_answers.images(request, submission, form)
+    return await image_answers.images(request, submission, form, job_headers(submission))
 
 
 @router.post(
@@ -52,4 +53,4 @@ async def image_variations(
     """Same as an edit, without a prompt and a mask."""
     content_type = request.headers.get("content-type")
     submission, form = await requests.vary(context, caller, content_type, request.stream(), key)
-    return await image_answers.images(request, submission, form)
+    return await image_answers.images(request, submission, form, job_headers(submission))

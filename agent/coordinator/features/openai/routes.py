@@ -302,7 +302,7 @@ async def image_generations(
 ) -> Response:
     """Answers when all images are generated."""
     submission = await images.create(context, caller, body, key)
-    return await image_answers.images(request, submission, body)
+    return await image_answers.images(request, submission, body, job_headers(submission))
 
 
 def _json(submission: AnswerSubmission, answer: BaseModel) -> Response:
