@@ -33,6 +33,19 @@ FORM = ServiceForm(
                 "Penalty for any repetition",
                 "Above 1 makes words less likely that stand in the prompt or the answer already; 1.1 is mild.",
             ),
+            "min_p": FormField(
+                "Min p",
+                "Leaves out words that are less likely than this share of the likeliest one. 0 leaves out none.",
+            ),
+            "typical_p": FormField(
+                "Typical p", "Prefers words that are as surprising as usual in this text. 1 has no effect."
+            ),
+            "mirostat": FormField(
+                "Mirostat",
+                "Version 1 or 2 holds the surprise of the text at one level, in place of the other samplers. Only in llama.cpp.",
+            ),
+            "mirostat_tau": FormField("Surprise of Mirostat", "The level that Mirostat holds."),
+            "mirostat_eta": FormField("Pace of Mirostat", "How quickly Mirostat returns to its level."),
             "presence_penalty": FormField(
                 "Penalty for used words", "Above 0 moves the answer to new subjects; from -2 to 2."
             ),
@@ -54,8 +67,18 @@ FORM = ServiceForm(
                 empty="As the model usually does",
                 choices={"none": "Off", "low": "Short", "medium": "Medium", "high": "Long"},
             ),
+            "min_tokens": FormField(
+                "Shortest answer", "The answer does not end before. Not in llama.cpp.", unit="tokens"
+            ),
+            "ignore_eos": FormField(
+                "Never end early", "The answer always reaches its longest length, for measurements."
+            ),
             "raw": FormField(
                 "Continue the text", "The model writes on from the end of the prompt instead of answering it."
+            ),
+            "suffix": FormField(
+                "Text after the answer",
+                "The answer fills the gap between the prompt and this text. Needs a model for code.",
             ),
             "n": FormField(
                 "Number of answers", "Up to 8 different answers to the same prompt. Each is paid for."
@@ -66,6 +89,13 @@ FORM = ServiceForm(
             "response_schema": FormField(
                 "JSON schema of the answer",
                 "The answer is JSON with exactly these properties, in this order.",
+            ),
+            "grammar": FormField(
+                "Grammar of the answer", "In GBNF, with a rule root: the answer is a text of this grammar."
+            ),
+            "template_options": FormField(
+                "Variables of the chat template",
+                'What the model\'s template reads besides the messages, as JSON: {"enable_thinking": false}.',
             ),
             "top_logprobs": FormField(
                 "Alternatives to each token",

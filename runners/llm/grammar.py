@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -57,6 +57,17 @@ _COUNTS = frozenset(("minItems", "maxItems", "minProperties", "maxProperties"))
 _RANGES = tuple((f"min{noun}", f"max{noun}") for noun in ("Length", "Items", "Properties"))
 _REPETITION = re.compile(r"\{0*(\d+),0*(\d+)\}")
 """A repetition in a regular expression, with its least and its largest number."""
+
+MAX_GRAMMAR = 8192
+"""Characters of a grammar: the time to read one grows with the square of its rules."""
+
+GRAMMAR = "%llguidance {}\n"
+"""The beginning of llguidance's grammars."""
+
+_QUOTED = re.compile(r'"(?:\\.|[^"\\\n])*"|/(?:\\.|[^/\\\n])*/')
+_GBNF_PART = re.compile(r'("(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\])|#[^\n]*')
+_NUMBERED = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
+_SLASH = re.compile(r"\\.|/")
 
 _UNKNOWN = re.compile(r"Unimplemented keys: \[(.*)\]")
 """llguidance's reason to refuse a schema that has keywords which it does not know."""
@@ -129,6 +140,53 @@ def check_calls(tools: Mapping[str, Mapping[str, Any]]) -> None:
     # Each may be small enough, and all together too large.
     if len(tools) > 1:
         _compile(call_grammar(tools))
+
+
+def check_grammar(text: str) -> str:
+    """Return llguidance's grammar of a grammar in GBNF, or in Lark's form as llguidance reads it. Raises `ValueError` if it is none."""
+    from llguidance.gbnf_to_lark import gbnf_to_lark, is_lark_syntax  # noqa: PLC0415 - as in `_compile`
+
+    if len(text) > MAX_GRAMMAR:
+        raise ValueError(f"it has {len(text)} characters; the limit is {MAX_GRAMMAR}")
+    body = text.removeprefix(GRAMMAR)
+    # One that another machine has read already is in Lark's form.
+    is_lark = text != body or is_lark_syntax(body)
+    # Outside of texts and patterns, it may not bring schemas and options of llguidance, whose size is not checked here.
+    if is_lark and "%" in _QUOTED.sub("", body):
+        raise ValueError("directives, which begin with %, are not possible")
+    try:
+        converted = body if is_lark else gbnf_to_lark(_without_comments(body))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except Exception as error:  # noqa: BLE001 - the converter raises errors of no class of its own
+        raise ValueError(" ".join(f"it is no grammar in GBNF: {error}".split())[:300]) from None
+    made = GRAMMAR + converted.removeprefix(GRAMMAR).lstrip()
+    _compile(made)
+    return made
+
+
+def regex_grammar(pattern: str) -> str:
+    """Return the grammar of the texts that a regular expression matches as a whole. Raises `ValueError` if it cannot be enforced."""
+    if not pattern or len(pattern) > MAX_GRAMMAR:
+        raise ValueError(f"it has {len(pattern)} characters; 1 to {MAX_GRAMMAR} are possible")
+    whole = pattern.removeprefix("^")
+    if whole.endswith("$") and not whole.endswith("\\$"):
+        whole = whole[:-1]
+    # A slash would end the expression, unless the client has escaped it already.
+    made = f"{GRAMMAR}start: /{_SLASH.sub(lambda match: match[0] if len(match[0]) > 1 else chr(92) + '/', whole)}/"
+    _compile(made)
+    return made
+
+
+def choice_grammar(choices: Sequence[str]) -> str:
+    """Return the grammar of texts of which the answer is one. Raises `ValueError` if they are too long."""
+    return check_grammar(f"{GRAMMAR}start: {' | '.join(json.dumps(choice) for choice in choices)}")
+
+
+def _without_comments(gbnf: str) -> str:
+    """Return a grammar without its comments, which the converter expects only between rules, and with characters instead of their numbers."""
+    text = _GBNF_PART.sub(lambda match: match[1] or "", gbnf)
+    return _NUMBERED.sub(lambda match: chr(int(match[1] or match[2], 16)), text)
 
 
 def _compile(text: str) -> None:

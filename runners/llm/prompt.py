@@ -5,11 +5,26 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from runners.api import Fail
 from runners.llm.request import InferenceRequest
+
+BRIEF: Mapping[str, Any] = {"enable_thinking": False, "reasoning_effort": "none"}
+"""Variables of chat templates with which models do not think."""
+
+
+def template_options(request: InferenceRequest, text: Callable[[str], str]) -> dict[str, Any]:
+    """Return the variables of the chat template that a request sets. `text` converts each string."""
+    effort = request.reasoning_effort
+    thinking = {} if effort is None else {"enable_thinking": effort != "none", "reasoning_effort": effort}
+    named = {
+        name: text(value) if isinstance(value, str) else value
+        for name, value in request.template_options.items()
+    }
+    # A model that must answer in a certain form cannot think aloud before.
+    return {**thinking, **named, **(BRIEF if request.is_formed or request.forced_tools else {})}
 
 
 class PromptReader:
@@ -49,10 +64,11 @@ class PromptReader:
                 self._tokenizer(request.prompt, add_special_tokens=request.special_tokens)["input_ids"]
             )
         return self._conversation(
-            [{"role": message.role, "content": message.text} for message in request.conversation]
+            [{"role": message.role, "content": message.text} for message in request.conversation],
+            template_options(request, self._words_only),
         )
 
-    def _conversation(self, messages: list[dict[str, str]]) -> list[int]:
+    def _conversation(self, messages: list[dict[str, str]], options: Mapping[str, Any]) -> list[int]:
         # An unguessable mark stands for the text of each control token in a message while the template is rendered.
         mark = f"mark{secrets.token_hex(16)}"
         texts = [text for message in messages for text in self._control.findall(message["content"])]
@@ -66,7 +82,7 @@ class PromptReader:
             }
             for message in messages
         ]
-        text = self._render(marked)
+        text = self._render(marked, options)
         if not numbers:
             return self._encode(text)
         words = {str(number): self._encode_words(control) for control, number in numbers.items()}
@@ -78,12 +94,12 @@ class PromptReader:
             for token in (words[part] if position % 2 else self._encode(part))
         ]
 
-    def _render(self, messages: list[dict[str, str]]) -> str:
+    def _render(self, messages: list[dict[str, str]], options: Mapping[str, Any]) -> str:
         from jinja2.exceptions import TemplateError  # noqa: PLC0415 - the coordinator has no engine
 
         try:
             text: str = self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
+                messages, tokenize=False, add_generation_prompt=True, **options
             )
         except TemplateError as error:
             raise Fail(f"The model's chat template refuses these messages: {error}"[:500]) from None
@@ -92,6 +108,13 @@ class PromptReader:
     def _encode(self, text: str, **options: Any) -> list[int]:
         encoded: Mapping[str, list[int]] = self._tokenizer(text, add_special_tokens=False, **options)
         return list(encoded["input_ids"])
+
+    def _words_only(self, text: str) -> str:
+        if control := self._control.search(text):
+            raise Fail(
+                f"A variable of the chat template contains {control.group()!r}, which is a control token."
+            )
+        return text
 
     def _encode_words(self, text: str) -> list[int]:
         tokens = self._encode(text, split_special_tokens=True)

@@ -24,6 +24,7 @@ from runners.llm.arguments import arguments_text
 from runners.llm.grammar import (
     bounded,
     check_calls,
+    check_grammar,
     check_schema,
     in_version_0_2,
     parse_schema,
@@ -57,7 +58,15 @@ TOOLS_OR_FORM = "an answer that is a call of a function or follows a JSON Schema
 MAX_TOKEN_IDS = 200_000
 """Tokens whose text a request may ask for."""
 
+ENGINES_OF: Mapping[str, tuple[str, frozenset[str]]] = {
+    "mirostat": ("the sampler mirostat", frozenset(("llama.cpp",))),
+    "typical_p": ("the sampler typical_p", frozenset(("llama.cpp", "transformers"))),
+    "min_tokens": ("a least number of tokens (min_tokens)", frozenset(("vllm", "transformers"))),
+}
+"""Fields that not all engines know: the value of the feature `samplers` of engines that do, and their names."""
+
 MAX_TOOLS = 128
+MAX_TEMPLATE_OPTIONS = 16
 MAX_BIASES = 300
 
 MAX_SHOWN = 20
@@ -84,6 +93,26 @@ ToolSchema = Annotated[
     PlainSerializer(schema_text, return_type=str, when_used="json"),
 ]
 """The same for the arguments of a function, which must follow it only if a call is required."""
+GrammarText = Annotated[str, Field(min_length=1), AfterValidator(check_grammar)]
+"""A grammar of the answer in GBNF, or in Lark's form as llguidance reads it, which it becomes."""
+
+_OWN_OPTIONS = frozenset(
+    ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "chat_template")
+)
+
+
+def _is_free(name: str) -> str:
+    if name in _OWN_OPTIONS or name.endswith("_token"):
+        raise ValueError("the agent sets this variable of the chat template; remove it")
+    return name
+
+
+TemplateOption = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["enable_thinking"]),
+    AfterValidator(_is_free),
+]
+TemplateText = Annotated[str, Field(max_length=1000)]
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 ANY_OBJECT = {"type": "object", "additionalProperties": True}
@@ -211,6 +240,9 @@ class InferenceRequest(Strict):
         `tool_choice` "required", or a function's name, makes it do so; only a text has to follow `response_schema`. `reasoning_effort` "none" lets a model that thinks before it
         answers do without.
     >>>>>>> 41f67cbc (Tools and a form of the answer in one request; several required calls; what a JSON Schema cannot enforce is named)
+    `grammar` is one that the text follows, in GBNF. `suffix` follows the text that a raw `prompt` begins, for models that fill in. `min_p`, `typical_p`
+    and `mirostat` choose among the tokens as the engines do that know them; `min_tokens` and `ignore_eos` let no answer end early.
+    `template_options` are variables of the model's chat template.
     """
 
     model_config = shown_as(
@@ -249,6 +281,19 @@ class InferenceRequest(Strict):
     reasoning_effort: Literal["none", "low", "medium", "high"] | None = None
     only_tokens: Annotated[Literal["count", "tokens", "pieces", "text"] | None, Since("0.3")] = None
     special_tokens: Annotated[bool, Since("0.3")] = True
+    min_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Since("0.3")] = 0
+    typical_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), Since("0.3")] = 1
+    mirostat: Annotated[int, Field(ge=0, le=2), Since("0.3")] = 0
+    mirostat_tau: Annotated[float, Field(ge=0, le=20, allow_inf_nan=False), Since("0.3")] = 5
+    mirostat_eta: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), Since("0.3")] = 0.1
+    min_tokens: Annotated[int, Field(ge=0, le=MAX_NEW_TOKENS), Since("0.3")] = 0
+    ignore_eos: Annotated[bool, Since("0.3")] = False
+    grammar: Annotated[GrammarText | None, Since("0.3")] = None
+    suffix: Annotated[Text, Since("0.3")] = ""
+    template_options: Annotated[
+        dict[TemplateOption, bool | int | Annotated[float, Field(allow_inf_nan=False)] | TemplateText],
+        Since("0.3"),
+    ] = Field(default_factory=dict, max_length=MAX_TEMPLATE_OPTIONS)
     token_ids: Annotated[
         tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(max_length=MAX_TOKEN_IDS), Since("0.3")
     ] = ()
@@ -264,6 +309,16 @@ class InferenceRequest(Strict):
         if self.response_schema is not None:
             return self.response_schema
         return ANY_OBJECT if self.json_object else None
+
+    @property
+    def is_formed(self) -> bool:
+        """Whether the answer's text must follow a schema or a grammar."""
+        return self.schema_ is not None or self.grammar is not None
+
+    @property
+    def restricts(self) -> bool:
+        """Whether more than the model's probabilities decide which tokens are possible."""
+        return bool(self.logit_bias or self.is_formed or self.tools or self.min_tokens or self.ignore_eos)
 
     @property
     def conversation(self) -> tuple[Message, ...]:
@@ -319,6 +374,19 @@ class InferenceRequest(Strict):
             raise WrongField(
                 "stop", "stop could cut the JSON short; omit it with response_schema and json_object"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if self.grammar is not None and (self.schema_ is not None or self.tools):
+            raise WrongField("grammar", "give either a grammar, or functions and a JSON Schema")
+        if self.min_tokens > self.max_tokens:
+            raise WrongField("min_tokens", "min_tokens is more than max_tokens")
+        for name in ("ignore_eos", "min_tokens"):
+            if getattr(self, name) and (self.is_formed or self.forced_tools):
+                raise WrongField(name, "an answer in a certain form ends where the form does; remove this")
+        if self.suffix and not self.raw:
+            raise WrongField("suffix", "a text to fill in needs raw, and a prompt")
         return self
 
     @model_validator(mode="after")
@@ -412,6 +480,7 @@ def needs(request: Mapping[str, Any]) -> list[tuple[str, str]]:
     sees = any(part["type"] == "image" for parts in contents if not isinstance(parts, str) for part in parts)
     features = [("vision", VISION)] if sees else []
     features += [("tools", CALLS)] if request.get("tools") else []
+    features += [("samplers", words) for name, (words, _) in ENGINES_OF.items() if request.get(name)]
     if not _in_version_0_2(request):
         features.append((OPTIONS, LENIENT_SCHEMAS))
     if request.get("tools") and (request.get("response_schema") is not None or request.get("json_object")):

@@ -39,6 +39,7 @@ from runners.llm.images import read_images
 from runners.llm.publishing import Publisher
 from runners.llm.request import (
     CALLS,
+    ENGINES_OF,
     LENIENT_SCHEMAS,
     TOOLS_OR_FORM,
     VISION,
@@ -122,6 +123,8 @@ class LLMRunner(Runner[InferenceRequest]):
         # llama.cpp needs no shared memory.
         alone = engines == ["transformers"] or (engines[0] == "vllm" and shared_memory.lack() is not None)
         able = engines != ["transformers"]
+        # vLLM runs what transformers could.
+        used = set(engines) - ({"transformers"} if "vllm" in engines else set())
         kinds = {llama.NAME: llama.device_kinds()} if llama.NAME in engines else {}
         return Probe(
             available=True,
@@ -132,6 +135,7 @@ class LLMRunner(Runner[InferenceRequest]):
                 "engines": engines,
                 "vision": [VISION] if able else [],
                 "tools": [CALLS] if able else [],
+                "samplers": [words for words, names in ENGINES_OF.values() if names & used],
             },
             concurrency=tools.batch,
             gpus=1 if alone else MAX_GPUS,

@@ -55,8 +55,13 @@ def samples_plainly(request: InferenceRequest, tokens: Sequence[TokenEvidence]) 
     Engines report no probabilities inside a character, and which tokens are left out depends on the choice.
     """
     changed = request.repetition_penalty != 1 or request.presence_penalty or request.frequency_penalty
-    restricted = request.logit_bias or request.schema_ is not None or request.tools
-    return request.temperature > 0 and not changed and not restricted and all(token.top for token in tokens)
+    changed = changed or request.min_p or request.typical_p < 1 or request.mirostat
+    return (
+        request.temperature > 0
+        and not changed
+        and not request.restricts
+        and all(token.top for token in tokens)
+    )
 
 
 def sampling_distance(request: InferenceRequest, tokens: Iterable[TokenEvidence]) -> float:

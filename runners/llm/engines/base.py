@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from runners.api import Fail, FailureCode
 from runners.llm.evidence import TokenEvidence
 from runners.llm.images import Images
-from runners.llm.request import FinishReason, InferenceRequest
+from runners.llm.request import ENGINES_OF, FinishReason, InferenceRequest
 
 SEEN = 20
 """Most likely tokens at a position that an audit sees. Those of the audited miner are hardly ever others."""
@@ -163,6 +163,15 @@ def cannot_see(request: InferenceRequest) -> Fail:
     )
 
 
+def check_samplers(request: InferenceRequest, engine: str) -> None:
+    """Raise `Fail` if the request uses a sampler that the engine does not have."""
+    for name, (_, engines) in ENGINES_OF.items():
+        if engine not in engines and getattr(request, name) != InferenceRequest.model_fields[name].default:
+            raise Fail(
+                f"{engine}, which runs the model {request.model!r}, does not know {name}; remove it, or choose another model."
+            )
+
+
 def check_context(tokens: int, request: InferenceRequest, context: int, *, incomplete: bool = False) -> None:
     """Raise `Fail` with CONTEXT_OVERFLOW unless a prompt with this many tokens (at least so many if `incomplete`) and its answer fit into the model's context."""
     if tokens + request.max_tokens > context:
@@ -176,6 +185,6 @@ def check_context(tokens: int, request: InferenceRequest, context: int, *, incom
 def most_likely_margin(request: InferenceRequest, top: Mapping[int, float], token: int) -> float | None:
     """Return the margin at temperature 0, if nothing but the model's probabilities decides; None otherwise."""
     changed = request.repetition_penalty != 1 or request.presence_penalty or request.frequency_penalty
-    if request.temperature or changed or request.logit_bias or request.schema_ is not None or request.tools:
+    if request.temperature or changed or request.restricts:
         return None
     return max(top.values()) - top.get(token, min(top.values()))

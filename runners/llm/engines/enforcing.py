@@ -17,7 +17,7 @@ def answer_grammar(request: InferenceRequest, syntax: CallSyntax) -> str | None:
         # A client that names a function expects one call of it.
         several = request.parallel_tool_calls and isinstance(request.tool_choice, str)
         return call_grammar(tools, syntax, several=several, form=form)
-    return None if form is None else grammar(form)
+    return request.grammar if form is None else grammar(form)
 
 
 def plain_answer_schema(request: InferenceRequest) -> dict[str, Any] | None:

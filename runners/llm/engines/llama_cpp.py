@@ -30,6 +30,7 @@ from runners.llm.engines.base import (
     Reading,
     cannot_see,
     check_context,
+    check_samplers,
     ignore,
     most_likely_margin,
     no_such_token,
@@ -42,6 +43,7 @@ from runners.llm.evidence import TOP
 from runners.llm.files import chat_template
 from runners.llm.grammar import readable_schema
 from runners.llm.images import Images
+from runners.llm.prompt import BRIEF
 from runners.llm.request import MAX_ANSWERS, InferenceRequest
 
 CONTEXT = 16_384
@@ -51,11 +53,17 @@ takes the model's own context, or as much of it as fits."""
 IMAGE_TOKENS = 2048
 """Tokens of the context that are reserved for each image."""
 
-SAMPLERS = ("penalties", "top_k", "temperature", "top_p")
+SAMPLERS = ("penalties", "top_k", "temperature", "min_p", "typ_p", "top_p")
 """What they choose is what OpenAI's API and the other engines choose: `top_p` sees the probabilities at the temperature, which
 llama.cpp would apply last. `top_k` comes before both, because they take 4 % of a small model's time if they see the whole vocabulary."""
 
 WAIT_SECONDS = 1.0
+
+
+def _samplers(request: InferenceRequest) -> list[str]:
+    """Return the samplers of a request. Those without an effect take time too."""
+    idle = {"min_p": not request.min_p, "typ_p": request.typical_p == 1}
+    return [name for name in SAMPLERS if not idle.get(name)]
 
 
 class LlamaCppEngine:
@@ -111,8 +119,14 @@ class LlamaCppEngine:
         if request.tools:  # it reports none beside calls
             top = None
         fields = openai.sampling(request, seed) | {
-            "samplers": SAMPLERS,
+            "samplers": _samplers(request),
             "top_k": request.top_k if request.temperature else 1,  # only the likeliest token is chosen
+            "min_p": request.min_p,
+            "typical_p": request.typical_p,
+            "mirostat": request.mirostat,
+            "mirostat_tau": request.mirostat_tau,
+            "mirostat_eta": request.mirostat_eta,
+            "ignore_eos": request.ignore_eos,
             "repeat_penalty": request.repetition_penalty,
             # The default looks at the last 64 tokens only, other engines at all of them.
             "repeat_last_n": self.context,
@@ -221,6 +235,7 @@ class LlamaCppEngine:
 
     def check(self, request: InferenceRequest) -> None:
         """See `LanguageEngine.check`."""
+        check_samplers(request, self.name)
         if request.images and not self._sees:
             raise cannot_see(request)
         if request.messages and not self._templated:
@@ -246,7 +261,7 @@ class LlamaCppEngine:
 
         def render(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> str:
             try:
-                fields = {"messages": messages, "tools": tools, "chat_template_kwargs": openai.BRIEF}
+                fields = {"messages": messages, "tools": tools, "chat_template_kwargs": BRIEF}
                 return str(self._server.read("/apply-template", fields)["prompt"])
             except Fail as error:
                 raise ValueError(str(error)) from None

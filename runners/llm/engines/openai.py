@@ -12,6 +12,7 @@ from runners.engine_server import Stream
 from runners.llm.engines.base import Piece
 from runners.llm.evidence import TOP, TokenEvidence
 from runners.llm.images import Images
+from runners.llm.prompt import template_options
 from runners.llm.request import FinishReason, InferenceRequest, Message, TextPart, Tool
 
 Counts = Callable[[Mapping[str, Any]], tuple[int, int] | None]
@@ -21,10 +22,6 @@ NUMBERED = "token_id:"
 """How vLLM begins the name of a token that it names by its number."""
 
 _REASONS: Mapping[str, FinishReason] = {"length": "length", "tool_calls": "tool_calls"}
-
-
-BRIEF: Mapping[str, Any] = {"enable_thinking": False, "reasoning_effort": "none"}
-"""Variables of chat templates with which models do not think."""
 
 
 def sampling(request: InferenceRequest, seed: str | None) -> dict[str, Any]:
@@ -57,10 +54,8 @@ def conversation(request: InferenceRequest, images: Images, text: Callable[[str]
     if request.tools:
         fields["tools"] = [_tool(tool, text) for tool in request.tools]
     # A model that must answer in JSON cannot think aloud before.
-    effort = "none" if request.schema_ is not None or request.forced_tools else request.reasoning_effort
-    if effort is not None:
-        fields["chat_template_kwargs"] = {"enable_thinking": effort != "none", "reasoning_effort": effort}
-    return fields
+    fields["chat_template_kwargs"] = template_options(request, text)
+    return {name: value for name, value in fields.items() if value}
 
 
 def texts(request: InferenceRequest) -> str:

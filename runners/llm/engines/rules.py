@@ -11,10 +11,11 @@ from collections import deque
 from typing import Any
 
 from runners.api import Fail
+from runners.llm.call_syntax import PLAIN
 from runners.llm.engines.base import Draw
+from runners.llm.engines.enforcing import answer_grammar
 from runners.llm.engines.loading import LoadedNetwork
 from runners.llm.evidence import TOP, TokenEvidence
-from runners.llm.grammar import grammar
 from runners.llm.request import InferenceRequest
 
 
@@ -71,15 +72,26 @@ class Rules:
                     "The model's engine cannot enforce this form of the answer; simplify its JSON Schema."
                 )
             logits = logits.masked_fill(allowed[: logits.shape[-1]].to(logits.device) == 0, float("-inf"))
+        if self._request.ignore_eos or len(generated) < self._request.min_tokens:
+            logits[0, sorted(self._loaded.ends)] = float("-inf")
         return self._drawn(tokens, logits, len(generated)) if self._request.temperature > 0 else logits
 
     def _drawn(self, tokens: Any, logits: Any, position: int) -> Any:
         import torch  # noqa: PLC0415 - as above
-        from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper  # noqa: PLC0415
+        from transformers.generation.logits_process import (  # noqa: PLC0415
+            MinPLogitsWarper,
+            TopKLogitsWarper,
+            TopPLogitsWarper,
+            TypicalLogitsWarper,
+        )
 
         logits = logits.float() / self._request.temperature
         if self._request.top_k:
             logits = TopKLogitsWarper(self._request.top_k)(tokens, logits)
+        if self._request.min_p:
+            logits = MinPLogitsWarper(self._request.min_p)(tokens, logits)
+        if self._request.typical_p < 1:
+            logits = TypicalLogitsWarper(self._request.typical_p)(tokens, logits)
         if self._request.top_p < 1:
             logits = TopPLogitsWarper(self._request.top_p)(tokens, logits)
         noise = torch.from_numpy(gumbel(self._draw, position, logits.shape[-1]))
@@ -112,8 +124,9 @@ class Rules:
         return {"token": text, "logprob": float(distribution[token]), "bytes": [*text.encode()]}
 
     def _restriction(self) -> Any:
-        if self._request.schema_ is None:
+        text = answer_grammar(self._request, PLAIN)
+        if text is None:
             return None
         from llguidance import LLMatcher  # noqa: PLC0415 - the coordinator has no engine
 
-        return LLMatcher(self._loaded.grammar_tokenizer, grammar(self._request.schema_))
+        return LLMatcher(self._loaded.grammar_tokenizer, text)

@@ -19,6 +19,7 @@ from runners.llm.engines.base import (
     Reading,
     cannot_see,
     check_context,
+    check_samplers,
     ignore,
     no_such_token,
 )
@@ -55,6 +56,7 @@ class TransformersEngine:
 
     def check(self, request: InferenceRequest) -> None:
         """See `LanguageEngine.check`."""
+        check_samplers(request, self.name)
         feature = "Tools" if request.tools else "Images" if request.images else None
         if request.images and getattr(self._model().model.config, "vision_config", None) is None:
             raise cannot_see(request)

@@ -22,6 +22,7 @@ from runners.llm.engines.base import (
     Reading,
     cannot_see,
     check_context,
+    check_samplers,
     ignore,
     most_likely_margin,
 )
@@ -31,6 +32,7 @@ from runners.llm.engines.enforcing import answer_grammar
 from runners.llm.evidence import TOP
 from runners.llm.files import TEMPLATES
 from runners.llm.images import Images
+from runners.llm.prompt import BRIEF
 from runners.llm.request import MAX_SHOWN, InferenceRequest
 from runners.torch_memory import memory_fraction
 
@@ -134,6 +136,7 @@ class VLLMEngine:
 
     def check(self, request: InferenceRequest) -> None:
         """See `LanguageEngine.check`."""
+        check_samplers(request, self.name)
         if request.images and not self._sees:
             raise cannot_see(request)
 
@@ -160,6 +163,9 @@ class VLLMEngine:
             "n": _answers(request),
             "top_k": request.top_k or -1,
             "repetition_penalty": request.repetition_penalty,
+            "min_p": request.min_p,
+            "min_tokens": request.min_tokens,
+            "ignore_eos": request.ignore_eos,
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         }
         syntax = self._syntax if request.chosen_tools else PLAIN
@@ -185,7 +191,7 @@ class VLLMEngine:
         """How the model writes calls."""
 
         def render(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> str:
-            fields = {"messages": messages, "tools": tools, "chat_template_kwargs": openai.BRIEF}
+            fields = {"messages": messages, "tools": tools, "chat_template_kwargs": BRIEF}
             try:
                 return self.text(self._server.read("/tokenize", {"model": SERVED, **fields})["tokens"])
             except Fail as error:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from openai import OpenAI
+from openai import OpenAI, UnprocessableEntityError
 
 from support.clients.openai_jobs import ANSWER, LLM, QUESTION, TEXT, USAGE, answered, asking, register
 from support.clients.scripted_miner import ScriptedMiner
@@ -153,6 +153,51 @@ def test_cached_tokens_are_part_of_the_usage(ai: OpenAI, miner: ScriptedMiner) -
     response, _ = answered(miner, results, lambda: ai.responses.create(model=LLM, input="Hello"))
     assert response.usage is not None
     assert response.usage.input_tokens_details.cached_tokens == cached
+
+
+@pytest.mark.parametrize(
+    ("fields", "parameter"),
+    [
+        ({"guided_regex": "[0-9]+"}, "grammar"),
+        ({"guided_choice": ["yes", "no"]}, "grammar"),
+        ({"grammar": 'root ::= "yes"'}, "grammar"),
+        ({"guided_grammar": 'root ::= "yes"'}, "grammar"),
+        ({"guided_json": PARAMETERS}, "response_schema"),
+        ({"guided_json": json.dumps(PARAMETERS)}, "response_schema"),
+        ({"json_schema": PARAMETERS}, "response_schema"),
+        ({"structured_outputs": {"json": PARAMETERS}}, "response_schema"),
+        ({"structured_outputs": {"choice": ["yes"]}}, "grammar"),
+        ({"structured_outputs": {"json_object": True}}, "json_object"),
+        ({"min_p": 0.1}, "min_p"),
+        ({"mirostat": 2}, "mirostat"),
+        ({"repeat_penalty": 1.2}, "repetition_penalty"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "template_options"),
+    ],
+)
+def test_the_extensions_of_other_servers(
+    ai: OpenAI, miner: ScriptedMiner, fields: dict[str, Any], parameter: str
+) -> None:
+    _, usual = answered(miner, TEXT, lambda: ai.chat.completions.create(model=LLM, messages=QUESTION))
+    _, parameters = answered(
+        miner, TEXT, lambda: ai.chat.completions.create(model=LLM, messages=QUESTION, extra_body=fields)
+    )
+    assert {name for name in parameters if parameters[name] != usual.get(name)} == {parameter}
+
+
+def test_one_form_in_a_request(ai: OpenAI) -> None:
+    """Two forms contradict each other, also with the names of different servers."""
+    form = {"response_format": {"type": "json_object"}, "guided_choice": ["a"]}
+    for fields, words in (
+        (form, "give only one of response_format, guided_choice"),
+        ({"grammar": 'root ::= "a"', "guided_regex": "a"}, "give only one of grammar, guided_regex"),
+        ({"guided_regex": "(?=a)"}, "look-around"),
+        ({"chat_template_kwargs": {"messages": "a"}}, "the agent sets this variable"),
+    ):
+        with pytest.raises(UnprocessableEntityError, match=words):
+            ai.chat.completions.create(model=LLM, messages=QUESTION, extra_body=fields)
+    text: Any = {"format": {"type": "json_object"}}
+    with pytest.raises(UnprocessableEntityError, match=r"give only one of text\.format, guided_regex"):
+        ai.responses.create(model=LLM, input="a", text=text, extra_body={"guided_regex": "a"})
 
 
 def test_several_answers(ai: OpenAI, miner: ScriptedMiner) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from openai import OpenAI
 
 from runners.input_options import OPTIONS
+from runners.llm.request import ENGINES_OF
 from runners.llm.runner import DEFINITION
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served
@@ -40,7 +41,10 @@ def register(miner: ScriptedMiner) -> ScriptedMiner:
         ("text_embedding", EMBEDDING),
     ):
         offered["services"][service]["models"] = [model]
-    offered["services"]["llm_inference"]["features"][OPTIONS] = list(DEFINITION.input_options())
+    offered["services"]["llm_inference"]["features"] |= {
+        OPTIONS: list(DEFINITION.input_options()),
+        "samplers": [words for words, _ in ENGINES_OF.values()],
+    }
     assert miner.register(capabilities=offered).status_code == 200
     return miner
 

@@ -41,11 +41,16 @@ async def create(
             request, items, await message_images.references(context, caller, images_of(items), "input")
         ),
         "max_tokens": usual if limit is None else limit,
-        "json_object": isinstance(form, JsonObject),
-        "response_schema": form.schema_ if isinstance(form, ResponseSchema) else None,
+        **({"json_object": True} if isinstance(form, JsonObject) else {}),
+        **({"response_schema": form.schema_} if isinstance(form, ResponseSchema) else {}),
         **_optional(request),
     }
-    names = {"response_schema": "text.format.schema", "messages": "input", "max_tokens": "max_output_tokens"}
+    names = {
+        "response_schema": "text.format.schema",
+        "messages": "input",
+        "max_tokens": "max_output_tokens",
+        **request.constraint_names(),
+    }
     return await submit(context, caller, services.TEXT, parameters, request, key=key, names=names)
 
 

@@ -184,6 +184,9 @@ class ResponseRequest(Sampling):
         """Whether the answer has the log-probabilities of its tokens."""
         return bool(self.top_logprobs) or LOGPROBS in (self.include or ())
 
+    def _usual_form(self) -> str | None:
+        return None if self.format.type == "text" else "text.format"
+
     @property
     def format(self) -> PlainText | JsonObject | ResponseSchema:
         """The form of the text."""

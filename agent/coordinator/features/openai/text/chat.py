@@ -28,7 +28,7 @@ from agent.coordinator.features.openai.text.text_request import (
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.sections import section_of
-from runners.llm.request import MAX_PARTS, MAX_TEXT, MAX_TOOLS, ToolName
+from runners.llm.request import MAX_PARTS, MAX_TEMPLATE_OPTIONS, MAX_TEXT, MAX_TOOLS, ToolName
 
 
 class TextPart(Part):
@@ -178,6 +178,7 @@ class ChatRequest(TextRequest):
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None
+    chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=MAX_TEMPLATE_OPTIONS)] | None = None
     metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
     modalities: Annotated[Any, Only(["text"])] = None
     moderation: Annotated[Any, Only()] = None
@@ -206,9 +207,13 @@ class ChatRequest(TextRequest):
     @model_validator(mode="after")
     def _whole_json(self) -> Self:
         # A stop text may occur in the middle of the JSON.
-        if self.stop and self.response_format is not None and self.response_format.type != "text":
+        if self.stop and self._usual_form():
             raise ValueError("stop could truncate the JSON; remove it or response_format")
         return self
+
+    def _usual_form(self) -> str | None:
+        form = self.response_format
+        return None if form is None or form.type == "text" else "response_format"
 
 
 async def create(context: Context, caller: Caller, request: ChatRequest, key: str | None) -> AnswerSubmission:
@@ -224,17 +229,23 @@ async def create(context: Context, caller: Caller, request: ChatRequest, key: st
         "messages": [message.turn(images) for message in request.messages],
         # Clients expect a whole answer without naming a limit, but the job must have one, since it limits the price.
         "max_tokens": usual if limit is None else limit,
-        "json_object": isinstance(form, JsonObject),
-        "response_schema": form.json_schema.schema_ if isinstance(form, JsonSchema) else None,
+        **({"json_object": True} if isinstance(form, JsonObject) else {}),
+        **({"response_schema": form.json_schema.schema_} if isinstance(form, JsonSchema) else {}),
         **_optional(request),
     }
-    names = {"response_schema": "response_format.json_schema.schema"}
+    names = {
+        "response_schema": "response_format.json_schema.schema",
+        "template_options": "chat_template_kwargs",
+        **request.constraint_names(),
+    }
     return await submit(context, caller, services.TEXT, parameters, request, key=key, names=names)
 
 
 def _optional(request: ChatRequest) -> dict[str, Any]:
     """Return the service's parameters for what a request asks beyond a text."""
     parameters: dict[str, Any] = {}
+    if request.chat_template_kwargs:
+        parameters["template_options"] = request.chat_template_kwargs
     if request.logprobs:
         parameters["top_logprobs"] = request.top_logprobs or 0
     if request.reasoning_effort is not None:

@@ -95,7 +95,9 @@ async def _submit(
     parameters = {**request.sampling(), "prompt": prompt, "raw": True, "max_tokens": limit}
     if request.logprobs is not None:
         parameters["top_logprobs"] = request.logprobs
-    return await submit(context, caller, services.TEXT, parameters, request, key=key, names={})
+    return await submit(
+        context, caller, services.TEXT, parameters, request, key=key, names=request.constraint_names()
+    )
 
 
 class CompletionLogprobs(BaseModel, defer_build=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from agent.coordinator.features.client_apis.neutral import Only
-from agent.coordinator.operations.jobs.requests import JobOptions
+from agent.coordinator.features.openai.text.constraints import Constrained
 from runners.llm.arguments import arguments_text
 from runners.llm.request import (
     MAX_ANSWERS,
@@ -85,8 +85,11 @@ class StreamOptions(Part):
     include_obfuscation: Annotated[Any, Only(False)] = None
 
 
-class Sampling(JobOptions):
-    """The fields of all text calls. `top_k`, `repetition_penalty` and job options are extensions."""
+class Sampling(Constrained):
+    """The fields of all text calls. The samplers that OpenAI does not know, and job options, are extensions.
+
+    `repeat_penalty` is llama.cpp's name of `repetition_penalty`.
+    """
 
     model: Annotated[str, Field(max_length=200, examples=["smollm2-135m-instruct"])]
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -96,20 +99,32 @@ class Sampling(JobOptions):
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Field(ge=0.5, le=2)] | None = None
+    repeat_penalty: Annotated[float, Field(ge=0.5, le=2)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    typical_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    mirostat: Annotated[int, Field(ge=0, le=2)] | None = None
+    mirostat_tau: Annotated[float, Field(ge=0, le=20)] | None = None
+    mirostat_eta: Annotated[float, Field(gt=0, le=1)] | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=MAX_NEW_TOKENS)] | None = None
+    ignore_eos: bool | None = None
     stream: bool | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     user: Annotated[str, Field(max_length=500)] | None = None
 
     def sampling(self) -> dict[str, Any]:
         """Return the given parameters that have the same names in the service."""
-        return self.model_dump(
+        given = self.model_dump(
             mode="json",
             include={
                 "model", "temperature", "top_p", "top_k", "stop", "seed", "frequency_penalty", "presence_penalty",
-                "repetition_penalty", "n", "logit_bias",
+                "repetition_penalty", "n", "logit_bias", "min_p", "typical_p", "mirostat", "mirostat_tau", "mirostat_eta",
+                "min_tokens", "ignore_eos",
             },
             exclude_none=True,
         )  # fmt: skip
+        if self.repeat_penalty is not None:
+            given.setdefault("repetition_penalty", self.repeat_penalty)
+        return given | self.constraint()
 
 
 class TextRequest(Sampling):
