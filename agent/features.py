@@ -57,6 +57,7 @@ FEATURES: Final = (
     "ollama",
     "speech",
     "reranking",
+    "tokens",
     "tus",
     "s3",
     "replicas",

@@ -21,6 +21,7 @@ OPTIONAL: Final = (
     "s3",
     "sealing",
     "speech",
+    "tokens",
     "tus",
     "waits",
     "webhooks",

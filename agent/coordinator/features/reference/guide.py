@@ -129,6 +129,7 @@ _GROUPS: Final = {
         "The paths of Ollama's API, for its clients unchanged, with a key. Each call submits a job of the caller, which `X-Job-ID` "
         'names. Errors have Ollama\'s form, `{"error": "..."}` (docs/reference/ollama.md).'
     ),
+    "Tokens": "The tokens of texts and conversations, for clients of llama.cpp and vLLM (docs/reference/openai.md).",
     "Reranking": "Documents sorted by relevance, for clients of Jina, Cohere and vLLM (docs/reference/openai.md).",
     "Miners": "Machines for their owners and the operator, and their owners' commands for them.",
     "Keys and logins": "The key of the request, other keys of your account, and login links for the dashboard (docs/how-to/dashboard.md).",

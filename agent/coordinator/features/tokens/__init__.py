@@ -1,0 +1,1 @@
+"""The tokens of texts, in the forms of llama.cpp and vLLM."""
