@@ -100,6 +100,29 @@ def test_the_largest_is_chosen_of_those_that_can_be_used(tmp_path: Path) -> None
         assert parameters["model"] == "small"
 
 
+def test_a_repeated_request_has_the_model_of_the_first(tmp_path: Path) -> None:
+    """Though a better model has come, which the name now stands for."""
+    offered = capabilities()
+    offered["services"]["llm_inference"]["models"] = ["qwen3-4b-q4"]
+    with (
+        serve(tmp_path / "data", open_enrolment=True) as served,
+        OpenAI(api_key=served.client_key, base_url=f"{served.url}/v1", max_retries=0, timeout=180) as ai,
+    ):
+        first_miner, second_miner = ScriptedMiner(served.url), ScriptedMiner(served.url)
+        assert first_miner.register(capabilities=offered).status_code == 200
+
+        def ask() -> str:
+            return ai.chat.completions.create(
+                model="gpt-4o-mini", messages=QUESTION, extra_headers={"Idempotency-Key": "q"}
+            ).id
+
+        first, _ = answered(first_miner, TEXT, ask)
+        offered["services"]["llm_inference"]["models"] = ["qwen3-8b-q4"]
+        assert second_miner.register(capabilities=offered).status_code == 200
+        assert ai.models.retrieve("gpt-4o-mini").to_dict()["owned_by"] == "Qwen"
+        assert ask() == first
+
+
 def test_no_miner_takes_an_alias(aliased: Served, ai: OpenAI, miner: ScriptedMiner) -> None:
     """The operator's name counts, also where a miner calls a model so."""
     thief = ScriptedMiner(aliased.url)

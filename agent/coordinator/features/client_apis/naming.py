@@ -67,6 +67,12 @@ async def resolve(context: Context, definition: ServiceDefinition, name: str) ->
     raise unknown_model(name, await known_models(context, definition))
 
 
+def is_built_in(definition: ServiceDefinition, name: str) -> bool:
+    """Return whether a name stands for the best of the models that can be used, which may be another one each time."""
+    pattern, _ = BUILT_IN.get(definition.service_id, (None, 0))
+    return pattern is not None and pattern.fullmatch(name) is not None
+
+
 def unknown_model(name: str, models: Sequence[str]) -> NotFound:
     """Return the error for an unknown model."""
     short_name = name[:MAX_SHOWN]
@@ -146,9 +152,9 @@ def _has_form(entry: CatalogueEntry | None, tag: str) -> bool:
 
 
 def _best(context: Context, definition: ServiceDefinition, name: str, ready: frozenset[str]) -> str | None:
-    pattern, least = BUILT_IN.get(definition.service_id, (None, 0))
-    if pattern is None or pattern.fullmatch(name) is None:
+    if not is_built_in(definition, name):
         return None
+    _, least = BUILT_IN[definition.service_id]
     entries = [
         entry
         for model in sorted(ready)

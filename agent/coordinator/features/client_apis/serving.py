@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from agent.coordinator.features.client_apis.naming import resolve
+from agent.coordinator.features.client_apis.naming import is_built_in, resolve
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import submitting
 from agent.coordinator.operations.jobs.requests import JobOptions
+from agent.coordinator.store import idempotency, jobs
 from agent.core.errors import NotFound, ValidationFailed
 from agent.core.values.quantities import parse_time
 
@@ -35,7 +37,12 @@ async def submit(
         raise NotFound(f"This coordinator has no service {service_id}.", {"service_id": service_id})
     name = str(parameters["model"])
     # Resolved here, the error can name the nearest model; the service would only say that no miner has it.
-    parameters = {**parameters, "model": await resolve(context, definition, name)}
+    model = (
+        await _first_model(context, caller, key)
+        if key is not None and is_built_in(definition, name)
+        else None
+    )
+    parameters = {**parameters, "model": model or await resolve(context, definition, name)}
     given_options = options.model_dump(mode="json", include=set(JobOptions.model_fields), exclude_unset=True)
     try:
         job = await submitting.submit_service_call(
@@ -46,6 +53,15 @@ async def submit(
         raise ValidationFailed(error.message, _renamed(error.details["fields"], names)) from None
     created = int(parse_time(job.created_at))
     return AnswerSubmission(context, caller, job.job_id, service_id, name, created, key is not None)
+
+
+async def _first_model(context: Context, caller: Caller, key: str) -> str | None:
+    """Return the model of the first request with this key: the same name may stand for another model by now."""
+    first = await context.database.read(idempotency.find, caller.account_of("Jobs"), key)
+    if first is None:
+        return None
+    job = await context.database.read(jobs.find, json.loads(first[1])["job_id"])
+    return None if job is None else job.model
 
 
 def _renamed(errors: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
