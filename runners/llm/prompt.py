@@ -27,6 +27,33 @@ def template_options(request: InferenceRequest, text: Callable[[str], str]) -> d
     return {**thinking, **named, **(BRIEF if request.is_formed or request.forced_tools else {})}
 
 
+_FILL_IN = (
+    ("<|fim_prefix|>", "PREFIX", "<|fim_suffix|>", "SUFFIX", "<|fim_middle|>"),  # Qwen, Gemma
+    ("<fim_prefix>", "PREFIX", "<fim_suffix>", "SUFFIX", "<fim_middle>"),  # StarCoder, Granite
+    ("<｜fim▁begin｜>", "PREFIX", "<｜fim▁hole｜>", "SUFFIX", "<｜fim▁end｜>"),  # noqa: RUF001 - DeepSeek's characters
+    ("<[fim-suffix]>", "SUFFIX", "<[fim-prefix]>", "PREFIX", "<[fim-middle]>"),  # Seed
+    ("[SUFFIX]", "SUFFIX", "[PREFIX]", "PREFIX"),  # Codestral
+)
+"""The parts of a prompt for the text between two others, by family of models: tokens of their own, and the two texts."""
+
+
+def raw_prompt(request: InferenceRequest, is_token: Callable[[str], bool]) -> str:
+    """Return the prompt that a model continues unchanged. `is_token` returns whether a text is one token of the model.
+
+    Raises `Fail` if there is a suffix and the model has no tokens for it.
+    """
+    prompt = request.prompt or ""
+    if not request.suffix:
+        return prompt
+    texts = {"PREFIX": prompt, "SUFFIX": request.suffix}
+    for form in _FILL_IN:
+        if all(part in texts or is_token(part) for part in form):
+            return "".join(texts.get(part, part) for part in form)
+    raise Fail(
+        f"The model {request.model!r} cannot fill in a text: it has no tokens for that. Remove suffix, or choose a model for code."
+    )
+
+
 class PromptReader:
     """Converts requests to tokens with a transformers tokenizer. Safe to use from several threads.
 
@@ -38,6 +65,7 @@ class PromptReader:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._lock = threading.Lock()  # a tokenizer stores even the options of a single call in itself
+        self._added = frozenset(token.content for token in tokenizer.added_tokens_decoder.values())
         control = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
         control |= set(tokenizer.all_special_tokens)
         self._control_ids = frozenset(tokenizer.convert_tokens_to_ids(sorted(control)))
@@ -61,7 +89,9 @@ class PromptReader:
             )
         if request.prompt is not None and (request.raw or not templated):
             return list(
-                self._tokenizer(request.prompt, add_special_tokens=request.special_tokens)["input_ids"]
+                self._tokenizer(
+                    raw_prompt(request, self._added.__contains__), add_special_tokens=request.special_tokens
+                )["input_ids"]
             )
         return self._conversation(
             [{"role": message.role, "content": message.text} for message in request.conversation],

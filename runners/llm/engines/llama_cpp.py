@@ -43,7 +43,7 @@ from runners.llm.evidence import TOP
 from runners.llm.files import chat_template
 from runners.llm.grammar import readable_schema
 from runners.llm.images import Images
-from runners.llm.prompt import BRIEF
+from runners.llm.prompt import BRIEF, raw_prompt
 from runners.llm.request import MAX_ANSWERS, InferenceRequest
 
 CONTEXT = 16_384
@@ -134,7 +134,7 @@ class LlamaCppEngine:
             "return_progress": True,
         }
         if request.raw or not self._templated:
-            path, prompt = "/v1/completions", request.prompt or ""
+            path, prompt = "/v1/completions", raw_prompt(request, self._is_token)
             self._check_length(prompt, request, on_step, parse_special=True)
             fields |= {"prompt": prompt} | ({} if top is None else {"logprobs": top})
         else:
@@ -176,14 +176,14 @@ class LlamaCppEngine:
 
     def tokens(self, request: InferenceRequest, on_step: OnStep = ignore) -> list[tuple[int, str]]:
         """See `LanguageEngine.tokens`."""
-        text = (request.prompt or "") if request.raw else openai.texts(request)
+        text = raw_prompt(request, self._is_token) if request.raw else openai.texts(request)
         self._check_length(text, request, on_step, parse_special=request.raw)
         tokens = self._tokens(self._prompt(request, on_step), add_special=request.special_tokens)
         return [(token["id"], _piece(token["piece"])) for token in tokens]
 
     def _prompt(self, request: InferenceRequest, on_step: OnStep = ignore) -> str:
         if request.raw or not self._templated:
-            return request.prompt or ""
+            return raw_prompt(request, self._is_token)
         talk = self._conversation(request, {}, self._without_control_tokens(openai.texts(request), on_step))
         return str(self._server.read("/apply-template", talk)["prompt"])
 
@@ -322,6 +322,9 @@ class LlamaCppEngine:
                     is_control[piece] = not self._is_word(identifier, piece)
             on_step()
         return breaker(piece for piece, control in is_control.items() if control)
+
+    def _is_token(self, text: str) -> bool:
+        return len(self._tokens(text, add_special=False)) == 1
 
     def _is_word(self, identifier: int, piece: Any) -> bool:
         # A token that is a part of a character has no text.

@@ -32,7 +32,7 @@ from runners.llm.engines.enforcing import answer_grammar
 from runners.llm.evidence import TOP
 from runners.llm.files import TEMPLATES
 from runners.llm.images import Images
-from runners.llm.prompt import BRIEF
+from runners.llm.prompt import BRIEF, raw_prompt
 from runners.llm.request import MAX_SHOWN, InferenceRequest
 from runners.torch_memory import memory_fraction
 
@@ -128,7 +128,9 @@ class VLLMEngine:
     reads_partly = False
 
     def __init__(self, interpreter: str, model: Model, device: Device, vram: int | None) -> None:
-        self._break = breaker(_control_tokens(model))
+        added = _added_tokens(model)
+        self._added = set(added)
+        self._break = breaker(token for token, special in added.items() if special)
         self.precision = _precision(model, device)
         self._sees = "vision_config" in json.loads((model.path / "config.json").read_bytes())
         self._server = start_vllm(interpreter, model, device, vram)
@@ -172,7 +174,7 @@ class VLLMEngine:
         if (text := answer_grammar(request, syntax)) is not None:
             fields["structured_outputs"] = {"grammar": text}
         if request.raw:
-            path, prompt = "/v1/completions", {"prompt": request.prompt}
+            path, prompt = "/v1/completions", {"prompt": self._raw(request)}
             fields |= {} if top is None else {"logprobs": top}
         else:
             path, prompt = "/v1/chat/completions", openai.conversation(request, images, self._break)
@@ -199,14 +201,21 @@ class VLLMEngine:
 
         return read_syntax(render, lambda text: self._break(text) == text)
 
+    def _raw(self, request: InferenceRequest) -> str:
+        return raw_prompt(request, self._added.__contains__)
+
     def prompt_tokens(self, request: InferenceRequest) -> list[int]:
         """See `LanguageEngine.prompt_tokens`."""
-        prompt = {"prompt": request.prompt} if request.raw else openai.conversation(request, {}, self._break)
+        prompt = (
+            {"prompt": self._raw(request)} if request.raw else openai.conversation(request, {}, self._break)
+        )
         return [*self._server.read("/tokenize", {"model": SERVED, **prompt})["tokens"]]
 
     def tokens(self, request: InferenceRequest, on_step: OnStep = ignore) -> list[tuple[int, str]]:
         """See `LanguageEngine.tokens`."""
-        prompt = {"prompt": request.prompt} if request.raw else openai.conversation(request, {}, self._break)
+        prompt = (
+            {"prompt": self._raw(request)} if request.raw else openai.conversation(request, {}, self._break)
+        )
         special = {"add_special_tokens": request.special_tokens} if request.raw else {}
         fields = {"model": SERVED, "return_token_strs": True, **prompt, **special}
         read = self._server.read("/tokenize", fields)
@@ -311,10 +320,11 @@ def _model_options(model: Model) -> list[str]:
     return arguments
 
 
-def _control_tokens(model: Model) -> set[str]:
+def _added_tokens(model: Model) -> dict[str, bool]:
+    """Return the tokens beside those of words, and whether they are control tokens."""
     described = json.loads((model.path / "tokenizer.json").read_bytes())
     # Read from the file: the tokenizer itself needs packages that this environment may lack.
-    return {token["content"] for token in described["added_tokens"] if token["special"]}
+    return {token["content"]: token["special"] for token in described["added_tokens"]}
 
 
 def _precision(model: Model, device: Device) -> str:

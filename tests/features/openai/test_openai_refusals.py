@@ -251,14 +251,27 @@ def test_exclusive_parameters_are_refused(nobody: OpenAI, more: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"echo": True, "logprobs": 1}, "echo cannot report the logprobs of the prompt"),
+        ({"best_of": 2}, "best_of is supported only with the value of n"),
+    ],
+)
+def test_what_no_engine_can_do_with_a_prompt_is_refused(
+    nobody: OpenAI, fields: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match=words):
+        nobody.completions.create(model=LLM, prompt="Once", extra_body=fields)
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("prompt", [1, 2]),
         ("prompt", []),
         ("prompt", ""),
-        ("echo", True),
-        ("suffix", "end"),
-        ("best_of", 2),
+        ("suffix", 1),
+        ("best_of", 9),
         ("logprobs", 6),
     ],
 )

@@ -184,6 +184,48 @@ def test_the_extensions_of_other_servers(
     assert {name for name in parameters if parameters[name] != usual.get(name)} == {parameter}
 
 
+def test_what_clients_send_back_has_no_effect(ai: OpenAI, miner: ScriptedMiner) -> None:
+    """Nor has what marks a prompt for the caches of other servers."""
+    marked = {"cache_control": {"type": "ephemeral"}}
+    messages: Any = [
+        {"role": "user", "content": [{"type": "text", "text": "Hello", **marked}], **marked},
+        {
+            "role": "assistant",
+            "content": "Hi",
+            "refusal": "no",
+            "annotations": [{"type": "url_citation"}],
+            "reasoning": "thoughts",
+            "reasoning_details": [{}],
+            "thinking_blocks": None,
+            "provider_specific_fields": {"a": 1},
+            "tool_calls": None,
+        },
+        *QUESTION,
+    ]
+    tools: Any = [{**TOOLS[0], **marked}]
+    _, parameters = answered(
+        miner, TEXT, lambda: ai.chat.completions.create(model=LLM, messages=messages, tools=tools)
+    )
+    assert [turn["content"] for turn in parameters["messages"]] == ["Hello", "Hi", QUESTION[0]["content"]]
+    assert parameters["tools"][0].keys() == {"name", "description", "parameters"}
+
+
+def test_a_completion_repeats_its_prompt_and_fills_in(ai: OpenAI, miner: ScriptedMiner) -> None:
+    """`suffix` goes to the model."""
+    prompt = "Name the capital of France."
+    answer, parameters = answered(
+        miner,
+        TEXT,
+        lambda: ai.completions.create(model=LLM, prompt=prompt, echo=True, suffix=" the end", best_of=1),
+    )
+    assert answer.choices[0].text == prompt + ANSWER
+    assert (parameters["prompt"], parameters["suffix"]) == (prompt, " the end")
+    stream = ai.completions.create(model=LLM, prompt=prompt, echo=True, stream=True)
+    (lease,) = miner.poll()
+    assert miner.complete(lease, TEXT).status_code == 200
+    assert "".join(chunk.choices[0].text for chunk in stream if chunk.choices) == prompt + ANSWER
+
+
 def test_one_form_in_a_request(ai: OpenAI) -> None:
     """Two forms contradict each other, also with the names of different servers."""
     form = {"response_format": {"type": "json_object"}, "guided_choice": ["a"]}

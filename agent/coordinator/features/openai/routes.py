@@ -113,10 +113,10 @@ async def text_completions(
     submissions = await completions.create(context, caller, body, key)
     if body.stream:
         streams = await JobStreams.begin(submissions)
-        chunks = completions.chunks(streams, answers=body.n or 1, usage=body.includes_usage)
+        chunks = completions.chunks(streams, body.echoed, answers=body.n or 1, usage=body.includes_usage)
         return streaming.answer(request, streams, chunks, error_chunk, FRAMING)
     generated = await all_results(submissions, InferenceResult, disconnected(request))
-    return _text(completions.completion(submissions, generated), *submissions)
+    return _text(completions.completion(submissions, generated, body.echoed), *submissions)
 
 
 @router.post(

@@ -13,6 +13,7 @@ from runners.input_options import parameters_of
 from runners.llm import LLMRunner
 from runners.llm import runner as runner_module
 from runners.llm.grammar import check_grammar, choice_grammar, regex_grammar
+from runners.llm.prompt import raw_prompt
 from runners.llm.request import InferenceRequest, needs
 from support.inputs.language_models import NAME
 
@@ -89,6 +90,28 @@ def test_samplers_are_features_of_engines(monkeypatch):
 
     assert offered("vllm", "transformers") == {"(min_tokens)"}
     assert offered("transformers") == {"(min_tokens)", "typical_p"}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "prompt"),
+    [
+        (
+            {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"},
+            "<|fim_prefix|>a {b}<|fim_suffix|>c<|fim_middle|>",
+        ),
+        ({"[PREFIX]", "[SUFFIX]", "<fim_prefix>"}, "[SUFFIX]c[PREFIX]a {b}"),
+    ],
+)
+def test_a_text_is_filled_in_with_the_models_own_tokens(tokens, prompt):
+    filling = request(prompt="a {b}", raw=True, suffix="c")
+    assert raw_prompt(filling, tokens.__contains__) == prompt
+    assert raw_prompt(request(prompt="a", raw=True), tokens.__contains__) == "a"
+
+
+def test_a_model_without_such_tokens_refuses_to_fill_in(ask, ask_tiny):
+    for asked in (ask, ask_tiny):
+        with pytest.raises(Fail, match="cannot fill in a text"):
+            asked(raw=True, suffix="end")
 
 
 @pytest.mark.parametrize(

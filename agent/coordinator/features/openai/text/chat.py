@@ -30,12 +30,16 @@ from agent.coordinator.operations.context import Context
 from agent.sections import section_of
 from runners.llm.request import MAX_PARTS, MAX_TEMPLATE_OPTIONS, MAX_TEXT, MAX_TOOLS, ToolName
 
+Unused = Annotated[Any, Field(exclude=True)]
+"""A field that clients send beside others, or send back, and that has no effect: prompts are cached without being marked."""
+
 
 class TextPart(Part):
     """A text in a message."""
 
     type: Literal["text"]
     text: Annotated[str, Field(max_length=MAX_TEXT)]
+    cache_control: Unused = None
 
 
 class ImageUrl(Part):
@@ -50,6 +54,7 @@ class ImagePart(Part):
 
     type: Literal["image_url"]
     image_url: ImageUrl
+    cache_control: Unused = None
 
 
 def _form(content: Any) -> str:
@@ -80,8 +85,13 @@ class ChatMessage(Part):
     # Clients send answers back unchanged, with these fields; the model does not need them.
     name: Annotated[str, Field(max_length=100)] | None = None
     reasoning_content: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
-    refusal: Annotated[Any, Only()] = None
-    annotations: Annotated[Any, Only([])] = None
+    reasoning: Unused = None
+    reasoning_details: Unused = None
+    thinking_blocks: Unused = None
+    provider_specific_fields: Unused = None
+    refusal: Unused = None
+    annotations: Unused = None
+    cache_control: Unused = None
     audio: Annotated[Any, Only()] = None
     function_call: Annotated[Any, Only()] = None
 
@@ -121,6 +131,7 @@ class FunctionTool(Part):
 
     type: Literal["function"]
     function: Function
+    cache_control: Unused = None
 
 
 class FunctionName(Part):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import accumulate
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.job_stream import JobStreams
-from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.features.client_apis.results import drop_all
 from agent.coordinator.features.client_apis.serving import submit
 from agent.coordinator.features.client_apis.settings import ClientApiSettings
@@ -25,7 +24,7 @@ from agent.coordinator.operations.context import Context
 from agent.core.errors import ApiError, ValidationFailed
 from agent.sections import section_of
 from aitbc.answers.fields import example
-from runners.llm.request import MAX_TEXT, FinishReason, InferenceResult, TokenLogprob, Usage
+from runners.llm.request import MAX_ANSWERS, MAX_TEXT, FinishReason, InferenceResult, TokenLogprob, Usage
 
 DEFAULT_MAX_TOKENS: Final = 16
 """The default of OpenAI's call."""
@@ -62,9 +61,22 @@ class CompletionRequest(TextRequest):
         Field(min_length=1, max_length=1000),
     ]
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
-    best_of: Annotated[Any, Only(1)] = None
-    echo: Annotated[Any, Only(False)] = None
-    suffix: Annotated[Any, Only("")] = None
+    best_of: Annotated[int, Field(ge=1, le=MAX_ANSWERS)] | None = None
+    echo: bool | None = None
+    suffix: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.best_of not in {None, 1, self.n}:
+            raise ValueError("best_of is supported only with the value of n")
+        if self.echo and self.logprobs is not None:
+            raise ValueError("echo cannot report the logprobs of the prompt; remove one of them")
+        return self
+
+    @property
+    def echoed(self) -> list[str]:
+        """The texts before the answers to each prompt."""
+        return self.prompt if self.echo else [""] * len(self.prompt)
 
 
 async def create(
@@ -95,6 +107,8 @@ async def _submit(
     parameters = {**request.sampling(), "prompt": prompt, "raw": True, "max_tokens": limit}
     if request.logprobs is not None:
         parameters["top_logprobs"] = request.logprobs
+    if request.suffix:
+        parameters["suffix"] = request.suffix
     return await submit(
         context, caller, services.TEXT, parameters, request, key=key, names=request.constraint_names()
     )
@@ -142,25 +156,36 @@ class Completion(BaseModel, defer_build=True):
     usage: TextUsage | None = None
 
 
-def completion(submissions: Sequence[AnswerSubmission], results: Sequence[InferenceResult]) -> Completion:
+def completion(
+    submissions: Sequence[AnswerSubmission], results: Sequence[InferenceResult], echoed: Sequence[str]
+) -> Completion:
     """Return the complete answer: the choices of the first prompt, then those of the next."""
-    all_answers = [answer for result in results for answer in result.all_answers]
+    all_answers = [
+        (prompt, answer)
+        for prompt, result in zip(echoed, results, strict=True)
+        for answer in result.all_answers
+    ]
     choices = [
         CompletionChoice(
             index=index,
-            text=answer.text,
+            text=prompt + answer.text,
             logprobs=_logprobs(answer.logprobs or (), 0),
             finish_reason=answer.finish_reason,
         )
-        for index, answer in enumerate(all_answers)
+        for index, (prompt, answer) in enumerate(all_answers)
     ]
     return _of(submissions[0], choices, usage=usage_of(_total(result.usage for result in results)))
 
 
-async def chunks(streams: JobStreams, *, answers: int, usage: bool) -> AsyncIterator[BaseModel | None]:
+async def chunks(
+    streams: JobStreams, echoed: Sequence[str], *, answers: int, usage: bool
+) -> AsyncIterator[BaseModel | None]:
     """Yield the chunks of all prompts, each of which has this many answers. See `writing.chunks`."""
     first = streams.submissions[0]
-    forms = [CompletionChunks(first, number * answers) for number in range(len(streams.streams))]
+    forms = [
+        CompletionChunks(first, range(number * answers, (number + 1) * answers), prompt)
+        for number, prompt in enumerate(echoed)
+    ]
     # One after the other: all jobs run at the same time, and what they write meanwhile is not lost.
     for stream, form in zip(streams.streams, forms, strict=True):
         async for chunk in writing.chunks(stream, form):
@@ -170,17 +195,24 @@ async def chunks(streams: JobStreams, *, answers: int, usage: bool) -> AsyncIter
 
 
 class CompletionChunks(Chunks):
-    """The chunks of one prompt, whose choices have the numbers from `first` on. See `Chunks`."""
+    """The chunks of one prompt, whose choices have these numbers, each after the text `echo`. See `Chunks`."""
 
-    def __init__(self, submission: AnswerSubmission, first: int) -> None:
+    def __init__(self, submission: AnswerSubmission, numbers: Sequence[int], echo: str) -> None:
         self.used: Usage | None = None
         self._submission = submission
-        self._first = first
+        self._numbers = numbers
+        self._echo = echo
         self._lengths: Counter[int] = Counter()
 
     def begin(self) -> list[BaseModel]:
-        """Return no chunk."""
-        return []
+        """Return the chunks with the prompt, if the answers begin with it."""
+        return [
+            _of(
+                self._submission,
+                [CompletionChoice(index=number, text=self._echo, logprobs=None, finish_reason=None)],
+            )
+            for number in (self._numbers if self._echo else ())
+        ]
 
     def piece(self, added: Added) -> list[BaseModel]:
         """Return the chunk for an addition to a text."""
@@ -189,7 +221,7 @@ class CompletionChunks(Chunks):
         # The offsets of tokens count from the beginning of the whole text, not of the chunk.
         self._lengths[added.index] += len(added.text)
         choice = CompletionChoice(
-            index=self._first + added.index, text=added.text, logprobs=logprobs, finish_reason=None
+            index=self._numbers[added.index], text=added.text, logprobs=logprobs, finish_reason=None
         )
         return [_of(self._submission, [choice])]
 
@@ -201,7 +233,7 @@ class CompletionChunks(Chunks):
                 self._submission,
                 [
                     CompletionChoice(
-                        index=self._first + index,
+                        index=self._numbers[index],
                         text="",
                         logprobs=None,
                         finish_reason=answer.finish_reason,
