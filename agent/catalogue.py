@@ -79,7 +79,8 @@ class CatalogueEntry:
     it. With none of these, only the machine's owner can provide it. `vram` and `memory` are the bytes
     that it needs on a GPU and on a CPU; `vram_min` is its need on a GPU when it saves memory at the cost of time, and `load_memory` the
     main memory that it needs besides the GPU's, which is highest while it loads. An `adapter`
-    changes another model of its service (LoRA) and cannot run on its own. `options` are the model's settings for its runner; `lacks` names
+    changes another model of its service (LoRA) and cannot run on its own. A model with a `base` is that model with an adapter: its files are
+    the adapter's, and both share the weights of the base. `options` are the model's settings for its runner; `lacks` names
     features of its service that the model itself is known not to have, such as "vision".
     """
 
@@ -104,6 +105,7 @@ class CatalogueEntry:
     files: tuple[ModelFile, ...] = ()
     path: str | None = None
     lacks: tuple[str, ...] = ()
+    base: str | None = None
     verified: bool = True
     """Whether the entry was compared with its source."""
 
@@ -195,6 +197,7 @@ class _DeclaredModel(BaseModel, defer_build=True):
     path: Annotated[str, Field(pattern=r"^/")] | None = None
     lacks: tuple[Annotated[str, Field(pattern=r"^[a-z_]+$")], ...] = ()
     verified: bool = True
+    base: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _least_vram(self) -> Self:

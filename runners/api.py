@@ -340,6 +340,8 @@ class Model:
     """The entry's own settings for its runner, such as the number of steps that the model was trained for."""
     engines: tuple[str, ...] = ()
     """Those that can load it, best first."""
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    """The directories of the models that are this one with an adapter, by name: they share its weights, and a run uses one of them at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -529,7 +531,10 @@ class Runner(ABC, Generic[RequestT]):
         raise NotImplementedError(f"{self.name} compares nothing.")
 
     def weights(self, model: Model) -> tuple[Path, ...]:  # noqa: ARG002 - the default for runners without models
-        """Return the files whose digests identify the weights of `model` and of the last run's adapters, in a fixed order."""
+        """Return the files whose digests identify the weights of `model` and of the last run's adapters, in a fixed order.
+
+        `model` has only the adapters of that run.
+        """
         return ()
 
     def engine_version(self) -> str:

@@ -85,6 +85,8 @@ class ServerSettings(TypedDict):
     """A chat template instead of the model's own."""
     projector: NotRequired[str | None]
     """The GGUF file that lets the model see images."""
+    adapters: NotRequired[list[str]]
+    """GGUF files of adapters, which requests choose by their position here."""
     task: NotRequired[Literal["embedding", "ranking"]]
     """The model returns vectors or scores instead of texts, and reads up to `context` tokens at once."""
 
@@ -174,6 +176,12 @@ def serve_with_xllamacpp(settings: ServerSettings) -> None:
     parameters.n_batch = max(parameters.n_batch, parameters.n_ubatch)
     if (projector := settings.get("projector")) is not None:
         parameters.mmproj.path, parameters.mmproj_use_gpu = projector, bool(settings["cards"])
+    if adapters := settings.get("adapters"):
+        infos = [xllamacpp.CommonAdapterLoraInfo() for _ in adapters]
+        for info, path in zip(infos, adapters, strict=True):
+            info.path, info.scale = path, 0.0
+        parameters.lora_adapters = infos
+        parameters.lora_init_without_apply = True
     if settings.get("task"):
         parameters.embedding = True
     if settings.get("task") == "ranking":
@@ -264,6 +272,9 @@ def vulkan_arguments(settings: ServerSettings) -> list[str]:
         arguments += ["--chat-template", template]
     if (projector := settings.get("projector")) is not None:
         arguments += ["--mmproj", projector, *([] if settings["cards"] else ["--no-mmproj-offload"])]
+    # Each request says which of them apply.
+    for adapter in settings.get("adapters", ()):
+        arguments += ["--lora", adapter, "--lora-init-without-apply"]
     if (task := settings.get("task")) is not None:
         arguments.append("--reranking" if task == "ranking" else "--embedding")
     return arguments

@@ -294,7 +294,10 @@ class _Host:
             sealing.close()
             sealing.log.finish()
         self._note(message.run_id, "ended", outcome="done", seconds=seconds, units=plain_units(units))
-        weights = runner.weights(self._model) if self._model is not None else ()
+        weights: Sequence[Path] = ()
+        if self._model is not None:
+            used = {name: adapter.path for name, adapter in message.adapters.items()}
+            weights = runner.weights(replace(self._model, adapters=used))
         self._send_done(
             Done(
                 run_id=message.run_id, results=results, units=units, processing_time=seconds, weights=list(weights),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runners.api import Model
-from runners.engine_server.llama import gguf_files, projector_file
+from runners.engine_server.llama import gguf_file, gguf_files, projector_file
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -28,7 +28,14 @@ def weights(model: Model) -> tuple[Path, ...]:
     if tensors:
         return (*tensors, *(path for name in _DESCRIPTIONS if (path := model.path / name).is_file()))
     parts, projector = gguf_files(model), projector_file(model)
-    return (*parts, *((projector,) if parts and projector is not None else ()))
+    beside = [*([] if projector is None else [projector]), *adapter_files(model).values()]
+    return (*parts, *(beside if parts else ()))
+
+
+def adapter_files(model: Model) -> dict[str, Path]:
+    """Return the GGUF files of a model's adapters, by the names of the models that use them."""
+    files = {name: gguf_file(Model(name, path)) for name, path in model.adapters.items()}
+    return {name: file for name, file in sorted(files.items()) if file is not None}
 
 
 def chat_template(model: Model) -> str | None:

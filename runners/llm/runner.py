@@ -157,6 +157,11 @@ class LLMRunner(Runner[InferenceRequest]):
         """See `Runner.run`. Raises `Fail` with CONTEXT_OVERFLOW or INPUT_INVALID."""
         engine = self._open(request)
         context.check()
+        if set(context.adapters) - set(engine.adapters):
+            raise Retry(
+                f"{request.model} cannot be used in {engine.name} as it is loaded at present: its adapter was added later, or the engine has none.",
+                code=FailureCode.MODEL_UNAVAILABLE,
+            )
         log = RunLog(context, request)
         log.begin(engine, self.device)
         engine.check(request)

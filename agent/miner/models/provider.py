@@ -126,14 +126,24 @@ class ModelProvider:
 
         Raises `ModelUnknown`, `ModelUnavailable`, `OSError`.
         """
-        lent = Lent(
-            None if model is None else self._store.resolve(model),
-            {name: self._store.resolve(name, "adapter") for name in adapters},
-        )
+        self._resolve(model, adapters)
         async with AsyncExitStack() as stack:
-            for name in [*([] if model is None else [model]), *lent.adapters]:
+            base = None if model is None else self._store.entry(model).base
+            for name in [name for name in (base, model, *adapters) if name is not None]:
                 stack.enter_context(await self._hold(name, on_model))
-            yield lent
+            # Again, as an adapter may just have arrived.
+            yield self._resolve(model, adapters)
+
+    def _resolve(self, model: str | None, adapters: Sequence[str]) -> Lent:
+        """Return a job's models, on disk or not. Raises `ModelUnknown`."""
+        lent_adapters = {name: self._store.resolve(name, "adapter") for name in adapters}
+        if model is None:
+            return Lent(None, lent_adapters)
+        resolved = self._store.resolve(model)
+        base = self._store.entry(model).base
+        if base is None:
+            return Lent(resolved, lent_adapters)
+        return Lent(self._store.resolve(base), {model: resolved, **lent_adapters})
 
     @property
     def fetching_for_jobs(self) -> Mapping[str, Mapping[str, str]]:
@@ -318,13 +328,22 @@ class ModelProvider:
             self._invalid = str(error)
             return
         self._invalid = ""
-        before = len(self._store.catalogue)
+        before = set(self._store.catalogue)
+        bases = self._bases()
         changed = self._store.replace(catalogue)
-        if changed or len(self._store.catalogue) != before:
+        # A model is loaded with all of its adapters.
+        changed += [name for name, base in (bases ^ self._bases()) if name != base]
+        if changed or set(self._store.catalogue) != before:
             _log.info("models_changed", models=len(self._store.catalogue), changed=changed)
             # The next job loads it as its entry is now.
             for name in changed:
                 await self._unload(name)
+
+    def _bases(self) -> set[tuple[str, str]]:
+        """Return the name of each model that another one is based on, with that one's."""
+        return {
+            (entry.base, entry.name) for entry in self._store.catalogue.values() if entry.base is not None
+        }
 
     async def _unload(self, name: str) -> None:
         if self._release is not None:

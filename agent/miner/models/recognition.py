@@ -165,11 +165,32 @@ def headers_of(first: Path) -> tuple[GgufHeader, ...]:
         headers = tuple(read_header(part) for part in parts)
     except InvalidGguf as error:
         raise NotRecognized(str(error)) from None
-    if headers[0].fields.get("general.type", "model") == "model" and not headers[0].value("block_count"):
+    if headers[0].fields.get("general.type") == "adapter":
+        raise NotRecognized(
+            f"{first} is an adapter. Add it with --adapter and --base, the language model that it changes."
+        )
+    if not headers[0].value("block_count"):
         raise NotRecognized(
             f"{first} is a GGUF file, but not of a model of texts ({headers[0].architecture or 'no architecture'})."
         )
     return headers
+
+
+def require_adapter(file: Path, base: Path | None) -> None:
+    """Raise `NotRecognized` unless a GGUF file is an adapter (LoRA), of the architecture of its base if that is known."""
+    try:
+        header = read_header(file)
+        architecture = header.architecture if base is None else read_header(base).architecture
+    except InvalidGguf as error:
+        raise NotRecognized(str(error)) from None
+    if header.fields.get("general.type") != "adapter" or header.fields.get("adapter.type") != "lora":
+        raise NotRecognized(
+            f"{file} is not an adapter (LoRA). Leave out --adapter and --base to add it as a model."
+        )
+    if header.architecture != architecture:
+        raise NotRecognized(
+            f"{file} is an adapter of another architecture ({header.architecture}) than its base ({architecture})."
+        )
 
 
 def _recognized(

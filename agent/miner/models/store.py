@@ -97,7 +97,17 @@ class ModelStore:
             source=source,
             options=entry.options,
             engines=entry.engines,
+            adapters=self._adapters_of(name),
         )
+
+    def _adapters_of(self, name: str) -> dict[str, Path]:
+        """Return the directories of the models on disk whose base is this one."""
+        entries = list(self.catalogue.values())  # a copy, as the catalogue may be replaced meanwhile
+        return {
+            entry.name: self.location(entry)
+            for entry in entries
+            if entry.base == name and self.has(entry.name)
+        }
 
     def location(self, entry: CatalogueEntry) -> Path:
         """Return the directory of a model, whether it exists or not."""

@@ -313,7 +313,8 @@ class JobRun:
             inputs=[NamedDigest(name, file.sha256) for name, file in inputs.items()],
             model=None
             if lent.model is None or execution.weights is None
-            else NamedDigest(lent.model.name, execution.weights),
+            # The name that the job has, which may be that of the loaded model with an adapter.
+            else NamedDigest(self.lease.spec.model or lent.model.name, execution.weights),
             execution=execution,
             runner_version=version,
             collected=await self._collect(execution),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.catalogue import CatalogueEntry, load_owners_catalogue
@@ -105,7 +105,10 @@ class Inventory:
         runner: type[Runner[Any]] | None = self._runners.get(entry.service)
         if runner is None:
             return None
-        model = self._store.resolve(entry.name)
+        model = self._store.resolve(entry.name if entry.base is None else entry.base)
+        model = replace(
+            model, adapters={} if entry.base is None else {entry.name: self._store.location(entry)}
+        )
         try:
             # The runner determines which files are the weights, without its engine.
             weights = runner(tools(self._settings), Device("cpu", "")).weights(model)

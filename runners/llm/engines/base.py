@@ -100,6 +100,10 @@ class LanguageEngine(Protocol):
         """Whether it can repeat the choice of each token from the seed of the run."""
 
     @property
+    def adapters(self) -> Sequence[str]:
+        """The names of the models that it can be, too: itself with an adapter."""
+
+    @property
     def reads_partly(self) -> bool:
         """Whether reading a token costs a large part of generating it, so that an audit should read a part of an answer only."""
 

@@ -40,7 +40,7 @@ from runners.llm.engines.control_tokens import breaker
 from runners.llm.engines.enforcing import answer_grammar, plain_answer_schema
 from runners.llm.engines.slots import SlotRequest, Slots
 from runners.llm.evidence import TOP
-from runners.llm.files import chat_template
+from runners.llm.files import adapter_files, chat_template
 from runners.llm.grammar import readable_schema
 from runners.llm.images import Images
 from runners.llm.prompt import BRIEF, raw_prompt
@@ -78,6 +78,8 @@ class LlamaCppEngine:
         self._slots = Slots(answers, self._erase)
         file = gguf_file(model)
         assert file is not None, "open_engine has found it"  # noqa: S101 - see the words
+        adapters = adapter_files(model)
+        self.adapters = tuple(adapters)
         self._server = start_llama(
             file,
             device,
@@ -86,6 +88,7 @@ class LlamaCppEngine:
             answers=answers,
             template=chat_template(model),
             projector=str(projector) if (projector := projector_file(model)) else None,
+            adapters=[str(adapter) for adapter in adapters.values()],
         )
         self._guided = build() != WITHOUT_GUIDANCE
         properties = self._server.get("/props")
@@ -132,6 +135,7 @@ class LlamaCppEngine:
             "repeat_last_n": self.context,
             "timings_per_token": True,
             "return_progress": True,
+            **self._adapter(request),
         }
         if request.raw or not self._templated:
             path, prompt = "/v1/completions", raw_prompt(request, self._is_token)
@@ -166,6 +170,9 @@ class LlamaCppEngine:
             raise Fail(
                 f"{request.n} answers of {request.max_tokens} tokens do not fit into the model's context; lower n."
             )
+        if salt is not None and request.model in self.adapters:
+            # What was computed without the adapter is of no use.
+            salt = f"{salt} {request.model}"
         slot = self._slots.request(tokens, salt, share, answers=request.n)
         stream = self._server.stream(path, fields)
         return _LlamaGeneration(stream, request, syntax, self._budget, self._words, self._slots, slot)
@@ -216,6 +223,7 @@ class LlamaCppEngine:
                 tokens = [*prompt, *answer[:position]]
                 fields = {
                     **chosen,
+                    **self._adapter(request),
                     "prompt": tokens,
                     "n_predict": 1,
                     "n_probs": SEEN,
@@ -246,6 +254,17 @@ class LlamaCppEngine:
             raise Fail(
                 f"The chat template of the model {request.model!r} has no tools; choose another model."
             )
+
+    def _adapter(self, request: InferenceRequest) -> dict[str, Any]:
+        """Return the field that applies the request's adapter and no other."""
+        if not self.adapters:
+            return {}
+        return {
+            "lora": [
+                {"id": number, "scale": float(name == request.model)}
+                for number, name in enumerate(self.adapters)
+            ]
+        }
 
     def vram_peak(self) -> int:
         """Return 0: the miner reads the memory of the server's process."""

@@ -44,6 +44,7 @@ class TransformersEngine:
     name = "transformers"
     seeded = True
     reads_partly = False
+    adapters = ()
 
     def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:  # noqa: ARG002 - the interface
         hold_budget(device, vram)

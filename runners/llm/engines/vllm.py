@@ -126,6 +126,7 @@ class VLLMEngine:
     name = "vllm"
     seeded = False
     reads_partly = False
+    adapters = ()
 
     def __init__(self, interpreter: str, model: Model, device: Device, vram: int | None) -> None:
         added = _added_tokens(model)

@@ -77,3 +77,26 @@ def _copy_vocabulary(writer: GGUFWriter, source: Path) -> int:
             of_items = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
             writer.add_key_value(name, field.contents(), field.types[0], of_items)
     return len(reader.get_field("tokenizer.ggml.tokens").contents())
+
+
+def write_adapter(target: Path, base: Path, strength: float = 1.0) -> Path:
+    """Write an adapter (LoRA) with random weights for the attention of a model, strong enough to change its answers."""
+    reader = GGUFReader(base)
+    architecture = str(reader.get_field("general.architecture").contents())
+    writer = GGUFWriter(target, architecture)
+    writer.add_string("general.type", "adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 4.0)
+    random = np.random.default_rng(1)
+    for tensor in reader.tensors:
+        if tensor.name.endswith("attn_output.weight"):
+            inner, outer = (int(side) for side in tensor.shape)
+            writer.add_tensor(f"{tensor.name}.lora_a", random.standard_normal((4, inner), dtype=np.float32))
+            writer.add_tensor(
+                f"{tensor.name}.lora_b", strength * random.standard_normal((outer, 4), dtype=np.float32)
+            )
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return target

@@ -7,12 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.catalogue import load_catalogue
+from agent.catalogue import CatalogueEntry, load_catalogue
 from agent.cli.commands.machine import owners_models
 from agent.core.errors import ConfigurationError
 from agent.hub_names import safe_name
 from agent.miner.models.locks import ModelDirectory
-from agent.miner.models.recognition import NotRecognized, files_of, recognize, recognize_gguf
+from agent.miner.models.recognition import (
+    LLAMA,
+    TEXT,
+    NotRecognized,
+    files_of,
+    recognize,
+    recognize_gguf,
+    require_adapter,
+)
 from agent.settings import Settings
 from runners.model_files.gguf_header import is_gguf, shards
 
@@ -55,7 +63,7 @@ def add(
         links["mmproj-model.gguf"] = projectors[0]
     stem = parts[0].name.removesuffix(".gguf").partition("-00001-of-")[0]
     chosen = _free_name(settings, name or safe_name(stem))
-    _place(settings.models_dir, chosen, links, copy=copy)
+    _put(settings.models_dir, chosen, links, copy=copy)
     try:
         return owners_models.add(
             settings.data_dir, {"name": chosen, **recognized, **stated, "own_files": True}
@@ -63,6 +71,68 @@ def add(
     except ConfigurationError:
         ModelDirectory(settings.models_dir).remove(chosen)
         raise
+
+
+def add_adapter(
+    settings: Settings,
+    path: str | None,
+    name: str | None,
+    base: str | None,
+    stated: Mapping[str, Any],
+    *,
+    copy: bool,
+) -> dict[str, Any]:
+    """Add an adapter (LoRA) of a language model as a model of its own, and return its entry.
+
+    Raises `ConfigurationError`, `NotRecognized`.
+    """
+    if path is None or base is None:
+        raise ConfigurationError(
+            "Give the path of the adapter's GGUF file, and by --base the language model that it changes."
+        )
+    source = Path(path).expanduser().absolute()
+    if not source.is_file() or not is_gguf(source):
+        raise ConfigurationError(
+            f"{source} is not a GGUF file. Adapters of PEFT are converted by convert_lora_to_gguf.py, which comes with llama.cpp."
+        )
+    changed = load_catalogue(settings.data_dir).get(base)
+    if changed is None or changed.service != TEXT or changed.base is not None:
+        raise ConfigurationError(
+            f"There is no language model {base}. `aitbc-agent models list --service {TEXT}` shows them."
+        )
+    if LLAMA not in changed.engines:
+        raise ConfigurationError(
+            f"{base} does not run in {LLAMA}, the only engine with adapters here. Pull it as GGUF."
+        )
+    require_adapter(source, _weights_of(settings, changed))
+    chosen = _free_name(settings, name or safe_name(source.name.removesuffix(".gguf")))
+    size = source.stat().st_size
+    entry: dict[str, Any] = {
+        "name": chosen,
+        "service": TEXT,
+        "engines": [LLAMA],
+        "base": base,
+        "vram": str(changed.vram + size),
+        "vram_min": str(changed.vram_min + size),
+        "memory": str(changed.memory + size),
+        "description": f"{base} with an adapter",
+        **stated,
+        "kind": "model",
+        "own_files": True,
+    }
+    _put(settings.models_dir, chosen, {"adapter.gguf": source}, copy=copy)
+    try:
+        return owners_models.add(settings.data_dir, entry)
+    except ConfigurationError:
+        ModelDirectory(settings.models_dir).remove(chosen)
+        raise
+
+
+def _weights_of(settings: Settings, base: CatalogueEntry) -> Path | None:
+    """Return the GGUF file of a model, None if it is not on this machine."""
+    directory = settings.models_dir / base.name if base.path is None else Path(base.path)
+    files = [file for file in files_of(directory) if is_gguf(file)] if directory.is_dir() else []
+    return next((file for file in files if not file.name.startswith("mmproj")), None)
 
 
 def _add_directory(
@@ -80,7 +150,7 @@ def _add_directory(
     if not copy:
         return owners_models.add(settings.data_dir, {**entry, "path": str(source)})
     files = files_of(source)
-    _place(
+    _put(
         settings.models_dir,
         _free_name(settings, chosen),
         {file.relative_to(source).as_posix(): file for file in files},
@@ -104,7 +174,7 @@ def _free_name(settings: Settings, name: str) -> str:
     return name
 
 
-def _place(models_dir: Path, name: str, files: Mapping[str, Path], *, copy: bool) -> None:
+def _put(models_dir: Path, name: str, files: Mapping[str, Path], *, copy: bool) -> None:
     """Link or copy files to the model's directory, which appears when it is complete. Raises `OSError`."""
     partial = ModelDirectory(models_dir).partial(name)
     shutil.rmtree(partial, ignore_errors=True)

@@ -19,6 +19,7 @@ from agent.core.errors import AgentError
 from agent.hub_names import parse_reference
 from agent.miner.control import CallRefused, ControlUnavailable, ask
 from agent.miner.models.locks import ModelDirectory
+from agent.miner.models.recognition import TEXT
 from agent.miner.models.store import ModelStore
 from agent.miner.status.inventory import Inventory, ListedModel, loaded_models
 from agent.settings import Settings
@@ -180,6 +181,10 @@ def add(
     adapter: Annotated[
         bool, typer.Option("--adapter", help="The model is an adapter for another model (LoRA).")
     ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Language model that the --adapter changes; jobs name the adapter as their model."),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="Setting for its runner, NAME=JSON; may be repeated.")
     ] = None,
@@ -210,7 +215,9 @@ def add(
         "options": owners_models.options(option or []) or None,
     }
     stated = {field: value for field, value in stated.items() if value is not None}
-    if path is not None:
+    if adapter and (base is not None or service == TEXT):
+        written = local_models.add_adapter(settings, path, name, base, stated, copy=copy)
+    elif path is not None:
         written = local_models.add(settings, path, name, stated, projector, copy=copy)
     else:
         owners_models.validate({"name": name, **stated})

@@ -55,6 +55,8 @@ def validate(entry: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             f"There is no service {service}. The installed services are: {', '.join(sorted(installed()))}."
         )
+    if entry.get("kind") == "adapter" and installed()[service].definition.adapters is None:
+        raise ConfigurationError(f"{service} has no adapters. Leave out --adapter.")
     if not {"repository", "files", "path", "own_files"} & entry.keys():
         raise ConfigurationError(
             "The source of the model is missing. Give the path of a GGUF file or directory, --repository, or --url with --sha256."
