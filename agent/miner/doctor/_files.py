@@ -65,7 +65,7 @@ def secrets(settings: Settings) -> list[Diagnostic]:
         return [found("secrets_readable", files=" ".join(str(path) for path in readable))]
     if not files:
         return [ok("secrets", "There are no keys yet; the first start creates them.")]
-    return [ok("secrets", f"{len(files)} files with keys are readable by their owner only.")]
+    return [ok("secrets", f"Only their owner can read the {len(files)} files that contain keys.")]
 
 
 def disk(settings: Settings) -> list[Diagnostic]:

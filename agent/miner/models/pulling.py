@@ -30,6 +30,10 @@ class NotPulled(AgentError):
     """The repository has no such model, or cannot be read. The message says what to do."""
 
 
+class HubUnreachable(NotPulled):
+    """The Hub does not answer. The message says what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class HubFile:
     """A file of a repository. `size` is in bytes; `sha256` is None for small files, whose content the Hub names otherwise."""
@@ -144,7 +148,7 @@ def _explained(reference: HubReference, error: Exception) -> NotPulled:
         return NotPulled(
             f"The Hub answered {response.status_code} for {reference.repository}. Try again later."
         )
-    return NotPulled(f"The Hub cannot be reached ({type(error).__name__}). Check the network.")
+    return HubUnreachable(f"The Hub cannot be reached ({type(error).__name__}). Check the network.")
 
 
 def choose(reference: HubReference, files: Sequence[HubFile]) -> tuple[list[HubFile], str | None]:

@@ -20,7 +20,7 @@ from agent.catalogue import CatalogueEntry, load_owners_catalogue
 from agent.miner.models.locks import ModelDirectory
 from miner_support.hub import COMMIT, Hub, running_hub
 from support.agents import COMMAND
-from support.inputs.gguf_models import write_gguf
+from support.inputs.gguf_models import write_adapter, write_gguf
 
 CHUNK = 2**18
 LARGE = bytes(range(256)) * 4096 * 4  # 4 MiB
@@ -237,7 +237,20 @@ def test_adding_a_model_keeps_the_owners_comments_and_the_files_mode(run: Any, h
     assert run("models", "add", "chatty", *words).code == 0
     before = f"{file.read_text()}# No line ends this comment."
     file.write_text(before)
-    assert run("models", "add", "other", *words, "--adapter", "--engine", "mine").code == 0
+    assert (
+        run(
+            "models",
+            "add",
+            "other",
+            "--service",
+            "image_generation",
+            *words[2:],
+            "--adapter",
+            "--engine",
+            "mine",
+        ).code
+        == 0
+    )
     assert file.read_text().startswith("# My notes.\n\n[[models]]\n")
     assert file.read_text().startswith(f"{before}\n\n[[models]]\n")
     assert file.stat().st_mode & 0o777 == 0o640
@@ -255,6 +268,39 @@ def test_a_model_of_several_files_with_nested_options_is_read_back_as_given(run:
     entry = load_owners_catalogue(home / "data")["mine"]
     assert (entry.options, entry.vram) == (options, 2 * 2**30)
     assert [(file.name, file.sha256) for file in entry.files] == [("1.gguf", "1" * 64), ("2.gguf", "2" * 64)]
+
+
+def test_only_what_can_use_an_adapter_gets_one(run: Any, home: Path) -> None:
+    base = write_gguf(home / "parent.gguf")
+    other = write_gguf(home / "other.gguf", architecture="qwen3")
+    assert run("models", "add", base).code == 0
+    adapter = write_adapter(home / "lora.gguf", base)
+    words = ("--adapter", "--base", "parent")
+    for path, options, message in (
+        (adapter, (), "Add it with --adapter and --base"),
+        (
+            adapter,
+            ("--adapter", "--service", "llm_inference"),
+            "by --base the language model that it changes",
+        ),
+        (adapter, ("--adapter", "--base", "nothing"), "There is no language model nothing"),
+        (base, words, "is not an adapter (LoRA)"),
+        (
+            write_adapter(home / "foreign.gguf", other),
+            words,
+            "another architecture (qwen3) than its base (llama)",
+        ),
+        (home / "data" / "models.toml", words, "is not a GGUF file. Adapters of PEFT are converted"),
+    ):
+        refused = run("models", "add", path, *options)
+        assert (refused.code, refused.out) == (1, "")
+        assert message in refused.err
+    refused = run("models", "add", "mine", "--adapter", "--service", "text_embedding", "--repository", "a/b")
+    assert (refused.code, "text_embedding has no adapters" in refused.err) == (1, True)
+    assert run("models", "add", adapter, *words).code == 0
+    model = entry(home, "lora")
+    assert (model.base, model.kind, model.engines) == ("parent", "model", ("llama.cpp",))
+    assert model.memory == entry(home, "parent").memory + adapter.stat().st_size
 
 
 @pytest.mark.parametrize(

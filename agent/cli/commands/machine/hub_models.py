@@ -17,7 +17,7 @@ from agent.core.errors import AgentError
 from agent.hub_names import HubReference, parse_reference, pulled_name
 from agent.miner.models.hub import needs_token
 from agent.miner.models.locks import ModelDirectory
-from agent.miner.models.pulling import HubModel, look_up
+from agent.miner.models.pulling import HubModel, HubUnreachable, look_up
 from agent.miner.models.recognition import files_of, recognize
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
@@ -61,7 +61,13 @@ def completed(stated: Mapping[str, Any]) -> dict[str, Any]:
     if reference is None or is_complete:
         return dict(stated)
     patterns = stated.get("patterns", ())
-    model = look_up(replace(reference, revision=stated.get("revision", reference.revision)), patterns)
+    try:
+        model = look_up(replace(reference, revision=stated.get("revision", reference.revision)), patterns)
+    except HubUnreachable:
+        # Without the Hub, the memory that the owner states is enough.
+        if not {"memory", "vram"} & stated.keys():
+            raise
+        return dict(stated)
     source = model.entry()
     if patterns:
         # Pinned only as far as the owner has done so.
