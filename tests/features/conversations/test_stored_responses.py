@@ -82,14 +82,17 @@ def test_the_operator_may_store_all(tmp_path: Path) -> None:
 
 
 def test_a_streamed_response_is_stored_when_its_last_event_comes(ai: OpenAI, miner: ScriptedMiner) -> None:
-    with asking(
-        lambda: list(ai.responses.create(model=LLM, input=QUESTION, store=True, stream=True))
-    ) as events:
+    """And is part of its conversation then, before anybody reads it."""
+    conversation = ai.conversations.create()
+    fields: dict[str, Any] = {"model": LLM, "input": QUESTION, "conversation": conversation.id}
+    with asking(lambda: list(ai.responses.create(**fields, stream=True))) as events:
         (lease,) = miner.poll()
         send_tokens(miner, lease, "The capital")
         assert miner.complete(lease, TEXT).status_code == 200
         last: Any = events.result(180)[-1]
     assert last.type == "response.completed"
+    items: list[Any] = list(ai.conversations.items.list(conversation.id, order="asc"))
+    assert [item.role for item in items] == ["user", "assistant"]
     read = ai.responses.retrieve(last.response.id)
     assert (read.output_text, read.output[0].id) == (ANSWER, last.response.output[0].id)
 
