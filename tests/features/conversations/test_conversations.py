@@ -85,6 +85,8 @@ def test_items_and_metadata_are_changed(ai: OpenAI, miner: ScriptedMiner) -> Non
     added: Any = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Two."}]
     page: Any = ai.conversations.items.create(conversation.id, items=added)
     assert [item.role for item in page.data] == ["user", "assistant"]
+    # Clients expect parts.
+    assert [item.content[0].type for item in page.data] == ["input_text", "output_text"]
     ai.conversations.items.delete(page.data[0].id, conversation_id=conversation.id)
     assert ask(ai, miner, "Three?", conversation.id) == [("assistant", "Two."), ("user", "Three?")]
     with pytest.raises(openai.NotFoundError):

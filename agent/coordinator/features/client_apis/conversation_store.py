@@ -14,6 +14,15 @@ StoredItem = Mapping[str, Any]
 """A message, a call, what a function returned, or thoughts, as JSON in the form of the API, with an `id`."""
 
 
+def in_parts(item: StoredItem) -> StoredItem:
+    """Return an item whose text is a part of its content, as clients expect it in lists."""
+    content = item.get("content")
+    if not isinstance(content, str):
+        return item
+    kind = "output_text" if item.get("role") == "assistant" else "input_text"
+    return {**item, "content": [{"type": kind, "text": content}]}
+
+
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
     """A response with its own input. `answer` is the API's; until it is `finished`, the one with which it began."""

@@ -14,12 +14,13 @@ from agent.coordinator.features.client_apis.conversation_store import (
     ConversationStore,
     StoredItem,
     StoredResponse,
+    in_parts,
     store_of,
 )
 from agent.coordinator.features.client_apis.results import checked_result
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.openai.responses.events import ResponseEvent
-from agent.coordinator.features.openai.responses.items import Item, MessageItem
+from agent.coordinator.features.openai.responses.items import Item
 from agent.coordinator.features.openai.responses.request import ResponseRequest
 from agent.coordinator.features.openai.responses.response import Response, made
 from agent.coordinator.operations.callers import Caller
@@ -168,14 +169,11 @@ def _store(context: Context) -> ConversationStore:
 
 
 def _as_stored(submission: AnswerSubmission, items: Sequence[Item]) -> list[StoredItem]:
-    """Return items as JSON, with ids, and with texts as parts, as clients expect them in lists."""
+    """Return items as JSON, with ids."""
     stored: list[StoredItem] = []
     suffix = submission.job_id.removeprefix("job_")
     for number, item in enumerate(items):
         fields = item.model_dump(mode="json", exclude_none=True)
         fields.setdefault("id", f"{_PREFIXES[item.type]}_{suffix}_in{number}")
-        if isinstance(item, MessageItem) and isinstance(item.content, str):
-            kind = "output_text" if item.role == "assistant" else "input_text"
-            fields["content"] = [{"type": kind, "text": item.content}]
-        stored.append(fields)
+        stored.append(in_parts(fields))
     return stored
