@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from http import HTTPStatus
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
@@ -28,12 +29,15 @@ from agent.miner.executor.contract import Executor
 from agent.miner.identity import default_name, load_identity
 from agent.miner.link.client import CoordinatorLink, LinkCallbacks
 from agent.miner.link.heartbeat import HeartbeatSender
+from agent.miner.link.refusals import Unreachable
 from agent.miner.live_settings import LiveSettings
 from agent.miner.machine.capabilities import Capabilities
 from agent.miner.machine.disk_limit import DiskLimit
 from agent.miner.machine.priced_services import unknown_services
 from agent.miner.machine.selftest_report import LatestSelftest
 from agent.miner.metrics import METRICS
+from agent.miner.models.automatic import AutomaticModels
+from agent.miner.models.downloads import limits
 from agent.miner.models.provider import Models
 from agent.miner.notices.summary import Summaries
 from agent.miner.notices.watch import Notices
@@ -88,6 +92,7 @@ class MinerParts:
     selftests: RepeatedSelftests
     disk_limit: DiskLimit
     summaries: Summaries
+    automatic_models: AutomaticModels
 
 
 async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
@@ -191,6 +196,7 @@ class _Builder:
         power_limits = PowerLimits(self._settings, self._gpus)
         disk_limit = DiskLimit(self._options.settings)
         selftest = await asyncio.to_thread(LatestSelftest, self._options.directory)
+        automatic_models = self._build_automatic_models(provider, unavailable)
         report = StatusReport(
             link=self._link,
             outbox=self._outbox,
@@ -206,6 +212,7 @@ class _Builder:
             power_limits=power_limits,
             traffic=self._options.traffic,
             disk_limit=disk_limit,
+            automatic_models=automatic_models,
             offers=self._capabilities,
             settings=settings,
             encryption_keys=lambda: self._sealed_jobs.published(self._session.origin),
@@ -261,9 +268,31 @@ class _Builder:
                 connected=lambda: self._link.connection != "offline",
                 paused=lambda: pauses.now.miner is not None,
             ),
+            automatic_models=automatic_models,
         )
         _connect(parts, self._options, self._heartbeat_due)
         return parts
+
+    def _build_automatic_models(self, provider: Models, unavailable: UnavailableModels) -> AutomaticModels:
+        async def read_demand() -> Any:
+            if self._session.api_key is None:
+                return None
+            try:
+                status, body = await self._link.read("/v1/miners/demand", self._session.api_key)
+            except Unreachable:
+                return None
+            # A coordinator of an earlier version does not know it.
+            return body if status == HTTPStatus.OK else None
+
+        return AutomaticModels(
+            self._settings.models,
+            self._backend.store,
+            limits(self._options.settings),
+            provider,
+            services=self._capabilities.services,
+            read_demand=read_demand,
+            unavailable=lambda: unavailable.now,
+        )
 
     async def _build_pauses(self, executor: Executor) -> Pauses:
         pauses = Pauses(

@@ -198,6 +198,7 @@ class Daemon:
             "selftests": parts.selftests.run(),
             "traffic": self._options.traffic.run(),
             "disk": parts.disk_limit.run(),
+            "model_choice": parts.automatic_models.run(),
         }
         return [asyncio.create_task(loop, name=f"miner-{name}") for name, loop in loops.items()]
 

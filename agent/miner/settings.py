@@ -151,6 +151,18 @@ def _check_log_key(log_key: str) -> str:
 LogKey = Annotated[str, AfterValidator(_check_log_key)]
 
 
+class ModelChoiceSettings(Section):
+    """Whether the miner itself chooses models to download, by what is asked for and paid on its network."""
+
+    auto: Literal["off", "show", "on"] = "off"
+    """`on`: the model that would earn most here is downloaded, one at a time; with `miner.models_quota` or `miner.max_disk`, the least
+    profitable ones that the agent has downloaded go for it, unless they are pinned or in use. `show`: it is only said which it would be."""
+    least_jobs: Annotated[int, Field(ge=1)] = 20
+    """Paid jobs of the last days without which a model is not downloaded: a few are chance."""
+    least_days: Annotated[float, Field(ge=0)] = 3
+    """How long a model stays at least that was downloaded, so that a day's fashion does not replace all of them."""
+
+
 class EnergySettings(Section):
     """Electricity: what it costs, and which jobs are not worth it (docs/how-to/earnings.md). Prices are in the owner's currency."""
 
@@ -385,6 +397,7 @@ class MinerSettings(Section):
     inputs: InputSettings = InputSettings()
     network: NetworkSettings = NetworkSettings()
     sealing: SealingSettings = SealingSettings()
+    models: ModelChoiceSettings = ModelChoiceSettings()
     energy: EnergySettings = EnergySettings()
     notices: NoticeSettings = NoticeSettings()
     selftest: SelftestSettings = SelftestSettings()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from agent.cli.terminal.model_choice import model_choice
 from agent.core.values.durations import format_duration
 from agent.core.values.quantities import gibibytes
 
@@ -185,6 +186,11 @@ _SENTENCES: Final[Mapping[str, str | Callable[[Entry], str | None]]] = {
     "model_command_refused": "{model} was not downloaded as the dashboard asked: downloads are switched off, or it cannot be fetched.",
     "model_removal_refused": "{model} was not removed as the dashboard asked: its directory belongs to you.",
     "models_removed": "Deleted {models}, for {cause}.",
+    "model_chosen": lambda entry: model_choice(
+        entry["model"], entry["reason"], entry["removals"], only_shown=entry["only_shown"]
+    ),
+    "no_model_chosen": "No model is downloaded by choice: {reason}",
+    "model_choice_failed": "Which models are needed could not be decided: {error}",
     "models_unavailable": lambda entry: _unavailable_models(entry["models"]),
     "placement": _placement,
     "model_circuit_open": "{model} is not loaded any more for a while: {cause}",

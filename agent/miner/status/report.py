@@ -17,6 +17,7 @@ from agent.miner.machine.capabilities import Capabilities
 from agent.miner.machine.disk_limit import DiskLimit
 from agent.miner.machine.gpus import GpuReadings
 from agent.miner.machine.selftest_report import LatestSelftest
+from agent.miner.models.automatic import AutomaticModels
 from agent.miner.models.provider import Models
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.outbox import Outbox
@@ -48,6 +49,7 @@ class StatusReport:
     power_limits: PowerLimits
     traffic: Traffic
     disk_limit: DiskLimit
+    automatic_models: AutomaticModels
     offers: Capabilities
     settings: LiveSettings
     encryption_keys: Callable[[], list[dict[str, Any]]]
@@ -155,4 +157,5 @@ class StatusReport:
             "power_limits": self.power_limits.status(),
             "traffic": self.traffic.status(),
             "disk": self.disk_limit.status(),
+            "model_choice": self.automatic_models.status(),
         }

@@ -242,7 +242,10 @@ def test_another_worker_goes_on(ai: OpenAI, client: httpx.Client, served: Served
     """The first one writes nothing any more. Each line runs once."""
     batch = begin(ai, map(line, range(6)))
     until(ai, batch, lambda _: client.get("/v1/jobs").json()["total"] == 6)
+    former = served.do(lambda context: context.database.read(store.find_batch, batch.id))
     served.do(lambda context: context.database.write(store.take, batch.id))
+    with pytest.raises(store.TakenOver):
+        served.do(lambda context: context.database.write(store.own, former))
     with answering(served.url) as miner:
         batch = ended(ai, batch)
         assert sorted(miner.texts) == [f"text {number}" for number in range(6)]

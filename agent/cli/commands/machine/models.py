@@ -15,6 +15,7 @@ from agent.cli.commands.machine import hub_models, local_models, owners_models
 from agent.cli.commands.machine.engines import as_text
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal.fetching import fetch_all
+from agent.cli.terminal.model_choice import in_one_line
 from agent.core.errors import AgentError
 from agent.hub_names import parse_reference
 from agent.miner.control import CallRefused, ControlUnavailable, ask
@@ -56,9 +57,11 @@ def list_models(
     """List the models that jobs may use, and show which of them are on this machine."""
     settings = settings_from(data_dir, config)
     store, model_directory = _open(settings)
+    status = _status(settings)
+    loaded = loaded_models(status.get("children", ()))
     models = [
         model
-        for model in Inventory(settings, store, model_directory, _loaded(settings)).models()
+        for model in Inventory(settings, store, model_directory, loaded).models()
         if service in (None, model.service) and (model.on_disk or not on_disk)
     ]
     if as_json:
@@ -66,6 +69,9 @@ def list_models(
         return
     titles = ("MODEL", "ON DISK", "SIZE", "SERVICE", "VRAM", "LICENCE", "LAST USED", "WEIGHTS")
     print_rows(titles, [_row(model) for model in models])
+    if (choice := status.get("model_choice")) is not None:
+        # Not among the rows, which programs read.
+        typer.echo(in_one_line(choice), err=True)
 
 
 def _row(model: ListedModel) -> tuple[str, ...]:
@@ -295,10 +301,15 @@ def _open(settings: Settings) -> tuple[ModelStore, ModelDirectory]:
 
 def _loaded(settings: Settings) -> set[str]:
     """Return the models in the memory of this data directory's agent; none if it is not running."""
+    return loaded_models(_status(settings).get("children", ()))
+
+
+def _status(settings: Settings) -> dict[str, Any]:
+    """Return the status of this data directory's agent; empty if it is not running."""
     try:
-        return loaded_models(asyncio.run(ask(settings.data_dir, "status"))["children"])
+        return asyncio.run(ask(settings.data_dir, "status"))
     except ControlUnavailable:
-        return set()
+        return {}
 
 
 def _state(model: ListedModel) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.cli.terminal import model_choice
 from agent.cli.terminal.activity import malformed, silence
 from agent.cli.terminal.energy import print_energy
 from agent.cli.terminal.outlook import in_one_line
@@ -100,14 +101,20 @@ def _print_services(console: SafeConsole, miner: dict[str, Any]) -> None:
         _warn(console, f"{service} pauses:", reason)
 
 
+def _print_prospects(console: SafeConsole, miner: dict[str, Any]) -> None:
+    if (choice := miner.get("model_choice")) is not None:
+        console.print(f"  {model_choice.in_one_line(choice)}")
+    if (outlook := miner.get("outlook")) is not None:
+        console.print(f"  {in_one_line(outlook, miner.get('energy'))}")
+
+
 def _print_miner(console: SafeConsole, miner: dict[str, Any]) -> None:
     _print_connection(console, miner)
     if (earned := miner["earned_today"]) is not None:
         jobs = "1 job" if earned["jobs"] == 1 else f"{earned['jobs']} jobs"
         console.print(f"  earned today (UTC): {amounts.in_credits(earned['amount'])} from {jobs}")
     # An agent that still runs with 0.2.0 knows nothing of these.
-    if (outlook := miner.get("outlook")) is not None:
-        console.print(f"  {in_one_line(outlook, miner.get('energy'))}")
+    _print_prospects(console, miner)
     if (energy := miner.get("energy")) is not None:
         print_energy(console, energy)
     slots = miner["slots"]

@@ -1,10 +1,11 @@
-"""`/v1/miners/{miner_id}/outlook`: what a machine like this earns here."""
+"""`/v1/miners/{miner_id}/outlook` and `/v1/miners/demand`: what a machine like this earns here, and with which models."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from agent.coordinator.features.outlook import outlook
+from agent.coordinator.features.outlook import demand, outlook
+from agent.coordinator.features.outlook.demand import AskedModels
 from agent.coordinator.routes._callers import ContextOf, OwnerOrAdmin
 from agent.coordinator.routes._declare import errors
 from agent.core.errors import NotFound
@@ -12,6 +13,12 @@ from aitbc.answers import fields
 from aitbc.answers.miners import MinerOutlook
 
 router = APIRouter(prefix="/v1/miners", tags=["Miners"])
+
+
+@router.get("/demand", operation_id="machines_demand", summary="Models that are asked for")
+async def show_demand(context: ContextOf, _: OwnerOrAdmin) -> AskedModels:
+    """Returns which models were paid for in the last days, and for which jobs wait now, so that miners can choose what to download. Counts only."""
+    return await demand.of_models(context)
 
 
 @router.get(

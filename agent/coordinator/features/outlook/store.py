@@ -39,6 +39,40 @@ def online(connection: Connection, miner_ids: Sequence[str], first: int) -> list
     return [OnlineDay(*row) for row in connection.execute(query)]
 
 
+def paid_models(connection: Connection, since: float, limit: int) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return how many jobs of each service and model were paid since then, and what their miners earned, best paid first."""
+    oldest = make_id("tx", max(0, since - SUBMITTED_DAYS * DAY_SECONDS), bytes(10))
+    earned = func.sum(transactions.c.paid - transactions.c.fee)
+    query = (
+        select(jobs.c.service, jobs.c.model, func.count(), earned)
+        .join(jobs, jobs.c.job_id == transactions.c.job_id)
+        .where(
+            transactions.c.tx_id >= oldest,
+            transactions.c.kind == TransactionKind.PAYMENT,
+            transactions.c.status == Status.SETTLED,
+            transactions.c.paid > 0,
+            transactions.c.settled_at >= since,
+            jobs.c.model.is_not(None),
+        )
+        .group_by(jobs.c.service, jobs.c.model)
+        .order_by(earned.desc())
+        .limit(limit)
+    )
+    return {(row[0], row[1]): (int(row[2]), int(row[3])) for row in connection.execute(query)}
+
+
+def waiting_models(connection: Connection, limit: int) -> dict[tuple[str, str], tuple[int, float]]:
+    """Return how many jobs of each service and model wait for a miner, and since when the first of them does."""
+    query = (
+        select(jobs.c.service, jobs.c.model, func.count(), func.min(jobs.c.created_at))
+        .where(text("state = 'submitted' AND missing_files IS NULL"), jobs.c.model.is_not(None))
+        .group_by(jobs.c.service, jobs.c.model)
+        .order_by(func.count().desc())
+        .limit(limit)
+    )
+    return {(row[0], row[1]): (int(row[2]), float(row[3])) for row in connection.execute(query)}
+
+
 def paid_work(connection: Connection, miner_ids: Sequence[str], first: int) -> list[PaidWork]:
     """Return what these machines were paid for since the day `first`, by day and service, after the operator's fee."""
     # Of whole numbers, whose division the databases agree about.
