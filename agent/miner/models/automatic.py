@@ -77,10 +77,12 @@ class AutomaticModels:
 
     async def run(self) -> None:
         """Choose at intervals until cancelled."""
-        if self._settings.auto == "off":
-            return
         await asyncio.sleep(FIRST_SECONDS)
         while True:
+            if self._settings.auto == "off":
+                # A loop of the daemon that ended would end the daemon.
+                await asyncio.sleep(ROUND_SECONDS)
+                continue
             decided = False
             try:
                 decided = await self._decide()
