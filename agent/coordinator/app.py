@@ -181,6 +181,8 @@ def build_app(context: Context) -> FastAPI:
     # Each middleware runs before those that are added above it.
     limits = [limit for feature in FEATURES for limit in feature.body_limits]
     app.add_middleware(Bodies, context=context, guarded=_guarded(), limits=limits)
+    # Also within the features' middleware, which may write errors in the form of another API.
+    app.add_middleware(Failures)
     for feature in FEATURES:
         for middleware in feature.middleware:
             app.add_middleware(middleware, context)

@@ -12,6 +12,7 @@ import pytest
 from openai import OpenAI
 from pydantic import BaseModel, ValidationError
 
+from agent.coordinator.features.client_apis import models
 from agent.coordinator.features.client_apis.openai_errors import reform, stream_error
 from agent.coordinator.features.openai.audio import TranscriptionRequest, TranslationRequest
 from agent.coordinator.features.openai.embeddings import EmbeddingsRequest
@@ -126,6 +127,19 @@ def test_paths_that_are_not_served_answer_in_the_same_form(served: Served) -> No
     assert httpx.head(f"{served.url}/v1/models", headers=headers).status_code == 405
     # Other paths keep their form.
     assert "type" not in httpx.get(f"{served.url}/v1/jobs/nothing", headers=headers).json()["error"]
+
+
+def test_a_failure_of_the_server_has_a_type(ai: OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every other error on these paths, though no route answers it."""
+
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(models, "find_all", fail)
+    with pytest.raises(openai.InternalServerError) as caught:
+        ai.models.list()
+    assert (caught.value.status_code, caught.value.code) == (500, "INTERNAL_ERROR")
+    assert caught.value.type == "server_error"
 
 
 def test_a_prompt_that_is_too_long_is_recognised_by_libraries() -> None:
