@@ -294,6 +294,24 @@ def test_a_conversation_that_is_too_long_is_an_error_that_clients_act_upon(
         assert refused(response.result(180), 400, "invalid_request_error").startswith(words)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_cannot_be_so_long_becomes_shorter(
+    claude: httpx.Client, miner: ScriptedMiner, stream: bool
+) -> None:
+    """Clients name what large models can write; only the engine knows how much a prompt leaves."""
+    request = body(stream=stream, max_tokens=32_000)
+    headers = {"Idempotency-Key": "one"}
+    with asking(lambda: claude.post("/messages", json=request, headers=headers)) as response:
+        (lease,) = miner.poll()
+        miner.job(lease, "fail", kind="fail", code="CONTEXT_OVERFLOW", message=OVERFLOW.format(1500))
+        (again,) = miner.poll()
+        assert again["spec"]["parameters"]["max_tokens"] == 548
+        assert miner.complete(again, TEXT).status_code == 200
+        answer = response.result(180)
+    assert (answer.status_code, answer.headers["x-job-id"]) == (200, again["job_id"])
+    assert ANSWER in answer.text or stream
+
+
 def test_models_are_listed_in_the_form_of_the_client(claude: httpx.Client, served: Served, miner: ScriptedMiner) -> None:  # fmt: skip
     listed = claude.get("/models?limit=1000").json()
     assert LLM in [model["id"] for model in listed["data"]]

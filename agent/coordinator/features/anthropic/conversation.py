@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from agent.coordinator.features.anthropic.blocks import Content, ToolUseBlock, contents
+from agent.coordinator.features.anthropic.errors import overflow_numbers
 from agent.coordinator.features.anthropic.request import CountRequest, CustomTool, MessagesRequest, Turn
 from agent.coordinator.features.anthropic.tool_names import short_name
 from agent.coordinator.features.client_apis import services, tokens
@@ -16,10 +17,14 @@ from agent.coordinator.features.client_apis.text import message_content, message
 from agent.coordinator.features.client_apis.text.message_content import References
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
+from agent.core.errors import ApiError
+from runners.errors import FailureCode
 from runners.llm.request import MAX_NEW_TOKENS
 
 LONGEST_DESCRIPTION: Final = 10_000
 """Characters of a tool's description in the service."""
+LEAST_ANSWER: Final = 256
+"""Tokens of the context that a prompt must leave for an answer that is shorter than requested."""
 _BILLING: Final = "x-anthropic-billing-header:"
 _EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 _BUDGETS: Final = ((4096, "low"), (16_384, "medium"))
@@ -42,6 +47,20 @@ async def create(
     )
 
 
+def fitting(request: MessagesRequest, error: ApiError) -> MessagesRequest | None:
+    """Return the request with the longest answer that fits into the model's context, if that is why its job failed.
+
+    Clients set `max_tokens` for models with larger contexts, and how many tokens a prompt has is known only to the engine.
+    """
+    numbers = overflow_numbers(error.message) if error.code == FailureCode.CONTEXT_OVERFLOW.value else None
+    if numbers is None:
+        return None
+    tokens, _, context = numbers
+    if context - tokens < LEAST_ANSWER:
+        return None
+    return request.model_copy(update={"max_tokens": context - tokens})
+
+
 async def count(context: Context, caller: Caller, request: CountRequest, key: str | None) -> AnswerSubmission:
     """Submit a job that counts the tokens of a request. See `serving.submit`."""
     fields = {"model": request.model, "messages": messages(request, None), **_tools(request)}
@@ -61,7 +80,7 @@ def parameters(request: MessagesRequest, images: References) -> dict[str, Any]:
     return {
         "model": request.model,
         "messages": messages(request, images),
-        # Clients name what the largest models can write. The engine ends the answer where the context does.
+        # Clients name what the largest models can write.
         "max_tokens": min(request.max_tokens, MAX_NEW_TOKENS),
         **{name: value for name, value in optional.items() if value is not None},
         **_tools(request),

@@ -53,12 +53,21 @@ def _body(kind: str, error: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _overflow(message: str) -> str:
-    """Return the message in the words by which clients know that they must shorten the conversation or the answer."""
+def overflow_numbers(message: str) -> tuple[int, int, int] | None:
+    """Return the tokens of the prompt, `max_tokens`, and the tokens of the context, from an engine's message that they do not fit."""
     numbers = _OVERFLOW.search(message)
     if numbers is None:
-        return f"prompt is too long: {message}"
+        return None
     tokens, limit, context = map(int, numbers.groups())
+    return tokens, limit, context
+
+
+def _overflow(message: str) -> str:
+    """Return the message in the words by which clients know that they must shorten the conversation or the answer."""
+    numbers = overflow_numbers(message)
+    if numbers is None:
+        return f"prompt is too long: {message}"
+    tokens, limit, context = numbers
     if tokens >= context:
         return f"prompt is too long: {tokens} tokens > {context} maximum"
     return f"input length and `max_tokens` exceed context limit: {tokens} + {limit} > {context}; shorten one of them"

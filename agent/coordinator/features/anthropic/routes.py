@@ -13,6 +13,7 @@ from agent.coordinator.features.anthropic import conversation, models
 from agent.coordinator.features.anthropic.answer import MessageAnswer, TokensCount, whole
 from agent.coordinator.features.anthropic.events import MessageEvents
 from agent.coordinator.features.anthropic.request import CountRequest, MessagesRequest
+from agent.coordinator.features.client_apis.errors import AnswerRefused
 from agent.coordinator.features.client_apis.job_stream import JobStream
 from agent.coordinator.features.client_apis.results import result
 from agent.coordinator.features.client_apis.routes import streaming
@@ -22,6 +23,8 @@ from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.client_apis.text import writing
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import event
+from agent.coordinator.operations.callers import Caller
+from agent.coordinator.operations.context import Context
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
 from agent.coordinator.routes._declare import EVENT_STREAM, errors
 from agent.core.errors import NotFound
@@ -61,6 +64,21 @@ async def create_message(
     context: ContextOf, caller: Client, body: MessagesRequest, request: Request, key: IdempotencyKey = None
 ) -> Response:
     """Answers when the text is complete, or streams it. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
+    try:
+        return await _answer(context, caller, body, request, key)
+    except AnswerRefused as error:
+        shorter = conversation.fitting(body, error)
+        if shorter is None:
+            raise
+        # Another request, which needs another key.
+        return await _answer(
+            context, caller, shorter, request, None if key is None else f"{key[:240]} {shorter.max_tokens}"
+        )
+
+
+async def _answer(
+    context: Context, caller: Caller, body: MessagesRequest, request: Request, key: str | None
+) -> Response:
     submission = await conversation.create(context, caller, body, key)
     if body.stream:
         return await _streamed(request, submission, body)
