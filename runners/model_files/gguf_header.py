@@ -21,6 +21,8 @@ _STRING: Final = 8
 _ARRAY: Final = 9
 _MAX_ITEMS: Final = 4096
 """Longer arrays, such as vocabularies, are counted only."""
+_MAX_ENTRIES: Final = 200_000
+_MAX_SIDES: Final = 8
 _SHARD: Final = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
 
 
@@ -115,6 +117,8 @@ class _HeaderReader:
         if version not in _VERSIONS:
             raise InvalidGguf(f"has version {version} of the format, which cannot be read")
         tensor_count, field_count = self._number("Q"), self._number("Q")
+        if max(tensor_count, field_count) > _MAX_ENTRIES:
+            raise InvalidGguf("is damaged: it claims to have more tensors or fields than any model")
         fields = dict(self._field() for _ in range(field_count))
         described = [self._described() for _ in range(tensor_count)]
         alignment = int(fields.get("general.alignment", 32)) or 32
@@ -155,7 +159,10 @@ class _HeaderReader:
 
     def _described(self) -> tuple[str, tuple[int, ...], int, int]:
         name = self._text()
-        shape = tuple(self._number("Q") for _ in range(self._number("I")))
+        sides = self._number("I")
+        if sides > _MAX_SIDES:
+            raise InvalidGguf("is damaged: it has a tensor with more dimensions than any model")
+        shape = tuple(self._number("Q") for _ in range(sides))
         return name, shape, self._number("I"), self._number("Q")
 
     def _number(self, form: str) -> Any:

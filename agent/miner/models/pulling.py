@@ -231,9 +231,11 @@ def _others(reference: HubReference, names: Mapping[str, HubFile]) -> list[str]:
     top = [name for name in usable if "/" not in name and not name.startswith("consolidated")]
     if CTRANSLATE2_WEIGHTS in names and not any(name.endswith(".safetensors") for name in top):
         return [*top, CTRANSLATE2_WEIGHTS]
-    if not any(name.endswith((".safetensors", ".onnx")) for name in top):
+    is_transformer = "config.json" in top and any(name.endswith(".safetensors") for name in top)
+    is_parakeet = "vocab.txt" in top and any(name.startswith("encoder-model") for name in top)
+    if not (is_transformer or is_parakeet):
         raise NotPulled(
-            f"{reference.repository} has no weights that an engine here can load: no GGUF, no safetensors, no model.bin of CTranslate2. "
+            f"{reference.repository} has no weights that an engine here can load: no GGUF, no safetensors with config.json, no model.bin of CTranslate2. "
             "Look for a repository of the same model with GGUF files."
         )
     return top

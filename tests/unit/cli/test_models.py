@@ -459,7 +459,7 @@ def test_a_model_of_the_hub_is_pulled_by_its_name_there(run: Any, hub: Hub, home
     assert (again.code, "is already in" in again.out) == (0, True)
 
 
-def test_a_pull_says_what_the_repository_has_instead(hub: Hub) -> None:
+def test_a_pull_says_what_the_repository_has_instead(hub: Hub, home: Path) -> None:
     hub.repositories["somebody/chat"] = {"chat-Q4_0.gguf": SMALL, "chat-Q8_0.gguf": SMALL}
     hub.put("somebody/pickles", pytorch_bin=SMALL)
     for name, message in (
@@ -474,6 +474,13 @@ def test_a_pull_says_what_the_repository_has_instead(hub: Hub) -> None:
         refused = command("models", "pull", name)
         assert (refused.returncode, refused.stdout) == (1, "")
         assert message in refused.stderr
+    # What it is turns out to be no model when its header is here.
+    hub.repositories["somebody/broken"] = {"broken-Q4_0.gguf": SMALL}
+    refused = command("models", "pull", "somebody/broken")
+    assert (refused.returncode, "is not a GGUF file" in refused.stderr) == (1, True)
+    assert not (home / "models" / "somebody-broken-q4_0").exists()
+    assert not {"broken", "somebody-broken-q4_0"} & load_owners_catalogue(home / "data").keys()
+    hub.served.clear()
     hub.gated = True
     refused = command("models", "pull", "somebody/chat")
     assert "Accept them at https://huggingface.co/somebody/chat" in refused.stderr

@@ -248,8 +248,10 @@ async def refusal_of(coordinator: FakeCoordinator, command_id: str, **command: A
     return reasons[0] if reasons else None
 
 
-async def test_a_loaded_model_is_not_removed(coordinator: FakeCoordinator, hub: Hub, tmp_path: Path) -> None:
-    """Even while no job uses it."""
+async def test_a_loaded_model_that_no_job_uses_is_unloaded_and_removed_by_its_owner(
+    coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
+) -> None:
+    """It no longer is in the catalogue either, so that no job can have it fetched again."""
     directories = {"AITBC_DATA_DIR": str(tmp_path / "data"), "AITBC_MODELS_DIR": str(tmp_path / "models")}
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
@@ -261,11 +263,15 @@ async def test_a_loaded_model_is_not_removed(coordinator: FakeCoordinator, hub: 
     async with running(daemon(tmp_path, coordinator)):
         job_id = await coordinator.submit("read", model="big")
         await coordinator.until(lambda: job_id in coordinator.results)
-        refused = await asyncio.to_thread(command, "remove", "big")
         listed = json.loads((await asyncio.to_thread(command, "list", "--on-disk", "--json")).stdout)
-    assert (refused.returncode, "is in use" in refused.stderr) == (1, True)
-    assert [(model["name"], model["loaded"]) for model in listed] == [("big", True)]
-    assert command("remove", "big").returncode == 0
+        assert [(model["name"], model["loaded"]) for model in listed] == [("big", True)]
+        removed = await asyncio.to_thread(command, "remove", "big")
+        assert removed.returncode == 0, removed.stderr
+        await coordinator.until(lambda: offered(coordinator) == [])
+        again = await coordinator.submit("read", model="big")
+        await coordinator.until(lambda: again in coordinator.failures)
+    assert coordinator.failures[again]["code"] == "MODEL_UNKNOWN"
+    assert not (tmp_path / "models" / "big").exists()
 
 
 async def test_the_least_recently_used_model_is_removed_to_meet_the_quota(

@@ -18,7 +18,7 @@ from agent.hub_names import HubReference, parse_reference, pulled_name
 from agent.miner.models.hub import needs_token
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.pulling import HubModel, HubUnreachable, look_up
-from agent.miner.models.recognition import files_of, recognize
+from agent.miner.models.recognition import NotRecognized, files_of, recognize
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 
@@ -48,7 +48,11 @@ def pull(
     if model.gated and not _has_token():
         raise AgentError(str(needs_token(entry)))
     fetched = fetch_all(settings, store, model_directory, [chosen_name])[0]
-    recognized = recognize(files_of(store.location(entry))).entry()
+    try:
+        recognized = recognize(files_of(store.location(entry))).entry()
+    except NotRecognized:
+        model_directory.remove(chosen_name)
+        raise
     about = {"description": recognized["description"] or f"{model.repository} from the Hugging Face Hub"}
     owners_models.add(settings.data_dir, {"name": chosen_name, **recognized, **source, **about})
     return fetched
