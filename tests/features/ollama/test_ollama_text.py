@@ -36,6 +36,7 @@ def test_a_conversation_is_answered_in_one_piece(ollama: httpx.Client, miner: Sc
     options = {
         "temperature": 0.1, "top_p": 0.9, "top_k": 5, "seed": 7, "stop": ["\n"], "num_predict": 9, "repeat_penalty": 1.1,
         "presence_penalty": 0.5, "frequency_penalty": 0.25, "num_ctx": 4096, "num_gpu": 99, "use_mmap": True,
+        "min_p": 0.05, "typical_p": 0.9, "mirostat": 2, "mirostat_tau": 4.0, "mirostat_eta": 0.2,
     }  # fmt: skip
     body = {
         "model": f"{LLM}:latest", "messages": QUESTION, "stream": False, "options": options, "keep_alive": "5m", "think": False,
@@ -49,7 +50,10 @@ def test_a_conversation_is_answered_in_one_piece(ollama: httpx.Client, miner: Sc
     assert (content["prompt_eval_count"], content["eval_count"]) == (7, 8)
     assert content["eval_duration"] == 500_000_000
     assert content["total_duration"] == content["load_duration"] + content["eval_duration"]
-    given = {"temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty"}
+    given = {
+        "temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty",
+        "min_p", "typical_p", "mirostat", "mirostat_tau", "mirostat_eta",
+    }  # fmt: skip
     assert {name: parameters[name] for name in given} == {name: options[name] for name in given}
     assert (parameters["model"], parameters["messages"][0]["content"]) == (LLM, QUESTION[0]["content"])
     assert (parameters["max_tokens"], parameters["repetition_penalty"]) == (9, 1.1)
@@ -166,6 +170,9 @@ def test_a_prompt_is_answered_and_raw_continued(ollama: httpx.Client, miner: Scr
     raw = {"model": LLM, "prompt": "Once", "raw": True, "stream": False, "options": {"num_predict": -1}}
     _, parameters = answered(miner, TEXT, lambda: ollama.post("/api/generate", json=raw))
     assert (parameters["prompt"], parameters["raw"], parameters["max_tokens"]) == ("Once", True, 1024)
+    filled = {"model": LLM, "prompt": "def f():", "suffix": "return x", "stream": False}
+    _, parameters = answered(miner, TEXT, lambda: ollama.post("/api/generate", json=filled))
+    assert (parameters["prompt"], parameters["suffix"], parameters["raw"]) == ("def f():", "return x", True)
     cut = {**TEXT, "finish_reason": "length"}
     answer, _ = answered(miner, cut, lambda: ollama.post("/api/generate", json=raw))
     assert answer.json()["done_reason"] == "length"

@@ -36,14 +36,15 @@ async def continue_chat(context: Context, caller: Caller, request: OllamaChatReq
 
 async def answer_prompt(context: Context, caller: Caller, request: OllamaGenerateRequest) -> AnswerSubmission:
     """Submit the job of a prompt. See `serving.submit`."""
-    if request.raw:
+    if request.raw or request.suffix:
         refused = [name for name in ("system", "images") if getattr(request, name)]
         if refused:
             raise ValidationFailed(
                 "The request is not valid.",
-                dict.fromkeys(refused, "raw continues the prompt alone; remove one of them"),
+                dict.fromkeys(refused, "raw and suffix continue the prompt alone; remove one of them"),
             )
-        return await _submit(context, caller, request, {"prompt": request.prompt, "raw": True})
+        filled_in = {"suffix": request.suffix} if request.suffix else {}
+        return await _submit(context, caller, request, {"prompt": request.prompt, "raw": True, **filled_in})
     messages = [OllamaTurn(role="user", content=request.prompt, images=request.images)]
     if request.system:
         messages.insert(0, OllamaTurn(role="system", content=request.system))

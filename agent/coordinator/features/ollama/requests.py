@@ -38,12 +38,12 @@ class OllamaOptions(OllamaPart):
     repeat_penalty: Annotated[float, Field(ge=0.5, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    min_p: Annotated[Any, Only(0)] = None
-    typical_p: Annotated[Any, Only(1)] = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    typical_p: Annotated[float, Field(gt=0, le=1)] | None = None
     tfs_z: Annotated[Any, Only(1)] = None
-    mirostat: Annotated[Any, Only(0)] = None
-    mirostat_tau: Any = None
-    mirostat_eta: Any = None
+    mirostat: Annotated[int, Field(ge=0, le=2)] | None = None
+    mirostat_tau: Annotated[float, Field(ge=0, le=20)] | None = None
+    mirostat_eta: Annotated[float, Field(gt=0, le=1)] | None = None
     repeat_last_n: Any = None
     penalize_newline: Any = None
     num_ctx: Any = None
@@ -75,6 +75,9 @@ class OllamaOptions(OllamaPart):
                 "stop",
                 "presence_penalty",
                 "frequency_penalty",
+                "min_p",
+                "typical_p",
+                *(("mirostat", "mirostat_tau", "mirostat_eta") if self.mirostat else ()),
             },
             exclude_none=True,
         )
@@ -187,7 +190,7 @@ class OllamaChatRequest(OllamaRequest):
 
 
 class OllamaGenerateRequest(OllamaRequest):
-    """A prompt to answer, or with `raw` to continue unchanged. Without a prompt, the model is only looked up."""
+    """A prompt to answer, or with `raw` to continue unchanged. With `suffix`, the answer is the text between both. Without a prompt, the model is only looked up."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"model": MODEL, "prompt": QUESTION["content"], "stream": False}]}
@@ -197,7 +200,7 @@ class OllamaGenerateRequest(OllamaRequest):
     system: Text | None = None
     images: Images | None = None
     raw: bool | None = None
-    suffix: Annotated[Any, Only("")] = None
+    suffix: Text | None = None
     template: Annotated[Any, Only("")] = None
     context: Annotated[Any, Only([])] = None
     width: Annotated[Any, Only(0)] = None
