@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 PAUSE_SECONDS: Final = 0.25
 """The pause between two passages at speed 1."""
 
+END_SECONDS: Final = 0.5
+"""The silence after the last passage: without it, players and programs that transcribe lose the last words."""
+
 PIECE: Final = 32 * 1024
 """Bytes of sound in one event; several become one message to the coordinator."""
 
@@ -162,6 +165,7 @@ class SpeechRunner(Runner[SynthesisRequest]):
                 file.add(samples)
                 segments.append({"start": round(start, 3), "end": round(file.seconds, 3), "text": text})
                 events.send()
+            file.add(_silence(loaded.sample_rate, END_SECONDS))
             file.finish()
         events.send()
         seconds = max(time.monotonic() - began, 0.001)

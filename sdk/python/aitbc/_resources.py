@@ -144,6 +144,7 @@ class ServiceCalls(CallGroup[DriverT]):
     stream = _streaming_method(services.stream)
     embed = method(services.embed)
     rerank = method(services.rerank)
+    speak = method(services.speak)
     render = method(services.render)
     run = method(services.run)
 

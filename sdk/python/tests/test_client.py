@@ -191,6 +191,18 @@ def test_rerank(calls, coordinator) -> None:
     assert coordinator.paths() == ["POST /v1/services/text/reranking"]
 
 
+def test_speak(calls, coordinator) -> None:
+    calls(
+        lambda client: client.services.speak(
+            "Hi", model="m", voice="v", output_format="wav", speed=2, language="en"
+        )
+    )
+    assert coordinator.bodies == [
+        {"input": "Hi", "model": "m", "voice": "v", "output_format": "wav", "speed": 2, "language": "en"}
+    ]
+    assert coordinator.paths() == ["POST /v1/services/speech/synthesize"]
+
+
 def test_infer_and_render(calls, coordinator) -> None:
     calls(
         lambda client: client.services.infer("Once upon", model="llama-7b", max_tokens=5, stop=["."], wait=2)

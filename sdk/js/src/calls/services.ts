@@ -77,6 +77,14 @@ export interface RerankOptions extends ServiceOptions {
   documentTokens?: number | undefined;
 }
 
+/** Options of speech; `outputFormat` is that of the file. */
+export interface SpeakOptions extends ServiceOptions {
+  voice?: string | undefined;
+  outputFormat?: "mp3" | "opus" | "aac" | "flac" | "wav" | "pcm" | undefined;
+  speed?: number | undefined;
+  language?: string | undefined;
+}
+
 /** Options of rendering; the resolution is in pixels, `frames` is a range such as `"1-48"`. */
 export interface RenderOptions extends ServiceOptions {
   engine?: "cycles" | "eevee" | undefined;
@@ -109,6 +117,7 @@ const SERVICES: Readonly<Record<string, string>> = {
   "ffmpeg/transcode": "video_transcoding",
   "text/embedding": "text_embedding",
   "text/reranking": "text_reranking",
+  "speech/synthesize": "speech_synthesis",
   "blender/render": "blender_rendering",
 };
 const PROGRAM = /^[A-Za-z0-9_-][A-Za-z0-9_.-]*\.py$/;
@@ -172,6 +181,11 @@ export class Services {
   /** Score how relevant each document is to a query. */
   rerank(query: string, documents: readonly string[], options: RerankOptions = {}): Promise<CreatedJob> {
     return this.#call("text/reranking", {}, { query, documents, ...options });
+  }
+
+  /** Have a text read aloud. The results name the file (`audio`). */
+  speak(text: string, options: SpeakOptions = {}): Promise<CreatedJob> {
+    return this.#call("speech/synthesize", {}, { input: text, ...options });
   }
 
   /** Render a scene from a .blend file. */

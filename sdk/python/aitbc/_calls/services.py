@@ -228,6 +228,33 @@ def rerank(
 
 
 @_unsealed
+def speak(
+    session: Session,
+    /,
+    text: str,
+    *,
+    model: str | None = None,
+    voice: str | None = None,
+    output_format: str | None = None,
+    speed: float | None = None,
+    wait: float | None = None,
+    idempotency_key: str | None = None,
+    **other_fields: Any,
+) -> Flow[ServiceJob]:
+    """Have a text read aloud. The results name the file (`audio`); `output_format` is mp3, opus, aac, flac, wav or pcm.
+
+    `other_fields` are further fields of the body, such as `language` or `pricing`.
+    """
+    body = {"input": text, "model": model, "voice": voice, "output_format": output_format, "speed": speed}
+    fields = _present({**body, **other_fields})
+    return (
+        yield from call_service(
+            session, "speech/synthesize", fields, wait=wait, idempotency_key=idempotency_key
+        )
+    )
+
+
+@_unsealed
 def stream(
     session: Session,
     /,

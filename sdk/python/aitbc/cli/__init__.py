@@ -65,6 +65,7 @@ class ProgramCommands(LazyGroup):
             "Run a Python model once for each input. The return value of predict is printed, or with -o written to NAME.json.",
             _WORK,
         ),
+        "speak": ListedCommand("aitbc.cli.commands.speak", "speak", "Have a text read aloud.", _WORK),
         "embed": ListedCommand(
             "aitbc.cli.commands.embed",
             "embed",

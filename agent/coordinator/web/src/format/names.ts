@@ -6,6 +6,7 @@ const SERVICES: Record<string, string> = {
   whisper_transcription: "Transcription",
   image_generation: "Image generation",
   llm_inference: "Language model",
+  speech_synthesis: "Speech",
   text_embedding: "Embedding",
   text_reranking: "Reranking",
   video_transcoding: "Transcoding",

@@ -3,6 +3,7 @@ import type { Job, JsonObject } from "@aitbc/client";
 import type { ComponentChildren } from "preact";
 import { count, plural } from "../format/size.ts";
 import { Answer, Reasoning } from "./answer.tsx";
+import type { OutputFile } from "./files.tsx";
 import { type Frame, Frames } from "./frames.tsx";
 import { Images, type Picture } from "./images.tsx";
 import { Json } from "./json.tsx";
@@ -48,6 +49,10 @@ const VIEWS: Record<string, View> = {
         </p>
       </>
     );
+  },
+  speech_synthesis: ({ results }) => {
+    const { audio, segments } = as<{ audio: OutputFile; segments: Segment[] }>(results);
+    return <Transcript segments={segments} recording={audio.artifact_id} />;
   },
   video_transcoding: ({ results }) => <Media result={as<Converted>(results)} />,
   blender_rendering: ({ results }) => <Frames {...as<{ frames: Frame[] }>(results)} />,

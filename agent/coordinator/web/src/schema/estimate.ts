@@ -61,6 +61,10 @@ const AMOUNTS: Record<string, (request: Request, media: Media | undefined) => Am
     const read = tokens(documents.map((document) => `${query}${document}`));
     return { units: read, basis: `${plural(documents.length, "text")}, about ${plural(read, "token")}` };
   },
+  speech_synthesis: ({ input }) =>
+    typeof input === "string" && input !== ""
+      ? { units: [...input].length, basis: plural([...input].length, "character") }
+      : undefined,
   blender_rendering: (request) => {
     const { resolution_x: width, resolution_y: height, samples } = request;
     const frames = frameCount(request);
@@ -118,6 +122,7 @@ const NEEDED: Record<string, string> = {
   llm_inference: "Write a prompt to see the price",
   text_embedding: "Enter texts to see the price",
   text_reranking: "Enter a question and texts to see the price",
+  speech_synthesis: "Write a text to see the price",
   blender_rendering: "With width, height and samples, you see the price",
 };
 

@@ -25,6 +25,7 @@ SERVICES = {
     "blender/render": "blender_rendering",
     "text/embedding": "text_embedding",
     "text/reranking": "text_reranking",
+    "speech/synthesize": "speech_synthesis",
 }
 """The services of the routes."""
 

@@ -32,6 +32,7 @@ _COMMANDS = {
     "ai_inference": "run",
     "text_embedding": "embed",
     "text_reranking": "rerank",
+    "speech_synthesis": "speak",
 }
 """The commands that people type for the services."""
 

@@ -74,6 +74,16 @@ export const EXAMPLES: Example[] = [
     request: (_, file) => ({ model: { entrypoint: "mandelbrot.py", source: file, deterministic: true } }),
   },
   {
+    serviceId: "speech_synthesis",
+    title: "Read a text aloud",
+    text: "A voice reads two sentences about a harbour.",
+    models: ["kokoro-82m", "piper-en-us-joe"],
+    request: (model) => ({
+      model,
+      input: "The harbour is quiet tonight. No ship has left the port.",
+    }),
+  },
+  {
     serviceId: "text_embedding",
     title: "Compare sentences",
     text: "Three sentences become vectors.",
