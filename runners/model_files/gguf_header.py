@@ -1,6 +1,6 @@
 """Reads the header of a GGUF file: the model's description, and the bytes of its tensors.
 
-The format is documented in docs/gguf.md of the project ggml.
+The format is that of the specification "GGUF" in the project ggml.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ ANSWERS: Final = 8
 """Requests that are computed together."""
 PROCESSES: Final = 95 * MIB
 """What the runner and the server take without a model: their interpreters, libraries and buffers. Measured."""
+READING: Final = 28 * MIB
+"""What the server takes more for a model that returns vectors or scores. Measured with one such model."""
 VOCABULARY: Final = 320
 """Bytes for each token of the vocabulary, with its merges. Measured."""
 GPU_CONTEXT: Final = 512 * MIB
@@ -65,7 +67,8 @@ def plan(
     )
     # A few rows of activations at a time; the probabilities of the next token of each answer.
     buffers = batch * width * _SINGLE * 8 + ANSWERS * vocabulary * _SINGLE
-    memory = weights + _repacked(headers) + cache + buffers + PROCESSES + vocabulary * VOCABULARY
+    fixed = PROCESSES + (READING if embedding else 0)
+    memory = weights + _repacked(headers) + cache + buffers + fixed + vocabulary * VOCABULARY
     trained = int(first.value("context_length")) or context
     cache_on_gpu = cache if embedding else _cache(first, min(context, trained), _GPU_BATCH)
     buffers_on_gpu = max(batch, _GPU_BATCH) * (width * 16 + vocabulary) * _SINGLE
