@@ -47,14 +47,16 @@ weather = {
 }
 question = {"role": "user", "content": "What is the weather in Rome?"}
 called = client.messages.create(
-    **{**asked, "messages": [question]}, tools=[weather], tool_choice={"type": "any"}
+    **{**asked, "messages": [question]},
+    tools=[weather],
+    tool_choice={"type": "any", "disable_parallel_tool_use": True},
 )
 (use,) = [block for block in called.content if block.type == "tool_use"]
 assert (called.stop_reason, use.name, list(use.input)) == ("tool_use", "get_weather", ["city"])
 with client.messages.stream(
     **{**asked, "messages": [question]},
     tools=[weather],
-    tool_choice={"type": "tool", "name": "get_weather"},
+    tool_choice={"type": "tool", "name": "get_weather", "disable_parallel_tool_use": True},
 ) as stream:
     (streamed,) = [block for block in stream.get_final_message().content if block.type == "tool_use"]
 assert list(streamed.input) == ["city"]
