@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from agent.coordinator.feature import Feature, Task
+from agent.coordinator.feature import Feature, Opening, Task
 from agent.coordinator.features.batches import routes, terms, worker
-from agent.coordinator.features.batches.middleware import BatchSender, Entrance, open_sender
+from agent.coordinator.features.batches.middleware import BatchSender, Entrance
 from agent.coordinator.hooks import Hooks
 from agent.coordinator.http.bodies import BodyLimit, streamed
 
 TIDY_SECONDS: Final = 600.0
+
+
+def _open(_: Opening) -> BatchSender:
+    return BatchSender()
+
 
 FEATURE: Final = Feature(
     name="batches",
@@ -25,6 +30,6 @@ FEATURE: Final = Feature(
         Task("batch_files", TIDY_SECONDS, worker.tidy),
     ),
     part=BatchSender,
-    open=open_sender,
+    open=_open,
     hooks=Hooks(admit_job=terms.admit_job),
 )

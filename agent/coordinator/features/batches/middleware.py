@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from agent.coordinator.feature import Opening
 from agent.coordinator.http.in_process import OwnApplication
 from agent.coordinator.http.plain import declarations
 from agent.coordinator.operations.context import Context
@@ -52,11 +51,6 @@ class BatchSender:
 
 def _answers_with_job(responses: Mapping[int | str, Mapping[str, Any]]) -> bool:
     return JOB_HEADER in responses.get(HTTPStatus.OK, {}).get("headers", {})
-
-
-def open_sender(_: Opening) -> BatchSender:
-    """Return the part."""
-    return BatchSender()
 
 
 class Entrance:
