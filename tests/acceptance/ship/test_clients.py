@@ -211,6 +211,7 @@ def test_real_calls_follow_open_responses(agent: Agent) -> None:
         "input": INPUTS["basic"],
         "tools": [WEATHER],
         "tool_choice": "required",
+        "parallel_tool_calls": False,
         "temperature": 0,
     }
     headers = {"Authorization": f"Bearer {agent.file['client_key']}"}

@@ -142,6 +142,7 @@ def test_a_required_tool_is_called_with_arguments_of_its_schema(ai: OpenAI) -> N
         messages=[{"role": "user", "content": "How is the weather in Rome?"}],
         tools=WEATHER,
         tool_choice="required",
+        parallel_tool_calls=False,
         temperature=0,
         max_tokens=48,
     )

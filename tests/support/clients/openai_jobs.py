@@ -41,6 +41,8 @@ def register(miner: ScriptedMiner) -> ScriptedMiner:
         ("text_embedding", EMBEDDING),
     ):
         offered["services"][service]["models"] = [model]
+    for service in ("speech_synthesis", "text_reranking"):
+        offered["services"][service]["models"] = []
     offered["services"]["llm_inference"]["features"] |= {
         OPTIONS: list(DEFINITION.input_options()),
         "samplers": [words for words, _ in ENGINES_OF.values()],
