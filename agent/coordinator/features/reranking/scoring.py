@@ -74,4 +74,4 @@ async def scores(
 
 def _cosine(first: Sequence[float], second: Sequence[float]) -> float:
     """Return the similarity of two vectors of length 1."""
-    return sum(left * right for left, right in zip(first, second, strict=False))
+    return sum(a * b for a, b in zip(first, second, strict=False))

@@ -26,7 +26,7 @@ class _Field(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class CalledFunction(_Field):
+class CountedCall(_Field):
     """The function of a call. `arguments` is a JSON object as text."""
 
     name: ToolName
@@ -38,7 +38,7 @@ class ToolUse(_Field):
 
     id: str
     type: Literal["function"]
-    function: CalledFunction
+    function: CountedCall
 
 
 class OfferedFunction(_Field):

@@ -318,6 +318,11 @@ describe("estimates", () => {
   });
 
   test("of a language model are limits, which include the prompt", () => {
+    // The question is read again with each text.
+    const ranked = { query: "x".repeat(40), documents: ["y".repeat(40), "z".repeat(40)] };
+    const alone = estimated(service("text_reranking"), { ...ranked, documents: ["y".repeat(40)] });
+    expect(estimated(service("text_reranking"), ranked)?.units).toBe(2 * (alone?.units ?? 0));
+    expect(alone?.units).toBeGreaterThan(0);
     expect(estimated(service("llm_inference"), { prompt: "x".repeat(400) })).toMatchObject({
       units: 356,
       isLimit: true,
@@ -327,6 +332,7 @@ describe("estimates", () => {
 
   test("are undefined, with a hint, if the form does not determine the units", () => {
     expect(estimated(service("image_generation"), { steps: 20 })).toBeUndefined();
+    expect(estimated(service("text_reranking"), { query: "Why?" })).toBeUndefined();
     expect(estimated(service("ai_inference"), {})).toBeUndefined();
     // Values that no job can have: a price of them would be a lie.
     const pictures = { size: "1000x500", steps: 20, num_images: 2 };

@@ -73,6 +73,9 @@ def test_without_a_card_everything_stays_on_the_processor(settings, monkeypatch)
     assert following(arguments, "--ubatch-size") == "512"
     assert "--no-kv-offload" in arguments
     assert "--embedding" in arguments
+    ranking = vulkan_arguments({**settings, "cards": [], "context": 512, "task": "ranking"})
+    assert "--reranking" in ranking
+    assert following(ranking, "--ubatch-size") == "512"
 
 
 @pytest.mark.parametrize(
