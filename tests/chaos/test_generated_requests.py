@@ -101,7 +101,13 @@ def results(lease: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:
         {**picture, "seed": seed, "width": 512, "height": 512} for seed in range(asked.get("num_images", 1))
     ]
     by_service: dict[str, dict[str, Any]] = {
-        "llm_inference": {"text": "done", "finish_reason": "stop", "usage": usage},
+        "llm_inference": {
+            "text": "done",
+            "finish_reason": "stop",
+            "usage": usage,
+            "tokens": [1],
+            "pieces": ["a"],
+        },
         "whisper_transcription": {
             "text": "done",
             "language": "en",
@@ -110,7 +116,10 @@ def results(lease: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:
             "files": [{**picture, "name": f"speech.{kind}"} for kind in ("srt", "vtt")],
         },
         "image_generation": {"images": images},
-        "text_embedding": {"embeddings": [[0.6, 0.8]], "usage": {"prompt_tokens": 1, "total_tokens": 1}},
+        "text_embedding": {
+            "embeddings": [[0.6, 0.8]] * len(asked.get("input", ())),
+            "usage": {"prompt_tokens": 1, "total_tokens": 1},
+        },
         "text_reranking": {
             "scores": [0.5] * len(asked.get("documents", ())),
             "usage": {"prompt_tokens": 1, "total_tokens": 1},
