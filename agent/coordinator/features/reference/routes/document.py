@@ -101,13 +101,15 @@ class ErrorBody(BaseModel, extra="forbid"):
     """An error. `details` depends on the code; those of a `VALIDATION_ERROR` have a sentence for each field under `fields`."""
 
     code: str = Field(
-        description="One of the error codes; for a failed job, possibly a code of its runner",
-        json_schema_extra={"pattern": "^[A-Z][A-Z0-9_]{0,63}$"},
+        description="One of the error codes; for a failed job, possibly a code of its runner; two of OpenAI's on its paths",
+        json_schema_extra={"pattern": "^([A-Z][A-Z0-9_]{0,63}|context_length_exceeded|model_not_found)$"},
         examples=["JOB_NOT_FOUND"],
     )
     message: str = Field(description="A sentence for people: what went wrong and what to do")
     details: dict[str, Any]
     request_id: str = Field(description="Also in the header `X-Request-ID`", examples=["5f0c2f3a9d1e4b77"])
+    type: str = Field(default="", description="Only on the paths of OpenAI's API, as there", examples=[""])
+    param: str | None = Field(default=None, description="Only on the paths of OpenAI's API, as there")
 
 
 class Error(BaseModel, extra="forbid"):
@@ -244,7 +246,9 @@ def _error_answer(kinds: list[type[ApiError]]) -> Json:
     meanings = {kind.code: _meaning(kind) for kind in kinds}
     headers = [*_ON_EVERY_ANSWER, *filter(None, [_HEADERS_OF.get(kinds[0].status)])]
     # A job that failed on its miner has its runner's code.
-    code: Json = {} if any(kind.open_code for kind in kinds) else {"enum": codes}
+    # The paths of OpenAI's API say in its words that there is no such model.
+    named = [*codes, *(["model_not_found"] if "NOT_FOUND" in codes else [])]
+    code: Json = {} if any(kind.open_code for kind in kinds) else {"enum": named}
     allowed_codes = {"properties": {"error": {"properties": {"code": code}}}}
     return {
         "description": " ".join(f"`{code}`: {meaning}" for code, meaning in meanings.items()),
