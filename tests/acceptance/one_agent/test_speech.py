@@ -27,7 +27,7 @@ LEAST_ACCURACY = 0.9
 @pytest.fixture(scope="module")
 def ai(agent: Agent) -> Iterator[OpenAI]:
     with OpenAI(
-        api_key=agent.file["client_key"], base_url=f"{agent.url}/v1", max_retries=0, timeout=300
+        api_key=agent.file["client_key"], base_url=f"{agent.url}/v1", max_retries=0, timeout=1000
     ) as ai:
         yield ai
 
