@@ -20,8 +20,8 @@ from typing import Any
 import httpx
 import pytest
 
+from support.clients.openai_document import DOCUMENT
 from support.clients.scripted_miner import ScriptedMiner, capabilities
-from support.openai_document import DOCUMENT
 from support.server import Served, serve
 
 pytestmark = pytest.mark.chaos
@@ -253,7 +253,7 @@ def test_requests_from_openais_own_document_are_answered_in_its_forms(
     configuration.write_text("max-stream-events = 1\n")
     document.write_text(json.dumps(DOCUMENT))
     done = schemathesis(
-        "support.openai_document",
+        "support.clients.openai_document",
         configuration,
         document,
         "--url",

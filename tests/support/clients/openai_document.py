@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from support.clients.openai_jobs import EMBEDDING, LLM, PICTURES, SPEECH
 
 DOCUMENT: Final[dict[str, Any]] = json.loads(
-    lzma.decompress((Path(__file__).parents[1] / "vectors" / "openai_2026_08.json.xz").read_bytes())
+    lzma.decompress((Path(__file__).parents[2] / "vectors" / "openai_2026_08.json.xz").read_bytes())
 )
 MODELS: Final = (
     ("/embeddings", EMBEDDING),

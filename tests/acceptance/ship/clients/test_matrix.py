@@ -21,8 +21,8 @@ from support.clients.open_responses import INPUTS, WEATHER, check, checked
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.needs("openai"), pytest.mark.timeout(1200)]
 
-ROOT = Path(__file__).parents[3]
-SCRIPTS = Path(__file__).parent / "clients"
+ROOT = Path(__file__).parents[4]
+SCRIPTS = Path(__file__).parent
 ENVIRONMENTS = ROOT / "build" / "clients"
 MODEL = "smollm2-135m-instruct"
 QUESTION = "Name the capital of France."
