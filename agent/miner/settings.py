@@ -325,7 +325,7 @@ class MinerSettings(Section):
     default_price: Money | None = None
     """Price per metered unit of services without a price of their own. None: a busy hour earns `hourly_earnings` at the speed that
     `aitbc-agent bench` has measured, or before that at the usual speed of a machine without a GPU."""
-    batch_price: Annotated[float, Field(ge=0, le=1)] | None = None
+    batch_price: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, examples=[0.7])
     """The lowest share of a price for which jobs of batches run here, which have the lowest priority and fill idle hours. The coordinator may
     pay more, never less. None: 0.5 of default prices, and all of the prices that you have set."""
     hourly_earnings: Money = Money("0.25")
