@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import queue
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
+from agent.miner.control import ControlUnavailable, ask
 from aitbc import AITBCClient
 
 COMMAND = Path(sys.executable).with_name("aitbc-agent")
@@ -103,6 +106,16 @@ class Agent:
     def status(self) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(self.cli("status", "--json").stdout)
         return value
+
+    def memory_of(self, model: str) -> int | None:
+        """Return the bytes of main memory of the processes that have loaded a model; None while none has, or while the miner is rebuilt."""
+        try:
+            children = asyncio.run(ask(self.data_dir, "status"))["children"]
+            hosts = [psutil.Process(child["pid"]) for child in children if child["model"] == model]
+            processes = [part for host in hosts for part in (host, *host.children(recursive=True))]
+            return sum(part.memory_info().rss for part in processes) or None
+        except (ControlUnavailable, psutil.NoSuchProcess):
+            return None
 
     def kill(self) -> None:
         """Kill the agent, like a power failure."""

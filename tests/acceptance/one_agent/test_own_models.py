@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from openai import NotFoundError, OpenAI
 from openai.types.chat import ChatCompletion
@@ -75,10 +74,8 @@ def test_a_file_answers_without_a_restart_in_about_the_memory_that_was_planned(
     assert "was added" in added.stdout
     assert "Paris" in answer(agent, BY_PATH)
     assert agent.process is process
-    children = asyncio.run(ask(agent.data_dir, "status"))["children"]
-    (pid,) = [child["pid"] for child in children if child["model"] == BY_PATH]
-    host = psutil.Process(pid)
-    taken = sum(part.memory_info().rss for part in (host, *host.children(recursive=True)))
+    while (taken := agent.memory_of(BY_PATH)) is None:
+        answer(agent, BY_PATH)
     planned = load_owners_catalogue(agent.data_dir)[BY_PATH].memory
     assert abs(taken - planned) < planned / 10, (taken // MIB, planned // MIB)
 
