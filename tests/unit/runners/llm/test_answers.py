@@ -20,7 +20,7 @@ def test_a_fact_is_answered_and_every_token_is_counted(runner, make_context):
     assert result.results["text"] == "The capital of France is Paris."
     assert result.results["finish_reason"] == "stop"
     usage = result.results["usage"]
-    assert usage.pop("cached_tokens") in (0, 35)  # another test may have asked the same
+    assert usage.pop("cached_tokens") < 36  # another test may have asked the same
     assert usage == {"prompt_tokens": 36, "completion_tokens": 8, "total_tokens": 44}
     assert result.units == Decimal(44)
     pieces = [data["text"] for kind, data in context.events if kind == "token"]
