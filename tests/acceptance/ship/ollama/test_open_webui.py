@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 PACKAGE = "open-webui==0.12.4"
-ENVIRONMENT = Path(__file__).parents[3] / "build" / "clients" / "open-webui"
+ENVIRONMENT = Path(__file__).parents[4] / "build" / "clients" / "open-webui"
 MODEL, EMBEDDER, LISTENER, PAINTER = (
     "smollm2-135m-instruct",
     "all-minilm-l6-v2",

@@ -15,8 +15,8 @@ from support.agents import Agent, running
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.needs("ollama"), pytest.mark.timeout(1200)]
 
-CLIENTS = Path(__file__).parent / "ollama_clients"
-ENVIRONMENT = Path(__file__).parents[3] / "build" / "clients" / "ollama"
+CLIENTS = Path(__file__).parent
+ENVIRONMENT = Path(__file__).parents[4] / "build" / "clients" / "ollama"
 LIMIT_SECONDS = 600
 
 
