@@ -1,5 +1,7 @@
 """LangChain with the agent's chat completions and responses."""
 
+from typing import Annotated
+
 from cells import CITY, KEY, MODEL, QUESTION, URL, cell, run
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRequest, ModelResponse, wrap_model_call
@@ -20,7 +22,7 @@ class City(BaseModel):
 
 
 @tool
-def capital_of(country: str) -> str:
+def capital_of(country: Annotated[str, Field(max_length=20)]) -> str:
     """The capital of a country."""
     return "The capital of France is Paris."
 
@@ -31,6 +33,13 @@ def require_the_tool_first(request: ModelRequest, handler) -> ModelResponse:
     if isinstance(request.messages[-1], HumanMessage):
         return handler(request.override(tool_choice="required"))
     return handler(request.override(tools=[]))
+
+
+@wrap_model_call
+def call_at_most_once(request: ModelRequest, handler) -> ModelResponse:
+    """Let the model call the tool or answer, and after a call only answer."""
+    called = isinstance(request.messages[-1], ToolMessage)
+    return handler(request.override(tools=[]) if called else request)
 
 
 @cell
@@ -85,9 +94,15 @@ def agent_with_a_tool():
 @cell
 def agent_with_a_tool_and_a_form():
     for chat in chats.values():
-        agent = create_agent(chat, tools=[capital_of], response_format=ProviderStrategy(City))
-        messages = [HumanMessage(f"{QUESTION} Answer at once.")]
-        assert agent.invoke({"messages": messages}, {"recursion_limit": 4})["messages"]
+        # The smallest models write many calls at once, each within the bounds of its form.
+        patient = chat.model_copy(update={"max_tokens": 800})
+        agent = create_agent(
+            patient,
+            tools=[capital_of],
+            middleware=[call_at_most_once],
+            response_format=ProviderStrategy(City),
+        )
+        assert agent.invoke({"messages": [HumanMessage(QUESTION)]})["structured_response"].city
 
 
 @cell

@@ -1,6 +1,7 @@
 """OpenAI's package for agents with the agent's chat completions and responses."""
 
 import asyncio
+from typing import Annotated
 
 from agents import (
     Agent,
@@ -17,7 +18,8 @@ from openai import AsyncOpenAI
 from pydantic import BaseModel, Field
 
 set_tracing_disabled(True)
-settings = ModelSettings(temperature=0, max_tokens=48)
+# Enough for the many calls that the smallest models write at once.
+settings = ModelSettings(temperature=0, max_tokens=800)
 
 
 class City(BaseModel):
@@ -27,7 +29,7 @@ class City(BaseModel):
 
 
 @function_tool
-def capital_of(country: str) -> str:
+def capital_of(country: Annotated[str, Field(max_length=20)]) -> str:
     """The capital of a country."""
     return "The capital of France is Paris."
 
