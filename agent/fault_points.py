@@ -39,6 +39,7 @@ POINTS: Final = {
     "upload.synced": "a part of a resumable upload is on disk, but not recorded in its row yet",
     "log.signed": "a checkpoint is in the database, but not in its file",
     "log.publishing": "the checkpoint's file is written under its temporary name",
+    "batch.part_stored": "the results of a part of a batch's lines are stored, and the next one is about to begin",
     "webhook.claimed": "the attempt to send a message is counted, but nothing is sent yet",
     "webhook.answered": "the receiver has responded, but the response is not recorded yet",
     "payout.prepared": "an adapter has prepared transfers, which are not stored yet; DETAIL is the adapter",

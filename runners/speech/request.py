@@ -41,7 +41,7 @@ class SynthesisRequest(Strict):
     )
     output_format: SoundFormat = "mp3"
     speed: float = Field(default=1, ge=0.25, le=4, allow_inf_nan=False)
-    language: Annotated[str, Field(pattern=_LANGUAGE)] | None = None
+    language: Annotated[str, Field(pattern=_LANGUAGE, examples=["en-gb"])] | None = None
     stream: bool = False
 
     @model_validator(mode="after")

@@ -14,9 +14,9 @@ from runners.errors import FailureCode, Fault
 
 PATHS: Final = re.compile(
     r"(/api)?/v1/(assistants|audio|batches|chat|completions|conversations|detokenize|embeddings|files|fine_tuning"
-    r"|images|models|moderations|rerank|responses|score|threads|tokenize|uploads|vector_stores|videos)(/.*)?"
+    r"|images|models|moderations|rerank|responses|score|threads|tokenize|vector_stores|videos)(/.*)?"
 )
-"""Those of OpenAI's API, and those that its other servers have added."""
+"""Those of OpenAI's API except its uploads, whose path is that of tus here, and those that its other servers have added."""
 _TYPES: Final[Mapping[int, str]] = {
     401: "authentication_error",
     402: "insufficient_quota",

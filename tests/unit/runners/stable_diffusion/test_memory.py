@@ -93,7 +93,9 @@ LOADED = {
     "flux.2-klein-4b": ((7751, 8045, VAE), 1556, "blocks"),
     "flux.2-klein-9b": ((18157, 16382, VAE), 2490, "blocks"),
     "qwen-image": ((40861, 16584, 254), 2180, "blocks"),
+    "qwen-image-2512": ((40861, 16584, 254), 2180, "blocks"),
     "qwen-image-q4": ((13100, 16584, 254), 2180, "blocks"),
+    "z-image": ((12310, 8045, VAE), 1556, "blocks"),
     "z-image-turbo": ((12310, 8045, VAE), 1556, "blocks"),
     "untrained-diffusion": ((2, 2, 2), 1, "whole"),
 }

@@ -60,7 +60,7 @@ def rerank(
     Prints a line for each text, the best first: its score from 0 to 1 and the text, in a pipe as JSON: {"score": ..., "text": ...}.
 
     Examples:
-      aitbc rerank 'Why does bread rise?' 'Yeast makes gas.' 'The sun rises in the east.'
+      aitbc rerank 'Why does bread rise?' 'Yeast makes gas.' 'The sun is hot.'
       aitbc rerank 'When is the harbour closed?' --input notes/ --lines --top 5
     """
     entries = list(input_texts(texts, inputs, batch, lines=lines))
