@@ -2,8 +2,8 @@
 
 Alone means its HTTP server with the same model and settings, asked by this process for streamed texts, since
 clients of both get an answer token by token. Ours reports the likeliest tokens too, so that the answer can be audited: the work is the
-same if the server alone reports them as well. Rows that are not required show what they cost, and the processor time of all processes,
-which says more on a busy machine.
+same if the server alone reports them as well; rows that are not required show what they cost. The processor time is compared by the
+share that the engine's own process gets of all: on a machine whose speed changes, it says more than the elapsed time.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from measuring.child import Child, models_directory
-from measuring.processes import processor_seconds
-from measuring.row import Row
+from measuring.processes import cpu_seconds, processor_seconds
+from measuring.row import Row, order
 from runners.api import Device, Model
 from runners.engine_server import EngineServer
 from runners.engine_server.llama import gguf_file, start_llama
@@ -28,7 +28,7 @@ MODEL = "smollm2-135m-instruct"
 CONTEXT = 4096
 TOKENS = 192
 UNIT = "token/s"
-PROCESSOR = "token/processor second"
+SHARE = "% of processor time in the engine"
 
 
 def measure(folder: Path, rounds: int) -> list[Row]:
@@ -50,24 +50,25 @@ def compared(engine: str, child: Child, server: EngineServer, rounds: int, **fie
     """Compare our path with an engine's server, which has loaded the same model. `fields` are more of those that its requests need."""
     rows = []
     for count in (1, 8):
-        found = [_round(child, server, number, count, fields) for number in range(rounds + 1)]
-        ours, same, plain = zip(*found[1:], strict=True)  # the first round is a warm-up
+        costs = [_round(child, server, number, count, fields) for number in range(rounds + 1)]
+        ours, same, plain = zip(*costs[1:], strict=True)  # the first round is a warm-up
         name = f"{engine}, {'one request' if count == 1 else f'{count} requests'}"
         rows += [
-            Row(name, _fastest(ours), _fastest(same), UNIT),
-            Row(f"{name}, processor time", _cheapest(ours), _cheapest(same), PROCESSOR, required=False),
-            Row(f"{name}, without probabilities", _fastest(ours), _fastest(plain), UNIT, required=False),
+            Row(name, _speeds(ours), _speeds(same), UNIT),
+            Row(f"{name}, processor time", _shares(ours), _shares(same), SHARE),
+            Row(f"{name}, without probabilities", _speeds(ours), _speeds(plain), UNIT, required=False),
         ]
     return rows
 
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """Elapsed and processor seconds of some tokens."""
+    """Elapsed seconds of some tokens, and the processor seconds of the engine and of all other processes, this one included."""
 
     tokens: int
     elapsed: float
-    processor: float
+    engine: float
+    beside: float
 
 
 def _round(
@@ -76,19 +77,21 @@ def _round(
     """Return the costs of our path, and of the server alone with and without probabilities."""
     # They differ from the beginning: the server alone would read what it knows of earlier ones only once, and accounts share nothing here.
     prompts = [f"{number}{other} friends, once upon a time, met at a lake and" for other in range(count)]
-    return (
-        _cost(lambda: _asked(child, prompts), count),
-        _cost(lambda: _answered(server, prompts, {**fields, "logprobs": TOP}), count),
-        _cost(lambda: _answered(server, prompts, fields), count),
-    )
+    ways: list[Callable[[], int]] = [
+        lambda: _asked(child, prompts),
+        lambda: _answered(server, prompts, {**fields, "logprobs": TOP}),
+        lambda: _answered(server, prompts, fields),
+    ]
+    costs = {way: _cost(ways[way], count, child) for way in order(number, len(ways))}
+    return costs[0], costs[1], costs[2]
 
 
-def _fastest(costs: Sequence[_Cost]) -> float:
-    return max(cost.tokens / cost.elapsed for cost in costs)
+def _speeds(costs: Sequence[_Cost]) -> list[float]:
+    return [cost.tokens / cost.elapsed for cost in costs]
 
 
-def _cheapest(costs: Sequence[_Cost]) -> float:
-    return max(cost.tokens / cost.processor for cost in costs)
+def _shares(costs: Sequence[_Cost]) -> list[float]:
+    return [100 * cost.engine / (cost.engine + cost.beside) for cost in costs]
 
 
 def _asked(child: Child, prompts: Sequence[str]) -> int:
@@ -108,10 +111,14 @@ def _answered(server: EngineServer, prompts: Sequence[str], fields: dict[str, An
         return sum(pool.map(answer, prompts))
 
 
-def _cost(work: Callable[[], int], count: int) -> _Cost:
+def _cost(work: Callable[[], int], count: int, child: Child) -> _Cost:
     """Do some work, and return what its tokens cost."""
-    before, began = processor_seconds(), time.monotonic()
+
+    def beside() -> float:
+        return time.process_time() + cpu_seconds(child.pid)
+
+    all_before, beside_before, began = processor_seconds(), beside(), time.monotonic()
     tokens = work()
-    elapsed, processor = time.monotonic() - began, processor_seconds() - before
+    elapsed, beside_engine = time.monotonic() - began, beside() - beside_before
     assert tokens > count * TOKENS / 2, "the texts ended early; the two ways cannot be compared"
-    return _Cost(tokens, elapsed, processor)
+    return _Cost(tokens, elapsed, processor_seconds() - all_before - beside_engine, beside_engine)

@@ -1,8 +1,7 @@
 """Video and rendering: our path in front of ffmpeg and Blender, compared with each program alone on the same work.
 
 Ours is the miner's real executor with the runner's child process, the inspection of input and output, and the sandbox. Alone is the
-program with the same options, started by itself. Both are measured alternately, so that they run under the same conditions; the figure
-of each is its best round. Each comparison has a row for the elapsed time, and one for the processor time of all processes.
+program with the same options, started by itself. Each comparison has a row for the elapsed time, and one for the processor time of all processes.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import psutil
 
 from agent.miner.executor.local import LocalExecutor
 from agent.miner.settings import MinerSettings
-from measuring.row import Row
+from measuring.row import Row, order
 from runners.api import Device, Tools
 from runners.blender import BlenderRunner
 from runners.blender.engine import chosen, is_python
@@ -111,19 +110,15 @@ async def _alone(command: Sequence[str | Path]) -> _Cost:
 async def _compared(name: str, amount: float, unit: str, rounds: int, ours: _Work, alone: _Work) -> list[Row]:
     """Return the rows of one comparison, for an amount of work in a unit such as "frame"."""
     await ours()  # to start the child
-    costs = [(await ours(), await alone()) for _ in range(rounds)]
-    elapsed = [min(cost.elapsed for cost in side) for side in zip(*costs, strict=True)]
-    processor = [min(cost.processor for cost in side) for side in zip(*costs, strict=True)]
-    (ours_elapsed, alone_elapsed), (ours_processor, alone_processor) = elapsed, processor
+    costs: tuple[list[_Cost], list[_Cost]] = ([], [])
+    for number in range(rounds):
+        for way in order(number, 2):
+            costs[way].append(await (ours, alone)[way]())
+    elapsed = [[amount / cost.elapsed for cost in side] for side in costs]
+    processor = [[amount / cost.processor for cost in side] for side in costs]
     return [
-        Row(name, amount / ours_elapsed, amount / alone_elapsed, f"{unit}/s"),
-        Row(
-            f"{name}, processor time",
-            amount / ours_processor,
-            amount / alone_processor,
-            f"{unit}/processor second",
-            required=False,
-        ),
+        Row(name, *elapsed, f"{unit}/s"),
+        Row(f"{name}, processor time", *processor, f"{unit}/processor second", required=False),
     ]
 
 

@@ -59,7 +59,8 @@ def _measure(folder: Path, name: str, steps: int, pictures: int, rounds: int) ->
             engine()
             alone.append(time.process_time() - before)
     work = steps * pictures
-    return Row(f"pictures, {name}", work / min(ours[1:]), work / min(alone[1:]), "step/processor second")
+    speeds = [[work / seconds for seconds in side[1:]] for side in (ours, alone)]
+    return Row(f"pictures, {name}", *speeds, "step/processor second")
 
 
 def _engine(directory: Path, folder: Path, steps: int, pictures: int) -> Callable[[], None]:
