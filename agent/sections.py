@@ -8,7 +8,8 @@ imports this module and `agent.core` alone, since it is imported while the setti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, TypeVar
@@ -90,11 +91,15 @@ def extensible(table: str) -> Callable[[type[SectionType]], type[SectionType]]:
     return extend
 
 
+@cache
+def _extensions() -> EntryPoints:
+    """Return what extensions declare. To read the metadata of all installed packages takes longer than all else here, so it is done once."""
+    return entry_points(group=GROUP)
+
+
 def _declared(prefix: str) -> Iterator[tuple[str, type[Section]]]:
     """Yield the models of the tables right below one, with their names in it."""
-    tables: list[tuple[str, type[Section] | EntryPoint]] = [
-        (point.name, point) for point in entry_points(group=GROUP)
-    ]
+    tables: list[tuple[str, type[Section] | EntryPoint]] = [(point.name, point) for point in _extensions()]
     for module in features.modules("settings"):
         # A module whose own table is being extended has not declared it yet.
         tables += getattr(module, "SETTINGS", {}).items()

@@ -28,7 +28,7 @@ class Owner(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.received: list[dict[str, Any]] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def until(self, condition: Callable[[list[str]], bool]) -> None:
         end = time.monotonic() + WAIT_SECONDS

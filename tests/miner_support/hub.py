@@ -207,7 +207,7 @@ def running_hub() -> Iterator[Hub]:
     hub = Hub()
     server = Server(("127.0.0.1", 0), type("HubHandler", (Handler,), {"hub": hub}))
     hub.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, name="hub", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="hub", daemon=True)
     thread.start()
     try:
         yield hub

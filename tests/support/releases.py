@@ -59,7 +59,7 @@ def served(folder: Path) -> Iterator[str]:
     """Serve a folder as any static HTTP server does. Yields the address of its package index."""
     handler = functools.partial(_Quiet, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/simple/"

@@ -264,7 +264,7 @@ def foreign_page() -> Iterator[str]:
             """Keep the terminal clean."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_address[1]}/"

@@ -90,7 +90,7 @@ class Mirror:
         """Serve the folder. Yields the URL of its index."""
         handler = partial(_Handler, directory=str(self.folder))
         with _Server(("127.0.0.1", 0), handler) as server:
-            thread = threading.Thread(target=server.serve_forever, daemon=True)
+            thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
             thread.start()
             try:
                 yield f"http://127.0.0.1:{server.server_port}/simple/"

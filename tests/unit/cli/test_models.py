@@ -1,4 +1,4 @@
-"""`aitbc-agent models`: the real command with a simulated Hub over real HTTP."""
+"""`aitbc-agent models` with a simulated Hub over real HTTP; what is killed or watched on a terminal is the real command."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from agent.catalogue import CatalogueEntry, load_owners_catalogue
 from agent.miner.models.locks import ModelDirectory
@@ -44,6 +45,14 @@ def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub with a model of three files, which the owner has added as `chatty`, and `tiny`, a plain file, for `plain`."""
     with running_hub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        # In this process, the library has read the environment already.
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(
+            constants,
+            "HUGGINGFACE_CO_URL_TEMPLATE",
+            f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+        )
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "hugging-face" / "token"))
         hub.put(REPOSITORY, config_json=b"{}", a_safetensors=SMALL, b_safetensors=LARGE)
         hub.plain["tiny.pt"] = SMALL
         file = f'{{name = "model.pt", url = "{hub.url}/plain/tiny.pt", sha256 = "{hashlib.sha256(SMALL).hexdigest()}"}}'
@@ -54,10 +63,6 @@ def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             f'[[models]]\nname = "plain"\nfiles = [{file}]\n{about}'
         )
         yield hub
-
-
-def command(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *words], capture_output=True, text=True, timeout=60, check=False)
 
 
 def begin(*words: str) -> subprocess.Popen[str]:
@@ -90,7 +95,7 @@ def test_a_pull_prints_plain_lines_and_the_models_path(run: Any, hub: Hub, home:
     assert hub.served["tiny.pt"] == len(SMALL)
 
 
-def test_a_pull_resumes_after_the_previous_one_was_killed(hub: Hub, home: Path) -> None:
+def test_a_pull_resumes_after_the_previous_one_was_killed(run: Any, hub: Hub, home: Path) -> None:
     hub.hold["b.safetensors"] = len(LARGE) // 2
     pulling = begin("models", "pull", "chatty")
     wait_for_size(home / "models/.fetching-chatty/b.safetensors.part", len(LARGE) // 2)
@@ -99,8 +104,8 @@ def test_a_pull_resumes_after_the_previous_one_was_killed(hub: Hub, home: Path) 
     hub.go_on.set()
     assert not (home / "models" / "chatty").exists()
     assert not ModelDirectory(home / "models").in_use("chatty")
-    done = command("models", "pull", "chatty")
-    assert done.returncode == 0, done.stderr
+    done = run("models", "pull", "chatty")
+    assert done.code == 0, done.err
     assert (home / "models/chatty/b.safetensors").read_bytes() == LARGE
     assert hub.requests_of("b.safetensors")[-1]["range"] == f"bytes={len(LARGE) // 2}-"
     assert hub.served["b.safetensors"] <= len(LARGE) + CHUNK  # in transit when the first one was killed
@@ -145,12 +150,12 @@ def test_a_digest_mismatch_is_reported_in_one_sentence(run: Any, hub: Hub, home:
     assert not (home / "models" / "plain").exists()
 
 
-def test_a_gated_repository_explains_tokens(hub: Hub) -> None:
+def test_a_gated_repository_explains_tokens(run: Any, hub: Hub) -> None:
     hub.gated = True
-    done = command("models", "pull", "chatty")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "HF_TOKEN" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = run("models", "pull", "chatty")
+    assert (done.code, done.out) == (1, "")
+    assert "HF_TOKEN" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_a_terminal_shows_a_progress_bar(hub: Hub) -> None:
@@ -445,10 +450,10 @@ def test_a_model_of_the_hub_is_pulled_by_its_name_there(run: Any, hub: Hub, home
     ):
         file = f"Tiny-{form}.gguf"
         hub.served.clear()
-        done = command("models", "pull", name)
-        assert done.returncode == 0, done.stderr
-        assert f": {file}, 0." in done.stderr
-        assert "Licence: llama3.2" in done.stderr
+        done = run("models", "pull", name)
+        assert done.code == 0, done.err
+        assert f": {file}, 0." in done.err
+        assert "Licence: llama3.2" in done.err
         model = entry(home, f"somebody-tiny-{form.lower()}")
         assert (model.licence, model.engines, model.revision) == ("llama3.2", ("llama.cpp",), COMMIT)
         assert model.digests == {file: hashlib.sha256(contents[file]).hexdigest()}
@@ -459,7 +464,7 @@ def test_a_model_of_the_hub_is_pulled_by_its_name_there(run: Any, hub: Hub, home
     assert (again.code, "is already in" in again.out) == (0, True)
 
 
-def test_a_pull_says_what_the_repository_has_instead(hub: Hub, home: Path) -> None:
+def test_a_pull_says_what_the_repository_has_instead(run: Any, hub: Hub, home: Path) -> None:
     hub.repositories["somebody/chat"] = {"chat-Q4_0.gguf": SMALL, "chat-Q8_0.gguf": SMALL}
     hub.put("somebody/pickles", pytorch_bin=SMALL)
     for name, message in (
@@ -471,20 +476,20 @@ def test_a_pull_says_what_the_repository_has_instead(hub: Hub, home: Path) -> No
         ("somebody/nothing", "There is no repository somebody/nothing, or it is private"),
         ("hf.co/nothing", "is not in this miner's catalogue"),
     ):
-        refused = command("models", "pull", name)
-        assert (refused.returncode, refused.stdout) == (1, "")
-        assert message in refused.stderr
+        refused = run("models", "pull", name)
+        assert (refused.code, refused.out) == (1, "")
+        assert message in refused.err
     # What it is turns out to be no model when its header is here.
     hub.repositories["somebody/broken"] = {"broken-Q4_0.gguf": SMALL}
-    refused = command("models", "pull", "somebody/broken")
-    assert (refused.returncode, "is not a GGUF file" in refused.stderr) == (1, True)
+    refused = run("models", "pull", "somebody/broken")
+    assert (refused.code, "is not a GGUF file" in refused.err) == (1, True)
     assert not (home / "models" / "somebody-broken-q4_0").exists()
     assert not {"broken", "somebody-broken-q4_0"} & load_owners_catalogue(home / "data").keys()
     hub.served.clear()
     hub.gated = True
-    refused = command("models", "pull", "somebody/chat")
-    assert "Accept them at https://huggingface.co/somebody/chat" in refused.stderr
-    assert "HF_TOKEN" in refused.stderr
+    refused = run("models", "pull", "somebody/chat")
+    assert "Accept them at https://huggingface.co/somebody/chat" in refused.err
+    assert "HF_TOKEN" in refused.err
     assert hub.served == {}
 
 
@@ -492,10 +497,8 @@ def test_adding_a_repository_pins_the_best_weights_and_the_engines_that_load_the
     run: Any, hub: Hub, home: Path
 ) -> None:
     hub.repositories["somebody/chat-GGUF"] = {"chat-Q4_K_M.gguf": SMALL, "chat-Q8_0.gguf": SMALL}
-    done = command(
-        "models", "add", "mine", "--service", "llm_inference", "--repository", "somebody/chat-GGUF"
-    )
-    assert done.returncode == 0, done.stderr
+    done = run("models", "add", "mine", "--service", "llm_inference", "--repository", "somebody/chat-GGUF")
+    assert done.code == 0, done.err
     model = entry(home, "mine")
     assert (model.engines, model.patterns) == (("llama.cpp",), ("chat-Q4_K_M.gguf",))
     assert model.memory > 2**30

@@ -104,7 +104,7 @@ def secure(tmp_path) -> Iterator[tuple[str, Path]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield f"https://localhost:{server.server_port}", tmp_path / "authority.pem"
         server.shutdown()

@@ -60,7 +60,7 @@ def program() -> Iterator[tuple[str, list[bytes]]]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Program) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/hook", bodies
         server.shutdown()
 
@@ -70,7 +70,7 @@ def test_only_valid_messages_are_passed_on(program) -> None:
     url, bodies = program
     received: list[ReceivedWebhook] = []
     with WebhookReceiver(0, SECRET, url, received.append) as receiver:
-        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        threading.Thread(target=receiver.serve_forever, args=(0.02,), daemon=True).start()
         with httpx.Client(trust_env=False, timeout=60) as http:
             assert http.post(receiver.url, content=BODY, headers=_headers(BODY)).status_code == 202
             forged = {**_headers(BODY), "webhook-signature": "v1,AAAA"}

@@ -175,7 +175,7 @@ class Receiver(BaseHTTPRequestHandler):
 def test_the_metrics_of_coordinator_and_miner_are_sent_by_otlp(tmp_path: Path) -> None:
     """Gauges, counters and histograms."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
         "OTEL_TRACES_EXPORTER": "none",

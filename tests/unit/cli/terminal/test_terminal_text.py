@@ -65,7 +65,7 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server, agent_file.exclusive(settings):
         url = f"http://127.0.0.1:{server.server_port}"
         agent_file.write(settings, agent_file.AgentFile(url, os.getpid(), "miner_1", "", "key", "key", "key"))
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield tmp_path
         server.shutdown()
