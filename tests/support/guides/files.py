@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,6 +21,14 @@ from pathlib import Path
 def predict(input, **parameters):
     return {"prediction": "picture" if Path(input).read_bytes().startswith(b"\\xff\\xd8") else "something else"}
 '''
+
+REQUEST = {
+    "custom_id": "first",
+    "method": "POST",
+    "url": "/v1/chat/completions",
+    "body": {"model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": "Hello!"}]},
+}
+"""A line of a batch."""
 
 
 def prepare(directory: Path) -> None:
@@ -42,6 +51,7 @@ def _made() -> Path:
     (directory / "films").mkdir()
     shutil.copyfile(directory / "in.mov", directory / "films" / "monday.mov")
     (directory / "model.py").write_text(MODEL, encoding="utf-8")
+    (directory / "requests.jsonl").write_text(f"{json.dumps(REQUEST)}\n", encoding="utf-8")
     (directory / "pictures").mkdir()
     for name in ("cat.jpg", "sunset.jpeg", "pictures/dog.jpg"):
         Image.new("RGB", (64, 64), (200, 40, 40)).save(directory / name)
