@@ -53,10 +53,14 @@ def map_errors(app: FastAPI) -> None:
             404: f"The path {request.url.path} does not exist in version {__version__} of the coordinator.",
             405: f"{request.method} is not allowed at {request.url.path}.",
         }
-        code = codes.get(error.status_code, "VALIDATION_ERROR")
-        message = messages.get(error.status_code, str(error.detail))
+        status = error.status_code
+        if status == HTTPStatus.NOT_FOUND and _allowed(request):
+            # A path below /api that has other methods: the framework looks for it behind the mount.
+            status = MethodNotAllowed.status
+        code = codes.get(status, "VALIDATION_ERROR")
+        message = messages.get(status, str(error.detail))
         # The framework answers 400 to a body that it cannot parse. This API answers 422 to every invalid body.
-        status = ValidationFailed.status if error.status_code == HTTPStatus.BAD_REQUEST else error.status_code
+        status = ValidationFailed.status if status == HTTPStatus.BAD_REQUEST else status
         headers = dict(error.headers or {})
         if status == MethodNotAllowed.status:
             # The framework lists the methods of only one route, but a path may have several.
@@ -81,10 +85,11 @@ def map_errors(app: FastAPI) -> None:
 
 def _allowed(request: Request) -> str:
     """Return the methods of the request's path, as in the header `Allow`."""
-    path = request.url.path.removeprefix(API_MOUNT)
+    # A path that itself begins like the mount has another name behind it.
+    paths = {request.url.path, request.url.path.removeprefix(API_MOUNT)}
     methods: dict[str, set[str]] = {}
     for route in request.app.routes:
-        if isinstance(route, Route) and route.path_regex.match(path):
+        if isinstance(route, Route) and any(map(route.path_regex.match, paths)):
             methods.setdefault(route.path_format, set()).update(route.methods or ())
     # A literal path takes precedence over one with a parameter.
     literal = min(methods, key=lambda template: template.count("{"), default="")

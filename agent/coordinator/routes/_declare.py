@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,15 @@ AUDIENCE: Final = "x-audience"
 """The field that describes who may make a call. Routes set it if it does not follow from their dependencies."""
 ERROR_CODES: Final = "x-error-codes"
 """The field with the codes of an error answer, for programs that generate documentation."""
+
+
+class ErrorsOfApi(BaseModel):
+    """The form of the errors of another product's API. A class of routes has the model in `errors_of_api`."""
+
+    @staticmethod
+    def status_of(status: int) -> int:
+        """Return that API's status for one of ours. It has no 422."""
+        return int(HTTPStatus.BAD_REQUEST) if status == HTTPStatus.UNPROCESSABLE_ENTITY else status
 
 
 def errors(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Literal
 
+from pydantic import BaseModel
+
+from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.routes._declare import ErrorsOfApi
+from aitbc.answers.fields import example
 from runners.errors import FailureCode
 
 OVERLOADED: Final = 529
@@ -28,10 +33,43 @@ _OVERFLOW: Final = re.compile(
 )
 
 
+class AnthropicErrorBody(BaseModel):
+    """What went wrong."""
+
+    type: str
+    message: str
+
+
+class AnthropicError(ErrorsOfApi):
+    """An error in the form of Anthropic's API."""
+
+    model_config = example(
+        {
+            "type": "error",
+            "error": {"type": "invalid_request_error", "message": "messages.0: the content is empty"},
+            "request_id": "5f0c2f3a9d1e4b77",
+        }
+    )
+
+    type: Literal["error"]
+    error: AnthropicErrorBody
+    request_id: str
+
+    @staticmethod
+    def status_of(status: int) -> int:
+        """Return the API's status for one of ours: its clients know no 422 and wait longer after 529, which means the same as 503."""
+        return OVERLOADED if status == HTTPStatus.SERVICE_UNAVAILABLE else ErrorsOfApi.status_of(status)
+
+
+class AnthropicRoute(LargeJsonRoute):
+    """A path of Anthropic's API."""
+
+    errors_of_api: ClassVar = AnthropicError
+
+
 def reform(status: int, error: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
     """Return status and body of an error."""
-    # Its clients know no 422 and wait longer after 529, which means the same as 503.
-    status = {422: 400, 503: OVERLOADED}.get(status, status)
+    status = AnthropicError.status_of(status)
     fallback = _FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _INVALID
     return status, _body(_KINDS.get(status, fallback), error)
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from agent.coordinator.features.anthropic import conversation, models
 from agent.coordinator.features.anthropic.answer import MessageAnswer, TokensCount, whole
+from agent.coordinator.features.anthropic.errors import AnthropicRoute
 from agent.coordinator.features.anthropic.events import MessageEvents
 from agent.coordinator.features.anthropic.request import CountRequest, MessagesRequest
 from agent.coordinator.features.client_apis.errors import AnswerRefused
@@ -21,7 +22,6 @@ from agent.coordinator.features.client_apis.routes.declared import answers
 from agent.coordinator.features.client_apis.routes.streaming import Framing, job_headers
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.client_apis.text import writing
-from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import event
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
@@ -34,7 +34,7 @@ PATIENCE: Final = 3
 """Intervals without a piece (`job_stream.KEEP_ALIVE_SECONDS`) before a stream begins all the same."""
 
 
-router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["Anthropic-compatible"])
+router = APIRouter(route_class=AnthropicRoute, prefix="/v1", tags=["Anthropic-compatible"])
 
 
 def _frame(chunk: BaseModel) -> bytes:

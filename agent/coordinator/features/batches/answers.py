@@ -10,7 +10,7 @@ from agent.coordinator.features.batches.states import BatchStatus
 from aitbc.answers.fields import example
 
 _FILE = {
-    "id": "file_1234567890", "object": "file", "bytes": 120000, "created_at": 1764600000, "expires_at": None,
+    "id": "file_1234567890", "object": "file", "bytes": 120000, "created_at": 1764600000,
     "filename": "requests.jsonl", "purpose": "batch", "status": "processed",
 }  # fmt: skip
 
@@ -18,11 +18,11 @@ _FILE = {
 _ERROR = {"code": "invalid_json_line", "message": "The line is not a JSON object.", "param": None, "line": 7}
 _COUNTS = {"total": 1000, "completed": 990, "failed": 10}
 _BATCH = {
-    "id": "batch_1234567890", "object": "batch", "endpoint": "/v1/chat/completions", "errors": None,
+    "id": "batch_1234567890", "object": "batch", "endpoint": "/v1/chat/completions",
     "input_file_id": "file_1234567890", "completion_window": "24h", "status": "completed", "output_file_id": "file_1234567891",
     "error_file_id": "file_1234567892", "created_at": 1764600000, "in_progress_at": 1764600002, "expires_at": 1764686400,
-    "finalizing_at": 1764601000, "completed_at": 1764601001, "failed_at": None, "expired_at": None, "cancelling_at": None,
-    "cancelled_at": None, "request_counts": _COUNTS, "metadata": {"name": "night"},
+    "finalizing_at": 1764601000, "completed_at": 1764601001,
+    "request_counts": _COUNTS, "metadata": {"name": "night"},
 }  # fmt: skip
 
 
@@ -35,7 +35,7 @@ class FileObject(BaseModel, defer_build=True):
     object: Literal["file"] = "file"
     bytes: int
     created_at: int
-    expires_at: int | None
+    expires_at: int | None = None
     filename: str
     purpose: str
     status: Literal["processed"] = "processed"
@@ -56,8 +56,8 @@ class FileObjects(BaseModel, defer_build=True):
 
     object: Literal["list"] = "list"
     data: list[FileObject]
-    first_id: str | None
-    last_id: str | None
+    first_id: str
+    last_id: str
     has_more: bool
 
 
@@ -78,8 +78,8 @@ class BatchError(BaseModel, defer_build=True):
 
     code: str
     message: str
-    param: str | None
-    line: int | None
+    param: str | None = None
+    line: int | None = None
 
 
 class BatchErrors(BaseModel, defer_build=True):
@@ -109,23 +109,23 @@ class BatchObject(BaseModel, defer_build=True):
     id: str
     object: Literal["batch"] = "batch"
     endpoint: str
-    errors: BatchErrors | None
+    errors: BatchErrors | None = None
     input_file_id: str
     completion_window: Literal["24h"] = "24h"
     status: BatchStatus
-    output_file_id: str | None
-    error_file_id: str | None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
     created_at: int
-    in_progress_at: int | None
+    in_progress_at: int | None = None
     expires_at: int
-    finalizing_at: int | None
-    completed_at: int | None
-    failed_at: int | None
-    expired_at: int | None
-    cancelling_at: int | None
-    cancelled_at: int | None
+    finalizing_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    expired_at: int | None = None
+    cancelling_at: int | None = None
+    cancelled_at: int | None = None
     request_counts: RequestCounts
-    metadata: dict[str, Any] | None
+    metadata: dict[str, Any] | None = None
 
 
 class BatchObjects(BaseModel, defer_build=True):
@@ -143,6 +143,6 @@ class BatchObjects(BaseModel, defer_build=True):
 
     object: Literal["list"] = "list"
     data: list[BatchObject]
-    first_id: str | None
-    last_id: str | None
+    first_id: str
+    last_id: str
     has_more: bool

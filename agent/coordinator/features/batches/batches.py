@@ -149,8 +149,8 @@ async def page(context: Context, caller: Caller, limit: int, after_id: str | Non
     data = [view(record) for record in records[:limit]]
     return BatchObjects(
         data=data,
-        first_id=data[0].id if data else None,
-        last_id=data[-1].id if data else None,
+        first_id=data[0].id if data else "",
+        last_id=data[-1].id if data else "",
         has_more=len(records) > limit,
     )
 

@@ -123,8 +123,8 @@ async def page(
     data = [view(record) for record in records[:limit]]
     return FileObjects(
         data=data,
-        first_id=data[0].id if data else None,
-        last_id=data[-1].id if data else None,
+        first_id=data[0].id if data else "",
+        last_id=data[-1].id if data else "",
         has_more=len(records) > limit,
     )
 

@@ -49,6 +49,7 @@ After = Annotated[
     "/files",
     responses=errors(Conflict, InsufficientStorage),
     openapi_extra=_FORM,
+    response_model_exclude_none=True,
     operation_id="files_create",
     summary="Upload a file",
 )
@@ -57,7 +58,13 @@ async def upload(context: ContextOf, caller: Client, request: Request) -> FileOb
     return await files.upload(context, caller, request.headers.get("content-type"), request.stream())
 
 
-@router.get("/files", responses=errors(Conflict), operation_id="files_list", summary="List files")
+@router.get(
+    "/files",
+    responses=errors(Conflict),
+    response_model_exclude_none=True,
+    operation_id="files_list",
+    summary="List files",
+)
 async def list_files(
     context: ContextOf,
     caller: Client,
@@ -75,7 +82,11 @@ async def list_files(
 
 
 @router.get(
-    "/files/{file_id}", responses=errors(NotFound, Conflict), operation_id="files_get", summary="A file"
+    "/files/{file_id}",
+    responses=errors(NotFound, Conflict),
+    response_model_exclude_none=True,
+    operation_id="files_get",
+    summary="A file",
 )
 async def get_file(context: ContextOf, caller: Client, file_id: FileId) -> FileObject:
     """Returns the description of a file."""
@@ -116,6 +127,7 @@ async def delete_file(context: ContextOf, caller: Client, file_id: FileId) -> Fi
 @router.post(
     "/batches",
     responses=errors(NotFound, Conflict, RateLimitExceeded),
+    response_model_exclude_none=True,
     operation_id="batches_create",
     summary="Create a batch",
 )
@@ -126,7 +138,13 @@ async def create_batch(
     return await batches.create(context, caller, body, key)
 
 
-@router.get("/batches", responses=errors(Conflict), operation_id="batches_list", summary="List batches")
+@router.get(
+    "/batches",
+    responses=errors(Conflict),
+    response_model_exclude_none=True,
+    operation_id="batches_list",
+    summary="List batches",
+)
 async def list_batches(
     context: ContextOf,
     caller: Client,
@@ -138,7 +156,11 @@ async def list_batches(
 
 
 @router.get(
-    "/batches/{batch_id}", responses=errors(NotFound, Conflict), operation_id="batches_get", summary="A batch"
+    "/batches/{batch_id}",
+    responses=errors(NotFound, Conflict),
+    response_model_exclude_none=True,
+    operation_id="batches_get",
+    summary="A batch",
 )
 async def get_batch(context: ContextOf, caller: Client, batch_id: BatchId) -> BatchObject:
     """Returns the state of a batch, and the files of its results once it has ended."""
@@ -148,6 +170,7 @@ async def get_batch(context: ContextOf, caller: Client, batch_id: BatchId) -> Ba
 @router.post(
     "/batches/{batch_id}/cancel",
     responses=errors(NotFound, Conflict),
+    response_model_exclude_none=True,
     operation_id="batches_cancel",
     summary="Cancel a batch",
 )

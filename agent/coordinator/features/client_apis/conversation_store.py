@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
@@ -14,13 +14,31 @@ StoredItem = Mapping[str, Any]
 """A message, a call, what a function returned, or thoughts, as JSON in the form of the API, with an `id`."""
 
 
-def in_parts(item: StoredItem) -> StoredItem:
-    """Return an item whose text is a part of its content, as clients expect it in lists."""
-    content = item.get("content")
-    if not isinstance(content, str):
-        return item
-    kind = "output_text" if item.get("role") == "assistant" else "input_text"
-    return {**item, "content": [{"type": kind, "text": content}]}
+_OF_PARTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "output_text": {"annotations": [], "logprobs": []},
+    "input_image": {"detail": "auto"},
+}
+"""What parts of a type have in lists, also if the client has not sent it."""
+
+
+def as_listed(item: StoredItem) -> StoredItem:
+    """Return an item as clients expect it in lists: with a status, and its text as a part, with all fields of parts and none of them null."""
+    listed = dict(item)
+    if isinstance(content := item.get("content"), str):
+        kind = "output_text" if item.get("role") == "assistant" else "input_text"
+        listed["content"] = [{"type": kind, "text": content}]
+    for field in ("content", "output"):
+        if isinstance(parts := listed.get(field), list):
+            listed[field] = [
+                {**_OF_PARTS.get(part.get("type", ""), {}), **_without_nulls(part)} for part in parts
+            ]
+    if item.get("type") in ("message", "function_call", "function_call_output"):
+        listed.setdefault("status", "completed")
+    return listed
+
+
+def _without_nulls(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from agent.coordinator.routes._declare import SCHEMAS
 from agent.core.errors import PayloadTooLarge, ValidationFailed
 from agent.core.values.media_types import clean_media_type
 from aitbc.answers.files import Artifact
@@ -85,7 +86,7 @@ def form_schema(
     model: type[BaseModel], files: Sequence[str] = (FILE,), optional: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return the JSON Schema of a form with files and the fields of `model`, named as `read_files` reads them."""
-    schema = model.model_json_schema()
+    schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
     properties: dict[str, Any] = {
         name: {"type": "string", "format": "binary"} for name in [*files, *optional]
     }

@@ -13,7 +13,7 @@ from aitbc.answers.fields import example
 
 
 class ItemPage(BaseModel, defer_build=True):
-    """Items in the requested order."""
+    """Items in the requested order. `first_id` and `last_id` are empty if there are none, since OpenAI's document allows no null."""
 
     model_config = example(
         {
@@ -27,8 +27,8 @@ class ItemPage(BaseModel, defer_build=True):
 
     object: Literal["list"] = "list"
     data: list[dict[str, Any]]
-    first_id: str | None
-    last_id: str | None
+    first_id: str
+    last_id: str
     has_more: bool
 
 
@@ -43,7 +43,7 @@ def page(items: Sequence[StoredItem], *, order: str = "asc", after: str | None, 
     shown = ordered[:limit]
     return ItemPage(
         data=shown,
-        first_id=shown[0]["id"] if shown else None,
-        last_id=shown[-1]["id"] if shown else None,
+        first_id=shown[0]["id"] if shown else "",
+        last_id=shown[-1]["id"] if shown else "",
         has_more=len(ordered) > limit,
     )

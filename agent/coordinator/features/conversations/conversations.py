@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.coordinator.features.client_apis.conversation_store import StoredItem, in_parts
+from agent.coordinator.features.client_apis.conversation_store import StoredItem, as_listed
 from agent.coordinator.features.client_apis.item_pages import ItemPage, page
 from agent.coordinator.features.conversations import store
 from agent.coordinator.features.conversations.store import ConversationRecord
@@ -158,7 +158,9 @@ def _shown(record: ConversationRecord) -> ConversationView:
 
 def _identified(context: Context, items: Sequence[NewItem]) -> list[StoredItem]:
     return [
-        in_parts({**item.model_dump(mode="json", exclude_none=True), "id": item.id or context.new_id("item")})
+        as_listed(
+            {**item.model_dump(mode="json", exclude_none=True), "id": item.id or context.new_id("item")}
+        )
         for item in items
     ]
 

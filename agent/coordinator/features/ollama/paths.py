@@ -5,13 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, ClassVar, Final
+
+from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.routes._declare import ErrorsOfApi
+from aitbc.answers.fields import example
 
 PREFIX: Final = "/api"
 PATHS: Final = re.compile(
     f"{PREFIX}/(blobs/[^/]+|chat|copy|create|delete|embed|embeddings|generate|ps|pull|push|show|tags|version)"
 )
 _WORDS: Final = re.compile(r"response_schema(?: and json_object)?|json_object")
+
+
+class OllamaError(ErrorsOfApi):
+    """An error in the form of Ollama's API."""
+
+    model_config = example({"error": "There is no model 'smollm'."})
+
+    error: str
+
+
+class OllamaRoute(LargeJsonRoute):
+    """A path of Ollama's API."""
+
+    errors_of_api: ClassVar = OllamaError
+
+
 KEY_NEEDED: Final = (
     "Ollama's own server needs no key, but this one does: set OLLAMA_API_KEY, or send the header `Authorization: Bearer KEY`. "
     "For programs on the coordinator's own machine, its operator can set coordinator.ollama_account."
@@ -20,12 +40,10 @@ KEY_NEEDED: Final = (
 
 def reform(status: int, error: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
     """Return status and body of an error as Ollama's clients read it."""
-    # Ollama knows no 422, and its clients take 400 for a request that is wrong.
-    is_invalid = status == HTTPStatus.UNPROCESSABLE_ENTITY
     text = sentence(error)
     if status == HTTPStatus.UNAUTHORIZED:
         text = f"{text} {KEY_NEEDED}"
-    return HTTPStatus.BAD_REQUEST if is_invalid else status, {"error": text}
+    return OllamaError.status_of(status), {"error": text}
 
 
 def sentence(error: Mapping[str, Any]) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
@@ -29,7 +29,7 @@ from agent.coordinator.features.ollama.catalogue import (
     ShownOllamaModel,
 )
 from agent.coordinator.features.ollama.embeddings import OllamaVector, OllamaVectors, TimedEmbeddings
-from agent.coordinator.features.ollama.paths import PREFIX
+from agent.coordinator.features.ollama.paths import PREFIX, OllamaRoute
 from agent.coordinator.features.ollama.requests import (
     OllamaChatRequest,
     OllamaEmbeddingsRequest,
@@ -39,7 +39,6 @@ from agent.coordinator.features.ollama.requests import (
     OllamaRequest,
     OllamaShowRequest,
 )
-from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.operations.context import Context
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, disconnected
 from agent.coordinator.routes._declare import errors
@@ -47,7 +46,7 @@ from agent.core.errors import Forbidden, NotFound
 from agent.core.values.quantities import format_time
 from aitbc.answers.fields import example
 
-router = APIRouter(route_class=LargeJsonRoute, prefix=PREFIX, tags=["Ollama-compatible"])
+router = APIRouter(route_class=OllamaRoute, prefix=PREFIX, tags=["Ollama-compatible"])
 
 LINES: Final = "application/x-ndjson"
 VERSION: Final = "0.12.6"
@@ -173,13 +172,17 @@ async def ollama_embeddings(
     return _json(submission, OllamaVector(embedding=embedded.embeddings[0]))
 
 
+def _refusal(change: str) -> Forbidden:
+    return Forbidden(
+        f"Clients cannot {change} models here, which belong to the owners of the miners. Owners use 'aitbc-agent models' on their machines."
+    )
+
+
 def _refusing(change: str, method: str, path: str) -> None:
     """Declare a path that changes models, which clients cannot do."""
 
     async def refuse(_: Client) -> None:
-        raise Forbidden(
-            f"Clients cannot {change} models here, which belong to the owners of the miners. Owners use 'aitbc-agent models' on their machines."
-        )
+        raise _refusal(change)
 
     name = f"ollama_{change}"
     refuse.__doc__ = f"Refused: clients cannot {change} models."
@@ -199,9 +202,17 @@ for _change, _method, _path in (
     ("create", "POST", "/create"),
     ("copy", "POST", "/copy"),
     ("push", "POST", "/push"),
-    ("upload", "POST", "/blobs/{digest}"),
 ):
     _refusing(_change, _method, _path)
+
+
+@router.post("/blobs/{digest}", status_code=204, operation_id="ollama_upload", summary="Refused: upload")
+async def ollama_upload(
+    _: Client,
+    digest: Annotated[str, Path(description="Of the file", examples=["sha256:9f86d081884c7d65"])],  # noqa: ARG001 - named for the document
+) -> None:
+    """Refused: clients cannot upload models."""
+    raise _refusal("upload")
 
 
 async def _looked_up(

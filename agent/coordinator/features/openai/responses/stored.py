@@ -14,7 +14,7 @@ from agent.coordinator.features.client_apis.conversation_store import (
     ConversationStore,
     StoredItem,
     StoredResponse,
-    in_parts,
+    as_listed,
     store_of,
 )
 from agent.coordinator.features.client_apis.results import checked_result
@@ -175,5 +175,5 @@ def _as_stored(submission: AnswerSubmission, items: Sequence[Item]) -> list[Stor
     for number, item in enumerate(items):
         fields = item.model_dump(mode="json", exclude_none=True)
         fields.setdefault("id", f"{_PREFIXES[item.type]}_{suffix}_in{number}")
-        stored.append(in_parts(fields))
+        stored.append(as_listed(fields))
     return stored

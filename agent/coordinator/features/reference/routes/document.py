@@ -21,7 +21,14 @@ from agent.coordinator.features.reference.examples import NoExampleError, exampl
 from agent.coordinator.features.reference.guide import DESCRIPTION, SUMMARY, tags
 from agent.coordinator.http.plain import declarations
 from agent.coordinator.routes._callers import Guard, guard_of
-from agent.coordinator.routes._declare import AUDIENCE, ERROR_CODES, SCHEMAS, DataEvent, StreamEvent
+from agent.coordinator.routes._declare import (
+    AUDIENCE,
+    ERROR_CODES,
+    SCHEMAS,
+    DataEvent,
+    ErrorsOfApi,
+    StreamEvent,
+)
 from agent.core.errors import (
     ApiError,
     InternalError,
@@ -150,9 +157,13 @@ def _add_shared(components: Json) -> None:
     for name in ("HTTPValidationError", "ValidationError"):  # the framework's, which are never answered
         schemas.pop(name, None)
     for model in (Error, StreamEvent, DataEvent):
-        schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
-        schemas |= {**schema.pop("$defs", {}), model.__name__: schema}
+        _add_model(schemas, model)
     components["responses"] = {code: _error_answer([kind]) for code, kind in answerable().items()}
+
+
+def _add_model(schemas: Json, model: type[BaseModel]) -> None:
+    schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
+    schemas |= {**schema.pop("$defs", {}), model.__name__: schema}
 
 
 def _resource(route: APIRoute) -> str:
@@ -171,7 +182,7 @@ def _complete(operation: Json, route: APIRoute, method: str, components: Json) -
         parameter["schema"] = _never_null(parameter["schema"])
     _complete_body(operation, route, components)
     _complete_answers(operation, components)
-    _add_error_answers(operation, route, guard)
+    _add_error_answers(operation, route, guard, components)
     if method == "HEAD":
         for response in operation["responses"].values():
             response.pop("content", None)
@@ -216,7 +227,7 @@ def _add_example(media_type: str, content: Json, components: Json) -> None:
             content["example"] = example_of(content["schema"], components["schemas"])
 
 
-def _add_error_answers(operation: Json, route: APIRoute, guard: Guard | None) -> None:
+def _add_error_answers(operation: Json, route: APIRoute, guard: Guard | None, components: Json) -> None:
     kinds: set[type[ApiError]] = {*ALWAYS, *(guard.errors if guard else ())}
     if "{" in route.path_format:
         kinds.add(NotFound)  # a value with a slash makes another path
@@ -232,10 +243,23 @@ def _add_error_answers(operation: Json, route: APIRoute, guard: Guard | None) ->
         kinds_by_code[code] for response in responses.values() for code in response.get(ERROR_CODES, ())
     }
     by_status: dict[int, list[type[ApiError]]] = {}
+    form: type[ErrorsOfApi] | None = getattr(route, "errors_of_api", None)
     for kind in kinds:
-        by_status.setdefault(kind.status, []).append(kind)
+        by_status.setdefault(kind.status if form is None else form.status_of(kind.status), []).append(kind)
+    if form is not None:
+        for kind in kinds:
+            responses.pop(str(kind.status), None)
+        _add_model(components["schemas"], form)
     for status in sorted(by_status):
         of_status = sorted(by_status[status], key=lambda kind: kind.code)
+        if form is not None:
+            content: Json = {"schema": {"$ref": f"{SCHEMAS}{form.__name__}"}}
+            _add_example("application/json", content, components)
+            responses[str(status)] = {
+                **_error_answer(of_status),
+                "content": {"application/json": content},
+            }
+            continue
         shared = {"$ref": f"#/components/responses/{of_status[0].code}"}
         responses[str(status)] = shared if len(of_status) == 1 else _error_answer(of_status)
 
