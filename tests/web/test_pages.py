@@ -319,8 +319,10 @@ def test_the_command_menu_opens_pages_finds_jobs_and_acts(
         keys.press("j")
         expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
         keys.press("?")
-        expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_contain_text("New job")
+        shortcuts = page.get_by_role("dialog", name="Keyboard shortcuts")
+        expect(shortcuts).to_contain_text("New job")
         keys.press("Escape")
+        expect(shortcuts).to_be_hidden()  # until then, keys are the dialog's
         keys.press("Control+k")
         menu = page.get_by_role("dialog", name="Search and commands")
         field = menu.get_by_role("combobox")
