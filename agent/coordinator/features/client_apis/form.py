@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from agent.coordinator.routes._declare import SCHEMAS
 from agent.core.errors import PayloadTooLarge, ValidationFailed
 from agent.core.values.media_types import clean_media_type
 from aitbc.answers.files import Artifact
@@ -86,7 +85,7 @@ def form_schema(
     model: type[BaseModel], files: Sequence[str] = (FILE,), optional: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return the JSON Schema of a form with files and the fields of `model`, named as `read_files` reads them."""
-    schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
+    schema = model.model_json_schema()
     properties: dict[str, Any] = {
         name: {"type": "string", "format": "binary"} for name in [*files, *optional]
     }
@@ -97,6 +96,8 @@ def form_schema(
             properties |= {f"{name}[{part}]": _in_a_form(inner) for part, inner in parts.items()}
         elif field.get("enum") != [None]:  # such a field exists only to be refused by name
             plain = _in_a_form(field)
+            if "$ref" in plain.get("items", {}):
+                continue  # a form has no way to write a list of objects
             properties[f"{name}[]" if plain.get("type") == "array" else name] = plain
     required = [*files, *schema.get("required", ())]
     return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
