@@ -188,8 +188,8 @@ def test_an_installation_killed_half_way_is_continued_and_never_used(
     workshop.index.held.add("tiny_part")
     first = workshop.begin("install", "tiny")
     assert workshop.index.waiting.wait(300)
-    # uv notes in its index that it has a package after it has unpacked it.
-    until(lambda: any((workshop.engines_dir / ".packages").glob("wheels-*/**/tiny[-_]engine/*any")))
+    # uv notes in its index that it has a package after it has unpacked it and linked it there.
+    until(lambda: any((workshop.engines_dir / ".packages").glob("wheels-*/**/tiny[-_]engine/*.http")))
     os.killpg(first.pid, signal.SIGKILL) if whole_group else first.kill()
     first.wait()
     assert EngineDirectory(workshop.engines_dir, "tiny").current is None

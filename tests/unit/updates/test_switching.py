@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,18 +112,21 @@ def test_under_systemd(tmp_path: Path, behaviour: str) -> None:
     """It sees one process, which is ready and never stops, and whose watchdog is fed while a version takes long to start."""
     pair = Pair(tmp_path, behaviour)
     messages: list[tuple[int, str]] = []
+    end = "the test has ended"
+
+    def receive() -> None:
+        # Always, as systemd does: a sender waits while the receiver's queue is full.
+        while not is_received(end):
+            data, ancillary, _, _ = manager.recvmsg(4096, socket.CMSG_SPACE(12))
+            messages.append((struct.unpack("3i", ancillary[0][2])[0], data.decode()))
 
     def is_received(text: str) -> bool:
-        with suppress(BlockingIOError):
-            while True:
-                data, ancillary, _, _ = manager.recvmsg(4096, socket.CMSG_SPACE(12))
-                messages.append((struct.unpack("3i", ancillary[0][2])[0], data.decode()))
         return any(text in message for _, message in messages)
 
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, ThreadPoolExecutor() as threads:
         manager.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         manager.bind(f"\0{tmp_path}")
-        manager.setblocking(False)
+        threads.submit(receive)
         try:
             pair.begin(NOTIFY_SOCKET=f"@{tmp_path}", WATCHDOG_USEC="30000")
             pair.wait(lambda: is_received("WATCHDOG=1"), "the watchdog is not fed")
@@ -137,6 +140,7 @@ def test_under_systemd(tmp_path: Path, behaviour: str) -> None:
             assert {process_id for process_id, _ in messages} == {pair.process.pid}
         finally:
             pair.close()
+            manager.sendto(end.encode(), manager.getsockname())
 
 
 def test_one_update_after_the_other(pair: Pair) -> None:
