@@ -18,6 +18,7 @@ from agent.coordinator.features.anthropic.blocks import (
 )
 from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.operations.jobs.requests import JobOptions
+from aitbc.answers.fields import example
 from runners.llm.request import MAX_STOPS, MAX_TOOLS, StopText
 
 MAX_DESCRIPTION = 100_000
@@ -104,14 +105,12 @@ class CountRequest(JobOptions):
 
     model_config = ConfigDict(
         extra="ignore",
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "smollm2-135m-instruct",
-                    "messages": [{"role": "user", "content": "Name the capital of France."}],
-                }
-            ]
-        },
+        **example(
+            {
+                "model": "smollm2-135m-instruct",
+                "messages": [{"role": "user", "content": "Name the capital of France."}],
+            }
+        ),
     )
 
     model: Annotated[str, Field(max_length=200, examples=["smollm2-135m-instruct"])]
@@ -163,16 +162,12 @@ class CountRequest(JobOptions):
 class MessagesRequest(CountRequest):
     """A conversation to continue."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "smollm2-135m-instruct",
-                    "max_tokens": 64,
-                    "messages": [{"role": "user", "content": "Name the capital of France."}],
-                }
-            ]
-        },
+    model_config = example(
+        {
+            "model": "smollm2-135m-instruct",
+            "max_tokens": 64,
+            "messages": [{"role": "user", "content": "Name the capital of France."}],
+        }
     )
 
     max_tokens: Annotated[int, Field(ge=1)]

@@ -39,7 +39,7 @@ class NewItems(BaseModel, defer_build=True):
     model_config = ConfigDict(
         extra="forbid",
         strict=True,
-        json_schema_extra={"examples": [{"items": [{"role": "user", "content": "Hello."}]}]},
+        **example({"items": [{"role": "user", "content": "Hello."}]}),
     )
 
     items: Annotated[list[NewItem], Field(min_length=1, max_length=20)]
@@ -48,9 +48,7 @@ class NewItems(BaseModel, defer_build=True):
 class NewConversation(BaseModel, defer_build=True):
     """A conversation, with its first items."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, json_schema_extra={"examples": [{"metadata": {"topic": "demo"}}]}
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, **example({"metadata": {"topic": "demo"}}))
 
     items: Annotated[list[NewItem], Field(max_length=20)] | None = None
     metadata: Labels | None = None
@@ -59,9 +57,7 @@ class NewConversation(BaseModel, defer_build=True):
 class ConversationLabels(BaseModel, defer_build=True):
     """The new pairs of name and value, which replace the old ones."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, json_schema_extra={"examples": [{"metadata": {"topic": "demo"}}]}
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, **example({"metadata": {"topic": "demo"}}))
 
     metadata: Labels | None
 

@@ -92,15 +92,11 @@ class ShownOllamaModel(BaseModel, defer_build=True):
 
     model_config = ConfigDict(
         protected_namespaces=(),
-        json_schema_extra={
-            "examples": [
-                {
-                    "modelfile": "FROM smollm2-135m-instruct:latest", "parameters": "", "template": "", "license": "Apache-2.0",
-                    "modified_at": UNKNOWN_TIME, "details": _SHOWN["details"], "capabilities": ["completion", "tools"],
-                    "model_info": {"general.basename": "smollm2-135m-instruct"},
-                }
-            ]
-        },
+        **example({
+            "modelfile": "FROM smollm2-135m-instruct:latest", "parameters": "", "template": "", "license": "Apache-2.0",
+            "modified_at": UNKNOWN_TIME, "details": _SHOWN["details"], "capabilities": ["completion", "tools"],
+            "model_info": {"general.basename": "smollm2-135m-instruct"},
+        }),
     )  # fmt: skip
 
     modelfile: str

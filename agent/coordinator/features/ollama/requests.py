@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from agent.coordinator.features.client_apis.neutral import Only
+from aitbc.answers.fields import example
 from runners.embedding.request import MAX_CHARACTERS, MAX_TEXTS
 from runners.llm.request import MAX_IMAGES, MAX_SHOWN, MAX_STOPS, MAX_TEXT, MAX_TOOLS, StopText, ToolName
 
@@ -177,12 +178,8 @@ class OllamaTurn(OllamaPart):
 class OllamaChatRequest(OllamaRequest):
     """A conversation to continue. Without messages, the model is only looked up."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"model": MODEL, "messages": [QUESTION], "stream": False, "options": {"temperature": 0}}
-            ]
-        }
+    model_config = example(
+        {"model": MODEL, "messages": [QUESTION], "stream": False, "options": {"temperature": 0}}
     )
 
     messages: Annotated[list[OllamaTurn], Field(max_length=1000)] | None = None
@@ -192,9 +189,7 @@ class OllamaChatRequest(OllamaRequest):
 class OllamaGenerateRequest(OllamaRequest):
     """A prompt to answer, or with `raw` to continue unchanged. With `suffix`, the answer is the text between both. Without a prompt, the model is only looked up."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"model": MODEL, "prompt": QUESTION["content"], "stream": False}]}
-    )
+    model_config = example({"model": MODEL, "prompt": QUESTION["content"], "stream": False})
 
     prompt: Text | None = None
     system: Text | None = None
@@ -215,9 +210,7 @@ def _listed(texts: str | list[str]) -> list[str]:
 class OllamaEmbedRequest(OllamaPart):
     """Texts to embed. A text that is too long for the model is refused; `truncate` and `options` have no effect."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"model": "all-minilm-l6-v2", "input": ["The weather is lovely."]}]}
-    )
+    model_config = example({"model": "all-minilm-l6-v2", "input": ["The weather is lovely."]})
 
     model: ModelName
     input: Annotated[
@@ -234,9 +227,7 @@ class OllamaEmbedRequest(OllamaPart):
 class OllamaEmbeddingsRequest(OllamaPart):
     """A text to embed, in the older form of this call."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"model": "all-minilm-l6-v2", "prompt": "The weather is lovely."}]}
-    )
+    model_config = example({"model": "all-minilm-l6-v2", "prompt": "The weather is lovely."})
 
     model: ModelName
     prompt: Annotated[str, Field(max_length=MAX_CHARACTERS)] | None = None
@@ -247,7 +238,7 @@ class OllamaEmbeddingsRequest(OllamaPart):
 class OllamaNamed(OllamaPart):
     """A model. `name` is the older name of `model`."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"model": MODEL}]})
+    model_config = example({"model": MODEL})
 
     model: Annotated[str, Field(max_length=200)] | None = None
     name: Annotated[str, Field(max_length=200)] | None = None

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.serving import submit
@@ -30,11 +30,7 @@ def _texts(value: Any) -> Any:
 class EmbeddingsRequest(JobOptions):
     """The texts to embed. The options of a job are extensions."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"model": "all-minilm-l6-v2", "input": ["The weather is lovely.", "It is sunny."]}]
-        }
-    )
+    model_config = example({"model": "all-minilm-l6-v2", "input": ["The weather is lovely.", "It is sunny."]})
 
     model: Annotated[str, Field(max_length=200, examples=["all-minilm-l6-v2"])]
     input: Annotated[

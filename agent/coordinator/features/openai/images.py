@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from agent.coordinator.features.client_apis.images import ImageFields, submit_images
 from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
+from aitbc.answers.fields import example
 from runners.stable_diffusion.request import MAX_PROMPT_LETTERS
 
 
 class ImageRequest(ImageFields):
     """A description of images to generate."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "stable-diffusion-1.5",
-                    "prompt": "A beautiful sunset over mountains",
-                    "size": "512x512",
-                    "n": 1,
-                    "response_format": "b64_json",
-                }
-            ]
+    model_config = example(
+        {
+            "model": "stable-diffusion-1.5",
+            "prompt": "A beautiful sunset over mountains",
+            "size": "512x512",
+            "n": 1,
+            "response_format": "b64_json",
         }
     )
 

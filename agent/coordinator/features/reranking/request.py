@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.operations.jobs.requests import JobOptions
+from aitbc.answers.fields import example
 from runners.reranking.request import MAX_CHARACTERS, MAX_DOCUMENTS
 
 DOCUMENT_TOKENS = 4096
@@ -50,16 +51,12 @@ Documents = Annotated[
 class RerankRequest(JobOptions):
     """A query and the documents to sort. The options of a job are extensions."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "bge-reranker-v2-m3",
-                    "query": "Why does bread rise?",
-                    "documents": ["Yeast makes gas in the dough.", "The sun rises in the east."],
-                    "top_n": 1,
-                }
-            ]
+    model_config = example(
+        {
+            "model": "bge-reranker-v2-m3",
+            "query": "Why does bread rise?",
+            "documents": ["Yeast makes gas in the dough.", "The sun rises in the east."],
+            "top_n": 1,
         }
     )
 
@@ -82,15 +79,11 @@ class RerankRequest(JobOptions):
 class ScoreRequest(JobOptions):
     """A text, and one or several others to compare it with. The options of a job are extensions."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "bge-reranker-v2-m3",
-                    "text_1": "Why does bread rise?",
-                    "text_2": ["Yeast makes gas in the dough.", "The sun rises in the east."],
-                }
-            ]
+    model_config = example(
+        {
+            "model": "bge-reranker-v2-m3",
+            "text_1": "Why does bread rise?",
+            "text_2": ["Yeast makes gas in the dough.", "The sun rises in the east."],
         }
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.naming import resolve
@@ -15,6 +15,7 @@ from agent.coordinator.features.speech.voices import check_voice
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.requests import JobOptions
+from aitbc.answers.fields import example
 from runners.speech.request import MAX_CHARACTERS, SoundFormat
 
 
@@ -26,11 +27,7 @@ def _voice_name(value: Any) -> Any:
 class SpokenText(JobOptions):
     """The text to speak. A parameter without effect accepts only its neutral value; `language` and job options are extensions."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"model": "kokoro-82m", "input": "The harbour is quiet tonight.", "voice": "nova"}]
-        }
-    )
+    model_config = example({"model": "kokoro-82m", "input": "The harbour is quiet tonight.", "voice": "nova"})
 
     model: Annotated[str, Field(max_length=200, examples=["kokoro-82m"])]
     input: Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]

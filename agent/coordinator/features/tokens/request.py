@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.operations.jobs.requests import JobOptions
+from aitbc.answers.fields import example
 from runners.llm.request import MAX_TEXT, MAX_TOKEN_IDS, MAX_TOOLS, ToolName
 
 ModelName = Annotated[str, Field(max_length=200, examples=["smollm2-135m-instruct"])]
@@ -88,9 +89,7 @@ class CountedMessage(_Field):
 class TokenizeRequest(JobOptions):
     """A text or a conversation. The options of a job are extensions."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"model": "smollm2-135m-instruct", "prompt": "Hello there."}]}
-    )
+    model_config = example({"model": "smollm2-135m-instruct", "prompt": "Hello there."})
 
     model: ModelName | None = Field(
         default=None, description="Null: the language model that can be used now, if it is the only one"
@@ -126,9 +125,7 @@ class TokenizeRequest(JobOptions):
 class DetokenizeRequest(JobOptions):
     """Numbers of tokens. The options of a job are extensions."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"model": "smollm2-135m-instruct", "tokens": [19556, 665]}]}
-    )
+    model_config = example({"model": "smollm2-135m-instruct", "tokens": [19556, 665]})
 
     model: ModelName | None = Field(
         default=None, description="Null: the language model that can be used now, if it is the only one"

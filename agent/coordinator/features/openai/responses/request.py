@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.features.openai.responses.items import Item, Text
@@ -18,6 +18,7 @@ from agent.coordinator.features.openai.text.text_request import (
     PlainText,
     Sampling,
 )
+from aitbc.answers.fields import example
 from runners.llm.request import MAX_TOOLS, ToolName
 
 
@@ -106,16 +107,12 @@ class ResponseRequest(Sampling):
     A parameter without effect accepts only its neutral value, except those that only describe the request.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "smollm2-135m-instruct",
-                    "input": "Name the capital of France.",
-                    "max_output_tokens": 64,
-                    "temperature": 0,
-                }
-            ]
+    model_config = example(
+        {
+            "model": "smollm2-135m-instruct",
+            "input": "Name the capital of France.",
+            "max_output_tokens": 64,
+            "temperature": 0,
         }
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.neutral import Only
@@ -28,6 +28,7 @@ from agent.coordinator.features.openai.text.text_request import (
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.sections import section_of
+from aitbc.answers.fields import example
 from runners.llm.request import MAX_PARTS, MAX_TEMPLATE_OPTIONS, MAX_TEXT, MAX_TOOLS, ToolName
 
 Unused = Annotated[Any, Field(exclude=True)]
@@ -164,16 +165,12 @@ class ChatRequest(TextRequest):
     `safety_identifier`, `prompt_cache_key`.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "smollm2-135m-instruct",
-                    "messages": [{"role": "user", "content": "Name the capital of France."}],
-                    "max_completion_tokens": 64,
-                    "temperature": 0,
-                }
-            ]
+    model_config = example(
+        {
+            "model": "smollm2-135m-instruct",
+            "messages": [{"role": "user", "content": "Name the capital of France."}],
+            "max_completion_tokens": 64,
+            "temperature": 0,
         }
     )
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import accumulate
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.job_stream import JobStreams
@@ -42,16 +42,12 @@ def _texts(prompt: Any) -> Any:
 class CompletionRequest(TextRequest):
     """A text to continue, without a chat template, or several."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "smollm2-135m-instruct",
-                    "prompt": "Once upon a time",
-                    "max_tokens": 32,
-                    "stop": ["\n"],
-                }
-            ]
+    model_config = example(
+        {
+            "model": "smollm2-135m-instruct",
+            "prompt": "Once upon a time",
+            "max_tokens": 32,
+            "stop": ["\n"],
         }
     )
 
