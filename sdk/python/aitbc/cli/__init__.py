@@ -13,123 +13,47 @@ from typing import Annotated, ClassVar
 import typer
 
 from aitbc._http import client_spans
-from aitbc.cli._arguments.lazy_group import LazyGroup, ListedCommand
+from aitbc.cli._arguments.lazy_group import LazyGroup, ListedCommand, commands_in
 from aitbc.cli._arguments.state import GlobalOptions
 from aitbc.cli._controls import protect_terminal
 from aitbc.errors import AITBCError
-
-_WORK = "Run jobs"
-_MARKET = "What is available"
-_ACCOUNT = "Jobs and payments"
-_PROOF = "Verification"
 
 
 class ProgramCommands(LazyGroup):
     """The commands, in the order of the help."""
 
-    listed: ClassVar[Mapping[str, ListedCommand]] = {
-        "transcribe": ListedCommand(
-            "aitbc.cli.commands.transcribe",
-            "transcribe",
-            "Transcribe speech to text or subtitles.",
-            _WORK,
-            "Command",
-        ),
-        "imagine": ListedCommand(
-            "aitbc.cli.commands.imagine",
-            "imagine",
-            "Generate images from text. Without --seed, every image differs.",
-            _WORK,
-        ),
-        "chat": ListedCommand(
-            "aitbc.cli.commands.chat",
-            "chat",
-            "Chat with a language model. The answer is printed while it is generated.",
-            _WORK,
-        ),
-        "transcode": ListedCommand(
-            "aitbc.cli.commands.transcode",
-            "transcode",
-            "Convert, resize, trim or compress audio and video.",
-            _WORK,
-        ),
-        "render": ListedCommand(
-            "aitbc.cli.commands.render",
-            "render",
-            "Render scenes. Each frame is written as soon as it is finished.",
-            _WORK,
-        ),
-        "run": ListedCommand(
-            "aitbc.cli.commands.run",
-            "run",
-            "Run a Python model once for each input. The return value of predict is printed, or with -o written to NAME.json.",
-            _WORK,
-        ),
-        "speak": ListedCommand("aitbc.cli.commands.speak", "speak", "Have a text read aloud.", _WORK),
-        "embed": ListedCommand(
-            "aitbc.cli.commands.embed",
-            "embed",
-            "Turn texts into vectors, for search and comparison by meaning.",
-            _WORK,
-        ),
-        "rerank": ListedCommand(
-            "aitbc.cli.commands.rerank",
-            "rerank",
-            "Sort texts by how relevant each is to a question.",
-            _WORK,
-        ),
-        "models": ListedCommand(
-            "aitbc.cli.commands.market",
-            "models",
-            "List the models: which of them a miner would run now, from what price, and how long a run takes.",
-            _MARKET,
-        ),
-        "services": ListedCommand(
-            "aitbc.cli.commands.market",
-            "services",
-            "List the services: which of them a miner would run now, from what price, and how fast. With a name: that service's parameters.",
-            _MARKET,
-        ),
-        "miners": ListedCommand(
-            "aitbc.cli.commands.market",
-            "miners",
-            "List the miners, available ones first. With a name: that miner's services, prices and speeds.",
-            _MARKET,
-        ),
-        "offers": ListedCommand(
-            "aitbc.cli.commands.offers", "app", "List miners' offers, and assign jobs to them.", _MARKET
-        ),
-        "jobs": ListedCommand(
-            "aitbc.cli.commands.jobs",
-            "app",
-            "List, watch, repeat, cancel and delete jobs, and fetch their results and logs.",
-            _ACCOUNT,
-        ),
-        "artifacts": ListedCommand(
-            "aitbc.cli.commands.artifacts",
-            "app",
-            "List, upload, download and delete the files that your account stores at the coordinator.",
-            _ACCOUNT,
-        ),
-        "webhooks": ListedCommand(
-            "aitbc.cli.commands.webhooks",
-            "app",
-            "Try webhooks on this machine, and see what became of a job's messages.",
-            _ACCOUNT,
-        ),
-        "wallet": ListedCommand(
-            "aitbc.cli.commands.wallet", "app", "Show the account's balance and transactions.", _ACCOUNT
-        ),
-        "receipts": ListedCommand(
-            "aitbc.cli.commands.receipts", "app", "Fetch receipts, and verify them offline.", _PROOF
-        ),
-        "log": ListedCommand(
-            "aitbc.cli.commands.log",
-            "app",
-            "Verify the log of receipts, settlements and verdicts, or act as its witness.",
-            _PROOF,
-        ),
-    }
+    listed: ClassVar[Mapping[str, ListedCommand]] = commands_in(
+        "aitbc.cli.commands",
+        {
+            "Run jobs": {
+                "transcribe:transcribe": "Transcribe speech to text or subtitles.",
+                "imagine:imagine": "Generate images from text. Without --seed, every image differs.",
+                "chat:chat": "Chat with a language model. The answer is printed while it is generated.",
+                "transcode:transcode": "Convert, resize, trim or compress audio and video.",
+                "render:render": "Render scenes. Each frame is written as soon as it is finished.",
+                "run:run": "Run a Python model once for each input. The return value of predict is printed, or with -o written to NAME.json.",
+                "speak:speak": "Have a text read aloud.",
+                "embed:embed": "Turn texts into vectors, for search and comparison by meaning.",
+                "rerank:rerank": "Sort texts by how relevant each is to a question.",
+            },
+            "What is available": {
+                "market:models": "List the models: which of them a miner would run now, from what price, and how long a run takes.",
+                "market:services": "List the services: which of them a miner would run now, from what price, and how fast. With a name: that service's parameters.",
+                "market:miners": "List the miners, available ones first. With a name: that miner's services, prices and speeds.",
+                "offers:app": "List miners' offers, and assign jobs to them.",
+            },
+            "Jobs and payments": {
+                "jobs:app": "List, watch, repeat, cancel and delete jobs, and fetch their results and logs.",
+                "artifacts:app": "List, upload, download and delete the files that your account stores at the coordinator.",
+                "webhooks:app": "Try webhooks on this machine, and see what became of a job's messages.",
+                "wallet:app": "Show the account's balance and transactions.",
+            },
+            "Verification": {
+                "receipts:app": "Fetch receipts, and verify them offline.",
+                "log:app": "Verify the log of receipts, settlements and verdicts, or act as its witness.",
+            },
+        },
+    )
 
 
 _HELP = """Send jobs to an AITBC coordinator, and verify receipts without one.

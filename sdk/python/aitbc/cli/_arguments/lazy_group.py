@@ -19,14 +19,24 @@ from aitbc.cli._controls import harmless
 class ListedCommand:
     """A command as the program's help lists it. Its module has a function, or the `typer.Typer` of a group, with the name `attribute`.
 
-    `help` is the beginning of the command's own help. `command_class` is an attribute of the module too.
+    `help` is the beginning of the command's own help. A `Command` in the module is the class of its command.
     """
 
     module: str
     attribute: str
     help: str
     panel: str | None = None
-    command_class: str | None = None
+
+
+def commands_in(package: str, panels: Mapping[str, Mapping[str, str]]) -> dict[str, ListedCommand]:
+    """Return the commands of a package by name. `panels` have their helps by `MODULE:FUNCTION`; a group, `MODULE:app`, has the name of its module."""
+    commands = {}
+    for panel, helps in panels.items():
+        for reference, text in helps.items():
+            module, _, attribute = reference.partition(":")
+            name = module.rpartition(".")[2] if attribute == "app" else attribute
+            commands[name.replace("_", "-")] = ListedCommand(f"{package}.{module}", attribute, text, panel)
+    return commands
 
 
 class LazyGroup(TyperGroup):
@@ -79,9 +89,7 @@ class LazyGroup(TyperGroup):
             group: Any = typer.main.get_group(loaded)
             group.name = name
             return with_plain_types(group)
-        return _command(
-            name, loaded, cls=getattr(module, entry.command_class) if entry.command_class else None
-        )
+        return _command(name, loaded, cls=getattr(module, "Command", None))
 
 
 def _shown() -> None:
