@@ -20,10 +20,9 @@ from agent.miner.engines.cards import older
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
 from agent.miner.machine.selftest_report import latest
-from agent.miner.pausing.machine_watch import MachineRules
 from agent.miner.pausing.presence import Presence
 from agent.miner.sealing import directory as memory_directory
-from agent.miner.settings import MinerSettings
+from agent.miner.settings import MinerSettings, PauseSettings
 from agent.sections import section_of
 from agent.settings import Settings
 from runners.extras import install_command
@@ -72,7 +71,7 @@ def owner(settings: Settings, presence: Presence | None = None) -> list[Diagnost
     minutes = section_of(settings, MinerSettings).pause.idle_minutes
     if minutes is None:
         return []
-    idle = (presence or Presence()).read(MachineRules(idle_minutes=minutes)).idle_seconds
+    idle = (presence or Presence()).read(PauseSettings(idle_minutes=minutes)).idle_seconds
     if idle is None:
         return [found("owner_unknown")]
     return [ok("owner", f"Keyboard, mouse or a terminal were used {format_duration(idle)} ago.")]

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from agent.miner.schedules import Window
+from agent.miner.settings import PauseSettings
 
 SLOWED_SECONDS: Final = 30.0
 """How long the hardware must slow a GPU down before that counts."""
@@ -55,28 +55,6 @@ class Pause:
             end, today = datetime.fromtimestamp(self.until), datetime.fromtimestamp(now)  # noqa: DTZ006 - local time
             until = f" until {end:%H:%M}" if end.date() == today.date() else f" until {end:%a %d %b %H:%M}"
         return f"{self.cause}{f' ({self.detail})' if self.detail else ''}{until}"
-
-
-@dataclass(frozen=True, slots=True)
-class PauseRules:
-    """What pauses a GPU, apart from its owner's manual override. Degrees Celsius, watts, percent; None is no limit."""
-
-    schedule: tuple[Window, ...] = ()
-    faulty: bool = True
-    other_programs: bool = False
-    other_utilization: float = 25.0
-    other_memory: int | None = None
-    running_jobs: str = "finish"
-    max_temperature: float | None = None
-    temperature_margin: float = 5.0
-    max_power: float | None = None
-    power_margin: float = 20.0
-    hold_seconds: float = 60.0
-
-    @property
-    def measure(self) -> bool:
-        """Whether any rule needs readings."""
-        return self.other_programs or self.max_temperature is not None or self.max_power is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +109,7 @@ class GpuWatch:
     power: Watch = field(default_factory=Watch)
     reading: GpuReading = field(default_factory=GpuReading)
 
-    def update(self, reading: GpuReading, rules: PauseRules, now: float) -> GpuWatch:
+    def update(self, reading: GpuReading, rules: PauseSettings, now: float) -> GpuWatch:
         """Return the state after one more reading. A value that the card does not report counts as harmless."""
         hold = rules.hold_seconds
         # While this agent works, the utilisation cannot be attributed to other programs.
@@ -172,7 +150,7 @@ class GpuWatch:
         """Whether another program uses the GPU."""
         return self.program.holds or self.busy.holds
 
-    def pauses(self, rules: PauseRules) -> Iterator[Pause]:
+    def pauses(self, rules: PauseSettings) -> Iterator[Pause]:
         """Yield a pause for each cause that holds."""
         if self.fault.holds:
             yield Pause(PauseCause.FAULT, self.reading.fault or "")

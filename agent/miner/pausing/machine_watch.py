@@ -6,19 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agent.miner.pausing.gpu_watch import ONSET_SECONDS, Pause, PauseCause, Watch
-
-
-@dataclass(frozen=True, slots=True)
-class MachineRules:
-    """What pauses the machine, apart from a schedule and its owner's manual override. Minutes, names of programs, percent; None is no limit."""
-
-    idle_minutes: float | None = None
-    full_screen: bool = False
-    programs: tuple[str, ...] = ()
-    other_load: float | None = None
-    on_battery: bool = True
-    running_jobs: str = "finish"
-    hold_seconds: float = 60.0
+from agent.miner.settings import PauseSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +35,7 @@ class MachineWatch:
     battery: Watch = field(default_factory=Watch)
     name: str = ""
 
-    def update(self, reading: MachineReading, rules: MachineRules, now: float) -> MachineWatch:
+    def update(self, reading: MachineReading, rules: PauseSettings, now: float) -> MachineWatch:
         """Return the state after one more reading. What is unknown pauses nothing."""
         hold, idle, limit = rules.hold_seconds, reading.idle_seconds, rules.idle_minutes
         return MachineWatch(
@@ -69,7 +57,7 @@ class MachineWatch:
             name=reading.program or self.name,
         )
 
-    def pauses(self, rules: MachineRules) -> Iterator[Pause]:
+    def pauses(self, rules: PauseSettings) -> Iterator[Pause]:
         """Yield a pause for each cause that holds."""
         if self.owner.holds:
             yield Pause(PauseCause.OWNER, f"in use within {rules.idle_minutes or 0:g} min")

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,12 +22,12 @@ from agent.core.errors import AgentError
 from agent.deadline import call_within
 from agent.miner.machine.gpus import Gpu, GpuReadings
 from agent.miner.pausing import pause_file
-from agent.miner.pausing.gpu_watch import GpuReading, GpuWatch, Pause, PauseCause, PauseRules, whole
-from agent.miner.pausing.machine_watch import MachineReading, MachineRules, MachineWatch
+from agent.miner.pausing.gpu_watch import GpuReading, GpuWatch, Pause, PauseCause, whole
+from agent.miner.pausing.machine_watch import MachineReading, MachineWatch
 from agent.miner.pausing.pause_file import WHOLE, SavedPauses
 from agent.miner.pausing.presence import Presence
 from agent.miner.schedules import parse_window, paused_until
-from agent.miner.settings import MinerSettings
+from agent.miner.settings import MinerSettings, PauseSettings
 
 OWNER_POLL_SECONDS: Final = 5.0
 """How often the machine's use by its owner is read."""
@@ -106,8 +106,7 @@ class Pauses:
         self._decide()
 
     def _apply(self, settings: MinerSettings) -> None:
-        self._whole_rules = _rules(settings)
-        self._machine_rules = MachineRules(**_values_for(MachineRules, settings.pause.model_dump()))
+        self._whole_rules = settings.pause
         self._rules = {uuid: _rules(settings, gpu) for uuid, gpu in self._cards.items()}
 
     def apply(self, settings: MinerSettings) -> None:
@@ -234,7 +233,7 @@ class Pauses:
             due = time.monotonic() - self._measured_at >= HEALTH_POLL_SECONDS  # the clock may be set back
             # Faults of a card are looked for rarely, temperature and other programs each second, if a rule needs them.
             exclusive = any(gpu.exclusive for gpu in self._gpus.last)
-            if self._rules and (due or exclusive or any(rules.measure for rules in self._rules.values())):
+            if self._rules and (due or exclusive or any(map(_needs_readings, self._rules.values()))):
                 await self._measure()
             if time.monotonic() - self._read_at >= OWNER_POLL_SECONDS:
                 await self._read_machine()
@@ -262,7 +261,7 @@ class Pauses:
         miners_pause = Pause(PauseCause.HAND, until=hand[WHOLE]) if WHOLE in hand else None
         if self._testing and miners_pause is None:
             miners_pause = Pause(PauseCause.TEST)
-        of_machine = next(self._machine.pauses(self._machine_rules), None)
+        of_machine = next(self._machine.pauses(self._whole_rules), None)
         if (data_until := self._data_used_until()) is not None:
             miners_pause = miners_pause or Pause(PauseCause.DATA, until=data_until)
         miners_pause = miners_pause or of_machine
@@ -282,7 +281,7 @@ class Pauses:
             | (
                 {}
                 if of_machine is None
-                else dict.fromkeys((_PROCESSOR, *self._rules), self._machine_rules.running_jobs)
+                else dict.fromkeys((_PROCESSOR, *self._rules), self._whole_rules.running_jobs)
             ),
         )
         return self.now != former
@@ -295,25 +294,26 @@ class Pauses:
             yield Pause(PauseCause.SCHEDULE, until=end)
         yield from self._watches[uuid].pauses(rules)
 
-    def _effective(self, scope: str, rules: PauseRules) -> float | None:
+    def _effective(self, scope: str, rules: PauseSettings) -> float | None:
         """Return until when the schedule pauses; None if it does not, or if the owner resumed in this window."""
         return None if self._saved.skipped.get(scope, 0) > self._clock() else self._scheduled(rules)
 
-    def _scheduled(self, rules: PauseRules) -> float | None:
+    def _scheduled(self, rules: PauseSettings) -> float | None:
         # Schedules are in local time.
-        end = paused_until(rules.schedule, datetime.fromtimestamp(self._clock()))  # noqa: DTZ006
+        windows = [parse_window(window) for window in rules.schedule]
+        end = paused_until(windows, datetime.fromtimestamp(self._clock()))  # noqa: DTZ006
         return None if end is None else end.timestamp()
 
     async def _read_machine(self) -> None:
         self._read_at = time.monotonic()
         try:
             reading = await call_within(
-                _MEASURE_SECONDS, partial(self._presence.read, self._machine_rules), name="presence"
+                _MEASURE_SECONDS, partial(self._presence.read, self._whole_rules), name="presence"
             )
         except TimeoutError:
             # What is unknown pauses nothing.
             reading = MachineReading()
-        self._machine = self._machine.update(reading, self._machine_rules, self._clock())
+        self._machine = self._machine.update(reading, self._whole_rules, self._clock())
 
     async def _measure(self) -> None:
         self._measured_at = time.monotonic()
@@ -345,16 +345,14 @@ class Pauses:
             self._watches[uuid] = self._watches[uuid].update(reading, rules, self._clock())
 
 
-def _rules(settings: MinerSettings, gpu: Gpu | None = None) -> PauseRules:
-    """Return the settings' rules for a GPU, or for all. Entries with a longer name take precedence."""
-    values = settings.pause.model_dump()
+def _rules(settings: MinerSettings, gpu: Gpu) -> PauseSettings:
+    """Return the settings' rules for a GPU. Entries with a longer name take precedence."""
+    rules = settings.pause
     for name in sorted(settings.gpus, key=len):
-        if gpu is not None and gpu.is_named(name):
-            of_gpu = settings.gpus[name].pause.model_dump()
-            values |= {key: value for key, value in of_gpu.items() if value is not None}
-    values["schedule"] = tuple(parse_window(window) for window in values["schedule"])
-    return PauseRules(**_values_for(PauseRules, values))
+        if gpu.is_named(name):
+            rules = rules.model_copy(update=settings.gpus[name].pause.model_dump(exclude_none=True))
+    return rules
 
 
-def _values_for(rules: type[PauseRules | MachineRules], values: Mapping[str, Any]) -> dict[str, Any]:
-    return {item.name: values[item.name] for item in fields(rules)}
+def _needs_readings(rules: PauseSettings) -> bool:
+    return rules.other_programs or rules.max_temperature is not None or rules.max_power is not None

@@ -18,7 +18,8 @@ import psutil
 import structlog
 
 from agent import desktop_bus
-from agent.miner.pausing.machine_watch import MachineReading, MachineRules
+from agent.miner.pausing.machine_watch import MachineReading
+from agent.miner.settings import PauseSettings
 
 SUPPLIES: Final = Path("/sys/class/power_supply")
 TERMINALS: Final = ("/dev/pts/[0-9]*", "/dev/tty[0-9]*")
@@ -52,7 +53,7 @@ class Presence:
         self._former: ProcessorTimes | None = None
         self._warned = False
 
-    def read(self, rules: MachineRules) -> MachineReading:
+    def read(self, rules: PauseSettings) -> MachineReading:
         """Return how the machine is used. Blocking; services that do not answer take some seconds."""
         wants_desktop = rules.full_screen or rules.idle_minutes is not None
         x_idle, full_screen = _x11() if wants_desktop else (None, False)

@@ -14,20 +14,20 @@ from agent.miner.pausing.gpu_watch import (
     GpuWatch,
     Pause,
     PauseCause,
-    PauseRules,
     whole,
 )
+from agent.miner.settings import PauseSettings
 
 HOLD = 60.0
 
 
-def causes(watch: GpuWatch, rules: PauseRules) -> list[PauseCause]:
+def causes(watch: GpuWatch, rules: PauseSettings) -> list[PauseCause]:
     return [pause.cause for pause in watch.pauses(rules)]
 
 
 def test_heat_pauses_until_it_stays_below_the_margin_for_the_hold_time() -> None:
     """Readings around the limit change nothing while the card is still warm."""
-    rules = PauseRules(max_temperature=80, temperature_margin=5, hold_seconds=HOLD)
+    rules = PauseSettings(max_temperature=80, temperature_margin=5, hold_seconds=HOLD)
     watch = GpuWatch().update(GpuReading(temperature=80), rules, 0)
     assert causes(watch, rules) == []
     for now, degrees in enumerate((81, 79, 76, 81, 76)):
@@ -44,7 +44,7 @@ def test_heat_pauses_until_it_stays_below_the_margin_for_the_hold_time() -> None
 
 
 def test_power_pauses_likewise_and_a_card_without_readings_is_not_paused() -> None:
-    rules = PauseRules(max_power=300, power_margin=20, max_temperature=80, hold_seconds=0)
+    rules = PauseSettings(max_power=300, power_margin=20, max_temperature=80, hold_seconds=0)
     watch = GpuWatch().update(GpuReading(power=301), rules, 0)
     assert [pause.words(0) for pause in watch.pauses(rules)] == ["for the power (limit 300 W)"]
     assert causes(watch.update(GpuReading(power=281), rules, 1), rules) == [PauseCause.POWER]
@@ -53,7 +53,7 @@ def test_power_pauses_likewise_and_a_card_without_readings_is_not_paused() -> No
 
 
 def test_a_faulty_card_is_paused_until_the_fault_has_been_absent_for_the_hold_time() -> None:
-    rules = PauseRules(hold_seconds=HOLD)
+    rules = PauseSettings(hold_seconds=HOLD)
     watch = GpuWatch().update(GpuReading(fault="2 uncorrectable memory errors"), rules, 0)
     assert [pause.words(0) for pause in watch.pauses(rules)] == [
         "because of a fault (2 uncorrectable memory errors)"
@@ -61,12 +61,12 @@ def test_a_faulty_card_is_paused_until_the_fault_has_been_absent_for_the_hold_ti
     watch = watch.update(GpuReading(), rules, HOLD - 1)
     assert [pause.detail for pause in watch.pauses(rules)] == ["2 uncorrectable memory errors"]
     assert causes(watch.update(GpuReading(), rules, HOLD), rules) == []
-    tolerant = PauseRules(faulty=False, hold_seconds=HOLD)
+    tolerant = PauseSettings(faulty=False, hold_seconds=HOLD)
     assert causes(GpuWatch().update(GpuReading(fault="Xid 79", slowed=True), tolerant, 0), tolerant) == []
 
 
 def test_a_card_that_its_hardware_slows_down_for_long_is_paused() -> None:
-    rules = PauseRules(hold_seconds=0)
+    rules = PauseSettings(hold_seconds=0)
     watch = GpuWatch().update(GpuReading(slowed=True), rules, 0)
     watch = watch.update(GpuReading(slowed=True), rules, SLOWED_SECONDS - 1)
     assert causes(watch, rules) == []
@@ -75,29 +75,29 @@ def test_a_card_that_its_hardware_slows_down_for_long_is_paused() -> None:
 
 
 def test_another_computing_program_pauses_at_once_until_it_is_absent_for_the_hold_time() -> None:
-    rules = PauseRules(other_programs=True, hold_seconds=HOLD)
+    rules = PauseSettings(other_programs=True, hold_seconds=HOLD)
     watch = GpuWatch().update(GpuReading(others=1, working=True), rules, 0)
     assert causes(watch, rules) == [PauseCause.PROGRAM]
     assert causes(watch.update(GpuReading(), rules, HOLD - 1), rules) == [PauseCause.PROGRAM]
     assert causes(watch.update(GpuReading(), rules, HOLD), rules) == []
-    assert causes(GpuWatch().update(GpuReading(others=1), PauseRules(), 0), PauseRules()) == []
+    assert causes(GpuWatch().update(GpuReading(others=1), PauseSettings(), 0), PauseSettings()) == []
 
 
 def test_a_program_that_only_draws_counts_from_a_certain_memory_even_beside_a_job() -> None:
     """Then the utilisation says nothing. Without a limit, or for owners who do not want it, memory means nothing."""
     game = GpuReading(largest_other=3000, utilization=99, working=True)
     for rules, is_needed in (
-        (PauseRules(other_programs=True, other_memory=3000), True),
-        (PauseRules(other_programs=True, other_memory=3001), False),
-        (PauseRules(other_programs=True), False),
-        (PauseRules(other_memory=3000), False),
+        (PauseSettings(other_programs=True, other_memory=3000), True),
+        (PauseSettings(other_programs=True, other_memory=3001), False),
+        (PauseSettings(other_programs=True), False),
+        (PauseSettings(other_memory=3000), False),
     ):
         assert GpuWatch().update(game, rules, 0).needed is is_needed
 
 
 def test_a_program_that_only_draws_counts_if_it_keeps_the_gpu_busy_while_the_agent_is_idle() -> None:
     """Moving a window is too short to count, and the agent's own work never counts."""
-    rules = PauseRules(other_programs=True, other_utilization=25, hold_seconds=HOLD)
+    rules = PauseSettings(other_programs=True, other_utilization=25, hold_seconds=HOLD)
     watch = GpuWatch().update(GpuReading(utilization=90), rules, 0)
     watch = watch.update(GpuReading(utilization=10), rules, ONSET_SECONDS - 1)
     watch = watch.update(GpuReading(utilization=90), rules, ONSET_SECONDS)
@@ -153,7 +153,7 @@ def test_an_invalid_duration_is_refused(text: str) -> None:
 
 def test_a_clock_that_is_set_back_neither_lengthens_a_pause_nor_delays_one() -> None:
     """A pause whose cause is over, and a card that is about to be busy for long enough."""
-    rules = PauseRules(other_programs=True, hold_seconds=HOLD)
+    rules = PauseSettings(other_programs=True, hold_seconds=HOLD)
     watch = GpuWatch().update(GpuReading(others=1), rules, 3600)
     assert causes(watch.update(GpuReading(), rules, 0), rules) == []
     busy = (

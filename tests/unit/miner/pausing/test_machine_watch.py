@@ -7,18 +7,19 @@ from pathlib import Path
 import pytest
 
 from agent.miner.pausing.gpu_watch import ONSET_SECONDS
-from agent.miner.pausing.machine_watch import MachineReading, MachineRules, MachineWatch
+from agent.miner.pausing.machine_watch import MachineReading, MachineWatch
 from agent.miner.pausing.presence import on_battery
+from agent.miner.settings import PauseSettings
 
 HOLD = 60.0
 
 
-def words(watch: MachineWatch, rules: MachineRules) -> list[str]:
+def words(watch: MachineWatch, rules: PauseSettings) -> list[str]:
     return [pause.words(0) for pause in watch.pauses(rules)]
 
 
 def test_a_used_keyboard_pauses_until_it_has_not_been_used_for_the_minutes() -> None:
-    rules = MachineRules(idle_minutes=3)
+    rules = PauseSettings(idle_minutes=3)
     watch = MachineWatch().update(MachineReading(idle_seconds=179), rules, 0)
     assert words(watch, rules) == ["for its owner (in use within 3 min)"]
     for idle in (180, None):
@@ -26,7 +27,7 @@ def test_a_used_keyboard_pauses_until_it_has_not_been_used_for_the_minutes() -> 
 
 
 def test_programs_and_a_filled_screen_pause_until_they_have_been_away_for_the_hold_time() -> None:
-    rules = MachineRules(full_screen=True, programs=("obs",), hold_seconds=HOLD)
+    rules = PauseSettings(full_screen=True, programs=("obs",), hold_seconds=HOLD)
     watch = MachineWatch().update(MachineReading(full_screen=True, program="obs"), rules, 0)
     watch = watch.update(MachineReading(), rules, HOLD - 1)
     assert words(watch, rules) == ["for another program (it fills the screen)", "for another program (obs)"]
@@ -34,7 +35,7 @@ def test_programs_and_a_filled_screen_pause_until_they_have_been_away_for_the_ho
 
 
 def test_the_load_of_others_pauses_once_it_lasts() -> None:
-    rules, busy = MachineRules(other_load=25, hold_seconds=HOLD), MachineReading(load=26)
+    rules, busy = PauseSettings(other_load=25, hold_seconds=HOLD), MachineReading(load=26)
     watch = MachineWatch().update(busy, rules, 0)
     assert words(watch, rules) == []
     watch = watch.update(busy, rules, ONSET_SECONDS)
@@ -43,7 +44,7 @@ def test_the_load_of_others_pauses_once_it_lasts() -> None:
 
 def test_a_battery_pauses_unless_its_owner_allows_it() -> None:
     for allowed, seen in ((True, ["for the battery"]), (False, [])):
-        rules = MachineRules(on_battery=allowed)
+        rules = PauseSettings(on_battery=allowed)
         assert words(MachineWatch().update(MachineReading(on_battery=True), rules, 0), rules) == seen
 
 

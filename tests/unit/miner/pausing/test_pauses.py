@@ -13,9 +13,9 @@ import pytest
 from agent.configuring.reading import load_settings
 from agent.miner.machine.gpus import Gpu
 from agent.miner.pausing.gpu_watch import PauseCause
-from agent.miner.pausing.machine_watch import MachineReading, MachineRules
+from agent.miner.pausing.machine_watch import MachineReading
 from agent.miner.pausing.pauses import GpuUnknown, Pauses
-from agent.miner.settings import MinerSettings
+from agent.miner.settings import MinerSettings, PauseSettings
 from agent.sections import section_of
 
 NOON = datetime(2026, 11, 23, 12).timestamp()  # noqa: DTZ001 - a Monday, on the clock on the wall
@@ -54,7 +54,7 @@ class Owner:
     changes: int = 0
     use: MachineReading = field(default_factory=MachineReading)
 
-    def read(self, _: MachineRules) -> MachineReading:
+    def read(self, _: PauseSettings) -> MachineReading:
         return self.use
 
     def pauses(self, **miner: Any) -> Pauses:

@@ -24,8 +24,9 @@ from Xlib.ext import xtest
 from agent import desktop_bus
 from agent.configuring.reading import load_settings
 from agent.miner.doctor._machine import owner
-from agent.miner.pausing.machine_watch import MachineReading, MachineRules
+from agent.miner.pausing.machine_watch import MachineReading
 from agent.miner.pausing.presence import Presence, ProcessorTimes
+from agent.miner.settings import PauseSettings
 
 CONFIGURATION = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -83,7 +84,7 @@ def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
 
 
 def idle(presence: Presence | None = None) -> float | None:
-    reading = (presence or Presence(terminals=())).read(MachineRules(idle_minutes=3))
+    reading = (presence or Presence(terminals=())).read(PauseSettings(idle_minutes=3))
     return reading.idle_seconds
 
 
@@ -123,7 +124,7 @@ def test_what_is_typed_on_a_terminal_counts(tmp_path: Path, bus: Services) -> No
 def test_a_program_is_recognised_by_its_name(tmp_path: Path) -> None:
     program = tmp_path / "a-game-with-a-long-name"
     shutil.copy("/bin/sleep", program)
-    rules, presence = MachineRules(programs=("OBS", "A-Game-With-A-Long-Name.exe")), Presence()
+    rules, presence = PauseSettings(programs=("OBS", "A-Game-With-A-Long-Name.exe")), Presence()
     assert presence.read(rules).program is None
     with _elsewhere(program, "300") as pid:
         assert presence.read(rules).program == "A-Game-With-A-Long-Name.exe"
@@ -134,7 +135,7 @@ def test_the_load_of_others_counts_and_that_of_the_agent_does_not() -> None:
     before = ProcessorTimes(total=1000, busy=500, own=400)
     assert ProcessorTimes(total=1200, busy=620, own=460).others_since(before) == 30
     assert ProcessorTimes(total=1200, busy=620, own=520).others_since(before) == 0
-    rules, presence = MachineRules(other_load=25), Presence()
+    rules, presence = PauseSettings(other_load=25), Presence()
     assert presence.read(rules).load is None
     time.sleep(0.1)
     load = presence.read(rules).load
@@ -173,7 +174,7 @@ def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def read_screen() -> MachineReading:
-    return Presence(terminals=()).read(MachineRules(idle_minutes=3, full_screen=True))
+    return Presence(terminals=()).read(PauseSettings(idle_minutes=3, full_screen=True))
 
 
 def test_x11_knows_keyboard_and_mouse_and_a_window_that_fills_the_screen(screen: Any) -> None:
