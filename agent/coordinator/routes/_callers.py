@@ -44,7 +44,7 @@ class Guard:
     errors: tuple[type[ApiError], ...]
     schemes: tuple[str, ...] = _KEY_SCHEMES
 
-    async def __call__(self, request: Request) -> Caller | Session | None:
+    async def __call__(self, request: Request) -> object:
         """Return the caller."""
         return await self.check(request.app.state.context, request.scope)
 
@@ -161,7 +161,8 @@ Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of result
 ContextOf = Annotated[Context, Depends(_context)]
 MaybeCredential = Annotated[Credential | None, Depends(_credential)]
 AnyCaller = Annotated[Caller, Depends(Guard(caller_of, "any key", (Unauthorized,)))]
-Client = Annotated[Caller, Depends(_with_role("a client's or an administrator's key", *_CLIENT_ROLES))]
+CLIENT: Final = _with_role("a client's or an administrator's key", *_CLIENT_ROLES)
+Client = Annotated[Caller, Depends(CLIENT)]
 Admin = Annotated[Caller, Depends(_with_role("an administrator's key", Role.ADMIN))]
 Owner = Annotated[Caller, Depends(_with_role("the key of a miner's owner", Role.MINER))]
 OwnerOrAdmin = Annotated[

@@ -12,11 +12,9 @@ from agent.coordinator.features.anthropic.request import CountRequest, CustomToo
 from agent.coordinator.features.anthropic.tool_names import short_name
 from agent.coordinator.features.client_apis import services, tokens
 from agent.coordinator.features.client_apis.serving import submit
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from agent.coordinator.features.client_apis.text import message_content, message_images
 from agent.coordinator.features.client_apis.text.message_content import References
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
 from agent.core.errors import ApiError
 from runners.errors import FailureCode
 from runners.llm.request import MAX_NEW_TOKENS
@@ -37,14 +35,10 @@ _NAMES: Final = {
 }
 
 
-async def create(
-    context: Context, caller: Caller, request: MessagesRequest, key: str | None
-) -> AnswerSubmission:
+async def create(call: ClientCall, request: MessagesRequest, key: str | None) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
-    images = await message_images.references(context, caller, list(_images(request)), "messages")
-    return await submit(
-        context, caller, services.TEXT, parameters(request, images), request, key=key, names=_NAMES
-    )
+    images = await message_images.references(call, list(_images(request)), "messages")
+    return await submit(call, services.TEXT, parameters(request, images), request, key=key, names=_NAMES)
 
 
 def fitting(request: MessagesRequest, error: ApiError) -> MessagesRequest | None:
@@ -61,10 +55,10 @@ def fitting(request: MessagesRequest, error: ApiError) -> MessagesRequest | None
     return request.model_copy(update={"max_tokens": context - tokens})
 
 
-async def count(context: Context, caller: Caller, request: CountRequest, key: str | None) -> AnswerSubmission:
+async def count(call: ClientCall, request: CountRequest, key: str | None) -> AnswerSubmission:
     """Submit a job that counts the tokens of a request. See `serving.submit`."""
     fields = {"model": request.model, "messages": messages(request, None), **_tools(request)}
-    return await tokens.convert(context, caller, "count", fields, request, key=key, names=_NAMES)
+    return await tokens.convert(call, "count", fields, request, key=key, names=_NAMES)
 
 
 def parameters(request: MessagesRequest, images: References) -> dict[str, Any]:

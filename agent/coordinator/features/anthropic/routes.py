@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, Path, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from agent.coordinator.features.anthropic import conversation, models
@@ -18,14 +18,13 @@ from agent.coordinator.features.client_apis.errors import AnswerRefused
 from agent.coordinator.features.client_apis.job_stream import JobStream
 from agent.coordinator.features.client_apis.results import result
 from agent.coordinator.features.client_apis.routes import streaming
-from agent.coordinator.features.client_apis.routes.declared import answers
-from agent.coordinator.features.client_apis.routes.streaming import Framing, job_headers
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.routes.declared import Call, answers
+from agent.coordinator.features.client_apis.routes.job_answers import json_answer
+from agent.coordinator.features.client_apis.routes.streaming import Framing
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from agent.coordinator.features.client_apis.text import writing
 from agent.coordinator.http.server_sent_events import event
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
-from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
+from agent.coordinator.routes._callers import AnyCaller, ContextOf, IdempotencyKey
 from agent.coordinator.routes._declare import EVENT_STREAM, errors
 from agent.core.errors import NotFound
 from runners.llm.request import InferenceResult
@@ -60,31 +59,23 @@ _EVENTS: Final = (
         events=_EVENTS,
     ),
 )
-async def create_message(
-    context: ContextOf, caller: Client, body: MessagesRequest, request: Request, key: IdempotencyKey = None
-) -> Response:
+async def create_message(call: Call, body: MessagesRequest, key: IdempotencyKey = None) -> Response:
     """Answers when the text is complete, or streams it. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
     try:
-        return await _answer(context, caller, body, request, key)
+        return await _answer(call, body, key)
     except AnswerRefused as error:
         shorter = conversation.fitting(body, error)
         if shorter is None:
             raise
         # Another request, which needs another key.
-        return await _answer(
-            context, caller, shorter, request, None if key is None else f"{key[:240]} {shorter.max_tokens}"
-        )
+        return await _answer(call, shorter, None if key is None else f"{key[:240]} {shorter.max_tokens}")
 
 
-async def _answer(
-    context: Context, caller: Caller, body: MessagesRequest, request: Request, key: str | None
-) -> Response:
-    submission = await conversation.create(context, caller, body, key)
+async def _answer(call: ClientCall, body: MessagesRequest, key: str | None) -> Response:
+    submission = await conversation.create(call, body, key)
     if body.stream:
-        return await _streamed(request, submission, body)
-    generated = await result(submission, InferenceResult, disconnected(request))
-    answer = whole(submission, body, generated)
-    return JSONResponse(answer.model_dump(mode="json"), headers=job_headers(submission))
+        return await _streamed(submission, body)
+    return json_answer(whole(submission, body, await result(submission, InferenceResult)), submission)
 
 
 @router.post(
@@ -93,19 +84,14 @@ async def _answer(
     response_model=TokensCount,
     responses=answers("The number of tokens"),
 )
-async def count_tokens(
-    context: ContextOf, caller: Client, body: CountRequest, request: Request, key: IdempotencyKey = None
-) -> Response:
+async def count_tokens(call: Call, body: CountRequest, key: IdempotencyKey = None) -> Response:
     """A job that reads the conversation as the model would, and generates nothing. A token costs a hundredth."""
-    submission = await conversation.count(context, caller, body, key)
-    counted = await result(submission, InferenceResult, disconnected(request))
-    answer = TokensCount(input_tokens=counted.usage.prompt_tokens)
-    return JSONResponse(answer.model_dump(mode="json"), headers=job_headers(submission))
+    submission = await conversation.count(call, body, key)
+    counted = await result(submission, InferenceResult)
+    return json_answer(TokensCount(input_tokens=counted.usage.prompt_tokens), submission)
 
 
-async def _streamed(
-    request: Request, submission: AnswerSubmission, body: MessagesRequest
-) -> StreamingResponse:
+async def _streamed(submission: AnswerSubmission, body: MessagesRequest) -> StreamingResponse:
     """Answer piece by piece. A job that fails before its first piece is an ordinary error, which clients can act upon."""
     form = MessageEvents(submission, body)
     stream = await JobStream.begin(submission)
@@ -119,7 +105,7 @@ async def _streamed(
     except BaseException:
         await stream.close()
         raise
-    return streaming.answer(request, stream, _continued(begun, chunks), form.failure, FRAMING)
+    return streaming.answer(stream, _continued(begun, chunks), form.failure, FRAMING)
 
 
 async def _continued(

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
 from contextlib import suppress
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.features.batches import store
 from agent.coordinator.features.batches.answers import FileDeleted, FileObject, FileObjects
 from agent.coordinator.features.batches.settings import BatchSettings
 from agent.coordinator.features.batches.store import FileRecord
 from agent.coordinator.features.client_apis.form import FILE, read_form
+from agent.coordinator.features.client_apis.submission import ClientCall
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import artifacts
 from agent.coordinator.operations.files.artifacts import ArtifactRecord
 from agent.coordinator.store import locks
-from agent.core.errors import Conflict, NotFound, PayloadTooLarge, ValidationFailed
+from agent.core.errors import Conflict, NotFound, PayloadTooLarge
 from agent.core.values.file_names import clean_file_name
 from agent.sections import section_of
 from aitbc.answers.accounts import Role
-from aitbc.answers.files import Artifact
-from runners.validation_errors import field_errors
 
 BATCH: Final = "batch"
 RESULTS: Final = "batch_output"
@@ -49,37 +47,23 @@ class FileRequest(BaseModel, defer_build=True):
     expires_after: ExpiresAfter = ExpiresAfter()
 
 
-async def upload(
-    context: Context, caller: Caller, content_type: str | None, chunks: AsyncIterable[bytes]
-) -> FileObject:
-    """Store the file of a form as the caller's artifact, and name it.
+async def upload(call: ClientCall) -> FileObject:
+    """Store the file of the request's form as the caller's artifact, and name it.
 
     Raises `ValidationFailed` for the form, `PayloadTooLarge` beyond the quotas, and what storing raises.
     """
-    account_id = caller.account_of("Files")
+    context, account_id = call.context, call.caller.account_of("Files")
     await context.database.read(_check_count, context, account_id)
-    given_name: str | None = None
-
-    async def save(name: str, media_type: str, content: AsyncIterable[bytes]) -> Artifact:
-        nonlocal given_name
-        given_name = clean_file_name(name)
-        return await artifacts.save(context, caller, media_type, content, file_name=name)
-
-    fields, stored = await read_form(chunks, content_type, save)
-    try:
-        request = FileRequest.model_validate(fields)
-    except ValidationError as error:
-        raise ValidationFailed("The request is not valid.", field_errors(error, model=FileRequest)) from None
-    if stored is None:
-        raise ValidationFailed("The request is not valid.", {FILE: "send a file in this field"})
+    request, files = await read_form(call, FileRequest, "send a file in this field")
+    file = files[FILE]
     now, seconds = context.clock(), request.expires_after.seconds
     record = FileRecord(
         file_id=context.new_id("file"),
         account_id=account_id,
-        artifact_id=stored.artifact_id,
-        name=given_name or NO_NAME,
+        artifact_id=file.artifact.artifact_id,
+        name=clean_file_name(file.name) or NO_NAME,
         purpose=request.purpose,
-        size=stored.size,
+        size=file.artifact.size,
         created_at=now,
         expires_at=None if seconds is None else now + seconds,
     )

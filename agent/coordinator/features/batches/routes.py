@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from agent.coordinator.features.batches import batches, files
@@ -15,7 +15,8 @@ from agent.coordinator.features.batches.answers import (
     FileObject,
     FileObjects,
 )
-from agent.coordinator.features.client_apis.form import form_schema
+from agent.coordinator.features.client_apis.form import form_body
+from agent.coordinator.features.client_apis.routes.declared import Call
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
 from agent.coordinator.routes._declare import errors
@@ -23,12 +24,6 @@ from agent.core.errors import Conflict, InsufficientStorage, NotFound, RateLimit
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/v1", tags=["OpenAI-compatible"])
 
-_FORM: Final = {
-    "requestBody": {
-        "required": True,
-        "content": {"multipart/form-data": {"schema": form_schema(files.FileRequest)}},
-    }
-}
 _BYTES: Final = {
     200: {
         "description": "The file, with its own media type",
@@ -48,14 +43,14 @@ After = Annotated[
 @router.post(
     "/files",
     responses=errors(Conflict, InsufficientStorage),
-    openapi_extra=_FORM,
+    openapi_extra=form_body(files.FileRequest),
     response_model_exclude_none=True,
     operation_id="files_create",
     summary="Upload a file",
 )
-async def upload(context: ContextOf, caller: Client, request: Request) -> FileObject:
+async def upload(call: Call) -> FileObject:
     """The file becomes an artifact of the caller, and counts to the same quota. For a batch, the purpose is `batch`."""
-    return await files.upload(context, caller, request.headers.get("content-type"), request.stream())
+    return await files.upload(call)
 
 
 @router.get(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from agent.coordinator.features.client_apis.submission import ClientCall
+from agent.coordinator.operations.files import artifacts
 from agent.core.errors import PayloadTooLarge, ValidationFailed
 from agent.core.values.media_types import clean_media_type
 from aitbc.answers.files import Artifact
+from runners.validation_errors import field_errors
 
 FILE: Final = "file"
 MAX_PARTS: Final = 64
@@ -21,37 +25,53 @@ MAX_FIELDS: Final = 64 * 1024
 
 _NAME: Final = re.compile(r"(\w+)\[(\w*)\]", re.ASCII)
 
-Store = Callable[[str, str, AsyncIterable[bytes]], Awaitable[Artifact]]
-"""Stores a file, given its name, its media type and its bytes in pieces."""
-
 _Headers = dict[bytes, bytes]
 _Event = _Headers | bytes | None
 """An element of a form: the headers of a part, a piece of its content, or None at its end."""
 
 
+FormT = TypeVar("FormT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class FormFile:
+    """A file of a form, stored as an artifact of the caller. `name` is the client's name of it."""
+
+    artifact: Artifact
+    name: str
+
+
 async def read_form(
-    chunks: AsyncIterable[bytes], content_type: str | None, store: Store
-) -> tuple[dict[str, Any], Artifact | None]:
-    """Return the fields of a form, and the artifact of the file in the field `file`; None without a file. See `read_files`."""
-    fields, stored = await read_files(chunks, content_type, store, (FILE,))
-    return fields, stored.get(FILE)
+    call: ClientCall, model: type[FormT], missing: str, names: Sequence[str] = (FILE,)
+) -> tuple[FormT, dict[str, FormFile]]:
+    """Return the fields of the request's form, and its files by the names of their fields, which are some of `names`.
+
+    `missing` is the error if there is no file in the first of them. Raises `ValidationFailed` for the form or its fields,
+    `PayloadTooLarge` for fields that are too long or too many, and what storing an artifact raises.
+    """
+    # The fields may follow the files, so the files are stored before they can be checked.
+    fields, stored = await _read(call, names)
+    try:
+        form = model.model_validate(fields)
+    except ValidationError as error:
+        raise ValidationFailed("The request is not valid.", field_errors(error, model=model)) from None
+    if names[0] not in stored:
+        raise ValidationFailed("The request is not valid.", {names[0]: missing})
+    return form, stored
 
 
-async def read_files(
-    chunks: AsyncIterable[bytes], content_type: str | None, store: Store, names: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, Artifact]]:
-    """Return the fields of a form, and the artifacts of its files by the names of their fields, which are some of `names`.
+async def _read(call: ClientCall, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, FormFile]]:
+    """Return the fields and files of a form.
 
-    A file's field may be named like a list. `a[]` is an element of the list `a`, and `a[b]` the value `b` of the object `a`. Raises `ValidationFailed` for a malformed
-    form, a field given twice or a second file; `PayloadTooLarge` for fields that are too long or too many.
+    A file's field may be named like a list. `a[]` is an element of the list `a`, and `a[b]` the value `b` of the object `a`.
     """
     fields: dict[str, Any] = {}
-    stored: dict[str, Artifact] = {}
+    stored: dict[str, FormFile] = {}
     parts = size = 0
-    events = _events(chunks, _boundary(content_type))
+    events = _events(call.body, _boundary(call.content_type))
     async for headers in events:
         if not isinstance(headers, dict):
-            continue  # content that `store` did not read
+            continue  # content that was not stored
         parts += 1
         # Each part costs memory, however small it is.
         if parts > MAX_PARTS:
@@ -69,9 +89,12 @@ async def read_files(
             size += len(value)
             _add(fields, name, _text(name, value))
         elif (of_file := name.removesuffix("[]")) in names and of_file not in stored:
-            media_type = _latin(headers.get(b"content-type", b""))
+            media_type = clean_media_type(_latin(headers.get(b"content-type", b"")))
             # The file is stored while it arrives, since it may be larger than the memory.
-            stored[of_file] = await store(file_name, clean_media_type(media_type), _content(events))
+            artifact = await artifacts.save(
+                call.context, call.caller, media_type, _content(events), file_name=file_name
+            )
+            stored[of_file] = FormFile(artifact, file_name)
         else:
             raise ValidationFailed("The form is not valid.", {of_file: _one_file(names)})
     return fields, stored
@@ -81,10 +104,13 @@ def _one_file(names: Sequence[str]) -> str:
     return f"send one file, in the field {names[0]}" + "".join(f", and one in {name}" for name in names[1:])
 
 
-def form_schema(
-    model: type[BaseModel], files: Sequence[str] = (FILE,), optional: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Return the JSON Schema of a form with files and the fields of `model`, named as `read_files` reads them."""
+def form_body(model: type[BaseModel], files: Sequence[str] = (FILE,), *optional: str) -> dict[str, Any]:
+    """Return the declaration of a form with files and the fields of `model`, for a route's `openapi_extra`."""
+    content = {"multipart/form-data": {"schema": _form_schema(model, files, optional)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _form_schema(model: type[BaseModel], files: Sequence[str], optional: Sequence[str]) -> dict[str, Any]:
     schema = model.model_json_schema()
     properties: dict[str, Any] = {
         name: {"type": "string", "format": "binary"} for name in [*files, *optional]

@@ -12,8 +12,7 @@ from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.features.client_apis.results import result_file
 from agent.coordinator.features.client_apis.serving import submit
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
-from agent.coordinator.operations.callers import Caller
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files.links import link_to
 from agent.coordinator.operations.jobs.requests import JobOptions
@@ -73,8 +72,7 @@ class ImageFields(JobOptions):
 
 
 async def submit_images(
-    context: Context,
-    caller: Caller,
+    call: ClientCall,
     request: ImageFields,
     key: str | None,
     inputs: Mapping[str, Any],
@@ -96,7 +94,7 @@ async def submit_images(
         "quality": request.output_compression,
     }
     names = {"num_images": "n", "quality": "output_compression", "adapters": "loras", **names}
-    return await submit(context, caller, services.IMAGES, parameters, request, key=key, names=names)
+    return await submit(call, services.IMAGES, parameters, request, key=key, names=names)
 
 
 class GeneratedImages(GenerateResult):

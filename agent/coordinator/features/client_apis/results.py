@@ -39,18 +39,20 @@ async def drop(submission: AnswerSubmission) -> None:
 
 
 async def result(
-    submission: AnswerSubmission, output: type[ResultT], disconnected: Coroutine[Any, Any, None]
+    submission: AnswerSubmission, output: type[ResultT], leave: Coroutine[Any, Any, None] | None = None
 ) -> ResultT:
     """Wait for the job's end and return its results. Raises `AnswerFailed`.
 
-    The job is cancelled if `disconnected` returns first (the client has left), or if it takes too long.
+    The job is cancelled if the client disconnects (or `leave` returns) first, or if it takes too long.
     """
     limit = section_of(submission.context.settings, ClientApiSettings).answer_seconds
     ending = asyncio.create_task(
         own_jobs.wait_until_final(submission.context, submission.caller, submission.job_id, limit),
         name=f"answer-{submission.job_id}",
     )
-    leaving = asyncio.create_task(disconnected, name=f"answer-disconnect-{submission.job_id}")
+    leaving = asyncio.create_task(
+        leave or submission.call.disconnected(), name=f"answer-disconnect-{submission.job_id}"
+    )
     try:
         await asyncio.wait([ending, leaving], return_when=asyncio.FIRST_COMPLETED)
         # Nobody waits for the answer any more, so the client should not pay for the rest of it.
@@ -70,11 +72,10 @@ async def drop_all(submissions: Sequence[AnswerSubmission]) -> None:
     await asyncio.gather(*map(drop, submissions))
 
 
-async def all_results(
-    submissions: Sequence[AnswerSubmission], output: type[ResultT], disconnected: Coroutine[Any, Any, None]
-) -> list[ResultT]:
+async def all_results(submissions: Sequence[AnswerSubmission], output: type[ResultT]) -> list[ResultT]:
     """Do the same as `result` for the jobs of one answer. If one of them fails, the others are cancelled."""
-    leaving = asyncio.create_task(disconnected, name=f"answers-disconnect-{submissions[0].job_id}")
+    first = submissions[0]
+    leaving = asyncio.create_task(first.call.disconnected(), name=f"answers-disconnect-{first.job_id}")
 
     async def left() -> None:
         await asyncio.wait([leaving])

@@ -1,11 +1,28 @@
-"""A request of an OpenAI client that became a job."""
+"""A client's request to one of these APIs, and the job that it became."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCall:
+    """A request, and who sent it. A route gets it by a parameter of the type `declared.Call`.
+
+    `disconnected` returns when the client has left; it may be called after the body was read.
+    """
+
+    context: Context
+    caller: Caller
+    request_id: str
+    content_type: str | None
+    body: AsyncIterable[bytes]
+    disconnected: Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +32,19 @@ class AnswerSubmission:
     `resumable`: the client can fetch the answer later with its idempotency key, so its leaving does not cancel the job.
     """
 
-    context: Context
-    caller: Caller
+    call: ClientCall
     job_id: str
     service_id: str
     model: str
     created: int
     resumable: bool
+
+    @property
+    def context(self) -> Context:
+        """The call's context."""
+        return self.call.context
+
+    @property
+    def caller(self) -> Caller:
+        """The job's owner."""
+        return self.call.caller

@@ -7,9 +7,7 @@ from typing import Any, Literal
 
 from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.serving import submit
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from agent.coordinator.operations.jobs.requests import JobOptions
 
 Conversion = Literal["count", "tokens", "pieces", "text"]
@@ -17,8 +15,7 @@ Conversion = Literal["count", "tokens", "pieces", "text"]
 
 
 async def convert(
-    context: Context,
-    caller: Caller,
+    call: ClientCall,
     conversion: Conversion,
     parameters: Mapping[str, Any],
     options: JobOptions,
@@ -31,4 +28,4 @@ async def convert(
     `parameters` are those of an answer to the request: `model`, and `messages` with `tools`, a `raw` `prompt`, or `token_ids`.
     """
     fields = {**parameters, "only_tokens": conversion, "max_tokens": 1}
-    return await submit(context, caller, services.TEXT, fields, options, key=key, names=names)
+    return await submit(call, services.TEXT, fields, options, key=key, names=names)

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from agent.coordinator.features.client_apis.form import read_files
+from agent.coordinator.features.client_apis.form import FormFile, read_form
 from agent.coordinator.features.client_apis.images import ImageFields, submit_images
 from agent.coordinator.features.client_apis.neutral import Only
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.files import artifacts
-from agent.coordinator.operations.jobs.addresses import ARTIFACT_SCHEME
-from agent.core.errors import ValidationFailed
-from aitbc.answers.files import Artifact
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from runners.stable_diffusion.request import MAX_PROMPT_LETTERS
-from runners.validation_errors import field_errors
 
 IMAGE: Final = "image"
 MASK: Final = "mask"
@@ -46,64 +38,29 @@ class VariationRequest(ChangeRequest):
     """An image of which others like it are made."""
 
 
-FormT = TypeVar("FormT", bound=ChangeRequest)
+MISSING: Final = "send the image as a file in this field"
 
 
-async def edit(
-    context: Context, caller: Caller, content_type: str | None, chunks: AsyncIterable[bytes], key: str | None
-) -> tuple[AnswerSubmission, EditRequest]:
-    """Store the files of a form as the caller's artifacts and submit the job. See `serving.submit`."""
-    form, files = await _read(context, caller, content_type, chunks, EditRequest, (IMAGE, MASK))
+async def edit(call: ClientCall, key: str | None) -> tuple[AnswerSubmission, EditRequest]:
+    """Store the files of the request's form as the caller's artifacts and submit the job. See `serving.submit`."""
+    form, files = await read_form(call, EditRequest, MISSING, (IMAGE, MASK))
     inputs: dict[str, Any] = {"prompt": form.prompt}
     if MASK in files:
-        inputs |= {"mask_url": _address(files[MASK]), "mask_region": "transparent"}
-    return await _submit(context, caller, form, key, inputs, files), form
+        inputs |= {"mask_url": files[MASK].artifact.address, "mask_region": "transparent"}
+    return await _submit(call, form, key, inputs, files[IMAGE]), form
 
 
-async def vary(
-    context: Context, caller: Caller, content_type: str | None, chunks: AsyncIterable[bytes], key: str | None
-) -> tuple[AnswerSubmission, VariationRequest]:
+async def vary(call: ClientCall, key: str | None) -> tuple[AnswerSubmission, VariationRequest]:
     """Do the same as `edit`, for a variation."""
-    form, files = await _read(context, caller, content_type, chunks, VariationRequest, (IMAGE,))
-    return await _submit(context, caller, form, key, {"prompt": VARIATION}, files), form
-
-
-async def _read(
-    context: Context,
-    caller: Caller,
-    content_type: str | None,
-    chunks: AsyncIterable[bytes],
-    form: type[FormT],
-    names: tuple[str, ...],
-) -> tuple[FormT, Mapping[str, Artifact]]:
-    async def store(name: str, media_type: str, content: AsyncIterable[bytes]) -> Artifact:
-        return await artifacts.save(context, caller, media_type, content, file_name=name)
-
-    # The fields may follow the files, so the files are stored before they can be checked.
-    fields, files = await read_files(chunks, content_type, store, names)
-    try:
-        request = form.model_validate(fields)
-    except ValidationError as error:
-        raise ValidationFailed("The request is not valid.", field_errors(error, model=form)) from None
-    if IMAGE not in files:
-        raise ValidationFailed("The request is not valid.", {IMAGE: "send the image as a file in this field"})
-    return request, files
+    form, files = await read_form(call, VariationRequest, MISSING, (IMAGE,))
+    return await _submit(call, form, key, {"prompt": VARIATION}, files[IMAGE]), form
 
 
 async def _submit(
-    context: Context,
-    caller: Caller,
-    form: ChangeRequest,
-    key: str | None,
-    inputs: Mapping[str, Any],
-    files: Mapping[str, Artifact],
+    call: ClientCall, form: ChangeRequest, key: str | None, inputs: dict[str, Any], image: FormFile
 ) -> AnswerSubmission:
-    parameters = {**inputs, "image_url": _address(files[IMAGE])}
+    inputs["image_url"] = image.artifact.address
     if form.strength is not None:
-        parameters["strength"] = form.strength
+        inputs["strength"] = form.strength
     names = {"image_url": IMAGE, "mask_url": MASK, "mask_region": MASK}
-    return await submit_images(context, caller, form, key, parameters, names)
-
-
-def _address(artifact: Artifact) -> str:
-    return f"{ARTIFACT_SCHEME}{artifact.artifact_id}"
+    return await submit_images(call, form, key, inputs, names)

@@ -7,7 +7,7 @@ from typing import Any
 from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.serving import submit
 from agent.coordinator.features.client_apis.settings import ClientApiSettings
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from agent.coordinator.features.ollama.conversation import turns
 from agent.coordinator.features.ollama.requests import (
     OllamaChatRequest,
@@ -16,7 +16,6 @@ from agent.coordinator.features.ollama.requests import (
     OllamaRequest,
     OllamaTurn,
 )
-from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.requests import JobOptions
 from agent.core.errors import ValidationFailed
@@ -24,17 +23,17 @@ from agent.sections import section_of
 from runners.llm.request import MAX_NEW_TOKENS
 
 
-async def continue_chat(context: Context, caller: Caller, request: OllamaChatRequest) -> AnswerSubmission:
+async def continue_chat(call: ClientCall, request: OllamaChatRequest) -> AnswerSubmission:
     """Submit the job of a conversation. See `serving.submit`."""
-    parameters: dict[str, Any] = {"messages": await turns(context, caller, request.messages or [])}
+    parameters: dict[str, Any] = {"messages": await turns(call, request.messages or [])}
     if request.tools:
         parameters["tools"] = [
             tool.function.model_dump(exclude={"strict"}, exclude_none=True) for tool in request.tools
         ]
-    return await _submit(context, caller, request, parameters)
+    return await _submit(call, request, parameters)
 
 
-async def answer_prompt(context: Context, caller: Caller, request: OllamaGenerateRequest) -> AnswerSubmission:
+async def answer_prompt(call: ClientCall, request: OllamaGenerateRequest) -> AnswerSubmission:
     """Submit the job of a prompt. See `serving.submit`."""
     if request.raw or request.suffix:
         refused = [name for name in ("system", "images") if getattr(request, name)]
@@ -44,16 +43,14 @@ async def answer_prompt(context: Context, caller: Caller, request: OllamaGenerat
                 dict.fromkeys(refused, "raw and suffix continue the prompt alone; remove one of them"),
             )
         filled_in = {"suffix": request.suffix} if request.suffix else {}
-        return await _submit(context, caller, request, {"prompt": request.prompt, "raw": True, **filled_in})
+        return await _submit(call, request, {"prompt": request.prompt, "raw": True, **filled_in})
     messages = [OllamaTurn(role="user", content=request.prompt, images=request.images)]
     if request.system:
         messages.insert(0, OllamaTurn(role="system", content=request.system))
-    return await _submit(context, caller, request, {"messages": await turns(context, caller, messages)})
+    return await _submit(call, request, {"messages": await turns(call, messages)})
 
 
-async def _submit(
-    context: Context, caller: Caller, request: OllamaRequest, parameters: dict[str, Any]
-) -> AnswerSubmission:
+async def _submit(call: ClientCall, request: OllamaRequest, parameters: dict[str, Any]) -> AnswerSubmission:
     names = {
         "response_schema": "format",
         "json_object": "format",
@@ -61,8 +58,8 @@ async def _submit(
         **{name: f"options.{name}" for name in ("temperature", "top_p", "top_k", "seed", "stop")},
         **{parameter: f"options.{option}" for parameter, option in OllamaOptions.NAMES.items()},
     }
-    parameters |= {"model": request.model, **_settings(context, request)}
-    return await submit(context, caller, services.TEXT, parameters, JobOptions(), key=None, names=names)
+    parameters |= {"model": request.model, **_settings(call.context, request)}
+    return await submit(call, services.TEXT, parameters, JobOptions(), key=None, names=names)
 
 
 def _settings(context: Context, request: OllamaRequest) -> dict[str, Any]:

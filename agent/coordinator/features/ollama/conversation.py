@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from agent.coordinator.features.client_apis.submission import ClientCall
 from agent.coordinator.features.client_apis.text import message_content, message_images
 from agent.coordinator.features.client_apis.text.message_content import References
 from agent.coordinator.features.ollama.requests import OllamaTurn
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
 from agent.core.errors import ValidationFailed
 
 KINDS: Final = {
@@ -22,10 +21,10 @@ KINDS: Final = {
 """The media types of images, by the beginning of their bytes in base64."""
 
 
-async def turns(context: Context, caller: Caller, messages: Sequence[OllamaTurn]) -> list[dict[str, Any]]:
+async def turns(call: ClientCall, messages: Sequence[OllamaTurn]) -> list[dict[str, Any]]:
     """Return messages in the service's form. Their images become artifacts of the caller. Raises `ValidationFailed`."""
     urls = {image: _data_url(image) for message in messages for image in message.images or ()}
-    references = await message_images.references(context, caller, [*urls.values()], "messages")
+    references = await message_images.references(call, [*urls.values()], "messages")
     calls = _Calls()
     return [
         _turn(message, calls, {image: references[url] for image, url in urls.items()})

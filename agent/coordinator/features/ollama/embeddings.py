@@ -8,9 +8,7 @@ from pydantic import BaseModel
 
 from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.serving import submit
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from agent.coordinator.operations.jobs.requests import JobOptions
 from aitbc.answers.fields import example
 from runners.embedding.request import EmbeddingResult
@@ -53,13 +51,12 @@ class OllamaVector(BaseModel, defer_build=True):
 
 
 async def create(
-    context: Context, caller: Caller, model: str, texts: Sequence[str], dimensions: int | None, *, field: str
+    call: ClientCall, model: str, texts: Sequence[str], dimensions: int | None, *, field: str
 ) -> AnswerSubmission:
     """Submit the job for texts, which are in `field` of the request. See `serving.submit`."""
     parameters = {"model": model, "input": list(texts), "dimensions": dimensions}
-    return await submit(
-        context, caller, services.EMBEDDINGS, parameters, JobOptions(), key=None, names={"input": field}
-    )
+    names = {"input": field}
+    return await submit(call, services.EMBEDDINGS, parameters, JobOptions(), key=None, names=names)
 
 
 def no_vectors(model: str) -> OllamaVectors:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from agent.coordinator.features.client_apis.results import invalid_results, result
 from agent.coordinator.features.client_apis.routes import streaming
-from agent.coordinator.features.client_apis.routes.declared import answers
-from agent.coordinator.features.client_apis.routes.streaming import Framing, job_headers
+from agent.coordinator.features.client_apis.routes.declared import Call, answers
+from agent.coordinator.features.client_apis.routes.job_answers import json_answer
+from agent.coordinator.features.client_apis.routes.streaming import Framing
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.ollama import catalogue, chat, embeddings
 from agent.coordinator.features.ollama.answers import (
@@ -40,7 +41,7 @@ from agent.coordinator.features.ollama.requests import (
     OllamaShowRequest,
 )
 from agent.coordinator.operations.context import Context
-from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, disconnected
+from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf
 from agent.coordinator.routes._declare import errors
 from agent.core.errors import Forbidden, NotFound
 from agent.core.values.quantities import format_time
@@ -103,16 +104,14 @@ async def ollama_pull(context: ContextOf, _: Client, body: OllamaPullRequest) ->
     response_model=OllamaChatAnswer,
     responses=answers(_STREAM, LINES),
 )
-async def ollama_chat(
-    context: ContextOf, caller: Client, body: OllamaChatRequest, request: Request
-) -> Response:
+async def ollama_chat(call: Call, body: OllamaChatRequest) -> Response:
     """Answers like Ollama. Disconnecting before the end cancels the job. Without messages, the model is only looked up."""
     if not body.messages:
         message: dict[str, Any] = {"message": OllamaMessage()}
-        return await _looked_up(context, body, lambda shared: OllamaChatAnswer(**shared, **message))
-    began = context.clock()
-    submission = await chat.continue_chat(context, caller, body)
-    return await _answered(request, submission, OllamaForm(submission, began, chat=True), body)
+        return await _looked_up(call.context, body, lambda shared: OllamaChatAnswer(**shared, **message))
+    began = call.context.clock()
+    submission = await chat.continue_chat(call, body)
+    return await _answered(submission, OllamaForm(submission, began, chat=True), body)
 
 
 @router.post(
@@ -121,15 +120,15 @@ async def ollama_chat(
     response_model=OllamaGenerateAnswer,
     responses=answers(_STREAM, LINES),
 )
-async def ollama_generate(
-    context: ContextOf, caller: Client, body: OllamaGenerateRequest, request: Request
-) -> Response:
+async def ollama_generate(call: Call, body: OllamaGenerateRequest) -> Response:
     """Answers like Ollama. Disconnecting before the end cancels the job. Without a prompt, the model is only looked up."""
     if not body.prompt:
-        return await _looked_up(context, body, lambda shared: OllamaGenerateAnswer(**shared, response=""))
-    began = context.clock()
-    submission = await chat.answer_prompt(context, caller, body)
-    return await _answered(request, submission, OllamaForm(submission, began, chat=False), body)
+        return await _looked_up(
+            call.context, body, lambda shared: OllamaGenerateAnswer(**shared, response="")
+        )
+    began = call.context.clock()
+    submission = await chat.answer_prompt(call, body)
+    return await _answered(submission, OllamaForm(submission, began, chat=False), body)
 
 
 @router.post(
@@ -138,18 +137,14 @@ async def ollama_generate(
     response_model=OllamaVectors,
     responses=answers("The vectors"),
 )
-async def ollama_embed(
-    context: ContextOf, caller: Client, body: OllamaEmbedRequest, request: Request
-) -> Response:
+async def ollama_embed(call: Call, body: OllamaEmbedRequest) -> Response:
     """Answers when all vectors are made. Disconnecting before the end cancels the job."""
-    began = context.clock()
+    began = call.context.clock()
     if not body.input:
-        await catalogue.find(context, body.model)
+        await catalogue.find(call.context, body.model)
         return JSONResponse(embeddings.no_vectors(body.model).model_dump())
-    submission = await embeddings.create(
-        context, caller, body.model, body.input, body.dimensions, field="input"
-    )
-    embedded = await result(submission, TimedEmbeddings, disconnected(request))
+    submission = await embeddings.create(call, body.model, body.input, body.dimensions, field="input")
+    embedded = await result(submission, TimedEmbeddings)
     return _json(submission, embeddings.vectors(submission, embedded, began))
 
 
@@ -159,14 +154,10 @@ async def ollama_embed(
     response_model=OllamaVector,
     responses=answers("The vector"),
 )
-async def ollama_embeddings(
-    context: ContextOf, caller: Client, body: OllamaEmbeddingsRequest, request: Request
-) -> Response:
+async def ollama_embeddings(call: Call, body: OllamaEmbeddingsRequest) -> Response:
     """The older form of `/api/embed`."""
-    submission = await embeddings.create(
-        context, caller, body.model, [body.prompt or ""], None, field="prompt"
-    )
-    embedded = await result(submission, TimedEmbeddings, disconnected(request))
+    submission = await embeddings.create(call, body.model, [body.prompt or ""], None, field="prompt")
+    embedded = await result(submission, TimedEmbeddings)
     if len(embedded.embeddings) != 1:
         raise invalid_results(submission)
     return _json(submission, OllamaVector(embedding=embedded.embeddings[0]))
@@ -227,13 +218,11 @@ async def _looked_up(
     return Response(_line(answer), media_type=LINES if body.streamed else "application/json")
 
 
-async def _answered(
-    request: Request, submission: AnswerSubmission, form: OllamaForm, body: OllamaRequest
-) -> Response:
+async def _answered(submission: AnswerSubmission, form: OllamaForm, body: OllamaRequest) -> Response:
     if body.streamed:
         framing = Framing(_line, keep_alive=_line(form.empty()), media_type=LINES)
-        return await streaming.text(request, submission, form, framing)
-    generated = await result(submission, TimedInference, disconnected(request))
+        return await streaming.text(submission, form, framing)
+    generated = await result(submission, TimedInference)
     try:
         return _json(submission, form.whole(generated))
     except ValueError:
@@ -245,4 +234,4 @@ def _line(answer: BaseModel) -> bytes:
 
 
 def _json(submission: AnswerSubmission, answer: BaseModel) -> Response:
-    return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=job_headers(submission))
+    return json_answer(answer, submission, exclude_none=True)

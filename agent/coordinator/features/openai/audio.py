@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.form import FILE, read_form
 from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.features.client_apis.results import invalid_results, result_file
 from agent.coordinator.features.client_apis.serving import submit
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from agent.coordinator.features.openai.languages import code_of
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.files import artifacts
-from agent.coordinator.operations.jobs.addresses import ARTIFACT_SCHEME
 from agent.coordinator.operations.jobs.requests import JobOptions
-from agent.core.errors import ValidationFailed
 from aitbc.answers.fields import example
-from aitbc.answers.files import Artifact
-from runners.validation_errors import field_errors
 from runners.whisper.request import Segment, TranscribeResult
 
 Task = Literal["transcribe", "translate"]
@@ -104,33 +97,13 @@ REQUESTS: Final[Mapping[Task, type[SpeechRequest]]] = {
 }
 
 
-async def create(
-    context: Context,
-    caller: Caller,
-    task: Task,
-    content_type: str | None,
-    chunks: AsyncIterable[bytes],
-    key: str | None,
-) -> tuple[AnswerSubmission, SpeechRequest]:
-    """Store the file of a form as the caller's artifact and submit the job. See `serving.submit`."""
-
-    async def store(name: str, media_type: str, content: AsyncIterable[bytes]) -> Artifact:
-        return await artifacts.save(context, caller, media_type, content, file_name=name)
-
-    # The fields may follow the file, so the file is stored before they can be checked.
-    fields, stored = await read_form(chunks, content_type, store)
-    try:
-        request = REQUESTS[task].model_validate(fields)
-    except ValidationError as error:
-        raise ValidationFailed(
-            "The request is not valid.", field_errors(error, model=REQUESTS[task])
-        ) from None
-    if stored is None:
-        raise ValidationFailed("The request is not valid.", {FILE: "send the audio as a file in this field"})
+async def create(call: ClientCall, task: Task, key: str | None) -> tuple[AnswerSubmission, SpeechRequest]:
+    """Store the file of the request's form as the caller's artifact and submit the job. See `serving.submit`."""
+    request, files = await read_form(call, REQUESTS[task], "send the audio as a file in this field")
     request_fields = request.model_dump(include={"model", "language", "temperature"}, exclude_none=True)
     parameters = {
         **request_fields,
-        "audio_url": f"{ARTIFACT_SCHEME}{stored.artifact_id}",
+        "audio_url": files[FILE].artifact.address,
         "task": task,
         "initial_prompt": request.prompt,
         "word_timestamps": "word" in request.granularities,
@@ -138,7 +111,7 @@ async def create(
     }
     # Errors of the service name its parameters, which clients of this path do not know.
     names = {"initial_prompt": "prompt", "audio_url": FILE}
-    submission = await submit(context, caller, services.SPEECH, parameters, request, key=key, names=names)
+    submission = await submit(call, services.SPEECH, parameters, request, key=key, names=names)
     return submission, request
 
 

@@ -11,9 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.serving import submit
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from agent.coordinator.operations.jobs.requests import JobOptions
 from aitbc.answers.fields import example
 from runners.embedding.request import MAX_CHARACTERS, MAX_TEXTS, EmbeddingResult, EmbeddingUsage
@@ -43,12 +41,10 @@ class EmbeddingsRequest(JobOptions):
     user: Annotated[str, Field(max_length=500)] | None = None
 
 
-async def create(
-    context: Context, caller: Caller, request: EmbeddingsRequest, key: str | None
-) -> AnswerSubmission:
+async def create(call: ClientCall, request: EmbeddingsRequest, key: str | None) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
     parameters = {"model": request.model, "input": request.input, "dimensions": request.dimensions}
-    return await submit(context, caller, services.EMBEDDINGS, parameters, request, key=key, names={})
+    return await submit(call, services.EMBEDDINGS, parameters, request, key=key, names={})
 
 
 class Embedding(BaseModel, defer_build=True):

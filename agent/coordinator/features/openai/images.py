@@ -8,9 +8,7 @@ from pydantic import Field
 
 from agent.coordinator.features.client_apis.images import ImageFields, submit_images
 from agent.coordinator.features.client_apis.neutral import Only
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from aitbc.answers.fields import example
 from runners.stable_diffusion.request import MAX_PROMPT_LETTERS
 
@@ -33,8 +31,6 @@ class ImageRequest(ImageFields):
     style: Annotated[Any, Only("vivid", "natural")] = None
 
 
-async def create(
-    context: Context, caller: Caller, request: ImageRequest, key: str | None
-) -> AnswerSubmission:
+async def create(call: ClientCall, request: ImageRequest, key: str | None) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
-    return await submit_images(context, caller, request, key, {"prompt": request.prompt})
+    return await submit_images(call, request, key, {"prompt": request.prompt})

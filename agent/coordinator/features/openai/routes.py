@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
@@ -12,16 +12,16 @@ from pydantic import BaseModel
 
 from agent.coordinator.features.client_apis import models
 from agent.coordinator.features.client_apis.errors import AnswerInvalid
-from agent.coordinator.features.client_apis.form import form_schema
+from agent.coordinator.features.client_apis.form import form_body
 from agent.coordinator.features.client_apis.images import Images
 from agent.coordinator.features.client_apis.item_pages import ItemPage, page
 from agent.coordinator.features.client_apis.job_stream import JobStream, JobStreams
 from agent.coordinator.features.client_apis.results import all_results, result
-from agent.coordinator.features.client_apis.routes import image_answers, streaming
-from agent.coordinator.features.client_apis.routes.declared import answers
+from agent.coordinator.features.client_apis.routes import streaming
+from agent.coordinator.features.client_apis.routes.declared import Call, answers
 from agent.coordinator.features.client_apis.routes.item_pages import After, Order, PageSize
-from agent.coordinator.features.client_apis.routes.streaming import Framing, job_headers
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.routes.job_answers import image_answer, job_headers, json_answer
+from agent.coordinator.features.client_apis.routes.streaming import Framing
 from agent.coordinator.features.client_apis.text import writing
 from agent.coordinator.features.client_apis.text.chunks import error_chunk
 from agent.coordinator.features.openai import audio, embeddings, images, transcript_stream
@@ -31,7 +31,7 @@ from agent.coordinator.features.openai.responses.request import ResponseRequest
 from agent.coordinator.features.openai.text import chat, completions, conversation
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import event
-from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
+from agent.coordinator.routes._callers import AnyCaller, ContextOf, IdempotencyKey
 from agent.coordinator.routes._declare import EVENT_STREAM, errors
 from agent.core.errors import NotFound
 from runners.embedding.request import EmbeddingResult
@@ -83,17 +83,16 @@ _STREAM: Final = "The answer; with `stream`, one server-sent event for each chun
     response_model=conversation.ChatCompletion,
     responses=answers(_STREAM, EVENT_STREAM),
 )
-async def chat_completions(
-    context: ContextOf, caller: Client, body: chat.ChatRequest, request: Request, key: IdempotencyKey = None
-) -> Response:
+async def chat_completions(call: Call, body: chat.ChatRequest, key: IdempotencyKey = None) -> Response:
     """Answers when the text is complete, or streams it. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
-    submission = await chat.create(context, caller, body, key)
+    submission = await chat.create(call, body, key)
     if body.stream:
         # The form needs the number of answers before the first of them begins.
         chunks = conversation.ChatChunks(submission, answers=body.n or 1, usage=body.includes_usage)
-        return await streaming.text(request, submission, chunks, FRAMING)
-    generated = await result(submission, InferenceResult, disconnected(request))
-    return _text(conversation.completion(submission, generated), submission)
+        return await streaming.text(submission, chunks, FRAMING)
+    generated = await result(submission, InferenceResult)
+    # Null is a value in the answers for text.
+    return json_answer(conversation.completion(submission, generated), submission, exclude_unset=True)
 
 
 @router.post(
@@ -103,20 +102,17 @@ async def chat_completions(
     responses=answers(_STREAM, EVENT_STREAM),
 )
 async def text_completions(
-    context: ContextOf,
-    caller: Client,
-    body: completions.CompletionRequest,
-    request: Request,
-    key: IdempotencyKey = None,
+    call: Call, body: completions.CompletionRequest, key: IdempotencyKey = None
 ) -> Response:
     """Same as a chat completion, but continues the text without a chat template. Each prompt is a job; `X-Job-ID` names all of them."""
-    submissions = await completions.create(context, caller, body, key)
+    submissions = await completions.create(call, body, key)
     if body.stream:
         streams = await JobStreams.begin(submissions)
         chunks = completions.chunks(streams, body.echoed, answers=body.n or 1, usage=body.includes_usage)
-        return streaming.answer(request, streams, chunks, error_chunk, FRAMING)
-    generated = await all_results(submissions, InferenceResult, disconnected(request))
-    return _text(completions.completion(submissions, generated, body.echoed), *submissions)
+        return streaming.answer(streams, chunks, error_chunk, FRAMING)
+    generated = await all_results(submissions, InferenceResult)
+    answer = completions.completion(submissions, generated, body.echoed)
+    return json_answer(answer, *submissions, exclude_unset=True)
 
 
 @router.post(
@@ -128,31 +124,25 @@ async def text_completions(
         EVENT_STREAM,
     ),
 )
-async def create_response(
-    context: ContextOf,
-    caller: Client,
-    body: ResponseRequest,
-    request: Request,
-    key: IdempotencyKey = None,
-) -> Response:
+async def create_response(call: Call, body: ResponseRequest, key: IdempotencyKey = None) -> Response:
     """Same as a chat completion. It may continue a stored response or conversation, and run in the background (`GET /v1/responses/{id}`)."""
-    history = await stored.history(context, caller, body)
-    submission = await calls.create(context, caller, body, key, history)
+    history = await stored.history(call, body)
+    submission = await calls.create(call, body, key, history)
     if body.background:
         submission = replace(submission, resumable=True)
-    first = response.begun(submission, body, stored=stored.is_stored(context, body))
+    first = response.begun(submission, body, stored=stored.is_stored(call.context, body))
     record = await stored.begin(submission, body, calls.own_items(body), first) if first.store else None
     if body.stream:
         form, stream = ResponseEvents(submission, first), await JobStream.begin(submission)
-        chunks = stored.recorded(context, record, writing.chunks(stream, form))
-        return streaming.answer(request, stream, chunks, form.failure, FRAMING)
+        chunks = stored.recorded(call.context, record, writing.chunks(stream, form))
+        return streaming.answer(stream, chunks, form.failure, FRAMING)
     # Null is a value in this form, so nothing is left out, unlike in the other answers.
     if body.background:
         queued = {**first.model_dump(mode="json"), "status": "queued"}
         return JSONResponse(queued, headers=job_headers(submission))
-    generated = await result(submission, InferenceResult, disconnected(request))
+    generated = await result(submission, InferenceResult)
     answer = response.made(first, submission, generated).model_dump(mode="json")
-    await stored.finish(context, record, answer)
+    await stored.finish(call.context, record, answer)
     return JSONResponse(answer, headers=job_headers(submission))
 
 
@@ -162,17 +152,15 @@ ResponseId = Annotated[str, Path(max_length=64, examples=["job_1234567890"])]
 @router.get(
     "/responses/{response_id}", responses=errors(NotFound, AnswerInvalid), summary="A stored response"
 )
-async def get_response(context: ContextOf, caller: Client, response_id: ResponseId) -> response.Response:
+async def get_response(call: Call, response_id: ResponseId) -> response.Response:
     """Returns the response as it is now: one in the background is `queued` and `in_progress` before it ends."""
-    return response.Response.model_validate(await stored.current(context, caller, response_id))
+    return response.Response.model_validate(await stored.current(call, response_id))
 
 
 @router.delete("/responses/{response_id}", responses=errors(NotFound), summary="Delete a stored response")
-async def delete_response(
-    context: ContextOf, caller: Client, response_id: ResponseId
-) -> response.ResponseDeleted:
+async def delete_response(call: Call, response_id: ResponseId) -> response.ResponseDeleted:
     """Responses that continue it can no longer be continued. The job's data has a call of its own (`DELETE /v1/jobs/{job_id}/data`)."""
-    await stored.delete(context, caller, response_id)
+    await stored.delete(call, response_id)
     return response.ResponseDeleted(id=response_id)
 
 
@@ -181,9 +169,9 @@ async def delete_response(
     responses=errors(NotFound, AnswerInvalid),
     summary="Cancel a stored response",
 )
-async def cancel_response(context: ContextOf, caller: Client, response_id: ResponseId) -> response.Response:
+async def cancel_response(call: Call, response_id: ResponseId) -> response.Response:
     """Cancels its job, unless it has ended, and returns the response."""
-    return response.Response.model_validate(await stored.cancel(context, caller, response_id))
+    return response.Response.model_validate(await stored.cancel(call, response_id))
 
 
 @router.get(
@@ -192,15 +180,14 @@ async def cancel_response(context: ContextOf, caller: Client, response_id: Respo
     summary="List a stored response's input",
 )
 async def list_input_items(
-    context: ContextOf,
-    caller: Client,
+    call: Call,
     response_id: ResponseId,
     after: After = None,
     order: Order = "desc",
     limit: PageSize = 20,
 ) -> ItemPage:
     """Returns the items of the request's own input, without those that it continues."""
-    items = await stored.input_items(context, caller, response_id)
+    items = await stored.input_items(call, response_id)
     return page(items, order=order, after=after, limit=limit)
 
 
@@ -211,18 +198,13 @@ async def list_input_items(
     responses=answers("The vectors"),
 )
 async def text_embeddings(
-    context: ContextOf,
-    caller: Client,
-    body: embeddings.EmbeddingsRequest,
-    request: Request,
-    key: IdempotencyKey = None,
+    call: Call, body: embeddings.EmbeddingsRequest, key: IdempotencyKey = None
 ) -> Response:
     """Answers when all vectors are made. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`."""
-    submission = await embeddings.create(context, caller, body, key)
-    embedded = await result(submission, EmbeddingResult, disconnected(request))
-    return _json(
-        submission, embeddings.embeddings(submission, embedded, encoded=body.encoding_format == "base64")
-    )
+    submission = await embeddings.create(call, body, key)
+    embedded = await result(submission, EmbeddingResult)
+    answer = embeddings.embeddings(submission, embedded, encoded=body.encoding_format == "base64")
+    return json_answer(answer, submission)
 
 
 _SPOKEN: Final = "The text; with `stream`, server-sent events `transcript.text.delta`, then `transcript.text.done` and `[DONE]`"
@@ -232,27 +214,19 @@ _SPOKEN_EVENTS: Final = (
 )
 
 
-def _form(model: type[BaseModel]) -> dict[str, Any]:
-    return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form_schema(model)}}}
-    }
-
-
 @router.post(
     "/audio/transcriptions",
     summary="Transcribe speech",
     response_model=audio.Transcription | audio.VerboseTranscription,
     responses=answers(_SPOKEN, "text/plain", EVENT_STREAM, events=_SPOKEN_EVENTS),
-    openapi_extra=_form(audio.TranscriptionRequest),
+    openapi_extra=form_body(audio.TranscriptionRequest),
 )
-async def transcriptions(
-    context: ContextOf, caller: Client, request: Request, key: IdempotencyKey = None
-) -> Response:
+async def transcriptions(call: Call, key: IdempotencyKey = None) -> Response:
     """The file becomes an artifact of the caller. `text`, `srt` and `vtt` answers are plain text.
 
     A streamed text comes segment by segment. Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`.
     """
-    return await _speech(context, caller, request, key, "transcribe")
+    return await _speech(call, key, "transcribe")
 
 
 @router.post(
@@ -260,31 +234,26 @@ async def transcriptions(
     summary="Translate speech to English text",
     response_model=audio.Transcription | audio.VerboseTranscription,
     responses=answers("The text", "text/plain"),
-    openapi_extra=_form(audio.TranslationRequest),
+    openapi_extra=form_body(audio.TranslationRequest),
 )
-async def translations(
-    context: ContextOf, caller: Client, request: Request, key: IdempotencyKey = None
-) -> Response:
+async def translations(call: Call, key: IdempotencyKey = None) -> Response:
     """Same as a transcription. Needs a multilingual model."""
-    return await _speech(context, caller, request, key, "translate")
+    return await _speech(call, key, "translate")
 
 
-async def _speech(
-    context: ContextOf, caller: Client, request: Request, key: IdempotencyKey, task: audio.Task
-) -> Response:
-    content_type = request.headers.get("content-type")
-    submission, form = await audio.create(context, caller, task, content_type, request.stream(), key)
+async def _speech(call: Call, key: IdempotencyKey, task: audio.Task) -> Response:
+    submission, form = await audio.create(call, task, key)
     if form.streamed:
         # Subscribed before the answer begins, so that no segment is missed.
         stream = await JobStream.begin(submission)
-        return streaming.answer(request, stream, transcript_stream.events(stream), error_chunk, FRAMING)
-    transcribed = await result(submission, TranscribeResult, disconnected(request))
+        return streaming.answer(stream, transcript_stream.events(stream), error_chunk, FRAMING)
+    transcribed = await result(submission, TranscribeResult)
     if form.response_format == "text":
         return PlainTextResponse(f"{transcribed.text}\n", headers=job_headers(submission))
     if form.response_format in audio.SUBTITLES:
         content = await audio.subtitles(submission, form, transcribed)
         return StreamingResponse(content, headers=job_headers(submission), media_type="text/plain")
-    return _json(submission, audio.transcription(task, form, transcribed))
+    return json_answer(audio.transcription(task, form, transcribed), submission, exclude_none=True)
 
 
 @router.post(
@@ -294,21 +263,7 @@ async def _speech(
     responses=answers("The images"),
 )
 async def image_generations(
-    context: ContextOf,
-    caller: Client,
-    body: images.ImageRequest,
-    request: Request,
-    key: IdempotencyKey = None,
+    call: Call, body: images.ImageRequest, request: Request, key: IdempotencyKey = None
 ) -> Response:
     """Answers when all images are generated."""
-    submission = await images.create(context, caller, body, key)
-    return await image_answers.images(request, submission, body, job_headers(submission))
-
-
-def _json(submission: AnswerSubmission, answer: BaseModel) -> Response:
-    return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=job_headers(submission))
-
-
-def _text(answer: BaseModel, *submissions: AnswerSubmission) -> Response:
-    """Return a text answer, in which null is a value."""
-    return JSONResponse(answer.model_dump(mode="json", exclude_unset=True), headers=job_headers(*submissions))
+    return await image_answer(request, await images.create(call, body, key), body)

@@ -10,10 +10,8 @@ from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.naming import resolve
 from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.features.client_apis.serving import submit
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from agent.coordinator.features.speech.voices import check_voice
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.requests import JobOptions
 from aitbc.answers.fields import example
 from runners.speech.request import MAX_CHARACTERS, SoundFormat
@@ -48,19 +46,20 @@ class SpokenText(JobOptions):
         return self.response_format or "mp3"
 
 
-async def create(context: Context, caller: Caller, call: SpokenText, key: str | None) -> AnswerSubmission:
+async def create(call: ClientCall, request: SpokenText, key: str | None) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`. Raises `ValidationFailed` for a voice that the model is known not to have."""
+    context = call.context
     definition = context.catalogue.services.get(services.VOICES)
-    if definition is not None and call.voice is not None:
-        check_voice(context, await resolve(context, definition, call.model), call.voice)
+    if definition is not None and request.voice is not None:
+        check_voice(context, await resolve(context, definition, request.model), request.voice)
     parameters = {
-        "model": call.model,
-        "input": call.input,
-        "voice": call.voice,
-        "output_format": call.sound_format,
-        "speed": 1 if call.speed is None else call.speed,
-        "language": call.language,
+        "model": request.model,
+        "input": request.input,
+        "voice": request.voice,
+        "output_format": request.sound_format,
+        "speed": 1 if request.speed is None else request.speed,
+        "language": request.language,
         "stream": True,
     }
     names = {"output_format": "response_format"}
-    return await submit(context, caller, services.VOICES, parameters, call, key=key, names=names)
+    return await submit(call, services.VOICES, parameters, request, key=key, names=names)

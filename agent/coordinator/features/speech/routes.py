@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Final, NoReturn
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
@@ -14,8 +14,9 @@ from agent.coordinator.features.client_apis.errors import AnswerCancelled
 from agent.coordinator.features.client_apis.job_stream import JobStream
 from agent.coordinator.features.client_apis.results import result, result_file
 from agent.coordinator.features.client_apis.routes import streaming
-from agent.coordinator.features.client_apis.routes.declared import answers
-from agent.coordinator.features.client_apis.routes.streaming import Framing, job_headers
+from agent.coordinator.features.client_apis.routes.declared import Call, answers
+from agent.coordinator.features.client_apis.routes.job_answers import job_headers
+from agent.coordinator.features.client_apis.routes.streaming import Framing
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.client_apis.text.chunks import error_chunk
 from agent.coordinator.features.speech import voices
@@ -23,7 +24,7 @@ from agent.coordinator.features.speech.calls import SpokenText, create
 from agent.coordinator.features.speech.pieces import AudioDelta, AudioDone, pieces
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import event
-from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
+from agent.coordinator.routes._callers import AnyCaller, ContextOf, IdempotencyKey
 from agent.coordinator.routes._declare import EVENT_STREAM
 from runners.speech.request import SynthesisResult
 from runners.speech.sound import FORMS
@@ -65,43 +66,43 @@ async def list_voices(
         events=_EVENTS,
     ),
 )
-async def speech(
-    context: ContextOf, caller: Client, body: SpokenText, request: Request, key: IdempotencyKey = None
-) -> Response:
+async def speech(call: Call, body: SpokenText, key: IdempotencyKey = None) -> Response:
     """`wav` and `flac`, whose headers need the duration, are sent when they are complete, the other formats while they are made.
 
     Disconnecting earlier cancels the job, unless it has an `Idempotency-Key`.
     """
-    submission = await create(context, caller, body, key)
+    submission = await create(call, body, key)
     form = FORMS[body.sound_format]
     if body.stream_format != "sse" and not form.streamed:
-        return await _whole(submission, request, form.media_type)
+        return await _whole(submission, form.media_type)
     stream = await JobStream.begin(submission)
     chunks = pieces(stream, len(body.input))
     if body.stream_format == "sse":
         framing = Framing(lambda chunk: event(chunk.model_dump()))
-        return streaming.answer(request, stream, chunks, error_chunk, framing)
+        return streaming.answer(stream, chunks, error_chunk, framing)
     try:
-        first = await _first(submission, chunks, request)
+        first = await _first(submission, chunks)
     except BaseException:
         await stream.close()
         raise
     framing = Framing(_bytes, keep_alive=b"", media_type=form.media_type)
-    return streaming.answer(request, stream, _resumed(first, chunks), _interrupt, framing)
+    return streaming.answer(stream, _resumed(first, chunks), _interrupt, framing)
 
 
-async def _whole(submission: AnswerSubmission, request: Request, media_type: str) -> Response:
-    spoken = await result(submission, SynthesisResult, disconnected(request))
+async def _whole(submission: AnswerSubmission, media_type: str) -> Response:
+    spoken = await result(submission, SynthesisResult)
     file = await result_file(submission, spoken.audio.artifact_id)
     content = await submission.context.files.blobs.read(file.name_in_store, 0, file.size)
     headers = {**job_headers(submission), "Content-Length": str(file.size)}
     return StreamingResponse(content, headers=headers, media_type=media_type)
 
 
-async def _first(submission: AnswerSubmission, chunks: AsyncIterator[Piece], request: Request) -> Piece:
+async def _first(submission: AnswerSubmission, chunks: AsyncIterator[Piece]) -> Piece:
     """Return the first piece, so that the answer to a job that fails before has the status of its error. Raises `AnswerFailed`."""
     speaking = asyncio.create_task(_spoken(chunks), name=f"speech-{submission.job_id}")
-    leaving = asyncio.create_task(disconnected(request), name=f"speech-disconnect-{submission.job_id}")
+    leaving = asyncio.create_task(
+        submission.call.disconnected(), name=f"speech-disconnect-{submission.job_id}"
+    )
     try:
         await asyncio.wait([speaking, leaving], return_when=asyncio.FIRST_COMPLETED)
         if not speaking.done():

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from agent.coordinator.features.client_apis import services, tokens
 from agent.coordinator.features.client_apis.results import invalid_results, result
-from agent.coordinator.features.client_apis.routes.declared import answers
-from agent.coordinator.features.client_apis.routes.streaming import job_headers
+from agent.coordinator.features.client_apis.routes.declared import Call, answers
+from agent.coordinator.features.client_apis.routes.job_answers import json_answer
 from agent.coordinator.features.tokens.request import DetokenizeRequest, TokenizeRequest
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.supply import supply
-from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, disconnected
+from agent.coordinator.routes._callers import IdempotencyKey
 from agent.core.errors import ValidationFailed
 from aitbc.answers.fields import example
 from runners.llm.request import InferenceResult
@@ -56,21 +55,18 @@ _DETOKENIZED: Final[dict[str, Any]] = {"response_model": Detokenized, "responses
 
 @router.post("/v1/tokenize", operation_id="tokens_tokenize", summary="Tokens of a text", **_TOKENIZED)
 @router.post("/tokenize", operation_id="tokens_tokenize_short", summary="Same as /v1/tokenize", **_TOKENIZED)
-async def tokenize(
-    context: ContextOf, caller: Client, body: TokenizeRequest, request: Request, key: IdempotencyKey = None
-) -> Response:
+async def tokenize(call: Call, body: TokenizeRequest, key: IdempotencyKey = None) -> Response:
     """A job that reads the text or the conversation as the model would, and generates nothing. A token costs a hundredth."""
     with_texts = body.with_pieces or bool(body.return_token_strs)
     submission = await tokens.convert(
-        context,
-        caller,
+        call,
         "pieces" if with_texts else "tokens",
-        {**body.parameters(), "model": body.model or await _only_model(context)},
+        {**body.parameters(), "model": body.model or await _only_model(call.context)},
         body,
         key=key,
         names={"prompt": "prompt" if body.content is None else "content"},
     )
-    converted = await result(submission, InferenceResult, disconnected(request))
+    converted = await result(submission, InferenceResult)
     numbers, pieces = converted.tokens, converted.pieces or []
     if numbers is None or (with_texts and len(pieces) != len(numbers)):
         raise invalid_results(submission)
@@ -82,29 +78,25 @@ async def tokenize(
         answer = Tokenized(tokens=[NumberedPiece(id=number, piece=piece) for number, piece in numbered])
     else:
         answer = Tokenized(tokens=numbers)
-    return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=job_headers(submission))
+    return json_answer(answer, submission, exclude_none=True)
 
 
 @router.post("/v1/detokenize", operation_id="tokens_detokenize", summary="Text of tokens", **_DETOKENIZED)
 @router.post(
     "/detokenize", operation_id="tokens_detokenize_short", summary="Same as /v1/detokenize", **_DETOKENIZED
 )
-async def detokenize(
-    context: ContextOf, caller: Client, body: DetokenizeRequest, request: Request, key: IdempotencyKey = None
-) -> Response:
+async def detokenize(call: Call, body: DetokenizeRequest, key: IdempotencyKey = None) -> Response:
     """The same job in the other direction."""
     submission = await tokens.convert(
-        context,
-        caller,
+        call,
         "text",
-        {"token_ids": body.tokens, "model": body.model or await _only_model(context)},
+        {"token_ids": body.tokens, "model": body.model or await _only_model(call.context)},
         body,
         key=key,
         names={"token_ids": "tokens"},
     )
-    converted = await result(submission, InferenceResult, disconnected(request))
-    answer = Detokenized(content=converted.text, prompt=converted.text)
-    return JSONResponse(answer.model_dump(mode="json"), headers=job_headers(submission))
+    converted = await result(submission, InferenceResult)
+    return json_answer(Detokenized(content=converted.text, prompt=converted.text), submission)
 
 
 async def _only_model(context: Context) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from functools import partial
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Request
 
 from agent.coordinator.features.client_apis.errors import (
     AnswerCancelled,
@@ -11,7 +14,9 @@ from agent.coordinator.features.client_apis.errors import (
     AnswerRefused,
     AnswerTimeout,
 )
+from agent.coordinator.features.client_apis.submission import ClientCall
 from agent.coordinator.job_fields import OPTION_ERRORS
+from agent.coordinator.routes._callers import CLIENT, Guard, client, disconnected
 from agent.coordinator.routes._declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
 from agent.core.errors import Conflict, InsufficientBalance, NotFound
 
@@ -28,6 +33,24 @@ ANSWER_ERRORS: Final = errors(
     AnswerTimeout,
     *OPTION_ERRORS,
 )
+
+
+class _CallGuard(Guard):
+    """Authorizes like `Client`, and returns the call."""
+
+    async def __call__(self, request: Request) -> ClientCall:
+        context, caller = await client(request)
+        return ClientCall(
+            context,
+            caller,
+            request.scope["request_id"],
+            request.headers.get("content-type"),
+            request.stream(),
+            partial(disconnected, request),
+        )
+
+
+Call = Annotated[ClientCall, Depends(_CallGuard(CLIENT.check, CLIENT.audience, CLIENT.errors))]
 
 
 def answers(description: str, *media_types: str, events: str = CHUNKS) -> dict[int | str, dict[str, Any]]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
-from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from agent.coordinator.features.client_apis.job_stream import JobStream, JobStreams
+from agent.coordinator.features.client_apis.routes.job_answers import job_headers
 from agent.coordinator.features.client_apis.submission import AnswerSubmission
 from agent.coordinator.features.client_apis.text import writing
 from agent.coordinator.features.client_apis.text.chunks import Chunks
@@ -33,28 +33,21 @@ class Framing:
     media_type: str = "text/event-stream"
 
 
-def job_headers(*submissions: AnswerSubmission) -> dict[str, str]:
-    """Return the header that names the jobs, for their receipts."""
-    return {"X-Job-ID": ", ".join(submission.job_id for submission in submissions)}
-
-
-async def text(
-    request: Request, submission: AnswerSubmission, form: Chunks, framing: Framing
-) -> StreamingResponse:
+async def text(submission: AnswerSubmission, form: Chunks, framing: Framing) -> StreamingResponse:
     """Answer with the text of a language model, piece by piece."""
     stream = await JobStream.begin(submission)
-    return answer(request, stream, writing.chunks(stream, form), form.failure, framing)
+    return answer(stream, writing.chunks(stream, form), form.failure, framing)
 
 
 def answer(
-    request: Request,
     stream: JobStream | JobStreams,
     chunks: AsyncIterator[BaseModel | None],
     failure: Callable[[Mapping[str, Any]], BaseModel],
     framing: Framing,
 ) -> StreamingResponse:
     """Answer with chunks; None is an interval without one. `failure` makes the last chunk of a stream that fails from the fields of its error."""
-    return _JobResponse(stream, _frames(chunks, request.scope["request_id"], failure, framing), framing)
+    request_id = stream.submissions[0].call.request_id
+    return _JobResponse(stream, _frames(chunks, request_id, failure, framing), framing)
 
 
 async def _frames(

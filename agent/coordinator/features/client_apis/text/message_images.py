@@ -7,11 +7,9 @@ import binascii
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+from agent.coordinator.features.client_apis.submission import ClientCall
 from agent.coordinator.features.client_apis.text.message_content import References
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts
-from agent.coordinator.operations.jobs.addresses import ARTIFACT_SCHEME
 from agent.core.errors import ValidationFailed
 from runners.llm.request import MAX_IMAGES
 
@@ -19,7 +17,7 @@ DATA: Final = "data:"
 MEDIA_TYPES: Final = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 
-async def references(context: Context, caller: Caller, urls: Sequence[str], field: str) -> References:
+async def references(call: ClientCall, urls: Sequence[str], field: str) -> References:
     """Store the images in data URLs as artifacts of the caller, and return what the service names all images by.
 
     `field` is the client's name of the messages. Raises `ValidationFailed`, and what storing an artifact raises.
@@ -32,8 +30,8 @@ async def references(context: Context, caller: Caller, urls: Sequence[str], fiel
     decoded = [(url, *_decoded(url, field)) for url in dict.fromkeys(urls) if url.startswith(DATA)]
     references_by_url = {url: url for url in urls}
     for url, media_type, data in decoded:
-        stored = await artifacts.save(context, caller, media_type, _once(data), len(data))
-        references_by_url[url] = f"{ARTIFACT_SCHEME}{stored.artifact_id}"
+        stored = await artifacts.save(call.context, call.caller, media_type, _once(data), len(data))
+        references_by_url[url] = stored.address
     return references_by_url
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.serving import submit
 from agent.coordinator.features.client_apis.settings import ClientApiSettings
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from agent.coordinator.features.client_apis.text import message_images
 from agent.coordinator.features.client_apis.text.message_content import References
 from agent.coordinator.features.openai.responses.items import Item, MessageItem, images_of, turns
@@ -19,27 +19,20 @@ from agent.coordinator.features.openai.responses.request import (
     ResponseToolName,
 )
 from agent.coordinator.features.openai.text.text_request import JsonObject, known_effort
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
 from agent.sections import section_of
 
 
 async def create(
-    context: Context,
-    caller: Caller,
-    request: ResponseRequest,
-    key: str | None,
-    history: Sequence[Item] = (),
+    call: ClientCall, request: ResponseRequest, key: str | None, history: Sequence[Item] = ()
 ) -> AnswerSubmission:
     """Submit the job of a request, whose input follows the `history`. See `serving.submit`."""
     items = [*history, *own_items(request)]
-    usual = section_of(context.settings, ClientApiSettings).answer_max_tokens
+    usual = section_of(call.context.settings, ClientApiSettings).answer_max_tokens
+    images = await message_images.references(call, images_of(items), "input")
     limit, form = request.max_output_tokens, request.format
     parameters = {
         **request.sampling(),
-        "messages": _messages(
-            request, items, await message_images.references(context, caller, images_of(items), "input")
-        ),
+        "messages": _messages(request, items, images),
         "max_tokens": usual if limit is None else limit,
         **({"json_object": True} if isinstance(form, JsonObject) else {}),
         **({"response_schema": form.schema_} if isinstance(form, ResponseSchema) else {}),
@@ -51,7 +44,7 @@ async def create(
         "max_tokens": "max_output_tokens",
         **request.constraint_names(),
     }
-    return await submit(context, caller, services.TEXT, parameters, request, key=key, names=names)
+    return await submit(call, services.TEXT, parameters, request, key=key, names=names)
 
 
 def own_items(request: ResponseRequest) -> list[Item]:

@@ -18,12 +18,11 @@ from agent.coordinator.features.client_apis.conversation_store import (
     store_of,
 )
 from agent.coordinator.features.client_apis.results import checked_result
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from agent.coordinator.features.openai.responses.events import ResponseEvent
 from agent.coordinator.features.openai.responses.items import Item
 from agent.coordinator.features.openai.responses.request import ResponseRequest
 from agent.coordinator.features.openai.responses.response import Response, made
-from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import own_jobs
 from agent.core.errors import ApiError, JobAlreadyCompleted, NotFound, ValidationFailed
@@ -44,17 +43,20 @@ def is_stored(context: Context, request: ResponseRequest) -> bool:
     return bool(continues) or store.stores_all(context)
 
 
-async def history(context: Context, caller: Caller, request: ResponseRequest) -> list[Item]:
+async def history(call: ClientCall, request: ResponseRequest) -> list[Item]:
     """Return the items that a request continues. Raises `NotFound`, and `ValidationFailed` where nothing is stored."""
-    store = store_of(context)
+    store = store_of(call.context)
     if store is None:
         if request.uses_storage:
             advice = "responses are not stored here; send the whole conversation in input"
             raise ValidationFailed("The request is not valid.", dict.fromkeys(request.uses_storage, advice))
         return []
-    await _settle(context, caller, store, request)
+    await _settle(call, store, request)
     items = await store.history(
-        context, caller, previous_id=request.previous_response_id, conversation_id=request.conversation_id
+        call.context,
+        call.caller,
+        previous_id=request.previous_response_id,
+        conversation_id=request.conversation_id,
     )
     try:
         return _ITEMS.validate_python(items)
@@ -102,14 +104,14 @@ async def recorded(
         yield chunk
 
 
-async def current(context: Context, caller: Caller, response_id: str) -> dict[str, Any]:
+async def current(call: ClientCall, response_id: str) -> dict[str, Any]:
     """Return a stored response as it is now. Raises `NotFound`, and `AnswerInvalid` for invalid results."""
-    store = _store(context)
-    response = await store.find(context, caller, response_id)
+    context, store = call.context, _store(call.context)
+    response = await store.find(context, call.caller, response_id)
     if response.finished:
         return dict(response.answer)
     # Nobody waits for a response in the background, so its answer is made when somebody reads it.
-    job, results = await own_jobs.wait_until_final(context, caller, response_id, 0)
+    job, results = await own_jobs.wait_until_final(context, call.caller, response_id, 0)
     if job.status not in FINAL:
         return {**response.answer, "status": "queued" if job.attempts == 0 else "in_progress"}
     if results is None:
@@ -120,7 +122,7 @@ async def current(context: Context, caller: Caller, response_id: str) -> dict[st
     else:
         first = Response.model_validate(response.answer)
         submission = AnswerSubmission(
-            context, caller, response_id, services.TEXT, first.model, first.created_at, resumable=True
+            call, response_id, services.TEXT, first.model, first.created_at, resumable=True
         )
         checked = await checked_result(submission, job, results, InferenceResult)
         answer = made(first, submission, checked).model_dump(mode="json")
@@ -128,34 +130,32 @@ async def current(context: Context, caller: Caller, response_id: str) -> dict[st
     return answer
 
 
-async def cancel(context: Context, caller: Caller, response_id: str) -> dict[str, Any]:
+async def cancel(call: ClientCall, response_id: str) -> dict[str, Any]:
     """Cancel the job of a response, unless it has ended. Raises `NotFound`."""
-    await _store(context).find(context, caller, response_id)
+    await _store(call.context).find(call.context, call.caller, response_id)
     with suppress(JobAlreadyCompleted):
-        await own_jobs.cancel(context, caller, response_id)
-    return await current(context, caller, response_id)
+        await own_jobs.cancel(call.context, call.caller, response_id)
+    return await current(call, response_id)
 
 
-async def input_items(context: Context, caller: Caller, response_id: str) -> Sequence[StoredItem]:
+async def input_items(call: ClientCall, response_id: str) -> Sequence[StoredItem]:
     """Return a response's own input. Raises `NotFound`."""
-    return (await _store(context).find(context, caller, response_id)).input_items
+    return (await _store(call.context).find(call.context, call.caller, response_id)).input_items
 
 
-async def delete(context: Context, caller: Caller, response_id: str) -> None:
+async def delete(call: ClientCall, response_id: str) -> None:
     """Delete a response. Raises `NotFound`."""
-    await _store(context).delete(context, caller, response_id)
+    await _store(call.context).delete(call.context, call.caller, response_id)
 
 
-async def _settle(
-    context: Context, caller: Caller, store: ConversationStore, request: ResponseRequest
-) -> None:
+async def _settle(call: ClientCall, store: ConversationStore, request: ResponseRequest) -> None:
     """Make the answers of responses of the background that nobody has read, so that the conversation has them."""
     if request.conversation_id is not None:
-        for response_id in await store.unfinished(context, caller, request.conversation_id):
+        for response_id in await store.unfinished(call.context, call.caller, request.conversation_id):
             with suppress(ApiError):  # it fails for who reads it
-                await current(context, caller, response_id)
+                await current(call, response_id)
     if request.previous_response_id is not None:
-        previous = await current(context, caller, request.previous_response_id)
+        previous = await current(call, request.previous_response_id)
         if previous["status"] in {"queued", "in_progress"}:
             message = f"this response is still {previous['status']}; wait for its end"
             raise ValidationFailed("The request is not valid.", {"previous_response_id": message})

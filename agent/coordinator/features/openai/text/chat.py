@@ -10,7 +10,7 @@ from agent.coordinator.features.client_apis import services
 from agent.coordinator.features.client_apis.neutral import Only
 from agent.coordinator.features.client_apis.serving import submit
 from agent.coordinator.features.client_apis.settings import ClientApiSettings
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from agent.coordinator.features.client_apis.text import message_content, message_images
 from agent.coordinator.features.client_apis.text.message_content import References
 from agent.coordinator.features.openai.text.text_request import (
@@ -25,8 +25,6 @@ from agent.coordinator.features.openai.text.text_request import (
     TextRequest,
     known_effort,
 )
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
 from agent.sections import section_of
 from aitbc.answers.fields import example
 from runners.llm.request import MAX_PARTS, MAX_TEMPLATE_OPTIONS, MAX_TEXT, MAX_TOOLS, ToolName
@@ -224,14 +222,14 @@ class ChatRequest(TextRequest):
         return None if form is None or form.type == "text" else "response_format"
 
 
-async def create(context: Context, caller: Caller, request: ChatRequest, key: str | None) -> AnswerSubmission:
+async def create(call: ClientCall, request: ChatRequest, key: str | None) -> AnswerSubmission:
     """Submit the job of a request. See `serving.submit`."""
-    usual = section_of(context.settings, ClientApiSettings).answer_max_tokens
+    usual = section_of(call.context.settings, ClientApiSettings).answer_max_tokens
     limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     form = request.response_format
     urls = [url for message in request.messages for url in message.images]
     # Images become artifacts before the job is submitted, so that its payload stays small and miners can fetch them.
-    images = await message_images.references(context, caller, urls, "messages")
+    images = await message_images.references(call, urls, "messages")
     parameters = {
         **request.sampling(),
         "messages": [message.turn(images) for message in request.messages],
@@ -246,7 +244,7 @@ async def create(context: Context, caller: Caller, request: ChatRequest, key: st
         "template_options": "chat_template_kwargs",
         **request.constraint_names(),
     }
-    return await submit(context, caller, services.TEXT, parameters, request, key=key, names=names)
+    return await submit(call, services.TEXT, parameters, request, key=key, names=names)
 
 
 def _optional(request: ChatRequest) -> dict[str, Any]:

@@ -14,13 +14,11 @@ from agent.coordinator.features.client_apis.job_stream import JobStreams
 from agent.coordinator.features.client_apis.results import drop_all
 from agent.coordinator.features.client_apis.serving import submit
 from agent.coordinator.features.client_apis.settings import ClientApiSettings
-from agent.coordinator.features.client_apis.submission import AnswerSubmission
+from agent.coordinator.features.client_apis.submission import AnswerSubmission, ClientCall
 from agent.coordinator.features.client_apis.text import writing
 from agent.coordinator.features.client_apis.text.chunks import Added, Chunks
 from agent.coordinator.features.openai.text.text_request import TextRequest
 from agent.coordinator.features.openai.text.usage import TextUsage, usage_of
-from agent.coordinator.operations.callers import Caller
-from agent.coordinator.operations.context import Context
 from agent.core.errors import ApiError, ValidationFailed
 from agent.sections import section_of
 from aitbc.answers.fields import example
@@ -75,11 +73,9 @@ class CompletionRequest(TextRequest):
         return self.prompt if self.echo else [""] * len(self.prompt)
 
 
-async def create(
-    context: Context, caller: Caller, request: CompletionRequest, key: str | None
-) -> list[AnswerSubmission]:
+async def create(call: ClientCall, request: CompletionRequest, key: str | None) -> list[AnswerSubmission]:
     """Submit a job for each prompt. If one is refused, the others are cancelled. See `serving.submit`."""
-    limit = section_of(context.settings, ClientApiSettings).max_prompts
+    limit = section_of(call.context.settings, ClientApiSettings).max_prompts
     if len(request.prompt) > limit:
         raise ValidationFailed(
             "The request is not valid.", {"prompt": f"send at most {limit} prompts in a request"}
@@ -89,7 +85,7 @@ async def create(
         for number, prompt in enumerate(request.prompt):
             # Each job has a key of its own, or the second would be taken for a repetition of the first.
             own_key = f"{key}:{number}" if key is not None and number else key
-            submissions.append(await _submit(context, caller, request, prompt, own_key))
+            submissions.append(await _submit(call, request, prompt, own_key))
     except ApiError:
         await drop_all(submissions)
         raise
@@ -97,7 +93,7 @@ async def create(
 
 
 async def _submit(
-    context: Context, caller: Caller, request: CompletionRequest, prompt: str, key: str | None
+    call: ClientCall, request: CompletionRequest, prompt: str, key: str | None
 ) -> AnswerSubmission:
     limit = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
     parameters = {**request.sampling(), "prompt": prompt, "raw": True, "max_tokens": limit}
@@ -105,9 +101,7 @@ async def _submit(
         parameters["top_logprobs"] = request.logprobs
     if request.suffix:
         parameters["suffix"] = request.suffix
-    return await submit(
-        context, caller, services.TEXT, parameters, request, key=key, names=request.constraint_names()
-    )
+    return await submit(call, services.TEXT, parameters, request, key=key, names=request.constraint_names())
 
 
 class CompletionLogprobs(BaseModel, defer_build=True):
