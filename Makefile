@@ -1,5 +1,5 @@
 # Names for the scripts in scripts/, which document themselves. All targets except clean first install what is missing.
-.PHONY: setup demo start test test-sample test-chaos test-ship check audit bench format docs clean
+.PHONY: setup demo start test test-system test-sample test-chaos test-ship check audit bench format docs clean
 
 # Debian packages, .venv, demo models.
 setup:
@@ -13,9 +13,13 @@ demo:
 start: setup
 	@.venv/bin/aitbc-agent start
 
-# The tests that a change needs.
+# The tests that a change needs while it is made.
 test:
 	@scripts/test
+
+# The tests of whole programs, which a change needs before it is ready.
+test-system:
+	@scripts/test --system
 
 # Of the next two, what every change must pass.
 test-sample:

@@ -15,7 +15,7 @@ import pytest
 from nvml_shim.shim import DRIVER_NOT_LOADED, NvmlShim, build
 from support.agents import COMMAND, Agent, running
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.system, pytest.mark.acceptance]
 
 NO_BLENDER = {"AITBC_RUNNERS__BLENDER": "/nowhere/blender"}
 """Used where Blender does not matter, since starting it takes the most time."""

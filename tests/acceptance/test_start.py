@@ -14,7 +14,7 @@ import pytest
 
 from support.agents import Agent, running
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.system, pytest.mark.acceptance]
 
 ENGINES = (
     "torch", "diffusers", "transformers", "whisper", "faster_whisper", "ctranslate2", "onnx_asr", "onnxruntime", "PIL", "numpy", "accelerate",

@@ -14,6 +14,8 @@ import pytest
 
 from nvml_shim.shim import GPU_IS_LOST, TWO_CARDS, NvmlShim, Slice, build
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "gpu_check.py"
 LINE = re.compile(r"(.{32}) (ok|failed|not checked) +(?:[\d.]+ s)? +(.+)")

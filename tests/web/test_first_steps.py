@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from support.dashboard import Dashboard
+
+pytestmark = pytest.mark.system
 
 JOB_MS = 300_000
 

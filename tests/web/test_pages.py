@@ -19,7 +19,7 @@ from support.agents import Agent
 from support.dashboard import CLIENT_PAGES, DESKTOP, MACHINE_PAGES, PHONE, Dashboard, login_path, visit
 from support.features import all_installed
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.system, pytest.mark.acceptance]
 
 DIST = Path(__file__).parents[2] / "agent/coordinator/web/dist"
 MOST_SCRIPT = 225_000

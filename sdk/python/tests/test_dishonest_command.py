@@ -16,6 +16,8 @@ from aitbc.statement import NamedDigest, Statement
 from .support.sealing_miner import SealingMiner, digest_of, event, line, update
 from .support.stand_in import Coordinator
 
+pytestmark = pytest.mark.system
+
 TRUE, FORGED = {"text": "four"}, {"text": "FORGED"}
 QUESTION = ("chat", "--seal", "--model", "small", "2 + 2?", "--miner")
 

@@ -20,6 +20,8 @@ from aitbc.statement import NamedDigest, Statement
 from .support.sealing_miner import SealedRun, SealingMiner, digest_of, event, line, update
 from .support.stand_in import Coordinator
 
+pytestmark = pytest.mark.system
+
 PROGRAM = Path(__file__).parents[3] / "tests" / "javascript" / "sealed.js"
 TRUE, FORGED = {"text": "four"}, {"text": "FORGED"}
 CALLS = ("results", "signed", "events", "log", "receipt", "rerun")

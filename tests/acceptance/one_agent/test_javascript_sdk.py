@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 SDK = ROOT / "sdk" / "js"
 LIMIT_SECONDS = 360
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.system, pytest.mark.acceptance]
 
 
 def environment(agent: Agent) -> dict[str, str]:

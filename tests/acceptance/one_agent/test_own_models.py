@@ -21,7 +21,7 @@ from miner_support.hub import running_hub
 from support.agents import Agent
 from support.inputs.gguf_models import write_adapter
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.needs("openai")]
+pytestmark = [pytest.mark.system, pytest.mark.acceptance, pytest.mark.needs("openai")]
 
 BY_PATH, PULLED, ADAPTED = "one-agents-own-model", "somebody-smollm2-135m-instruct-q4_1", "one-agents-adapter"
 BASE = "smollm2-135m-instruct"

@@ -13,6 +13,8 @@ from agent.cli.application import app
 from support.logged import complete, logged
 from support.server import Served, serve
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Served:

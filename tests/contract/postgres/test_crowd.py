@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from support.histories.crowd import Crowd
 from support.server import serve
+
+pytestmark = pytest.mark.system
 
 
 def test_money_numbers_receipts_and_the_log_agree_after_a_concurrent_history(tmp_path: Path) -> None:

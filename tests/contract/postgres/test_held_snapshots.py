@@ -42,6 +42,8 @@ from support.servers.held_snapshots import (
     held_snapshot,
 )
 
+pytestmark = pytest.mark.system
+
 
 def _running(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:
     """Return the numbers of running jobs by account and by miner."""

@@ -39,6 +39,8 @@ from support.recent import fold_everything
 from support.server import Served, serve
 from support.servers.interleaving import overlapping
 
+pytestmark = pytest.mark.system
+
 RESULTS = {"text": "hello", "units": 1.5}
 names = itertools.count()
 

@@ -20,6 +20,8 @@ from support.clients.stream_socket import StreamSocket
 from support.jobs import submit
 from support.server import Served, serve
 
+pytestmark = pytest.mark.system
+
 LIMIT_SECONDS = 180
 LOCKS = 1095783233
 SLOT = 7

@@ -25,6 +25,8 @@ from agent.settings.coordinator import DatabaseSettings
 from support.servers import postgres
 from support.servers.databases import create_database
 
+pytestmark = pytest.mark.system
+
 SIGNER = Signer("log.example.org", SigningKey(bytes(32)))
 
 

@@ -33,6 +33,8 @@ from agent.coordinator.features.replicas.store.prepared import PostgresStatement
 from agent.coordinator.store.prepared import STATEMENTS, Prepared
 from support.servers import postgres
 
+pytestmark = pytest.mark.system
+
 items = Table(
     "items",
     MetaData(),

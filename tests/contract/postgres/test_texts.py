@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import pytest
 
 from support.jobs import WHISPER
 from support.server import serve
+
+pytestmark = pytest.mark.system
 
 
 def test_attack_the_character_nul_is_refused_and_is_no_failure_of_the_server(tmp_path: Path) -> None:

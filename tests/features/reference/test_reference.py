@@ -11,6 +11,8 @@ from agent.coordinator.operations.answers import JobCancelled
 from aitbc.answers.fields import MalformedAnswerError
 from support.server import Served
 
+pytestmark = pytest.mark.system
+
 
 @pytest.mark.parametrize("prefix", ["/v1", "/api/v1"])
 def test_the_document_is_served(served: Served, prefix: str) -> None:

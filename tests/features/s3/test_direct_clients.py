@@ -29,6 +29,8 @@ from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served, serve
 from support.servers.s3 import S3Server
 
+pytestmark = pytest.mark.system
+
 JAVASCRIPT = Path(__file__).parents[2] / "javascript"
 DATA = os.urandom(direct.PART_SIZE + 3_000_000)
 

@@ -21,6 +21,8 @@ from miner_support.wheels import Index, build, locked
 from nvml_shim.shim import TWO_CARDS, NvmlShim
 from support.agents import COMMAND
 
+pytestmark = pytest.mark.system
+
 Done = Any
 Run = Callable[..., Any]
 

@@ -15,6 +15,8 @@ from agent.cli.terminal.log_file import LogFile
 from agent.core.values.quantities import Bytes
 from agent.settings import LogSettings
 
+pytestmark = pytest.mark.system
+
 LOGS_WITHOUT_A_READER = """
 import os, sys
 reading, writing = os.pipe()

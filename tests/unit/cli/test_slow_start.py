@@ -15,7 +15,7 @@ from support.servers import postgres
 
 LOCKS = 1095783233
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.system, pytest.mark.anyio]
 
 
 @pytest.fixture

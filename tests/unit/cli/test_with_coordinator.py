@@ -21,6 +21,8 @@ from aitbc.keys import format_vkey
 from support.agents import Agent, running
 from support.clients.scripted_miner import ScriptedMiner
 
+pytestmark = pytest.mark.system
+
 ORIGIN = "log.example.org/test"
 
 

@@ -16,6 +16,8 @@ from runners.api import Device, Model, Tools
 from runners.host.protocol import Load
 from support.inputs.diffusion import NAME, make_untrained
 
+pytestmark = pytest.mark.system
+
 CARD = Device("cuda", "Card", "GPU-1", memory=24 * 2**30, compute_capability="8.9")
 
 SPEECH = """

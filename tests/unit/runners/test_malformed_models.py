@@ -18,6 +18,8 @@ from runners.llm import LLMRunner
 from runners.llm.engines.loading import load
 from runners.stable_diffusion import StableDiffusionRunner
 
+pytestmark = pytest.mark.system
+
 CPU = Device(kind="cpu", name="cpu")
 MEMORY = 500 * 2**20
 PROCESSOR_SECONDS = 30.0

@@ -12,6 +12,8 @@ import pytest
 from nvml_shim.shim import TWO_CARDS, Card, NvmlShim, build
 from runners.torch_memory import CONTEXT_BYTES
 
+pytestmark = pytest.mark.system
+
 PROGRAM = """
 import os, sys, torch
 from pathlib import Path

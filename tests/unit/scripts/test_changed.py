@@ -8,6 +8,8 @@ import pytest
 
 from support.scripts import script
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -14,6 +14,8 @@ import pytest
 from nvml_shim.recording import replayed
 from nvml_shim.shim import NO_PERMISSION, TWO_CARDS, Card, NvmlShim, Slice, build
 
+pytestmark = pytest.mark.system
+
 SCRIPT = Path(__file__).parents[3] / "scripts" / "gpu" / "nvml_record.py"
 
 INVENTORY = """

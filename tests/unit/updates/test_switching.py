@@ -14,6 +14,8 @@ import pytest
 from agent.updates.states import Phase, UpdateEnding
 from support.updates.pair import NEW, OLD, Pair
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:

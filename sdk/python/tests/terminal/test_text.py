@@ -16,6 +16,8 @@ from aitbc.cli._controls import harmless
 
 from ..support.stand_in import error  # noqa: TID252 - the tests are no package
 
+pytestmark = pytest.mark.system
+
 HOSTILE = "clean\x1b]0;title\x07\x1b[2J\x7f\x9b31m\u202eoverride\u2066\u2028end"
 CONTROLS = frozenset("\x1b\x07\x7f\x9b\u202e\u2066\u2028")
 COMPLETED = b'event: job_update\ndata: {"job_id": "job_1", "status": "completed"}\n\n'

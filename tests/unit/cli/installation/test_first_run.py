@@ -25,6 +25,8 @@ from agent.updates import installation
 from agent.updates.settings import UpdateSettings
 from support.agents import COMMAND, Agent, environment_of_programs, running
 
+pytestmark = pytest.mark.system
+
 LIMIT_SECONDS = 120.0
 
 

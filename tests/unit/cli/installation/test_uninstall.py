@@ -11,6 +11,8 @@ from agent.cli.systemd import systemctl
 from agent.updates import installation
 from support.agents import Agent, running
 
+pytestmark = pytest.mark.system
+
 KEYS = ("coordinator/keys.json", "coordinator/log.key", "miner/api_key.json", "miner/identity.key")
 STANDARD = {".cache", ".local", ".local/share", ".local/state"}
 CLIENTS = {".local/state/aitbc", ".local/state/aitbc/work", ".local/state/aitbc/work/batch"}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.system
+
 PROGRAM = "import sys; sys.argv[0] = 'aitbc-agent'; from agent.cli import main; main()"
 
 

@@ -18,6 +18,8 @@ from agent.cli import agent_file
 from agent.settings import Settings
 from support.agents import COMMAND
 
+pytestmark = pytest.mark.system
+
 HOSTILE = "clean\x1b]0;title\x07\x1b[2J\x7f\x9b31m\u202eoverride"
 HARMLESS = "clean\ufffd]0;title\ufffd\ufffd[2J\ufffd\ufffd31m\ufffdoverride"
 AUDIT = {

@@ -19,6 +19,8 @@ from agent.miner.machine.gpus import Gpu
 from cuda_shim.shim import build
 from cuda_shim.states import STATES, WORDS, Words, usual
 
+pytestmark = pytest.mark.system
+
 CARD = Gpu("GPU-1", 0, "Card", 24 * 2**30, 23 * 2**30, "8.9", "580.65.06", None, None, None)
 
 LIBRARY = {"faster-whisper": "CTranslate2", "diffusers": "torch", "vllm": "torch"}

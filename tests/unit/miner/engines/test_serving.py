@@ -35,7 +35,7 @@ from runners.host.protocol import Run
 from runners.llm import LLMRunner
 from runners.whisper import WhisperRunner
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.system, pytest.mark.anyio]
 
 CPU = Device(kind="cpu", name="cpu")
 

@@ -21,6 +21,8 @@ from agent.miner.selftest import cards
 from agent.miner.selftest.sandboxed import CARD_PROGRAM, Results
 from nvml_shim.shim import DRIVER_NOT_LOADED, Card, NvmlShim, build
 
+pytestmark = pytest.mark.system
+
 PROGRAM = Path(__file__).with_name("program.py")
 UUID = "GPU-11111111-aaaa-4aaa-8aaa-000000000001"
 GOOD = Card(UUID, clock_now=2490, link="1,1,1,1", ecc=0, ecc_corrected=0)

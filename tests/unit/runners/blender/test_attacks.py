@@ -16,6 +16,8 @@ from runners.sandbox import Sandbox
 from runners.sandbox.watch import Limits
 from support.inputs.blender_scenes import URL, blender
 
+pytestmark = pytest.mark.system
+
 
 @pytest.mark.ship
 def test_attack_python_in_a_scene_does_not_run(attack, tools, device, make_context, tmp_path):

@@ -17,6 +17,8 @@ from runners.blender.request import RenderRequest
 from runners.errors import Fault
 from support.inputs.blender_scenes import SMALL, URL
 
+pytestmark = pytest.mark.system
+
 
 @pytest.mark.parametrize(
     ("fields", "words"),

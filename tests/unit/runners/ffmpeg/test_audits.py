@@ -15,6 +15,8 @@ from runners.ffmpeg.quality import PictureWindow, Scores
 from runners.ffmpeg.request import TranscodeRequest
 from support.audited import audited, calibration
 
+pytestmark = pytest.mark.system
+
 LIMITS = FFmpegRunner.definition.comparer.least_limits
 CALIBRATIONS = [calibration("video_transcoding", "ffmpeg", name, **LIMITS) for name in ("libx264", "sound")]
 

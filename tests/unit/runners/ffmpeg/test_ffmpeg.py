@@ -16,6 +16,8 @@ from runners.ffmpeg import FFmpegRunner, encoders
 from runners.ffmpeg.request import TranscodeRequest
 from runners.host.protocol import Run
 
+pytestmark = pytest.mark.system
+
 URL = "https://example.com/video.mp4"
 
 

@@ -13,6 +13,8 @@ from runners.api import Fail
 from runners.llm.request import InferenceRequest, InferenceResult
 from support.inputs.language_models import NAME, PERSON, QUESTION
 
+pytestmark = pytest.mark.system
+
 
 def test_a_fact_is_answered_and_every_token_is_counted(runner, make_context):
     context = make_context()

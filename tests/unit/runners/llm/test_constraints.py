@@ -17,6 +17,8 @@ from runners.llm.prompt import raw_prompt
 from runners.llm.request import InferenceRequest, needs
 from support.inputs.language_models import NAME
 
+pytestmark = pytest.mark.system
+
 DIGITS = "root ::= number # of a kind\nnumber ::= [0-9]{3}\n"
 
 

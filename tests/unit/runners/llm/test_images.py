@@ -23,6 +23,8 @@ from runners.llm.request import MAX_IMAGES, InferenceRequest
 from support.inputs.language_models import NAME, OPTIONS
 from support.inputs.projectors import COLOURS, TOKENS, write_projector
 
+pytestmark = pytest.mark.system
+
 PURE = dict(zip(COLOURS, ("red", "lime", "blue"), strict=True))
 REPEAT = {"type": "text", "text": "Repeat the word."}
 Ask = Callable[..., dict[str, Any]]

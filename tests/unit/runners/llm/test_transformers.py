@@ -14,6 +14,8 @@ from runners.llm.request import InferenceRequest
 from runners.llm.text import AnswerDecoder
 from support.inputs.language_models import NAME, PERSON
 
+pytestmark = pytest.mark.system
+
 STORY = {"prompt": "Write a story.", "raw": True}
 
 

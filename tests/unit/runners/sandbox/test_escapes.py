@@ -27,7 +27,7 @@ PROGRAM = [sys.executable, "-m", "support.escapes.agent_process"]
 USERS = ("root", "user")
 SECONDS = 600
 
-pytestmark = pytest.mark.timeout(2 * SECONDS + 60)
+pytestmark = [pytest.mark.system, pytest.mark.timeout(2 * SECONDS + 60)]
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,8 @@ from runners.speech.runner import END_SECONDS
 from runners.speech.sound import FORMS, SoundFile
 from support.inputs.media import probe
 
+pytestmark = pytest.mark.system
+
 VOICE = "piper-en-us-joe"
 TEXT = (
     "The harbour is quiet tonight, and no ship has left the port, because the fog does not lift before the morning comes. "

@@ -20,6 +20,8 @@ from runners.speech.audit import COMPARER
 from runners.speech.likeness import RATE, distances
 from runners.speech.request import SynthesisRequest
 
+pytestmark = pytest.mark.system
+
 REQUEST = {
     "model": "piper-en-us-joe",
     "input": "The harbour is quiet tonight, and no ship has left the port. " * 2 + "At nine o'clock the watchman goes home.",

@@ -16,6 +16,8 @@ from runners.stable_diffusion.placement import measure, modules, move
 from runners.stable_diffusion.request import GenerateRequest, decide
 from support.inputs.diffusion import pixels
 
+pytestmark = pytest.mark.system
+
 URL = "https://example.com/picture.png"
 FAMILIES = (
     "StableDiffusionXLPipeline", "StableDiffusion3Pipeline", "FluxPipeline", "Flux2KleinPipeline", "QwenImagePipeline", "ZImagePipeline",

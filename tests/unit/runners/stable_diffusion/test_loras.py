@@ -11,6 +11,8 @@ from runners.api import Fail, Model, Retry
 from runners.stable_diffusion.request import adapters
 from support.inputs.diffusion import contents, make_lora, pixels, with_loras
 
+pytestmark = pytest.mark.system
+
 
 def test_a_lora_changes_the_picture_and_is_removed_afterwards(generate, make_context, runner, model, lora):
     before = contents(generate())

@@ -11,6 +11,8 @@ from runners.stable_diffusion import pinning
 from runners.stable_diffusion.memory import Savings
 from runners.stable_diffusion.placement import move
 
+pytestmark = pytest.mark.system
+
 WIDE = 3072
 
 

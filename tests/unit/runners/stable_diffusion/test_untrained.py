@@ -8,6 +8,8 @@ import pytest
 
 from support.scripts import script
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture
 def fetch_models(monkeypatch, tmp_path):

@@ -25,6 +25,8 @@ from runners.whisper.speech import Clip, blocks
 from support.inputs.speech import read_samples
 from support.inputs.transducers import write_transducer
 
+pytestmark = pytest.mark.system
+
 URL = "https://example.com/audio.mp3"
 NAME = "parakeet-tdt-0.6b-v3"
 ENGLISH = "parakeet-tdt-0.6b-v2"

@@ -21,6 +21,8 @@ from runners.whisper.request import LANGUAGES, TranscribeRequest
 from runners.whisper.runner import BENCHMARK_TEXT
 from support.inputs.speech import SENTENCE, STORY, similarity
 
+pytestmark = pytest.mark.system
+
 URL = "https://example.com/audio.mp3"
 
 

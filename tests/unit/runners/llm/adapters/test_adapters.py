@@ -12,6 +12,8 @@ from runners.llm.request import InferenceRequest
 from support.inputs.gguf_models import write_adapter
 from support.inputs.language_models import NAME, QUESTION
 
+pytestmark = pytest.mark.system
+
 ADAPTED = "with-an-adapter"
 
 
