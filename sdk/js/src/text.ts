@@ -47,7 +47,7 @@ export class TextStream implements AsyncIterable<string> {
       const piece = shown.add(event);
       if (piece) yield piece;
     }
-    const answer = await getResults(this.#session, jobId, signal);
+    const answer = await getResults(this.#session, jobId, { signal });
     this.results = await openedResults(this.#session, jobId, answer, { signal });
     const rest = shown.rest(String(this.results.results.text ?? ""));
     if (rest) yield rest;

@@ -1,6 +1,6 @@
 /** `client.admin` and `client.keys`: accounts, keys, tokens and miners. */
 
-import { type CallOptions, fetchBytes, fetchJson, part, type Session } from "../http/transport.js";
+import { type CallOptions, fetchJson, part } from "../http/transport.js";
 import type {
   AccountList,
   Booked,
@@ -22,60 +22,48 @@ import type {
   TrailPage,
 } from "../models.js";
 import { snakeCased } from "../verification/shape.js";
+import { Calls, type PageOptions } from "./calls.js";
 
 /** The client's own key, and further keys of its account. */
-export class Keys {
-  readonly #session: Session;
-
-  constructor(session: Session) {
-    this.#session = session;
-  }
-
+export class Keys extends Calls {
   /** Return the client's key, without its secret. */
   me(options: CallOptions = {}): Promise<Key> {
-    return fetchJson(this.#session, { path: "/v1/key", ...options });
+    return this.read("/v1/key", options);
   }
 
   /** Return the valid keys of the client's account, without their secrets, and their maximum number. */
   list(options: CallOptions = {}): Promise<OwnKeyList> {
-    return fetchJson(this.#session, { path: "/v1/keys", ...options });
+    return this.read("/v1/keys", options);
   }
 
   /** Create another key for the client's account. Only this response contains the secret. */
   create(name: string, options: CallOptions = {}): Promise<NewKey> {
-    return fetchJson(this.#session, { method: "POST", path: "/v1/keys", json: { name }, ...options });
+    return this.post("/v1/keys", { name }, options);
   }
 
   /** Revoke another key of the client's account. */
   async revoke(keyId: string, options: CallOptions = {}): Promise<void> {
-    await fetchBytes(this.#session, { method: "DELETE", path: `/v1/keys/${part(keyId)}`, ...options });
+    await this.remove(`/v1/keys/${part(keyId)}`, options);
   }
 
   /** Revoke the client's own key. Its next call throws `Unauthorized`. */
   async revokeSelf(options: CallOptions = {}): Promise<void> {
-    await fetchBytes(this.#session, { method: "DELETE", path: "/v1/key", ...options });
+    await this.remove("/v1/key", options);
   }
 }
 
 /** Calls for administrators, which require an administrator key. */
-export class Admin {
-  readonly #session: Session;
-
-  constructor(session: Session) {
-    this.#session = session;
-  }
-
+export class Admin extends Calls {
   /** Return a page of accounts, oldest first. Pass the `next` of a page as `after` for the following one. */
   accounts(
     options: { limit?: number | undefined; after?: string | undefined } & CallOptions = {},
   ): Promise<AccountList> {
-    const { signal, ...query } = options;
-    return fetchJson(this.#session, { path: "/v1/admin/accounts", query, signal });
+    return this.read("/v1/admin/accounts", options);
   }
 
   /** Create an account, which owns jobs, files and money. */
   createAccount(name: string, options: CallOptions = {}): Promise<NewAccount> {
-    return this.#post("/v1/admin/accounts", { name }, options);
+    return this.post("/v1/admin/accounts", { name }, options);
   }
 
   /** Credit an account with an amount (a decimal string). The call is retried, and books once. */
@@ -98,7 +86,7 @@ export class Admin {
 
   /** Return all keys, including revoked ones, without their secrets. */
   keys(options: CallOptions = {}): Promise<KeyList> {
-    return fetchJson(this.#session, { path: "/v1/admin/keys", ...options });
+    return this.read("/v1/admin/keys", options);
   }
 
   /** Create a key: a client's with its account, a miner owner's with its miner. Only this response contains the secret. */
@@ -111,12 +99,12 @@ export class Admin {
     },
     options: CallOptions = {},
   ): Promise<NewKey> {
-    return this.#post("/v1/admin/keys", key, options);
+    return this.post("/v1/admin/keys", key, options);
   }
 
   /** Revoke a key. */
   async revokeKey(keyId: string, options: CallOptions = {}): Promise<void> {
-    await fetchBytes(this.#session, { method: "DELETE", path: `/v1/admin/keys/${part(keyId)}`, ...options });
+    await this.remove(`/v1/admin/keys/${part(keyId)}`, options);
   }
 
   /** Create a token with which miners can join. Only this response contains the token. */
@@ -128,21 +116,17 @@ export class Admin {
     } = {},
     options: CallOptions = {},
   ): Promise<NewEnrolment> {
-    return this.#post("/v1/admin/enrolments", enrolment, options);
+    return this.post("/v1/admin/enrolments", enrolment, options);
   }
 
   /** Return a page of tokens without their secrets, newest first. Pass the `next` of a page as `before` for the following one. */
-  enrolments(
-    options: { limit?: number | undefined; before?: string | undefined } & CallOptions = {},
-  ): Promise<EnrolmentList> {
-    const { signal, ...query } = options;
-    return fetchJson(this.#session, { path: "/v1/admin/enrolments", query, signal });
+  enrolments(options: PageOptions = {}): Promise<EnrolmentList> {
+    return this.read("/v1/admin/enrolments", options);
   }
 
   /** Revoke a token. Miners that have enrolled with it stay. */
   async revokeEnrolment(enrolmentId: string, options: CallOptions = {}): Promise<void> {
-    const path = `/v1/admin/enrolments/${part(enrolmentId)}`;
-    await fetchBytes(this.#session, { method: "DELETE", path, ...options });
+    await this.remove(`/v1/admin/enrolments/${part(enrolmentId)}`, options);
   }
 
   /**
@@ -157,7 +141,7 @@ export class Admin {
     } = {},
     options: CallOptions = {},
   ): Promise<NewLogin> {
-    return this.#post("/v1/admin/logins", grants, options);
+    return this.post("/v1/admin/logins", grants, options);
   }
 
   /** Exclude a miner: its session ends immediately, its running jobs are queued again, and it can no longer register. */
@@ -166,40 +150,37 @@ export class Admin {
     exclusion: { reason?: string | undefined } = {},
     options: CallOptions = {},
   ): Promise<Exclusion> {
-    return this.#post(`/v1/admin/miners/${part(minerId)}/exclude`, exclusion, options);
+    return this.post(`/v1/admin/miners/${part(minerId)}/exclude`, exclusion, options);
   }
 
   /** Readmit an excluded miner. */
   async includeMiner(minerId: string, options: CallOptions = {}): Promise<void> {
-    await this.#post(`/v1/admin/miners/${part(minerId)}/include`, {}, options);
+    await this.post(`/v1/admin/miners/${part(minerId)}/include`, {}, options);
   }
 
   /** Remove a miner: its running jobs are queued again and its offers end. Its receipts and earnings stay. */
   removeMiner(minerId: string, options: CallOptions = {}): Promise<Removal> {
-    return fetchJson(this.#session, {
-      method: "DELETE",
-      path: `/v1/admin/miners/${part(minerId)}`,
-      ...options,
-    });
+    const path = `/v1/admin/miners/${part(minerId)}`;
+    return fetchJson(this.session, { method: "DELETE", path, ...options });
   }
 
   /** Return jobs, the queue, money or miners over time, oldest first. */
   history(metric: Metric, period: Period, options: CallOptions = {}): Promise<History> {
-    return fetchJson(this.#session, { path: "/v1/admin/history", query: { metric, period }, ...options });
+    return this.read("/v1/admin/history", { metric, period, ...options });
   }
 
   /** Return what administrators have done, newest first. A page's `next` as `before` gives the next page. */
   trail(query: { limit?: number; before?: string } = {}, options: CallOptions = {}): Promise<TrailPage> {
-    return fetchJson(this.#session, { path: "/v1/admin/trail", query, ...options });
+    return this.read("/v1/admin/trail", { ...query, ...options });
   }
 
   /** Return all miners with their services, and the number of jobs in each state. */
   overview(options: CallOptions = {}): Promise<Overview> {
-    return fetchJson(this.#session, { path: "/v1/admin/overview", ...options });
+    return this.read("/v1/admin/overview", options);
   }
 
   #book(path: string, body: object, options: CallOptions): Promise<Booked> {
-    return fetchJson(this.#session, {
+    return fetchJson(this.session, {
       method: "POST",
       path,
       json: snakeCased(body),
@@ -207,10 +188,6 @@ export class Admin {
       repeatable: true,
       ...options,
     });
-  }
-
-  #post<T>(path: string, body: object, options: CallOptions): Promise<T> {
-    return fetchJson(this.#session, { method: "POST", path, json: snakeCased(body), ...options });
   }
 }
 

@@ -7,8 +7,9 @@ import { downloadBlob } from "../http/download.js";
 import { downloadTo, type Target } from "../http/download_to.js";
 import { type OnProgress, RESUMABLE, type Source, sourceOf, type Uploadable } from "../http/files.js";
 import type { DownloadOptions } from "../http/receive.js";
-import { type CallOptions, fetchBytes, fetchJson, type Session } from "../http/transport.js";
+import { type CallOptions, fetchJson, type Session } from "../http/transport.js";
 import type { Artifact, ArtifactLink, ArtifactList } from "../models.js";
+import { Calls, type OffsetOptions } from "./calls.js";
 
 const ARTIFACT_ID = /^(?:artifact:)?(sha256:[0-9a-f]{64})$/;
 
@@ -20,23 +21,10 @@ export interface UploadOptions extends CallOptions {
 }
 
 /** Files: upload, download, read, link, delete. */
-export class Artifacts {
-  readonly #session: Session;
-
-  constructor(session: Session) {
-    this.#session = session;
-  }
-
+export class Artifacts extends Calls {
   /** Return a page of the account's files, newest first, with the jobs that use them; only those whose ids begin with `prefix`. */
-  list(
-    options: {
-      prefix?: string | undefined;
-      limit?: number | undefined;
-      offset?: number | undefined;
-    } & CallOptions = {},
-  ): Promise<ArtifactList> {
-    const { signal, ...query } = options;
-    return fetchJson(this.#session, { path: "/v1/artifacts", query, signal });
+  list(options: { prefix?: string | undefined } & OffsetOptions = {}): Promise<ArtifactList> {
+    return this.read("/v1/artifacts", options);
   }
 
   /**
@@ -46,7 +34,7 @@ export class Artifacts {
    * coordinator stored other bytes, errors of reading the file, and the errors of every call.
    */
   async upload(content: Uploadable, options: UploadOptions = {}): Promise<Artifact> {
-    return storeSource(this.#session, await sourceOf(content, options.mediaType), options);
+    return storeSource(this.session, await sourceOf(content, options.mediaType), options);
   }
 
   /**
@@ -56,12 +44,12 @@ export class Artifacts {
    * interrupted download. Throws `VerificationError`, and leaves no file, if the digest differs.
    */
   async download(artifactId: string, to: Target, options: DownloadOptions = {}): Promise<void> {
-    return downloadTo(this.#session, identifier(artifactId), to, options);
+    return downloadTo(this.session, identifier(artifactId), to, options);
   }
 
   /** Return an artifact as a `Blob` of its media type, and check its digest. Resumes after a lost connection. */
   async blob(artifactId: string, options: DownloadOptions = {}): Promise<Blob> {
-    return downloadBlob(this.#session, identifier(artifactId), options);
+    return downloadBlob(this.session, identifier(artifactId), options);
   }
 
   /** Return the bytes of a small artifact, and check its digest. */
@@ -75,8 +63,7 @@ export class Artifacts {
    * Throws `Conflict` while an unfinished job needs it.
    */
   async delete(artifactId: string, options: CallOptions = {}): Promise<void> {
-    const path = `/v1/artifacts/${identifier(artifactId)}`;
-    await fetchBytes(this.#session, { method: "DELETE", path, ...options });
+    await this.remove(`/v1/artifacts/${identifier(artifactId)}`, options);
   }
 
   /** Create a link that reads this artifact without a key, valid for an hour or for `seconds`. Its `url` is absolute. */
@@ -84,16 +71,10 @@ export class Artifacts {
     artifactId: string,
     options: { seconds?: number | undefined } & CallOptions = {},
   ): Promise<ArtifactLink> {
-    const { signal, ...json } = options;
+    const { signal, ...lifetime } = options;
     const path = `/v1/artifacts/${identifier(artifactId)}/links`;
-    const link = await fetchJson<ArtifactLink>(this.#session, {
-      method: "POST",
-      path,
-      json,
-      repeatable: true,
-      signal,
-    });
-    return { ...link, url: this.#session.baseUrl + link.url };
+    const link = await this.post<ArtifactLink>(path, lifetime, { repeatable: true, signal });
+    return { ...link, url: this.session.baseUrl + link.url };
   }
 }
 

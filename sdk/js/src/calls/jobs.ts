@@ -7,7 +7,7 @@ import { type FollowOptions, isFinal } from "../http/events.js";
 import { sourceOf, type Uploadable } from "../http/files.js";
 import { type CreateOptions, creation, getJob, getResults, jobFailure } from "../http/jobs.js";
 import type { DownloadOptions } from "../http/receive.js";
-import { type CallOptions, fetchJson, part, pause, type Session } from "../http/transport.js";
+import { type CallOptions, fetchJson, part, pause } from "../http/transport.js";
 import type {
   CancelledJob,
   CreatedJob,
@@ -25,6 +25,7 @@ import type {
 import type { SealOptions } from "../sealed/create.js";
 import type { SealedRequest } from "../sealed/memory.js";
 import { type JsonObject, snakeCased } from "../verification/shape.js";
+import { Calls, type OffsetOptions } from "./calls.js";
 import { cancelJob, createJob, type JobOptions, type NewJob, uploadFile } from "./new_job.js";
 import { followOpened, openedLog, openedResults, requestOf } from "./reading.js";
 
@@ -42,13 +43,7 @@ export interface RerunOptions extends JobOptions, CreateOptions {
 }
 
 /** Create, follow, repeat, cancel and delete jobs, and get their results and logs. */
-export class Jobs {
-  readonly #session: Session;
-
-  constructor(session: Session) {
-    this.#session = session;
-  }
-
+export class Jobs extends Calls {
   /**
    * Create a job, and upload `files`, by the names in the body.
    *
@@ -59,7 +54,7 @@ export class Jobs {
     body: NewJob,
     options: { files?: Record<string, Uploadable> | undefined } & SealOptions = {},
   ): Promise<CreatedJob> {
-    return createJob(this.#session, body, options);
+    return createJob(this.session, body, options);
   }
 
   /** Upload a file that a job is waiting for. A stream is read into memory first. */
@@ -69,25 +64,24 @@ export class Jobs {
     content: Uploadable,
     options: { mediaType?: string | undefined } & CallOptions = {},
   ): Promise<Job> {
-    return uploadFile(this.#session, jobId, name, await sourceOf(content, options.mediaType), options.signal);
+    return uploadFile(this.session, jobId, name, await sourceOf(content, options.mediaType), options.signal);
   }
 
   /** Return a job, with its parameters and inputs. */
   get(jobId: string, options: CallOptions = {}): Promise<JobDetails> {
-    return getJob(this.#session, jobId, options.signal);
+    return getJob(this.session, jobId, options);
   }
 
   /** Return why a job does not run: what and by how much, who can change it, and how. */
   explain(jobId: string, options: CallOptions = {}): Promise<JobExplanation> {
-    return fetchJson(this.#session, { path: `/v1/jobs/${part(jobId)}/explain`, signal: options.signal });
+    return this.read(`/v1/jobs/${part(jobId)}/explain`, options);
   }
 
   /** Return the labels of the account's jobs, or those with a key, with the number of jobs that have each. */
   labels(
     options: { key?: string | undefined; limit?: number | undefined } & CallOptions = {},
   ): Promise<LabelCounts> {
-    const { signal, ...query } = options;
-    return fetchJson(this.#session, { path: "/v1/jobs/labels", query, signal });
+    return this.read("/v1/jobs/labels", options);
   }
 
   /** Return a page of the account's jobs, newest first, to which all given filters apply. */
@@ -104,14 +98,11 @@ export class Jobs {
       offerId?: string | undefined;
       /** Only jobs of this account; for administrators, who otherwise see the jobs of all accounts. */
       accountId?: string | undefined;
-      limit?: number | undefined;
-      offset?: number | undefined;
-    } & CallOptions = {},
+    } & OffsetOptions = {},
   ): Promise<JobList> {
-    const { signal, labels = {}, minerId, offerId, accountId, ...more } = options;
+    const { labels = {}, ...filters } = options;
     const label = Object.entries(labels).map(([key, value]) => `${key}:${value}`);
-    const query = { ...more, label, miner_id: minerId, offer_id: offerId, account_id: accountId };
-    return fetchJson(this.#session, { path: "/v1/jobs", query, signal });
+    return this.read("/v1/jobs", { ...filters, label });
   }
 
   /**
@@ -123,8 +114,8 @@ export class Jobs {
     const { idempotencyKey, waitSeconds, signal, ...changes } = options;
     const path = `/v1/jobs/${part(jobId)}/rerun`;
     const call = creation(path, snakeCased(changes), { idempotencyKey, waitSeconds, signal });
-    const created = await fetchJson<CreatedJob>(this.#session, call);
-    if ((await requestOf(this.#session, jobId)) === undefined) return created;
+    const created = await fetchJson<CreatedJob>(this.session, call);
+    if ((await requestOf(this.session, jobId)) === undefined) return created;
     throw new VerificationError(
       `The coordinator says that it runs job ${jobId} again, whose input only its miner can read. Do not trust ${created.jobId}.`,
     );
@@ -133,13 +124,13 @@ export class Jobs {
   /** Return what the job's runs have written: the output of a Python model, warnings of ffmpeg and the like. */
   async log(jobId: string, options: { opened?: boolean | undefined } & CallOptions = {}): Promise<JobLog> {
     const path = `/v1/jobs/${part(jobId)}/log`;
-    const log = await fetchJson<JobLog>(this.#session, { path, signal: options.signal });
-    return openedLog(this.#session, jobId, log, options);
+    const log = await this.read<JobLog>(path, { signal: options.signal });
+    return openedLog(this.session, jobId, log, options);
   }
 
   /** Return what this client sealed as this job, as it remembers it; undefined for any other job, or one that it has forgotten. */
   sealedRequest(jobId: string): Promise<SealedRequest | undefined> {
-    return requestOf(this.#session, jobId);
+    return requestOf(this.session, jobId);
   }
 
   /**
@@ -148,9 +139,8 @@ export class Jobs {
    * @param artifactId - The file's id in the job's results.
    */
   async blob(jobId: string, artifactId: string, options: DownloadOptions = {}): Promise<Blob> {
-    if (!(await this.#isSealed(jobId, options.signal)))
-      return downloadBlob(this.#session, artifactId, options);
-    return (await import("../sealed/reading.js")).openBlob(this.#session, jobId, artifactId, options);
+    if (!(await this.#isSealed(jobId, options))) return downloadBlob(this.session, artifactId, options);
+    return (await import("../sealed/reading.js")).openBlob(this.session, jobId, artifactId, options);
   }
 
   /** Like `blob`, but into a file (in Node) or a stream. */
@@ -160,14 +150,13 @@ export class Jobs {
     to: Target,
     options: DownloadOptions = {},
   ): Promise<void> {
-    if (!(await this.#isSealed(jobId, options.signal)))
-      return downloadTo(this.#session, artifactId, to, options);
-    return (await import("../sealed/download.js")).openTo(this.#session, jobId, artifactId, to, options);
+    if (!(await this.#isSealed(jobId, options))) return downloadTo(this.session, artifactId, to, options);
+    return (await import("../sealed/download.js")).openTo(this.session, jobId, artifactId, to, options);
   }
 
-  async #isSealed(jobId: string, signal: AbortSignal | undefined): Promise<boolean> {
-    if (await requestOf(this.#session, jobId)) return true;
-    return Boolean((await getJob(this.#session, jobId, signal)).sealed);
+  async #isSealed(jobId: string, options: CallOptions): Promise<boolean> {
+    if (await requestOf(this.session, jobId)) return true;
+    return Boolean((await getJob(this.session, jobId, options)).sealed);
   }
 
   /**
@@ -177,12 +166,12 @@ export class Jobs {
    */
   deleteData(jobId: string, options: CallOptions = {}): Promise<JobDataDeleted> {
     const path = `/v1/jobs/${part(jobId)}/data`;
-    return fetchJson(this.#session, { method: "DELETE", path, repeatable: true, signal: options.signal });
+    return fetchJson(this.session, { method: "DELETE", path, repeatable: true, signal: options.signal });
   }
 
   /** Cancel a submitted or running job. Throws `JobAlreadyCompleted` if it has ended. */
   cancel(jobId: string, options: CallOptions = {}): Promise<CancelledJob> {
-    return cancelJob(this.#session, jobId, options.signal);
+    return cancelJob(this.session, jobId, options);
   }
 
   /**
@@ -196,13 +185,15 @@ export class Jobs {
     jobId: string,
     options: { wait?: boolean | undefined; opened?: boolean | undefined } & CallOptions = {},
   ): Promise<JobResults> {
-    const { wait = true, signal } = options;
-    return openedResults(this.#session, jobId, await this.#results(jobId, wait, signal), options);
+    return openedResults(this.session, jobId, await this.#results(jobId, options), options);
   }
 
-  async #results(jobId: string, wait: boolean, signal: AbortSignal | undefined): Promise<JobResults> {
+  async #results(
+    jobId: string,
+    { wait = true, signal }: { wait?: boolean | undefined } & CallOptions,
+  ): Promise<JobResults> {
     try {
-      return await getResults(this.#session, jobId, signal);
+      return await getResults(this.session, jobId, { signal });
     } catch (error) {
       if (!wait || !(error instanceof JobNotCompleted) || isFinal(error.details.status as JobState))
         throw error;
@@ -212,7 +203,7 @@ export class Jobs {
     } catch (error) {
       if (!(error instanceof JobFailed)) throw error; // the next call throws the cause
     }
-    return getResults(this.#session, jobId, signal);
+    return getResults(this.session, jobId, { signal });
   }
 
   /**
@@ -253,6 +244,6 @@ export class Jobs {
    * last event. To stop early, leave the loop or abort the signal; the job continues. Events of sealed jobs are opened.
    */
   events(jobId: string, options: FollowOptions = {}): AsyncGenerator<JobEvent, void, undefined> {
-    return followOpened(this.#session, jobId, options);
+    return followOpened(this.session, jobId, options);
   }
 }

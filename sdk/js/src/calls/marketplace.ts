@@ -1,6 +1,6 @@
 /** `client.marketplace`: offers and market statistics. */
 
-import { type CallOptions, fetchJson, part, type Session } from "../http/transport.js";
+import { type CallOptions, fetchJson, part } from "../http/transport.js";
 import type {
   MarketMinerList,
   MarketStats,
@@ -10,7 +10,7 @@ import type {
   OfferList,
   ServiceSupplyList,
 } from "../models.js";
-import { snakeCased } from "../verification/shape.js";
+import { Calls, type OffsetOptions } from "./calls.js";
 
 const OFFERS = "/v1/marketplace/offers";
 
@@ -40,26 +40,18 @@ export interface OfferQuery extends CallOptions {
 }
 
 /** The marketplace: offers and market statistics. */
-export class Marketplace {
-  readonly #session: Session;
-
-  constructor(session: Session) {
-    this.#session = session;
-  }
-
+export class Marketplace extends Calls {
   /**
    * Create an offer for jobs of a type or name, with the key of a miner's owner. The call is not retried if the coordinator
    * may have received it.
    */
   createOffer(offer: NewOffer, options: CallOptions = {}): Promise<Offer> {
-    return fetchJson(this.#session, { method: "POST", path: OFFERS, json: snakeCased(offer), ...options });
+    return this.post(OFFERS, offer, options);
   }
 
   /** Return the active offers, cheapest first. */
   offers(options: OfferQuery = {}): Promise<OfferList> {
-    const { jobType, maxPrice, limit, mine, before, signal } = options;
-    const query = { job_type: jobType, max_price: maxPrice, limit, mine: mine || undefined, before };
-    return fetchJson(this.#session, { path: OFFERS, query, signal });
+    return this.read(OFFERS, { ...options, mine: options.mine || undefined });
   }
 
   /**
@@ -73,36 +65,27 @@ export class Marketplace {
     bid: { jobId: string; bidPrice: string },
     options: CallOptions = {},
   ): Promise<OfferAccepted> {
-    const path = `${OFFERS}/${part(offerId)}/accept`;
-    const json = snakeCased(bid);
-    return fetchJson(this.#session, { method: "POST", path, json, repeatable: true, ...options });
+    return this.post(`${OFFERS}/${part(offerId)}/accept`, bid, { repeatable: true, ...options });
   }
 
   /** Withdraw an own offer. Jobs that have accepted it still run. */
   withdraw(offerId: string, options: CallOptions = {}): Promise<OfferEnded> {
     const path = `${OFFERS}/${part(offerId)}`;
-    return fetchJson(this.#session, { method: "DELETE", path, repeatable: true, ...options });
+    return fetchJson(this.session, { method: "DELETE", path, repeatable: true, ...options });
   }
 
   /** Return every service with its models: what is available now, the lowest price, and the typical speed. */
   services(options: CallOptions = {}): Promise<ServiceSupplyList> {
-    return fetchJson(this.#session, { path: "/v1/marketplace/services", ...options });
+    return this.read("/v1/marketplace/services", options);
   }
 
   /** Return the market's miners, optionally only those that offer a service. Available miners come first. */
-  miners(
-    options: {
-      service?: string | undefined;
-      limit?: number | undefined;
-      offset?: number | undefined;
-    } & CallOptions = {},
-  ): Promise<MarketMinerList> {
-    const { signal, ...query } = options;
-    return fetchJson(this.#session, { path: "/v1/marketplace/miners", query, signal });
+  miners(options: { service?: string | undefined } & OffsetOptions = {}): Promise<MarketMinerList> {
+    return this.read("/v1/marketplace/miners", options);
   }
 
   /** Return statistics of the whole market. */
   stats(options: CallOptions = {}): Promise<MarketStats> {
-    return fetchJson(this.#session, { path: "/v1/marketplace/stats", ...options });
+    return this.read("/v1/marketplace/stats", options);
   }
 }

@@ -3,7 +3,7 @@
 import { AITBCError } from "../errors.js";
 import { blobOf, RESUMABLE, type Source, sourceOf, type Uploadable } from "../http/files.js";
 import { type CreateOptions, creation } from "../http/jobs.js";
-import { fetchJson, part, type Session } from "../http/transport.js";
+import { type CallOptions, fetchJson, part, type Session } from "../http/transport.js";
 import type { CancelledJob, CreatedJob, Job } from "../models.js";
 import type { SealOptions } from "../sealed/create.js";
 import { type JsonObject, snakeCased } from "../verification/shape.js";
@@ -90,11 +90,7 @@ export async function sealedJob(
 }
 
 /** Cancel a job. */
-export function cancelJob(
-  session: Session,
-  jobId: string,
-  signal: AbortSignal | undefined,
-): Promise<CancelledJob> {
+export function cancelJob(session: Session, jobId: string, { signal }: CallOptions): Promise<CancelledJob> {
   return fetchJson(session, { method: "DELETE", path: `/v1/jobs/${part(jobId)}`, signal });
 }
 
@@ -125,7 +121,7 @@ export async function uploadFile(
 
 async function abandon(session: Session, jobId: string): Promise<void> {
   try {
-    await cancelJob(session, jobId, undefined);
+    await cancelJob(session, jobId, {});
   } catch (error) {
     // The caller throws the original error. A job whose files are missing ends after a time limit.
     if (!(error instanceof AITBCError)) throw error;

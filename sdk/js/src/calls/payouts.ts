@@ -1,6 +1,6 @@
 /** `client.payouts`: batches of payments to miners, and the payments of one miner. */
 
-import { type CallOptions, fetchJson, fetchRaw, part, type Session } from "../http/transport.js";
+import { type CallOptions, fetchJson, fetchRaw, part } from "../http/transport.js";
 import type {
   MinerPayouts,
   PayoutAddresses,
@@ -9,6 +9,7 @@ import type {
   PayoutBatchList,
 } from "../models.js";
 import { type JsonObject, snakeCased } from "../verification/shape.js";
+import { Calls, type PageOptions } from "./calls.js";
 
 const BATCHES = "/v1/admin/payouts";
 
@@ -37,40 +38,27 @@ export interface PayoutOutcome {
 }
 
 /** Payouts. Batches are for administrators, a miner's payments also for its owner. */
-export class Payouts {
-  readonly #session: Session;
-
-  constructor(session: Session) {
-    this.#session = session;
-  }
-
+export class Payouts extends Calls {
   /** Return batches without their payments, newest first, and the configured adapters. */
   batches(
-    options: {
-      status?: PayoutBatch["status"] | undefined;
-      limit?: number | undefined;
-      /** `next` of the page before. */
-      before?: string | undefined;
-    } & CallOptions = {},
+    options: { status?: PayoutBatch["status"] | undefined } & PageOptions = {},
   ): Promise<PayoutBatchList> {
-    const { signal, ...query } = options;
-    return fetchJson(this.#session, { path: BATCHES, query, signal });
+    return this.read(BATCHES, options);
   }
 
   /** Return a batch with its payments, transfers and manifest. */
   batch(batchId: string, options: CallOptions = {}): Promise<PayoutBatchDetails> {
-    return fetchJson(this.#session, { path: `${BATCHES}/${part(batchId)}`, ...options });
+    return this.read(`${BATCHES}/${part(batchId)}`, options);
   }
 
   /** Return the batch that `create` would create, and the miners that it omits. Changes nothing. */
   preview(batch: NewPayoutBatch, options: CallOptions = {}): Promise<PayoutBatchDetails> {
-    const json = { ...snakeCased(batch), dry_run: true };
-    return fetchJson(this.#session, { method: "POST", path: BATCHES, json, repeatable: true, ...options });
+    return this.post(BATCHES, { ...batch, dryRun: true }, { repeatable: true, ...options });
   }
 
   /** Move what miners have earned into a batch, which waits for approval. */
   create(batch: NewPayoutBatch, options: CallOptions = {}): Promise<PayoutBatchDetails> {
-    return fetchJson(this.#session, { method: "POST", path: BATCHES, json: snakeCased(batch), ...options });
+    return this.post(BATCHES, batch, options);
   }
 
   /** Put a batch's manifest into the log, and send its payments. A repetition changes nothing. */
@@ -90,39 +78,29 @@ export class Payouts {
     options: CallOptions = {},
   ): Promise<PayoutBatchDetails> {
     const path = `${BATCHES}/${part(batchId)}/outcomes`;
-    const json = { outcomes: outcomes.map(snakeCased) };
-    return fetchJson(this.#session, { method: "POST", path, json, repeatable: true, ...options });
+    return this.post(path, { outcomes: outcomes.map(snakeCased) }, { repeatable: true, ...options });
   }
 
   /** Return the payments to a miner, newest first, and what it can be paid, is on hold, on its way, and paid out. */
-  ofMiner(
-    minerId: string,
-    options: { limit?: number | undefined; before?: string | undefined } & CallOptions = {},
-  ): Promise<MinerPayouts> {
-    const { signal, ...query } = options;
-    return fetchJson(this.#session, { path: `/v1/miners/${part(minerId)}/payouts`, query, signal });
+  ofMiner(minerId: string, options: PageOptions = {}): Promise<MinerPayouts> {
+    return this.read(`/v1/miners/${part(minerId)}/payouts`, options);
   }
 
   /** Return a miner's payout address, and the change of it that has not taken effect. */
   address(minerId: string, options: CallOptions = {}): Promise<PayoutAddresses> {
-    return fetchJson(this.#session, { path: addressPath(minerId), ...options });
+    return this.read(addressPath(minerId), options);
   }
 
   /** Set a miner's payout address by an envelope that its identity key has signed (`aitbc-agent payouts address`). */
   setAddress(minerId: string, envelope: object, options: CallOptions = {}): Promise<PayoutAddresses> {
-    return fetchJson(this.#session, {
-      method: "PUT",
-      path: addressPath(minerId),
-      json: envelope,
-      repeatable: true,
-      ...options,
-    });
+    const path = addressPath(minerId);
+    return fetchJson(this.session, { method: "PUT", path, json: envelope, repeatable: true, ...options });
   }
 
   /** Return the proof that a payment is part of a batch in the log, with the format's own names. `verifyPayout` verifies it. */
   async proof(payoutId: string, options: CallOptions = {}): Promise<JsonObject> {
     const path = `/v1/payouts/${part(payoutId)}/proof`;
-    return (await fetchRaw(this.#session, { path, ...options })) as JsonObject;
+    return (await fetchRaw(this.session, { path, ...options })) as JsonObject;
   }
 
   #decide(
@@ -131,7 +109,7 @@ export class Payouts {
     options: CallOptions,
   ): Promise<PayoutBatchDetails> {
     const path = `${BATCHES}/${part(batchId)}/${decision}`;
-    return fetchJson(this.#session, { method: "POST", path, repeatable: true, ...options });
+    return this.post(path, undefined, { repeatable: true, ...options });
   }
 }
 

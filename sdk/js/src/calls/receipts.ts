@@ -2,11 +2,12 @@
 
 import { TimeoutError } from "../errors.js";
 import { getResults } from "../http/jobs.js";
-import { type CallOptions, fetchJson, fetchRaw, part, pause, type Session } from "../http/transport.js";
+import { type CallOptions, fetchRaw, part, pause } from "../http/transport.js";
 import type { Receipt, ReceiptBundle, ReceiptVerification } from "../models.js";
 import { BUNDLE_FORMAT, wireReceipt } from "../verification/bundle.js";
 import type { Policy } from "../verification/policy.js";
 import type { Json, JsonObject } from "../verification/shape.js";
+import { Calls } from "./calls.js";
 import { getProof } from "./log.js";
 import { requireOwnReceipt } from "./reading.js";
 
@@ -15,18 +16,11 @@ const WITNESS_PAUSE_MS = 1000;
 const WITNESS_TIMEOUT_MS = 60_000;
 
 /** Get and export receipts, or have the coordinator verify one. */
-export class Receipts {
-  readonly #session: Session;
-
-  constructor(session: Session) {
-    this.#session = session;
-  }
-
+export class Receipts extends Calls {
   /** Return the receipt of a completed job. Throws `VerificationError` if it is not about what this client sealed as this job. */
   async get(jobId: string, options: CallOptions = {}): Promise<Receipt> {
-    const path = `/v1/receipts/${part(jobId)}`;
-    const receipt = await fetchJson<Receipt>(this.#session, { path, ...options });
-    await requireOwnReceipt(this.#session, jobId, wireReceipt(receipt) as JsonObject);
+    const receipt = await this.read<Receipt>(`/v1/receipts/${part(jobId)}`, options);
+    await requireOwnReceipt(this.session, jobId, wireReceipt(receipt) as JsonObject);
     return receipt;
   }
 
@@ -39,9 +33,8 @@ export class Receipts {
     receipt: Receipt | Pick<Receipt, "receiptId" | "signature"> | JsonObject,
     options: CallOptions = {},
   ): Promise<ReceiptVerification> {
-    const json = { receipt: wireReceipt(receipt) };
-    const path = "/v1/receipts/verify";
-    return fetchJson(this.#session, { method: "POST", path, json, repeatable: true, ...options });
+    const body = { receipt: wireReceipt(receipt) };
+    return this.post("/v1/receipts/verify", body, { repeatable: true, ...options });
   }
 
   /**
@@ -57,12 +50,12 @@ export class Receipts {
   ): Promise<ReceiptBundle> {
     const { policy, signal, timeoutMs = WITNESS_TIMEOUT_MS } = options;
     const path = `/v1/receipts/${part(jobId)}`;
-    const receipt = (await fetchRaw(this.#session, { path, signal })) as JsonObject;
-    const { results } = await getResults(this.#session, jobId, signal);
-    await requireOwnReceipt(this.#session, jobId, receipt, results as Json);
+    const receipt = (await fetchRaw(this.session, { path, signal })) as JsonObject;
+    const { results } = await getResults(this.session, jobId, options);
+    await requireOwnReceipt(this.session, jobId, receipt, results as Json);
     const deadline = performance.now() + timeoutMs;
     for (;;) {
-      const proof = await getProof(this.#session, String(receipt.receipt_id), signal);
+      const proof = await getProof(this.session, String(receipt.receipt_id), options);
       if (policy === undefined || (await accepted(policy, proof))) {
         return { format: BUNDLE_FORMAT, receipt, results, proof };
       }

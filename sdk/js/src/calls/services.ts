@@ -3,11 +3,12 @@
 import { FormatError } from "../errors.js";
 import { sourceOf, type Uploadable } from "../http/files.js";
 import { type CreateOptions, creation } from "../http/jobs.js";
-import { type CallOptions, fetchJson, type Session } from "../http/transport.js";
+import { type CallOptions, fetchJson } from "../http/transport.js";
 import type { CreatedJob } from "../models.js";
 import { TextStream } from "../text.js";
 import { type JsonObject, snakeCased, snakeName } from "../verification/shape.js";
 import { artifactAddress, storeSource } from "./artifacts.js";
+import { Calls } from "./calls.js";
 import { createJob, type JobOptions, sealedJob } from "./new_job.js";
 
 /**
@@ -125,13 +126,7 @@ const ARCHIVE = /\.(?:zip|tar|tar\.gz|tgz)$/i;
 const ADDRESS = /^(?:https?:\/\/|artifact:)/;
 
 /** Run a service. Each call creates a job. */
-export class Services {
-  readonly #session: Session;
-
-  constructor(session: Session) {
-    this.#session = session;
-  }
-
+export class Services extends Calls {
   /**
    * Create a job with the service at `route` (relative to `/v1/services/`, such as `whisper/transcribe`).
    *
@@ -141,7 +136,7 @@ export class Services {
     const name = route.replace(/^\/+|\/+$/g, "");
     const { seal = false, ...json } = snakeCased(body);
     if (seal) return this.#sealed(name, {}, json, options);
-    return fetchJson(this.#session, creation(`/v1/services/${name}`, json, options));
+    return fetchJson(this.session, creation(`/v1/services/${name}`, json, options));
   }
 
   /** Transcribe speech. */
@@ -170,7 +165,7 @@ export class Services {
   async stream(prompt: string | InferOptions, options: InferOptions = {}): Promise<TextStream> {
     const job = await this.infer(prompt, options);
     const { signal } = typeof prompt === "string" ? options : prompt;
-    return new TextStream(this.#session, job, signal);
+    return new TextStream(this.session, job, signal);
   }
 
   /** Turn texts into vectors. */
@@ -217,7 +212,7 @@ export class Services {
       if (!apart) files[body.seal ? "input.source" : own || "input"] = input;
       job.input = { type: "file", format, source };
     }
-    return createJob(this.#session, job, { files, idempotencyKey, signal });
+    return createJob(this.session, job, { files, idempotencyKey, signal });
   }
 
   async #call(
@@ -247,12 +242,12 @@ export class Services {
     if (type === undefined)
       throw new FormatError(`Seal a job of this service with jobs.create: ${route} is unknown.`);
     const job = { ...snakeCased(body), type };
-    return sealedJob(this.#session, job, Object.fromEntries(given), options);
+    return sealedJob(this.session, job, Object.fromEntries(given), options);
   }
 
   async #address(content: ServiceFile, options: CallOptions): Promise<string> {
     if (typeof content === "string" && ADDRESS.test(content)) return content;
-    return artifactAddress(await storeSource(this.#session, await sourceOf(content), options));
+    return artifactAddress(await storeSource(this.session, await sourceOf(content), options));
   }
 }
 

@@ -1,5 +1,6 @@
 /** Files to upload: a path in Node, a File or Blob, bytes, or a stream. */
 
+import { collected, piecesOf } from "../bytes.js";
 import { FormatError } from "../errors.js";
 import { nodeModule } from "./platform.js";
 
@@ -74,7 +75,7 @@ export async function sourceOf(content: Uploadable, mediaType?: string): Promise
   if (content instanceof Uint8Array || content instanceof ArrayBuffer) {
     return { ...named, content: new Blob([content as BlobPart]) };
   }
-  if (content instanceof ReadableStream) return { ...named, content: readerOf(content) };
+  if (content instanceof ReadableStream) return { ...named, content: piecesOf(content) };
   if (Symbol.asyncIterator in content) return { ...named, content: content[Symbol.asyncIterator]() };
   throw new FormatError("Cannot upload this: it is not a path, File, Blob, bytes or a stream.");
 }
@@ -82,10 +83,7 @@ export async function sourceOf(content: Uploadable, mediaType?: string): Promise
 /** Return the content as a blob. Reads a stream into memory. */
 export async function blobOf(source: Source): Promise<Blob> {
   if (source.content instanceof Blob) return source.content;
-  const pieces: Uint8Array[] = [];
-  for (let next = await source.content.next(); !next.done; next = await source.content.next()) {
-    pieces.push(next.value);
-  }
+  const pieces = await collected(iterable(source.content));
   return new Blob(pieces as BlobPart[], { type: source.mediaType });
 }
 
@@ -93,16 +91,7 @@ function guessed(name: string): string {
   return MEDIA_TYPES[name.split(".").at(-1)?.toLowerCase() ?? ""] ?? ANY;
 }
 
-function readerOf(stream: ReadableStream<Uint8Array>): AsyncIterator<Uint8Array> {
-  const reader = stream.getReader();
-  return {
-    async next() {
-      const { done, value } = await reader.read();
-      return done ? { done, value: undefined } : { done: false, value };
-    },
-    async return() {
-      await reader.cancel();
-      return { done: true, value: undefined };
-    },
-  };
+/** Return an iterator as something to loop over. */
+export function iterable(content: AsyncIterator<Uint8Array>): AsyncIterable<Uint8Array> {
+  return { [Symbol.asyncIterator]: () => content };
 }

@@ -35,20 +35,12 @@ export function creation(
 }
 
 /** Return a job. */
-export function getJob(
-  session: Session,
-  jobId: string,
-  signal: AbortSignal | undefined,
-): Promise<JobDetails> {
+export function getJob(session: Session, jobId: string, { signal }: CallOptions): Promise<JobDetails> {
   return fetchJson(session, { path: `/v1/jobs/${part(jobId)}`, signal });
 }
 
 /** Return the results of a completed job. */
-export function getResults(
-  session: Session,
-  jobId: string,
-  signal: AbortSignal | undefined,
-): Promise<JobResults> {
+export function getResults(session: Session, jobId: string, { signal }: CallOptions): Promise<JobResults> {
   return fetchJson(session, { path: `/v1/jobs/${part(jobId)}/results`, signal });
 }
 

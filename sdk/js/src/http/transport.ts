@@ -1,6 +1,6 @@
 /** Requests to the coordinator, with time limits, retries where these are safe, and the package's errors. */
 
-import { joined } from "../bytes.js";
+import { collected, joined } from "../bytes.js";
 import { AITBCError, APIError, apiError, TimeoutError, TransportError } from "../errors.js";
 import type { ReplyKey } from "../sealed/keys.js";
 import type { SealingMemory } from "../sealed/memory.js";
@@ -162,9 +162,7 @@ export class Answer {
 
   /** Read all of the content. */
   async bytes(): Promise<Uint8Array<ArrayBuffer>> {
-    const pieces: Uint8Array<ArrayBuffer>[] = [];
-    for await (const piece of this.chunks()) pieces.push(piece);
-    return joined(pieces);
+    return joined(await collected(this.chunks()));
   }
 
   /** Read all of the content as text. */

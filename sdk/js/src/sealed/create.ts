@@ -1,13 +1,21 @@
 /** Creates sealed jobs: uploads sealed files, and submits the sealed parameters with what the coordinator must know. */
 
+import { collected, piecesOf } from "../bytes.js";
 import { storeSource } from "../calls/artifacts.js";
 import { FormatError } from "../errors.js";
-import { type OnProgress, RESUMABLE, type Source, sourceOf, type Uploadable } from "../http/files.js";
+import {
+  iterable,
+  type OnProgress,
+  RESUMABLE,
+  type Source,
+  sourceOf,
+  type Uploadable,
+} from "../http/files.js";
 import { type CreateOptions, creation } from "../http/jobs.js";
-import { fetchJson, part, type Session } from "../http/transport.js";
+import { type CallOptions, fetchJson, part, type Session } from "../http/transport.js";
 import type { CreatedJob, JobResults, OfferList } from "../models.js";
 import { encodeBase64 } from "../verification/canonical.js";
-import { sealedSize, sealFile, streamOf } from "./files.js";
+import { sealedSize, sealFile } from "./files.js";
 import { type EncryptionKey, type EncryptionKeyAnswer, verifyEncryptionKey } from "./keys.js";
 import { rememberJob } from "./memory.js";
 import { openResults } from "./reading.js";
@@ -41,7 +49,7 @@ export interface SealOptions extends CreateOptions {
 export async function encryptionKey(
   session: Session,
   minerId: string,
-  signal: AbortSignal | undefined,
+  { signal }: CallOptions,
 ): Promise<EncryptionKey> {
   const path = `/v1/miners/${part(minerId)}/encryption-key`;
   return verifyEncryptionKey(await fetchJson<EncryptionKeyAnswer>(session, { path, signal }), minerId);
@@ -65,8 +73,8 @@ export async function createSealed(
       return [pathOf(service, parameters, name), await sourceOf(content)] as const;
     }),
   );
-  const [replyKey, miner] = [await session.replyKey(), await minerOf(session, clear, signal)];
-  const key = await encryptionKey(session, miner, signal);
+  const [replyKey, miner] = [await session.replyKey(), await minerOf(session, clear, options)];
+  const key = await encryptionKey(session, miner, options);
   const { model } = parameters;
   const sealer = await RequestSealer.of(key, replyKey, {
     service,
@@ -123,18 +131,14 @@ function requireContent(name: string, content: Uploadable): void {
 async function minerOf(
   session: Session,
   { miner_id: minerId, offer_id: offerId }: Record<string, unknown>,
-  signal: AbortSignal | undefined,
+  { signal }: CallOptions,
 ): Promise<string> {
   if (typeof minerId === "string") return minerId;
   if (typeof offerId === "string") {
-    const query = { limit: OFFERS };
-    const { offers } = await fetchJson<OfferList>(session, {
-      path: "/v1/marketplace/offers",
-      query,
-      signal,
-    });
-    const found = offers.find((offer) => offer.offerId === offerId);
-    if (found !== undefined) return found.minerId;
+    const call = { path: "/v1/marketplace/offers", query: { limit: OFFERS }, signal };
+    const { offers } = await fetchJson<OfferList>(session, call);
+    const offer = offers.find((offer) => offer.offerId === offerId);
+    if (offer !== undefined) return offer.minerId;
   }
   throw new FormatError(
     "A sealed job needs the miner to whose key it is sealed: give minerId, or the offerId of an active offer.",
@@ -157,7 +161,7 @@ async function upload(
 ): Promise<SealedInput> {
   let size = 0;
   const { content } = source;
-  const plain = content instanceof Blob ? streamOf(content) : iterable(content);
+  const plain = content instanceof Blob ? piecesOf(content.stream()) : iterable(content);
   const sealed = sealFile(await sealer.fileKey(number), plain, (piece) => {
     size += piece.length;
   });
@@ -179,13 +183,7 @@ async function uploadable(
   total: number | undefined,
 ): Promise<Source["content"]> {
   if (total === undefined || total > RESUMABLE) return sealed;
-  const pieces: Uint8Array<ArrayBuffer>[] = [];
-  for await (const piece of sealed) pieces.push(piece);
-  return new Blob(pieces);
-}
-
-function iterable(content: AsyncIterator<Uint8Array>): AsyncIterable<Uint8Array> {
-  return { [Symbol.asyncIterator]: () => content };
+  return new Blob(await collected(sealed));
 }
 
 function assign(target: Record<string, unknown>, [name = "", ...rest]: string[], value: string): void {

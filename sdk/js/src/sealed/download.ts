@@ -1,5 +1,6 @@
 /** Downloads output files of sealed jobs into files and streams, opened and checked. */
 
+import { piecesOf } from "../bytes.js";
 import { downloadTo, type Target } from "../http/download_to.js";
 import { NO_PATHS, nodeModule } from "../http/platform.js";
 import type { DownloadOptions } from "../http/receive.js";
@@ -18,7 +19,7 @@ export async function openTo(
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
   const sink = typeof target === "string" ? await fileSink(target) : streamSink(target);
   const write = async () => {
-    for await (const piece of file.open(iterated(readable))) await sink.write(piece);
+    for await (const piece of file.open(piecesOf(readable))) await sink.write(piece);
   };
   try {
     await Promise.all([downloadTo(session, artifactId, writable, options), write()]);
@@ -27,15 +28,6 @@ export async function openTo(
     throw error;
   }
   await sink.finish();
-}
-
-async function* iterated(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const reader = stream.getReader();
-  try {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
-  } finally {
-    await reader.cancel();
-  }
 }
 
 interface Sink {

@@ -71,9 +71,3 @@ async function* cut(
   }
   yield { piece: joined(pending), last: true };
 }
-
-/** Return the content of a blob as a stream, without loading it into memory. */
-export async function* streamOf(content: Blob): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = content.stream().getReader();
-  for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
-}

@@ -1,5 +1,6 @@
 /** Opens what a coordinator returns about sealed jobs: results, events, logs and output files. */
 
+import { collected, piecesOf } from "../bytes.js";
 import { FormatError, VerificationError } from "../errors.js";
 import { downloadBlob } from "../http/download.js";
 import { requireSealed } from "../http/events.js";
@@ -16,7 +17,6 @@ import type { Json, JsonObject } from "../verification/shape.js";
 import { PAYLOAD_TYPE, parseStatement } from "../verification/statement.js";
 import { text } from "../verification/strict.js";
 import { AnswerOpener, requirePlain } from "./answer.js";
-import { streamOf } from "./files.js";
 import type { SealedRequest } from "./memory.js";
 
 /** The source of the lines of a sealed log. */
@@ -35,7 +35,7 @@ async function openerOf(
   own: SealedRequest | undefined,
   signal: AbortSignal | undefined,
 ): Promise<Opener> {
-  const request = own ?? (await described(session, jobId, signal));
+  const request = own ?? (await described(session, jobId, { signal }));
   const replyKey = await session.replyKey();
   if (request.replyKey !== encodeBase64(replyKey.publicKey)) {
     throw new VerificationError(
@@ -50,12 +50,8 @@ async function openerOf(
   return { answer, opening: own ? { opened: true } : { opened: false, caution } };
 }
 
-async function described(
-  session: Session,
-  jobId: string,
-  signal: AbortSignal | undefined,
-): Promise<SealedRequest> {
-  const { sealed, minerId } = await getJob(session, jobId, signal);
+async function described(session: Session, jobId: string, options: CallOptions): Promise<SealedRequest> {
+  const { sealed, minerId } = await getJob(session, jobId, options);
   if (!sealed || !minerId) throw new FormatError(`Job ${jobId} is not sealed, or has not run yet.`);
   const { requestId, replyKey } = sealed;
   // A client that was stopped before it knew the job remembers the miner of its request.
@@ -160,9 +156,8 @@ export async function openBlob(
   options: DownloadOptions,
 ): Promise<Blob> {
   const file = await sealedFile(session, jobId, artifactId, options.signal);
-  const pieces: Uint8Array<ArrayBuffer>[] = [];
   const sealed = await downloadBlob(session, artifactId, options);
-  for await (const piece of file.open(streamOf(sealed))) pieces.push(piece);
+  const pieces = await collected(file.open(piecesOf(sealed.stream())));
   return new Blob(pieces, { type: file.mediaType });
 }
 
@@ -180,7 +175,7 @@ export async function sealedFile(
   artifactId: string,
   signal: AbortSignal | undefined,
 ): Promise<SealedFile> {
-  const { results } = await getResults(session, jobId, signal);
+  const { results } = await getResults(session, jobId, { signal });
   const own = await (await session.memory()).get(jobId);
   const { answer: opener } = await openerOf(session, jobId, own, signal);
   const opened = await opener.results(results as Json);

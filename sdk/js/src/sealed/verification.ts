@@ -1,11 +1,11 @@
 /** Verifies the content of a sealed job against the salted digests that its miner signed. */
 
+import { piecesOf } from "../bytes.js";
 import { FormatError } from "../errors.js";
 import type { CheckedArtifact, Report } from "../verification/report.js";
 import type { Json } from "../verification/shape.js";
 import type { Statement } from "../verification/statement.js";
 import { AnswerOpener } from "./answer.js";
-import { streamOf } from "./files.js";
 import type { ReplyKey } from "./keys.js";
 import type { SealingMemory } from "./memory.js";
 import { usualMemory } from "./usual_memory.js";
@@ -50,7 +50,7 @@ export async function verifySealed(
       .slice(1)
       .findIndex((item) => name === item.name || name === `sha256:${item.sha256}`);
     if (number < 0) continue; // verified and reported with the other artifacts
-    const content = streamOf(artifact instanceof Blob ? artifact : new Blob([artifact as BlobPart]));
+    const content = piecesOf(new Blob([artifact as BlobPart]).stream());
     const digest = await report.attemptLater(`sealed artifact ${name}`, () =>
       opener.digest(`output:${number}`, opener.file(results, number, content)),
     );

@@ -16,7 +16,7 @@ import { parseVerdict, VERDICT_TYPE } from "./leaves/verdict.js";
 import type { Checkpoint } from "./log.js";
 import { consistencyProof, fold, leafHash, rootHash, verifyConsistency } from "./merkle.js";
 import { type Note, parseNote } from "./notes.js";
-import type { Policy } from "./policy.js";
+import { expectWitnesses, type Policy } from "./policy.js";
 import { type Check, failuresOf, Report } from "./report.js";
 import type { JsonObject } from "./shape.js";
 import { PAYLOAD_TYPE, parseStatement } from "./statement.js";
@@ -99,7 +99,7 @@ export async function verifyLog(
   outcome.note = note;
   outcome.checkpoint = checkpoint;
   report.expect("checkpoint", true, `${checkpoint.origin} signs for ${checkpoint.size} leaves`, "");
-  requireWitnesses(report, policy, note);
+  expectWitnesses(report, policy, note);
   const tree = await report.attemptLater("tree", () => requireTree(files, checkpoint));
   if (tree !== undefined) {
     report.expect("tree", true, "the tiles have the root of the checkpoint", "");
@@ -116,18 +116,6 @@ function readNote(content: Uint8Array | undefined): Note {
     );
   }
   return parseNote(content);
-}
-
-function requireWitnesses(report: Report, policy: Policy, note: Note): void {
-  const cosigned = report.attempt("witnesses", () => policy.cosignedBy(note));
-  if (cosigned === undefined) return;
-  const names = [...cosigned.keys()].sort().join(", ") || "none";
-  report.expect(
-    "witnesses",
-    policy.isMetBy(cosigned),
-    `cosigned by ${names}; the policy asks for ${policy.quorum}`,
-    `cosigned by ${names}, but the policy asks for ${policy.quorum}`,
-  );
 }
 
 /**

@@ -17,6 +17,7 @@ import { decodeUtf8, utf8 } from "./canonical.js";
 import { COSIGNATURE_TYPE, parseVkey } from "./keys.js";
 import { type Checkpoint, openCheckpoint, parseCheckpoint } from "./log.js";
 import { findCosignature, type Note } from "./notes.js";
+import type { Report } from "./report.js";
 
 const MAX_LINES = 1000;
 const MAX_NAMES = 200;
@@ -84,6 +85,24 @@ export class Policy {
     if (group === undefined) return witnesses.has(name);
     return group.members.filter((member) => this.#witnessed(member, witnesses)).length >= group.threshold;
   }
+}
+
+/** Return the sorted names of the witnesses that cosigned a checkpoint. */
+export function witnessNames(cosigned: ReadonlyMap<string, number>): string {
+  return [...cosigned.keys()].sort().join(", ") || "none";
+}
+
+/** Report whether the witnesses that cosigned a note meet the policy's quorum. */
+export function expectWitnesses(report: Report, policy: Policy, note: Note): void {
+  const cosigned = report.attempt("witnesses", () => policy.cosignedBy(note));
+  if (cosigned === undefined) return;
+  const names = witnessNames(cosigned);
+  report.expect(
+    "witnesses",
+    policy.isMetBy(cosigned),
+    `cosigned by ${names}; the policy asks for ${policy.quorum}`,
+    `cosigned by ${names}, but the policy asks for ${policy.quorum}`,
+  );
 }
 
 /** Parse a policy. Throws `FormatError`, which names the line. A function of its own, so that bundlers can leave it out. */

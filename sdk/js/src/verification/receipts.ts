@@ -4,6 +4,7 @@
  * Everything in a receipt must follow from signed data. The verification reports for each part whether it does.
  */
 
+import { piecesOf } from "../bytes.js";
 import { scaled } from "../decimals.js";
 import { FormatError } from "../errors.js";
 import type { Receipt, ReceiptBundle } from "../models.js";
@@ -17,7 +18,7 @@ import { openEnvelope, PUBLIC_KEY_SIZE } from "./dsse.js";
 import { minerId, parseVkey } from "./keys.js";
 import { parseProof, receiptLeaf, requireInclusion } from "./log.js";
 import { outputFiles } from "./outputs.js";
-import { Policy } from "./policy.js";
+import { expectWitnesses, Policy } from "./policy.js";
 import { type CheckedArtifact, Report, type Verification } from "./report.js";
 import type { Json } from "./shape.js";
 import { PAYLOAD_TYPE, parseStatement, type Statement, uncappedPrice } from "./statement.js";
@@ -286,15 +287,7 @@ function verifyProofOf(report: Report, receipt: unknown, textOfProof: unknown, p
     report.logIndex = Number(proof.index);
     report.expect("inclusion", true, `the receipt is leaf ${proof.index} of the log`, "");
   }
-  const cosigned = report.attempt("witnesses", () => policy.cosignedBy(proof.note));
-  if (cosigned === undefined) return;
-  const names = [...cosigned.keys()].sort().join(", ") || "none";
-  report.expect(
-    "witnesses",
-    policy.isMetBy(cosigned),
-    `cosigned by ${names}; the policy asks for ${policy.quorum}`,
-    `cosigned by ${names}, but the policy asks for ${policy.quorum}`,
-  );
+  expectWitnesses(report, policy, proof.note);
 }
 
 function verifyResults(report: Report, results: unknown): void {
@@ -368,10 +361,7 @@ async function verifyArtifact(report: Report, name: string, artifact: CheckedArt
 
 async function digestOf(artifact: CheckedArtifact): Promise<string> {
   if (typeof artifact === "string") return artifact.replace(/^sha256:/, "");
-  if (artifact instanceof Uint8Array) return sha256Hex(artifact);
-  if (artifact instanceof ArrayBuffer) return sha256Hex(new Uint8Array(artifact));
   const hash = newDigest();
-  const reader = artifact.stream().getReader();
-  for (let next = await reader.read(); !next.done; next = await reader.read()) hash.update(next.value);
+  for await (const piece of piecesOf(new Blob([artifact as BlobPart]).stream())) hash.update(piece);
   return hash.hex();
 }

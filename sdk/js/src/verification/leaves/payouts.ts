@@ -13,7 +13,7 @@ import { openEnvelope } from "../dsse.js";
 import { minerId } from "../keys.js";
 import { parseProof, requireInclusion } from "../log.js";
 import { HASH_SIZE, leafHash, verifyInclusion } from "../merkle.js";
-import { Policy } from "../policy.js";
+import { Policy, witnessNames } from "../policy.js";
 import { type Check, failuresOf, Report } from "../report.js";
 import type { Json } from "../shape.js";
 import { parseDecimal } from "../statement.js";
@@ -164,9 +164,8 @@ function logOf(found: Parsed, trust: string | Policy): string {
   const checkpoint = policy.open(proof.note);
   const cosigned = policy.cosignedBy(proof.note);
   if (!policy.isMetBy(cosigned)) {
-    const names = [...cosigned.keys()].sort().join(", ") || "none";
     throw new VerificationError(
-      `The checkpoint is cosigned by ${names}, but the policy asks for ${policy.quorum}.`,
+      `The checkpoint is cosigned by ${witnessNames(cosigned)}, but the policy asks for ${policy.quorum}.`,
     );
   }
   requireInclusion(found.manifest, proof, checkpoint);
