@@ -150,6 +150,12 @@ def test_a_schema_is_refused_only_where_it_must_be_enforced(nobody: OpenAI) -> N
     assert waited.value.code == "ANSWER_TIMEOUT"
 
 
+def test_a_call_cannot_be_required_without_functions(nobody: OpenAI) -> None:
+    with pytest.raises(openai.UnprocessableEntityError) as refused:
+        nobody.chat.completions.create(model=LLM, messages=QUESTION, tool_choice="required")
+    assert [*fields_of(refused.value)] == ["tool_choice"]
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -158,6 +164,7 @@ def test_a_schema_is_refused_only_where_it_must_be_enforced(nobody: OpenAI) -> N
         ("prompt", {"id": "pmpt_1"}),
         ("tools", [{"type": "web_search"}]),
         ("tool_choice", {"type": "allowed_tools", "tools": [{"type": "function", "name": "f"}]}),
+        ("tool_choice", "required"),
         ("text", {"verbosity": "low"}),
         ("text", {"format": {"type": "grammar"}}),
         ("reasoning", {"summary": "concise"}),

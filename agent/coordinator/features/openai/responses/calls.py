@@ -73,7 +73,8 @@ def _optional(request: ResponseRequest) -> dict[str, Any]:
     if isinstance(choice, AllowedTools):
         allowed = {tool.name for tool in choice.tools}
         tools, choice = [tool for tool in tools if tool.name in allowed], choice.mode
-    if tools:
+    # The service refuses a required call without tools.
+    if tools or choice not in ("auto", "none"):
         parameters |= {
             "tools": [
                 tool.model_dump(include={"name", "description", "parameters"}, exclude_none=True)

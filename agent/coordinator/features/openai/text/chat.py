@@ -256,13 +256,14 @@ def _optional(request: ChatRequest) -> dict[str, Any]:
         parameters["top_logprobs"] = request.top_logprobs or 0
     if request.reasoning_effort is not None:
         parameters["reasoning_effort"] = known_effort(request.reasoning_effort)
-    if request.tools:
-        choice = request.tool_choice or "auto"
+    choice = request.tool_choice or "auto"
+    # The service refuses a required call without tools.
+    if request.tools or choice not in ("auto", "none"):
         parameters |= {
             "tools": [
                 # Arguments of a required call follow the schema anyway, so `strict` has no meaning for the service.
                 tool.function.model_dump(exclude={"strict"}, exclude_none=True)
-                for tool in request.tools
+                for tool in request.tools or ()
             ],
             "tool_choice": {"name": choice.function.name} if isinstance(choice, NamedTool) else choice,
             "parallel_tool_calls": request.parallel_tool_calls is not False,
