@@ -1,8 +1,6 @@
 """Runs tests in one process, and prints what they cost in seconds of processors: a busy machine does not change that much.
 
 .venv/bin/python scripts/testing/costs.py tests/unit -m "not ship and not chaos"   the arguments are pytest's
-
-Of child processes, it counts those that have ended.
 """
 
 from __future__ import annotations
@@ -11,11 +9,15 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 DEAREST: Final = 25
+
+_FIELDS: Final = slice(11, 15)
+"""The fields of `proc_pid_stat(5)` after the name: seconds of the process and of its ended children."""
 
 
 class Costs:
@@ -68,10 +70,15 @@ class Costs:
                 print(f"{seconds:8.2f} s  {self.uses[key] or 1:5}  {key}")
 
 
-def used() -> float:
-    """Return the seconds that this process and its ended children have used."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+def used(pid: int | str = "self") -> float:
+    """Return the seconds that a process and its children have used."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[_FIELDS]
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [child for thread in threads for child in (thread / "children").read_text().split()]
+    except OSError:  # it has just ended
+        return 0
+    return sum(map(int, fields)) / os.sysconf("SC_CLK_TCK") + sum(map(used, children))
 
 
 if __name__ == "__main__":

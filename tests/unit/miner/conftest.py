@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from miner_support.coordinator import FakeCoordinator
+from miner_support.forked_hosts import server, start
 from nvml_shim.shim import NvmlShim, build
 from support.servers.ports import reserved_port
 
@@ -25,6 +27,13 @@ def prestarted(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     with monkeypatch.context() as prestarted:
         prestarted.setattr("agent.miner.executor.pool.MAX_PRESTARTED", 0)
         yield prestarted
+
+
+@pytest.fixture
+def forked_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the children of executors be forks, which need no time to import."""
+    server()
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from agent.miner.control import ask
 from miner_support.coordinator import FakeCoordinator, refusal
 from miner_support.daemons import make_daemon, running, settings_for, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forked_hosts")]
 
 
 async def test_a_job_becomes_a_signed_result(coordinator: FakeCoordinator, tmp_path: Path) -> None:

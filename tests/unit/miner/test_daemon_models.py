@@ -23,7 +23,7 @@ from miner_support.hub import Hub, running_hub
 from miner_support.model_runner import HOST, ModelRunner
 from support.agents import COMMAND
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forked_hosts")]
 
 WEIGHTS = bytes(range(256)) * 4096 * 2
 ADAPTER = b"small change"

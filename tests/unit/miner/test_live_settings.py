@@ -20,7 +20,7 @@ from miner_support.coordinator import FakeCoordinator
 from miner_support.daemons import HOST, running, until
 from miner_support.runner import BatchRunner, ScriptedRunner
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forked_hosts")]
 
 FILE = """\
 # My machine

@@ -23,25 +23,37 @@ from runners.host.protocol import TO_PARENT, Configure, Message, encode
 from runners.sandbox import Sandbox, unavailable
 from runners.sandbox.files import remove
 from runners.sandbox.watch import Ended, Limits
+from support.workers.fork_server import ForkServer
 
 TIMEOUT = 120.0
 
 
 class Parent:
-    """The miner's side of one child, blocking."""
+    """The miner's side of one child, blocking. One that is `forked` needs no time to import."""
 
-    def __init__(self, service: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, service: str, environment: Mapping[str, str] | None = None, *, forked: bool = False
+    ) -> None:
         ours, theirs = socket.socketpair()
         ours.settimeout(TIMEOUT)
         self.connection = ours
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "runners.host", "--service", service, "--fd", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        theirs.close()
+        descriptor = theirs.fileno()
+        command = ["-m", "runners.host", "--service", service, "--fd", str(descriptor)]
+        environment = {**os.environ, **(environment or {})}
+        self.process: Any
+        with theirs:
+            if forked:
+                self.process = ForkServer.of("runners.host.process").start(
+                    command, environment, descriptors={descriptor: descriptor}, pipes=(1, 2)
+                )
+            else:
+                self.process = subprocess.Popen(
+                    [sys.executable, *command],
+                    pass_fds=[descriptor],
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                )
 
     def send(self, message: Message) -> None:
         self.connection.sendall(encode(message))
@@ -70,7 +82,7 @@ class Parent:
     def close(self) -> int:
         """Close the socket and wait for the child to end."""
         self.connection.close()
-        code = self.process.wait(TIMEOUT)
+        code: int = self.process.wait(TIMEOUT)
         self.process.stdout.close()
         self.process.stderr.close()
         return code
@@ -166,8 +178,8 @@ def start_child() -> Iterator[Callable[..., Parent]]:
     """Start children; those still running at the end of the test are ended."""
     started: list[Parent] = []
 
-    def start(service: str, environment: Mapping[str, str] | None = None) -> Parent:
-        started.append(Parent(service, environment))
+    def start(service: str, environment: Mapping[str, str] | None = None, *, forked: bool = False) -> Parent:
+        started.append(Parent(service, environment, forked=forked))
         return started[-1]
 
     yield start

@@ -28,6 +28,7 @@ from runners.api import Device, Fail, Retry, Tools
 from runners.host.protocol import Run
 
 pytestmark = pytest.mark.anyio
+forked = pytest.mark.usefixtures("forked_hosts")
 CPU = Device(kind="cpu", name="cpu")
 
 
@@ -40,7 +41,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 async def executor(
     tmp_path: Path, devices: tuple[Device, ...] = (CPU,), **settings: Any
 ) -> AsyncIterator[LocalExecutor]:
-    before = set(psutil.Process().children())  # children of other tests in this process
+    before = set(psutil.Process().children(recursive=True))  # children of other tests in this process
     subject = LocalExecutor(
         devices, Tools(), MinerSettings(**settings), tmp_path, interpreters=Interpreters(Interpreter(HOST))
     )
@@ -48,7 +49,7 @@ async def executor(
         yield subject
     finally:
         await asyncio.wait_for(subject.close(), 60)
-    assert set(psutil.Process().children()) <= before
+    assert set(psutil.Process().children(recursive=True)) <= before
 
 
 async def do(
@@ -107,6 +108,7 @@ async def test_children_do_not_get_the_agents_secrets(
         assert "AITBC_MINER__ENROLMENT_TOKEN" not in psutil.Process(done.results["pid"]).environ()
 
 
+@forked
 async def test_a_failed_run_leaves_the_child_usable(tmp_path: Path) -> None:
     async with executor(tmp_path) as subject:
         before = await do(subject, tmp_path, "echo")
@@ -118,6 +120,7 @@ async def test_a_failed_run_leaves_the_child_usable(tmp_path: Path) -> None:
         assert before.done.results["pid"] == after.done.results["pid"]
 
 
+@forked
 @pytest.mark.parametrize(
     ("mode", "message"),
     [("crash", r"SIGSEGV.*about to crash"), ("exit", "exit status 3"), ("garbage", "malformed message")],
@@ -133,6 +136,7 @@ async def test_a_broken_child_is_replaced(tmp_path: Path, mode: str, message: st
         assert before.done.results["pid"] != after.done.results["pid"]
 
 
+@forked
 async def test_a_child_that_leaks_memory_is_ended_at_its_limit(tmp_path: Path) -> None:
     """The failure states why, and the next job runs in a new child."""
     async with executor(tmp_path, child_memory=512 * 2**20) as subject:
@@ -144,6 +148,7 @@ async def test_a_child_that_leaks_memory_is_ended_at_its_limit(tmp_path: Path) -
         assert before.done.results["pid"] != after.done.results["pid"]
 
 
+@forked
 async def test_a_child_without_progress_counts_as_hung(tmp_path: Path) -> None:
     """A child with progress is never ended, however long it takes."""
     async with executor(tmp_path, stall_seconds=0.5) as subject:
@@ -157,6 +162,7 @@ async def test_a_child_without_progress_counts_as_hung(tmp_path: Path) -> None:
         await busy
 
 
+@forked
 async def test_a_cancelled_run_ends_by_itself(tmp_path: Path) -> None:
     """The child of a runner that checks for cancellation stays alive, with its loaded model."""
     async with executor(tmp_path) as subject:
@@ -173,6 +179,7 @@ async def test_a_cancelled_run_ends_by_itself(tmp_path: Path) -> None:
         assert before.done.results["pid"] == after.done.results["pid"]
 
 
+@forked
 async def test_a_child_that_ignores_a_cancellation_is_ended(tmp_path: Path) -> None:
     async with executor(tmp_path, cancel_seconds=0.2) as subject:
         started = asyncio.Event()
@@ -187,12 +194,14 @@ async def test_a_child_that_ignores_a_cancellation_is_ended(tmp_path: Path) -> N
         assert not child.is_running()
 
 
+@forked
 async def test_an_idle_child_is_ended(tmp_path: Path) -> None:
     async with executor(tmp_path, idle_seconds=0.2) as subject:
         done = (await do(subject, tmp_path, "echo")).done
         await until(lambda: not psutil.pid_exists(done.results["pid"]) and subject.status() == [])
 
 
+@forked
 async def test_a_prestarted_child_runs_the_first_job(tmp_path: Path, prestarted: pytest.MonkeyPatch) -> None:
     """Another one is started in advance when it ends."""
     prestarted.undo()

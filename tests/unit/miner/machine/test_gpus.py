@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from miner_support import gpu_reader
 from nvml_shim.shim import (
     DRIVER_NOT_LOADED,
     GPU_IS_LOST,
@@ -25,49 +26,19 @@ from nvml_shim.shim import (
     Slice,
     build,
 )
+from support.workers.fork_server import ForkServer
 
 GIB = 2**30
-
-# Executes each line of standard input, and answers it with the state of the GPUs.
-PROGRAM = """
-import asyncio, json, os, sys, threading
-from pathlib import Path
-from dataclasses import asdict
-import structlog
-from agent.miner.machine import device_files, gpus
-structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-gpus._LOCK_SECONDS = gpus._REFRESH_SECONDS = 0.2
-gpus._RECONNECT_SECONDS = float(sys.argv[1])
-device_files.MIG_MINORS = Path(os.environ.get("MIG_MINORS", device_files.MIG_MINORS))
-device_files.WSL = Path(os.environ.get("WSL", device_files.WSL))
-cards = gpus.Gpus()
-for line in sys.stdin:
-    match line.strip():
-        case "snapshot": found = cards.snapshot()
-        case "refresh": found = asyncio.run(cards.refresh())
-        case "processes":
-            print(json.dumps(asyncio.run(cards.process_memory())), flush=True)
-            continue
-        case "placement":
-            from agent.miner.executor.devices import Devices
-            from runners.api import Device
-            devices = tuple(Device("cuda", gpu.name, gpu.uuid) for gpu in cards.snapshot())
-            sampled, _ = asyncio.run(Devices(devices, measure=cards.refresh).sample(devices))
-            print(json.dumps([card.exclusive for card in sampled]), flush=True)
-            continue
-        case "close": found = cards.close() or ()
-    print(json.dumps({"gpus": [asdict(gpu) for gpu in found], "reason": cards.reason}), flush=True)
-"""
 
 
 class Program:
     """A program that reads the GPUs."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Any) -> None:
         self._process = process
 
     def answer(self, what: str) -> Any:
-        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.write(f"{what}\n".encode())
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
@@ -80,15 +51,22 @@ class Program:
 
 
 @contextmanager
-def watching(environment: Mapping[str, str], reconnect_seconds: float = 600) -> Iterator[Program]:
-    with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(reconnect_seconds)],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
+def watching(
+    environment: Mapping[str, str], reconnect_seconds: float = 600, *, forked: bool = True
+) -> Iterator[Program]:
+    """Start the program; `forked`, it needs no time to import."""
+    command = [gpu_reader.__file__, str(reconnect_seconds)]
+    if forked:
+        process = ForkServer.of(gpu_reader.__name__).start(command, environment, pipes=(0, 1))
+    else:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    with process:
         try:
             yield Program(process)
         finally:
@@ -382,7 +360,7 @@ def test_a_replaced_driver_is_connected_again(nvml: NvmlShim):
 def test_without_the_library_the_reason_names_the_package_to_install(nvml: NvmlShim, tmp_path: Path):
     # A file that is not a library hides a real one that this machine may have.
     (tmp_path / "libnvidia-ml.so.1").write_text("")
-    with watching({**nvml.environment, "LD_LIBRARY_PATH": str(tmp_path)}) as program:
+    with watching({**nvml.environment, "LD_LIBRARY_PATH": str(tmp_path)}, forked=False) as program:
         none, reason = program.ask()
     assert none == []
     assert reason.startswith("No NVIDIA driver was found on this machine.")

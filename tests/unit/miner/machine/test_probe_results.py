@@ -22,7 +22,7 @@ from miner_support.runner import ScriptedRunner
 from runners.api import Probe, Runner, TimedOut, Tools
 from runners.sandbox import bubblewrap
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forked_hosts")]
 
 WORKS = Probe(available=True, version="7.1")
 FAILS = Probe(available=False, reasons=("ffmpeg was not found.",))

@@ -24,7 +24,7 @@ from miner_support.daemons import HOST, running, settings_for
 from miner_support.runner import ScriptedRunner
 from miner_support.timed_runners import PROGRAM, RUNNERS
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forked_hosts")]
 
 FAULT = Check(
     name="memory",

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -34,6 +35,11 @@ def environment(tmp_path):
     )
     shutil.copy(Path(__file__).with_name("scripted_runner.py"), packages)
     return {"PYTHONPATH": str(packages)}
+
+
+@pytest.fixture
+def start_child(start_child):
+    return partial(start_child, forked=True)
 
 
 @pytest.fixture
