@@ -10,7 +10,7 @@ import httpx
 from aitbc._calls import keys
 from aitbc._http import stream
 from aitbc._http.drivers import AsyncDriver, Driver
-from aitbc._http.flow import Flow, Request, Session, fetch
+from aitbc._http.flow import Flow, Session, query
 from aitbc._http.local import Address, find_address, sealing_file
 from aitbc._http.sealing import SealingState
 from aitbc._resources import (
@@ -43,7 +43,7 @@ DEFAULT_RETRIES = 4
 
 def _health(session: Session, /) -> Flow[Health]:
     """Return the coordinator's health."""
-    return (yield from fetch(session, Request("GET", "/v1/health"), Health))
+    return query(session, "/v1/health", Health)
 
 
 class _Client(CallGroup[DriverT]):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import secrets
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote
 
-from aitbc._http.flow import Flow, Request, Session, call, fetch, post_json
+from aitbc._http.flow import Flow, Request, Session, call, fetch, post_json, present, query, segment
 from aitbc.answers.accounts import (
     Account,
     AccountList,
@@ -26,20 +25,19 @@ from aitbc.answers.trail import TrailPage
 
 def accounts(session: Session, /, *, limit: int = 50, after: str | None = None) -> Flow[AccountList]:
     """Return accounts, oldest first. Pass a page's `next` as `after` to get the next page."""
-    params = {"limit": str(limit), **({} if after is None else {"after": after})}
-    return (yield from fetch(session, Request("GET", "/v1/admin/accounts", params=params), AccountList))
+    return query(session, "/v1/admin/accounts", AccountList, limit=limit, after=after)
 
 
 def create_account(session: Session, /, name: str) -> Flow[Account]:
     """Create an account, which owns jobs, files and money."""
-    return (yield from fetch(session, post_json("/v1/admin/accounts", {"name": name}), Account))
+    return fetch(session, post_json("/v1/admin/accounts", {"name": name}), Account)
 
 
 def credit(
     session: Session, /, account_id: str, amount: str | Decimal, *, note: str | None = None
 ) -> Flow[Booked]:
     """Add money to an account. The call is retried, and books once."""
-    return (yield from _book(session, account_id, "credit", _present(amount=amount, note=note)))
+    return _book(session, account_id, "credit", present({"amount": amount, "note": note}))
 
 
 def debit(
@@ -55,32 +53,32 @@ def debit(
 
     Raises `InsufficientBalance`.
     """
-    body = _present(amount=amount, note=note, force=force or None)
-    return (yield from _book(session, account_id, "debits", body))
+    body = present({"amount": amount, "note": note, "force": force or None})
+    return _book(session, account_id, "debits", body)
 
 
 def _book(session: Session, account_id: str, kind: str, body: dict[str, Any]) -> Flow[Booked]:
-    path = f"/v1/admin/accounts/{quote(account_id, safe='')}/{kind}"
+    path = f"/v1/admin/accounts/{segment(account_id)}/{kind}"
     headers = {"Idempotency-Key": secrets.token_hex(16)}
-    return (yield from fetch(session, post_json(path, body, headers=headers), Booked))
+    return fetch(session, post_json(path, body, headers=headers), Booked)
 
 
 def keys(session: Session, /) -> Flow[list[Key]]:
     """Return all keys without their secrets, including revoked ones."""
-    return (yield from fetch(session, Request("GET", "/v1/admin/keys"), KeyList)).listed
+    return (yield from query(session, "/v1/admin/keys", KeyList)).listed
 
 
 def create_key(
     session: Session, /, role: str, name: str, *, account_id: str | None = None, miner_id: str | None = None
 ) -> Flow[NewKey]:
     """Create a key: for a client with its account, or for a miner's owner with the miner. Only this response contains the secret."""
-    body = _present(role=role, name=name, account_id=account_id, miner_id=miner_id)
-    return (yield from fetch(session, post_json("/v1/admin/keys", body), NewKey))
+    body = present({"role": role, "name": name, "account_id": account_id, "miner_id": miner_id})
+    return fetch(session, post_json("/v1/admin/keys", body), NewKey)
 
 
 def revoke_key(session: Session, /, key_id: str) -> Flow[None]:
     """Revoke a key."""
-    yield from call(session, Request("DELETE", f"/v1/admin/keys/{quote(key_id, safe='')}", repeatable=False))
+    yield from call(session, Request("DELETE", f"/v1/admin/keys/{segment(key_id)}", repeatable=False))
 
 
 def create_enrolment(
@@ -96,63 +94,56 @@ def create_enrolment(
 
     All miners that join for one `owner` form a fleet.
     """
-    body = {"uses": uses, "valid_seconds": valid_seconds, **_present(note=note, owner=owner)}
-    return (yield from fetch(session, post_json("/v1/admin/enrolments", body), NewEnrolment))
+    body = {"uses": uses, "valid_seconds": valid_seconds, **present({"note": note, "owner": owner})}
+    return fetch(session, post_json("/v1/admin/enrolments", body), NewEnrolment)
 
 
 def enrolments(session: Session, /, *, limit: int = 50, before: str | None = None) -> Flow[EnrolmentList]:
     """Return tokens without their secrets, newest first. Pass a page's `next` as `before` to get the next page."""
-    params = {"limit": str(limit), **({} if before is None else {"before": before})}
-    return (yield from fetch(session, Request("GET", "/v1/admin/enrolments", params=params), EnrolmentList))
+    return query(session, "/v1/admin/enrolments", EnrolmentList, limit=limit, before=before)
 
 
 def revoke_enrolment(session: Session, /, enrolment_id: str) -> Flow[None]:
     """Revoke a token. Miners that have enrolled with it stay."""
-    yield from call(session, Request("DELETE", f"/v1/admin/enrolments/{quote(enrolment_id, safe='')}"))
+    yield from call(session, Request("DELETE", f"/v1/admin/enrolments/{segment(enrolment_id)}"))
 
 
 def create_login(
     session: Session, /, *, account_id: str | None = None, miner_id: str | None = None, admin: bool = False
 ) -> Flow[NewLogin]:
     """Create a one-time login token for the dashboard: for an account, a miner's owner, or (by default) an administrator."""
-    body = _present(account_id=account_id, miner_id=miner_id, admin=admin or None)
-    return (yield from fetch(session, post_json("/v1/admin/logins", body), NewLogin))
+    body = present({"account_id": account_id, "miner_id": miner_id, "admin": admin or None})
+    return fetch(session, post_json("/v1/admin/logins", body), NewLogin)
 
 
 def overview(session: Session, /) -> Flow[Overview]:
     """Return all miners with their available and unavailable services, and the number of jobs in each state."""
-    return (yield from fetch(session, Request("GET", "/v1/admin/overview"), Overview))
+    return query(session, "/v1/admin/overview", Overview)
 
 
 def exclude_miner(session: Session, /, miner_id: str, *, reason: str | None = None) -> Flow[Exclusion]:
     """Exclude a miner: its session ends immediately, its running jobs are requeued, and it cannot register again."""
-    path = f"/v1/admin/miners/{quote(miner_id, safe='')}/exclude"
-    return (yield from fetch(session, post_json(path, _present(reason=reason)), Exclusion))
+    path = f"/v1/admin/miners/{segment(miner_id)}/exclude"
+    return fetch(session, post_json(path, present({"reason": reason})), Exclusion)
 
 
 def include_miner(session: Session, /, miner_id: str) -> Flow[None]:
     """Allow an excluded miner to register again."""
-    path = f"/v1/admin/miners/{quote(miner_id, safe='')}/include"
+    path = f"/v1/admin/miners/{segment(miner_id)}/include"
     yield from call(session, Request("POST", path, repeatable=False))
 
 
 def remove_miner(session: Session, /, miner_id: str) -> Flow[Removal]:
     """Remove a miner: its running jobs are requeued and its offers end. Its receipts and earnings stay."""
-    path = f"/v1/admin/miners/{quote(miner_id, safe='')}"
-    return (yield from fetch(session, Request("DELETE", path, repeatable=False), Removal))
+    path = f"/v1/admin/miners/{segment(miner_id)}"
+    return fetch(session, Request("DELETE", path, repeatable=False), Removal)
 
 
 def trail(session: Session, /, *, limit: int = 50, before: str | None = None) -> Flow[TrailPage]:
     """Return what administrators have done, newest first. Pass a page's `next` as `before` to get the next page."""
-    params = {"limit": str(limit), **({} if before is None else {"before": before})}
-    return (yield from fetch(session, Request("GET", "/v1/admin/trail", params=params), TrailPage))
+    return query(session, "/v1/admin/trail", TrailPage, limit=limit, before=before)
 
 
 def history(session: Session, /, metric: str = "jobs", *, period: str = "day") -> Flow[History]:
     """Return `jobs`, `queue`, `money` or `miners` over the last `hour`, `day`, `week`, `month` or `year`."""
-    params = {"metric": metric, "period": period}
-    return (yield from fetch(session, Request("GET", "/v1/admin/history", params=params), History))
-
-
-def _present(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
+    return query(session, "/v1/admin/history", History, metric=metric, period=period)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
 
 from aitbc._calls import direct
 from aitbc._http.flow import (
@@ -21,6 +20,8 @@ from aitbc._http.flow import (
     checked,
     fetch,
     post_json,
+    query,
+    segment,
     send,
 )
 from aitbc._http.sealing import decrypt, decrypt_file
@@ -50,8 +51,7 @@ def list_artifacts(
 
     Raises `NotFound` if the coordinator is older than this call.
     """
-    params = {"limit": str(limit), "offset": str(offset)} | ({"prefix": prefix} if prefix else {})
-    return (yield from fetch(session, Request("GET", "/v1/artifacts", params=params), ArtifactList))
+    return query(session, "/v1/artifacts", ArtifactList, limit=limit, offset=offset, prefix=prefix or None)
 
 
 def upload(
@@ -139,7 +139,7 @@ def _begin(session: Session, source: Source, size: int, media_type: str) -> Flow
     )
     headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": metadata}
     upload = yield from fetch(session, Request("POST", "/v1/uploads", headers=headers), Upload)
-    return f"/v1/uploads/{quote(upload.upload_id, safe='')}"
+    return f"/v1/uploads/{segment(upload.upload_id)}"
 
 
 def get(session: Session, /, artifact_id: str) -> Flow[bytes]:
@@ -156,7 +156,7 @@ def link(session: Session, /, artifact_id: str, *, seconds: float | None = None)
     """Return a link that reads this artifact without a key for `seconds` (by default an hour), relative to `base_url`."""
     path, _ = _address(artifact_id)
     body = {} if seconds is None else {"seconds": seconds}
-    return (yield from fetch(session, post_json(f"{path}/links", body, repeatable=True), ArtifactLink))
+    return fetch(session, post_json(f"{path}/links", body, repeatable=True), ArtifactLink)
 
 
 def delete(session: Session, /, artifact_id: str) -> Flow[None]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
-from aitbc._http.flow import Flow, Request, Session, call, fetch, post_json
+from aitbc._http.flow import Flow, Request, Session, call, fetch, post_json, query, segment
 from aitbc.answers.audits import Audit, AuditList, Canary, CanaryList, MinerAudits
 
 _AUDITS = "/v1/audits"
@@ -24,49 +22,46 @@ def list_audits(
 
     Pass a page's `next` as `before` to get the next page.
     """
-    filters = {"limit": str(limit), "miner_id": miner_id, "verdict": verdict, "before": before}
-    params = {name: value for name, value in filters.items() if value is not None}
-    return (yield from fetch(session, Request("GET", _AUDITS, params=params), AuditList))
+    return query(session, _AUDITS, AuditList, limit=limit, miner_id=miner_id, verdict=verdict, before=before)
 
 
 def get(session: Session, /, audit_id: str) -> Flow[Audit]:
     """Return one audit or further opinion; for administrators."""
-    return (yield from fetch(session, Request("GET", f"{_AUDITS}/{quote(audit_id, safe='')}"), Audit))
+    return query(session, f"{_AUDITS}/{segment(audit_id)}", Audit)
 
 
 def of_job(session: Session, /, job_id: str) -> Flow[Audit]:
     """Return the audit of one of the client's jobs. Raises `NotFound` for a job without one."""
-    return (yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/audit"), Audit))
+    return query(session, f"/v1/jobs/{segment(job_id)}/audit", Audit)
 
 
 def of_miner(
     session: Session, /, miner_id: str, *, limit: int = 50, before: str | None = None
 ) -> Flow[MinerAudits]:
     """Return the decided audits of a miner, newest first, and what they have shown so far; for its owner and administrators."""
-    params = {"limit": str(limit), **({} if before is None else {"before": before})}
-    return (yield from fetch(session, Request("GET", _of_miner(miner_id), params=params), MinerAudits))
+    return query(session, _of_miner(miner_id), MinerAudits, limit=limit, before=before)
 
 
 def ask_for_second_opinion(session: Session, /, miner_id: str, audit_id: str) -> Flow[Audit]:
     """Have another auditor compare the result of a failed audit again, once. Raises `Conflict`."""
-    path = f"{_of_miner(miner_id)}/{quote(audit_id, safe='')}/second-opinion"
-    return (yield from fetch(session, Request("POST", path, repeatable=False), Audit))
+    path = f"{_of_miner(miner_id)}/{segment(audit_id)}/second-opinion"
+    return fetch(session, Request("POST", path, repeatable=False), Audit)
 
 
 def create_canary(session: Session, /, job_id: str, *, note: str = "") -> Flow[Canary]:
     """Submit a completed job again at random moments, as a job with a known answer; for administrators."""
-    return (yield from fetch(session, post_json(_CANARIES, {"job_id": job_id, "note": note}), Canary))
+    return fetch(session, post_json(_CANARIES, {"job_id": job_id, "note": note}), Canary)
 
 
 def canaries(session: Session, /) -> Flow[CanaryList]:
     """Return all jobs with known answers, newest first; for administrators."""
-    return (yield from fetch(session, Request("GET", _CANARIES), CanaryList))
+    return query(session, _CANARIES, CanaryList)
 
 
 def delete_canary(session: Session, /, canary_id: str) -> Flow[None]:
     """Delete a canary, so that its job is no longer submitted; for administrators."""
-    yield from call(session, Request("DELETE", f"{_CANARIES}/{quote(canary_id, safe='')}"))
+    yield from call(session, Request("DELETE", f"{_CANARIES}/{segment(canary_id)}"))
 
 
 def _of_miner(miner_id: str) -> str:
-    return f"/v1/miners/{quote(miner_id, safe='')}/audits"
+    return f"/v1/miners/{segment(miner_id)}/audits"

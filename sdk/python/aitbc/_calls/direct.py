@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from aitbc._http.flow import (
     FIRST_ERROR,
@@ -20,6 +19,7 @@ from aitbc._http.flow import (
     Sleep,
     fetch,
     post_json,
+    segment,
     send,
 )
 from aitbc._http.transfer import Source
@@ -102,7 +102,7 @@ def _parsed(answer: Response) -> Mapping[str, Any]:
 
 def _send(session: Session, source: Source, plan: DirectUpload, *, resumable: bool) -> Flow[Artifact | None]:
     """Send all parts. Returns None if the store refuses one for good; the upload is terminated then."""
-    path = f"{_PATH}/{quote(plan.upload_id, safe='')}"
+    path = f"{_PATH}/{segment(plan.upload_id)}"
     retries = Retries(session, transient=_TRANSIENT)
     while plan.artifact is None:
         sent_parts: list[dict[str, Any]] = []

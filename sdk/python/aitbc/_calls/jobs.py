@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote
 
 from aitbc import errors
 from aitbc._calls import direct, opening, sealing
-from aitbc._http.flow import Flow, Request, Session, Sleep, fetch, post_json
+from aitbc._http.flow import Flow, Request, Session, Sleep, fetch, post_json, query, segment
 from aitbc._http.transfer import Source, Uploadable
 from aitbc.answers.jobs import (
     Job,
@@ -81,13 +80,13 @@ def upload(
     session: Session, /, job_id: str, name: str, content: Uploadable, media_type: str | None = None
 ) -> Flow[Job]:
     """Upload an input file of a job. The job is queued once its last file has arrived."""
-    return (yield from _store(session, job_id, name, Source(content), media_type))
+    return _store(session, job_id, name, Source(content), media_type)
 
 
 def _store(
     session: Session, job_id: str, name: str, source: Source, media_type: str | None = None
 ) -> Flow[Job]:
-    path = f"/v1/jobs/{quote(job_id, safe='')}/files/{quote(name, safe='')}"
+    path = f"/v1/jobs/{segment(job_id)}/files/{segment(name)}"
     media_type = media_type or source.media_type
     artifact = yield from direct.upload(session, source, media_type)
     if artifact is not None:
@@ -108,13 +107,12 @@ def _abandon(session: Session, job_id: str) -> Flow[None]:
 
 def get(session: Session, /, job_id: str) -> Flow[Job]:
     """Return the state of a job."""
-    return (yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}"), Job))
+    return query(session, f"/v1/jobs/{segment(job_id)}", Job)
 
 
 def explain(session: Session, /, job_id: str) -> Flow[JobExplanation]:
     """Return why a job does not run: what and by how much, who can change it, and how."""
-    request = Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/explain")
-    return (yield from fetch(session, request, JobExplanation))
+    return query(session, f"/v1/jobs/{segment(job_id)}/explain", JobExplanation)
 
 
 def list_jobs(
@@ -136,31 +134,31 @@ def list_jobs(
     `labels` are those that the jobs have, perhaps among others. `miner_id` is the miner that runs a job or ran it last, `offer_id` the
     offer that it was given to. Administrators see the jobs of all accounts, or of `account_id`.
     """
-    filters = {
-        "status": status,
-        "type": type,
-        "name": name,
-        "label": [f"{key}:{value}" for key, value in (labels or {}).items()] or None,
-        "miner_id": miner_id,
-        "offer_id": offer_id,
-        "account_id": account_id,
-        "limit": str(limit),
-        "offset": str(offset),
-    }
-    params = {key: value for key, value in filters.items() if value is not None}
-    return (yield from fetch(session, Request("GET", "/v1/jobs", params=params), JobList))
+    return query(
+        session,
+        "/v1/jobs",
+        JobList,
+        status=status,
+        type=type,
+        name=name,
+        label=[f"{key}:{value}" for key, value in (labels or {}).items()] or None,
+        miner_id=miner_id,
+        offer_id=offer_id,
+        account_id=account_id,
+        limit=limit,
+        offset=offset,
+    )
 
 
 def list_labels(session: Session, /, *, key: str | None = None, limit: int = 100) -> Flow[LabelCounts]:
     """Return the labels of the account's jobs, or those with a key, with the number of jobs that have each."""
-    params = {"limit": str(limit)} | ({} if key is None else {"key": key})
-    return (yield from fetch(session, Request("GET", "/v1/jobs/labels", params=params), LabelCounts))
+    return query(session, "/v1/jobs/labels", LabelCounts, limit=limit, key=key)
 
 
 def cancel(session: Session, /, job_id: str) -> Flow[Job]:
     """Cancel a submitted or running job. Raises `JobAlreadyCompleted` if it has ended."""
-    request = Request("DELETE", f"/v1/jobs/{quote(job_id, safe='')}", repeatable=False)
-    return (yield from fetch(session, request, Job))
+    request = Request("DELETE", f"/v1/jobs/{segment(job_id)}", repeatable=False)
+    return fetch(session, request, Job)
 
 
 def rerun(
@@ -184,7 +182,7 @@ def rerun(
         # RFC 7240: a server that does not know this preference answers immediately.
         headers["Prefer"] = f"wait={wait:g}"
     body = {**changes, "set": dict(set or {})}
-    path = f"/v1/jobs/{quote(job_id, safe='')}/rerun"
+    path = f"/v1/jobs/{segment(job_id)}/rerun"
     request = post_json(path, body, headers=headers, extra_timeout=wait or 0.0)
     created = yield from fetch(session, request, ServiceJob)
     # A true coordinator refuses: it has nothing to run, since it cannot read the input.
@@ -200,8 +198,8 @@ def log(session: Session, /, job_id: str) -> Flow[JobLog]:
 
     Raises `VerificationError` for a line that the miner of a job that this client sealed has not sealed.
     """
-    request = Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/log")
-    return (yield from opening.open_log(session, (yield from fetch(session, request, JobLog)), job_id))
+    job_log = yield from query(session, f"/v1/jobs/{segment(job_id)}/log", JobLog)
+    return (yield from opening.open_log(session, job_log, job_id))
 
 
 def delete_data(session: Session, /, job_id: str) -> Flow[JobDataDeleted]:
@@ -209,8 +207,8 @@ def delete_data(session: Session, /, job_id: str) -> Flow[JobDataDeleted]:
 
     Its receipt and payment remain. Raises `Conflict` if the job has not ended.
     """
-    request = Request("DELETE", f"/v1/jobs/{quote(job_id, safe='')}/data")
-    return (yield from fetch(session, request, JobDataDeleted))
+    request = Request("DELETE", f"/v1/jobs/{segment(job_id)}/data")
+    return fetch(session, request, JobDataDeleted)
 
 
 def get_results(
@@ -224,21 +222,21 @@ def get_results(
     Raises `JobNotCompleted` if the job failed or was cancelled, and without `wait` also if it is unfinished; `VerificationError` for results
     that the miner of a job that this client sealed has not sealed.
     """
-    request = Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/results")
-    answer = yield from _results(session, request, job_id, wait=wait)
+    answer = yield from _results(session, job_id, waits=wait)
     return (yield from opening.open_results(session, answer, job_id, opened=opened))
 
 
-def _results(session: Session, request: Request, job_id: str, *, wait: bool) -> Flow[JobResults]:
+def _results(session: Session, job_id: str, *, waits: bool) -> Flow[JobResults]:
+    path = f"/v1/jobs/{segment(job_id)}/results"
     try:
-        return (yield from fetch(session, request, JobResults))
+        return (yield from query(session, path, JobResults))
     except errors.JobNotCompleted as error:
         # A job that has failed will never have results, however long one waits.
-        if not wait or error.details.get("status") not in _UNFINISHED:
+        if not waits or error.details.get("status") not in _UNFINISHED:
             raise
     with suppress(JobFailed):  # the next response reports the failure
-        yield from _until_completed(session, job_id)
-    return (yield from fetch(session, request, JobResults))
+        yield from wait(session, job_id)
+    return (yield from query(session, path, JobResults))
 
 
 def wait(
@@ -253,15 +251,6 @@ def wait(
     `timeout` is in seconds (None: no limit). `on_progress` is called with the first state, and whenever status, progress or attempts change. Raises `JobFailed` if the job failed or
     was cancelled, and `TimeoutError` after `timeout`; the job then continues.
     """
-    return (yield from _until_completed(session, job_id, timeout, on_progress))
-
-
-def _until_completed(
-    session: Session,
-    job_id: str,
-    timeout: float | None = None,
-    on_progress: Callable[[Job], object] | None = None,
-) -> Flow[Job]:
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = _FIRST_POLL
     reported: tuple[Any, ...] | None = None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
-from aitbc._http.flow import Flow, Request, Session, call, not_a_coordinators
+from aitbc._http.flow import Flow, Request, Session, call, not_a_coordinators, segment
 
 PROOF_WAIT = 10.0
 """Seconds that the coordinator may delay a proof until the next checkpoint."""
@@ -13,14 +11,14 @@ PROOF_WAIT = 10.0
 def checkpoint(session: Session, /, *, cosigned: int = 0) -> Flow[str]:
     """Return the newest signed checkpoint, or with `cosigned` the newest that this many witnesses have cosigned."""
     params = {"cosigned": str(cosigned)} if cosigned else {}
-    return (yield from _text(session, Request("GET", "/v1/log/checkpoint", params=params)))
+    return _text(session, Request("GET", "/v1/log/checkpoint", params=params))
 
 
 def proof(session: Session, /, reference: str) -> Flow[str]:
     """Return the `tlog-proof@v1` of a receipt (by its id) or a settlement (by its transaction's id)."""
-    path = f"/v1/log/proof/{quote(reference, safe='')}"
+    path = f"/v1/log/proof/{segment(reference)}"
     # A new leaf has no proof until the next checkpoint, for which the coordinator lets the client wait.
-    return (yield from _text(session, Request("GET", path, extra_timeout=PROOF_WAIT)))
+    return _text(session, Request("GET", path, extra_timeout=PROOF_WAIT))
 
 
 def tile(session: Session, /, path: str) -> Flow[bytes]:

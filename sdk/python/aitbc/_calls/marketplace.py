@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote
 
-from aitbc._http.flow import Flow, Request, Session, fetch, post_json
+from aitbc._http.flow import Flow, Request, Session, fetch, post_json, query, segment
 from aitbc.answers.market import (
     MarketMinerList,
     MarketStats,
@@ -39,7 +38,7 @@ def create_offer(
     body: dict[str, Any] = {"job_type": job_type, "price": price, "max_jobs": max_jobs, "duration": duration}
     if requirements is not None:
         body["requirements"] = requirements
-    return (yield from fetch(session, post_json(_OFFERS, body), Offer))
+    return fetch(session, post_json(_OFFERS, body), Offer)
 
 
 def offers(
@@ -56,15 +55,16 @@ def offers(
 
     With `mine`, return the caller's own offers in any state, newest first. Pass a page's `next` as `before` to get the next page.
     """
-    filters = {
-        "job_type": job_type,
-        "max_price": None if max_price is None else str(max_price),
-        "limit": str(limit),
-        "mine": "true" if mine else None,
-        "before": before,
-    }
-    params = {name: value for name, value in filters.items() if value is not None}
-    return (yield from fetch(session, Request("GET", _OFFERS, params=params), OfferList))
+    return query(
+        session,
+        _OFFERS,
+        OfferList,
+        job_type=job_type,
+        max_price=max_price,
+        limit=limit,
+        mine="true" if mine else None,
+        before=before,
+    )
 
 
 def accept(
@@ -77,31 +77,29 @@ def accept(
     """
     body = {"job_id": job_id, "bid_price": bid_price}
     # A job can be given to the same offer only once, so a repetition changes nothing.
-    request = post_json(f"{_OFFERS}/{quote(offer_id, safe='')}/accept", body, repeatable=True)
-    return (yield from fetch(session, request, OfferAccepted))
+    request = post_json(f"{_OFFERS}/{segment(offer_id)}/accept", body, repeatable=True)
+    return fetch(session, request, OfferAccepted)
 
 
 def withdraw(session: Session, /, offer_id: str) -> Flow[OfferEnded]:
     """Withdraw one of the caller's offers. Jobs that have accepted it still run."""
-    return (yield from fetch(session, Request("DELETE", f"{_OFFERS}/{quote(offer_id, safe='')}"), OfferEnded))
+    return fetch(session, Request("DELETE", f"{_OFFERS}/{segment(offer_id)}"), OfferEnded)
 
 
 def services(session: Session, /) -> Flow[ServiceSupplyList]:
     """Return every service with its models: what is available now, the lowest price, and the typical speed."""
-    return (yield from fetch(session, Request("GET", "/v1/marketplace/services"), ServiceSupplyList))
+    return query(session, "/v1/marketplace/services", ServiceSupplyList)
 
 
 def miners(
     session: Session, /, *, service: str | None = None, limit: int = 50, offset: int = 0
 ) -> Flow[MarketMinerList]:
     """Return the market's miners, optionally only those that offer a service. Available miners come first."""
-    filters = {"service": service, "limit": str(limit), "offset": str(offset)}
-    params = {name: value for name, value in filters.items() if value is not None}
-    return (
-        yield from fetch(session, Request("GET", "/v1/marketplace/miners", params=params), MarketMinerList)
+    return query(
+        session, "/v1/marketplace/miners", MarketMinerList, service=service, limit=limit, offset=offset
     )
 
 
 def stats(session: Session, /) -> Flow[MarketStats]:
     """Return statistics of the whole market."""
-    return (yield from fetch(session, Request("GET", "/v1/marketplace/stats"), MarketStats))
+    return query(session, "/v1/marketplace/stats", MarketStats)

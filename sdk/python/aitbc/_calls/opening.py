@@ -10,10 +10,9 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
-from urllib.parse import quote
 
 from aitbc._http import events
-from aitbc._http.flow import Answer, Emit, Flow, Request, Session, Stream, fetch
+from aitbc._http.flow import Answer, Emit, Flow, Session, Stream, query, segment
 from aitbc._http.sealing import SealedFile, cache, require_sealed
 from aitbc.answers.jobs import Job, JobEvent, JobLog, JobLogEntry, JobResults
 from aitbc.canonical import b64decode
@@ -39,7 +38,7 @@ def _described(session: Session, job_id: str) -> Flow[AnswerOpener | None]:
     unconfirmed_opener = session.sealing.unconfirmed.get(job_id)
     if unconfirmed_opener is not None:
         return unconfirmed_opener
-    job = yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}"), Job)
+    job = yield from query(session, f"/v1/jobs/{segment(job_id)}", Job)
     if job.sealed is None or job.miner_id is None:
         return None
     request_id = str(job.sealed.get("request_id"))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from aitbc._calls import jobs, log, opening
-from aitbc._http.flow import Flow, Request, Session, Sleep, fetch, post_json
+from aitbc._http.flow import Flow, Session, Sleep, fetch, post_json, query, segment
 from aitbc.answers.receipts import Receipt, VerifyAnswer
 from aitbc.errors import TimeoutError  # noqa: A004 - the package's own, which is the builtin one too
 from aitbc.log import parse_proof
@@ -20,7 +19,7 @@ _WITNESS_PAUSE = 1.0
 
 def get(session: Session, /, job_id: str) -> Flow[Receipt]:
     """Return the receipt of a completed job. Raises `VerificationError` if it is not about what this client sealed as this job."""
-    receipt = yield from fetch(session, Request("GET", f"/v1/receipts/{quote(job_id, safe='')}"), Receipt)
+    receipt = yield from query(session, f"/v1/receipts/{segment(job_id)}", Receipt)
     opening.check_receipt(session, job_id, receipt.to_dict())
     return receipt
 
@@ -31,7 +30,7 @@ def verify(session: Session, /, receipt: Mapping[str, Any]) -> Flow[VerifyAnswer
     This requires trust in the coordinator; `aitbc.verify_receipt` does not.
     """
     request = post_json("/v1/receipts/verify", {"receipt": dict(receipt)}, repeatable=True)
-    return (yield from fetch(session, request, VerifyAnswer))
+    return fetch(session, request, VerifyAnswer)
 
 
 def export(

@@ -8,10 +8,9 @@ import tempfile
 import time
 from collections.abc import Mapping
 from typing import IO, Any, BinaryIO, cast
-from urllib.parse import quote
 
 from aitbc._calls import artifacts
-from aitbc._http.flow import BlockingWork, Flow, Request, Session, fetch
+from aitbc._http.flow import BlockingWork, Flow, Session, query, segment
 from aitbc._http.transfer import Source, Uploadable
 from aitbc.answers.record import Record
 from aitbc.answers.sealing import EncryptionKeyAnswer
@@ -40,16 +39,16 @@ def encryption_key(session: Session, /, miner_id: str) -> Flow[EncryptionKey]:
 
     Raises `NotFound` if the miner accepts no sealed jobs, `VerificationError` for a key that must not be used.
     """
-    path = f"/v1/miners/{quote(miner_id, safe='')}/encryption-key"
+    path = f"/v1/miners/{segment(miner_id)}/encryption-key"
     # Not cached: a miner replaces its key, and the old one must not be used once it has expired.
-    answer = yield from fetch(session, Request("GET", path), EncryptionKeyAnswer)
+    answer = yield from query(session, path, EncryptionKeyAnswer)
     return read_answer(answer, miner_id, time.time())
 
 
 def is_attested(session: Session, /, miner_id: str) -> Flow[bool]:
     """Return whether a miner's key for sealed jobs carries an attestation that an installed plug-in accepts."""
-    path = f"/v1/miners/{quote(miner_id, safe='')}/encryption-key"
-    answer = yield from fetch(session, Request("GET", path), EncryptionKeyAnswer)
+    path = f"/v1/miners/{segment(miner_id)}/encryption-key"
+    answer = yield from query(session, path, EncryptionKeyAnswer)
     key = read_answer(answer, miner_id, time.time())
     if answer.attestation is None:
         return False
@@ -196,8 +195,8 @@ class _Schema(Record):
 
 
 def _default_model(session: Session, service: str) -> Flow[str | None]:
-    path = f"/v1/registry/services/{quote(service, safe='')}/schema"
-    schema = yield from fetch(session, Request("GET", path), _Schema)
+    path = f"/v1/registry/services/{segment(service)}/schema"
+    schema = yield from query(session, path, _Schema)
     return ((schema.properties or {}).get("model") or {}).get("default")
 
 

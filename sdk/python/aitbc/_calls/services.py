@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from aitbc._calls import artifacts, jobs
 from aitbc._calls.jobs import idempotency_headers
-from aitbc._http.flow import Flow, Session, fetch, post_json
+from aitbc._http.flow import Flow, Session, fetch, post_json, present
 from aitbc._http.transfer import Source, Uploadable
 from aitbc.answers.jobs import Job, ServiceJob
 from aitbc.errors import ConfigurationError
@@ -61,7 +61,7 @@ def call_service(
     if wait is not None:
         headers["Prefer"] = f"wait={wait:g}"
     request = post_json(f"/v1/services/{route.strip('/')}", body, headers=headers, extra_timeout=wait or 0.0)
-    return (yield from fetch(session, request, ServiceJob))
+    return fetch(session, request, ServiceJob)
 
 
 @_unsealed
@@ -86,7 +86,7 @@ def transcribe(
         "language": language,
         "task": task,
     }
-    return (yield from call_service(session, "whisper/transcribe", _present({**body, **fields}), wait=wait))
+    return (yield from call_service(session, "whisper/transcribe", present({**body, **fields}), wait=wait))
 
 
 @_unsealed
@@ -111,7 +111,7 @@ def transcode(
         "codec": codec,
         "resolution": resolution,
     }
-    return (yield from call_service(session, "ffmpeg/transcode", _present({**body, **fields}), wait=wait))
+    return (yield from call_service(session, "ffmpeg/transcode", present({**body, **fields}), wait=wait))
 
 
 @_unsealed
@@ -144,7 +144,7 @@ def generate(
         "mask_url": None if mask is None else (yield from _address(session, mask)),
     }
     return (
-        yield from call_service(session, "stable-diffusion/generate", _present({**body, **fields}), wait=wait)
+        yield from call_service(session, "stable-diffusion/generate", present({**body, **fields}), wait=wait)
     )
 
 
@@ -173,10 +173,8 @@ def infer(
         "max_tokens": max_tokens,
         "temperature": temperature,
     }
-    fields = _present({**body, **other_fields})
-    return (
-        yield from call_service(session, "llm/inference", fields, wait=wait, idempotency_key=idempotency_key)
-    )
+    fields = present({**body, **other_fields})
+    return call_service(session, "llm/inference", fields, wait=wait, idempotency_key=idempotency_key)
 
 
 @_unsealed
@@ -192,10 +190,8 @@ def embed(
     **other_fields: Any,
 ) -> Flow[ServiceJob]:
     """Turn texts into vectors; `dimensions` shortens them. `other_fields` are further fields of the body, such as `pricing`."""
-    fields = _present({"input": list(texts), "model": model, "dimensions": dimensions, **other_fields})
-    return (
-        yield from call_service(session, "text/embedding", fields, wait=wait, idempotency_key=idempotency_key)
-    )
+    fields = present({"input": list(texts), "model": model, "dimensions": dimensions, **other_fields})
+    return call_service(session, "text/embedding", fields, wait=wait, idempotency_key=idempotency_key)
 
 
 @_unsealed
@@ -215,16 +211,9 @@ def rerank(
 
     `other_fields` are further fields of the body, such as `pricing`.
     """
-    body = {
-        "query": query,
-        "documents": list(documents),
-        "model": model,
-        "document_tokens": document_tokens,
-    }
-    fields = _present({**body, **other_fields})
-    return (
-        yield from call_service(session, "text/reranking", fields, wait=wait, idempotency_key=idempotency_key)
-    )
+    body = {"query": query, "documents": list(documents), "model": model, "document_tokens": document_tokens}
+    fields = present({**body, **other_fields})
+    return call_service(session, "text/reranking", fields, wait=wait, idempotency_key=idempotency_key)
 
 
 @_unsealed
@@ -246,12 +235,8 @@ def speak(
     `other_fields` are further fields of the body, such as `language` or `pricing`.
     """
     body = {"input": text, "model": model, "voice": voice, "output_format": output_format, "speed": speed}
-    fields = _present({**body, **other_fields})
-    return (
-        yield from call_service(
-            session, "speech/synthesize", fields, wait=wait, idempotency_key=idempotency_key
-        )
-    )
+    fields = present({**body, **other_fields})
+    return call_service(session, "speech/synthesize", fields, wait=wait, idempotency_key=idempotency_key)
 
 
 @_unsealed
@@ -271,17 +256,15 @@ def stream(
 
     The job exists when the call returns. Its results are available at the end of the iteration (see `aitbc.TextStream`).
     """
-    return (
-        yield from infer(
-            session,
-            prompt,
-            messages=messages,
-            model=model,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            idempotency_key=idempotency_key,
-            **fields,
-        )
+    return infer(
+        session,
+        prompt,
+        messages=messages,
+        model=model,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        idempotency_key=idempotency_key,
+        **fields,
     )
 
 
@@ -309,7 +292,7 @@ def render(
         "resolution_y": resolution_y,
         "samples": samples,
     }
-    return (yield from call_service(session, "blender/render", _present({**body, **fields}), wait=wait))
+    return (yield from call_service(session, "blender/render", present({**body, **fields}), wait=wait))
 
 
 @_unsealed
@@ -357,10 +340,10 @@ def run(
             address = yield from _address(session, input)
         else:
             files[file_name or "input"] = input
-        body["input"] = _present(
+        body["input"] = present(
             {"type": "file", "format": extension[1] if extension else None, "source": address}
         )
-    return (yield from jobs.create(session, _present(body), files, idempotency_key=idempotency_key))
+    return (yield from jobs.create(session, present(body), files, idempotency_key=idempotency_key))
 
 
 def _address(session: Session, content: Uploadable) -> Flow[str]:
@@ -369,8 +352,3 @@ def _address(session: Session, content: Uploadable) -> Flow[str]:
     # Uploaded before the job exists: the service's body has the address.
     artifact = yield from artifacts.upload(session, Path(content) if isinstance(content, str) else content)
     return artifact.address
-
-
-def _present(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that the caller passed. The service's defaults apply to the others."""
-    return {name: value for name, value in body.items() if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, aclosing, closing
 from typing import Any, TypeVar
 
 import httpx
@@ -116,7 +116,7 @@ class Driver:
 
     def _send(self, request: Request) -> Response:
         content = request.content if request.source is None else _reported(request.source)
-        with _sent(self._http, request, content) as answer:
+        with closing(self._http.send(_built(self._http, request, content), stream=True)) as answer:
             if request.sink is None or answer.status_code >= FIRST_ERROR:
                 return Response(answer.status_code, answer.headers, answer.read())
             # Only after the status is known: a refusal must not overwrite the part of the file that is on disk already.
@@ -205,7 +205,8 @@ class AsyncDriver:
 
     async def _send(self, request: Request) -> Response:
         content = request.content if request.source is None else _in_thread(request.source)
-        async with _sent_async(self._http, request, content) as answer:
+        built = _built(self._http, request, content)
+        async with aclosing(await self._http.send(built, stream=True)) as answer:
             if request.sink is None or answer.status_code >= FIRST_ERROR:
                 return Response(answer.status_code, answer.headers, await answer.aread())
             # Disks can be slow, and the event loop belongs to the caller's program.
@@ -250,26 +251,6 @@ def _arguments(request: Request, http: httpx.Client | httpx.AsyncClient) -> dict
         "headers": headers,
         "timeout": httpx.Timeout(**timeout),
     }
-
-
-@contextmanager
-def _sent(http: httpx.Client, request: Request, content: Any) -> Iterator[httpx.Response]:
-    answer = http.send(_built(http, request, content), stream=True)
-    try:
-        yield answer
-    finally:
-        answer.close()
-
-
-@asynccontextmanager
-async def _sent_async(
-    http: httpx.AsyncClient, request: Request, content: Any
-) -> AsyncIterator[httpx.Response]:
-    answer = await http.send(_built(http, request, content), stream=True)
-    try:
-        yield answer
-    finally:
-        await answer.aclose()
 
 
 def _built(http: httpx.Client | httpx.AsyncClient, request: Request, content: Any) -> httpx.Request:

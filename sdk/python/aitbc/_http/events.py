@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from aitbc._http.flow import (
     FIRST_ERROR,
@@ -21,6 +20,7 @@ from aitbc._http.flow import (
     Stream,
     checked,
     responded,
+    segment,
 )
 from aitbc._http.sse import EventReader, ServerSentEvent
 from aitbc.answers.fields import MalformedAnswerError
@@ -109,7 +109,7 @@ def _receive(
 def _request(position: _Position, deadline: Deadline) -> Request:
     return Request(
         "GET",
-        f"/v1/jobs/{quote(position.job_id, safe='')}/events",
+        f"/v1/jobs/{segment(position.job_id)}/events",
         # A compressing proxy may hold events back until it has collected enough of them.
         headers={
             "Accept": _MEDIA_TYPE,

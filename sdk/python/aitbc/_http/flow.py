@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from urllib.parse import quote
 
 from aitbc import errors
 from aitbc._http.transfer import ResponseSink, Source
@@ -211,6 +212,24 @@ def fetch(session: Session, request: Request, model: type[RecordT]) -> Flow[Reco
         return model.read(parse_json(response.content))
     except (FormatError, MalformedAnswerError) as error:
         raise not_a_coordinators(request, error) from error
+
+
+def query(session: Session, path: str, model: type[RecordT], /, **params: Any) -> Flow[RecordT]:
+    """Fetch an answer. `params` are the query, without those that are None."""
+    texts = {
+        name: value if isinstance(value, list) else str(value) for name, value in present(params).items()
+    }
+    return fetch(session, Request("GET", path, params=texts), model)
+
+
+def present(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def segment(text: str) -> str:
+    """Return a text, such as an id, as a segment of a path."""
+    return quote(text, safe="")
 
 
 def not_a_coordinators(request: Request, error: Exception) -> TransportError:
