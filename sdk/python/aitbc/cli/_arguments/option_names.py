@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+from aitbc._http.flow import present
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Parameters(FieldOptions):
     @property
     def body(self) -> dict[str, Any]:
         """The fields that were given. The service's defaults apply to the others."""
-        return given({field.name: getattr(self, field.name) for field in fields(self)})
+        return present({field.name: getattr(self, field.name) for field in fields(self)})
 
 
 _OPTION_OF = {
@@ -58,8 +59,3 @@ _FIELD_IN_TEXT = re.compile(
 def with_options_named(text: str) -> str:
     """Return a message of the coordinator with the command's options in place of the request's fields."""
     return _FIELD_IN_TEXT.sub(lambda match: option_of(match[0]), text)
-
-
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that are not None."""
-    return {name: value for name, value in values.items() if value is not None}

@@ -12,9 +12,10 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from aitbc._client import AITBCClient, AsyncAITBCClient
+from aitbc._http.flow import present
 from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.ids import find_miner, find_offer
-from aitbc.cli._arguments.option_names import FieldOptions, Options, given
+from aitbc.cli._arguments.option_names import FieldOptions, Options
 from aitbc.cli._arguments.state import GlobalOptions
 
 _job_option = functools.partial(typer.Option, rich_help_panel="Every job")
@@ -143,7 +144,7 @@ class JobOptions(FieldOptions):
                 miner_id = None if miner_id is None else find_miner(client, miner_id)
                 offer_id = None if offer_id is None else find_offer(client, offer_id)
         pricing = None if self.max_cost is None else {"max_cost": self.max_cost}
-        return given(
+        return present(
             {
                 "name": self.name,
                 "labels": None if self.label is None else labels_of(self.label),

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import platformdirs
 
-from aitbc._http.transfer import CHUNK
+from aitbc.sealing.private_files import create_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,9 @@ class Journal:
         try:
             return path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        token = secrets.token_hex(16)
-        written = path.with_name(f".{token}.part")
-        write_file(written, token.encode(), 0o600)
-        with suppress(FileExistsError):  # another run of the command was faster
-            # A link fails if the file exists, so that all runs come to the same identity.
-            os.link(written, path)
-        written.unlink()
+            # Another run of the command may be faster: all come to the same identity.
+            with suppress(FileExistsError):
+                create_private(path, secrets.token_hex(16))
         return path.read_text(encoding="utf-8")
 
     def entry(self, key: str) -> Entry | None:
@@ -147,11 +142,8 @@ def write_file(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _named(path: Path) -> str:

@@ -25,7 +25,7 @@ def perform(
     works: Sequence[BatchWork],
     *,
     job: JobOptions,
-    show: Callable[[Outcome], None] = lambda _: None,
+    show: Callable[[Outcome], None] | None = None,
     batch: BatchOptions | None = None,
 ) -> None:
     """Perform the works of a command, then exit with the matching code.
@@ -45,7 +45,7 @@ def perform(
         print_json({**{name: counts[name] for name in names}, "files": files})
     else:
         for outcome in outcomes:
-            if outcome.status == "done":
+            if outcome.status == "done" and show is not None:
                 show(outcome)
             elif outcome.status == "submitted" and outcome.job_id is not None:
                 print_text(outcome.job_id)

@@ -13,7 +13,7 @@ from aitbc._client import AsyncAITBCClient
 from aitbc.answers.jobs import JobEvent, JobResults
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.cli._batch.journal import Journal, file_sha256, write_file
-from aitbc.cli._terminal.exits import explain
+from aitbc.cli._terminal.exits import NoSuchResult, explain
 from aitbc.errors import APIError, JobFailed
 
 ANY_JOB = "jobs"
@@ -106,6 +106,27 @@ class OutputDelivery(ABC):
         for target in self.targets:
             if not target.is_dir():
                 writer.check(target)
+
+
+class NoFiles(OutputDelivery):
+    """No files: the command shows what is in the results."""
+
+    async def after(self, answer: JobResults, writer: Writer) -> None:
+        """See `OutputDelivery.after`."""
+
+
+class SingleFile(OutputDelivery):
+    """The file of a job that makes one."""
+
+    def __init__(self, path: Path) -> None:
+        self.targets = (path,)
+
+    async def after(self, answer: JobResults, writer: Writer) -> None:
+        """See `OutputDelivery.after`."""
+        files = answer.output_files()
+        if not files:
+            raise NoSuchResult(f"The results of job {answer.job_id} have no file.")
+        await writer.fetch(files[0].artifact_id, self.targets[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class _Line(WorkRow):
 
     def uploading(self, sent_bytes: int, total: int | None) -> None:
         if not self._announced and (total or 0) >= _WORTH_A_LINE:
-            self.report(f"uploading {_mebibytes(total or 0)}")
+            self.report(f"uploading {(total or 0) / _MIB:.0f} MiB")
             self._announced = True
         if sent_bytes == total and self._announced:
             self.report("uploaded")
@@ -204,10 +204,6 @@ def _report_waiting(row: WorkRow, job: Job) -> None:
     if job.waiting is not None:
         summary = with_options_named(job.waiting["summary"])
         row.report(f"still waiting: {summary} `aitbc jobs explain {job.job_id}` shows more.")
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / _MIB:.0f} MiB"
 
 
 @contextmanager

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from ssl import SSLCertVerificationError
+from typing import TypeVar
 
 from aitbc.cli._arguments.lookup import AmbiguousName, NoSuchName
 from aitbc.cli._arguments.option_names import option_of, with_options_named
+from aitbc.cli._terminal.output import print_error
 from aitbc.errors import (
     AITBCError,
+    APIError,
     CannotRun,
     ConfigurationError,
     Forbidden,
@@ -25,6 +29,8 @@ from aitbc.errors import (
     ValidationFailed,
     VerificationError,
 )
+
+T = TypeVar("T")
 
 _NOT_VALID = "The request is not valid."
 """The coordinator's message without the sentences for the fields."""
@@ -72,6 +78,26 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (RateLimitExceeded, "Wait a moment, then try again."),
     (InternalError, "The coordinator has an internal error."),
 )
+
+
+def try_each(names: Iterable[str], action: Callable[[str], T]) -> tuple[list[T], list[AITBCError]]:
+    """Return the results of an action for each name, and the errors of those that were refused."""
+    results: list[T] = []
+    refusals: list[AITBCError] = []
+    for name in names:
+        try:
+            results.append(action(name))
+        except (APIError, NoSuchName, AmbiguousName) as error:
+            refusals.append(error)
+    return results, refusals
+
+
+def raise_last(refusals: Sequence[AITBCError]) -> None:
+    """Print errors, and raise the last one, which decides the exit code as for a single name."""
+    for refusal in refusals[:-1]:
+        print_error(explain(refusal))
+    if refusals:
+        raise refusals[-1]
 
 
 class NoSuchResult(AITBCError):

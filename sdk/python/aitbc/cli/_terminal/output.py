@@ -246,3 +246,9 @@ def _wrapped(text: str) -> None:
 def print_status(message: str) -> None:
     """Print a status message on stderr, so that stdout has only results."""
     typer.echo(harmless(message), err=True)
+
+
+def print_next_page(last: int, total: int, noun: str) -> None:
+    """Print how to see the next page of a list, if there is one. `last` is the number of the last entry of this page."""
+    if last < total:
+        print_status(f"{last} of {total} {noun} shown; --offset {last} shows the next ones.")

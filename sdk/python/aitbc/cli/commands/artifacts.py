@@ -11,23 +11,22 @@ import typer
 from aitbc._client import AITBCClient
 from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.ids import find_artifact, find_job
-from aitbc.cli._arguments.lookup import AmbiguousName, NoSuchName
 from aitbc.cli._arguments.options import JsonOption, client_of
 from aitbc.cli._batch.inputs import find_inputs
 from aitbc.cli._batch.names import numbered, safe_name
 from aitbc.cli._terminal.display import board
-from aitbc.cli._terminal.exits import explain
+from aitbc.cli._terminal.exits import raise_last, try_each
 from aitbc.cli._terminal.output import (
     moment,
-    print_error,
     print_json,
+    print_next_page,
     print_rows,
     print_status,
     print_text,
     short_artifact,
     size_text,
 )
-from aitbc.errors import AITBCError, APIError
+from aitbc.errors import APIError
 
 app = typer.Typer(
     help="List, upload, download and delete the files that your account stores at the coordinator.",
@@ -71,9 +70,7 @@ def list_artifacts(
         for artifact in page.artifacts
     ]
     print_rows(("ARTIFACT", "SIZE", "CREATED", "NAME", "JOBS", "TYPE", "NEWEST JOB"), rows, free=("NAME",))
-    if offset + len(rows) < page.total:
-        last = offset + len(rows)
-        print_status(f"{last} of {page.total} files shown; --offset {last} shows the next ones.")
+    print_next_page(offset + len(rows), page.total, "files")
     print_status(f"{page.total} files; {size_text(page.stored_bytes)} count towards your quota.")
 
 
@@ -206,27 +203,21 @@ def remove(
     """
     if not artifacts and job is None:
         raise typer.BadParameter("Name the artifacts, or a job with --job.")
-    deleted: list[str] = []
-    failed: list[AITBCError] = []
     with client_of(context) as client:
         named = list(artifacts or ())
         if job is not None:
             outputs = client.jobs.get_results(find_job(client, job), wait=False).output_files()
             named += [file.artifact_id for file in outputs]
+
+        def delete(argument: str) -> str:
+            artifact_id = find_artifact(client, argument)
+            client.artifacts.delete(artifact_id)
+            return artifact_id
+
         # Each once, in order: an output may also have been named itself, and a second deletion would fail.
-        for argument in dict.fromkeys(named):
-            try:
-                artifact_id = find_artifact(client, argument)
-                client.artifacts.delete(artifact_id)
-                deleted.append(artifact_id)
-            except (APIError, NoSuchName, AmbiguousName) as error:
-                failed.append(error)
+        deleted, refusals = try_each(dict.fromkeys(named), delete)
     if as_json:
         print_json({"deleted": deleted})
     elif deleted:
-        print_rows(("DELETED",), [(argument,) for argument in deleted])
-    # All are tried, and the last error decides the exit code, as for a single file.
-    for refusal in failed[:-1]:
-        print_error(explain(refusal))
-    if failed:
-        raise failed[-1]
+        print_rows(("DELETED",), [(artifact_id,) for artifact_id in deleted])
+    raise_last(refusals)

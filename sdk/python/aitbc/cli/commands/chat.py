@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from aitbc._client import AITBCClient
+from aitbc._http.flow import present
 from aitbc.cli._arguments.default_model import default_model
 from aitbc.cli._arguments.options import JobOptions, client_of, model_option, with_options
 from aitbc.cli._arguments.sealing import find_target
@@ -71,8 +72,7 @@ def chat(
         )
     # Read before anything else, so that an empty pipe ends the command without a request.
     single = "" if interactive else _question(question)
-    arguments = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-    options = {name: value for name, value in arguments.items() if value is not None}
+    options = present({"max_tokens": max_tokens, "temperature": temperature, "seed": seed})
     with client_of(context) as client:
         # The name is sent even if it is the default, so that the whole conversation has one model.
         body, chosen = job.body(context), model or default_model(client, _SERVICE)

@@ -13,13 +13,12 @@ from aitbc.answers.jobs import JobResults
 from aitbc.cli._arguments.option_names import Parameters
 from aitbc.cli._arguments.options import JobOptions, model_option, with_options
 from aitbc.cli._batch.inputs import find_inputs
-from aitbc.cli._batch.names import name_of, numbered, with_number
+from aitbc.cli._batch.names import format_of, label_of, name_of, numbered, with_number
 from aitbc.cli._batch.run import perform
 from aitbc.cli._batch.work import BatchWork, OutputDelivery, Writer
 from aitbc.cli._terminal.exits import NoSuchResult
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-_LABEL_LENGTH = 40
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def imagine(
       aitbc imagine 'a red fox' -n 4 --size 768x512 -o fox.png
       aitbc imagine 'the same in winter' --image fox-1.png --strength 0.6
     """
-    body = {"prompt": prompt, **image_options.body, **_format_of(output)}
+    body = {"prompt": prompt, **image_options.body, **format_of(output, _FORMATS, ".png, .jpg or .webp")}
     files: dict[str, Path] = {}
     for field, named in {"image_url": image, "mask_url": mask}.items():
         for item in find_inputs([named] if named else [], (), recursive=False):
@@ -85,7 +84,7 @@ def imagine(
             files |= item.file_in(field)
     options = job.body(context)
     work = BatchWork(
-        label=_short(prompt),
+        label=label_of(prompt),
         route="stable-diffusion/generate",
         body=body,
         options=options,
@@ -98,25 +97,12 @@ def imagine(
     perform(context, [work], job=job)
 
 
-def _format_of(output: Path | None) -> dict[str, str]:
-    if output is None:
-        return {}
-    if output.suffix.lower() not in _FORMATS:
-        raise typer.BadParameter(f"-o {output} has no suffix of a known format: .png, .jpg or .webp.")
-    return {"output_format": _FORMATS[output.suffix.lower()]}
-
-
 def _names(output: Path | None, number: int, prompt: str) -> list[Path]:
     if output is None:
         # The same prompt gives another image each time, so earlier ones stay.
         free = (path for path in numbered(Path(f"{name_of(prompt)}.png")) if not path.exists())
         return [next(free) for _ in range(number)]
     return [output] if number == 1 else [with_number(output, position) for position in range(1, number + 1)]
-
-
-def _short(prompt: str) -> str:
-    words = " ".join(prompt.split())
-    return words if len(words) <= _LABEL_LENGTH else f"{words[: _LABEL_LENGTH - 3]}..."
 
 
 class _Images(OutputDelivery):

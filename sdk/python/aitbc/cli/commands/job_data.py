@@ -11,15 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from aitbc._client import AITBCClient
-from aitbc.answers.jobs import JobLogEntry
+from aitbc._http.flow import present
+from aitbc.answers.jobs import JobDataDeleted, JobLogEntry
 from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.ids import find_job, find_miner, find_offer
-from aitbc.cli._arguments.lookup import AmbiguousName, NoSuchName
-from aitbc.cli._arguments.option_names import given
 from aitbc.cli._arguments.options import JobArgument, JsonOption, client_of, labels_of
-from aitbc.cli._terminal.exits import explain
-from aitbc.cli._terminal.output import print_error, print_json, print_json_line, print_rows, print_status
-from aitbc.errors import AITBCError, APIError
+from aitbc.cli._terminal.exits import raise_last, try_each
+from aitbc.cli._terminal.output import print_json, print_json_line, print_rows, print_status
 
 LabelOption = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; may be repeated.")
@@ -144,7 +142,7 @@ def rerun(
             "offer_id": None if offer is None else find_offer(client, offer),
         }
         created = client.jobs.rerun(
-            find_job(client, job), set=_settings(client, settings or ()), **given(changes)
+            find_job(client, job), set=_settings(client, settings or ()), **present(changes)
         )
     if as_json:
         print_json(created.to_dict())
@@ -192,24 +190,19 @@ def remove(
       aitbc jobs rm last
       aitbc jobs rm job_06h3 interview.wav --yes
     """
-    deleted: list[dict[str, Any]] = []
-    failed: list[AITBCError] = []
     with client_of(context) as client:
-        for job in jobs:
-            try:
-                job_id = find_job(client, job)
-                # A script has nobody to ask.
-                if not yes and sys.stdin.isatty():
-                    named = client.jobs.get(job_id).name or ""
-                    typer.confirm(f"Delete {job_id} ({named}) for good?", abort=True, err=True)
-                deleted.append(client.jobs.delete_data(job_id).to_dict())
-            except (APIError, NoSuchName, AmbiguousName) as error:
-                failed.append(error)
+
+        def delete(job: str) -> JobDataDeleted:
+            job_id = find_job(client, job)
+            # A script has nobody to ask.
+            if not yes and sys.stdin.isatty():
+                named = client.jobs.get(job_id).name or ""
+                typer.confirm(f"Delete {job_id} ({named}) for good?", abort=True, err=True)
+            return client.jobs.delete_data(job_id)
+
+        deleted, refusals = try_each(jobs, delete)
     if as_json:
-        print_json({"deleted": deleted})
+        print_json({"deleted": [deletion.to_dict() for deletion in deleted]})
     elif deleted:
-        print_rows(("JOB", "DELETED"), [(deletion["job_id"], deletion["deleted_at"]) for deletion in deleted])
-    for refusal in failed[:-1]:
-        print_error(explain(refusal))
-    if failed:
-        raise failed[-1]
+        print_rows(("JOB", "DELETED"), [(deletion.job_id, deletion.deleted_at) for deletion in deleted])
+    raise_last(refusals)

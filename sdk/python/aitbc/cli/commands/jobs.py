@@ -5,26 +5,26 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from aitbc._calls.jobs import failure
 from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.ids import find_job, find_miner, find_offer
-from aitbc.cli._arguments.lookup import LAST, AmbiguousName, NoSuchName
+from aitbc.cli._arguments.lookup import LAST
 from aitbc.cli._arguments.options import JobArgument, JsonOption, client_of, labels_of
 from aitbc.cli._arguments.sealing import require_sealed
 from aitbc.cli._batch.names import numbered, safe_name
-from aitbc.cli._terminal import exits
 from aitbc.cli._terminal.display import row_of
+from aitbc.cli._terminal.exits import raise_last, try_each
 from aitbc.cli._terminal.explanation import print_explanation
 from aitbc.cli._terminal.job_summary import summary_of
 from aitbc.cli._terminal.output import (
     moment,
-    print_error,
     print_json,
     print_json_line,
+    print_next_page,
     print_pairs,
     print_rows,
     print_status,
@@ -32,7 +32,6 @@ from aitbc.cli._terminal.output import (
     service_name,
 )
 from aitbc.cli.commands import job_data
-from aitbc.errors import AITBCError, APIError
 from aitbc.outputs import OutputFile
 
 app = typer.Typer(
@@ -105,9 +104,7 @@ def list_jobs(
         for job in page.jobs
     ]
     print_rows(("JOB", "STATUS", "NAME", "CREATED", "TYPE", "LABELS"), rows, free=("NAME", "LABELS"))
-    if offset + len(rows) < page.total:
-        last = offset + len(rows)
-        print_status(f"{last} of {page.total} jobs shown; --offset {last} shows the next ones.")
+    print_next_page(offset + len(rows), page.total, "jobs")
 
 
 @app.command("labels")
@@ -215,26 +212,14 @@ def cancel(
       aitbc jobs cancel last
       aitbc jobs cancel job_06h3 interview.wav
     """
-    states: list[dict[str, Any]] = []
-    failed: list[AITBCError] = []
     with client_of(context) as client:
-        for job in jobs:
-            try:
-                states.append(client.jobs.cancel(find_job(client, job)).to_dict())
-            except (APIError, NoSuchName, AmbiguousName) as error:
-                failed.append(error)
+        cancelled, refusals = try_each(jobs, lambda job: client.jobs.cancel(find_job(client, job)))
     if as_json:
-        print_json({"jobs": states})
-    elif states:
-        print_rows(("JOB", "STATUS", "CANCELLED"), [_cells(state) for state in states])
-    for refusal in failed[:-1]:
-        print_error(exits.explain(refusal))
-    if failed:
-        raise failed[-1]
-
-
-def _cells(state: dict[str, Any]) -> tuple[str, str, str]:
-    return state["job_id"], state["status"], state.get("cancelled_at") or ""
+        print_json({"jobs": [job.to_dict() for job in cancelled]})
+    elif cancelled:
+        rows = [(job.job_id, job.status, job.cancelled_at or "") for job in cancelled]
+        print_rows(("JOB", "STATUS", "CANCELLED"), rows)
+    raise_last(refusals)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from aitbc._http.local import Address, find_address
 from aitbc.cli._arguments.options import JsonOption
 from aitbc.cli._arguments.state import GlobalOptions
 from aitbc.cli._arguments.trust import LogKeyOption, PolicyOption, trusted
+from aitbc.cli._batch.journal import write_file
 from aitbc.cli._terminal.exits import ExitCode
 from aitbc.cli._terminal.output import (
     print_indented,
@@ -92,7 +93,7 @@ def verify(
         raise typer.Exit(ExitCode.NOT_VALID)
     # Only a valid checkpoint is stored, or a forked log would be the measure of the next verification.
     if remember is not None:
-        _save(remember, str(report.note))
+        write_file(remember, str(report.note).encode())
 
 
 @app.command("witness-key")
@@ -158,8 +159,8 @@ def cosign(
         signed = report.note.with_signatures(
             cosign_note(report.note, name, SigningKey(seed), int(time.time()))
         )
-        # Stored before it is sent, so that after a crash no older checkpoint is cosigned.
-        _save(remember, str(report.note))
+        # Stored durably before it is sent: a witness that forgets what it cosigned could be made to cosign a fork.
+        write_file(remember, str(report.note).encode())
         files.cosign(str(signed))
     if as_json:
         print_json({"size": report.checkpoint.size, "witness": name})
@@ -200,17 +201,6 @@ def _checkpoint(path: Path, trust: Policy) -> Checkpoint:
     content = path.read_bytes()
     note = parse_proof(content).note if content.startswith(PROOF_HEADER.encode()) else parse_note(content)
     return trust.open(note)
-
-
-def _save(path: Path, note: str) -> None:
-    """Replace the stored checkpoint atomically."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(note)
-        file.flush()
-        # A witness that forgets what it cosigned could be made to cosign a fork.
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _show(report: LogReport, *, as_json: bool, verbose: bool = False) -> None:

@@ -13,7 +13,7 @@ from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.ids import PAGE, find_miner
 from aitbc.cli._arguments.lookup import NamedCandidate, NoSuchName, find
 from aitbc.cli._arguments.options import JsonOption, client_of
-from aitbc.cli._terminal.output import moment, print_json, print_rows, print_status, print_text, short_id
+from aitbc.cli._terminal.output import moment, print_json, print_next_page, print_rows, print_text, short_id
 from aitbc.figures import sale_units
 
 _FROM = "CREDITS FROM"
@@ -181,9 +181,7 @@ def miners(
         ]
         titles = (*_ABOUT[:2], *_OFFER[:-1], *_ABOUT[2:], _OFFER[-1])
         print_rows(titles, offers, free=("NAME", "MODELS"), for_people=("CREDITS",), piped=_EXACT)
-    if offset + len(page.miners) < page.total:
-        last = offset + len(page.miners)
-        print_status(f"{last} of {page.total} miners shown; --offset {last} shows the next ones.")
+    print_next_page(offset + len(page.miners), page.total, "miners")
 
 
 def _show_miner(context: typer.Context, named: str, *, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from aitbc._http.flow import present
 from aitbc.answers.market import MarketMiner, Offer
 from aitbc.cli._arguments import complete
 from aitbc.cli._arguments.ids import PAGE, find_job, find_offer, offers
@@ -173,8 +174,7 @@ def make(
       aitbc --api-key KEY offers make llm_inference --price 0.0001
       aitbc --api-key KEY offers make blender_rendering --price 0.001 -n 20
     """
-    minima = {"min_gpu_memory": min_gpu_memory, "min_cpu": min_cpu}
-    requirements = {name: value for name, value in minima.items() if value is not None}
+    requirements = present({"min_gpu_memory": min_gpu_memory, "min_cpu": min_cpu})
     with client_of(context) as client:
         created = client.marketplace.create_offer(
             job_type, price, max_jobs=number, duration=duration, requirements=requirements or None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ from aitbc.canonical import b64decode, parse_json
 from aitbc.cli._arguments.ids import find_job
 from aitbc.cli._arguments.options import JobArgument, JsonOption, client_of
 from aitbc.cli._arguments.trust import LogKeyOption, PolicyOption, trusted
-from aitbc.cli._batch.journal import write_file
+from aitbc.cli._batch.journal import file_sha256, write_file
 from aitbc.cli._terminal.exits import ExitCode
 from aitbc.cli._terminal.output import (
     encoded,
@@ -227,8 +226,7 @@ def _named(path: Path, outcome: Verification) -> tuple[str, Artifact]:
     outputs = outcome.statement.subject[1:] if outcome.statement else ()
     if path.name in {output.name for output in outputs}:
         return path.name, path
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_sha256(path)
     is_output = digest in {output.sha256 for output in outputs}
     return (f"sha256:{digest}" if is_output else path.name), digest
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from aitbc._http.flow import present
 from aitbc.answers.jobs import JobResults
-from aitbc.cli._arguments.option_names import Options, given
+from aitbc.cli._arguments.option_names import Options
 from aitbc.cli._arguments.options import BatchOptions, JobOptions, with_options
 from aitbc.cli._batch.inputs import BatchInput, check_distinct, find_inputs
 from aitbc.cli._batch.journal import Journal
@@ -72,7 +73,7 @@ class ProgramOptions(Options):
         gpu = None if self.gpu is None else str(self.gpu)
         options = {
             "parameters": _parameters(self.param or ()),
-            "resources": given({"cpu": self.cpu, "memory": self.memory, "gpu": gpu}),
+            "resources": present({"cpu": self.cpu, "memory": self.memory, "gpu": gpu}),
         }
         return {
             "name": model.name,
@@ -134,7 +135,8 @@ def run(
         output = Path()
     body = program.body(model)
     targets = [
-        None if output is None else output / _with_suffix(item.below, ".json") for item in found_inputs
+        None if output is None else output / item.below.with_name(f"{item.below.name}.json")
+        for item in found_inputs
     ]
     check_distinct(
         (item.label, target) for item, target in zip(found_inputs, targets, strict=True) if target is not None
@@ -152,7 +154,7 @@ def run(
         )
         for item, target in zip(found_inputs, targets, strict=True)
     ]
-    perform(context, works, job=job, show=_print if output is None else _nothing, batch=batch)
+    perform(context, works, job=job, show=_print if output is None else None, batch=batch)
 
 
 def _inputs(model: Path, named: Sequence[str], batch: BatchOptions) -> list[BatchInput]:
@@ -160,10 +162,6 @@ def _inputs(model: Path, named: Sequence[str], batch: BatchOptions) -> list[Batc
     if not named:
         return [BatchInput(str(model), model, Path(model.name))]
     return find_inputs(named, None, recursive=batch.recursive, is_output=Journal().is_output)
-
-
-def _with_suffix(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
 
 
 def _with_input(body: Mapping[str, Any], item: BatchInput) -> dict[str, Any]:
@@ -207,10 +205,6 @@ def _parameters(arguments: Sequence[str]) -> dict[str, Any]:
 def _print(outcome: Outcome) -> None:
     if outcome.answer is not None:
         print_text(json.dumps(outcome.answer.results, ensure_ascii=False, indent=2))
-
-
-def _nothing(_: Outcome) -> None:
-    """Print nothing, because the results are written to files."""
 
 
 class _Results(OutputDelivery):

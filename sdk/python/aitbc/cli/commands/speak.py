@@ -9,20 +9,17 @@ from typing import Annotated
 
 import typer
 
-from aitbc.answers.jobs import JobResults
 from aitbc.cli._arguments.default_model import default_model
 from aitbc.cli._arguments.option_names import Parameters
 from aitbc.cli._arguments.options import JobOptions, client_of, model_option, with_options
-from aitbc.cli._batch.names import name_of, numbered
+from aitbc.cli._batch.names import format_of, label_of, name_of, numbered
 from aitbc.cli._batch.run import perform
-from aitbc.cli._batch.work import BatchWork, OutputDelivery, Writer
-from aitbc.cli._terminal.exits import NoSuchResult
+from aitbc.cli._batch.work import BatchWork, SingleFile
 
 _SERVICE = "speech_synthesis"
 _FORMATS = {f".{name}": name for name in ("mp3", "opus", "aac", "flac", "wav", "pcm")} | {".ogg": "opus"}
 MOST_CHARACTERS = 100_000
 """Of one job."""
-_LABEL_LENGTH = 40
 
 
 @dataclass(frozen=True)
@@ -70,18 +67,21 @@ def speak(
       aitbc speak --input chapter.txt --voice af_heart --output chapter.opus
     """
     content = _text(text, source)
-    body = {"input": content, **voice_options.body, **_format_of(output)}
+    body = {
+        "input": content,
+        **voice_options.body,
+        **format_of(output, _FORMATS, ".mp3, .opus, .aac, .flac, .wav or .pcm"),
+    }
     options = job.body(context)
     if "model" not in body:
         with client_of(context) as client:
             body["model"] = default_model(client, _SERVICE)
-    label = " ".join(content.split())
     work = BatchWork(
-        label=label if len(label) <= _LABEL_LENGTH else f"{label[: _LABEL_LENGTH - 3]}...",
+        label=label_of(content),
         route="speech/synthesize",
         body=body,
         options=options,
-        delivery=_Sound(output or _free(content)),
+        delivery=SingleFile(output or _free(content)),
         receipt=job.receipt,
         # No two recordings are the same, and without a name each command writes a file of its own.
         resumable=output is not None,
@@ -113,30 +113,5 @@ def _text(text: str | None, source: Path | None) -> str:
     return content
 
 
-def _format_of(output: Path | None) -> dict[str, str]:
-    if output is None:
-        return {}
-    if output.suffix.lower() not in _FORMATS:
-        raise typer.BadParameter(
-            f"-o {output} has no suffix of a known format: .mp3, .opus, .aac, .flac, .wav or .pcm."
-        )
-    return {"output_format": _FORMATS[output.suffix.lower()]}
-
-
 def _free(text: str) -> Path:
     return next(path for path in numbered(Path(f"{name_of(text)}.mp3")) if not path.exists())
-
-
-class _Sound(OutputDelivery):
-    """The file of the speech."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.targets = (path,)
-
-    async def after(self, answer: JobResults, writer: Writer) -> None:
-        """See `OutputDelivery.after`."""
-        files = answer.output_files()
-        if not files:
-            raise NoSuchResult(f"The results of job {answer.job_id} have no file.")
-        await writer.fetch(files[0].artifact_id, self._path)

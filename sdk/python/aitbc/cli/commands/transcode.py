@@ -10,14 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from aitbc.answers.jobs import JobResults
 from aitbc.cli._arguments.option_names import Parameters
 from aitbc.cli._arguments.options import BatchOptions, JobOptions, with_options
 from aitbc.cli._batch.inputs import MEDIA, BatchInput, check_distinct, find_inputs
 from aitbc.cli._batch.journal import Journal
 from aitbc.cli._batch.run import check_directory, perform, receipt_of
-from aitbc.cli._batch.work import BatchWork, OutputDelivery, Writer
-from aitbc.cli._terminal.exits import NoSuchResult
+from aitbc.cli._batch.work import BatchWork, SingleFile
 
 _PAIR = 2
 _UNITS = (1, 60, 3600)
@@ -120,7 +118,7 @@ def transcode(
                 "output_format": path.suffix.removeprefix(".").lower(),
             },
             options={"name": item.name, **options},
-            delivery=_Media(path),
+            delivery=SingleFile(path),
             files=item.file_in("input_url"),
             receipt=receipt_of(job.receipt, item, inputs),
         )
@@ -148,18 +146,3 @@ def _targets(
     if len(inputs) != 1:
         raise typer.BadParameter(f"{files[0]} matches {len(inputs)} files. Use --format instead of OUT.")
     return [(inputs[0], target)]
-
-
-class _Media(OutputDelivery):
-    """The output file of a transcoding job."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.targets = (path,)
-
-    async def after(self, answer: JobResults, writer: Writer) -> None:
-        """See `OutputDelivery.after`."""
-        files = answer.output_files()
-        if not files:
-            raise NoSuchResult(f"The results of job {answer.job_id} have no file.")
-        await writer.fetch(files[0].artifact_id, self._path)

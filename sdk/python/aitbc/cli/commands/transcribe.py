@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar
 
 import typer
 
+from aitbc._http.flow import present
 from aitbc.answers.jobs import JobResults
-from aitbc.cli._arguments.option_names import Options, Parameters, given
+from aitbc.cli._arguments.option_names import Options, Parameters
 from aitbc.cli._arguments.optional_value import BESIDE, OptionalValues
 from aitbc.cli._arguments.options import BatchOptions, JobOptions, model_option, with_options
 from aitbc.cli._batch.inputs import SPOKEN, BatchInput, check_distinct, find_inputs
@@ -67,7 +68,7 @@ class Formats(Options):
 
     def requested(self, inputs: Sequence[BatchInput], output: Path | None) -> dict[str, str]:
         """Return the requested formats with their values. Raises `BadParameter` if one file is named for several inputs."""
-        values = given({"srt": self.srt, "vtt": self.vtt, TEXT: self.txt, "json": self.json_file})
+        values = present({"srt": self.srt, "vtt": self.vtt, TEXT: self.txt, "json": self.json_file})
         named = [value for value in values.values() if value != BESIDE]
         if named and len(inputs) > 1:
             raise typer.BadParameter(
@@ -129,7 +130,7 @@ def transcribe(
         )
         for item, paths in zip(inputs, files, strict=True)
     ]
-    perform(context, works, job=job, show=_unless(requested, _print), batch=batch)
+    perform(context, works, job=job, show=None if requested else _print, batch=batch)
 
 
 class _Texts(OutputDelivery):
@@ -151,10 +152,6 @@ class _Texts(OutputDelivery):
             if not matching_files:
                 raise NoSuchResult(f"The results of job {answer.job_id} have no {form} file.")
             await writer.fetch(matching_files[0].artifact_id, path)
-
-
-def _unless(written: Mapping[str, str], show: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
-    return (lambda _: None) if written else show
 
 
 def _print(outcome: Outcome) -> None:
